@@ -1,0 +1,5 @@
+"""`python -m chatgpt_agent` is the console script."""
+
+from chatgpt_agent.cli.main import main
+
+main()

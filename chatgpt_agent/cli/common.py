@@ -1,0 +1,131 @@
+"""What commands share: the configuration, the database behind it, errors as one line, and ways to print."""
+
+import asyncio
+import csv
+import functools
+import io
+import sys
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from decimal import Decimal
+from typing import Any, TypeVar
+
+import click
+import msgspec
+from tabulate import tabulate
+
+from chatgpt_agent.core.errors import AgentError, ConfigError
+from chatgpt_agent.edges.config import Config, config_from
+from chatgpt_agent.edges.logs import set_up_logging
+from chatgpt_agent.edges.migrate import check_not_newer, migrate, schema_status
+from chatgpt_agent.edges.store.connection import Store
+from chatgpt_agent.server import database
+from chatgpt_agent.services.accounts import Accounts
+from chatgpt_agent.services.keys import open_keyring
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+as_json = click.option("--json", "json", is_flag=True, help="Print JSON.")
+
+
+def config_option(command: F) -> F:
+    """`--config FILE`, as every command has it; the command gets the loaded configuration."""
+
+    @click.option("--config", "config_file", metavar="FILE", help="Configuration file; else CHATGPT_AGENT_CONFIG.")
+    @functools.wraps(command)
+    def wrapped(config_file: str | None, **options: Any) -> Any:
+        return _guarded(lambda: command(config=config_from(config_file), **options))
+
+    return wrapped  # type: ignore[return-value]
+
+
+def on_accounts(command: Callable[..., Awaitable[None]]) -> Callable[..., None]:
+    """Runs an async command on users, tokens and prices: it gets an `Accounts`."""
+
+    async def work(store: Store, config: Config, options: dict[str, Any]) -> None:
+        await command(Accounts(store, await open_keyring(config, store)), **options)
+
+    return config_option(_on_store(work, command))
+
+
+def on_store(command: Callable[..., Awaitable[None]]) -> Callable[..., None]:
+    """Runs an async command on the database alone: it gets a `Store`."""
+
+    async def work(store: Store, config: Config, options: dict[str, Any]) -> None:
+        await command(store, **options)
+
+    return config_option(_on_store(work, command))
+
+
+def _on_store(
+    work: Callable[[Store, Config, dict[str, Any]], Awaitable[None]], command: Callable[..., Any]
+) -> Callable[..., None]:
+    @functools.wraps(command)
+    def wrapped(config: Config, **options: Any) -> None:
+        async def main(dsn: str) -> None:
+            async with Store(dsn) as store:
+                await work(store, config, options)
+
+        set_up_logging("warning")
+        with database(config) as dsn:
+            status = schema_status(dsn)
+            check_not_newer(status)
+            if status.pending and config.auto_migrate:
+                migrate(dsn)
+            asyncio.run(main(dsn))
+
+    return wrapped
+
+
+def _guarded(work: Callable[[], Any]) -> Any:
+    try:
+        return work()
+    except ConfigError as error:
+        for fault in error.faults:
+            click.echo(fault, err=True)
+        sys.exit(2)
+    except AgentError as error:
+        click.echo(f"Error: {error.message}", err=True)
+        sys.exit(1)
+
+
+def read_secret(name: str, *, from_stdin: bool) -> str:
+    """A secret from standard input or a prompt; never from the command line, where everybody can read it."""
+    if from_stdin:
+        return sys.stdin.readline().strip()
+    if not sys.stdin.isatty():
+        raise click.UsageError(f"no terminal to ask for the {name} at: give --openai-key-stdin and pipe it in")
+    return str(click.prompt(name, hide_input=True)).strip()
+
+
+def usd(amount: Decimal | None) -> str:
+    """An amount to its last digit, without trailing zeros."""
+    if amount is None:
+        return ""
+    text = f"{amount:f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def echo_json(value: object) -> None:
+    """Prints JSON; decimals as strings, which no reader rounds."""
+    click.echo(msgspec.json.format(msgspec.json.encode(value, enc_hook=str), indent=2))
+
+
+def echo_table(headers: Sequence[str], lines: Iterable[Sequence[object]]) -> None:
+    """Prints a table for people."""
+    found = [["" if cell is None else str(cell) for cell in line] for line in lines]
+    click.echo(tabulate(found, headers, disable_numparse=True, tablefmt="simple"))
+
+
+def echo_csv(headers: Sequence[str], lines: Iterable[Sequence[object]]) -> None:
+    """Prints CSV (RFC 4180)."""
+    out = io.StringIO()
+    writer = csv.writer(out)
+    writer.writerow(headers)
+    writer.writerows([_not_a_formula(cell) for cell in line] for line in lines)
+    click.echo(out.getvalue(), nl=False)
+
+
+def _not_a_formula(cell: object) -> object:
+    """A spreadsheet runs a text that begins like a formula
+    (https://owasp.org/www-community/attacks/CSV_Injection)."""
+    return f"'{cell}" if isinstance(cell, str) and cell[:1] in ("=", "+", "-", "@", "\t", "\r") else cell

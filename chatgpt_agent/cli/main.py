@@ -1,0 +1,62 @@
+"""`chatgpt-agent`: serve, migrate, and the groups of commands."""
+
+import click
+
+from chatgpt_agent import __version__, server
+from chatgpt_agent.cli.common import config_option, echo_table
+from chatgpt_agent.cli.price import price
+from chatgpt_agent.cli.token import token
+from chatgpt_agent.cli.usage import usage
+from chatgpt_agent.cli.user import user
+from chatgpt_agent.edges.config import Config
+from chatgpt_agent.edges.logs import set_up_logging
+from chatgpt_agent.edges.migrate import check_not_newer, migrate, rollback, schema_status
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="chatgpt-agent")
+def main() -> None:
+    """A gateway that lets a team share the OpenAI API, with books that are right."""
+
+
+@main.command()
+@config_option
+def serve(config: Config) -> None:
+    """Run the agent until SIGTERM or SIGINT.
+
+    Example: chatgpt-agent serve --config config.yml
+    """
+    set_up_logging(config.log_level)
+    server.serve(config)
+
+
+@main.command(name="migrate")
+@click.option("--status", is_flag=True, help="Show what is applied, and change nothing.")
+@click.option("--rollback", "count", type=click.IntRange(1), metavar="N", help="Take the last N migrations back.")
+@config_option
+def migrate_(config: Config, status: bool, count: int | None) -> None:
+    """Bring the database's schema up to this program's.
+
+    Example: chatgpt-agent migrate --status
+    """
+    if status and count:
+        raise click.UsageError("give --status or --rollback, not both")
+    set_up_logging("warning")
+    with server.database(config) as dsn:
+        if status:
+            found = schema_status(dsn)
+            lines = [(name, "applied") for name in found.applied]
+            lines += [(name, "pending") for name in found.pending]
+            lines += [(name, "unknown: of a newer program") for name in found.unknown]
+            echo_table(["migration", "state"], lines)
+            check_not_newer(found)
+        elif count:
+            for name in rollback(dsn, count):
+                click.echo(f"rolled back {name}")
+        else:
+            for name in migrate(dsn) or ["nothing: the schema is up to date"]:
+                click.echo(f"applied {name}")
+
+
+for group in (user, token, price, usage):
+    main.add_command(group)

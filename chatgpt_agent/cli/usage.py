@@ -1,0 +1,69 @@
+"""`chatgpt-agent usage …`"""
+
+from datetime import datetime
+from decimal import Context, Decimal
+from functools import reduce
+
+import click
+
+from chatgpt_agent.cli.common import echo_csv, echo_json, echo_table, on_store, usd
+from chatgpt_agent.edges.store.connection import Store
+from chatgpt_agent.edges.store.reports import GROUPS, UsageLine, usage_report
+
+_DAY = click.DateTime(["%Y-%m-%d"])
+_COUNTS = ("requests", "not_done", "input_tokens", "cached_tokens", "output_tokens", "reasoning_tokens")
+_WIDE = Context(prec=100)
+
+
+class _Groups(click.ParamType[list[str]]):
+    name = "groups"
+
+    def convert(
+        self, value: str | list[str], param: click.Parameter | None, context: click.Context | None
+    ) -> list[str]:
+        names = value if isinstance(value, list) else value.split(",")
+        for name in names:
+            if name not in GROUPS:
+                self.fail(f"{name!r} is not one of {', '.join(GROUPS)}", param, context)
+        if len(set(names)) < len(names):
+            self.fail("a group is named twice", param, context)
+        return names
+
+
+@click.group()
+def usage() -> None:
+    """What was used, and what it cost."""
+
+
+@usage.command()
+@click.option("--by", type=_Groups(), default="user,model", show_default=True, help=f"Of {', '.join(GROUPS)}.")
+@click.option("--since", type=_DAY, help="First day, in UTC.")
+@click.option("--until", type=_DAY, help="Last day, in UTC.")
+@click.option("--format", "form", type=click.Choice(["table", "csv", "json"]), default="table", show_default=True)
+@on_store
+async def report(store: Store, by: list[str], since: datetime | None, until: datetime | None, form: str) -> None:
+    """Sum up requests, tokens and cost in USD, to the last digit.
+
+    Example: chatgpt-agent usage report --by day,user --since 2026-11-01 --format csv
+    """
+    lines = await usage_report(store, by, since=since.date() if since else None, until=until.date() if until else None)
+    headers = [*by, *_COUNTS, "cost_usd"]
+    if form == "json":
+        rows = [dict(zip(headers, _cells(line), strict=True)) for line in lines]
+        echo_json({"rows": rows, "total": dict(zip(headers[len(by) :], _total(lines), strict=True))})
+    elif form == "csv":
+        echo_csv(headers, map(_cells, lines))
+    else:
+        blank = [""] * (len(by) - 1)
+        echo_table(
+            [name.replace("_", " ") for name in headers], [*map(_cells, lines), ["total", *blank, *_total(lines)]]
+        )
+
+
+def _cells(line: UsageLine) -> list[object]:
+    return [*line.group, *(getattr(line, name) for name in _COUNTS), usd(line.cost)]
+
+
+def _total(lines: list[UsageLine]) -> list[object]:
+    cost = reduce(_WIDE.add, (line.cost for line in lines), Decimal(0))
+    return [*(sum(getattr(line, name) for line in lines) for name in _COUNTS), usd(cost)]

@@ -1,0 +1,58 @@
+"""Which headers cross the agent. Both ways are allow-lists: what is not named here stays behind."""
+
+from collections.abc import Iterable
+
+from chatgpt_agent.core.errors import InvalidRequest, UnsupportedMediaType
+
+_RESPONSE = frozenset(
+    {
+        "content-type",
+        "content-encoding",
+        "retry-after",
+        "retry-after-ms",
+        "x-should-retry",
+        "x-request-id",
+        "openai-processing-ms",
+        "openai-version",
+    }
+)
+_RESPONSE_PREFIX = "x-ratelimit-"
+
+# A relayed answer is never a web page of ours, whatever type it claims.
+RESPONSE_ADDED = (
+    ("X-Content-Type-Options", "nosniff"),
+    ("Content-Security-Policy", "sandbox"),
+)
+
+
+def check_request_media(content_type: str | None, content_encoding: str | None) -> None:
+    """Refuses a body that is not plain JSON: UnsupportedMediaType (RFC 9110 §15.5.16).
+    No Content-Type at all counts as JSON."""
+    if content_encoding and content_encoding.strip().lower() != "identity":
+        raise UnsupportedMediaType("A Content-Encoding of the request body is not supported.")
+    if content_type and content_type.partition(";")[0].strip().lower() != "application/json":
+        raise UnsupportedMediaType("The Content-Type must be application/json.")
+
+
+def request_headers(*, accept: str | None, upstream_key: str, request_id: str, agent: str) -> list[tuple[str, str]]:
+    """The header fields sent to OpenAI. Of the client's own only Accept crosses."""
+    if accept and not (accept.isascii() and accept.isprintable() and len(accept) <= 256):
+        raise InvalidRequest("The Accept header is not valid.")
+    return [
+        ("Authorization", f"Bearer {upstream_key}"),
+        ("Content-Type", "application/json"),
+        ("Accept", accept or "*/*"),
+        ("Accept-Encoding", "identity"),
+        ("User-Agent", agent),
+        ("X-Client-Request-Id", request_id),
+    ]
+
+
+def response_headers(fields: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Those of OpenAI's header fields that the client sees, as they came, repeats included.
+    A value with control characters is dropped: it could split our own response."""
+    return [
+        (name, value)
+        for name, value in fields
+        if (name.lower() in _RESPONSE or name.lower().startswith(_RESPONSE_PREFIX)) and value.isprintable()
+    ]

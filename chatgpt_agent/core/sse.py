@@ -1,0 +1,58 @@
+"""Server-sent events out of bytes that are split anywhere, without losing or changing one of them.
+
+Format: https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream
+(lines end in LF, CR or CRLF; a blank line ends an event; a BOM may come first).
+"""
+
+import re
+
+_BLANK_LINE = re.compile(rb"(?:\r\n|\n|\r(?!\n)){2}")
+_LINE_END = re.compile(rb"\r\n|\n|\r")
+_BOM = b"\xef\xbb\xbf"
+
+
+class SseSplitter:
+    """Cuts a stream into events. Joined together, what it gives out is what was fed in."""
+
+    def __init__(self) -> None:
+        self._rest = bytearray()
+        self._scanned = 0  # bytes of the rest in which no event can end
+
+    def feed(self, chunk: bytes) -> list[bytes]:
+        """The events that are complete now, each with its blank line."""
+        rest = self._rest
+        rest += chunk
+        # A CR at the very end may be half of a CRLF: the event that it may end waits for the next byte.
+        end = len(rest) - 1 if rest.endswith(b"\r") else len(rest)
+        events, at = [], 0
+        for match in _BLANK_LINE.finditer(rest, self._scanned, end):
+            # With LF CR at `end`, the match must not take the first half of a CRLF for a whole line end.
+            events.append(bytes(rest[at : match.end()]))
+            at = match.end()
+        if at:
+            del rest[:at]
+        self._scanned = max(0, len(rest) - 4)
+        return events
+
+    def take_rest(self) -> bytes:
+        """The bytes of an event that has not ended; the splitter is empty afterwards."""
+        rest = bytes(self._rest)
+        self._rest.clear()
+        self._scanned = 0
+        return rest
+
+    @property
+    def waiting(self) -> int:
+        """Bytes of the event that has not ended yet."""
+        return len(self._rest)
+
+
+def event_data(event: bytes) -> bytes:
+    """The data of one event: its `data` lines joined by LF, comments and other fields left out."""
+    lines = _LINE_END.split(event.removeprefix(_BOM))
+    data = []
+    for line in lines:
+        name, _, value = line.partition(b":")
+        if name == b"data":
+            data.append(value.removeprefix(b" "))
+    return b"\n".join(data)

@@ -1,0 +1,29 @@
+"""Files in the data directory: what root makes in an account's folder belongs to that account.
+
+So `sudo chatgpt-agent user add` before or beside a server that runs as another account leaves nothing behind that
+this account cannot open.
+"""
+
+import os
+from pathlib import Path
+
+from chatgpt_agent.core.errors import SetupError
+
+
+def make_folder(folder: Path) -> None:
+    """Makes a folder for its owner alone, and those above it. Raises SetupError."""
+    if folder.is_dir():
+        return
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, exist_ok=True)
+        give_to_folder_owner(folder)
+    except OSError as error:
+        raise SetupError(f"the folder {folder} cannot be made: {error.strerror}") from None
+
+
+def give_to_folder_owner(path: Path) -> None:
+    """As root: hands a new file or folder to whoever owns the folder that it is in."""
+    if os.geteuid() == 0:
+        owner = path.parent.stat()
+        os.chown(path, owner.st_uid, owner.st_gid)

@@ -1,0 +1,100 @@
+"""Writing rows of the ledger: in batches, as often as wanted, each row once."""
+
+from collections.abc import Sequence
+from datetime import date, datetime
+
+from chatgpt_agent.core.ledger import Row
+from chatgpt_agent.edges.store.connection import Store
+
+_COLUMNS = {
+    "request_id": "uuid",
+    "user_id": "bigint",
+    "token_id": "bigint",
+    "endpoint": "text",
+    "model": "text",
+    "served_model": "text",
+    "upstream_id": "text",
+    "upstream_request_id": "text",
+    "input_tokens": "bigint",
+    "cached_tokens": "bigint",
+    "output_tokens": "bigint",
+    "reasoning_tokens": "bigint",
+    "price_id": "bigint",
+    "cost": "numeric",
+    "state": "text",
+    "status": "smallint",
+    "client_closed": "boolean",
+    "streamed": "boolean",
+    "error": "text",
+    "started_at": "timestamptz",
+    "duration_ms": "bigint",
+    "first_byte_ms": "bigint",
+}
+
+# One statement, so that a row and its share of the roll-up come to be together or not at all, and no transaction
+# can be cut in the middle. A row that is there already comes out of neither. Rows of the roll-up are locked in one
+# order, so that two agents do not wait for each other.
+_SHIP = f"""
+WITH fresh AS (
+    INSERT INTO usage ({", ".join(_COLUMNS)})
+    SELECT * FROM unnest({", ".join(f"%s::{kind}[]" for kind in _COLUMNS.values())})
+    ON CONFLICT DO NOTHING
+    RETURNING (started_at AT TIME ZONE 'UTC')::date AS day, user_id, model, state,
+              input_tokens, cached_tokens, output_tokens, reasoning_tokens, cost
+), rolled AS (
+    INSERT INTO usage_daily AS daily
+    SELECT day, user_id, model, count(*), count(*) FILTER (WHERE state <> 'done'),
+           coalesce(sum(input_tokens), 0), coalesce(sum(cached_tokens), 0),
+           coalesce(sum(output_tokens), 0), coalesce(sum(reasoning_tokens), 0), sum(cost)
+    FROM fresh GROUP BY day, user_id, model ORDER BY day, user_id, model
+    ON CONFLICT (day, user_id, model) DO UPDATE SET
+        requests = daily.requests + excluded.requests,
+        not_done = daily.not_done + excluded.not_done,
+        input_tokens = daily.input_tokens + excluded.input_tokens,
+        cached_tokens = daily.cached_tokens + excluded.cached_tokens,
+        output_tokens = daily.output_tokens + excluded.output_tokens,
+        reasoning_tokens = daily.reasoning_tokens + excluded.reasoning_tokens,
+        cost = daily.cost + excluded.cost
+)
+SELECT count(*) FROM fresh
+"""
+
+
+async def ship(store: Store, rows: Sequence[Row]) -> int:
+    """Writes rows, and returns how many of them were new. Their partitions must be there."""
+    lines = [_line(row) for row in rows]
+    [(new,)] = await store.fetch(_SHIP, [list(column) for column in zip(*lines, strict=True)])
+    return int(new)
+
+
+async def ensure_partition(store: Store, moment: datetime | date) -> None:
+    """Makes the partition of a moment's month, where there is none."""
+    await store.fetch("SELECT ensure_usage_partition(%s)", [moment])
+
+
+def _line(row: Row) -> tuple[object, ...]:
+    intent, usage = row.intent, row.usage
+    return (
+        str(intent.request_id),
+        intent.user_id,
+        intent.token_id,
+        intent.endpoint,
+        intent.model,
+        row.served_model,
+        row.upstream_id,
+        row.upstream_request_id,
+        usage.input if usage else None,
+        usage.cached if usage else None,
+        usage.output if usage else None,
+        usage.reasoning if usage else None,
+        row.price_id,
+        row.cost,
+        str(row.state),
+        row.status,
+        row.client_closed,
+        intent.streamed,
+        row.error,
+        intent.started_at,
+        row.duration_ms,
+        row.first_byte_ms,
+    )

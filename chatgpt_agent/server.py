@@ -1,0 +1,214 @@
+"""The composition root: opens everything in order, listens, drains, and closes everything in the opposite order."""
+
+import asyncio
+import contextlib
+import logging
+import resource
+import signal
+import socket
+from collections.abc import Iterator
+
+from tornado.httpserver import HTTPServer
+from tornado.netutil import bind_sockets
+from tornado.web import Application
+
+from chatgpt_agent import __version__
+from chatgpt_agent.core.errors import SetupError, StoreRejected, StoreUnavailable
+from chatgpt_agent.edges.config import Config
+from chatgpt_agent.edges.embedded import EmbeddedPostgres
+from chatgpt_agent.edges.migrate import check_not_newer, migrate, schema_status
+from chatgpt_agent.edges.outbox import Outbox
+from chatgpt_agent.edges.store.connection import Store, dsn_from
+from chatgpt_agent.edges.upstream import UpstreamClient
+from chatgpt_agent.services.directory import Directory
+from chatgpt_agent.services.keys import check_master_key_file, open_keyring
+from chatgpt_agent.services.ledger import Ledger
+from chatgpt_agent.services.lifecycle import Lifecycle
+from chatgpt_agent.services.relay import Relay
+from chatgpt_agent.web.app import admin_app, api_app
+
+log = logging.getLogger(__name__)
+
+RETRY_SECONDS = 1.0  # between looks for a database that is away at the start
+ABORT_SECONDS = 2.0  # for requests that were aborted to write their rows
+
+_HTTP = {
+    "idle_connection_timeout": 60.0,
+    "body_timeout": 60.0,
+    "max_header_size": 32 * 1024,
+    # Tornado's own answer to a body over this is a bare 400 without a handler: the handler sees to the limit.
+    "max_body_size": 1 << 50,
+}
+
+
+class Server:
+    """One agent. `start` returns when it listens; it is ready when the database has been seen."""
+
+    def __init__(self, config: Config, dsn: str) -> None:
+        self._config = config
+        self._dsn = dsn
+        loop = asyncio.get_running_loop()
+        self.stopping = asyncio.Event()
+        self._fatal: Exception | None = None
+        # Services, from the inside out.
+        self.lifecycle = Lifecycle()
+        self.directory = Directory(Store(dsn), stale_after=config.stale_after, clock=loop.time)
+        self.ledger = Ledger(Outbox(config.data_dir), Store(dsn))
+        self.upstream = UpstreamClient(config)
+        self.relay = Relay(config, self.directory, self.ledger, self.upstream)
+        # Listeners.
+        self._servers: list[HTTPServer] = []
+        self._bringing_up: asyncio.Task[None] | None = None
+        self.port = 0
+        self.admin_port = 0
+
+    async def start(self) -> None:
+        """Recovers the ledger and listens. Raises SetupError."""
+        config = self._config
+        check_master_key_file(config)
+        api = api_app(self.directory, self.ledger, self.relay, self.lifecycle)
+        admin = admin_app(self.directory, self.ledger, self.lifecycle)
+        # Ports first: a second agent that was started by mistake must not touch the first one's outbox.
+        api_sockets = _bind("port", config.port, config.bind_address)
+        admin_sockets = _bind("admin_port", config.admin_port, config.admin_bind_address)
+        await self.ledger.open_outbox()
+        self.port = self._listen(api, api_sockets)
+        self.admin_port = self._listen(admin, admin_sockets)
+        log.info("chatgpt-agent %s listens on http://%s:%d", __version__, config.bind_address, self.port)
+        log.info("administration listens on http://%s:%d", config.admin_bind_address, self.admin_port)
+        self._bringing_up = asyncio.create_task(self._bring_up(), name="bring up")
+
+    async def run(self) -> None:
+        """Serves until a signal says to stop, or until it cannot go on, which raises SetupError."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._on_signal)
+        await self.start()
+        await self.stopping.wait()
+        await self.stop()
+        if self._fatal is not None:
+            raise self._fatal
+
+    async def stop(self) -> None:
+        """Stops accepting, lets what runs come to its end within `drain_timeout`, then ends it, and closes."""
+        self.lifecycle.draining = True
+        for server in self._servers:
+            server.stop()
+        if not await self._drained():
+            log.warning("%d requests are cut off: they took longer than the agent may wait", self.lifecycle.in_flight)
+            self.upstream.abort_all()
+            await self.lifecycle.wait_idle(ABORT_SECONDS)
+        for server in self._servers:
+            await server.close_all_connections()
+        if self._bringing_up is not None:
+            self._bringing_up.cancel()
+            await asyncio.gather(self._bringing_up, return_exceptions=True)
+        await self.ledger.close()
+        await self.upstream.close()
+        await self.directory.close()
+        log.info("chatgpt-agent has stopped")
+
+    async def _drained(self) -> bool:
+        """Whether all requests ended in time; a second signal means that there is no time."""
+        self.stopping.clear()
+        idle = asyncio.create_task(self.lifecycle.wait_idle(self._config.drain_timeout), name="drain")
+        again = asyncio.create_task(self.stopping.wait(), name="second signal")
+        await asyncio.wait({idle, again}, return_when=asyncio.FIRST_COMPLETED)
+        again.cancel()
+        if not idle.done():
+            idle.cancel()
+            return False
+        return idle.result()
+
+    def _on_signal(self) -> None:
+        log.info("asked to stop")
+        self.stopping.set()
+
+    def _listen(self, app: Application, sockets: list[socket.socket]) -> int:
+        server = HTTPServer(app, **_HTTP)
+        server.add_sockets(sockets)
+        self._servers.append(server)
+        return int(sockets[0].getsockname()[1])
+
+    async def _bring_up(self) -> None:
+        """Does what needs the database, as soon as there is one."""
+        warned = False
+        while True:
+            try:
+                await self._open_database()
+            except StoreUnavailable as error:
+                if not warned:
+                    log.warning("not ready: %s", error)
+                warned = True
+                await asyncio.sleep(RETRY_SECONDS)
+            except (SetupError, StoreRejected) as error:
+                self._fatal = error
+                self.stopping.set()
+                return
+            else:
+                log.info("ready")
+                return
+
+    async def _open_database(self) -> None:
+        loop = asyncio.get_running_loop()
+        if self._config.auto_migrate:
+            for name in await loop.run_in_executor(None, migrate, self._dsn):
+                log.info("migrated the database: %s", name)
+        else:
+            status = await loop.run_in_executor(None, schema_status, self._dsn)
+            check_not_newer(status)
+            if status.pending:
+                missing = ", ".join(status.pending)
+                raise SetupError(f"the database is older than this program: run `chatgpt-agent migrate` for {missing}")
+        async with Store(self._dsn) as store:
+            keyring = await open_keyring(self._config, store)
+        await self.directory.start(keyring)
+        await self.ledger.start_shipping()
+
+
+def _bind(key: str, port: int, address: str) -> list[socket.socket]:
+    try:
+        sockets = bind_sockets(port, address)
+    except OSError as error:
+        raise SetupError(f"{key}: cannot listen on {address}:{port}: {error.strerror}") from None
+    # With port 0 every address family would get a port of its own: one is enough.
+    for extra in sockets[1:] if port == 0 else []:
+        extra.close()
+    return sockets[:1] if port == 0 else sockets
+
+
+@contextlib.contextmanager
+def database(config: Config) -> Iterator[str]:
+    """The connection string of the configured database, with the private one running as long as it is in use."""
+    if config.embedded:
+        with EmbeddedPostgres(config.data_dir / "postgres") as dsn:
+            yield dsn
+    else:
+        yield dsn_from(config)
+
+
+def raise_file_limit() -> None:
+    """As many open files as the system lets this process have: every client and every transfer is one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def serve(config: Config) -> None:
+    """Runs an agent until it is told to stop. Raises SetupError."""
+
+    async def main(dsn: str) -> None:
+        await Server(config, dsn).run()
+
+    raise_file_limit()
+    with database(config) as dsn, asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        runner.run(main(dsn))
+
+
+def _loop_factory() -> "type[asyncio.AbstractEventLoop] | None":
+    try:
+        import uvloop
+    except ImportError:  # not on Windows
+        return None
+    return uvloop.Loop  # a sixth less CPU than asyncio's own, measured

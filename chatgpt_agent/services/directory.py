@@ -1,0 +1,125 @@
+"""Who may call and what it costs: a copy of PostgreSQL's users, tokens and prices in memory, a second old at most.
+
+The request path asks this copy and never the database. A notice of the database says that something has changed; a
+look at the version every second stands behind it, for a notice that was lost.
+"""
+
+import asyncio
+import hmac
+import logging
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from chatgpt_agent.core.admission import Identity, Token, User, may_call
+from chatgpt_agent.core.errors import DirectoryStale, InvalidApiKey, StoreError, StoreUnavailable
+from chatgpt_agent.core.pricing import Price, PriceBook
+from chatgpt_agent.edges.keyring import Keyring
+from chatgpt_agent.edges.store.connection import Store
+from chatgpt_agent.edges.store.directory import Changes, read_changes
+
+log = logging.getLogger(__name__)
+
+POLL_SECONDS = 0.5
+RETRY_SECONDS = 0.5
+
+
+class Directory:
+    """The copy. `clock` is monotonic seconds."""
+
+    def __init__(self, store: Store, *, stale_after: float, clock: Callable[[], float]) -> None:
+        self._store = store
+        self._stale_after = stale_after
+        self._clock = clock
+        self._keyring: Keyring | None = None
+        # The copy itself.
+        self._version = -1
+        self._users: dict[int, User] = {}
+        self._tokens: dict[bytes, Token] = {}
+        self._digests: dict[int, bytes] = {}  # of each token id, for a token whose digest changed
+        self._prices: dict[int, Price] = {}
+        self.book = PriceBook()
+        # How fresh it is.
+        self._seen: float | None = None
+        self.connected = False
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self, keyring: Keyring) -> None:
+        """Loads the copy and keeps it fresh from then on. Raises StoreError where the first load fails."""
+        self._keyring = keyring
+        await self._refresh()
+        self._task = asyncio.create_task(self._follow(), name="directory")
+
+    async def close(self) -> None:
+        """Stops following."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        await self._store.close()
+
+    @property
+    def loaded(self) -> bool:
+        """Whether the copy is there and fresh enough to answer from."""
+        return self._seen is not None and self._clock() - self._seen <= self._stale_after
+
+    def identify(self, token: str) -> Identity:
+        """Whose token this is. Raises InvalidApiKey, or DirectoryStale where the copy is too old to know."""
+        if not self.loaded or self._keyring is None:
+            raise DirectoryStale
+        digest = self._keyring.digest(token)
+        # Found by its digest, which nobody can steer, so the look-up's time tells nothing.
+        found = self._tokens.get(digest)
+        if found is None or not hmac.compare_digest(found.digest, digest):
+            raise InvalidApiKey
+        user = self._users.get(found.user_id)
+        if user is None or not may_call(user, found):
+            raise InvalidApiKey
+        return Identity(user, found)
+
+    def upstream_key(self, user: User) -> str:
+        """A user's OpenAI key, in the clear for as long as it is used. Raises SetupError."""
+        assert self._keyring is not None
+        return self._keyring.decrypt(user.id, user.upstream_key)
+
+    def models(self) -> list[Price]:
+        """The models that have a price now."""
+        return self.book.models(datetime.now(UTC))
+
+    async def _follow(self) -> None:
+        while True:
+            try:
+                await self._store.wait_for_notice(POLL_SECONDS)
+                await self._refresh()
+            except StoreError as error:
+                self._lost(error)
+                await asyncio.sleep(RETRY_SECONDS)
+
+    def _lost(self, error: StoreError) -> None:
+        if self.connected or not isinstance(error, StoreUnavailable):
+            log.warning("the directory cannot be refreshed, known tokens work for %s s: %s", self._stale_after, error)
+        self.connected = False
+
+    async def _refresh(self) -> None:
+        asked = self._clock()  # what was read is at least as fresh as the moment of asking
+        changes = await read_changes(self._store, self._version)
+        if changes is not None:
+            self._apply(changes)
+        if not self.connected:
+            log.info("the directory is loaded: %d users, %d prices", len(self._users), len(self._prices))
+        self.connected = True
+        self._seen = asked
+
+    def _apply(self, changes: Changes) -> None:
+        if changes.whole:
+            for kept in (self._users, self._tokens, self._digests, self._prices):
+                kept.clear()
+        for user in changes.users:
+            self._users[user.id] = user
+        for token in changes.tokens:
+            self._tokens.pop(self._digests.get(token.id, b""), None)
+            self._tokens[token.digest] = token
+            self._digests[token.id] = token.digest
+        for price in changes.prices:
+            self._prices[price.id] = price
+        if changes.prices or changes.whole:
+            self.book = PriceBook(self._prices.values())
+        self._version = changes.version

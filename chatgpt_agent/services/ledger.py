@@ -1,0 +1,186 @@
+"""The ledger: a durable intent before a request is sent, a durable row before its last byte is given out, and a
+shipper that carries rows to PostgreSQL until PostgreSQL says that it has them.
+
+Only rows with an outcome are shipped. An intent stays in the outbox, which is on this machine's disk, until its request
+ends or the next start finds it: so a request costs PostgreSQL one row, written once.
+"""
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+
+from chatgpt_agent.core.errors import LedgerUnavailable, StoreError, StoreRejected
+from chatgpt_agent.core.ledger import Intent, Outcome, Row, orphan, settle
+from chatgpt_agent.core.pricing import Price, PriceBook
+from chatgpt_agent.edges.outbox import Outbox
+from chatgpt_agent.edges.store.connection import Store
+from chatgpt_agent.edges.store.ledger import ensure_partition, ship
+
+log = logging.getLogger(__name__)
+
+BATCH = 500
+SHIP_SECONDS = 0.25  # rows wait so long for company
+MAX_BACKOFF = 5.0
+MONTHS_AHEAD = 2
+CLOSE_SECONDS = 5.0  # for the last rows, when the process ends
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """An open line: an intent, and the prices as they were then."""
+
+    intent: Intent
+    price: Price
+    book: PriceBook
+
+
+class Ledger:
+    """Opens and settles entries, and ships them. `now` is the time of day in UTC."""
+
+    def __init__(
+        self, outbox: Outbox, store: Store, *, now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    ) -> None:
+        self._outbox = outbox
+        self._store = store
+        self._now = now
+        self._months: set[tuple[int, int]] = set()  # with a partition
+        self._unwritten: dict[str, Row] = {}  # rows whose write failed, to be tried again
+        self._wake = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._shipping = asyncio.Lock()
+
+    @property
+    def writable(self) -> bool:
+        """Whether the outbox took what it was last given."""
+        return self._outbox.writable and not self._unwritten
+
+    async def open_outbox(self) -> None:
+        """Opens the outbox; what a process that died had begun gets its row. Raises SetupError, LedgerUnavailable."""
+        await self._outbox.open()
+        orphans = await self._outbox.intents()
+        for intent in orphans:
+            await self._outbox.settle(orphan(intent))
+        if orphans:
+            log.warning("%d requests were cut off when the agent last ended: their rows say `unknown`", len(orphans))
+
+    async def start_shipping(self) -> None:
+        """From here on rows go to PostgreSQL, whose schema must be there."""
+        self._tasks = [
+            asyncio.create_task(self._ship_forever(), name="shipper"),
+            asyncio.create_task(self._write_forever(), name="unwritten rows"),
+        ]
+
+    async def open(self, intent: Intent, price: Price, book: PriceBook) -> Entry:
+        """Writes that a request is about to be sent. Raises LedgerUnavailable: then it must not be."""
+        if self._unwritten:  # a row is waiting for the disk: no record, no service
+            raise LedgerUnavailable
+        await self._outbox.add_intent(intent)
+        return Entry(intent, price, book)
+
+    async def settle(self, entry: Entry, outcome: Outcome) -> Row:
+        """Writes what became of a request. Raises LedgerUnavailable, when no more of the answer may go out; the row is
+        kept in memory and written when the disk takes it."""
+        row = settle(entry.intent, outcome, entry.price, entry.book)
+        try:
+            await self._outbox.settle(row)
+        except LedgerUnavailable:
+            self._unwritten[str(entry.intent.request_id)] = row
+            log.critical("a row could not be written: %s", _numbers(row))
+            raise
+        self._wake.set()
+        return row
+
+    async def close(self) -> None:
+        """Ships what it can within a few seconds, and closes the outbox, which keeps the rest."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        try:
+            await self._write_unwritten()
+            if self._tasks:
+                async with asyncio.timeout(CLOSE_SECONDS):
+                    while await self._ship_batch():
+                        pass
+        except (StoreError, LedgerUnavailable, TimeoutError) as error:
+            log.warning("rows stay in the outbox for the next start: %s", error)
+        await self._store.close()
+        await self._outbox.close()
+
+    # The shipper.
+
+    async def _ship_forever(self) -> None:
+        failures = 0
+        while True:
+            try:
+                await self._make_partitions()
+                self._wake.clear()
+                while await self._ship_batch():
+                    pass
+                failures = 0
+                await self._nap(3600)  # an hour without a row: look whether the next month's partition is due
+            except (StoreError, LedgerUnavailable) as error:
+                failures += 1
+                if failures == 1 or isinstance(error, StoreRejected):
+                    log.warning("rows wait in the outbox: %s", error)
+                await asyncio.sleep(min(MAX_BACKOFF, SHIP_SECONDS * 2**failures) * random.uniform(0.5, 1))  # noqa: S311
+
+    async def _nap(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._wake.wait()
+        except TimeoutError:
+            return
+        await asyncio.sleep(SHIP_SECONDS)
+
+    async def _ship_batch(self) -> int:
+        """Ships the oldest rows; returns how many. Any doubt, and they are shipped again: it does no harm."""
+        async with self._shipping:
+            last, rows = await self._outbox.batch(BATCH)
+            if not rows:
+                return 0
+            for row in rows:
+                await self._have_partition(row.intent.started_at)
+            await ship(self._store, rows)
+            await self._outbox.drop(last)
+            return len(rows)
+
+    async def _make_partitions(self) -> None:
+        first = self._now().replace(day=1)
+        for ahead in range(MONTHS_AHEAD + 1):
+            await self._have_partition(first + timedelta(days=31 * ahead))
+
+    async def _have_partition(self, moment: datetime) -> None:
+        month = (moment.year, moment.month)
+        if month not in self._months:
+            await ensure_partition(self._store, moment)
+            self._months.add(month)
+
+    # Rows that the disk refused.
+
+    async def _write_forever(self) -> None:
+        while True:
+            await asyncio.sleep(1)
+            try:
+                await self._write_unwritten()
+            except LedgerUnavailable:
+                continue
+
+    async def _write_unwritten(self) -> None:
+        for key, row in list(self._unwritten.items()):
+            await self._outbox.settle(row)
+            del self._unwritten[key]
+            self._wake.set()
+
+
+def _numbers(row: Row) -> str:
+    """A row in a log line: if the disk never comes back, this is the record."""
+    usage = row.usage
+    tokens = f"{usage.input} in, {usage.cached} cached, {usage.output} out" if usage else "tokens unknown"
+    intent = row.intent
+    return (
+        f"request {intent.request_id} user {intent.user_id} token {intent.token_id} model {intent.model} "
+        f"at {intent.started_at.isoformat()}: {row.state}, {tokens}, {row.cost} USD"
+    )

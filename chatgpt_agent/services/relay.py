@@ -1,0 +1,275 @@
+"""A request on its way to OpenAI and back: admit, write the intent, send, pass the answer on, write the row, and
+only then give out the end of the answer.
+
+Whoever reads a call's body decides where it goes; the call sees to the books, also when nobody is left to read.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from uuid import UUID
+
+from chatgpt_agent import __version__
+from chatgpt_agent.core.admission import Identity, admit
+from chatgpt_agent.core.chat_request import ChatRequest
+from chatgpt_agent.core.encoding import Inflater
+from chatgpt_agent.core.errors import (
+    AgentError,
+    ClientClosed,
+    LedgerUnavailable,
+    Overloaded,
+    SetupError,
+    UpstreamKeyRejected,
+)
+from chatgpt_agent.core.headers import request_headers
+from chatgpt_agent.core.ledger import Intent, Outcome, Row, State, answered_state, failed_state
+from chatgpt_agent.core.usage import MAX_TEXT, Answer, StreamMeter, read_whole
+from chatgpt_agent.edges.config import Config
+from chatgpt_agent.edges.upstream import Exchange, Head, UpstreamClient, unusable
+from chatgpt_agent.services.directory import Directory
+from chatgpt_agent.services.ledger import Entry, Ledger
+
+log = logging.getLogger(__name__)
+
+USER_AGENT = f"chatgpt-agent/{__version__}"
+
+
+class Relay:
+    """Begins calls, and knows how many are under way."""
+
+    def __init__(self, config: Config, directory: Directory, ledger: Ledger, upstream: UpstreamClient) -> None:
+        self.config = config
+        self.directory = directory
+        self.ledger = ledger
+        self.upstream = upstream
+        self.calls = 0  # that hold a place
+        self.draining_calls = 0  # of these, whose client has left
+
+    @property
+    def full(self) -> bool:
+        """Whether every place is taken."""
+        return self.calls >= self.config.max_concurrent_requests
+
+    def call(self, identity: Identity, request: ChatRequest, *, request_id: UUID, endpoint: str) -> "Call":
+        """A call that is admitted and not begun. Raises ModelNotFound, Overloaded."""
+        if self.full:
+            raise Overloaded
+        return Call(self, identity, request, request_id=request_id, endpoint=endpoint)
+
+
+class Call:
+    """One request: `begin`, then `body` to its end. `row` is its line in the ledger, once it is written."""
+
+    def __init__(
+        self, relay: Relay, identity: Identity, request: ChatRequest, *, request_id: UUID, endpoint: str
+    ) -> None:
+        self._relay = relay
+        self._identity = identity
+        self._request = request
+        self._loop = asyncio.get_running_loop()
+        # Pinned at dispatch: whatever changes later, this call is charged by this book.
+        now = datetime.now(UTC)
+        self._book = relay.directory.book
+        self._price = admit(request.model, self._book, now)
+        self._intent = Intent(
+            request_id,
+            identity.user.id,
+            identity.token.id,
+            endpoint,
+            request.model,
+            self._price.id,
+            request.stream,
+            now,
+        )
+        # Under way.
+        self._entry: Entry | None = None
+        self._exchange: Exchange | None = None
+        self._head: Head | None = None
+        self._began = self._loop.time()
+        self._first_byte_ms: int | None = None
+        self.row: Row | None = None
+        # The client.
+        self._client_left = False
+        self._drain_timer: asyncio.TimerHandle | None = None
+
+    async def begin(self, accept: str | None) -> Head:
+        """Sends the request and returns the head of the answer. Raises AgentError, with the row written where the
+        request may have been sent."""
+        self._relay.calls += 1
+        try:
+            headers = self._headers(accept)
+            self._entry = await self._relay.ledger.open(self._intent, self._price, self._book)
+            self._began = self._loop.time()
+            if self._client_left:
+                await self._settle(State.NOT_SENT, error=ClientClosed.code)
+                raise ClientClosed
+            return await self._send(headers)
+        except BaseException:
+            self._release()
+            raise
+
+    @property
+    def streaming(self) -> bool:
+        """Whether the answer is a stream, to be passed on as it comes, and not one whole text."""
+        assert self._head is not None
+        kind = (self._head.first("content-type") or "").partition(";")[0].strip().lower()
+        # Some servers leave the type out; what the client asked for then tells.
+        return kind == "text/event-stream" or (self._request.stream and not kind)
+
+    async def body(self) -> AsyncIterator[bytes]:
+        """The bytes for the client, in pieces; a whole answer is one piece. Raises AgentError where the answer breaks
+        off: what was given out by then must not look complete. Must be read to its end, client or not."""
+        pieces = self._stream() if self.streaming else self._whole()
+        try:
+            async for piece in pieces:
+                yield piece
+        finally:
+            self._release()
+
+    def client_left(self) -> None:
+        """Says that nobody reads any more. OpenAI's answer is still read to its usage, within limits of time and
+        number, so that the row is true."""
+        if self._client_left:
+            return
+        self._client_left = True
+        if self._exchange is None or self.row is not None:
+            return
+        relay, config = self._relay, self._relay.config
+        if relay.draining_calls >= config.drain_after_disconnect_max:
+            self._exchange.abort(ClientClosed())
+            return
+        relay.draining_calls += 1
+        abort = self._exchange.abort
+        self._drain_timer = self._loop.call_later(config.drain_after_disconnect, abort, ClientClosed())
+
+    def _headers(self, accept: str | None) -> list[tuple[str, str]]:
+        user = self._identity.user
+        try:
+            key = self._relay.directory.upstream_key(user)
+        except SetupError as error:
+            log.error("user %s: %s", user.name, error)
+            raise UpstreamKeyRejected(sent=False) from None
+        return request_headers(
+            accept=accept, upstream_key=key, request_id=str(self._intent.request_id), agent=USER_AGENT
+        )
+
+    async def _send(self, headers: list[tuple[str, str]]) -> Head:
+        self._exchange = self._relay.upstream.send(self._request.upstream_body, headers)
+        try:
+            head = await self._exchange.head()
+        except AgentError as error:
+            await self._settle(failed_state(sent=self._exchange.sent, answering=False), error=error.code)
+            raise
+        self._head = head
+        self._first_byte_ms = self._milliseconds()
+        refusal = unusable(head, has_proxy=self._relay.config.openai_proxy is not None)
+        if head.status in (401, 403):
+            log.error("OpenAI refused the key of user %s with status %d", self._identity.user.name, head.status)
+            refusal = UpstreamKeyRejected(sent=True)
+        if refusal is not None:
+            self._exchange.abort(refusal)
+            await self._settle(State.UPSTREAM_ERROR, error=refusal.code)
+            raise refusal
+        return head
+
+    async def _whole(self) -> AsyncIterator[bytes]:
+        assert self._exchange is not None
+        assert self._head is not None
+        chunks = []
+        try:
+            while chunk := await self._exchange.read():
+                chunks.append(chunk)
+        except AgentError as error:
+            await self._settle(State.INCOMPLETE, error=error.code)
+            raise
+        body = b"".join(chunks)
+        answer = Answer()
+        if 200 <= self._head.status < 300:
+            encoding = self._head.first("content-encoding")
+            answer = read_whole(Inflater(encoding).feed(body) if encoding else body)
+        await self._settle(answered_state(self._head.status, answer), answer)
+        yield body
+
+    async def _stream(self) -> AsyncIterator[bytes]:
+        assert self._exchange is not None
+        assert self._head is not None
+        if encoding := self._head.first("content-encoding"):
+            async for piece in self._compressed_stream(Inflater(encoding)):
+                yield piece
+            return
+        meter = StreamMeter(hide_usage=self._request.stream and not self._request.include_usage)
+        while True:
+            try:
+                chunk = await self._exchange.read()
+            except AgentError as error:
+                meter.end(clean=False)
+                await self._settle(State.INCOMPLETE, meter.answer(), error=error.code)
+                yield meter.take_held()
+                raise
+            if not chunk:
+                break
+            if ready := meter.feed(chunk):
+                yield ready
+            if meter.complete:
+                await self._settle_answered(meter)
+                yield meter.take_held()
+        meter.end(clean=True)
+        await self._settle_answered(meter)
+        yield meter.take_held()
+
+    async def _compressed_stream(self, inflater: Inflater) -> AsyncIterator[bytes]:
+        """A stream that nobody asked to be compressed: it passes as it is, and is only read along."""
+        assert self._exchange is not None
+        meter = StreamMeter(hide_usage=False)
+        while True:
+            try:
+                chunk = await self._exchange.read()
+            except AgentError as error:
+                await self._settle(State.INCOMPLETE, meter.answer(), error=error.code)
+                raise
+            if not chunk:
+                break
+            meter.feed(inflater.feed(chunk))
+            yield chunk
+        meter.end(clean=True)
+        await self._settle_answered(meter)
+
+    async def _settle_answered(self, meter: StreamMeter) -> None:
+        assert self._head is not None
+        answer = meter.answer()
+        await self._settle(answered_state(self._head.status, answer), answer)
+
+    async def _settle(self, state: State, answer: Answer = Answer(), *, error: str | None = None) -> None:
+        """Writes the row; only the first outcome counts. Raises LedgerUnavailable: nothing more may go out."""
+        if self.row is not None:
+            return
+        assert self._entry is not None
+        outcome = Outcome(
+            state,
+            self._head.status if self._head else None,
+            answer,
+            self._upstream_request_id(),
+            self._client_left,
+            error,
+            self._milliseconds(),
+            self._first_byte_ms,
+        )
+        try:
+            self.row = await self._relay.ledger.settle(self._entry, outcome)
+        except LedgerUnavailable as refusal:
+            refusal.retry = state is State.NOT_SENT
+            raise
+
+    def _upstream_request_id(self) -> str | None:
+        found = self._head.first("x-request-id") if self._head else None
+        return found if found and len(found) <= MAX_TEXT and found.isprintable() else None
+
+    def _milliseconds(self) -> int:
+        return round((self._loop.time() - self._began) * 1000)
+
+    def _release(self) -> None:
+        self._relay.calls -= 1
+        if self._drain_timer is not None:
+            self._drain_timer.cancel()
+            self._relay.draining_calls -= 1

@@ -1,0 +1,1 @@
+"""Thin Tornado handlers: parse, ask a service, answer."""

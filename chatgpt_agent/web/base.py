@@ -1,0 +1,154 @@
+"""What every handler of the API shares: a request id, OpenAI's error envelope, and one access line a request."""
+
+import logging
+import os
+import time
+from typing import Any
+
+from tornado.web import RequestHandler, stream_request_body
+
+from chatgpt_agent.core.errors import (
+    AgentError,
+    InvalidApiKey,
+    InvalidRequest,
+    MethodNotAllowed,
+    Unavailable,
+    UnknownUrl,
+)
+from chatgpt_agent.core.ids import uuid7
+
+access_log = logging.getLogger("chatgpt_agent.access")
+
+
+# Every handler takes its body in pieces: Tornado would else read all of it before the handler is asked at all.
+@stream_request_body
+class ApiHandler(RequestHandler):
+    """A handler that fails with AgentError. `methods` are those that its route knows."""
+
+    methods: tuple[str, ...] = ("GET", "HEAD")
+
+    def initialize(self) -> None:
+        self.request_id = uuid7(time.time_ns() // 1_000_000, os.urandom(10))
+        self.error_code = ""  # for the access line
+        self.who = "-"
+        self.set_header("X-Agent-Request-Id", str(self.request_id))
+
+    def set_default_headers(self) -> None:
+        self.clear_header("Server")
+        self.clear_header("Content-Type")
+        if hasattr(self, "request_id"):  # Tornado clears the headers for an error
+            self.set_header("X-Agent-Request-Id", str(self.request_id))
+
+    def prepare(self) -> None:
+        """The checks that need no body. Errors leave as the answer, before any of the body is read."""
+        try:
+            if self.request.method not in self.methods:
+                raise MethodNotAllowed(f"Only {' and '.join(self.methods)} requests are accepted here.")
+            self.check()
+        except AgentError as error:
+            self.refuse(error)
+
+    def check(self) -> None:
+        """What a handler asks of a request's headers."""
+
+    def refuse(self, error: AgentError) -> None:
+        """Answers with an error and does not want the body."""
+        self.write_agent_error(error)
+        self.finish()
+
+    def data_received(self, chunk: bytes) -> None:
+        """Nothing here wants a body."""
+
+    def compute_etag(self) -> None:
+        """No ETag, and so no 304, on an answer of the API."""
+
+    def check_xsrf_cookie(self) -> None:
+        """The API knows tokens and no cookies."""
+
+    def write_json(self, value: bytes, status: int = 200) -> None:
+        """Sets a JSON answer."""
+        self.set_status(status)
+        self.set_header("Content-Type", "application/json")
+        self.set_header("Content-Length", str(len(value)))
+        self.write(value)
+
+    def write_agent_error(self, error: AgentError) -> None:
+        """Sets an error as the answer, in OpenAI's envelope with our headers (decision 2)."""
+        self.error_code = error.code
+        self.clear()
+        self.set_header("X-Agent-Error", error.code)
+        self.set_header("x-request-id", str(self.request_id))
+        if error.retry is not None:
+            self.set_header("x-should-retry", "true" if error.retry else "false")
+        if isinstance(error, Unavailable):
+            self.set_header("Retry-After", "1")
+        if isinstance(error, InvalidApiKey):
+            self.set_header("WWW-Authenticate", "Bearer")  # RFC 9110 §11.6.1
+        if isinstance(error, MethodNotAllowed):
+            self.set_header("Allow", ", ".join(self.methods))
+        self.write_json(error.envelope(), error.status)
+
+    # Tornado's own errors, and bugs.
+
+    def send_error(self, status_code: int = 500, **kwargs: Any) -> None:
+        """As Tornado's, but an answer that has begun is cut off: finished cleanly, it would look complete."""
+        if not self._headers_written:
+            super().send_error(status_code, **kwargs)
+        elif not self._finished:
+            self.cut_off()
+
+    def write_error(self, status_code: int, **kwargs: Any) -> None:
+        error = (kwargs.get("exc_info") or (None, None))[1]
+        if isinstance(error, AgentError):
+            self.write_agent_error(error)
+        elif status_code == 404:
+            self.write_agent_error(UnknownUrl(f"Unknown request URL: {self.request.method} {self.request.path}."))
+        elif status_code == 405:
+            self.write_agent_error(MethodNotAllowed(f"Only {' and '.join(self.methods)} requests are accepted here."))
+        elif 400 <= status_code < 500:
+            self.write_agent_error(InvalidRequest())
+        else:
+            self.write_agent_error(AgentError())
+        self.finish()
+
+    def cut_off(self) -> None:
+        """Closes the connection in the middle of the answer, so that the client sees that it is not whole."""
+        self.request.connection.stream.close()  # type: ignore[union-attr]
+        self.finish()
+
+    def log_exception(self, kind: Any, value: Any, trace: Any) -> None:
+        if not isinstance(value, AgentError):
+            super().log_exception(kind, value, trace)
+
+    # The access line.
+
+    def access_status(self) -> int:
+        """The status that the access line shows."""
+        return self.get_status()
+
+    def access_words(self) -> str:
+        """What a handler adds to the access line."""
+        return ""
+
+
+def log_request(handler: RequestHandler) -> None:
+    """One line a request: no query string, no header, no body."""
+    if not isinstance(handler, ApiHandler):
+        return
+    status = handler.access_status()
+    level = logging.ERROR if status >= 500 else logging.INFO
+    milliseconds = handler.request.request_time() * 1000
+    words = [
+        f"{handler.request.method} {handler.request.path} {status} {milliseconds:.1f}ms",
+        f"id={handler.request_id} user={handler.who}",
+    ]
+    if handler.error_code:
+        words.append(f"error={handler.error_code}")
+    access_log.log(level, "%s", " ".join(filter(None, [*words, handler.access_words()])))
+
+
+class UnknownUrlHandler(ApiHandler):
+    """Whatever is not in the route table."""
+
+    def prepare(self) -> None:
+        self.refuse(UnknownUrl(f"Unknown request URL: {self.request.method} {self.request.path[:256]}."))

@@ -1,0 +1,53 @@
+"""Is it alive, may it serve, and what is it."""
+
+import msgspec
+
+from chatgpt_agent import __version__
+from chatgpt_agent.services.directory import Directory
+from chatgpt_agent.services.ledger import Ledger
+from chatgpt_agent.services.lifecycle import Lifecycle
+from chatgpt_agent.web.base import ApiHandler
+
+
+class RootHandler(ApiHandler):
+    """`GET /`: what answers here."""
+
+    def get(self) -> None:
+        self.write_json(msgspec.json.encode({"name": "chatgpt-agent", "version": __version__}))
+
+    head = get
+
+
+class AliveHandler(ApiHandler):
+    """`GET /healthz`: the process runs and its loop turns. A supervisor restarts it where this fails."""
+
+    def get(self) -> None:
+        self.write_json(b'{"status":"ok"}')
+
+    head = get
+
+
+class ReadyHandler(ApiHandler):
+    """`GET /readyz`: 200 where requests can be served. A balancer sends none where this says 503.
+
+    A database that is away does not end that by itself: known tokens go on working for `stale_after`."""
+
+    def initialize(self, directory: Directory, ledger: Ledger, lifecycle: Lifecycle) -> None:  # type: ignore[override]
+        super().initialize()
+        self._directory = directory
+        self._ledger = ledger
+        self._lifecycle = lifecycle
+
+    def get(self) -> None:
+        directory, ledger, draining = self._directory.loaded, self._ledger.writable, self._lifecycle.draining
+        ready = directory and ledger and not draining
+        state = {
+            "ready": ready,
+            "database": "connected" if self._directory.connected else "away",
+            "directory": "loaded" if directory else "stale",
+            "ledger": "writable" if ledger else "not writable",
+            "draining": draining,
+        }
+        self.write_json(msgspec.json.encode(state), 200 if ready else 503)
+
+    head = get

