@@ -1,0 +1,128 @@
+"""Fixtures: an event loop that loses nothing, a real PostgreSQL, a fake OpenAI, and an agent between them."""
+
+import asyncio
+import inspect
+import shutil
+import tempfile
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from urllib.parse import quote
+
+import psycopg2
+import pytest
+from tornado.ioloop import IOLoop
+
+from chatgpt_agent.edges.embedded import EmbeddedPostgres
+from chatgpt_agent.edges.migrate import migrate
+from tests.fakes.agent import Agent
+from tests.fakes.upstream import Upstream
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Every async test runs on the loop of the `io_loop` fixture."""
+    for item in items:
+        if inspect.iscoroutinefunction(getattr(item, "obj", None)):
+            item.add_marker(pytest.mark.gen_test(timeout=30))
+
+
+@pytest.fixture
+def io_loop() -> Iterator[IOLoop]:
+    """A loop for one test, which fails where a task is left behind or an exception is lost."""
+    loop = IOLoop(make_current=False)
+    asyncio.set_event_loop(loop.asyncio_loop)
+    lost: list[str] = []
+    loop.asyncio_loop.set_exception_handler(lambda _, context: lost.append(str(context)))
+    yield loop
+    leaked = asyncio.all_tasks(loop.asyncio_loop)
+    for task in leaked:
+        task.cancel()
+    if leaked:
+        loop.run_sync(lambda: asyncio.gather(*leaked, return_exceptions=True))
+    loop.run_sync(loop.asyncio_loop.shutdown_default_executor)
+    asyncio.set_event_loop(None)
+    loop.close()
+    assert not leaked, leaked
+    assert not lost, lost
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[str]:
+    """A private PostgreSQL for the whole run; its connection string. It may forget what it likes when it is killed."""
+    # Short, because a socket's path is; and open, because as root PostgreSQL runs as another account.
+    folder = Path(tempfile.mkdtemp(prefix="cga"))
+    folder.chmod(0o755)
+    options = "-c fsync=off -c synchronous_commit=off -c full_page_writes=off -c max_connections=50"
+    with EmbeddedPostgres(folder / "p", options) as dsn:
+        _execute(dsn, 'CREATE DATABASE "template_migrated"')
+        migrate(_named(dsn, "template_migrated"))
+        yield dsn
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def empty_dsn(postgres: str) -> Iterator[str]:
+    """A database of this test's own, without tables."""
+    yield from _database(postgres, "template0")
+
+
+@pytest.fixture
+def dsn(postgres: str) -> Iterator[str]:
+    """A database of this test's own, migrated."""
+    yield from _database(postgres, "template_migrated")
+
+
+def _database(postgres: str, template: str) -> Iterator[str]:
+    name = f"t_{uuid.uuid4().hex[:12]}"
+    _execute(postgres, f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
+    yield _named(postgres, name)
+    _execute(postgres, f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+def _named(dsn: str, name: str) -> str:
+    return dsn.replace("dbname=postgres", f"dbname={name}")
+
+
+def _execute(dsn: str, sql: str) -> None:
+    connection = psycopg2.connect(dsn)
+    connection.autocommit = True
+    with connection.cursor() as cursor:
+        cursor.execute(sql)
+    connection.close()
+
+
+def url_of(dsn: str) -> str:
+    """A connection string as a postgresql:// URL."""
+    words = dict(word.split("=", 1) for word in dsn.split())
+    return f"postgresql://{words['user']}@/{words['dbname']}?host={quote(words['host'].strip(chr(39)), safe='')}"
+
+
+@pytest.fixture
+def upstream(io_loop: IOLoop) -> Iterator[Upstream]:
+    """A fake OpenAI over HTTP on a loopback address."""
+    fake = Upstream()
+    io_loop.run_sync(fake.start)
+    yield fake
+    io_loop.run_sync(fake.stop)
+
+
+@pytest.fixture
+def make_agent(io_loop: IOLoop, dsn: str, upstream: Upstream, tmp_path: Path) -> Iterator[Callable[..., Agent]]:
+    """Starts an agent, with settings of the test's own; it is ready when this returns."""
+    agents: list[Agent] = []
+
+    def make(**settings: object) -> Agent:
+        merged = {"openai_url": upstream.url, "data_dir": tmp_path / "data", "database_url": dsn, **settings}
+        agents.append(Agent(merged))
+        io_loop.run_sync(agents[-1].start)
+        return agents[-1]
+
+    yield make
+    for agent in agents:
+        io_loop.run_sync(agent.stop)
+
+
+@pytest.fixture
+def agent(make_agent: Callable[..., Agent]) -> Agent:
+    """An agent as it is by default, with a user and a price."""
+    return make_agent()

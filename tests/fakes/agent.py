@@ -1,0 +1,128 @@
+"""An agent on the test's own loop: the real server, with what tests ask of it."""
+
+import asyncio
+import json
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from chatgpt_agent.core.errors import InvalidApiKey, NameTaken
+from chatgpt_agent.edges.config import Config
+from chatgpt_agent.edges.store.connection import Store
+from chatgpt_agent.server import Server
+from chatgpt_agent.services.accounts import Accounts
+from chatgpt_agent.services.keys import open_keyring
+from tests.fakes.client import Answer, Connection, fetch, request_bytes
+
+OPENAI_KEY = "sk-made-up-key-of-alice"
+MODEL = "gpt-4o-mini"
+
+
+class Agent:
+    """A running agent. `token` is that of its user `alice`."""
+
+    def __init__(self, settings: dict[str, Any]) -> None:
+        small = {"bind_address": "127.0.0.1", "port": 0, "admin_port": 0, "max_concurrent_requests": 200}
+        self.config = Config(**{**small, **settings})
+        self.token = ""
+
+    async def start(self) -> None:
+        """Starts it with a user and a price, and waits until it is ready."""
+        assert self.config.database_url is not None
+        self.server = Server(self.config, self.config.database_url)
+        await self.server.start()
+        await self.until(lambda: self.server.directory.loaded)
+        self.store = Store(self.config.database_url)
+        self.accounts = Accounts(self.store, await open_keyring(self.config, self.store))
+        self.token = await self.add_user("alice", OPENAI_KEY)
+        await self.set_price(MODEL, "0.15", "0.60", "0.075")
+
+    async def stop(self) -> None:
+        """Stops it as a signal would."""
+        await self.server.stop()
+        await self.store.close()
+
+    @property
+    def url(self) -> str:
+        """Where it listens."""
+        return f"http://127.0.0.1:{self.server.port}"
+
+    async def add_user(self, name: str, key: str = OPENAI_KEY) -> str:
+        """Adds a user, or a token to one who is there, that works when this returns."""
+        try:
+            token = (await self.accounts.add_user(name, key)).token
+        except NameTaken:
+            token = (await self.accounts.issue_token(name, "")).token
+        await self.until(lambda: self.works(token))
+        return token
+
+    def works(self, token: str) -> bool:
+        """Whether the agent takes a token now."""
+        try:
+            self.server.directory.identify(token)
+        except InvalidApiKey:
+            return False
+        return True
+
+    async def set_price(self, model: str, input: str, output: str, cached: str | None = None) -> None:
+        """Sets a price that is in force when this returns."""
+        before = self.server.directory.book
+        await self.accounts.set_price(
+            model,
+            input=Decimal(input),
+            output=Decimal(output),
+            cached_input=Decimal(cached) if cached else None,
+            since=None,
+        )
+        await self.until(lambda: self.server.directory.book is not before)
+
+    async def until(self, happened: Any, seconds: float = 5) -> None:
+        """Waits for something that is about to happen."""
+        async with asyncio.timeout(seconds):
+            while not happened():
+                await asyncio.sleep(0.005)
+
+    # Requests.
+
+    def body(self, content: str = "hello", **more: Any) -> bytes:
+        """A chat request."""
+        return json.dumps({"model": MODEL, "messages": [{"role": "user", "content": content}], **more}).encode()
+
+    def headers(self, **more: str) -> dict[str, str]:
+        """The headers of a good request."""
+        return {"Authorization": f"Bearer {self.token}", "Content-Type": "application/json", **more}
+
+    async def post(self, body: bytes, path: str = "/v1/chat/completions", **headers: str) -> Answer:
+        """Sends a body with good headers."""
+        return await fetch(self.url + path, "POST", self.headers(**headers), body)
+
+    async def chat(self, content: str = "hello", **more: Any) -> Answer:
+        """Sends a chat request."""
+        return await self.post(self.body(content, **more))
+
+    async def begin(self, content: str = "hello", **more: Any) -> Connection:
+        """Sends a chat request and leaves the answer to the caller."""
+        connection = await Connection.open(self.url)
+        body = self.body(content, **more)
+        await connection.send(request_bytes("POST", "/v1/chat/completions", self.headers(), body))
+        return connection
+
+    # The books.
+
+    async def rows(self, count: int | None = None) -> list[dict[str, Any]]:
+        """The rows of the ledger in PostgreSQL, in order of time, when there are `count`, or when all are shipped."""
+        async with asyncio.timeout(10):
+            while True:
+                found = await self.store.fetch(
+                    "SELECT to_jsonb(usage)::text FROM usage ORDER BY started_at, request_id"
+                )
+                waiting = await self.server.ledger._outbox.depth()
+                if len(found) == count or (count is None and waiting == 0):
+                    break
+                await asyncio.sleep(0.02)
+        return [json.loads(text, parse_float=Decimal) for (text,) in found]
+
+
+def files_below(folder: Path) -> list[Path]:
+    """Every file under a folder."""
+    return [path for path in folder.rglob("*") if path.is_file() and not path.is_symlink()]
