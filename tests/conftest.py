@@ -5,7 +5,7 @@ import inspect
 import shutil
 import tempfile
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from urllib.parse import quote
 
@@ -17,6 +17,8 @@ from chatgpt_agent.edges.embedded import EmbeddedPostgres
 from chatgpt_agent.edges.migrate import migrate
 from tests.fakes.agent import Agent
 from tests.fakes.upstream import Upstream
+
+MakeAgent = Callable[..., Awaitable[Agent]]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -107,15 +109,16 @@ def upstream(io_loop: IOLoop) -> Iterator[Upstream]:
 
 
 @pytest.fixture
-def make_agent(io_loop: IOLoop, dsn: str, upstream: Upstream, tmp_path: Path) -> Iterator[Callable[..., Agent]]:
-    """Starts an agent, with settings of the test's own; it is ready when this returns."""
+def make_agent(io_loop: IOLoop, dsn: str, upstream: Upstream, tmp_path: Path) -> Iterator[MakeAgent]:
+    """Starts an agent, with settings of the test's own; it is ready when the awaited call returns."""
     agents: list[Agent] = []
 
-    def make(**settings: object) -> Agent:
+    async def make(**settings: object) -> Agent:
         merged = {"openai_url": upstream.url, "data_dir": tmp_path / "data", "database_url": dsn, **settings}
-        agents.append(Agent(merged))
-        io_loop.run_sync(agents[-1].start)
-        return agents[-1]
+        agent = Agent(merged)
+        await agent.start()
+        agents.append(agent)
+        return agent
 
     yield make
     for agent in agents:
@@ -123,6 +126,7 @@ def make_agent(io_loop: IOLoop, dsn: str, upstream: Upstream, tmp_path: Path) ->
 
 
 @pytest.fixture
-def agent(make_agent: Callable[..., Agent]) -> Agent:
+def agent(io_loop: IOLoop, make_agent: MakeAgent) -> Agent:
     """An agent as it is by default, with a user and a price."""
-    return make_agent()
+    made: Agent = io_loop.run_sync(make_agent)
+    return made

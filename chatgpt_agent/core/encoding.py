@@ -26,6 +26,6 @@ class Inflater:
             self._decoder = None
             return b""
         self._left -= len(out)
-        if self._left <= 0 or self._decoder.unconsumed_tail:
+        if self._left <= 0 or self._decoder.unconsumed_tail or self._decoder.eof:  # past eof it would keep all bytes
             self._decoder = None
         return out

@@ -25,7 +25,7 @@ class AgentError(Exception):
     code = "internal_error"
     type = "server_error"
     default = "The agent failed to handle this request."
-    retry: bool | None = None  # x-should-retry; None: leave it to the status
+    retry: bool | None = False  # x-should-retry; None: leave it to the status
 
     def __init__(self, message: str = "", *, param: str | None = None) -> None:
         super().__init__(message or self.default)
@@ -46,6 +46,7 @@ class ClientError(AgentError):
     status = 400
     code = "invalid_request"
     type = "invalid_request_error"
+    retry = None
 
 
 class InvalidApiKey(ClientError):
@@ -146,6 +147,10 @@ class UpstreamKeyRejected(UpstreamError):
 
     code = "upstream_key_rejected"
     default = "OpenAI refused the key that is stored for you. Tell your administrator."
+
+    def __init__(self, message: str = "", *, sent: bool) -> None:
+        super().__init__(message, sent=sent)
+        self.retry = False  # sent or not, the key stays what it is
 
 
 class UpstreamTimeout(UpstreamError):

@@ -1,5 +1,6 @@
 """Which headers cross the agent. Both ways are allow-lists: what is not named here stays behind."""
 
+import re
 from collections.abc import Iterable
 
 from chatgpt_agent.core.errors import InvalidRequest, UnsupportedMediaType
@@ -16,7 +17,7 @@ _RESPONSE = frozenset(
         "openai-version",
     }
 )
-_RESPONSE_PREFIX = "x-ratelimit-"
+_RATELIMIT = re.compile(r"x-ratelimit-[!#$%&'*+.^_`|~\w-]*", re.ASCII | re.IGNORECASE)  # a token, RFC 9110 §5.6.2
 
 # A relayed answer is never a web page of ours, whatever type it claims.
 RESPONSE_ADDED = (
@@ -54,5 +55,5 @@ def response_headers(fields: Iterable[tuple[str, str]]) -> list[tuple[str, str]]
     return [
         (name, value)
         for name, value in fields
-        if (name.lower() in _RESPONSE or name.lower().startswith(_RESPONSE_PREFIX)) and value.isprintable()
+        if (name.lower() in _RESPONSE or _RATELIMIT.fullmatch(name)) and value.isprintable()
     ]

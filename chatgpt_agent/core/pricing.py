@@ -77,7 +77,8 @@ def parse_usd(text: str, name: str) -> Decimal:
         raise InvalidValue(f"{name}: {text!r} is not a number; give USD per 1,000,000 tokens, such as 2.50") from None
     if not value.is_finite() or not 0 <= value <= MAX_PRICE:
         raise InvalidValue(f"{name}: {text} is not between 0 and {MAX_PRICE} USD per 1,000,000 tokens")
-    exponent = value.normalize().as_tuple().exponent
-    if isinstance(exponent, int) and exponent < -MAX_PLACES:
-        raise InvalidValue(f"{name}: {text} has more than {MAX_PLACES} decimal places")
+    try:
+        _EXACT.quantize(value, Decimal(1).scaleb(-MAX_PLACES))
+    except Inexact:
+        raise InvalidValue(f"{name}: {text} has more than {MAX_PLACES} decimal places") from None
     return value

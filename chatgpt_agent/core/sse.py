@@ -34,10 +34,11 @@ class SseSplitter:
         self._scanned = max(0, len(rest) - 4)
         return events
 
-    def take_rest(self) -> bytes:
-        """The bytes of an event that has not ended; the splitter is empty afterwards."""
-        rest = bytes(self._rest)
-        self._rest.clear()
+    def take_rest(self, *, keep: int = 0) -> bytes:
+        """The bytes of an event that has not ended, less the last `keep`; only those are in the splitter afterwards."""
+        end = max(0, len(self._rest) - keep)
+        rest = bytes(self._rest[:end])
+        del self._rest[:end]
         self._scanned = 0
         return rest
 

@@ -99,20 +99,15 @@ class StreamMeter:
 
     def feed(self, chunk: bytes) -> bytes:
         """The bytes that may go to the client now."""
-        passed = []
+        passed: list[bytes] = []
         for event in self._splitter.feed(chunk):
-            if self._passing:
-                self._passing = False
-                passed.append(event)
-            elif not self._read_event(event):
-                pass
-            elif self._complete:
-                self._held.append(event)
-            else:
-                passed.append(event)
+            if self._passing or self._read_event(event):
+                (self._held if self._complete else passed).append(event)
+            self._passing = False
         if self._splitter.waiting > MAX_EVENT or self._passing:
             self._passing = True
-            passed.append(self._splitter.take_rest())
+            part = self._splitter.take_rest(keep=3)  # which may be all of a blank line but its last byte
+            (self._held if self._complete else passed).append(part)
         return b"".join(passed)
 
     def end(self, *, clean: bool) -> None:
@@ -120,10 +115,12 @@ class StreamMeter:
         rest = self._splitter.take_rest()
         if not rest:
             return
-        if clean or not self._hide:
-            keep = not clean or self._passing or self._read_event(rest)
+        if self._passing:
+            keep = True
+        elif clean:
+            keep = self._read_event(rest)
         else:  # a part of an event, which may be the one that the client must not see
-            keep = b'"choices":[{' in rest.replace(b" ", b"")
+            keep = not self._hide or b'"choices":[{' in rest.replace(b" ", b"")
         if keep:
             self._held.append(rest)
 
@@ -145,7 +142,7 @@ class StreamMeter:
     def _read_event(self, event: bytes) -> bool:
         """Notes what an event says. Returns whether the client may see it."""
         # Few events can hold anything for us: reading only those keeps the work per chunk small.
-        interesting = b'"usage"' in event and b'"usage":null' not in event
+        interesting = event.count(b'"usage"') > event.count(b'"usage":null')
         if not (interesting or self._first or b"[DONE]" in event or b'"error"' in event):
             return True
         data = event_data(event)
@@ -162,7 +159,7 @@ class StreamMeter:
         if bytes(chunk.usage) == b"null":
             return True
         self._usage = _trusted(chunk.usage)
-        return not (self._hide and msgspec.json.decode(chunk.choices) == [])
+        return not (self._hide and bytes(chunk.choices).translate(None, b" \t\r\n") == b"[]")
 
 
 def _read(data: bytes) -> _Chunk | None:
@@ -190,6 +187,6 @@ def _text(raw: msgspec.Raw) -> str | None:
     """A name or id, where it is one that a row can take (PostgreSQL's text holds no NUL, for one)."""
     try:
         text = msgspec.json.decode(raw)
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
     return text if isinstance(text, str) and 0 < len(text) <= MAX_TEXT and text.isprintable() else None

@@ -75,6 +75,7 @@ class UpstreamClient:
         self._client = CurlAsyncHTTPClient(force_instance=True, max_clients=config.max_concurrent_requests)
         self._proxy = _Proxy.parse(config.openai_proxy)
         self._running: set[Exchange] = set()
+        self._closed = False
 
     @property
     def running(self) -> int:
@@ -101,6 +102,9 @@ class UpstreamClient:
     async def close(self) -> None:
         """Ends what runs and gives the handles back. A transfer that is still connecting looks at its abort only when
         its connect timeout ends, so it is not waited for longer than a moment."""
+        if self._closed:
+            return
+        self._closed = True
         self.abort_all()
         for _ in range(20):
             if not self._running:
@@ -134,7 +138,8 @@ class Exchange:
         self._total = 0
         self._paused = False
         # Between libcurl and who reads.
-        self._curl: pycurl.Curl | None = None  # ours only while the transfer runs: Tornado uses it again
+        self._curl: pycurl.Curl | None = None
+        self._fetch: asyncio.Future[HTTPResponse] | None = None
         self._wake = asyncio.Event()
         self._watch: asyncio.TimerHandle | None = None
 
@@ -156,8 +161,8 @@ class Exchange:
         for name, value in headers:
             request.headers.add(name, value)
         self._watch = self._loop.call_later(config.first_byte_timeout, self._check_time)
-        fetch = client.fetch(request, raise_error=False)
-        fetch.add_done_callback(self._on_end)
+        self._fetch = client.fetch(request, raise_error=False)
+        self._fetch.add_done_callback(self._on_end)
 
     # The reader's side.
 
@@ -173,11 +178,11 @@ class Exchange:
         """What has come of the body since the last call, at least one byte; nothing at the clean end.
         Raises UpstreamError, or what `abort` was given, where there is no clean end."""
         while not self._chunks:
-            if self._paused and self._curl is not None:
+            if self._paused and (curl := self._handle()) is not None:
                 self._paused = False
                 self._last = self._loop.time()
                 with contextlib.suppress(pycurl.error):  # it failed while it was paused: _on_end will say so
-                    self._curl.pause(pycurl.PAUSE_CONT)  # may call _on_data before it returns
+                    curl.pause(pycurl.PAUSE_CONT)  # may call _on_data before it returns
             elif self._failure is not None:
                 raise self._failure
             elif self._finished:
@@ -195,15 +200,20 @@ class Exchange:
             return
         self._failure = reason or UpstreamTruncated("The agent ended the request.", sent=self.sent)
         self._wake.set()
-        curl = self._curl
+        curl = self._handle()
         if curl is None:
-            return  # still in Tornado's queue: _prepare sees to it
+            return  # it is over, or still in Tornado's queue, where _prepare sees to it
         # libcurl asks this function whether to go on; changing the pause makes it ask now [0.4 ms].
         curl.setopt(pycurl.XFERINFOFUNCTION, lambda *_: 1)
         curl.setopt(pycurl.NOPROGRESS, 0)
         with contextlib.suppress(pycurl.error):  # not connected yet: the connect timeout ends it
             curl.pause(pycurl.PAUSE_ALL)
             curl.pause(pycurl.PAUSE_CONT)
+
+    def _handle(self) -> pycurl.Curl | None:
+        """libcurl's handle while the transfer runs. When it ends, Tornado resolves the fetch and gives the handle to
+        the next request at once, before `_on_end` is called: from then on it must not be touched."""
+        return self._curl if self._fetch is not None and not self._fetch.done() else None
 
     async def _wait(self) -> None:
         self._wake.clear()

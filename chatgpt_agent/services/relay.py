@@ -6,7 +6,7 @@ Whoever reads a call's body decides where it goes; the call sees to the books, a
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -82,12 +82,14 @@ class Call:
             request.stream,
             now,
         )
+        relay.calls += 1
         # Under way.
         self._entry: Entry | None = None
         self._exchange: Exchange | None = None
         self._head: Head | None = None
         self._began = self._loop.time()
         self._first_byte_ms: int | None = None
+        self._settling = False
         self.row: Row | None = None
         # The client.
         self._client_left = False
@@ -96,18 +98,13 @@ class Call:
     async def begin(self, accept: str | None) -> Head:
         """Sends the request and returns the head of the answer. Raises AgentError, with the row written where the
         request may have been sent."""
-        self._relay.calls += 1
-        try:
-            headers = self._headers(accept)
-            self._entry = await self._relay.ledger.open(self._intent, self._price, self._book)
-            self._began = self._loop.time()
-            if self._client_left:
-                await self._settle(State.NOT_SENT, error=ClientClosed.code)
-                raise ClientClosed
-            return await self._send(headers)
-        except BaseException:
-            self._release()
-            raise
+        headers = self._headers(accept)
+        self._entry = await self._relay.ledger.open(self._intent, self._price, self._book)
+        self._began = self._loop.time()
+        if self._client_left:
+            await self._settle(State.NOT_SENT, error=ClientClosed.code)
+            raise ClientClosed
+        return await self._send(headers)
 
     @property
     def streaming(self) -> bool:
@@ -117,15 +114,24 @@ class Call:
         # Some servers leave the type out; what the client asked for then tells.
         return kind == "text/event-stream" or (self._request.stream and not kind)
 
-    async def body(self) -> AsyncIterator[bytes]:
+    async def body(self) -> AsyncGenerator[bytes, None]:
         """The bytes for the client, in pieces; a whole answer is one piece. Raises AgentError where the answer breaks
         off: what was given out by then must not look complete. Must be read to its end, client or not."""
-        pieces = self._stream() if self.streaming else self._whole()
-        try:
-            async for piece in pieces:
-                yield piece
-        finally:
-            self._release()
+        async for piece in self._stream() if self.streaming else self._whole():
+            yield piece
+
+    async def close(self) -> None:
+        """Gives the place back. A call that was not read to its end, which only a fault in the agent can cause, is
+        aborted and gets its row all the same."""
+        self._relay.calls -= 1
+        if self._drain_timer is not None:
+            self._drain_timer.cancel()
+            self._relay.draining_calls -= 1
+        if self._entry is not None and not self._settling:
+            sent = self._exchange is not None and self._exchange.sent
+            if self._exchange is not None:
+                self._exchange.abort()
+            await self._settle(failed_state(sent=sent, answering=self._head is not None), error=AgentError.code)
 
     def client_left(self) -> None:
         """Says that nobody reads any more. OpenAI's answer is still read to its usage, within limits of time and
@@ -133,7 +139,7 @@ class Call:
         if self._client_left:
             return
         self._client_left = True
-        if self._exchange is None or self.row is not None:
+        if self._exchange is None or self._settling:
             return
         relay, config = self._relay, self._relay.config
         if relay.draining_calls >= config.drain_after_disconnect_max:
@@ -186,16 +192,16 @@ class Call:
         body = b"".join(chunks)
         answer = Answer()
         if 200 <= self._head.status < 300:
-            encoding = self._head.first("content-encoding")
-            answer = read_whole(Inflater(encoding).feed(body) if encoding else body)
+            inflater = self._inflater()
+            answer = read_whole(inflater.feed(body) if inflater else body)
         await self._settle(answered_state(self._head.status, answer), answer)
         yield body
 
     async def _stream(self) -> AsyncIterator[bytes]:
         assert self._exchange is not None
         assert self._head is not None
-        if encoding := self._head.first("content-encoding"):
-            async for piece in self._compressed_stream(Inflater(encoding)):
+        if inflater := self._inflater():
+            async for piece in self._compressed_stream(inflater):
                 yield piece
             return
         meter = StreamMeter(hide_usage=self._request.stream and not self._request.include_usage)
@@ -235,6 +241,12 @@ class Call:
         meter.end(clean=True)
         await self._settle_answered(meter)
 
+    def _inflater(self) -> Inflater | None:
+        """What reads an answer that came compressed though nobody asked for it."""
+        assert self._head is not None
+        encoding = (self._head.first("content-encoding") or "identity").strip().lower()
+        return None if encoding == "identity" else Inflater(encoding)
+
     async def _settle_answered(self, meter: StreamMeter) -> None:
         assert self._head is not None
         answer = meter.answer()
@@ -242,8 +254,9 @@ class Call:
 
     async def _settle(self, state: State, answer: Answer = Answer(), *, error: str | None = None) -> None:
         """Writes the row; only the first outcome counts. Raises LedgerUnavailable: nothing more may go out."""
-        if self.row is not None:
+        if self._settling:
             return
+        self._settling = True
         assert self._entry is not None
         outcome = Outcome(
             state,
@@ -267,9 +280,3 @@ class Call:
 
     def _milliseconds(self) -> int:
         return round((self._loop.time() - self._began) * 1000)
-
-    def _release(self) -> None:
-        self._relay.calls -= 1
-        if self._drain_timer is not None:
-            self._drain_timer.cancel()
-            self._relay.draining_calls -= 1

@@ -26,6 +26,7 @@ class ApiHandler(RequestHandler):
     """A handler that fails with AgentError. `methods` are those that its route knows."""
 
     methods: tuple[str, ...] = ("GET", "HEAD")
+    quiet = False  # what is asked every second is no news for the log
 
     def initialize(self) -> None:
         self.request_id = uuid7(time.time_ns() // 1_000_000, os.urandom(10))
@@ -136,7 +137,7 @@ def log_request(handler: RequestHandler) -> None:
     if not isinstance(handler, ApiHandler):
         return
     status = handler.access_status()
-    level = logging.ERROR if status >= 500 else logging.INFO
+    level = logging.DEBUG if handler.quiet else logging.ERROR if status >= 500 else logging.INFO
     milliseconds = handler.request.request_time() * 1000
     words = [
         f"{handler.request.method} {handler.request.path} {status} {milliseconds:.1f}ms",

@@ -21,6 +21,8 @@ class RootHandler(ApiHandler):
 class AliveHandler(ApiHandler):
     """`GET /healthz`: the process runs and its loop turns. A supervisor restarts it where this fails."""
 
+    quiet = True
+
     def get(self) -> None:
         self.write_json(b'{"status":"ok"}')
 
@@ -31,6 +33,8 @@ class ReadyHandler(ApiHandler):
     """`GET /readyz`: 200 where requests can be served. A balancer sends none where this says 503.
 
     A database that is away does not end that by itself: known tokens go on working for `stale_after`."""
+
+    quiet = True
 
     def initialize(self, directory: Directory, ledger: Ledger, lifecycle: Lifecycle) -> None:  # type: ignore[override]
         super().initialize()

@@ -1,6 +1,7 @@
 """`POST /chat` and `POST /v1/chat/completions`: from the client's request to the client's answer."""
 
 import asyncio
+from contextlib import aclosing
 
 from tornado.iostream import StreamClosedError
 
@@ -103,18 +104,23 @@ class ProxyHandler(ApiHandler):
         request = parse_chat_request(b"".join(self._chunks))
         self._chunks.clear()
         self._call = self._relay.call(self._identity, request, request_id=self.request_id, endpoint=ENDPOINT)
+        try:
+            await self._answer(self._call)
+        finally:
+            await self._call.close()
+
+    async def _answer(self, call: Call) -> None:
         if self._gone:
             raise ClientClosed
-        head = await self._call.begin(self.request.headers.get("Accept"))
-        self._set_head(head)
-        if self._call.streaming:
-            self.flush()  # the client sees status and headers before the first chunk
-            async for piece in self._call.body():
-                await self._write_out(piece)
-            await self._finish_out()
-        else:
-            body = b"".join([piece async for piece in self._call.body()])
-            await self._finish_out(body)
+        self._set_head(await call.begin(self.request.headers.get("Accept")))
+        async with aclosing(call.body()) as pieces:
+            if call.streaming:
+                self.flush()  # the client sees status and headers before the first chunk
+                async for piece in pieces:
+                    await self._write_out(piece)
+                await self._finish_out()
+            else:
+                await self._finish_out(b"".join([piece async for piece in pieces]))
 
     def _set_head(self, head: Head) -> None:
         self.set_status(head.status)

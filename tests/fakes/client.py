@@ -1,6 +1,7 @@
 """A client that sends exactly what it is told and sees exactly what comes back, also when it is not whole."""
 
 import asyncio
+import contextlib
 import json
 from typing import Any
 from urllib.parse import urlsplit
@@ -77,10 +78,8 @@ class Connection:
     async def close(self) -> None:
         """Hangs up."""
         self.writer.close()
-        try:
+        with contextlib.suppress(ConnectionError):
             await self.writer.wait_closed()
-        except ConnectionError:
-            pass
 
 
 def request_bytes(method: str, path: str, headers: dict[str, str], body: bytes) -> bytes:

@@ -94,13 +94,12 @@ class Upstream:
     def __init__(self, tls: ssl.SSLContext | None = None) -> None:
         self._tls = tls
         self._server: asyncio.Server | None = None
-        self._connections: set[asyncio.Task[None]] = set()
-        self._opened = 0
+        self._tasks: set[asyncio.Task[None]] = set()
         self.script: Script = self.openai
         self.requests: list[Received] = []
         self.bodies: list[list[bytes]] = []  # of each request, the body pieces that were sent back
         self.billed: dict[str, tuple[int, int, int]] = {}
-        self.disconnects = 0
+        self.connections = 0  # that were opened
         self.port = 0
 
     @property
@@ -122,28 +121,27 @@ class Upstream:
         """Stops, and ends what is still connected."""
         assert self._server is not None
         self._server.close()
-        for task in list(self._connections):
+        for task in list(self._tasks):
             task.cancel()
-        await asyncio.gather(*self._connections, return_exceptions=True)
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._opened += 1
-        task = asyncio.create_task(self._serve(reader, writer, self._opened))
-        self._connections.add(task)
-        task.add_done_callback(self._connections.discard)
+        self.connections += 1
+        task = asyncio.create_task(self._serve(reader, writer, self.connections))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, number: int) -> None:
-        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError, ssl.SSLError):
+        try:
             while not writer.is_closing():
                 request = await _read_request(reader, number)
                 self.requests.append(request)
                 self.bodies.append([])
-                try:
-                    await self.script(request, Reply(writer, self.bodies[-1]))
-                except ConnectionError:
-                    self.disconnects += 1
-                    break
-        writer.close()
+                await self.script(request, Reply(writer, self.bodies[-1]))
+        except (ConnectionError, asyncio.IncompleteReadError, ssl.SSLError):
+            pass  # the other side has left
+        finally:
+            writer.close()
         with contextlib.suppress(ConnectionError, ssl.SSLError):
             await writer.wait_closed()
 
@@ -152,9 +150,7 @@ class Upstream:
     async def openai(self, request: Received, reply: Reply) -> None:
         """Chat completions as OpenAI sends them."""
         asked = request.json
-        words = dict(
-            (word.split("=", 1) + [""])[:2] for word in str(asked["messages"][-1]["content"]).split() if "=" in word
-        )
+        words = dict(word.split("=", 1) for word in str(asked["messages"][-1]["content"]).split() if "=" in word)
         if "status" in words:
             await reply.whole(error_body(int(words["status"])), int(words["status"]), retry_after="1")
             return

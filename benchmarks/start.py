@@ -1,0 +1,77 @@
+"""How long a start takes and how much memory an idle agent holds: `python -m benchmarks.start [--runs N]`.
+
+Starts the agent on an embedded database that is there already but not running, as after a reboot, waits for /readyz to
+say 200, reads the resident memory of the agent's process a second later, and stops it. Prints medians.
+"""
+
+import argparse
+import os
+import re
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+
+def start(folder: Path) -> tuple[float, float]:
+    """Seconds until ready, and MB of resident memory when idle."""
+    settings = {"DATABASE_URL": "embedded", "DATA_DIR": str(folder / "data"), "PORT": "0", "ADMIN_PORT": "0"}
+    log = folder / "log"
+    began = time.monotonic()
+    with log.open("wb") as errors:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "chatgpt_agent", "serve"], stderr=errors, env={**os.environ, **settings}
+        )
+    try:
+        while not _ready(log):
+            if process.poll() is not None or time.monotonic() - began > 60:
+                sys.exit(f"the agent did not start:\n{log.read_text()}")
+            time.sleep(0.01)
+        seconds = time.monotonic() - began
+        time.sleep(1)
+        status = Path(f"/proc/{process.pid}/status").read_text()
+        return seconds, int(re.findall(r"VmRSS:\s+(\d+)", status)[0]) / 1024
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(30)
+
+
+def _ready(log: Path) -> bool:
+    found = re.search(r"chatgpt-agent \S+ listens on http://\S+:(\d+)", log.read_text())
+    if found is None:
+        return False
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{found[1]}/readyz", timeout=5) as answer:
+            return bool(answer.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def main() -> None:
+    """Runs and prints."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=int, default=5)
+    runs = parser.parse_args().runs
+    folder = Path(tempfile.mkdtemp(prefix="cga"))
+    folder.chmod(0o755)
+    try:
+        first, _ = start(folder)
+        found = [start(folder) for _ in range(runs)]
+    finally:
+        shutil.rmtree(folder)
+    seconds, megabytes = zip(*found, strict=True)
+    print(f"first start of all (makes the database): {first:.2f} s")
+    print(
+        f"start to ready, existing database, {runs} runs: median {statistics.median(seconds):.2f} s, max {max(seconds):.2f} s"
+    )
+    print(f"resident memory, idle: median {statistics.median(megabytes):.0f} MB")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,104 @@
+"""The ledger's row: an intent before, an outcome after."""
+
+from datetime import UTC, datetime
+from decimal import Decimal
+from uuid import UUID
+
+import pytest
+
+from chatgpt_agent.core.ledger import Intent, Outcome, State, answered_state, failed_state, orphan, settle
+from chatgpt_agent.core.pricing import Price, PriceBook
+from chatgpt_agent.core.usage import Answer, Usage
+
+NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
+ASKED = Price(1, "gpt-4o", NOON, Decimal("2.5"), Decimal(10))
+SERVED = Price(2, "gpt-4o-2024-08-06", NOON, Decimal(5), Decimal(20))
+BOOK = PriceBook([ASKED, SERVED])
+INTENT = Intent(UUID(int=7), 3, 4, "/v1/chat/completions", "gpt-4o", price_id=1, streamed=True, started_at=NOON)
+USAGE = Usage(1000, 100)
+
+
+def test_row_holds_what_became_of_the_intent() -> None:
+    """A terminal row is the intent, the outcome and the cost, and nothing is left out."""
+    answer = Answer(USAGE, "gpt-4o", "chatcmpl-1", complete=True)
+    outcome = Outcome(State.DONE, 200, answer, "req_1", True, "client_closed", 1500, 200)
+    row = settle(INTENT, outcome, ASKED, BOOK)
+    assert (row.intent, row.state, row.usage, row.status) == (INTENT, State.DONE, USAGE, 200)
+    assert (row.served_model, row.upstream_id, row.upstream_request_id) == ("gpt-4o", "chatcmpl-1", "req_1")
+    assert (row.client_closed, row.error, row.duration_ms, row.first_byte_ms) == (True, "client_closed", 1500, 200)
+
+
+@pytest.mark.parametrize(
+    ("served", "price_id", "cost"),
+    [("gpt-4o", 1, "0.0035"), ("gpt-4o-2024-08-06", 2, "0.007"), ("gpt-9", 1, "0.0035"), (None, 1, "0.0035")],
+)
+def test_row_names_the_price_that_it_was_charged(served: str | None, price_id: int, cost: str) -> None:
+    """The cost can be computed again from the row alone: it names the price, be it the served model's own."""
+    row = settle(INTENT, Outcome(State.DONE, 200, Answer(USAGE, served)), ASKED, BOOK)
+    assert (row.price_id, row.cost) == (price_id, Decimal(cost))
+    assert row.cost == {1: ASKED, 2: SERVED}[row.price_id].cost(USAGE)
+
+
+@pytest.mark.parametrize("state", State)
+def test_known_tokens_are_charged_in_every_state(state: State) -> None:
+    """Tokens that OpenAI counted are charged, however the answer ended."""
+    row = settle(INTENT, Outcome(state, answer=Answer(USAGE)), ASKED, BOOK)
+    assert (row.state, row.cost) == (state, Decimal("0.0035"))
+
+
+def test_unknown_usage_costs_nothing() -> None:
+    """Without counts to trust the cost is zero, and the missing usage tells it from an explicit zero."""
+    unknown = settle(INTENT, Outcome(State.USAGE_UNKNOWN, 200), ASKED, BOOK)
+    zero = settle(INTENT, Outcome(State.DONE, 200, Answer(Usage(0, 0))), ASKED, BOOK)
+    assert (unknown.cost, unknown.usage) == (Decimal(0), None)
+    assert (zero.cost, zero.usage) == (Decimal(0), Usage(0, 0))
+
+
+def test_clock_that_steps_back_gives_no_negative_duration() -> None:
+    """A duration is at least zero."""
+    assert settle(INTENT, Outcome(State.DONE, duration_ms=-5), ASKED, BOOK).duration_ms == 0
+
+
+def test_orphan_is_unknown_and_says_why() -> None:
+    """An intent whose process died may have been billed: its row is `unknown`, at the price of dispatch."""
+    row = orphan(INTENT)
+    assert (row.intent, row.state, row.price_id, row.error) == (INTENT, State.UNKNOWN, 1, "agent_died")
+    assert (row.cost, row.usage, row.status, row.duration_ms) == (Decimal(0), None, None, None)
+
+
+@pytest.mark.parametrize("status", [200, 201, 299])
+def test_whole_answer_is_done_if_its_usage_is_known(status: int) -> None:
+    """A 2xx answer is `done` with counts, be they zero, and `usage_unknown` without."""
+    assert answered_state(status, Answer(USAGE)) is State.DONE
+    assert answered_state(status, Answer(Usage(0, 0))) is State.DONE
+    assert answered_state(status, Answer(complete=True)) is State.USAGE_UNKNOWN
+
+
+@pytest.mark.parametrize("status", [199, 300, 400, 401, 429, 500, 503])
+def test_refusal_is_an_upstream_error(status: int) -> None:
+    """Any status but 2xx is `upstream_error`, whatever the body says."""
+    assert answered_state(status, Answer(USAGE)) is State.UPSTREAM_ERROR
+
+
+def test_error_event_is_an_upstream_error() -> None:
+    """A stream that brought an error event is `upstream_error`, though its status was 200."""
+    assert answered_state(200, Answer(USAGE, failed=True)) is State.UPSTREAM_ERROR
+
+
+@pytest.mark.parametrize(
+    ("sent", "answering", "state"),
+    [
+        (False, False, State.NOT_SENT),
+        (True, False, State.UNKNOWN),
+        (True, True, State.INCOMPLETE),
+        (False, True, State.INCOMPLETE),
+    ],
+)
+def test_failure_says_what_openai_may_have_billed(sent: bool, answering: bool, state: State) -> None:
+    """Without a whole answer: not sent, sent and nobody knows, or broken off while it came."""
+    assert failed_state(sent=sent, answering=answering) is state
+
+
+def test_states_are_those_of_the_database() -> None:
+    """The states are stored by these names."""
+    assert sorted(State) == ["done", "incomplete", "not_sent", "unknown", "upstream_error", "usage_unknown"]

@@ -1,0 +1,68 @@
+"""The books are right: after 200 mixed requests the ledger's sums are the upstream's own, to the last digit."""
+
+import asyncio
+import json
+import random
+from decimal import Decimal
+from fractions import Fraction
+
+from tests.conftest import url_of
+from tests.fakes.agent import Agent
+from tests.fakes.process import run_command
+from tests.fakes.upstream import Upstream
+
+KINDS = ("chat", "stream", "stream with usage", "error", "hang-up while it thinks", "hang-up in mid-stream")
+PRICE = (Fraction("0.15"), Fraction("0.075"), Fraction("0.60"))  # input, cached input, output
+
+
+async def one(agent: Agent, kind: str) -> None:
+    """One request of a kind."""
+    if kind == "chat":
+        assert (await agent.chat("delay=0.01")).status == 200
+    elif kind == "stream":
+        assert (await agent.chat("chunks=5 gap=0.002", stream=True)).complete
+    elif kind == "stream with usage":
+        assert (await agent.chat("chunks=5", stream=True, stream_options={"include_usage": True})).complete
+    elif kind == "error":
+        assert (await agent.chat("status=429")).status == 429
+    else:
+        thinks = kind == "hang-up while it thinks"
+        connection = await agent.begin("delay=0.2" if thinks else "chunks=20 gap=0.01", stream=not thinks)
+        if thinks:
+            await asyncio.sleep(0.05)
+        else:
+            await connection.head()
+            await connection.chunk()
+        await connection.close()
+
+
+async def test_sums_of_200_mixed_requests(agent: Agent, upstream: Upstream) -> None:
+    """One row for each dispatched request; tokens and cost as OpenAI counted; the report says the same."""
+    kinds = [KINDS[n % len(KINDS)] for n in range(200)]
+    random.Random(4).shuffle(kinds)
+    places = asyncio.Semaphore(16)
+
+    async def limited(kind: str) -> None:
+        async with places:
+            await one(agent, kind)
+
+    await asyncio.gather(*map(limited, kinds))
+    await agent.until(lambda: agent.server.lifecycle.in_flight == 0, seconds=20)
+    rows = await agent.rows()
+
+    dispatched = [request.header("x-client-request-id") for request in upstream.requests]
+    assert sorted(row["request_id"] for row in rows) == sorted(dispatched)
+    billed = list(upstream.billed.values())
+    tokens = [sum(row[f"{name}_tokens"] or 0 for row in rows) for name in ("input", "cached", "output")]
+    assert tokens == [sum(counts) for counts in zip(*billed, strict=True)]
+    cost = sum(
+        ((given - cached) * PRICE[0] + cached * PRICE[1] + made * PRICE[2]) / 1_000_000
+        for given, cached, made in billed
+    )
+    assert sum(Fraction(row["cost"]) for row in rows) == cost
+
+    assert agent.config.database_url is not None
+    environment = {"DATABASE_URL": url_of(agent.config.database_url), "DATA_DIR": str(agent.config.data_dir)}
+    report = json.loads(await run_command("usage", "report", "--format", "json", environment=environment))
+    assert Fraction(Decimal(report["total"]["cost_usd"])) == cost
+    assert (report["total"]["requests"], report["total"]["input_tokens"]) == (len(rows), tokens[0])

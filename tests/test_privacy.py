@@ -1,0 +1,94 @@
+"""Nothing of yours is kept: canaries in all that is secret, then a search through everything that is left behind."""
+
+import asyncio
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.fakes.agent import MODEL, files_below
+from tests.fakes.client import Connection, fetch, request_bytes
+from tests.fakes.process import Serving, run_command
+from tests.fakes.upstream import Received, Reply, Upstream, completion
+
+ASKED = "canary-question-7f3a"
+ANSWERED = "canary-answer-91bc"
+KEY = "sk-canary-made-up-key-5d2e"
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A folder that the account of PostgreSQL can enter."""
+    path = Path(tempfile.mkdtemp(prefix="cga"))
+    path.chmod(0o755)
+    yield path
+    shutil.rmtree(path)
+
+
+async def talk(url: str, token: str, upstream: Upstream) -> None:
+    """Every way in which a message can pass, or fail to."""
+
+    async def answer(request: Received, reply: Reply) -> None:
+        await reply.whole(completion(10, 0, 5, text=ANSWERED))
+
+    async def key_in_error(request: Received, reply: Reply) -> None:
+        await reply.whole(f'{{"error": {{"message": "Incorrect API key {KEY}"}}}}'.encode(), 401)
+
+    async def cut(request: Received, reply: Reply) -> None:
+        await reply.head(200, content_length="9999", content_type="application/json")
+        await reply.raw(ANSWERED.encode())
+        await asyncio.sleep(0.05)
+        await reply.reset()
+
+    body = {"model": MODEL, "messages": [{"role": "user", "content": f"{ASKED} chunks=3"}]}
+    good = json.dumps(body).encode()
+    stream = json.dumps({**body, "stream": True}).encode()
+    headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+    for script in (answer, key_in_error, cut, upstream.openai):
+        upstream.script = script
+        await fetch(url + "/chat", "POST", headers, good)
+        await fetch(url + "/chat", "POST", headers, stream)
+    await fetch(url + "/chat", "POST", headers, good[:-1])  # not JSON
+    await fetch(f"{url}/chat?q={ASKED}", "POST", headers, json.dumps({**body, "model": ASKED}).encode())
+    await fetch(url + "/chat", "POST", {**headers, "Authorization": f"Bearer {token[:-1]}_"}, good)
+    await fetch(url + "/chat", "POST", {**headers, "Cookie": ASKED, "Accept": "\x80" + ASKED}, good)
+    connection = await Connection.open(url)  # a header that Tornado refuses, and would log
+    await connection.send(request_bytes("POST", "/chat", {**headers, "X-Bad": f"{token}\x00{ASKED}"}, good))
+    await connection.reader.read()
+    await connection.close()
+    connection = await Connection.open(url)  # a hang-up in mid-stream
+    await connection.send(request_bytes("POST", "/chat", headers, stream))
+    await connection.head()
+    await connection.close()
+
+
+async def test_no_file_and_no_log_holds_a_message_or_a_secret(upstream: Upstream, folder: Path) -> None:
+    """Database, its write-ahead log and server log, outbox, our log at its most talkative: nothing is found."""
+    data, log = folder / "data", folder / "serve.log"
+    settings = {"database_url": "embedded", "data_dir": data, "openai_url": upstream.url, "log_level": "debug"}
+    serving = await Serving(log, **settings).start()
+    issued = await run_command(
+        "user", "add", "alice", "--openai-key-stdin", environment=serving.environment, stdin=KEY.encode()
+    )
+    token = issued.strip().splitlines()[-1]
+    await run_command("price", "set", MODEL, "--input", "1", "--output", "2", environment=serving.environment)
+    async with asyncio.timeout(5):
+        while (
+            await fetch(f"{serving.url}/v1/models/{MODEL}", headers={"Authorization": f"Bearer {token}"})
+        ).status != 200:
+            await asyncio.sleep(0.05)
+    await talk(serving.url, token, upstream)
+    assert len(upstream.requests) >= 8
+    await run_command("usage", "report", environment=serving.environment)
+    assert await serving.stop() == 0
+
+    files = files_below(folder)
+    contents = {path: path.read_bytes() for path in files}
+    for canary in (ASKED, ANSWERED, KEY, KEY[3:], token, token[4:40]):
+        hits = [str(path) for path, content in contents.items() if canary.encode() in content]
+        assert hits == [], canary
+    assert len(files) > 500
+    assert any(b"alice" in content for content in contents.values()), "the search must be able to find"
