@@ -39,11 +39,11 @@ setup(
         "aiopg>=1.4.0",
         "psycopg2-binary>=2.9.10",
         "uvloop>=0.21; sys_platform != 'win32'",
-        "msgspec>=0.19",
+        "msgspec>=0.21",  # older ones' ValidationError is no ValueError
         "PyYAML>=6.0.2",
         "cryptography>=44",
         "yoyo-migrations>=9.0.0",
-        "click>=8.1.7",
+        "click>=8.2",
         "tabulate>=0.9.0",
     ],
     extras_require={
@@ -52,7 +52,7 @@ setup(
             *EMBEDDED,
             "pytest>=8.3,<10",  # pytest 10 drops the hook style of pytest-tornado 0.8
             "pytest-tornado==0.8.1",
-            "setuptools<82",  # pytest-tornado imports pkg_resources, which 82 removed
+            "setuptools>=77,<82",  # 77 as pyproject.toml says; pytest-tornado imports pkg_resources, which 82 removed
             "hypothesis>=6.100",
             "trustme>=1.2",
             "openai>=2",

@@ -13,7 +13,7 @@ from tornado.netutil import bind_sockets
 from tornado.web import Application
 
 from chatgpt_agent import __version__
-from chatgpt_agent.core.errors import SetupError, StoreRejected, StoreUnavailable
+from chatgpt_agent.core.errors import SetupError, StoreUnavailable
 from chatgpt_agent.edges.config import Config
 from chatgpt_agent.edges.embedded import EmbeddedPostgres
 from chatgpt_agent.edges.migrate import check_not_newer, migrate, schema_status
@@ -29,6 +29,7 @@ from chatgpt_agent.web.app import admin_app, api_app
 
 log = logging.getLogger(__name__)
 
+SIGNALS = (signal.SIGTERM, signal.SIGINT)  # that end the agent
 RETRY_SECONDS = 1.0  # between looks for a database that is away at the start
 ABORT_SECONDS = 2.0  # for requests that were aborted to write their rows
 
@@ -80,12 +81,10 @@ class Server:
 
     async def run(self) -> None:
         """Serves until a signal says to stop, or until it cannot go on, which raises SetupError."""
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._on_signal)
-        await self.start()
-        await self.stopping.wait()
-        await self.stop()
+        with self._hearing_signals():
+            await self.start()
+            await self.stopping.wait()
+            await self.stop()
         if self._fatal is not None:
             raise self._fatal
 
@@ -120,6 +119,17 @@ class Server:
             return False
         return idle.result()
 
+    @contextlib.contextmanager
+    def _hearing_signals(self) -> Iterator[None]:
+        loop = asyncio.get_running_loop()
+        for number in SIGNALS:
+            loop.add_signal_handler(number, self._on_signal)
+        before = signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)  # one that waited is heard now
+        try:
+            yield
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
     def _on_signal(self) -> None:
         log.info("asked to stop")
         self.stopping.set()
@@ -141,7 +151,7 @@ class Server:
                     log.warning("not ready: %s", error)
                 warned = True
                 await asyncio.sleep(RETRY_SECONDS)
-            except (SetupError, StoreRejected) as error:
+            except Exception as error:  # whatever it is, waiting does not make it better
                 self._fatal = error
                 self.stopping.set()
                 return
@@ -151,15 +161,8 @@ class Server:
 
     async def _open_database(self) -> None:
         loop = asyncio.get_running_loop()
-        if self._config.auto_migrate:
-            for name in await loop.run_in_executor(None, migrate, self._dsn):
-                log.info("migrated the database: %s", name)
-        else:
-            status = await loop.run_in_executor(None, schema_status, self._dsn)
-            check_not_newer(status)
-            if status.pending:
-                missing = ", ".join(status.pending)
-                raise SetupError(f"the database is older than this program: run `chatgpt-agent migrate` for {missing}")
+        for name in await loop.run_in_executor(None, bring_up_to_date, self._config, self._dsn):
+            log.info("migrated the database: %s", name)
         async with Store(self._dsn) as store:
             keyring = await open_keyring(self._config, store)
         await self.directory.start(keyring)
@@ -187,6 +190,17 @@ def database(config: Config) -> Iterator[str]:
         yield dsn_from(config)
 
 
+def bring_up_to_date(config: Config, dsn: str) -> list[str]:
+    """Migrates a fresh or older database, where `auto_migrate` lets it; returns the migrations that it applied.
+    Raises SetupError where the schema is not this program's afterwards, StoreUnavailable."""
+    status = schema_status(dsn)
+    check_not_newer(status)
+    if status.pending and not config.auto_migrate:
+        missing = ", ".join(status.pending)
+        raise SetupError(f"the database is older than this program: run `chatgpt-agent migrate` for {missing}")
+    return migrate(dsn) if status.pending else []
+
+
 def raise_file_limit() -> None:
     """As many open files as the system lets this process have: every client and every transfer is one."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -202,6 +216,9 @@ def serve(config: Config) -> None:
         await Server(config, dsn).run()
 
     raise_file_limit()
+    # Signals wait until the loop hears them, and again when it has ended: the private database that is being started
+    # or stopped would be left behind.
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     with database(config) as dsn, asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(main(dsn))
 

@@ -4,6 +4,7 @@ import asyncio
 import csv
 import functools
 import io
+import signal
 import sys
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from decimal import Decimal
@@ -16,9 +17,8 @@ from tabulate import tabulate
 from chatgpt_agent.core.errors import AgentError, ConfigError
 from chatgpt_agent.edges.config import Config, config_from
 from chatgpt_agent.edges.logs import set_up_logging
-from chatgpt_agent.edges.migrate import check_not_newer, migrate, schema_status
 from chatgpt_agent.edges.store.connection import Store
-from chatgpt_agent.server import database
+from chatgpt_agent.server import bring_up_to_date, database
 from chatgpt_agent.services.accounts import Accounts
 from chatgpt_agent.services.keys import open_keyring
 
@@ -33,6 +33,7 @@ def config_option(command: F) -> F:
     @click.option("--config", "config_file", metavar="FILE", help="Configuration file; else CHATGPT_AGENT_CONFIG.")
     @functools.wraps(command)
     def wrapped(config_file: str | None, **options: Any) -> Any:
+        _check_encoding(options.values())
         return _guarded(lambda: command(config=config_from(config_file), **options))
 
     return wrapped  # type: ignore[return-value]
@@ -67,13 +68,17 @@ def _on_store(
 
         set_up_logging("warning")
         with database(config) as dsn:
-            status = schema_status(dsn)
-            check_not_newer(status)
-            if status.pending and config.auto_migrate:
-                migrate(dsn)
+            bring_up_to_date(config, dsn)
             asyncio.run(main(dsn))
 
     return wrapped
+
+
+def _check_encoding(options: Iterable[object]) -> None:
+    """Bytes of a command line that are no text reach Python as lone surrogates, which nothing behind this can write."""
+    for value in options:
+        if isinstance(value, str) and any("\ud800" <= letter <= "\udfff" for letter in value):
+            raise click.UsageError(f"{value!r} is not text in the encoding of this terminal")
 
 
 def _guarded(work: Callable[[], Any]) -> Any:
@@ -84,17 +89,22 @@ def _guarded(work: Callable[[], Any]) -> Any:
             click.echo(fault, err=True)
         sys.exit(2)
     except AgentError as error:
-        click.echo(f"Error: {error.message}", err=True)
+        click.echo(f"Error: {' '.join(error.message.splitlines())}", err=True)
         sys.exit(1)
 
 
 def read_secret(name: str, *, from_stdin: bool) -> str:
     """A secret from standard input or a prompt; never from the command line, where everybody can read it."""
     if from_stdin:
-        return sys.stdin.readline().strip()
+        return sys.stdin.buffer.readline().decode("utf-8", "replace").strip()
     if not sys.stdin.isatty():
         raise click.UsageError(f"no terminal to ask for the {name} at: give --openai-key-stdin and pipe it in")
-    return str(click.prompt(name, hide_input=True)).strip()
+    # asyncio's own handler leaves Ctrl-C to a loop that is waiting for this prompt.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        return str(click.prompt(name, hide_input=True, err=True)).strip()
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def usd(amount: Decimal | None) -> str:

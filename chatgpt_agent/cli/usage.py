@@ -15,19 +15,14 @@ _COUNTS = ("requests", "not_done", "input_tokens", "cached_tokens", "output_toke
 _WIDE = Context(prec=100)
 
 
-class _Groups(click.ParamType[list[str]]):
-    name = "groups"
-
-    def convert(
-        self, value: str | list[str], param: click.Parameter | None, context: click.Context | None
-    ) -> list[str]:
-        names = value if isinstance(value, list) else value.split(",")
-        for name in names:
-            if name not in GROUPS:
-                self.fail(f"{name!r} is not one of {', '.join(GROUPS)}", param, context)
-        if len(set(names)) < len(names):
-            self.fail("a group is named twice", param, context)
-        return names
+def _groups(context: click.Context, parameter: click.Parameter, value: str) -> list[str]:
+    names = value.split(",")
+    for name in names:
+        if name not in GROUPS:
+            raise click.BadParameter(f"{name!r} is not one of {', '.join(GROUPS)}")
+    if len(set(names)) < len(names):
+        raise click.BadParameter("a group is named twice")
+    return names
 
 
 @click.group()
@@ -36,7 +31,7 @@ def usage() -> None:
 
 
 @usage.command()
-@click.option("--by", type=_Groups(), default="user,model", show_default=True, help=f"Of {', '.join(GROUPS)}.")
+@click.option("--by", callback=_groups, default="user,model", show_default=True, help=f"Of {', '.join(GROUPS)}.")
 @click.option("--since", type=_DAY, help="First day, in UTC.")
 @click.option("--until", type=_DAY, help="Last day, in UTC.")
 @click.option("--format", "form", type=click.Choice(["table", "csv", "json"]), default="table", show_default=True)

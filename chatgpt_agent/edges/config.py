@@ -6,6 +6,7 @@ named in the file are relative to it; those in the environment are relative to t
 
 import difflib
 import os
+import re
 from collections.abc import Callable, Mapping
 from ipaddress import ip_address
 from pathlib import Path
@@ -90,6 +91,10 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
 
 _PATHS = ("openai_ca_file", "data_dir", "master_key_file")
 
+# What PyYAML says of aliases, anchors and tags, with their names.
+_QUOTING = re.compile(r"found (undefined|duplicate) (alias|anchor|tag)|could not determine a constructor")
+_HOST_AND_PORT = re.compile(r"(?:\[([^\[\]]+)\]|([^:\[\]]+))(?::([0-9]{1,5}))?")
+
 
 def load_config(path: Path | None, environ: Mapping[str, str]) -> Config:
     """The configuration of a file (or of none) under an environment.
@@ -120,6 +125,8 @@ def _from_file(path: Path, faults: list[str]) -> dict[str, tuple[str, Any]]:
         raise ConfigError([f"{path}: is not UTF-8 text"]) from None
     except yaml.YAMLError as error:
         raise ConfigError([_yaml_fault(path, error)]) from None
+    except (ValueError, KeyError, RecursionError):  # PyYAML's own, for `!!int text` and the like
+        raise ConfigError([f"{path}: is not valid YAML"]) from None
     if read is None:
         return {}
     if not isinstance(read, dict):
@@ -128,7 +135,7 @@ def _from_file(path: Path, faults: list[str]) -> dict[str, tuple[str, Any]]:
     faults += [_unknown(path, str(key), known) for key in read if key not in known]
     base = path.absolute().parent
     for key in _PATHS:
-        if isinstance(read.get(key), str):
+        if isinstance(read.get(key), str) and read[key]:
             read[key] = str(base / read[key])
     return {key: (str(path), value) for key, value in read.items() if key in known and value is not None}
 
@@ -141,7 +148,10 @@ def _unknown(path: Path, key: str, known: set[str]) -> str:
 def _yaml_fault(path: Path, error: yaml.YAMLError) -> str:
     mark = getattr(error, "problem_mark", None)
     line = f" line {mark.line + 1}:" if mark else ""
-    return f"{path}:{line} {getattr(error, 'problem', None) or 'is not valid YAML'}"
+    problem = getattr(error, "problem", None) or "is not valid YAML"
+    if _QUOTING.match(problem):  # what it quotes may be a password: `database_password: *secret`
+        problem = "a value that begins with & * or ! must stand in quotes"
+    return f"{path}:{line} {problem}"
 
 
 def _from_environment(environ: Mapping[str, str]) -> dict[str, tuple[str, Any]]:
@@ -175,7 +185,9 @@ def _scalar(field: msgspec.structs.FieldInfo) -> bool:
 
 def _fault(where: str, field: msgspec.structs.FieldInfo, value: object) -> str:
     meta = next(part for part in field.type.__metadata__ if isinstance(part, msgspec.Meta))
-    shown = "(not shown)" if (meta.extra or {}).get("secret") else repr(value)[:80]
+    # An `@` may stand after a user name and password that somebody put into an address.
+    hidden = (meta.extra or {}).get("secret") or "@" in str(value)
+    shown = "(not shown)" if hidden else repr(value)[:80]
     return f"{where}: {field.name}: found {shown}; allowed: {meta.description}"
 
 
@@ -199,6 +211,17 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+def host_and_port(address: str) -> tuple[str, int]:
+    """The two parts of `database_address`. Raises ValueError."""
+    if "/" in address or (address.count(":") > 1 and not address.startswith("[")):
+        return address, 5432  # a socket's folder, or an IPv6 address without brackets
+    found = _HOST_AND_PORT.fullmatch(address)
+    port = int(found[3] or 5432) if found else 0
+    if found is None or not 0 < port < 65536:
+        raise ValueError(address)
+    return found[1] or found[2], port
+
+
 def _is_url(text: str, *schemes: str) -> bool:
     try:
         url = urlsplit(text)
@@ -211,7 +234,8 @@ def _is_url(text: str, *schemes: str) -> bool:
 def _is_proxy(text: str | None) -> bool:
     if text is None:
         return True
-    return _is_url(text, "http") and urlsplit(text).port is not None and urlsplit(text).path in ("", "/")
+    url = urlsplit(text) if _is_url(text, "http") else None
+    return url is not None and url.port is not None and url.path in ("", "/") and not (url.query or url.fragment)
 
 
 def _is_openai_url(text: str) -> bool:
@@ -223,19 +247,27 @@ def _anything(_: Any) -> bool:
     return True
 
 
-_CHECKS: dict[str, Callable[[Any], bool]] = {
+# What a key's type does not say. A check refuses with something false or a ValueError.
+_CHECKS: dict[str, Callable[[Any], object]] = {
     "openai_url": _is_openai_url,
     "openai_proxy": _is_proxy,
     "openai_http_version": lambda text: text in ("1.1", "2"),
     "log_level": lambda text: text in ("debug", "info", "warning", "error"),
     "bind_address": bool,
     "admin_bind_address": bool,
-    "database_address": bool,
+    "database_url": lambda text: text != "",
+    "database_address": host_and_port,
 }
 
 
 class _NoRepeats(yaml.SafeLoader):
-    """YAML where a repeated key is a fault and not a silent choice."""
+    """YAML where a repeated key is a fault and not a silent choice, and a date is text: no key takes one, a
+    password may look like one."""
+
+    yaml_implicit_resolvers = {  # noqa: RUF012 - the base class declares it
+        first: [resolver for resolver in resolvers if resolver[0] != "tag:yaml.org,2002:timestamp"]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         keys = [self.construct_object(key, deep=deep) for key, _ in node.value]

@@ -28,8 +28,10 @@ from typing import IO
 from chatgpt_agent.core.errors import SetupError
 from chatgpt_agent.edges.files import give_to_folder_owner, make_folder
 
+PORT = "5432"  # of the socket's name; no network knows it
+LOG = "server.log"  # in the data folder
 START_SECONDS = 120  # a server that was killed replays its log first
-SOCKET_PATH_MAX = 107 - len("/.s.PGSQL.5432.lock")  # bytes of a folder's path, from sockaddr_un
+SOCKET_PATH_MAX = 107 - len(f"/.s.PGSQL.{PORT}.lock")  # bytes of a folder's path, from sockaddr_un
 
 _PLAIN_PATH = re.compile(r"[\w./-]+", re.ASCII)  # what needs no quoting on the way through pg_ctl and its shell
 _SERVICE_ACCOUNTS = ("postgres", "nobody")  # for root, as whom PostgreSQL refuses to run
@@ -50,14 +52,18 @@ class EmbeddedPostgres:
         make_folder(self._folder)
         with self._gate():
             self._use = self._lock_file("users.lock")
-            fcntl.flock(self._use, fcntl.LOCK_SH)
-            if not (self._data / "PG_VERSION").exists():
-                self._init()
-            if self._run("pg_ctl", "status") != 0:
-                self._start()
+            try:
+                fcntl.flock(self._use, fcntl.LOCK_SH)
+                if not self._data.exists():
+                    self._init()
+                if self._run(self._data, "pg_ctl", "status") != 0:
+                    self._start()
+            except BaseException:
+                self._use.close()
+                raise
             # The fifth line says where the socket is, whoever started the server in whatever surroundings.
             socket_folder = (self._data / "postmaster.pid").read_text().splitlines()[4]
-        return f"host='{socket_folder}' user=postgres dbname=postgres"
+        return f"host='{socket_folder}' port={PORT} user=postgres dbname=postgres"
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -68,7 +74,7 @@ class EmbeddedPostgres:
                 fcntl.flock(self._use, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 return  # somebody else is using it
-            self._run("pg_ctl", "stop", "-m", "fast", "-w")
+            self._run(self._data, "pg_ctl", "stop", "-m", "fast", "-w")
 
     @contextmanager
     def _gate(self) -> Iterator[None]:
@@ -86,24 +92,26 @@ class EmbeddedPostgres:
         return file
 
     def _init(self) -> None:
-        shutil.rmtree(self._data, ignore_errors=True)  # what an initdb that was killed has left
-        self._data.mkdir(mode=0o700)
+        # It gets its name when it is whole: an initdb that is killed leaves a folder that looks like one.
+        draft = self._folder / "pg.new"
+        shutil.rmtree(draft, ignore_errors=True)
+        draft.mkdir(mode=0o700)
         if os.geteuid() == 0:
             owner = _not_root(self._folder.stat().st_uid)
-            os.chown(self._data, owner.pw_uid, owner.pw_gid)
+            os.chown(draft, owner.pw_uid, owner.pw_gid, follow_symlinks=False)
         words = ("-A", "trust", "-U", "postgres", "--encoding=UTF8", "--locale=C", "--no-instructions")
-        if self._run("initdb", *words) != 0:
-            shutil.rmtree(self._data, ignore_errors=True)
+        if self._run(draft, "initdb", *words) != 0:
+            shutil.rmtree(draft, ignore_errors=True)
             raise SetupError(f"the private PostgreSQL could not be made in {self._data}: {self._last_words}")
+        draft.rename(self._data)
 
     def _start(self) -> None:
         socket_folder = self._socket_folder()
         # No TCP at all, and a socket in a folder that only its owner (and root) can enter.
         words = f"-c listen_addresses='' -k '{socket_folder}' -c unix_socket_permissions=0700 {self._options}"
-        log = self._data / "server.log"
-        code = self._run("pg_ctl", "start", "-w", "-t", str(START_SECONDS), "-l", str(log), "-o", words)
+        code = self._run(self._data, "pg_ctl", "start", "-w", "-t", str(START_SECONDS), "-l", LOG, "-o", words)
         if code != 0:
-            raise SetupError(f"the private PostgreSQL in {self._data} did not start; see {log}")
+            raise SetupError(f"the private PostgreSQL in {self._data} did not start; see {self._data / LOG}")
 
     def _socket_folder(self) -> Path:
         """The data folder itself, or where its path is too long or too odd for a socket, a private one elsewhere."""
@@ -121,17 +129,20 @@ class EmbeddedPostgres:
             raise SetupError(f"{folder} is not the private folder that the socket of PostgreSQL needs: remove it")
         return folder
 
-    def _run(self, program: str, *words: str) -> int:
-        """Runs a program of PostgreSQL as the data folder's owner, whoever we are; keeps its last line."""
-        prefix, account = self._become_owner()
+    def _run(self, data: Path, program: str, *words: str) -> int:
+        """Runs a program of PostgreSQL on and in a data folder, as its owner, whoever we are; keeps its last line.
+        Where it is stands in the environment: pg_ctl would put it on a shell's command line."""
+        prefix, account = _become_owner(data)
+        environ = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
         # Output goes to a file: a pipe would stay open in the server that pg_ctl leaves behind.
         with tempfile.TemporaryFile() as out:
             done = subprocess.run(  # type: ignore[call-overload]
-                [*prefix, _binaries() / program, "-D", self._data, *words],
+                [*prefix, _binaries() / program, *words],
+                env=environ | {"PGDATA": str(data), "PGPORT": PORT},
+                cwd=data,
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=subprocess.STDOUT,
-                cwd="/",
                 **account,
             )
             out.seek(0)
@@ -139,24 +150,23 @@ class EmbeddedPostgres:
         self._last_words = lines[-1] if lines else f"exit code {done.returncode}"
         return int(done.returncode)
 
-    def _become_owner(self) -> tuple[list[str], dict[str, object]]:
-        """Words before a command, and arguments of subprocess, that run it as the data folder's owner."""
-        owner = self._data.stat()
-        if os.geteuid() != 0:
-            if os.geteuid() != owner.st_uid:
-                raise SetupError(f"{self._data} belongs to another account: run this as that account or as root")
-            return [], {}
-        closed = _closed_folder(owner, self._data, _binaries() / "postgres")
-        if closed is None:
-            return [], {"user": owner.st_uid, "group": owner.st_gid, "extra_groups": []}
-        # Root's home is closed to the account that PostgreSQL runs as. Opening it would open it to all: rather the one
-        # capability is passed on (capabilities(7), ambient set) that lets this one program through.
-        if shutil.which("setpriv") is None:
-            raise SetupError(
-                f"PostgreSQL does not run as root, and no other account can enter {closed}: move elsewhere"
-            )
-        words = ["setpriv", f"--reuid={owner.st_uid}", f"--regid={owner.st_gid}", "--clear-groups"]
-        return [*words, "--inh-caps=+dac_override", "--ambient-caps=+dac_override", "--"], {}
+
+def _become_owner(data: Path) -> tuple[list[str], dict[str, object]]:
+    """Words before a command, and arguments of subprocess, that run it as a data folder's owner."""
+    owner = data.stat()
+    if os.geteuid() != 0:
+        if os.geteuid() != owner.st_uid:
+            raise SetupError(f"{data} belongs to another account: run this as that account or as root")
+        return [], {}
+    closed = _closed_folder(owner, data, _binaries() / "postgres")
+    if closed is None:
+        return [], {"user": owner.st_uid, "group": owner.st_gid, "extra_groups": []}
+    # Root's home is closed to the account that PostgreSQL runs as. Opening it would open it to all: rather the one
+    # capability is passed on (capabilities(7), ambient set) that lets this one program through.
+    if shutil.which("setpriv") is None:
+        raise SetupError(f"PostgreSQL does not run as root, and no other account can enter {closed}: move elsewhere")
+    words = ["setpriv", f"--reuid={owner.st_uid}", f"--regid={owner.st_gid}", "--clear-groups"]
+    return [*words, "--inh-caps=+dac_override", "--ambient-caps=+dac_override", "--"], {}
 
 
 def _closed_folder(owner: os.stat_result, *targets: Path) -> Path | None:

@@ -12,9 +12,9 @@ from chatgpt_agent.core.errors import SetupError
 
 def make_folder(folder: Path) -> None:
     """Makes a folder for its owner alone, and those above it. Raises SetupError."""
-    if folder.is_dir():
-        return
     try:
+        if folder.is_dir():
+            return
         folder.parent.mkdir(parents=True, exist_ok=True)
         folder.mkdir(mode=0o700, exist_ok=True)
         give_to_folder_owner(folder)
@@ -23,7 +23,8 @@ def make_folder(folder: Path) -> None:
 
 
 def give_to_folder_owner(path: Path) -> None:
-    """As root: hands a new file or folder to whoever owns the folder that it is in."""
+    """As root: hands a new file or folder to whoever owns the folder that it is in. Never what a link there points
+    at: that account could name any file of the system."""
     if os.geteuid() == 0:
         owner = path.parent.stat()
-        os.chown(path, owner.st_uid, owner.st_gid)
+        os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)

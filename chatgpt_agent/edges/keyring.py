@@ -76,7 +76,14 @@ def read_master_key(path: Path) -> Keyring:
 
 def make_master_key(path: Path) -> None:
     """Writes a new random key, for its owner alone, unless one stands there by now: two first starts at once
-    end with one key. The name appears only when the bytes are on the disk."""
+    end with one key. The name appears only when the bytes are on the disk. Raises SetupError."""
+    try:
+        _make_master_key(path)
+    except OSError as error:
+        raise SetupError(f"the master key {path} cannot be made: {error.strerror}") from None
+
+
+def _make_master_key(path: Path) -> None:
     draft = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
     handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:

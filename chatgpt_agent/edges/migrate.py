@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, urlencode
+from urllib.parse import urlencode
 
 import msgspec
 import psycopg2
@@ -71,6 +71,7 @@ def migrate(dsn: str) -> list[str]:
         status = schema_status(dsn)
         check_not_newer(status)
         if status.pending:
+            _check_may_create(guard)
             with _yoyo(dsn) as (backend, migrations):
                 backend.apply_migrations(backend.to_apply(migrations))
         return status.pending
@@ -96,6 +97,8 @@ def _connection(dsn: str) -> Iterator[Any]:
     try:
         connection.autocommit = True
         yield connection
+    except (psycopg2.OperationalError, psycopg2.InterfaceError) as error:
+        raise StoreUnavailable(f"the database was lost: {first_line(error)}") from None
     except psycopg2.Error as error:
         raise SetupError(f"the database cannot be migrated: {first_line(error)}") from None
     finally:
@@ -107,6 +110,18 @@ def _locked(connection: Any) -> Iterator[None]:
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_lock(%s)", [LOCK])  # let go when the connection ends
     yield
+
+
+def _check_may_create(connection: Any) -> None:
+    """yoyo would wait 10 s for a lock table that it could not make, and then complain of that."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT current_user, current_schema(), has_schema_privilege(current_schema(), 'CREATE')")
+        account, schema, allowed = cursor.fetchone()
+    if not allowed:
+        raise SetupError(
+            f"the database account {account} may not create tables: as its owner run `GRANT CREATE ON SCHEMA "
+            f"{schema or 'public'} TO {account}`, or use a database that {account} owns"
+        )
 
 
 def _applied(connection: Any) -> set[str]:
@@ -122,9 +137,8 @@ def _applied(connection: Any) -> set[str]:
 def _yoyo(dsn: str) -> Iterator[tuple["DatabaseBackend", "MigrationList"]]:
     import yoyo  # here, because a start that has nothing to migrate need not pay for it
 
-    words = parse_dsn(dsn)
-    name = words.pop("dbname", None) or words.get("user", "postgres")
-    backend = yoyo.get_backend(f"postgresql:///{quote(name, safe='')}?{urlencode(words)}")
+    # All of it as parameters: yoyo does not decode a database's name that is the path.
+    backend = yoyo.get_backend(f"postgresql:///?{urlencode(parse_dsn(dsn))}")
     try:
         known = set(known_migrations())
         found = yoyo.read_migrations(str(migrations_folder()))

@@ -68,10 +68,11 @@ class Outbox:
 
     async def close(self) -> None:
         """Waits for the work that was given, and lets the file go."""
-        if self._thread is None:
+        thread, self._thread = self._thread, None  # from here on it takes no work
+        if thread is None:
             return
         self._work.put(None)
-        await asyncio.get_running_loop().run_in_executor(None, self._thread.join)
+        await asyncio.get_running_loop().run_in_executor(None, thread.join)
         self._release()
 
     async def add_intent(self, intent: Intent) -> None:
@@ -106,6 +107,15 @@ class Outbox:
         """Forgets the rows up to a number: PostgreSQL has them."""
         await self._do(lambda db: db.execute("DELETE FROM rows WHERE seq <= ?", (seq,)))
 
+    async def probe(self) -> None:
+        """Writes and takes it back: after a failure, that is how to know that the disk is well again."""
+
+        def work(db: sqlite3.Connection) -> None:
+            db.execute("INSERT INTO intents VALUES ('probe', '')")
+            db.execute("DELETE FROM intents WHERE request_id = 'probe'")
+
+        await self._do(work)
+
     async def depth(self) -> int:
         """How many rows wait."""
         return int(await self._do(lambda db: db.execute("SELECT count(*) FROM rows").fetchone()[0]))
@@ -128,6 +138,7 @@ class Outbox:
             self._release()
             raise SetupError(f"another agent is running on {self._folder}: give each its own data_dir") from None
         except OSError as error:
+            self._release()
             raise SetupError(f"{path} cannot be opened: {error.strerror}") from None
 
     def _release(self) -> None:
@@ -156,15 +167,26 @@ class Outbox:
         path = self._folder / "outbox.db"
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
         give_to_folder_owner(path)
-        db = sqlite3.connect(path, isolation_level=None)
+        db = sqlite3.connect(path, isolation_level=None, timeout=1.0)  # nobody else should be writing
+        try:
+            self._prepare(db)
+        except BaseException:
+            db.close()
+            raise
+        return db
+
+    @staticmethod
+    def _prepare(db: sqlite3.Connection) -> None:
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA synchronous = FULL")  # a commit is on the disk when it returns
         found = db.execute("PRAGMA user_version").fetchone()[0]
         if found not in (0, FORMAT):
             raise SetupError(f"it has format {found}, this program knows format {FORMAT}")
+        fault = db.execute("PRAGMA quick_check(1)").fetchone()[0]
+        if fault != "ok":  # SQLite itself would only tell when it comes to read that page
+            raise SetupError(f"it is damaged: {fault}")
         db.executescript(_SCHEMA)
         db.execute(f"PRAGMA user_version = {FORMAT}")
-        return db
 
     def _take_group(self) -> list[tuple[Work, asyncio.Future[Any]]]:
         """The work that waits, at least one piece of it; nothing when the outbox closes."""
@@ -185,6 +207,7 @@ class Outbox:
     def _commit(self, db: sqlite3.Connection, group: list[tuple[Work, asyncio.Future[Any]]]) -> None:
         try:
             db.execute("BEGIN IMMEDIATE")
+            before = db.total_changes
             results = [work(db) for work, _ in group]
             db.execute("COMMIT")
         except sqlite3.Error as error:
@@ -195,7 +218,8 @@ class Outbox:
             self.writable = False
             self._tell([(done, None, LedgerUnavailable()) for _, done in group])
         else:
-            self.writable = True
+            # A full disk still lets us read: that says nothing.
+            self.writable = self.writable or db.total_changes > before
             self._tell([(done, result, None) for (_, done), result in zip(group, results, strict=True)])
 
     def _tell(self, answers: list[tuple["asyncio.Future[Any]", Any, Exception | None]]) -> None:

@@ -123,6 +123,7 @@ class Ledger:
                 await self._nap(3600)  # an hour without a row: look whether the next month's partition is due
             except (StoreError, LedgerUnavailable) as error:
                 failures += 1
+                self._months.clear()  # a partition may have been dropped under us
                 if failures == 1 or isinstance(error, StoreRejected):
                     log.warning("rows wait in the outbox: %s", error)
                 await asyncio.sleep(min(MAX_BACKOFF, SHIP_SECONDS * 2**failures) * random.uniform(0.5, 1))  # noqa: S311
@@ -164,6 +165,9 @@ class Ledger:
         while True:
             await asyncio.sleep(1)
             try:
+                if not self._outbox.writable:
+                    # A balancer that sees it sends no request, whose intent would show that the disk is well again.
+                    await self._outbox.probe()
                 await self._write_unwritten()
             except LedgerUnavailable:
                 continue

@@ -14,11 +14,12 @@ import psycopg2
 from psycopg2.extensions import make_dsn
 
 from chatgpt_agent.core.errors import ConfigError, StoreError, StoreRejected, StoreUnavailable
-from chatgpt_agent.edges.config import Config
+from chatgpt_agent.edges.config import Config, host_and_port
 from chatgpt_agent.edges.migrate import first_line
 
 CHANNEL = "chatgpt_agent"
-_REJECTED = (psycopg2.DataError, psycopg2.IntegrityError, psycopg2.ProgrammingError, psycopg2.NotSupportedError)
+_REJECTED = (psycopg2.IntegrityError, psycopg2.ProgrammingError, psycopg2.NotSupportedError)
+_BAD_VALUE = (psycopg2.DataError, ValueError)  # of the server, and of psycopg2 for NUL and lone surrogates
 
 Line = tuple[Any, ...]
 
@@ -32,12 +33,10 @@ def dsn_from(config: Config) -> str:
         raise ConfigError(
             ["database_url: found (not shown); allowed: embedded, a postgresql:// URL or a libpq connection string"]
         ) from None
-    host, colon, port = config.database_address.rpartition(":")
-    if not colon or "/" in config.database_address:
-        host, port = config.database_address, "5432"
+    host, port = host_and_port(config.database_address)
     return str(
         make_dsn(
-            host=host.strip("[]"),
+            host=host,
             port=port,
             user=config.database_username,
             password=config.database_password,
@@ -108,10 +107,19 @@ class Store:
 
     @contextlib.asynccontextmanager
     async def _translated(self) -> AsyncIterator[None]:
+        task = asyncio.current_task()
+        assert task is not None
+        cancels = task.cancelling()
         try:
             yield
+            # Until Python 3.12 asyncio.wait_for, which aiopg uses, loses a cancellation that comes with the answer
+            # (https://github.com/python/cpython/issues/86296): who closes a service would wait for its task for ever.
+            if task.cancelling() > cancels:
+                raise asyncio.CancelledError
         except StoreError:
             raise
+        except _BAD_VALUE as error:  # their text quotes the value
+            raise StoreRejected(f"the database refuses a value: {type(error).__name__}") from None
         except _REJECTED as error:
             raise StoreRejected(f"the database refuses a statement: {first_line(error)}") from None
         except (psycopg2.Error, OSError, TimeoutError) as error:
@@ -119,8 +127,7 @@ class Store:
             raise StoreUnavailable(f"the database cannot be used: {first_line(error)}") from None
         except asyncio.CancelledError:
             await self.close()
-            task = asyncio.current_task()
-            if task is not None and task.cancelling():
+            if task.cancelling() > cancels:
                 raise
             # aiopg turns the server's own QueryCanceled (statement_timeout) into this.
             raise StoreUnavailable(f"the database took over {self._seconds} s for a statement") from None

@@ -19,11 +19,11 @@ class Changes(msgspec.Struct, frozen=True):
 
 async def read_changes(store: Store, since: int) -> Changes | None:
     """What has changed since a version (-1: everything), or None. A row that changes while it is read may come
-    twice, which does no harm."""
+    twice, which does no harm. A version that went back is that of a restored backup: everything, too."""
     [(version, reset)] = await store.fetch("SELECT version, reset FROM directory_version")
     if version == since:
         return None
-    whole = since < reset or since < 0
+    whole = since < reset or since < 0 or version < since
     after = [-1 if whole else since]
     users = await store.fetch(
         "SELECT id, name, upstream_key, disabled_at IS NOT NULL FROM users WHERE changed > %s", after

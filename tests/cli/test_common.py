@@ -1,0 +1,322 @@
+"""What all commands share: help, configuration, and faults that are one line each."""
+
+import socket
+from pathlib import Path
+from subprocess import PIPE, Popen
+
+import pytest
+
+from chatgpt_agent import __version__
+from tests.cli.commands import KEY, PROGRAM, Cli, environ_with, leaf_commands
+
+COMMANDS = list(leaf_commands())
+# What each of them needs besides its name.
+ARGUMENTS = {
+    "user add": ["alice", "--openai-key-stdin"],
+    "user show": ["alice"],
+    "user disable": ["alice"],
+    "user enable": ["alice"],
+    "user set-key": ["alice", "--openai-key-stdin"],
+    "token issue": ["alice"],
+    "token revoke": ["1"],
+    "price set": ["m", "--input", "1", "--output", "1"],
+    "price remove": ["m"],
+}
+ON_A_DATABASE = [command for command in COMMANDS if command != "serve"]
+ON_A_MASTER_KEY = [command for command in ON_A_DATABASE if command not in ("migrate", "usage report")]
+
+
+def words_of(command: str) -> list[str]:
+    """A whole command line that there is nothing wrong with."""
+    return [*command.split(), *ARGUMENTS.get(command, [])]
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
+def key_file(path: Path, text: str = "k" * 44, mode: int = 0o600) -> str:
+    """A file as a master key is one; its name."""
+    path.write_text(text)
+    path.chmod(mode)
+    return str(path)
+
+
+# Help.
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_has_an_example(command: str) -> None:
+    """Of every command, which begins as the command does."""
+    help_ = Cli({}).ok(*command.split(), "--help")
+    assert f"Example: chatgpt-agent {command}" in help_
+
+
+@pytest.mark.parametrize("command", ["", *sorted({command.split()[0] for command in COMMANDS if " " in command})])
+def test_help_of_a_group_lists_its_commands(command: str) -> None:
+    """Each with a line that says what it does."""
+    help_ = Cli({}).ok(*command.split(), "-h" if not command else "--help")
+    below = {name.removeprefix(command).split()[0] for name in COMMANDS if name.startswith(command)}
+    listed = [line.split() for line in help_.partition("Commands:")[2].splitlines() if line.strip()]
+    assert {words[0] for words in listed} == below
+    assert all(len(words) > 1 for words in listed)
+
+
+def test_version_is_the_packages() -> None:
+    """Alone with the program's name."""
+    assert Cli({}).ok("--version") == f"chatgpt-agent, version {__version__}\n"
+
+
+def test_python_dash_m_is_the_program(shared_cli: Cli) -> None:
+    """In a process of its own."""
+    done = shared_cli.process("--version")
+    assert (done.returncode, done.stdout.decode()) == (0, f"chatgpt-agent, version {__version__}\n")
+
+
+# Where the configuration comes from.
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_config_is_an_option_of_every_command(command: str) -> None:
+    """A file that is not there is one line that names it, exit code 2."""
+    [line] = Cli({}).refused(*words_of(command), "--config", "/nowhere/config.yml", code=2, stdin=KEY)
+    assert line == "/nowhere/config.yml: cannot be read: No such file or directory"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_environment_names_the_file_where_no_option_does(command: str, tmp_path: Path) -> None:
+    """CHATGPT_AGENT_CONFIG, for every command."""
+    file = tmp_path / "config.yml"
+    file.write_text("port: high")
+    [line] = Cli({"CHATGPT_AGENT_CONFIG": str(file)}).refused(*words_of(command), code=2, stdin=KEY)
+    assert line.startswith(f"{file}: port: found 'high'; allowed: ")
+
+
+def test_the_option_wins_over_the_environment(shared_cli: Cli, tmp_path: Path) -> None:
+    """A file that the environment names is not even read then."""
+    file = tmp_path / "config.yml"
+    file.write_text("log_level: error")
+    words = ["user", "list", "--config", str(file)]
+    result = shared_cli.run(*words, settings={"CHATGPT_AGENT_CONFIG": "/nowhere/config.yml"})
+    assert result.exit_code == 0
+
+
+def test_a_file_is_enough(cli: Cli, tmp_path: Path) -> None:
+    """Folders in it are relative to it."""
+    file = tmp_path / "config.yml"
+    file.write_text(f'database_url: "{cli.settings["DATABASE_URL"]}"\ndata_dir: kept here\n')
+    Cli({}).ok("user", "list", "--config", str(file))
+    assert (tmp_path / "kept here" / "master.key").exists()
+
+
+def test_a_variable_wins_over_the_file(shared_cli: Cli, tmp_path: Path) -> None:
+    """DATABASE_URL of the environment is used, that of the file is not."""
+    file = tmp_path / "config.yml"
+    file.write_text(f"database_url: host={tmp_path}/nowhere")
+    assert shared_cli.ok("user", "list", "--config", str(file))
+
+
+# Faults of the configuration.
+
+
+def test_all_faults_are_named_at_once(tmp_path: Path) -> None:
+    """A line each, of file and environment alike, exit code 2."""
+    file = tmp_path / "config.yml"
+    file.write_text("port: 70000\nprot: 1\nopenai_url: ftp://x\ndrain_timeout: soon\n")
+    lines = Cli({"LOG_LEVEL": "loud"}).refused("user", "list", "--config", str(file), code=2)
+    assert len(lines) == 5
+    assert {line.split(": ")[1] for line in lines} == {"port", "prot", "openai_url", "drain_timeout", "log_level"}
+
+
+BAD_FILES = [
+    "port: [",
+    "- a\n- b",
+    "just text",
+    "port: 1\nport: 2",
+    "port: 1: 2",
+    "\x00",
+    "\t- a",
+    "? [a]\n: b",
+    "&a [*a]",
+]
+
+
+@pytest.mark.parametrize("text", BAD_FILES)
+def test_a_file_that_is_no_configuration_is_one_line(tmp_path: Path, text: str) -> None:
+    """It names the file."""
+    file = tmp_path / "config.yml"
+    file.write_text(text)
+    [line] = Cli({}).refused("user", "list", "--config", str(file), code=2)
+    assert line.startswith(f"{file}:")
+
+
+def test_a_folder_is_no_file(tmp_path: Path) -> None:
+    """One line that names it."""
+    [line] = Cli({}).refused("user", "list", "--config", str(tmp_path), code=2)
+    assert line == f"{tmp_path}: cannot be read: Is a directory"
+
+
+def test_a_fault_in_a_process_of_its_own_is_one_line() -> None:
+    """Exit code 2, and no traceback."""
+    done = Cli({"PORT": "high"}).process("serve")
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert done.stderr.decode().splitlines() == [
+        "environment PORT: port: found 'high'; allowed: a port, 0 to 65535 (0: any that is free)"
+    ]
+
+
+@pytest.mark.parametrize("url", ["postgresql://u:geheim@[::1/x", "geheim", "postgresql://u:geheim@h/x?what=1"])
+def test_a_fault_in_a_database_url_does_not_show_it(url: str, tmp_path: Path) -> None:
+    """There may be a password in it."""
+    [line] = Cli({"DATABASE_URL": url, "DATA_DIR": str(tmp_path)}).refused("user", "list", code=2)
+    assert "database_url" in line
+    assert "geheim" not in line
+
+
+# Faults of the surroundings.
+
+
+@pytest.mark.parametrize("command", ON_A_DATABASE)
+def test_a_database_that_is_away_is_one_line(command: str, tmp_path: Path) -> None:
+    """Exit code 1, without the password."""
+    url = f"postgresql://agent:geheim@127.0.0.1:{free_port()}/books"
+    [line] = Cli({"DATABASE_URL": url, "DATA_DIR": str(tmp_path)}).refused(*words_of(command), stdin=KEY)
+    assert line.startswith("Error: the database cannot be reached: ")
+    assert "geheim" not in line
+
+
+def test_the_parts_of_a_database_address_are_not_shown_either(tmp_path: Path) -> None:
+    """DATABASE_PASSWORD stays out of what is printed."""
+    settings = {"DATABASE_ADDRESS": f"127.0.0.1:{free_port()}", "DATABASE_PASSWORD": "geheim"}
+    [line] = Cli({**settings, "DATA_DIR": str(tmp_path)}).refused("user", "list")
+    assert line.startswith("Error: the database cannot be reached: ")
+    assert "geheim" not in line
+
+
+def test_a_database_that_is_not_there_is_one_line(cli: Cli) -> None:
+    """Exit code 1."""
+    dsn = f"{cli.settings['DATABASE_URL']}_of_nobody"
+    [line] = cli.refused("user", "list", settings={"DATABASE_URL": dsn})
+    assert line.startswith("Error: the database cannot be reached: ")
+
+
+@pytest.mark.parametrize("command", ON_A_MASTER_KEY)
+def test_another_master_key_is_one_line(shared_cli: Cli, command: str, tmp_path: Path) -> None:
+    """Exit code 1, and nothing is done: what it sealed, this database's own could not open."""
+    shared_cli.ok("user", "list")
+    other = {"MASTER_KEY_FILE": key_file(tmp_path / "other.key")}
+    [line] = shared_cli.refused(*words_of(command), stdin=KEY, settings=other)
+    assert line.startswith("Error: the master key ")
+    assert "not the one" in line
+
+
+def test_a_master_key_that_is_gone_is_one_line(cli: Cli, tmp_path: Path) -> None:
+    """No new one is made for a database that has one."""
+    cli.ok("user", "list")
+    [line] = cli.refused("user", "list", settings={"DATA_DIR": str(tmp_path / "elsewhere")})
+    assert "is missing" in line
+    assert not (tmp_path / "elsewhere" / "master.key").exists()
+
+
+@pytest.mark.parametrize(("text", "mode"), [("short", 0o600), ("", 0o600), ("k" * 44, 0o640), ("k" * 44, 0o604)])
+def test_a_master_key_that_cannot_be_trusted_is_one_line(shared_cli: Cli, tmp_path: Path, text: str, mode: int) -> None:
+    """Too short, or open to others than its owner: exit code 1."""
+    file = key_file(tmp_path / "bad.key", text, mode)
+    [line] = shared_cli.refused("user", "list", settings={"MASTER_KEY_FILE": file})
+    assert line.startswith("Error: the master key ")
+
+
+@pytest.mark.parametrize("place", ["file", "file/below"])
+def test_a_data_folder_that_cannot_be_made_is_one_line(cli: Cli, tmp_path: Path, place: str) -> None:
+    """Exit code 1, naming it."""
+    (tmp_path / "file").write_text("in the way")
+    [line] = cli.refused("user", "list", settings={"DATA_DIR": str(tmp_path / place)})
+    assert str(tmp_path / place) in line
+
+
+# Bad command lines.
+
+NO_TEXT = b"\xff\xfe".decode("utf-8", "surrogateescape")  # as Python gets bytes of a command line that are no text
+
+BAD_COMMANDS = [
+    ["no-such-command"],
+    ["user"],
+    ["user", "no-such-command"],
+    ["--config", "x", "user", "list"],
+    ["user", "list", "extra"],
+    ["user", "list", "--no-such-option"],
+    ["user", "add"],
+    ["user", "add", "a", "b"],
+    ["user", "add", "alice", "--json", "--json=1"],
+    ["user", "show", NO_TEXT],
+    ["user", "add", NO_TEXT, "--openai-key-stdin"],
+    ["user", "disable", NO_TEXT],
+    ["user", "set-key", NO_TEXT, "--openai-key-stdin"],
+    ["user", "show", "x" * 100_000],
+    ["user", "show", "'; DROP TABLE users; --"],
+    ["user", "show", "%s"],
+    ["token"],
+    ["token", "issue"],
+    ["token", "issue", NO_TEXT],
+    ["token", "issue", "alice", "--label"],
+    ["token", "list", NO_TEXT],
+    ["token", "list", "a", "b"],
+    ["token", "revoke"],
+    ["token", "revoke", NO_TEXT],
+    ["price"],
+    ["price", "set"],
+    ["price", "set", "m"],
+    ["price", "set", NO_TEXT, "--input", "1", "--output", "1"],
+    ["price", "set", "m", "--input", NO_TEXT, "--output", "1"],
+    ["price", "set", "m", "--input", "1" * 100_000, "--output", "1"],
+    ["price", "set", "m", "--input", "1", "--output", "1", "--from", NO_TEXT],
+    ["price", "remove"],
+    ["price", "remove", NO_TEXT],
+    ["price", "list", "m"],
+    ["usage"],
+    ["usage", "report", "--by", NO_TEXT],
+    ["usage", "report", "--since", NO_TEXT],
+    ["usage", "report", "--format", NO_TEXT],
+    ["usage", "report", "--since"],
+    ["migrate", "1"],
+    ["migrate", "--rollback"],
+    ["serve", "now"],
+    ["serve", "--config", NO_TEXT],
+]
+
+
+@pytest.mark.parametrize("words", BAD_COMMANDS, ids=lambda words: ascii(" ".join(words))[:50])
+def test_a_bad_command_line_never_ends_in_a_traceback(shared_cli: Cli, words: list[str]) -> None:
+    """Exit code 1 or 2, and the last line says why."""
+    result = shared_cli.run(*words, stdin=KEY)  # raises what is not handled
+    assert result.exit_code in (1, 2)
+    assert result.stderr.strip()
+    assert "Traceback" not in result.output
+
+
+def test_bytes_that_are_no_text_are_told_apart(shared_cli: Cli) -> None:
+    """Exit code 2 in a process of its own, and no traceback."""
+    done = shared_cli.process("user", "show", b"\xff")
+    assert done.returncode == 2
+    assert done.stderr.decode().splitlines()[-1] == r"Error: '\udcff' is not text in the encoding of this terminal"
+
+
+def test_a_key_that_is_no_text_is_one_line(shared_cli: Cli) -> None:
+    """Also where standard input is read strictly."""
+    shared_cli.settings["PYTHONIOENCODING"] = "utf-8:strict"
+    done = shared_cli.process("user", "add", "alice", "--openai-key-stdin", stdin=b"\xff\n")
+    del shared_cli.settings["PYTHONIOENCODING"]
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_reader_that_leaves_is_no_fault_of_ours(cli: Cli) -> None:
+    """`chatgpt-agent user list | head -0` shows no traceback."""
+    with Popen([*PROGRAM, "user", "list"], stdout=PIPE, stderr=PIPE, env=environ_with(cli.settings)) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == b""

@@ -1,0 +1,114 @@
+"""Commands in a process of their own, while a server runs on the same database: it takes every change over."""
+
+import json
+from decimal import Decimal
+
+import pytest
+
+from chatgpt_agent.core.admission import Identity
+from tests.cli.commands import Cli
+from tests.conftest import url_of
+from tests.fakes.agent import MODEL, Agent
+from tests.fakes.client import fetch
+from tests.fakes.upstream import Upstream
+
+PRICED = ["--input", "1", "--output", "2"]
+
+
+@pytest.fixture
+def beside(agent: Agent) -> Cli:
+    """The program, set up as the running agent is."""
+    assert agent.config.database_url is not None
+    return Cli({"DATABASE_URL": url_of(agent.config.database_url), "DATA_DIR": str(agent.config.data_dir)})
+
+
+async def listed(agent: Agent) -> list[str]:
+    """The models that a client sees."""
+    answer = await fetch(f"{agent.url}/v1/models", headers=agent.headers())
+    return [model["id"] for model in json.loads(answer.body)["data"]]
+
+
+async def test_a_new_users_token_works(agent: Agent, beside: Cli) -> None:
+    """And OpenAI gets that user's key."""
+    token = (await beside.command("user", "add", "bob", "--openai-key-stdin", stdin=b"sk-of-bob")).strip()
+    await agent.until(lambda: agent.works(token))
+    agent.token = token
+    assert (await agent.chat()).status == 200
+
+
+async def test_a_disabled_users_token_does_not_work(agent: Agent, beside: Cli) -> None:
+    """The answer is that to any wrong token."""
+    await beside.command("user", "disable", "alice")
+    await agent.until(lambda: not agent.works(agent.token))
+    assert (await agent.chat()).error["code"] == "invalid_api_key"
+
+
+async def test_an_enabled_users_token_works_again(agent: Agent, beside: Cli) -> None:
+    """The same token."""
+    await agent.accounts.set_enabled("alice", False)
+    await agent.until(lambda: not agent.works(agent.token))
+    await beside.command("user", "enable", "alice")
+    await agent.until(lambda: agent.works(agent.token))
+    assert (await agent.chat()).status == 200
+
+
+async def test_openai_gets_the_new_key(agent: Agent, beside: Cli, upstream: Upstream) -> None:
+    """Once `set-key` has replaced it."""
+    await beside.command("user", "set-key", "alice", "--openai-key-stdin", stdin=b"sk-new\n")
+    await agent.until(lambda: agent.server.directory.upstream_key(identity(agent).user) == "sk-new")
+    await agent.chat()
+    assert upstream.requests[-1].header("authorization") == "Bearer sk-new"
+
+
+def identity(agent: Agent) -> Identity:
+    """Who the agent takes its token's holder for."""
+    return agent.server.directory.identify(agent.token)
+
+
+async def test_an_issued_token_works_beside_the_first(agent: Agent, beside: Cli) -> None:
+    """A user may have several."""
+    second = (await beside.command("token", "issue", "alice")).strip()
+    await agent.until(lambda: agent.works(second))
+    assert agent.works(agent.token)
+
+
+async def test_a_revoked_token_does_not_work(agent: Agent, beside: Cli) -> None:
+    """401 from then on, and nothing reaches OpenAI."""
+    [token] = json.loads(await beside.command("token", "list", "--json"))
+    await beside.command("token", "revoke", str(token["id"]))
+    await agent.until(lambda: not agent.works(agent.token))
+    assert (await agent.chat()).status == 401
+
+
+async def test_a_change_is_taken_over_within_a_second(agent: Agent, beside: Cli) -> None:
+    """As the README promises."""
+    await beside.command("user", "disable", "alice")
+    await agent.until(lambda: not agent.works(agent.token), seconds=1)
+
+
+async def test_a_model_with_a_new_price_is_served(agent: Agent, beside: Cli) -> None:
+    """Before it was refused."""
+    body = agent.body().replace(MODEL.encode(), b"new-model")
+    assert (await agent.post(body)).status == 404
+    before = agent.server.directory.book
+    await beside.command("price", "set", "new-model", *PRICED)
+    await agent.until(lambda: agent.server.directory.book is not before)
+    assert (await agent.post(body)).status == 200
+
+
+async def test_a_removed_price_ends_a_model(agent: Agent, beside: Cli) -> None:
+    """It is refused, and not in the list any more."""
+    before = agent.server.directory.book
+    await beside.command("price", "remove", MODEL)
+    await agent.until(lambda: agent.server.directory.book is not before)
+    assert (await agent.chat()).error["code"] == "model_not_found"
+    assert await listed(agent) == []
+
+
+async def test_a_report_shows_what_was_served(agent: Agent, beside: Cli) -> None:
+    """With the cost to the last digit."""
+    await agent.chat()
+    [row] = await agent.rows(1)
+    found = json.loads(await beside.command("usage", "report", "--format", "json"))
+    assert Decimal(found["total"]["cost_usd"]) == Decimal(row["cost"])
+    assert (found["rows"][0]["user"], found["rows"][0]["model"]) == ("alice", MODEL)

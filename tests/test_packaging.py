@@ -1,0 +1,114 @@
+"""What is built is whole: sdist and wheel have everything, and the installed wheel runs from anywhere."""
+
+import shutil
+import subprocess
+import sys
+import tarfile
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from chatgpt_agent import __version__
+from chatgpt_agent.edges.migrate import known_migrations
+from tests.cli.commands import environ_with
+
+ROOT = Path(__file__).parent.parent
+NOT_SOURCE = (".*", "build", "data", "dist", "*.egg-info", "__pycache__")
+
+
+class Built:
+    """A folder of built distributions, and the names of the files in each; the sdist's own folder is left out."""
+
+    def __init__(self, folder: Path) -> None:
+        [self.sdist] = folder.glob("*.tar.gz")
+        [self.wheel] = folder.glob("*.whl")
+        with tarfile.open(self.sdist) as tar:
+            self.in_sdist = {name.partition("/")[2] for name in tar.getnames()}
+        with zipfile.ZipFile(self.wheel) as archive:
+            self.in_wheel = set(archive.namelist())
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
+    """The distributions, built from a copy, so that nothing is left in the checkout."""
+    folder = tmp_path_factory.mktemp("build")
+    shutil.copytree(ROOT, folder / "source", ignore=shutil.ignore_patterns(*NOT_SOURCE))
+    run([sys.executable, "-m", "build", "--no-isolation", "--outdir", folder / "dist", folder / "source"], folder)
+    return Built(folder / "dist")
+
+
+@pytest.fixture(scope="module")
+def program(built: Built, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The program, installed from the wheel into a fresh virtual environment."""
+    folder = tmp_path_factory.mktemp("installed")
+    venv.create(folder / "venv", with_pip=True)
+    run([folder / "venv" / "bin" / "python", "-m", "pip", "install", "--quiet", built.wheel], folder)
+    return folder / "venv" / "bin" / "chatgpt-agent"
+
+
+def run(words: list[str | Path], folder: Path, settings: dict[str, str] | None = None) -> str:
+    """Runs a program that succeeds in a folder; its standard output."""
+    environ = environ_with(settings or {})
+    environ.pop("PYTHONPATH", None)
+    done = subprocess.run(words, cwd=folder, env=environ, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_the_sdist_has_every_migration(built: Built) -> None:
+    """With its rollback, where setup.py looks for them."""
+    files = {f"migrations/{path.name}" for path in (ROOT / "migrations").glob("*.sql")}
+    assert len(files) == 2 * len(known_migrations())
+    assert files <= built.in_sdist
+
+
+def test_the_wheel_has_every_migration(built: Built) -> None:
+    """With its rollback, inside the package."""
+    files = {f"chatgpt_agent/migrations/{path.name}" for path in (ROOT / "migrations").glob("*.sql")}
+    assert files <= built.in_wheel
+
+
+def test_the_wheel_has_every_module(built: Built) -> None:
+    """setup.py names the packages one by one: none is forgotten."""
+    modules = {str(path.relative_to(ROOT)) for path in (ROOT / "chatgpt_agent").rglob("*.py")}
+    assert modules <= built.in_wheel
+
+
+def test_the_wheel_has_nothing_else(built: Built) -> None:
+    """One package, and what says how it is installed."""
+    assert {name.partition("/")[0] for name in built.in_wheel} == {
+        "chatgpt_agent",
+        f"chatgpt_agent-{__version__}.dist-info",
+    }
+
+
+def test_both_say_that_there_are_types(built: Built) -> None:
+    """py.typed (PEP 561)."""
+    assert "chatgpt_agent/py.typed" in built.in_sdist & built.in_wheel
+
+
+def test_both_have_the_license(built: Built) -> None:
+    """As MIT asks."""
+    assert "LICENSE" in built.in_sdist
+    assert f"chatgpt_agent-{__version__}.dist-info/licenses/LICENSE" in built.in_wheel
+
+
+def test_the_installed_program_tells_its_version(program: Path, tmp_path: Path) -> None:
+    """From a folder that has nothing to do with it."""
+    assert run([program, "--version"], tmp_path) == f"chatgpt-agent, version {__version__}\n"
+
+
+def test_the_installed_program_migrates(program: Path, tmp_path: Path, empty_dsn: str) -> None:
+    """With the migrations that came with it."""
+    settings = {"DATABASE_URL": empty_dsn, "DATA_DIR": str(tmp_path)}
+    out = run([program, "migrate"], tmp_path, settings)
+    assert out.splitlines() == [f"applied {name}" for name in known_migrations()]
+
+
+def test_the_installed_program_runs_commands(program: Path, tmp_path: Path, empty_dsn: str) -> None:
+    """On a fresh database."""
+    settings = {"DATABASE_URL": empty_dsn, "DATA_DIR": str(tmp_path)}
+    run([program, "price", "set", "m", "--input", "1", "--output", "2"], tmp_path, settings)
+    assert run([program, "price", "list"], tmp_path, settings).splitlines()[-1].split()[:3] == ["m", "1", "2"]
