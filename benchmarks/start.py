@@ -67,9 +67,8 @@ def main() -> None:
         shutil.rmtree(folder)
     seconds, megabytes = zip(*found, strict=True)
     print(f"first start of all (makes the database): {first:.2f} s")
-    print(
-        f"start to ready, existing database, {runs} runs: median {statistics.median(seconds):.2f} s, max {max(seconds):.2f} s"
-    )
+    middle = statistics.median(seconds)
+    print(f"start to ready, existing database, {runs} runs: median {middle:.2f} s, max {max(seconds):.2f} s")
     print(f"resident memory, idle: median {statistics.median(megabytes):.0f} MB")
 
 

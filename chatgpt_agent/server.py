@@ -29,7 +29,7 @@ from chatgpt_agent.web.app import admin_app, api_app
 
 log = logging.getLogger(__name__)
 
-SIGNALS = (signal.SIGTERM, signal.SIGINT)  # that end the agent
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)  # that end the agent; the last when its terminal closes
 RETRY_SECONDS = 1.0  # between looks for a database that is away at the start
 ABORT_SECONDS = 2.0  # for requests that were aborted to write their rows
 
@@ -122,7 +122,7 @@ class Server:
     @contextlib.contextmanager
     def _hearing_signals(self) -> Iterator[None]:
         loop = asyncio.get_running_loop()
-        for number in SIGNALS:
+        for number in filter(_is_wanted, SIGNALS):
             loop.add_signal_handler(number, self._on_signal)
         before = signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)  # one that waited is heard now
         try:
@@ -167,6 +167,21 @@ class Server:
             keyring = await open_keyring(self._config, store)
         await self.directory.start(keyring)
         await self.ledger.start_shipping()
+        for task in (*self.directory.tasks, *self.ledger.tasks):
+            task.add_done_callback(self._on_task_end)
+
+    def _on_task_end(self, task: "asyncio.Task[None]") -> None:
+        """What runs in the background ends by being cancelled, or by a fault that nobody may miss: rows would pile up,
+        or revoked tokens go on working, without a word."""
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.critical("the task %s has died", task.get_name(), exc_info=error)
+            self._fatal = self._fatal or SetupError(f"the task {task.get_name()} has died: {type(error).__name__}")
+            self.stopping.set()
+
+
+def _is_wanted(number: signal.Signals) -> bool:
+    """Whether a signal is to be heard: `nohup` starts a program that is to ignore SIGHUP."""
+    return signal.getsignal(number) is not signal.SIG_IGN
 
 
 def _bind(key: str, port: int, address: str) -> list[socket.socket]:

@@ -52,7 +52,7 @@ def io_loop() -> Iterator[IOLoop]:
 def postgres() -> Iterator[str]:
     """A private PostgreSQL for the whole run; its connection string. It may forget what it likes when it is killed."""
     # Short, because a socket's path is; and open, because as root PostgreSQL runs as another account.
-    folder = Path(tempfile.mkdtemp(prefix="cga"))
+    folder = Path(tempfile.mkdtemp(prefix="cga", dir=_in_memory()))
     folder.chmod(0o755)
     options = "-c fsync=off -c synchronous_commit=off -c full_page_writes=off -c max_connections=50"
     with EmbeddedPostgres(folder / "p", options) as dsn:
@@ -72,6 +72,12 @@ def empty_dsn(postgres: str) -> Iterator[str]:
 def dsn(postgres: str) -> Iterator[str]:
     """A database of this test's own, migrated."""
     yield from _database(postgres, "template_migrated")
+
+
+def _in_memory() -> Path | None:
+    """A folder without a disk behind it, where there is one with room for a server; a container's may have 64 MiB."""
+    folder = Path("/dev/shm")
+    return folder if folder.is_dir() and shutil.disk_usage(folder).free > 4 * 1024**3 else None
 
 
 def _database(postgres: str, template: str) -> Iterator[str]:

@@ -4,6 +4,7 @@ import asyncio
 import csv
 import functools
 import io
+import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -14,7 +15,7 @@ import click
 import msgspec
 from tabulate import tabulate
 
-from chatgpt_agent.core.errors import AgentError, ConfigError
+from chatgpt_agent.core.errors import AgentError, ConfigError, StoreUnavailable
 from chatgpt_agent.edges.config import Config, config_from
 from chatgpt_agent.edges.logs import set_up_logging
 from chatgpt_agent.edges.store.connection import Store
@@ -33,8 +34,9 @@ def config_option(command: F) -> F:
     @click.option("--config", "config_file", metavar="FILE", help="Configuration file; else CHATGPT_AGENT_CONFIG.")
     @functools.wraps(command)
     def wrapped(config_file: str | None, **options: Any) -> Any:
-        _check_encoding(options.values())
-        return _guarded(lambda: command(config=config_from(config_file), **options))
+        found = config_file or os.environ.get("CHATGPT_AGENT_CONFIG")
+        hint = "" if found else " (no configuration file was given: --config FILE or CHATGPT_AGENT_CONFIG)"
+        return _guarded(lambda: command(config=config_from(config_file), **options), hint)
 
     return wrapped  # type: ignore[return-value]
 
@@ -74,14 +76,7 @@ def _on_store(
     return wrapped
 
 
-def _check_encoding(options: Iterable[object]) -> None:
-    """Bytes of a command line that are no text reach Python as lone surrogates, which nothing behind this can write."""
-    for value in options:
-        if isinstance(value, str) and any("\ud800" <= letter <= "\udfff" for letter in value):
-            raise click.UsageError(f"{value!r} is not text in the encoding of this terminal")
-
-
-def _guarded(work: Callable[[], Any]) -> Any:
+def _guarded(work: Callable[[], Any], hint: str) -> Any:
     try:
         return work()
     except ConfigError as error:
@@ -89,7 +84,9 @@ def _guarded(work: Callable[[], Any]) -> Any:
             click.echo(fault, err=True)
         sys.exit(2)
     except AgentError as error:
-        click.echo(f"Error: {' '.join(error.message.splitlines())}", err=True)
+        # In another terminal the commonest reason is that the server was given a file, and this command was not.
+        more = hint if isinstance(error, StoreUnavailable) else ""
+        click.echo(f"Error: {' '.join(error.message.splitlines())}{more}", err=True)
         sys.exit(1)
 
 

@@ -54,8 +54,11 @@ def migrate_(config: Config, status: bool, count: int | None) -> None:
             for name in rollback(dsn, count):
                 click.echo(f"rolled back {name}")
         else:
-            for name in migrate(dsn) or ["nothing: the schema is up to date"]:
+            applied = migrate(dsn)
+            for name in applied:
                 click.echo(f"applied {name}")
+            if not applied:
+                click.echo("nothing to do: the schema is up to date")
 
 
 for group in (user, token, price, usage):

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 
 import click
+import msgspec
 
 from chatgpt_agent.cli.common import as_json, echo_json, echo_table, on_accounts, usd
 from chatgpt_agent.core.pricing import Price, PriceBook, parse_usd
@@ -40,7 +41,13 @@ async def set_(
         cached_input=None if cached_input is None else parse_usd(cached_input, "--cached-input"),
         since=since.replace(tzinfo=UTC) if since else None,
     )
-    click.echo(f"The price of {model} is set.")
+    now = datetime.now(UTC)
+    prices = [price for price in await accounts.prices() if price.model == model]
+    added, current = max(prices, key=lambda price: price.id), PriceBook(prices).at(model, now)
+    click.echo(f"The price of {model} is set from {added.effective_at:%Y-%m-%d %H:%M:%S} UTC on.")
+    if current is None or current.id != added.id:
+        other = f"the price of {current.effective_at:%Y-%m-%d %H:%M:%S}" if current else "no price"
+        click.echo(f"Until then, there is {other}." if added.effective_at > now else f"Now in force is {other}.")
 
 
 @price.command(name="list")
@@ -56,7 +63,7 @@ async def list_(accounts: Accounts, history: bool, json: bool) -> None:
     if not history:
         prices = PriceBook(prices).models(datetime.now(UTC))
     if json:
-        echo_json(prices)
+        echo_json([msgspec.structs.asdict(found) | _amounts(found) for found in prices])
     else:
         echo_table(["model", "input", "cached input", "output", "from (UTC)"], [_line(found) for found in prices])
 
@@ -71,6 +78,11 @@ async def remove(accounts: Accounts, model: str) -> None:
     """
     await accounts.remove_price(model)
     click.echo(f"The price of {model} is removed.")
+
+
+def _amounts(found: Price) -> dict[str, str | None]:
+    amounts = {"input": found.input, "output": found.output, "cached_input": found.cached_input}
+    return {name: None if amount is None else usd(amount) for name, amount in amounts.items()}
 
 
 def _line(found: Price) -> tuple[object, ...]:

@@ -41,6 +41,8 @@ async def report(store: Store, by: list[str], since: datetime | None, until: dat
 
     Example: chatgpt-agent usage report --by day,user --since 2026-11-01 --format csv
     """
+    if since and until and until < since:
+        raise click.UsageError("--until is before --since")
     lines = await usage_report(store, by, since=since.date() if since else None, until=until.date() if until else None)
     headers = [*by, *_COUNTS, "cost_usd"]
     if form == "json":

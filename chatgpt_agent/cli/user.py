@@ -24,6 +24,7 @@ async def add(accounts: Accounts, name: str, openai_key_stdin: bool, json: bool)
 
     Example: chatgpt-agent user add alice
     """
+    await accounts.check_new_user(name)  # before anybody types a key for nothing
     issued = await accounts.add_user(name, _read_key(openai_key_stdin))
     if json:
         echo_json(issued)

@@ -30,8 +30,8 @@ Seconds = Annotated[float, _key("seconds, 0.1 to 86400", ge=0.1, le=86400)]
 Bytes = Annotated[int, _key("bytes, 1024 to 1073741824", ge=1024, le=1024 * MIB)]
 Number = Annotated[int, _key("a whole number, 1 to 100000", ge=1, le=100_000)]
 Flag = Annotated[bool, _key("true or false")]
-Name = Annotated[str, _key("text")]
-Secret = Annotated[str, _key("text", secret=True)]
+Name = Annotated[str, _key("text (a number in quotes)")]
+Secret = Annotated[str, _key("text (a number in quotes)", secret=True)]
 Address = Annotated[str, _key("an IP address or host name")]
 Folder = Annotated[Path, _key("a folder")]
 File = Annotated[Path | None, _key("a file, or nothing")]
@@ -57,9 +57,13 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     auto_migrate: Flag = True
 
     # OpenAI.
-    openai_url: Annotated[str, _key("an https:// URL (http:// on a loopback address or with openai_allow_http)")] = (
-        "https://api.openai.com/v1/chat/completions"
-    )
+    openai_url: Annotated[
+        str,
+        _key(
+            "the whole https:// URL of chat completions, such as https://api.openai.com/v1/chat/completions "
+            "(http:// on a loopback address or with openai_allow_http)"
+        ),
+    ] = "https://api.openai.com/v1/chat/completions"
     openai_allow_http: Flag = False
     openai_proxy: Annotated[str | None, _key("http://[user:password@]host:port, or nothing", secret=True)] = None
     openai_ca_file: File = None
@@ -243,6 +247,10 @@ def _is_openai_url(text: str) -> bool:
     return url is not None and not (url.query or url.fragment or url.username or " " in text) and len(url.path) > 1
 
 
+def _is_database(text: str) -> bool:
+    return text == "embedded" or text.startswith(("postgresql://", "postgres://")) or "=" in text
+
+
 def _anything(_: Any) -> bool:
     return True
 
@@ -255,7 +263,7 @@ _CHECKS: dict[str, Callable[[Any], object]] = {
     "log_level": lambda text: text in ("debug", "info", "warning", "error"),
     "bind_address": bool,
     "admin_bind_address": bool,
-    "database_url": lambda text: text != "",
+    "database_url": lambda text: text is None or _is_database(text),
     "database_address": host_and_port,
 }
 

@@ -53,6 +53,12 @@ class Accounts:
             raise NameTaken(f"there is a user {name!r} already")
         return IssuedToken(name, token)
 
+    async def check_new_user(self, name: str) -> None:
+        """Raises InvalidValue or NameTaken where `add_user` would."""
+        _check_text("name", name, MAX_NAME)
+        if await accounts.list_users(self._store, name):
+            raise NameTaken(f"there is a user {name!r} already")
+
     async def set_upstream_key(self, name: str, upstream_key: str) -> None:
         """Replaces a user's OpenAI key. Raises InvalidValue, UnknownName."""
         check_upstream_key(upstream_key)

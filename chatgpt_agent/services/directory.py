@@ -41,19 +41,19 @@ class Directory:
         # How fresh it is.
         self._seen: float | None = None
         self.connected = False
-        self._task: asyncio.Task[None] | None = None
+        self.tasks: list[asyncio.Task[None]] = []  # which end only with the process: their owner watches them
 
     async def start(self, keyring: Keyring) -> None:
         """Loads the copy and keeps it fresh from then on. Raises StoreError where the first load fails."""
         self._keyring = keyring
         await self._refresh()
-        self._task = asyncio.create_task(self._follow(), name="directory")
+        self.tasks.append(asyncio.create_task(self._follow(), name="directory"))
 
     async def close(self) -> None:
         """Stops following."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        for task in self.tasks:
+            task.cancel()
+        await asyncio.gather(*self.tasks, return_exceptions=True)
         await self._store.close()
 
     @property

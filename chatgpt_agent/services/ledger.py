@@ -49,7 +49,8 @@ class Ledger:
         self._months: set[tuple[int, int]] = set()  # with a partition
         self._unwritten: dict[str, Row] = {}  # rows whose write failed, to be tried again
         self._wake = asyncio.Event()
-        self._tasks: list[asyncio.Task[None]] = []
+        self.tasks: list[asyncio.Task[None]] = []  # which end only with the process: their owner watches them
+        self._shipper: asyncio.Task[None] | None = None
         self._shipping = asyncio.Lock()
 
     @property
@@ -64,14 +65,13 @@ class Ledger:
         for intent in orphans:
             await self._outbox.settle(orphan(intent))
         if orphans:
-            log.warning("%d requests were cut off when the agent last ended: their rows say `unknown`", len(orphans))
+            log.warning("requests cut off when the agent last ended, whose rows say `unknown`: %d", len(orphans))
+        self.tasks.append(asyncio.create_task(self._write_forever(), name="unwritten rows"))
 
     async def start_shipping(self) -> None:
         """From here on rows go to PostgreSQL, whose schema must be there."""
-        self._tasks = [
-            asyncio.create_task(self._ship_forever(), name="shipper"),
-            asyncio.create_task(self._write_forever(), name="unwritten rows"),
-        ]
+        self._shipper = asyncio.create_task(self._ship_forever(), name="shipper")
+        self.tasks.append(self._shipper)
 
     async def open(self, intent: Intent, price: Price, book: PriceBook) -> Entry:
         """Writes that a request is about to be sent. Raises LedgerUnavailable: then it must not be."""
@@ -95,12 +95,12 @@ class Ledger:
 
     async def close(self) -> None:
         """Ships what it can within a few seconds, and closes the outbox, which keeps the rest."""
-        for task in self._tasks:
+        for task in self.tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*self.tasks, return_exceptions=True)
         try:
             await self._write_unwritten()
-            if self._tasks:
+            if self._shipper is not None:
                 async with asyncio.timeout(CLOSE_SECONDS):
                     while await self._ship_batch():
                         pass

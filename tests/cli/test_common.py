@@ -297,11 +297,10 @@ def test_a_bad_command_line_never_ends_in_a_traceback(shared_cli: Cli, words: li
     assert "Traceback" not in result.output
 
 
-def test_bytes_that_are_no_text_are_told_apart(shared_cli: Cli) -> None:
-    """Exit code 2 in a process of its own, and no traceback."""
+def test_bytes_that_are_no_text_are_one_line(shared_cli: Cli) -> None:
+    """Exit code 1 in a process of its own, and no traceback."""
     done = shared_cli.process("user", "show", b"\xff")
-    assert done.returncode == 2
-    assert done.stderr.decode().splitlines()[-1] == r"Error: '\udcff' is not text in the encoding of this terminal"
+    assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (1, b"", 1)
 
 
 def test_a_key_that_is_no_text_is_one_line(shared_cli: Cli) -> None:
@@ -320,3 +319,16 @@ def test_a_reader_that_leaves_is_no_fault_of_ours(cli: Cli) -> None:
         assert process.stderr is not None
         process.stdout.close()
         assert process.stderr.read() == b""
+
+
+def test_a_database_that_is_away_without_a_file_hints_at_the_file(tmp_path: Path) -> None:
+    """The commonest mistake in a second terminal."""
+    cli = Cli({"DATABASE_ADDRESS": str(tmp_path), "DATA_DIR": str(tmp_path)})
+    [line] = cli.refused("user", "list")
+    assert line.endswith("(no configuration file was given: --config FILE or CHATGPT_AGENT_CONFIG)")
+
+
+def test_a_database_url_that_is_no_text_is_a_fault() -> None:
+    """Exit code 2 in a process of its own, and no traceback."""
+    done = Cli({"DATABASE_URL": "postgresql://u:\udcff@127.0.0.1/x"}).process("user", "list")
+    assert (done.returncode, b"Traceback" in done.stderr) == (2, False)

@@ -135,3 +135,9 @@ def test_an_unreachable_database_is_one_line(empty_cli: Cli, tmp_path: Path) -> 
     for words in ("migrate", "migrate --status", "migrate --rollback 1"):
         [line] = empty_cli.refused(*words.split(), settings={"DATABASE_URL": f"host={tmp_path}"})
         assert line.startswith("Error: the database cannot be reached")
+
+
+def test_migrate_with_nothing_to_do_says_so(cli: Cli) -> None:
+    """Once more is no fault."""
+    cli.ok("migrate")
+    assert cli.ok("migrate") == "nothing to do: the schema is up to date\n"

@@ -168,3 +168,25 @@ def test_remove_of_a_model_without_a_price_is_refused(cli: Cli) -> None:
 def test_list_of_nothing_is_an_empty_table(shared_cli: Cli) -> None:
     """The headings stand there all the same."""
     assert shared_cli.ok("price", "list").splitlines()[0].split()[0] == "model"
+
+
+def test_set_for_later_says_what_is_in_force_until_then(cli: Cli) -> None:
+    """A price of the future changes nothing today."""
+    out = cli.ok("price", "set", "m", "--input", "1", "--output", "2", "--from", "2999-01-01")
+    assert out.splitlines() == [
+        "The price of m is set from 2999-01-01 00:00:00 UTC on.",
+        "Until then, there is no price.",
+    ]
+
+
+def test_set_for_the_past_says_that_a_newer_price_stays(cli: Cli) -> None:
+    """Somebody who mends the past should know that today is not touched."""
+    set_price(cli, "m", "1", "2", "--from", "2020-06-01")
+    out = cli.ok("price", "set", "m", "--input", "9", "--output", "9", "--from", "2020-01-01")
+    assert out.splitlines()[-1] == "Now in force is the price of 2020-06-01 00:00:00."
+
+
+def test_json_has_plain_numbers(cli: Cli) -> None:
+    """A small price is not written as 1E-10."""
+    set_price(cli, "m", "0.0000000001", "2.50")
+    assert [(price["input"], price["output"]) for price in prices(cli)] == [("0.0000000001", "2.5")]

@@ -19,6 +19,7 @@ from chatgpt_agent.edges.embedded import EmbeddedPostgres
 from chatgpt_agent.server import Server
 from tests.cli.commands import KEY, Cli
 from tests.cli.serving import Serve, begin_stream, chat, headers, until
+from tests.conftest import _in_memory
 from tests.fakes.client import Connection, fetch
 from tests.fakes.upstream import Received, Reply, Upstream, stream_events
 
@@ -26,7 +27,7 @@ from tests.fakes.upstream import Received, Reply, Upstream, stream_events
 @pytest.fixture
 def folder() -> Iterator[Path]:
     """A folder with a short name that every account may enter: PostgreSQL does not run as root."""
-    made = Path(tempfile.mkdtemp(prefix="cga"))
+    made = Path(tempfile.mkdtemp(prefix="cga", dir=_in_memory()))
     made.chmod(0o755)
     yield made
     if postmaster(made).exists():  # a test has failed, or killed who was to stop it
@@ -110,7 +111,7 @@ async def test_the_first_start_is_all_there_is_to_do(embedded: Cli) -> None:
         assert await serve.stopped() == 0
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 async def test_a_signal_ends_it_and_its_database(embedded: Cli, folder: Path, number: signal.Signals) -> None:
     """Exit code 0, and no PostgreSQL is left behind."""
     async with Serve(embedded.settings) as serve:

@@ -252,3 +252,9 @@ def test_a_format_is_one_of_three(shared_cli: Cli) -> None:
     """Exit code 2 for any other, naming them."""
     line = shared_cli.refused("usage", "report", "--format", "xml", code=2)[-1]
     assert all(name in line for name in ("table", "csv", "json"))
+
+
+def test_report_refuses_an_end_before_the_beginning(cli: Cli) -> None:
+    """Rather than an empty report that looks like no usage."""
+    lines = cli.refused("usage", "report", "--since", "2026-12-01", "--until", "2026-01-01", code=2)
+    assert lines[-1] == "Error: --until is before --since"

@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import select
 import subprocess
 import sys
 from pathlib import Path
@@ -133,6 +134,8 @@ def test_a_refused_key_leaves_no_user(shared_cli: Cli) -> None:
 
 # The prompt, on a real terminal.
 
+SECONDS = 20.0  # for a prompt, and for an end; a machine may be busy
+
 # A session's leader takes the terminal that it is given as its own, as a login shell does.
 TAKE_TERMINAL = """
 import fcntl, os, sys, termios
@@ -154,19 +157,25 @@ def on_terminal(cli: Cli, *words: str, typed: bytes) -> tuple[int, str, str]:
         start_new_session=True,
     )
     os.close(there)
-    terminal = b""
-    while not terminal.endswith(b": "):
-        terminal += os.read(here, 1024)
-    os.write(here, typed)
     try:
-        out, _ = process.communicate(timeout=20)
+        terminal = _until_prompt(here)
+        os.write(here, typed)
+        out, _ = process.communicate(timeout=SECONDS)
     finally:
         process.kill()
-        process.wait()
+        process.communicate()
     while more := _read(here):
         terminal += more
     os.close(here)
     return process.returncode, terminal.decode(), out.decode()
+
+
+def _until_prompt(terminal: int) -> bytes:
+    shown = b""
+    while not shown.endswith(b": "):
+        assert select.select([terminal], [], [], SECONDS)[0], shown
+        shown += os.read(terminal, 1024)
+    return shown
 
 
 def _read(terminal: int) -> bytes:

@@ -353,3 +353,12 @@ def test_every_key_stands_in_the_readme(key: str) -> None:
 def test_every_key_says_what_is_allowed(field: msgspec.structs.FieldInfo) -> None:
     """A fault can only name what is written down."""
     assert any(isinstance(part, msgspec.Meta) and part.description for part in field.type.__metadata__)
+
+
+@pytest.mark.parametrize("text", ["embeded", "mysql", "db.example:5432"])
+def test_a_database_url_that_is_none_is_a_fault_like_others(text: str) -> None:
+    """It is named with its key, and not shown: it could hold a password."""
+    with pytest.raises(ConfigError) as caught:
+        load_config(None, {"DATABASE_URL": text, "PORT": "x"})
+    assert [fault.split(": ")[1] for fault in caught.value.faults] == ["port", "database_url"]
+    assert text not in str(caught.value).replace("allowed: embedded", "")

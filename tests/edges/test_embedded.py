@@ -183,10 +183,10 @@ def test_a_socket_folder_that_is_somebody_elses_is_refused(tmp_path: Path) -> No
 
 def test_the_environments_settings_of_postgresql_do_not_count(shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever joins in other surroundings finds the server all the same."""
-    monkeypatch.setenv("PGPORT", "5433")
-    monkeypatch.setenv("PGDATA", "/nowhere")
+    for name, value in {"PGPORT": "5433", "PGDATA": "/nowhere", "PGDATESTYLE": "none such"}.items():
+        monkeypatch.setenv(name, value)
     with EmbeddedPostgres(shared) as dsn:
-        monkeypatch.delenv("PGPORT")
+        monkeypatch.undo()
         assert query(dsn, "SHOW port") == [("5432",)]
 
 

@@ -19,7 +19,7 @@ from chatgpt_agent.edges.outbox import Outbox
 from chatgpt_agent.edges.store.connection import Store
 from chatgpt_agent.edges.store.ledger import ensure_partition, ship
 from chatgpt_agent.services.ledger import BATCH, Entry, Ledger
-from tests.fakes.database import Database, end_connections, query
+from tests.fakes.database import Database, connected, end_connections, query
 from tests.fakes.records import BOOK, NOON, PRICE, make_intent, make_outcome, make_row, request_id
 from tests.fakes.system import full_disk
 
@@ -224,14 +224,18 @@ async def test_two_agents_add_up(open_ledger: Open, tmp_path: Path, dsn: str) ->
 
 
 async def test_agents_that_ship_the_same_keys_do_not_wait_for_each_other(dsn: str, store: Store) -> None:
-    """The roll-up's rows are locked in one order, whatever the order of a batch."""
+    """The roll-up's rows are locked in one order, whatever the order of a batch: else PostgreSQL ends one of them."""
     stores = [Store(dsn) for _ in range(4)]
-    rows = [make_row(number) for number in range(400)]
-    batches = [rows[part::4] for part in range(4)]
-    for batch in batches[::2]:
-        batch.reverse()
-    async with asyncio.timeout(10):
-        assert await asyncio.gather(*map(ship, stores, batches)) == [100] * 4
+    rows = [make_row(number, user_id=number // 4, model="m") for number in range(4 * BATCH)]
+    waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'usage_daily'::regclass"
+    with connected(dsn) as gate:
+        gate.execute("BEGIN")
+        gate.execute("LOCK TABLE usage_daily IN SHARE MODE")
+        shipping = [asyncio.create_task(ship(stores[agent], rows[agent::4])) for agent in range(4)]
+        while query(dsn, waiting) != [(4,)]:
+            await asyncio.sleep(0.01)
+        gate.execute("COMMIT")  # now all of them go on at once
+    assert await asyncio.gather(*shipping) == [BATCH] * 4
     assert query(dsn, SUMS) == [sums_of(rows)]
     await asyncio.gather(*(other.close() for other in stores))
 
@@ -385,6 +389,18 @@ async def test_without_a_request_it_finds_that_the_disk_is_well(ledger: Ledger) 
     async with asyncio.timeout(5):
         while not ledger.writable:
             await asyncio.sleep(0.01)
+
+
+async def test_the_disk_is_looked_after_before_postgresql_is_there(open_ledger: Open, tmp_path: Path) -> None:
+    """The agent answers by then; nothing of this needs the database."""
+    ledger = await open_ledger(tmp_path)
+    entry = await begin(ledger)
+    with full_disk(), pytest.raises(LedgerUnavailable):
+        await ledger.settle(entry, make_outcome())
+    async with asyncio.timeout(5):
+        while not ledger.writable:
+            await asyncio.sleep(0.01)
+    assert await ledger._outbox.depth() == 1
 
 
 async def test_a_row_that_cannot_be_written_is_in_the_log(ledger: Ledger, caplog: pytest.LogCaptureFixture) -> None:

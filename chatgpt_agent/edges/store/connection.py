@@ -29,7 +29,7 @@ def dsn_from(config: Config) -> str:
     try:
         if config.database_url is not None:
             return str(make_dsn(config.database_url))
-    except psycopg2.Error:
+    except (psycopg2.Error, ValueError):  # ValueError: bytes that are not UTF-8
         raise ConfigError(
             ["database_url: found (not shown); allowed: embedded, a postgresql:// URL or a libpq connection string"]
         ) from None
