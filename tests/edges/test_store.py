@@ -707,3 +707,16 @@ async def test_a_report_counts_what_was_not_done(used: Store) -> None:
 async def test_a_report_of_nothing_is_empty(store: Store) -> None:
     """And not a line of zeros."""
     assert await usage_report(store, ["user"]) == []
+
+
+async def test_a_cancellation_is_not_lost_to_an_error(dsn: str) -> None:
+    """Whenever it comes while a connection fails: who closes a service would else wait for its task for ever."""
+    async with Store(dsn.replace("dbname=", "dbname=no_")) as store:
+        for step in range(150):
+            task = asyncio.create_task(store.fetch("SELECT 1"))
+            for _ in range(step % 50):
+                await asyncio.sleep(0)
+            await asyncio.sleep((step // 50) * 0.001)
+            was_running = task.cancel()
+            [result] = await asyncio.gather(task, return_exceptions=True)
+            assert isinstance(result, asyncio.CancelledError if was_running else StoreUnavailable)

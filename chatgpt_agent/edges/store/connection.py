@@ -112,10 +112,7 @@ class Store:
         cancels = task.cancelling()
         try:
             yield
-            # Until Python 3.12 asyncio.wait_for, which aiopg uses, loses a cancellation that comes with the answer
-            # (https://github.com/python/cpython/issues/86296): who closes a service would wait for its task for ever.
-            if task.cancelling() > cancels:
-                raise asyncio.CancelledError
+            _find_lost_cancellation(task, cancels)
         except StoreError:
             raise
         except _BAD_VALUE as error:  # their text quotes the value
@@ -124,6 +121,7 @@ class Store:
             raise StoreRejected(f"the database refuses a statement: {first_line(error)}") from None
         except (psycopg2.Error, OSError, TimeoutError) as error:
             await self.close()
+            _find_lost_cancellation(task, cancels)
             raise StoreUnavailable(f"the database cannot be used: {first_line(error)}") from None
         except asyncio.CancelledError:
             await self.close()
@@ -131,3 +129,11 @@ class Store:
                 raise
             # aiopg turns the server's own QueryCanceled (statement_timeout) into this.
             raise StoreUnavailable(f"the database took over {self._seconds} s for a statement") from None
+
+
+def _find_lost_cancellation(task: "asyncio.Task[object]", cancels: int) -> None:
+    """Until Python 3.12 asyncio.wait_for, which aiopg uses, loses a cancellation that comes with the answer or the
+    error that it waits for (https://github.com/python/cpython/issues/86296): who closes a service would then wait for
+    its task for ever."""
+    if task.cancelling() > cancels:
+        raise asyncio.CancelledError

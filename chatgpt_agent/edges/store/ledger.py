@@ -43,7 +43,8 @@ WITH fresh AS (
               input_tokens, cached_tokens, output_tokens, reasoning_tokens, cost
 ), rolled AS (
     INSERT INTO usage_daily AS daily
-    SELECT day, user_id, model, count(*), count(*) FILTER (WHERE state <> 'done'),
+    SELECT day, user_id, model, count(*) FILTER (WHERE state <> 'correction'),
+           count(*) FILTER (WHERE state NOT IN ('done', 'correction')),
            coalesce(sum(input_tokens), 0), coalesce(sum(cached_tokens), 0),
            coalesce(sum(output_tokens), 0), coalesce(sum(reasoning_tokens), 0), sum(cost)
     FROM fresh GROUP BY day, user_id, model ORDER BY day, user_id, model

@@ -1,0 +1,13 @@
+DROP TABLE agents;
+DROP TABLE dead_letters;
+DROP TRIGGER usage_is_final ON usage;
+DROP FUNCTION usage_is_final();
+DROP INDEX usage_state;
+DROP INDEX usage_corrects;
+ALTER TABLE usage DROP CONSTRAINT usage_correction_check;
+ALTER TABLE usage DROP CONSTRAINT usage_state_check;
+DELETE FROM usage WHERE state = 'correction';
+ALTER TABLE usage ADD CONSTRAINT usage_state_check CHECK (state IN
+    ('done', 'usage_unknown', 'upstream_error', 'incomplete', 'not_sent', 'unknown'));
+ALTER TABLE usage DROP COLUMN reason;
+ALTER TABLE usage DROP COLUMN corrects;

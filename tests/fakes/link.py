@@ -1,0 +1,103 @@
+"""A wire that a test can cut, freeze or slow down: between the agent and PostgreSQL, or before the upstream."""
+
+import asyncio
+import contextlib
+import socket
+import struct
+from pathlib import Path
+
+
+class Link:
+    """Listens and passes bytes on, until told otherwise. The target is `(host, port)` or the path of a socket."""
+
+    def __init__(self, target: tuple[str, int] | Path) -> None:
+        self._target = target
+        self._server: asyncio.Server | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._pairs: list[tuple[asyncio.StreamWriter, asyncio.StreamWriter]] = []
+        self._flowing = asyncio.Event()
+        self._flowing.set()
+        self._swallow = False  # answers are read and not passed on; then the connection is cut
+        self.delay = 0.0  # seconds before each piece
+        self.accepted = 0
+        self.port = 0
+
+    async def start(self, listen: Path | None = None) -> "Link":
+        """Listens on a socket's path, or on a free port of 127.0.0.1."""
+        if listen is not None:
+            self._server = await asyncio.start_unix_server(self._accept, listen)
+        else:
+            self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+            self.port = self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def stop(self) -> None:
+        """Ends everything."""
+        assert self._server is not None
+        self._server.close()
+        self.cut()
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def cut(self) -> None:
+        """Resets every connection."""
+        for writers in self._pairs:
+            for writer in writers:
+                found: socket.socket = writer.get_extra_info("socket")
+                with contextlib.suppress(OSError):
+                    found.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                writer.transport.abort()
+        self._pairs.clear()
+
+    def freeze(self) -> None:
+        """Takes bytes and connections, and passes nothing on: a black hole."""
+        self._flowing.clear()
+
+    def thaw(self) -> None:
+        """Passes on again, what it has swallowed too."""
+        self._flowing.set()
+
+    def lose_next_answer(self) -> None:
+        """The next bytes from the target are lost, and their connection with them: what was asked has been done, and
+        who asked does not know."""
+        self._swallow = True
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.accepted += 1
+        task = asyncio.create_task(self._join(reader, writer))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await self._flowing.wait()
+        try:
+            if isinstance(self._target, Path):
+                there = await asyncio.open_unix_connection(self._target)
+            else:
+                there = await asyncio.open_connection(*self._target)
+        except OSError:
+            writer.transport.abort()
+            return
+        self._pairs.append((writer, there[1]))
+        out = asyncio.create_task(self._pass(reader, there[1], back=False))
+        back = asyncio.create_task(self._pass(there[0], writer, back=True))
+        try:
+            await asyncio.wait({out, back}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in (out, back):
+                task.cancel()
+            await asyncio.gather(out, back, return_exceptions=True)
+            for side in (writer, there[1]):
+                side.close()
+
+    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, back: bool) -> None:
+        with contextlib.suppress(ConnectionError):
+            while data := await reader.read(65536):
+                await asyncio.sleep(self.delay)
+                await self._flowing.wait()
+                if back and self._swallow:
+                    self._swallow = False
+                    return
+                writer.write(data)
+                await writer.drain()
