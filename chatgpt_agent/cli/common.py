@@ -59,13 +59,25 @@ def on_store(command: Callable[..., Awaitable[None]]) -> Callable[..., None]:
     return config_option(_on_store(work, command))
 
 
+def on_books(command: Callable[..., Awaitable[None]]) -> Callable[..., None]:
+    """Runs an async command on the whole ledger, which may take an hour: it gets the `Store` and the `Config`."""
+
+    async def work(store: Store, config: Config, options: dict[str, Any]) -> None:
+        await command(store, config, **options)
+
+    return config_option(_on_store(work, command, seconds=3600))
+
+
 def _on_store(
-    work: Callable[[Store, Config, dict[str, Any]], Awaitable[None]], command: Callable[..., Any]
+    work: Callable[[Store, Config, dict[str, Any]], Awaitable[None]],
+    command: Callable[..., Any],
+    *,
+    seconds: float = 60,
 ) -> Callable[..., None]:
     @functools.wraps(command)
     def wrapped(config: Config, **options: Any) -> None:
         async def main(dsn: str) -> None:
-            async with Store(dsn) as store:
+            async with Store(dsn, seconds=seconds) as store:
                 await work(store, config, options)
 
         set_up_logging("warning")

@@ -4,6 +4,7 @@ import click
 
 from chatgpt_agent import __version__, server
 from chatgpt_agent.cli.common import config_option, echo_table
+from chatgpt_agent.cli.ledger import ledger
 from chatgpt_agent.cli.price import price
 from chatgpt_agent.cli.token import token
 from chatgpt_agent.cli.usage import usage
@@ -61,5 +62,5 @@ def migrate_(config: Config, status: bool, count: int | None) -> None:
                 click.echo("nothing to do: the schema is up to date")
 
 
-for group in (user, token, price, usage):
+for group in (user, token, price, usage, ledger):
     main.add_command(group)

@@ -10,7 +10,8 @@ AgentError
 ├── ClientClosed             the client left, so the rest of its answer is for nobody
 ├── Unavailable 503          the agent refuses before sending
 │   ├── LedgerUnavailable, DirectoryStale, Draining, Overloaded
-├── StoreError               PostgreSQL: StoreUnavailable (try again), StoreRejected (it never will)
+├── StoreError               PostgreSQL: StoreUnavailable (try again), StoreRejected (it never will),
+│                            StoreBadRow (it will not take this value, and others it will)
 ├── AccountError             commands: UnknownName, NameTaken, InvalidValue
 └── SetupError               it cannot run as it is set up: exit code 1; ConfigError, a line a fault: 2
 """
@@ -209,6 +210,10 @@ class StoreUnavailable(StoreError):
 
 class StoreRejected(StoreError):
     """The database refused the statement itself: it will refuse it again."""
+
+
+class StoreBadRow(StoreRejected):
+    """The database refused a value in the statement, not the statement: another row may pass."""
 
 
 # Commands and, later, the REST API for administrators.

@@ -12,8 +12,10 @@ import queue
 import sqlite3
 import threading
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import IO, Any, TypeVar
+from uuid import UUID, uuid4
 
 import msgspec
 
@@ -32,6 +34,7 @@ FORMAT = 1  # of the file; kept in its user_version
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS intents (request_id TEXT PRIMARY KEY, record BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS rows (seq INTEGER PRIMARY KEY AUTOINCREMENT, record BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS identity (one INTEGER PRIMARY KEY CHECK (one = 1), id TEXT NOT NULL);
 """
 
 _encoder = msgspec.json.Encoder(decimal_format="string")
@@ -39,12 +42,18 @@ _intent = msgspec.json.Decoder(Intent)
 _row = msgspec.json.Decoder(Row)
 
 
+def connect(path: Path) -> sqlite3.Connection:
+    """Opens the file, without transactions of its own making."""
+    return sqlite3.connect(path, isolation_level=None, timeout=1.0)  # nobody else should be writing
+
+
 class Outbox:
     """The file `outbox.db` in a folder. Its methods that wait return when the disk has it, or raise
     LedgerUnavailable; nothing of a failed write stays."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, connect: Callable[[Path], sqlite3.Connection] = connect) -> None:
         self._folder = folder
+        self._connect_to = connect
         self._work: queue.SimpleQueue[tuple[Work, asyncio.Future[Any]] | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._lock: IO[bytes] | None = None
@@ -116,6 +125,15 @@ class Outbox:
 
         await self._do(work)
 
+    async def identity(self) -> UUID:
+        """What tells this outbox from those of other agents; made when it is first asked for."""
+
+        def work(db: sqlite3.Connection) -> str:
+            db.execute("INSERT OR IGNORE INTO identity VALUES (1, ?)", (str(uuid4()),))
+            return str(db.execute("SELECT id FROM identity").fetchone()[0])
+
+        return UUID(await self._do(work))
+
     async def depth(self) -> int:
         """How many rows wait."""
         return int(await self._do(lambda db: db.execute("SELECT count(*) FROM rows").fetchone()[0]))
@@ -167,7 +185,7 @@ class Outbox:
         path = self._folder / "outbox.db"
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
         give_to_folder_owner(path)
-        db = sqlite3.connect(path, isolation_level=None, timeout=1.0)  # nobody else should be writing
+        db = self._connect_to(path)
         try:
             self._prepare(db)
         except BaseException:
@@ -236,3 +254,30 @@ def _resolve(answers: list[tuple["asyncio.Future[Any]", Any, Exception | None]])
             done.set_exception(error)
         else:
             done.set_result(result)
+
+
+class OutboxState(msgspec.Struct, frozen=True):
+    """What waits in an outbox: requests under way, rows to be shipped, and when the oldest of those rows began."""
+
+    intents: int
+    rows: int
+    oldest_at: datetime | None
+
+
+def peek(folder: Path) -> OutboxState | None:
+    """Looks into the outbox of a folder from outside, also while an agent works on it; None where there is none.
+    Raises SetupError."""
+    path = folder / "outbox.db"
+    if not path.exists():
+        return None
+    try:
+        db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
+        try:
+            [intents] = db.execute("SELECT count(*) FROM intents").fetchone()
+            [rows] = db.execute("SELECT count(*) FROM rows").fetchone()
+            oldest = db.execute("SELECT record FROM rows ORDER BY seq LIMIT 1").fetchone()
+        finally:
+            db.close()
+    except sqlite3.Error as error:
+        raise SetupError(f"the outbox {path} cannot be read: {error}") from None
+    return OutboxState(intents, rows, _row.decode(oldest[0]).intent.started_at if oldest else None)

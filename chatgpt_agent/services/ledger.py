@@ -8,17 +8,20 @@ ends or the next start finds it: so a request costs PostgreSQL one row, written 
 import asyncio
 import logging
 import random
+import time
+from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from uuid import UUID
 
 import msgspec
 
-from chatgpt_agent.core.errors import LedgerUnavailable, StoreError, StoreRejected
-from chatgpt_agent.core.ledger import Intent, Outcome, Row, orphan, settle
+from chatgpt_agent.core.errors import LedgerUnavailable, StoreBadRow, StoreError
+from chatgpt_agent.core.ledger import Intent, Outcome, Row, State, orphan, settle
 from chatgpt_agent.core.pricing import Price, PriceBook
 from chatgpt_agent.edges.outbox import Outbox
 from chatgpt_agent.edges.store.connection import Store
-from chatgpt_agent.edges.store.ledger import ensure_partition, ship
+from chatgpt_agent.edges.store.ledger import AgentState, bury, ensure_partition, report_agent, ship
 
 log = logging.getLogger(__name__)
 
@@ -26,6 +29,8 @@ BATCH = 500
 SHIP_SECONDS = 0.25  # rows wait so long for company
 MAX_BACKOFF = 5.0
 MONTHS_AHEAD = 2
+REPORT_SECONDS = 60.0  # at the latest, an agent says that it is there
+LOG_SECONDS = 60.0  # between two lines that say the same
 CLOSE_SECONDS = 5.0  # for the last rows, when the process ends
 
 
@@ -48,6 +53,14 @@ class Ledger:
         self._now = now
         self._months: set[tuple[int, int]] = set()  # with a partition
         self._unwritten: dict[str, Row] = {}  # rows whose write failed, to be tried again
+        # What operators ask for.
+        self.states: Counter[str] = Counter()  # of the rows since the start
+        self.waiting = 0  # rows in the outbox
+        self.oldest_at: datetime | None = None  # when the oldest of them began
+        self.buried = 0  # rows since the start that PostgreSQL refused
+        self._id: UUID | None = None
+        self._last_shipped_at: datetime | None = None
+        # The shipper.
         self._wake = asyncio.Event()
         self.tasks: list[asyncio.Task[None]] = []  # which end only with the process: their owner watches them
         self._shipper: asyncio.Task[None] | None = None
@@ -64,6 +77,9 @@ class Ledger:
         orphans = await self._outbox.intents()
         for intent in orphans:
             await self._outbox.settle(orphan(intent))
+            self.states[State.UNKNOWN] += 1
+        self._id = await self._outbox.identity()
+        self.waiting = await self._outbox.depth()
         if orphans:
             log.warning("requests cut off when the agent last ended, whose rows say `unknown`: %d", len(orphans))
         self.tasks.append(asyncio.create_task(self._write_forever(), name="unwritten rows"))
@@ -90,6 +106,10 @@ class Ledger:
             self._unwritten[str(entry.intent.request_id)] = row
             log.critical("a row could not be written: %s", _numbers(row))
             raise
+        finally:
+            self.states[row.state] += 1
+        self.waiting += 1
+        self.oldest_at = self.oldest_at or row.intent.started_at
         self._wake.set()
         return row
 
@@ -112,20 +132,24 @@ class Ledger:
     # The shipper.
 
     async def _ship_forever(self) -> None:
-        failures = 0
+        failures, said = 0, -LOG_SECONDS
         while True:
             try:
                 await self._make_partitions()
                 self._wake.clear()
                 while await self._ship_batch():
                     pass
-                failures = 0
-                await self._nap(3600)  # an hour without a row: look whether the next month's partition is due
+                await self._report()
+                if failures:
+                    log.info("rows are shipped again")
+                failures, said = 0, -LOG_SECONDS
+                await self._nap(REPORT_SECONDS)
             except (StoreError, LedgerUnavailable) as error:
                 failures += 1
                 self._months.clear()  # a partition may have been dropped under us
-                if failures == 1 or isinstance(error, StoreRejected):
-                    log.warning("rows wait in the outbox: %s", error)
+                if time.monotonic() - said >= LOG_SECONDS:
+                    log.warning("%d rows wait in the outbox: %s", self.waiting, error)
+                    said = time.monotonic()
                 await asyncio.sleep(min(MAX_BACKOFF, SHIP_SECONDS * 2**failures) * random.uniform(0.5, 1))  # noqa: S311
 
     async def _nap(self, seconds: float) -> None:
@@ -142,11 +166,46 @@ class Ledger:
             last, rows = await self._outbox.batch(BATCH)
             if not rows:
                 return 0
+            self.oldest_at = rows[0].intent.started_at
+            await self._ship_rows(rows)
+            await self._outbox.drop(last)
+            self._last_shipped_at = self._now()
+            self.waiting = await self._outbox.depth()
+            if self.waiting == 0:
+                self.oldest_at = None
+            return len(rows)
+
+    async def _ship_rows(self, rows: list[Row]) -> None:
+        """Ships rows; one that PostgreSQL does not take is found by halving, and buried."""
+        try:
             for row in rows:
                 await self._have_partition(row.intent.started_at)
             await ship(self._store, rows)
-            await self._outbox.drop(last)
-            return len(rows)
+        except StoreBadRow:
+            if len(rows) > 1:
+                middle = len(rows) // 2
+                await self._ship_rows(rows[:middle])
+                await self._ship_rows(rows[middle:])
+            else:
+                await self._ship_or_bury(rows[0])
+
+    async def _ship_or_bury(self, row: Row) -> None:
+        self._months.clear()  # its partition may have been dropped under us: that would not be the row's fault
+        await self._have_partition(row.intent.started_at)
+        try:
+            await ship(self._store, [row])
+        except StoreBadRow as error:
+            await self._bury(row, error)
+
+    async def _bury(self, row: Row, error: StoreBadRow) -> None:
+        await bury(self._store, row, error.message, self._now())
+        self.buried += 1
+        log.error("PostgreSQL refuses a row, which is now a dead letter: %s: %s", error.message, _numbers(row))
+
+    async def _report(self) -> None:
+        assert self._id is not None
+        state = AgentState(self._id, self._now(), self._last_shipped_at, self.waiting, self.oldest_at)
+        await report_agent(self._store, state)
 
     async def _make_partitions(self) -> None:
         first = self._now().replace(day=1)

@@ -1,5 +1,7 @@
 """Is it alive, may it serve, and what is it."""
 
+from datetime import UTC, datetime
+
 import msgspec
 
 from chatgpt_agent import __version__
@@ -45,12 +47,18 @@ class ReadyHandler(ApiHandler):
     def get(self) -> None:
         directory, ledger, draining = self._directory.loaded, self._ledger.writable, self._lifecycle.draining
         ready = directory and ledger and not draining
+        oldest = self._ledger.oldest_at
         state = {
             "ready": ready,
             "database": "connected" if self._directory.connected else "away",
             "directory": "loaded" if directory else "stale",
             "ledger": "writable" if ledger else "not writable",
             "draining": draining,
+            # Rows that PostgreSQL does not have yet, and those since the start by state: nothing goes wrong silently.
+            "waiting_rows": self._ledger.waiting,
+            "oldest_waiting_seconds": max(0, int((datetime.now(UTC) - oldest).total_seconds())) if oldest else 0,
+            "dead_letters": self._ledger.buried,
+            "rows": dict(self._ledger.states),
         }
         self.write_json(msgspec.json.encode(state), 200 if ready else 503)
 

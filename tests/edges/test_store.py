@@ -594,20 +594,21 @@ async def test_months_beside_each_other_do_not_overlap(store: Store) -> None:
 
 
 async def test_a_row_is_written_with_all_it_says(store: Store) -> None:
-    """Column by column."""
+    """Column by column; what belongs to corrections and the like stays empty."""
     await ensure_partition(store, NOON)
     row = make_row(2)
     assert await ship(store, [row]) == 1
     [(line,)] = await store.fetch("SELECT to_jsonb(usage)::text FROM usage")
     found = json.loads(line, parse_float=Decimal)
     assert datetime.fromisoformat(found.pop("started_at")) == row.intent.started_at
-    assert found == {
+    expected = {
         "request_id": str(row.intent.request_id), "user_id": 3, "token_id": 11, "endpoint": "/v1/chat/completions",
         "model": "gpt-4o-mini", "served_model": "gpt-4o-mini-2024-07-18", "upstream_id": "chatcmpl-2",
         "upstream_request_id": "req_2", "input_tokens": 1002, "cached_tokens": 2, "output_tokens": 22,
         "reasoning_tokens": 2, "price_id": 7, "cost": Decimal("0.00016335"), "state": "done", "status": 200,
         "client_closed": False, "streamed": True, "error": None, "duration_ms": 1202, "first_byte_ms": 300,
     }  # fmt: skip
+    assert found == expected | dict.fromkeys(found.keys() - expected.keys())
 
 
 async def test_a_row_twice_in_a_batch_is_written_once(store: Store) -> None:

@@ -6,19 +6,22 @@ starving of waiters that aiopg's pool shows when connections die under it cannot
 
 import asyncio
 import contextlib
+import os
+import socket
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import aiopg
 import psycopg2
-from psycopg2.extensions import make_dsn
+from psycopg2.extensions import make_dsn, parse_dsn
 
-from chatgpt_agent.core.errors import ConfigError, StoreError, StoreRejected, StoreUnavailable
+from chatgpt_agent.core.errors import ConfigError, StoreBadRow, StoreError, StoreRejected, StoreUnavailable
 from chatgpt_agent.edges.config import Config, host_and_port
 from chatgpt_agent.edges.migrate import first_line
 
 CHANNEL = "chatgpt_agent"
-_REJECTED = (psycopg2.IntegrityError, psycopg2.ProgrammingError, psycopg2.NotSupportedError)
+CONNECT_SECONDS = 5.0  # for one address: then the next one is tried
+_REJECTED = (psycopg2.ProgrammingError, psycopg2.NotSupportedError)
 _BAD_VALUE = (psycopg2.DataError, ValueError)  # of the server, and of psycopg2 for NUL and lone surrogates
 
 Line = tuple[Any, ...]
@@ -46,7 +49,7 @@ def dsn_from(config: Config) -> str:
 
 
 class Store:
-    """A connection that heals. `seconds` bounds connecting and each statement, here and in the server."""
+    """A connection that heals. `seconds` bounds each statement, here and in the server, and each try to connect."""
 
     def __init__(self, dsn: str, *, seconds: float = 10.0) -> None:
         self._dsn = dsn
@@ -66,7 +69,7 @@ class Store:
         Raises StoreUnavailable (it may have run or not), or StoreRejected."""
         async with self._lock, self._translated():
             connection = await self._connected()
-            async with connection.cursor() as cursor:
+            async with connection.cursor(timeout=self._seconds) as cursor:
                 await cursor.execute(sql, parameters)
                 return list(await cursor.fetchall()) if cursor.description else []
 
@@ -75,7 +78,7 @@ class Store:
         async with self._lock, self._translated():
             connection = await self._connected()
             if self._listening is not connection:
-                async with connection.cursor() as cursor:
+                async with connection.cursor(timeout=self._seconds) as cursor:
                     await cursor.execute(f"LISTEN {CHANNEL}")
                 self._listening = connection
             with contextlib.suppress(TimeoutError):
@@ -91,19 +94,32 @@ class Store:
                 await connection.close()
 
     async def _connected(self) -> aiopg.Connection:
-        if self._connection is not None and not self._connection.closed:
-            return self._connection
-        options = f"-c statement_timeout={int(self._seconds * 1000)} -c timezone=UTC"
-        self._connection = await aiopg.connect(
-            self._dsn,
-            timeout=self._seconds,
-            enable_json=False,
-            enable_hstore=False,
-            enable_uuid=False,
-            application_name="chatgpt-agent",
-            options=options,
-        )
+        if self._connection is None or self._connection.closed:
+            await self.close()
+            self._connection = await self._connect()
         return self._connection
+
+    async def _connect(self) -> aiopg.Connection:
+        failure: Exception = psycopg2.OperationalError("the connection string names no address")
+        async for place in _places(self._dsn):
+            try:
+                return await aiopg.connect(
+                    make_dsn(self._dsn, application_name="chatgpt-agent", options=self._options(), **place),
+                    timeout=min(self._seconds, CONNECT_SECONDS),
+                    enable_json=False,
+                    enable_hstore=False,
+                    enable_uuid=False,
+                    connection_factory=_OwnDescriptor,
+                )
+            except (psycopg2.OperationalError, OSError, TimeoutError) as error:
+                failure = error
+        raise failure
+
+    def _options(self) -> str:
+        """Of the session, behind those of the connection string. A commit is on the server's disk when it returns,
+        whatever the server's own default: the outbox forgets its copy then."""
+        own = f"-c statement_timeout={int(self._seconds * 1000)} -c timezone=UTC -c synchronous_commit=on"
+        return f"{parse_dsn(self._dsn).get('options', '')} {own}".strip()
 
     @contextlib.asynccontextmanager
     async def _translated(self) -> AsyncIterator[None]:
@@ -116,7 +132,9 @@ class Store:
         except StoreError:
             raise
         except _BAD_VALUE as error:  # their text quotes the value
-            raise StoreRejected(f"the database refuses a value: {type(error).__name__}") from None
+            raise StoreBadRow(f"the database refuses a value: {type(error).__name__}") from None
+        except psycopg2.IntegrityError as error:
+            raise StoreBadRow(f"the database refuses a row: {first_line(error)}") from None
         except _REJECTED as error:
             raise StoreRejected(f"the database refuses a statement: {first_line(error)}") from None
         except (psycopg2.Error, OSError, TimeoutError) as error:
@@ -137,3 +155,55 @@ def _find_lost_cancellation(task: "asyncio.Task[object]", cancels: int) -> None:
     its task for ever."""
     if task.cancelling() > cancels:
         raise asyncio.CancelledError
+
+
+class _OwnDescriptor(psycopg2.extensions.connection):
+    """A connection with a file descriptor that stays open until it is closed here. aiopg gives it to the event loop.
+
+    libpq closes its own at any fault, before aiopg can take it back from the loop. uvloop, which was waiting to write,
+    then refuses that number for ever, to whoever gets it next: RuntimeError, the handler is closed."""
+
+    _own: int | None = None
+
+    def fileno(self) -> int:
+        if self._own is None:
+            self._own = os.dup(super().fileno())
+        return self._own
+
+    def poll(self) -> int:
+        state: int = super().poll()
+        if self._own is not None and not os.path.sameopenfile(self._own, super().fileno()):
+            # Of the ways to connect that sslmode=prefer allows, the first was refused: nobody would hear of the second.
+            raise psycopg2.OperationalError("the server refuses the first way to connect: choose one with sslmode")
+        return state
+
+    def close(self) -> None:
+        super().close()
+        own, self._own = self._own, None
+        if own is not None:
+            os.close(own)
+
+
+async def _places(dsn: str) -> AsyncIterator[dict[str, str]]:
+    """Every host of a connection string, and every address of its name, in order, as what to connect to.
+
+    libpq would go through them by itself, but with a new socket for each, of which aiopg is not told: it waits for the
+    first one. And libpq looks a name up in the thread that asks, while the loop stands still."""
+    parsed = parse_dsn(dsn)
+    hosts, ports = parsed.get("host", "").split(","), parsed.get("port", "").split(",")
+    if "hostaddr" in parsed or len(ports) not in (1, len(hosts)):  # addresses already, or a fault that libpq names
+        yield {}
+        return
+    for host, port in zip(hosts, ports * len(hosts) if len(ports) == 1 else ports, strict=True):
+        place = {name: value for name, value in (("host", host), ("port", port)) if value}
+        if not host or host.startswith(("/", "@")):  # a socket of this machine
+            yield place
+            continue
+        try:
+            found = await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_STREAM)
+        except OSError as error:
+            if host == hosts[-1]:
+                raise psycopg2.OperationalError(f"{host}: {error.strerror}") from None
+            continue
+        for *_, address in found:
+            yield {**place, "hostaddr": str(address[0])}

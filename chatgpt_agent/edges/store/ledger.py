@@ -2,6 +2,9 @@
 
 from collections.abc import Sequence
 from datetime import date, datetime
+from uuid import UUID
+
+import msgspec
 
 from chatgpt_agent.core.ledger import Row
 from chatgpt_agent.edges.store.connection import Store
@@ -71,6 +74,31 @@ async def ship(store: Store, rows: Sequence[Row]) -> int:
 async def ensure_partition(store: Store, moment: datetime | date) -> None:
     """Makes the partition of a moment's month, where there is none."""
     await store.fetch("SELECT ensure_usage_partition(%s)", [moment])
+
+
+async def bury(store: Store, row: Row, error: str, now: datetime) -> None:
+    """Keeps a row that the ledger does not take, so that the rows behind it can pass."""
+    sql = "INSERT INTO dead_letters VALUES (%s, %s, %s, %s) ON CONFLICT DO NOTHING"
+    await store.fetch(sql, [str(row.intent.request_id), msgspec.json.encode(row).decode(), error, now])
+
+
+class AgentState(msgspec.Struct, frozen=True):
+    """What an agent says of its outbox: rows that wait, when the oldest of them began, when it last shipped any."""
+
+    id: UUID
+    seen_at: datetime
+    last_shipped_at: datetime | None
+    waiting: int
+    oldest_at: datetime | None
+
+
+async def report_agent(store: Store, state: AgentState) -> None:
+    """Writes down what an agent says of itself."""
+    sql = """
+        INSERT INTO agents AS a (id, seen_at, last_shipped_at, waiting, oldest_at) VALUES (%s, %s, %s, %s, %s)
+        ON CONFLICT (id) DO UPDATE SET seen_at = excluded.seen_at, waiting = excluded.waiting,
+            last_shipped_at = coalesce(excluded.last_shipped_at, a.last_shipped_at), oldest_at = excluded.oldest_at"""
+    await store.fetch(sql, [str(state.id), state.seen_at, state.last_shipped_at, state.waiting, state.oldest_at])
 
 
 def _line(row: Row) -> tuple[object, ...]:
