@@ -87,6 +87,10 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
 
     log_level: Annotated[str, _key("debug, info, warning or error")] = "info"
 
+    def __repr__(self) -> str:
+        """Without passwords: a repr finds its way into logs."""
+        return f"Config(data_dir={str(self.data_dir)!r})"
+
     @property
     def embedded(self) -> bool:
         """Whether the database is the private one under `data_dir`."""

@@ -162,11 +162,13 @@ def _become_owner(data: Path) -> tuple[list[str], dict[str, object]]:
     if closed is None:
         return [], {"user": owner.st_uid, "group": owner.st_gid, "extra_groups": []}
     # Root's home is closed to the account that PostgreSQL runs as. Opening it would open it to all: rather the one
-    # capability is passed on (capabilities(7), ambient set) that lets this one program through.
+    # capability is passed on (capabilities(7), ambient set) that lets this one program through. Without the securebit
+    # the kernel drops it in access(2), with which initdb looks for its programs.
     if shutil.which("setpriv") is None:
         raise SetupError(f"PostgreSQL does not run as root, and no other account can enter {closed}: move elsewhere")
     words = ["setpriv", f"--reuid={owner.st_uid}", f"--regid={owner.st_gid}", "--clear-groups"]
-    return [*words, "--inh-caps=+dac_override", "--ambient-caps=+dac_override", "--"], {}
+    words += ["--securebits=+no_setuid_fixup", "--inh-caps=+dac_override", "--ambient-caps=+dac_override", "--"]
+    return words, {}
 
 
 def _closed_folder(owner: os.stat_result, *targets: Path) -> Path | None:

@@ -362,3 +362,9 @@ def test_a_database_url_that_is_none_is_a_fault_like_others(text: str) -> None:
         load_config(None, {"DATABASE_URL": text, "PORT": "x"})
     assert [fault.split(": ")[1] for fault in caught.value.faults] == ["port", "database_url"]
     assert text not in str(caught.value).replace("allowed: embedded", "")
+
+
+def test_the_repr_shows_no_secret() -> None:
+    """It finds its way into logs and tracebacks."""
+    config = Config(database_password="made-up-password", openai_proxy="http://u:made-up@127.0.0.1:1")
+    assert "made-up" not in repr(config)

