@@ -116,12 +116,18 @@ def read_secret(name: str, *, from_stdin: bool) -> str:
         signal.signal(signal.SIGINT, before)
 
 
-def usd(amount: Decimal | None) -> str:
+class Amount(str):
+    """An amount as text, which is no formula though it may begin with a minus."""
+
+    __slots__ = ()
+
+
+def usd(amount: Decimal | None) -> Amount:
     """An amount to its last digit, without trailing zeros."""
     if amount is None:
-        return ""
+        return Amount()
     text = f"{amount:f}"
-    return text.rstrip("0").rstrip(".") if "." in text else text
+    return Amount(text.rstrip("0").rstrip(".") if "." in text else text)
 
 
 def echo_json(value: object) -> None:
@@ -147,4 +153,6 @@ def echo_csv(headers: Sequence[str], lines: Iterable[Sequence[object]]) -> None:
 def _not_a_formula(cell: object) -> object:
     """A spreadsheet runs a text that begins like a formula
     (https://owasp.org/www-community/attacks/CSV_Injection)."""
-    return f"'{cell}" if isinstance(cell, str) and cell[:1] in ("=", "+", "-", "@", "\t", "\r") else cell
+    if isinstance(cell, Amount) or not isinstance(cell, str) or cell[:1] not in ("=", "+", "-", "@", "\t", "\r"):
+        return cell
+    return f"'{cell}"

@@ -7,6 +7,7 @@ import click
 import msgspec
 
 from chatgpt_agent.cli.common import as_json, echo_csv, echo_json, echo_table, on_books, usd
+from chatgpt_agent.cli.reconcile import correct, reconcile
 from chatgpt_agent.core.ledger import State
 from chatgpt_agent.edges.config import Config
 from chatgpt_agent.edges.outbox import OutboxState, peek
@@ -32,6 +33,10 @@ _FORMAT = click.option(
 @click.group()
 def ledger() -> None:
     """The ledger: its rows, its health, and its proof."""
+
+
+ledger.add_command(reconcile)
+ledger.add_command(correct)
 
 
 @ledger.command()

@@ -18,7 +18,7 @@ from urllib.parse import unquote, urlsplit
 import msgspec
 import pycurl
 from tornado.curl_httpclient import CurlAsyncHTTPClient, CurlError
-from tornado.httpclient import HTTPRequest, HTTPResponse
+from tornado.httpclient import HTTPClientError, HTTPRequest, HTTPResponse
 from tornado.httputil import HTTPHeaders
 
 from chatgpt_agent.core.errors import (
@@ -231,17 +231,7 @@ class Exchange:
         curl.setopt(pycurl.SEEKFUNCTION, lambda *_: pycurl.SEEKFUNC_FAIL)
         curl.setopt(pycurl.HEADERFUNCTION, self._on_header)
         curl.setopt(pycurl.WRITEFUNCTION, self._on_data)
-        curl.setopt(SUPPRESS_CONNECT_HEADERS, 1)
-        curl.setopt(pycurl.NOSIGNAL, 1)
-        curl.setopt(pycurl.TCP_NODELAY, 1)
-        curl.setopt(pycurl.SSLVERSION, pycurl.SSLVERSION_TLSv1_2)
-        version = pycurl.CURL_HTTP_VERSION_2TLS if config.openai_http_version == "2" else pycurl.CURL_HTTP_VERSION_1_1
-        curl.setopt(pycurl.HTTP_VERSION, version)
-        curl.setopt(pycurl.NOPROXY, "")
-        if self._proxy is None:
-            curl.setopt(pycurl.PROXY, "")
-        else:
-            self._proxy.apply(curl)
+        _set_way(curl, config, self._proxy)
 
     def _on_send(self, size: int) -> bytes:
         self.sent = True
@@ -319,6 +309,66 @@ class Exchange:
         if code in _TLS:
             return UpstreamTls(sent=self.sent)
         return UpstreamLost(sent=True) if self.sent else UpstreamUnreachable(sent=False)
+
+
+async def get(config: Config, url: str, headers: dict[str, str], *, timeout: float) -> tuple[int, bytes]:
+    """One GET the way that requests to OpenAI go (proxy, CA, TLS, no redirects): its status and its body, up to
+    `max_response_size`. For commands, which have no client of their own. Raises UpstreamError."""
+    proxy = _Proxy.parse(config.openai_proxy)
+
+    def prepare(curl: pycurl.Curl) -> None:
+        curl.setopt(pycurl.MAXFILESIZE, config.max_response_size)
+        _set_way(curl, config, proxy)
+
+    request = HTTPRequest(
+        url,
+        headers=headers,
+        connect_timeout=config.connect_timeout,
+        request_timeout=timeout,
+        follow_redirects=False,
+        decompress_response=False,
+        ca_certs=str(config.openai_ca_file) if config.openai_ca_file else None,
+        prepare_curl_callback=prepare,
+    )
+    check_libcurl()
+    client = CurlAsyncHTTPClient(force_instance=True, max_clients=1)
+    try:
+        response = await client.fetch(request, raise_error=False)
+    except HTTPClientError as error:
+        raise _get_error(error, proxy) from None
+    finally:
+        client.close()
+    if response.code == 407 and proxy is not None:
+        raise ProxyError(sent=False)
+    return response.code, response.body
+
+
+def _get_error(error: HTTPClientError, proxy: "_Proxy | None") -> UpstreamError:
+    code = error.errno if isinstance(error, CurlError) else None
+    if code == pycurl.E_FILESIZE_EXCEEDED:
+        return UpstreamInvalid("The answer is over the limit of size.", sent=False)
+    if code == pycurl.E_OPERATION_TIMEDOUT:
+        return UpstreamTimeout(sent=False)
+    if code in _PROXY or (proxy is not None and proxy.is_at_fault(code, str(error), sent=False)):
+        return ProxyError(sent=False)
+    if code in _TLS:
+        return UpstreamTls(sent=False)
+    return UpstreamUnreachable(sent=False)
+
+
+def _set_way(curl: pycurl.Curl, config: Config, proxy: "_Proxy | None") -> None:
+    """What every transfer to OpenAI has in common."""
+    curl.setopt(SUPPRESS_CONNECT_HEADERS, 1)
+    curl.setopt(pycurl.NOSIGNAL, 1)
+    curl.setopt(pycurl.TCP_NODELAY, 1)
+    curl.setopt(pycurl.SSLVERSION, pycurl.SSLVERSION_TLSv1_2)
+    version = pycurl.CURL_HTTP_VERSION_2TLS if config.openai_http_version == "2" else pycurl.CURL_HTTP_VERSION_1_1
+    curl.setopt(pycurl.HTTP_VERSION, version)
+    curl.setopt(pycurl.NOPROXY, "")
+    if proxy is None:
+        curl.setopt(pycurl.PROXY, "")
+    else:
+        proxy.apply(curl)
 
 
 class _Proxy(msgspec.Struct, frozen=True):

@@ -3,6 +3,7 @@
 import socket
 from pathlib import Path
 from subprocess import PIPE, Popen
+from uuid import UUID
 
 import pytest
 
@@ -21,9 +22,11 @@ ARGUMENTS = {
     "token revoke": ["1"],
     "price set": ["m", "--input", "1", "--output", "1"],
     "price remove": ["m"],
+    "ledger reconcile": ["usage.json"],
+    "ledger correct": [str(UUID(int=1)), "--input", "1", "--output", "1", "--reason", "why"],
 }
 ON_A_DATABASE = [command for command in COMMANDS if command != "serve"]
-ON_A_MASTER_KEY = [command for command in ON_A_DATABASE if command not in ("migrate", "usage report")]
+ON_A_MASTER_KEY = [command for command in ON_A_DATABASE if command.split()[0] not in ("migrate", "usage", "ledger")]
 
 
 def words_of(command: str) -> list[str]:

@@ -13,8 +13,11 @@ from chatgpt_agent.core.usage import Usage
 from chatgpt_agent.edges.store.connection import Store
 
 # Times that bound the days from the first to the last, so that PostgreSQL reads only their partitions.
-_BETWEEN = "u.started_at >= (%s::date)::timestamp AT TIME ZONE 'UTC' AND u.started_at < (%s::date + 1)::timestamp AT TIME ZONE 'UTC'"
+_BETWEEN = """u.started_at >= (%s::date)::timestamp AT TIME ZONE 'UTC'
+          AND u.started_at < (%s::date + 1)::timestamp AT TIME ZONE 'UTC'"""
 _DAY = "(u.started_at AT TIME ZONE 'UTC')::date"
+_CORRECTIONS = """LEFT JOIN usage c ON c.corrects = u.request_id AND c.started_at = u.started_at
+        AND c.user_id = u.user_id AND c.state = 'correction'"""
 _USER = "coalesce(n.name, 'user ' || u.user_id)"
 
 # What OpenAI counts as a request: it answered, or it was found out later that it had.
@@ -26,7 +29,7 @@ _SUMS = f"""
            coalesce(sum(u.input_tokens), 0)::bigint, coalesce(sum(u.cached_tokens), 0)::bigint,
            coalesce(sum(u.output_tokens), 0)::bigint, sum(u.cost)
     FROM usage u
-    LEFT JOIN usage c ON c.corrects = u.request_id AND c.started_at = u.started_at AND c.user_id = u.user_id
+    {_CORRECTIONS}
     LEFT JOIN users n ON n.id = u.user_id
     WHERE {_BETWEEN}
     GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4"""
@@ -35,7 +38,7 @@ _SUSPECTS = f"""
     SELECT {_DAY}, coalesce(u.served_model, u.model), {_USER}, u.served_model IS NOT NULL,
            u.input_tokens IS NOT NULL, count(*), (array_agg(u.request_id::text ORDER BY u.request_id))[1:%s]
     FROM usage u
-    LEFT JOIN usage c ON c.corrects = u.request_id AND c.started_at = u.started_at AND c.user_id = u.user_id
+    {_CORRECTIONS}
     LEFT JOIN users n ON n.id = u.user_id
     WHERE {_BETWEEN} AND c.corrects IS NULL
       AND (u.state IN ('usage_unknown', 'unknown', 'incomplete')
@@ -44,7 +47,7 @@ _SUSPECTS = f"""
 
 # One statement: the correction and its share of the roll-up come to be together or not at all, and of two at once only
 # one does. A correction is no request, so the counts of these stay.
-_CORRECT = f"""
+_CORRECT = """
     WITH fresh AS (
         INSERT INTO usage (request_id, user_id, token_id, endpoint, model, served_model, input_tokens, cached_tokens,
                            output_tokens, reasoning_tokens, price_id, cost, state, client_closed, streamed, started_at,
@@ -84,7 +87,9 @@ class Written(msgspec.Struct, frozen=True):
 async def ledger_sums(store: Store, first: date, last: date) -> list[LedgerSum]:
     """Sums of the rows of these days (UTC, both included), with corrections, by day, model and user."""
     lines = await store.fetch(_SUMS, [first, last])
-    return [LedgerSum(*line[:4], Counts(*line[4:8]), line[8]) for line in lines]
+    return [
+        LedgerSum(day, model, user, served, Counts(*counts), cost) for day, model, user, served, *counts, cost in lines
+    ]
 
 
 async def suspects(store: Store, first: date, last: date) -> list[Suspects]:
@@ -94,12 +99,12 @@ async def suspects(store: Store, first: date, last: date) -> list[Suspects]:
 
 async def read_row(store: Store, request_id: UUID) -> Written | None:
     """The row of a request, with the price that it was charged."""
-    sql = """
+    sql = f"""
         SELECT u.started_at, u.state, u.cost, c.request_id::text,
                u.input_tokens, u.output_tokens, u.cached_tokens, u.reasoning_tokens,
                p.id, p.model, p.effective_at, p.input, p.output, p.cached_input
         FROM usage u
-        LEFT JOIN usage c ON c.corrects = u.request_id AND c.started_at = u.started_at AND c.user_id = u.user_id
+        {_CORRECTIONS}
         LEFT JOIN prices p ON p.id = u.price_id AND p.input IS NOT NULL
         WHERE u.request_id = %s::uuid"""
     found = await store.fetch(sql, [str(request_id)])

@@ -1,0 +1,33 @@
+"""Files with OpenAI's figures: JSON pages of its API, or CSV exports of its dashboard."""
+
+import csv
+import io
+from pathlib import Path
+
+from chatgpt_agent.core.errors import InvalidValue
+from chatgpt_agent.core.figures import Page, read_pages, read_table
+
+MAX_FILE = 256 * 1024 * 1024  # bytes
+
+
+def read_export(path: Path) -> list[Page]:
+    """The figures in a file. Raises InvalidValue with the file's name: it cannot be read, or is something else."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_FILE + 1)
+    except OSError as error:
+        raise InvalidValue(f"{path}: cannot be read: {error.strerror}") from None
+    if len(data) > MAX_FILE:
+        raise InvalidValue(f"{path}: is larger than {MAX_FILE} bytes")
+    data = data.removeprefix(b"\xef\xbb\xbf").strip()
+    if not data:
+        raise InvalidValue(f"{path}: is empty")
+    if data[:1] in b"{[":
+        return read_pages(data, str(path))
+    try:
+        rows = list(csv.reader(io.StringIO(data.decode("utf-8"), newline=""), strict=True))
+    except UnicodeDecodeError:
+        raise InvalidValue(f"{path}: is neither JSON nor CSV: it is not UTF-8 text") from None
+    except csv.Error as error:
+        raise InvalidValue(f"{path}: is neither JSON nor CSV: {error}") from None
+    return [read_table(rows, str(path))]

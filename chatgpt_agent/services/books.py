@@ -1,0 +1,109 @@
+"""The ledger against OpenAI's figures, and its corrections. Every face (commands, REST) calls these."""
+
+import os
+import time
+from collections.abc import Mapping
+from datetime import date
+from decimal import Context, Decimal, Inexact
+from uuid import UUID
+
+import msgspec
+
+from chatgpt_agent.core.errors import InvalidValue, NameTaken, UnknownName
+from chatgpt_agent.core.figures import Figures
+from chatgpt_agent.core.ids import uuid7
+from chatgpt_agent.core.reconcile import Reconciliation, compare, whole
+from chatgpt_agent.core.usage import MAX_COUNT, Usage
+from chatgpt_agent.edges.store import accounts, books
+from chatgpt_agent.edges.store.connection import Store
+
+MAX_REASON = 500
+
+_EXACT = Context(prec=200, traps=[Inexact])
+
+
+class Corrected(msgspec.Struct, frozen=True):
+    """A correction: its own request id, and the row's tokens and USD before and after it."""
+
+    request_id: UUID
+    corrects: UUID
+    before: Usage | None
+    after: Usage
+    cost_before: Decimal
+    cost_after: Decimal
+
+
+class Books:
+    """What can be asked of the ledger as an account, and the one way to change it."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def reconcile(
+        self, figures: Figures, *, month: date | None = None, keys: Mapping[str, str] | None = None
+    ) -> Reconciliation:
+        """Compares a month (given by its first day), or the days that the figures speak of. `keys` maps ids of OpenAI's
+        keys to users' names. Raises UnknownName, InvalidValue."""
+        keys = keys or {}
+        known = {user.name for user in await accounts.list_users(self._store)} if keys else set()
+        for name in keys.values():
+            if name not in known:
+                raise UnknownName(f"there is no user {name!r}")
+        spans = [span for days in (figures.usage_days, figures.cost_days) if (span := whole(month, days))]
+        if not spans:
+            raise InvalidValue("there are no figures to compare with")
+        first, last = min(span[0] for span in spans), max(span[1] for span in spans)
+        sums = await books.ledger_sums(self._store, first, last)
+        return compare(figures, sums, await books.suspects(self._store, first, last), keys=keys, month=month)
+
+    async def correct(self, request_id: UUID, usage: Usage, reason: str) -> Corrected:
+        """Adds a row with a reason that makes this request's tokens what they are said to be, and its cost what they
+        cost at the row's own price. Raises InvalidValue, UnknownName, NameTaken (it is corrected already)."""
+        reason = _checked(usage, reason)
+        row = await books.read_row(self._store, request_id)
+        if row is None:
+            raise UnknownName(f"there is no row {request_id}")
+        if row.state == "correction":
+            raise InvalidValue(f"{request_id} is a correction itself, which cannot be corrected")
+        if row.price is None:
+            raise InvalidValue(f"the price of {request_id} is not there, so that its cost cannot be told")
+        if row.corrected_by is not None:
+            raise NameTaken(f"{request_id} is corrected already, by {row.corrected_by}")
+        before = row.usage or Usage(0, 0)
+        after = msgspec.structs.replace(usage, reasoning=min(before.reasoning, usage.output))
+        if after == row.usage:
+            raise InvalidValue(f"{request_id} has these tokens already")
+        cost = row.price.cost(after)
+        own_id = uuid7(time.time_ns() // 1_000_000, os.urandom(10))
+        added = await books.add_correction(
+            self._store,
+            row,
+            request_id=own_id,
+            usage=_difference(after, before),
+            cost=_EXACT.subtract(cost, row.cost),
+            reason=reason,
+        )
+        if not added:
+            raise NameTaken(f"{request_id} is corrected already")
+        return Corrected(own_id, request_id, row.usage, after, row.cost, cost)
+
+
+def _checked(usage: Usage, reason: str) -> str:
+    """The reason as it is stored. Raises InvalidValue."""
+    reason = reason.strip()
+    if not (0 < len(reason) <= MAX_REASON and reason.isprintable()):
+        raise InvalidValue(f"the reason must have 1 to {MAX_REASON} printable characters")
+    if not all(0 <= count <= MAX_COUNT for count in (usage.input, usage.output, usage.cached)):
+        raise InvalidValue(f"tokens are counts from 0 to {MAX_COUNT}")
+    if usage.cached > usage.input:
+        raise InvalidValue("cached tokens are a part of the input: there cannot be more of them")
+    return reason
+
+
+def _difference(after: Usage, before: Usage) -> Usage:
+    return Usage(
+        after.input - before.input,
+        after.output - before.output,
+        after.cached - before.cached,
+        after.reasoning - before.reasoning,
+    )

@@ -1,0 +1,401 @@
+"""`chatgpt-agent ledger reconcile` and `ledger correct`: what they print, and with which exit code they end."""
+
+import asyncio
+import csv
+import io
+import json
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from threading import Thread
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from chatgpt_agent.core.ledger import Intent, Row, State
+from chatgpt_agent.core.usage import Usage
+from chatgpt_agent.edges.store.connection import Store
+from chatgpt_agent.edges.store.ledger import ensure_partition, ship
+from tests.cli.commands import Cli
+from tests.edges.test_openai_admin import KEY, START, answering, key_file, organization
+from tests.fakes.upstream import Script, Upstream
+
+ALICE, BOB = 1, 2
+SNAPSHOT = "gpt-4o-mini-2024-07-18"
+COST = Decimal("0.000002625")  # of 10 input and 2 output tokens, one of them cached
+
+
+def id_of(number: int) -> UUID:
+    """The request id of a row."""
+    return UUID(int=0x0193000000007000_8000000000000000 + number)
+
+
+def row(number: int, user: int, day: int, state: State = State.DONE) -> Row:
+    """A request on a day of November."""
+    started = datetime(2026, 11, day, 12, tzinfo=UTC)
+    intent = Intent(id_of(number), user, 1, "/v1/chat/completions", "gpt-4o-mini", 1, False, started)
+    if state is not State.DONE:
+        return Row(intent, state, 1, Decimal(0))
+    return Row(intent, state, 1, COST, Usage(10, 2, 1), SNAPSHOT)
+
+
+def write(cli: Cli, rows: Sequence[Row]) -> None:
+    """Puts rows into the ledger."""
+
+    async def work() -> None:
+        async with Store(cli.settings["DATABASE_URL"]) as store:
+            await ensure_partition(store, datetime(2026, 11, 1, tzinfo=UTC))
+            await ship(store, rows)
+
+    asyncio.run(work())
+
+
+@pytest.fixture
+def books(cli: Cli) -> Cli:
+    """The program with two users who made a request each on the first and second of November."""
+    cli.add_user("alice")
+    cli.add_user("bob")
+    words = ["--input", "0.15", "--cached-input", "0.075", "--output", "0.6", "--from", "2026-01-01"]
+    cli.ok("price", "set", "gpt-4o-mini", *words)
+    write(cli, [row(1, ALICE, 1), row(2, BOB, 2)])
+    return cli
+
+
+def usage_file(folder: Path, *figures: tuple[int, str, tuple[int, int, int, int]]) -> str:
+    """A page with day, key and counts (requests, input, cached, output) in each bucket; its name."""
+    data = []
+    for day, key, counts in figures:
+        names = ("num_model_requests", "input_tokens", "input_cached_tokens", "output_tokens")
+        result: dict[str, Any] = dict(zip(names, counts, strict=True))
+        result |= {"object": "organization.usage.completions.result", "model": SNAPSHOT, "api_key_id": key}
+        start = START + (day - 1) * 86_400
+        data.append({"start_time": start, "end_time": start + 86_400, "results": [result]})
+    path = folder / "usage.json"
+    path.write_text(json.dumps({"object": "page", "data": data, "has_more": False}))
+    return str(path)
+
+
+def costs_file(folder: Path, *amounts: str) -> str:
+    """An export of costs with an amount for each day from the first on; its name."""
+    lines = [f"2026-11-{day:02},{amount},usd" for day, amount in enumerate(amounts, 1)]
+    path = folder / "costs.csv"
+    path.write_text("\n".join(["date,amount_value,amount_currency", *lines]))
+    return str(path)
+
+
+def equal_file(folder: Path) -> str:
+    """What OpenAI says where it counts as the ledger does."""
+    return usage_file(folder, (1, "key_a", (1, 10, 1, 2)), (2, "key_b", (1, 10, 1, 2)))
+
+
+def unequal_file(folder: Path) -> str:
+    """What it says where it served one more on the second."""
+    return usage_file(folder, (1, "key_a", (1, 10, 1, 2)), (2, "key_b", (2, 110, 1, 32)))
+
+
+def differing(cli: Cli, *words: str) -> str:
+    """What reconcile prints where there are differences."""
+    result = cli.run("ledger", "reconcile", *words)
+    assert (result.exit_code, result.stderr) == (1, "")
+    return result.stdout_bytes.decode()
+
+
+# Equal, and not.
+
+
+def test_equal_books_are_said_so(books: Cli, tmp_path: Path) -> None:
+    """With what was compared; exit code 0."""
+    lines = books.ok("ledger", "reconcile", equal_file(tmp_path), costs_file(tmp_path, "0.000002625", "2.625e-6"))
+    assert lines.splitlines() == [
+        "Usage compared from 2026-11-01 to 2026-11-02 (UTC).",
+        "Costs compared from 2026-11-01 to 2026-11-02 (UTC).",
+        "No differences: 2 requests, 20 input tokens, 2 cached tokens, 4 output tokens, 0.00000525 USD.",
+    ]
+
+
+def test_a_table_has_the_differences_and_their_likely_rows(books: Cli, tmp_path: Path) -> None:
+    """And a total; exit code 1."""
+    write(books, [row(3, BOB, 2, State.UNKNOWN)])
+    lines = differing(books, unequal_file(tmp_path)).splitlines()
+    assert lines[-2].split() == ["2026-11-02", SNAPSHOT, "(all)", "+1", "+100", "0", "+30", str(id_of(3))]
+    assert lines[-1].split() == ["total", "+1", "+100", "0", "+30"]
+    assert len(lines) == 7
+
+
+def test_likely_rows_beyond_five_are_counted(books: Cli, tmp_path: Path) -> None:
+    """The list says how many more."""
+    write(books, [row(number, BOB, 2, State.UNKNOWN) for number in range(3, 10)])
+    assert f"{id_of(7)} and 2 more" in differing(books, unequal_file(tmp_path))
+
+
+def test_a_cost_that_differs_is_exact(books: Cli, tmp_path: Path) -> None:
+    """A line of its own for the day."""
+    lines = differing(books, costs_file(tmp_path, "0.000002625", "0.100002625")).splitlines()
+    assert lines[-2].split() == ["2026-11-02", "(all)", "(all)", "+0.1"]
+
+
+def test_csv_has_both_sides(books: Cli, tmp_path: Path) -> None:
+    """And no total, which a spreadsheet would count in."""
+    [line] = csv.DictReader(io.StringIO(differing(books, unequal_file(tmp_path), "--format", "csv")))
+    assert (line["day"], line["model"], line["user"]) == ("2026-11-02", SNAPSHOT, "(all)")
+    assert (line["ledger_requests"], line["openai_requests"]) == ("1", "2")
+    assert (line["ledger_cost_usd"], line["likely_count"]) == ("", "0")
+
+
+def test_csv_of_equal_books_is_a_heading(books: Cli, tmp_path: Path) -> None:
+    """Exit code 0."""
+    assert len(books.ok("ledger", "reconcile", equal_file(tmp_path), "--format", "csv").splitlines()) == 1
+
+
+def test_json_has_both_sides_and_the_total(books: Cli, tmp_path: Path) -> None:
+    """Amounts are strings, which no reader rounds."""
+    write(books, [row(3, BOB, 2, State.UNKNOWN)])
+    words = [unequal_file(tmp_path), costs_file(tmp_path, "0.000002625", "0.000002625")]
+    found = json.loads(differing(books, *words, "--format", "json"))
+    [line] = found["lines"]
+    assert (found["equal"], found["usage_days"]) == (False, ["2026-11-01", "2026-11-02"])
+    assert (line["openai_output"], line["ledger_output"], line["likely"]) == (32, 2, [str(id_of(3))])
+    assert (found["total"]["openai_cost_usd"], found["total"]["ledger_requests"]) == ("0.00000525", 2)
+
+
+def test_json_of_equal_books(books: Cli, tmp_path: Path) -> None:
+    """No lines; exit code 0."""
+    found = json.loads(books.ok("ledger", "reconcile", equal_file(tmp_path), "--format", "json"))
+    assert (found["equal"], found["lines"]) == (True, [])
+
+
+def test_keys_tell_users_apart(books: Cli, tmp_path: Path) -> None:
+    """Each with their name."""
+    words = ["--key", "key_a=alice", "--key", "key_b=bob", "--format", "json"]
+    found = json.loads(differing(books, unequal_file(tmp_path), *words))
+    assert [line["user"] for line in found["lines"]] == ["bob"]
+
+
+def test_a_month_is_compared_whole(books: Cli, tmp_path: Path) -> None:
+    """Rows on days that the file does not have are differences."""
+    found = differing(books, usage_file(tmp_path, (1, "key_a", (1, 10, 1, 2))), "--month", "2026-11")
+    assert "from 2026-11-01 to 2026-11-30" in found
+    assert found.splitlines()[-2].split()[3:] == ["-1", "-10", "-1", "-2"]
+
+
+def test_without_a_month_the_files_days_are_compared(books: Cli, tmp_path: Path) -> None:
+    """And no others."""
+    books.ok("ledger", "reconcile", usage_file(tmp_path, (1, "key_a", (1, 10, 1, 2))))
+
+
+def test_a_correction_makes_books_equal(books: Cli, tmp_path: Path) -> None:
+    """The row that nobody saw answered, with what OpenAI counted of it."""
+    write(books, [row(3, BOB, 2, State.UNKNOWN)])
+    books.ok("ledger", "correct", str(id_of(3)), "--input", "100", "--output", "30", "--reason", "found by reconcile")
+    books.ok("ledger", "reconcile", unequal_file(tmp_path), "--month", "2026-11")
+
+
+# Files that cannot be read.
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (b"", "is empty"),
+        (b" \n", "is empty"),
+        (b"\xef\xbb\xbf", "is empty"),
+        (b"{", "is not valid JSON"),
+        (b"{}", "is not a page of OpenAI's usage or costs"),
+        (b"[]", "holds no figures"),
+        (b"hello", "is neither JSON nor an export of OpenAI's dashboard"),
+        (b"date,model\n", "the column num_model_requests"),
+        (b"\x00\x01\x02", "is neither JSON nor"),
+        (b"\x89PNG\r\n\x1a\n\xff\xfe", "is neither JSON nor CSV: it is not UTF-8 text"),
+        (b'"date\n', "is neither JSON nor CSV"),
+        (b"a" * 200_000, "is neither JSON nor CSV"),
+        ('{"data":[]}'.encode("utf-16"), "is neither JSON nor CSV"),
+    ],
+)
+def test_a_bad_file_is_one_line(shared_cli: Cli, tmp_path: Path, data: bytes, said: str) -> None:
+    """With its name and what is wrong; exit code 1."""
+    path = tmp_path / "figures"
+    path.write_bytes(data)
+    [line] = shared_cli.refused("ledger", "reconcile", str(path))
+    assert line.startswith(f"Error: {path}: ")
+    assert said in line
+
+
+@pytest.mark.parametrize("name", ["missing", "."])
+def test_a_file_that_is_not_there_is_one_line(shared_cli: Cli, tmp_path: Path, name: str) -> None:
+    """With its name."""
+    [line] = shared_cli.refused("ledger", "reconcile", str(tmp_path / name))
+    assert f"{tmp_path / name}: cannot be read" in line
+
+
+def test_a_bom_is_no_part_of_a_file(books: Cli, tmp_path: Path) -> None:
+    """Spreadsheets write one."""
+    path = Path(costs_file(tmp_path, "0.000002625", "0.000002625"))
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    books.ok("ledger", "reconcile", str(path))
+
+
+# Wrong usage.
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], "give a FILE, or --fetch"),
+        (["x.json", "--admin-key-file", "key"], "--admin-key-file is for --fetch"),
+        (["x.json", "--fetch"], "give --fetch or FILE, not both"),
+        (["--fetch", "--admin-key-file", "key"], "--fetch needs --month and --admin-key-file"),
+        (["--fetch", "--month", "2026-11"], "--fetch needs --month and --admin-key-file"),
+        (["x.json", "--month", "2026-13"], "--month"),
+        (["x.json", "--month", "2026-11-01"], "--month"),
+        (["x.json", "--format", "xml"], "--format"),
+        (["x.json", "--key", "key_a"], "'key_a' is not KEYID=USER"),
+        (["x.json", "--key", "=alice"], "'=alice' is not KEYID=USER"),
+        (["x.json", "--key", "a=alice", "--key", "a=bob"], "the key 'a' is named twice"),
+    ],
+)
+def test_wrong_usage_is_exit_code_2(shared_cli: Cli, words: list[str], said: str) -> None:
+    """With what is right."""
+    assert said in shared_cli.refused("ledger", "reconcile", *words, code=2)[-1]
+
+
+def test_an_unknown_user_is_one_line(shared_cli: Cli, tmp_path: Path) -> None:
+    """Else a spelling mistake would look like missing rows."""
+    words = [equal_file(tmp_path), "--key", "key_a=nobody"]
+    assert shared_cli.refused("ledger", "reconcile", *words) == ["Error: there is no user 'nobody'"]
+
+
+# Fetching.
+
+
+class Served:
+    """OpenAI's organization API in a thread of its own, because a command has the loop of this one."""
+
+    def __init__(self, script: Script) -> None:
+        self.fake = Upstream()
+        self.fake.script = script
+        self._loop = asyncio.new_event_loop()
+        self._thread = Thread(target=self._loop.run_forever)
+
+    def start(self) -> None:
+        """Listens."""
+        self._thread.start()
+        asyncio.run_coroutine_threadsafe(self.fake.start(), self._loop).result()
+
+    def stop(self) -> None:
+        """Ends the thread."""
+        asyncio.run_coroutine_threadsafe(self.fake.stop(), self._loop).result()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+
+@pytest.fixture
+def served() -> Iterator[Served]:
+    """It, with three days of usage and one of costs."""
+    served = Served(organization)
+    served.start()
+    yield served
+    served.stop()
+
+
+def fetching(served: Served, tmp_path: Path) -> tuple[list[str], dict[str, str]]:
+    """The words and the settings to fetch with."""
+    path = key_file(tmp_path / "admin-key")
+    words = ["ledger", "reconcile", "--fetch", "--month", "2026-11", "--admin-key-file", str(path)]
+    return words, {"OPENAI_URL": served.fake.url}
+
+
+def test_figures_are_fetched_and_compared(books: Cli, served: Served, tmp_path: Path) -> None:
+    """The third is missing in the ledger, and the costs are others."""
+    words, settings = fetching(served, tmp_path)
+    result = books.run(*words, "--format", "json", settings=settings)
+    lines = [(line["day"], line["model"]) for line in json.loads(result.stdout)["lines"]]
+    assert lines == [("2026-11-03", SNAPSHOT), ("2026-11-01", None), ("2026-11-02", None)]
+
+
+def test_a_key_that_others_can_read_is_not_used(shared_cli: Cli, served: Served, tmp_path: Path) -> None:
+    """Nothing is sent."""
+    words, settings = fetching(served, tmp_path)
+    (tmp_path / "admin-key").chmod(0o644)
+    [line] = shared_cli.refused(*words, settings=settings)
+    assert (f"chmod 600 {tmp_path / 'admin-key'}" in line, served.fake.requests) == (True, [])
+
+
+def test_a_refused_key_is_one_line_without_the_key(shared_cli: Cli, served: Served, tmp_path: Path) -> None:
+    """Nor what OpenAI says of it."""
+    served.fake.script = answering(f'{{"error":{{"message":"bad {KEY}"}}}}'.encode(), 401)
+    words, settings = fetching(served, tmp_path)
+    [line] = shared_cli.refused(*words, settings=settings)
+    assert line.startswith("Error: OpenAI refuses the admin key (401)")
+    assert KEY not in line
+
+
+# Corrections.
+
+
+def test_a_correction_says_what_it_changes(books: Cli) -> None:
+    """Tokens and cost, before and after."""
+    words = ["--input", "20", "--output", "3", "--cached", "10", "--reason", "OpenAI's count"]
+    first, *lines = books.ok("ledger", "correct", str(id_of(1)), *words).splitlines()
+    assert first.startswith(f"{id_of(1)} is corrected by ")
+    assert lines == [
+        "  input tokens: 10 → 20",
+        "  cached tokens: 1 → 10",
+        "  output tokens: 2 → 3",
+        "  cost: 0.000002625 → 0.00000405 USD",
+    ]
+
+
+def test_tokens_that_were_not_known_are_said_so(books: Cli) -> None:
+    """Not known is not none."""
+    write(books, [row(3, BOB, 2, State.UNKNOWN)])
+    words = ["--input", "20", "--output", "3", "--reason", "why"]
+    assert "  input tokens: unknown → 20" in books.ok("ledger", "correct", str(id_of(3)), *words).splitlines()
+
+
+def test_a_second_correction_is_one_line(books: Cli) -> None:
+    """And changes nothing."""
+    words = ["ledger", "correct", str(id_of(1)), "--reason", "why", "--output", "1", "--input"]
+    books.ok(*words, "20")
+    [line] = books.refused(*words, "30")
+    assert line.startswith(f"Error: {id_of(1)} is corrected already, by ")
+
+
+def test_a_correction_is_in_the_usage_report(books: Cli) -> None:
+    """On the day of its row."""
+    books.ok("ledger", "correct", str(id_of(1)), "--input", "20", "--output", "3", "--reason", "why")
+    found = json.loads(books.ok("usage", "report", "--by", "day", "--format", "json"))["rows"]
+    assert [(line["day"], line["requests"], line["input_tokens"]) for line in found] == [
+        ("2026-11-01", 1, 20),
+        ("2026-11-02", 1, 10),
+    ]
+
+
+def test_an_unknown_row_is_one_line(shared_cli: Cli) -> None:
+    """With its id."""
+    words = ["--input", "1", "--output", "1", "--reason", "why"]
+    assert shared_cli.refused("ledger", "correct", str(id_of(9)), *words) == [f"Error: there is no row {id_of(9)}"]
+
+
+@pytest.mark.parametrize("words", [("--cached", "2"), ("--reason", " ")])
+def test_what_makes_no_sense_is_one_line(shared_cli: Cli, words: tuple[str, str]) -> None:
+    """Exit code 1."""
+    given = ["--input", "1", "--output", "1", "--reason", "why", *words]
+    assert len(shared_cli.refused("ledger", "correct", str(id_of(1)), *given)) == 1
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["x", "--input", "1", "--output", "1", "--reason", "why"],
+        [str(id_of(1)), "--input", "1", "--output", "1"],
+        [str(id_of(1)), "--input", "-1", "--output", "1", "--reason", "why"],
+        [str(id_of(1)), "--input", "1.5", "--output", "1", "--reason", "why"],
+        [str(id_of(1)), "--output", "1", "--reason", "why"],
+    ],
+)
+def test_a_correction_that_is_not_whole_is_exit_code_2(shared_cli: Cli, words: list[str]) -> None:
+    """An id, and all counts, and a reason."""
+    shared_cli.refused("ledger", "correct", *words, code=2)

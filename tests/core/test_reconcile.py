@@ -1,0 +1,424 @@
+"""OpenAI's figures, read exactly, and the ledger beside them."""
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from chatgpt_agent.core.errors import InvalidValue
+from chatgpt_agent.core.figures import Counts, Figures, Kind, Page, UsageFigure, gather, read_pages, read_table
+from chatgpt_agent.core.reconcile import LedgerSum, Line, Reconciliation, Suspects, compare, whole
+
+DAY = date(2026, 11, 1)
+MIDNIGHT = int(datetime(2026, 11, 1, tzinfo=UTC).timestamp())
+MINI, SNAPSHOT = "gpt-4o-mini", "gpt-4o-mini-2024-07-18"
+
+
+def usage_result(**other: Any) -> dict[str, Any]:
+    """A result as OpenAI's reference shows one."""
+    fields = {
+        "object": "organization.usage.completions.result",
+        "input_tokens": 1000,
+        "output_tokens": 500,
+        "input_cached_tokens": 800,
+        "num_model_requests": 5,
+        "project_id": None,
+        "user_id": None,
+        "api_key_id": None,
+        "model": SNAPSHOT,
+        "batch": None,
+    }
+    return fields | other
+
+
+def bucket(results: Sequence[Any], *, day: int = 0, seconds: int = 86_400) -> dict[str, Any]:
+    """A bucket, so many days after the first of November."""
+    start = MIDNIGHT + day * 86_400
+    return {"object": "bucket", "start_time": start, "end_time": start + seconds, "results": results}
+
+
+def page_of(*buckets: Any, has_more: bool = False) -> bytes:
+    """A page in JSON."""
+    return json.dumps({"object": "page", "data": buckets, "has_more": has_more, "next_page": None}).encode()
+
+
+def costs_page(value: str, currency: str = "usd", day: int = 0) -> bytes:
+    """A page with one amount, whose number stands in the text as it is given here."""
+    start = MIDNIGHT + day * 86_400
+    result = f'{{"object":"organization.costs.result","amount":{{"value":{value},"currency":"{currency}"}}}}'
+    return (
+        f'{{"object":"page","data":[{{"start_time":{start},"end_time":{start + 86_400},"results":[{result}]}}]}}'
+    ).encode()
+
+
+def usage(data: bytes) -> UsageFigure:
+    """The one figure of a page."""
+    [page] = read_pages(data, "usage.json")
+    [figure] = page.usage
+    return figure
+
+
+def table(*lines: str) -> Page:
+    """An export with these lines."""
+    return read_table([line.split(",") for line in lines], "export.csv")
+
+
+# JSON.
+
+
+def test_usage_is_read() -> None:
+    """Day, model, key, and the counts."""
+    found = usage(page_of(bucket([usage_result(api_key_id="key_a")])))
+    assert found == UsageFigure(DAY, SNAPSHOT, "key_a", Counts(5, 1000, 800, 500))
+
+
+def test_an_array_of_pages_is_read() -> None:
+    """As a shell puts them together."""
+    data = b"[" + page_of(bucket([usage_result()]), has_more=True) + b"," + page_of(bucket([], day=1)) + b"]"
+    first, second = read_pages(data, "usage.json")
+    assert (len(first.usage), first.has_more, sorted(second.days)) == (1, True, [date(2026, 11, 2)])
+
+
+def test_hours_are_parts_of_their_day() -> None:
+    """In UTC."""
+    assert usage(page_of(bucket([usage_result()], seconds=3600))).day == DAY
+
+
+def test_cached_tokens_that_are_not_told_are_not_none_at_all() -> None:
+    """None is not 0."""
+    result = usage_result()
+    del result["input_cached_tokens"]
+    assert usage(page_of(bucket([result]))).counts.cached is None
+
+
+@pytest.mark.parametrize(
+    "value", ["0.06", '"1.50"', "0.060000000000000000000000000000000000012", "123456789012345.678", "1e-7", "-2", "0"]
+)
+def test_an_amount_is_the_text_of_its_number(value: str) -> None:
+    """To the last digit, where a float would have 17 of them."""
+    [page] = read_pages(costs_page(value), "costs.json")
+    assert [figure.amount for figure in page.costs] == [Decimal(value.strip('"'))]
+
+
+@pytest.mark.parametrize("value", ['"NaN"', '"Infinity"', "1e999999", "1e-999999", "9" * 100])
+def test_an_amount_is_sane(value: str) -> None:
+    """Else a sum of amounts would not be one."""
+    with pytest.raises(InvalidValue, match=r"^costs\.json: .* is not an amount$"):
+        read_pages(costs_page(value), "costs.json")
+
+
+def test_an_amount_is_in_usd() -> None:
+    """As the ledger is."""
+    with pytest.raises(InvalidValue, match=r"^costs\.json: amounts are in 'eur'; the ledger is in USD$"):
+        read_pages(costs_page("1", "eur"), "costs.json")
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (b"{", "is not valid JSON"),
+        (b'{"x":' + b"[" * 100_000, "is not valid JSON"),
+        (b'{"data":[{"results":[]}]}', r"is not a page .*`start_time` - at `\$\.data\[0\]`"),
+        (b'{"object":"list"}', r"is not a page .*`data`"),
+        (b"[1]", "is not a page"),
+        (page_of(bucket([usage_result(input_tokens="12")])), "is not a page"),
+        (page_of(bucket([usage_result(input_tokens=1.5)])), "is not a page"),
+        (page_of(bucket([usage_result(input_tokens=-1)])), "is not a page"),
+        (page_of(bucket([usage_result(input_tokens=10**30)])), "is not a page"),
+        (page_of(bucket([usage_result(input_cached_tokens=1001)])), "more cached tokens than input tokens"),
+        (page_of(bucket([usage_result(object="organization.usage.images.result")])), "only usage of completions"),
+        (page_of(bucket([{"input_tokens": 1}])), "is not a page .*`object`"),
+        (page_of(bucket([], seconds=86_401)), "is not within one day; ask for bucket_width=1d"),
+        (page_of(bucket([], seconds=0)), "is not within one day"),
+        (page_of(bucket([usage_result(model="\ud800")])), ""),
+    ],
+)
+def test_json_that_is_no_page_is_one_line(data: bytes, said: str) -> None:
+    """With the name of the file, and where in it."""
+    with pytest.raises(InvalidValue, match=f"^usage.json: .*{said}") as caught:
+        read_pages(data, "usage.json")
+    assert len(caught.value.message.splitlines()) == 1
+
+
+# Exports.
+
+
+def test_an_export_of_activity_is_read() -> None:
+    """Columns are found by their names, and those that are not needed are left alone."""
+    page = table(
+        "start_time,end_time,project_id,num_model_requests,api_key_id,model,input_tokens,output_tokens,input_cached_tokens",
+        f"{MIDNIGHT},{MIDNIGHT + 86_400},proj_x,5,key_a,{SNAPSHOT},1000,500,800",
+    )
+    assert page.usage == [UsageFigure(DAY, SNAPSHOT, "key_a", Counts(5, 1000, 800, 500))]
+
+
+def test_an_export_with_older_names_is_read() -> None:
+    """Those of the export before, in any order and case."""
+    page = table(
+        "Model,N_Requests,n context tokens total,n_generated_tokens_total,Date", f"{SNAPSHOT},5,9,1,2026-11-01"
+    )
+    assert page.usage == [UsageFigure(DAY, SNAPSHOT, None, Counts(5, 9, None, 1))]
+
+
+def test_an_export_of_costs_is_read() -> None:
+    """The one that has amounts and no tokens."""
+    page = table("start_time,amount_value,amount_currency", f"{MIDNIGHT},0.0600000000000000000001,usd")
+    assert (page.kind, page.costs[0].amount) == (Kind.COSTS, Decimal("0.0600000000000000000001"))
+
+
+def test_a_day_without_figures_counts_as_told() -> None:
+    """The export has a line for it with nothing in it."""
+    page = table("start_time,amount_value", f"{MIDNIGHT},1", f"{MIDNIGHT + 86_400},", "")
+    assert (len(page.costs), sorted(page.days)) == (1, [DAY, date(2026, 11, 2)])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [str(MIDNIGHT), "2026-11-01", "2026-11-01T00:00:00+00:00", "2026-11-01 23:59:59", "2026-11-02T01:00:00+02:00"],
+)
+def test_days_of_an_export_are_utc(text: str) -> None:
+    """However they are written."""
+    assert table("date,amount", f"{text},1").days == {DAY}
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        (["hello"], "is neither JSON nor an export of OpenAI's dashboard: the column start_time and the column model"),
+        (["date,model,num_model_requests,input_tokens"], "is incomplete: the column output_tokens is missing"),
+        (["date,num_model_requests,output_tokens"], "the column model and the column input_tokens is missing"),
+        (["date,amount", "soon,1"], "line 2: 'soon' is neither a date nor Unix seconds"),
+        (["date,amount", f"{'9' * 30},1"], "line 2: '999999999999999999999999999999' is neither"),
+        (["date,amount", "2026-11-01,much"], "line 2: amount_value: 'much' is not an amount"),
+        (["date,model,requests,input_tokens,output_tokens", "2026-11-01,m,1,x,1"], "line 2: input_tokens: 'x' is not"),
+        (["date,model,requests,input_tokens,output_tokens", "2026-11-01,m,1,-1,1"], "'-1' is not a count"),
+        (["date,model,requests,input_tokens,output_tokens", "2026-11-01,m,1,²,1"], "'²' is not a count"),
+        (["date,model,requests,input_tokens,output_tokens", "2026-11-01,m,1"], "line 2: input_tokens: '' is not a"),
+    ],
+)
+def test_an_export_that_cannot_be_read_is_one_line(lines: list[str], said: str) -> None:
+    """With the name of the file, and the column or the line."""
+    with pytest.raises(InvalidValue) as caught:
+        table(*lines)
+    assert caught.value.message.startswith("export.csv: ")
+    assert said in caught.value.message
+
+
+# All together.
+
+
+def test_the_last_page_may_not_be_missing() -> None:
+    """Else what it holds would look like a fault of OpenAI's or ours."""
+    with pytest.raises(InvalidValue, match=r"^a\.json: has_more is true, and the page that follows it was not given$"):
+        gather(read_pages(page_of(bucket([usage_result()]), has_more=True), "a.json"))
+
+
+def test_the_same_figures_are_not_counted_twice() -> None:
+    """A file that is given twice is refused, with both names."""
+    data = page_of(bucket([usage_result()]))
+    with pytest.raises(InvalidValue, match=r"^b\.json: holds figures that a\.json holds as well$"):
+        gather(read_pages(data, "a.json") + read_pages(data, "b.json"))
+
+
+def test_an_export_and_the_api_are_not_added_up() -> None:
+    """They say the same twice."""
+    export = table("date,amount", "2026-11-01,1")
+    with pytest.raises(InvalidValue, match=r"^export\.csv: give costs from the API or from an export, not from both$"):
+        gather([*read_pages(costs_page("1"), "costs.json"), export])
+
+
+@pytest.mark.parametrize("data", [page_of(), page_of(bucket([]))])
+def test_a_file_without_figures_is_refused(data: bytes) -> None:
+    """It does not say what there are none of."""
+    with pytest.raises(InvalidValue, match=r"^a\.json: holds no figures$"):
+        gather(read_pages(data, "a.json"))
+
+
+def test_no_figures_of_a_known_kind_are_figures() -> None:
+    """Where OpenAI was asked for usage, nothing means that nothing was used."""
+    assert gather(read_pages(page_of(bucket([])), "a.json", Kind.USAGE)).usage_days == (DAY, DAY)
+
+
+# The comparison.
+
+
+def ours(
+    counts: Counts = Counts(1, 10, 0, 2),
+    *,
+    model: str = SNAPSHOT,
+    user: str = "alice",
+    served: bool = True,
+    cost: str = "0",
+) -> LedgerSum:
+    """A sum of the ledger."""
+    return LedgerSum(DAY, model, user, served, counts, Decimal(cost))
+
+
+def theirs(
+    counts: Counts = Counts(1, 10, 0, 2), *, model: str | None = SNAPSHOT, key: str | None = None
+) -> UsageFigure:
+    """A figure of OpenAI's."""
+    return UsageFigure(DAY, model, key, counts)
+
+
+def compared(
+    sums: Sequence[LedgerSum],
+    figures: Sequence[UsageFigure],
+    suspects: Sequence[Suspects] = (),
+    keys: Mapping[str, str] | None = None,
+) -> Reconciliation:
+    """Usage of one day on both sides."""
+    return compare(Figures(list(figures), [], (DAY, DAY), None), sums, suspects, keys=keys or {})
+
+
+def compared_costs(cost: str, value: str) -> Reconciliation:
+    """Costs of one day on both sides."""
+    pages = read_pages(costs_page(value), "costs.json")
+    return compare(gather(pages), [ours(cost=cost)], [], keys={})
+
+
+def rows(
+    count: int = 1, *, model: str = SNAPSHOT, served: bool = True, known: bool = False, user: str = "alice"
+) -> Any:
+    """Rows that may explain a difference."""
+    return Suspects(DAY, model, user, served, known, count, [f"id-{number}" for number in range(min(count, 5))])
+
+
+def test_equal_books_have_no_lines() -> None:
+    """And a total of what was compared."""
+    found = compared([ours()], [theirs()])
+    assert (found.equal, found.total.ledger, found.total.openai) == (True, Counts(1, 10, 0, 2), Counts(1, 10, 0, 2))
+
+
+@pytest.mark.parametrize("other", [Counts(2, 10, 0, 2), Counts(1, 11, 0, 2), Counts(1, 10, 1, 2), Counts(1, 10, 0, 1)])
+def test_a_difference_of_one_is_a_line(other: Counts) -> None:
+    """In any count, with both sides."""
+    [line] = compared([ours()], [theirs(other)]).lines
+    assert line == Line(DAY, SNAPSHOT, None, Counts(1, 10, 0, 2), other)
+
+
+def test_only_lines_that_differ_are_told() -> None:
+    """The total is of all."""
+    found = compared([ours(), ours(model="gpt-4.1")], [theirs(), theirs(Counts(1, 9, 0, 2), model="gpt-4.1")])
+    assert [line.model for line in found.lines] == ["gpt-4.1"]
+    assert found.total.missing == Counts(0, -1, 0, 0)
+
+
+def test_what_only_one_side_has_is_a_line() -> None:
+    """The other side has nothing of it."""
+    found = compared([ours(model="a")], [theirs(model="b")])
+    assert [(line.model, line.missing) for line in found.lines] == [
+        ("a", Counts(-1, -10, 0, -2)),
+        ("b", Counts(1, 10, 0, 2)),
+    ]
+
+
+def test_cached_tokens_that_are_not_told_are_not_compared() -> None:
+    """What OpenAI does not say is no difference."""
+    assert compared([ours(Counts(1, 10, 5, 2))], [theirs(Counts(1, 10, None, 2))]).equal
+
+
+def test_figures_without_models_are_compared_without_models() -> None:
+    """All models together."""
+    assert compared([ours(model="a"), ours(model="b")], [theirs(Counts(2, 20, 0, 4), model=None)]).equal
+
+
+def test_users_are_one_where_no_key_is_told() -> None:
+    """All keys together."""
+    assert compared([ours(user="alice"), ours(user="bob")], [theirs(Counts(2, 20, 0, 4), key="key_a")]).equal
+
+
+def test_users_are_apart_where_keys_are_told() -> None:
+    """Those that are not told stay together."""
+    sums = [ours(user="alice"), ours(user="bob"), ours(user="carol")]
+    figures = [theirs(key="key_a"), theirs(Counts(2, 20, 0, 5), key="key_b")]
+    [line] = compared(sums, figures, keys={"key_a": "alice"}).lines
+    assert (line.user, line.missing) == ("(others)", Counts(0, 0, 0, 1))
+
+
+def test_a_user_may_have_several_keys() -> None:
+    """As when a key was replaced."""
+    figures = [theirs(key="key_a"), theirs(key="key_b")]
+    assert compared([ours(Counts(2, 20, 0, 4))], figures, keys={"key_a": "alice", "key_b": "alice"}).equal
+
+
+def test_figures_without_keys_are_not_compared_by_key() -> None:
+    """It is told how to get them."""
+    with pytest.raises(InvalidValue, match="group_by=api_key_id"):
+        compared([ours()], [theirs()], keys={"key_a": "alice"})
+
+
+@pytest.mark.parametrize(
+    ("asked", "snapshot"), [(MINI, SNAPSHOT), ("gpt-4", "gpt-4-0613"), ("gpt-4", "gpt-4-1106-preview")]
+)
+def test_a_row_without_an_answer_is_of_the_snapshot(asked: str, snapshot: str) -> None:
+    """OpenAI names the snapshot that it served where we saw only the name that was asked for."""
+    sums = [ours(model=snapshot), ours(model=asked, served=False)]
+    assert compared(sums, [theirs(Counts(2, 20, 0, 4), model=snapshot)]).equal
+
+
+def test_another_model_is_no_snapshot() -> None:
+    """gpt-4o-mini is not one of gpt-4o."""
+    found = compared([ours(model="gpt-4o", served=False)], [theirs(model=SNAPSHOT)])
+    assert [line.model for line in found.lines] == ["gpt-4o", SNAPSHOT]
+
+
+def test_missing_tokens_may_be_in_rows_without_any() -> None:
+    """Five are named, all are counted."""
+    [line] = compared([ours()], [theirs(Counts(1, 99, 0, 2))], [rows(7)]).lines
+    assert (line.likely, line.likely_count) == (["id-0", "id-1", "id-2", "id-3", "id-4"], 7)
+
+
+def test_tokens_too_many_are_in_rows_with_some() -> None:
+    """A row without tokens cannot be why the ledger has more."""
+    [line] = compared([ours()], [theirs(Counts(1, 1, 0, 2))], [rows(2), rows(1, known=True)]).lines
+    assert (line.likely, line.likely_count) == (["id-0"], 1)
+
+
+def test_a_row_without_an_answer_may_be_of_any_snapshot() -> None:
+    """Nobody saw which one it was; of another model it cannot be."""
+    suspects = [rows(model=MINI, served=False), rows(2, model="gpt-4o", served=False), rows(4, model=MINI)]
+    [line] = compared([], [theirs()], suspects).lines
+    assert line.likely_count == 1
+
+
+def test_likely_rows_are_of_the_user() -> None:
+    """Where users are apart."""
+    found = compared([], [theirs(key="key_a")], [rows(2, user="bob"), rows(user="alice")], {"key_a": "alice"})
+    assert [line.likely_count for line in found.lines] == [1]
+
+
+@pytest.mark.parametrize(("cost", "value"), [("0.06", "0.060000000000000005"), ("0.06", "0.06"), ("0.06", "0.0600")])
+def test_amounts_that_are_equal_but_for_a_float(cost: str, value: str) -> None:
+    """OpenAI's digits behind the sixteenth mean nothing."""
+    assert compared_costs(cost, value).equal
+
+
+def test_amounts_differ_by_a_token_of_the_cheapest_kind() -> None:
+    """And the difference is exact."""
+    [line] = compared_costs("12345678901.000000025", "12345678901.00000005").lines
+    assert (line.model, line.missing, line.missing_cost) == (None, None, Decimal("0.000000025"))
+
+
+def test_costs_have_no_counts() -> None:
+    """A comparison of costs says nothing of tokens."""
+    total = compared_costs("1", "2").total
+    assert (total.ledger, total.openai_cost) == (None, Decimal(2))
+
+
+@pytest.mark.parametrize(
+    ("first", "last"),
+    [(date(2026, 12, 1), 31), (date(2028, 2, 1), 29), (date(2026, 2, 1), 28), (date(2026, 11, 1), 30)],
+)
+def test_a_month_is_whole(first: date, last: int) -> None:
+    """To its last day, whatever the figures speak of."""
+    assert whole(first, (first, first)) == (first, first.replace(day=last))
+
+
+def test_days_outside_of_the_month_are_left_out() -> None:
+    """On both sides."""
+    figures = Figures([theirs()], [], (DAY, DAY), None)
+    assert compare(figures, [ours()], [], keys={}, month=date(2026, 10, 1)).total.openai is None
