@@ -54,6 +54,7 @@ setup(
             "pytest-tornado==0.8.1",
             "setuptools>=77,<82",  # 77 as pyproject.toml says; pytest-tornado imports pkg_resources, which 82 removed
             "hypothesis>=6.100",
+            "apsw>=3.46",  # SQLite on a disk of the test's own making
             "trustme>=1.2",
             "openai>=2",
             "proxy.py>=2.4.10",  # a real forward proxy that is not our own

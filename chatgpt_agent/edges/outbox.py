@@ -5,6 +5,7 @@ One thread owns the file. It commits everything that waits in one transaction (g
 """
 
 import asyncio
+import contextlib
 import fcntl
 import logging
 import os
@@ -170,7 +171,7 @@ class Outbox:
     def _run(self, opened: "asyncio.Future[None]") -> None:
         try:
             db = self._connect()
-        except (sqlite3.Error, OSError, SetupError) as error:
+        except Exception as error:  # of whatever kind: the start waits for this thread's word
             text = f"the outbox {self._folder / 'outbox.db'} cannot be used: {error}"
             self._tell([(opened, None, SetupError(text))])
             return
@@ -228,9 +229,10 @@ class Outbox:
             before = db.total_changes
             results = [work(db) for work, _ in group]
             db.execute("COMMIT")
-        except sqlite3.Error as error:
-            if db.in_transaction:
-                db.execute("ROLLBACK")
+        except Exception as error:  # of whatever kind: who waits must hear of it, and the thread goes on
+            with contextlib.suppress(Exception):  # then the transaction stays open, and the next group fails, too
+                if db.in_transaction:
+                    db.execute("ROLLBACK")
             if self.writable:
                 log.error("the outbox cannot be written: %s", error)
             self.writable = False

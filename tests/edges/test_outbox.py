@@ -293,6 +293,43 @@ async def test_another_writer_of_the_file_is_a_refusal_too(outbox: Outbox, tmp_p
     assert outbox.writable
 
 
+@pytest.mark.parametrize("error", [sqlite3.OperationalError("disk I/O error"), MemoryError()])
+async def test_a_commit_that_fails_and_cannot_be_taken_back_is_told(tmp_path: Path, error: Exception) -> None:
+    """Whatever failed: nobody waits for ever, and it goes on when the disk does."""
+    broken: list[str] = []
+
+    class Failing(sqlite3.Connection):
+        def execute(self, sql: str, parameters: Any = ()) -> sqlite3.Cursor:
+            if sql in broken:
+                raise error
+            return super().execute(sql, parameters)
+
+    outbox = Outbox(tmp_path, connect=lambda path: sqlite3.connect(path, isolation_level=None, factory=Failing))
+    await outbox.open()
+    broken += ["COMMIT", "ROLLBACK"]
+    for _ in range(2):
+        with pytest.raises(LedgerUnavailable):
+            async with asyncio.timeout(5):
+                await outbox.add_intent(make_intent(1))
+    broken.clear()
+    with pytest.raises(LedgerUnavailable):  # the transaction that is still open goes first
+        await outbox.add_intent(make_intent(1))
+    await outbox.add_intent(make_intent(1))
+    assert await outbox.intents() == [make_intent(1)]
+    await outbox.close()
+
+
+async def test_a_file_that_cannot_be_opened_for_whatever_reason_is_told(tmp_path: Path) -> None:
+    """The start does not wait for ever."""
+
+    def connect(path: Path) -> sqlite3.Connection:
+        raise MemoryError
+
+    with pytest.raises(SetupError, match="cannot be used"):
+        async with asyncio.timeout(5):
+            await Outbox(tmp_path, connect=connect).open()
+
+
 # Opening and closing.
 
 

@@ -1,0 +1,384 @@
+"""Proof 2, crash points: the process stops at every point between an intent and its shipped row, and the books hold.
+
+    python -m pytest tests/proofs/test_crash_points.py -s
+
+Nothing is sampled: while a real Call goes through the real Relay, Ledger and Outbox, each step that the world or the
+disk can see is a point. What a process that dies there leaves is copied: the outbox's files, what PostgreSQL has, what
+OpenAI was sent, what the client got. From each copy an agent starts anew. A COMMIT is also cut within its write.
+"""
+
+import sqlite3
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any, cast
+from uuid import UUID
+
+import msgspec
+import pytest
+
+from chatgpt_agent.core.admission import Identity, Token, User
+from chatgpt_agent.core.chat_request import parse_chat_request
+from chatgpt_agent.core.errors import AgentError, UpstreamTruncated, UpstreamUnreachable
+from chatgpt_agent.core.ledger import State
+from chatgpt_agent.core.usage import Usage
+from chatgpt_agent.edges.config import Config
+from chatgpt_agent.edges.outbox import Outbox
+from chatgpt_agent.edges.upstream import Head, UpstreamClient
+from chatgpt_agent.services.directory import Directory
+from chatgpt_agent.services.ledger import Ledger
+from chatgpt_agent.services.relay import Call, Relay
+from tests.fakes.postgresql import FakeStore, PostgreSQL
+from tests.fakes.records import BOOK, PRICE, request_id
+from tests.proofs.books import (
+    StillLoop,
+    check_cost,
+    check_final,
+    check_roll_up,
+    copy_files,
+    fast_folder,
+    rows_by_id,
+    ship_everything,
+    show,
+    still_loop,
+)
+
+CANARY = "a message that nobody may find"
+USAGE = Usage(1007, 31, 7, 3)
+COUNTS = {
+    "prompt_tokens": USAGE.input,
+    "completion_tokens": USAGE.output,
+    "prompt_tokens_details": {"cached_tokens": USAGE.cached},
+    "completion_tokens_details": {"reasoning_tokens": USAGE.reasoning},
+}
+SAID = {"id": "chatcmpl-1", "model": PRICE.model}
+ANSWER = msgspec.json.encode({**SAID, "choices": [{"message": {"content": CANARY}}], "usage": COUNTS})
+
+
+def event(**fields: Any) -> bytes:
+    """An event of a stream."""
+    return b"data: %s\n\n" % msgspec.json.encode({**SAID, **fields})
+
+
+WORD = event(choices=[{"delta": {"content": CANARY}}])
+STREAM = [WORD, WORD, event(choices=[], usage=COUNTS), b"data: [DONE]\n\n"]
+
+
+class Script(msgspec.Struct, frozen=True):
+    """What OpenAI and the client do. `leaves_at`: the client hangs up after so many pieces; 0: before it is sent."""
+
+    name: str
+    points: int  # that it must have: one that is left out, or comes to it, is to be looked at
+    state: State  # that the row must have when the process does not die
+    pieces: list[bytes | AgentError]
+    status: int = 200
+    streamed: bool = False
+    leaves_at: int | None = None
+
+
+SCRIPTS = [
+    Script("whole answer", 41, State.DONE, [ANSWER[:50], ANSWER[50:]]),
+    Script("stream", 51, State.DONE, [*STREAM], streamed=True),
+    Script("stream in one packet", 43, State.DONE, [b"".join(STREAM)], streamed=True),
+    Script("refusal", 39, State.UPSTREAM_ERROR, [b'{"error":{}}'], status=429),
+    Script("not reached", 33, State.NOT_SENT, []),
+    Script("answer cut off", 37, State.INCOMPLETE, [ANSWER[:50], UpstreamTruncated(sent=True)]),
+    Script("stream cut off", 41, State.INCOMPLETE, [WORD, UpstreamTruncated(sent=True)], streamed=True),
+    Script("hang-up in mid-stream", 45, State.DONE, [*STREAM], streamed=True, leaves_at=1),
+    Script("hang-up before it is sent", 31, State.NOT_SENT, [], leaves_at=0),
+]
+MODES = ["there", "away", "answer lost"]  # what PostgreSQL does
+
+
+class Point(msgspec.Struct):
+    """The world at the moment when the process stopped."""
+
+    name: str
+    folder: Path
+    server: PostgreSQL
+    sent: int  # requests that OpenAI got
+    billed: bool  # whether OpenAI has counted
+    whole: bool  # whether the client had the last byte of the answer
+    pieces: int  # that the client had
+    acknowledged: bool  # whether the agent knew that the row was written
+
+
+class World:
+    """Everything outside the process, and a copy of it at each point."""
+
+    def __init__(self, root: Path, script: Script) -> None:
+        self.root = root
+        self.folder = root / "live"
+        self.script = script
+        self.server = PostgreSQL()
+        self.points: list[Point] = []
+        self.watching = False
+        self.call: Call | None = None
+        self.sent = self.pieces = 0
+        self.billed = self.whole = False
+
+    def point(self, name: str, *, cut_log_at: int | None = None) -> None:
+        """The process might stop here; `cut_log_at`: and its last write had come so far."""
+        if not self.watching:
+            return
+        times = 1 + sum(point.name.partition(" (")[0] == name for point in self.points)
+        folder = self.root / str(len(self.points))
+        copy_files(self.folder, folder)
+        if cut_log_at is not None:
+            with (folder / "outbox.db-wal").open("r+b") as file:
+                file.truncate(cut_log_at)
+        known = self.call is not None and self.call.row is not None
+        name = name if times == 1 else f"{name} ({times})"
+        self.points.append(
+            Point(name, folder, self.server.copy(), self.sent, self.billed, self.whole, self.pieces, known)
+        )
+
+    def statement(self, name: str) -> None:
+        """A point at PostgreSQL, if it is one of rows."""
+        if name.endswith((" ship", " bury")):
+            self.point(name)
+
+    def connect(self, path: Path) -> sqlite3.Connection:
+        """Opens the outbox's file so that its writes are points."""
+        db = sqlite3.connect(path, isolation_level=None, factory=_Watched)
+        db.world = self
+        return db
+
+
+class _Watched(sqlite3.Connection):
+    """A connection whose writes are points, before and after; and within COMMIT, where its write stops half-way."""
+
+    world: World
+    writing = ""
+
+    def execute(self, sql: str, parameters: Any = ()) -> sqlite3.Cursor:
+        if sql == "COMMIT" and self.writing:
+            return self._commit()
+        writes = sql.startswith(("INSERT INTO", "DELETE FROM"))
+        if not writes:
+            return super().execute(sql, parameters)
+        step = " ".join(sql.split()[:3])
+        self.writing = self.writing or step
+        self.world.point(f"before {step}")
+        found = super().execute(sql, parameters)
+        self.world.point(f"after {step}")
+        return found
+
+    def _commit(self) -> sqlite3.Cursor:
+        step, self.writing = f"COMMIT of {self.writing}", ""
+        log = self.world.folder / "outbox.db-wal"
+        self.world.point(f"before {step}")
+        before, count = log.stat().st_size if log.exists() else 0, len(self.world.points)
+        known = self.world.points[-1] if self.world.points else None
+        found = super().execute("COMMIT")
+        after = log.stat().st_size
+        assert after > before, "the log began anew: the cuts below would not be what they say"
+        for part in (1, 2, 3):
+            self.world.point(f"at {part}/4 of {step}", cut_log_at=before + (after - before) * part // 4)
+        self.world.point(f"a byte short of {step}", cut_log_at=after - 1)
+        assert known is None or all(point.sent == known.sent for point in self.world.points[count:])
+        self.world.point(f"after {step}")
+        return found
+
+
+class FakeUpstream:
+    """OpenAI, as the relay knows its client."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def send(self, body: bytes, headers: list[tuple[str, str]]) -> "FakeExchange":
+        """Dispatches a request."""
+        self._world.point("before the request is sent")
+        assert CANARY.encode() in body
+        return FakeExchange(self._world)
+
+
+class FakeExchange:
+    """One answer, piece by piece, as its script says."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._script = world.script
+        self._pieces = list(world.script.pieces)
+        self.sent = self._script.name != "not reached"
+        world.sent += self.sent
+        world.point("after the request is sent")
+
+    async def head(self) -> Head:
+        """Status and header fields."""
+        if not self.sent:
+            raise UpstreamUnreachable(sent=False)
+        self._world.point("before the first byte of OpenAI")
+        kind = "text/event-stream" if self._script.streamed else "application/json"
+        return Head(self._script.status, [("content-type", kind)])
+
+    async def read(self) -> bytes:
+        """The next piece; nothing at the end."""
+        self._world.point("before a piece of OpenAI")
+        piece = self._pieces.pop(0) if self._pieces else b""
+        if isinstance(piece, AgentError):
+            raise piece
+        self._world.billed = self._world.billed or b'"usage":{' in piece or not self._pieces
+        self._world.point("after a piece of OpenAI")
+        return piece
+
+    def abort(self, error: AgentError | None = None) -> None:
+        """Nobody reads any more."""
+        self._pieces = [error] if error else []
+
+
+class _Directory:
+    """What a call asks of the directory."""
+
+    book = BOOK
+
+    def upstream_key(self, user: User) -> str:
+        """The OpenAI key of a user."""
+        return "sk-made-up"
+
+
+async def live(loop: StillLoop, world: World, mode: str) -> None:
+    """A process from its start until its row is shipped, or cannot be."""
+    outbox = Outbox(world.folder, connect=world.connect)
+    ledger = Ledger(outbox, FakeStore(world.server, watch=world.statement))
+    await ledger.open_outbox()
+    await ledger.start_shipping()
+    await loop.calm(outbox)
+    world.watching = True
+    world.server.up = mode != "away"
+    world.server.lost_answers = int(mode == "answer lost")
+    await serve(world, ledger)
+    await loop.pass_time(outbox)
+    world.server.up = True
+    await loop.pass_time(outbox)
+    world.point("at the end")
+    world.watching = False
+    await ledger.close()
+
+
+async def serve(world: World, ledger: Ledger) -> None:
+    """One request from its admission to the last byte that the client gets."""
+    upstream = cast(UpstreamClient, FakeUpstream(world))
+    relay = Relay(Config(data_dir=world.folder), cast(Directory, _Directory()), ledger, upstream)
+    who = Identity(User(1, "alice", b"", False), Token(11, 1, b"", False))
+    body = {"model": PRICE.model, "messages": [{"role": "user", "content": CANARY}], "stream": world.script.streamed}
+    request = parse_chat_request(msgspec.json.encode(body))
+    world.point("before the request is admitted")
+    world.call = call = relay.call(who, request, request_id=UUID(str(request_id(1))), endpoint="/v1/chat/completions")
+    try:
+        await read(world, call)
+    except AgentError:
+        world.point("after the client is told of a fault")
+    finally:
+        await call.close()
+
+
+async def read(world: World, call: Call) -> None:
+    """The client reads, as long as it stays."""
+    leaves_at = world.script.leaves_at
+    if leaves_at == 0:
+        call.client_left()
+    await call.begin(None)
+    got = b""
+    async with aclosing(call.body()) as pieces:
+        async for piece in pieces:
+            if leaves_at is not None and world.pieces >= leaves_at:
+                continue
+            world.point("before a piece is given out")
+            got += piece
+            world.pieces += 1
+            world.whole = b"[DONE]" in got if call.streaming else True
+            world.point("after a piece is given out")
+            if world.pieces == leaves_at:
+                call.client_left()
+
+
+async def recover(loop: StillLoop, point: Point) -> None:
+    """The next process, on what the one before left, until all is shipped."""
+    outbox = Outbox(point.folder)
+    ledger = Ledger(outbox, FakeStore(point.server))
+    await ledger.open_outbox()
+    await ledger.start_shipping()
+    await ship_everything(loop, ledger, outbox)
+    assert await outbox.intents() == [], "I3: an intent without a row"
+    await ledger.close()
+
+
+def check(point: Point, script: Script, before: dict[Any, Any]) -> str:
+    """The invariants, after the restart; returns what the row says."""
+    rows = rows_by_id(point.server)
+    check_roll_up(point.server)
+    check_final(point.server, before)
+    assert not point.server.dead_letters
+    row = rows.get(str(request_id(1)))
+    assert len(rows) == (row is not None)
+    if row is None:
+        assert not point.sent, "I3: it was sent, and there is no row"
+        assert not point.pieces, "I1: the client got an answer, and there is no row"
+        return "no row"
+    check_cost(row, {PRICE.id: PRICE})
+    assert row["state"] in (script.state, State.UNKNOWN)
+    if point.acknowledged or point.whole:
+        assert row["state"] == script.state, "I1: written, or delivered whole, and then unknown"
+    if row["state"] == State.DONE:
+        assert point.billed, "I5: done, and OpenAI has not counted"
+        tokens = tuple(row[f"{name}_tokens"] for name in ("input", "output", "cached", "reasoning"))
+        assert tokens == (USAGE.input, USAGE.output, USAGE.cached, USAGE.reasoning), "I5"
+    return str(row["state"])
+
+
+def points_of(script: Script, mode: str) -> dict[str, str]:
+    """Stops the process at every point of a script; returns what the row then says, by point."""
+    with fast_folder() as root, still_loop() as loop:
+        world = World(root, script)
+        loop.run(live(loop, world, mode))
+        assert world.points[-1].acknowledged
+        found = {}
+        for point in world.points:
+            before = {key: dict(row) for key, row in point.server.usage.items()}
+            for file in point.folder.iterdir():
+                assert CANARY.encode() not in file.read_bytes(), "I9: a message is in the outbox"
+            loop.run(recover(loop, point))
+            found[point.name] = check(point, script, before)
+    return found
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.name)
+def test_the_books_hold_wherever_the_process_stops(script: Script) -> None:
+    """Every point, with PostgreSQL there, away, and there with its answer lost; and none was left out."""
+    tables = {mode: points_of(script, mode) for mode in MODES}
+    show(f"\n\n{script.name:48}", *(f"{mode:12}" for mode in MODES))
+    for name in dict.fromkeys(name for table in tables.values() for name in table):
+        show(f"{name:48}", *(f"{table.get(name, '-'):12}" for table in tables.values()))
+    counts = [len(table) for table in tables.values()]
+    show(f"{sum(counts)} points: {counts}")
+    assert counts == [script.points, script.points + 1, script.points + 2]
+
+
+def test_the_books_hold_wherever_the_next_process_stops() -> None:
+    """A process that recovers the request of one that died can die at every point, too."""
+    with fast_folder() as root, still_loop() as loop:
+        first = World(root / "first", SCRIPTS[1])
+        first.root.mkdir()
+        loop.run(live(loop, first, "there"))
+        start = next(point for point in first.points if point.name == "after a piece of OpenAI")
+        second = World(root / "second", Script("recovery", 0, State.UNKNOWN, []))
+        second.root.mkdir()
+        second.folder, second.server, second.sent, second.watching = start.folder, start.server, 1, True
+
+        async def again() -> None:
+            outbox = Outbox(second.folder, connect=second.connect)
+            ledger = Ledger(outbox, FakeStore(second.server, watch=second.statement))
+            await ledger.open_outbox()
+            await ledger.start_shipping()
+            await ship_everything(loop, ledger, outbox)
+            second.point("at the end")
+            second.watching = False
+            await ledger.close()
+
+        loop.run(again())
+        for point in second.points:
+            loop.run(recover(loop, point))
+            assert check(point, second.script, {}) == "unknown"
+    show(*(f"\n{point.name}" for point in second.points))
+    assert len(second.points) == 21

@@ -1,0 +1,56 @@
+"""The PostgreSQL of the proofs does with the ledger's statements what the real one does."""
+
+import random
+from collections.abc import Iterator
+from datetime import timedelta
+
+import pytest
+from tornado.ioloop import IOLoop
+
+from chatgpt_agent.core.errors import StoreBadRow
+from chatgpt_agent.core.ledger import State
+from chatgpt_agent.edges.store.connection import Store
+from chatgpt_agent.edges.store.ledger import _COLUMNS, ensure_partition, ship
+from tests.fakes.database import query
+from tests.fakes.postgresql import FakeStore, PostgreSQL
+from tests.fakes.records import NOON, make_row
+
+ROWS = f"SELECT {', '.join(_COLUMNS)} FROM usage"
+DAILY = """
+    SELECT day, user_id, model, requests, not_done, input_tokens, cached_tokens, output_tokens, reasoning_tokens, cost
+    FROM usage_daily"""
+
+
+@pytest.fixture
+def stores(io_loop: IOLoop, dsn: str) -> Iterator[tuple[Store, FakeStore]]:
+    """The real one and the fake one, without partitions."""
+    real = Store(dsn)
+    yield real, FakeStore(PostgreSQL())
+    io_loop.run_sync(real.close)
+
+
+@pytest.mark.parametrize("seed", range(5))
+async def test_the_same_rows_leave_the_same_tables(stores: tuple[Store, FakeStore], dsn: str, seed: int) -> None:
+    """In whatever parts and order they come, and as often; and both say how many were new."""
+    luck = random.Random(seed)
+    moments = [NOON + timedelta(hours=hour) for hour in range(40)]
+    rows = [make_row(n, state=luck.choice(list(State)), started_at=luck.choice(moments)) for n in range(60)]
+    for store in stores:
+        await ensure_partition(store, NOON)
+    for _ in range(8):
+        batch = luck.sample(rows, luck.randint(1, 40)) + luck.sample(rows, 3)
+        assert await ship(stores[0], batch) == await ship(stores[1], batch)
+    fake = stores[1].server
+    assert {line[0]: line for line in query(dsn, ROWS)} == {
+        line["request_id"]: tuple(line.values()) for line in fake.usage.values()
+    }
+    assert {line[:3]: line[3:] for line in query(dsn, DAILY)} == fake.daily
+
+
+async def test_both_refuse_a_row_without_a_partition(stores: tuple[Store, FakeStore], dsn: str) -> None:
+    """And with it its whole statement."""
+    for store in stores:
+        await ensure_partition(store, NOON)
+        with pytest.raises(StoreBadRow):
+            await ship(store, [make_row(1), make_row(2, started_at=NOON + timedelta(days=40))])
+    assert query(dsn, ROWS) == list(stores[1].server.usage) == []
