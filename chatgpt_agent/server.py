@@ -8,7 +8,7 @@ import signal
 import socket
 from collections.abc import Iterator
 
-from tornado.httpserver import HTTPServer
+import msgspec
 from tornado.netutil import bind_sockets
 from tornado.web import Application
 
@@ -26,6 +26,7 @@ from chatgpt_agent.services.ledger import Ledger
 from chatgpt_agent.services.lifecycle import Lifecycle
 from chatgpt_agent.services.relay import Relay
 from chatgpt_agent.web.app import admin_app, api_app
+from chatgpt_agent.web.listener import Limits, Listener
 
 log = logging.getLogger(__name__)
 
@@ -33,19 +34,19 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)  # that end the agent; 
 RETRY_SECONDS = 1.0  # between looks for a database that is away at the start
 ABORT_SECONDS = 2.0  # for requests that were aborted to write their rows
 
-_HTTP = {
-    "idle_connection_timeout": 60.0,
-    "body_timeout": 60.0,
-    "max_header_size": 32 * 1024,
-    # Tornado's own answer to a body over this is a bare 400 without a handler: the handler sees to the limit.
-    "max_body_size": 1 << 50,
-}
+OWN_FILES = 32  # that the process holds without a client, the few that migrating and shipping open included
+ADMIN_CONNECTIONS = 16
 
 
 class Server:
     """One agent. `start` returns when it listens; it is ready when the database has been seen."""
 
-    def __init__(self, config: Config, dsn: str) -> None:
+    def __init__(self, config: Config, dsn: str, limits: Limits = Limits()) -> None:
+        transfers, connections = share_files(file_limit(), config.max_concurrent_requests)
+        if transfers < config.max_concurrent_requests:
+            log.warning("the limit of open files (ulimit -n) leaves room for %d requests at once", transfers)
+            config = msgspec.structs.replace(config, max_concurrent_requests=transfers)
+        self._limits = msgspec.structs.replace(limits, connections=min(max(limits.connections, transfers), connections))
         self._config = config
         self._dsn = dsn
         loop = asyncio.get_running_loop()
@@ -58,7 +59,7 @@ class Server:
         self.upstream = UpstreamClient(config)
         self.relay = Relay(config, self.directory, self.ledger, self.upstream)
         # Listeners.
-        self._servers: list[HTTPServer] = []
+        self._servers: list[Listener] = []
         self._bringing_up: asyncio.Task[None] | None = None
         self.port = 0
         self.admin_port = 0
@@ -73,8 +74,10 @@ class Server:
         api_sockets = _bind("port", config.port, config.bind_address)
         admin_sockets = _bind("admin_port", config.admin_port, config.admin_bind_address)
         await self.ledger.open_outbox()
-        self.port = self._listen(api, api_sockets)
-        self.admin_port = self._listen(admin, admin_sockets)
+        self.port = self._listen(api, api_sockets, self._limits)
+        # Files of its own: whatever clients do, administrators get in.
+        few = msgspec.structs.replace(self._limits, connections=ADMIN_CONNECTIONS)
+        self.admin_port = self._listen(admin, admin_sockets, few)
         log.info("chatgpt-agent %s listens on http://%s:%d", __version__, config.bind_address, self.port)
         log.info("administration listens on http://%s:%d", config.admin_bind_address, self.admin_port)
         self._bringing_up = asyncio.create_task(self._bring_up(), name="bring up")
@@ -134,9 +137,9 @@ class Server:
         log.info("asked to stop")
         self.stopping.set()
 
-    def _listen(self, app: Application, sockets: list[socket.socket]) -> int:
-        server = HTTPServer(app, **_HTTP)
-        server.add_sockets(sockets)
+    def _listen(self, app: Application, sockets: list[socket.socket], limits: Limits) -> int:
+        server = Listener(app, limits)
+        server.listen_on(sockets)
         self._servers.append(server)
         return int(sockets[0].getsockname()[1])
 
@@ -222,6 +225,21 @@ def raise_file_limit() -> None:
     if soft != hard:
         with contextlib.suppress(ValueError, OSError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def file_limit() -> int:
+    """How many files this process may have open."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return soft if soft != resource.RLIM_INFINITY else 1 << 30
+
+
+def share_files(limit: int, asked: int) -> tuple[int, int]:
+    """Shares a limit of open files out to transfers, of which so many are asked for, and to clients' connections, so
+    that together they stay below it: whoever has a connection can be answered, and nobody meets EMFILE.
+    Returns both numbers; no less than one each."""
+    room = max(limit - OWN_FILES - ADMIN_CONNECTIONS, 2)
+    transfers = min(asked, room // 2)
+    return transfers, room - transfers
 
 
 def serve(config: Config) -> None:

@@ -16,9 +16,13 @@ from tornado.ioloop import IOLoop
 from chatgpt_agent.edges.embedded import EmbeddedPostgres
 from chatgpt_agent.edges.migrate import migrate
 from tests.fakes.agent import Agent
+from tests.fakes.canaries import SECRETS, search
+from tests.fakes.oracle import check
 from tests.fakes.upstream import Upstream
 
 MakeAgent = Callable[..., Awaitable[Agent]]
+
+SEARCHED: list[str] = []  # what the search for secrets found at the end
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -59,7 +63,21 @@ def postgres() -> Iterator[str]:
         _execute(dsn, 'CREATE DATABASE "template_migrated"')
         migrate(_named(dsn, "template_migrated"))
         yield dsn
+    _nothing_kept(folder)
     shutil.rmtree(folder)
+
+
+def _nothing_kept(folder: Path) -> None:
+    """No key and no token of any test of this run, in the clear, in any file that it has left behind."""
+    files, hits = search(folder)
+    SEARCHED.append(f"{files} files of PostgreSQL were searched for {len(SECRETS)} secrets: {len(hits)} hits")
+    assert hits == []
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Says what was searched: a search through nothing finds nothing."""
+    for line in SEARCHED:
+        terminalreporter.write_line(line)
 
 
 @pytest.fixture
@@ -116,8 +134,11 @@ def upstream(io_loop: IOLoop) -> Iterator[Upstream]:
 
 
 @pytest.fixture
-def make_agent(io_loop: IOLoop, dsn: str, upstream: Upstream, tmp_path: Path) -> Iterator[MakeAgent]:
-    """Starts an agent, with settings of the test's own; it is ready when the awaited call returns."""
+def make_agent(
+    io_loop: IOLoop, dsn: str, upstream: Upstream, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> Iterator[MakeAgent]:
+    """Starts an agent, with settings of the test's own; it is ready when the awaited call returns. Whatever the test
+    was about, the books must be right when it is over, and no secret in any file or log line."""
     agents: list[Agent] = []
 
     async def make(**settings: object) -> Agent:
@@ -130,6 +151,10 @@ def make_agent(io_loop: IOLoop, dsn: str, upstream: Upstream, tmp_path: Path) ->
     yield make
     for agent in agents:
         io_loop.run_sync(agent.stop)
+    check(dsn, upstream)
+    _, hits = search(tmp_path)
+    assert hits == []
+    assert [secret for secret in SECRETS if secret in caplog.text] == []
 
 
 @pytest.fixture

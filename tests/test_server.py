@@ -1,7 +1,10 @@
-"""The composition root: a fault in the background is not missed."""
+"""The composition root: a fault in the background is not missed, and files are shared out."""
 
 import asyncio
 
+import pytest
+
+from chatgpt_agent.server import ADMIN_CONNECTIONS, OWN_FILES, share_files
 from tests.fakes.agent import Agent
 
 
@@ -16,3 +19,20 @@ async def test_a_background_task_that_dies_ends_the_agent(agent: Agent) -> None:
     async with asyncio.timeout(5):
         await agent.server.stopping.wait()
     assert str(agent.server._fatal) == "the task directory has died: ZeroDivisionError"
+
+
+@pytest.mark.parametrize(
+    ("limit", "asked", "transfers"),
+    [(64, 1000, 8), (1024, 1000, 488), (20_000, 1000, 1000), (1 << 30, 100_000, 100_000)],
+)
+def test_files_are_shared_out_below_their_limit(limit: int, asked: int, transfers: int) -> None:
+    """Transfers and connections together, with what the process needs for itself; each transfer has a connection."""
+    found, connections = share_files(limit, asked)
+    assert found == transfers
+    assert connections >= found
+    assert found + connections + OWN_FILES + ADMIN_CONNECTIONS <= limit
+
+
+def test_with_hardly_a_file_there_is_still_one_each() -> None:
+    """What then fails is accepting, and that rests."""
+    assert share_files(10, 1000) == (1, 1)

@@ -35,7 +35,7 @@ from chatgpt_agent.core.errors import (
 )
 from chatgpt_agent.edges.config import Config
 
-HIGH_WATER = 256 * 1024  # bytes that wait for the client before the transfer is paused
+HIGH_WATER = 128 * 1024  # bytes that wait for the client before the transfer is paused; it costs memory four times
 MIN_LIBCURL = (8, 23, 0)
 SUPPRESS_CONNECT_HEADERS = 265  # CURLOPT_SUPPRESS_CONNECT_HEADERS, which pycurl does not name
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from chatgpt_agent.core.admission import Identity, Token, User, may_call
-from chatgpt_agent.core.errors import DirectoryStale, InvalidApiKey, StoreError, StoreUnavailable
+from chatgpt_agent.core.errors import DirectoryStale, InvalidApiKey, StoreError
 from chatgpt_agent.core.pricing import Price, PriceBook
 from chatgpt_agent.edges.keyring import Keyring
 from chatgpt_agent.edges.store.connection import Store
@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.5
 RETRY_SECONDS = 0.5
+WARN_SECONDS = 60.0  # at least, from one line in the log to the next
 
 
 class Directory:
@@ -41,6 +42,7 @@ class Directory:
         # How fresh it is.
         self._seen: float | None = None
         self.connected = False
+        self._warned: float | None = None
         self.tasks: list[asyncio.Task[None]] = []  # which end only with the process: their owner watches them
 
     async def start(self, keyring: Keyring) -> None:
@@ -94,9 +96,10 @@ class Directory:
                 await asyncio.sleep(RETRY_SECONDS)
 
     def _lost(self, error: StoreError) -> None:
-        if self.connected or not isinstance(error, StoreUnavailable):
-            log.warning("the directory cannot be refreshed, known tokens work for %s s: %s", self._stale_after, error)
         self.connected = False
+        if self._warned is None or self._clock() - self._warned >= WARN_SECONDS:
+            self._warned = self._clock()
+            log.warning("the directory cannot be refreshed, known tokens work for %s s: %s", self._stale_after, error)
 
     async def _refresh(self) -> None:
         asked = self._clock()  # what was read is at least as fresh as the moment of asking

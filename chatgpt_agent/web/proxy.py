@@ -69,7 +69,9 @@ class ProxyHandler(ApiHandler):
 
     def _end_refusal(self) -> None:
         if not self._finished:
-            self.finish()
+            # Where all of the body has come, Tornado goes on with the connection, whatever the answer says of it.
+            stream = self.request.connection.stream  # type: ignore[union-attr]
+            self.finish().add_done_callback(lambda _: stream.close())
 
     def data_received(self, chunk: bytes) -> None:
         self._size += len(chunk)

@@ -4,7 +4,7 @@ import asyncio
 import json
 import re
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -18,6 +18,8 @@ SECONDS = 20.0  # for whatever is waited for here; a machine may be busy
 class Serve:
     """A serving process, which does not outlive the `async with`."""
 
+    program: Sequence[str] = PROGRAM  # before the word `serve`
+
     def __init__(self, settings: dict[str, str], *words: str) -> None:
         self._settings = {"BIND_ADDRESS": "127.0.0.1", "PORT": "0", "ADMIN_PORT": "0", **settings}
         self._words = words
@@ -27,7 +29,7 @@ class Serve:
 
     async def __aenter__(self) -> "Serve":
         self.process = await asyncio.create_subprocess_exec(
-            *PROGRAM, "serve", *self._words, stderr=asyncio.subprocess.PIPE, env=environ_with(self._settings)
+            *self.program, "serve", *self._words, stderr=asyncio.subprocess.PIPE, env=environ_with(self._settings)
         )
         self._reader = asyncio.create_task(self._read())
         return self

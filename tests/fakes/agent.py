@@ -12,6 +12,8 @@ from chatgpt_agent.edges.store.connection import Store
 from chatgpt_agent.server import Server
 from chatgpt_agent.services.accounts import Accounts
 from chatgpt_agent.services.keys import open_keyring
+from chatgpt_agent.web.listener import Limits
+from tests.fakes.canaries import SECRETS
 from tests.fakes.client import Answer, Connection, fetch, request_bytes
 
 OPENAI_KEY = "sk-made-up-key-of-alice"
@@ -19,9 +21,10 @@ MODEL = "gpt-4o-mini"
 
 
 class Agent:
-    """A running agent. `token` is that of its user `alice`."""
+    """A running agent. `token` is that of its user `alice`; the setting `limits` is what a client may take."""
 
     def __init__(self, settings: dict[str, Any]) -> None:
+        self.limits = settings.pop("limits", Limits())
         small = {"bind_address": "127.0.0.1", "port": 0, "admin_port": 0, "max_concurrent_requests": 200}
         self.config = Config(**{**small, **settings})
         self.token = ""
@@ -29,7 +32,7 @@ class Agent:
     async def start(self) -> None:
         """Starts it with a user and a price, and waits until it is ready."""
         assert self.config.database_url is not None
-        self.server = Server(self.config, self.config.database_url)
+        self.server = Server(self.config, self.config.database_url, self.limits)
         await self.server.start()
         await self.until(lambda: self.server.directory.loaded)
         self.store = Store(self.config.database_url)
@@ -53,6 +56,7 @@ class Agent:
             token = (await self.accounts.add_user(name, key)).token
         except NameTaken:
             token = (await self.accounts.issue_token(name, "")).token
+        SECRETS.update([key, token])
         await self.until(lambda: self.works(token))
         return token
 

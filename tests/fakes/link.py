@@ -44,7 +44,9 @@ class Link:
         """Resets every connection."""
         for writers in self._pairs:
             for writer in writers:
-                found: socket.socket = writer.get_extra_info("socket")
+                found: socket.socket | None = writer.get_extra_info("socket")
+                if found is None:  # uvloop's, once it is closed
+                    continue
                 with contextlib.suppress(OSError):
                     found.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 writer.transport.abort()
@@ -70,7 +72,11 @@ class Link:
         task.add_done_callback(self._tasks.discard)
 
     async def _join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await self._flowing.wait()
+        try:
+            await self._flowing.wait()
+        except asyncio.CancelledError:
+            writer.transport.abort()
+            raise
         try:
             if isinstance(self._target, Path):
                 there = await asyncio.open_unix_connection(self._target)

@@ -21,6 +21,7 @@ from chatgpt_agent.edges.migrate import first_line
 
 CHANNEL = "chatgpt_agent"
 CONNECT_SECONDS = 5.0  # for one address: then the next one is tried
+SERVER_SECONDS = 1.0  # more, for the server: where it is the first to give up, aiopg logs an error each time
 _REJECTED = (psycopg2.ProgrammingError, psycopg2.NotSupportedError)
 _BAD_VALUE = (psycopg2.DataError, ValueError)  # of the server, and of psycopg2 for NUL and lone surrogates
 
@@ -93,6 +94,12 @@ class Store:
             with contextlib.suppress(psycopg2.Error):
                 await connection.close()
 
+    async def _stop_listening(self) -> None:
+        """aiopg ends a connection's notices at any error of a statement, and raises that error whenever they are asked
+        for, though the connection is well: one that listens is of no use then."""
+        if self._listening is self._connection:
+            await self.close()
+
     async def _connected(self) -> aiopg.Connection:
         if self._connection is None or self._connection.closed:
             await self.close()
@@ -118,7 +125,8 @@ class Store:
     def _options(self) -> str:
         """Of the session, behind those of the connection string. A commit is on the server's disk when it returns,
         whatever the server's own default: the outbox forgets its copy then."""
-        own = f"-c statement_timeout={int(self._seconds * 1000)} -c timezone=UTC -c synchronous_commit=on"
+        limit = int((self._seconds + SERVER_SECONDS) * 1000)
+        own = f"-c statement_timeout={limit} -c timezone=UTC -c synchronous_commit=on"
         return f"{parse_dsn(self._dsn).get('options', '')} {own}".strip()
 
     @contextlib.asynccontextmanager
@@ -132,10 +140,13 @@ class Store:
         except StoreError:
             raise
         except _BAD_VALUE as error:  # their text quotes the value
+            await self._stop_listening()
             raise StoreBadRow(f"the database refuses a value: {type(error).__name__}") from None
         except psycopg2.IntegrityError as error:
+            await self._stop_listening()
             raise StoreBadRow(f"the database refuses a row: {first_line(error)}") from None
         except _REJECTED as error:
+            await self._stop_listening()
             raise StoreRejected(f"the database refuses a statement: {first_line(error)}") from None
         except (psycopg2.Error, OSError, TimeoutError) as error:
             await self.close()

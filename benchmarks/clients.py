@@ -1,0 +1,210 @@
+"""Clients of an agent on raw sockets: what each sent, when it left, and what it received, to the byte."""
+
+import asyncio
+import contextlib
+import json
+import random
+from collections import Counter
+from collections.abc import Callable
+from enum import StrEnum
+from typing import Any
+from urllib.parse import urlsplit
+
+import msgspec
+
+LIMIT = 60.0  # seconds: a request that takes longer hangs
+PATIENCE = 0.05  # seconds before the next try where no agent listens, or one that is not ready
+
+
+class End(StrEnum):
+    """How a request ended for its client."""
+
+    WHOLE = "whole"  # status 2xx, to its last byte
+    ERROR = "error"  # another status, to its last byte
+    BROKEN = "broken"  # the connection ended before the answer did
+    LEFT = "left"  # the client hung up, as it had meant to
+    STUCK = "stuck"  # nothing came to an end
+    TURNED_AWAY = "turned away"  # status 503: an agent that is not ready
+    REFUSED = "refused"  # nobody listened
+
+
+class Ask(msgspec.Struct, frozen=True):
+    """One request. `leave_after` seconds or `leave_at` chunks: when the client hangs up."""
+
+    kind: str
+    content: str
+    model: str = ""
+    stream: bool = False
+    include_usage: bool = False
+    leave_after: float | None = None
+    leave_at: int | None = None
+
+    def body(self) -> bytes:
+        """As JSON."""
+        asked: dict[str, Any] = {"model": self.model, "messages": [{"role": "user", "content": self.content}]}
+        if self.stream:
+            asked["stream"] = True
+        if self.include_usage:
+            asked["stream_options"] = {"include_usage": True}
+        return json.dumps(asked).encode()
+
+
+class Received(msgspec.Struct):
+    """What a client saw of the answer. `usage` as the answer said it."""
+
+    kind: str
+    end: End = End.BROKEN
+    status: int = 0
+    request_id: str = ""
+    body: bytes = b""
+
+    @property
+    def usage(self) -> dict[str, Any] | None:
+        """The usage in a whole answer or in a stream's last event with one."""
+        if not self.body.startswith(b"data: "):
+            found: dict[str, Any] | None = json.loads(self.body).get("usage")
+            return found
+        events = [json.loads(line[6:]) for line in self.body.split(b"\n\n") if line[6:] not in (b"", b"[DONE]")]
+        return next((event["usage"] for event in reversed(events) if event.get("usage")), None)
+
+
+async def send(url: str, token: str, ask: Ask) -> Received:
+    """Sends a request on a connection of its own, and returns when it has ended, however it ended."""
+    received = Received(ask.kind)
+    try:
+        reader, writer = await asyncio.open_connection("127.0.0.1", urlsplit(url).port)
+    except OSError:
+        received.end = End.REFUSED
+        return received
+    try:
+        async with asyncio.timeout(LIMIT):
+            writer.write(_request(token, ask.body()))
+            await _read(reader, ask, received)
+    except TimeoutError:
+        received.end = End.STUCK
+    except (ConnectionError, asyncio.IncompleteReadError, ValueError):
+        received.end = End.BROKEN
+    finally:
+        writer.transport.abort() if received.end is End.LEFT else writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
+    return received
+
+
+async def _read(reader: asyncio.StreamReader, ask: Ask, received: Received) -> None:
+    if ask.leave_after is None:
+        await _read_answer(reader, ask, received)
+        return
+    try:
+        async with asyncio.timeout(ask.leave_after):
+            await _read_answer(reader, ask, received)
+    except TimeoutError:
+        received.end = End.LEFT
+
+
+async def _read_answer(reader: asyncio.StreamReader, ask: Ask, received: Received) -> None:
+    line, *lines = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
+    fields = dict(field.lower().split(": ", 1) for field in lines if field)
+    received.status, received.request_id = int(line.split(" ")[1]), fields.get("x-agent-request-id", "")
+    end = End.WHOLE if 200 <= received.status < 300 else End.TURNED_AWAY if received.status == 503 else End.ERROR
+    if fields.get("transfer-encoding") == "chunked":
+        chunks = 0
+        while size := int(await reader.readuntil(b"\r\n"), 16):
+            received.body += (await reader.readexactly(size + 2))[:-2]
+            chunks += 1
+            if chunks == ask.leave_at:
+                received.end = End.LEFT
+                return
+        await reader.readexactly(2)
+    else:
+        received.body = await reader.readexactly(int(fields["content-length"]))
+    received.end = end
+
+
+def _request(token: str, body: bytes) -> bytes:
+    head = (
+        f"POST /v1/chat/completions HTTP/1.1\r\nHost: agent\r\nAuthorization: Bearer {token}\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    return head.encode() + body
+
+
+class Mix:
+    """The load: of each kind of request its share, with times that are drawn anew for each."""
+
+    def __init__(self, random_: random.Random, models: list[str]) -> None:
+        self._random = random_
+        self._models = models
+        self._kinds: dict[Callable[[str, float], Ask], int] = {
+            self._whole: 28,
+            self._stream: 20,
+            self._stream_with_usage: 18,
+            self._silent_about_usage: 6,
+            self._leaves_early: 9,
+            self._leaves_in_mid_stream: 9,
+            self._upstream_error: 6,
+            self._upstream_cut: 4,
+        }
+
+    def next(self) -> Ask:
+        """One request."""
+        draw = self._random
+        [kind] = draw.choices(list(self._kinds), list(self._kinds.values()))
+        words = f"think={draw.uniform(0.0, 0.25):.3f} chunks={draw.randint(1, 12)} gap={draw.uniform(0.0, 0.03):.3f}"
+        return msgspec.structs.replace(kind(words, draw.random()), model=draw.choice(self._models))
+
+    def _whole(self, words: str, _: float) -> Ask:
+        return Ask("chat", words)
+
+    def _stream(self, words: str, _: float) -> Ask:
+        return Ask("stream", words, stream=True)
+
+    def _stream_with_usage(self, words: str, _: float) -> Ask:
+        return Ask("stream with usage", words, stream=True, include_usage=True)
+
+    def _silent_about_usage(self, words: str, part: float) -> Ask:
+        return Ask("upstream silent about usage", words + " nousage", stream=part < 0.5)
+
+    def _leaves_early(self, words: str, part: float) -> Ask:
+        return Ask("client leaves while it thinks", words, stream=part < 0.25, leave_after=part * 0.2)
+
+    def _leaves_in_mid_stream(self, words: str, part: float) -> Ask:
+        return Ask("client leaves in mid-stream", words, stream=True, leave_at=1 + int(part * 3))
+
+    def _upstream_error(self, words: str, part: float) -> Ask:
+        return Ask("upstream error", words + (" status=429" if part < 0.5 else " status=500"))
+
+    def _upstream_cut(self, words: str, part: float) -> Ask:
+        return Ask("upstream cuts its answer", words + " cut", stream=part < 0.5)
+
+
+class Load:
+    """Workers that send requests until there were enough. `sent` counts those that reached an agent."""
+
+    def __init__(self, url: Callable[[], str], tokens: list[str], mix: Mix, random_: random.Random) -> None:
+        self._url = url
+        self._tokens = tokens
+        self._mix = mix
+        self._random = random_
+        self.received: list[Received] = []
+        self.sent = 0
+
+    async def run(self, requests: int, workers: int, deadline: float) -> None:
+        """Sends so many requests, or as many as it can until the loop's clock says `deadline`."""
+        async with asyncio.TaskGroup() as group:
+            for _ in range(workers):
+                group.create_task(self._work(requests, deadline))
+
+    async def _work(self, requests: int, deadline: float) -> None:
+        loop = asyncio.get_running_loop()
+        while self.sent < requests and loop.time() < deadline:
+            self.sent += 1
+            received = await send(self._url(), self._random.choice(self._tokens), self._mix.next())
+            self.received.append(received)
+            if received.end in (End.TURNED_AWAY, End.REFUSED):
+                self.sent -= 1
+                await asyncio.sleep(PATIENCE)
+
+    def ends(self) -> Counter[End]:
+        """How many requests ended in which way."""
+        return Counter(received.end for received in self.received)

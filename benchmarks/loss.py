@@ -1,0 +1,266 @@
+"""Kills the agent and stops PostgreSQL under load, again and again, and then compares the books:
+`python -m benchmarks.loss --requests N --kills K --db-stops D [--seed S] [--seconds S] [--workers W] [--output FILE]`.
+
+Real processes and a PostgreSQL that syncs to its disk, on loopback addresses in a temporary folder. The load is mixed:
+whole answers, streams with and without usage, clients that hang up, an upstream that refuses or breaks off. The agent
+gets SIGKILL, PostgreSQL `stop -m immediate`, at moments drawn from the seed. The exit code is 1 where anything was
+lost, duplicated, invisible or different, or did not come to an end.
+"""
+
+import argparse
+import asyncio
+import os
+import platform
+import random
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import msgspec
+import psycopg2
+
+from benchmarks.books import Findings, compare, read_ledger
+from benchmarks.clients import End, Load, Mix
+from benchmarks.fleet import Fleet
+from benchmarks.upstream import Upstream
+from chatgpt_agent import __version__
+
+PRICES = {"gpt-4o-mini": ("0.15", "0.075", "0.60"), "gpt-4o": ("2.50", "1.25", "10.00")}
+USERS = 3
+SHIP_SECONDS = 60.0  # for the outbox to become empty at the end
+SHOWN = 20  # violations that are printed
+
+
+class Result(msgspec.Struct):
+    """What a run counted."""
+
+    findings: Findings
+    dispatched: int
+    billed: int
+    states: Counter[str]
+    ends: Counter[End]
+    sent: int
+    kills: int
+    db_stops: int
+    seconds: float
+    shipped_seconds: float
+    postgres: str
+
+
+class Chaos:
+    """Strikes at drawn moments of the load: after so many requests."""
+
+    def __init__(self, fleet: Fleet, load: Load, random_: random.Random, deadline: float) -> None:
+        self._fleet = fleet
+        self._load = load
+        self._random = random_
+        self._deadline = deadline  # of the loop's clock
+        self.kills = 0
+        self.db_stops = 0
+
+    async def run(self, requests: int, kills: int, db_stops: int) -> None:
+        """Ends when all has been struck, or the time is over, and everything is back."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._strike(kills, requests, self._kill))
+            group.create_task(self._strike(db_stops, requests, self._stop_database))
+        await self._fleet.agent.until_ready()
+
+    async def _strike(self, times: int, requests: int, blow: Callable[[], Awaitable[None]]) -> None:
+        moments = sorted(self._random.uniform(0.03, 0.95) * requests for _ in range(times))
+        loop = asyncio.get_running_loop()
+        for moment in moments:
+            while self._load.sent < moment:
+                if loop.time() > self._deadline:
+                    return
+                await asyncio.sleep(0.005)
+            await blow()
+
+    async def _kill(self) -> None:
+        """One `kill -9`; one in five falls on an agent that is still starting."""
+        agent = self._fleet.agent
+        if not agent.alive:
+            raise RuntimeError(f"the agent has ended by itself:\n{agent.last_words()}")
+        await agent.end(signal.SIGKILL)
+        self.kills += 1
+        await agent.start()
+        if self._random.random() < 0.2:
+            await asyncio.sleep(self._random.uniform(0.0, 1.5))
+        else:  # which takes a database: who starts without one does not know yet whom to serve
+            await agent.until_ready()
+
+    async def _stop_database(self) -> None:
+        await self._fleet.postgres.stop_immediately()
+        self.db_stops += 1
+        await asyncio.sleep(self._random.uniform(0.0, 2.0))
+        await self._fleet.postgres.start()
+
+
+async def measure(options: argparse.Namespace) -> Result:
+    """Runs it. Raises RuntimeError or TimeoutError where a process does not do what it must."""
+    draw = random.Random(options.seed)
+    began = time.monotonic()
+    async with Upstream(draw) as upstream, Fleet(upstream.url) as fleet:
+        await fleet.set_up(USERS, PRICES)
+        await fleet.agent.start()
+        await fleet.agent.until_ready()
+        load = Load(lambda: fleet.agent.url, fleet.tokens, Mix(draw, list(PRICES)), draw)
+        deadline = asyncio.get_running_loop().time() + options.seconds
+        chaos = Chaos(fleet, load, draw, deadline)
+        async with asyncio.timeout(options.seconds + 2 * SHIP_SECONDS), asyncio.TaskGroup() as group:
+            group.create_task(load.run(options.requests, options.workers, deadline))
+            group.create_task(chaos.run(options.requests, options.kills, options.db_stops))
+        loaded = time.monotonic()
+        shipped = await fleet.until_shipped(SHIP_SECONDS)
+        shipped_seconds = time.monotonic() - loaded
+        ledger = await asyncio.to_thread(read_ledger, fleet.postgres.dsn)
+        findings = compare(upstream, load.received, ledger, PRICES)
+        if not shipped:
+            findings.others.append(f"the outbox is not empty after {SHIP_SECONDS} s: {fleet.waiting()}")
+        if stuck := load.ends()[End.STUCK]:
+            findings.others.append(f"{stuck} requests did not come to an end")
+        findings.others += await _verified(fleet)
+        if (code := await fleet.agent.end(signal.SIGTERM)) != 0:
+            findings.others.append(f"the agent ended with exit code {code}")
+        if findings.violations:
+            print(fleet.agent.last_words(), file=sys.stderr)
+        return Result(
+            findings,
+            dispatched=len(upstream.dispatched),
+            billed=len(upstream.billed),
+            states=Counter(line.state for line in ledger.lines),
+            ends=load.ends(),
+            sent=load.sent,
+            kills=chaos.kills,
+            db_stops=chaos.db_stops,
+            seconds=time.monotonic() - began,
+            shipped_seconds=shipped_seconds,
+            postgres=server_version(fleet.postgres.dsn),
+        )
+
+
+async def _verified(fleet: Fleet) -> list[str]:
+    """What the program itself says of its books, where they are not right."""
+    try:
+        await fleet.command("ledger", "verify")
+    except RuntimeError as error:
+        return [str(error)]
+    return []
+
+
+def server_version(dsn: str) -> str:
+    """PostgreSQL's. Raises RuntimeError where its commits do not wait for the disk."""
+    connection = psycopg2.connect(dsn)
+    number = connection.server_version
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT current_setting('fsync') || current_setting('synchronous_commit')")
+        [(settings,)] = cursor.fetchall()
+    connection.close()
+    if settings != "onon":
+        raise RuntimeError("this PostgreSQL does not sync to its disk")
+    return f"{number // 10000}.{number % 10000}"
+
+
+def table(result: Result) -> list[tuple[str, str]]:
+    """The lines of the report."""
+    found, ends = result.findings, result.ends
+    lines: list[tuple[str, object]] = [
+        ("requests that reached an agent", result.sent),
+        ("connections refused: it was dead", ends[End.REFUSED]),
+        ("answers with 503: it was not ready", ends[End.TURNED_AWAY]),
+        ("`kill -9` of the agent", result.kills),
+        ("`stop -m immediate` of PostgreSQL", result.db_stops),
+        ("dispatched to the upstream", result.dispatched),
+        ("billed by the upstream", result.billed),
+        ("delivered whole with status 2xx", found.whole),
+        ("answers with another status", ends[End.ERROR]),
+        ("answers that broke off", ends[End.BROKEN]),
+        ("clients that hung up", ends[End.LEFT]),
+        ("rows in the ledger", sum(result.states.values())),
+        *((f"rows in state `{state}`", count) for state, count in result.states.most_common()),
+        ("**lost** (delivered whole, no row that says so)", len(found.lost)),
+        ("**duplicated** (rows)", len(found.duplicated)),
+        ("**dispatched twice**", len(found.dispatched_twice)),
+        ("**billed, but invisible** (reached the upstream, no row)", len(found.invisible)),
+        ("**differing** from the upstream's bill (row by row)", len(found.differing)),
+        ("**sums equal** over rows in state `done`", "yes" if found.sums_equal else "no"),
+        *((f"{what}: upstream / ledger", f"{theirs:,} / {ours:,}") for what, theirs, ours in found.sums),
+        ("other violations, those of `chatgpt-agent ledger verify` among them", len(found.others)),
+        ("seconds from the end of the load to an empty outbox", f"{result.shipped_seconds:.1f}"),
+        ("seconds, all in all", f"{result.seconds:.0f}"),
+    ]
+    return [(name, f"{value:,}" if isinstance(value, int) else str(value)) for name, value in lines]
+
+
+def command_line(module: str) -> str:
+    """The command that runs now, without where its output goes."""
+    words = sys.argv[1:]
+    if "--output" in words:
+        del words[words.index("--output") : words.index("--output") + 2]
+    return shlex.join(["python", "-m", module, *words])
+
+
+def surroundings(command: str, postgres: str) -> list[str]:
+    """Where and with what something was measured, as Markdown."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    cpu = next((line.partition(":")[2].strip() for line in lines if "model name" in line), platform.machine())
+    return [
+        f"- command: `{command}`",
+        f"- date: {datetime.now(UTC):%Y-%m-%d}",
+        f"- machine: {cpu}, {os.cpu_count()} cores, {platform.system()} {platform.release()}",
+        f"- versions: chatgpt-agent {__version__}, Python {platform.python_version()}, PostgreSQL {postgres} "
+        f"(fsync on), Tornado {version('tornado')}, aiopg {version('aiopg')}",
+    ]
+
+
+def markdown(result: Result, command: str) -> str:
+    """The report."""
+    lines = [*surroundings(command, result.postgres), "", "| | |", "|---|---:|"]
+    lines += [f"| {name} | {value} |" for name, value in table(result)]
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Runs and prints; exit code 1 where the books are not right."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.loss", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--requests", type=int, default=2000)
+    parser.add_argument("--kills", type=int, default=10)
+    parser.add_argument("--db-stops", type=int, default=5)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--workers", type=int, default=16, help="clients at once")
+    parser.add_argument("--seconds", type=float, default=1800, help="an upper limit for the load")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="where the table goes as Markdown")
+    options = parser.parse_args()
+    try:
+        result = asyncio.run(measure(options))
+    except (ExceptionGroup, RuntimeError, OSError, subprocess.SubprocessError, asyncio.CancelledError) as error:
+        sys.exit(f"the run did not come to its end: {_words(error)}")
+    report = markdown(result, command_line("benchmarks.loss"))
+    print(report)
+    if options.output is not None:
+        options.output.write_text(report, "utf-8")
+    violations = result.findings.violations
+    if result.kills < options.kills or result.db_stops < options.db_stops or result.sent < options.requests:
+        violations.append("the time was too short for all of it")
+    for violation in violations[:SHOWN]:
+        print(violation, file=sys.stderr)
+    sys.exit(1 if violations else 0)
+
+
+def _words(error: BaseException) -> str:
+    notes = "\n".join(["", *getattr(error, "__notes__", [])])
+    if isinstance(error, BaseExceptionGroup):
+        return "; ".join(_words(inner) for inner in error.exceptions) + notes
+    return f"{type(error).__name__}: {error}{notes}"
+
+
+if __name__ == "__main__":
+    main()

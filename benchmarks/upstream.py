@@ -1,0 +1,171 @@
+"""A small fake OpenAI for measurements: its wire format on raw sockets, and a count of its own of what it was sent and
+what it billed, by `X-Client-Request-Id`.
+
+The last user message says what it does: `think=0.1 chunks=5 gap=0.01 status=429 cut nousage`.
+"""
+
+import asyncio
+import contextlib
+import json
+import random
+from collections import Counter
+from typing import Any
+
+import msgspec
+
+MAX_REQUEST = 64 * 1024  # bytes of a request's head
+
+
+class Tokens(msgspec.Struct, frozen=True):
+    """What one request costs in tokens; cached ones are a part of the input, reasoning ones of the output."""
+
+    input: int
+    cached: int
+    output: int
+    reasoning: int
+
+    def usage(self) -> dict[str, Any]:
+        """As OpenAI writes it (openai.types.CompletionUsage)."""
+        return {
+            "prompt_tokens": self.input,
+            "completion_tokens": self.output,
+            "total_tokens": self.input + self.output,
+            "prompt_tokens_details": {"cached_tokens": self.cached, "audio_tokens": 0},
+            "completion_tokens_details": {"reasoning_tokens": self.reasoning, "audio_tokens": 0},
+        }
+
+
+class Upstream:
+    """The server. `dispatched`: how often each request id arrived; `billed`: what was charged for it."""
+
+    def __init__(self, random_: random.Random) -> None:
+        self._random = random_
+        self._server: asyncio.Server | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.dispatched: Counter[str] = Counter()
+        self.billed: dict[str, Tokens] = {}
+        self.url = ""
+
+    async def __aenter__(self) -> "Upstream":
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0, limit=MAX_REQUEST, backlog=1024)
+        port = self._server.sockets[0].getsockname()[1]
+        self.url = f"http://127.0.0.1:{port}/v1/chat/completions"
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        assert self._server is not None
+        self._server.close()
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    @property
+    def idle(self) -> bool:
+        """Whether nobody is connected."""
+        return not self._tasks
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.create_task(self._serve(reader, writer), name="upstream connection")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+            while not writer.is_closing():
+                key, asked = await _read_request(reader)
+                self.dispatched[key] += 1
+                await self._answer(writer, key, asked)
+        writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
+
+    async def _answer(self, writer: asyncio.StreamWriter, key: str, asked: dict[str, Any]) -> None:
+        words = _words(asked)
+        if "status" in words:
+            await asyncio.sleep(float(words.get("think", 0)))
+            await _send(writer, _whole(int(words["status"]), _error(int(words["status"]))))
+            return
+        # Charged from here on, whoever listens to the answer.
+        tokens = self.billed[key] = self._tokens()
+        await asyncio.sleep(float(words.get("think", 0)))
+        told = None if "nousage" in words else tokens
+        if not asked.get("stream"):
+            body = _whole(200, _completion(asked["model"], told))
+            await _send(writer, body[: len(body) // 2] if "cut" in words else body)
+        else:
+            await self._stream(writer, asked, words, told)
+        if "cut" in words:
+            writer.close()
+
+    async def _stream(
+        self, writer: asyncio.StreamWriter, asked: dict[str, Any], words: dict[str, str], told: Tokens | None
+    ) -> None:
+        wanted = (asked.get("stream_options") or {}).get("include_usage", False)
+        events = _events(asked["model"], int(words.get("chunks", 3)), told if wanted else None)
+        head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\nTransfer-Encoding: chunked\r\n\r\n"
+        await _send(writer, head.encode())
+        for event in events[: len(events) // 2] if "cut" in words else events:
+            await _send(writer, b"%x\r\n%s\r\n" % (len(event), event))
+            await asyncio.sleep(float(words.get("gap", 0)))
+        if "cut" not in words:
+            await _send(writer, b"0\r\n\r\n")
+
+    def _tokens(self) -> Tokens:
+        given, made = self._random.randint(10, 5000), self._random.randint(1, 3000)
+        return Tokens(given, self._random.randint(0, given), made, self._random.randint(0, made))
+
+
+async def _read_request(reader: asyncio.StreamReader) -> tuple[str, dict[str, Any]]:
+    """The request's id and its body."""
+    head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+    fields = dict(line.lower().split(": ", 1) for line in head.split("\r\n")[1:] if ": " in line)
+    body = await reader.readexactly(int(fields.get("content-length", 0)))
+    return fields["x-client-request-id"], json.loads(body)
+
+
+def _words(asked: dict[str, Any]) -> dict[str, str]:
+    pairs = (word.partition("=") for word in str(asked["messages"][-1]["content"]).split())
+    return {name: value for name, _, value in pairs}
+
+
+async def _send(writer: asyncio.StreamWriter, data: bytes) -> None:
+    writer.write(data)
+    await writer.drain()
+
+
+def _whole(status: int, body: bytes) -> bytes:
+    head = f"HTTP/1.1 {status} Fine\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    return head.encode() + body
+
+
+def _error(status: int) -> bytes:
+    error = {"message": f"Upstream says {status}", "type": "some_error", "param": None, "code": None}
+    return json.dumps({"error": error}).encode()
+
+
+def _completion(model: str, told: Tokens | None) -> bytes:
+    message = {"role": "assistant", "content": "Hello there, how can I help?", "refusal": None}
+    choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": "stop"}
+    more = {} if told is None else {"usage": told.usage()}
+    base = {"id": "chatcmpl-fake0001", "object": "chat.completion", "created": 1730000000, "model": model}
+    return json.dumps({**base, "choices": [choice], **more}, indent=2).encode()
+
+
+def _events(model: str, chunks: int, told: Tokens | None) -> list[bytes]:
+    """A stream's events: with `told`, the last one before `[DONE]` has the usage, as OpenAI does it."""
+    null = {} if told is None else {"usage": None}
+    base = {"id": "chatcmpl-fake0001", "object": "chat.completion.chunk", "created": 1730000000, "model": model}
+
+    def event(choices: list[Any], **more: Any) -> bytes:
+        text = json.dumps({**base, "choices": choices, **null, **more}, separators=(",", ":"))
+        return f"data: {text}\n\n".encode()
+
+    def choice(delta: dict[str, str], finish: str | None = None) -> list[Any]:
+        return [{"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}]
+
+    events = [event(choice({"role": "assistant", "content": ""}))]
+    events += [event(choice({"content": f"word{n} é "})) for n in range(chunks)]
+    events.append(event(choice({}, "stop")))
+    if told is not None:
+        events.append(event([], usage=told.usage()))
+    return [*events, b"data: [DONE]\n\n"]

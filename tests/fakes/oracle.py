@@ -1,0 +1,110 @@
+"""The books against everything that can be seen from outside: what the upstream received and billed, what clients were
+answered, and what stands in PostgreSQL. The names I1 to I7 are those of the ledger's invariants."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any
+
+from tests.fakes.agent import Agent
+from tests.fakes.client import Answer
+from tests.fakes.database import query
+from tests.fakes.upstream import Upstream
+
+Row = dict[str, Any]
+
+TERMINAL = {"done", "usage_unknown", "upstream_error", "incomplete", "not_sent", "unknown"}
+COLUMNS = (
+    "request_id", "model", "served_model", "state", "status", "input_tokens", "cached_tokens", "output_tokens", "cost",
+    "price_id", "started_at",
+)  # fmt: skip
+ROLLED = """
+    SELECT day, user_id, model, requests, not_done, input_tokens, cached_tokens, output_tokens, reasoning_tokens, cost
+    FROM usage_daily ORDER BY day, user_id, model"""
+ADDED_UP = """
+    SELECT (started_at AT TIME ZONE 'UTC')::date, user_id, model, count(*) FILTER (WHERE state <> 'correction'),
+           count(*) FILTER (WHERE state NOT IN ('done', 'correction')),
+           coalesce(sum(input_tokens), 0), coalesce(sum(cached_tokens), 0), coalesce(sum(output_tokens), 0),
+           coalesce(sum(reasoning_tokens), 0), sum(cost)
+    FROM usage GROUP BY 1, 2, 3 ORDER BY 1, 2, 3"""
+
+
+async def verify(agent: Agent, upstream: Upstream, answers: Sequence[Answer] = ()) -> list[Row]:
+    """Waits until an agent has nothing left to do, and asserts that the books are right; returns the rows.
+    `answers` are what clients were given."""
+    ledger = agent.server.ledger
+    await agent.until(lambda: agent.server.lifecycle.in_flight == 0, seconds=20)
+    await settled(agent)
+    assert await ledger._outbox.intents() == [], "I3: an intent is left, and no request runs"
+    assert agent.config.database_url is not None
+    # In a thread: the way to the database may be a wire that this loop has to serve.
+    return await asyncio.to_thread(check, agent.config.database_url, upstream, answers)
+
+
+async def settled(agent: Agent) -> None:
+    """Waits until an agent's outbox is empty."""
+    async with asyncio.timeout(30):
+        while agent.server.ledger._unwritten or await agent.server.ledger._outbox.depth():
+            await asyncio.sleep(0.02)
+
+
+def check(dsn: str, upstream: Upstream, answers: Sequence[Answer] = ()) -> list[Row]:
+    """Asserts that the books in this database are right, and returns the rows."""
+    found = query(dsn, f"SELECT {', '.join(COLUMNS)} FROM usage WHERE state <> 'correction' ORDER BY started_at")
+    rows = [dict(zip(COLUMNS, line, strict=True)) for line in found]
+    by_id = {row["request_id"]: row for row in rows}
+    assert len(by_id) == len(rows), f"I2: more than one row: {_repeated(row['request_id'] for row in rows)}"
+    assert {row["state"] for row in rows} <= TERMINAL, "I7: a row that is not terminal"
+    _check_dispatches(dsn, by_id, upstream)
+    _check_tokens(by_id, upstream)
+    _check_costs(dsn, rows)
+    assert query(dsn, ROLLED) == query(dsn, ADDED_UP), "the roll-up is not the sum of the rows"
+    _check_answers(by_id, answers)
+    return rows
+
+
+def _check_dispatches(dsn: str, by_id: dict[str, Row], upstream: Upstream) -> None:
+    sent = [request.header("x-client-request-id") or "" for request in upstream.requests]
+    assert not _repeated(sent), f"I4: sent more than once: {_repeated(sent)}"
+    buried = {name for (name,) in query(dsn, "SELECT request_id::text FROM dead_letters")}
+    assert set(sent) <= by_id.keys() | buried, f"I3: sent, and no row: {set(sent) - by_id.keys() - buried}"
+    for name in set(sent) & by_id.keys():
+        assert by_id[name]["state"] != "not_sent", f"I3: it was sent: {by_id[name]}"
+
+
+def _check_tokens(by_id: dict[str, Row], upstream: Upstream) -> None:
+    for name, counts in upstream.billed.items():
+        row = by_id.get(name)
+        if row is not None and row["input_tokens"] is not None:
+            booked = (row["input_tokens"], row["cached_tokens"], row["output_tokens"])
+            assert booked == counts, f"I5: not OpenAI's counts {counts}: {row}"
+    for row in by_id.values():
+        assert row["state"] != "done" or row["input_tokens"] is not None, f"I5: done without counts: {row}"
+
+
+def _check_costs(dsn: str, rows: list[Row]) -> None:
+    found = query(dsn, "SELECT id, model, effective_at, input, coalesce(cached_input, input), output FROM prices")
+    prices = {line[0]: line[1:] for line in found}
+    for row in rows:
+        model, effective_at, *each = prices[row["price_id"]]
+        assert model in (row["model"], row["served_model"]), f"I6: another model's price: {row}"
+        assert effective_at <= row["started_at"], f"I6: a price that was not yet in force: {row}"
+        given, cached, made = (row[f"{name}_tokens"] or 0 for name in ("input", "cached", "output"))
+        due = sum(count * Fraction(price) for count, price in zip((given - cached, cached, made), each, strict=True))
+        assert isinstance(row["cost"], Decimal)
+        assert Fraction(row["cost"]) == due / 1_000_000, f"I6: it should cost {due / 1_000_000}: {row}"
+
+
+def _check_answers(by_id: dict[str, Row], answers: Sequence[Answer]) -> None:
+    given = [answer.header("x-agent-request-id") or "" for answer in answers]
+    assert not _repeated(given), f"I1: two answers of one request: {_repeated(given)}"
+    for answer, name in zip(answers, given, strict=True):
+        if answer.complete and 200 <= answer.status < 300:
+            assert name in by_id, f"I1: answered, and no row: {name}"
+            assert by_id[name]["status"] == answer.status, f"I1: another status: {by_id[name]}"
+
+
+def _repeated(names: Iterable[str]) -> list[str]:
+    return [name for name, count in Counter(names).items() if count > 1]

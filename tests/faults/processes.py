@@ -1,0 +1,103 @@
+"""An agent as a process of its own, with what a test asks of the system about it."""
+
+import asyncio
+import os
+import socket
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from tests.cli.commands import KEY, PROGRAM, Cli
+from tests.cli.serving import Serve
+from tests.fakes.client import Connection, request_bytes
+from tests.fakes.upstream import Received, Reply, event, stream_events
+
+CHAT = "/v1/chat/completions"
+PIECE = event("x" * 100_000)
+
+
+def with_limit(name: str, value: int) -> type[Serve]:
+    """A serving process with a limit of the system's (resource.RLIMIT_…)."""
+    lower = f"import os, resource, sys; resource.setrlimit(resource.{name}, ({value}, {value}))"
+
+    class Limited(Serve):
+        program = (sys.executable, "-c", f"{lower}; os.execv(sys.executable, sys.argv[1:])", *PROGRAM)
+
+    return Limited
+
+
+@asynccontextmanager
+async def serving(cli: Cli, kind: type[Serve] = Serve, **settings: str) -> AsyncIterator[tuple[Serve, str, str]]:
+    """A serving process, where it listens, and the token of a user who can pay for the model `m`."""
+    await cli.command("price", "set", "m", "--input", "1", "--output", "2")
+    token = (await cli.command("user", "add", "alice", "--openai-key-stdin", stdin=KEY.encode())).strip()
+    async with kind({**cli.settings, **settings}) as serve:
+        yield serve, await serve.ready(), token
+
+
+async def narrow(url: str) -> Connection:
+    """A connection whose client has room for little."""
+    client = socket.socket()
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16384)
+    client.connect(("127.0.0.1", int(url.rsplit(":", 1)[1])))
+    return Connection(*await asyncio.open_connection(sock=client, limit=16384))
+
+
+async def ask(connection: Connection, token: str, body: bytes) -> None:
+    """Sends a chat request and leaves the answer to the caller."""
+    fields = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+    await connection.send(request_bytes("POST", CHAT, fields, body))
+
+
+class Flood:
+    """A script that streams pieces of 100 kB as fast as they are taken, and counts them."""
+
+    def __init__(self, pieces: int) -> None:
+        self.pieces = pieces
+        self.sent = 0
+
+    async def __call__(self, request: Received, reply: Reply) -> None:
+        await reply.stream_head()
+        for _ in range(self.pieces):
+            await reply.chunk(PIECE)
+            self.sent += 1
+        for piece in stream_events(1, (10, 2, 5, 0)):
+            await reply.chunk(piece)
+        await reply.end()
+
+    async def stands_still(self) -> None:
+        """Waits until nobody takes any more."""
+        before = -1
+        while self.sent != before:
+            before = self.sent
+            await asyncio.sleep(0.5)
+
+
+class Gate:
+    """A script that sends the first event of a stream, and the others when it is opened. `waiting`: how many wait."""
+
+    def __init__(self) -> None:
+        self.open = asyncio.Event()
+        self.waiting = 0
+
+    async def __call__(self, request: Received, reply: Reply) -> None:
+        first, *others = stream_events(3, (10, 2, 5, 0))
+        await reply.stream_head()
+        await reply.chunk(first)
+        self.waiting += 1
+        await self.open.wait()
+        for piece in others:
+            await reply.chunk(piece)
+        await reply.end()
+
+
+def resident(pid: int) -> int:
+    """The bytes of memory that a process has."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def busy(pid: int) -> float:
+    """The seconds of processor that a process has used."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

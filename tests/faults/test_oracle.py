@@ -1,0 +1,67 @@
+"""The oracle sees every kind of wrong in the books: else its silence would say nothing."""
+
+import pytest
+
+from tests.fakes.agent import Agent
+from tests.fakes.client import Answer
+from tests.fakes.database import connected
+from tests.fakes.oracle import check, verify
+from tests.fakes.upstream import Upstream
+
+WRONG = {
+    "I2: more than one row": """
+        CREATE TEMP TABLE again AS SELECT * FROM usage;
+        UPDATE again SET started_at = started_at + interval '1 microsecond';
+        INSERT INTO usage SELECT * FROM again""",
+    "I3: sent, and no row": "DELETE FROM usage",
+    "I3: it was sent": "UPDATE usage SET state = 'not_sent'",
+    "I5: not OpenAI's counts": "UPDATE usage SET output_tokens = output_tokens + 1",
+    "I5: done without counts": "UPDATE usage SET input_tokens = NULL",
+    "I6: it should cost": "UPDATE usage SET cost = cost + 0.0000000001",
+    "I6: another model's price": "UPDATE usage SET model = 'other', served_model = 'another'",
+    "I6: a price that was not yet in force": "UPDATE prices SET effective_at = effective_at + interval '1 hour'",
+    "the roll-up": "UPDATE usage_daily SET requests = requests + 1",
+}
+
+
+@pytest.fixture
+def dsn_of(agent: Agent) -> str:
+    """Where the books are."""
+    assert agent.config.database_url is not None
+    return agent.config.database_url
+
+
+def close_the_books(dsn: str, upstream: Upstream) -> None:
+    """Nothing has ever happened: they are looked at once more when the test is over."""
+    with connected(dsn) as cursor:
+        cursor.execute("TRUNCATE usage, usage_daily")
+    upstream.requests.clear()
+    upstream.billed.clear()
+
+
+@pytest.mark.parametrize("kind", WRONG)
+async def test_what_is_wrong_is_seen(agent: Agent, dsn_of: str, upstream: Upstream, kind: str) -> None:
+    """And called by its name."""
+    await verify(agent, upstream, [await agent.chat()])
+    with connected(dsn_of) as cursor:
+        cursor.execute("ALTER TABLE usage DISABLE TRIGGER usage_is_final")
+        cursor.execute(WRONG[kind])
+    with pytest.raises(AssertionError, match=kind):
+        check(dsn_of, upstream)
+    close_the_books(dsn_of, upstream)
+
+
+async def test_a_request_that_was_sent_twice_is_seen(agent: Agent, dsn_of: str, upstream: Upstream) -> None:
+    """I4."""
+    await verify(agent, upstream, [await agent.chat()])
+    upstream.requests *= 2
+    with pytest.raises(AssertionError, match="I4: sent more than once"):
+        check(dsn_of, upstream)
+    close_the_books(dsn_of, upstream)
+
+
+async def test_an_answer_without_a_row_is_seen(agent: Agent, dsn_of: str, upstream: Upstream) -> None:
+    """I1."""
+    answer = Answer(200, [("X-Agent-Request-Id", "of nobody")], b"", True)
+    with pytest.raises(AssertionError, match="I1: answered, and no row"):
+        check(dsn_of, upstream, [answer])

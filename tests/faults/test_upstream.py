@@ -1,0 +1,166 @@
+"""An upstream that sends too much, too small or too odd: the agent stays small and quick, and nothing odd crosses."""
+
+import asyncio
+import time
+import zlib
+from pathlib import Path
+
+import pytest
+
+from tests.cli.commands import Cli
+from tests.cli.serving import begin_stream, chat
+from tests.fakes.agent import Agent
+from tests.fakes.client import fetch
+from tests.fakes.oracle import verify
+from tests.fakes.upstream import Received, Reply, Script, Upstream, completion, event, stream_events
+from tests.faults.processes import serving
+
+MIB = 1024 * 1024
+EVENTS = stream_events(1, (10, 2, 5, 0))
+
+
+@pytest.fixture
+def cli(dsn: str, upstream: Upstream, tmp_path: Path) -> Cli:
+    """The program on a database of the test's own, with a fake OpenAI behind it."""
+    return Cli({"DATABASE_URL": dsn, "DATA_DIR": str(tmp_path / "data"), "OPENAI_URL": upstream.url})
+
+
+# Too much (U15).
+
+
+def bomb() -> bytes:
+    """A gigabyte of zeros, packed: one block of 16 MB that stands there 64 times."""
+    packer = zlib.compressobj(9, zlib.DEFLATED, 31)
+    start = packer.compress(b"{") + packer.flush(zlib.Z_FULL_FLUSH)
+    block = packer.compress(bytes(16 * MIB)) + packer.flush(zlib.Z_FULL_FLUSH)
+    return start + block * 64
+
+
+def most_resident(pid: int) -> int:
+    """The most bytes of memory that a process ever had."""
+    [line] = [line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmHWM")]
+    return int(line.split()[1]) * 1024
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_bomb_is_not_unpacked(cli: Cli, upstream: Upstream, stream: bool) -> None:
+    """A gigabyte in one megabyte passes as it is, and costs the agent less than 70 MB."""
+    packed = bomb()
+
+    async def script(request: Received, reply: Reply) -> None:
+        if not stream:
+            await reply.whole(packed, content_encoding="gzip")
+            return
+        await reply.stream_head(content_encoding="gzip")
+        for at in range(0, len(packed), 10_000):
+            await reply.chunk(packed[at : at + 10_000])
+        await reply.end()
+
+    async with serving(cli) as (serve, url, token):
+        await chat(url, token)
+        before = most_resident(serve.process.pid)
+        upstream.script = script
+        connection = await begin_stream(url, token)
+        answer = await connection.answer()
+        await connection.close()
+        grown = most_resident(serve.process.pid) - before
+        assert await serve.stopped() == 0
+    assert (answer.status, answer.body == packed) == (200, True)
+    assert grown < 70 * MIB
+
+
+# Too small (U17).
+
+
+async def test_many_tiny_events_hold_nobody_up(cli: Cli, upstream: Upstream) -> None:
+    """While a hundred thousand of them pass, each in a chunk of its own, others are answered at once."""
+    tiny = event({"a": 1})
+    batch = b"%x\r\n%s\r\n" % (len(tiny), tiny) * 100
+
+    async def script(request: Received, reply: Reply) -> None:
+        await reply.stream_head()
+        for _ in range(1000):
+            await reply.raw(batch)
+        for piece in EVENTS:
+            await reply.chunk(piece)
+        await reply.end()
+
+    async with serving(cli) as (serve, url, token):
+        upstream.script = script
+        connection = await begin_stream(url, token)
+        reading = asyncio.create_task(connection.answer())
+        waits = []
+        while not reading.done():
+            began = time.monotonic()
+            assert (await fetch(f"{url}/healthz")).status == 200
+            waits.append(time.monotonic() - began)
+        answer = await reading
+        await connection.close()
+        assert await serve.stopped() == 0
+    assert answer.complete
+    assert answer.body.count(tiny) == 100_000
+    assert sorted(waits)[len(waits) // 2] < 0.25  # this process does most of the work, on the same machine
+    assert max(waits) < 1.0
+
+
+# Too odd (U25).
+
+GOOD = completion(10, 2, 5)
+
+
+def head(*fields: bytes) -> bytes:
+    """A whole answer with these fields besides those that it needs."""
+    needed = (b"Content-Type: application/json", b"Content-Length: %d" % len(GOOD))
+    return b"\r\n".join([b"HTTP/1.1 200 OK", *needed, *fields, b"", GOOD])
+
+
+UNUSABLE = {
+    "a CR in a value": head(b"x-request-id: a\rSet-Cookie: evil=1"),
+    "a NUL in a value": head(b"x-request-id: a\0b"),
+    "no colon": head(b"Set-Cookie evil=1"),
+    "400 KB": head(b"x-request-id: " + b"x" * 400_000),
+    "two lengths": head(b"Content-Length: 5"),
+}
+USABLE = {
+    "a thousand fields": head(*(b"X-Odd-%d: %d" % (n, n) for n in range(1000))),
+    "controls in a value": head(b"x-request-id: a\x01\x1b[31mb"),
+    "a folded line": head(b"x-request-id: a\r\n Set-Cookie: evil=1"),
+    "not ASCII": head("x-request-id: é".encode()),
+    "no name": head(b": Set-Cookie"),
+    "a way elsewhere": head(b"Location: http://evil.example/", b"Refresh: 0; url=http://evil.example/"),
+    "a trailer": b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+    + b"%x\r\n%s\r\n0\r\nSet-Cookie: evil=1\r\nx-request-id: late\r\n\r\n" % (len(GOOD), GOOD),
+}
+CROSSING = {
+    "date", "x-agent-request-id", "content-type", "content-length", "x-request-id", "x-content-type-options",
+    "content-security-policy",
+}  # fmt: skip
+
+
+def answering(data: bytes) -> Script:
+    """Answers with these bytes."""
+
+    async def script(request: Received, reply: Reply) -> None:
+        await reply.raw(data)
+
+    return script
+
+
+@pytest.mark.parametrize("kind", UNUSABLE)
+async def test_a_head_that_cannot_be_used_is_none(agent: Agent, upstream: Upstream, kind: str) -> None:
+    """502, asked once, and a row that says that nobody knows what it cost."""
+    upstream.script = answering(UNUSABLE[kind])
+    assert (await agent.chat()).status == 502
+    [row] = await verify(agent, upstream)
+    assert (row["state"], len(upstream.requests)) == ("unknown", 1)
+
+
+@pytest.mark.parametrize("kind", USABLE)
+async def test_what_is_odd_in_a_head_stays_behind(agent: Agent, upstream: Upstream, kind: str) -> None:
+    """The answer passes, with the fields that may cross and nothing unprintable in them."""
+    upstream.script = answering(USABLE[kind])
+    answer = await agent.chat()
+    assert (answer.status, answer.body) == (200, GOOD)
+    assert {name.lower() for name, _ in answer.headers} <= CROSSING
+    assert all(value.isprintable() for _, value in answer.headers)
+    assert [row["state"] for row in await agent.rows(1)] == ["done"]
