@@ -117,10 +117,10 @@ class Agent:
         """The rows of the ledger in PostgreSQL, in order of time, when there are `count`, or when all are shipped."""
         async with asyncio.timeout(10):
             while True:
+                waiting = await self.server.ledger._outbox.depth()  # first: what is shipped after it is read below
                 found = await self.store.fetch(
                     "SELECT to_jsonb(usage)::text FROM usage ORDER BY started_at, request_id"
                 )
-                waiting = await self.server.ledger._outbox.depth()
                 if len(found) == count or (count is None and waiting == 0):
                     break
                 await asyncio.sleep(0.02)

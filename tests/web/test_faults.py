@@ -129,6 +129,14 @@ async def test_nobody_listens(make_agent: MakeAgent) -> None:
     assert await state_of(agent) == "not_sent"
 
 
+async def test_a_name_that_nobody_has(make_agent: MakeAgent) -> None:
+    """502 for a host that does not exist (RFC 6761 §6.4 reserves it)."""
+    agent = await make_agent(openai_url="https://openai.invalid/v1/chat/completions")
+    answer = await agent.chat()
+    assert (answer.error["code"], answer.header("x-should-retry")) == ("upstream_unreachable", "true")
+    assert await state_of(agent) == "not_sent"
+
+
 async def test_nobody_answers(make_agent: MakeAgent, upstream: Upstream) -> None:
     """504 when the first byte takes too long; OpenAI may have billed."""
 
@@ -234,6 +242,52 @@ async def test_a_stream_that_breaks_off_after_its_usage(agent: Agent, upstream: 
     [row] = await agent.rows(1)
     assert (row["state"], row["output_tokens"], row["error"]) == ("incomplete", 7, "upstream_truncated")
     assert row["cost"] > 0
+
+
+@pytest.mark.parametrize("part", [b"", b"ff\r\ndata: {}", b"5"])
+async def test_a_stream_that_ends_without_its_last_chunk(agent: Agent, upstream: Upstream, part: bytes) -> None:
+    """A FIN between chunks, in a chunk, or in the length of one is no end."""
+
+    async def script(request: Received, reply: Reply) -> None:
+        await reply.stream_head()
+        await reply.chunk(EVENTS[0])
+        await reply.raw(part)
+        await reply.close()
+
+    upstream.script = script
+    assert not (await agent.chat(stream=True)).complete
+    assert await state_of(agent) == "incomplete"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_one_byte_a_packet_is_the_same(agent: Agent, upstream: Upstream, stream: bool) -> None:
+    """Status, headers and body do not depend on how they are cut."""
+    body = b"".join(EVENTS) if stream else completion(1, 0, 1)
+    kind = b"text/event-stream" if stream else b"application/json"
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n" % (kind, len(body))
+
+    async def script(request: Received, reply: Reply) -> None:
+        for byte in head + body:
+            await reply.raw(bytes([byte]))
+            await asyncio.sleep(0)
+
+    upstream.script = script
+    answer = await agent.chat(stream=stream)
+    assert (answer.status, answer.body) == (200, body.replace(EVENTS[-2], b""))
+    assert await state_of(agent) == "done"
+
+
+@pytest.mark.parametrize("encoding", ["br", "gzip", "deflate"])
+async def test_an_encoding_that_is_not_what_it_says(agent: Agent, upstream: Upstream, encoding: str) -> None:
+    """The answer passes as it came, with its header; what cannot be read is unknown, not zero."""
+
+    async def script(request: Received, reply: Reply) -> None:
+        await reply.whole(completion(1, 0, 1), content_encoding=encoding)
+
+    upstream.script = script
+    answer = await agent.chat()
+    assert (answer.body, answer.header("content-encoding")) == (completion(1, 0, 1), encoding)
+    assert await state_of(agent) == "usage_unknown"
 
 
 async def test_an_answer_without_framing_may_be_cut(agent: Agent, upstream: Upstream) -> None:

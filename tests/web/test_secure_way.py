@@ -6,7 +6,9 @@ import socket
 import ssl
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -71,6 +73,33 @@ async def test_a_certificate_that_is_not_trusted(
     answer = await agent.chat()
     assert (answer.status, answer.error["code"], fake.requests) == (502, "upstream_tls", [])
     assert [row["state"] for row in await agent.rows(1)] == ["not_sent"]
+
+
+async def test_a_certificate_that_has_expired(make_agent: MakeAgent, authority: trustme.CA, ca_file: Path) -> None:
+    """Of the right host and authority, and yet refused."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("localhost", not_after=datetime(2020, 1, 1, tzinfo=UTC)).configure_cert(context)
+    fake = Upstream(context)
+    await fake.start()
+    agent = await make_agent(openai_url=fake.url, openai_ca_file=ca_file)
+    answer = await agent.chat()
+    await fake.stop()
+    assert (answer.error["code"], fake.requests) == ("upstream_tls", [])
+
+
+async def test_a_tls_that_is_too_old(make_agent: MakeAgent, authority: trustme.CA, ca_file: Path) -> None:
+    """A server that knows TLS 1.1 at best is not spoken to."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.set_ciphers("ALL:@SECLEVEL=0")
+    with warnings.catch_warnings(action="ignore"):
+        context.minimum_version, context.maximum_version = ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1
+    authority.issue_cert("localhost").configure_cert(context)
+    fake = Upstream(context)
+    await fake.start()
+    agent = await make_agent(openai_url=fake.url, openai_ca_file=ca_file)
+    answer = await agent.chat()
+    await fake.stop()
+    assert (answer.error["code"], fake.requests) == ("upstream_tls", [])
 
 
 async def test_a_port_without_tls(make_agent: MakeAgent) -> None:
