@@ -69,6 +69,12 @@ class AgentProcess:
         return f"http://127.0.0.1:{self.settings['PORT']}"
 
     @property
+    def pid(self) -> int:
+        """Of the process that was started last."""
+        assert self._process is not None
+        return self._process.pid
+
+    @property
     def alive(self) -> bool:
         """Whether the process runs."""
         return self._process is not None and self._process.returncode is None

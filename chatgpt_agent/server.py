@@ -22,7 +22,7 @@ from chatgpt_agent.edges.store.connection import Store, dsn_from
 from chatgpt_agent.edges.upstream import UpstreamClient
 from chatgpt_agent.services.directory import Directory
 from chatgpt_agent.services.keys import check_master_key_file, open_keyring
-from chatgpt_agent.services.ledger import Ledger
+from chatgpt_agent.services.ledger import STATEMENT_SECONDS, Ledger
 from chatgpt_agent.services.lifecycle import Lifecycle
 from chatgpt_agent.services.relay import Relay
 from chatgpt_agent.web.app import admin_app, api_app
@@ -55,7 +55,7 @@ class Server:
         # Services, from the inside out.
         self.lifecycle = Lifecycle()
         self.directory = Directory(Store(dsn), stale_after=config.stale_after, clock=loop.time)
-        self.ledger = Ledger(Outbox(config.data_dir), Store(dsn))
+        self.ledger = Ledger(Outbox(config.data_dir), Store(dsn, seconds=STATEMENT_SECONDS))
         self.upstream = UpstreamClient(config)
         self.relay = Relay(config, self.directory, self.ledger, self.upstream)
         # Listeners.

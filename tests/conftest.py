@@ -151,7 +151,7 @@ def make_agent(
     yield make
     for agent in agents:
         io_loop.run_sync(agent.stop)
-    check(dsn, upstream)
+    check(dsn, upstream, [answer for agent in agents for answer in agent.answers])
     _, hits = search(tmp_path)
     assert hits == []
     assert [secret for secret in SECRETS if secret in caplog.text] == []

@@ -25,7 +25,8 @@ from chatgpt_agent.edges.store.ledger import AgentState, bury, ensure_partition,
 
 log = logging.getLogger(__name__)
 
-BATCH = 500
+BATCH = 500  # rows in one statement, at most
+STATEMENT_SECONDS = 2.5  # for one batch: a server that is gone without a word is given up soon after
 SHIP_SECONDS = 0.25  # rows wait so long for company
 MAX_BACKOFF = 5.0
 MONTHS_AHEAD = 2
@@ -61,6 +62,7 @@ class Ledger:
         self._id: UUID | None = None
         self._last_shipped_at: datetime | None = None
         # The shipper.
+        self._batch = BATCH
         self._wake = asyncio.Event()
         self.tasks: list[asyncio.Task[None]] = []  # which end only with the process: their owner watches them
         self._shipper: asyncio.Task[None] | None = None
@@ -146,6 +148,7 @@ class Ledger:
                 await self._nap(REPORT_SECONDS)
             except (StoreError, LedgerUnavailable) as error:
                 failures += 1
+                self._batch = max(1, self._batch // 2)  # the time may have been too short for so many
                 self._months.clear()  # a partition may have been dropped under us
                 if time.monotonic() - said >= LOG_SECONDS:
                     log.warning("%d rows wait in the outbox: %s", self.waiting, error)
@@ -163,12 +166,13 @@ class Ledger:
     async def _ship_batch(self) -> int:
         """Ships the oldest rows; returns how many. Any doubt, and they are shipped again: it does no harm."""
         async with self._shipping:
-            last, rows = await self._outbox.batch(BATCH)
+            last, rows = await self._outbox.batch(self._batch)
             if not rows:
                 return 0
             self.oldest_at = rows[0].intent.started_at
             await self._ship_rows(rows)
             await self._outbox.drop(last)
+            self._batch = min(BATCH, self._batch * 2)
             self._last_shipped_at = self._now()
             self.waiting = await self._outbox.depth()
             if self.waiting == 0:

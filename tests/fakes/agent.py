@@ -28,6 +28,7 @@ class Agent:
         small = {"bind_address": "127.0.0.1", "port": 0, "admin_port": 0, "max_concurrent_requests": 200}
         self.config = Config(**{**small, **settings})
         self.token = ""
+        self.answers: list[Answer] = []  # what clients were given by `post` and `chat`
 
     async def start(self) -> None:
         """Starts it with a user and a price, and waits until it is ready."""
@@ -98,7 +99,8 @@ class Agent:
 
     async def post(self, body: bytes, path: str = "/v1/chat/completions", **headers: str) -> Answer:
         """Sends a body with good headers."""
-        return await fetch(self.url + path, "POST", self.headers(**headers), body)
+        self.answers.append(await fetch(self.url + path, "POST", self.headers(**headers), body))
+        return self.answers[-1]
 
     async def chat(self, content: str = "hello", **more: Any) -> Answer:
         """Sends a chat request."""

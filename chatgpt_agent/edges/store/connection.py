@@ -20,7 +20,7 @@ from chatgpt_agent.edges.config import Config, host_and_port
 from chatgpt_agent.edges.migrate import first_line
 
 CHANNEL = "chatgpt_agent"
-CONNECT_SECONDS = 5.0  # for one address: then the next one is tried
+CONNECT_SECONDS = 2.0  # for one address: then the next one is tried
 SERVER_SECONDS = 1.0  # more, for the server: where it is the first to give up, aiopg logs an error each time
 _REJECTED = (psycopg2.ProgrammingError, psycopg2.NotSupportedError)
 _BAD_VALUE = (psycopg2.DataError, ValueError)  # of the server, and of psycopg2 for NUL and lone surrogates
