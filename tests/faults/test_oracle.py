@@ -31,12 +31,13 @@ def dsn_of(agent: Agent) -> str:
     return agent.config.database_url
 
 
-def close_the_books(dsn: str, upstream: Upstream) -> None:
+def close_the_books(dsn: str, upstream: Upstream, agent: Agent) -> None:
     """Nothing has ever happened: they are looked at once more when the test is over."""
     with connected(dsn) as cursor:
         cursor.execute("TRUNCATE usage, usage_daily")
     upstream.requests.clear()
     upstream.billed.clear()
+    agent.answers.clear()
 
 
 @pytest.mark.parametrize("kind", WRONG)
@@ -48,7 +49,7 @@ async def test_what_is_wrong_is_seen(agent: Agent, dsn_of: str, upstream: Upstre
         cursor.execute(WRONG[kind])
     with pytest.raises(AssertionError, match=kind):
         check(dsn_of, upstream)
-    close_the_books(dsn_of, upstream)
+    close_the_books(dsn_of, upstream, agent)
 
 
 async def test_a_request_that_was_sent_twice_is_seen(agent: Agent, dsn_of: str, upstream: Upstream) -> None:
@@ -57,7 +58,7 @@ async def test_a_request_that_was_sent_twice_is_seen(agent: Agent, dsn_of: str, 
     upstream.requests *= 2
     with pytest.raises(AssertionError, match="I4: sent more than once"):
         check(dsn_of, upstream)
-    close_the_books(dsn_of, upstream)
+    close_the_books(dsn_of, upstream, agent)
 
 
 async def test_an_answer_without_a_row_is_seen(agent: Agent, dsn_of: str, upstream: Upstream) -> None:
