@@ -179,13 +179,19 @@ class Mix:
 
 
 class Load:
-    """Workers that send requests until there were enough. `sent` counts those that reached an agent."""
+    """Workers that send requests until there were enough, and rest after each for `rest` seconds, in the mean.
 
-    def __init__(self, url: Callable[[], str], tokens: list[str], mix: Mix, random_: random.Random) -> None:
+    `sent` counts those that reached an agent.
+    """
+
+    def __init__(
+        self, url: Callable[[], str], tokens: list[str], mix: Mix, random_: random.Random, rest: float = 0.0
+    ) -> None:
         self._url = url
         self._tokens = tokens
         self._mix = mix
         self._random = random_
+        self._rest = rest
         self.received: list[Received] = []
         self.sent = 0
 
@@ -204,6 +210,8 @@ class Load:
             if received.end in (End.TURNED_AWAY, End.REFUSED):
                 self.sent -= 1
                 await asyncio.sleep(PATIENCE)
+            elif self._rest:
+                await asyncio.sleep(self._random.expovariate(1 / self._rest))
 
     def ends(self) -> Counter[End]:
         """How many requests ended in which way."""

@@ -1,9 +1,9 @@
-"""Does it stay as small as it began? `python -m benchmarks.soak [--seconds S] [--workers W]`.
+"""Does it stay as small as it began? `python -m benchmarks.soak [--seconds S] [--workers W] [--db-stops D] [--rest R]`.
 
 The mixed load of `benchmarks.loss` (chats, streams, hang-ups, an upstream that refuses or breaks off), without kills,
-on one agent for as long as is wanted. Resident memory and open files of its process are read some 600 times; a line is
-put through the memory of the second half. At the end the books are compared as `benchmarks.loss` does; exit code 1
-where they are not right.
+on one agent for as long as is wanted, while its PostgreSQL is stopped with `-m immediate` at drawn moments for up to
+ten seconds. Resident memory and open files of its process are read some 600 times; a line is put through the memory of
+the second half. At the end the books are compared as `benchmarks.loss` does; exit code 1 where they are not right.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from pathlib import Path
 
 from benchmarks.books import compare, read_ledger
 from benchmarks.clients import Load, Mix
-from benchmarks.fleet import Fleet
+from benchmarks.fleet import Fleet, Postgres
 from benchmarks.loss import PRICES, SHIP_SECONDS, USERS, command_line, server_version, surroundings
 from benchmarks.upstream import Upstream
 
@@ -39,6 +39,17 @@ def size_of(pid: int) -> tuple[float, int]:
     return int(re.findall(r"VmRSS:\s+(\d+)", status)[0]) / 1024, files
 
 
+async def stop_now_and_then(postgres: Postgres, times: int, seconds: float, draw: random.Random) -> None:
+    """Stops the database at so many moments of the run, which is over before its last tenth; it always comes back."""
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    for moment in sorted(draw.uniform(0.05, 0.9) * seconds for _ in range(times)):
+        await asyncio.sleep(max(0.0, began + moment - loop.time()))
+        await postgres.stop_immediately()
+        await asyncio.sleep(draw.uniform(0.0, 10.0))
+        await postgres.start()
+
+
 async def measure(options: argparse.Namespace) -> tuple[list[Sample], int, list[str], str]:
     """The samples, how many requests there were, what is wrong with the books, and PostgreSQL's version."""
     draw = random.Random(options.seed)
@@ -47,10 +58,12 @@ async def measure(options: argparse.Namespace) -> tuple[list[Sample], int, list[
         await fleet.set_up(USERS, PRICES)
         await fleet.agent.start()
         await fleet.agent.until_ready()
-        load = Load(lambda: fleet.agent.url, fleet.tokens, Mix(draw, list(PRICES)), draw)
+        load = Load(lambda: fleet.agent.url, fleet.tokens, Mix(draw, list(PRICES)), draw, options.rest)
         deadline = asyncio.get_running_loop().time() + options.seconds
         watching = asyncio.create_task(watch(fleet.agent.pid, samples, max(0.5, options.seconds / 600)))
-        await load.run(sys.maxsize, options.workers, deadline)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(load.run(sys.maxsize, options.workers, deadline))
+            group.create_task(stop_now_and_then(fleet.postgres, options.db_stops, options.seconds, draw))
         watching.cancel()
         await asyncio.gather(watching, return_exceptions=True)
         wrong = [] if await fleet.until_shipped(SHIP_SECONDS) else ["the outbox is not empty"]
@@ -82,6 +95,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.soak", description=__doc__)
     parser.add_argument("--seconds", type=float, default=3600)
     parser.add_argument("--workers", type=int, default=64, help="clients at once")
+    parser.add_argument("--db-stops", type=int, default=12, help="how often PostgreSQL is stopped")
+    parser.add_argument("--rest", type=float, default=0.0, help="a client's mean rest between requests, in seconds")
     parser.add_argument("--seed", type=int, default=1)
     samples, requests, wrong, postgres = asyncio.run(measure(parser.parse_args()))
     print("\n".join([*surroundings(command_line("benchmarks.soak"), postgres), "", *report(samples, requests, wrong)]))
