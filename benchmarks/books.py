@@ -18,13 +18,14 @@ _COLUMNS = (
 )
 _ROLL_UP = """
     SELECT count(*) FROM (
-        SELECT (started_at AT TIME ZONE 'UTC')::date AS day, user_id, model, count(*) AS requests,
+        SELECT (started_at AT TIME ZONE 'UTC')::date AS day, user_id, token_id, model, endpoint,
+               count(*) AS requests,
                count(*) FILTER (WHERE state <> 'done') AS not_done,
                coalesce(sum(input_tokens), 0) AS input, coalesce(sum(cached_tokens), 0) AS cached,
                coalesce(sum(output_tokens), 0) AS output, coalesce(sum(reasoning_tokens), 0) AS reasoning,
                sum(cost) AS cost
-        FROM usage GROUP BY 1, 2, 3
-    ) AS summed FULL JOIN usage_daily AS daily USING (day, user_id, model)
+        FROM usage GROUP BY 1, 2, 3, 4, 5
+    ) AS summed FULL JOIN usage_daily AS daily USING (day, user_id, token_id, model, endpoint)
     WHERE (summed.requests, summed.not_done, summed.input, summed.cached, summed.output, summed.reasoning, summed.cost)
           IS DISTINCT FROM (daily.requests, daily.not_done, daily.input_tokens, daily.cached_tokens,
                             daily.output_tokens, daily.reasoning_tokens, daily.cost)"""

@@ -3,8 +3,10 @@
 import asyncio
 import csv
 import functools
+import getpass
 import io
 import os
+import platform
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -15,6 +17,7 @@ import click
 import msgspec
 from tabulate import tabulate
 
+from chatgpt_agent.core.audit import Actor, Via
 from chatgpt_agent.core.errors import AgentError, ConfigError, StoreUnavailable
 from chatgpt_agent.edges.config import Config, config_from
 from chatgpt_agent.edges.logs import set_up_logging
@@ -45,9 +48,18 @@ def on_accounts(command: Callable[..., Awaitable[None]]) -> Callable[..., None]:
     """Runs an async command on users, tokens and prices: it gets an `Accounts`."""
 
     async def work(store: Store, config: Config, options: dict[str, Any]) -> None:
-        await command(Accounts(store, await open_keyring(config, store)), **options)
+        await command(Accounts(store, await open_keyring(config, store), caller()), **options)
 
     return config_option(_on_store(work, command))
+
+
+def caller() -> Actor:
+    """Who runs this command, for the audit log: the account, also behind sudo, and the machine."""
+    try:
+        name = os.environ.get("SUDO_USER") or getpass.getuser()
+    except (KeyError, OSError):  # an account without a name
+        name = str(os.getuid())
+    return Actor(name, Via.COMMAND, platform.node() or "local")
 
 
 def on_store(command: Callable[..., Awaitable[None]]) -> Callable[..., None]:

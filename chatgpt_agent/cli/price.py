@@ -6,7 +6,7 @@ import click
 import msgspec
 
 from chatgpt_agent.cli.common import as_json, echo_json, echo_table, on_accounts, usd
-from chatgpt_agent.core.pricing import Price, PriceBook, parse_usd
+from chatgpt_agent.core.pricing import Price, PriceBook, Rates, parse_usd
 from chatgpt_agent.services.accounts import Accounts
 
 
@@ -36,9 +36,11 @@ async def set_(
     """
     await accounts.set_price(
         model,
-        input=parse_usd(input_, "--input"),
-        output=parse_usd(output, "--output"),
-        cached_input=None if cached_input is None else parse_usd(cached_input, "--cached-input"),
+        Rates(
+            input=parse_usd(input_, "--input"),
+            output=parse_usd(output, "--output"),
+            cached_input=None if cached_input is None else parse_usd(cached_input, "--cached-input"),
+        ),
         since=since.replace(tzinfo=UTC) if since else None,
     )
     now = datetime.now(UTC)

@@ -26,8 +26,13 @@ class State(StrEnum):
     UNKNOWN = "unknown"  # it may have reached OpenAI, and nobody saw an answer
 
 
+# Where tokens are not known, OpenAI may have billed all the same.
+UNCERTAIN = frozenset({State.USAGE_UNKNOWN, State.INCOMPLETE, State.UNKNOWN})
+
+
 class Intent(msgspec.Struct, frozen=True):
-    """Written before a request is sent: who asked for what, and the price then in force."""
+    """Written before a request is sent: who asked for what, the price then in force, and the most that it can cost in
+    USD as far as that can be told."""
 
     request_id: UUID
     user_id: int
@@ -37,6 +42,7 @@ class Intent(msgspec.Struct, frozen=True):
     price_id: int
     streamed: bool
     started_at: datetime
+    reserved: Decimal = Decimal(0)
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -53,7 +59,8 @@ class Outcome(msgspec.Struct, frozen=True):
 
 
 class Row(msgspec.Struct, frozen=True):
-    """One line of the ledger: an intent and its outcome. Cost in USD."""
+    """One line of the ledger: an intent and its outcome. Cost in USD; `reserved`: what it may have cost at most, where
+    nobody knows what it did."""
 
     intent: Intent
     state: State
@@ -68,6 +75,13 @@ class Row(msgspec.Struct, frozen=True):
     error: str | None = None
     duration_ms: int | None = None
     first_byte_ms: int | None = None
+    service_tier: str | None = None
+    reserved: Decimal = Decimal(0)
+
+    @property
+    def counted(self) -> Decimal:
+        """What a budget counts of it, in USD."""
+        return self.cost + self.reserved
 
 
 def settle(intent: Intent, outcome: Outcome, asked: Price, book: PriceBook) -> Row:
@@ -78,7 +92,7 @@ def settle(intent: Intent, outcome: Outcome, asked: Price, book: PriceBook) -> R
         intent,
         outcome.state,
         price.id,
-        Decimal(0) if answer.usage is None else price.cost(answer.usage),
+        Decimal(0) if answer.usage is None else price.cost(answer.usage, answer.service_tier),
         answer.usage,
         answer.model,
         answer.id,
@@ -88,12 +102,14 @@ def settle(intent: Intent, outcome: Outcome, asked: Price, book: PriceBook) -> R
         outcome.error,
         max(0, outcome.duration_ms),
         outcome.first_byte_ms,
+        answer.service_tier,
+        intent.reserved if answer.usage is None and outcome.state in UNCERTAIN else Decimal(0),
     )
 
 
 def orphan(intent: Intent) -> Row:
     """The row of an intent whose process died: it may have been billed, and nobody knows how much."""
-    return Row(intent, State.UNKNOWN, intent.price_id, Decimal(0), error="agent_died")
+    return Row(intent, State.UNKNOWN, intent.price_id, Decimal(0), error="agent_died", reserved=intent.reserved)
 
 
 def answered_state(status: int, answer: Answer) -> State:

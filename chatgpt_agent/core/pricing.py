@@ -3,20 +3,52 @@
 Prices are per 1,000,000 tokens. A cost is the exact product: never a float, never rounded before it is shown.
 """
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from decimal import Context, Decimal, Inexact, InvalidOperation
 
 import msgspec
 
 from chatgpt_agent.core.errors import InvalidValue
-from chatgpt_agent.core.usage import Usage
+from chatgpt_agent.core.usage import MAX_COUNT, Usage
 
 MAX_PRICE = Decimal(1_000_000)  # USD per 1,000,000 tokens
 MAX_PLACES = 10  # decimal places of a price
+MAX_MULTIPLIER = Decimal(1000)
+MULTIPLIER_PLACES = 6
 
-# 12 digits of tokens times 17 digits of a price, three times added: 60 digits never round, and if they did, it raises.
+_TIER_NAME = re.compile(r"[a-z][a-z_-]{0,31}")
+
+# 12 digits of tokens times 17 digits of a price times 10 of a multiplier: 60 digits never round, and if they did, it
+# raises.
 _EXACT = Context(prec=60, traps=[Inexact, InvalidOperation])
+
+
+class Rates(msgspec.Struct, frozen=True, kw_only=True):
+    """USD per 1,000,000 tokens of each kind. None: such a token costs what another of its side costs, `input` or
+    `output`."""
+
+    input: Decimal | None = None
+    output: Decimal | None = None
+    cached_input: Decimal | None = None
+    cache_write: Decimal | None = None
+    audio_input: Decimal | None = None
+    audio_output: Decimal | None = None
+    image_input: Decimal | None = None
+    image_output: Decimal | None = None
+
+
+KINDS = Rates.__struct_fields__
+
+
+class Tier(Rates, frozen=True, kw_only=True):
+    """Other rates for answers of a service tier (None: of every one) that have more than `above` input tokens: either
+    `multiplier` times those of the price, or the tier's own, of which `input` and `output` must be there."""
+
+    service_tier: str | None = None
+    above: int = 0
+    multiplier: Decimal | None = None
 
 
 class Price(msgspec.Struct, frozen=True):
@@ -29,16 +61,69 @@ class Price(msgspec.Struct, frozen=True):
     input: Decimal | None
     output: Decimal | None
     cached_input: Decimal | None = None
+    cache_write: Decimal | None = None
+    audio_input: Decimal | None = None
+    audio_output: Decimal | None = None
+    image_input: Decimal | None = None
+    image_output: Decimal | None = None
+    tiers: tuple[Tier, ...] = ()
 
-    def cost(self, usage: Usage) -> Decimal:
-        """USD for these tokens, each charged once: cached ones are a part of the input."""
-        assert self.input is not None, "a removed price prices nothing"
-        assert self.output is not None
-        cached = self.input if self.cached_input is None else self.cached_input
-        total = _EXACT.multiply(self.input, Decimal(usage.input - usage.cached))
-        total = _EXACT.add(total, _EXACT.multiply(cached, Decimal(usage.cached)))
-        total = _EXACT.add(total, _EXACT.multiply(self.output, Decimal(usage.output)))
-        return _EXACT.scaleb(total, -6)
+    def cost(self, usage: Usage, service_tier: str | None = None) -> Decimal:
+        """USD for these tokens, each charged once: the parts of input and output at their own rates, and what is left
+        at that of the whole. Where parts overlap (cached tokens may be audio, too), the cheapest of OpenAI's rates,
+        that of cached ones, goes first."""
+        tier = self.tier_of(service_tier, usage.input) if self.tiers else None
+        if tier is None:
+            return _cost(self, usage)
+        if tier.multiplier is None:
+            return _cost(tier, usage)
+        return _EXACT.multiply(_cost(self, usage), tier.multiplier)
+
+    def tier_of(self, service_tier: str | None, input_tokens: int) -> Tier | None:
+        """The tier that an answer is charged at: of those that fit, one of its own service tier before one of every
+        tier, and then the one with the highest `above`. None: the price itself."""
+        fits = [
+            tier
+            for tier in self.tiers
+            if tier.service_tier in (None, service_tier) and (tier.above < input_tokens or tier.above == 0)
+        ]
+        return max(fits, key=lambda tier: (tier.service_tier is not None, tier.above), default=None)
+
+    @property
+    def rates(self) -> Rates:
+        """Its own rates, without id and date."""
+        return Rates(**{kind: getattr(self, kind) for kind in KINDS})
+
+
+def _cost(rates: "Price | Rates", usage: Usage) -> Decimal:
+    assert rates.input is not None, "a removed price prices nothing"
+    assert rates.output is not None
+    if not (usage.cache_write or usage.audio_input or usage.image_input or usage.audio_output or usage.image_output):
+        # Which is nearly every answer.
+        cached = min(usage.cached, usage.input)
+        rate = rates.input if rates.cached_input is None else rates.cached_input
+        total = _EXACT.multiply(rates.input, Decimal(usage.input - cached))
+        total = _EXACT.add(total, _EXACT.multiply(rate, Decimal(cached)))
+        return _EXACT.scaleb(_EXACT.add(total, _EXACT.multiply(rates.output, Decimal(usage.output))), -6)
+    parts = (
+        (rates.cached_input, usage.cached),
+        (rates.cache_write, usage.cache_write),
+        (rates.audio_input, usage.audio_input),
+        (rates.image_input, usage.image_input),
+    )
+    total = _side(rates.input, usage.input, parts)
+    parts_out = ((rates.audio_output, usage.audio_output), (rates.image_output, usage.image_output))
+    return _EXACT.scaleb(_EXACT.add(total, _side(rates.output, usage.output, parts_out)), -6)
+
+
+def _side(rate: Decimal, tokens: int, parts: Iterable[tuple[Decimal | None, int]]) -> Decimal:
+    """USD times a million for the tokens of one side, each of them once."""
+    total, left = Decimal(0), tokens
+    for own, count in parts:
+        count = min(count, left)
+        left -= count
+        total = _EXACT.add(total, _EXACT.multiply(rate if own is None else own, Decimal(count)))
+    return _EXACT.add(total, _EXACT.multiply(rate, Decimal(left)))
 
 
 class PriceBook:
@@ -69,16 +154,51 @@ class PriceBook:
         return [price for price in found if price is not None]
 
 
+def check_rates(rates: Rates, tiers: Sequence[Tier] = ()) -> None:
+    """Raises InvalidValue where rates are not what a price can have, or tiers contradict each other."""
+    for where, each in (("the price", rates), *((tier_name(tier), tier) for tier in tiers)):
+        own = {kind: getattr(each, kind) for kind in KINDS}
+        multiplier = each.multiplier if isinstance(each, Tier) else None
+        if multiplier is not None:
+            if any(value is not None for value in own.values()):
+                raise InvalidValue(f"{where}: give a multiplier or rates, not both")
+            check_usd(multiplier, f"{where}, multiplier", MAX_MULTIPLIER, MULTIPLIER_PLACES)
+        elif own["input"] is None or own["output"] is None:
+            raise InvalidValue(f"{where}: both input and output must have a rate")
+        for kind, value in own.items():
+            if value is not None:
+                check_usd(value, f"{where}, {kind}")
+        if isinstance(each, Tier):
+            if each.service_tier is None and each.above == 0:
+                raise InvalidValue(f"{where}: a tier is one of a service tier, or above a number of tokens, or both")
+            if not 0 <= each.above <= MAX_COUNT:
+                raise InvalidValue(f"{where}: above is a count from 0 to {MAX_COUNT}")
+            if each.service_tier is not None and not _TIER_NAME.fullmatch(each.service_tier):
+                raise InvalidValue(f"{where}: a service tier is one word of at most 32 letters, such as flex")
+    if len({(tier.service_tier, tier.above) for tier in tiers}) < len(tiers):
+        raise InvalidValue("a tier is there twice")
+
+
+def tier_name(tier: Tier) -> str:
+    """A tier as people read it: `flex`, `above 200000`, `priority above 272000`."""
+    return " ".join(filter(None, [tier.service_tier, f"above {tier.above}" if tier.above else ""])) or "a tier"
+
+
+def check_usd(value: Decimal, name: str, limit: Decimal = MAX_PRICE, places: int = MAX_PLACES) -> None:
+    """Raises InvalidValue where a number is not between 0 and a limit, or has too many places to be exact with."""
+    if not value.is_finite() or not 0 <= value <= limit:
+        raise InvalidValue(f"{name}: {value} is not between 0 and {limit}")
+    try:
+        _EXACT.quantize(value, Decimal(1).scaleb(-places))
+    except Inexact:
+        raise InvalidValue(f"{name}: {value} has more than {places} decimal places") from None
+
+
 def parse_usd(text: str, name: str) -> Decimal:
     """A price in USD per 1,000,000 tokens out of what somebody typed. Raises InvalidValue."""
     try:
         value = Decimal(text.strip())
     except InvalidOperation:
         raise InvalidValue(f"{name}: {text!r} is not a number; give USD per 1,000,000 tokens, such as 2.50") from None
-    if not value.is_finite() or not 0 <= value <= MAX_PRICE:
-        raise InvalidValue(f"{name}: {text} is not between 0 and {MAX_PRICE} USD per 1,000,000 tokens")
-    try:
-        _EXACT.quantize(value, Decimal(1).scaleb(-MAX_PLACES))
-    except Inexact:
-        raise InvalidValue(f"{name}: {text} has more than {MAX_PLACES} decimal places") from None
+    check_usd(value, name)
     return value

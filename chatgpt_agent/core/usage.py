@@ -18,23 +18,31 @@ Count = Annotated[int, msgspec.Meta(ge=0, le=MAX_COUNT)]
 
 
 class Usage(msgspec.Struct, frozen=True):
-    """Tokens of one answer. `cached` is a part of `input`, `reasoning` a part of `output`."""
+    """Tokens of one answer. `cached`, `cache_write`, `audio_input` and `image_input` are parts of `input`; `reasoning`,
+    `audio_output` and `image_output` parts of `output`."""
 
     input: int
     output: int
     cached: int = 0
     reasoning: int = 0
+    cache_write: int = 0
+    audio_input: int = 0
+    image_input: int = 0
+    audio_output: int = 0
+    image_output: int = 0
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """What the ledger takes from an answer: the model that served, OpenAI's id, the usage if there is one to trust.
-    `failed`: an error event came in mid-stream. `complete`: the stream ended with its `[DONE]`."""
+    """What the ledger takes from an answer: the model that served, OpenAI's id, the usage if there is one to trust,
+    the service tier that it was served in. `failed`: an error event came in mid-stream. `complete`: the stream ended
+    with its `[DONE]`."""
 
     usage: Usage | None = None
     model: str | None = None
     id: str | None = None
     failed: bool = False
     complete: bool = False
+    service_tier: str | None = None
 
 
 class _InputDetails(msgspec.Struct):

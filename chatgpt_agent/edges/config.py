@@ -8,10 +8,11 @@ import difflib
 import os
 import re
 from collections.abc import Callable, Mapping
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
 import yaml
@@ -29,6 +30,8 @@ Port = Annotated[int, _key("a port, 0 to 65535 (0: any that is free)", ge=0, le=
 Seconds = Annotated[float, _key("seconds, 0.1 to 86400", ge=0.1, le=86400)]
 Bytes = Annotated[int, _key("bytes, 1024 to 1073741824", ge=1024, le=1024 * MIB)]
 Number = Annotated[int, _key("a whole number, 1 to 100000", ge=1, le=100_000)]
+Tokens = Annotated[int, _key("tokens, 0 to 10000000", ge=0, le=10_000_000)]
+Networks = Annotated[tuple[str, ...], _key("networks such as 10.0.0.0/8, with commas between them")]
 Flag = Annotated[bool, _key("true or false")]
 Name = Annotated[str, _key("text (a number in quotes)")]
 Secret = Annotated[str, _key("text (a number in quotes)", secret=True)]
@@ -84,6 +87,14 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     drain_after_disconnect_max: Number = 100
     drain_timeout: Seconds = 30.0
     stale_after: Seconds = 300.0
+    trusted_proxies: Networks = ()
+
+    # Books.
+    time_zone: Annotated[str, _key("a time zone such as Europe/Berlin")] = "UTC"
+    budget_output_tokens: Tokens = 16_384
+    budget_linked_tokens: Tokens = 32_000
+    webhook_url: Annotated[str | None, _key("an http:// or https:// URL, or nothing", secret=True)] = None
+    webhook_secret_file: File = None
 
     log_level: Annotated[str, _key("debug, info, warning or error")] = "info"
 
@@ -97,7 +108,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         return self.database_url == "embedded"
 
 
-_PATHS = ("openai_ca_file", "data_dir", "master_key_file")
+_PATHS = ("openai_ca_file", "data_dir", "master_key_file", "webhook_secret_file")
 
 # What PyYAML says of aliases, anchors and tags, with their names.
 _QUOTING = re.compile(r"found (undefined|duplicate) (alias|anchor|tag)|could not determine a constructor")
@@ -178,6 +189,8 @@ def _check(field: msgspec.structs.FieldInfo, value: Any) -> Any:
         if not isinstance(value, str) or not value:
             raise ValueError
         return Path(value).absolute()
+    if field.type is Networks and isinstance(value, str):
+        value = [part.strip() for part in value.split(",") if part.strip()]
     if isinstance(value, bool) and field.type is not Flag:
         raise ValueError
     strict = not (isinstance(value, str) and _scalar(field))
@@ -188,7 +201,7 @@ def _check(field: msgspec.structs.FieldInfo, value: Any) -> Any:
 
 
 def _scalar(field: msgspec.structs.FieldInfo) -> bool:
-    return not isinstance(field.default, str) and field.default is not None
+    return isinstance(field.default, int | float)
 
 
 def _fault(where: str, field: msgspec.structs.FieldInfo, value: object) -> str:
@@ -259,6 +272,20 @@ def _anything(_: Any) -> bool:
     return True
 
 
+def _are_networks(found: tuple[str, ...]) -> bool:
+    for text in found:
+        ip_network(text, strict=False)  # ValueError where it is none
+    return True
+
+
+def _is_zone(text: str) -> bool:
+    try:
+        ZoneInfo(text)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        return False
+    return True
+
+
 # What a key's type does not say. A check refuses with something false or a ValueError.
 _CHECKS: dict[str, Callable[[Any], object]] = {
     "openai_url": _is_openai_url,
@@ -269,6 +296,9 @@ _CHECKS: dict[str, Callable[[Any], object]] = {
     "admin_bind_address": bool,
     "database_url": lambda text: text is None or _is_database(text),
     "database_address": host_and_port,
+    "trusted_proxies": _are_networks,
+    "time_zone": _is_zone,
+    "webhook_url": lambda text: text is None or _is_url(text, "https", "http"),
 }
 
 

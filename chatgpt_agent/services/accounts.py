@@ -3,21 +3,26 @@
 A token is shown once, by the call that makes it; an OpenAI key goes in and never comes out.
 """
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from decimal import Decimal
 
 import msgspec
 
+from chatgpt_agent.core.audit import Actor, Via
 from chatgpt_agent.core.chat_request import MAX_MODEL
 from chatgpt_agent.core.errors import InvalidValue, NameTaken, UnknownName
-from chatgpt_agent.core.pricing import Price, PriceBook
+from chatgpt_agent.core.pricing import Price, PriceBook, Rates, Tier, check_rates
 from chatgpt_agent.core.tokens import SHOWN
 from chatgpt_agent.edges.keyring import Keyring
-from chatgpt_agent.edges.store import accounts
+from chatgpt_agent.edges.store import accounts, prices
 from chatgpt_agent.edges.store.connection import Store
 
 MAX_NAME = 128
 MAX_KEY = 512
+
+
+# For what nobody in particular does, such as a program that sets itself up.
+NOBODY = Actor("chatgpt-agent", Via.COMMAND, "local")
 
 
 class IssuedToken(msgspec.Struct, frozen=True):
@@ -30,8 +35,8 @@ class IssuedToken(msgspec.Struct, frozen=True):
 class Accounts:
     """The changes, and what they can be made on."""
 
-    def __init__(self, store: Store, keyring: Keyring) -> None:
-        self._store = store
+    def __init__(self, store: Store, keyring: Keyring, actor: Actor = NOBODY) -> None:
+        self._store = store.acting_as(actor)
         self._keyring = keyring
 
     async def add_user(self, name: str, upstream_key: str) -> IssuedToken:
@@ -105,18 +110,13 @@ class Accounts:
             raise UnknownName(f"there is no token {id}")
 
     async def set_price(
-        self, model: str, *, input: Decimal, output: Decimal, cached_input: Decimal | None, since: datetime | None
+        self, model: str, rates: Rates, tiers: Sequence[Tier] = (), *, since: datetime | None = None
     ) -> None:
         """Sets a model's price in USD per 1,000,000 tokens, from now or from a date on. Raises InvalidValue."""
         _check_text("model", model, MAX_MODEL)
-        await accounts.add_price(
-            self._store,
-            model=model,
-            effective_at=since or _now(),
-            input=input,
-            cached_input=cached_input,
-            output=output,
-            now=_now(),
+        check_rates(rates, tiers)
+        await prices.add_price(
+            self._store, model=model, effective_at=since or _now(), rates=rates, tiers=tiers, now=_now()
         )
 
     async def remove_price(self, model: str) -> None:
@@ -124,13 +124,11 @@ class Accounts:
         when = _now()
         if PriceBook(await self.prices()).at(model, when) is None:
             raise UnknownName(f"the model {model!r} has no price")
-        await accounts.add_price(
-            self._store, model=model, effective_at=when, input=None, cached_input=None, output=None, now=when
-        )
+        await prices.add_price(self._store, model=model, effective_at=when, rates=Rates(), now=when)
 
     async def prices(self) -> list[Price]:
         """Every price that ever was."""
-        return await accounts.list_prices(self._store)
+        return await prices.list_prices(self._store)
 
 
 def check_upstream_key(key: str) -> None:

@@ -70,10 +70,17 @@ class Books:
         if row.corrected_by is not None:
             raise NameTaken(f"{request_id} is corrected already, by {row.corrected_by}")
         before = row.usage or Usage(0, 0)
-        after = msgspec.structs.replace(usage, reasoning=min(before.reasoning, usage.output))
+        # Parts that nobody speaks of stay, as far as there is room for them.
+        inputs = {
+            kind: min(getattr(before, kind), usage.input) for kind in ("cache_write", "audio_input", "image_input")
+        }
+        outputs = {
+            kind: min(getattr(before, kind), usage.output) for kind in ("reasoning", "audio_output", "image_output")
+        }
+        after = msgspec.structs.replace(usage, **inputs, **outputs)
         if after == row.usage:
             raise InvalidValue(f"{request_id} has these tokens already")
-        cost = row.price.cost(after)
+        cost = row.price.cost(after, row.service_tier)
         own_id = uuid7(time.time_ns() // 1_000_000, os.urandom(10))
         added = await books.add_correction(
             self._store,
@@ -101,9 +108,4 @@ def _checked(usage: Usage, reason: str) -> str:
 
 
 def _difference(after: Usage, before: Usage) -> Usage:
-    return Usage(
-        after.input - before.input,
-        after.output - before.output,
-        after.cached - before.cached,
-        after.reasoning - before.reasoning,
-    )
+    return Usage(*(getattr(after, kind) - getattr(before, kind) for kind in Usage.__struct_fields__))

@@ -14,10 +14,10 @@ from chatgpt_agent.core.ledger import Outcome, Row, State, orphan, settle
 from chatgpt_agent.core.reconcile import LedgerSum, Suspects
 from chatgpt_agent.core.usage import Answer, Usage
 from chatgpt_agent.edges.store import books
-from chatgpt_agent.edges.store.accounts import add_price
 from chatgpt_agent.edges.store.connection import Store
 from chatgpt_agent.edges.store.inspection import findings
 from chatgpt_agent.edges.store.ledger import ensure_partition, ship
+from chatgpt_agent.edges.store.prices import add_price
 from chatgpt_agent.services.books import Books
 from tests.fakes.database import query
 from tests.fakes.records import BOOK, NOON, PRICE, make_intent, make_row, request_id
@@ -44,9 +44,7 @@ async def _fill(store: Store) -> None:
         store,
         model=PRICE.model,
         effective_at=PRICE.effective_at,
-        input=PRICE.input,
-        cached_input=PRICE.cached_input,
-        output=PRICE.output,
+        rates=PRICE.rates,
         now=NOON,
     )
 

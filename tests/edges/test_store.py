@@ -12,8 +12,9 @@ from tornado.ioloop import IOLoop
 
 from chatgpt_agent.core.errors import ConfigError, StoreError, StoreRejected, StoreUnavailable
 from chatgpt_agent.core.ledger import State
+from chatgpt_agent.core.pricing import Rates
 from chatgpt_agent.edges.config import Config
-from chatgpt_agent.edges.store import accounts
+from chatgpt_agent.edges.store import accounts, prices
 from chatgpt_agent.edges.store.connection import Store, dsn_from
 from chatgpt_agent.edges.store.directory import Changes, read_changes
 from chatgpt_agent.edges.store.ledger import ensure_partition, ship
@@ -78,7 +79,7 @@ async def test_times_come_in_utc(plain: Store) -> None:
 async def test_a_statement_commits_by_itself(store: Store, dsn: str) -> None:
     """Others see it when the call returns."""
     await store.fetch("INSERT INTO settings VALUES ('a', 'b')")
-    assert query(dsn, "SELECT value FROM settings") == [("b",)]
+    assert query(dsn, "SELECT value FROM settings WHERE name = 'a'") == [("b",)]
 
 
 async def test_statements_at_once_wait_for_each_other(plain: Store) -> None:
@@ -357,9 +358,8 @@ async def add_user(store: Store, name: str = "alice", id: int = 1) -> bool:
 async def add_price(store: Store, model: str = "m", input: str | None = "1", since: datetime = NOON) -> None:
     """A price."""
     amount = None if input is None else Decimal(input)
-    await accounts.add_price(
-        store, model=model, effective_at=since, input=amount, cached_input=amount, output=amount, now=NOON
-    )
+    rates = Rates(input=amount, cached_input=amount, output=amount)
+    await prices.add_price(store, model=model, effective_at=since, rates=rates, now=NOON)
 
 
 async def test_the_first_check_value_stays(store: Store) -> None:
@@ -459,8 +459,8 @@ async def test_prices_keep_their_history(store: Store) -> None:
     await add_price(store, "m", "0.1234567890", LATER)
     await add_price(store, "m", None, LATER + timedelta(days=1))
     await add_price(store, "a", "2")
-    prices = await accounts.list_prices(store)
-    assert [(price.model, str(price.input)) for price in prices] == [("a", "2"), ("m", "0.1234567890"), ("m", "None")]
+    found = await prices.list_prices(store)
+    assert [(price.model, str(price.input)) for price in found] == [("a", "2"), ("m", "0.1234567890"), ("m", "None")]
 
 
 @pytest.mark.parametrize("amounts", [("-1", "1"), ("1", "-1"), (None, "1"), ("1", None)])
@@ -517,7 +517,9 @@ async def test_only_what_has_changed_is_read(store: Store, change: str, expected
     assert found.version > before.version
 
 
-@pytest.mark.parametrize("sql", ["DELETE FROM tokens WHERE user_id = 2", "TRUNCATE tokens", "DELETE FROM prices"])
+@pytest.mark.parametrize(
+    "sql", ["DELETE FROM tokens WHERE user_id = 2", "TRUNCATE tokens, budgets", "DELETE FROM prices"]
+)
 async def test_after_a_deletion_everything_is_read(store: Store, sql: str) -> None:
     """What is gone has no row that could say so."""
     await add_user(store, "alice", 1)
@@ -607,6 +609,8 @@ async def test_a_row_is_written_with_all_it_says(store: Store) -> None:
         "upstream_request_id": "req_2", "input_tokens": 1002, "cached_tokens": 2, "output_tokens": 22,
         "reasoning_tokens": 2, "price_id": 7, "cost": Decimal("0.00016335"), "state": "done", "status": 200,
         "client_closed": False, "streamed": True, "error": None, "duration_ms": 1202, "first_byte_ms": 300,
+        "cache_write_tokens": 0, "audio_input_tokens": 0, "image_input_tokens": 0, "audio_output_tokens": 0,
+        "image_output_tokens": 0, "reserved": 0,
     }  # fmt: skip
     assert found == expected | dict.fromkeys(found.keys() - expected.keys())
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from chatgpt_agent.core.errors import InvalidApiKey, NameTaken
+from chatgpt_agent.core.pricing import Rates
 from chatgpt_agent.edges.config import Config
 from chatgpt_agent.edges.store.connection import Store
 from chatgpt_agent.server import Server
@@ -74,10 +75,7 @@ class Agent:
         before = self.server.directory.book
         await self.accounts.set_price(
             model,
-            input=Decimal(input),
-            output=Decimal(output),
-            cached_input=Decimal(cached) if cached else None,
-            since=None,
+            Rates(input=Decimal(input), output=Decimal(output), cached_input=Decimal(cached) if cached else None),
         )
         await self.until(lambda: self.server.directory.book is not before)
 

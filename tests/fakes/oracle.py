@@ -21,14 +21,19 @@ COLUMNS = (
     "price_id", "started_at",
 )  # fmt: skip
 ROLLED = """
-    SELECT day, user_id, model, requests, not_done, input_tokens, cached_tokens, output_tokens, reasoning_tokens, cost
-    FROM usage_daily ORDER BY day, user_id, model"""
+    SELECT day, user_id, token_id, model, endpoint, requests, not_done, input_tokens, cached_tokens, cache_write_tokens,
+           audio_input_tokens, image_input_tokens, output_tokens, reasoning_tokens, audio_output_tokens,
+           image_output_tokens, cost, reserved
+    FROM usage_daily ORDER BY day, user_id, token_id, model, endpoint"""
 ADDED_UP = """
-    SELECT (started_at AT TIME ZONE 'UTC')::date, user_id, model, count(*) FILTER (WHERE state <> 'correction'),
-           count(*) FILTER (WHERE state NOT IN ('done', 'correction')),
-           coalesce(sum(input_tokens), 0), coalesce(sum(cached_tokens), 0), coalesce(sum(output_tokens), 0),
-           coalesce(sum(reasoning_tokens), 0), sum(cost)
-    FROM usage GROUP BY 1, 2, 3 ORDER BY 1, 2, 3"""
+    SELECT (started_at AT TIME ZONE (SELECT value FROM settings WHERE name = 'time_zone'))::date,
+           user_id, token_id, model, endpoint, count(*) FILTER (WHERE state <> 'correction'),
+           count(*) FILTER (WHERE state NOT IN ('done', 'correction', 'imported')),
+           coalesce(sum(input_tokens), 0), coalesce(sum(cached_tokens), 0), coalesce(sum(cache_write_tokens), 0),
+           coalesce(sum(audio_input_tokens), 0), coalesce(sum(image_input_tokens), 0), coalesce(sum(output_tokens), 0),
+           coalesce(sum(reasoning_tokens), 0), coalesce(sum(audio_output_tokens), 0),
+           coalesce(sum(image_output_tokens), 0), sum(cost), sum(reserved)
+    FROM usage GROUP BY 1, 2, 3, 4, 5 ORDER BY 1, 2, 3, 4, 5"""
 
 
 async def verify(agent: Agent, upstream: Upstream, answers: Sequence[Answer] = ()) -> list[Row]:

@@ -10,7 +10,7 @@ from tornado.ioloop import IOLoop
 
 from chatgpt_agent.core.chat_request import MAX_MODEL
 from chatgpt_agent.core.errors import InvalidValue, NameTaken, UnknownName
-from chatgpt_agent.core.pricing import PriceBook
+from chatgpt_agent.core.pricing import PriceBook, Rates
 from chatgpt_agent.core.tokens import is_well_formed
 from chatgpt_agent.edges.keyring import Keyring
 from chatgpt_agent.edges.store.connection import Store
@@ -34,7 +34,7 @@ def accounts(io_loop: IOLoop, dsn: str) -> Iterator[Accounts]:
 async def set_price(accounts: Accounts, model: str = "m", input: str = "1", **other: Any) -> None:
     """A price whose amounts are all the same."""
     amount = Decimal(input)
-    await accounts.set_price(model, **{"input": amount, "output": amount, "cached_input": None, "since": None, **other})
+    await accounts.set_price(model, Rates(input=amount, output=amount), **other)
 
 
 # Users.

@@ -51,7 +51,7 @@ async def test_a_dead_letter_holds_the_whole_row(ledger: Ledger, dsn: str) -> No
     """With its tokens, so that it can be entered by hand."""
     await ship(ledger, lambda number: True, 1)
     [(record,)] = query(dsn, "SELECT record FROM dead_letters")
-    assert json.loads(record)["usage"] == {"input": 1000, "output": 20, "cached": 0, "reasoning": 0}
+    assert json.loads(record)["usage"].items() >= {"input": 1000, "output": 20, "cached": 0, "reasoning": 0}.items()
 
 
 async def test_a_lost_partition_is_not_the_rows_fault(ledger: Ledger, dsn: str) -> None:

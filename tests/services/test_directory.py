@@ -10,6 +10,7 @@ from psycopg2.extensions import parse_dsn
 from tornado.ioloop import IOLoop
 
 from chatgpt_agent.core.errors import DirectoryStale, InvalidApiKey, SetupError, StoreError
+from chatgpt_agent.core.pricing import Rates
 from chatgpt_agent.edges.keyring import Keyring
 from chatgpt_agent.edges.store.connection import Store
 from chatgpt_agent.services.accounts import Accounts
@@ -204,7 +205,7 @@ async def test_a_replaced_key_is_used_within_a_second(directory: Directory, acco
 async def test_a_price_is_in_force_within_a_second(directory: Directory, accounts: Accounts) -> None:
     """Set, changed and taken away."""
     for amount in ("1", "2"):
-        await accounts.set_price("m", input=Decimal(amount), output=Decimal(1), cached_input=None, since=None)
+        await accounts.set_price("m", Rates(input=Decimal(amount), output=Decimal(1)))
         await within(1, lambda amount=amount: [price.input for price in directory.models()] == [Decimal(amount)])
     await accounts.remove_price("m")
     await within(1, lambda: directory.models() == [])
@@ -213,7 +214,7 @@ async def test_a_price_is_in_force_within_a_second(directory: Directory, account
 async def test_a_book_that_was_taken_does_not_change(directory: Directory, accounts: Accounts) -> None:
     """A request is charged by the prices that it began with."""
     before = directory.book
-    await accounts.set_price("m", input=Decimal(1), output=Decimal(1), cached_input=None, since=None)
+    await accounts.set_price("m", Rates(input=Decimal(1), output=Decimal(1)))
     await within(1, lambda: directory.book is not before)
     assert directory.models() != []
     assert before._history == {}

@@ -1,12 +1,10 @@
-"""Users, tokens, prices and settings, as commands read and change them. Keys and tokens come here sealed or hashed."""
+"""Users, tokens and settings, as commands read and change them. Keys and tokens come here sealed or hashed."""
 
 from datetime import datetime
-from decimal import Decimal
 
 import msgspec
 
-from chatgpt_agent.core.pricing import Price
-from chatgpt_agent.edges.store.connection import Store
+from chatgpt_agent.edges.store.connection import AnyStore
 
 
 class UserLine(msgspec.Struct, frozen=True):
@@ -30,7 +28,7 @@ class TokenLine(msgspec.Struct, frozen=True):
     revoked_at: datetime | None
 
 
-async def check_value(store: Store, offered: str | None) -> str | None:
+async def check_value(store: AnyStore, offered: str | None) -> str | None:
     """The stored check value of the master key; where there is none, `offered` becomes it."""
     if offered is not None:
         await store.fetch(
@@ -40,14 +38,14 @@ async def check_value(store: Store, offered: str | None) -> str | None:
     return str(found[0][0]) if found else None
 
 
-async def next_user_id(store: Store) -> int:
+async def next_user_id(store: AnyStore) -> int:
     """An id that no other user gets. It is needed before the row, because the sealed key holds it."""
     [(id_,)] = await store.fetch("SELECT nextval(pg_get_serial_sequence('users', 'id'))")
     return int(id_)
 
 
 async def add_user(
-    store: Store, *, id: int, name: str, upstream_key: bytes, digest: bytes, shown: str, now: datetime
+    store: AnyStore, *, id: int, name: str, upstream_key: bytes, digest: bytes, shown: str, now: datetime
 ) -> bool:
     """Adds a user with a first token; False where the name is taken."""
     sql = """
@@ -59,7 +57,7 @@ async def add_user(
     return bool(await store.fetch(sql, [id, name, upstream_key, now, digest, shown, now]))
 
 
-async def list_users(store: Store, name: str | None = None) -> list[UserLine]:
+async def list_users(store: AnyStore, name: str | None = None) -> list[UserLine]:
     """All users by name, or the one of this name."""
     sql = """
         SELECT u.id, u.name, u.created_at, u.disabled_at, count(t.id) FILTER (WHERE t.revoked_at IS NULL)
@@ -68,7 +66,7 @@ async def list_users(store: Store, name: str | None = None) -> list[UserLine]:
     return [UserLine(*line) for line in await store.fetch(sql, [name, name])]
 
 
-async def set_disabled(store: Store, name: str, when: datetime | None) -> bool:
+async def set_disabled(store: AnyStore, name: str, when: datetime | None) -> bool:
     """Disables a user (keeping the first date), or enables one; False where there is none of this name."""
     sql = """
         UPDATE users SET disabled_at = CASE WHEN %s::timestamptz IS NULL THEN NULL ELSE coalesce(disabled_at, %s) END
@@ -76,12 +74,12 @@ async def set_disabled(store: Store, name: str, when: datetime | None) -> bool:
     return bool(await store.fetch(sql, [when, when, name]))
 
 
-async def set_upstream_key(store: Store, user_id: int, upstream_key: bytes) -> None:
+async def set_upstream_key(store: AnyStore, user_id: int, upstream_key: bytes) -> None:
     """Replaces a user's sealed OpenAI key."""
     await store.fetch("UPDATE users SET upstream_key = %s WHERE id = %s", [upstream_key, user_id])
 
 
-async def add_token(store: Store, *, user: str, digest: bytes, shown: str, label: str, now: datetime) -> int | None:
+async def add_token(store: AnyStore, *, user: str, digest: bytes, shown: str, label: str, now: datetime) -> int | None:
     """Adds a token and returns its id; None where there is no such user."""
     sql = """
         INSERT INTO tokens (user_id, digest, shown, label, created_at)
@@ -90,7 +88,7 @@ async def add_token(store: Store, *, user: str, digest: bytes, shown: str, label
     return int(found[0][0]) if found else None
 
 
-async def list_tokens(store: Store, user: str | None) -> list[TokenLine]:
+async def list_tokens(store: AnyStore, user: str | None) -> list[TokenLine]:
     """The tokens of all users, or of one."""
     sql = """
         SELECT t.id, u.name, t.shown, t.label, t.created_at, t.revoked_at
@@ -99,30 +97,7 @@ async def list_tokens(store: Store, user: str | None) -> list[TokenLine]:
     return [TokenLine(*line) for line in await store.fetch(sql, [user, user])]
 
 
-async def revoke_token(store: Store, id: int, when: datetime) -> bool:
+async def revoke_token(store: AnyStore, id: int, when: datetime) -> bool:
     """Revokes a token (keeping the first date); False where there is none of this id."""
     sql = "UPDATE tokens SET revoked_at = coalesce(revoked_at, %s) WHERE id = %s RETURNING id"
     return bool(await store.fetch(sql, [when, id]))
-
-
-async def add_price(
-    store: Store,
-    *,
-    model: str,
-    effective_at: datetime,
-    input: Decimal | None,
-    cached_input: Decimal | None,
-    output: Decimal | None,
-    now: datetime,
-) -> None:
-    """Adds a price that supersedes earlier ones from its date on; with no amounts, it takes the price away."""
-    sql = """
-        INSERT INTO prices (model, effective_at, input, cached_input, output, created_at)
-        VALUES (%s, %s, %s, %s, %s, %s)"""
-    await store.fetch(sql, [model, effective_at, input, cached_input, output, now])
-
-
-async def list_prices(store: Store) -> list[Price]:
-    """Every price that ever was, by model and date."""
-    sql = "SELECT id, model, effective_at, input, output, cached_input FROM prices ORDER BY model, effective_at, id"
-    return [Price(*line) for line in await store.fetch(sql)]

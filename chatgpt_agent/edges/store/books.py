@@ -11,6 +11,8 @@ from chatgpt_agent.core.pricing import Price
 from chatgpt_agent.core.reconcile import MAX_LIKELY, LedgerSum, Suspects
 from chatgpt_agent.core.usage import Usage
 from chatgpt_agent.edges.store.connection import Store
+from chatgpt_agent.edges.store.ledger import FRESH, ROLL_UP, TOKENS, token_counts, usage_of
+from chatgpt_agent.edges.store.prices import PRICE_COLUMNS, price_of
 
 # Times that bound the days from the first to the last, so that PostgreSQL reads only their partitions.
 _BETWEEN = """u.started_at >= (%s::date)::timestamp AT TIME ZONE 'UTC'
@@ -47,26 +49,18 @@ _SUSPECTS = f"""
 
 # One statement: the correction and its share of the roll-up come to be together or not at all, and of two at once only
 # one does. A correction is no request, so the counts of these stay.
-_CORRECT = """
+_CORRECT = f"""
     WITH fresh AS (
-        INSERT INTO usage (request_id, user_id, token_id, endpoint, model, served_model, input_tokens, cached_tokens,
-                           output_tokens, reasoning_tokens, price_id, cost, state, client_closed, streamed, started_at,
+        INSERT INTO usage (request_id, user_id, token_id, endpoint, model, served_model, service_tier,
+                           {", ".join(TOKENS)}, price_id, cost, reserved, state, client_closed, streamed, started_at,
                            corrects, reason)
-        SELECT %s::uuid, u.user_id, u.token_id, u.endpoint, u.model, u.served_model, %s, %s, %s, %s, u.price_id, %s,
+        SELECT %s::uuid, u.user_id, u.token_id, u.endpoint, u.model, u.served_model, u.service_tier,
+               {", ".join(["%s"] * len(TOKENS))}, u.price_id, %s, -u.reserved,
                'correction', false, u.streamed, u.started_at, u.request_id, %s
         FROM usage u WHERE u.request_id = %s::uuid AND u.started_at = %s AND u.state <> 'correction'
         ON CONFLICT DO NOTHING
-        RETURNING (started_at AT TIME ZONE 'UTC')::date AS day, user_id, model,
-                  input_tokens, cached_tokens, output_tokens, reasoning_tokens, cost
-    ), rolled AS (
-        INSERT INTO usage_daily AS daily
-        SELECT day, user_id, model, 0, 0, input_tokens, cached_tokens, output_tokens, reasoning_tokens, cost FROM fresh
-        ON CONFLICT (day, user_id, model) DO UPDATE SET
-            input_tokens = daily.input_tokens + excluded.input_tokens,
-            cached_tokens = daily.cached_tokens + excluded.cached_tokens,
-            output_tokens = daily.output_tokens + excluded.output_tokens,
-            reasoning_tokens = daily.reasoning_tokens + excluded.reasoning_tokens,
-            cost = daily.cost + excluded.cost
+        RETURNING {FRESH}
+    ), rolled AS ({ROLL_UP}
     )
     SELECT count(*) FROM fresh"""
 
@@ -80,6 +74,7 @@ class Written(msgspec.Struct, frozen=True):
     state: str
     usage: Usage | None
     cost: Decimal
+    service_tier: str | None
     price: Price | None
     corrected_by: UUID | None
 
@@ -100,9 +95,8 @@ async def suspects(store: Store, first: date, last: date) -> list[Suspects]:
 async def read_row(store: Store, request_id: UUID) -> Written | None:
     """The row of a request, with the price that it was charged."""
     sql = f"""
-        SELECT u.started_at, u.state, u.cost, c.request_id::text,
-               u.input_tokens, u.output_tokens, u.cached_tokens, u.reasoning_tokens,
-               p.id, p.model, p.effective_at, p.input, p.output, p.cached_input
+        SELECT u.started_at, u.state, u.cost, u.service_tier, c.request_id::text, {", ".join(f"u.{n}" for n in TOKENS)},
+               {PRICE_COLUMNS}
         FROM usage u
         {_CORRECTIONS}
         LEFT JOIN prices p ON p.id = u.price_id AND p.input IS NOT NULL
@@ -110,15 +104,16 @@ async def read_row(store: Store, request_id: UUID) -> Written | None:
     found = await store.fetch(sql, [str(request_id)])
     if not found:
         return None
-    started_at, state, cost, corrected_by, *rest = found[0]
-    counts, price = rest[:4], rest[4:]
+    started_at, state, cost, service_tier, corrected_by, *rest = found[0]
+    counts, price = dict(zip(TOKENS, rest, strict=False)), rest[len(TOKENS) :]
     return Written(
         request_id,
         started_at,
         state,
-        None if counts[0] is None else Usage(*(count or 0 for count in counts)),
+        None if counts["input_tokens"] is None else usage_of(counts),
         cost,
-        None if price[0] is None else Price(*price),
+        service_tier,
+        None if price[0] is None else price_of(price),
         UUID(corrected_by) if corrected_by else None,
     )
 
@@ -127,7 +122,6 @@ async def add_correction(
     store: Store, row: Written, *, request_id: UUID, usage: Usage, cost: Decimal, reason: str
 ) -> bool:
     """Adds a row of differences (tokens, USD) to a row; False where another correction came first."""
-    tokens = (usage.input, usage.cached, usage.output, usage.reasoning)
-    values = [str(request_id), *tokens, cost, reason, str(row.request_id), row.started_at]
+    values = [str(request_id), *token_counts(usage), cost, reason, str(row.request_id), row.started_at]
     [(new,)] = await store.fetch(_CORRECT, values)
     return bool(new)

@@ -8,13 +8,15 @@ import asyncio
 import contextlib
 import os
 import socket
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import aiopg
 import psycopg2
 from psycopg2.extensions import make_dsn, parse_dsn
 
+from chatgpt_agent.core.audit import Actor
 from chatgpt_agent.core.errors import ConfigError, StoreBadRow, StoreError, StoreRejected, StoreUnavailable
 from chatgpt_agent.edges.config import Config, host_and_port
 from chatgpt_agent.edges.migrate import first_line
@@ -49,6 +51,11 @@ def dsn_from(config: Config) -> str:
     )
 
 
+_ACT = "SELECT " + ", ".join(
+    f"set_config('chatgpt_agent.{name}', %s, true)" for name in ("actor", "via", "address", "at")
+)
+
+
 class Store:
     """A connection that heals. `seconds` bounds each statement, here and in the server, and each try to connect."""
 
@@ -73,6 +80,10 @@ class Store:
             async with connection.cursor(timeout=self._seconds) as cursor:
                 await cursor.execute(sql, parameters)
                 return list(await cursor.fetchall()) if cursor.description else []
+
+    def acting_as(self, actor: Actor, *, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> "ActingStore":
+        """The same connection, for changes that the audit log tells of somebody."""
+        return ActingStore(self, actor, now)
 
     async def wait_for_notice(self, seconds: float) -> None:
         """Returns when the directory has changed, and after `seconds` in any case. Raises StoreUnavailable."""
@@ -193,6 +204,25 @@ class _OwnDescriptor(psycopg2.extensions.connection):
         own, self._own = self._own, None
         if own is not None:
             os.close(own)
+
+
+class ActingStore:
+    """A store in somebody's name: who it is goes before each statement, in one transaction with it."""
+
+    def __init__(self, store: Store, actor: Actor, now: Callable[[], datetime]) -> None:
+        self._store = store
+        self._actor = actor
+        self._now = now
+
+    async def fetch(self, sql: str, parameters: Sequence[Any] = ()) -> list[Line]:
+        """As the store's. Several statements with semicolons between them are one transaction (PostgreSQL's protocol,
+        "Multiple Statements in a Simple Query"); the rows are those of the last."""
+        actor = self._actor
+        who = [actor.name, actor.via.value, actor.address, self._now().isoformat()]
+        return await self._store.fetch(f"{_ACT}; {sql}", [*who, *parameters])
+
+
+AnyStore = Store | ActingStore
 
 
 async def _places(dsn: str) -> AsyncIterator[dict[str, str]]:

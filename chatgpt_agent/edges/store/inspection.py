@@ -8,7 +8,8 @@ from uuid import UUID
 import msgspec
 
 from chatgpt_agent.edges.store.connection import Store
-from chatgpt_agent.edges.store.ledger import AgentState
+from chatgpt_agent.edges.store.ledger import DAY, TOKENS, AgentState
+from chatgpt_agent.edges.store.prices import DUE
 
 
 class StateLine(msgspec.Struct, frozen=True):
@@ -83,37 +84,44 @@ async def list_rows(
 
 # Each check is a statement that finds (subject, text), and finds nothing in books that are right.
 _CHECKS = {
-    "roll-up": """
+    "roll-up": f"""
         WITH added AS (
-            SELECT (started_at AT TIME ZONE 'UTC')::date AS day, user_id, model,
+            SELECT {DAY} AS day, user_id, token_id, model, endpoint,
                    count(*) FILTER (WHERE state <> 'correction') AS requests,
-                   count(*) FILTER (WHERE state NOT IN ('done', 'correction')) AS not_done,
-                   coalesce(sum(input_tokens), 0) AS input_tokens, coalesce(sum(cached_tokens), 0) AS cached_tokens,
-                   coalesce(sum(output_tokens), 0) AS output_tokens,
-                   coalesce(sum(reasoning_tokens), 0) AS reasoning_tokens, sum(cost) AS cost
-            FROM usage GROUP BY 1, 2, 3
+                   count(*) FILTER (WHERE state NOT IN ('done', 'correction', 'imported')) AS not_done,
+                   {", ".join(f"coalesce(sum({name}), 0) AS {name}" for name in TOKENS)},
+                   sum(cost) AS cost, sum(reserved) AS reserved
+            FROM usage GROUP BY 1, 2, 3, 4, 5
         )
-        SELECT format('%%s, user %%s, %%s', day, user_id, model),
+        SELECT format('%%s, user %%s, token %%s, %%s, %%s', day, user_id, token_id, model, endpoint),
                format('the roll-up says %%s requests and %%s USD, the rows say %%s and %%s',
                       coalesce(d.requests, 0), coalesce(d.cost, 0), coalesce(a.requests, 0), coalesce(a.cost, 0))
-        FROM added a FULL JOIN usage_daily d USING (day, user_id, model)
-        WHERE (a.requests, a.not_done, a.input_tokens, a.cached_tokens, a.output_tokens, a.reasoning_tokens, a.cost)
+        FROM added a FULL JOIN usage_daily d USING (day, user_id, token_id, model, endpoint)
+        WHERE (a.requests, a.not_done, {", ".join(f"a.{name}" for name in TOKENS)}, a.cost, a.reserved)
               IS DISTINCT FROM
-              (d.requests, d.not_done, d.input_tokens, d.cached_tokens, d.output_tokens, d.reasoning_tokens, d.cost)
+              (d.requests, d.not_done, {", ".join(f"d.{name}" for name in TOKENS)}, d.cost, d.reserved)
         ORDER BY 1 LIMIT %s""",
     "price": """
         SELECT r.request_id::text, format('its price %%s does not exist', r.price_id)
         FROM usage r LEFT JOIN prices p ON p.id = r.price_id AND p.input IS NOT NULL
-        WHERE p.id IS NULL ORDER BY r.started_at LIMIT %s""",
-    "cost": """
-        WITH expected AS (
-            SELECT r.*, CASE WHEN r.input_tokens IS NULL THEN 0 ELSE 0.000001 * (
-                (r.input_tokens - r.cached_tokens) * p.input + r.cached_tokens * coalesce(p.cached_input, p.input)
-                + r.output_tokens * p.output) END AS right_cost
-            FROM usage r JOIN prices p ON p.id = r.price_id AND p.input IS NOT NULL
+        WHERE p.id IS NULL AND r.state <> 'imported' ORDER BY r.started_at LIMIT %s""",
+    # A correction is right where it makes the row that it corrects right.
+    "cost": f"""
+        WITH made AS (
+            SELECT u.request_id, u.started_at, u.price_id, u.service_tier, u.cost + coalesce(o.cost, 0) AS cost,
+                   {
+        ", ".join(
+            f"CASE WHEN o.request_id IS NULL THEN u.{name} ELSE coalesce(o.{name}, 0) + u.{name} END AS {name}"
+            for name in TOKENS
         )
-        SELECT request_id::text, format('it costs %%s USD, its tokens and price make %%s', cost, right_cost)
-        FROM expected WHERE cost <> right_cost ORDER BY started_at LIMIT %s""",
+    }
+            FROM usage u LEFT JOIN usage o
+                ON u.state = 'correction' AND o.request_id = u.corrects AND o.started_at = u.started_at
+            WHERE u.state <> 'imported'
+        )
+        SELECT r.request_id::text, format('it costs %%s USD, its tokens and price make %%s', r.cost, due.cost)
+        FROM made r JOIN prices p ON p.id = r.price_id AND p.input IS NOT NULL {DUE}
+        WHERE r.cost <> due.cost ORDER BY r.started_at LIMIT %s""",
     "tokens": """
         SELECT request_id::text, format('it is %%s, and its tokens are not all there or contradict each other', state)
         FROM usage

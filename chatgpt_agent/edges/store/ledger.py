@@ -1,12 +1,13 @@
 """Writing rows of the ledger: in batches, as often as wanted, each row once."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from uuid import UUID
 
 import msgspec
 
 from chatgpt_agent.core.ledger import Row
+from chatgpt_agent.core.usage import Usage
 from chatgpt_agent.edges.store.connection import Store
 
 _COLUMNS = {
@@ -20,8 +21,13 @@ _COLUMNS = {
     "upstream_request_id": "text",
     "input_tokens": "bigint",
     "cached_tokens": "bigint",
+    "cache_write_tokens": "bigint",
+    "audio_input_tokens": "bigint",
+    "image_input_tokens": "bigint",
     "output_tokens": "bigint",
     "reasoning_tokens": "bigint",
+    "audio_output_tokens": "bigint",
+    "image_output_tokens": "bigint",
     "price_id": "bigint",
     "cost": "numeric",
     "state": "text",
@@ -32,7 +38,25 @@ _COLUMNS = {
     "started_at": "timestamptz",
     "duration_ms": "bigint",
     "first_byte_ms": "bigint",
+    "service_tier": "text",
+    "reserved": "numeric",
 }
+TOKENS = tuple(name for name in _COLUMNS if name.endswith("_tokens"))
+
+# The day of a row, in the books' time zone.
+DAY = "(started_at AT TIME ZONE (SELECT value FROM settings WHERE name = 'time_zone'))::date"
+
+# What is added up, and by what, of rows as `fresh` has them.
+_SUMMED = ("requests", "not_done", *TOKENS, "cost", "reserved")
+ROLL_UP = f"""
+    INSERT INTO usage_daily AS daily (day, user_id, token_id, model, endpoint, {", ".join(_SUMMED)})
+    SELECT day, user_id, token_id, model, endpoint, count(*) FILTER (WHERE state <> 'correction'),
+           count(*) FILTER (WHERE state NOT IN ('done', 'correction', 'imported')),
+           {", ".join(f"coalesce(sum({name}), 0)" for name in TOKENS)}, sum(cost), sum(reserved)
+    FROM fresh GROUP BY day, user_id, token_id, model, endpoint ORDER BY day, user_id, token_id, model, endpoint
+    ON CONFLICT (day, user_id, token_id, model, endpoint) DO UPDATE SET
+        {", ".join(f"{name} = daily.{name} + excluded.{name}" for name in _SUMMED)}"""
+FRESH = f"{DAY} AS day, user_id, token_id, model, endpoint, state, {', '.join(TOKENS)}, cost, reserved"
 
 # One statement, so that a row and its share of the roll-up come to be together or not at all, and no transaction
 # can be cut in the middle. A row that is there already comes out of neither. Rows of the roll-up are locked in one
@@ -42,23 +66,8 @@ WITH fresh AS (
     INSERT INTO usage ({", ".join(_COLUMNS)})
     SELECT * FROM unnest({", ".join(f"%s::{kind}[]" for kind in _COLUMNS.values())})
     ON CONFLICT DO NOTHING
-    RETURNING (started_at AT TIME ZONE 'UTC')::date AS day, user_id, model, state,
-              input_tokens, cached_tokens, output_tokens, reasoning_tokens, cost
-), rolled AS (
-    INSERT INTO usage_daily AS daily
-    SELECT day, user_id, model, count(*) FILTER (WHERE state <> 'correction'),
-           count(*) FILTER (WHERE state NOT IN ('done', 'correction')),
-           coalesce(sum(input_tokens), 0), coalesce(sum(cached_tokens), 0),
-           coalesce(sum(output_tokens), 0), coalesce(sum(reasoning_tokens), 0), sum(cost)
-    FROM fresh GROUP BY day, user_id, model ORDER BY day, user_id, model
-    ON CONFLICT (day, user_id, model) DO UPDATE SET
-        requests = daily.requests + excluded.requests,
-        not_done = daily.not_done + excluded.not_done,
-        input_tokens = daily.input_tokens + excluded.input_tokens,
-        cached_tokens = daily.cached_tokens + excluded.cached_tokens,
-        output_tokens = daily.output_tokens + excluded.output_tokens,
-        reasoning_tokens = daily.reasoning_tokens + excluded.reasoning_tokens,
-        cost = daily.cost + excluded.cost
+    RETURNING {FRESH}
+), rolled AS ({ROLL_UP}
 )
 SELECT count(*) FROM fresh
 """
@@ -101,6 +110,16 @@ async def report_agent(store: Store, state: AgentState) -> None:
     await store.fetch(sql, [str(state.id), state.seen_at, state.last_shipped_at, state.waiting, state.oldest_at])
 
 
+def token_counts(usage: Usage) -> list[int]:
+    """The counts of a usage in the order of `TOKENS`."""
+    return [getattr(usage, name.removesuffix("_tokens")) for name in TOKENS]
+
+
+def usage_of(counts: Mapping[str, int | None]) -> Usage:
+    """The usage of a row's columns, by their names."""
+    return Usage(**{name.removesuffix("_tokens"): count or 0 for name, count in counts.items()})
+
+
 def _line(row: Row) -> tuple[object, ...]:
     intent, usage = row.intent, row.usage
     return (
@@ -112,10 +131,7 @@ def _line(row: Row) -> tuple[object, ...]:
         row.served_model,
         row.upstream_id,
         row.upstream_request_id,
-        usage.input if usage else None,
-        usage.cached if usage else None,
-        usage.output if usage else None,
-        usage.reasoning if usage else None,
+        *(token_counts(usage) if usage else [None] * len(TOKENS)),
         row.price_id,
         row.cost,
         str(row.state),
@@ -126,4 +142,6 @@ def _line(row: Row) -> tuple[object, ...]:
         intent.started_at,
         row.duration_ms,
         row.first_byte_ms,
+        row.service_tier,
+        row.reserved,
     )
