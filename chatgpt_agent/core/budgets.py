@@ -6,6 +6,11 @@ from enum import StrEnum
 
 import msgspec
 
+from chatgpt_agent.core.pricing import check_usd
+
+MAX_AMOUNT = Decimal(1_000_000_000)  # USD
+MAX_PLACES = 10
+
 
 class Period(StrEnum):
     """What a budget is for. Weeks begin on Mondays (ISO 8601)."""
@@ -58,3 +63,8 @@ def midnight(day: date, zone: tzinfo) -> datetime:
         return found
     # An hour that the clock skips: of its two readings the later moment is the one behind the gap (PEP 495).
     return max(found, begin.replace(fold=1).astimezone(UTC))
+
+
+def check_amount(amount: Decimal) -> None:
+    """Raises InvalidValue where this is no amount of a budget."""
+    check_usd(amount, "the amount of a budget", MAX_AMOUNT, MAX_PLACES)

@@ -12,7 +12,7 @@ AgentError
 │   ├── LedgerUnavailable, DirectoryStale, Draining, Overloaded
 ├── StoreError               PostgreSQL: StoreUnavailable (try again), StoreRejected (it never will),
 │                            StoreBadRow (it will not take this value, and others it will)
-├── AccountError             commands: UnknownName, NameTaken, InvalidValue
+├── AccountError             commands: UnknownName, NameTaken, VersionMismatch, InvalidValue
 └── SetupError               it cannot run as it is set up: exit code 1; ConfigError, a line a fault: 2
 """
 
@@ -232,6 +232,13 @@ class UnknownName(AccountError):
 class NameTaken(AccountError):
     status = 409
     code = "conflict"
+
+
+class VersionMismatch(AccountError):
+    """Somebody else has changed it since it was read (RFC 9110 §13.1.1)."""
+
+    status = 412
+    code = "version_mismatch"
 
 
 class InvalidValue(AccountError):
