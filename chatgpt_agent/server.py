@@ -20,13 +20,16 @@ from chatgpt_agent.edges.migrate import check_not_newer, migrate, schema_status
 from chatgpt_agent.edges.outbox import Outbox
 from chatgpt_agent.edges.store.connection import Store, dsn_from
 from chatgpt_agent.edges.upstream import UpstreamClient
+from chatgpt_agent.services.budgets import Budgets
 from chatgpt_agent.services.directory import Directory
 from chatgpt_agent.services.keys import check_master_key_file, open_keyring
 from chatgpt_agent.services.ledger import STATEMENT_SECONDS, Ledger
 from chatgpt_agent.services.lifecycle import Lifecycle
+from chatgpt_agent.services.limits import Limits
 from chatgpt_agent.services.relay import Relay
 from chatgpt_agent.web.app import admin_app, api_app
-from chatgpt_agent.web.listener import Limits, Listener
+from chatgpt_agent.web.listener import Limits as ListenerLimits
+from chatgpt_agent.web.listener import Listener
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +44,7 @@ ADMIN_CONNECTIONS = 16
 class Server:
     """One agent. `start` returns when it listens; it is ready when the database has been seen."""
 
-    def __init__(self, config: Config, dsn: str, limits: Limits = Limits()) -> None:
+    def __init__(self, config: Config, dsn: str, limits: ListenerLimits = ListenerLimits()) -> None:
         transfers, connections = share_files(file_limit(), config.max_concurrent_requests)
         if transfers < config.max_concurrent_requests:
             log.warning("the limit of open files (ulimit -n) leaves room for %d requests at once", transfers)
@@ -57,7 +60,12 @@ class Server:
         self.directory = Directory(Store(dsn), stale_after=config.stale_after, clock=loop.time)
         self.ledger = Ledger(Outbox(config.data_dir), Store(dsn, seconds=STATEMENT_SECONDS))
         self.upstream = UpstreamClient(config)
-        self.relay = Relay(config, self.directory, self.ledger, self.upstream)
+        self.budgets = Budgets(Store(dsn), Store(dsn))
+        self.directory.on_budgets = lambda: self.budgets.set_budgets(
+            self.directory.budgets.values(), self.directory.owner_of, self.directory.time_zone
+        )
+        self.ledger.on_shipped = self.budgets.shipped
+        self.relay = Relay(config, self.directory, self.ledger, self.upstream, self.budgets, Limits(loop.time))
         # Listeners.
         self._servers: list[Listener] = []
         self._bringing_up: asyncio.Task[None] | None = None
@@ -106,6 +114,7 @@ class Server:
             self._bringing_up.cancel()
             await asyncio.gather(self._bringing_up, return_exceptions=True)
         await self.ledger.close()
+        await self.budgets.close()
         await self.upstream.close()
         await self.directory.close()
         log.info("chatgpt-agent has stopped")
@@ -137,7 +146,7 @@ class Server:
         log.info("asked to stop")
         self.stopping.set()
 
-    def _listen(self, app: Application, sockets: list[socket.socket], limits: Limits) -> int:
+    def _listen(self, app: Application, sockets: list[socket.socket], limits: ListenerLimits) -> int:
         server = Listener(app, limits)
         server.listen_on(sockets)
         self._servers.append(server)
@@ -168,9 +177,11 @@ class Server:
             log.info("migrated the database: %s", name)
         async with Store(self._dsn) as store:
             keyring = await open_keyring(self._config, store)
+        self.budgets.take_over(await self.ledger.waiting_rows())
         await self.directory.start(keyring)
+        await self.budgets.start()
         await self.ledger.start_shipping()
-        for task in (*self.directory.tasks, *self.ledger.tasks):
+        for task in (*self.directory.tasks, *self.budgets.tasks, *self.ledger.tasks):
             task.add_done_callback(self._on_task_end)
 
     def _on_task_end(self, task: "asyncio.Task[None]") -> None:

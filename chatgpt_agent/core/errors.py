@@ -4,6 +4,7 @@ AgentError
 ├── ClientError              the caller's fault, nothing was sent to OpenAI
 │   ├── InvalidApiKey 401, InvalidJson / InvalidRequest 400, ModelNotFound / UnknownUrl 404
 │   ├── MethodNotAllowed 405, RequestTooLarge 413, UnsupportedMediaType 415
+│   ├── RateLimited, InsufficientQuota 429
 ├── UpstreamError            OpenAI could not be used; `sent` says whether it may have billed
 │   ├── UpstreamUnreachable, UpstreamTls, UpstreamLost, UpstreamTruncated, UpstreamInvalid 502
 │   ├── ProxyError, UpstreamKeyRejected 502, UpstreamTimeout 504
@@ -47,7 +48,7 @@ class ClientError(AgentError):
     status = 400
     code = "invalid_request"
     type = "invalid_request_error"
-    retry = None
+    retry: bool | None = None
 
 
 class InvalidApiKey(ClientError):
@@ -96,6 +97,28 @@ class RequestTooLarge(ClientError):
 class UnsupportedMediaType(ClientError):
     status = 415
     code = "unsupported_media_type"
+
+
+class RateLimited(ClientError):
+    """Too many requests or tokens a minute, requests at once, or wrong tokens. `retry_after`: seconds."""
+
+    status = 429
+    code = "rate_limit_exceeded"
+    type = "requests"
+    default = "Too many requests."
+
+    def __init__(self, message: str = "", *, retry_after: float) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class InsufficientQuota(ClientError):
+    """A budget does not hold the most that the call can cost."""
+
+    status = 429
+    code = "insufficient_quota"
+    type = "insufficient_quota"
+    retry = False
 
 
 # OpenAI, or the way to it, failed.

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from chatgpt_agent.core.admission import Identity, Token, User, may_call
+from chatgpt_agent.core.budgets import Budget
 from chatgpt_agent.core.errors import DirectoryStale, InvalidApiKey, StoreError
 from chatgpt_agent.core.pricing import Price, PriceBook
 from chatgpt_agent.edges.keyring import Keyring
@@ -39,6 +40,9 @@ class Directory:
         self._digests: dict[int, bytes] = {}  # of each token id, for a token whose digest changed
         self._prices: dict[int, Price] = {}
         self.book = PriceBook()
+        self.budgets: dict[int, Budget] = {}
+        self.time_zone = "UTC"  # of the books
+        self.on_budgets: Callable[[], None] = lambda: None  # called when there are other budgets, or another time zone
         # How fresh it is.
         self._seen: float | None = None
         self.connected = False
@@ -86,6 +90,11 @@ class Directory:
         """The models that have a price now."""
         return self.book.models(datetime.now(UTC))
 
+    def owner_of(self, token_id: int) -> int | None:
+        """The user of a token, or None."""
+        found = self._tokens.get(self._digests.get(token_id, b""))
+        return None if found is None else found.user_id
+
     async def _follow(self) -> None:
         while True:
             try:
@@ -113,7 +122,7 @@ class Directory:
 
     def _apply(self, changes: Changes) -> None:
         if changes.whole:
-            for kept in (self._users, self._tokens, self._digests, self._prices):
+            for kept in (self._users, self._tokens, self._digests, self._prices, self.budgets):
                 kept.clear()
         for user in changes.users:
             self._users[user.id] = user
@@ -125,4 +134,9 @@ class Directory:
             self._prices[price.id] = price
         if changes.prices or changes.whole:
             self.book = PriceBook(self._prices.values())
+        for budget in changes.budgets:
+            self.budgets[budget.id] = budget
+        if changes.budgets or changes.whole or changes.time_zone != self.time_zone:
+            self.time_zone = changes.time_zone
+            self.on_budgets()
         self._version = changes.version

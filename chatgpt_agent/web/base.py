@@ -1,6 +1,7 @@
 """What every handler of the API shares: a request id, OpenAI's error envelope, and one access line a request."""
 
 import logging
+import math
 import os
 import time
 from typing import Any
@@ -12,6 +13,7 @@ from chatgpt_agent.core.errors import (
     InvalidApiKey,
     InvalidRequest,
     MethodNotAllowed,
+    RateLimited,
     Unavailable,
     UnknownUrl,
 )
@@ -53,6 +55,10 @@ class ApiHandler(RequestHandler):
     def check(self) -> None:
         """What a handler asks of a request's headers."""
 
+    def limit_headers(self) -> list[tuple[str, str]]:
+        """What an answer says of limits, where it is known whose they are."""
+        return []
+
     def refuse(self, error: AgentError) -> None:
         """Answers with an error and does not want the body."""
         self.write_agent_error(error)
@@ -78,12 +84,17 @@ class ApiHandler(RequestHandler):
         """Sets an error as the answer, in OpenAI's envelope with our headers (decision 2)."""
         self.error_code = error.code
         self.clear()
+        for name, value in self.limit_headers():
+            self.set_header(name, value)
         self.set_header("X-Agent-Error", error.code)
         self.set_header("x-request-id", str(self.request_id))
         if error.retry is not None:
             self.set_header("x-should-retry", "true" if error.retry else "false")
         if isinstance(error, Unavailable):
             self.set_header("Retry-After", "1")
+        if isinstance(error, RateLimited):
+            self.set_header("Retry-After", str(math.ceil(error.retry_after)))  # RFC 9110 §10.2.3: whole seconds
+            self.set_header("Retry-After-Ms", str(math.ceil(error.retry_after * 1000)))
         if isinstance(error, InvalidApiKey):
             self.set_header("WWW-Authenticate", "Bearer")  # RFC 9110 §11.6.1
         if isinstance(error, MethodNotAllowed):
