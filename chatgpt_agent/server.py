@@ -20,6 +20,8 @@ from chatgpt_agent.edges.migrate import check_not_newer, migrate, schema_status
 from chatgpt_agent.edges.outbox import Outbox
 from chatgpt_agent.edges.store.connection import Store, dsn_from
 from chatgpt_agent.edges.upstream import UpstreamClient
+from chatgpt_agent.edges.webhook import Webhook, read_webhook_secret
+from chatgpt_agent.services.alerts import Alerts
 from chatgpt_agent.services.budgets import Budgets
 from chatgpt_agent.services.directory import Directory
 from chatgpt_agent.services.keys import check_master_key_file, open_keyring
@@ -60,7 +62,8 @@ class Server:
         self.directory = Directory(Store(dsn), stale_after=config.stale_after, clock=loop.time)
         self.ledger = Ledger(Outbox(config.data_dir), Store(dsn, seconds=STATEMENT_SECONDS))
         self.upstream = UpstreamClient(config)
-        self.budgets = Budgets(Store(dsn), Store(dsn))
+        self.alerts = Alerts(Store(dsn), open_webhook(config), self.directory.whose)
+        self.budgets = Budgets(Store(dsn), Store(dsn), on_mark=self.alerts.on_mark)
         self.directory.on_budgets = lambda: self.budgets.set_budgets(
             self.directory.budgets.values(), self.directory.owner_of, self.directory.time_zone
         )
@@ -115,6 +118,7 @@ class Server:
             await asyncio.gather(self._bringing_up, return_exceptions=True)
         await self.ledger.close()
         await self.budgets.close()
+        await self.alerts.close()
         await self.upstream.close()
         await self.directory.close()
         log.info("chatgpt-agent has stopped")
@@ -180,8 +184,9 @@ class Server:
         self.budgets.take_over(await self.ledger.waiting_rows())
         await self.directory.start(keyring)
         await self.budgets.start()
+        self.alerts.start()
         await self.ledger.start_shipping()
-        for task in (*self.directory.tasks, *self.budgets.tasks, *self.ledger.tasks):
+        for task in (*self.directory.tasks, *self.budgets.tasks, *self.alerts.tasks, *self.ledger.tasks):
             task.add_done_callback(self._on_task_end)
 
     def _on_task_end(self, task: "asyncio.Task[None]") -> None:
@@ -191,6 +196,14 @@ class Server:
             log.critical("the task %s has died", task.get_name(), exc_info=error)
             self._fatal = self._fatal or SetupError(f"the task {task.get_name()} has died: {type(error).__name__}")
             self.stopping.set()
+
+
+def open_webhook(config: Config) -> Webhook | None:
+    """The configured webhook. Raises SetupError."""
+    if config.webhook_url is None:
+        return None
+    secret = config.webhook_secret_file
+    return Webhook(config.webhook_url, None if secret is None else read_webhook_secret(secret))
 
 
 def _is_wanted(number: signal.Signals) -> bool:

@@ -13,6 +13,7 @@ AgentError
 │   ├── LedgerUnavailable, DirectoryStale, Draining, Overloaded
 ├── StoreError               PostgreSQL: StoreUnavailable (try again), StoreRejected (it never will),
 │                            StoreBadRow (it will not take this value, and others it will)
+├── WebhookFailed            to be tried again
 ├── AccountError             commands: UnknownName, NameTaken, VersionMismatch, InvalidValue
 └── SetupError               it cannot run as it is set up: exit code 1; ConfigError, a line a fault: 2
 """
@@ -237,6 +238,12 @@ class StoreRejected(StoreError):
 
 class StoreBadRow(StoreRejected):
     """The database refused a value in the statement, not the statement: another row may pass."""
+
+
+class WebhookFailed(AgentError):
+    """Nobody at the webhook said that what was posted has arrived."""
+
+    code = "webhook_failed"
 
 
 # Commands and, later, the REST API for administrators.

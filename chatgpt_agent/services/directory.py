@@ -90,6 +90,12 @@ class Directory:
         """The models that have a price now."""
         return self.book.models(datetime.now(UTC))
 
+    def whose(self, budget: Budget) -> str:
+        """The name of the user that a budget is of."""
+        id_ = budget.user_id if budget.token_id is None else self.owner_of(budget.token_id)
+        user = self._users.get(-1 if id_ is None else id_)
+        return f"user {id_}" if user is None else user.name
+
     def owner_of(self, token_id: int) -> int | None:
         """The user of a token, or None."""
         found = self._tokens.get(self._digests.get(token_id, b""))

@@ -129,3 +129,42 @@ async def set_budget(
         RETURNING id"""
     found = await store.fetch(sql, [period.value, amount, now, owner, version, version])
     return int(found[0][0]) if found else None
+
+
+class Alert(msgspec.Struct, frozen=True):
+    """That a budget passed a mark, and what the webhook is told of it, as JSON."""
+
+    budget_id: int
+    since: datetime
+    percent: int
+    amount: Decimal
+    body: str
+    tries: int = 0
+
+
+async def add_alert(store: Store, alert: Alert, now: datetime, *, sent: bool) -> bool:
+    """Writes an alert down, once for all agents; False where it was there. `sent`: nobody is to be told any more."""
+    sql = """
+        INSERT INTO budget_alerts (budget_id, since, percent, amount, body, next_try_at, sent_at)
+        VALUES (%s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING RETURNING budget_id"""
+    values = [alert.budget_id, alert.since, alert.percent, alert.amount, alert.body, now, now if sent else None]
+    return bool(await store.fetch(sql, values))
+
+
+async def take_due_alerts(store: Store, now: datetime, next_try_at: datetime, limit: int) -> list[Alert]:
+    """Alerts that are to be told, which no other agent takes before `next_try_at`."""
+    sql = """
+        UPDATE budget_alerts a SET tries = a.tries + 1, next_try_at = %s
+        FROM (SELECT budget_id, since, percent, amount FROM budget_alerts
+              WHERE sent_at IS NULL AND next_try_at <= %s ORDER BY next_try_at LIMIT %s FOR UPDATE SKIP LOCKED) due
+        WHERE (a.budget_id, a.since, a.percent, a.amount) = (due.budget_id, due.since, due.percent, due.amount)
+        RETURNING a.budget_id, a.since, a.percent, a.amount, a.body, a.tries"""
+    return [Alert(*line) for line in await store.fetch(sql, [next_try_at, now, limit])]
+
+
+async def settle_alert(store: Store, alert: Alert, *, sent_at: datetime | None, next_try_at: datetime) -> None:
+    """Says that an alert has been told, or when it is to be tried again."""
+    sql = """
+        UPDATE budget_alerts SET sent_at = %s, next_try_at = %s
+        WHERE (budget_id, since, percent, amount) = (%s, %s, %s, %s)"""
+    await store.fetch(sql, [sent_at, next_try_at, alert.budget_id, alert.since, alert.percent, alert.amount])
