@@ -182,8 +182,9 @@ class Server:
         async with Store(self._dsn) as store:
             keyring = await open_keyring(self._config, store)
         self.budgets.take_over(await self.ledger.waiting_rows())
+        agent = await self.ledger.report()
         await self.directory.start(keyring)
-        await self.budgets.start()
+        await self.budgets.start(agent)
         self.alerts.start()
         await self.ledger.start_shipping()
         for task in (*self.directory.tasks, *self.budgets.tasks, *self.alerts.tasks, *self.ledger.tasks):

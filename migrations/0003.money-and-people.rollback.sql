@@ -8,6 +8,7 @@ DROP TABLE admins;
 DROP FUNCTION audit_change();
 DROP TABLE audit_log;
 DROP TABLE budget_alerts;
+DROP TABLE reservations;
 DROP TABLE token_uses;
 DROP FUNCTION rebuild_usage_daily();
 DROP TABLE usage_daily;

@@ -55,6 +55,16 @@ CREATE TRIGGER budgets_changed BEFORE INSERT OR UPDATE ON budgets FOR EACH ROW E
 CREATE TRIGGER budgets_deleted AFTER DELETE OR TRUNCATE ON budgets
     FOR EACH STATEMENT EXECUTE FUNCTION directory_deleted();
 
+-- What each agent has set aside for calls that are not in usage yet, for the others to see.
+CREATE TABLE reservations (
+    agent_id uuid NOT NULL,
+    user_id  bigint NOT NULL,
+    token_id bigint NOT NULL,
+    amount   numeric NOT NULL,
+    PRIMARY KEY (agent_id, user_id, token_id)
+);
+CREATE INDEX reservations_user ON reservations (user_id);
+
 -- That a budget's mark was passed, once in each of its windows; and whether the webhook has been told.
 CREATE TABLE budget_alerts (
     budget_id   bigint NOT NULL,
