@@ -203,7 +203,7 @@ class Budgets:
 
     def _settle(self, account: _Account, id: UUID, counted: Decimal | None) -> None:
         entry = account.entries.get(id)
-        if entry is None or entry.ended:
+        if entry is None:
             return
         entry.ended = True
         before, entry.amount = entry.amount, entry.amount if counted is None else counted

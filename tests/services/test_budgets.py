@@ -96,6 +96,8 @@ class World:
         self.ended: dict[UUID, Decimal] = {}
         self.largest = Decimal(0)
         self.budget_list = found
+        # How often what happens: sometimes calls end late, sometimes nobody looks.
+        self.weights = [draw.choice(each) for each in ([6, 20], [1, 4], [1, 3], [0, 1, 3], [0, 1, 3], [0, 1])]
 
     async def start(self) -> None:
         """All know their budgets, and have looked."""
@@ -106,9 +108,7 @@ class World:
     async def step(self) -> None:
         """Anything that can happen to any agent."""
         agent = self.draw.choice(self.agents)
-        [action] = self.draw.choices(
-            [self.ask, self.end, self.ship, self.look, self.say, self.wait], [6, 4, 3, 3, 3, 1]
-        )
+        [action] = self.draw.choices([self.ask, self.end, self.ship, self.look, self.say, self.wait], self.weights)
         await action(agent)
 
     async def ask(self, agent: Agent) -> None:
@@ -236,6 +236,42 @@ async def test_when_all_is_over_nothing_is_set_aside(monkeypatch: pytest.MonkeyP
             since = state.window.begins_at or START - timedelta(days=9)
             assert (state.open, state.others, state.spent_here) == (0, 0, 0)
             assert state.known == world.spent(state.budget, since)
+
+
+async def test_what_others_have_set_aside_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """When they have told: of 10 USD, with 4 set aside elsewhere, one of two agents may set aside half of 6."""
+    world = World(2, [budget(1, Period.TOTAL, "10")], random.Random(1))
+    world.server.patch(monkeypatch)
+    one, other = world.agents
+    await world.start()
+    identity = Identity(ALICE, TOKENS[0])
+    assert one.budgets.reserve(identity, UUID(int=1), Decimal(4), world.now) is not None
+    await world.say(one)
+    await world.look(other)
+    for number in range(3):
+        assert other.budgets.reserve(identity, UUID(int=10 + number), Decimal(1), world.now) is not None
+    with pytest.raises(InsufficientQuota):
+        other.budgets.reserve(identity, UUID(int=20), Decimal(1), world.now)
+    [status] = other.budgets.status(identity)
+    assert (status.reserved, status.left) == (7, 3)
+
+
+async def test_a_call_counts_on_the_day_it_began(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also when it ends on the next: today's budget is whole."""
+    world = World(1, [budget(1, Period.DAY, "1")], random.Random(1))
+    world.server.patch(monkeypatch)
+    [agent] = world.agents
+    await world.start()
+    intent = make_intent(user_id=1, token_id=11, started_at=world.now, reserved=Decimal(1))
+    identity = Identity(ALICE, TOKENS[0])
+    reservation = agent.budgets.reserve(identity, intent.request_id, Decimal(1), world.now)
+    assert reservation is not None
+    world.now += timedelta(days=1)
+    other = agent.budgets.reserve(identity, UUID(int=7), Decimal(1), world.now)
+    assert other is not None
+    reservation.settle(Row(intent, State.DONE, 1, Decimal(1)))
+    [status] = agent.budgets.status(identity)
+    assert (status.spent, status.reserved) == (0, 1)
 
 
 async def test_a_mark_is_passed_once_in_each_window(monkeypatch: pytest.MonkeyPatch) -> None:
