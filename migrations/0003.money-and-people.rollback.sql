@@ -3,6 +3,7 @@ DROP FUNCTION audit_is_final();
 DROP TRIGGER users_audit ON users;
 DROP TRIGGER tokens_audit ON tokens;
 DROP TRIGGER prices_audit ON prices;
+DROP TRIGGER usage_audit ON usage;
 DROP TABLE budgets;
 DROP TABLE admins;
 DROP FUNCTION audit_change();

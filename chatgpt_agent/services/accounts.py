@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from chatgpt_agent.core.audit import Actor, Via
+from chatgpt_agent.core.audit import NOBODY, Actor
 from chatgpt_agent.core.chat_request import MAX_MODEL
 from chatgpt_agent.core.errors import InvalidValue, NameTaken, UnknownName
 from chatgpt_agent.core.pricing import Price, PriceBook, Rates, Tier, check_rates
@@ -19,10 +19,6 @@ from chatgpt_agent.edges.store.connection import Store
 
 MAX_NAME = 128
 MAX_KEY = 512
-
-
-# For what nobody in particular does, such as a program that sets itself up.
-NOBODY = Actor("chatgpt-agent", Via.COMMAND, "local")
 
 
 class IssuedToken(msgspec.Struct, frozen=True):
