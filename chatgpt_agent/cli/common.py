@@ -24,6 +24,7 @@ from chatgpt_agent.edges.logs import set_up_logging
 from chatgpt_agent.edges.store.connection import Store
 from chatgpt_agent.server import bring_up_to_date, database
 from chatgpt_agent.services.accounts import Accounts
+from chatgpt_agent.services.admins import Admins
 from chatgpt_agent.services.keys import open_keyring
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -49,6 +50,15 @@ def on_accounts(command: Callable[..., Awaitable[None]]) -> Callable[..., None]:
 
     async def work(store: Store, config: Config, options: dict[str, Any]) -> None:
         await command(Accounts(store, await open_keyring(config, store), caller()), **options)
+
+    return config_option(_on_store(work, command))
+
+
+def on_admins(command: Callable[..., Awaitable[None]]) -> Callable[..., None]:
+    """Runs an async command on administrators: it gets an `Admins`."""
+
+    async def work(store: Store, config: Config, options: dict[str, Any]) -> None:
+        await command(Admins(store, await open_keyring(config, store), caller()), **options)
 
     return config_option(_on_store(work, command))
 

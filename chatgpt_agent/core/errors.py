@@ -12,7 +12,8 @@ AgentError
 │   ├── LedgerUnavailable, DirectoryStale, Draining, Overloaded
 ├── StoreError               PostgreSQL: StoreUnavailable (try again), StoreRejected (it never will),
 │                            StoreBadRow (it will not take this value, and others it will)
-├── AccountError             commands: UnknownName, NameTaken, InvalidValue
+├── AccountError             administration: UnknownName 404, NameTaken 409, InvalidValue 400, Forbidden 403,
+│                            TooManyAttempts 429
 └── SetupError               it cannot run as it is set up: exit code 1; ConfigError, a line a fault: 2
 """
 
@@ -207,6 +208,10 @@ class StoreError(AgentError):
 class StoreUnavailable(StoreError):
     """The database is away, too slow or cut off: the same statement may work later."""
 
+    status = 503
+    code = "database_unavailable"
+    retry = True
+
 
 class StoreRejected(StoreError):
     """The database refused the statement itself: it will refuse it again."""
@@ -216,7 +221,7 @@ class StoreBadRow(StoreRejected):
     """The database refused a value in the statement, not the statement: another row may pass."""
 
 
-# Commands and, later, the REST API for administrators.
+# Commands and the REST API for administrators.
 
 
 class AccountError(AgentError):
@@ -236,6 +241,23 @@ class NameTaken(AccountError):
 
 class InvalidValue(AccountError):
     code = "invalid_value"
+
+
+class Forbidden(AccountError):
+    status = 403
+    code = "forbidden"
+
+
+class TooManyAttempts(AccountError):
+    """`seconds` until it is worth trying again."""
+
+    status = 429
+    code = "too_many_attempts"
+    default = "Too many wrong tokens came from this address."
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__()
+        self.seconds = seconds
 
 
 # The start.
