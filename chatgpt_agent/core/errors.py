@@ -12,7 +12,7 @@ AgentError
 │   ├── LedgerUnavailable, DirectoryStale, Draining, Overloaded
 ├── StoreError               PostgreSQL: StoreUnavailable (try again), StoreRejected (it never will),
 │                            StoreBadRow (it will not take this value, and others it will)
-├── AccountError             administration: UnknownName 404, NameTaken 409, InvalidValue 400, Forbidden 403,
+├── AccountError             administration: UnknownName 404, NameTaken 409, InvalidValue 422, Forbidden 403,
 │                            TooManyAttempts 429
 └── SetupError               it cannot run as it is set up: exit code 1; ConfigError, a line a fault: 2
 """
@@ -240,6 +240,7 @@ class NameTaken(AccountError):
 
 
 class InvalidValue(AccountError):
+    status = 422
     code = "invalid_value"
 
 

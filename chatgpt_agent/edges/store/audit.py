@@ -61,7 +61,7 @@ async def list_audit(
         ORDER BY a.id DESC LIMIT %s"""
     asked = (since, actor, object, object_id, before_id)
     lines = await store.fetch(sql, [value for each in asked for value in (each, each)] + [limit])
-    return [AuditLine(*line[:9], _columns(line[9]), _columns(line[10])) for line in lines]
+    return [AuditLine(*[*first, _columns(before), _columns(after)]) for *first, before, after in lines]
 
 
 def _columns(text: str | None) -> dict[str, Any] | None:
