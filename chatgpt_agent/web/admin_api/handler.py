@@ -1,0 +1,218 @@
+"""The one handler of the administrators' API: who asks, for what, and the answer of the route's function."""
+
+import re
+import zlib
+from types import UnionType
+from typing import Annotated, Any, get_args, get_origin
+from urllib.parse import parse_qsl
+
+import msgspec
+
+from chatgpt_agent.core.audit import Actor, Via
+from chatgpt_agent.core.errors import (
+    AgentError,
+    Draining,
+    Forbidden,
+    InvalidJson,
+    InvalidRequest,
+    InvalidValue,
+    MethodNotAllowed,
+    RequestTooLarge,
+    StoreBadRow,
+    StoreUnavailable,
+    TooManyAttempts,
+    UnsupportedMediaType,
+)
+from chatgpt_agent.services.admins import Role
+from chatgpt_agent.web.admin_api.route import AdminApi, Call, Route
+from chatgpt_agent.web.base import ApiHandler
+
+MAX_BODY = 1024 * 1024  # bytes
+MAX_IGNORED = 8 * MAX_BODY  # bytes of a body that is too large, which are read so that its sender hears of it
+
+_ENTITY_TAG = re.compile(r'"([^"]*)"')
+_encoder = msgspec.json.Encoder(decimal_format="string")
+
+
+class AdminHandler(ApiHandler):
+    """What is asked on one path. Browsers cannot use it from another origin, and keep nothing of it."""
+
+    def initialize(self, api: AdminApi, routes: dict[str, Route]) -> None:  # type: ignore[override]
+        super().initialize()
+        self._api = api
+        self._routes = routes
+        self.methods = (*routes, "HEAD") if "GET" in routes else (*routes,)
+        # Of this request.
+        self._body = bytearray()
+        self._size = 0
+        self._refusal: AgentError | None = None
+        self._actor: Actor | None = None
+
+    def set_default_headers(self) -> None:
+        super().set_default_headers()
+        self.set_header("Cache-Control", "no-store")
+        self.set_header("X-Content-Type-Options", "nosniff")
+        self.set_header("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+
+    # The head.
+
+    async def prepare(self) -> None:  # type: ignore[override]
+        try:
+            await self._let_in()
+        except AgentError as error:
+            self._refusal = _shown(error)  # answered when the body has been read: its sender would else not see it
+
+    async def _let_in(self) -> None:
+        if self.request.method not in self.methods:
+            raise MethodNotAllowed(f"Only {' and '.join(self.methods)} requests are accepted here.")
+        if self._api.lifecycle.draining:
+            raise Draining
+        address = self.request.remote_ip or "unknown"
+        admin = await self._api.gate.identify(self.request.headers.get_list("Authorization"), address)
+        self.who = admin.name
+        if admin.role != Role.ADMIN and self._route.changes:
+            raise Forbidden("A viewer changes nothing.")
+        self._actor = Actor(admin.name, Via.REST, address)
+
+    @property
+    def _route(self) -> Route:
+        return self._routes["GET" if self.request.method == "HEAD" else str(self.request.method)]
+
+    def data_received(self, chunk: bytes) -> None:
+        self._size += len(chunk)
+        if self._size > MAX_IGNORED:
+            self.cut_off()
+        elif self._size > MAX_BODY:
+            self._body.clear()
+            self._refusal = self._refusal or RequestTooLarge(MAX_BODY)
+        elif self._refusal is None:
+            self._body += chunk
+
+    # With the body.
+
+    async def _answer(self, *values: str) -> None:
+        with self._api.lifecycle.request():
+            try:
+                if self._refusal is not None:
+                    raise self._refusal
+                call = self._call(values)
+                try:
+                    found = await self._route.does(call)
+                except (InvalidRequest, InvalidValue):
+                    raise
+                self._write_found(found)
+            except AgentError as error:
+                self.write_agent_error(_shown(error))
+
+    get = head = post = put = patch = delete = _answer
+
+    def _call(self, values: tuple[str, ...]) -> Call[Any, Any, Any]:
+        route = self._route
+        assert self._actor is not None
+        names = re.findall(r"{(\w+)}", route.path)
+        path = _parameters(dict(zip(names, values, strict=True)), route.of)
+        query = _parameters(_query(self.request.query), route.query)
+        return Call(self._api, self._actor, path, query, self._body_of(route), self._version(route))
+
+    def _body_of(self, route: Route) -> Any:
+        if route.body is None:
+            if self._size:
+                raise InvalidRequest("No body is wanted here.")
+            return None
+        kind = self.request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+        if kind != "application/json" or "Content-Encoding" in self.request.headers:
+            raise UnsupportedMediaType("The body must be application/json, and not compressed.")
+        try:
+            return msgspec.json.decode(bytes(self._body), type=route.body)
+        except msgspec.ValidationError as error:
+            raise _invalid(error) from None
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            raise InvalidJson from None
+
+    def _version(self, route: Route) -> int | None:
+        """The version that the request is for; one that nothing has where the tag cannot be ours."""
+        tags = self.request.headers.get_list("If-Match")
+        if not tags or tags == ["*"]:
+            return None
+        if not route.conditional:
+            raise InvalidRequest("If-Match is not supported here.", param="If-Match")
+        found = _ENTITY_TAG.fullmatch(tags[0].strip()) if len(tags) == 1 else None
+        if found is None and not tags[0].startswith("W/"):
+            raise InvalidRequest('If-Match takes one ETag, such as "7-0123abcd".', param="If-Match")
+        version = found[1].partition("-")[0] if found else ""
+        return int(version) if re.fullmatch("[0-9]{1,18}", version) else -1
+
+    # The answer.
+
+    def _write_found(self, found: Any) -> None:
+        route = self._route
+        if route.answer is None:
+            self.set_status(route.status)
+            return
+        body = _encoder.encode(found)
+        if route.tagged:
+            # The version alone would miss what changes without one: when a token was last used, what is spent.
+            tag = f'"{found.version}-{zlib.crc32(body):08x}"'
+            self.set_header("ETag", tag)
+            known = _ENTITY_TAG.findall(",".join(self.request.headers.get_list("If-None-Match")))
+            if not route.changes and (tag[1:-1] in known or self.request.headers.get("If-None-Match") == "*"):
+                self.set_status(304)
+                return
+        self.write_json(body, route.status)
+
+    def write_agent_error(self, error: AgentError) -> None:
+        super().write_agent_error(error)
+        if isinstance(error, TooManyAttempts):
+            self.set_header("Retry-After", str(int(error.seconds) + 1))
+
+    def write_error(self, status_code: int, **kwargs: Any) -> None:
+        if status_code == 403:  # Tornado's cross_origin_protection
+            self.write_agent_error(Forbidden("A page of another origin may not do this."))
+            self.finish()
+        else:
+            super().write_error(status_code, **kwargs)
+
+
+def _shown(error: AgentError) -> AgentError:
+    """An error as an answer tells it: nothing of the database's own words, which name hosts and tables."""
+    if isinstance(error, StoreUnavailable):
+        return StoreUnavailable("The database is away, or too slow.")
+    if isinstance(error, StoreBadRow):
+        return InvalidValue("The database refuses a value.")
+    return error
+
+
+def _invalid(error: msgspec.ValidationError) -> InvalidRequest:
+    """msgspec's words: `Expected …, got … - at `$.path``."""
+    words, _, where = str(error).partition(" - at `$")
+    path = where.rstrip("`").lstrip(".")
+    return InvalidRequest(f"{path}: {words}" if path else words, param=path or None)
+
+
+def _query(text: str) -> dict[str, str]:
+    try:
+        pairs = parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=100)
+    except ValueError:
+        raise InvalidRequest("The query is not valid.") from None
+    if len(dict(pairs)) < len(pairs):
+        raise InvalidRequest("A parameter is there twice.")
+    return dict(pairs)
+
+
+def _parameters(texts: dict[str, str], kind: type[msgspec.Struct]) -> Any:
+    """Texts as the fields of a struct. msgspec's own way to read numbers out of texts takes ` 1` and `1.0` for one."""
+    fields = {field.name: field.type for field in msgspec.structs.fields(kind)}
+    values: dict[str, Any] = {
+        name: int(text) if _is_number(fields.get(name)) and re.fullmatch("[1-9][0-9]{0,18}", text) else text
+        for name, text in texts.items()
+    }
+    try:
+        return msgspec.convert(values, kind)
+    except msgspec.ValidationError as error:
+        raise _invalid(error) from None
+
+
+def _is_number(kind: Any) -> bool:
+    if get_origin(kind) is Annotated:
+        return _is_number(get_args(kind)[0])
+    return kind is int or (isinstance(kind, UnionType) and any(map(_is_number, get_args(kind))))
