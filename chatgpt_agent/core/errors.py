@@ -3,7 +3,7 @@
 AgentError
 ├── ClientError              the caller's fault, nothing was sent to OpenAI
 │   ├── InvalidApiKey 401, InvalidJson / InvalidRequest 400, ModelNotFound / UnknownUrl 404
-│   ├── MethodNotAllowed 405, RequestTooLarge 413, UnsupportedMediaType 415
+│   ├── MethodNotAllowed 405, RequestTooLarge 413, UnsupportedMediaType 415, RateLimited 429
 ├── UpstreamError            OpenAI could not be used; `sent` says whether it may have billed
 │   ├── UpstreamUnreachable, UpstreamTls, UpstreamLost, UpstreamTruncated, UpstreamInvalid 502
 │   ├── ProxyError, UpstreamKeyRejected 502, UpstreamTimeout 504
@@ -12,7 +12,7 @@ AgentError
 │   ├── LedgerUnavailable, DirectoryStale, Draining, Overloaded
 ├── StoreError               PostgreSQL: StoreUnavailable (try again), StoreRejected (it never will),
 │                            StoreBadRow (it will not take this value, and others it will)
-├── AccountError             commands: UnknownName, NameTaken, InvalidValue
+├── AccountError             commands and REST: UnknownName, NameTaken, InvalidValue, VersionMismatch
 └── SetupError               it cannot run as it is set up: exit code 1; ConfigError, a line a fault: 2
 """
 
@@ -51,11 +51,15 @@ class ClientError(AgentError):
 
 
 class InvalidApiKey(ClientError):
-    """One body for every reason, so that an answer never tells which tokens exist."""
+    """One body for every reason, so that an answer never tells which tokens exist. `reason` is for the log alone."""
 
     status = 401
     code = "invalid_api_key"
     default = "Incorrect API key provided. Ask your administrator for a chatgpt-agent token."
+
+    def __init__(self, reason: str = "no token, or not one") -> None:
+        super().__init__()
+        self.reason = reason
 
 
 class InvalidJson(ClientError):
@@ -96,6 +100,18 @@ class RequestTooLarge(ClientError):
 class UnsupportedMediaType(ClientError):
     status = 415
     code = "unsupported_media_type"
+
+
+class RateLimited(ClientError):
+    """Too much at once. `retry_after`: seconds until it is worth another try."""
+
+    status = 429
+    code = "rate_limit_exceeded"
+    default = "Too many requests. Wait, and try again."
+
+    def __init__(self, message: str = "", *, retry_after: float = 1.0) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
 
 
 # OpenAI, or the way to it, failed.
@@ -216,7 +232,7 @@ class StoreBadRow(StoreRejected):
     """The database refused a value in the statement, not the statement: another row may pass."""
 
 
-# Commands and, later, the REST API for administrators.
+# Commands and the REST API for administrators.
 
 
 class AccountError(AgentError):
@@ -236,6 +252,13 @@ class NameTaken(AccountError):
 
 class InvalidValue(AccountError):
     code = "invalid_value"
+
+
+class VersionMismatch(AccountError):
+    """Somebody else has changed it since it was read: nothing was changed (RFC 9110 §13.1.1)."""
+
+    status = 412
+    code = "version_mismatch"
 
 
 # The start.
