@@ -20,11 +20,13 @@ from chatgpt_agent.edges.migrate import check_not_newer, migrate, schema_status
 from chatgpt_agent.edges.outbox import Outbox
 from chatgpt_agent.edges.store.connection import Store, dsn_from
 from chatgpt_agent.edges.upstream import UpstreamClient
+from chatgpt_agent.services.admins import AdminGate
 from chatgpt_agent.services.directory import Directory
 from chatgpt_agent.services.keys import check_master_key_file, open_keyring
 from chatgpt_agent.services.ledger import STATEMENT_SECONDS, Ledger
 from chatgpt_agent.services.lifecycle import Lifecycle
 from chatgpt_agent.services.relay import Relay
+from chatgpt_agent.web.admin_api.route import AdminApi
 from chatgpt_agent.web.app import admin_app, api_app
 from chatgpt_agent.web.listener import Limits, Listener
 
@@ -32,6 +34,8 @@ log = logging.getLogger(__name__)
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)  # that end the agent; the last when its terminal closes
 RETRY_SECONDS = 1.0  # between looks for a database that is away at the start
+REPORT_SECONDS = 60.0  # for a statement of a report over REST
+PROOF_SECONDS = 3600.0  # for one of the proof of the ledger
 ABORT_SECONDS = 2.0  # for requests that were aborted to write their rows
 
 OWN_FILES = 32  # that the process holds without a client, the few that migrating and shipping open included
@@ -58,6 +62,11 @@ class Server:
         self.ledger = Ledger(Outbox(config.data_dir), Store(dsn, seconds=STATEMENT_SECONDS))
         self.upstream = UpstreamClient(config)
         self.relay = Relay(config, self.directory, self.ledger, self.upstream)
+        # Administration: what is slow has connections of its own, because one serves a statement after the other.
+        self._admin_stores = [Store(dsn), Store(dsn, seconds=REPORT_SECONDS), Store(dsn, seconds=PROOF_SECONDS)]
+        changes, reports, proofs = self._admin_stores
+        self.admin_gate = AdminGate(changes, clock=loop.time)
+        self._admin_api = AdminApi(self.admin_gate, changes, reports, proofs, self.lifecycle)
         # Listeners.
         self._servers: list[Listener] = []
         self._bringing_up: asyncio.Task[None] | None = None
@@ -69,7 +78,7 @@ class Server:
         config = self._config
         check_master_key_file(config)
         api = api_app(self.directory, self.ledger, self.relay, self.lifecycle)
-        admin = admin_app(self.directory, self.ledger, self.lifecycle)
+        admin = admin_app(self.directory, self.ledger, self._admin_api)
         # Ports first: a second agent that was started by mistake must not touch the first one's outbox.
         api_sockets = _bind("port", config.port, config.bind_address)
         admin_sockets = _bind("admin_port", config.admin_port, config.admin_bind_address)
@@ -108,6 +117,8 @@ class Server:
         await self.ledger.close()
         await self.upstream.close()
         await self.directory.close()
+        for store in self._admin_stores:
+            await store.close()
         log.info("chatgpt-agent has stopped")
 
     async def _drained(self) -> bool:
@@ -168,6 +179,7 @@ class Server:
             log.info("migrated the database: %s", name)
         async with Store(self._dsn) as store:
             keyring = await open_keyring(self._config, store)
+        self.admin_gate.open(keyring)
         await self.directory.start(keyring)
         await self.ledger.start_shipping()
         for task in (*self.directory.tasks, *self.ledger.tasks):

@@ -21,7 +21,7 @@ async def issue(accounts: Accounts, user: str, label: str, json: bool) -> None:
 
     Example: chatgpt-agent token issue alice --label laptop
     """
-    issued = await accounts.issue_token(user, label)
+    issued = await accounts.issue_token(user, label=label)
     if json:
         echo_json(issued)
         return
@@ -38,7 +38,7 @@ async def list_(accounts: Accounts, user: str | None, json: bool) -> None:
 
     Example: chatgpt-agent token list alice
     """
-    tokens = await accounts.tokens(user)
+    tokens = sorted(await accounts.tokens(user), key=lambda token: (token.user, token.id))
     if json:
         echo_json(tokens)
         return

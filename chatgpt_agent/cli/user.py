@@ -3,8 +3,9 @@
 import click
 
 from chatgpt_agent.cli.common import as_json, echo_json, echo_table, on_accounts, read_secret
+from chatgpt_agent.core.accounts import check_upstream_key
 from chatgpt_agent.edges.store.accounts import UserLine
-from chatgpt_agent.services.accounts import Accounts, check_upstream_key
+from chatgpt_agent.services.accounts import Accounts
 
 _from_stdin = click.option("--openai-key-stdin", is_flag=True, help="Read the OpenAI key from standard input.")
 

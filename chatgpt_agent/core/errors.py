@@ -3,7 +3,7 @@
 AgentError
 ├── ClientError              the caller's fault, nothing was sent to OpenAI
 │   ├── InvalidApiKey 401, InvalidJson / InvalidRequest 400, ModelNotFound / UnknownUrl 404
-│   ├── MethodNotAllowed 405, RequestTooLarge 413, UnsupportedMediaType 415
+│   ├── MethodNotAllowed 405, RequestTooLarge 413, UnsupportedMediaType 415, RateLimited 429
 ├── UpstreamError            OpenAI could not be used; `sent` says whether it may have billed
 │   ├── UpstreamUnreachable, UpstreamTls, UpstreamLost, UpstreamTruncated, UpstreamInvalid 502
 │   ├── ProxyError, UpstreamKeyRejected 502, UpstreamTimeout 504
@@ -12,8 +12,8 @@ AgentError
 │   ├── LedgerUnavailable, DirectoryStale, Draining, Overloaded
 ├── StoreError               PostgreSQL: StoreUnavailable (try again), StoreRejected (it never will),
 │                            StoreBadRow (it will not take this value, and others it will)
-├── AccountError             administration: UnknownName 404, NameTaken 409, InvalidValue 422, Forbidden 403,
-│                            TooManyAttempts 429
+├── AccountError             commands and REST: UnknownName 404, NameTaken 409, VersionMismatch 412, InvalidValue 422,
+│                            Forbidden 403
 └── SetupError               it cannot run as it is set up: exit code 1; ConfigError, a line a fault: 2
 """
 
@@ -52,11 +52,15 @@ class ClientError(AgentError):
 
 
 class InvalidApiKey(ClientError):
-    """One body for every reason, so that an answer never tells which tokens exist."""
+    """One body for every reason, so that an answer never tells which tokens exist. `reason` is for the log alone."""
 
     status = 401
     code = "invalid_api_key"
     default = "Incorrect API key provided. Ask your administrator for a chatgpt-agent token."
+
+    def __init__(self, reason: str = "no token, or not one") -> None:
+        super().__init__()
+        self.reason = reason
 
 
 class InvalidJson(ClientError):
@@ -97,6 +101,18 @@ class RequestTooLarge(ClientError):
 class UnsupportedMediaType(ClientError):
     status = 415
     code = "unsupported_media_type"
+
+
+class RateLimited(ClientError):
+    """Too much at once. `retry_after`: seconds until it is worth another try."""
+
+    status = 429
+    code = "rate_limit_exceeded"
+    default = "Too many requests. Wait, and try again."
+
+    def __init__(self, message: str = "", *, retry_after: float = 1.0) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
 
 
 # OpenAI, or the way to it, failed.
@@ -249,16 +265,11 @@ class Forbidden(AccountError):
     code = "forbidden"
 
 
-class TooManyAttempts(AccountError):
-    """`seconds` until it is worth trying again."""
+class VersionMismatch(AccountError):
+    """Somebody else has changed it since it was read: nothing was changed (RFC 9110 §13.1.1)."""
 
-    status = 429
-    code = "too_many_attempts"
-    default = "Too many wrong tokens came from this address."
-
-    def __init__(self, seconds: float) -> None:
-        super().__init__()
-        self.seconds = seconds
+    status = 412
+    code = "version_mismatch"
 
 
 # The start.

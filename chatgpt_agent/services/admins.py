@@ -12,8 +12,8 @@ from chatgpt_agent.core.errors import (
     InvalidApiKey,
     InvalidValue,
     NameTaken,
+    RateLimited,
     StoreUnavailable,
-    TooManyAttempts,
     UnknownName,
 )
 from chatgpt_agent.core.tokens import ADMIN_PREFIX, SHOWN, token_from_headers
@@ -66,7 +66,7 @@ class Admins:
             raise UnknownName(f"there is no administrator {name!r}")
 
 
-class Gate:
+class AdminGate:
     """Knows who is asking. `clock` is monotonic seconds.
 
     An address that sends wrong tokens is turned away before any work, but for a token that was right before: those who
@@ -93,7 +93,7 @@ class Gate:
         return self._keyring
 
     async def identify(self, authorization: list[str], address: str) -> admins.AdminLine:
-        """Whose token is in these header fields. Raises InvalidApiKey, TooManyAttempts, StoreError."""
+        """Whose token is in these header fields. Raises InvalidApiKey, RateLimited, StoreError."""
         if not authorization:  # nobody guesses with nothing
             raise InvalidApiKey
         try:
@@ -118,7 +118,7 @@ class Gate:
     def _check_address(self, address: str) -> None:
         wait = self._wrong.get(address, 0.0) - self._clock() - (self._wrong_tokens - 1) * REFILL_SECONDS
         if wait > 0:
-            raise TooManyAttempts(wait)
+            raise RateLimited("Too many wrong tokens came from your address. Wait, and try again.", retry_after=wait)
 
     def _count(self, address: str) -> None:
         if len(self._wrong) >= MAX_ADDRESSES and address not in self._wrong:

@@ -9,6 +9,8 @@ from chatgpt_agent.services.ledger import Ledger
 from chatgpt_agent.services.lifecycle import Lifecycle
 from chatgpt_agent.services.relay import Relay
 from chatgpt_agent.web.account import ModelsHandler
+from chatgpt_agent.web.admin_api.handler import admin_handlers
+from chatgpt_agent.web.admin_api.route import AdminApi
 from chatgpt_agent.web.base import UnknownUrlHandler, log_request
 from chatgpt_agent.web.health import AliveHandler, ReadyHandler, RootHandler
 from chatgpt_agent.web.proxy import ProxyHandler
@@ -36,9 +38,11 @@ def api_app(directory: Directory, ledger: Ledger, relay: Relay, lifecycle: Lifec
     )
 
 
-def admin_app(directory: Directory, ledger: Ledger, lifecycle: Lifecycle) -> Application:
+def admin_app(directory: Directory, ledger: Ledger, api: AdminApi) -> Application:
     """What only administrators reach, on a listener of its own."""
-    return Application(_health(directory, ledger, lifecycle), **_SETTINGS)
+    return Application(
+        [*admin_handlers(api), *_health(directory, ledger, api.lifecycle)], **_SETTINGS, cross_origin_protection=True
+    )
 
 
 def _health(directory: Directory, ledger: Ledger, lifecycle: Lifecycle) -> list[Any]:

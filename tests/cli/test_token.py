@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from chatgpt_agent.core.tokens import SHOWN, is_well_formed
+from chatgpt_agent.edges.store.tokens import TokenLine
 from tests.cli.commands import Cli
 
 
@@ -81,7 +82,8 @@ def test_list_never_shows_a_token(cli: Cli) -> None:
 def test_list_in_json_has_no_digest(cli: Cli) -> None:
     """What a token is found by stays in the database."""
     cli.add_user("alice")
-    assert tokens(cli)[0].keys() == {"id", "user", "shown", "label", "created_at", "revoked_at"}
+    assert tokens(cli)[0].keys() == set(TokenLine.__struct_fields__)
+    assert "digest" not in tokens(cli)[0]
 
 
 def test_list_of_nobody_is_refused(shared_cli: Cli) -> None:

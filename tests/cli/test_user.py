@@ -14,6 +14,7 @@ import pytest
 
 from chatgpt_agent.core.tokens import is_well_formed
 from chatgpt_agent.edges.keyring import read_master_key
+from chatgpt_agent.edges.store.accounts import UserLine
 from tests.cli.commands import KEY, Cli, environ_with
 
 
@@ -56,7 +57,7 @@ def test_add_prints_json(cli: Cli) -> None:
     """Name and token, and nothing else on either stream."""
     result = cli.run("user", "add", "alice", "--openai-key-stdin", "--json", stdin=KEY)
     printed = json.loads(result.output)
-    assert printed.keys() == {"user", "token"}
+    assert printed.keys() == {"user", "token", "id"}
     assert is_well_formed(printed["token"])
 
 
@@ -240,7 +241,8 @@ def test_list_prints_json(cli: Cli) -> None:
     """Of a user everything but the key."""
     cli.add_user("alice")
     [user] = json.loads(cli.ok("user", "list", "--json"))
-    assert user.keys() == {"id", "name", "created_at", "disabled_at", "tokens"}
+    assert user.keys() == set(UserLine.__struct_fields__)
+    assert "upstream_key" not in user
 
 
 def test_show_lists_the_tokens(cli: Cli) -> None:

@@ -57,7 +57,7 @@ class Agent:
         try:
             token = (await self.accounts.add_user(name, key)).token
         except NameTaken:
-            token = (await self.accounts.issue_token(name, "")).token
+            token = (await self.accounts.issue_token(name)).token
         SECRETS.update([key, token])
         await self.until(lambda: self.works(token))
         return token

@@ -163,7 +163,7 @@ async def test_a_new_user_is_known_within_a_second(directory: Directory, account
 
 async def test_a_revoked_token_is_refused_within_a_second(directory: Directory, accounts: Accounts, token: str) -> None:
     """The user's other tokens go on."""
-    other = (await accounts.issue_token("alice", "")).token
+    other = (await accounts.issue_token("alice")).token
     await accounts.revoke_token((await accounts.tokens("alice"))[0].id)
     await within(1, lambda: not works(directory, token) and works(directory, other))
 

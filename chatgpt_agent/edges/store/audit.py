@@ -3,14 +3,15 @@
 import json
 from datetime import datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, Literal, get_args
 
 import msgspec
 
 from chatgpt_agent.core.pricing import KINDS
 from chatgpt_agent.edges.store.connection import AnyStore
 
-OBJECTS = ("users", "tokens", "prices", "budgets", "admins")
+Object = Literal["users", "tokens", "prices", "budgets", "admins"]
+OBJECTS: tuple[str, ...] = get_args(Object)
 _MONEY = frozenset({*KINDS, "amount"})
 
 

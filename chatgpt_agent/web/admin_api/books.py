@@ -9,29 +9,23 @@ from chatgpt_agent.edges.store.audit import list_audit as read_audit
 from chatgpt_agent.edges.store.inspection import agent_states, count_dead_letters, findings, list_rows, rows_by_state
 from chatgpt_agent.edges.store.reports import UsageLine, usage_report
 from chatgpt_agent.web.admin_api import pages
-from chatgpt_agent.web.admin_api.pages import Page
-from chatgpt_agent.web.admin_api.route import Call
-from chatgpt_agent.web.admin_api.wire import (
+from chatgpt_agent.web.admin_api.answered import (
     AgentOut,
     AuditOut,
-    AuditQuery,
-    ByRequest,
     FindingOut,
-    FindingQuery,
     FindingsOut,
     LedgerOut,
-    Nothing,
     RowOut,
-    RowQuery,
     StateOut,
     Sums,
     UsageLineOut,
     UsageOut,
-    UsageQuery,
     amount,
-    given,
     same,
 )
+from chatgpt_agent.web.admin_api.asked import AuditQuery, ByRequest, FindingQuery, Nothing, RowQuery, UsageQuery, given
+from chatgpt_agent.web.admin_api.pages import Page
+from chatgpt_agent.web.admin_api.route import Call
 
 MAX_LINES = 10_000  # of a report: more would hold the event loop up while they are written
 _COUNTS = ("requests", "not_done", "input_tokens", "cached_tokens", "output_tokens", "reasoning_tokens")
@@ -82,8 +76,7 @@ async def get_row(call: Call[ByRequest, Nothing, None]) -> RowOut:
     found = await list_rows(call.api.reports, request_id=call.path.request_id, limit=1)
     if not found:
         raise UnknownName(f"there is no row of request {call.path.request_id}")
-    row: RowOut = same(found[0], RowOut, cost=amount(found[0].cost))
-    return row
+    return same(found[0], RowOut, cost=amount(found[0].cost))
 
 
 async def ledger_status(call: Call[Nothing, Nothing, None]) -> LedgerOut:

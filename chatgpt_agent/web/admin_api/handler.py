@@ -17,14 +17,15 @@ from chatgpt_agent.core.errors import (
     InvalidRequest,
     InvalidValue,
     MethodNotAllowed,
+    RateLimited,
     RequestTooLarge,
     StoreBadRow,
     StoreUnavailable,
-    TooManyAttempts,
     UnsupportedMediaType,
 )
 from chatgpt_agent.services.admins import Role
 from chatgpt_agent.web.admin_api.route import AdminApi, Call, Route
+from chatgpt_agent.web.admin_api.routes import PREFIX, ROUTES
 from chatgpt_agent.web.base import ApiHandler
 
 MAX_BODY = 1024 * 1024  # bytes
@@ -95,12 +96,7 @@ class AdminHandler(ApiHandler):
             try:
                 if self._refusal is not None:
                     raise self._refusal
-                call = self._call(values)
-                try:
-                    found = await self._route.does(call)
-                except (InvalidRequest, InvalidValue):
-                    raise
-                self._write_found(found)
+                self._write_found(await self._route.does(self._call(values)))
             except AgentError as error:
                 self.write_agent_error(_shown(error))
 
@@ -162,8 +158,8 @@ class AdminHandler(ApiHandler):
 
     def write_agent_error(self, error: AgentError) -> None:
         super().write_agent_error(error)
-        if isinstance(error, TooManyAttempts):
-            self.set_header("Retry-After", str(int(error.seconds) + 1))
+        if isinstance(error, RateLimited):
+            self.set_header("Retry-After", str(int(error.retry_after) + 1))
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         if status_code == 403:  # Tornado's cross_origin_protection
@@ -171,6 +167,14 @@ class AdminHandler(ApiHandler):
             self.finish()
         else:
             super().write_error(status_code, **kwargs)
+
+
+def admin_handlers(api: AdminApi) -> list[Any]:
+    """Tornado's table: a handler for each path, with the routes of its methods."""
+    paths: dict[str, dict[str, Route]] = {}
+    for route in ROUTES:
+        paths.setdefault(PREFIX + re.sub(r"{\w+}", "([^/]+)", route.path), {})[route.method] = route
+    return [(path, AdminHandler, {"api": api, "routes": routes}) for path, routes in paths.items()]
 
 
 def _shown(error: AgentError) -> AgentError:

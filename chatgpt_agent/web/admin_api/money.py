@@ -4,20 +4,19 @@ from datetime import UTC, datetime
 
 from chatgpt_agent.core.pricing import PriceBook, Rates
 from chatgpt_agent.web.admin_api import pages
-from chatgpt_agent.web.admin_api.pages import Page
-from chatgpt_agent.web.admin_api.route import Call
-from chatgpt_agent.web.admin_api.wire import (
+from chatgpt_agent.web.admin_api.answered import PriceOut, price_out
+from chatgpt_agent.web.admin_api.asked import (
     ByModel,
     HistoryQuery,
     NewPrice,
     Nothing,
-    PriceOut,
     TextPage,
     given,
-    price_out,
     rates_of,
     tiers_of,
 )
+from chatgpt_agent.web.admin_api.pages import Page
+from chatgpt_agent.web.admin_api.route import Call
 
 
 async def list_prices(call: Call[Nothing, TextPage, None]) -> Page[PriceOut]:
@@ -38,7 +37,9 @@ async def set_price(call: Call[Nothing, Nothing, NewPrice]) -> PriceOut:
     body = call.body
     since = body.effective_at or datetime.now(UTC)
     await call.accounts.set_price(body.model, Rates(**rates_of(body)), tiers_of(body), since=since)
-    found = [price for price in await call.accounts.prices() if (price.model, price.effective_at) == (body.model, since)]
+    found = [
+        price for price in await call.accounts.prices() if (price.model, price.effective_at) == (body.model, since)
+    ]
     return price_out(max(found, key=lambda price: price.id))
 
 

@@ -6,8 +6,8 @@ from typing import Any
 import msgspec
 
 from chatgpt_agent import __version__
+from chatgpt_agent.web.admin_api.answered import Failure
 from chatgpt_agent.web.admin_api.route import Route
-from chatgpt_agent.web.admin_api.wire import Failure
 
 _REF = "#/components/schemas/{name}"
 _ETAG = {"ETag": {"description": "For If-None-Match and If-Match.", "schema": {"type": "string"}}}
@@ -48,7 +48,7 @@ def document(routes: list[Route], prefix: str) -> dict[str, Any]:
 
 def _operation(route: Route) -> dict[str, Any]:
     operation: dict[str, Any] = {
-        "operationId": route.does.__name__,  # type: ignore[attr-defined]
+        "operationId": route.does.__name__,
         "summary": route.summary,
         "tags": [route.tag],
         "parameters": [*_parameters(route.of, "path"), *_parameters(route.query, "query"), *_conditions(route)],

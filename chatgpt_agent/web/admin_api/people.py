@@ -2,66 +2,51 @@
 
 from datetime import timedelta
 
-from chatgpt_agent.edges.store.accounts import TokenLine, UserLine
-from chatgpt_agent.services.accounts import IssuedToken, TokenChanges, UserChanges
+import msgspec
+
+from chatgpt_agent.core.accounts import TokenChanges, UserChanges
 from chatgpt_agent.web.admin_api import pages
-from chatgpt_agent.web.admin_api.pages import Page
-from chatgpt_agent.web.admin_api.route import Call
-from chatgpt_agent.web.admin_api.wire import (
-    UNSET,
+from chatgpt_agent.web.admin_api.answered import IssuedOut, TokenOut, UserOut, same
+from chatgpt_agent.web.admin_api.asked import (
     ById,
     ByName,
     IdPage,
-    IssuedOut,
-    LimitsBody,
     NewKey,
     NewToken,
     NewUser,
     Nothing,
     Rotation,
     TextPage,
-    TokenOut,
     TokenPatch,
     TokenQuery,
-    UnsetType,
-    UserOut,
     UserPatch,
     given,
-    same,
 )
+from chatgpt_agent.web.admin_api.pages import Page
+from chatgpt_agent.web.admin_api.route import Call
 
 
 async def list_users(call: Call[Nothing, TextPage, None]) -> Page[UserOut]:
     limit = call.query.limit
     found = await call.accounts.users(after=pages.text_of(call.query.after), limit=limit + 1)
-    return pages.page([_user(line) for line in found], limit, lambda user: pages.text_cursor(user.name))
+    return pages.page([same(line, UserOut) for line in found], limit, lambda user: pages.text_cursor(user.name))
 
 
 async def add_user(call: Call[Nothing, Nothing, NewUser]) -> IssuedOut:
     body = call.body
     issued = await call.accounts.add_user(
-        body.name,
-        body.openai_key,
-        comment=body.comment,
-        allowed_models=_tuple(body.allowed_models),
-        limits=body.limits.value(),
+        body.name, body.openai_key, comment=body.comment, allowed_models=body.allowed_models, limits=body.limits
     )
-    return _issued(issued)
+    return same(issued, IssuedOut)
 
 
 async def get_user(call: Call[ByName, Nothing, None]) -> UserOut:
-    return _user(await call.accounts.user(call.path.name))
+    return same(await call.accounts.user(call.path.name), UserOut)
 
 
 async def change_user(call: Call[ByName, Nothing, UserPatch]) -> UserOut:
-    body = call.body
-    changes = UserChanges(
-        comment=body.comment,
-        allowed_models=_tuple(body.allowed_models),
-        limits=_limits(body.limits),
-        disabled=body.disabled,
-    )
-    return _user(await call.accounts.change_user(call.path.name, changes, version=call.version))
+    changes = UserChanges(**msgspec.structs.asdict(call.body))
+    return same(await call.accounts.change_user(call.path.name, changes, version=call.version), UserOut)
 
 
 async def remove_user(call: Call[ByName, Nothing, None]) -> None:
@@ -80,10 +65,12 @@ async def list_tokens(call: Call[Nothing, TokenQuery, None]) -> Page[TokenOut]:
     return await _tokens(call, given(call.query.user))
 
 
-async def _tokens(call: Call[ByName, IdPage, None] | Call[Nothing, TokenQuery, None], user: str | None) -> Page[TokenOut]:
+async def _tokens(
+    call: Call[ByName, IdPage, None] | Call[Nothing, TokenQuery, None], user: str | None
+) -> Page[TokenOut]:
     limit = call.query.limit
     found = await call.accounts.tokens(user, after=pages.id_of(call.query.after), limit=limit + 1)
-    return pages.page([_token(line) for line in found], limit, lambda token: pages.id_cursor(token.id))
+    return pages.page([same(line, TokenOut) for line in found], limit, lambda token: pages.id_cursor(token.id))
 
 
 async def issue_token(call: Call[ByName, Nothing, NewToken]) -> IssuedOut:
@@ -92,32 +79,25 @@ async def issue_token(call: Call[ByName, Nothing, NewToken]) -> IssuedOut:
         call.path.name,
         label=body.label,
         expires_at=body.expires_at,
-        allowed_models=_tuple(body.allowed_models),
-        allowed_networks=_tuple(body.allowed_networks),
-        limits=body.limits.value(),
+        allowed_models=body.allowed_models,
+        allowed_networks=body.allowed_networks,
+        limits=body.limits,
     )
-    return _issued(issued)
+    return same(issued, IssuedOut)
 
 
 async def get_token(call: Call[ById, Nothing, None]) -> TokenOut:
-    return _token(await call.accounts.token(call.path.id))
+    return same(await call.accounts.token(call.path.id), TokenOut)
 
 
 async def change_token(call: Call[ById, Nothing, TokenPatch]) -> TokenOut:
-    body = call.body
-    changes = TokenChanges(
-        label=body.label,
-        expires_at=body.expires_at,
-        allowed_models=_tuple(body.allowed_models),
-        allowed_networks=_tuple(body.allowed_networks),
-        limits=_limits(body.limits),
-    )
-    return _token(await call.accounts.change_token(call.path.id, changes, version=call.version))
+    changes = TokenChanges(**msgspec.structs.asdict(call.body))
+    return same(await call.accounts.change_token(call.path.id, changes, version=call.version), TokenOut)
 
 
 async def rotate_token(call: Call[ById, Nothing, Rotation]) -> IssuedOut:
     grace = timedelta(seconds=call.body.grace_seconds)
-    return _issued(await call.accounts.rotate_token(call.path.id, grace=grace))
+    return same(await call.accounts.rotate_token(call.path.id, grace=grace), IssuedOut)
 
 
 async def revoke_token(call: Call[ById, Nothing, None]) -> None:

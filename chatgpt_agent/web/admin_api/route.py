@@ -8,9 +8,9 @@ import msgspec
 from chatgpt_agent.core.audit import Actor
 from chatgpt_agent.edges.store.connection import Store
 from chatgpt_agent.services.accounts import Accounts
-from chatgpt_agent.services.admins import Gate
+from chatgpt_agent.services.admins import AdminGate
 from chatgpt_agent.services.lifecycle import Lifecycle
-from chatgpt_agent.web.admin_api.wire import Nothing
+from chatgpt_agent.web.admin_api.asked import Nothing
 
 P = TypeVar("P")
 Q = TypeVar("Q")
@@ -21,7 +21,7 @@ class AdminApi(msgspec.Struct, frozen=True):
     """What the API works with: three connections, because one serves a statement after the other. A report does not
     hold up a revocation, and the proof of a large ledger does not hold up reports."""
 
-    gate: Gate
+    gate: AdminGate
     store: Store
     reports: Store
     proofs: Store

@@ -1,38 +1,44 @@
 """The route table."""
 
+from typing import Any
+
 from chatgpt_agent.web.admin_api import books, money, people
-from chatgpt_agent.web.admin_api.pages import Page
-from chatgpt_agent.web.admin_api.route import Route
-from chatgpt_agent.web.admin_api.wire import (
+from chatgpt_agent.web.admin_api.answered import (
     AuditOut,
+    FindingsOut,
+    IssuedOut,
+    LedgerOut,
+    PriceOut,
+    RowOut,
+    TokenOut,
+    UsageOut,
+    UserOut,
+)
+from chatgpt_agent.web.admin_api.asked import (
     AuditQuery,
     ById,
     ByModel,
     ByName,
     ByRequest,
     FindingQuery,
-    FindingsOut,
     HistoryQuery,
     IdPage,
-    IssuedOut,
-    LedgerOut,
     NewKey,
     NewPrice,
     NewToken,
     NewUser,
-    PriceOut,
+    Nothing,
     Rotation,
-    RowOut,
     RowQuery,
     TextPage,
-    TokenOut,
     TokenPatch,
     TokenQuery,
-    UsageOut,
     UsageQuery,
-    UserOut,
     UserPatch,
 )
+from chatgpt_agent.web.admin_api.openapi import document
+from chatgpt_agent.web.admin_api.pages import Page
+from chatgpt_agent.web.admin_api.route import Call, Route
 
 PREFIX = "/api/v1"
 
@@ -91,7 +97,7 @@ _TOKENS = [
     Route(
         method="POST", path="/tokens/{id}/rotate", does=people.rotate_token,
         summary="Issue a token like this one, which works on for a while",
-        of=ById, body=Rotation, answer=IssuedOut, status=201, conflicts=True, tag="tokens",
+        of=ById, body=Rotation, answer=IssuedOut, status=201, tag="tokens",
     ),
 ]  # fmt: skip
 _MONEY = [
@@ -143,4 +149,16 @@ _BOOKS = [
     ),
 ]  # fmt: skip
 
-ROUTES = [*_USERS, *_TOKENS, *_MONEY, *_BOOKS]
+
+async def show_document(call: Call[Nothing, Nothing, None]) -> dict[str, Any]:
+    return document(ROUTES, PREFIX)
+
+
+_ABOUT = [
+    Route(
+        method="GET", path="/openapi.json", does=show_document, summary="Show this document",
+        answer=dict[str, Any], tag="about",
+    ),
+]  # fmt: skip
+
+ROUTES = [*_USERS, *_TOKENS, *_MONEY, *_BOOKS, *_ABOUT]
