@@ -32,6 +32,7 @@ MAX_BODY = 1024 * 1024  # bytes
 MAX_IGNORED = 8 * MAX_BODY  # bytes of a body that is too large, which are read so that its sender hears of it
 
 _ENTITY_TAG = re.compile(r'"([^"]*)"')
+_VERSION = re.compile(r'"([0-9]{1,18})(?:-[0-9a-f]{8})?"')
 _encoder = msgspec.json.Encoder(decimal_format="string")
 
 
@@ -119,24 +120,21 @@ class AdminHandler(ApiHandler):
         if kind != "application/json" or "Content-Encoding" in self.request.headers:
             raise UnsupportedMediaType("The body must be application/json, and not compressed.")
         try:
-            return msgspec.json.decode(bytes(self._body), type=route.body)
+            return msgspec.convert(_whole_numbers(msgspec.json.decode(bytes(self._body))), route.body)
         except msgspec.ValidationError as error:
             raise _invalid(error) from None
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             raise InvalidJson from None
 
     def _version(self, route: Route) -> int | None:
-        """The version that the request is for; one that nothing has where the tag cannot be ours."""
+        """The version that the request is for; one that nothing has where the tag is none of ours, or a weak one."""
         tags = self.request.headers.get_list("If-Match")
         if not tags or tags == ["*"]:
             return None
         if not route.conditional:
             raise InvalidRequest("If-Match is not supported here.", param="If-Match")
-        found = _ENTITY_TAG.fullmatch(tags[0].strip()) if len(tags) == 1 else None
-        if found is None and not tags[0].startswith("W/"):
-            raise InvalidRequest('If-Match takes one ETag, such as "7-0123abcd".', param="If-Match")
-        version = found[1].partition("-")[0] if found else ""
-        return int(version) if re.fullmatch("[0-9]{1,18}", version) else -1
+        found = _VERSION.fullmatch(tags[0].strip()) if len(tags) == 1 else None
+        return int(found[1]) if found else -1
 
     # The answer.
 
@@ -184,6 +182,15 @@ def _shown(error: AgentError) -> AgentError:
     if isinstance(error, StoreBadRow):
         return InvalidValue("The database refuses a value.")
     return error
+
+
+def _whole_numbers(value: Any) -> Any:
+    """JSON's `1.0` is a whole number, too (JSON Schema, validation §6.1.1), which msgspec does not think."""
+    if isinstance(value, dict):
+        return {key: _whole_numbers(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_whole_numbers(each) for each in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _invalid(error: msgspec.ValidationError) -> InvalidRequest:

@@ -1,6 +1,5 @@
 """The OpenAPI 3.1 document (https://spec.openapis.org/oas/v3.1.1), made out of the route table."""
 
-import re
 from typing import Any
 
 import msgspec
@@ -70,12 +69,14 @@ def _parameters(of: type[msgspec.Struct], where: str) -> list[dict[str, Any]]:
 
 
 def _conditions(route: Route) -> list[dict[str, Any]]:
-    name = "If-Match" if route.conditional else "If-None-Match" if route.tagged and not route.changes else None
-    described = "The ETag that it must still have: else 412, and nothing is changed."
-    if name == "If-None-Match":
-        described = "An ETag that is known: 304 where it still has it."
-    schema = {"type": "string", "pattern": '^"[0-9]{1,18}(-[0-9a-f]{8})?"$'}
-    return [{"name": name, "in": "header", "description": described, "schema": schema}] if name else []
+    if route.conditional:
+        described = "The ETag that it must still have: else 412, and nothing is changed."
+        schema = {"type": "string", "pattern": '^"[0-9]{1,18}(-[0-9a-f]{8})?"$'}
+        return [{"name": "If-Match", "in": "header", "description": described, "schema": schema}]
+    if route.tagged and not route.changes:
+        described = "ETags that are known: 304 where it still has one of them."
+        return [{"name": "If-None-Match", "in": "header", "description": described, "schema": {"type": "string"}}]
+    return []
 
 
 def _responses(route: Route) -> dict[int, dict[str, Any]]:
@@ -88,7 +89,7 @@ def _responses(route: Route) -> dict[int, dict[str, Any]]:
     if route.tagged and not route.changes:
         found[304] = {"description": "It is as it was.", "headers": _ETAG}
     statuses = {400, 401, 422, 429, 503, 403, 413}
-    statuses |= {404} if re.search("{", route.path) else set()
+    statuses |= {404} if "{" in route.path or "user" in route.query.__struct_fields__ else set()
     statuses |= {415} if route.body else set()
     statuses |= {409} if route.conflicts else set()
     statuses |= {412} if route.conditional else set()

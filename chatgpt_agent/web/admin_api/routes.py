@@ -1,5 +1,6 @@
 """The route table."""
 
+import functools
 from typing import Any
 
 from chatgpt_agent.web.admin_api import books, money, people
@@ -150,8 +151,14 @@ _BOOKS = [
 ]  # fmt: skip
 
 
-async def show_document(call: Call[Nothing, Nothing, None]) -> dict[str, Any]:
+@functools.cache
+def openapi() -> dict[str, Any]:
+    """The document of this table."""
     return document(ROUTES, PREFIX)
+
+
+async def show_document(call: Call[Nothing, Nothing, None]) -> dict[str, Any]:
+    return openapi()
 
 
 _ABOUT = [
