@@ -21,10 +21,12 @@ from chatgpt_agent.edges.outbox import Outbox
 from chatgpt_agent.edges.store.connection import Store, dsn_from
 from chatgpt_agent.edges.upstream import UpstreamClient
 from chatgpt_agent.services.directory import Directory
+from chatgpt_agent.services.gate import Gate
 from chatgpt_agent.services.keys import check_master_key_file, open_keyring
 from chatgpt_agent.services.ledger import STATEMENT_SECONDS, Ledger
 from chatgpt_agent.services.lifecycle import Lifecycle
 from chatgpt_agent.services.relay import Relay
+from chatgpt_agent.services.uses import TokenUses
 from chatgpt_agent.web.app import admin_app, api_app
 from chatgpt_agent.web.listener import Limits, Listener
 
@@ -32,6 +34,7 @@ log = logging.getLogger(__name__)
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)  # that end the agent; the last when its terminal closes
 RETRY_SECONDS = 1.0  # between looks for a database that is away at the start
+USES_SECONDS = 2.0  # for a statement that writes when tokens were last used: at the end, nobody waits longer for it
 ABORT_SECONDS = 2.0  # for requests that were aborted to write their rows
 
 OWN_FILES = 32  # that the process holds without a client, the few that migrating and shipping open included
@@ -58,6 +61,8 @@ class Server:
         self.ledger = Ledger(Outbox(config.data_dir), Store(dsn, seconds=STATEMENT_SECONDS))
         self.upstream = UpstreamClient(config)
         self.relay = Relay(config, self.directory, self.ledger, self.upstream)
+        self.uses = TokenUses(Store(dsn, seconds=USES_SECONDS), clock=loop.time)
+        self.gate = Gate(self.directory, self.uses, trusted_proxies=config.trusted_proxies, clock=loop.time)
         # Listeners.
         self._servers: list[Listener] = []
         self._bringing_up: asyncio.Task[None] | None = None
@@ -68,7 +73,7 @@ class Server:
         """Recovers the ledger and listens. Raises SetupError."""
         config = self._config
         check_master_key_file(config)
-        api = api_app(self.directory, self.ledger, self.relay, self.lifecycle)
+        api = api_app(self.directory, self.ledger, self.relay, self.lifecycle, self.gate)
         admin = admin_app(self.directory, self.ledger, self.lifecycle)
         # Ports first: a second agent that was started by mistake must not touch the first one's outbox.
         api_sockets = _bind("port", config.port, config.bind_address)
@@ -107,6 +112,7 @@ class Server:
             await asyncio.gather(self._bringing_up, return_exceptions=True)
         await self.ledger.close()
         await self.upstream.close()
+        await self.uses.close()
         await self.directory.close()
         log.info("chatgpt-agent has stopped")
 
@@ -170,7 +176,8 @@ class Server:
             keyring = await open_keyring(self._config, store)
         await self.directory.start(keyring)
         await self.ledger.start_shipping()
-        for task in (*self.directory.tasks, *self.ledger.tasks):
+        self.uses.start()
+        for task in (*self.directory.tasks, *self.ledger.tasks, *self.uses.tasks):
             task.add_done_callback(self._on_task_end)
 
     def _on_task_end(self, task: "asyncio.Task[None]") -> None:
