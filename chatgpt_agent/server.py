@@ -22,10 +22,12 @@ from chatgpt_agent.edges.store.connection import Store, dsn_from
 from chatgpt_agent.edges.upstream import UpstreamClient
 from chatgpt_agent.services.admins import AdminGate
 from chatgpt_agent.services.directory import Directory
+from chatgpt_agent.services.gate import Gate
 from chatgpt_agent.services.keys import check_master_key_file, open_keyring
 from chatgpt_agent.services.ledger import STATEMENT_SECONDS, Ledger
 from chatgpt_agent.services.lifecycle import Lifecycle
 from chatgpt_agent.services.relay import Relay
+from chatgpt_agent.services.uses import TokenUses
 from chatgpt_agent.web.admin_api.route import AdminApi
 from chatgpt_agent.web.app import admin_app, api_app
 from chatgpt_agent.web.listener import Limits, Listener
@@ -34,6 +36,7 @@ log = logging.getLogger(__name__)
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)  # that end the agent; the last when its terminal closes
 RETRY_SECONDS = 1.0  # between looks for a database that is away at the start
+USES_SECONDS = 2.0  # for a statement that writes when tokens were last used: at the end, nobody waits longer for it
 REPORT_SECONDS = 60.0  # for a statement of a report over REST
 PROOF_SECONDS = 3600.0  # for one of the proof of the ledger
 ABORT_SECONDS = 2.0  # for requests that were aborted to write their rows
@@ -62,10 +65,12 @@ class Server:
         self.ledger = Ledger(Outbox(config.data_dir), Store(dsn, seconds=STATEMENT_SECONDS))
         self.upstream = UpstreamClient(config)
         self.relay = Relay(config, self.directory, self.ledger, self.upstream)
+        self.uses = TokenUses(Store(dsn, seconds=USES_SECONDS), clock=loop.time)
+        self.gate = Gate(self.directory, self.uses, trusted_proxies=config.trusted_proxies, clock=loop.time)
         # Administration: what is slow has connections of its own, because one serves a statement after the other.
         self._admin_stores = [Store(dsn), Store(dsn, seconds=REPORT_SECONDS), Store(dsn, seconds=PROOF_SECONDS)]
         changes, reports, proofs = self._admin_stores
-        self.admin_gate = AdminGate(changes, clock=loop.time)
+        self.admin_gate = AdminGate(changes, trusted_proxies=config.trusted_proxies, clock=loop.time)
         self._admin_api = AdminApi(self.admin_gate, changes, reports, proofs, self.lifecycle)
         # Listeners.
         self._servers: list[Listener] = []
@@ -77,7 +82,7 @@ class Server:
         """Recovers the ledger and listens. Raises SetupError."""
         config = self._config
         check_master_key_file(config)
-        api = api_app(self.directory, self.ledger, self.relay, self.lifecycle)
+        api = api_app(self.directory, self.ledger, self.relay, self.lifecycle, self.gate)
         admin = admin_app(self.directory, self.ledger, self._admin_api)
         # Ports first: a second agent that was started by mistake must not touch the first one's outbox.
         api_sockets = _bind("port", config.port, config.bind_address)
@@ -116,6 +121,7 @@ class Server:
             await asyncio.gather(self._bringing_up, return_exceptions=True)
         await self.ledger.close()
         await self.upstream.close()
+        await self.uses.close()
         await self.directory.close()
         for store in self._admin_stores:
             await store.close()
@@ -182,7 +188,8 @@ class Server:
         self.admin_gate.open(keyring)
         await self.directory.start(keyring)
         await self.ledger.start_shipping()
-        for task in (*self.directory.tasks, *self.ledger.tasks):
+        self.uses.start()
+        for task in (*self.directory.tasks, *self.ledger.tasks, *self.uses.tasks):
             task.add_done_callback(self._on_task_end)
 
     def _on_task_end(self, task: "asyncio.Task[None]") -> None:

@@ -39,6 +39,15 @@ def network_of(text: str) -> Network:
     return found
 
 
+def is_network(text: str) -> bool:
+    """Whether a text is a network in CIDR notation."""
+    try:
+        network_of(text)
+    except ValueError:
+        return False
+    return True
+
+
 def address_of(text: str) -> Address:
     """An address as a socket names it. Raises ValueError."""
     found = ip_address(text.partition("%")[0])  # the interface that a link-local address is on

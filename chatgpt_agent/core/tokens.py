@@ -2,7 +2,8 @@
 digits of CRC-32.
 
 The checksum lets a mistyped or made-up token be refused without a look-up, as GitHub's tokens do
-(https://github.blog/engineering/behind-githubs-new-authentication-token-formats/).
+(https://github.blog/engineering/behind-githubs-new-authentication-token-formats/). Tokens that were taken over from
+another program have no such form: any text may be one.
 """
 
 import zlib
@@ -13,6 +14,7 @@ PREFIX = "cga_"
 ADMIN_PREFIX = "cgm_"  # of the same length
 SECRET_BYTES = 32
 LENGTH = len(PREFIX) + 43 + 6
+MAX_LENGTH = 128  # of a token of another program
 SHOWN = 8  # characters of a token that may be shown to tell tokens apart: its prefix and four more
 
 _ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
@@ -47,12 +49,20 @@ def is_well_formed(token: str, prefix: str = PREFIX) -> bool:
     return _checksum(token[:-6]) == token[-6:]
 
 
-def token_from_headers(values: list[str], prefix: str = PREFIX) -> str:
+def may_be_token(text: str) -> bool:
+    """Whether a text is worth a look-up: well formed where it has our prefix, else 1 to 128 printable ASCII characters
+    without spaces."""
+    if text.startswith(PREFIX):
+        return is_well_formed(text)
+    return 0 < len(text) <= MAX_LENGTH and text.isascii() and text.isprintable() and " " not in text
+
+
+def token_from_headers(values: list[str]) -> str:
     """The token out of a request's Authorization header fields (RFC 6750 §2.1; the scheme's name is
-    case-insensitive, RFC 9110 §11.1). Raises InvalidApiKey unless there is exactly one, well formed."""
-    if len(values) == 1 and len(values[0]) <= 128:
+    case-insensitive, RFC 9110 §11.1). Raises InvalidApiKey unless there is exactly one that may be a token."""
+    if len(values) == 1 and len(values[0]) <= 2 * MAX_LENGTH:
         scheme, _, token = values[0].partition(" ")
         token = token.strip(" ")
-        if scheme.lower() == "bearer" and is_well_formed(token, prefix):
+        if scheme.lower() == "bearer" and may_be_token(token):
             return token
     raise InvalidApiKey()

@@ -3,29 +3,20 @@
 A token is looked up in the database at each request, so that a revocation is in force at once.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
 
 from chatgpt_agent.core.audit import Actor
-from chatgpt_agent.core.errors import (
-    InvalidApiKey,
-    InvalidValue,
-    NameTaken,
-    RateLimited,
-    StoreUnavailable,
-    UnknownName,
-)
-from chatgpt_agent.core.tokens import ADMIN_PREFIX, SHOWN, token_from_headers
+from chatgpt_agent.core.errors import InvalidApiKey, InvalidValue, NameTaken, StoreUnavailable, UnknownName
+from chatgpt_agent.core.networks import Networks, client_address
+from chatgpt_agent.core.tokens import ADMIN_PREFIX, SHOWN, is_well_formed, token_from_headers
 from chatgpt_agent.edges.keyring import Keyring
 from chatgpt_agent.edges.store import admins
 from chatgpt_agent.edges.store.connection import Store
+from chatgpt_agent.services.gate import WrongTokens
 
 MAX_NAME = 128
-WRONG_TOKENS = 20  # from one address, before it has to wait
-REFILL_SECONDS = 3.0  # until it may try one more
-MAX_ADDRESSES = 10_000  # that are remembered; then all are forgotten
-MAX_GOOD = 1000
 
 
 class Role(StrEnum):
@@ -67,19 +58,13 @@ class Admins:
 
 
 class AdminGate:
-    """Knows who is asking. `clock` is monotonic seconds.
+    """Knows who is asking. `clock` is monotonic seconds."""
 
-    An address that sends wrong tokens is turned away before any work, but for a token that was right before: those who
-    share an address with somebody who guesses can go on."""
-
-    def __init__(self, store: Store, *, clock: Callable[[], float], wrong_tokens: int = WRONG_TOKENS) -> None:
+    def __init__(self, store: Store, *, trusted_proxies: Iterable[str], clock: Callable[[], float]) -> None:
         self._store = store
-        self._clock = clock
-        self._wrong_tokens = wrong_tokens
+        self._trusted = Networks(trusted_proxies)
+        self._wrong = WrongTokens(clock)
         self._keyring: Keyring | None = None
-        # What is remembered.
-        self._wrong: dict[str, float] = {}  # when an address will have all its tries again
-        self._good: set[bytes] = set()  # digests of tokens that were right
 
     def open(self, keyring: Keyring) -> None:
         """From here on tokens can be told apart."""
@@ -92,36 +77,23 @@ class AdminGate:
             raise StoreUnavailable("the database has not been seen yet")
         return self._keyring
 
-    async def identify(self, authorization: list[str], address: str) -> admins.AdminLine:
-        """Whose token is in these header fields. Raises InvalidApiKey, RateLimited, StoreError."""
-        if not authorization:  # nobody guesses with nothing
-            raise InvalidApiKey
+    async def identify(
+        self, authorization: list[str], peer: str, forwarded: Sequence[str]
+    ) -> tuple[admins.AdminLine, str]:
+        """Whose request this is, and the address that it came from. Raises InvalidApiKey, RateLimited where too many of
+        those came from there, StoreError."""
+        address = client_address(peer, forwarded, self._trusted)
         try:
-            token = token_from_headers(authorization, ADMIN_PREFIX)
+            return await self._find(token_from_headers(authorization)), str(address)
         except InvalidApiKey:
-            self._check_address(address)
-            self._count(address)
+            if authorization:  # nobody guesses with nothing
+                self._wrong.count(address)
             raise
-        digest = self.keyring.admin_digest(token)
-        if digest not in self._good:
-            self._check_address(address)
-        found = await admins.find_admin(self._store, digest)
+
+    async def _find(self, token: str) -> admins.AdminLine:
+        if not is_well_formed(token, ADMIN_PREFIX):
+            raise InvalidApiKey("no token of an administrator")
+        found = await admins.find_admin(self._store, self.keyring.admin_digest(token))
         if found is None:
-            self._good.discard(digest)
-            self._count(address)
-            raise InvalidApiKey
-        if len(self._good) >= MAX_GOOD:
-            self._good.clear()
-        self._good.add(digest)
+            raise InvalidApiKey("unknown or revoked")
         return found
-
-    def _check_address(self, address: str) -> None:
-        wait = self._wrong.get(address, 0.0) - self._clock() - (self._wrong_tokens - 1) * REFILL_SECONDS
-        if wait > 0:
-            raise RateLimited("Too many wrong tokens came from your address. Wait, and try again.", retry_after=wait)
-
-    def _count(self, address: str) -> None:
-        if len(self._wrong) >= MAX_ADDRESSES and address not in self._wrong:
-            self._wrong.clear()
-        now = self._clock()
-        self._wrong[address] = max(self._wrong.get(address, now), now) + REFILL_SECONDS

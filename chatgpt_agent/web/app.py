@@ -5,6 +5,7 @@ from typing import Any
 from tornado.web import Application
 
 from chatgpt_agent.services.directory import Directory
+from chatgpt_agent.services.gate import Gate
 from chatgpt_agent.services.ledger import Ledger
 from chatgpt_agent.services.lifecycle import Lifecycle
 from chatgpt_agent.services.relay import Relay
@@ -22,10 +23,10 @@ _SETTINGS: dict[str, Any] = {
 }
 
 
-def api_app(directory: Directory, ledger: Ledger, relay: Relay, lifecycle: Lifecycle) -> Application:
+def api_app(directory: Directory, ledger: Ledger, relay: Relay, lifecycle: Lifecycle, gate: Gate) -> Application:
     """What clients reach."""
-    proxy = {"relay": relay, "lifecycle": lifecycle}
-    models = {"directory": directory}
+    proxy = {"relay": relay, "lifecycle": lifecycle, "gate": gate}
+    models = {"directory": directory, "gate": gate}
     return Application(
         [
             (r"/chat", ProxyHandler, proxy),

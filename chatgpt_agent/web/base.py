@@ -1,21 +1,25 @@
 """What every handler of the API shares: a request id, OpenAI's error envelope, and one access line a request."""
 
 import logging
+import math
 import os
 import time
 from typing import Any
 
 from tornado.web import RequestHandler, stream_request_body
 
+from chatgpt_agent.core.admission import Identity
 from chatgpt_agent.core.errors import (
     AgentError,
     InvalidApiKey,
     InvalidRequest,
     MethodNotAllowed,
+    RateLimited,
     Unavailable,
     UnknownUrl,
 )
 from chatgpt_agent.core.ids import uuid7
+from chatgpt_agent.services.gate import Gate
 
 access_log = logging.getLogger("chatgpt_agent.access")
 
@@ -32,6 +36,7 @@ class ApiHandler(RequestHandler):
         self.request_id = uuid7(time.time_ns() // 1_000_000, os.urandom(10))
         self.began = time.monotonic()  # Tornado's request_time() goes backwards with the clock on the wall
         self.error_code = ""  # for the access line
+        self.refused_because = ""
         self.who = "-"
         self.set_header("X-Agent-Request-Id", str(self.request_id))
 
@@ -52,6 +57,17 @@ class ApiHandler(RequestHandler):
 
     def check(self) -> None:
         """What a handler asks of a request's headers."""
+
+    def identify(self, gate: Gate) -> Identity:
+        """Whose request this is. Raises InvalidApiKey, RateLimited, DirectoryStale."""
+        request = self.request
+        identity = gate.identify(
+            request.headers.get_list("Authorization"),
+            request.remote_ip or "0.0.0.0",  # noqa: S104 - an address that nobody has
+            request.headers.get_list("X-Forwarded-For"),
+        )
+        self.who = identity.user.name
+        return identity
 
     def refuse(self, error: AgentError) -> None:
         """Answers with an error and does not want the body."""
@@ -84,7 +100,10 @@ class ApiHandler(RequestHandler):
             self.set_header("x-should-retry", "true" if error.retry else "false")
         if isinstance(error, Unavailable):
             self.set_header("Retry-After", "1")
+        if isinstance(error, RateLimited):
+            self.set_header("Retry-After", str(max(1, math.ceil(error.retry_after))))
         if isinstance(error, InvalidApiKey):
+            self.refused_because = error.reason
             self.set_header("WWW-Authenticate", "Bearer")  # RFC 9110 §11.6.1
         if isinstance(error, MethodNotAllowed):
             self.set_header("Allow", ", ".join(self.methods))
@@ -146,6 +165,8 @@ def log_request(handler: RequestHandler) -> None:
     ]
     if handler.error_code:
         words.append(f"error={handler.error_code}")
+    if handler.refused_because:
+        words.append(f"({handler.refused_because})")
     access_log.log(level, "%s", " ".join(filter(None, [*words, handler.access_words()])))
 
 

@@ -17,7 +17,6 @@ from chatgpt_agent.core.errors import (
     InvalidRequest,
     InvalidValue,
     MethodNotAllowed,
-    RateLimited,
     RequestTooLarge,
     StoreBadRow,
     StoreUnavailable,
@@ -69,8 +68,10 @@ class AdminHandler(ApiHandler):
             raise MethodNotAllowed(f"Only {' and '.join(self.methods)} requests are accepted here.")
         if self._api.lifecycle.draining:
             raise Draining
-        address = self.request.remote_ip or "unknown"
-        admin = await self._api.gate.identify(self.request.headers.get_list("Authorization"), address)
+        headers, peer = self.request.headers, self.request.remote_ip or "0.0.0.0"  # noqa: S104 - nobody's address
+        admin, address = await self._api.gate.identify(
+            headers.get_list("Authorization"), peer, headers.get_list("X-Forwarded-For")
+        )
         self.who = admin.name
         if admin.role != Role.ADMIN and self._route.changes:
             raise Forbidden("A viewer changes nothing.")
@@ -153,11 +154,6 @@ class AdminHandler(ApiHandler):
                 self.set_status(304)
                 return
         self.write_json(body, route.status)
-
-    def write_agent_error(self, error: AgentError) -> None:
-        super().write_agent_error(error)
-        if isinstance(error, RateLimited):
-            self.set_header("Retry-After", str(int(error.retry_after) + 1))
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         if status_code == 403:  # Tornado's cross_origin_protection
