@@ -2,8 +2,7 @@
 
 import re
 import zlib
-from types import UnionType
-from typing import Annotated, Any, get_args, get_origin
+from typing import Any, get_args
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -220,6 +219,4 @@ def _parameters(texts: dict[str, str], kind: type[msgspec.Struct]) -> Any:
 
 
 def _is_number(kind: Any) -> bool:
-    if get_origin(kind) is Annotated:
-        return _is_number(get_args(kind)[0])
-    return kind is int or (isinstance(kind, UnionType) and any(map(_is_number, get_args(kind))))
+    return kind is int or any(map(_is_number, get_args(kind)))  # also within Annotated and unions
