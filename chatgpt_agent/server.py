@@ -20,17 +20,22 @@ from chatgpt_agent.edges.migrate import check_not_newer, migrate, schema_status
 from chatgpt_agent.edges.outbox import Outbox
 from chatgpt_agent.edges.store.connection import Store, dsn_from
 from chatgpt_agent.edges.upstream import UpstreamClient
+from chatgpt_agent.edges.webhook import Webhook, read_webhook_secret
 from chatgpt_agent.services.admins import AdminGate
+from chatgpt_agent.services.alerts import Alerts
+from chatgpt_agent.services.budgets import Budgets
 from chatgpt_agent.services.directory import Directory
 from chatgpt_agent.services.gate import Gate
 from chatgpt_agent.services.keys import check_master_key_file, open_keyring
 from chatgpt_agent.services.ledger import STATEMENT_SECONDS, Ledger
 from chatgpt_agent.services.lifecycle import Lifecycle
+from chatgpt_agent.services.limits import Limits
 from chatgpt_agent.services.relay import Relay
 from chatgpt_agent.services.uses import TokenUses
 from chatgpt_agent.web.admin_api.route import AdminApi
 from chatgpt_agent.web.app import admin_app, api_app
-from chatgpt_agent.web.listener import Limits, Listener
+from chatgpt_agent.web.listener import Limits as ListenerLimits
+from chatgpt_agent.web.listener import Listener
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +53,7 @@ ADMIN_CONNECTIONS = 16
 class Server:
     """One agent. `start` returns when it listens; it is ready when the database has been seen."""
 
-    def __init__(self, config: Config, dsn: str, limits: Limits = Limits()) -> None:
+    def __init__(self, config: Config, dsn: str, limits: ListenerLimits = ListenerLimits()) -> None:
         transfers, connections = share_files(file_limit(), config.max_concurrent_requests)
         if transfers < config.max_concurrent_requests:
             log.warning("the limit of open files (ulimit -n) leaves room for %d requests at once", transfers)
@@ -64,7 +69,13 @@ class Server:
         self.directory = Directory(Store(dsn), stale_after=config.stale_after, clock=loop.time)
         self.ledger = Ledger(Outbox(config.data_dir), Store(dsn, seconds=STATEMENT_SECONDS))
         self.upstream = UpstreamClient(config)
-        self.relay = Relay(config, self.directory, self.ledger, self.upstream)
+        self.alerts = Alerts(Store(dsn), open_webhook(config), self.directory.whose)
+        self.budgets = Budgets(Store(dsn), Store(dsn), on_mark=self.alerts.on_mark)
+        self.directory.on_budgets = lambda: self.budgets.set_budgets(
+            self.directory.budgets.values(), self.directory.owner_of, self.directory.time_zone
+        )
+        self.ledger.on_shipped = self.budgets.shipped
+        self.relay = Relay(config, self.directory, self.ledger, self.upstream, self.budgets, Limits(loop.time))
         self.uses = TokenUses(Store(dsn, seconds=USES_SECONDS), clock=loop.time)
         self.gate = Gate(self.directory, self.uses, trusted_proxies=config.trusted_proxies, clock=loop.time)
         # Administration: what is slow has connections of its own, because one serves a statement after the other.
@@ -120,6 +131,8 @@ class Server:
             self._bringing_up.cancel()
             await asyncio.gather(self._bringing_up, return_exceptions=True)
         await self.ledger.close()
+        await self.budgets.close()
+        await self.alerts.close()
         await self.upstream.close()
         await self.uses.close()
         await self.directory.close()
@@ -154,7 +167,7 @@ class Server:
         log.info("asked to stop")
         self.stopping.set()
 
-    def _listen(self, app: Application, sockets: list[socket.socket], limits: Limits) -> int:
+    def _listen(self, app: Application, sockets: list[socket.socket], limits: ListenerLimits) -> int:
         server = Listener(app, limits)
         server.listen_on(sockets)
         self._servers.append(server)
@@ -186,10 +199,14 @@ class Server:
         async with Store(self._dsn) as store:
             keyring = await open_keyring(self._config, store)
         self.admin_gate.open(keyring)
+        self.budgets.take_over(await self.ledger.waiting_rows())
         await self.directory.start(keyring)
+        await self.budgets.start()
+        self.alerts.start()
         await self.ledger.start_shipping()
         self.uses.start()
-        for task in (*self.directory.tasks, *self.ledger.tasks, *self.uses.tasks):
+        owners = (self.directory, self.budgets, self.alerts, self.ledger, self.uses)
+        for task in (task for owner in owners for task in owner.tasks):
             task.add_done_callback(self._on_task_end)
 
     def _on_task_end(self, task: "asyncio.Task[None]") -> None:
@@ -199,6 +216,14 @@ class Server:
             log.critical("the task %s has died", task.get_name(), exc_info=error)
             self._fatal = self._fatal or SetupError(f"the task {task.get_name()} has died: {type(error).__name__}")
             self.stopping.set()
+
+
+def open_webhook(config: Config) -> Webhook | None:
+    """The configured webhook. Raises SetupError."""
+    if config.webhook_url is None:
+        return None
+    secret = config.webhook_secret_file
+    return Webhook(config.webhook_url, None if secret is None else read_webhook_secret(secret))
 
 
 def _is_wanted(number: signal.Signals) -> bool:

@@ -60,11 +60,12 @@ CREATE TABLE budget_alerts (
     budget_id   bigint NOT NULL,
     since       timestamptz NOT NULL,     -- the window's beginning
     percent     smallint NOT NULL,
+    amount      numeric NOT NULL,         -- of the budget then: a raised one has marks of its own
     body        text NOT NULL,            -- what the webhook is told
     tries       integer NOT NULL DEFAULT 0,
     next_try_at timestamptz NOT NULL,
     sent_at     timestamptz,
-    PRIMARY KEY (budget_id, since, percent)
+    PRIMARY KEY (budget_id, since, percent, amount)
 );
 CREATE INDEX budget_alerts_due ON budget_alerts (next_try_at) WHERE sent_at IS NULL;
 

@@ -5,6 +5,7 @@ import click
 from chatgpt_agent import __version__, server
 from chatgpt_agent.cli.admin import admin
 from chatgpt_agent.cli.audit import audit
+from chatgpt_agent.cli.budget import budget
 from chatgpt_agent.cli.common import config_option, echo_table
 from chatgpt_agent.cli.ledger import ledger
 from chatgpt_agent.cli.price import price
@@ -64,5 +65,5 @@ def migrate_(config: Config, status: bool, count: int | None) -> None:
                 click.echo("nothing to do: the schema is up to date")
 
 
-for group in (user, token, price, usage, ledger, admin, audit):
+for group in (user, token, price, budget, usage, ledger, admin, audit):
     main.add_command(group)

@@ -10,6 +10,7 @@ import re
 import msgspec
 
 from chatgpt_agent.core.errors import InvalidJson, InvalidRequest
+from chatgpt_agent.core.reserve import Size
 
 MAX_MODEL = 128  # characters of a model's name
 MAX_TOKENS = 200_000  # brackets and commas of a body: 8 MB of small numbers would hold the loop for 0.5 s
@@ -40,6 +41,7 @@ class ChatRequest(msgspec.Struct, frozen=True):
     include_usage: bool
     body: bytes
     upstream_body: bytes
+    size: Size = Size(0)
 
 
 def parse_chat_request(body: bytes) -> ChatRequest:
@@ -54,10 +56,11 @@ def parse_chat_request(body: bytes) -> ChatRequest:
     if not 0 < len(model) <= MAX_MODEL or not model.isprintable():
         raise InvalidRequest(f"The model's name must have 1 to {MAX_MODEL} printable characters.", param="model")
     stream = _flag(members, "stream", "stream")
+    size = Size(len(body), 0, _limit(members, "max_completion_tokens", "max_tokens"), _limit(members, "n") or 1)
     if not stream:
-        return ChatRequest(model, False, False, body, body)
+        return ChatRequest(model, False, False, body, body, size)
     asked, edited = _ask_for_usage(body, members)
-    return ChatRequest(model, True, asked, body, edited)
+    return ChatRequest(model, True, asked, body, edited, size)
 
 
 def object_members(text: bytes) -> dict[str, Member]:
@@ -104,6 +107,14 @@ def _value(members: dict[str, Member], key: str) -> object:
     if member is None or member.raw[:1] != b'"':  # a number may be out of the decoder's range
         return None
     return msgspec.json.decode(member.raw)
+
+
+def _limit(members: dict[str, Member], *keys: str) -> int | None:
+    for key in keys:
+        member = members.get(key)
+        if member is not None and member.raw.isdigit() and len(member.raw) < 10:
+            return int(member.raw)
+    return None
 
 
 def _flag(members: dict[str, Member], key: str, param: str) -> bool:

@@ -3,7 +3,8 @@
 AgentError
 ├── ClientError              the caller's fault, nothing was sent to OpenAI
 │   ├── InvalidApiKey 401, InvalidJson / InvalidRequest 400, ModelNotFound / UnknownUrl 404
-│   ├── MethodNotAllowed 405, RequestTooLarge 413, UnsupportedMediaType 415, RateLimited 429
+│   ├── MethodNotAllowed 405, RequestTooLarge 413, UnsupportedMediaType 415
+│   ├── RateLimited, InsufficientQuota 429
 ├── UpstreamError            OpenAI could not be used; `sent` says whether it may have billed
 │   ├── UpstreamUnreachable, UpstreamTls, UpstreamLost, UpstreamTruncated, UpstreamInvalid 502
 │   ├── ProxyError, UpstreamKeyRejected 502, UpstreamTimeout 504
@@ -12,6 +13,7 @@ AgentError
 │   ├── LedgerUnavailable, DirectoryStale, Draining, Overloaded
 ├── StoreError               PostgreSQL: StoreUnavailable (try again), StoreRejected (it never will),
 │                            StoreBadRow (it will not take this value, and others it will)
+├── WebhookFailed            to be tried again
 ├── AccountError             commands and REST: UnknownName 404, NameTaken 409, VersionMismatch 412, InvalidValue 422,
 │                            Forbidden 403
 └── SetupError               it cannot run as it is set up: exit code 1; ConfigError, a line a fault: 2
@@ -48,7 +50,7 @@ class ClientError(AgentError):
     status = 400
     code = "invalid_request"
     type = "invalid_request_error"
-    retry = None
+    retry: bool | None = None
 
 
 class InvalidApiKey(ClientError):
@@ -104,15 +106,25 @@ class UnsupportedMediaType(ClientError):
 
 
 class RateLimited(ClientError):
-    """Too much at once. `retry_after`: seconds until it is worth another try."""
+    """Too many requests or tokens a minute, requests at once, or wrong tokens. `retry_after`: seconds."""
 
     status = 429
     code = "rate_limit_exceeded"
+    type = "requests"
     default = "Too many requests. Wait, and try again."
 
     def __init__(self, message: str = "", *, retry_after: float = 1.0) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+
+
+class InsufficientQuota(ClientError):
+    """A budget does not hold the most that the call can cost."""
+
+    status = 429
+    code = "insufficient_quota"
+    type = "insufficient_quota"
+    retry = False
 
 
 # OpenAI, or the way to it, failed.
@@ -235,6 +247,12 @@ class StoreRejected(StoreError):
 
 class StoreBadRow(StoreRejected):
     """The database refused a value in the statement, not the statement: another row may pass."""
+
+
+class WebhookFailed(AgentError):
+    """Nobody at the webhook said that what was posted has arrived."""
+
+    code = "webhook_failed"
 
 
 # Commands and the REST API for administrators.

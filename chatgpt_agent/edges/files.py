@@ -1,10 +1,12 @@
-"""Files in the data directory: what root makes in an account's folder belongs to that account.
+"""Files: secrets that only their owner may read, and a data directory where what root makes in an account's folder
+belongs to that account.
 
 So `sudo chatgpt-agent user add` before or beside a server that runs as another account leaves nothing behind that
 this account cannot open.
 """
 
 import os
+import stat
 from pathlib import Path
 
 from chatgpt_agent.core.errors import SetupError
@@ -28,3 +30,17 @@ def give_to_folder_owner(path: Path) -> None:
     if os.geteuid() == 0:
         owner = path.parent.stat()
         os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
+
+
+def read_secret_file(path: Path, what: str) -> bytes:
+    """What a file holds, without space at its ends. Raises SetupError, which begins with `what` it is: it cannot be
+    read, or others than its owner can."""
+    try:
+        with path.open("rb") as file:
+            mode = os.fstat(file.fileno()).st_mode
+            found = file.read(64 * 1024).strip()
+    except OSError as error:
+        raise SetupError(f"{what} {path} cannot be read: {error.strerror}") from None
+    if mode & (stat.S_IRWXG | stat.S_IRWXO):
+        raise SetupError(f"{what} {path} is open to others than its owner: run `chmod 600 {path}`")
+    return found

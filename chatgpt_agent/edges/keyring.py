@@ -8,7 +8,6 @@ import hashlib
 import hmac
 import os
 import secrets
-import stat
 from pathlib import Path
 
 from cryptography.fernet import Fernet, InvalidToken
@@ -17,7 +16,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from chatgpt_agent.core.errors import SetupError
 from chatgpt_agent.core.tokens import ADMIN_PREFIX, SECRET_BYTES, make_token
-from chatgpt_agent.edges.files import give_to_folder_owner
+from chatgpt_agent.edges.files import give_to_folder_owner, read_secret_file
 
 MIN_BYTES = 32
 
@@ -73,15 +72,7 @@ def _derive(master: bytes, label: bytes) -> bytes:
 
 def read_master_key(path: Path) -> Keyring:
     """The keyring of a key file. Raises SetupError: missing, short, or readable by others than its owner."""
-    try:
-        with path.open("rb") as file:
-            mode = os.fstat(file.fileno()).st_mode
-            master = file.read(64 * 1024).strip()
-    except OSError as error:
-        raise SetupError(f"the master key {path} cannot be read: {error.strerror}") from None
-    if mode & (stat.S_IRWXG | stat.S_IRWXO):
-        raise SetupError(f"the master key {path} is open to others than its owner: run `chmod 600 {path}`")
-    return Keyring(master)
+    return Keyring(read_secret_file(path, "the master key"))
 
 
 def make_master_key(path: Path) -> None:

@@ -1,7 +1,5 @@
 """OpenAI's organization API, which tells what it counted and charged: read with an admin key, which stays in here."""
 
-import os
-import stat
 from datetime import UTC, date, datetime
 from pathlib import Path
 from urllib.parse import urlencode, urlsplit
@@ -9,6 +7,7 @@ from urllib.parse import urlencode, urlsplit
 from chatgpt_agent.core.errors import AgentError, SetupError, UpstreamError, UpstreamInvalid, UpstreamKeyRejected
 from chatgpt_agent.core.figures import Kind, Page, read_pages
 from chatgpt_agent.edges.config import Config
+from chatgpt_agent.edges.files import read_secret_file
 from chatgpt_agent.edges.upstream import get
 
 MAX_KEY = 512
@@ -25,14 +24,7 @@ _ASKED = {
 
 def read_admin_key(path: Path) -> str:
     """The admin key in a file. Raises SetupError: missing, no key, or readable by others than its owner."""
-    try:
-        with path.open("rb") as file:
-            mode = os.fstat(file.fileno()).st_mode
-            key = file.read(64 * 1024).strip()
-    except OSError as error:
-        raise SetupError(f"the admin key {path} cannot be read: {error.strerror}") from None
-    if mode & (stat.S_IRWXG | stat.S_IRWXO):
-        raise SetupError(f"the admin key {path} is open to others than its owner: run `chmod 600 {path}`")
+    key = read_secret_file(path, "the admin key")
     if not (0 < len(key) <= MAX_KEY and all(33 <= byte <= 126 for byte in key)):
         raise SetupError(f"the admin key {path} must hold 1 to {MAX_KEY} printable ASCII characters without spaces")
     return key.decode("ascii")

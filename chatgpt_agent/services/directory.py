@@ -11,6 +11,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from chatgpt_agent.core.admission import Identity, Token, User, may_use, refusal
+from chatgpt_agent.core.budgets import Budget
 from chatgpt_agent.core.errors import DirectoryStale, InvalidApiKey, StoreError
 from chatgpt_agent.core.networks import Address
 from chatgpt_agent.core.pricing import Price, PriceBook
@@ -40,6 +41,9 @@ class Directory:
         self._digests: dict[int, bytes] = {}  # of each token id, for a token whose digest changed
         self._prices: dict[int, Price] = {}
         self.book = PriceBook()
+        self.budgets: dict[int, Budget] = {}
+        self.time_zone = "UTC"  # of the books
+        self.on_budgets: Callable[[], None] = lambda: None  # called when there are other budgets, or another time zone
         # How fresh it is.
         self._seen: float | None = None
         self.connected = False
@@ -91,6 +95,17 @@ class Directory:
         """The models that have a price now and that somebody may use."""
         return [price for price in self.book.models(datetime.now(UTC)) if may_use(identity, price.model)]
 
+    def whose(self, budget: Budget) -> str:
+        """The name of the user that a budget is of."""
+        id_ = budget.user_id if budget.token_id is None else self.owner_of(budget.token_id)
+        user = self._users.get(-1 if id_ is None else id_)
+        return f"user {id_}" if user is None else user.name
+
+    def owner_of(self, token_id: int) -> int | None:
+        """The user of a token, or None."""
+        found = self._tokens.get(self._digests.get(token_id, b""))
+        return None if found is None else found.user_id
+
     async def _follow(self) -> None:
         while True:
             try:
@@ -118,7 +133,7 @@ class Directory:
 
     def _apply(self, changes: Changes) -> None:
         if changes.whole:
-            for kept in (self._users, self._tokens, self._digests, self._prices):
+            for kept in (self._users, self._tokens, self._digests, self._prices, self.budgets):
                 kept.clear()
         for user in changes.users:
             self._users[user.id] = user
@@ -130,4 +145,9 @@ class Directory:
             self._prices[price.id] = price
         if changes.prices or changes.whole:
             self.book = PriceBook(self._prices.values())
+        for budget in changes.budgets:
+            self.budgets[budget.id] = budget
+        if changes.budgets or changes.whole or changes.time_zone != self.time_zone:
+            self.time_zone = changes.time_zone
+            self.on_budgets()
         self._version = changes.version

@@ -10,7 +10,7 @@ import logging
 import random
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -60,6 +60,7 @@ class Ledger:
         self.oldest_at: datetime | None = None  # when the oldest of them began
         self.buried = 0  # rows since the start that PostgreSQL refused
         self._id: UUID | None = None
+        self.on_shipped: Callable[[Sequence[Row]], None] = lambda rows: None  # called with what PostgreSQL has
         self._last_shipped_at: datetime | None = None
         # The shipper.
         self._batch = BATCH
@@ -85,6 +86,10 @@ class Ledger:
         if orphans:
             log.warning("requests cut off when the agent last ended, whose rows say `unknown`: %d", len(orphans))
         self.tasks.append(asyncio.create_task(self._write_forever(), name="unwritten rows"))
+
+    async def waiting_rows(self) -> list[Row]:
+        """The rows in the outbox. Raises LedgerUnavailable."""
+        return (await self._outbox.batch(-1))[1]
 
     async def start_shipping(self) -> None:
         """From here on rows go to PostgreSQL, whose schema must be there."""
@@ -171,6 +176,7 @@ class Ledger:
                 return 0
             self.oldest_at = rows[0].intent.started_at
             await self._ship_rows(rows)
+            self.on_shipped(rows)
             await self._outbox.drop(last)
             self._batch = min(BATCH, self._batch * 2)
             self._last_shipped_at = self._now()

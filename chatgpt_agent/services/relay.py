@@ -23,12 +23,15 @@ from chatgpt_agent.core.errors import (
     UpstreamKeyRejected,
 )
 from chatgpt_agent.core.headers import request_headers
-from chatgpt_agent.core.ledger import Intent, Outcome, Row, State, answered_state, failed_state
+from chatgpt_agent.core.ledger import UNCERTAIN, Intent, Outcome, Row, State, answered_state, failed_state
+from chatgpt_agent.core.reserve import Assumed, likely_tokens, most
 from chatgpt_agent.core.usage import MAX_TEXT, Answer, StreamMeter, read_whole
 from chatgpt_agent.edges.config import Config
 from chatgpt_agent.edges.upstream import Exchange, Head, UpstreamClient, unusable
+from chatgpt_agent.services.budgets import Budgets
 from chatgpt_agent.services.directory import Directory
 from chatgpt_agent.services.ledger import Entry, Ledger
+from chatgpt_agent.services.limits import Limits
 
 log = logging.getLogger(__name__)
 
@@ -38,11 +41,22 @@ USER_AGENT = f"chatgpt-agent/{__version__}"
 class Relay:
     """Begins calls, and knows how many are under way."""
 
-    def __init__(self, config: Config, directory: Directory, ledger: Ledger, upstream: UpstreamClient) -> None:
+    def __init__(
+        self,
+        config: Config,
+        directory: Directory,
+        ledger: Ledger,
+        upstream: UpstreamClient,
+        budgets: Budgets,
+        limits: Limits,
+    ) -> None:
         self.config = config
         self.directory = directory
         self.ledger = ledger
         self.upstream = upstream
+        self.budgets = budgets
+        self.limits = limits
+        self.assumed = Assumed(config.budget_linked_tokens, config.budget_output_tokens)
         self.calls = 0  # that hold a place
         self.draining_calls = 0  # of these, whose client has left
 
@@ -52,7 +66,8 @@ class Relay:
         return self.calls >= self.config.max_concurrent_requests
 
     def call(self, identity: Identity, request: ChatRequest, *, request_id: UUID, endpoint: str) -> "Call":
-        """A call that is admitted and not begun. Raises ModelNotFound, Overloaded."""
+        """A call that is admitted and not begun. Raises ModelNotFound, RateLimited, InsufficientQuota, Overloaded,
+        DirectoryStale."""
         if self.full:
             raise Overloaded
         return Call(self, identity, request, request_id=request_id, endpoint=endpoint)
@@ -81,7 +96,16 @@ class Call:
             self._price.id,
             request.stream,
             now,
+            most(self._price, request.size, relay.assumed),
         )
+        # All of it in one step: nobody else is asked in between.
+        self._taken = relay.limits.take(identity, likely_tokens(request.size))
+        try:
+            self._reservation = relay.budgets.reserve(identity, request_id, self._intent.reserved, now)
+        except AgentError:
+            self._taken.used(0)
+            self._taken.done()
+            raise
         relay.calls += 1
         # Under way.
         self._entry: Entry | None = None
@@ -124,6 +148,11 @@ class Call:
         """Gives the place back. A call that was not read to its end, which only a fault in the agent can cause, is
         aborted and gets its row all the same."""
         self._relay.calls -= 1
+        self._taken.done()
+        if self._entry is None:  # it was never begun
+            self._taken.used(0)
+            if self._reservation is not None:
+                self._reservation.release()
         if self._drain_timer is not None:
             self._drain_timer.cancel()
             self._relay.draining_calls -= 1
@@ -132,6 +161,17 @@ class Call:
             if self._exchange is not None:
                 self._exchange.abort()
             await self._settle(failed_state(sent=sent, answering=self._head is not None), error=AgentError.code)
+
+    def _count(self) -> None:
+        """Puts what the call cost in the place of what was set aside for it. One whose row waits for the disk may have
+        cost all of that."""
+        row = self.row
+        if self._reservation is not None:
+            self._reservation.settle(row)
+        if row is not None and row.usage is not None:
+            self._taken.used(row.usage.input + row.usage.output)
+        elif row is not None and row.state not in UNCERTAIN:
+            self._taken.used(0)
 
     def client_left(self) -> None:
         """Says that nobody reads any more. OpenAI's answer is still read to its usage, within limits of time and
@@ -273,6 +313,8 @@ class Call:
         except LedgerUnavailable as refusal:
             refusal.retry = state is State.NOT_SENT
             raise
+        finally:
+            self._count()
 
     def _upstream_request_id(self) -> str | None:
         found = self._head.first("x-request-id") if self._head else None

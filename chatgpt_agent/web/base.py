@@ -69,6 +69,10 @@ class ApiHandler(RequestHandler):
         self.who = identity.user.name
         return identity
 
+    def limit_headers(self) -> list[tuple[str, str]]:
+        """What an answer says of limits, where it is known whose they are."""
+        return []
+
     def refuse(self, error: AgentError) -> None:
         """Answers with an error and does not want the body."""
         self.write_agent_error(error)
@@ -94,6 +98,8 @@ class ApiHandler(RequestHandler):
         """Sets an error as the answer, in OpenAI's envelope with our headers (decision 2)."""
         self.error_code = error.code
         self.clear()
+        for name, value in self.limit_headers():
+            self.set_header(name, value)
         self.set_header("X-Agent-Error", error.code)
         self.set_header("x-request-id", str(self.request_id))
         if error.retry is not None:
@@ -101,7 +107,8 @@ class ApiHandler(RequestHandler):
         if isinstance(error, Unavailable):
             self.set_header("Retry-After", "1")
         if isinstance(error, RateLimited):
-            self.set_header("Retry-After", str(max(1, math.ceil(error.retry_after))))
+            self.set_header("Retry-After", str(math.ceil(error.retry_after)))  # RFC 9110 §10.2.3: whole seconds
+            self.set_header("Retry-After-Ms", str(math.ceil(error.retry_after * 1000)))
         if isinstance(error, InvalidApiKey):
             self.refused_because = error.reason
             self.set_header("WWW-Authenticate", "Bearer")  # RFC 9110 §11.6.1

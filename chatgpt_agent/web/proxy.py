@@ -127,8 +127,11 @@ class ProxyHandler(ApiHandler):
         self.set_status(head.status)
         for name, value in response_headers(head.fields):
             self.add_header(name, value)
-        for name, value in RESPONSE_ADDED:
+        for name, value in (*RESPONSE_ADDED, *self.limit_headers()):
             self.set_header(name, value)
+
+    def limit_headers(self) -> list[tuple[str, str]]:
+        return [] if self._identity is None else self._relay.limits.headers(self._identity)
 
     async def _write_out(self, piece: bytes) -> None:
         if not piece or self._gone:

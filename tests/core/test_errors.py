@@ -9,7 +9,9 @@ from chatgpt_agent.core.errors import (
     AgentError,
     ClientError,
     ConfigError,
+    InsufficientQuota,
     ModelNotFound,
+    RateLimited,
     RequestTooLarge,
     Unavailable,
     UpstreamError,
@@ -27,6 +29,8 @@ def make(cls: type[AgentError]) -> AgentError:
         return ModelNotFound("gpt-9")
     if cls is RequestTooLarge:
         return RequestTooLarge(10)
+    if cls is RateLimited:
+        return RateLimited(retry_after=1.5)
     return ConfigError(["PORT: not a number"]) if cls is ConfigError else cls()
 
 
@@ -75,7 +79,11 @@ def test_envelope_is_that_of_openai(cls: type[AgentError]) -> None:
 
 @pytest.mark.parametrize("cls", CLASSES)
 def test_type_says_whose_fault_it_was(cls: type[AgentError]) -> None:
-    """What has a status of 4xx for a client to read is an `invalid_request_error`, all else a `server_error`."""
+    """What has a status of 4xx for a client to read is an `invalid_request_error`, all else a `server_error`; those of
+    limits are named as OpenAI names them."""
+    if cls.status == 429:
+        assert make(cls).type in ("requests", "insufficient_quota")
+        return
     callers = cls.status < 499
     assert make(cls).type == ("invalid_request_error" if callers else "server_error")
 
@@ -102,8 +110,9 @@ def test_fault_of_the_agent_is_not_retried() -> None:
 
 @pytest.mark.parametrize("cls", [cls for cls in CLASSES if issubclass(cls, ClientError)])
 def test_fault_of_the_caller_says_nothing_of_retries(cls: type[ClientError]) -> None:
-    """SDKs know from a 4xx status alone that the same request would fail again."""
-    assert make(cls).retry is None
+    """SDKs know from a 4xx status alone that the same request would fail again; a 429 they would try again, which does
+    not fill a budget."""
+    assert make(cls).retry is (False if cls is InsufficientQuota else None)
 
 
 @pytest.mark.parametrize("cls", [cls for cls in CLASSES if issubclass(cls, Unavailable)])

@@ -8,20 +8,27 @@ the real one.
 from collections.abc import Callable, Iterable, Sequence
 from copy import deepcopy
 from datetime import UTC, date, datetime
-from decimal import Decimal
 from typing import Any
 
 from chatgpt_agent.core.errors import StoreBadRow, StoreRejected, StoreUnavailable
 from chatgpt_agent.core.ledger import State
 from chatgpt_agent.edges.store.connection import Line, Store
-from chatgpt_agent.edges.store.ledger import _COLUMNS, _SHIP
+from chatgpt_agent.edges.store.ledger import _COLUMNS, _SHIP, TOKENS
 
 Usage = dict[str, Any]  # a row of the table, by column
-Day = tuple[date, int, str]
-Sums = tuple[Any, ...]  # requests, not_done, input, cached, output and reasoning tokens, cost
+Day = tuple[date, int, int, str, str]  # day, user, token, model, endpoint
+Sums = tuple[Any, ...]  # requests, not_done, tokens of each kind, cost, reserved
 
-_COUNTED = ("input_tokens", "cached_tokens", "output_tokens", "reasoning_tokens")
-_NULLABLE = {"served_model", "upstream_id", "upstream_request_id", *_COUNTED, "status", "error", "duration_ms"}
+_NULLABLE = {
+    "served_model",
+    "service_tier",
+    "upstream_id",
+    "upstream_request_id",
+    *TOKENS,
+    "status",
+    "error",
+    "duration_ms",
+}
 _NULLABLE |= {"first_byte_ms", "corrects", "reason"}
 
 
@@ -54,7 +61,7 @@ class PostgreSQL:
         if kind == "ship":
             new = self._ship(sql, parameters)
             self.shipped.append(parameters)
-            return [(new,)]
+            return [(new, "")]
         if kind == "partition":
             self.partitions.add(_month(parameters[0]))
             return [("",)]
@@ -138,11 +145,12 @@ def added_up(lines: Iterable[Usage]) -> dict[Day, Sums]:
     """What the roll-up of these rows must be."""
     days: dict[Day, Sums] = {}
     for line in lines:
-        day = (line["started_at"].astimezone(UTC).date(), line["user_id"], line["model"])
+        date_ = line["started_at"].astimezone(UTC).date()
+        day = (date_, line["user_id"], line["token_id"], line["model"], line["endpoint"])
         correction, done = line["state"] == "correction", line["state"] == "done"
-        counts = [line[name] or 0 for name in _COUNTED]
-        sums = (int(not correction), int(not correction and not done), *counts, line["cost"])
-        days[day] = _plus(days.get(day, (0, 0, 0, 0, 0, 0, Decimal(0))), sums)
+        counts = [line[name] or 0 for name in TOKENS]
+        sums = (int(not correction), int(not correction and not done), *counts, line["cost"], line["reserved"])
+        days[day] = _plus(days[day], sums) if day in days else sums
     return days
 
 

@@ -10,14 +10,14 @@ from tornado.ioloop import IOLoop
 from chatgpt_agent.core.errors import StoreBadRow
 from chatgpt_agent.core.ledger import State
 from chatgpt_agent.edges.store.connection import Store
-from chatgpt_agent.edges.store.ledger import _COLUMNS, ensure_partition, ship
+from chatgpt_agent.edges.store.ledger import _COLUMNS, TOKENS, ensure_partition, ship
 from tests.fakes.database import query
 from tests.fakes.postgresql import FakeStore, PostgreSQL
 from tests.fakes.records import NOON, make_row
 
 ROWS = f"SELECT {', '.join(_COLUMNS)} FROM usage"
-DAILY = """
-    SELECT day, user_id, model, requests, not_done, input_tokens, cached_tokens, output_tokens, reasoning_tokens, cost
+DAILY = f"""
+    SELECT day, user_id, token_id, model, endpoint, requests, not_done, {", ".join(TOKENS)}, cost, reserved
     FROM usage_daily"""
 
 
@@ -44,7 +44,7 @@ async def test_the_same_rows_leave_the_same_tables(stores: tuple[Store, FakeStor
     assert {line[0]: line for line in query(dsn, ROWS)} == {
         line["request_id"]: tuple(line.values()) for line in fake.usage.values()
     }
-    assert {line[:3]: line[3:] for line in query(dsn, DAILY)} == fake.daily
+    assert {line[:5]: line[5:] for line in query(dsn, DAILY)} == fake.daily
 
 
 async def test_both_refuse_a_row_without_a_partition(stores: tuple[Store, FakeStore], dsn: str) -> None:

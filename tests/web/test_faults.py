@@ -86,16 +86,25 @@ async def test_an_answer_that_is_none_is_refused(agent: Agent, upstream: Upstrea
     assert (answer.status, answer.error["code"], len(upstream.requests)) == (502, "upstream_invalid", 1)
 
 
-async def test_heads_before_the_head_do_not_count(agent: Agent, upstream: Upstream) -> None:
-    """100 and 103 are passed over (RFC 9110 §15.2)."""
+CONTINUE = b"HTTP/1.1 100 Continue\r\nRetry-After: 99\r\n\r\n"
+HINTS = b"HTTP/1.1 103 Early Hints\r\nX-Request-Id: early\r\nRetry-After: 99\r\n\r\n"
+EARLY = {"100 and 103": CONTINUE + HINTS, "100 fifty times": CONTINUE * 50, "fifty of each": (CONTINUE + HINTS) * 50}
+
+
+@pytest.mark.parametrize("status", [200, 429])
+@pytest.mark.parametrize("early", EARLY)
+async def test_heads_before_the_head_do_not_count(agent: Agent, upstream: Upstream, early: str, status: int) -> None:
+    """100 and 103 are passed over with their fields, however many there are (RFC 9110 §15.2)."""
 
     async def script(request: Received, reply: Reply) -> None:
-        await reply.raw(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nX-Request-Id: early\r\n\r\n")
-        await reply.whole(completion(1, 0, 1))
+        await reply.raw(EARLY[early])
+        await reply.whole(completion(1, 0, 1) if status == 200 else error_body(status), status)
 
     upstream.script = script
     answer = await agent.chat()
-    assert (answer.status, answer.header("x-request-id")) == (200, "req_0123456789abcdef")
+    assert (answer.status, answer.body) == (status, upstream.sent())
+    assert (answer.header("x-request-id"), answer.header("retry-after")) == ("req_0123456789abcdef", None)
+    assert await state_of(agent) == ("done" if status == 200 else "upstream_error")
 
 
 async def test_hostile_headers_stay_behind(agent: Agent, upstream: Upstream) -> None:

@@ -17,7 +17,8 @@ from tornado.ioloop import IOLoop
 
 from tests.conftest import MakeAgent
 from tests.fakes.agent import Agent
-from tests.fakes.upstream import Upstream
+from tests.fakes.link import Link
+from tests.fakes.upstream import REQUEST_ID, Upstream, error_body
 
 
 @pytest.fixture(scope="module")
@@ -177,6 +178,44 @@ async def test_everything_goes_through_the_proxy(
     await agent.server.upstream.close()
     await agent.until(lambda: forward_proxy.connects() == fake.connections, seconds=20)
     assert fake.connections > 0
+
+
+class Tunnel(Link):
+    """A proxy that lets every CONNECT through to one target, with the head that it is given."""
+
+    def __init__(self, port: int, head: bytes) -> None:
+        super().__init__(("127.0.0.1", port))
+        self._head = head
+
+    async def _join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"CONNECT ")
+        writer.write(self._head)
+        await super()._join(reader, writer)
+
+
+TUNNEL = (
+    b"HTTP/1.1 200 Connection established\r\nX-Request-Id: of-the-proxy\r\nRetry-After: 99\r\n"
+    b"OpenAI-Processing-Ms: 99\r\nX-RateLimit-Remaining-Tokens: 99\r\n\r\n"
+)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_what_a_proxy_says_to_connect_is_no_answer(
+    make_agent: MakeAgent, tls_upstream: Callable[..., Upstream], ca_file: Path, stream: bool
+) -> None:
+    """Its 200 is not the status, and its fields are not the client's, when OpenAI then says 429."""
+    fake = await tls_upstream("localhost")
+    tunnel = await Tunnel(fake.port, TUNNEL).start()
+    agent = await make_agent(
+        openai_url=fake.url, openai_ca_file=ca_file, openai_proxy=f"http://127.0.0.1:{tunnel.port}"
+    )
+    answer = await agent.chat("status=429", stream=stream)
+    await tunnel.stop()
+    assert (tunnel.accepted, answer.status, answer.body) == (1, 429, error_body(429))
+    assert (answer.header("x-request-id"), answer.header("retry-after")) == (REQUEST_ID, "1")
+    assert {"of-the-proxy", "99"}.isdisjoint(value for _, value in answer.headers)
+    [row] = await agent.rows(1)
+    assert (row["state"], row["status"], row["upstream_request_id"]) == ("upstream_error", 429, REQUEST_ID)
 
 
 async def test_without_a_proxy_the_environments_is_not_used(

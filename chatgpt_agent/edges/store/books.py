@@ -10,6 +10,7 @@ from chatgpt_agent.core.figures import Counts
 from chatgpt_agent.core.pricing import Price
 from chatgpt_agent.core.reconcile import MAX_LIKELY, LedgerSum, Suspects
 from chatgpt_agent.core.usage import Usage
+from chatgpt_agent.edges.store.budgets import COUNT_AND_TELL
 from chatgpt_agent.edges.store.connection import Store
 from chatgpt_agent.edges.store.ledger import FRESH, ROLL_UP, TOKENS, token_counts, usage_of
 from chatgpt_agent.edges.store.prices import PRICE_COLUMNS, price_of
@@ -62,7 +63,7 @@ _CORRECT = f"""
         RETURNING {FRESH}
     ), rolled AS ({ROLL_UP}
     )
-    SELECT count(*) FROM fresh"""
+    {COUNT_AND_TELL}"""
 
 
 class Written(msgspec.Struct, frozen=True):
@@ -123,5 +124,5 @@ async def add_correction(
 ) -> bool:
     """Adds a row of differences (tokens, USD) to a row; False where another correction came first."""
     values = [str(request_id), *token_counts(usage), cost, reason, str(row.request_id), row.started_at]
-    [(new,)] = await store.fetch(_CORRECT, values)
+    [(new, _)] = await store.fetch(_CORRECT, values)
     return bool(new)

@@ -85,18 +85,23 @@ class Store:
         """The same connection, for changes that the audit log tells of somebody."""
         return ActingStore(self, actor, now)
 
-    async def wait_for_notice(self, seconds: float) -> None:
-        """Returns when the directory has changed, and after `seconds` in any case. Raises StoreUnavailable."""
+    async def wait_for_notice(self, seconds: float, channel: str = CHANNEL) -> list[str] | None:
+        """Returns when notices have come on a channel, which must be the same each time, and after `seconds` in any
+        case: what they say; None where it begins to listen, so that some may have been missed.
+        Raises StoreUnavailable."""
         async with self._lock, self._translated():
             connection = await self._connected()
             if self._listening is not connection:
                 async with connection.cursor(timeout=self._seconds) as cursor:
-                    await cursor.execute(f"LISTEN {CHANNEL}")
+                    await cursor.execute(f"LISTEN {channel}")
                 self._listening = connection
+                return None
+            found = []
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(connection.notifies.get(), seconds)
+                found.append((await asyncio.wait_for(connection.notifies.get(), seconds)).payload)
             while not connection.notifies.empty():
-                connection.notifies.get_nowait()
+                found.append(connection.notifies.get_nowait().payload)
+            return found
 
     async def close(self) -> None:
         """Ends the connection."""

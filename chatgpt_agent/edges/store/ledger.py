@@ -8,6 +8,7 @@ import msgspec
 
 from chatgpt_agent.core.ledger import Row
 from chatgpt_agent.core.usage import Usage
+from chatgpt_agent.edges.store.budgets import COUNT_AND_TELL
 from chatgpt_agent.edges.store.connection import Store
 
 _COLUMNS = {
@@ -69,14 +70,13 @@ WITH fresh AS (
     RETURNING {FRESH}
 ), rolled AS ({ROLL_UP}
 )
-SELECT count(*) FROM fresh
-"""
+{COUNT_AND_TELL}"""
 
 
 async def ship(store: Store, rows: Sequence[Row]) -> int:
     """Writes rows, and returns how many of them were new. Their partitions must be there."""
     lines = [_line(row) for row in rows]
-    [(new,)] = await store.fetch(_SHIP, [list(column) for column in zip(*lines, strict=True)])
+    [(new, _)] = await store.fetch(_SHIP, [list(column) for column in zip(*lines, strict=True)])
     return int(new)
 
 

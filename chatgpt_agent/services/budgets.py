@@ -1,0 +1,390 @@
+"""Who may still spend: each budget's sum, what is set aside for calls under way, and what they cost in the end.
+
+Check and reservation are one synchronous step in memory. What PostgreSQL knows of a budget is read when the ledger says
+that somebody's rows have come, whichever agent shipped them; until a row is seen there it counts from memory. Of
+several agents each spends at most its share of what is left at a time, or makes one call; so between them they
+overshoot a budget by no more than one call for each other agent, and what they spend between two looks.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+from chatgpt_agent.core.admission import Identity
+from chatgpt_agent.core.budgets import MARKS, Budget, Period, Window, insufficient, window
+from chatgpt_agent.core.errors import DirectoryStale, InsufficientQuota, StoreError
+from chatgpt_agent.core.ledger import Row
+from chatgpt_agent.edges.store.budgets import EVERYBODY, SPENT_CHANNEL, Spent, count_agents, read_spent
+from chatgpt_agent.edges.store.connection import Store
+
+log = logging.getLogger(__name__)
+
+WHOLE_SECONDS = 60.0  # between two looks at everything, for a notice that was lost
+RETRY_SECONDS = 1.0
+ALIVE = timedelta(seconds=150)  # an agent that was not seen for longer is not there
+NOTHING = Decimal(0)
+
+
+class _Entry:
+    """A call that PostgreSQL does not show yet: what is set aside for it, or, when it has ended, what it counts."""
+
+    __slots__ = ("amount", "ended", "shipped", "started_at", "token_id")
+
+    def __init__(self, token_id: int, amount: Decimal, started_at: datetime) -> None:
+        self.token_id = token_id
+        self.amount = amount
+        self.started_at = started_at
+        self.ended = False
+        self.shipped = False
+
+
+class _State:
+    """A budget in its current window. `known`: what PostgreSQL shows; `open`: what entries count beside that."""
+
+    __slots__ = ("budget", "known", "marked", "open", "spent_here", "window")
+
+    def __init__(self, budget: Budget, window: Window) -> None:
+        self.budget = budget
+        self.window = window
+        self.known = NOTHING
+        self.open = NOTHING
+        self.spent_here = NOTHING  # the part of `open` that is of calls which have ended
+        self.marked = 0  # the highest mark in percent that was passed in this window
+
+    @property
+    def amount(self) -> Decimal:
+        assert self.budget.amount is not None
+        return self.budget.amount
+
+    def covers(self, entry: _Entry) -> bool:
+        """Whether an entry is of this budget and of this window."""
+        begins = self.window.begins_at
+        return self.budget.token_id in (None, entry.token_id) and (begins is None or entry.started_at >= begins)
+
+
+class _Account:
+    """The budgets of a user and of the user's tokens, and their entries."""
+
+    __slots__ = ("entries", "states")
+
+    def __init__(self) -> None:
+        self.states: list[_State] = []
+        self.entries: dict[UUID, _Entry] = {}
+
+
+class Reservation:
+    """What is set aside for one call, until it is settled or released."""
+
+    __slots__ = ("_account", "_budgets", "_id")
+
+    def __init__(self, budgets: "Budgets", account: _Account, id: UUID) -> None:
+        self._budgets = budgets
+        self._account = account
+        self._id = id
+
+    def settle(self, row: Row | None) -> None:
+        """Says what the call cost. `row` None: it has one that waits for the disk; what is set aside stands until it
+        is shipped."""
+        self._budgets._settle(self._account, self._id, None if row is None else row.counted)
+
+    def release(self) -> None:
+        """Says that nothing was sent, and that there is no row."""
+        self._budgets._drop(self._account, [self._id])
+
+
+class Status:
+    """A budget as its holder sees it. Amounts in USD."""
+
+    def __init__(self, state: _State) -> None:
+        self.of = "user" if state.budget.token_id is None else "token"
+        self.period = state.budget.period
+        self.amount = state.amount
+        self.spent = state.known + state.spent_here
+        self.reserved = state.open - state.spent_here
+        self.left = max(NOTHING, self.amount - self.spent - self.reserved)
+        self.resets_at = state.window.ends_at
+
+
+# Told that a budget has passed a mark: the budget, its window's beginning, percent, USD spent.
+OnMark = Callable[[Budget, Window, int, Decimal], None]
+
+
+class Budgets:
+    """All budgets. `store` reads, `ears` is a connection of its own that listens; `now` is the time of day in UTC."""
+
+    def __init__(
+        self,
+        store: Store,
+        ears: Store,
+        *,
+        on_mark: OnMark = lambda *_: None,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._store = store
+        self._ears = ears
+        self._on_mark = on_mark
+        self._now = now
+        self._zone = ZoneInfo("UTC")
+        self._agents = 1
+        self._accounts: dict[int, _Account] = {}  # by user
+        self._owners: dict[int, int] = {}  # the user of each token that has a budget
+        self._orphans: dict[int, dict[UUID, _Entry]] = {}  # entries of the last run, by user
+        # Reading along.
+        self._loaded = False
+        self._stale: set[int] = set()  # users to be read
+        self._begin_anew = False  # all are to be read
+        self._look_again = asyncio.Event()
+        self.tasks: list[asyncio.Task[None]] = []  # which end only with the process: their owner watches them
+
+    # On the request path: no await in any of these.
+
+    def reserve(
+        self, identity: Identity, request_id: UUID, amount: Decimal, started_at: datetime
+    ) -> Reservation | None:
+        """Sets an amount aside in every budget that a call is under; None: there is no budget. Raises
+        InsufficientQuota, and then nothing is set aside, or DirectoryStale: what was spent was never read yet."""
+        account = self._accounts.get(identity.user.id)
+        if account is None:
+            return None
+        if not self._loaded:
+            raise DirectoryStale
+        entry = _Entry(identity.token.id, amount, started_at)
+        self._turn(account, started_at)
+        states = [state for state in account.states if state.covers(entry)]
+        for state in states:
+            self._check(state, amount)
+        for state in states:
+            state.open += amount
+        account.entries[request_id] = entry
+        return Reservation(self, account, request_id)
+
+    def status(self, identity: Identity) -> list[Status]:
+        """The budgets that this token is under, as they are now."""
+        account = self._accounts.get(identity.user.id)
+        if account is None:
+            return []
+        self._turn(account, self._now())
+        return [Status(state) for state in account.states if state.budget.token_id in (None, identity.token.id)]
+
+    def _check(self, state: _State, amount: Decimal) -> None:
+        left = state.amount - state.known
+        share = left if self._agents == 1 else left / self._agents
+        if amount == 0 or state.open + amount <= share or (state.open == 0 and amount <= left):
+            return
+        if state.spent_here + amount > left:  # not for want of what others have set aside for now
+            self._mark(state, 100)
+        of = "user account" if state.budget.token_id is None else "token"
+        raise InsufficientQuota(insufficient(state.budget, of, left - state.open, amount, state.window.ends_at))
+
+    def _settle(self, account: _Account, id: UUID, counted: Decimal | None) -> None:
+        entry = account.entries.get(id)
+        if entry is None or entry.ended:
+            return
+        entry.ended = True
+        before, entry.amount = entry.amount, entry.amount if counted is None else counted
+        for state in account.states:
+            if state.covers(entry):
+                state.open += entry.amount - before
+                state.spent_here += entry.amount
+                self._look(state)
+
+    def _drop(self, account: _Account, ids: Iterable[UUID]) -> None:
+        for id_ in ids:
+            entry = account.entries.pop(id_, None)
+            if entry is None:
+                continue
+            for state in account.states:
+                if state.covers(entry):
+                    state.open -= entry.amount
+                    if entry.ended:
+                        state.spent_here -= entry.amount
+
+    def _turn(self, account: _Account, now: datetime) -> None:
+        """Begins new windows where old ones have ended. What is known of the new ones is read soon; until then only
+        what this agent has seen itself counts."""
+        for state in account.states:
+            ends = state.window.ends_at
+            if ends is not None and now >= ends:
+                state.window = window(state.budget.period, now, self._zone)
+                state.known, state.marked = NOTHING, 0
+                self._add_up(account, state)
+                self._begin_anew = True
+                self._look_again.set()
+
+    @staticmethod
+    def _add_up(account: _Account, state: _State) -> None:
+        covered = [entry for entry in account.entries.values() if state.covers(entry)]
+        state.open = sum((entry.amount for entry in covered), NOTHING)
+        state.spent_here = sum((entry.amount for entry in covered if entry.ended), NOTHING)
+
+    def _look(self, state: _State) -> None:
+        spent = state.known + state.spent_here
+        for mark in MARKS:
+            if spent * 100 >= state.amount * mark and state.amount > 0:
+                self._mark(state, mark)
+
+    def _mark(self, state: _State, percent: int) -> None:
+        if state.marked < percent:
+            state.marked = percent
+            self._on_mark(state.budget, state.window, percent, state.known + state.spent_here)
+
+    # What the directory and the ledger tell.
+
+    def set_budgets(self, found: Iterable[Budget], owners: Callable[[int], int | None], zone: str) -> None:
+        """Takes over the budgets that there are. `owners`: the user of a token."""
+        now = self._now()
+        self._zone = ZoneInfo(zone)
+        wanted: dict[int, list[Budget]] = {}
+        for budget in found:
+            user = budget.user_id if budget.token_id is None else owners(budget.token_id)
+            if budget.amount is not None and user is not None:
+                wanted.setdefault(user, []).append(budget)
+        for user in self._accounts.keys() - wanted.keys():
+            del self._accounts[user]
+        for user, budgets in wanted.items():
+            account = self._accounts.get(user)
+            if account is None:
+                account = self._accounts[user] = _Account()
+                account.entries = self._orphans.get(user, {})
+            before = {state.budget.id: state for state in account.states}
+            account.states = []
+            for budget in budgets:
+                state = _State(budget, window(budget.period, now, self._zone))
+                old = before.get(budget.id)
+                if old is not None and old.window == state.window:
+                    state.known = old.known
+                    state.marked = old.marked if old.budget.amount == budget.amount else 0
+                else:
+                    self._stale.add(user)
+                self._add_up(account, state)
+                account.states.append(state)
+        self._look_again.set()
+
+    def take_over(self, rows: Iterable[Row]) -> None:
+        """Counts rows that wait in the outbox since before the start."""
+        for row in rows:
+            entry = _Entry(row.intent.token_id, row.counted, row.intent.started_at)
+            entry.ended = True
+            self._orphans.setdefault(row.intent.user_id, {})[row.intent.request_id] = entry
+
+    def shipped(self, rows: Sequence[Row]) -> None:
+        """Says that PostgreSQL has these rows: what is read from now on shows them."""
+        for row in rows:
+            user, id_ = row.intent.user_id, row.intent.request_id
+            account = self._accounts.get(user)
+            if account is None:
+                self._orphans.get(user, {}).pop(id_, None)
+            elif (entry := account.entries.get(id_)) is not None:
+                entry.shipped = True
+                self._stale.add(user)
+        if self._stale:
+            self._look_again.set()
+
+    # Reading along.
+
+    async def start(self) -> None:
+        """Reads what was spent, and follows from then on."""
+        try:
+            await self._read_all()
+        except StoreError as error:
+            log.warning("what was spent of budgets cannot be read: %s", error)
+            self._look_again.set()
+        self.tasks.append(asyncio.create_task(self._listen(), name="notices of what is spent"))
+        self.tasks.append(asyncio.create_task(self._follow(), name="budgets"))
+
+    async def close(self) -> None:
+        """Stops following."""
+        for task in self.tasks:
+            task.cancel()
+        await asyncio.gather(*self.tasks, return_exceptions=True)
+        await self._store.close()
+        await self._ears.close()
+
+    async def _listen(self) -> None:
+        """Notes whose rows have come. What goes wrong here the directory, which listens to the same server, says."""
+        while True:
+            try:
+                heard = await self._ears.wait_for_notice(WHOLE_SECONDS, SPENT_CHANNEL)
+            except StoreError:
+                await asyncio.sleep(RETRY_SECONDS)
+                continue
+            if heard is None or EVERYBODY in heard:
+                self._begin_anew = True
+            else:
+                named = {int(name) for names in heard for name in names.split(",") if name}
+                self._stale |= named & self._accounts.keys()
+            if self._begin_anew or self._stale:
+                self._look_again.set()
+
+    async def _follow(self) -> None:
+        while True:
+            try:
+                async with asyncio.timeout(WHOLE_SECONDS):
+                    await self._look_again.wait()
+            except TimeoutError:
+                self._begin_anew = True
+            self._look_again.clear()
+            try:
+                if self._begin_anew:
+                    await self._read_all()
+                else:
+                    await self._read(set(self._stale))
+            except StoreError:
+                await asyncio.sleep(RETRY_SECONDS)
+                self._look_again.set()
+
+    async def _read_all(self) -> None:
+        self._begin_anew = False
+        try:
+            self._agents = max(1, await count_agents(self._store, self._now() - ALIVE))
+            await self._read(set(self._accounts))
+            self._loaded = True
+        except StoreError:
+            self._begin_anew = True
+            raise
+
+    async def _read(self, users: set[int]) -> None:
+        """Reads what these users have spent. What was shipped before the question is in the answer."""
+        self._stale -= users
+        accounts = {user: self._accounts[user] for user in users if user in self._accounts}
+        if not accounts:
+            return
+        shown = {
+            user: [id_ for id_, entry in account.entries.items() if entry.shipped] for user, account in accounts.items()
+        }
+        now = self._now()
+        for account in accounts.values():
+            self._turn(account, now)
+        windows = {period: window(period, now, self._zone) for period in Period}
+        total = any(state.budget.period is Period.TOTAL for account in accounts.values() for state in account.states)
+        try:
+            spent = await read_spent(self._store, list(accounts), _first_days(windows), total=total)
+        except StoreError:
+            self._stale |= users
+            raise
+        by_user: dict[int, list[Spent]] = {}
+        for line in spent:
+            by_user.setdefault(line.user_id, []).append(line)
+        for user, account in accounts.items():
+            self._drop(account, shown[user])
+            for state in account.states:
+                if state.window == windows[state.budget.period]:
+                    state.known = _known(state.budget, by_user.get(user, []))
+                    self._look(state)
+
+
+def _first_days(windows: dict[Period, Window]) -> tuple[date, date, date]:
+    day, week, month = (windows[period].first_day for period in (Period.DAY, Period.WEEK, Period.MONTH))
+    assert day is not None
+    assert week is not None
+    assert month is not None
+    return day, week, month
+
+
+def _known(budget: Budget, lines: Iterable[Spent]) -> Decimal:
+    own = (line for line in lines if budget.token_id in (None, line.token_id))
+    return sum((getattr(line, budget.period.value) for line in own), NOTHING)
