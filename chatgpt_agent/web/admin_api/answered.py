@@ -7,6 +7,7 @@ from uuid import UUID
 
 from msgspec import Meta, Struct
 
+from chatgpt_agent.core.budgets import Period
 from chatgpt_agent.core.pricing import KINDS, Price, Rates
 
 T = TypeVar("T", bound=Struct)
@@ -121,8 +122,8 @@ class BudgetOut(Struct, frozen=True):
     id: int
     user: str
     token_id: int | None
-    period: str
-    amount: Amount | None
+    period: Period
+    amount: Amount
     spent: Amount
     resets_at: datetime | None
     version: int

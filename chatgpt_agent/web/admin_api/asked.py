@@ -9,6 +9,7 @@ from uuid import UUID
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from chatgpt_agent.core.admission import Limits
+from chatgpt_agent.core.budgets import Period
 from chatgpt_agent.core.pricing import KINDS, Tier
 from chatgpt_agent.edges.store.audit import Object
 from chatgpt_agent.edges.store.reports import GROUPS
@@ -34,7 +35,6 @@ Multiplier = Annotated[str, Meta(pattern=r"^(0|[1-9][0-9]{0,2})(\.[0-9]{1,6})?$"
 ServiceTier = Annotated[str, Meta(pattern="^[a-z][a-z_-]{0,31}$")]
 PageSize = Annotated[int, Meta(ge=1, le=MAX_PAGE)]
 Groups = Annotated[str, Meta(pattern=f"^({_FEW})(,({_FEW}))*$", description="What to sum by, with commas between.")]
-Period = Literal["day", "week", "month", "total"]
 RowState = Literal[
     "done", "usage_unknown", "upstream_error", "incomplete", "not_sent", "unknown", "correction", "imported"
 ]

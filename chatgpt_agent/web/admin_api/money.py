@@ -1,15 +1,22 @@
-"""Prices over REST. They are never changed, only followed by others: two who set one at once lose nothing."""
+"""Prices and budgets over REST. Prices are never changed, only followed by others: two who set one lose nothing."""
 
 from datetime import UTC, datetime
+from decimal import Decimal
 
 from chatgpt_agent.core.pricing import PriceBook, Rates
+from chatgpt_agent.edges.store.budgets import BudgetLine
 from chatgpt_agent.web.admin_api import pages
-from chatgpt_agent.web.admin_api.answered import PriceOut, price_out
+from chatgpt_agent.web.admin_api.answered import BudgetOut, PriceOut, amount, price_out, same
 from chatgpt_agent.web.admin_api.asked import (
+    BudgetQuery,
+    ById,
     ByModel,
     HistoryQuery,
+    NewBudget,
     NewPrice,
     Nothing,
+    OfToken,
+    OfUser,
     TextPage,
     given,
     rates_of,
@@ -45,3 +52,36 @@ async def set_price(call: Call[Nothing, Nothing, NewPrice]) -> PriceOut:
 
 async def remove_price(call: Call[ByModel, Nothing, None]) -> None:
     await call.accounts.remove_price(call.path.model)
+
+
+async def list_budgets(call: Call[Nothing, BudgetQuery, None]) -> Page[BudgetOut]:
+    query = call.query
+    found = await call.budgets.list(
+        user=given(query.user),
+        token_id=given(query.token),
+        after=pages.id_of(query.after) or 0,
+        limit=query.limit + 1,
+    )
+    return pages.page([_budget(line) for line in found], query.limit, lambda budget: pages.id_cursor(budget.id))
+
+
+async def get_budget(call: Call[ById, Nothing, None]) -> BudgetOut:
+    return _budget(await call.budgets.get(call.path.id))
+
+
+async def set_user_budget(call: Call[OfUser, Nothing, NewBudget]) -> BudgetOut:
+    usd, path = Decimal(call.body.amount), call.path
+    return _budget(await call.budgets.set(user=path.name, period=path.period, amount=usd, version=call.version))
+
+
+async def set_token_budget(call: Call[OfToken, Nothing, NewBudget]) -> BudgetOut:
+    usd, path = Decimal(call.body.amount), call.path
+    return _budget(await call.budgets.set(token_id=path.id, period=path.period, amount=usd, version=call.version))
+
+
+async def remove_budget(call: Call[ById, Nothing, None]) -> None:
+    await call.budgets.remove(call.path.id, version=call.version)
+
+
+def _budget(line: BudgetLine) -> BudgetOut:
+    return same(line, BudgetOut, amount=amount(line.amount), spent=amount(line.spent))

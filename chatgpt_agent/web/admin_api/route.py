@@ -9,6 +9,7 @@ from chatgpt_agent.core.audit import Actor
 from chatgpt_agent.edges.store.connection import Store
 from chatgpt_agent.services.accounts import Accounts
 from chatgpt_agent.services.admins import AdminGate
+from chatgpt_agent.services.budget_accounts import BudgetAccounts
 from chatgpt_agent.services.lifecycle import Lifecycle
 from chatgpt_agent.web.admin_api.asked import Nothing
 
@@ -42,6 +43,11 @@ class Call(msgspec.Struct, Generic[P, Q, B], frozen=True):
     def accounts(self) -> Accounts:
         """Users, tokens and prices, in the name of who asks."""
         return Accounts(self.api.store, self.api.gate.keyring, self.actor)
+
+    @property
+    def budgets(self) -> BudgetAccounts:
+        """Budgets, in the name of who asks."""
+        return BudgetAccounts(self.api.store, self.actor)
 
 
 Operation = Callable[[Call[Any, Any, Any]], Awaitable[Any]]

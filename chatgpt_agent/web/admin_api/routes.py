@@ -6,6 +6,7 @@ from typing import Any
 from chatgpt_agent.web.admin_api import books, money, people
 from chatgpt_agent.web.admin_api.answered import (
     AuditOut,
+    BudgetOut,
     FindingsOut,
     IssuedOut,
     LedgerOut,
@@ -17,6 +18,7 @@ from chatgpt_agent.web.admin_api.answered import (
 )
 from chatgpt_agent.web.admin_api.asked import (
     AuditQuery,
+    BudgetQuery,
     ById,
     ByModel,
     ByName,
@@ -24,11 +26,14 @@ from chatgpt_agent.web.admin_api.asked import (
     FindingQuery,
     HistoryQuery,
     IdPage,
+    NewBudget,
     NewKey,
     NewPrice,
     NewToken,
     NewUser,
     Nothing,
+    OfToken,
+    OfUser,
     Rotation,
     RowQuery,
     TextPage,
@@ -121,6 +126,30 @@ _MONEY = [
         query=HistoryQuery, answer=Page[PriceOut], tag="prices",
     ),
 ]  # fmt: skip
+_BUDGETS = [
+    Route(
+        method="GET", path="/budgets", does=money.list_budgets, summary="List budgets and what is spent of them",
+        query=BudgetQuery, answer=Page[BudgetOut], tag="budgets",
+    ),
+    Route(
+        method="GET", path="/budgets/{id}", does=money.get_budget, summary="Show a budget",
+        of=ById, answer=BudgetOut, tag="budgets",
+    ),
+    Route(
+        method="PUT", path="/users/{name}/budgets/{period}", does=money.set_user_budget,
+        summary="Set what a user may spend in each period",
+        of=OfUser, body=NewBudget, answer=BudgetOut, conditional=True, tag="budgets",
+    ),
+    Route(
+        method="PUT", path="/tokens/{id}/budgets/{period}", does=money.set_token_budget,
+        summary="Set what one token may spend in each period",
+        of=OfToken, body=NewBudget, answer=BudgetOut, conditional=True, tag="budgets",
+    ),
+    Route(
+        method="DELETE", path="/budgets/{id}", does=money.remove_budget, summary="Take a budget away",
+        of=ById, status=204, conditional=True, tag="budgets",
+    ),
+]  # fmt: skip
 _BOOKS = [
     Route(
         method="GET", path="/usage", does=books.report_usage, summary="Sum up requests, tokens and cost",
@@ -168,4 +197,4 @@ _ABOUT = [
     ),
 ]  # fmt: skip
 
-ROUTES = [*_USERS, *_TOKENS, *_MONEY, *_BOOKS, *_ABOUT]
+ROUTES = [*_USERS, *_TOKENS, *_MONEY, *_BUDGETS, *_BOOKS, *_ABOUT]

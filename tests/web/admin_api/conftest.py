@@ -1,13 +1,17 @@
 """An administrator, and whom they can ask about."""
 
 import json
+from decimal import Decimal
 from typing import Any
 from urllib.parse import quote
 
 import pytest
 from tornado.ioloop import IOLoop
 
+from chatgpt_agent.core.budgets import Period
+from chatgpt_agent.services.accounts import NOBODY
 from chatgpt_agent.services.admins import Role
+from chatgpt_agent.services.budget_accounts import BudgetAccounts
 from chatgpt_agent.web.admin_api.route import Route
 from chatgpt_agent.web.admin_api.routes import PREFIX
 from tests.fakes.agent import MODEL, Agent
@@ -35,6 +39,11 @@ EXAMPLES: dict[str, tuple[dict[str, str], Any]] = {
     "set_price": ({}, {"model": "gpt-4o", "input": "2.50", "output": "10", "cached_input": "1.25"}),
     "remove_price": ({"model": MODEL}, None),
     "list_history": ({}, None),
+    "list_budgets": ({}, None),
+    "get_budget": ({"id": "1"}, None),
+    "set_user_budget": ({"name": "alice", "period": "month"}, {"amount": "20.50"}),
+    "set_token_budget": ({"id": "2", "period": "total"}, {"amount": "5"}),
+    "remove_budget": ({"id": "1"}, None),
     "report_usage": ({}, None),
     "list_ledger": ({}, None),
     "get_row": ({"request_id": "ROW"}, None),
@@ -47,7 +56,7 @@ EXAMPLES: dict[str, tuple[dict[str, str], Any]] = {
 
 class Administrator:
     """Somebody with a token on the administration listener of an agent with the users alice, bob and carl (tokens 1
-    to 3), a price and a row. Without a token: nobody."""
+    to 3), a budget of alice, a price and a row. Without a token: nobody."""
 
     def __init__(self, agent: Agent, token: str | None, row: str = "") -> None:
         self.agent = agent
@@ -87,6 +96,7 @@ def admin(agent: Agent, io_loop: IOLoop) -> Administrator:
     async def make() -> Administrator:
         for name in ("bob", "carl"):
             await agent.add_user(name)
+        await BudgetAccounts(agent.store, NOBODY).set(user="alice", period=Period.DAY, amount=Decimal("1.5"))
         await agent.chat()
         [row] = await agent.rows(1)
         return Administrator(agent, await agent.admin_token("carol"), row["request_id"])

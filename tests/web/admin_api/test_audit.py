@@ -19,6 +19,9 @@ CHANGES = {
     "rotate_token": [("insert", "tokens"), ("update", "tokens")],
     "set_price": [("insert", "prices")],
     "remove_price": [("insert", "prices")],
+    "set_user_budget": [("insert", "budgets")],
+    "set_token_budget": [("insert", "budgets")],
+    "remove_budget": [("update", "budgets")],
 }
 CHANGING = [route for route in ROUTES if route.changes]
 

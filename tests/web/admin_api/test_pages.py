@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from chatgpt_agent.web.admin_api import pages
 from tests.web.admin_api.conftest import Administrator
 
-LISTS = ["/users", "/tokens", "/users/alice/tokens", "/prices", "/price-history", "/ledger/rows", "/audit"]
+LISTS = ["/budgets", "/users", "/tokens", "/users/alice/tokens", "/prices", "/price-history", "/ledger/rows", "/audit"]
 
 
 async def walk(admin: Administrator, path: str, limit: int) -> list[Any]:
@@ -33,9 +33,10 @@ async def test_pages_make_the_whole(admin: Administrator, path: str) -> None:
     """A line at a time, or all at once."""
     agent = admin.agent
     await agent.set_price("gpt-4o", "1", "2")
-    for _ in range(3):
+    for number in range(1, 4):
         await agent.chat()
         await admin.ask("POST", "/users/alice/tokens", {})
+        await admin.ask("PUT", f"/tokens/{number}/budgets/week", {"amount": "1"})
     await agent.rows(4)
     whole = (await admin.ask("GET", f"{path}?limit=500")).json["data"]
     assert len(whole) >= 2

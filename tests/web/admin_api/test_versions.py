@@ -12,6 +12,7 @@ CONDITIONAL = [
     ("DELETE", "/users/alice", None),
     ("PATCH", "/tokens/1", {"label": "late"}),
     ("DELETE", "/tokens/1", None),
+    ("DELETE", "/budgets/1", None),
 ]
 
 
@@ -48,15 +49,25 @@ async def test_an_old_tag_is_answered_412(admin: Administrator, method: str, pat
     """And nothing is changed."""
     old = await etag(admin, path)
     await admin.ask("PATCH", path, {"rpm": 5})
+    await admin.ask("PUT", "/users/alice/budgets/day", {"amount": "3"})
     before = (await admin.ask("GET", path)).body
     answer = await admin.ask(method, path, body, If_Match=old)
     assert (answer.status, answer.error["code"]) == (412, "version_mismatch")
     assert (await admin.ask("GET", path)).body == before
 
 
+@pytest.mark.parametrize("path", ["/users/alice/budgets/day", "/tokens/1/budgets/month"])
+async def test_an_old_tag_of_a_budget_is_answered_412(admin: Administrator, path: str) -> None:
+    """It is set by its owner and period, and read by its id."""
+    first = await admin.ask("PUT", path, {"amount": "3"})
+    assert (await admin.ask("PUT", path, {"amount": "4"}, If_Match=first.header("ETag"))).status == 200
+    assert (await admin.ask("PUT", path, {"amount": "5"}, If_Match=first.header("ETag"))).status == 412
+    assert (await admin.ask("GET", f"/budgets/{first.json['id']}")).json["amount"] == "4"
+
+
 def test_every_conditional_route_is_tried() -> None:
     """No route that takes If-Match is missing above."""
-    tried = {(method, path.split("/")[1]) for method, path, _ in CONDITIONAL}
+    tried = {(method, path.split("/")[1]) for method, path, _ in CONDITIONAL} | {("PUT", "users"), ("PUT", "tokens")}
     assert tried == {(route.method, route.path.split("/")[1]) for route in ROUTES if route.conditional}
 
 
