@@ -238,7 +238,7 @@ class StoreUnavailable(StoreError):
 
     status = 503
     code = "database_unavailable"
-    retry = True
+    retry = None  # a change that was under way may have been made
 
 
 class StoreRejected(StoreError):

@@ -154,6 +154,11 @@ class AdminHandler(ApiHandler):
                 return
         self.write_json(body, route.status)
 
+    def write_agent_error(self, error: AgentError) -> None:
+        super().write_agent_error(error)
+        if isinstance(error, StoreUnavailable):
+            self.set_header("Retry-After", "1")
+
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         if status_code == 403:  # Tornado's cross_origin_protection
             self.write_agent_error(Forbidden("A page of another origin may not do this."))
