@@ -28,3 +28,25 @@ def give_to_folder_owner(path: Path) -> None:
     if os.geteuid() == 0:
         owner = path.parent.stat()
         os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
+
+
+def write_secret(path: Path, text: str) -> None:
+    """Writes a new file that its owner alone can read; it is on the disk when this returns. Raises SetupError, also
+    where there is one of this name."""
+    try:
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except OSError as error:
+        raise SetupError(f"{path} cannot be made: {error.strerror}") from None
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        remove_file(path)
+        raise SetupError(f"{path} cannot be written: {error.strerror}") from None
+
+
+def remove_file(path: Path) -> None:
+    """Removes a file, if it is there."""
+    path.unlink(missing_ok=True)
