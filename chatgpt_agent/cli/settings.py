@@ -110,6 +110,13 @@ def given(options: dict[str, Any]) -> dict[str, Any]:
     return {**found, "limits": Limits(**limits)}
 
 
+def changed(options: dict[str, Any]) -> dict[str, Any]:
+    """What the command line says, where it must say something. Raises UsageError."""
+    if all(value is UNSET for value in options.values()):
+        raise click.UsageError("nothing to change: give an option, with an empty value to take a setting away")
+    return options
+
+
 # Cells of lists.
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from chatgpt_agent.cli.common import as_json, echo_json, echo_table, on_accounts
-from chatgpt_agent.cli.settings import given, limits, listed, minute, parse_duration, state, token_settings
+from chatgpt_agent.cli.settings import changed, given, limits, listed, minute, parse_duration, state, token_settings
 from chatgpt_agent.core.accounts import TokenChanges
 from chatgpt_agent.edges.store.tokens import TokenLine
 from chatgpt_agent.services.accounts import Accounts, IssuedToken
@@ -72,11 +72,11 @@ async def set_(accounts: Accounts, id: int, json: bool, **options: Any) -> None:
 
     Example: chatgpt-agent token set 7 --networks 192.0.2.0/24 --expires ''
     """
-    changed = await accounts.change_token(id, TokenChanges(**options))
+    found = await accounts.change_token(id, TokenChanges(**changed(options)))
     if json:
-        echo_json(changed)
+        echo_json(found)
     else:
-        echo_table(TOKEN_COLUMNS, [token_cells(changed)])
+        echo_table(TOKEN_COLUMNS, [token_cells(found)])
 
 
 @token.command()
@@ -99,14 +99,18 @@ async def rotate(accounts: Accounts, id: int, grace: str, json: bool) -> None:
 
 @token.command()
 @_id
+@as_json
 @on_accounts
-async def revoke(accounts: Accounts, id: int) -> None:
+async def revoke(accounts: Accounts, id: int, json: bool) -> None:
     """End a token for good; ID is what `token list` shows.
 
     Example: chatgpt-agent token revoke 7
     """
-    await accounts.revoke_token(id)
-    click.echo(f"Token {id} is revoked.")
+    found = await accounts.revoke_token(id)
+    if json:
+        echo_json(found)
+    else:
+        click.echo(f"Token {id} is revoked.")
 
 
 def _show(issued: IssuedToken, text: str, *, json: bool) -> None:

@@ -6,7 +6,7 @@ import click
 
 from chatgpt_agent.cli.common import as_json, confirm_name, echo_json, echo_table, on_accounts, read_secret
 from chatgpt_agent.cli.people import import_
-from chatgpt_agent.cli.settings import given, limits, listed, state, user_settings
+from chatgpt_agent.cli.settings import changed, given, limits, listed, state, user_settings
 from chatgpt_agent.cli.token import TOKEN_COLUMNS, token_cells
 from chatgpt_agent.core.accounts import UserChanges, check_upstream_key
 from chatgpt_agent.edges.store.accounts import UserLine
@@ -89,56 +89,60 @@ async def set_(accounts: Accounts, name: str, json: bool, **options: Any) -> Non
 
     Example: chatgpt-agent user set alice --models 'gpt-4o*,o3' --rpm 60 --tpm ''
     """
-    changed = await accounts.change_user(name, UserChanges(**options))
+    found = await accounts.change_user(name, UserChanges(**changed(options)))
     if json:
-        echo_json(changed)
+        echo_json(found)
     else:
-        echo_table(_COLUMNS, [_cells(changed)])
+        echo_table(_COLUMNS, [_cells(found)])
 
 
 @user.command()
 @click.argument("name")
+@as_json
 @on_accounts
-async def disable(accounts: Accounts, name: str) -> None:
+async def disable(accounts: Accounts, name: str, json: bool) -> None:
     """Stop a user's tokens from working, until `enable`.
 
     Example: chatgpt-agent user disable alice
     """
-    await accounts.set_enabled(name, False)
-    click.echo(f"User {name} is disabled.")
+    found = await accounts.change_user(name, UserChanges(disabled=True))
+    _say(found, f"User {name} is disabled.", json=json)
 
 
 @user.command()
 @click.argument("name")
+@as_json
 @on_accounts
-async def enable(accounts: Accounts, name: str) -> None:
+async def enable(accounts: Accounts, name: str, json: bool) -> None:
     """Let a disabled user's tokens work again.
 
     Example: chatgpt-agent user enable alice
     """
-    await accounts.set_enabled(name, True)
-    click.echo(f"User {name} is enabled.")
+    found = await accounts.change_user(name, UserChanges(disabled=False))
+    _say(found, f"User {name} is enabled.", json=json)
 
 
 @user.command(name="set-key")
 @click.argument("name")
 @_from_stdin
+@as_json
 @on_accounts
-async def set_key(accounts: Accounts, name: str, openai_key_stdin: bool) -> None:
+async def set_key(accounts: Accounts, name: str, openai_key_stdin: bool, json: bool) -> None:
     """Replace a user's OpenAI key.
 
     Example: chatgpt-agent user set-key alice
     """
     await accounts.check_user(name)
     await accounts.set_upstream_key(name, _read_key(openai_key_stdin))
-    click.echo(f"The OpenAI key of user {name} is replaced.")
+    _say(await accounts.user(name), f"The OpenAI key of user {name} is replaced.", json=json)
 
 
 @user.command()
 @click.argument("name")
 @click.option("--yes", is_flag=True, help="Do not ask for the name again.")
+@as_json
 @on_accounts
-async def remove(accounts: Accounts, name: str, yes: bool) -> None:
+async def remove(accounts: Accounts, name: str, yes: bool, json: bool) -> None:
     """Remove a user for good: their OpenAI key is destroyed and their tokens are revoked. Their rows stay in the books
     under their name, which nobody else can have.
 
@@ -146,8 +150,14 @@ async def remove(accounts: Accounts, name: str, yes: bool) -> None:
     """
     await accounts.check_user(name)
     confirm_name("Name of the user, again, to remove them for good", name, yes=yes)
-    await accounts.remove_user(name)
-    click.echo(f"User {name} is removed.")
+    _say(await accounts.remove_user(name), f"User {name} is removed.", json=json)
+
+
+def _say(found: UserLine, text: str, *, json: bool) -> None:
+    if json:
+        echo_json(found)
+    else:
+        click.echo(text)
 
 
 def _read_key(from_stdin: bool) -> str:

@@ -230,10 +230,10 @@ def test_revoke_of_an_unknown_id_is_refused(shared_cli: Cli) -> None:
     assert shared_cli.refused("token", "revoke", "12345") == ["Error: there is no token 12345"]
 
 
-@pytest.mark.parametrize("command", ["set", "rotate"])
+@pytest.mark.parametrize("command", ["set --rpm=1", "rotate"])
 def test_an_unknown_id_is_one_line(shared_cli: Cli, command: str) -> None:
     """Exit code 1."""
-    assert shared_cli.refused("token", command, "12345") == ["Error: there is no token 12345"]
+    assert shared_cli.refused("token", *command.split(), "12345") == ["Error: there is no token 12345"]
 
 
 @pytest.mark.parametrize("id_", ["0", "-1", "1.5", "abc", "", str(2**63), "9" * 400])

@@ -288,6 +288,14 @@ def test_a_second_disable_keeps_the_first_date(cli: Cli) -> None:
     assert shown(cli)["user"]["disabled_at"] == first
 
 
+@pytest.mark.parametrize("words", [("disable",), ("enable",), ("set-key", "--openai-key-stdin"), ("remove", "--yes")])
+def test_a_change_prints_json(cli: Cli, words: tuple[str, ...]) -> None:
+    """The user as they are now."""
+    cli.add_user("alice")
+    printed = json.loads(cli.ok("user", words[0], "alice", *words[1:], "--json", stdin=KEY))
+    assert printed == shown(cli)["user"]
+
+
 def test_set_key_replaces_the_key(cli: Cli) -> None:
     """The token stays as it is."""
     cli.add_user("alice")
@@ -303,10 +311,10 @@ def test_set_key_refuses_what_cannot_be_a_key(cli: Cli) -> None:
     assert stored_key(cli) == KEY
 
 
-@pytest.mark.parametrize("command", ["show", "disable", "enable", "set-key", "set", "remove"])
+@pytest.mark.parametrize("command", ["show", "disable", "enable", "set-key", "set --rpm=1", "remove"])
 def test_an_unknown_name_is_one_line(shared_cli: Cli, command: str) -> None:
     """Exit code 1, before anything is asked for."""
-    assert shared_cli.refused("user", command, "nobody") == ["Error: there is no user 'nobody'"]
+    assert shared_cli.refused("user", *command.split(), "nobody") == ["Error: there is no user 'nobody'"]
 
 
 # user set, user remove
@@ -337,7 +345,12 @@ def test_set_shows_what_it_has_made(cli: Cli) -> None:
     out = cli.ok("user", "set", "alice", "--rpm", "60", "--concurrency", "3", "--models", "gpt-4o*")
     assert "gpt-4o*" in out
     assert "60 rpm, 3 at once" in out
-    assert json.loads(cli.ok("user", "set", "alice", "--json")) == shown(cli)["user"] | {"version": 4}
+    assert json.loads(cli.ok("user", "set", "alice", "--tpm", "9", "--json")) == shown(cli)["user"]
+
+
+def test_set_wants_something_to_set(shared_cli: Cli) -> None:
+    """Exit code 2: a word is missing."""
+    assert "nothing to change" in shared_cli.refused("user", "set", "alice", code=2)[-1]
 
 
 @pytest.mark.parametrize("number", ["0", "-1", "1.5", "many", "9" * 30, "٣"])
