@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
+from chatgpt_agent.core.errors import StoreUnavailable
 from chatgpt_agent.core.tokens import is_well_formed
+from chatgpt_agent.edges.store import accounts as statements
 from chatgpt_agent.services.people import People
 from tests.cli.commands import KEY, Cli
 from tests.cli.test_user import names, shown, stored_key
@@ -170,6 +172,22 @@ def test_whoever_is_slower_adds_nobody(cli: Cli, table: str, tmp_path: Path, mon
     [line] = cli.refused("user", "import", table, "--tokens-file", str(path))
     assert line.startswith("Error: the database refuses a row")
     assert (names(cli), path.exists()) == (["bob"], False)
+
+
+def test_tokens_that_may_count_are_kept(cli: Cli, table: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the database went away behind the change, nobody knows whether it was made."""
+    cli.ok("user", "list")
+    added = statements.add_users
+
+    async def lost(*words: Any) -> None:
+        await added(*words)
+        raise StoreUnavailable("the database cannot be used: it went away")
+
+    path = tmp_path / "tokens.csv"
+    monkeypatch.setattr(statements, "add_users", lost)
+    lines = cli.refused("user", "import", table, "--tokens-file", str(path))
+    assert lines[0] == f"See with `user list` whether they were added: their tokens would be those in {path}."
+    assert list(printed(path.read_text())) == names(cli)
 
 
 def test_the_audit_log_tells_who_was_added(cli: Cli, table: str) -> None:
