@@ -11,6 +11,7 @@ from tests.conftest import MakeAgent
 from tests.fakes.agent import MODEL, Agent
 from tests.fakes.canaries import SECRETS
 from tests.fakes.client import Answer, Connection, fetch, request_bytes
+from tests.fakes.upstream import Upstream
 
 PROXIED = {"trusted_proxies": ("127.0.0.0/8",)}
 HERE, THERE = "192.0.2.7", "198.51.100.7"
@@ -169,3 +170,17 @@ async def test_the_log_tells_why_a_token_was_refused(agent: Agent, caplog: pytes
     ]
     assert "127.0.0.1" not in "".join(lines)
     assert "made-up-token" not in caplog.text
+
+
+async def test_a_token_that_is_revoked_while_its_body_comes_is_refused(agent: Agent, upstream: Upstream) -> None:
+    """A client could else keep a request ready for a minute."""
+    whole = request_bytes("POST", "/chat", agent.headers(), agent.body())
+    connection = await Connection.open(agent.url)
+    await connection.send(whole[:-5])
+    await agent.until(lambda: agent.server.uses._waiting)
+    await agent.accounts.revoke_token((await agent.accounts.tokens())[0].id)
+    await agent.until(lambda: not agent.works(agent.token))
+    await connection.send(whole[-5:])
+    assert (await connection.answer()).status == 401
+    await connection.close()
+    assert upstream.requests == []
