@@ -101,7 +101,8 @@ class ProxyHandler(ApiHandler):
                 await self._fail(error)
 
     async def _forward(self) -> None:
-        assert self._identity is not None
+        # Once more: the body may have taken a minute to come, and a revocation is in force within a second.
+        self._identity = self.identify(self._gate)
         request = parse_chat_request(b"".join(self._chunks))
         self._chunks.clear()
         self._call = self._relay.call(self._identity, request, request_id=self.request_id, endpoint=ENDPOINT)

@@ -141,7 +141,13 @@ def test_a_refusal_shows_no_key(keyring: Keyring) -> None:
 def test_each_purpose_has_a_key_of_its_own(keyring: Keyring) -> None:
     """What one signs, the other never accepts: the check value opens nothing, and is no digest."""
     token_key, admin_key, fernet = keyring._token_key, keyring._admin_key, keyring._fernet
-    subkeys = {token_key, admin_key, fernet._signing_key + fernet._encryption_key, bytes.fromhex(keyring.check_value), MASTER}
+    subkeys = {
+        token_key,
+        admin_key,
+        fernet._signing_key + fernet._encryption_key,
+        bytes.fromhex(keyring.check_value),
+        MASTER,
+    }
     assert len(subkeys) == 5
 
 

@@ -10,7 +10,7 @@ from tornado.ioloop import IOLoop
 
 from chatgpt_agent.edges.store.connection import Store
 from chatgpt_agent.services.uses import WRITE_SECONDS, TokenUses
-from tests.fakes.agent import Agent
+from tests.conftest import MakeAgent
 from tests.fakes.database import Database, query
 from tests.services.test_directory import Clock
 
@@ -117,8 +117,10 @@ async def test_what_waits_is_written_at_the_end(uses: TokenUses, dsn: str) -> No
     assert written(dsn)[1] > first[1]
 
 
-async def test_an_agent_writes_by_itself(agent: Agent) -> None:
+async def test_an_agent_writes_by_itself(make_agent: MakeAgent, monkeypatch: pytest.MonkeyPatch) -> None:
     """Seen in the list of tokens, soon after the first use."""
+    monkeypatch.setattr("chatgpt_agent.services.uses.LOOK_SECONDS", 0.1)
+    agent = await make_agent()
     [token] = await agent.accounts.tokens()
     await agent.chat()
     async with asyncio.timeout(20):

@@ -1,6 +1,6 @@
 """Users and settings, as commands and REST read and change them. An OpenAI key comes here sealed."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 import msgspec
@@ -77,6 +77,45 @@ async def add_user(
     values = [_value(settings[name]) for name in names]
     found = await store.fetch(sql, [id, name, upstream_key, now, *values, digest, shown, now])
     return int(found[0][0]) if found else None
+
+
+class NewUser(msgspec.Struct, frozen=True):
+    """A row of a user with a first token and perhaps a budget. Bytes are hexadecimal, amounts are texts."""
+
+    id: int
+    name: str
+    comment: str
+    upstream_key: str
+    digest: str
+    shown: str
+    allowed_models: tuple[str, ...] | None
+    amount: str | None
+    period: str
+
+
+async def add_users(store: AnyStore, users: Sequence[NewUser], now: datetime) -> None:
+    """Adds them with their tokens and budgets, all or nobody. Raises StoreBadRow where a name is taken."""
+    sql = """
+        WITH given AS (
+            SELECT * FROM jsonb_to_recordset(%s::jsonb) AS g(
+                id bigint, name text, comment text, upstream_key text, digest text, shown text, allowed_models text[],
+                amount numeric, period text)
+        ), added AS (
+            INSERT INTO users (id, name, comment, upstream_key, allowed_models, created_at)
+            SELECT id, name, comment, decode(upstream_key, 'hex'), allowed_models, %s FROM given
+        ), issued AS (
+            INSERT INTO tokens (user_id, digest, shown, created_at)
+            SELECT id, decode(digest, 'hex'), shown, %s FROM given
+        )
+        INSERT INTO budgets (user_id, period, amount, created_at)
+        SELECT id, period, amount, %s FROM given WHERE amount IS NOT NULL"""
+    await store.fetch(sql, [msgspec.json.encode(users).decode(), now, now, now])
+
+
+async def taken_names(store: AnyStore, names: Sequence[str]) -> set[str]:
+    """Those of these names that users have, or had."""
+    found = await store.fetch("SELECT name FROM users WHERE name = ANY(%s)", [list(names)])
+    return {name for (name,) in found}
 
 
 async def list_users(
