@@ -18,7 +18,16 @@ CHANGES: dict[str, tuple[list[str], str, list[tuple[str, str]]]] = {
     "user disable": (["alice"], "", [("update", "users")]),
     "user enable": (["zoe"], "", [("update", "users")]),
     "user set-key": (["alice", "--openai-key-stdin"], f"{KEY}-2", [("update", "users")]),
+    "user set": (["alice", "--rpm", "60"], "", [("update", "users")]),
+    "user remove": (["zoe", "--yes"], "", [("update", "tokens"), ("update", "users")]),
+    "user import": (
+        ["-"],
+        f"name,openai_key,budget\nfay,{KEY}-3,10\n",
+        [("insert", "budgets"), ("insert", "tokens"), ("insert", "users")],
+    ),
     "token issue": (["alice"], "", [("insert", "tokens")]),
+    "token set": (["1", "--label", "laptop"], "", [("update", "tokens")]),
+    "token rotate": (["1"], "", [("insert", "tokens"), ("update", "tokens")]),
     "token revoke": (["1"], "", [("update", "tokens")]),
     "price set": (["gpt-4o", "--input", "1", "--output", "2"], "", [("insert", "prices")]),
     "price remove": (["gpt-4o-mini"], "", [("insert", "prices")]),
@@ -86,7 +95,7 @@ def test_no_secret_is_logged(peopled: Cli) -> None:
         tokens.append(peopled.ok(*command.split(), *words, stdin=stdin))
     execute(peopled, "CREATE TABLE found AS SELECT string_agg(a::text, ' ') AS text FROM audit_log a")
     secrets = [KEY, *(token.strip()[8:] for token in tokens if token.startswith("cg"))]
-    assert len(secrets) == 6
+    assert len(secrets) == 7
     condition = " OR ".join(f"text LIKE '%{secret}%'" for secret in secrets)
     execute(peopled, f"SELECT 1 / (CASE WHEN {condition} THEN 0 ELSE 1 END) FROM found")
 
