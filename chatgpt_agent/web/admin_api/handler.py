@@ -12,6 +12,7 @@ from chatgpt_agent.core.errors import (
     AgentError,
     Draining,
     Forbidden,
+    InvalidApiKey,
     InvalidJson,
     InvalidRequest,
     InvalidValue,
@@ -177,6 +178,8 @@ def admin_handlers(api: AdminApi) -> list[Any]:
 
 def _shown(error: AgentError) -> AgentError:
     """An error as an answer tells it: nothing of the database's own words, which name hosts and tables."""
+    if isinstance(error, InvalidApiKey):
+        error.message = "This needs an administrator's token, as `chatgpt-agent admin token` issues them."
     if isinstance(error, StoreUnavailable):
         return StoreUnavailable("The database is away, or too slow.")
     if isinstance(error, StoreBadRow):

@@ -1,4 +1,4 @@
-"""Users and their tokens over REST."""
+"""Users and their tokens over REST. Each function is what a route does; the route table says what that is."""
 
 from datetime import timedelta
 

@@ -74,3 +74,10 @@ def test_every_route_is_in_the_document() -> None:
 def test_the_states_of_rows_are_those_of_the_ledger() -> None:
     """With those that come of corrections and of moving over."""
     assert {*RowState.__args__} == {*map(str, State), "correction", "imported"}
+
+
+def test_the_docs_name_every_route() -> None:
+    """And no other."""
+    text = (Path(__file__).parents[3] / "docs/admin-api.md").read_text("utf-8")
+    named = re.findall(r"^\| `(GET|POST|PUT|PATCH|DELETE) (/\S+)` \|", text, re.MULTILINE)
+    assert sorted(named) == sorted((route.method, route.path) for route in ROUTES)
