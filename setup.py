@@ -28,6 +28,7 @@ setup(
         "chatgpt_agent.edges.store",
         "chatgpt_agent.services",
         "chatgpt_agent.web",
+        "chatgpt_agent.web.admin_api",
         "chatgpt_agent.cli",
         "chatgpt_agent.migrations",
     ],
@@ -58,6 +59,7 @@ setup(
             "trustme>=1.2",
             "openai>=2",
             "proxy.py>=2.4.10",  # a real forward proxy that is not our own
+            "schemathesis>=4.3",  # asks the administrators' API all that its OpenAPI document allows, and more
             # A clock for a process: its wheel carries a library for x86-64 Linux, and elsewhere none that loads.
             "libfaketime>=3.0.1; sys_platform == 'linux' and platform_machine == 'x86_64'",
             "build>=1.2",  # the test that installs the built wheel

@@ -21,14 +21,18 @@ from chatgpt_agent.edges.outbox import Outbox
 from chatgpt_agent.edges.store.connection import Store, dsn_from
 from chatgpt_agent.edges.upstream import UpstreamClient
 from chatgpt_agent.edges.webhook import Webhook, read_webhook_secret
+from chatgpt_agent.services.admins import AdminGate
 from chatgpt_agent.services.alerts import Alerts
 from chatgpt_agent.services.budgets import Budgets
 from chatgpt_agent.services.directory import Directory
+from chatgpt_agent.services.gate import Gate
 from chatgpt_agent.services.keys import check_master_key_file, open_keyring
 from chatgpt_agent.services.ledger import STATEMENT_SECONDS, Ledger
 from chatgpt_agent.services.lifecycle import Lifecycle
 from chatgpt_agent.services.limits import Limits
 from chatgpt_agent.services.relay import Relay
+from chatgpt_agent.services.uses import TokenUses
+from chatgpt_agent.web.admin_api.route import AdminApi
 from chatgpt_agent.web.app import admin_app, api_app
 from chatgpt_agent.web.listener import Limits as ListenerLimits
 from chatgpt_agent.web.listener import Listener
@@ -37,6 +41,9 @@ log = logging.getLogger(__name__)
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)  # that end the agent; the last when its terminal closes
 RETRY_SECONDS = 1.0  # between looks for a database that is away at the start
+USES_SECONDS = 2.0  # for a statement that writes when tokens were last used: at the end, nobody waits longer for it
+REPORT_SECONDS = 60.0  # for a statement of a report over REST
+PROOF_SECONDS = 3600.0  # for one of the proof of the ledger
 ABORT_SECONDS = 2.0  # for requests that were aborted to write their rows
 
 OWN_FILES = 32  # that the process holds without a client, the few that migrating and shipping open included
@@ -69,6 +76,13 @@ class Server:
         )
         self.ledger.on_shipped = self.budgets.shipped
         self.relay = Relay(config, self.directory, self.ledger, self.upstream, self.budgets, Limits(loop.time))
+        self.uses = TokenUses(Store(dsn, seconds=USES_SECONDS), clock=loop.time)
+        self.gate = Gate(self.directory, self.uses, trusted_proxies=config.trusted_proxies, clock=loop.time)
+        # Administration: what is slow has connections of its own, because one serves a statement after the other.
+        self._admin_stores = [Store(dsn), Store(dsn, seconds=REPORT_SECONDS), Store(dsn, seconds=PROOF_SECONDS)]
+        changes, reports, proofs = self._admin_stores
+        self.admin_gate = AdminGate(changes, trusted_proxies=config.trusted_proxies, clock=loop.time)
+        self._admin_api = AdminApi(self.admin_gate, changes, reports, proofs, self.lifecycle)
         # Listeners.
         self._servers: list[Listener] = []
         self._bringing_up: asyncio.Task[None] | None = None
@@ -79,8 +93,8 @@ class Server:
         """Recovers the ledger and listens. Raises SetupError."""
         config = self._config
         check_master_key_file(config)
-        api = api_app(self.directory, self.ledger, self.relay, self.lifecycle)
-        admin = admin_app(self.directory, self.ledger, self.lifecycle)
+        api = api_app(self.directory, self.ledger, self.relay, self.lifecycle, self.gate)
+        admin = admin_app(self.directory, self.ledger, self._admin_api)
         # Ports first: a second agent that was started by mistake must not touch the first one's outbox.
         api_sockets = _bind("port", config.port, config.bind_address)
         admin_sockets = _bind("admin_port", config.admin_port, config.admin_bind_address)
@@ -120,7 +134,10 @@ class Server:
         await self.budgets.close()
         await self.alerts.close()
         await self.upstream.close()
+        await self.uses.close()
         await self.directory.close()
+        for store in self._admin_stores:
+            await store.close()
         log.info("chatgpt-agent has stopped")
 
     async def _drained(self) -> bool:
@@ -181,13 +198,16 @@ class Server:
             log.info("migrated the database: %s", name)
         async with Store(self._dsn) as store:
             keyring = await open_keyring(self._config, store)
+        self.admin_gate.open(keyring)
         self.budgets.take_over(await self.ledger.waiting_rows())
         agent = await self.ledger.report()
         await self.directory.start(keyring)
         await self.budgets.start(agent)
         self.alerts.start()
         await self.ledger.start_shipping()
-        for task in (*self.directory.tasks, *self.budgets.tasks, *self.alerts.tasks, *self.ledger.tasks):
+        self.uses.start()
+        owners = (self.directory, self.budgets, self.alerts, self.ledger, self.uses)
+        for task in (task for owner in owners for task in owner.tasks):
             task.add_done_callback(self._on_task_end)
 
     def _on_task_end(self, task: "asyncio.Task[None]") -> None:

@@ -18,13 +18,15 @@ import msgspec
 from tabulate import tabulate
 
 from chatgpt_agent.core.audit import Actor, Via
-from chatgpt_agent.core.errors import AgentError, ConfigError, StoreUnavailable
+from chatgpt_agent.core.errors import AgentError, ConfigError, InvalidValue, StoreUnavailable
 from chatgpt_agent.edges.config import Config, config_from
 from chatgpt_agent.edges.logs import set_up_logging
 from chatgpt_agent.edges.store.connection import Store
 from chatgpt_agent.server import bring_up_to_date, database
 from chatgpt_agent.services.accounts import Accounts
+from chatgpt_agent.services.admins import Admins
 from chatgpt_agent.services.keys import open_keyring
+from chatgpt_agent.services.people import People
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -49,6 +51,24 @@ def on_accounts(command: Callable[..., Awaitable[None]]) -> Callable[..., None]:
 
     async def work(store: Store, config: Config, options: dict[str, Any]) -> None:
         await command(Accounts(store, await open_keyring(config, store), caller()), **options)
+
+    return config_option(_on_store(work, command))
+
+
+def on_admins(command: Callable[..., Awaitable[None]]) -> Callable[..., None]:
+    """Runs an async command on administrators: it gets an `Admins`."""
+
+    async def work(store: Store, config: Config, options: dict[str, Any]) -> None:
+        await command(Admins(store, await open_keyring(config, store), caller()), **options)
+
+    return config_option(_on_store(work, command))
+
+
+def on_people(command: Callable[..., Awaitable[None]]) -> Callable[..., None]:
+    """Runs an async command on users in bulk: it gets a `People`."""
+
+    async def work(store: Store, config: Config, options: dict[str, Any]) -> None:
+        await command(People(store, await open_keyring(config, store), caller()), **options)
 
     return config_option(_on_store(work, command))
 
@@ -120,10 +140,24 @@ def read_secret(name: str, *, from_stdin: bool) -> str:
         return sys.stdin.buffer.readline().decode("utf-8", "replace").strip()
     if not sys.stdin.isatty():
         raise click.UsageError(f"no terminal to ask for the {name} at: give --openai-key-stdin and pipe it in")
+    return _prompt(name, hide=True)
+
+
+def confirm_name(what: str, name: str, *, yes: bool) -> None:
+    """Asks for a name again, before something that nobody can take back. Raises InvalidValue for another one."""
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise click.UsageError("no terminal to ask at: give --yes")
+    if _prompt(what, hide=False) != name:
+        raise InvalidValue("that is another name: nothing is changed")
+
+
+def _prompt(text: str, *, hide: bool) -> str:
     # asyncio's own handler leaves Ctrl-C to a loop that is waiting for this prompt.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        return str(click.prompt(name, hide_input=True, err=True)).strip()
+        return str(click.prompt(text, hide_input=hide, err=True)).strip()
     finally:
         signal.signal(signal.SIGINT, before)
 
@@ -155,11 +189,16 @@ def echo_table(headers: Sequence[str], lines: Iterable[Sequence[object]]) -> Non
 
 def echo_csv(headers: Sequence[str], lines: Iterable[Sequence[object]]) -> None:
     """Prints CSV (RFC 4180)."""
+    click.echo(csv_text(headers, lines), nl=False)
+
+
+def csv_text(headers: Sequence[str], lines: Iterable[Sequence[object]]) -> str:
+    """CSV (RFC 4180)."""
     out = io.StringIO()
     writer = csv.writer(out)
     writer.writerow(headers)
     writer.writerows([_not_a_formula(cell) for cell in line] for line in lines)
-    click.echo(out.getvalue(), nl=False)
+    return out.getvalue()
 
 
 def _not_a_formula(cell: object) -> object:

@@ -3,6 +3,8 @@
 import click
 
 from chatgpt_agent import __version__, server
+from chatgpt_agent.cli.admin import admin
+from chatgpt_agent.cli.audit import audit
 from chatgpt_agent.cli.budget import budget
 from chatgpt_agent.cli.common import as_json, config_option, echo_json, echo_table
 from chatgpt_agent.cli.ledger import ledger
@@ -67,5 +69,5 @@ def migrate_(config: Config, status: bool, count: int | None, json: bool) -> Non
         click.echo("nothing to do: the schema is up to date")
 
 
-for group in (user, token, price, budget, usage, ledger):
+for group in (user, token, price, budget, usage, ledger, admin, audit):
     main.add_command(group)

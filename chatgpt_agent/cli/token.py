@@ -1,9 +1,31 @@
 """`chatgpt-agent token …`"""
 
+from datetime import timedelta
+from typing import Any
+
 import click
 
 from chatgpt_agent.cli.common import as_json, echo_json, echo_table, on_accounts
-from chatgpt_agent.services.accounts import Accounts
+from chatgpt_agent.cli.settings import changed, given, limits, listed, minute, parse_duration, state, token_settings
+from chatgpt_agent.core.accounts import TokenChanges
+from chatgpt_agent.edges.store.tokens import TokenLine
+from chatgpt_agent.services.accounts import Accounts, IssuedToken
+
+TOKEN_COLUMNS = (
+    "id",
+    "user",
+    "token",
+    "label",
+    "state",
+    "expires",
+    "last used",
+    "models",
+    "networks",
+    "limits",
+    "since",
+)
+
+_id = click.argument("id", type=click.IntRange(1, 2**63 - 1))
 
 
 @click.group()
@@ -13,20 +35,15 @@ def token() -> None:
 
 @token.command()
 @click.argument("user")
-@click.option("--label", default="", help="A word to tell tokens apart.")
+@token_settings
 @as_json
 @on_accounts
-async def issue(accounts: Accounts, user: str, label: str, json: bool) -> None:
+async def issue(accounts: Accounts, user: str, json: bool, **options: Any) -> None:
     """Issue one more token and print it, once, on the last line.
 
-    Example: chatgpt-agent token issue alice --label laptop
+    Example: chatgpt-agent token issue alice --label laptop --expires 90d --models 'gpt-4o*'
     """
-    issued = await accounts.issue_token(user, label)
-    if json:
-        echo_json(issued)
-        return
-    click.echo(f"A token for user {user}, which is shown only now:", err=True)
-    click.echo(issued.token)
+    _show(await accounts.issue_token(user, **given(options)), f"A token for user {user}", json=json)
 
 
 @token.command(name="list")
@@ -34,30 +51,87 @@ async def issue(accounts: Accounts, user: str, label: str, json: bool) -> None:
 @as_json
 @on_accounts
 async def list_(accounts: Accounts, user: str | None, json: bool) -> None:
-    """List tokens by their first characters, of all users or of one.
+    """List tokens by their first characters, of all users or of one. Times are UTC.
 
     Example: chatgpt-agent token list alice
     """
-    tokens = await accounts.tokens(user)
+    tokens = sorted(await accounts.tokens(user), key=lambda token: (token.user, token.id))
     if json:
         echo_json(tokens)
         return
-    echo_table(
-        ["id", "user", "token", "label", "state", "since"],
-        [
-            (t.id, t.user, f"{t.shown}…", t.label, "revoked" if t.revoked_at else "active", t.created_at.date())
-            for t in tokens
-        ],
-    )
+    echo_table(TOKEN_COLUMNS, map(token_cells, tokens))
+
+
+@token.command(name="set")
+@_id
+@token_settings
+@as_json
+@on_accounts
+async def set_(accounts: Accounts, id: int, json: bool, **options: Any) -> None:
+    """Change what a token may do, within a second; ID is what `token list` shows. An empty value takes a setting away.
+
+    Example: chatgpt-agent token set 7 --networks 192.0.2.0/24 --expires ''
+    """
+    found = await accounts.change_token(id, TokenChanges(**changed(options)))
+    if json:
+        echo_json(found)
+    else:
+        echo_table(TOKEN_COLUMNS, [token_cells(found)])
 
 
 @token.command()
-@click.argument("id", type=click.IntRange(1, 2**63 - 1))
+@_id
+@click.option("--grace", default="24h", show_default=True, metavar="TIME", help="How long the old one still works.")
+@as_json
 @on_accounts
-async def revoke(accounts: Accounts, id: int) -> None:
+async def rotate(accounts: Accounts, id: int, grace: str, json: bool) -> None:
+    """Issue a token with the same settings and budgets in place of one, and print it, once, on the last line.
+
+    Example: chatgpt-agent token rotate 7 --grace 2d
+    """
+    duration = timedelta(0) if grace == "0" else parse_duration(grace)
+    if duration is None:
+        raise click.BadParameter(f"{grace[:40]!r} is not a time such as 2d, 24h or 30m, or 0", param_hint="--grace")
+    issued = await accounts.rotate_token(id, grace=duration)
+    ends = (await accounts.token(id)).expires_at
+    _show(issued, f"Token {id} works until {minute(ends)} UTC. In its place: token {issued.id}", json=json)
+
+
+@token.command()
+@_id
+@as_json
+@on_accounts
+async def revoke(accounts: Accounts, id: int, json: bool) -> None:
     """End a token for good; ID is what `token list` shows.
 
     Example: chatgpt-agent token revoke 7
     """
-    await accounts.revoke_token(id)
-    click.echo(f"Token {id} is revoked.")
+    found = await accounts.revoke_token(id)
+    if json:
+        echo_json(found)
+    else:
+        click.echo(f"Token {id} is revoked.")
+
+
+def _show(issued: IssuedToken, text: str, *, json: bool) -> None:
+    if json:
+        echo_json(issued)
+        return
+    click.echo(f"{text}, which is shown only now:", err=True)
+    click.echo(issued.token)
+
+
+def token_cells(found: TokenLine) -> tuple[object, ...]:
+    """A token's line in a table."""
+    return (
+        found.id,
+        found.user,
+        f"{found.shown}…",
+        found.label,
+        state(found),
+        minute(found.expires_at),
+        minute(found.last_used_at),
+        listed(found.allowed_models),
+        listed(found.allowed_networks),
+        limits(found),
+    )

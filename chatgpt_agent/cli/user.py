@@ -1,10 +1,18 @@
 """`chatgpt-agent user …`"""
 
+from typing import Any
+
 import click
 
-from chatgpt_agent.cli.common import as_json, echo_json, echo_table, on_accounts, read_secret
+from chatgpt_agent.cli.common import as_json, confirm_name, echo_json, echo_table, on_accounts, read_secret
+from chatgpt_agent.cli.people import import_
+from chatgpt_agent.cli.settings import changed, given, limits, listed, state, user_settings
+from chatgpt_agent.cli.token import TOKEN_COLUMNS, token_cells
+from chatgpt_agent.core.accounts import UserChanges, check_upstream_key
 from chatgpt_agent.edges.store.accounts import UserLine
-from chatgpt_agent.services.accounts import Accounts, check_upstream_key
+from chatgpt_agent.services.accounts import Accounts
+
+_COLUMNS = ("name", "state", "tokens", "models", "limits", "comment", "since")
 
 _from_stdin = click.option("--openai-key-stdin", is_flag=True, help="Read the OpenAI key from standard input.")
 
@@ -14,18 +22,22 @@ def user() -> None:
     """Users, each with an OpenAI key of their own."""
 
 
+user.add_command(import_)
+
+
 @user.command()
 @click.argument("name")
 @_from_stdin
+@user_settings
 @as_json
 @on_accounts
-async def add(accounts: Accounts, name: str, openai_key_stdin: bool, json: bool) -> None:
+async def add(accounts: Accounts, name: str, openai_key_stdin: bool, json: bool, **options: Any) -> None:
     """Add a user and print a token for them, once, on the last line.
 
-    Example: chatgpt-agent user add alice
+    Example: chatgpt-agent user add alice --comment 'Sales, Berlin' --models 'gpt-4o*'
     """
     await accounts.check_new_user(name)  # before anybody types a key for nothing
-    issued = await accounts.add_user(name, _read_key(openai_key_stdin))
+    issued = await accounts.add_user(name, _read_key(openai_key_stdin), **given(options))
     if json:
         echo_json(issued)
         return
@@ -45,7 +57,7 @@ async def list_(accounts: Accounts, json: bool) -> None:
     if json:
         echo_json(users)
     else:
-        echo_table(["name", "state", "tokens", "since"], [_line(found) for found in users])
+        echo_table(_COLUMNS, map(_cells, users))
 
 
 @user.command()
@@ -62,50 +74,90 @@ async def show(accounts: Accounts, name: str, json: bool) -> None:
     if json:
         echo_json({"user": found, "tokens": tokens})
         return
-    echo_table(["name", "state", "tokens", "since"], [_line(found)])
+    echo_table(_COLUMNS, [_cells(found)])
     click.echo()
-    echo_table(
-        ["id", "token", "label", "state", "since"],
-        [(t.id, f"{t.shown}…", t.label, "revoked" if t.revoked_at else "active", t.created_at.date()) for t in tokens],
-    )
+    echo_table(TOKEN_COLUMNS, map(token_cells, tokens))
+
+
+@user.command(name="set")
+@click.argument("name")
+@user_settings
+@as_json
+@on_accounts
+async def set_(accounts: Accounts, name: str, json: bool, **options: Any) -> None:
+    """Change what a user may do, within a second. An empty value takes a setting away.
+
+    Example: chatgpt-agent user set alice --models 'gpt-4o*,o3' --rpm 60 --tpm ''
+    """
+    found = await accounts.change_user(name, UserChanges(**changed(options)))
+    if json:
+        echo_json(found)
+    else:
+        echo_table(_COLUMNS, [_cells(found)])
 
 
 @user.command()
 @click.argument("name")
+@as_json
 @on_accounts
-async def disable(accounts: Accounts, name: str) -> None:
+async def disable(accounts: Accounts, name: str, json: bool) -> None:
     """Stop a user's tokens from working, until `enable`.
 
     Example: chatgpt-agent user disable alice
     """
-    await accounts.set_enabled(name, False)
-    click.echo(f"User {name} is disabled.")
+    found = await accounts.change_user(name, UserChanges(disabled=True))
+    _say(found, f"User {name} is disabled.", json=json)
 
 
 @user.command()
 @click.argument("name")
+@as_json
 @on_accounts
-async def enable(accounts: Accounts, name: str) -> None:
+async def enable(accounts: Accounts, name: str, json: bool) -> None:
     """Let a disabled user's tokens work again.
 
     Example: chatgpt-agent user enable alice
     """
-    await accounts.set_enabled(name, True)
-    click.echo(f"User {name} is enabled.")
+    found = await accounts.change_user(name, UserChanges(disabled=False))
+    _say(found, f"User {name} is enabled.", json=json)
 
 
 @user.command(name="set-key")
 @click.argument("name")
 @_from_stdin
+@as_json
 @on_accounts
-async def set_key(accounts: Accounts, name: str, openai_key_stdin: bool) -> None:
+async def set_key(accounts: Accounts, name: str, openai_key_stdin: bool, json: bool) -> None:
     """Replace a user's OpenAI key.
 
     Example: chatgpt-agent user set-key alice
     """
-    await accounts.user(name)
+    await accounts.check_user(name)
     await accounts.set_upstream_key(name, _read_key(openai_key_stdin))
-    click.echo(f"The OpenAI key of user {name} is replaced.")
+    _say(await accounts.user(name), f"The OpenAI key of user {name} is replaced.", json=json)
+
+
+@user.command()
+@click.argument("name")
+@click.option("--yes", is_flag=True, help="Do not ask for the name again.")
+@as_json
+@on_accounts
+async def remove(accounts: Accounts, name: str, yes: bool, json: bool) -> None:
+    """Remove a user for good: their OpenAI key is destroyed and their tokens are revoked. Their rows stay in the books
+    under their name, which nobody else can have.
+
+    Example: chatgpt-agent user remove alice
+    """
+    await accounts.check_user(name)
+    confirm_name("Name of the user, again, to remove them for good", name, yes=yes)
+    _say(await accounts.remove_user(name), f"User {name} is removed.", json=json)
+
+
+def _say(found: UserLine, text: str, *, json: bool) -> None:
+    if json:
+        echo_json(found)
+    else:
+        click.echo(text)
 
 
 def _read_key(from_stdin: bool) -> str:
@@ -114,5 +166,6 @@ def _read_key(from_stdin: bool) -> str:
     return key
 
 
-def _line(found: UserLine) -> tuple[object, ...]:
-    return (found.name, "disabled" if found.disabled_at else "active", found.tokens, found.created_at.date())
+def _cells(found: UserLine) -> tuple[object, ...]:
+    models = listed(found.allowed_models)
+    return (found.name, state(found), found.tokens, models, limits(found), found.comment, found.created_at.date())

@@ -14,7 +14,8 @@ AgentError
 ├── StoreError               PostgreSQL: StoreUnavailable (try again), StoreRejected (it never will),
 │                            StoreBadRow (it will not take this value, and others it will)
 ├── WebhookFailed            to be tried again
-├── AccountError             commands: UnknownName, NameTaken, VersionMismatch, InvalidValue
+├── AccountError             commands and REST: UnknownName 404, NameTaken 409, VersionMismatch 412, InvalidValue 422,
+│                            Forbidden 403
 └── SetupError               it cannot run as it is set up: exit code 1; ConfigError, a line a fault: 2
 """
 
@@ -53,11 +54,15 @@ class ClientError(AgentError):
 
 
 class InvalidApiKey(ClientError):
-    """One body for every reason, so that an answer never tells which tokens exist."""
+    """One body for every reason, so that an answer never tells which tokens exist. `reason` is for the log alone."""
 
     status = 401
     code = "invalid_api_key"
     default = "Incorrect API key provided. Ask your administrator for a chatgpt-agent token."
+
+    def __init__(self, reason: str = "no token, or not one") -> None:
+        super().__init__()
+        self.reason = reason
 
 
 class InvalidJson(ClientError):
@@ -106,9 +111,9 @@ class RateLimited(ClientError):
     status = 429
     code = "rate_limit_exceeded"
     type = "requests"
-    default = "Too many requests."
+    default = "Too many requests. Wait, and try again."
 
-    def __init__(self, message: str = "", *, retry_after: float) -> None:
+    def __init__(self, message: str = "", *, retry_after: float = 1.0) -> None:
         super().__init__(message)
         self.retry_after = retry_after
 
@@ -231,6 +236,10 @@ class StoreError(AgentError):
 class StoreUnavailable(StoreError):
     """The database is away, too slow or cut off: the same statement may work later."""
 
+    status = 503
+    code = "database_unavailable"
+    retry = None  # a change that was under way may have been made
+
 
 class StoreRejected(StoreError):
     """The database refused the statement itself: it will refuse it again."""
@@ -246,7 +255,7 @@ class WebhookFailed(AgentError):
     code = "webhook_failed"
 
 
-# Commands and, later, the REST API for administrators.
+# Commands and the REST API for administrators.
 
 
 class AccountError(AgentError):
@@ -264,15 +273,21 @@ class NameTaken(AccountError):
     code = "conflict"
 
 
+class InvalidValue(AccountError):
+    status = 422
+    code = "invalid_value"
+
+
+class Forbidden(AccountError):
+    status = 403
+    code = "forbidden"
+
+
 class VersionMismatch(AccountError):
-    """Somebody else has changed it since it was read (RFC 9110 §13.1.1)."""
+    """Somebody else has changed it since it was read: nothing was changed (RFC 9110 §13.1.1)."""
 
     status = 412
     code = "version_mismatch"
-
-
-class InvalidValue(AccountError):
-    code = "invalid_value"
 
 
 # The start.

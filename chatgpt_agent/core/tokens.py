@@ -1,7 +1,9 @@
-"""A token of ours: `cga_` + 43 base62 digits (256 random bits) + 6 base62 digits of CRC-32.
+"""A token of ours: `cga_` (a user's) or `cgm_` (an administrator's) + 43 base62 digits (256 random bits) + 6 base62
+digits of CRC-32.
 
 The checksum lets a mistyped or made-up token be refused without a look-up, as GitHub's tokens do
-(https://github.blog/engineering/behind-githubs-new-authentication-token-formats/).
+(https://github.blog/engineering/behind-githubs-new-authentication-token-formats/). Tokens that were taken over from
+another program have no such form: any text may be one.
 """
 
 import zlib
@@ -9,9 +11,11 @@ import zlib
 from chatgpt_agent.core.errors import InvalidApiKey
 
 PREFIX = "cga_"
+ADMIN_PREFIX = "cgm_"  # of the same length
 SECRET_BYTES = 32
 LENGTH = len(PREFIX) + 43 + 6
-SHOWN = 8  # characters of a token that may be shown to tell tokens apart: `cga_` and four more
+MAX_LENGTH = 128  # of a token of another program
+SHOWN = 8  # characters of a token that may be shown to tell tokens apart: its prefix and four more
 
 _ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
@@ -28,29 +32,37 @@ def _checksum(text: str) -> str:
     return _base62(zlib.crc32(text.encode("ascii")), 6)
 
 
-def make_token(secret: bytes) -> str:
+def make_token(secret: bytes, prefix: str = PREFIX) -> str:
     """The token that carries these 32 random bytes."""
     if len(secret) != SECRET_BYTES:
         raise ValueError(f"a token carries {SECRET_BYTES} bytes")
-    text = PREFIX + _base62(int.from_bytes(secret), 43)
+    text = prefix + _base62(int.from_bytes(secret), 43)
     return text + _checksum(text)
 
 
-def is_well_formed(token: str) -> bool:
+def is_well_formed(token: str, prefix: str = PREFIX) -> bool:
     """Whether a text has a token's length, prefix, alphabet and checksum."""
-    if len(token) != LENGTH or not token.startswith(PREFIX):
+    if len(token) != LENGTH or not token.startswith(prefix):
         return False
-    if not token.isascii() or not token[len(PREFIX) :].isalnum():
+    if not token.isascii() or not token[len(prefix) :].isalnum():
         return False
     return _checksum(token[:-6]) == token[-6:]
 
 
+def may_be_token(text: str) -> bool:
+    """Whether a text is worth a look-up: well formed where it has our prefix, else 1 to 128 printable ASCII characters
+    without spaces."""
+    if text.startswith(PREFIX):
+        return is_well_formed(text)
+    return 0 < len(text) <= MAX_LENGTH and text.isascii() and text.isprintable() and " " not in text
+
+
 def token_from_headers(values: list[str]) -> str:
     """The token out of a request's Authorization header fields (RFC 6750 §2.1; the scheme's name is
-    case-insensitive, RFC 9110 §11.1). Raises InvalidApiKey unless there is exactly one, well formed."""
-    if len(values) == 1 and len(values[0]) <= 128:
+    case-insensitive, RFC 9110 §11.1). Raises InvalidApiKey unless there is exactly one that may be a token."""
+    if len(values) == 1 and len(values[0]) <= 2 * MAX_LENGTH:
         scheme, _, token = values[0].partition(" ")
         token = token.strip(" ")
-        if scheme.lower() == "bearer" and is_well_formed(token):
+        if scheme.lower() == "bearer" and may_be_token(token):
             return token
     raise InvalidApiKey()

@@ -44,3 +44,25 @@ def read_secret_file(path: Path, what: str) -> bytes:
     if mode & (stat.S_IRWXG | stat.S_IRWXO):
         raise SetupError(f"{what} {path} is open to others than its owner: run `chmod 600 {path}`")
     return found
+
+
+def write_secret(path: Path, text: str) -> None:
+    """Writes a new file that its owner alone can read; it is on the disk when this returns. Raises SetupError, also
+    where there is one of this name."""
+    try:
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except OSError as error:
+        raise SetupError(f"{path} cannot be made: {error.strerror}") from None
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        remove_file(path)
+        raise SetupError(f"{path} cannot be written: {error.strerror}") from None
+
+
+def remove_file(path: Path) -> None:
+    """Removes a file, if it is there."""
+    path.unlink(missing_ok=True)

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from chatgpt_agent.core.errors import SetupError
-from chatgpt_agent.core.tokens import SECRET_BYTES, make_token
+from chatgpt_agent.core.tokens import ADMIN_PREFIX, SECRET_BYTES, make_token
 from chatgpt_agent.edges.files import give_to_folder_owner, read_secret_file
 
 MIN_BYTES = 32
@@ -28,6 +28,7 @@ class Keyring:
         if len(master) < MIN_BYTES:
             raise SetupError(f"the master key is too short: {len(master)} bytes, at least {MIN_BYTES} are needed")
         self._token_key = _derive(master, b"token-hmac/1")
+        self._admin_key = _derive(master, b"admin-token-hmac/1")
         self._fernet = Fernet(base64.urlsafe_b64encode(_derive(master, b"upstream-key/1")))
         self.check_value = _derive(master, b"check/1").hex()
 
@@ -40,6 +41,15 @@ class Keyring:
         """HMAC-SHA256 of a token, 32 bytes: what it is stored and found by. A slow hash would defend a
         password; 256 random bits need none, and it would let anybody keep the processor busy."""
         return hmac.digest(self._token_key, token.encode("ascii"), hashlib.sha256)
+
+    def new_admin_token(self) -> tuple[str, bytes]:
+        """A fresh token of an administrator and its digest."""
+        token = make_token(secrets.token_bytes(SECRET_BYTES), ADMIN_PREFIX)
+        return token, self.admin_digest(token)
+
+    def admin_digest(self, token: str) -> bytes:
+        """As `digest`, of an administrator's token: with a subkey of its own, so that neither passes for the other."""
+        return hmac.digest(self._admin_key, token.encode("ascii"), hashlib.sha256)
 
     def encrypt(self, user_id: int, upstream_key: str) -> bytes:
         """An OpenAI key, sealed for one user: the id is inside, so that a row copied to another user is refused."""

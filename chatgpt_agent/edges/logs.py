@@ -4,7 +4,9 @@ import logging
 import re
 import sys
 
-_SECRET = re.compile(r"(?<![a-z])(sk-|cga_)[\w-]{4,}|(Bearer|Basic)\s+[^\s'\"]+|(://[^\s/:@]*):[^\s]*@", re.IGNORECASE)
+_SECRET = re.compile(
+    r"(?<![a-z])(sk-|cga_|cgm_)[\w-]{4,}|(Bearer|Basic)\s+[^\s'\"]+|(://[^\s/:@]*):[^\s]*@", re.IGNORECASE
+)
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
 
 # These print what a client sent: the bad header itself, at INFO, and whole requests, at DEBUG.

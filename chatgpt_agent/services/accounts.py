@@ -1,24 +1,37 @@
 """Users, tokens and prices as an administrator changes them. Every face (commands, REST) calls these.
 
-A token is shown once, by the call that makes it; an OpenAI key goes in and never comes out.
+A token is shown once, by the call that makes it; an OpenAI key goes in and never comes out. Whoever gives the `version`
+of what they have read changes that and nothing newer: VersionMismatch says that somebody else was first.
 """
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import msgspec
+from msgspec import UNSET
 
+from chatgpt_agent.core.accounts import (
+    MAX_NAME,
+    TokenChanges,
+    UserChanges,
+    check_changes,
+    check_text,
+    check_upstream_key,
+    set_fields,
+)
+from chatgpt_agent.core.admission import Limits
 from chatgpt_agent.core.audit import NOBODY, Actor
 from chatgpt_agent.core.chat_request import MAX_MODEL
-from chatgpt_agent.core.errors import InvalidValue, NameTaken, UnknownName
+from chatgpt_agent.core.errors import InvalidValue, NameTaken, UnknownName, VersionMismatch
 from chatgpt_agent.core.pricing import Price, PriceBook, Rates, Tier, check_rates
 from chatgpt_agent.core.tokens import SHOWN
 from chatgpt_agent.edges.keyring import Keyring
-from chatgpt_agent.edges.store import accounts, prices
+from chatgpt_agent.edges.store import accounts, prices, tokens
+from chatgpt_agent.edges.store.accounts import UserLine
 from chatgpt_agent.edges.store.connection import Store
+from chatgpt_agent.edges.store.tokens import TokenLine
 
-MAX_NAME = 128
-MAX_KEY = 512
+MAX_GRACE = timedelta(days=366)
 
 
 class IssuedToken(msgspec.Struct, frozen=True):
@@ -26,6 +39,7 @@ class IssuedToken(msgspec.Struct, frozen=True):
 
     user: str
     token: str
+    id: int
 
 
 class Accounts:
@@ -35,81 +49,180 @@ class Accounts:
         self._store = store.acting_as(actor)
         self._keyring = keyring
 
-    async def add_user(self, name: str, upstream_key: str) -> IssuedToken:
+    # Users.
+
+    async def add_user(
+        self,
+        name: str,
+        upstream_key: str,
+        *,
+        comment: str = "",
+        allowed_models: tuple[str, ...] | None = None,
+        limits: Limits = Limits(),
+    ) -> IssuedToken:
         """Adds a user and issues a first token. Raises InvalidValue, NameTaken."""
-        _check_text("name", name, MAX_NAME)
+        changes = UserChanges(comment=comment, allowed_models=allowed_models, **msgspec.structs.asdict(limits))
+        check_text("name", name, MAX_NAME)
         check_upstream_key(upstream_key)
-        id_ = await accounts.next_user_id(self._store)
+        check_changes(changes)
+        [id_] = await accounts.next_user_ids(self._store)
         token, digest = self._keyring.new_token()
-        added = await accounts.add_user(
+        token_id = await accounts.add_user(
             self._store,
             id=id_,
             name=name,
             upstream_key=self._keyring.encrypt(id_, upstream_key),
             digest=digest,
             shown=token[:SHOWN],
+            settings=set_fields(changes),
             now=_now(),
         )
-        if not added:
+        if token_id is None:
             raise NameTaken(f"there is a user {name!r} already")
-        return IssuedToken(name, token)
+        return IssuedToken(name, token, token_id)
 
     async def check_new_user(self, name: str) -> None:
         """Raises InvalidValue or NameTaken where `add_user` would."""
-        _check_text("name", name, MAX_NAME)
+        check_text("name", name, MAX_NAME)
         if await accounts.list_users(self._store, name):
             raise NameTaken(f"there is a user {name!r} already")
 
-    async def set_upstream_key(self, name: str, upstream_key: str) -> None:
-        """Replaces a user's OpenAI key. Raises InvalidValue, UnknownName."""
-        check_upstream_key(upstream_key)
-        user = await self.user(name)
-        await accounts.set_upstream_key(self._store, user.id, self._keyring.encrypt(user.id, upstream_key))
-
-    async def issue_token(self, user: str, label: str) -> IssuedToken:
-        """Issues one more token. Raises InvalidValue, UnknownName."""
-        if label:
-            _check_text("label", label, MAX_NAME)
-        token, digest = self._keyring.new_token()
-        added = await accounts.add_token(
-            self._store, user=user, digest=digest, shown=token[:SHOWN], label=label, now=_now()
-        )
-        if added is None:
-            raise UnknownName(f"there is no user {user!r}")
-        return IssuedToken(user, token)
-
-    async def user(self, name: str) -> accounts.UserLine:
-        """One user. Raises UnknownName."""
+    async def user(self, name: str) -> UserLine:
+        """One user, removed or not. Raises UnknownName."""
         found = await accounts.list_users(self._store, name)
         if not found:
             raise UnknownName(f"there is no user {name!r}")
         return found[0]
 
-    async def users(self) -> list[accounts.UserLine]:
-        """All users."""
-        return await accounts.list_users(self._store)
+    async def users(self, *, after: str | None = None, limit: int | None = None) -> list[UserLine]:
+        """Users by name: all, or those after a name, at most so many."""
+        return await accounts.list_users(self._store, after=after, limit=limit)
+
+    async def check_user(self, name: str, version: int | None = None) -> UserLine:
+        """A user who can be changed. Raises UnknownName where there is none, or removed; VersionMismatch."""
+        found = await self.user(name)
+        if found.removed_at is not None:
+            raise UnknownName(f"the user {name!r} was removed on {found.removed_at:%Y-%m-%d}")
+        if version not in (None, found.version):
+            raise VersionMismatch(f"the user {name!r} was changed by somebody else: read them again")
+        return found
+
+    async def change_user(self, name: str, changes: UserChanges, *, version: int | None = None) -> UserLine:
+        """Changes what is given. Raises InvalidValue, UnknownName, VersionMismatch."""
+        check_changes(changes)
+        disabled = None if changes.disabled is UNSET else changes.disabled
+        changed = await accounts.change_user(
+            self._store, name, set_fields(changes), disabled=disabled, version=version, now=_now()
+        )
+        if changed is None:
+            await self.check_user(name, version)
+            raise VersionMismatch(f"the user {name!r} is being changed by somebody else: read them again")
+        return changed
 
     async def set_enabled(self, name: str, enabled: bool) -> None:
         """Lets a user's tokens work, or not. Raises UnknownName."""
-        if not await accounts.set_disabled(self._store, name, None if enabled else _now()):
-            raise UnknownName(f"there is no user {name!r}")
+        await self.change_user(name, UserChanges(disabled=not enabled))
 
-    async def tokens(self, user: str | None) -> list[accounts.TokenLine]:
-        """The tokens of all users, or of one. Raises UnknownName."""
+    async def set_upstream_key(self, name: str, upstream_key: str) -> None:
+        """Replaces a user's OpenAI key. Raises InvalidValue, UnknownName."""
+        check_upstream_key(upstream_key)
+        user = await self.check_user(name)
+        if not await accounts.set_upstream_key(self._store, user.id, self._keyring.encrypt(user.id, upstream_key)):
+            await self.check_user(name)
+
+    async def remove_user(self, name: str, *, version: int | None = None) -> UserLine:
+        """Destroys a user's OpenAI key and revokes their tokens. Their rows stay, and their name with them: nobody else
+        can have it. Raises UnknownName, VersionMismatch."""
+        if not await accounts.remove_user(self._store, name, _now(), version):
+            await self.check_user(name, version)
+            raise VersionMismatch(f"the user {name!r} is being changed by somebody else: read them again")
+        return await self.user(name)
+
+    # Tokens.
+
+    async def issue_token(
+        self,
+        user: str,
+        *,
+        label: str = "",
+        expires_at: datetime | None = None,
+        allowed_models: tuple[str, ...] | None = None,
+        allowed_networks: tuple[str, ...] | None = None,
+        limits: Limits = Limits(),
+    ) -> IssuedToken:
+        """Issues one more token. Raises InvalidValue, UnknownName."""
+        changes = TokenChanges(
+            label=label,
+            expires_at=expires_at,
+            allowed_models=allowed_models,
+            allowed_networks=allowed_networks,
+            **msgspec.structs.asdict(limits),
+        )
+        check_changes(changes)
+        now = _now()
+        if expires_at is not None and expires_at <= now:
+            raise InvalidValue(f"expires_at: {expires_at:%Y-%m-%d %H:%M:%S} is over")
+        token, digest = self._keyring.new_token()
+        id_ = await tokens.add_token(
+            self._store, user=user, digest=digest, shown=token[:SHOWN], settings=set_fields(changes), now=now
+        )
+        if id_ is None:
+            await self.check_user(user)
+            raise UnknownName(f"there is no user {user!r}")
+        return IssuedToken(user, token, id_)
+
+    async def token(self, id: int) -> TokenLine:
+        """One token, in force or not. Raises UnknownName."""
+        found = await tokens.list_tokens(self._store, id=id)
+        if not found:
+            raise UnknownName(f"there is no token {id}")
+        return found[0]
+
+    async def tokens(
+        self, user: str | None = None, *, after: int | None = None, limit: int | None = None
+    ) -> list[TokenLine]:
+        """Tokens by id: of all users or of one, or those after an id, at most so many. Raises UnknownName."""
         if user is not None:
             await self.user(user)
-        return await accounts.list_tokens(self._store, user)
+        return await tokens.list_tokens(self._store, user, after=after, limit=limit)
 
-    async def revoke_token(self, id: int) -> None:
-        """Ends a token for good. Raises UnknownName."""
-        if not await accounts.revoke_token(self._store, id, _now()):
-            raise UnknownName(f"there is no token {id}")
+    async def change_token(self, id: int, changes: TokenChanges, *, version: int | None = None) -> TokenLine:
+        """Changes what is given. Raises InvalidValue, UnknownName, VersionMismatch."""
+        check_changes(changes)
+        changed = await tokens.change_token(self._store, id, set_fields(changes), version)
+        return changed if changed is not None else await self._unchanged_token(id)
+
+    async def revoke_token(self, id: int, *, version: int | None = None) -> TokenLine:
+        """Ends a token for good. Raises UnknownName, VersionMismatch."""
+        revoked = await tokens.revoke_token(self._store, id, _now(), version)
+        return revoked if revoked is not None else await self._unchanged_token(id)
+
+    async def rotate_token(self, id: int, *, grace: timedelta) -> IssuedToken:
+        """Issues a token with the same settings and budgets; the old one works on for the grace, if it does not expire
+        before. Raises InvalidValue, UnknownName."""
+        if not timedelta(0) <= grace <= MAX_GRACE:
+            raise InvalidValue(f"grace: give a time from 0 to {MAX_GRACE.days} days")
+        now = _now()
+        token, digest = self._keyring.new_token()
+        issued = await tokens.rotate_token(
+            self._store, id, digest=digest, shown=token[:SHOWN], until=now + grace, now=now
+        )
+        if issued is None:
+            found = await self.token(id)
+            raise InvalidValue(f"token {found.id} of user {found.user!r} is not in force any more: issue another")
+        return IssuedToken(issued[1], token, issued[0])
+
+    async def _unchanged_token(self, id: int) -> TokenLine:
+        await self.token(id)
+        raise VersionMismatch(f"token {id} was changed by somebody else: read it again")
+
+    # Prices.
 
     async def set_price(
         self, model: str, rates: Rates, tiers: Sequence[Tier] = (), *, since: datetime | None = None
     ) -> None:
         """Sets a model's price in USD per 1,000,000 tokens, from now or from a date on. Raises InvalidValue."""
-        _check_text("model", model, MAX_MODEL)
+        check_text("model", model, MAX_MODEL)
         check_rates(rates, tiers)
         await prices.add_price(
             self._store, model=model, effective_at=since or _now(), rates=rates, tiers=tiers, now=_now()
@@ -125,17 +238,6 @@ class Accounts:
     async def prices(self) -> list[Price]:
         """Every price that ever was."""
         return await prices.list_prices(self._store)
-
-
-def check_upstream_key(key: str) -> None:
-    """Raises InvalidValue where a text cannot be an API key; the text is not repeated."""
-    if not (0 < len(key) <= MAX_KEY and key.isascii() and key.isprintable() and " " not in key):
-        raise InvalidValue(f"the OpenAI key must be 1 to {MAX_KEY} printable ASCII characters without spaces")
-
-
-def _check_text(what: str, text: str, limit: int) -> None:
-    if not (0 < len(text) <= limit and text.isprintable() and text == text.strip()):
-        raise InvalidValue(f"{what}: {text[:40]!r} must have 1 to {limit} printable characters, no space at the ends")
 
 
 def _now() -> datetime:

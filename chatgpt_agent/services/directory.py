@@ -10,9 +10,10 @@ import logging
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from chatgpt_agent.core.admission import Identity, Token, User, may_call
+from chatgpt_agent.core.admission import Identity, Token, User, may_use, refusal
 from chatgpt_agent.core.budgets import Budget
 from chatgpt_agent.core.errors import DirectoryStale, InvalidApiKey, StoreError
+from chatgpt_agent.core.networks import Address
 from chatgpt_agent.core.pricing import Price, PriceBook
 from chatgpt_agent.edges.keyring import Keyring
 from chatgpt_agent.edges.store.connection import Store
@@ -67,28 +68,32 @@ class Directory:
         """Whether the copy is there and fresh enough to answer from."""
         return self._seen is not None and self._clock() - self._seen <= self._stale_after
 
-    def identify(self, token: str) -> Identity:
-        """Whose token this is. Raises InvalidApiKey, or DirectoryStale where the copy is too old to know."""
+    def identify(self, token: str, address: Address | None = None) -> Identity:
+        """Whose token this is, that comes from this address. Raises InvalidApiKey with the reason, or DirectoryStale
+        where the copy is too old to know."""
         if not self.loaded or self._keyring is None:
             raise DirectoryStale
         digest = self._keyring.digest(token)
         # Found by its digest, which nobody can steer, so the look-up's time tells nothing.
         found = self._tokens.get(digest)
         if found is None or not hmac.compare_digest(found.digest, digest):
-            raise InvalidApiKey
+            raise InvalidApiKey("an unknown token")
         user = self._users.get(found.user_id)
-        if user is None or not may_call(user, found):
-            raise InvalidApiKey
-        return Identity(user, found)
+        if user is None:
+            raise InvalidApiKey(f"token {found.id}: of an unknown user")
+        identity = Identity(user, found)
+        if reason := refusal(identity, datetime.now(UTC), address):
+            raise InvalidApiKey(f"token {found.id}: {reason}")
+        return identity
 
     def upstream_key(self, user: User) -> str:
         """A user's OpenAI key, in the clear for as long as it is used. Raises SetupError."""
         assert self._keyring is not None
         return self._keyring.decrypt(user.id, user.upstream_key)
 
-    def models(self) -> list[Price]:
-        """The models that have a price now."""
-        return self.book.models(datetime.now(UTC))
+    def models(self, identity: Identity) -> list[Price]:
+        """The models that have a price now and that somebody may use."""
+        return [price for price in self.book.models(datetime.now(UTC)) if may_use(identity, price.model)]
 
     def whose(self, budget: Budget) -> str:
         """The name of the user that a budget is of."""

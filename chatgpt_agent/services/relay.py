@@ -86,7 +86,7 @@ class Call:
         # Pinned at dispatch: whatever changes later, this call is charged by this book.
         now = datetime.now(UTC)
         self._book = relay.directory.book
-        self._price = admit(request.model, self._book, now)
+        self._price = admit(request.model, self._book, now, identity)
         self._intent = Intent(
             request_id,
             identity.user.id,

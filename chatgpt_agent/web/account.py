@@ -4,25 +4,25 @@ import msgspec
 
 from chatgpt_agent.core.errors import ModelNotFound
 from chatgpt_agent.core.pricing import Price
-from chatgpt_agent.core.tokens import token_from_headers
 from chatgpt_agent.services.directory import Directory
+from chatgpt_agent.services.gate import Gate
 from chatgpt_agent.web.base import ApiHandler
 
 
 class ModelsHandler(ApiHandler):
     """`GET /v1/models` and `/v1/models/MODEL` (https://platform.openai.com/docs/api-reference/models): those that
-    have a price."""
+    have a price and that this token may use."""
 
-    def initialize(self, directory: Directory) -> None:  # type: ignore[override]
+    def initialize(self, directory: Directory, gate: Gate) -> None:  # type: ignore[override]
         super().initialize()
         self._directory = directory
+        self._gate = gate
 
     def check(self) -> None:
-        token = token_from_headers(self.request.headers.get_list("Authorization"))
-        self.who = self._directory.identify(token).user.name
+        self._identity = self.identify(self._gate)
 
     def get(self, model: str | None = None) -> None:
-        prices = self._directory.models()
+        prices = self._directory.models(self._identity)
         if model is None:
             self.write_json(msgspec.json.encode({"object": "list", "data": [_model(price) for price in prices]}))
             return

@@ -5,10 +5,13 @@ from typing import Any
 from tornado.web import Application
 
 from chatgpt_agent.services.directory import Directory
+from chatgpt_agent.services.gate import Gate
 from chatgpt_agent.services.ledger import Ledger
 from chatgpt_agent.services.lifecycle import Lifecycle
 from chatgpt_agent.services.relay import Relay
 from chatgpt_agent.web.account import ModelsHandler
+from chatgpt_agent.web.admin_api.handler import admin_handlers
+from chatgpt_agent.web.admin_api.route import AdminApi
 from chatgpt_agent.web.base import UnknownUrlHandler, log_request
 from chatgpt_agent.web.health import AliveHandler, ReadyHandler, RootHandler
 from chatgpt_agent.web.proxy import ProxyHandler
@@ -20,10 +23,10 @@ _SETTINGS: dict[str, Any] = {
 }
 
 
-def api_app(directory: Directory, ledger: Ledger, relay: Relay, lifecycle: Lifecycle) -> Application:
+def api_app(directory: Directory, ledger: Ledger, relay: Relay, lifecycle: Lifecycle, gate: Gate) -> Application:
     """What clients reach."""
-    proxy = {"relay": relay, "lifecycle": lifecycle}
-    models = {"directory": directory}
+    proxy = {"relay": relay, "lifecycle": lifecycle, "gate": gate}
+    models = {"directory": directory, "gate": gate}
     return Application(
         [
             (r"/chat", ProxyHandler, proxy),
@@ -36,9 +39,11 @@ def api_app(directory: Directory, ledger: Ledger, relay: Relay, lifecycle: Lifec
     )
 
 
-def admin_app(directory: Directory, ledger: Ledger, lifecycle: Lifecycle) -> Application:
+def admin_app(directory: Directory, ledger: Ledger, api: AdminApi) -> Application:
     """What only administrators reach, on a listener of its own."""
-    return Application(_health(directory, ledger, lifecycle), **_SETTINGS)
+    return Application(
+        [*admin_handlers(api), *_health(directory, ledger, api.lifecycle)], **_SETTINGS, cross_origin_protection=True
+    )
 
 
 def _health(directory: Directory, ledger: Ledger, lifecycle: Lifecycle) -> list[Any]:

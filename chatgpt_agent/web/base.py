@@ -8,6 +8,7 @@ from typing import Any
 
 from tornado.web import RequestHandler, stream_request_body
 
+from chatgpt_agent.core.admission import Identity
 from chatgpt_agent.core.errors import (
     AgentError,
     InvalidApiKey,
@@ -18,6 +19,7 @@ from chatgpt_agent.core.errors import (
     UnknownUrl,
 )
 from chatgpt_agent.core.ids import uuid7
+from chatgpt_agent.services.gate import Gate
 
 access_log = logging.getLogger("chatgpt_agent.access")
 
@@ -34,6 +36,7 @@ class ApiHandler(RequestHandler):
         self.request_id = uuid7(time.time_ns() // 1_000_000, os.urandom(10))
         self.began = time.monotonic()  # Tornado's request_time() goes backwards with the clock on the wall
         self.error_code = ""  # for the access line
+        self.refused_because = ""
         self.who = "-"
         self.set_header("X-Agent-Request-Id", str(self.request_id))
 
@@ -54,6 +57,17 @@ class ApiHandler(RequestHandler):
 
     def check(self) -> None:
         """What a handler asks of a request's headers."""
+
+    def identify(self, gate: Gate) -> Identity:
+        """Whose request this is. Raises InvalidApiKey, RateLimited, DirectoryStale."""
+        request = self.request
+        identity = gate.identify(
+            request.headers.get_list("Authorization"),
+            request.remote_ip or "0.0.0.0",  # noqa: S104 - an address that nobody has
+            request.headers.get_list("X-Forwarded-For"),
+        )
+        self.who = identity.user.name
+        return identity
 
     def limit_headers(self) -> list[tuple[str, str]]:
         """What an answer says of limits, where it is known whose they are."""
@@ -96,6 +110,7 @@ class ApiHandler(RequestHandler):
             self.set_header("Retry-After", str(math.ceil(error.retry_after)))  # RFC 9110 §10.2.3: whole seconds
             self.set_header("Retry-After-Ms", str(math.ceil(error.retry_after * 1000)))
         if isinstance(error, InvalidApiKey):
+            self.refused_because = error.reason
             self.set_header("WWW-Authenticate", "Bearer")  # RFC 9110 §11.6.1
         if isinstance(error, MethodNotAllowed):
             self.set_header("Allow", ", ".join(self.methods))
@@ -157,6 +172,8 @@ def log_request(handler: RequestHandler) -> None:
     ]
     if handler.error_code:
         words.append(f"error={handler.error_code}")
+    if handler.refused_because:
+        words.append(f"({handler.refused_because})")
     access_log.log(level, "%s", " ".join(filter(None, [*words, handler.access_words()])))
 
 

@@ -9,8 +9,8 @@ from chatgpt_agent.core.admission import Identity
 from chatgpt_agent.core.chat_request import parse_chat_request
 from chatgpt_agent.core.errors import AgentError, ClientClosed, Draining, Overloaded, RequestTooLarge
 from chatgpt_agent.core.headers import RESPONSE_ADDED, check_request_media, response_headers
-from chatgpt_agent.core.tokens import token_from_headers
 from chatgpt_agent.edges.upstream import Head
+from chatgpt_agent.services.gate import Gate
 from chatgpt_agent.services.lifecycle import Lifecycle
 from chatgpt_agent.services.relay import Call, Relay
 from chatgpt_agent.web.base import ApiHandler
@@ -25,8 +25,9 @@ class ProxyHandler(ApiHandler):
 
     methods = ("POST",)
 
-    def initialize(self, relay: Relay, lifecycle: Lifecycle) -> None:  # type: ignore[override]
+    def initialize(self, relay: Relay, lifecycle: Lifecycle, gate: Gate) -> None:  # type: ignore[override]
         super().initialize()
+        self._gate = gate
         self._relay = relay
         self._lifecycle = lifecycle
         self._identity: Identity | None = None
@@ -43,9 +44,7 @@ class ProxyHandler(ApiHandler):
     def check(self) -> None:
         if self._lifecycle.draining:
             raise Draining
-        token = token_from_headers(self.request.headers.get_list("Authorization"))
-        self._identity = self._relay.directory.identify(token)
-        self.who = self._identity.user.name
+        self._identity = self.identify(self._gate)
         headers = self.request.headers
         check_request_media(headers.get("Content-Type"), headers.get("Content-Encoding"))
         length = headers.get("Content-Length", "")
@@ -102,7 +101,8 @@ class ProxyHandler(ApiHandler):
                 await self._fail(error)
 
     async def _forward(self) -> None:
-        assert self._identity is not None
+        # Once more: the body may have taken a minute to come, and a revocation is in force within a second.
+        self._identity = self.identify(self._gate)
         request = parse_chat_request(b"".join(self._chunks))
         self._chunks.clear()
         self._call = self._relay.call(self._identity, request, request_id=self.request_id, endpoint=ENDPOINT)

@@ -18,15 +18,26 @@ ARGUMENTS = {
     "user disable": ["alice"],
     "user enable": ["alice"],
     "user set-key": ["alice", "--openai-key-stdin"],
+    "user set": ["alice", "--rpm", "1"],
+    "user remove": ["alice", "--yes"],
+    "user import": ["-"],
     "token issue": ["alice"],
+    "token set": ["1", "--rpm", "1"],
+    "token rotate": ["1"],
     "token revoke": ["1"],
+    "admin token": ["carol"],
+    "admin revoke": ["carol"],
     "price set": ["m", "--input", "1", "--output", "1"],
     "price remove": ["m"],
+    "budget set": ["1", "--user", "alice"],
+    "budget remove": ["1"],
     "ledger reconcile": ["usage.json"],
     "ledger correct": [str(UUID(int=1)), "--input", "1", "--output", "1", "--reason", "why"],
 }
 ON_A_DATABASE = [command for command in COMMANDS if command != "serve"]
-ON_A_MASTER_KEY = [command for command in ON_A_DATABASE if command.split()[0] not in ("migrate", "usage", "ledger")]
+ON_A_MASTER_KEY = [
+    command for command in ON_A_DATABASE if command.split()[0] not in ("migrate", "usage", "ledger", "audit", "budget")
+]
 
 
 def words_of(command: str) -> list[str]:

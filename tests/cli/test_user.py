@@ -14,7 +14,9 @@ import pytest
 
 from chatgpt_agent.core.tokens import is_well_formed
 from chatgpt_agent.edges.keyring import read_master_key
+from chatgpt_agent.edges.store.accounts import UserLine
 from tests.cli.commands import KEY, Cli, environ_with
+from tests.fakes.database import connected
 
 
 def stored_key(cli: Cli, name: str = "alice") -> str:
@@ -56,7 +58,7 @@ def test_add_prints_json(cli: Cli) -> None:
     """Name and token, and nothing else on either stream."""
     result = cli.run("user", "add", "alice", "--openai-key-stdin", "--json", stdin=KEY)
     printed = json.loads(result.output)
-    assert printed.keys() == {"user", "token"}
+    assert printed.keys() == {"user", "token", "id"}
     assert is_well_formed(printed["token"])
 
 
@@ -224,7 +226,15 @@ def test_a_new_key_can_be_typed(cli: Cli) -> None:
 
 def test_list_of_nobody_is_an_empty_table(shared_cli: Cli) -> None:
     """The headings stand there all the same."""
-    assert shared_cli.ok("user", "list").split("\n")[0].split() == ["name", "state", "tokens", "since"]
+    assert shared_cli.ok("user", "list").split("\n")[0].split() == [
+        "name",
+        "state",
+        "tokens",
+        "models",
+        "limits",
+        "comment",
+        "since",
+    ]
 
 
 def test_list_shows_users_by_name(cli: Cli) -> None:
@@ -240,7 +250,8 @@ def test_list_prints_json(cli: Cli) -> None:
     """Of a user everything but the key."""
     cli.add_user("alice")
     [user] = json.loads(cli.ok("user", "list", "--json"))
-    assert user.keys() == {"id", "name", "created_at", "disabled_at", "tokens"}
+    assert user.keys() == set(UserLine.__struct_fields__)
+    assert "upstream_key" not in user
 
 
 def test_show_lists_the_tokens(cli: Cli) -> None:
@@ -277,6 +288,14 @@ def test_a_second_disable_keeps_the_first_date(cli: Cli) -> None:
     assert shown(cli)["user"]["disabled_at"] == first
 
 
+@pytest.mark.parametrize("words", [("disable",), ("enable",), ("set-key", "--openai-key-stdin"), ("remove", "--yes")])
+def test_a_change_prints_json(cli: Cli, words: tuple[str, ...]) -> None:
+    """The user as they are now."""
+    cli.add_user("alice")
+    printed = json.loads(cli.ok("user", words[0], "alice", *words[1:], "--json", stdin=KEY))
+    assert printed == shown(cli)["user"]
+
+
 def test_set_key_replaces_the_key(cli: Cli) -> None:
     """The token stays as it is."""
     cli.add_user("alice")
@@ -292,10 +311,90 @@ def test_set_key_refuses_what_cannot_be_a_key(cli: Cli) -> None:
     assert stored_key(cli) == KEY
 
 
-@pytest.mark.parametrize("command", ["show", "disable", "enable", "set-key"])
+@pytest.mark.parametrize("command", ["show", "disable", "enable", "set-key", "set --rpm=1", "remove"])
 def test_an_unknown_name_is_one_line(shared_cli: Cli, command: str) -> None:
     """Exit code 1, before anything is asked for."""
-    assert shared_cli.refused("user", command, "nobody") == ["Error: there is no user 'nobody'"]
+    assert shared_cli.refused("user", *command.split(), "nobody") == ["Error: there is no user 'nobody'"]
+
+
+# user set, user remove
+
+
+def test_set_changes_what_is_given(cli: Cli) -> None:
+    """And leaves the rest."""
+    cli.ok("user", "add", "alice", "--openai-key-stdin", "--comment", "Sales", "--rpm", "60", stdin=KEY)
+    cli.ok("user", "set", "alice", "--models", "gpt-4o*, o3", "--tpm", "1000", "--concurrency", "2")
+    user = shown(cli)["user"]
+    assert (user["comment"], user["allowed_models"]) == ("Sales", ["gpt-4o*", "o3"])
+    assert (user["rpm"], user["tpm"], user["concurrency"]) == (60, 1000, 2)
+
+
+def test_set_takes_away_what_is_given_empty(cli: Cli) -> None:
+    """All models, no limit, no comment."""
+    cli.ok(
+        "user", "add", "alice", "--openai-key-stdin", "--comment", "Sales", "--rpm", "60", "--models", "m", stdin=KEY
+    )
+    cli.ok("user", "set", "alice", "--comment", "", "--rpm", "", "--models", "")
+    user = shown(cli)["user"]
+    assert (user["comment"], user["rpm"], user["allowed_models"]) == ("", None, None)
+
+
+def test_set_shows_what_it_has_made(cli: Cli) -> None:
+    """As a table, and in JSON."""
+    cli.add_user("alice")
+    out = cli.ok("user", "set", "alice", "--rpm", "60", "--concurrency", "3", "--models", "gpt-4o*")
+    assert "gpt-4o*" in out
+    assert "60 rpm, 3 at once" in out
+    assert json.loads(cli.ok("user", "set", "alice", "--tpm", "9", "--json")) == shown(cli)["user"]
+
+
+def test_set_wants_something_to_set(shared_cli: Cli) -> None:
+    """Exit code 2: a word is missing."""
+    assert "nothing to change" in shared_cli.refused("user", "set", "alice", code=2)[-1]
+
+
+@pytest.mark.parametrize("number", ["0", "-1", "1.5", "many", "9" * 30, "٣"])
+def test_set_takes_whole_numbers(shared_cli: Cli, number: str) -> None:
+    """Exit code 2 for anything else."""
+    assert "is not a whole number" in shared_cli.refused("user", "set", "alice", f"--rpm={number}", code=2)[-1]
+
+
+def test_remove_keeps_the_name_and_destroys_the_key(cli: Cli) -> None:
+    """The list still shows them."""
+    cli.add_user("alice")
+    assert cli.ok("user", "remove", "alice", "--yes") == "User alice is removed.\n"
+    with connected(cli.settings["DATABASE_URL"]) as cursor:
+        cursor.execute("SELECT length(upstream_key) FROM users")
+        assert cursor.fetchall() == [(0,)]
+    assert "removed" in cli.ok("user", "list")
+    assert cli.refused("user", "add", "alice", "--openai-key-stdin", stdin=KEY) == [
+        "Error: there is a user 'alice' already"
+    ]
+
+
+def test_remove_asks_for_the_name_again(cli: Cli) -> None:
+    """Another one changes nothing."""
+    cli.add_user("alice")
+    code, terminal, _ = on_terminal(cli, "user", "remove", "alice", typed=b"bob\n")
+    assert (code, shown(cli)["user"]["removed_at"]) == (1, None)
+    assert "that is another name: nothing is changed" in terminal
+    code, _, out = on_terminal(cli, "user", "remove", "alice", typed=b"alice\n")
+    assert (code, out) == (0, "User alice is removed.\n")
+
+
+def test_remove_without_a_terminal_wants_a_word(cli: Cli) -> None:
+    """A script that goes wrong removes nobody."""
+    cli.add_user("alice")
+    assert cli.refused("user", "remove", "alice", code=2)[-1] == "Error: no terminal to ask at: give --yes"
+
+
+@pytest.mark.parametrize("words", [("set-key",), ("enable",), ("set", "--rpm", "1"), ("remove", "--yes")])
+def test_a_removed_user_is_told_from_an_unknown_one(cli: Cli, words: tuple[str, ...]) -> None:
+    """With the day."""
+    cli.add_user("alice")
+    cli.ok("user", "remove", "alice", "--yes")
+    [line] = cli.refused("user", words[0], "alice", *words[1:])
+    assert line.startswith("Error: the user 'alice' was removed on 20")
 
 
 def test_names_differ_by_case(cli: Cli) -> None:

@@ -59,7 +59,8 @@ def make(cls: type[AgentError]) -> AgentError:
         ("Overloaded", 503, "overloaded"),
         ("UnknownName", 404, "not_found"),
         ("NameTaken", 409, "conflict"),
-        ("InvalidValue", 400, "invalid_value"),
+        ("InvalidValue", 422, "invalid_value"),
+        ("Forbidden", 403, "forbidden"),
     ],
 )
 def test_status_and_code_are_fixed(name: str, status: int, code: str) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from chatgpt_agent.core.errors import SetupError
-from chatgpt_agent.core.tokens import is_well_formed
+from chatgpt_agent.core.tokens import ADMIN_PREFIX, is_well_formed
 from chatgpt_agent.edges.keyring import Keyring, make_master_key, read_master_key
 from tests.fakes.system import full_disk, without_root
 
@@ -61,6 +61,21 @@ def test_a_digest_stays_the_same_from_version_to_version(keyring: Keyring) -> No
     extracted = hmac.digest(bytes(32), MASTER, "sha256")
     subkey = hmac.digest(extracted, b"token-hmac/1\x01", "sha256")
     assert keyring.digest("cga_x") == hmac.digest(subkey, b"cga_x", "sha256")
+
+
+def test_an_administrators_token_has_a_prefix_and_a_key_of_its_own(keyring: Keyring) -> None:
+    """The digest of one kind is never that of the other, whatever text somebody sends."""
+    token, digest = keyring.new_admin_token()
+    assert is_well_formed(token, ADMIN_PREFIX)
+    assert not is_well_formed(token)
+    assert keyring.admin_digest(token) == digest != keyring.digest(token)
+
+
+def test_an_administrators_digest_stays_the_same_from_version_to_version(keyring: Keyring) -> None:
+    """As that of a user's."""
+    extracted = hmac.digest(bytes(32), MASTER, "sha256")
+    subkey = hmac.digest(extracted, b"admin-token-hmac/1\x01", "sha256")
+    assert keyring.admin_digest("cgm_x") == hmac.digest(subkey, b"cgm_x", "sha256")
 
 
 # OpenAI keys.
@@ -125,9 +140,15 @@ def test_a_refusal_shows_no_key(keyring: Keyring) -> None:
 
 def test_each_purpose_has_a_key_of_its_own(keyring: Keyring) -> None:
     """What one signs, the other never accepts: the check value opens nothing, and is no digest."""
-    token_key, fernet = keyring._token_key, keyring._fernet
-    subkeys = {token_key, fernet._signing_key + fernet._encryption_key, bytes.fromhex(keyring.check_value), MASTER}
-    assert len(subkeys) == 4
+    token_key, admin_key, fernet = keyring._token_key, keyring._admin_key, keyring._fernet
+    subkeys = {
+        token_key,
+        admin_key,
+        fernet._signing_key + fernet._encryption_key,
+        bytes.fromhex(keyring.check_value),
+        MASTER,
+    }
+    assert len(subkeys) == 5
 
 
 def test_the_check_value_tells_master_keys_apart(keyring: Keyring) -> None:

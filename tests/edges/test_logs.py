@@ -51,6 +51,7 @@ def raised(text: str) -> BaseException:
         ("b'sk-abcd1234'", "abcd1234"),
         ("SK-ABCD1234", "ABCD1234"),
         ("token cga_0123456789abcdef", "0123456789"),
+        ("token cgm_0123456789abcdef", "0123456789"),
         ("Authorization: Bearer whatever.it-is", "whatever"),
         ("authorization: bearer   whatever", "whatever"),
         ("{'Authorization': 'Bearer whatever'}", "whatever"),

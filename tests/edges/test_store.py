@@ -14,7 +14,7 @@ from chatgpt_agent.core.errors import ConfigError, StoreError, StoreRejected, St
 from chatgpt_agent.core.ledger import State
 from chatgpt_agent.core.pricing import Rates
 from chatgpt_agent.edges.config import Config
-from chatgpt_agent.edges.store import accounts, prices
+from chatgpt_agent.edges.store import accounts, prices, tokens
 from chatgpt_agent.edges.store.connection import Store, dsn_from
 from chatgpt_agent.edges.store.directory import Changes, read_changes
 from chatgpt_agent.edges.store.ledger import ensure_partition, ship
@@ -347,11 +347,11 @@ def test_a_url_that_is_none_is_a_fault_without_the_url(url: str) -> None:
 # Accounts.
 
 
-async def add_user(store: Store, name: str = "alice", id: int = 1) -> bool:
+async def add_user(store: Store, name: str = "alice", id: int = 1) -> int | None:
     """A user with a token."""
     digest = name.encode().ljust(32, b"-")
     return await accounts.add_user(
-        store, id=id, name=name, upstream_key=b"sealed", digest=digest, shown="cga_abcd", now=NOON
+        store, id=id, name=name, upstream_key=b"sealed", digest=digest, shown="cga_abcd", settings={}, now=NOON
     )
 
 
@@ -371,22 +371,23 @@ async def test_the_first_check_value_stays(store: Store) -> None:
 
 async def test_no_two_users_get_one_id(store: Store) -> None:
     """Their sealed keys hold it."""
-    ids = await asyncio.gather(*(accounts.next_user_id(store) for _ in range(10)))
-    assert len(set(ids)) == 10
+    ids = await asyncio.gather(*(accounts.next_user_ids(store, 3) for _ in range(10)))
+    assert len({id_ for some in ids for id_ in some}) == 30
 
 
 async def test_a_user_is_added_with_a_token(store: Store) -> None:
     """Both or neither, in one statement."""
-    assert await add_user(store)
-    assert await accounts.list_users(store) == [accounts.UserLine(1, "alice", NOON, None, 1)]
-    assert await accounts.list_tokens(store, None) == [accounts.TokenLine(1, "alice", "cga_abcd", "", NOON, None)]
+    added = await add_user(store)
+    [user], [token] = await accounts.list_users(store), await tokens.list_tokens(store)
+    assert (user.id, user.name, user.created_at, user.disabled_at, user.tokens) == (1, "alice", NOON, None, 1)
+    assert (token.id, token.user, token.shown, token.label) == (added, "alice", "cga_abcd", "")
 
 
 async def test_a_user_whose_name_is_taken_is_not_added(store: Store) -> None:
     """Nor is the token."""
     await add_user(store)
     assert not await add_user(store, id=2)
-    assert len(await accounts.list_tokens(store, None)) == 1
+    assert len(await tokens.list_tokens(store)) == 1
 
 
 async def test_users_are_listed_by_name(store: Store) -> None:
@@ -400,25 +401,27 @@ async def test_users_are_listed_by_name(store: Store) -> None:
 async def test_only_tokens_in_force_are_counted(store: Store) -> None:
     """A revoked one is still in the list of tokens."""
     await add_user(store)
-    await accounts.revoke_token(store, 1, LATER)
+    await tokens.revoke_token(store, 1, LATER)
     assert [user.tokens for user in await accounts.list_users(store)] == [0]
 
 
 async def test_a_user_is_disabled_and_enabled(store: Store) -> None:
     """The first date is kept."""
     await add_user(store)
-    assert await accounts.set_disabled(store, "alice", NOON)
-    assert await accounts.set_disabled(store, "alice", LATER)
+    assert await accounts.change_user(store, "alice", {}, disabled=True, now=NOON)
+    assert await accounts.change_user(store, "alice", {}, disabled=True, now=LATER)
     assert [user.disabled_at for user in await accounts.list_users(store)] == [NOON]
-    assert await accounts.set_disabled(store, "alice", None)
+    assert await accounts.change_user(store, "alice", {}, disabled=False, now=LATER)
     assert [user.disabled_at for user in await accounts.list_users(store)] == [None]
 
 
 async def test_a_token_is_added_to_a_user(store: Store) -> None:
     """And its id returned."""
     await add_user(store)
-    added = await accounts.add_token(store, user="alice", digest=b"x" * 32, shown="cga_x", label="laptop", now=LATER)
-    assert [(token.id, token.label) for token in await accounts.list_tokens(store, "alice")] == [
+    added = await tokens.add_token(
+        store, user="alice", digest=b"x" * 32, shown="cga_x", settings={"label": "laptop"}, now=LATER
+    )
+    assert [(token.id, token.label) for token in await tokens.list_tokens(store, "alice")] == [
         (1, ""),
         (added, "laptop"),
     ]
@@ -428,22 +431,22 @@ async def test_tokens_of_one_user_are_theirs(store: Store) -> None:
     """And nobody else's."""
     await add_user(store, "alice", 1)
     await add_user(store, "bob", 2)
-    assert [token.user for token in await accounts.list_tokens(store, "bob")] == ["bob"]
+    assert [token.user for token in await tokens.list_tokens(store, "bob")] == ["bob"]
 
 
 async def test_a_token_is_revoked_once(store: Store) -> None:
     """The first date is kept."""
     await add_user(store)
-    assert await accounts.revoke_token(store, 1, NOON)
-    assert await accounts.revoke_token(store, 1, LATER)
-    assert [token.revoked_at for token in await accounts.list_tokens(store, None)] == [NOON]
+    assert await tokens.revoke_token(store, 1, NOON)
+    assert await tokens.revoke_token(store, 1, LATER)
+    assert [token.revoked_at for token in await tokens.list_tokens(store)] == [NOON]
 
 
 async def test_what_is_not_there_is_not_changed(store: Store) -> None:
     """And that is told."""
-    assert not await accounts.set_disabled(store, "nobody", NOON)
-    assert not await accounts.revoke_token(store, 99, NOON)
-    assert await accounts.add_token(store, user="nobody", digest=b"x" * 32, shown="", label="", now=NOON) is None
+    assert await accounts.change_user(store, "nobody", {}, disabled=True, now=NOON) is None
+    assert not await tokens.revoke_token(store, 99, NOON)
+    assert await tokens.add_token(store, user="nobody", digest=b"x" * 32, shown="", settings={}, now=NOON) is None
 
 
 async def test_two_users_cannot_have_one_digest(store: Store) -> None:

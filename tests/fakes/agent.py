@@ -6,12 +6,14 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from chatgpt_agent.core.audit import Actor, Via
 from chatgpt_agent.core.errors import InvalidApiKey, NameTaken
 from chatgpt_agent.core.pricing import Rates
 from chatgpt_agent.edges.config import Config
 from chatgpt_agent.edges.store.connection import Store
 from chatgpt_agent.server import Server
 from chatgpt_agent.services.accounts import Accounts
+from chatgpt_agent.services.admins import Admins, Role
 from chatgpt_agent.services.keys import open_keyring
 from chatgpt_agent.web.listener import Limits
 from tests.fakes.canaries import SECRETS
@@ -52,12 +54,24 @@ class Agent:
         """Where it listens."""
         return f"http://127.0.0.1:{self.server.port}"
 
+    @property
+    def admin_url(self) -> str:
+        """Where administration listens."""
+        return f"http://127.0.0.1:{self.server.admin_port}"
+
+    async def admin_token(self, name: str, role: Role = Role.ADMIN) -> str:
+        """Issues a token for an administrator."""
+        keyring = await open_keyring(self.config, self.store)
+        token = await Admins(self.store, keyring, Actor("root", Via.COMMAND, "test")).issue(name, role)
+        SECRETS.add(token)
+        return token
+
     async def add_user(self, name: str, key: str = OPENAI_KEY) -> str:
         """Adds a user, or a token to one who is there, that works when this returns."""
         try:
             token = (await self.accounts.add_user(name, key)).token
         except NameTaken:
-            token = (await self.accounts.issue_token(name, "")).token
+            token = (await self.accounts.issue_token(name)).token
         SECRETS.update([key, token])
         await self.until(lambda: self.works(token))
         return token

@@ -18,4 +18,4 @@ def _holds(path: Path, wanted: list[bytes]) -> bool:
     except FileNotFoundError:  # a server is still at work in there
         return False
     # One look for what all tokens and keys begin with spares most files the look for each of them.
-    return (b"cga_" in content or b"sk-" in content) and any(secret in content for secret in wanted)
+    return any(sign in content for sign in (b"cga_", b"cgm_", b"sk-")) and any(secret in content for secret in wanted)

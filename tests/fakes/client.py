@@ -21,6 +21,11 @@ class Answer:
         return next((value for key, value in self.headers if key.lower() == name.lower()), None)
 
     @property
+    def json(self) -> Any:
+        """The body, decoded."""
+        return json.loads(self.body)
+
+    @property
     def error(self) -> Any:
         """The `error` of OpenAI's envelope."""
         return json.loads(self.body)["error"]
@@ -94,7 +99,8 @@ def request_bytes(method: str, path: str, headers: dict[str, str], body: bytes) 
 async def fetch(url: str, method: str = "GET", headers: dict[str, str] | None = None, body: bytes = b"") -> Answer:
     """One request on a connection of its own."""
     connection = await Connection.open(url)
-    await connection.send(request_bytes(method, urlsplit(url).path or "/", headers or {}, body))
+    target = urlsplit(url)._replace(scheme="", netloc="", fragment="").geturl()
+    await connection.send(request_bytes(method, target or "/", headers or {}, body))
     answer = await connection.answer()
     await connection.close()
     return answer

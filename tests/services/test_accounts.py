@@ -1,25 +1,30 @@
 """Users, tokens and prices as an administrator changes them: what is taken, what is refused, what is kept."""
 
+import asyncio
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 import pytest
 from tornado.ioloop import IOLoop
 
+from chatgpt_agent.core.accounts import MAX_KEY, MAX_NAME, TokenChanges, UserChanges, check_changes, check_upstream_key
+from chatgpt_agent.core.admission import Limits
 from chatgpt_agent.core.chat_request import MAX_MODEL
-from chatgpt_agent.core.errors import InvalidValue, NameTaken, UnknownName
+from chatgpt_agent.core.errors import InvalidValue, NameTaken, UnknownName, VersionMismatch
 from chatgpt_agent.core.pricing import PriceBook, Rates
 from chatgpt_agent.core.tokens import is_well_formed
 from chatgpt_agent.edges.keyring import Keyring
+from chatgpt_agent.edges.store.accounts import UserLine
 from chatgpt_agent.edges.store.connection import Store
-from chatgpt_agent.services.accounts import MAX_KEY, MAX_NAME, Accounts, check_upstream_key
+from chatgpt_agent.services.accounts import Accounts
 from tests.fakes.database import query
 from tests.fakes.records import NOON
 
 KEYRING = Keyring(b"m" * 32)
 KEY = "sk-made-up-canary"
+LIMITS = Limits(rpm=3)
 TEXTS = ["", " ", " a", "a ", "a\nb", "a\0b", "a\tb", "a\x1bb", "a\u2028b", "a\udcffb"]
 
 
@@ -136,7 +141,7 @@ async def test_a_user_who_is_not_there_is_told(accounts: Accounts) -> None:
     for change in (
         accounts.user("bob"),
         accounts.set_upstream_key("bob", KEY),
-        accounts.issue_token("bob", ""),
+        accounts.issue_token("bob"),
         accounts.set_enabled("bob", False),
         accounts.tokens("bob"),
     ):
@@ -150,7 +155,7 @@ async def test_a_user_who_is_not_there_is_told(accounts: Accounts) -> None:
 async def test_more_tokens_can_be_issued(accounts: Accounts) -> None:
     """Each is another, and has its label."""
     first = await accounts.add_user("alice", KEY)
-    second = await accounts.issue_token("alice", "laptop")
+    second = await accounts.issue_token("alice", label="laptop")
     assert first.token != second.token
     assert [token.label for token in await accounts.tokens("alice")] == ["", "laptop"]
 
@@ -160,7 +165,7 @@ async def test_a_label_that_cannot_be_shown_is_refused(accounts: Accounts) -> No
     await accounts.add_user("alice", KEY)
     for label in [*TEXTS[1:], "a" * (MAX_NAME + 1)]:
         with pytest.raises(InvalidValue, match="label: "):
-            await accounts.issue_token("alice", label)
+            await accounts.issue_token("alice", label=label)
 
 
 async def test_a_token_is_revoked(accounts: Accounts) -> None:
@@ -171,13 +176,161 @@ async def test_a_token_is_revoked(accounts: Accounts) -> None:
     [revoked] = await accounts.tokens(None)
     await accounts.revoke_token(token.id)
     assert revoked.revoked_at is not None
-    assert await accounts.tokens(None) == [revoked]
+    assert [token.revoked_at for token in await accounts.tokens(None)] == [revoked.revoked_at]
 
 
 async def test_a_token_that_is_not_there_is_told(accounts: Accounts) -> None:
     """By its number."""
     with pytest.raises(UnknownName, match="there is no token 99"):
         await accounts.revoke_token(99)
+
+
+# Changes.
+
+
+async def test_a_user_is_changed_where_it_is_said(accounts: Accounts) -> None:
+    """What is not said stays."""
+    await accounts.add_user("alice", KEY, comment="Sales", limits=Limits(rpm=5))
+    changed = await accounts.change_user("alice", UserChanges(allowed_models=("gpt-4o*",), rpm=None, tpm=9))
+    assert (changed.comment, changed.allowed_models, changed.rpm, changed.tpm) == ("Sales", ("gpt-4o*",), None, 9)
+    assert await accounts.user("alice") == changed
+
+
+async def test_a_token_is_changed_where_it_is_said(accounts: Accounts) -> None:
+    """What is not said stays."""
+    await accounts.add_user("alice", KEY)
+    until = datetime(2099, 1, 1, tzinfo=UTC)
+    issued = await accounts.issue_token("alice", label="a", allowed_networks=("10.0.0.0/8",), limits=Limits(tpm=7))
+    changed = await accounts.change_token(issued.id, TokenChanges(expires_at=until, allowed_models=("m",)))
+    assert (changed.label, changed.tpm, changed.allowed_networks) == ("a", 7, ("10.0.0.0/8",))
+    assert (changed.expires_at, changed.allowed_models) == (until, ("m",))
+    assert await accounts.token(issued.id) == changed
+
+
+async def test_of_two_changes_of_one_version_one_is_refused(accounts: Accounts) -> None:
+    """Nobody overwrites what they have not seen."""
+    await accounts.add_user("alice", KEY)
+    read = (await accounts.user("alice")).version
+    results = await asyncio.gather(
+        *(accounts.change_user("alice", UserChanges(comment=word), version=read) for word in ("one", "two")),
+        return_exceptions=True,
+    )
+    assert [type(result) for result in results] == [UserLine, VersionMismatch]
+    assert (await accounts.user("alice")).comment == "one"
+
+
+async def test_a_token_of_another_version_is_not_changed(accounts: Accounts) -> None:
+    """By no change."""
+    issued = await accounts.add_user("alice", KEY)
+    before = await accounts.token(issued.id)
+    with pytest.raises(VersionMismatch):
+        await accounts.change_token(issued.id, TokenChanges(label="x"), version=before.version - 1)
+    with pytest.raises(VersionMismatch):
+        await accounts.revoke_token(issued.id, version=before.version - 1)
+    assert await accounts.token(issued.id) == before
+    assert (await accounts.revoke_token(issued.id, version=before.version)).revoked_at is not None
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        UserChanges(comment="a\nb"),
+        UserChanges(allowed_models=()),
+        UserChanges(allowed_models=("",)),
+        UserChanges(rpm=0),
+        UserChanges(tpm=-1),
+        UserChanges(concurrency=10**20),
+        TokenChanges(label="a\tb"),
+        TokenChanges(allowed_networks=("10.0.0.0/33",)),
+        TokenChanges(allowed_networks=()),
+        TokenChanges(expires_at=datetime(2099, 1, 1)),
+    ],
+)
+def test_a_change_to_what_cannot_be_is_refused(changes: UserChanges | TokenChanges) -> None:
+    """Before the database is asked."""
+    with pytest.raises(InvalidValue):
+        check_changes(changes)
+
+
+async def test_a_removed_user_leaves_their_name_and_nothing_that_works(accounts: Accounts, dsn: str) -> None:
+    """The key is destroyed, the tokens are revoked, and nobody else gets the name."""
+    await accounts.add_user("alice", KEY)
+    removed = await accounts.remove_user("alice")
+    assert (removed.removed_at is not None, removed.tokens) == (True, 0)
+    assert query(dsn, "SELECT upstream_key FROM users")[0][0].tobytes() == b""
+    assert [token.revoked_at is None for token in await accounts.tokens("alice")] == [False]
+    with pytest.raises(NameTaken):
+        await accounts.add_user("alice", KEY)
+
+
+async def test_a_removed_user_cannot_be_changed(accounts: Accounts) -> None:
+    """Nothing brings them back."""
+    await accounts.add_user("alice", KEY)
+    await accounts.remove_user("alice")
+    for change in (
+        accounts.set_enabled("alice", True),
+        accounts.set_upstream_key("alice", KEY),
+        accounts.issue_token("alice"),
+        accounts.remove_user("alice"),
+    ):
+        with pytest.raises(UnknownName, match="the user 'alice' was removed"):
+            await change
+
+
+async def test_a_token_is_rotated(accounts: Accounts, dsn: str) -> None:
+    """The new one has all that the old one had, and its budgets; the old one works for the grace alone."""
+    await accounts.add_user("alice", KEY)
+    until = datetime(2099, 1, 1, tzinfo=UTC)
+    old = await accounts.issue_token(
+        "alice", label="ci", expires_at=until, allowed_models=("m*",), limits=Limits(rpm=3)
+    )
+    query(
+        dsn,
+        """INSERT INTO budgets (token_id, period, amount, created_at)
+           SELECT %s, period, amount, now() FROM (VALUES ('day', 5), ('week', NULL)) AS b (period, amount)""",
+        [old.id],
+    )
+    new = await accounts.rotate_token(old.id, grace=timedelta(hours=1))
+    before, after = await accounts.token(old.id), await accounts.token(new.id)
+    assert (after.label, after.expires_at, after.allowed_models, after.rpm) == ("ci", until, ("m*",), 3)
+    assert before.expires_at is not None
+    assert timedelta(minutes=59) < before.expires_at - datetime.now(UTC) <= timedelta(hours=1)
+    assert query(dsn, "SELECT period, amount FROM budgets WHERE token_id = %s", [new.id]) == [("day", 5)]
+
+
+async def test_a_rotated_token_does_not_live_longer(accounts: Accounts) -> None:
+    """Its own expiry comes first, where it is earlier than the end of the grace."""
+    await accounts.add_user("alice", KEY)
+    soon = datetime.now(UTC) + timedelta(minutes=5)
+    old = await accounts.issue_token("alice", expires_at=soon)
+    await accounts.rotate_token(old.id, grace=timedelta(days=1))
+    assert (await accounts.token(old.id)).expires_at == soon
+
+
+async def test_a_token_that_is_over_is_not_rotated(accounts: Accounts) -> None:
+    """It would be revived."""
+    issued = await accounts.add_user("alice", KEY)
+    await accounts.revoke_token(issued.id)
+    with pytest.raises(InvalidValue, match="is not in force"):
+        await accounts.rotate_token(issued.id, grace=timedelta(0))
+    assert len(await accounts.tokens()) == 1
+
+
+async def test_lists_come_in_pages(accounts: Accounts) -> None:
+    """Each goes on where the one before ended."""
+    for name in "cab":
+        await accounts.add_user(name, KEY)
+    assert [user.name for user in await accounts.users(after="a", limit=1)] == ["b"]
+    first, *others = [token.id for token in await accounts.tokens()]
+    assert [token.id for token in await accounts.tokens(after=first)] == others
+
+
+async def test_the_audit_log_tells_of_a_change(accounts: Accounts, dsn: str) -> None:
+    """Who, what, and what it was before."""
+    await accounts.add_user("alice", KEY)
+    await accounts.change_user("alice", UserChanges(comment="Sales"))
+    [(actor, before, after)] = query(dsn, "SELECT actor, before, after FROM audit_log WHERE action = 'update'")
+    assert (actor, before, after) == ("chatgpt-agent", {"comment": ""}, {"comment": "Sales"})
 
 
 # Prices.

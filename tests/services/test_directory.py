@@ -2,13 +2,16 @@
 
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from ipaddress import ip_address
 from typing import Any
 
 import pytest
 from psycopg2.extensions import parse_dsn
 from tornado.ioloop import IOLoop
 
+from chatgpt_agent.core.accounts import TokenChanges
 from chatgpt_agent.core.errors import DirectoryStale, InvalidApiKey, SetupError, StoreError
 from chatgpt_agent.core.pricing import Rates
 from chatgpt_agent.edges.keyring import Keyring
@@ -163,7 +166,7 @@ async def test_a_new_user_is_known_within_a_second(directory: Directory, account
 
 async def test_a_revoked_token_is_refused_within_a_second(directory: Directory, accounts: Accounts, token: str) -> None:
     """The user's other tokens go on."""
-    other = (await accounts.issue_token("alice", "")).token
+    other = (await accounts.issue_token("alice")).token
     await accounts.revoke_token((await accounts.tokens("alice"))[0].id)
     await within(1, lambda: not works(directory, token) and works(directory, other))
 
@@ -174,6 +177,66 @@ async def test_a_disabled_user_is_refused_within_a_second(directory: Directory, 
     await within(1, lambda: not works(directory, token))
     await accounts.set_enabled("alice", True)
     await within(1, lambda: works(directory, token))
+
+
+async def test_an_expired_token_is_refused(directory: Directory, accounts: Accounts) -> None:
+    """From its moment on, though nothing has changed."""
+    soon = datetime.now(UTC) + timedelta(seconds=1.5)
+    issued = await accounts.issue_token("alice", expires_at=soon)
+    await within(1, lambda: works(directory, issued.token))
+    await within(2, lambda: not works(directory, issued.token))
+    assert datetime.now(UTC) >= soon
+
+
+async def test_an_earlier_expiry_is_in_force_within_a_second(
+    directory: Directory, accounts: Accounts, token: str
+) -> None:
+    """As a revocation is."""
+    past = datetime.now(UTC) - timedelta(days=1)
+    await accounts.change_token((await accounts.tokens())[0].id, TokenChanges(expires_at=past))
+    await within(1, lambda: not works(directory, token))
+
+
+async def test_a_removed_user_is_refused_within_a_second(directory: Directory, accounts: Accounts, token: str) -> None:
+    """Whatever tokens they have."""
+    await accounts.remove_user("alice")
+    await within(1, lambda: not works(directory, token))
+
+
+async def test_both_tokens_work_until_the_grace_is_over(directory: Directory, accounts: Accounts, token: str) -> None:
+    """Then the new one alone does."""
+    new = await accounts.rotate_token((await accounts.tokens())[0].id, grace=timedelta(seconds=1.5))
+    await within(1, lambda: works(directory, new.token) and works(directory, token))
+    await within(2, lambda: not works(directory, token))
+    assert works(directory, new.token)
+
+
+async def test_a_token_for_a_network_works_from_there(directory: Directory, accounts: Accounts) -> None:
+    """And not from elsewhere, nor where nobody knows from where."""
+    issued = await accounts.issue_token("alice", allowed_networks=("192.0.2.0/24", "2001:db8::/32"))
+    home, abroad = ip_address("192.0.2.7"), ip_address("198.51.100.7")
+    await within(1, lambda: issued.id in directory._digests)
+    assert directory.identify(issued.token, home).token.id == issued.id
+    for elsewhere in (abroad, None):
+        with pytest.raises(InvalidApiKey) as caught:
+            directory.identify(issued.token, elsewhere)
+        assert caught.value.reason == f"token {issued.id}: not for this network"
+
+
+async def test_a_network_that_is_none_lets_nobody_in(directory: Directory, accounts: Accounts, dsn: str) -> None:
+    """Written by hand into the database: the others go on being read."""
+    issued = await accounts.issue_token("alice")
+    query(dsn, "UPDATE tokens SET allowed_networks = '{somewhere}' WHERE id = %s", [issued.id])
+    other = await accounts.issue_token("alice")
+    await within(1, lambda: works(directory, other.token))
+    with pytest.raises(InvalidApiKey):
+        directory.identify(issued.token, ip_address("192.0.2.7"))
+
+
+async def test_a_token_of_another_program_is_found(directory: Directory, dsn: str, token: str) -> None:
+    """By its HMAC, as ours are."""
+    query(dsn, "UPDATE tokens SET digest = %s", [KEYRING.digest("old-token")])
+    await within(1, lambda: works(directory, "old-token"))
 
 
 async def test_a_deleted_user_is_refused_within_a_second(directory: Directory, dsn: str, token: str) -> None:
@@ -202,21 +265,22 @@ async def test_a_replaced_key_is_used_within_a_second(directory: Directory, acco
     await within(1, lambda: directory.upstream_key(directory.identify(token).user) == "sk-new")
 
 
-async def test_a_price_is_in_force_within_a_second(directory: Directory, accounts: Accounts) -> None:
+async def test_a_price_is_in_force_within_a_second(directory: Directory, accounts: Accounts, token: str) -> None:
     """Set, changed and taken away."""
+    alice = directory.identify(token)
     for amount in ("1", "2"):
         await accounts.set_price("m", Rates(input=Decimal(amount), output=Decimal(1)))
-        await within(1, lambda amount=amount: [price.input for price in directory.models()] == [Decimal(amount)])
+        await within(1, lambda amount=amount: [price.input for price in directory.models(alice)] == [Decimal(amount)])
     await accounts.remove_price("m")
-    await within(1, lambda: directory.models() == [])
+    await within(1, lambda: directory.models(alice) == [])
 
 
-async def test_a_book_that_was_taken_does_not_change(directory: Directory, accounts: Accounts) -> None:
+async def test_a_book_that_was_taken_does_not_change(directory: Directory, accounts: Accounts, token: str) -> None:
     """A request is charged by the prices that it began with."""
     before = directory.book
     await accounts.set_price("m", Rates(input=Decimal(1), output=Decimal(1)))
     await within(1, lambda: directory.book is not before)
-    assert directory.models() != []
+    assert directory.models(directory.identify(token)) != []
     assert before._history == {}
 
 

@@ -1,11 +1,13 @@
 """Reading what agents keep in memory: users, tokens, prices and budgets, whole or what has changed since a version."""
 
-from typing import Any
+import re
 
 import msgspec
 
 from chatgpt_agent.core.admission import Limits, Token, User
 from chatgpt_agent.core.budgets import Budget, Period
+from chatgpt_agent.core.networks import Networks, is_network
+from chatgpt_agent.core.patterns import compile_patterns
 from chatgpt_agent.core.pricing import Price
 from chatgpt_agent.edges.store.connection import Store
 from chatgpt_agent.edges.store.prices import PRICE_COLUMNS, price_of
@@ -51,11 +53,11 @@ async def read_changes(store: Store, since: int) -> Changes | None:
         version,
         whole,
         [
-            User(id_, name, bytes(key), disabled, _names(models), Limits(*limits))
+            User(id_, name, bytes(key), disabled, _models(models), Limits(*limits))
             for id_, name, key, disabled, models, *limits in users
         ],
         [
-            Token(id_, user, bytes(digest), revoked, expires, _names(models), _names(networks), Limits(*limits))
+            Token(id_, user, bytes(digest), revoked, expires, _models(models), _networks(networks), Limits(*limits))
             for id_, user, digest, revoked, expires, models, networks, *limits in tokens
         ],
         [price_of(line) for line in prices],
@@ -64,5 +66,10 @@ async def read_changes(store: Store, since: int) -> Changes | None:
     )
 
 
-def _names(found: list[Any] | None) -> tuple[str, ...] | None:
-    return None if found is None else tuple(found)
+def _models(found: list[str] | None) -> re.Pattern[str] | None:
+    return None if found is None else compile_patterns(found)
+
+
+def _networks(found: list[str] | None) -> Networks | None:
+    """What somebody wrote by hand and is no network is none: nobody comes from there."""
+    return None if found is None else Networks(filter(is_network, found))

@@ -67,19 +67,32 @@ async def count_dead_letters(store: Store) -> int:
 
 
 async def list_rows(
-    store: Store, *, states: Sequence[str] = (), since: datetime | None = None, limit: int
+    store: Store,
+    *,
+    states: Sequence[str] = (),
+    since: datetime | None = None,
+    until: datetime | None = None,
+    user: str | None = None,
+    request_id: UUID | None = None,
+    after: tuple[datetime, UUID] | None = None,
+    limit: int,
 ) -> list[RowLine]:
-    """The newest rows, of these states where any are named."""
+    """The newest rows, of these states where any are named, to a moment that is not included; or those behind a row in
+    this order, by its time and id."""
     sql = """
         SELECT r.request_id, r.started_at, coalesce(u.name, 'user ' || r.user_id), r.model, r.served_model, r.state,
                r.status, r.error, r.client_closed, r.input_tokens, r.cached_tokens, r.output_tokens, r.cost
         FROM usage r LEFT JOIN users u ON u.id = r.user_id
         WHERE (cardinality(%s::text[]) = 0 OR r.state = ANY(%s::text[]))
-          AND (%s::timestamptz IS NULL OR r.started_at >= %s)
+          AND (%s::timestamptz IS NULL OR r.started_at >= %s) AND (%s::timestamptz IS NULL OR r.started_at < %s)
+          AND (%s::text IS NULL OR u.name = %s) AND (%s::uuid IS NULL OR r.request_id = %s::uuid)
+          AND (%s::timestamptz IS NULL OR r.started_at < %s OR (r.started_at = %s AND r.request_id > %s::uuid))
         ORDER BY r.started_at DESC, r.request_id LIMIT %s"""
-    chosen = list(states)
-    lines = await store.fetch(sql, [chosen, chosen, since, since, limit])
-    return [RowLine(UUID(str(line[0])), *line[1:]) for line in lines]
+    chosen, row = list(states), None if request_id is None else str(request_id)
+    at, last = after if after is not None else (None, None)
+    behind = [at, at, at, None if last is None else str(last)]
+    asked = [chosen, chosen, since, since, until, until, user, user, row, row, *behind, limit]
+    return [RowLine(UUID(str(line[0])), *line[1:]) for line in await store.fetch(sql, asked)]
 
 
 # Each check is a statement that finds (subject, text), and finds nothing in books that are right.

@@ -1,0 +1,65 @@
+"""`chatgpt-agent admin …`"""
+
+import click
+
+from chatgpt_agent.cli.common import as_json, echo_json, echo_table, on_admins
+from chatgpt_agent.services.admins import Admins, Role
+
+
+@click.group()
+def admin() -> None:
+    """Administrators: who may use the REST API, and who may only read there."""
+
+
+@admin.command()
+@click.argument("name")
+@click.option(
+    "--role",
+    type=click.Choice([str(role) for role in Role]),
+    default=str(Role.ADMIN),
+    show_default=True,
+    help="A viewer changes nothing.",
+)
+@as_json
+@on_admins
+async def token(admins: Admins, name: str, role: str, json: bool) -> None:
+    """Issue an administrator's token and print it, once, on the last line.
+
+    Example: chatgpt-agent admin token carol --role viewer
+    """
+    issued = await admins.issue(name, Role(role))
+    if json:
+        echo_json({"name": name, "role": role, "token": issued})
+        return
+    click.echo(f"A token for {name} ({role}) on the administration port, which is shown only now:", err=True)
+    click.echo(issued)
+
+
+@admin.command(name="list")
+@as_json
+@on_admins
+async def list_(admins: Admins, json: bool) -> None:
+    """List the administrators.
+
+    Example: chatgpt-agent admin list
+    """
+    found = await admins.list()
+    if json:
+        echo_json(found)
+        return
+    echo_table(
+        ["name", "role", "token", "state", "since"],
+        [(a.name, a.role, f"{a.shown}…", "revoked" if a.revoked_at else "active", a.created_at.date()) for a in found],
+    )
+
+
+@admin.command()
+@click.argument("name")
+@on_admins
+async def revoke(admins: Admins, name: str) -> None:
+    """End an administrator's token; it stops working at once.
+
+    Example: chatgpt-agent admin revoke carol
+    """
+    await admins.revoke(name)
+    click.echo(f"The token of administrator {name} is revoked.")

@@ -1,0 +1,51 @@
+"""Administrators and the digests of their tokens."""
+
+from datetime import datetime
+
+import msgspec
+
+from chatgpt_agent.edges.store.connection import AnyStore
+
+
+class AdminLine(msgspec.Struct, frozen=True):
+    """An administrator; `shown` are the token's first characters. Nothing of it works after `revoked_at`."""
+
+    id: int
+    name: str
+    role: str
+    shown: str
+    created_at: datetime
+    revoked_at: datetime | None
+
+
+_COLUMNS = "id, name, role, shown, created_at, revoked_at"
+
+
+async def put_admin(store: AnyStore, *, name: str, role: str, digest: bytes, shown: str, now: datetime) -> bool:
+    """Adds an administrator, or gives one whose token is revoked a new one; False where one of this name has a token
+    that works."""
+    sql = """
+        INSERT INTO admins (name, role, digest, shown, created_at) VALUES (%s, %s, %s, %s, %s)
+        ON CONFLICT (name) DO UPDATE
+            SET role = excluded.role, digest = excluded.digest, shown = excluded.shown, revoked_at = NULL
+            WHERE admins.revoked_at IS NOT NULL
+        RETURNING id"""
+    return bool(await store.fetch(sql, [name, role, digest, shown, now]))
+
+
+async def list_admins(store: AnyStore) -> list[AdminLine]:
+    """All administrators by name."""
+    return [AdminLine(*line) for line in await store.fetch(f"SELECT {_COLUMNS} FROM admins ORDER BY name")]
+
+
+async def revoke_admin(store: AnyStore, name: str, when: datetime) -> bool:
+    """Revokes an administrator's token (keeping the first date); False where there is none of this name."""
+    sql = "UPDATE admins SET revoked_at = coalesce(revoked_at, %s) WHERE name = %s RETURNING id"
+    return bool(await store.fetch(sql, [when, name]))
+
+
+async def find_admin(store: AnyStore, digest: bytes) -> AdminLine | None:
+    """Whose token has this digest, if it works."""
+    sql = f"SELECT {_COLUMNS} FROM admins WHERE digest = %s AND revoked_at IS NULL"
+    found = await store.fetch(sql, [digest])
+    return AdminLine(*found[0]) if found else None

@@ -1,0 +1,230 @@
+"""The one handler of the administrators' API: who asks, for what, and the answer of the route's function."""
+
+import re
+import zlib
+from typing import Any, get_args
+from urllib.parse import parse_qsl
+
+import msgspec
+
+from chatgpt_agent.core.audit import Actor, Via
+from chatgpt_agent.core.errors import (
+    AgentError,
+    Draining,
+    Forbidden,
+    InvalidApiKey,
+    InvalidJson,
+    InvalidRequest,
+    InvalidValue,
+    MethodNotAllowed,
+    RequestTooLarge,
+    StoreBadRow,
+    StoreUnavailable,
+    UnsupportedMediaType,
+)
+from chatgpt_agent.services.admins import Role
+from chatgpt_agent.web.admin_api.route import AdminApi, Call, Route
+from chatgpt_agent.web.admin_api.routes import PREFIX, ROUTES
+from chatgpt_agent.web.base import ApiHandler
+
+MAX_BODY = 1024 * 1024  # bytes
+MAX_IGNORED = 8 * MAX_BODY  # bytes of a body that is too large, which are read so that its sender hears of it
+
+_ENTITY_TAG = re.compile(r'"([^"]*)"')
+_VERSION = re.compile(r'"([0-9]{1,18})(?:-[0-9a-f]{8})?"')
+_encoder = msgspec.json.Encoder(decimal_format="string")
+
+
+class AdminHandler(ApiHandler):
+    """What is asked on one path. Browsers cannot use it from another origin, and keep nothing of it."""
+
+    def initialize(self, api: AdminApi, routes: dict[str, Route]) -> None:  # type: ignore[override]
+        super().initialize()
+        self._api = api
+        self._routes = routes
+        self.methods = (*routes, "HEAD") if "GET" in routes else (*routes,)
+        # Of this request.
+        self._body = bytearray()
+        self._size = 0
+        self._refusal: AgentError | None = None
+        self._actor: Actor | None = None
+
+    def set_default_headers(self) -> None:
+        super().set_default_headers()
+        self.set_header("Cache-Control", "no-store")
+        self.set_header("X-Content-Type-Options", "nosniff")
+        self.set_header("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+
+    # The head.
+
+    async def prepare(self) -> None:  # type: ignore[override]
+        try:
+            await self._let_in()
+        except AgentError as error:
+            self._refusal = _shown(error)  # answered when the body has been read: its sender would else not see it
+
+    async def _let_in(self) -> None:
+        if self.request.method not in self.methods:
+            raise MethodNotAllowed(f"Only {' and '.join(self.methods)} requests are accepted here.")
+        if self._api.lifecycle.draining:
+            raise Draining
+        headers, peer = self.request.headers, self.request.remote_ip or "0.0.0.0"  # noqa: S104 - nobody's address
+        admin, address = await self._api.gate.identify(
+            headers.get_list("Authorization"), peer, headers.get_list("X-Forwarded-For")
+        )
+        self.who = admin.name
+        if admin.role != Role.ADMIN and self._route.changes:
+            raise Forbidden("A viewer changes nothing.")
+        self._actor = Actor(admin.name, Via.REST, address)
+
+    @property
+    def _route(self) -> Route:
+        return self._routes["GET" if self.request.method == "HEAD" else str(self.request.method)]
+
+    def data_received(self, chunk: bytes) -> None:
+        self._size += len(chunk)
+        if self._size > MAX_IGNORED:
+            self.cut_off()
+        elif self._size > MAX_BODY:
+            self._body.clear()
+            self._refusal = self._refusal or RequestTooLarge(MAX_BODY)
+        elif self._refusal is None:
+            self._body += chunk
+
+    # With the body.
+
+    async def _answer(self, *values: str) -> None:
+        with self._api.lifecycle.request():
+            try:
+                if self._refusal is not None:
+                    raise self._refusal
+                self._write_found(await self._route.does(self._call(values)))
+            except AgentError as error:
+                self.write_agent_error(_shown(error))
+
+    get = head = post = put = patch = delete = _answer
+
+    def _call(self, values: tuple[str, ...]) -> Call[Any, Any, Any]:
+        route = self._route
+        assert self._actor is not None
+        names = re.findall(r"{(\w+)}", route.path)
+        path = _parameters(dict(zip(names, values, strict=True)), route.of)
+        query = _parameters(_query(self.request.query), route.query)
+        return Call(self._api, self._actor, path, query, self._body_of(route), self._version(route))
+
+    def _body_of(self, route: Route) -> Any:
+        if route.body is None:
+            if self._size:
+                raise InvalidRequest("No body is wanted here.")
+            return None
+        kind = self.request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+        if kind != "application/json" or "Content-Encoding" in self.request.headers:
+            raise UnsupportedMediaType("The body must be application/json, and not compressed.")
+        try:
+            return msgspec.convert(_whole_numbers(msgspec.json.decode(bytes(self._body))), route.body)
+        except msgspec.ValidationError as error:
+            raise _invalid(error) from None
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            raise InvalidJson from None
+
+    def _version(self, route: Route) -> int | None:
+        """The version that the request is for; one that nothing has where the tag is none of ours, or a weak one."""
+        tags = self.request.headers.get_list("If-Match")
+        if not tags or tags == ["*"]:
+            return None
+        if not route.conditional:
+            raise InvalidRequest("If-Match is not supported here.", param="If-Match")
+        found = _VERSION.fullmatch(tags[0].strip()) if len(tags) == 1 else None
+        return int(found[1]) if found else -1
+
+    # The answer.
+
+    def _write_found(self, found: Any) -> None:
+        route = self._route
+        if route.answer is None:
+            self.set_status(route.status)
+            return
+        body = _encoder.encode(found)
+        if route.tagged:
+            # The version alone would miss what changes without one: when a token was last used, what is spent.
+            tag = f'"{found.version}-{zlib.crc32(body):08x}"'
+            self.set_header("ETag", tag)
+            known = _ENTITY_TAG.findall(",".join(self.request.headers.get_list("If-None-Match")))
+            if not route.changes and (tag[1:-1] in known or self.request.headers.get("If-None-Match") == "*"):
+                self.set_status(304)
+                return
+        self.write_json(body, route.status)
+
+    def write_agent_error(self, error: AgentError) -> None:
+        super().write_agent_error(error)
+        if isinstance(error, StoreUnavailable):
+            self.set_header("Retry-After", "1")
+
+    def write_error(self, status_code: int, **kwargs: Any) -> None:
+        if status_code == 403:  # Tornado's cross_origin_protection
+            self.write_agent_error(Forbidden("A page of another origin may not do this."))
+            self.finish()
+        else:
+            super().write_error(status_code, **kwargs)
+
+
+def admin_handlers(api: AdminApi) -> list[Any]:
+    """Tornado's table: a handler for each path, with the routes of its methods."""
+    paths: dict[str, dict[str, Route]] = {}
+    for route in ROUTES:
+        paths.setdefault(PREFIX + re.sub(r"{\w+}", "([^/]+)", route.path), {})[route.method] = route
+    return [(path, AdminHandler, {"api": api, "routes": routes}) for path, routes in paths.items()]
+
+
+def _shown(error: AgentError) -> AgentError:
+    """An error as an answer tells it: nothing of the database's own words, which name hosts and tables."""
+    if isinstance(error, InvalidApiKey):
+        error.message = "This needs an administrator's token, as `chatgpt-agent admin token` issues them."
+    if isinstance(error, StoreUnavailable):
+        return StoreUnavailable("The database is away, or too slow.")
+    if isinstance(error, StoreBadRow):
+        return InvalidValue("The database refuses a value.")
+    return error
+
+
+def _whole_numbers(value: Any) -> Any:
+    """JSON's `1.0` is a whole number, too (JSON Schema, validation §6.1.1), which msgspec does not think."""
+    if isinstance(value, dict):
+        return {key: _whole_numbers(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_whole_numbers(each) for each in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _invalid(error: msgspec.ValidationError) -> InvalidRequest:
+    """msgspec's words: `Expected …, got … - at `$.path``."""
+    words, _, where = str(error).partition(" - at `$")
+    path = where.rstrip("`").lstrip(".")
+    return InvalidRequest(f"{path}: {words}" if path else words, param=path or None)
+
+
+def _query(text: str) -> dict[str, str]:
+    try:
+        pairs = parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=100)
+    except ValueError:
+        raise InvalidRequest("The query is not valid.") from None
+    if len(dict(pairs)) < len(pairs):
+        raise InvalidRequest("A parameter is there twice.")
+    return dict(pairs)
+
+
+def _parameters(texts: dict[str, str], kind: type[msgspec.Struct]) -> Any:
+    """Texts as the fields of a struct. msgspec's own way to read numbers out of texts takes ` 1` and `1.0` for one."""
+    fields = {field.name: field.type for field in msgspec.structs.fields(kind)}
+    values: dict[str, Any] = {
+        name: int(text) if _is_number(fields.get(name)) and re.fullmatch("[1-9][0-9]{0,18}", text) else text
+        for name, text in texts.items()
+    }
+    try:
+        return msgspec.convert(values, kind)
+    except msgspec.ValidationError as error:
+        raise _invalid(error) from None
+
+
+def _is_number(kind: Any) -> bool:
+    return kind is int or any(map(_is_number, get_args(kind)))  # also within Annotated and unions

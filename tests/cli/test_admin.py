@@ -1,0 +1,66 @@
+"""`admin`: who may use the REST API."""
+
+import json
+
+import pytest
+
+from chatgpt_agent.core.tokens import ADMIN_PREFIX, is_well_formed
+from tests.cli.commands import Cli
+
+
+def test_token_is_alone_on_standard_output(cli: Cli) -> None:
+    """So that a script can catch it."""
+    token = cli.ok("admin", "token", "carol").removesuffix("\n")
+    assert is_well_formed(token, ADMIN_PREFIX)
+
+
+def test_token_prints_json(cli: Cli) -> None:
+    """With name and role."""
+    found = json.loads(cli.ok("admin", "token", "vic", "--role", "viewer", "--json"))
+    assert (found["name"], found["role"], is_well_formed(found["token"], ADMIN_PREFIX)) == ("vic", "viewer", True)
+
+
+def test_a_name_has_one_token(cli: Cli) -> None:
+    """A second one would outlive the first one's revocation."""
+    cli.ok("admin", "token", "carol")
+    assert cli.refused("admin", "token", "carol") == [
+        "Error: the administrator 'carol' has a token already: revoke it first"
+    ]
+
+
+def test_a_revoked_name_gets_a_new_token(cli: Cli) -> None:
+    """In another role, if need be."""
+    first = cli.ok("admin", "token", "carol")
+    cli.ok("admin", "revoke", "carol")
+    assert cli.ok("admin", "token", "carol", "--role", "viewer") != first
+    [found] = json.loads(cli.ok("admin", "list", "--json"))
+    assert (found["role"], found["revoked_at"]) == ("viewer", None)
+
+
+def test_list_shows_first_characters(cli: Cli) -> None:
+    """And the state, never the token."""
+    token = cli.ok("admin", "token", "carol").strip()
+    cli.ok("admin", "revoke", "carol")
+    out = cli.ok("admin", "list")
+    assert out.splitlines()[2].split()[:4] == ["carol", "admin", f"{token[:8]}…", "revoked"]
+    assert token not in out
+
+
+def test_revoke_of_nobody_is_one_line(shared_cli: Cli) -> None:
+    """Exit code 1."""
+    assert shared_cli.refused("admin", "revoke", "nobody") == ["Error: there is no administrator 'nobody'"]
+
+
+@pytest.mark.parametrize("name", ["", " carol", "carol\n", "x" * 129])
+def test_a_name_that_would_spoil_a_list_is_refused(shared_cli: Cli, name: str) -> None:
+    """In one line."""
+    [line] = shared_cli.refused("admin", "token", name)
+    assert line.startswith("Error: name: ")
+
+
+def test_a_token_is_stored_as_hmac(cli: Cli) -> None:
+    """Its text is nowhere in the table."""
+    token = cli.ok("admin", "token", "carol").strip()
+    text = json.dumps(json.loads(cli.ok("audit", "list", "--format", "json")))
+    assert token not in text
+    assert token[8:] not in text

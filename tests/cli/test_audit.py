@@ -1,0 +1,150 @@
+"""`audit`: every change by a command is in the log, and never a secret."""
+
+import csv
+import getpass
+import io
+import json
+from typing import Any
+
+import psycopg2
+import pytest
+
+from tests.cli.commands import KEY, Cli, leaf_commands
+
+# Every command that changes something, on a database with a user alice (token 1), a price, a budget and an
+# administrator carol: its words, its standard input, and the rows that it writes.
+CHANGES: dict[str, tuple[list[str], str, list[tuple[str, str]]]] = {
+    "user add": (["bob", "--openai-key-stdin"], KEY, [("insert", "tokens"), ("insert", "users")]),
+    "user disable": (["alice"], "", [("update", "users")]),
+    "user enable": (["zoe"], "", [("update", "users")]),
+    "user set-key": (["alice", "--openai-key-stdin"], f"{KEY}-2", [("update", "users")]),
+    "user set": (["alice", "--rpm", "60"], "", [("update", "users")]),
+    "user remove": (["zoe", "--yes"], "", [("update", "tokens"), ("update", "users")]),
+    "user import": (
+        ["-"],
+        f"name,openai_key,budget\nfay,{KEY}-3,10\n",
+        [("insert", "budgets"), ("insert", "tokens"), ("insert", "users")],
+    ),
+    "token issue": (["alice"], "", [("insert", "tokens")]),
+    "token set": (["1", "--label", "laptop"], "", [("update", "tokens")]),
+    "token rotate": (["1"], "", [("insert", "tokens"), ("update", "tokens")]),
+    "token revoke": (["1"], "", [("update", "tokens")]),
+    "price set": (["gpt-4o", "--input", "1", "--output", "2"], "", [("insert", "prices")]),
+    "price remove": (["gpt-4o-mini"], "", [("insert", "prices")]),
+    "budget set": (["20", "--user", "alice", "--period", "month"], "", [("insert", "budgets")]),
+    "budget remove": (["1"], "", [("update", "budgets")]),
+    "admin token": (["dave"], "", [("insert", "admins")]),
+    "admin revoke": (["carol"], "", [("update", "admins")]),
+}
+# The others: they read, or change what has a record of its own (the ledger's corrections, the schema's migrations).
+OTHERS = {
+    "serve", "migrate", "user list", "user show", "token list", "price list", "budget list", "usage report",
+    "ledger status", "ledger list", "ledger verify", "ledger reconcile", "ledger correct", "admin list", "audit list",
+}  # fmt: skip
+
+
+@pytest.fixture
+def peopled(cli: Cli) -> Cli:
+    """The program on a database with one of each."""
+    cli.add_user("alice")
+    cli.add_user("zoe")
+    cli.ok("user", "disable", "zoe")
+    cli.ok("price", "set", "gpt-4o-mini", "--input", "1", "--output", "2")
+    cli.ok("budget", "set", "5", "--user", "alice", "--period", "day")
+    cli.ok("admin", "token", "carol")
+    return cli
+
+
+def logged(cli: Cli) -> list[dict[str, Any]]:
+    """The log, the oldest first."""
+    found: list[dict[str, Any]] = json.loads(cli.ok("audit", "list", "--limit", "1000", "--format", "json"))
+    return found[::-1]
+
+
+def execute(cli: Cli, sql: str) -> None:
+    connection = psycopg2.connect(cli.settings["DATABASE_URL"])
+    try:
+        with connection, connection.cursor() as cursor:
+            cursor.execute(sql)
+    finally:
+        connection.close()
+
+
+def test_every_command_is_known() -> None:
+    """One that is missing here may change something that nobody logs."""
+    assert CHANGES.keys() | OTHERS == leaf_commands().keys()
+
+
+def test_every_change_is_logged(peopled: Cli) -> None:
+    """Of every command that changes something: as what it is, by whom, which way and from where."""
+    found = {}
+    for command, (words, stdin, _) in CHANGES.items():
+        before = logged(peopled)
+        peopled.ok(*command.split(), *words, stdin=stdin)
+        fresh = logged(peopled)[len(before) :]
+        found[command] = sorted((line["action"], line["object"]) for line in fresh)
+        assert {(line["actor"], line["via"]) for line in fresh} == {(getpass.getuser(), "command")}
+        assert all(line["address"] for line in fresh)
+    assert found == {command: rows for command, (_, _, rows) in CHANGES.items()}
+
+
+def test_no_secret_is_logged(peopled: Cli) -> None:
+    """After every change there is: no key, no token, in no column of the table."""
+    tokens = [peopled.ok("token", "issue", "alice"), peopled.ok("admin", "token", "erin")]
+    for command, (words, stdin, _) in CHANGES.items():
+        tokens.append(peopled.ok(*command.split(), *words, stdin=stdin))
+    execute(peopled, "CREATE TABLE found AS SELECT string_agg(a::text, ' ') AS text FROM audit_log a")
+    secrets = [KEY, *(token.strip()[8:] for token in tokens if token.startswith("cg"))]
+    assert len(secrets) == 7
+    condition = " OR ".join(f"text LIKE '%{secret}%'" for secret in secrets)
+    execute(peopled, f"SELECT 1 / (CASE WHEN {condition} THEN 0 ELSE 1 END) FROM found")
+
+
+def test_what_is_refused_is_not_logged(peopled: Cli) -> None:
+    """Nothing was changed."""
+    before = logged(peopled)
+    peopled.refused("user", "disable", "nobody")
+    peopled.refused("user", "add", "alice", "--openai-key-stdin", stdin=KEY)
+    assert logged(peopled) == before
+
+
+def test_a_change_by_hand_is_logged(peopled: Cli) -> None:
+    """As `sql`, by PostgreSQL's own user."""
+    execute(peopled, "UPDATE users SET comment = 'by hand' WHERE name = 'alice'")
+    line = logged(peopled)[-1]
+    assert (line["via"], line["name"], line["after"]) == ("sql", "alice", {"comment": "by hand"})
+
+
+@pytest.mark.parametrize("sql", ["UPDATE audit_log SET actor = 'nobody'", "DELETE FROM audit_log"])
+def test_the_log_is_only_added_to(peopled: Cli, sql: str) -> None:
+    """Also by who owns the database."""
+    with pytest.raises(psycopg2.errors.RestrictViolation):
+        execute(peopled, sql)
+
+
+def test_list_shows_what_changed(peopled: Cli) -> None:
+    """The newest first, with both values of a column that has changed."""
+    execute(peopled, "UPDATE users SET rpm = 5 WHERE name = 'alice'")
+    first = peopled.ok("audit", "list", "--limit", "1").splitlines()[2]
+    assert "update users" in first
+    assert first.endswith("rpm: none → 5")
+
+
+def test_list_can_be_narrowed(peopled: Cli) -> None:
+    """By what was changed, by whom, and since when."""
+    prices = json.loads(peopled.ok("audit", "list", "--object", "prices", "--format", "json"))
+    assert {line["object"] for line in prices} == {"prices"}
+    for option in (["--actor", "nobody"], ["--since", "2999-01-01"]):
+        assert json.loads(peopled.ok("audit", "list", *option, "--format", "json")) == []
+
+
+def test_csv_has_a_line_for_each_change(peopled: Cli) -> None:
+    """With before and after as JSON."""
+    rows = list(csv.DictReader(io.StringIO(peopled.ok("audit", "list", "--object", "users", "--format", "csv"))))
+    assert len(rows) == 3
+    assert json.loads(rows[0]["before"]) == {"disabled_at": None}
+
+
+def test_an_unknown_object_is_a_wrong_command_line(shared_cli: Cli) -> None:
+    """Exit code 2."""
+    shared_cli.refused("audit", "list", "--object", "messages", code=2)
