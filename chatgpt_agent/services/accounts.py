@@ -9,9 +9,9 @@ from datetime import UTC, datetime
 import msgspec
 
 from chatgpt_agent.core.audit import Actor, Via
-from chatgpt_agent.core.chat_request import MAX_MODEL
 from chatgpt_agent.core.errors import InvalidValue, NameTaken, UnknownName
 from chatgpt_agent.core.pricing import Price, PriceBook, Rates, Tier, check_rates
+from chatgpt_agent.core.requests import MAX_MODEL
 from chatgpt_agent.core.tokens import SHOWN
 from chatgpt_agent.edges.keyring import Keyring
 from chatgpt_agent.edges.store import accounts, prices

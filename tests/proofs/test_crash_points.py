@@ -17,9 +17,10 @@ import msgspec
 import pytest
 
 from chatgpt_agent.core.admission import Identity, Token, User
-from chatgpt_agent.core.chat_request import parse_chat_request
+from chatgpt_agent.core.endpoints import CHAT
 from chatgpt_agent.core.errors import AgentError, UpstreamTruncated, UpstreamUnreachable
 from chatgpt_agent.core.ledger import State
+from chatgpt_agent.core.requests import parse_request
 from chatgpt_agent.core.usage import Usage
 from chatgpt_agent.edges.config import Config
 from chatgpt_agent.edges.outbox import Outbox
@@ -186,7 +187,7 @@ class FakeUpstream:
     def __init__(self, world: World) -> None:
         self._world = world
 
-    def send(self, body: bytes, headers: list[tuple[str, str]]) -> "FakeExchange":
+    def send(self, url: str, body: bytes, headers: list[tuple[str, str]]) -> "FakeExchange":
         """Dispatches a request."""
         self._world.point("before the request is sent")
         assert CANARY.encode() in body
@@ -262,9 +263,9 @@ async def serve(world: World, ledger: Ledger) -> None:
     relay = Relay(Config(data_dir=world.folder), cast(Directory, _Directory()), ledger, upstream)
     who = Identity(User(1, "alice", b"", False), Token(11, 1, b"", False))
     body = {"model": PRICE.model, "messages": [{"role": "user", "content": CANARY}], "stream": world.script.streamed}
-    request = parse_chat_request(msgspec.json.encode(body))
+    request = parse_request(CHAT, msgspec.json.encode(body))
     world.point("before the request is admitted")
-    world.call = call = relay.call(who, request, request_id=UUID(str(request_id(1))), endpoint="/v1/chat/completions")
+    world.call = call = relay.call(who, request, request_id=UUID(str(request_id(1))))
     try:
         await read(world, call)
     except AgentError:

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from tornado.ioloop import IOLoop
 
-from chatgpt_agent.core.chat_request import MAX_MODEL
 from chatgpt_agent.core.errors import InvalidValue, NameTaken, UnknownName
 from chatgpt_agent.core.pricing import PriceBook, Rates
+from chatgpt_agent.core.requests import MAX_MODEL
 from chatgpt_agent.core.tokens import is_well_formed
 from chatgpt_agent.edges.keyring import Keyring
 from chatgpt_agent.edges.store.connection import Store

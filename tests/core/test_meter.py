@@ -8,7 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chatgpt_agent.core.usage import MAX_COUNT, MAX_EVENT, MAX_TEXT, Answer, StreamMeter, Usage, read_whole
+from chatgpt_agent.core.endpoints import CHAT
+from chatgpt_agent.core.meter import StreamMeter, read_whole
+from chatgpt_agent.core.usage import MAX_COUNT, MAX_TEXT, Answer, Usage
+
+MAX_EVENT = CHAT.max_event
 
 USAGE = {
     "prompt_tokens": 19,
@@ -94,7 +98,7 @@ def test_usage_of_another_shape_is_unknown(usage: object) -> None:
     assert (answer.usage, answer.model) == (None, "gpt-4o-2024-08-06")
 
 
-@pytest.mark.parametrize("details", [None, {}, {"cached_tokens": None, "audio_tokens": "x"}])
+@pytest.mark.parametrize("details", [None, {}, {"cached_tokens": None, "audio_tokens": None, "other": "x"}])
 def test_missing_details_count_nothing(details: object) -> None:
     """Details may be left out: then no token was cached and none was for reasoning."""
     usage = counts(prompt_tokens_details=details, completion_tokens_details={})
