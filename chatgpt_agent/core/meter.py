@@ -9,6 +9,8 @@ from chatgpt_agent.core.endpoints import CHAT, Endpoint
 from chatgpt_agent.core.sse import SseSplitter, event_data
 from chatgpt_agent.core.usage import MAX_TEXT, Answer, Count, Usage, read_usage
 
+SEARCHED = 64 * 1024  # bytes of an event that is searched before it is decoded
+
 _NULL = msgspec.Raw(b"null")
 
 
@@ -64,7 +66,8 @@ class StreamMeter:
 
     def __init__(self, endpoint: Endpoint = CHAT, *, hide_usage: bool) -> None:
         self._endpoint = endpoint
-        self._marks = [b'"%s"' % kind.encode() for kind in endpoint.ends]
+        self._nested = endpoint.nested
+        self._marks = [b'"response"'] if endpoint.nested else [b'"%s"' % kind.encode() for kind in endpoint.ends]
         self._hide = hide_usage
         self._splitter = SseSplitter()
         self._passing = False  # in the middle of an event too large to hold
@@ -134,7 +137,7 @@ class StreamMeter:
         self._first = False
         kind = _text(said.type)
         self._failed = self._failed or bytes(said.error) != b"null" or kind == "error"
-        if self._endpoint.nested:
+        if self._nested:
             said = _read(said.response) or _Said()
             self._failed = self._failed or kind == "response.failed"
         self._complete = self._complete or kind in self._endpoint.ends
@@ -147,14 +150,15 @@ class StreamMeter:
         return not (self._hide and bytes(said.choices).translate(None, b" \t\r\n") == b"[]")
 
     def _is_of_interest(self, event: bytes) -> bool:
-        """Whether an event may hold anything for us. Few do: reading only those keeps the work per chunk small."""
-        if b'"error"' in event or b"[DONE]" in event:
+        """Whether an event may hold anything for us. Few do: reading only those keeps the work per chunk small. One of
+        a megabyte is decoded in less time than it is searched."""
+        if len(event) > SEARCHED:
             return True
-        if self._endpoint.nested:
-            return b'"response"' in event
+        if b'"error"' in event or b"[DONE]" in event or (self._first and not self._nested):
+            return True
         if self._marks:
-            return self._first or any(mark in event for mark in self._marks)
-        return self._first or event.count(b'"usage"') > event.count(b'"usage":null')
+            return any(mark in event for mark in self._marks)
+        return event.count(b'"usage"') > event.count(b'"usage":null')
 
 
 def _read(data: bytes | msgspec.Raw) -> _Said | None:

@@ -76,7 +76,7 @@ def parse_request(endpoint: Endpoint, body: bytes, content_type: str | None = No
     if stream and not endpoint.streams:
         raise InvalidRequest("There is no stream here.", param="stream")
     asked, edited = _ask_for_usage(body, members) if stream and endpoint.asks_usage else (False, body)
-    text, links = weigh(body)
+    text, links = weigh(body, items=endpoint is RESPONSES)
     return ApiRequest(
         endpoint=endpoint,
         model=model,
@@ -121,7 +121,7 @@ def _check_text(body: bytes, max_parts: int) -> None:
         body.decode("utf-8")  # strict: no lone surrogates, no UTF-16
     except UnicodeDecodeError:
         raise InvalidJson("The request body is not valid UTF-8.") from None
-    if body.count(b",") + body.count(b"[") + body.count(b"{") > max_parts:
+    if len(body) > max_parts and body.count(b",") + body.count(b"[") + body.count(b"{") > max_parts:
         raise InvalidRequest(f"The request body has over {max_parts} brackets and commas.")
 
 

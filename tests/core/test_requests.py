@@ -21,8 +21,9 @@ values = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(names, inner, max_size=3),
     max_leaves=6,
 )
+READ = ("model", "stream", "stream_options", "n", "best_of", "max_tokens", "service_tier")
 members = st.dictionaries(
-    names.filter(lambda name: name not in ("model", "stream", "stream_options")), values, max_size=4
+    names.filter(lambda name: name not in READ), values, max_size=4
 )
 spaces = st.text(" \t\r\n", max_size=2).map(str.encode)
 
