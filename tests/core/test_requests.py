@@ -22,9 +22,7 @@ values = st.recursive(
     max_leaves=6,
 )
 READ = ("model", "stream", "stream_options", "n", "best_of", "max_tokens", "service_tier")
-members = st.dictionaries(
-    names.filter(lambda name: name not in READ), values, max_size=4
-)
+members = st.dictionaries(names.filter(lambda name: name not in READ), values, max_size=4)
 spaces = st.text(" \t\r\n", max_size=2).map(str.encode)
 
 
