@@ -19,7 +19,7 @@ _LINKS = re.compile(
     rb'"(?:image_url|file_id|file_data|file_url|input_audio)"\s*:\s*+(?!null)'
     rb'|"type"\s*:\s*"(?:item_reference|web_search[a-z0-9_]*|file_search|code_interpreter|mcp|shell)"'
 )
-_BARE_ITEM = re.compile(rb'\{\s*"id"\s*:\s*"[^"]*"\s*\}')  # a reference to a stored item may leave its type out
+_BARE_ITEM = re.compile(rb'[\[,]\s*\{\s*"id"\s*:\s*"[^"]*"\s*\}')  # a reference to a stored item may leave its type out
 _IMAGE_TOOL = re.compile(rb'"type"\s*:\s*"image_generation"')
 # Where binary data begins as the value of a link. Base64 in a message is text like any other, and so is what would look
 # like a link if its escapes were read.
