@@ -1,8 +1,8 @@
 """How much input a JSON body may be: its text, which has no more tokens than bytes, and what it only points to or
 carries as binary data, whose tokens its bytes do not tell.
 
-Nearly every body is text alone. That is seen by a search or two in C, and only where they find something are there
-regular expressions.
+Nearly every body is text alone, and says no `type` of anything. That is seen by a search or two in C, and only where
+they find something are there regular expressions.
 """
 
 import re
@@ -12,14 +12,12 @@ from chatgpt_agent.core.errors import InvalidRequest
 MAX_ESCAPES = 10_000
 
 # Images, sound, files, stored items, tools that bring in what they find.
-_HINTS = (
-    b"image_url", b"file_", b"input_audio", b"item_reference", b"_search", b"code_interpreter", b'"mcp"', b'"shell"',
-)  # fmt: skip
 _LINKS = re.compile(
     rb'"(?:image_url|file_id|file_data|file_url|input_audio)"\s*:\s*+(?!null)'
     rb'|"type"\s*:\s*"(?:item_reference|web_search[a-z0-9_]*|file_search|code_interpreter|mcp|shell)"'
 )
-_BARE_ITEM = re.compile(rb'[\[,]\s*\{\s*"id"\s*:\s*"[^"]*"\s*\}')  # a reference to a stored item may leave its type out
+# A reference to a stored item may leave its type out.
+_BARE_ITEM = re.compile(rb'[\[,]\s*\{\s*"id"\s*:\s*"[^"]*"\s*\}|"type"\s*:\s*null')
 _IMAGE_TOOL = re.compile(rb'"type"\s*:\s*"image_generation"')
 # Where binary data begins as the value of a link. Base64 in a message is text like any other, and so is what would look
 # like a link if its escapes were read.
@@ -36,10 +34,10 @@ def weigh(body: bytes, *, items: bool = False) -> tuple[int, int]:
     refer to items that OpenAI has stored. Raises InvalidRequest."""
     plain = _plain(body)
     links = len(_BARE_ITEM.findall(plain)) if items and b'"id"' in plain else 0
-    if b'"type"' not in plain or not any(hint in plain for hint in _HINTS):
+    if b'"type"' not in plain:
         return len(body), links
     links += sum(1 for _ in _LINKS.finditer(plain))
-    return len(body) - _binary(body), links
+    return len(body) - (_binary(body) if links else 0), links
 
 
 def count_image_tools(body: bytes) -> int:

@@ -71,6 +71,7 @@ def test_a_stored_item_may_lack_its_type() -> None:
     """An id alone refers to one."""
     body = dump({"input": [{"id": "msg_1"}, {"type": "message", "id": "msg_2", "content": "x"}]})
     assert weigh(body, items=True)[1] == 1
+    assert weigh(dump({"input": [{"id": "msg_1", "type": None}]}), items=True)[1] == 1
 
 
 @pytest.mark.parametrize("escape", ["image\\u005furl", "\\u0069mage_url", "image_\\u0075\\u0072\\u006C"])

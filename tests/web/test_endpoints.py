@@ -106,6 +106,16 @@ async def test_a_stream(agent: Agent, upstream: Upstream, path: str) -> None:
     assert row["streamed"]
 
 
+async def test_the_usage_that_only_we_asked_for(agent: Agent, upstream: Upstream) -> None:
+    """A client of legacy completions that did not ask for it does not see it; one that did does."""
+    async with sdk(await priced(agent)) as client:
+        unasked = [each async for each in await call(client, "/v1/completions", stream=True)]
+        options = {"include_usage": True}
+        asked = [each async for each in await call(client, "/v1/completions", stream=True, stream_options=options)]
+    assert [each for each in unasked if not each.choices or each.usage] == []
+    assert asked[-1].usage.completion_tokens == upstream.counts[(await agent.rows(2))[1]["request_id"]]["output_tokens"]
+
+
 @pytest.mark.parametrize("path", PATHS)
 async def test_the_sdk_that_blocks(agent: Agent, upstream: Upstream, path: str) -> None:
     """The same with the SDK's other client."""
