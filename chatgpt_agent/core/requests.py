@@ -24,6 +24,7 @@ _WHOLE = re.compile(rb"[0-9]{1,12}")
 _TIER = re.compile(r"[a-z][a-z_-]{0,31}")
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _prompts = msgspec.json.Decoder(list[msgspec.Raw])
+_POINTERS = {"previous_response_id", "conversation", "web_search_options"}
 _ASK = b'"include_usage":true'
 _FORM_FORMATS = (None, b"json", b"diarized_json")  # of transcriptions, those whose answers tell tokens
 
@@ -174,8 +175,12 @@ def _number(members: dict[str, Member], key: str) -> int | None:
 
 
 def _output_limit(endpoint: Endpoint, members: dict[str, Member]) -> int | None:
-    limits = [limit for limit in (_number(members, key) for key in endpoint.limits) if limit is not None]
-    return max(limits, default=endpoint.max_output)
+    largest = endpoint.max_output
+    for key in endpoint.limits:
+        limit = _number(members, key)
+        if limit is not None:
+            largest = max(limit, largest or 0)
+    return largest
 
 
 def _choices(endpoint: Endpoint, members: dict[str, Member]) -> int:
@@ -209,7 +214,7 @@ def _service_tier(members: dict[str, Member]) -> str | None:
 
 def _pointers(endpoint: Endpoint, members: dict[str, Member]) -> int:
     """Members that stand for text which is not in the body: what was said before, a stored prompt, found pages."""
-    found = sum(_is_set(members, key) for key in ("previous_response_id", "conversation", "web_search_options"))
+    found = sum(_is_set(members, key) for key in _POINTERS & members.keys())
     return found + (endpoint is RESPONSES and _is_set(members, "prompt"))
 
 
