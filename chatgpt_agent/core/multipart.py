@@ -21,16 +21,16 @@ MAX_VALUE = 512  # bytes of a field that we read
 _CONTENT_TYPE = re.compile(
     r'multipart/form-data *; *boundary=(?:([A-Za-z0-9\'+_.-]{1,70})|"([A-Za-z0-9\'()+_,./:=?-]{1,70})")', re.IGNORECASE
 )
-_NAME = r'form-data *; *name="([A-Za-z0-9_.\[\]-]{1,64})"'
-_FILENAME = r'( *; *filename="[^"\\\x00-\x1f\x7f]*")?( *; *filename\*=[A-Za-z0-9!#$&+.^_`|~%\'-]+)?'
+_NAME = r'form-data *; *name=(?:"([A-Za-z0-9_.\[\]-]{1,64})"|([A-Za-z0-9_.-]{1,64}))'  # .NET leaves quotes out
+_FILENAME = r'( *; *filename=(?:"[^"\\\x00-\x1f\x7f]*"|[A-Za-z0-9_.-]+))?( *; *filename\*=[A-Za-z0-9!#$&+.^_`|~%\'-]+)?'
 _DISPOSITION = re.compile(_NAME + _FILENAME + " *", re.IGNORECASE)
 _ENCODINGS = ("7bit", "8bit", "binary")
-_PLAIN_TEXT = re.compile(r"text/plain( *; *charset=\"?(utf-8|us-ascii)\"?)?", re.IGNORECASE)
+_PLAIN_TEXT = re.compile(r'text/plain( *; *charset=("?)(utf-8|us-ascii|iso-8859-1)\2)?', re.IGNORECASE)
 _FIELDS = {"content-disposition", "content-type", "content-length", "content-transfer-encoding"}
 
 
 class Part(msgspec.Struct, frozen=True):
-    """One part, and where its content begins and ends. `plain`: a text in UTF-8, and not a file."""
+    """One part, and where its content begins and ends. `plain`: a text in which ASCII is ASCII, and not a file."""
 
     name: str
     is_file: bool
@@ -71,7 +71,9 @@ def read_form(body: bytes, content_type: str, wanted: Collection[str]) -> Form:
             continue
         if part.name != name or name in values or not part.plain or part.end - part.start > MAX_VALUE:
             raise InvalidRequest(f"The form must have one short field {name}.", param=name)
-        values[name] = body[part.start : part.end]
+        values[name] = value = body[part.start : part.end]
+        if not value.isascii():
+            raise InvalidRequest(f"The field {name} must be plain ASCII.", param=name)
     return Form(values, files, text_bytes)
 
 
@@ -101,15 +103,18 @@ def _parts(body: bytes, delimiter: bytes) -> list[Part]:
 def _read_part(head: bytes, start: int, end: int) -> Part:
     fields = _read_head(head)
     disposition = _DISPOSITION.fullmatch(fields.get("content-disposition", ""))
-    if disposition is None or fields.keys() - _FIELDS or disposition[1] == "_charset_":  # RFC 7578 §4.6
+    if disposition is None or fields.keys() - _FIELDS:
+        raise _malformed()
+    name = disposition[1] or disposition[2]
+    if name == "_charset_":  # RFC 7578 §4.6
         raise _malformed()
     if fields.get("content-transfer-encoding", "binary").lower() not in _ENCODINGS:
         raise _malformed()
     if fields.get("content-length", str(end - start)) != str(end - start):
         raise _malformed()
-    is_file = disposition[2] is not None or disposition[3] is not None
+    is_file = disposition[3] is not None or disposition[4] is not None
     plain = not is_file and _PLAIN_TEXT.fullmatch(fields.get("content-type", "text/plain")) is not None
-    return Part(disposition[1], is_file, plain, start, end)
+    return Part(name, is_file, plain, start, end)
 
 
 def _read_head(head: bytes) -> dict[str, str]:

@@ -256,7 +256,7 @@ def _parse_form(endpoint: Endpoint, body: bytes, content_type: str) -> ApiReques
         )
     return ApiRequest(
         endpoint=endpoint,
-        model=_check_model(_decoded(model)),
+        model=_check_model(None if model is None else model.decode("ascii")),
         body=body,
         upstream_body=body,
         content_type=content_type,
@@ -265,13 +265,6 @@ def _parse_form(endpoint: Endpoint, body: bytes, content_type: str) -> ApiReques
         input_bytes=form.text_bytes,
         links=form.files,
     )
-
-
-def _decoded(value: bytes | None) -> str | None:
-    try:
-        return None if value is None else value.decode("utf-8")
-    except UnicodeDecodeError:
-        return None
 
 
 def _ask_for_usage(body: bytes, members: dict[str, Member]) -> tuple[bool, bytes]:

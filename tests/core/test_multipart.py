@@ -50,10 +50,12 @@ def test_a_form_is_read() -> None:
         b'Content-Disposition: form-data; name="model"\r\nContent-Type: text/plain; charset=UTF-8',
         b'Content-Type: text/plain\r\nContent-Disposition: form-data; name="model"\r\nContent-Length: 17',
         b'Content-Disposition: form-data; name="model"\r\nContent-Transfer-Encoding: 8bit',
+        b'Content-Type: text/plain; charset=ISO-8859-1\r\nContent-Disposition: form-data; name="model"',
+        b"Content-Type: text/plain; charset=utf-8\r\nContent-Disposition: form-data; name=model",
     ],
 )
 def test_what_clients_send_is_taken(head: bytes) -> None:
-    """curl, Node, Java and Go write these."""
+    """curl, Node, Java, .NET and Go write these."""
     assert read(form((head, MODEL[1]), FILE)).values == {"model": MODEL[1]}
 
 
@@ -61,6 +63,7 @@ def test_what_clients_send_is_taken(head: bytes) -> None:
     "name",
     [
         b'filename=""',
+        b"filename=a.mp3; filename*=utf-8''a.mp3",
         b'filename="a b (1).mp3"',
         'filename="é.mp3"'.encode(),
         b"filename=\"a\"; filename*=UTF-8''%C3%A9.mp3",
@@ -139,7 +142,10 @@ def test_a_field_has_one_name(name: bytes) -> None:
         NAMED % b"model" + b'; name="other"',
         NAMED % b"model" + b'; filename="a\\"; name="other"',
         NAMED % b"model" + b"; filename=x",
-        b"Content-Disposition: form-data; name=model",
+        NAMED % b"other" + b"; filename=x y",
+        b"Content-Disposition: form-data; name=model[]",
+        b"Content-Disposition: form-data; name=model; name=other",
+        b"Content-Disposition: form-data; name='model'",
         b"Content-Disposition: form-data; name*=utf-8''model",
         b'Content-Disposition: attachment; name="model"',
         b'Content-Disposition : form-data; name="model"',
@@ -230,7 +236,10 @@ def test_nothing_breaks_it(pieces: list[bytes]) -> None:
 names = st.sampled_from([b"model", b"stream", b"prompt", b"include[]", b"language"])
 contents = st.lists(st.sampled_from(PIECES[1:5]) | st.binary(max_size=4), max_size=4).map(b"".join)
 heads = st.sampled_from([b"", b"\r\nContent-Type: text/plain", b"\r\nContent-Type: text/plain;charset=utf-8"])
-parts = st.tuples(names.map(lambda name: NAMED % name), heads, contents).map(lambda part: (part[0] + part[1], part[2]))
+spelled = st.sampled_from([NAMED, b"Content-Disposition: form-data; name=%s", b"Content-Disposition:form-data;name=%s"])
+parts = st.tuples(st.tuples(spelled, names).map(lambda pair: pair[0] % pair[1]), heads, contents).map(
+    lambda part: (part[0] + part[1], part[2])
+)
 
 
 @settings(deadline=None, max_examples=300)
