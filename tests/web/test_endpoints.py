@@ -2,14 +2,12 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 from decimal import Decimal
 from typing import Any
 
 import openai
 import pytest
-from openai import AsyncOpenAI, OpenAI
+from openai import OpenAI
 from openai.types import Completion, CreateEmbeddingResponse, ImagesResponse
 from openai.types.audio import Transcription
 from openai.types.responses import Response
@@ -20,46 +18,11 @@ from tests.conftest import MakeAgent
 from tests.fakes.agent import Agent
 from tests.fakes.client import fetch
 from tests.fakes.endpoints import TEXT, counts_for, usage_of, whole
+from tests.fakes.sdk import MODEL, call, priced, sdk
 from tests.fakes.upstream import Received, Reply, Upstream, chunk_data, completion, event
 
-MODEL = "a-model-of-every-kind"
-RATES = {
-    "cached_input": "0.07",
-    "cache_write": "0.11",
-    "audio_input": "6.13",
-    "image_input": "10.17",
-    "audio_output": "12.19",
-    "image_output": "40.23",
-}
 PATHS = [endpoint.path for endpoint in ENDPOINTS if endpoint is not CHAT]
 STREAMED = [endpoint.path for endpoint in ENDPOINTS if endpoint is not CHAT and endpoint.streams]
-AUDIO = ("hello.mp3", b"ID3\x00\xff made up \r\n--sound", "audio/mpeg")
-
-
-async def priced(agent: Agent) -> Agent:
-    """The same agent, with a price for every kind of token."""
-    await agent.set_price(MODEL, "0.37", "1.41", **RATES)
-    return agent
-
-
-@asynccontextmanager
-async def sdk(agent: Agent) -> AsyncIterator[AsyncOpenAI]:
-    """A client as a user makes one."""
-    async with AsyncOpenAI(base_url=agent.url + "/v1", api_key=agent.token, max_retries=0) as client:
-        yield client
-
-
-def call(client: Any, path: str, words: str = "", **more: Any) -> Any:
-    """The SDK's call of an endpoint, with either of its clients."""
-    calls: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
-        "/v1/responses": (client.responses.create, {"input": f"hello {words}"}),
-        "/v1/completions": (client.completions.create, {"prompt": f"hello {words}"}),
-        "/v1/embeddings": (client.embeddings.create, {"input": f"hello {words}"}),
-        "/v1/images/generations": (client.images.generate, {"prompt": f"hello {words}"}),
-        "/v1/audio/transcriptions": (client.audio.transcriptions.create, {"file": AUDIO, "prompt": f"hello {words}"}),
-    }
-    function, arguments = calls[path]
-    return function(model=MODEL, **arguments, **more)
 
 
 def cost_of(counts: dict[str, int]) -> Decimal:

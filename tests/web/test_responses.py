@@ -8,8 +8,8 @@ import pytest
 
 from tests.fakes.agent import Agent
 from tests.fakes.endpoints import counts_for, response_events, usage_of, whole
+from tests.fakes.sdk import MODEL, call, priced, sdk
 from tests.fakes.upstream import Received, Reply, Upstream
-from tests.web.test_endpoints import MODEL, call, priced, sdk
 
 PATH = "/v1/responses"
 USAGE = usage_of(PATH, counts_for(PATH, 1))
