@@ -21,9 +21,9 @@ from chatgpt_agent.core.accounts import (
 )
 from chatgpt_agent.core.admission import Limits
 from chatgpt_agent.core.audit import NOBODY, Actor
-from chatgpt_agent.core.chat_request import MAX_MODEL
 from chatgpt_agent.core.errors import InvalidValue, NameTaken, UnknownName, VersionMismatch
 from chatgpt_agent.core.pricing import Price, PriceBook, Rates, Tier, check_rates
+from chatgpt_agent.core.requests import MAX_MODEL
 from chatgpt_agent.core.tokens import SHOWN
 from chatgpt_agent.edges.keyring import Keyring
 from chatgpt_agent.edges.store import accounts, prices, tokens
