@@ -19,12 +19,14 @@ from tabulate import tabulate
 
 from chatgpt_agent.core.audit import Actor, Via
 from chatgpt_agent.core.errors import AgentError, ConfigError, StoreUnavailable
+from chatgpt_agent.core.price_text import show_usd
 from chatgpt_agent.edges.config import Config, config_from
 from chatgpt_agent.edges.logs import set_up_logging
 from chatgpt_agent.edges.store.connection import Store
 from chatgpt_agent.server import bring_up_to_date, database
 from chatgpt_agent.services.accounts import Accounts
 from chatgpt_agent.services.keys import open_keyring
+from chatgpt_agent.services.prices import Prices
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -51,6 +53,15 @@ def on_accounts(command: Callable[..., Awaitable[None]]) -> Callable[..., None]:
         await command(Accounts(store, await open_keyring(config, store), caller()), **options)
 
     return config_option(_on_store(work, command))
+
+
+def on_prices(command: Callable[..., Awaitable[None]]) -> Callable[..., None]:
+    """Runs an async command on prices, which may go through the whole ledger: it gets a `Prices`."""
+
+    async def work(store: Store, config: Config, options: dict[str, Any]) -> None:
+        await command(Prices(store, caller()), **options)
+
+    return config_option(_on_store(work, command, seconds=3600))
 
 
 def caller() -> Actor:
@@ -136,10 +147,7 @@ class Amount(str):
 
 def usd(amount: Decimal | None) -> Amount:
     """An amount to its last digit, without trailing zeros."""
-    if amount is None:
-        return Amount()
-    text = f"{amount:f}"
-    return Amount(text.rstrip("0").rstrip(".") if "." in text else text)
+    return Amount() if amount is None else Amount(show_usd(amount))
 
 
 def echo_json(value: object) -> None:

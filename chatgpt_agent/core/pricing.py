@@ -10,6 +10,7 @@ from decimal import Context, Decimal, Inexact, InvalidOperation
 
 import msgspec
 
+from chatgpt_agent.core.chat_request import MAX_MODEL
 from chatgpt_agent.core.errors import InvalidValue
 from chatgpt_agent.core.usage import MAX_COUNT, Usage
 
@@ -19,6 +20,7 @@ MAX_MULTIPLIER = Decimal(1000)
 MULTIPLIER_PLACES = 6
 
 _TIER_NAME = re.compile(r"[a-z][a-z_-]{0,31}")
+_NO_TIER = frozenset({"default", "auto", "above"})  # the price itself, OpenAI's choice, and a word of price_text.py
 
 # 12 digits of tokens times 17 digits of a price times 10 of a multiplier: 60 digits never round, and if they did, it
 # raises.
@@ -126,6 +128,20 @@ def _side(rate: Decimal, tokens: int, parts: Iterable[tuple[Decimal | None, int]
     return _EXACT.add(total, _EXACT.multiply(rate, Decimal(left)))
 
 
+class NewPrice(msgspec.Struct, frozen=True):
+    """A price that is to be set. `effective_at` None: now. Without any rate the model has no price from then on."""
+
+    model: str
+    rates: Rates
+    tiers: tuple[Tier, ...] = ()
+    effective_at: datetime | None = None
+
+    @property
+    def removes(self) -> bool:
+        """Whether it takes the model's price away."""
+        return self.rates == Rates() and not self.tiers
+
+
 class PriceBook:
     """All prices with their history; a frozen snapshot, so that a request keeps the one that it began with."""
 
@@ -173,10 +189,27 @@ def check_rates(rates: Rates, tiers: Sequence[Tier] = ()) -> None:
                 raise InvalidValue(f"{where}: a tier is one of a service tier, or above a number of tokens, or both")
             if not 0 <= each.above <= MAX_COUNT:
                 raise InvalidValue(f"{where}: above is a count from 0 to {MAX_COUNT}")
+            if each.service_tier in _NO_TIER:
+                raise InvalidValue(f"{where}: {each.service_tier} is no service tier with a price of its own")
             if each.service_tier is not None and not _TIER_NAME.fullmatch(each.service_tier):
-                raise InvalidValue(f"{where}: a service tier is one word of at most 32 letters, such as flex")
+                raise InvalidValue(f"{where}: a service tier is one word of at most 32 small letters, such as flex")
     if len({(tier.service_tier, tier.above) for tier in tiers}) < len(tiers):
         raise InvalidValue("a tier is there twice")
+
+
+def check_price(new: NewPrice) -> None:
+    """Raises InvalidValue where this cannot be a model's price, or the end of one."""
+    check_model(new.model)
+    if not new.removes:
+        check_rates(new.rates, new.tiers)
+
+
+def check_model(model: str) -> None:
+    """Raises InvalidValue where no request could name such a model."""
+    if not (0 < len(model) <= MAX_MODEL and model.isprintable() and model == model.strip()):
+        raise InvalidValue(
+            f"model: {model[:40]!r} must have 1 to {MAX_MODEL} printable characters, no space at the ends"
+        )
 
 
 def tier_name(tier: Tier) -> str:
@@ -201,4 +234,4 @@ def parse_usd(text: str, name: str) -> Decimal:
     except InvalidOperation:
         raise InvalidValue(f"{name}: {text!r} is not a number; give USD per 1,000,000 tokens, such as 2.50") from None
     check_usd(value, name)
-    return value
+    return value.copy_abs()  # -0 is 0
