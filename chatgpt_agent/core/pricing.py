@@ -82,14 +82,17 @@ class Price(msgspec.Struct, frozen=True):
         return _EXACT.multiply(_cost(self, usage), tier.multiplier)
 
     def tier_of(self, service_tier: str | None, input_tokens: int) -> Tier | None:
-        """The tier that an answer is charged at: of those that fit, one of its own service tier before one of every
-        tier, and then the one with the highest `above`. None: the price itself."""
+        """The tier that an answer is charged at: of those that fit, the one with the highest `above`, and of these one
+        of its own service tier before one of every tier. None: the price itself.
+
+        So a long request in a service tier that has no rates for long ones is charged as any long one: OpenAI takes
+        more for it than for a short one, in every service tier."""
         fits = [
             tier
             for tier in self.tiers
             if tier.service_tier in (None, service_tier) and (tier.above < input_tokens or tier.above == 0)
         ]
-        return max(fits, key=lambda tier: (tier.service_tier is not None, tier.above), default=None)
+        return max(fits, key=lambda tier: (tier.above, tier.service_tier is not None), default=None)
 
     @property
     def rates(self) -> Rates:

@@ -65,7 +65,7 @@ DUE = f"""
             AS t(service_tier text, above bigint, multiplier numeric, {", ".join(f"{kind} numeric" for kind in KINDS)})
         WHERE (t.service_tier IS NULL OR t.service_tier = r.service_tier)
           AND (coalesce(t.above, 0) = 0 OR t.above < r.input_tokens)
-        ORDER BY t.service_tier IS NOT NULL DESC, coalesce(t.above, 0) DESC LIMIT 1
+        ORDER BY coalesce(t.above, 0) DESC, t.service_tier IS NOT NULL DESC LIMIT 1
     ) tier ON p.tiers <> '[]'
     CROSS JOIN LATERAL (SELECT {", ".join(map(_rate, KINDS))}) rate
     CROSS JOIN LATERAL (
