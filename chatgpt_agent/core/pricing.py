@@ -223,11 +223,11 @@ def tier_name(tier: Tier) -> str:
 def check_usd(value: Decimal, name: str, limit: Decimal = MAX_PRICE, places: int = MAX_PLACES) -> None:
     """Raises InvalidValue where a number is not between 0 and a limit, or has too many places to be exact with."""
     if not value.is_finite() or not 0 <= value <= limit:
-        raise InvalidValue(f"{name}: {value} is not between 0 and {limit}")
+        raise InvalidValue(f"{name}: {str(value)[:40]} is not between 0 and {limit}")
     try:
         _EXACT.quantize(value, Decimal(1).scaleb(-places))
     except Inexact:
-        raise InvalidValue(f"{name}: {value} has more than {places} decimal places") from None
+        raise InvalidValue(f"{name}: {str(value)[:40]} has more than {places} decimal places") from None
 
 
 def parse_usd(text: str, name: str) -> Decimal:
