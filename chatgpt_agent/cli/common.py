@@ -59,6 +59,7 @@ def on_prices(command: Callable[..., Awaitable[None]]) -> Callable[..., None]:
     """Runs an async command on prices, which may go through the whole ledger: it gets a `Prices`."""
 
     async def work(store: Store, config: Config, options: dict[str, Any]) -> None:
+        await open_keyring(config, store)  # which refuses another installation's database
         await command(Prices(store, caller()), **options)
 
     return config_option(_on_store(work, command, seconds=3600))

@@ -62,7 +62,7 @@ def _summary(found: Difference, skipped: Sequence[Skipped], *, applied: bool) ->
         f"{kinds['new']} new, {kinds['changed']} changed, {kinds['removed']} removed, {found.unchanged} unchanged."
     ]
     if skipped:
-        reasons = Counter(entry.reason for entry in skipped).most_common()
+        reasons = sorted(Counter(entry.reason for entry in skipped).items(), key=lambda item: (-item[1], item[0]))
         lines.append(f"Left out: {', '.join(f'{count} ({reason})' for reason, count in reasons)}.")
     if not found.changes:
         return [*lines, "There is nothing to set."]

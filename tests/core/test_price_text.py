@@ -87,9 +87,11 @@ def test_whatever_is_typed_is_a_sound_tier_or_refused(typed: str) -> None:
     try:
         tier = parse_tier(typed, "--tier")
     except InvalidValue as error:
-        assert len(str(error).splitlines()) == 1
+        lines = str(error).splitlines()
     else:
+        lines = [show_tier(tier)]
         check_rates(Rates(input=Decimal(1), output=Decimal(1)), [tier])
+    assert len(lines) == 1
 
 
 @settings(deadline=None)
