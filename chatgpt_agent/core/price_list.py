@@ -105,6 +105,8 @@ def read_table(rows: Sequence[Sequence[str]]) -> list[NewPrice]:
 
 def _check_headings(headings: Sequence[str]) -> None:
     hint = "; cells are separated by commas" if any(";" in heading for heading in headings) else ""
+    if not set(headings) & set(COLUMNS):  # and what it is instead, perhaps a file with a key, is not repeated
+        raise InvalidValue(f"is no list of prices: its first line has no heading {', '.join(COLUMNS)}{hint}")
     for heading in headings:
         if heading not in COLUMNS:
             raise InvalidValue(f"{heading[:80]!r} is not a heading of prices, which are {', '.join(COLUMNS)}{hint}")

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from chatgpt_agent.core.errors import InvalidValue
-from chatgpt_agent.core.litellm import Skipped, model_of, provider_of, read_litellm
+from chatgpt_agent.core.litellm import PROVIDERS, Skipped, model_of, provider_of, read_litellm
 from chatgpt_agent.core.price_list import read_table
 from chatgpt_agent.core.pricing import NewPrice
 from chatgpt_agent.edges.exports import read_bytes
@@ -57,22 +57,46 @@ def _rows(text: str) -> list[list[str]]:
         raise InvalidValue(f"is neither JSON nor CSV: {error}") from None
 
 
+class _Object(dict[str, Any]):
+    """An object of JSON, and what stands in it under a key that is there more than once."""
+
+    def __init__(self, pairs: list[tuple[str, Any]]) -> None:
+        super().__init__(pairs)
+        times = Counter(key for key, _ in pairs) if len(self) < len(pairs) else {}
+        self.repeated = [(key, value) for key, value in pairs if times and times[key] > 1]
+
+
 def _entries(text: str, wanted: Callable[[str], bool]) -> dict[str, object]:
     """The entries of LiteLLM's file. Numbers are taken as they are written; a float would have changed them."""
     try:
         found = json.loads(
-            text, parse_float=_number, parse_int=_number, parse_constant=_constant, object_pairs_hook=_object
+            text, parse_float=_number, parse_int=_number, parse_constant=_constant, object_pairs_hook=_Object
         )
     except json.JSONDecodeError as error:
         raise InvalidValue(f"is not valid JSON: {error}") from None
     except RecursionError:
         raise InvalidValue("is not valid JSON: it is nested too deeply") from None
+    _check_unique(found, wanted)
     if not any(provider_of(entry) for entry in found.values()):
         raise InvalidValue("is not LiteLLM's list of prices: no entry has a litellm_provider")
     for name in found:
         if not name.isprintable():
             raise InvalidValue(f"has the name {name[:80]!r}, which cannot be shown")
     return {name: entry for name, entry in found.items() if wanted(model_of(name))}
+
+
+def _check_unique(found: _Object, wanted: Callable[[str], bool]) -> None:
+    """Refuses a key that stands there twice, where it matters: which of the two is meant, nobody can say. Among other
+    providers' models LiteLLM's list has had such keys again and again (https://github.com/BerriAI/litellm/pull/30147).
+    """
+    repeated = {name for name, _ in found.repeated}
+    for name, entry in [*found.repeated, *found.items()]:
+        if provider_of(entry) not in PROVIDERS or not wanted(model_of(name)):
+            continue
+        if name in repeated:
+            raise InvalidValue(f"has the key {name[:80]!r} twice")
+        if isinstance(entry, _Object) and entry.repeated:
+            raise InvalidValue(f"has the key {entry.repeated[0][0][:80]!r} twice in {name[:80]!r}")
 
 
 def _number(text: str) -> Decimal:
@@ -84,12 +108,3 @@ def _number(text: str) -> Decimal:
 
 def _constant(name: str) -> object:
     raise InvalidValue(f"is not valid JSON: {name} is no number")
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Refuses a key that stands there twice: whoever reads the file may take the one or the other."""
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        [(twice, _)] = Counter(key for key, _ in pairs).most_common(1)
-        raise InvalidValue(f"has the key {twice[:80]!r} twice in one object")
-    return found

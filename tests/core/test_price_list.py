@@ -158,7 +158,7 @@ def test_date_is_utc_where_it_does_not_say(date: str, moment: datetime) -> None:
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ([], "there is no heading 'model'"),
+        ([], "is no list of prices: its first line has no heading model"),
         ([["model", "input"]], "there is no heading 'output'"),
         ([["model", "input", "output", "prize"]], "'prize' is not a heading of prices, which are model, effective_at"),
         ([["model;input;output"]], ".*; cells are separated by commas"),

@@ -52,6 +52,15 @@ def test_fault_of_an_unwanted_model_is_no_hindrance() -> None:
     assert [new.model for new in read_prices(data, "f", lambda model: model == "n").prices] == ["n"]
 
 
+def test_repeated_key_of_another_provider_is_no_hindrance() -> None:
+    """The real list has had some; of an unwanted model neither."""
+    other = '"x": {"litellm_provider": "other", "mode": 1, "mode": 2}'
+    data = ("{" + ", ".join([other, other, ENTRY % "1e-06"]) + "}").encode()
+    assert models(data) == ["m"]
+    twice = ("{" + ", ".join([ENTRY % "1e-06", ENTRY % "2e-06", ENTRY.replace('"m"', '"n"') % "1e-06"]) + "}").encode()
+    assert [new.model for new in read_prices(twice, "f", lambda model: model == "n").prices] == ["n"]
+
+
 @pytest.mark.parametrize(
     ("data", "message"),
     [
@@ -59,8 +68,9 @@ def test_fault_of_an_unwanted_model_is_no_hindrance() -> None:
         (b'{"a": 1}x', "is not valid JSON: Extra data"),
         (b"{}", "is not LiteLLM's list of prices"),
         (b'{"gpt-4o": {"input": 1}}', "is not LiteLLM's list of prices"),
-        (b'{"a": {"litellm_provider": "openai"}, "a": 1}', "has the key 'a' twice in one object"),
-        (b'{"a": {"litellm_provider": "openai", "mode": 1, "mode": 1}}', "has the key 'mode' twice"),
+        (b'{"a": {"litellm_provider": "openai"}, "a": 1}', "has the key 'a' twice"),
+        (b'{"a": 1, "a": {"litellm_provider": "openai"}}', "has the key 'a' twice"),
+        (b'{"a": {"litellm_provider": "openai", "mode": 1, "mode": 1}}', "has the key 'mode' twice in 'a'"),
         (b'{"a": {"litellm_provider": "x", "n": NaN}}', "is not valid JSON: NaN is no number"),
         (b'{"a": {"litellm_provider": "x", "n": -Infinity}}', "is not valid JSON: -Infinity is no number"),
         (b'{"a": {"litellm_provider": "x", "n": 1e99999999999999999999}}', "has the number '1e9999"),
@@ -76,7 +86,7 @@ def test_fault_of_an_unwanted_model_is_no_hindrance() -> None:
         (b"model,input,output\nm,1,2\nm,1,2", "row 3: 'm' has a price from the same date on in row 2"),
         (b"model,input,output\n" + b"m" * 200_000 + b",1,2", "is neither JSON nor CSV: field larger"),
         (b"\x89PNG\r\n", "is not UTF-8 text"),
-        (b"hello", "'hello' is not a heading of prices"),
+        (b"sk-a-secret", "is no list of prices: its first line has no heading model"),
         (b"", "is empty"),
         (b"\xef\xbb\xbf \n", "is empty"),
     ],
