@@ -38,7 +38,8 @@ _RATES = {
     "input_cost_per_image_token": "image_input",
     "output_cost_per_image_token": "image_output",
 }
-_KEY = re.compile(rf"({'|'.join(_RATES)})(?:_above_([1-9][0-9]{{0,5}})k_tokens)?(?:_(flex|priority|batches))?")
+_TIERS = {"flex": "flex", "priority": "priority", "ultrafast": "ultrafast", "batches": "batch"}
+_KEY = re.compile(rf"({'|'.join(_RATES)})(?:_above_([1-9][0-9]{{0,8}})(k?)_tokens)?(?:_({'|'.join(_TIERS)}))?")
 _BY_ELSE = re.compile(r"(?:input|output)_cost_per_(second|image|pixel|character|query|request)(?:_|$)")
 _EXACT = Context(prec=60, traps=[Inexact])
 
@@ -94,9 +95,9 @@ def _read(name: str, entry: object) -> NewPrice | Skipped:
     table = _table(name, entry)
     base = table.pop(_BASE, {})
     for side in ("input", "output"):
-        # Where all tokens of a side are of one kind, that rate is the side's.
+        # Where only the audio or the images of a side cost something, an answer that does not tell them apart does too.
         parts = [rate for kind, rate in base.items() if kind in (f"audio_{side}", f"image_{side}")]
-        if side not in base and parts:
+        if not base.get(side) and parts:
             base[side] = max(parts)
     if mode == "embedding":
         base.setdefault("output", Decimal(0))
@@ -122,8 +123,8 @@ def _table(name: str, entry: dict[str, object]) -> dict[_Key, dict[str, Decimal]
         match = _KEY.fullmatch(key)
         rate = _rate(f"{name}, {key}", value) if match else None
         if match and rate is not None:
-            service_tier = "batch" if match[3] == "batches" else match[3]
-            table.setdefault((service_tier, int(match[2] or 0) * 1000), {})[_RATES[match[1]]] = rate
+            above = int(match[2] or 0) * (1000 if match[3] else 1)
+            table.setdefault((_TIERS.get(match[4]), above), {})[_RATES[match[1]]] = rate
     return table
 
 

@@ -1,6 +1,8 @@
 """`chatgpt-agent price`: exact decimals, superseded and never changed."""
 
 import json
+import shlex
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -232,6 +234,19 @@ def test_json_has_plain_numbers(cli: Cli) -> None:
     """A small price is not written as 1E-10."""
     set_price(cli, "m", "0.0000000001", "2.50")
     assert [(price["input"], price["output"]) for price in prices(cli)] == [("0.0000000001", "2.5")]
+
+
+# The documentation.
+
+
+def test_the_documented_price_is_one(cli: Cli) -> None:
+    """The command with tiers is taken as it stands there, and the list shows each of them."""
+    text = (Path(__file__).parents[2] / "docs/prices.md").read_text("utf-8")
+    command = text.partition("```sh\nchatgpt-agent ")[2].partition("```")[0]
+    words = shlex.split(command.replace("\\\n", " "))
+    cli.ok(*words)
+    tiers = [word for option, word in pairwise(words) if option == "--tier"]
+    assert [len(tiers), *(cli.ok("price", "list").count(tier) for tier in tiers)] == [4, 1, 1, 1, 1]
 
 
 # Files.

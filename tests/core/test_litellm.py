@@ -88,6 +88,17 @@ def test_tiers_are_read_from_the_ends_of_keys() -> None:
     assert [show_tier(tier) for tier in read()["gpt-two"].tiers] == ["priority:input=3,output=2"]
 
 
+def test_number_of_a_long_context_may_be_in_ones() -> None:
+    """Or in thousands."""
+    found = read(
+        entry(input_cost_per_token_above_200_tokens=3e-06, input_cost_per_token_above_1k_tokens_ultrafast=4e-06)
+    )
+    assert [show_tier(tier) for tier in found["m"].tiers] == [
+        "above=200:input=3,output=2",
+        "ultrafast,above=1000:input=4,output=2",
+    ]
+
+
 def test_vectors_cost_nothing_to_give_out() -> None:
     """Embeddings have no output."""
     assert read()["vectors-small"].rates == read()["vectors-bare"].rates == usd(input="0.02", output="0")
@@ -95,8 +106,9 @@ def test_vectors_cost_nothing_to_give_out() -> None:
 
 def test_model_of_one_kind_of_tokens_has_its_rate_for_all() -> None:
     """An answer that does not say which of its tokens are an image's is not free."""
-    found = read(entry(output_cost_per_token=None, output_cost_per_image_token=4e-05))["m"]
-    assert found.rates.output == found.rates.image_output == 40
+    for nothing in (None, 0):
+        found = read(entry(output_cost_per_token=nothing, output_cost_per_image_token=4e-05))["m"]
+        assert found.rates.output == found.rates.image_output == 40
 
 
 def test_free_model_is_priced_by_tokens() -> None:
