@@ -104,6 +104,27 @@ def test_sql_says_the_same_as_python(io_loop: IOLoop, made: Made) -> None:
     io_loop.run_sync(compare)
 
 
+@pytest.mark.parametrize("kind", ["cached", "cache_write", "audio_input", "image_input"])
+@pytest.mark.parametrize("count", [-1, 5])
+async def test_part_that_is_no_part_is_found(made: Made, dsn: str, kind: str, count: int) -> None:
+    """Of the input; of its 4 tokens no kind has 5, and none has less than none."""
+    await made.add(await made.price(CHEAP), Usage(4, 4))
+    query(dsn, "ALTER TABLE usage DISABLE TRIGGER usage_is_final")
+    query(dsn, f"UPDATE usage SET {kind}_tokens = 4")
+    assert "tokens" not in {finding.check for finding in await findings(made.store, 9)}
+    query(dsn, f"UPDATE usage SET {kind}_tokens = {count}")
+    assert "tokens" in {finding.check for finding in await findings(made.store, 9)}
+
+
+@pytest.mark.parametrize("kind", ["reasoning", "audio_output", "image_output"])
+async def test_part_of_the_output_that_is_none_is_found(made: Made, dsn: str, kind: str) -> None:
+    """Of its 4 tokens no kind has 5."""
+    await made.add(await made.price(CHEAP), Usage(4, 4))
+    query(dsn, "ALTER TABLE usage DISABLE TRIGGER usage_is_final")
+    query(dsn, f"UPDATE usage SET {kind}_tokens = 5")
+    assert "tokens" in {finding.check for finding in await findings(made.store, 9)}
+
+
 async def test_prices_are_set_all_or_none(store: Store) -> None:
     """The second one is refused by the database."""
     fine = NewPrice("a", Rates(input=Decimal(1), output=Decimal(1)))
