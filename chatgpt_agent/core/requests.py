@@ -14,9 +14,9 @@ from chatgpt_agent.core.contents import count_image_tools, weigh
 from chatgpt_agent.core.endpoints import COMPLETIONS, IMAGES, RESPONSES, Endpoint
 from chatgpt_agent.core.errors import InvalidJson, InvalidRequest
 from chatgpt_agent.core.multipart import read_form
+from chatgpt_agent.core.pricing import MAX_MODEL
 from chatgpt_agent.core.reserve import Size
 
-MAX_MODEL = 128  # characters of a model's name
 MAX_CHOICES = 128  # as OpenAI's `n`
 
 _SPACE = re.compile(rb"[ \t\r\n]*")
