@@ -25,6 +25,7 @@ from chatgpt_agent.services.keys import check_master_key_file, open_keyring
 from chatgpt_agent.services.ledger import STATEMENT_SECONDS, Ledger
 from chatgpt_agent.services.lifecycle import Lifecycle
 from chatgpt_agent.services.relay import Relay
+from chatgpt_agent.services.time_zone import REBUILD_SECONDS, keep_time_zone
 from chatgpt_agent.web.app import admin_app, api_app
 from chatgpt_agent.web.listener import Limits, Listener
 
@@ -168,6 +169,8 @@ class Server:
             log.info("migrated the database: %s", name)
         async with Store(self._dsn) as store:
             keyring = await open_keyring(self._config, store)
+        async with Store(self._dsn, seconds=REBUILD_SECONDS) as store:
+            await keep_time_zone(store, self._config.time_zone)
         await self.directory.start(keyring)
         await self.ledger.start_shipping()
         for task in (*self.directory.tasks, *self.ledger.tasks):

@@ -19,6 +19,7 @@ from tabulate import tabulate
 
 from chatgpt_agent.core.audit import Actor, Via
 from chatgpt_agent.core.errors import AgentError, ConfigError, StoreUnavailable
+from chatgpt_agent.core.money import plain
 from chatgpt_agent.edges.config import Config, config_from
 from chatgpt_agent.edges.logs import set_up_logging
 from chatgpt_agent.edges.store.connection import Store
@@ -136,10 +137,7 @@ class Amount(str):
 
 def usd(amount: Decimal | None) -> Amount:
     """An amount to its last digit, without trailing zeros."""
-    if amount is None:
-        return Amount()
-    text = f"{amount:f}"
-    return Amount(text.rstrip("0").rstrip(".") if "." in text else text)
+    return Amount() if amount is None else Amount(plain(amount))
 
 
 def echo_json(value: object) -> None:
@@ -155,11 +153,14 @@ def echo_table(headers: Sequence[str], lines: Iterable[Sequence[object]]) -> Non
 
 def echo_csv(headers: Sequence[str], lines: Iterable[Sequence[object]]) -> None:
     """Prints CSV (RFC 4180)."""
+    click.echo("".join([csv_line(headers), *map(csv_line, lines)]), nl=False)
+
+
+def csv_line(cells: Sequence[object]) -> str:
+    """One line of CSV (RFC 4180), with its end."""
     out = io.StringIO()
-    writer = csv.writer(out)
-    writer.writerow(headers)
-    writer.writerows([_not_a_formula(cell) for cell in line] for line in lines)
-    click.echo(out.getvalue(), nl=False)
+    csv.writer(out).writerow([_not_a_formula(cell) for cell in cells])
+    return out.getvalue()
 
 
 def _not_a_formula(cell: object) -> object:
