@@ -20,6 +20,7 @@ from chatgpt_agent.edges.migrate import check_not_newer, migrate, schema_status
 from chatgpt_agent.edges.outbox import Outbox
 from chatgpt_agent.edges.store.connection import Store, dsn_from
 from chatgpt_agent.edges.upstream import UpstreamClient
+from chatgpt_agent.services.desk import Desk
 from chatgpt_agent.services.directory import Directory
 from chatgpt_agent.services.keys import check_master_key_file, open_keyring
 from chatgpt_agent.services.ledger import STATEMENT_SECONDS, Ledger
@@ -58,6 +59,7 @@ class Server:
         self.directory = Directory(Store(dsn), stale_after=config.stale_after, clock=loop.time)
         self.ledger = Ledger(Outbox(config.data_dir), Store(dsn, seconds=STATEMENT_SECONDS))
         self.upstream = UpstreamClient(config)
+        self.desk = Desk(dsn)
         self.relay = Relay(config, self.directory, self.ledger, self.upstream)
         # Listeners.
         self._servers: list[Listener] = []
@@ -69,7 +71,7 @@ class Server:
         """Recovers the ledger and listens. Raises SetupError."""
         config = self._config
         check_master_key_file(config)
-        api = api_app(self.directory, self.ledger, self.relay, self.lifecycle)
+        api = api_app(self.directory, self.ledger, self.relay, self.lifecycle, self.desk)
         admin = admin_app(self.directory, self.ledger, self.lifecycle)
         # Ports first: a second agent that was started by mistake must not touch the first one's outbox.
         api_sockets = _bind("port", config.port, config.bind_address)
@@ -106,6 +108,7 @@ class Server:
         if self._bringing_up is not None:
             self._bringing_up.cancel()
             await asyncio.gather(self._bringing_up, return_exceptions=True)
+        await self.desk.close()
         await self.ledger.close()
         await self.upstream.close()
         await self.directory.close()

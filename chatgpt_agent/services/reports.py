@@ -33,11 +33,12 @@ async def report(
     user: str | None = None,
     token_id: int | None = None,
     model: str | None = None,
+    user_id: int | None = None,
 ) -> Report:
-    """Sums for the days (of the books' time zone) from `since` to `until`, both included, of one user, token or model
-    where they are named. Raises InvalidValue, UnknownName."""
+    """Sums for the days (of the books' time zone) from `since` to `until`, both included, of one user (by name or
+    id), token or model where they are named. Raises InvalidValue, UnknownName."""
     check_groups(by)
-    choice = await chosen(store, Choice(since, until, user, token_id, model))
+    choice = await chosen(store, Choice(since, until, user, token_id, model, user_id))
     lines = await reports.usage_report(store, by, choice)
     return Report(tuple(by), lines, _total(lines))
 

@@ -4,6 +4,7 @@ from typing import Any
 
 from tornado.web import Application
 
+from chatgpt_agent.services.desk import Desk
 from chatgpt_agent.services.directory import Directory
 from chatgpt_agent.services.ledger import Ledger
 from chatgpt_agent.services.lifecycle import Lifecycle
@@ -11,6 +12,7 @@ from chatgpt_agent.services.relay import Relay
 from chatgpt_agent.web.account import ModelsHandler
 from chatgpt_agent.web.base import UnknownUrlHandler, log_request
 from chatgpt_agent.web.health import AliveHandler, ReadyHandler, RootHandler
+from chatgpt_agent.web.me import MeHandler, MyUsageHandler, WeekHandler
 from chatgpt_agent.web.proxy import ProxyHandler
 
 _SETTINGS: dict[str, Any] = {
@@ -20,16 +22,20 @@ _SETTINGS: dict[str, Any] = {
 }
 
 
-def api_app(directory: Directory, ledger: Ledger, relay: Relay, lifecycle: Lifecycle) -> Application:
+def api_app(directory: Directory, ledger: Ledger, relay: Relay, lifecycle: Lifecycle, desk: Desk) -> Application:
     """What clients reach."""
     proxy = {"relay": relay, "lifecycle": lifecycle}
     models = {"directory": directory}
+    own = {"directory": directory, "desk": desk}
     return Application(
         [
             (r"/chat", ProxyHandler, proxy),
             (r"/v1/chat/completions", ProxyHandler, proxy),
             (r"/v1/models", ModelsHandler, models),
             (r"/v1/models/(.+)", ModelsHandler, models),
+            (r"/me", MeHandler, own),
+            (r"/me/usage", MyUsageHandler, own),
+            (r"/data/week", WeekHandler, own),
             *_health(directory, ledger, lifecycle),
         ],
         **_SETTINGS,

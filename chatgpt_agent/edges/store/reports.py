@@ -71,7 +71,8 @@ def _where(table: str, day: str) -> str:
     """What a `Choice` asks for, as a condition on a table whose rows are of this day."""
     return f"""(%s::date IS NULL OR {day} >= %s) AND (%s::date IS NULL OR {day} <= %s)
           AND (%s::text IS NULL OR {table}.user_id = (SELECT id FROM users WHERE name = %s))
-          AND (%s::bigint IS NULL OR {table}.token_id = %s) AND (%s::text IS NULL OR {table}.model = %s)"""
+          AND (%s::bigint IS NULL OR {table}.token_id = %s) AND (%s::text IS NULL OR {table}.model = %s)
+          AND (%s::bigint IS NULL OR {table}.user_id = %s)"""
 
 
 _ROLLED = _where("d", "d.day")
@@ -85,6 +86,7 @@ class Choice(msgspec.Struct, frozen=True):
     user: str | None = None
     token_id: int | None = None
     model: str | None = None
+    user_id: int | None = None
 
     @property
     def values(self) -> list[object]:

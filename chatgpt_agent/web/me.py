@@ -1,0 +1,162 @@
+"""What a token's holder sees of themselves: who they are, what they may spend, and their own books."""
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Protocol
+from zoneinfo import ZoneInfo
+
+import msgspec
+
+from chatgpt_agent.core.admission import Identity
+from chatgpt_agent.core.errors import InvalidApiKey, InvalidRequest, InvalidValue
+from chatgpt_agent.core.tokens import token_from_headers
+from chatgpt_agent.edges.store.reports import read_time_zone, rows_since, token_facts
+from chatgpt_agent.services import reports
+from chatgpt_agent.services.desk import Desk
+from chatgpt_agent.services.directory import Directory
+from chatgpt_agent.web.base import ApiHandler
+
+MAX_DAYS = 3660
+WEEK = timedelta(days=7)
+WEEK_ROWS = 10_000  # the newest of a week, at most
+
+_encoder = msgspec.json.Encoder(decimal_format="string", enc_hook=str)
+
+
+class Spending(Protocol):
+    """Whoever knows how much of their budgets somebody has left."""
+
+    def status(self, identity: Identity) -> list[object]:
+        """The budgets of a token and of its user, each with what is spent, what is left, and when it begins anew."""
+
+
+class _OwnHandler(ApiHandler):
+    """A handler for whoever has a token, that reads the database."""
+
+    def initialize(self, directory: Directory, desk: Desk) -> None:  # type: ignore[override]
+        super().initialize()
+        self._directory = directory
+        self._desk = desk
+
+    def check(self) -> None:
+        token = token_from_headers(self.request.headers.get_list("Authorization"))
+        self._identity = self._directory.identify(token)
+        self.who = self._identity.user.name
+
+    def parameter(self, name: str, default: str) -> str:
+        """A parameter of the query. Raises InvalidRequest where it is there twice."""
+        values = self.get_query_arguments(name, strip=False)
+        if len(values) > 1:
+            raise InvalidRequest(f"{name}: it is there more than once", param=name)
+        return values[0] if values else default
+
+    def only(self, *names: str) -> None:
+        """Raises InvalidRequest where the query has other parameters: one that is mistyped would go unseen."""
+        for name in self.request.query_arguments:
+            if name not in names:
+                allowed = f"; there are {', '.join(names)}" if names else ""
+                raise InvalidRequest(f"There is no parameter {name[:40]!r}{allowed}.", param=name[:40])
+
+
+class MeHandler(_OwnHandler):
+    """`GET /me`: user, token, models, limits, budgets."""
+
+    def initialize(  # type: ignore[override]
+        self, directory: Directory, desk: Desk, spending: Spending | None = None
+    ) -> None:
+        super().initialize(directory, desk)
+        self._spending = spending
+
+    async def get(self) -> None:
+        self.only()
+        user, token = self._identity.user, self._identity.token
+        async with self._desk.store() as store:
+            facts = await token_facts(store, token.id)
+            zone = await read_time_zone(store)
+        if facts is None:  # deleted by hand, a moment ago
+            raise InvalidApiKey
+        answer = {
+            "user": user.name,
+            "token": {
+                "id": token.id,
+                "label": facts.label,
+                "shown": facts.shown,
+                "created_at": facts.created_at,
+                "expires_at": token.expires_at,
+                "allowed_networks": token.allowed_networks,
+            },
+            "models": [price.model for price in self._directory.models() if _may_use(self._identity, price.model)],
+            "limits": {"user": user.limits, "token": token.limits},
+            "budgets": self._spending.status(self._identity) if self._spending else [],
+            "time_zone": zone,
+        }
+        self.write_json(_encoder.encode(answer))
+
+    head = get
+
+
+class MyUsageHandler(_OwnHandler):
+    """`GET /me/usage?days=7&by=day,model&scope=token`: sums of the last days, today among them."""
+
+    async def get(self) -> None:
+        self.only("days", "by", "scope")
+        days = self._days()
+        scope = self.parameter("scope", "token")
+        if scope not in ("token", "user"):
+            raise InvalidRequest("scope: give token or user", param="scope")
+        try:
+            by = reports.parse_groups(self.parameter("by", "day,model"))
+        except InvalidValue as error:
+            raise InvalidRequest(f"by: {error.message}", param="by") from None
+        async with self._desk.store() as store:
+            zone = await read_time_zone(store)
+            today = datetime.now(ZoneInfo(zone)).date()
+            found = await reports.report(
+                store,
+                by,
+                since=today - timedelta(days=days - 1),
+                until=today,
+                user_id=self._identity.user.id,
+                token_id=self._identity.token.id if scope == "token" else None,
+            )
+        answer = {
+            "scope": scope,
+            "since": str(today - timedelta(days=days - 1)),
+            "until": str(today),
+            "time_zone": zone,
+            "by": by,
+            "rows": [reports.line_record(by, line) for line in found.lines],
+            "total": reports.sums_record(found.total),
+        }
+        self.write_json(_encoder.encode(answer))
+
+    head = get
+
+    def _days(self) -> int:
+        text = self.parameter("days", "7")
+        if not re.fullmatch(r"[0-9]{1,5}", text) or not 1 <= int(text) <= MAX_DAYS:
+            raise InvalidRequest(f"days: give a number from 1 to {MAX_DAYS}", param="days")
+        return int(text)
+
+
+class WeekHandler(_OwnHandler):
+    """`GET /data/week`: the token's last seven days as the original program told them, request by request."""
+
+    async def get(self) -> None:
+        async with self._desk.store() as store:
+            since = datetime.now(UTC) - WEEK
+            text = await rows_since(store, self._identity.token.id, since, limit=WEEK_ROWS)
+        self.write_json(text.encode())
+
+    head = get
+
+
+def _may_use(identity: Identity, model: str) -> bool:
+    lists = (identity.user.allowed_models, identity.token.allowed_models)
+    return all(patterns is None or any(_matches(pattern, model) for pattern in patterns) for patterns in lists)
+
+
+def _matches(pattern: str, model: str) -> bool:
+    """`*` stands for any text, `?` for a character."""
+    parts = ({"*": ".*", "?": "."}.get(char) or re.escape(char) for char in pattern)
+    return re.fullmatch("".join(parts), model, re.DOTALL) is not None
