@@ -5,6 +5,7 @@ import click
 from chatgpt_agent import __version__, server
 from chatgpt_agent.cli.common import config_option, echo_table
 from chatgpt_agent.cli.ledger import ledger
+from chatgpt_agent.cli.legacy import import_legacy
 from chatgpt_agent.cli.price import price
 from chatgpt_agent.cli.token import token
 from chatgpt_agent.cli.usage import usage
@@ -62,5 +63,5 @@ def migrate_(config: Config, status: bool, count: int | None) -> None:
                 click.echo("nothing to do: the schema is up to date")
 
 
-for group in (user, token, price, usage, ledger):
-    main.add_command(group)
+for command in (user, token, price, usage, ledger, import_legacy):
+    main.add_command(command)

@@ -112,8 +112,8 @@ async def test_my_usage_is_of_the_days_that_i_ask_for(agent: Agent) -> None:
     old = datetime.now(UTC) - timedelta(days=2)
     await ensure_partition(agent.store, old)
     await agent.store.fetch(
-        """INSERT INTO usage_daily SELECT day - 2, user_id, token_id, model, endpoint, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
-                  0 FROM usage_daily"""
+        """INSERT INTO usage_daily
+           SELECT day - 2, user_id, token_id, model, endpoint, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 FROM usage_daily"""
     )
     counted = [(await told(agent, f"/me/usage?days={days}"))["total"]["requests"] for days in (1, 2, 3)]
     await agent.store.fetch("DELETE FROM usage_daily WHERE requests = 1 AND day < current_date")
