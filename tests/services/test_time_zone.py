@@ -69,11 +69,20 @@ async def test_a_zone_that_postgresql_does_not_know_is_refused(store: Store, mon
     assert await reports.read_time_zone(store) == "UTC"
 
 
-async def test_a_zone_that_means_two_things_is_refused(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_zone_that_means_two_things_is_refused(store: Store) -> None:
     """A budget's day would not be the report's."""
+    with pytest.raises(SetupError, match="to PostgreSQL CET is an abbreviation"):
+        await keep_time_zone(store, "CET")
+
+
+async def test_older_time_zone_data_is_told(
+    store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """And is no reason not to start: nobody can update what a distribution has not got."""
     monkeypatch.setattr("chatgpt_agent.services.time_zone.ZoneInfo", lambda _: ZoneInfo("America/New_York"))
-    with pytest.raises(SetupError, match="not the same in PostgreSQL and here"):
-        await keep_time_zone(store, "America/Chicago")
+    await keep_time_zone(store, "America/Chicago")
+    assert "the clocks of America/Chicago differ between PostgreSQL and this machine" in caplog.text
+    assert await reports.read_time_zone(store) == "America/Chicago"
 
 
 async def test_rows_that_are_shipped_meanwhile_are_counted_once(dsn: str, store: Store) -> None:

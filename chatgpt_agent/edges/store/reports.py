@@ -247,6 +247,11 @@ async def offsets(store: Store, zone: str, moments: Sequence[datetime]) -> list[
     return [int(seconds) for (seconds,) in await store.fetch(sql, [zone, list(moments)])]
 
 
+async def is_abbreviation(store: Store, zone: str) -> bool:
+    """Whether PostgreSQL takes a name for an abbreviation, which has no summer time."""
+    return bool(await store.fetch("SELECT 1 FROM pg_timezone_abbrevs WHERE abbrev = upper(%s)", [zone]))
+
+
 async def set_time_zone(store: Store, zone: str) -> None:
     """Makes all days those of another zone, in one transaction. Rows that are shipped meanwhile wait for it: their
     statement needs the roll-up before it reads which zone it is."""
