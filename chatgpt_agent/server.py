@@ -36,7 +36,7 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)  # that end the agent; 
 RETRY_SECONDS = 1.0  # between looks for a database that is away at the start
 ABORT_SECONDS = 2.0  # for requests that were aborted to write their rows
 
-OWN_FILES = 32  # that the process holds without a client, the few that migrating and shipping open included
+OWN_FILES = 36  # that the process holds without a client, the few that migrating and shipping open included
 ADMIN_CONNECTIONS = 16
 
 
