@@ -34,12 +34,16 @@ async def report(
     token_id: int | None = None,
     model: str | None = None,
     user_id: int | None = None,
+    most: int | None = None,
 ) -> Report:
     """Sums for the days (of the books' time zone) from `since` to `until`, both included, of one user (by name or
-    id), token or model where they are named. Raises InvalidValue, UnknownName."""
+    id), token or model where they are named. With more lines than `most` it is refused: a part of them would not add up.
+    Raises InvalidValue, UnknownName."""
     check_groups(by)
     choice = await chosen(store, Choice(since, until, user, token_id, model, user_id))
-    lines = await reports.usage_report(store, by, choice)
+    lines = await reports.usage_report(store, by, choice, limit=None if most is None else most + 1)
+    if most is not None and len(lines) > most:
+        raise InvalidValue(f"the report has more than {most} lines: ask for fewer days or groups")
     return Report(tuple(by), lines, _total(lines))
 
 

@@ -17,6 +17,7 @@ from chatgpt_agent.services.directory import Directory
 from chatgpt_agent.web.base import ApiHandler
 
 MAX_DAYS = 3660
+MAX_LINES = 2000  # of a report: requests to OpenAI wait about 10 µs for each
 WEEK = timedelta(days=7)
 WEEK_ROWS = 10_000  # the newest of a week, at most
 
@@ -106,19 +107,20 @@ class MyUsageHandler(_OwnHandler):
             raise InvalidRequest("scope: give token or user", param="scope")
         try:
             by = reports.parse_groups(self.parameter("by", "day,model"))
+            async with self._desk.store() as store:
+                zone = await read_time_zone(store)
+                today = datetime.now(ZoneInfo(zone)).date()
+                found = await reports.report(
+                    store,
+                    by,
+                    since=today - timedelta(days=days - 1),
+                    until=today,
+                    user_id=self._identity.user.id,
+                    token_id=self._identity.token.id if scope == "token" else None,
+                    most=MAX_LINES,
+                )
         except InvalidValue as error:
             raise InvalidRequest(f"by: {error.message}", param="by") from None
-        async with self._desk.store() as store:
-            zone = await read_time_zone(store)
-            today = datetime.now(ZoneInfo(zone)).date()
-            found = await reports.report(
-                store,
-                by,
-                since=today - timedelta(days=days - 1),
-                until=today,
-                user_id=self._identity.user.id,
-                token_id=self._identity.token.id if scope == "token" else None,
-            )
         answer = {
             "scope": scope,
             "since": str(today - timedelta(days=days - 1)),

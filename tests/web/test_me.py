@@ -143,6 +143,19 @@ async def test_a_wrong_parameter_is_named(agent: Agent, query_: str, param: str)
     assert (answer.status, answer.error["code"], answer.error["param"]) == (400, "invalid_request", param)
 
 
+async def test_a_report_that_is_too_long_is_refused(agent: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A part of it would not add up, and all of it would hold up others."""
+    monkeypatch.setattr("chatgpt_agent.web.me.MAX_LINES", 1)
+    await chat_shipped(agent)
+    assert (await ask(agent, "/me/usage")).status == 200
+    await agent.set_price("gpt-4o", "1", "2")
+    await agent.chat(model="gpt-4o")
+    await agent.rows()
+    answer = await ask(agent, "/me/usage")
+    assert (answer.status, answer.error["param"]) == (400, "by")
+    assert "more than 1 lines" in answer.error["message"]
+
+
 # The week.
 
 

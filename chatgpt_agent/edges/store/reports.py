@@ -94,8 +94,10 @@ class Choice(msgspec.Struct, frozen=True):
         return [value for name in self.__struct_fields__ for value in [getattr(self, name)] * 2]
 
 
-async def usage_report(store: Store, by: Sequence[str], choice: Choice = Choice()) -> list[UsageLine]:
-    """Sums by the named groups, in their order."""
+async def usage_report(
+    store: Store, by: Sequence[str], choice: Choice = Choice(), *, limit: int | None = None
+) -> list[UsageLine]:
+    """Sums by the named groups, in their order; the first ones, where there is a limit."""
     keys = [f'{_KEYS[name]} AS "{name}"' for name in by]
     shown = [_SHOWN[name] for name in by]
     joins = {
@@ -115,8 +117,8 @@ async def usage_report(store: Store, by: Sequence[str], choice: Choice = Choice(
             SELECT {", ".join([*keys, *sums])} FROM usage_daily d
             WHERE {_ROLLED} GROUP BY {", ".join(str(at) for at in range(1, len(by) + 1))}
         ) s {" ".join(join for name, join in joins.items() if name in by)}
-        ORDER BY {", ".join(order)}"""
-    lines = await store.fetch(sql, choice.values)
+        ORDER BY {", ".join(order)} LIMIT %s"""
+    lines = await store.fetch(sql, [*choice.values, limit])
     return [_line(line, len(by)) for line in lines]
 
 
