@@ -37,7 +37,7 @@ async def report(
     most: int | None = None,
 ) -> Report:
     """Sums for the days (of the books' time zone) from `since` to `until`, both included, of one user (by name or
-    id), token or model where they are named. With more lines than `most` it is refused: a part of them would not add up.
+    id), token or model where they are named. With more lines than `most` it is refused: a part would not add up.
     Raises InvalidValue, UnknownName."""
     check_groups(by)
     choice = await chosen(store, Choice(since, until, user, token_id, model, user_id))
