@@ -24,6 +24,7 @@ from chatgpt_agent.edges.webhook import Webhook, read_webhook_secret
 from chatgpt_agent.services.admins import AdminGate
 from chatgpt_agent.services.alerts import Alerts
 from chatgpt_agent.services.budgets import Budgets
+from chatgpt_agent.services.desk import Desk
 from chatgpt_agent.services.directory import Directory
 from chatgpt_agent.services.gate import Gate
 from chatgpt_agent.services.keys import check_master_key_file, open_keyring
@@ -31,6 +32,7 @@ from chatgpt_agent.services.ledger import STATEMENT_SECONDS, Ledger
 from chatgpt_agent.services.lifecycle import Lifecycle
 from chatgpt_agent.services.limits import Limits
 from chatgpt_agent.services.relay import Relay
+from chatgpt_agent.services.time_zone import REBUILD_SECONDS, keep_time_zone
 from chatgpt_agent.services.uses import TokenUses
 from chatgpt_agent.web.admin_api.route import AdminApi
 from chatgpt_agent.web.app import admin_app, api_app
@@ -46,7 +48,7 @@ REPORT_SECONDS = 60.0  # for a statement of a report over REST
 PROOF_SECONDS = 3600.0  # for one of the proof of the ledger
 ABORT_SECONDS = 2.0  # for requests that were aborted to write their rows
 
-OWN_FILES = 32  # that the process holds without a client, the few that migrating and shipping open included
+OWN_FILES = 36  # that the process holds without a client, the few that migrating and shipping open included
 ADMIN_CONNECTIONS = 16
 
 
@@ -75,6 +77,7 @@ class Server:
             self.directory.budgets.values(), self.directory.owner_of, self.directory.time_zone
         )
         self.ledger.on_shipped = self.budgets.shipped
+        self.desk = Desk(dsn)
         self.relay = Relay(config, self.directory, self.ledger, self.upstream, self.budgets, Limits(loop.time))
         self.uses = TokenUses(Store(dsn, seconds=USES_SECONDS), clock=loop.time)
         self.gate = Gate(self.directory, self.uses, trusted_proxies=config.trusted_proxies, clock=loop.time)
@@ -93,7 +96,7 @@ class Server:
         """Recovers the ledger and listens. Raises SetupError."""
         config = self._config
         check_master_key_file(config)
-        api = api_app(self.directory, self.ledger, self.relay, self.lifecycle, self.gate)
+        api = api_app(self.directory, self.ledger, self.relay, self.lifecycle, self.gate, self.desk)
         admin = admin_app(self.directory, self.ledger, self._admin_api)
         # Ports first: a second agent that was started by mistake must not touch the first one's outbox.
         api_sockets = _bind("port", config.port, config.bind_address)
@@ -130,6 +133,7 @@ class Server:
         if self._bringing_up is not None:
             self._bringing_up.cancel()
             await asyncio.gather(self._bringing_up, return_exceptions=True)
+        await self.desk.close()
         await self.ledger.close()
         await self.budgets.close()
         await self.alerts.close()
@@ -198,6 +202,8 @@ class Server:
             log.info("migrated the database: %s", name)
         async with Store(self._dsn) as store:
             keyring = await open_keyring(self._config, store)
+        async with Store(self._dsn, seconds=REBUILD_SECONDS) as store:
+            await keep_time_zone(store, self._config.time_zone)
         self.admin_gate.open(keyring)
         self.budgets.take_over(await self.ledger.waiting_rows())
         agent = await self.ledger.report()

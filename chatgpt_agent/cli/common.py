@@ -19,7 +19,7 @@ from tabulate import tabulate
 
 from chatgpt_agent.core.audit import Actor, Via
 from chatgpt_agent.core.errors import AgentError, ConfigError, InvalidValue, StoreUnavailable
-from chatgpt_agent.core.price_text import show_usd
+from chatgpt_agent.core.money import plain
 from chatgpt_agent.edges.config import Config, config_from
 from chatgpt_agent.edges.logs import set_up_logging
 from chatgpt_agent.edges.store.connection import Store
@@ -182,7 +182,7 @@ class Amount(str):
 
 def usd(amount: Decimal | None) -> Amount:
     """An amount to its last digit, without trailing zeros."""
-    return Amount() if amount is None else Amount(show_usd(amount))
+    return Amount() if amount is None else Amount(plain(amount))
 
 
 def echo_json(value: object) -> None:
@@ -203,10 +203,13 @@ def echo_csv(headers: Sequence[str], lines: Iterable[Sequence[object]]) -> None:
 
 def csv_text(headers: Sequence[str], lines: Iterable[Sequence[object]]) -> str:
     """CSV (RFC 4180)."""
+    return "".join([csv_line(headers), *map(csv_line, lines)])
+
+
+def csv_line(cells: Sequence[object]) -> str:
+    """One line of CSV (RFC 4180), with its end."""
     out = io.StringIO()
-    writer = csv.writer(out)
-    writer.writerow(headers)
-    writer.writerows([_not_a_formula(cell) for cell in line] for line in lines)
+    csv.writer(out).writerow([_not_a_formula(cell) for cell in cells])
     return out.getvalue()
 
 

@@ -24,7 +24,7 @@ from chatgpt_agent.edges.store.inspection import (
 from chatgpt_agent.edges.store.ledger import AgentState
 
 _MOMENT = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"])
-_STATES = [*map(str, State), "correction"]
+_STATES = [*map(str, State), "correction", "imported"]
 _FORMAT = click.option(
     "--format", "form", type=click.Choice(["table", "csv", "json"]), default="table", show_default=True
 )

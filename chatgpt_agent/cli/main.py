@@ -8,6 +8,7 @@ from chatgpt_agent.cli.audit import audit
 from chatgpt_agent.cli.budget import budget
 from chatgpt_agent.cli.common import as_json, config_option, echo_json, echo_table
 from chatgpt_agent.cli.ledger import ledger
+from chatgpt_agent.cli.legacy import import_legacy
 from chatgpt_agent.cli.price import price
 from chatgpt_agent.cli.token import token
 from chatgpt_agent.cli.usage import usage
@@ -69,5 +70,5 @@ def migrate_(config: Config, status: bool, count: int | None, json: bool) -> Non
         click.echo("nothing to do: the schema is up to date")
 
 
-for group in (user, token, price, budget, usage, ledger, admin, audit):
-    main.add_command(group)
+for command in (user, token, price, budget, usage, ledger, admin, audit, import_legacy):
+    main.add_command(command)

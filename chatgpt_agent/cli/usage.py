@@ -1,28 +1,56 @@
-"""`chatgpt-agent usage …`"""
+"""`chatgpt-agent usage …`: sums for people and single rows for accountants."""
 
-from datetime import datetime
-from decimal import Context, Decimal
-from functools import reduce
+import contextlib
+import sys
+from collections.abc import Callable, Iterator
+from datetime import date, datetime
+from typing import Any, TypeVar
 
 import click
+import msgspec
 
-from chatgpt_agent.cli.common import echo_csv, echo_json, echo_table, on_store, usd
-from chatgpt_agent.edges.store.connection import Store
-from chatgpt_agent.edges.store.reports import GROUPS, UsageLine, usage_report
+from chatgpt_agent.cli.common import csv_line, echo_csv, echo_json, echo_table, on_books, on_store, usd
+from chatgpt_agent.core.errors import InvalidValue
+from chatgpt_agent.edges.config import Config
+from chatgpt_agent.edges.store.connection import Line, Store
+from chatgpt_agent.edges.store.reports import COUNTS, EXPORTED, GROUPS, Choice, Sums
+from chatgpt_agent.services import reports
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 _DAY = click.DateTime(["%Y-%m-%d"])
-_COUNTS = ("requests", "not_done", "input_tokens", "cached_tokens", "output_tokens", "reasoning_tokens")
-_WIDE = Context(prec=100)
+_MONEY = {"cost_usd": "cost", "uncertain_usd": "reserved"}
+# Columns that a table leaves out where they would hold nothing but zeros.
+_RARE = (
+    "cache_write_tokens",
+    "audio_input_tokens",
+    "image_input_tokens",
+    "audio_output_tokens",
+    "image_output_tokens",
+    "uncertain_usd",
+)
 
 
 def _groups(context: click.Context, parameter: click.Parameter, value: str) -> list[str]:
-    names = value.split(",")
-    for name in names:
-        if name not in GROUPS:
-            raise click.BadParameter(f"{name!r} is not one of {', '.join(GROUPS)}")
-    if len(set(names)) < len(names):
-        raise click.BadParameter("a group is named twice")
-    return names
+    try:
+        return reports.parse_groups(value)
+    except InvalidValue as error:
+        raise click.BadParameter(error.message) from None
+
+
+def _choosing(command: F) -> F:
+    """The options that say which part of the books is asked for."""
+    for option in reversed(
+        [
+            click.option("--since", type=_DAY, help="First day, in the books' time zone."),
+            click.option("--until", type=_DAY, help="Last day, in the books' time zone."),
+            click.option("--user", metavar="NAME", help="Of this user alone."),
+            click.option("--token", "token_id", type=click.IntRange(0, 2**63 - 1), metavar="ID", help="Of this token."),
+            click.option("--model", metavar="NAME", help="Of this model, as it was asked for."),
+        ]
+    ):
+        command = option(command)
+    return command
 
 
 @click.group()
@@ -32,35 +60,99 @@ def usage() -> None:
 
 @usage.command()
 @click.option("--by", callback=_groups, default="user,model", show_default=True, help=f"Of {', '.join(GROUPS)}.")
-@click.option("--since", type=_DAY, help="First day, in UTC.")
-@click.option("--until", type=_DAY, help="Last day, in UTC.")
+@_choosing
 @click.option("--format", "form", type=click.Choice(["table", "csv", "json"]), default="table", show_default=True)
 @on_store
-async def report(store: Store, by: list[str], since: datetime | None, until: datetime | None, form: str) -> None:
+async def report(
+    store: Store,
+    by: list[str],
+    since: datetime | None,
+    until: datetime | None,
+    user: str | None,
+    token_id: int | None,
+    model: str | None,
+    form: str,
+) -> None:
     """Sum up requests, tokens and cost in USD, to the last digit.
 
     Example: chatgpt-agent usage report --by day,user --since 2026-11-01 --format csv
     """
+    first, last = _days(since, until)
+    found = await reports.report(store, by, since=first, until=last, user=user, token_id=token_id, model=model)
+    records = [reports.line_record(by, line) for line in found.lines]
+    if form == "json":
+        echo_json({"rows": records, "total": reports.sums_record(found.total)})
+        return
+    if form == "csv":
+        headers = [*by, *(["token_id"] if "token" in by else []), *reports.RECORDED]
+        amounts = [{name: usd(getattr(line, field)) for name, field in _MONEY.items()} for line in found.lines]
+        merged = [record | money for record, money in zip(records, amounts, strict=True)]
+        echo_csv(headers, ([record[name] for name in headers] for record in merged))
+        return
+    shown = [name for name in reports.RECORDED if name not in _RARE or any(_value(line, name) for line in found.lines)]
+    lines = [[*line.group, *(_cell(line, name) for name in shown)] for line in found.lines]
+    total = ["total", *[""] * (len(by) - 1), *(_cell(found.total, name) for name in shown)]
+    echo_table([name.replace("_", " ") for name in [*by, *shown]], [*lines, total])
+
+
+@usage.command()
+@_choosing
+@click.option("--format", "form", type=click.Choice(["csv", "json"]), default="csv", show_default=True)
+@on_books
+async def export(
+    store: Store,
+    config: Config,
+    since: datetime | None,
+    until: datetime | None,
+    user: str | None,
+    token_id: int | None,
+    model: str | None,
+    form: str,
+) -> None:
+    """Print every single row, for whoever keeps the accounts: one line a request or correction.
+
+    Example: chatgpt-agent usage export --since 2026-11-01 --until 2026-11-30 > november.csv
+    """
+    first, last = _days(since, until)
+    choice = await reports.chosen(store, Choice(first, last, user, token_id, model))
+    begin, between, end = ("[\n", ",\n", "\n]\n") if form == "json" else (csv_line(EXPORTED), "", "")
+    write = _as_json if form == "json" else _as_csv
+    lead = begin
+    with _progress(await reports.count_rows(store, choice)) as advance:
+        async for page in reports.export(store, choice):
+            click.echo(lead + between.join(map(write, page)), nl=False)
+            lead = between
+            advance(len(page))
+    click.echo(begin + end if lead is begin else end, nl=False)
+
+
+def _days(since: datetime | None, until: datetime | None) -> tuple[date | None, date | None]:
     if since and until and until < since:
         raise click.UsageError("--until is before --since")
-    lines = await usage_report(store, by, since=since.date() if since else None, until=until.date() if until else None)
-    headers = [*by, *_COUNTS, "cost_usd"]
-    if form == "json":
-        rows = [dict(zip(headers, _cells(line), strict=True)) for line in lines]
-        echo_json({"rows": rows, "total": dict(zip(headers[len(by) :], _total(lines), strict=True))})
-    elif form == "csv":
-        echo_csv(headers, map(_cells, lines))
-    else:
-        blank = [""] * (len(by) - 1)
-        echo_table(
-            [name.replace("_", " ") for name in headers], [*map(_cells, lines), ["total", *blank, *_total(lines)]]
-        )
+    return since.date() if since else None, until.date() if until else None
 
 
-def _cells(line: UsageLine) -> list[object]:
-    return [*line.group, *(getattr(line, name) for name in _COUNTS), usd(line.cost)]
+def _value(line: Sums, name: str) -> Any:
+    return getattr(line, _MONEY.get(name, name))
 
 
-def _total(lines: list[UsageLine]) -> list[object]:
-    cost = reduce(_WIDE.add, (line.cost for line in lines), Decimal(0))
-    return [*(sum(getattr(line, name) for line in lines) for name in _COUNTS), usd(cost)]
+def _cell(line: Sums, name: str) -> object:
+    return _value(line, name) if name in COUNTS else usd(_value(line, name))
+
+
+def _as_csv(line: Line) -> str:
+    return csv_line([usd(cell) if name in _MONEY else cell for name, cell in zip(EXPORTED, line, strict=True)])
+
+
+def _as_json(line: Line) -> str:
+    return msgspec.json.encode(reports.export_record(line)).decode()
+
+
+@contextlib.contextmanager
+def _progress(rows: int) -> Iterator[Callable[[int], None]]:
+    """A bar on standard error, where somebody looks at it and the rows go somewhere else."""
+    if sys.stdout.isatty() or not sys.stderr.isatty():
+        yield lambda count: None
+        return
+    with click.progressbar(length=rows, label="rows", file=sys.stderr) as bar:
+        yield bar.update

@@ -10,7 +10,7 @@ AgentError
 │   ├── ProxyError, UpstreamKeyRejected 502, UpstreamTimeout 504
 ├── ClientClosed             the client left, so the rest of its answer is for nobody
 ├── Unavailable 503          the agent refuses before sending
-│   ├── LedgerUnavailable, DirectoryStale, Draining, Overloaded
+│   ├── LedgerUnavailable, DirectoryStale, Draining, Overloaded, BooksUnavailable
 ├── StoreError               PostgreSQL: StoreUnavailable (try again), StoreRejected (it never will),
 │                            StoreBadRow (it will not take this value, and others it will)
 ├── WebhookFailed            to be tried again
@@ -222,6 +222,11 @@ class Draining(Unavailable):
 class Overloaded(Unavailable):
     code = "overloaded"
     default = "The agent serves as many requests at once as it may."
+
+
+class BooksUnavailable(Unavailable):
+    code = "books_unavailable"
+    default = "The books cannot be read at the moment. Requests to OpenAI are not affected."
 
 
 # PostgreSQL.

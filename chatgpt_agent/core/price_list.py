@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 import msgspec
 
 from chatgpt_agent.core.errors import InvalidValue
-from chatgpt_agent.core.price_text import kind_name, parse_tiers, show_tiers, show_usd
+from chatgpt_agent.core.money import plain
+from chatgpt_agent.core.price_text import kind_name, parse_tiers, show_tiers
 from chatgpt_agent.core.pricing import KINDS, NewPrice, Price, PriceBook, Rates, check_price, parse_usd
 
 COLUMNS = ("model", "effective_at", *KINDS, "tiers")
@@ -75,7 +76,7 @@ def csv_cells(price: Price) -> list[str]:
     """The cells of a price below `COLUMNS`."""
     rates = [getattr(price, kind) for kind in KINDS]
     moment = price.effective_at.astimezone(UTC).isoformat().replace("+00:00", "Z")
-    amounts = ["" if rate is None else show_usd(rate) for rate in rates]
+    amounts = ["" if rate is None else plain(rate) for rate in rates]
     return [_guarded(price.model), moment, *amounts, show_tiers(price.tiers)]
 
 

@@ -9,16 +9,11 @@ from collections.abc import Iterable
 from decimal import Decimal, InvalidOperation
 
 from chatgpt_agent.core.errors import InvalidValue
+from chatgpt_agent.core.money import plain
 from chatgpt_agent.core.pricing import KINDS, Rates, Tier, check_rates, parse_usd
 from chatgpt_agent.core.usage import MAX_COUNT
 
 _SOUND = Rates(input=Decimal(0), output=Decimal(0))  # a price that has no fault of its own
-
-
-def show_usd(amount: Decimal) -> str:
-    """An amount to its last digit, without trailing zeros or an exponent."""
-    text = f"{amount:f}"
-    return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 def kind_name(kind: str) -> str:
@@ -30,8 +25,8 @@ def show_tier(tier: Tier) -> str:
     """A tier as `parse_tier` reads it."""
     when = [*([tier.service_tier] if tier.service_tier else []), *([f"above={tier.above}"] if tier.above else [])]
     if tier.multiplier is not None:
-        return f"{','.join(when)}:x{show_usd(tier.multiplier)}"
-    return f"{','.join(when)}:{','.join(f'{kind_name(kind)}={show_usd(rate)}' for kind, rate in given(tier))}"
+        return f"{','.join(when)}:x{plain(tier.multiplier)}"
+    return f"{','.join(when)}:{','.join(f'{kind_name(kind)}={plain(rate)}' for kind, rate in given(tier))}"
 
 
 def given(rates: Rates) -> list[tuple[str, Decimal]]:

@@ -16,6 +16,8 @@ from decimal import Decimal
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
+import msgspec
+
 from chatgpt_agent.core.admission import Identity
 from chatgpt_agent.core.budgets import MARKS, Budget, Period, Window, insufficient, window
 from chatgpt_agent.core.errors import DirectoryStale, InsufficientQuota, StoreError
@@ -112,17 +114,31 @@ class Reservation:
         self._budgets._drop(self._account, [self._id])
 
 
-class Status:
-    """A budget as its holder sees it. Amounts in USD."""
+class Status(msgspec.Struct, frozen=True):
+    """A budget as its holder sees it: whose it is (`user` or `token`), and amounts in USD. `reserved`: what is set
+    aside for calls under way; `resets_at` None: never."""
 
-    def __init__(self, state: _State) -> None:
-        self.of = "user" if state.budget.token_id is None else "token"
-        self.period = state.budget.period
-        self.amount = state.amount
-        self.spent = state.known + state.spent_here
-        self.reserved = state.open - state.spent_here + state.others
-        self.left = max(NOTHING, self.amount - self.spent - self.reserved)
-        self.resets_at = state.window.ends_at
+    of: str
+    period: Period
+    amount: Decimal
+    spent: Decimal
+    reserved: Decimal
+    left: Decimal
+    resets_at: datetime | None
+
+
+def _status(state: _State) -> Status:
+    spent = state.known + state.spent_here
+    reserved = state.open - state.spent_here + state.others
+    return Status(
+        "user" if state.budget.token_id is None else "token",
+        state.budget.period,
+        state.amount,
+        spent,
+        reserved,
+        max(NOTHING, state.amount - spent - reserved),
+        state.window.ends_at,
+    )
 
 
 # Told that a budget has passed a mark: the budget, its window's beginning, percent, USD spent.
@@ -189,7 +205,7 @@ class Budgets:
         if account is None:
             return []
         self._turn(account, self._now())
-        return [Status(state) for state in account.states if state.budget.token_id in (None, identity.token.id)]
+        return [_status(state) for state in account.states if state.budget.token_id in (None, identity.token.id)]
 
     def _check(self, state: _State, amount: Decimal) -> None:
         left = state.amount - state.known - state.others

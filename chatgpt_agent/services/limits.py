@@ -104,18 +104,20 @@ class Limits:
         )
 
     def status(self, identity: Identity) -> dict[str, dict[str, Any]]:
-        """What is left to the user and to the token, for them to read."""
+        """The limits of the user and of the token and what is left of each, for them to read. None: no limit."""
         now = self._clock()
-        said: dict[str, dict[str, Any]] = {}
-        for of, allowed, meter in self._found(identity):
+        said = {}
+        meters = {of: meter for of, _, meter in self._found(identity)}
+        for of, allowed in (("user", identity.user.limits), ("token", identity.token.limits)):
+            meter = meters.get(of, _Meter())
             meter.fit(allowed, now)
             said[of] = {
                 "requests_per_minute": allowed.rpm,
-                "requests_left": meter.requests and meter.requests.left(now),
+                "requests_left": None if meter.requests is None else meter.requests.left(now),
                 "tokens_per_minute": allowed.tpm,
-                "tokens_left": meter.tokens and meter.tokens.left(now),
+                "tokens_left": None if meter.tokens is None else meter.tokens.left(now),
                 "concurrent_requests": allowed.concurrency,
-                "concurrent_now": meter.running,
+                "requests_under_way": meter.running if of in meters else None,
             }
         return said
 

@@ -6,23 +6,20 @@ from chatgpt_agent.core.errors import ModelNotFound
 from chatgpt_agent.core.pricing import Price
 from chatgpt_agent.services.directory import Directory
 from chatgpt_agent.services.gate import Gate
-from chatgpt_agent.web.base import ApiHandler
+from chatgpt_agent.services.limits import Limits
+from chatgpt_agent.web.base import HolderHandler
 
 
-class ModelsHandler(ApiHandler):
+class ModelsHandler(HolderHandler):
     """`GET /v1/models` and `/v1/models/MODEL` (https://platform.openai.com/docs/api-reference/models): those that
     have a price and that this token may use."""
 
-    def initialize(self, directory: Directory, gate: Gate) -> None:  # type: ignore[override]
-        super().initialize()
+    def initialize(self, directory: Directory, gate: Gate, limits: Limits) -> None:  # type: ignore[override]
+        super().initialize(gate, limits)
         self._directory = directory
-        self._gate = gate
-
-    def check(self) -> None:
-        self._identity = self.identify(self._gate)
 
     def get(self, model: str | None = None) -> None:
-        prices = self._directory.models(self._identity)
+        prices = self._directory.models(self.identity)
         if model is None:
             self.write_json(msgspec.json.encode({"object": "list", "data": [_model(price) for price in prices]}))
             return

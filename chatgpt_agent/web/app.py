@@ -6,6 +6,7 @@ from typing import Any
 from tornado.web import Application
 
 from chatgpt_agent.core.endpoints import CHAT, ENDPOINTS, Endpoint
+from chatgpt_agent.services.desk import Desk
 from chatgpt_agent.services.directory import Directory
 from chatgpt_agent.services.gate import Gate
 from chatgpt_agent.services.ledger import Ledger
@@ -16,6 +17,7 @@ from chatgpt_agent.web.admin_api.handler import admin_handlers
 from chatgpt_agent.web.admin_api.route import AdminApi
 from chatgpt_agent.web.base import UnknownUrlHandler, log_request
 from chatgpt_agent.web.health import AliveHandler, ReadyHandler, RootHandler
+from chatgpt_agent.web.me import MeHandler, MyUsageHandler, WeekHandler
 from chatgpt_agent.web.proxy import ProxyHandler
 
 _SETTINGS: dict[str, Any] = {
@@ -25,20 +27,27 @@ _SETTINGS: dict[str, Any] = {
 }
 
 
-def api_app(directory: Directory, ledger: Ledger, relay: Relay, lifecycle: Lifecycle, gate: Gate) -> Application:
+def api_app(
+    directory: Directory, ledger: Ledger, relay: Relay, lifecycle: Lifecycle, gate: Gate, desk: Desk
+) -> Application:
     """What clients reach."""
 
     def forward(path: str, endpoint: Endpoint) -> Any:
         settings = {"endpoint": endpoint, "relay": relay, "lifecycle": lifecycle, "gate": gate}
         return re.escape(path), ProxyHandler, settings
 
-    models = {"directory": directory, "gate": gate}
+    models = {"directory": directory, "gate": gate, "limits": relay.limits}
+    own = {"gate": gate, "desk": desk, "limits": relay.limits}
+    me = {**own, "directory": directory, "budgets": relay.budgets}
     return Application(
         [
             forward("/chat", CHAT),
             *(forward(endpoint.path, endpoint) for endpoint in ENDPOINTS if endpoint.path in relay.urls),
             (r"/v1/models", ModelsHandler, models),
             (r"/v1/models/(.+)", ModelsHandler, models),
+            (r"/me", MeHandler, me),
+            (r"/me/usage", MyUsageHandler, own),
+            (r"/data/week", WeekHandler, own),
             *_health(directory, ledger, lifecycle),
         ],
         **_SETTINGS,

@@ -20,6 +20,7 @@ from chatgpt_agent.core.errors import (
 )
 from chatgpt_agent.core.ids import uuid7
 from chatgpt_agent.services.gate import Gate
+from chatgpt_agent.services.limits import Limits
 
 access_log = logging.getLogger("chatgpt_agent.access")
 
@@ -157,6 +158,34 @@ class ApiHandler(RequestHandler):
     def access_words(self) -> str:
         """What a handler adds to the access line."""
         return ""
+
+
+class HolderHandler(ApiHandler):
+    """A handler for whoever has a token, who is `identity` from `check` on."""
+
+    def initialize(self, gate: Gate, limits: Limits) -> None:  # type: ignore[override]
+        super().initialize()
+        self._gate = gate
+        self._limits = limits
+        self._known: Identity | None = None
+
+    def check(self) -> None:
+        self._known = self.identify(self._gate)
+
+    @property
+    def identity(self) -> Identity:
+        """Whose request this is."""
+        assert self._known is not None
+        return self._known
+
+    def write_json(self, value: bytes, status: int = 200) -> None:
+        """As every JSON answer, and with what is left of the limits."""
+        for name, text in self.limit_headers():
+            self.set_header(name, text)
+        super().write_json(value, status)
+
+    def limit_headers(self) -> list[tuple[str, str]]:
+        return [] if self._known is None else self._limits.headers(self._known)
 
 
 def log_request(handler: RequestHandler) -> None:

@@ -13,6 +13,7 @@ from tests.cli.commands import KEY, PROGRAM, Cli, environ_with, leaf_commands
 COMMANDS = list(leaf_commands())
 # What each of them needs besides its name.
 ARGUMENTS = {
+    "import-legacy": ["-"],
     "user add": ["alice", "--openai-key-stdin"],
     "user show": ["alice"],
     "user disable": ["alice"],

@@ -1,4 +1,4 @@
-"""`chatgpt-agent usage report`: sums that are exact, by whatever they are asked for."""
+"""`chatgpt-agent usage`: sums that are exact, by whatever they are asked for, and the rows that they are of."""
 
 import asyncio
 import csv
@@ -10,25 +10,38 @@ from decimal import Decimal
 from typing import Any
 from uuid import uuid4
 
+import msgspec
 import pytest
 
 from chatgpt_agent.core.ledger import Intent, Row, State
+from chatgpt_agent.core.money import add_up
 from chatgpt_agent.core.usage import Usage
 from chatgpt_agent.edges.store.connection import Store
-from chatgpt_agent.edges.store.ledger import ensure_partition, ship
+from chatgpt_agent.edges.store.ledger import TOKENS, ensure_partition, ship
+from chatgpt_agent.edges.store.reports import EXPORTED
 from tests.cli.commands import Cli
+from tests.fakes.database import query
 
 ALICE, BOB = 1, 2
 TINY = "0.00000000000000000001"
+NOTHING = {"requests": 0, "not_done": 0, **dict.fromkeys(TOKENS, 0)}
 
 
 def row(
-    user: int, model: str, day: str, cost: str, *, tokens: tuple[int, int] = (1, 1), state: State = State.DONE
+    user: int,
+    model: str,
+    day: str,
+    cost: str,
+    *,
+    tokens: tuple[int, int] = (1, 1),
+    state: State = State.DONE,
+    token: int = 1,
+    reserved: str = "0",
 ) -> Row:
     """One request of a user on a day, with input and output tokens."""
     started = datetime.combine(date.fromisoformat(day), time(12), UTC)
-    intent = Intent(uuid4(), user, 1, "/v1/chat/completions", model, 1, False, started)
-    return Row(intent, state, 1, Decimal(cost), Usage(tokens[0], tokens[1]))
+    intent = Intent(uuid4(), user, token, "/v1/chat/completions", model, 1, False, started)
+    return Row(intent, state, 1, Decimal(cost), Usage(tokens[0], tokens[1]), reserved=Decimal(reserved))
 
 
 def write(cli: Cli, rows: Sequence[Row]) -> None:
@@ -67,8 +80,8 @@ def report(cli: Cli, *words: str) -> Any:
 
 def costs(cli: Cli, *words: str) -> list[tuple[str, ...]]:
     """The groups of a report, each with its cost."""
-    counts = {"requests", "not_done", "input_tokens", "cached_tokens", "output_tokens", "reasoning_tokens"}
-    return [tuple(value for key, value in line.items() if key not in counts) for line in report(cli, *words)["rows"]]
+    sums = {*NOTHING, "uncertain_usd"}
+    return [tuple(value for key, value in line.items() if key not in sums) for line in report(cli, *words)["rows"]]
 
 
 def test_it_is_by_user_and_model_where_nothing_is_asked(books: Cli) -> None:
@@ -85,7 +98,9 @@ def test_it_is_by_user_and_model_where_nothing_is_asked(books: Cli) -> None:
     [
         ("user", ["alice", "bob"]),
         ("model", ["gpt-4o", "gpt-4o-mini"]),
+        ("endpoint", ["/v1/chat/completions"]),
         ("day", ["2026-10-31", "2026-11-01", "2026-11-02"]),
+        ("week", ["2026-W44", "2026-W45"]),
         ("month", ["2026-10", "2026-11"]),
     ],
 )
@@ -107,14 +122,13 @@ def test_a_line_has_all_the_counts(books: Cli) -> None:
     """Requests, those that are not done, and tokens."""
     line = report(books, "--by", "user")["rows"][0]
     assert line == {
+        **NOTHING,
         "user": "alice",
         "requests": 3,
-        "not_done": 0,
         "input_tokens": 303,
-        "cached_tokens": 0,
         "output_tokens": 34,
-        "reasoning_tokens": 0,
         "cost_usd": f"0.3{TINY[3:]}",
+        "uncertain_usd": "0",
     }
 
 
@@ -123,16 +137,16 @@ def test_requests_that_are_not_done_are_counted(books: Cli) -> None:
     assert [line["not_done"] for line in report(books, "--by", "user")["rows"]] == [0, 1]
 
 
-@pytest.mark.parametrize("by", ["user", "model", "day", "month", "user,model,day,month"])
+@pytest.mark.parametrize("by", ["user", "token", "model", "endpoint", "day", "week", "month", "user,model,day,month"])
 def test_the_total_is_exact(books: Cli, by: str) -> None:
     """From the largest to the smallest digit, however it is grouped."""
     assert report(books, "--by", by)["total"] == {
+        **NOTHING,
         "requests": 4,
         "not_done": 1,
         "input_tokens": 308,
-        "cached_tokens": 0,
         "output_tokens": 40,
-        "reasoning_tokens": 0,
+        "uncertain_usd": "0",
         "cost_usd": f"12345678901234567890.8{TINY[3:]}",
     }
 
@@ -186,7 +200,7 @@ def test_csv_has_a_heading_and_a_line_for_each_group(books: Cli) -> None:
     """And no total, which a spreadsheet would count in."""
     lines = list(csv.reader(io.StringIO(books.ok("usage", "report", "--by", "day,user", "--format", "csv"))))
     assert lines[0][:3] == ["day", "user", "requests"]
-    assert [(line[0], line[1], line[-1]) for line in lines[1:]] == costs(books, "--by", "day,user")
+    assert [(line[0], line[1], line[-2]) for line in lines[1:]] == costs(books, "--by", "day,user")
 
 
 @pytest.mark.parametrize("name", ["=cmd()", "+1", "-1", "@SUM(A1)"])
@@ -216,7 +230,7 @@ def test_a_user_who_is_gone_keeps_the_rows(cli: Cli) -> None:
     ("form", "out"),
     [
         ("json", {"rows": [], "total": {"requests": 0, "cost_usd": "0"}}),
-        ("csv", "user,model,requests,not_done,input_tokens,cached_tokens,output_tokens,reasoning_tokens,cost_usd\r\n"),
+        ("csv", f"user,model,{','.join(NOTHING)},cost_usd,uncertain_usd\r\n"),
     ],
 )
 def test_an_empty_database_has_an_empty_report(shared_cli: Cli, form: str, out: Any) -> None:
@@ -258,3 +272,116 @@ def test_report_refuses_an_end_before_the_beginning(cli: Cli) -> None:
     """Rather than an empty report that looks like no usage."""
     lines = cli.refused("usage", "report", "--since", "2026-12-01", "--until", "2026-01-01", code=2)
     assert lines[-1] == "Error: --until is before --since"
+
+
+# Tokens, and parts of the books.
+
+
+def test_a_token_is_shown_by_its_label_and_first_characters(cli: Cli) -> None:
+    """With its id, because two may have one label."""
+    cli.add_user("alice")
+    token = cli.ok("token", "issue", "alice", "--label", "laptop").strip()
+    write(cli, [row(ALICE, "m", "2026-11-01", "1", token=2), row(ALICE, "m", "2026-11-01", "2", token=9)])
+    rows = report(cli, "--by", "token")["rows"]
+    assert [(line["token"], line["token_id"]) for line in rows] == [(f"laptop ({token[:8]}…)", 2), ("token 9", 9)]
+
+
+def test_tokens_with_one_label_are_two_lines(cli: Cli) -> None:
+    """Also where they cannot be told apart by what is shown of them."""
+    cli.add_user("alice")
+    cli.ok("token", "issue", "alice", "--label", "laptop")
+    query(cli.settings["DATABASE_URL"], "UPDATE tokens SET label = 'laptop', shown = 'cga_0000'")
+    write(cli, [row(ALICE, "m", "2026-11-01", "1", token=1), row(ALICE, "m", "2026-11-01", "2", token=2)])
+    assert [line["cost_usd"] for line in report(cli, "--by", "token")["rows"]] == ["1", "2"]
+
+
+@pytest.mark.parametrize(
+    ("words", "cost"),
+    [
+        (["--user", "alice"], f"0.3{TINY[3:]}"),
+        (["--model", "gpt-4o-mini"], TINY),
+        (["--model", "gpt-5"], "0"),
+        (["--token", "1", "--until", "2026-10-31"], "0.1"),
+    ],
+)
+def test_a_report_can_be_of_a_part(books: Cli, words: list[str], cost: str) -> None:
+    """A user, a model or a token, together with days."""
+    assert report(books, *words)["total"]["cost_usd"] == cost
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["--user", "carol"], "Error: there is no user 'carol'"),
+        (["--token", "77"], "Error: there is no token 77"),
+    ],
+)
+@pytest.mark.parametrize("command", ["report", "export"])
+def test_a_report_of_nobody_is_refused(shared_cli: Cli, command: str, words: list[str], line: str) -> None:
+    """Rather than an empty one that looks like no usage."""
+    assert shared_cli.refused("usage", command, *words) == [line]
+
+
+def test_a_removed_user_keeps_the_name(books: Cli) -> None:
+    """On the rows, and to ask for them by."""
+    query(books.settings["DATABASE_URL"], "UPDATE users SET removed_at = now(), upstream_key = '' WHERE name = 'bob'")
+    assert costs(books, "--by", "user", "--user", "bob") == [("bob", "12345678901234567890.5")]
+
+
+def test_what_is_uncertain_is_a_column_of_its_own(cli: Cli) -> None:
+    """The most that rows of unknown cost may have cost; a table without such rows leaves it out."""
+    write(cli, [row(ALICE, "m", "2026-11-01", "1")])
+    assert "uncertain" not in cli.ok("usage", "report")
+    write(cli, [row(ALICE, "m", "2026-11-01", "0", state=State.UNKNOWN, reserved="0.5")])
+    assert cli.ok("usage", "report").splitlines()[-1].split()[-2:] == ["1", "0.5"]
+    assert report(cli)["total"]["uncertain_usd"] == "0.5"
+
+
+def test_other_kinds_of_tokens_are_columns_where_there_are_any(cli: Cli) -> None:
+    """Audio, images, cache writes: most teams have none."""
+    write(cli, [row(ALICE, "m", "2026-11-01", "1")])
+    assert "audio" not in cli.ok("usage", "report")
+    heard = row(ALICE, "m", "2026-11-01", "1")
+    write(cli, [msgspec.structs.replace(heard, usage=Usage(5, 5, audio_input=3))])
+    assert "audio input tokens" in cli.ok("usage", "report")
+    assert "audio output tokens" not in cli.ok("usage", "report")
+
+
+# Single rows.
+
+
+def test_every_row_is_exported(books: Cli) -> None:
+    """With its amounts to the last digit, so that they add up to the report."""
+    rows = list(csv.DictReader(io.StringIO(books.ok("usage", "export"))))
+    assert sorted(line["day"] for line in rows) == ["2026-10-31", "2026-11-01", "2026-11-02", "2026-11-02"]
+    assert add_up(Decimal(line["cost_usd"]) for line in rows) == Decimal(f"12345678901234567890.8{TINY[3:]}")
+    assert {line["user"] for line in rows} == {"alice", "bob"}
+
+
+def test_the_export_as_json_has_the_same_rows(books: Cli) -> None:
+    """One array; what CSV leaves empty is null."""
+    rows = json.loads(books.ok("usage", "export", "--format", "json"))
+    lines = list(csv.DictReader(io.StringIO(books.ok("usage", "export"))))
+    assert [{key: "" if value is None else str(value) for key, value in line.items()} for line in rows] == lines
+
+
+def test_the_export_goes_on_from_page_to_page(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No row is missed or told twice where a page ends, nor where a month does."""
+    monkeypatch.setattr("chatgpt_agent.services.reports.PAGE", 3)
+    write(cli, [row(ALICE, "m", f"2026-{month}-01", "1") for month in ("10", "11") for _ in range(6)])
+    ids = [line["request_id"] for line in json.loads(cli.ok("usage", "export", "--format", "json"))]
+    assert (len(ids), len(set(ids))) == (12, 12)
+
+
+def test_the_export_is_of_the_days_that_are_asked_for(books: Cli) -> None:
+    """Those of the books' time zone, at the end of a month too."""
+    query(books.settings["DATABASE_URL"], "UPDATE settings SET value = 'Pacific/Kiritimati' WHERE name = 'time_zone'")
+    query(books.settings["DATABASE_URL"], "SELECT rebuild_usage_daily()")
+    rows = csv.DictReader(io.StringIO(books.ok("usage", "export", "--since", "2026-11-01", "--until", "2026-11-01")))
+    assert [line["started_at"] for line in rows] == ["2026-10-31T12:00:00.000000Z"]
+
+
+@pytest.mark.parametrize(("form", "out"), [("json", "[\n\n]\n"), ("csv", ",".join(EXPORTED) + "\r\n")])
+def test_an_export_of_nothing_is_empty(shared_cli: Cli, form: str, out: str) -> None:
+    """And still JSON, or a heading."""
+    assert shared_cli.run("usage", "export", "--format", form).stdout_bytes.decode() == out

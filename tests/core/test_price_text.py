@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chatgpt_agent.core.errors import InvalidValue
-from chatgpt_agent.core.price_text import parse_tier, parse_tiers, show_tier, show_tiers, show_usd
+from chatgpt_agent.core.money import plain
+from chatgpt_agent.core.price_text import parse_tier, parse_tiers, show_tier, show_tiers
 from chatgpt_agent.core.pricing import Rates, Tier, check_rates
 from tests.fakes.prices import amounts, tiers
 
@@ -98,7 +99,7 @@ def test_whatever_is_typed_is_a_sound_tier_or_refused(typed: str) -> None:
 @given(amounts)
 def test_amount_is_shown_to_its_last_digit(amount: Decimal) -> None:
     """Without an exponent or trailing zeros."""
-    shown = show_usd(amount)
+    shown = plain(amount)
     assert Decimal(shown) == amount
     assert "E" not in shown
     assert not (shown.endswith("0") and "." in shown)

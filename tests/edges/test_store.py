@@ -18,7 +18,7 @@ from chatgpt_agent.edges.store import accounts, prices, tokens
 from chatgpt_agent.edges.store.connection import Store, dsn_from
 from chatgpt_agent.edges.store.directory import Changes, read_changes
 from chatgpt_agent.edges.store.ledger import ensure_partition, ship
-from chatgpt_agent.edges.store.reports import UsageLine, usage_report
+from chatgpt_agent.edges.store.reports import Choice, UsageLine, usage_report
 from tests.fakes.database import connected, end_connections, query
 from tests.fakes.records import NOON, make_row
 
@@ -702,7 +702,7 @@ async def test_a_report_by_two_things(used: Store) -> None:
 )
 async def test_a_report_of_some_days(used: Store, since: date | None, until: date | None, requests: int) -> None:
     """Both are included."""
-    lines = await usage_report(used, ["month"], since=since, until=until)
+    lines = await usage_report(used, ["month"], Choice(since, until))
     assert sum(line.requests for line in lines) == requests
 
 

@@ -10,7 +10,7 @@ import os
 import socket
 from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Self
 
 import aiopg
 import psycopg2
@@ -66,7 +66,7 @@ class Store:
         self._listening: aiopg.Connection | None = None  # a connection that nobody reads notices from must not get any
         self._lock = asyncio.Lock()
 
-    async def __aenter__(self) -> "Store":
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -130,19 +130,27 @@ class BudgetOut(Struct, frozen=True):
 
 
 class Sums(Struct, frozen=True):
-    """`not_done`: requests in a state other than done. `cost` in USD."""
+    """`not_done`: requests in a state other than done. `cost` in USD; `reserved`: what those of unknown cost may have
+    cost at most, which is no part of it."""
 
     requests: int
     not_done: int
     input_tokens: int
     cached_tokens: int
+    cache_write_tokens: int
+    audio_input_tokens: int
+    image_input_tokens: int
     output_tokens: int
     reasoning_tokens: int
+    audio_output_tokens: int
+    image_output_tokens: int
     cost: Amount
+    reserved: Amount
 
 
 class UsageLineOut(Sums, frozen=True):
     group: dict[str, str]
+    token_id: int | None = None  # where tokens were grouped by
 
 
 class UsageOut(Struct, frozen=True):

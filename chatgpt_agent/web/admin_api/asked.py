@@ -109,6 +109,9 @@ class UsageQuery(Strict, frozen=True, kw_only=True):
     by: Groups = "user,model"
     since: date | UnsetType = UNSET
     until: date | UnsetType = UNSET
+    user: Name | UnsetType = UNSET
+    token: Id | UnsetType = UNSET
+    model: Name | UnsetType = UNSET
 
 
 class RowQuery(Strict, frozen=True, kw_only=True):

@@ -1,13 +1,13 @@
 """Reports, the ledger and the audit log over REST: reading alone."""
 
-from collections.abc import Sequence
-from decimal import Context, Decimal
-from functools import reduce
+from typing import Any
 
-from chatgpt_agent.core.errors import InvalidValue, UnknownName
+from chatgpt_agent.core.errors import UnknownName
 from chatgpt_agent.edges.store.audit import list_audit as read_audit
 from chatgpt_agent.edges.store.inspection import agent_states, count_dead_letters, findings, list_rows, rows_by_state
-from chatgpt_agent.edges.store.reports import UsageLine, usage_report
+from chatgpt_agent.edges.store.reports import COUNTS
+from chatgpt_agent.edges.store.reports import Sums as StoredSums
+from chatgpt_agent.services.reports import report
 from chatgpt_agent.web.admin_api import pages
 from chatgpt_agent.web.admin_api.answered import (
     AgentOut,
@@ -28,32 +28,30 @@ from chatgpt_agent.web.admin_api.pages import Page
 from chatgpt_agent.web.admin_api.route import Call
 
 MAX_LINES = 10_000  # of a report: more would hold the event loop up while they are written
-_COUNTS = ("requests", "not_done", "input_tokens", "cached_tokens", "output_tokens", "reasoning_tokens")
-_WIDE = Context(prec=100)
 
 
 async def report_usage(call: Call[Nothing, UsageQuery, None]) -> UsageOut:
-    by = list(dict.fromkeys(call.query.by.split(",")))
-    since, until = given(call.query.since), given(call.query.until)
-    if since and until and until < since:
-        raise InvalidValue("until is before since")
-    lines = await usage_report(call.api.reports, by, since=since, until=until)
-    if len(lines) > MAX_LINES:
-        raise InvalidValue(f"the report has {len(lines)} lines, over {MAX_LINES}: ask for fewer days or groups")
+    query = call.query
+    found = await report(
+        call.api.reports,
+        list(dict.fromkeys(query.by.split(","))),
+        since=given(query.since),
+        until=given(query.until),
+        user=given(query.user),
+        token_id=given(query.token),
+        model=given(query.model),
+        most=MAX_LINES,
+    )
     rows = [
-        UsageLineOut(
-            **{name: getattr(line, name) for name in _COUNTS},
-            cost=amount(line.cost),
-            group=dict(zip(by, line.group, strict=True)),
-        )
-        for line in lines
+        UsageLineOut(**_sums(line), group=dict(zip(found.by, line.group, strict=True)), token_id=line.token_id)
+        for line in found.lines
     ]
-    return UsageOut(by, rows, _total(lines))
+    return UsageOut(list(found.by), rows, Sums(**_sums(found.total)))
 
 
-def _total(lines: Sequence[UsageLine]) -> Sums:
-    cost = reduce(_WIDE.add, (line.cost for line in lines), Decimal(0))
-    return Sums(**{name: sum(getattr(line, name) for line in lines) for name in _COUNTS}, cost=amount(cost))
+def _sums(sums: StoredSums) -> dict[str, Any]:
+    counts = {name: getattr(sums, name) for name in COUNTS}
+    return {**counts, "cost": amount(sums.cost), "reserved": amount(sums.reserved)}
 
 
 async def list_ledger(call: Call[Nothing, RowQuery, None]) -> Page[RowOut]:

@@ -1,0 +1,297 @@
+"""Every report is the sum of its rows, to the last digit: random ledgers, groups, choices and calendars, on a real
+PostgreSQL, added up a second time here with fractions and Python's own time zones."""
+
+import asyncio
+import uuid
+from collections.abc import Iterator, Sequence
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import msgspec
+import psycopg2
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from chatgpt_agent.core.ledger import Intent, Row, State
+from chatgpt_agent.core.usage import Usage
+from chatgpt_agent.edges.store.books import Written, add_correction
+from chatgpt_agent.edges.store.connection import Store
+from chatgpt_agent.edges.store.ledger import TOKENS, ensure_partition, ship
+from chatgpt_agent.edges.store.legacy import NewRequest, take_requests
+from chatgpt_agent.edges.store.reports import COUNTS, GROUPS, Choice, UsageLine, set_time_zone
+from chatgpt_agent.services import reports
+from chatgpt_agent.services.time_zone import keep_time_zone
+from tests.fakes.database import query
+from tests.fakes.oracle import ADDED_UP, ROLLED
+
+# Zones, and moments (UTC) around which their days are strange; every zone is tried around every moment.
+ZONES = [
+    "UTC", "Europe/Berlin", "America/New_York",
+    "America/Sao_Paulo",  # summer time began at midnight: a day without its first hour
+    "Asia/Beirut", "Africa/Cairo", "America/Havana",  # so it does there
+    "America/St_Johns",  # at one minute past, so that a day came twice
+    "Australia/Lord_Howe",  # half an hour of it
+    "Asia/Kolkata", "Asia/Kathmandu", "Pacific/Chatham", "Pacific/Marquesas",  # half and quarter hours
+    "Pacific/Apia",  # had no 30 December 2011
+    "Pacific/Kiritimati", "Etc/GMT+12",  # the first and the last to see a day
+]  # fmt: skip
+MOMENTS = [
+    datetime(2018, 11, 4, 3, tzinfo=UTC),
+    datetime(2023, 3, 25, 22, tzinfo=UTC),
+    datetime(2023, 4, 27, 22, tzinfo=UTC),
+    datetime(2011, 11, 6, 2, 31, tzinfo=UTC),
+    datetime(2024, 4, 6, 15, tzinfo=UTC),
+    datetime(2024, 10, 27, 1, tzinfo=UTC),
+    datetime(2011, 12, 30, 10, tzinfo=UTC),
+    datetime(2024, 2, 29, 12, tzinfo=UTC),
+    datetime(2026, 1, 1, tzinfo=UTC),  # of the first week of 2026
+    datetime(2027, 1, 1, tzinfo=UTC),  # of the last week of 2026
+]
+NAMES = {1: "alice", 2: "bob", 3: "user 3"}  # the third is gone
+
+moments = st.builds(
+    lambda moment, near: moment + near,
+    st.sampled_from(MOMENTS),
+    st.timedeltas(timedelta(hours=-30), timedelta(hours=30)) | st.just(timedelta(0)),
+)
+amounts = st.decimals(0, 10**6, allow_nan=False, places=16) | st.sampled_from(
+    [Decimal(0), Decimal("0.0000000000000001"), Decimal("12345678901234567890.5")]
+)
+counts = st.integers(0, 10**12)
+usages = st.builds(Usage, *[counts] * len(TOKENS)) | st.none()
+models = st.sampled_from(["gpt-4o", "gpt-4o-mini", "ft:gpt-4o:acme"])
+
+
+class Line(msgspec.Struct, frozen=True):
+    """A row as this proof keeps it. `kind`: shipped, imported, or a correction of a row that was."""
+
+    id: uuid.UUID
+    user: int
+    token: int
+    endpoint: str
+    model: str
+    state: str
+    usage: Usage | None
+    cost: Decimal
+    reserved: Decimal
+    at: datetime
+
+
+@st.composite
+def lines(draw: Any) -> Line:
+    """A row of one of the states."""
+    state = draw(st.sampled_from([*map(str, State), "imported"]))
+    imported = state == "imported"
+    usage = draw(usages)
+    return Line(
+        draw(st.uuids()),
+        draw(st.sampled_from(list(NAMES))),
+        draw(st.integers(0, 3)),
+        "/chat" if imported else draw(st.sampled_from(["/v1/chat/completions", "/v1/embeddings"])),
+        draw(models),
+        state,
+        Usage(usage.input, usage.output) if imported and usage else usage,
+        draw(amounts),
+        Decimal(0) if imported else draw(amounts),
+        draw(moments),
+    )
+
+
+choices = st.just(Choice()) | st.builds(
+    Choice,
+    user=st.none() | st.sampled_from(["alice", "bob"]),
+    token_id=st.none() | st.integers(0, 2),
+    model=st.none() | models,
+)
+
+
+class Books:
+    """A database of this module's own, and a loop to ask it on."""
+
+    def __init__(self, dsn: str) -> None:
+        self.dsn = dsn
+        self.runner = asyncio.Runner()
+        self.store = Store(dsn)
+
+    def run(self, work: Any) -> Any:
+        """Runs something to its end."""
+        return self.runner.run(work)
+
+    async def write(self, rows: Sequence[Line], corrections: Sequence[Line]) -> None:
+        """Rows on the ways that rows come."""
+        for row in rows:
+            await ensure_partition(self.store, row.at)
+        if shipped := [_shipped(row) for row in rows if row.state != "imported"]:
+            await ship(self.store, shipped)
+        await take_requests(self.store, [_imported(row) for row in rows if row.state == "imported"])
+        for row, correction in zip(rows, corrections, strict=False):
+            written = Written(row.id, row.at, row.state, row.usage, row.cost, None, None, None)
+            assert correction.usage is not None
+            assert await add_correction(
+                self.store,
+                written,
+                request_id=correction.id,
+                usage=correction.usage,
+                cost=correction.cost,
+                reason="as OpenAI has it",
+            )
+
+
+@pytest.fixture(scope="module")
+def books(postgres: str) -> Iterator[Books]:
+    """Two users; two tokens that look alike; no partitions yet."""
+    name = f"reports_{uuid.uuid4().hex[:12]}"
+    admin = psycopg2.connect(postgres)
+    admin.autocommit = True
+    with admin.cursor() as cursor:
+        cursor.execute(f"CREATE DATABASE {name} TEMPLATE template_migrated")
+        made = Books(postgres.replace("dbname=postgres", f"dbname={name}"))
+        query(
+            made.dsn,
+            """INSERT INTO users (id, name, upstream_key, created_at)
+               VALUES (1, 'alice', '', now()), (2, 'bob', '', now());
+               INSERT INTO tokens (id, user_id, digest, shown, label, created_at)
+               SELECT n, 1, decode(repeat('0' || n, 32), 'hex'), 'cga_0000', 'laptop', now()
+               FROM generate_series(1, 2) n""",
+        )
+        yield made
+        made.run(made.store.close())
+        made.runner.close()
+        cursor.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    admin.close()
+
+
+def _shipped(row: Line) -> Row:
+    intent = Intent(row.id, row.user, row.token, row.endpoint, row.model, 1, False, row.at)
+    return Row(intent, State(row.state), 1, row.cost, row.usage, reserved=row.reserved)
+
+
+def _imported(row: Line) -> NewRequest:
+    usage = row.usage
+    counts = (usage.input, usage.output) if usage else (None, None)
+    return NewRequest(row.id, row.user, row.token, row.model, None, *counts, row.cost, row.at)
+
+
+def _correction(row: Line, usage: Usage, cost: Decimal) -> Line:
+    return msgspec.structs.replace(
+        row, id=uuid.uuid5(row.id, "corrected"), state="correction", usage=usage, cost=cost, reserved=-row.reserved
+    )
+
+
+def _day(row: Line, zone: str) -> date:
+    return row.at.astimezone(ZoneInfo(zone)).date()
+
+
+def _group(row: Line, by: Sequence[str], zone: str) -> tuple[object, ...]:
+    day = _day(row, zone)
+    year, week, _ = day.isocalendar()
+    found = {
+        "user": NAMES[row.user],
+        "token": row.token,
+        "model": row.model,
+        "endpoint": row.endpoint,
+        "day": str(day),
+        "week": f"{year}-W{week:02}",
+        "month": f"{day:%Y-%m}",
+    }
+    return tuple(found[name] for name in by)
+
+
+def _sums(rows: Sequence[Line]) -> tuple[Fraction, ...]:
+    usages = [row.usage for row in rows if row.usage is not None]
+    tokens = [sum(getattr(usage, name.removesuffix("_tokens")) for usage in usages) for name in TOKENS]
+    requests = sum(row.state != "correction" for row in rows)
+    not_done = sum(row.state not in ("done", "correction", "imported") for row in rows)
+    named = {"requests": requests, "not_done": not_done, **dict(zip(TOKENS, tokens, strict=True))}
+    money = [sum((Fraction(getattr(row, name)) for row in rows), Fraction(0)) for name in ("cost", "reserved")]
+    return (*(Fraction(named[name]) for name in COUNTS), *money)
+
+
+def _sums_of(line: Any) -> tuple[Fraction, ...]:
+    return tuple(Fraction(getattr(line, name)) for name in (*COUNTS, "cost", "reserved"))
+
+
+def _key(line: UsageLine, by: Sequence[str]) -> tuple[object, ...]:
+    return tuple(line.token_id if name == "token" else text for name, text in zip(by, line.group, strict=True))
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    rows=st.lists(lines(), min_size=2, max_size=12, unique_by=lambda row: row.id),
+    corrected=st.lists(
+        st.tuples(st.builds(Usage, *[st.integers(-(10**9), 10**9)] * len(TOKENS)), amounts.map(lambda x: x - 5)),
+        max_size=3,
+    ),
+    zones=st.tuples(st.sampled_from(ZONES), st.sampled_from(ZONES)),
+    by=st.lists(st.sampled_from(GROUPS), min_size=1, unique=True),
+    choice=choices,
+    ends=st.just((None, None)) | st.tuples(st.none() | moments, st.none() | moments),
+)
+def test_every_report_is_the_sum_of_its_rows(
+    books: Books,
+    rows: list[Line],
+    corrected: list[tuple[Usage, Decimal]],
+    zones: tuple[str, str],
+    by: list[str],
+    choice: Choice,
+    ends: tuple[datetime | None, datetime | None],
+) -> None:
+    """Group by group, with every row on the day that its local clock says; and single rows are the same rows. The zone
+    changes in the middle: what was there is counted anew, what comes is counted in the new one."""
+    before, zone = zones
+    query(books.dsn, "TRUNCATE usage, usage_daily")
+    books.run(set_time_zone(books.store, before))
+    middle = len(rows) // 2
+    correctable = [row for row in rows[:middle] if row.state != "imported"]
+    corrections = [_correction(row, *change) for row, change in zip(correctable, corrected, strict=False)]
+    books.run(books.write(correctable, corrections))
+    books.run(books.write([row for row in rows[:middle] if row.state == "imported"], []))
+    books.run(keep_time_zone(books.store, zone))
+    books.run(books.write(rows[middle:], []))
+
+    days = sorted(moment.astimezone(ZoneInfo(zone)).date() for moment in ends if moment)
+    since = days[0] if ends[0] else None
+    until = days[-1] if ends[1] else None
+    asked = msgspec.structs.replace(choice, since=since, until=until)
+    wanted = [
+        row
+        for row in [*rows, *corrections]
+        if (since is None or _day(row, zone) >= since)
+        and (until is None or _day(row, zone) <= until)
+        and asked.user in (None, NAMES[row.user])
+        and asked.token_id in (None, row.token)
+        and asked.model in (None, row.model)
+    ]
+    for groups in (by, *([name] for name in GROUPS)):
+        expected: dict[tuple[object, ...], list[Line]] = {}
+        for row in wanted:
+            expected.setdefault(_group(row, groups, zone), []).append(row)
+        found = books.run(
+            reports.report(
+                books.store,
+                groups,
+                since=since,
+                until=until,
+                user=asked.user,
+                token_id=asked.token_id,
+                model=asked.model,
+            )
+        )
+        assert len(found.lines) == len(expected)
+        assert {_key(line, groups): _sums_of(line) for line in found.lines} == {
+            group: _sums(rows) for group, rows in expected.items()
+        }
+        assert _sums_of(found.total) == _sums(wanted)
+    assert query(books.dsn, ROLLED) == query(books.dsn, ADDED_UP)
+    assert books.run(_exported(books.store, asked)) == {str(row.id): (row.cost, str(_day(row, zone))) for row in wanted}
+
+
+async def _exported(store: Store, choice: Choice) -> dict[str, tuple[Decimal, str]]:
+    pages = [page async for page in reports.export(store, choice)]
+    records = [dict(zip(reports.EXPORTED, line, strict=True)) for page in pages for line in page]
+    assert len({record["request_id"] for record in records}) == len(records)
+    return {record["request_id"]: (record["cost_usd"], record["day"]) for record in records}
