@@ -55,6 +55,16 @@ CREATE TRIGGER budgets_changed BEFORE INSERT OR UPDATE ON budgets FOR EACH ROW E
 CREATE TRIGGER budgets_deleted AFTER DELETE OR TRUNCATE ON budgets
     FOR EACH STATEMENT EXECUTE FUNCTION directory_deleted();
 
+-- What each agent has set aside for calls that are not in usage yet, for the others to see.
+CREATE TABLE reservations (
+    agent_id uuid NOT NULL,
+    user_id  bigint NOT NULL,
+    token_id bigint NOT NULL,
+    amount   numeric NOT NULL,
+    PRIMARY KEY (agent_id, user_id, token_id)
+);
+CREATE INDEX reservations_user ON reservations (user_id);
+
 -- That a budget's mark was passed, once in each of its windows; and whether the webhook has been told.
 CREATE TABLE budget_alerts (
     budget_id   bigint NOT NULL,
@@ -149,7 +159,7 @@ CREATE TABLE audit_log (
     address   text NOT NULL,              -- where the actor was
     action    text NOT NULL,              -- insert, update, delete
     object    text NOT NULL,              -- the table
-    object_id bigint NOT NULL,
+    object_id bigint NOT NULL,            -- 0 for a correction of the ledger, whose request_id stands in `after`
     before    jsonb,                      -- the columns that changed; never a secret
     after     jsonb
 );
@@ -183,7 +193,7 @@ BEGIN
            CASE WHEN actor IS NULL THEN 'sql' ELSE current_setting('chatgpt_agent.via', true) END,
            CASE WHEN actor IS NULL THEN coalesce(inet_client_addr()::text, 'local')
                 ELSE current_setting('chatgpt_agent.address', true) END,
-           lower(TG_OP), TG_TABLE_NAME, coalesce(new_ ->> 'id', old_ ->> 'id')::bigint,
+           lower(TG_OP), CASE WHEN TG_TABLE_NAME LIKE 'usage%' THEN 'usage' ELSE TG_TABLE_NAME END, coalesce(new_ ->> 'id', old_ ->> 'id', '0')::bigint,
            CASE WHEN TG_OP <> 'INSERT' THEN
                (SELECT coalesce(jsonb_object_agg(key, value), '{}') FROM jsonb_each(old_)
                 WHERE value IS DISTINCT FROM new_ -> key) END,
@@ -198,6 +208,10 @@ CREATE TRIGGER tokens_audit AFTER INSERT OR UPDATE OR DELETE ON tokens FOR EACH 
 CREATE TRIGGER prices_audit AFTER INSERT OR UPDATE OR DELETE ON prices FOR EACH ROW EXECUTE FUNCTION audit_change();
 CREATE TRIGGER budgets_audit AFTER INSERT OR UPDATE OR DELETE ON budgets FOR EACH ROW EXECUTE FUNCTION audit_change();
 CREATE TRIGGER admins_audit AFTER INSERT OR UPDATE OR DELETE ON admins FOR EACH ROW EXECUTE FUNCTION audit_change();
+
+-- The one thing in the ledger that a person writes. (Of a row of a partitioned table, so for each partition to come.)
+CREATE TRIGGER usage_audit AFTER INSERT ON usage FOR EACH ROW WHEN (NEW.state = 'correction')
+    EXECUTE FUNCTION audit_change();
 
 CREATE FUNCTION audit_is_final() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN

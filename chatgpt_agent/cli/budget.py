@@ -68,8 +68,9 @@ async def list_(store: Store, user: str | None, json: bool) -> None:
 
 @budget.command()
 @click.argument("id", type=_ID)
+@as_json
 @on_store
-async def remove(store: Store, id: int) -> None:
+async def remove(store: Store, id: int, json: bool) -> None:
     """Take a budget away; ID is what `budget list` shows.
 
     Example: chatgpt-agent budget remove 3
@@ -77,6 +78,9 @@ async def remove(store: Store, id: int) -> None:
     accounts = BudgetAccounts(store, caller())
     found = await accounts.get(id)
     await accounts.remove(id)
+    if json:
+        echo_json(_fields(found))
+        return
     click.echo(f"{_owner(found)} has no budget{_EACH[found.period]} any more.")
 
 

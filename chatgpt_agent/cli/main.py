@@ -6,7 +6,7 @@ from chatgpt_agent import __version__, server
 from chatgpt_agent.cli.admin import admin
 from chatgpt_agent.cli.audit import audit
 from chatgpt_agent.cli.budget import budget
-from chatgpt_agent.cli.common import config_option, echo_table
+from chatgpt_agent.cli.common import as_json, config_option, echo_json, echo_table
 from chatgpt_agent.cli.ledger import ledger
 from chatgpt_agent.cli.price import price
 from chatgpt_agent.cli.token import token
@@ -37,8 +37,9 @@ def serve(config: Config) -> None:
 @main.command(name="migrate")
 @click.option("--status", is_flag=True, help="Show what is applied, and change nothing.")
 @click.option("--rollback", "count", type=click.IntRange(1), metavar="N", help="Take the last N migrations back.")
+@as_json
 @config_option
-def migrate_(config: Config, status: bool, count: int | None) -> None:
+def migrate_(config: Config, status: bool, count: int | None, json: bool) -> None:
     """Bring the database's schema up to this program's.
 
     Example: chatgpt-agent migrate --status
@@ -49,20 +50,23 @@ def migrate_(config: Config, status: bool, count: int | None) -> None:
     with server.database(config) as dsn:
         if status:
             found = schema_status(dsn)
-            lines = [(name, "applied") for name in found.applied]
-            lines += [(name, "pending") for name in found.pending]
-            lines += [(name, "unknown: of a newer program") for name in found.unknown]
-            echo_table(["migration", "state"], lines)
+            if json:
+                echo_json({"applied": found.applied, "pending": found.pending, "unknown": found.unknown})
+            else:
+                lines = [(name, "applied") for name in found.applied]
+                lines += [(name, "pending") for name in found.pending]
+                lines += [(name, "unknown: of a newer program") for name in found.unknown]
+                echo_table(["migration", "state"], lines)
             check_not_newer(found)
-        elif count:
-            for name in rollback(dsn, count):
-                click.echo(f"rolled back {name}")
-        else:
-            applied = migrate(dsn)
-            for name in applied:
-                click.echo(f"applied {name}")
-            if not applied:
-                click.echo("nothing to do: the schema is up to date")
+            return
+        what, names = ("rolled back", rollback(dsn, count)) if count else ("applied", migrate(dsn))
+    if json:
+        echo_json({what.replace(" ", "_"): names})
+        return
+    for name in names:
+        click.echo(f"{what} {name}")
+    if not names:
+        click.echo("nothing to do: the schema is up to date")
 
 
 for group in (user, token, price, budget, usage, ledger, admin, audit):

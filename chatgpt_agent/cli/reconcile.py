@@ -9,7 +9,7 @@ from uuid import UUID
 import click
 import msgspec
 
-from chatgpt_agent.cli.common import echo_csv, echo_json, echo_table, on_books, usd
+from chatgpt_agent.cli.common import as_json, caller, echo_csv, echo_json, echo_table, on_books, usd
 from chatgpt_agent.core.figures import gather
 from chatgpt_agent.core.reconcile import Line, Reconciliation, whole
 from chatgpt_agent.core.usage import MAX_COUNT, Usage
@@ -85,15 +85,19 @@ async def reconcile(
 @click.option("--output", type=_TOKENS, required=True, metavar="N", help="Output tokens.")
 @click.option("--cached", type=_TOKENS, default=0, show_default=True, metavar="N", help="Of the input: cached.")
 @click.option("--reason", required=True, metavar="TEXT", help="Why; it is kept with the correction.")
+@as_json
 @on_books
 async def correct(
-    store: Store, config: Config, request_id: UUID, input_: int, output: int, cached: int, reason: str
+    store: Store, config: Config, request_id: UUID, input_: int, output: int, cached: int, reason: str, json: bool
 ) -> None:
     """Correct a row's tokens, and with them its cost, by another row that has the reason. Once a row.
 
     Example: chatgpt-agent ledger correct 01930000-0000-7000-8000-000000000001 --input 120 --output 30 --reason "OpenAI"
     """
-    done = await Books(store).correct(request_id, Usage(input_, output, cached), reason)
+    done = await Books(store, caller()).correct(request_id, Usage(input_, output, cached), reason)
+    if json:
+        echo_json(done)
+        return
     before = done.before
     click.echo(f"{done.corrects} is corrected by {done.request_id}:")
     for name in ("input", "cached", "output"):

@@ -19,3 +19,7 @@ class Actor(msgspec.Struct, frozen=True):
     name: str
     via: Via
     address: str
+
+
+# For what nobody in particular does, such as a program that sets itself up.
+NOBODY = Actor("chatgpt-agent", Via.COMMAND, "local")

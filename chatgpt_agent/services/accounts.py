@@ -20,7 +20,7 @@ from chatgpt_agent.core.accounts import (
     set_fields,
 )
 from chatgpt_agent.core.admission import Limits
-from chatgpt_agent.core.audit import Actor, Via
+from chatgpt_agent.core.audit import NOBODY, Actor
 from chatgpt_agent.core.chat_request import MAX_MODEL
 from chatgpt_agent.core.errors import InvalidValue, NameTaken, UnknownName, VersionMismatch
 from chatgpt_agent.core.pricing import Price, PriceBook, Rates, Tier, check_rates
@@ -32,9 +32,6 @@ from chatgpt_agent.edges.store.connection import Store
 from chatgpt_agent.edges.store.tokens import TokenLine
 
 MAX_GRACE = timedelta(days=366)
-
-# For what nobody in particular does, such as a program that sets itself up.
-NOBODY = Actor("chatgpt-agent", Via.COMMAND, "local")
 
 
 class IssuedToken(msgspec.Struct, frozen=True):

@@ -9,6 +9,7 @@ from uuid import UUID
 
 import msgspec
 
+from chatgpt_agent.core.audit import NOBODY, Actor
 from chatgpt_agent.core.errors import InvalidValue, NameTaken, UnknownName
 from chatgpt_agent.core.figures import Figures
 from chatgpt_agent.core.ids import uuid7
@@ -36,8 +37,9 @@ class Corrected(msgspec.Struct, frozen=True):
 class Books:
     """What can be asked of the ledger as an account, and the one way to change it."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, actor: Actor = NOBODY) -> None:
         self._store = store
+        self._acting = store.acting_as(actor)
 
     async def reconcile(
         self, figures: Figures, *, month: date | None = None, keys: Mapping[str, str] | None = None
@@ -83,7 +85,7 @@ class Books:
         cost = row.price.cost(after, row.service_tier)
         own_id = uuid7(time.time_ns() // 1_000_000, os.urandom(10))
         added = await books.add_correction(
-            self._store,
+            self._acting,
             row,
             request_id=own_id,
             usage=_difference(after, before),

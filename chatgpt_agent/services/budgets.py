@@ -1,12 +1,14 @@
 """Who may still spend: each budget's sum, what is set aside for calls under way, and what they cost in the end.
 
 Check and reservation are one synchronous step in memory. What PostgreSQL knows of a budget is read when the ledger says
-that somebody's rows have come, whichever agent shipped them; until a row is seen there it counts from memory. Of
-several agents each spends at most its share of what is left at a time, or makes one call; so between them they
-overshoot a budget by no more than one call for each other agent, and what they spend between two looks.
+that rows of its user have come, whichever agent shipped them; until a row is seen there it counts from memory. Of
+several agents each tells the others what it has set aside, a fifth of a second later at most, and sets aside no more
+than its share of what is left, or one call. So together they overshoot a budget by no more than what the others set
+aside in that time, which is less than all that was left, and one call each.
 """
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, date, datetime, timedelta
@@ -18,13 +20,24 @@ from chatgpt_agent.core.admission import Identity
 from chatgpt_agent.core.budgets import MARKS, Budget, Period, Window, insufficient, window
 from chatgpt_agent.core.errors import DirectoryStale, InsufficientQuota, StoreError
 from chatgpt_agent.core.ledger import Row
-from chatgpt_agent.edges.store.budgets import EVERYBODY, SPENT_CHANNEL, Spent, count_agents, read_spent
+from chatgpt_agent.edges.store.budgets import (
+    EVERYBODY,
+    SPENT_CHANNEL,
+    SetAside,
+    Spent,
+    count_agents,
+    enter,
+    publish_reservations,
+    read_reservations,
+    read_spent,
+)
 from chatgpt_agent.edges.store.connection import Store
 
 log = logging.getLogger(__name__)
 
 WHOLE_SECONDS = 60.0  # between two looks at everything, for a notice that was lost
 RETRY_SECONDS = 1.0
+TELL_SECONDS = 0.2  # until other agents are told what is set aside
 ALIVE = timedelta(seconds=150)  # an agent that was not seen for longer is not there
 NOTHING = Decimal(0)
 
@@ -43,14 +56,16 @@ class _Entry:
 
 
 class _State:
-    """A budget in its current window. `known`: what PostgreSQL shows; `open`: what entries count beside that."""
+    """A budget in its current window. `known`: what PostgreSQL shows; `others`: what other agents have set aside;
+    `open`: what entries count beside that."""
 
-    __slots__ = ("budget", "known", "marked", "open", "spent_here", "window")
+    __slots__ = ("budget", "known", "marked", "open", "others", "spent_here", "window")
 
     def __init__(self, budget: Budget, window: Window) -> None:
         self.budget = budget
         self.window = window
         self.known = NOTHING
+        self.others = NOTHING
         self.open = NOTHING
         self.spent_here = NOTHING  # the part of `open` that is of calls which have ended
         self.marked = 0  # the highest mark in percent that was passed in this window
@@ -69,9 +84,10 @@ class _State:
 class _Account:
     """The budgets of a user and of the user's tokens, and their entries."""
 
-    __slots__ = ("entries", "states")
+    __slots__ = ("entries", "states", "user")
 
-    def __init__(self) -> None:
+    def __init__(self, user: int) -> None:
+        self.user = user
         self.states: list[_State] = []
         self.entries: dict[UUID, _Entry] = {}
 
@@ -104,7 +120,7 @@ class Status:
         self.period = state.budget.period
         self.amount = state.amount
         self.spent = state.known + state.spent_here
-        self.reserved = state.open - state.spent_here
+        self.reserved = state.open - state.spent_here + state.others
         self.left = max(NOTHING, self.amount - self.spent - self.reserved)
         self.resets_at = state.window.ends_at
 
@@ -138,6 +154,10 @@ class Budgets:
         self._stale: set[int] = set()  # users to be read
         self._begin_anew = False  # all are to be read
         self._look_again = asyncio.Event()
+        # Telling others.
+        self._id: UUID | None = None
+        self._untold: set[int] = set()  # users of whom other agents do not know the latest
+        self._something_untold = asyncio.Event()
         self.tasks: list[asyncio.Task[None]] = []  # which end only with the process: their owner watches them
 
     # On the request path: no await in any of these.
@@ -160,6 +180,7 @@ class Budgets:
         for state in states:
             state.open += amount
         account.entries[request_id] = entry
+        self._tell(account.user)
         return Reservation(self, account, request_id)
 
     def status(self, identity: Identity) -> list[Status]:
@@ -171,21 +192,22 @@ class Budgets:
         return [Status(state) for state in account.states if state.budget.token_id in (None, identity.token.id)]
 
     def _check(self, state: _State, amount: Decimal) -> None:
-        left = state.amount - state.known
+        left = state.amount - state.known - state.others
         share = left if self._agents == 1 else left / self._agents
         if amount == 0 or state.open + amount <= share or (state.open == 0 and amount <= left):
             return
-        if state.spent_here + amount > left:  # not for want of what others have set aside for now
+        if state.known + state.spent_here + amount > state.amount:  # not for want of what others have set aside for now
             self._mark(state, 100)
         of = "user account" if state.budget.token_id is None else "token"
         raise InsufficientQuota(insufficient(state.budget, of, left - state.open, amount, state.window.ends_at))
 
     def _settle(self, account: _Account, id: UUID, counted: Decimal | None) -> None:
         entry = account.entries.get(id)
-        if entry is None or entry.ended:
+        if entry is None:
             return
         entry.ended = True
         before, entry.amount = entry.amount, entry.amount if counted is None else counted
+        self._tell(account.user)
         for state in account.states:
             if state.covers(entry):
                 state.open += entry.amount - before
@@ -197,6 +219,7 @@ class Budgets:
             entry = account.entries.pop(id_, None)
             if entry is None:
                 continue
+            self._tell(account.user)
             for state in account.states:
                 if state.covers(entry):
                     state.open -= entry.amount
@@ -232,6 +255,12 @@ class Budgets:
             state.marked = percent
             self._on_mark(state.budget, state.window, percent, state.known + state.spent_here)
 
+    def _tell(self, user: int) -> None:
+        """Lets other agents know, soon, what is set aside for a user now."""
+        if self._agents > 1:
+            self._untold.add(user)
+            self._something_untold.set()
+
     # What the directory and the ledger tell.
 
     def set_budgets(self, found: Iterable[Budget], owners: Callable[[int], int | None], zone: str) -> None:
@@ -248,7 +277,7 @@ class Budgets:
         for user, budgets in wanted.items():
             account = self._accounts.get(user)
             if account is None:
-                account = self._accounts[user] = _Account()
+                account = self._accounts[user] = _Account(user)
                 account.entries = self._orphans.get(user, {})
             before = {state.budget.id: state for state in account.states}
             account.states = []
@@ -286,21 +315,28 @@ class Budgets:
 
     # Reading along.
 
-    async def start(self) -> None:
-        """Reads what was spent, and follows from then on."""
+    async def start(self, agent: UUID) -> None:
+        """Reads what was spent, and follows from then on. `agent`: its own id, under which it is known already."""
+        self._id = agent
         try:
+            await enter(self._store, agent)
             await self._read_all()
         except StoreError as error:
             log.warning("what was spent of budgets cannot be read: %s", error)
             self._look_again.set()
         self.tasks.append(asyncio.create_task(self._listen(), name="notices of what is spent"))
         self.tasks.append(asyncio.create_task(self._follow(), name="budgets"))
+        self.tasks.append(asyncio.create_task(self._publish_forever(), name="reservations"))
 
     async def close(self) -> None:
         """Stops following."""
         for task in self.tasks:
             task.cancel()
         await asyncio.gather(*self.tasks, return_exceptions=True)
+        if self._id is not None and self._agents > 1:
+            with contextlib.suppress(StoreError, TimeoutError):
+                async with asyncio.timeout(1):
+                    await enter(self._store, self._id)
         await self._store.close()
         await self._ears.close()
 
@@ -337,10 +373,35 @@ class Budgets:
                 await asyncio.sleep(RETRY_SECONDS)
                 self._look_again.set()
 
+    async def _publish_forever(self) -> None:
+        while True:
+            await self._something_untold.wait()
+            await asyncio.sleep(TELL_SECONDS)
+            self._something_untold.clear()
+            users, self._untold = self._untold, set()
+            try:
+                await self._publish(users)
+            except StoreError:
+                self._untold |= users
+                await asyncio.sleep(RETRY_SECONDS)
+                self._something_untold.set()
+
+    async def _publish(self, users: set[int]) -> None:
+        assert self._id is not None
+        found: dict[tuple[int, int], Decimal] = {}
+        for user in users & self._accounts.keys():
+            for entry in self._accounts[user].entries.values():
+                found[user, entry.token_id] = found.get((user, entry.token_id), NOTHING) + entry.amount
+        lines = [SetAside(user, token, amount) for (user, token), amount in found.items()]
+        await publish_reservations(self._store, self._id, sorted(users), lines)
+
     async def _read_all(self) -> None:
         self._begin_anew = False
         try:
-            self._agents = max(1, await count_agents(self._store, self._now() - ALIVE))
+            agents, self._agents = self._agents, max(1, await count_agents(self._store, self._now() - ALIVE))
+            if agents == 1:
+                for user in self._accounts:
+                    self._tell(user)
             await self._read(set(self._accounts))
             self._loaded = True
         except StoreError:
@@ -363,6 +424,7 @@ class Budgets:
         total = any(state.budget.period is Period.TOTAL for account in accounts.values() for state in account.states)
         try:
             spent = await read_spent(self._store, list(accounts), _first_days(windows), total=total)
+            others = await self._read_others(list(accounts))
         except StoreError:
             self._stale |= users
             raise
@@ -375,6 +437,12 @@ class Budgets:
                 if state.window == windows[state.budget.period]:
                     state.known = _known(state.budget, by_user.get(user, []))
                     self._look(state)
+                state.others = _others(state.budget, user, others)
+
+    async def _read_others(self, users: list[int]) -> list[SetAside]:
+        if self._agents == 1 or self._id is None:
+            return []
+        return await read_reservations(self._store, users, but=self._id, since=self._now() - ALIVE)
 
 
 def _first_days(windows: dict[Period, Window]) -> tuple[date, date, date]:
@@ -388,3 +456,8 @@ def _first_days(windows: dict[Period, Window]) -> tuple[date, date, date]:
 def _known(budget: Budget, lines: Iterable[Spent]) -> Decimal:
     own = (line for line in lines if budget.token_id in (None, line.token_id))
     return sum((getattr(line, budget.period.value) for line in own), NOTHING)
+
+
+def _others(budget: Budget, user: int, lines: Iterable[SetAside]) -> Decimal:
+    own = (line for line in lines if line.user_id == user and budget.token_id in (None, line.token_id))
+    return sum((line.amount for line in own), NOTHING)

@@ -87,6 +87,12 @@ class Ledger:
             log.warning("requests cut off when the agent last ended, whose rows say `unknown`: %d", len(orphans))
         self.tasks.append(asyncio.create_task(self._write_forever(), name="unwritten rows"))
 
+    async def report(self) -> UUID:
+        """Tells PostgreSQL that this agent is there; returns its id. Raises StoreError."""
+        await self._report()
+        assert self._id is not None
+        return self._id
+
     async def waiting_rows(self) -> list[Row]:
         """The rows in the outbox. Raises LedgerUnavailable."""
         return (await self._outbox.batch(-1))[1]

@@ -8,6 +8,7 @@ from uuid import UUID
 import pytest
 from tornado.ioloop import IOLoop
 
+from chatgpt_agent.core.audit import Actor, Via
 from chatgpt_agent.core.errors import InvalidValue, NameTaken, UnknownName
 from chatgpt_agent.core.figures import Counts
 from chatgpt_agent.core.ledger import Outcome, Row, State, orphan, settle
@@ -251,6 +252,27 @@ async def test_of_two_corrections_at_once_one_is_made(store: Store, ledger: Book
         for number in (5, 6)
     ]
     assert (made, query(dsn, "SELECT input_tokens, cost FROM usage_daily")) == ([True, False], [(5, Decimal(5))])
+
+
+async def test_a_correction_is_in_the_audit_log(store: Store, dsn: str) -> None:
+    """Who wrote it and why; rows that nobody writes are not."""
+    await ship(store, [row(1, State.UNKNOWN)])
+    made = await Books(store, Actor("boss", Via.COMMAND, "here")).correct(request_id(1), Usage(1, 1), "the invoice")
+    found = query(dsn, "SELECT actor, action, object, after FROM audit_log WHERE object = 'usage'")
+    assert [line[:3] for line in found] == [("boss", "insert", "usage")]
+    after = found[0][3]
+    assert (after["request_id"], after["corrects"], after["reason"]) == (
+        str(made.request_id), str(request_id(1)), "the invoice"
+    )  # fmt: skip
+
+
+async def test_a_corrected_row_counts_what_it_cost_and_no_more_what_it_might(store: Store, ledger: Books) -> None:
+    """What was set aside for it goes, in the row and in the roll-up."""
+    unknown = orphan(make_intent(1, user_id=1, model="gpt-4o-mini", reserved=Decimal(5)))
+    await ship(store, [unknown])
+    made = await ledger.correct(request_id(1), Usage(1000, 0), "the invoice")
+    sums = "SELECT sum(cost), sum(reserved) FROM "
+    assert await store.fetch(sums + "usage") == await store.fetch(sums + "usage_daily") == [(made.cost_after, 0)]
 
 
 async def test_a_correction_is_not_corrected(store: Store, ledger: Books) -> None:

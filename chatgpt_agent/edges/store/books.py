@@ -11,7 +11,7 @@ from chatgpt_agent.core.pricing import Price
 from chatgpt_agent.core.reconcile import MAX_LIKELY, LedgerSum, Suspects
 from chatgpt_agent.core.usage import Usage
 from chatgpt_agent.edges.store.budgets import COUNT_AND_TELL
-from chatgpt_agent.edges.store.connection import Store
+from chatgpt_agent.edges.store.connection import AnyStore, Store
 from chatgpt_agent.edges.store.ledger import FRESH, ROLL_UP, TOKENS, token_counts, usage_of
 from chatgpt_agent.edges.store.prices import PRICE_COLUMNS, price_of
 
@@ -120,7 +120,7 @@ async def read_row(store: Store, request_id: UUID) -> Written | None:
 
 
 async def add_correction(
-    store: Store, row: Written, *, request_id: UUID, usage: Usage, cost: Decimal, reason: str
+    store: AnyStore, row: Written, *, request_id: UUID, usage: Usage, cost: Decimal, reason: str
 ) -> bool:
     """Adds a row of differences (tokens, USD) to a row; False where another correction came first."""
     values = [str(request_id), *token_counts(usage), cost, reason, str(row.request_id), row.started_at]

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from datetime import date, datetime
 from decimal import Decimal
+from uuid import UUID
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -46,6 +47,14 @@ class Spent(msgspec.Struct, frozen=True):
     total: Decimal
 
 
+class SetAside(msgspec.Struct, frozen=True):
+    """What is set aside for the calls of a token that are not in usage yet, in USD."""
+
+    user_id: int
+    token_id: int
+    amount: Decimal
+
+
 async def read_zone(store: AnyStore) -> ZoneInfo:
     """The time zone of the books."""
     [(name,)] = await store.fetch("SELECT value FROM settings WHERE name = 'time_zone'")
@@ -66,6 +75,41 @@ async def read_spent(
         FROM usage_daily WHERE user_id = ANY(%s) AND (%s OR day >= %s) GROUP BY user_id, token_id"""
     lines = await store.fetch(sql, [day, week, month, total, list(users), total, min(day, week, month)])
     return [Spent(*line) for line in lines]
+
+
+async def publish_reservations(store: Store, agent: UUID, users: Sequence[int], found: Sequence[SetAside]) -> None:
+    """Says what an agent has set aside for these users: this, and nothing else. The others are told to look."""
+    sql = f"""
+        WITH said AS (
+            SELECT * FROM unnest(%s::bigint[], %s::bigint[], %s::numeric[]) AS s(user_id, token_id, amount)
+        ), gone AS (
+            DELETE FROM reservations r WHERE r.agent_id = %s AND r.user_id = ANY(%s)
+              AND NOT EXISTS (SELECT FROM said s WHERE s.user_id = r.user_id AND s.token_id = r.token_id)
+        ), put AS (
+            INSERT INTO reservations (agent_id, user_id, token_id, amount)
+            SELECT %s, user_id, token_id, amount FROM said ORDER BY user_id, token_id
+            ON CONFLICT (agent_id, user_id, token_id) DO UPDATE SET amount = excluded.amount
+        )
+        SELECT pg_notify('{SPENT_CHANNEL}', %s)"""
+    columns = [[line.user_id for line in found], [line.token_id for line in found], [line.amount for line in found]]
+    who = ",".join(map(str, users)) if len(users) <= 200 else EVERYBODY
+    await store.fetch(sql, [*columns, str(agent), list(users), str(agent), who])
+
+
+async def enter(store: Store, agent: UUID) -> None:
+    """Forgets what an agent had set aside before it began anew, and tells the others that it is there."""
+    sql = f"""
+        WITH gone AS (DELETE FROM reservations WHERE agent_id = %s)
+        SELECT pg_notify('{SPENT_CHANNEL}', '{EVERYBODY}')"""
+    await store.fetch(sql, [str(agent)])
+
+
+async def read_reservations(store: Store, users: Sequence[int], *, but: UUID, since: datetime) -> list[SetAside]:
+    """What other agents, of those that were seen since a moment, have set aside for these users."""
+    sql = """
+        SELECT r.user_id, r.token_id, sum(r.amount) FROM reservations r JOIN agents a ON a.id = r.agent_id
+        WHERE r.user_id = ANY(%s) AND r.agent_id <> %s AND a.seen_at >= %s GROUP BY r.user_id, r.token_id"""
+    return [SetAside(*line) for line in await store.fetch(sql, [list(users), str(but), since])]
 
 
 async def count_agents(store: Store, since: datetime) -> int:
