@@ -10,8 +10,9 @@ import psycopg2
 import pytest
 
 from tests.cli.commands import KEY, Cli, leaf_commands
+from tests.cli.test_reconcile import id_of, row, write
 
-# Every command that changes something, on a database with a user alice (token 1), a price, a budget and an
+# Every command that changes something, on a database with a user alice (token 1), a price, a budget, a row and an
 # administrator carol: its words, its standard input, and the rows that it writes.
 CHANGES: dict[str, tuple[list[str], str, list[tuple[str, str]]]] = {
     "user add": (["bob", "--openai-key-stdin"], KEY, [("insert", "tokens"), ("insert", "users")]),
@@ -34,12 +35,17 @@ CHANGES: dict[str, tuple[list[str], str, list[tuple[str, str]]]] = {
     "budget set": (["20", "--user", "alice", "--period", "month"], "", [("insert", "budgets")]),
     "budget remove": (["1"], "", [("update", "budgets")]),
     "admin token": (["dave"], "", [("insert", "admins")]),
+    "ledger correct": (
+        [str(id_of(1)), "--input", "9", "--output", "9", "--reason", "why"],
+        "",
+        [("insert", "usage")],
+    ),
     "admin revoke": (["carol"], "", [("update", "admins")]),
 }
-# The others: they read, or change what has a record of its own (the ledger's corrections, the schema's migrations).
+# The others: they read, or change the schema alone.
 OTHERS = {
     "serve", "migrate", "user list", "user show", "token list", "price list", "budget list", "usage report",
-    "ledger status", "ledger list", "ledger verify", "ledger reconcile", "ledger correct", "admin list", "audit list",
+    "ledger status", "ledger list", "ledger verify", "ledger reconcile", "admin list", "audit list",
 }  # fmt: skip
 
 
@@ -52,6 +58,7 @@ def peopled(cli: Cli) -> Cli:
     cli.ok("price", "set", "gpt-4o-mini", "--input", "1", "--output", "2")
     cli.ok("budget", "set", "5", "--user", "alice", "--period", "day")
     cli.ok("admin", "token", "carol")
+    write(cli, [row(1, user=1, day=2)])
     return cli
 
 
@@ -128,6 +135,14 @@ def test_list_shows_what_changed(peopled: Cli) -> None:
     first = peopled.ok("audit", "list", "--limit", "1").splitlines()[2]
     assert "update users" in first
     assert first.endswith("rpm: none → 5")
+
+
+def test_a_correction_names_its_row(peopled: Cli) -> None:
+    """With tokens, cost and reason."""
+    peopled.ok("ledger", "correct", str(id_of(1)), "--input", "9", "--output", "9", "--reason", "why")
+    line = logged(peopled)[-1]
+    assert (line["object"], line["name"], line["after"]["reason"]) == ("usage", str(id_of(1)), "why")
+    assert isinstance(line["after"]["cost"], str)
 
 
 def test_list_can_be_narrowed(peopled: Cli) -> None:
