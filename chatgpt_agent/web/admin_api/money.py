@@ -29,15 +29,15 @@ from chatgpt_agent.web.admin_api.route import Call
 async def list_prices(call: Call[Nothing, TextPage, None]) -> Page[PriceOut]:
     after = pages.text_of(call.query.after) or ""
     in_force = PriceBook(await call.accounts.prices()).models(datetime.now(UTC))
-    behind = [price_out(price) for price in in_force if price.model > after]
-    return pages.page(behind, call.query.limit, lambda price: pages.text_cursor(price.model))
+    behind = [price for price in in_force if price.model > after][: call.query.limit + 1]
+    return pages.page([*map(price_out, behind)], call.query.limit, lambda price: pages.text_cursor(price.model))
 
 
 async def list_history(call: Call[Nothing, HistoryQuery, None]) -> Page[PriceOut]:
     after, model = pages.id_of(call.query.after) or 0, given(call.query.model)
     every = sorted(await call.accounts.prices(), key=lambda price: price.id)
-    behind = [price_out(price) for price in every if price.id > after and model in (None, price.model)]
-    return pages.page(behind, call.query.limit, lambda price: pages.id_cursor(price.id))
+    behind = [price for price in every if price.id > after and model in (None, price.model)][: call.query.limit + 1]
+    return pages.page([*map(price_out, behind)], call.query.limit, lambda price: pages.id_cursor(price.id))
 
 
 async def set_price(call: Call[Nothing, Nothing, NewPrice]) -> PriceOut:
