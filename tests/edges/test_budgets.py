@@ -11,10 +11,11 @@ from chatgpt_agent.core.audit import Actor, Via
 from chatgpt_agent.core.budgets import Period
 from chatgpt_agent.core.errors import InvalidValue, UnknownName, VersionMismatch
 from chatgpt_agent.core.ledger import State
-from chatgpt_agent.edges.store.accounts import add_token, add_user
+from chatgpt_agent.edges.store.accounts import add_user
 from chatgpt_agent.edges.store.budgets import read_spent
 from chatgpt_agent.edges.store.connection import Store
 from chatgpt_agent.edges.store.ledger import ensure_partition, ship
+from chatgpt_agent.edges.store.tokens import add_token
 from chatgpt_agent.services.budget_accounts import BudgetAccounts
 from tests.fakes.records import NOON, make_row
 
@@ -27,8 +28,9 @@ def store(io_loop: IOLoop, dsn: str) -> Iterator[Store]:
     store = Store(dsn)
 
     async def fill() -> None:
-        await add_user(store, id=1, name="alice", upstream_key=b"x", digest=b"a" * 32, shown="cga_abcd", now=NOON)
-        await add_token(store, user="alice", digest=b"b" * 32, shown="cga_efgh", label="", now=NOON)
+        first = {"digest": b"a" * 32, "shown": "cga_abcd", "settings": {}, "now": NOON}
+        await add_user(store, id=1, name="alice", upstream_key=b"x", **first)
+        await add_token(store, user="alice", digest=b"b" * 32, shown="cga_efgh", settings={}, now=NOON)
 
     io_loop.run_sync(fill)
     yield store

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 from decimal import Decimal
 
+from chatgpt_agent.core.errors import UnknownName, VersionMismatch
 from chatgpt_agent.core.pricing import PriceBook, Rates
 from chatgpt_agent.edges.store.budgets import BudgetLine
 from chatgpt_agent.web.admin_api import pages
@@ -71,12 +72,20 @@ async def get_budget(call: Call[ById, Nothing, None]) -> BudgetOut:
 
 async def set_user_budget(call: Call[OfUser, Nothing, NewBudget]) -> BudgetOut:
     usd, path = Decimal(call.body.amount), call.path
-    return _budget(await call.budgets.set(user=path.name, period=path.period, amount=usd, version=call.version))
+    try:
+        return _budget(await call.budgets.set(user=path.name, period=path.period, amount=usd, version=call.version))
+    except UnknownName:
+        await call.accounts.check_user(path.name)
+        raise VersionMismatch("there is no such budget yet") from None
 
 
 async def set_token_budget(call: Call[OfToken, Nothing, NewBudget]) -> BudgetOut:
     usd, path = Decimal(call.body.amount), call.path
-    return _budget(await call.budgets.set(token_id=path.id, period=path.period, amount=usd, version=call.version))
+    try:
+        return _budget(await call.budgets.set(token_id=path.id, period=path.period, amount=usd, version=call.version))
+    except UnknownName:
+        await call.accounts.token(path.id)
+        raise VersionMismatch("there is no such budget yet") from None
 
 
 async def remove_budget(call: Call[ById, Nothing, None]) -> None:
