@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from chatgpt_agent.core.endpoints import ENDPOINTS
 from chatgpt_agent.core.errors import AgentError, ClientError, Unavailable, UpstreamError
 from tests.cli.commands import leaf_commands
 
@@ -88,6 +89,13 @@ def test_the_commands_come_first() -> None:
 def test_every_error_of_the_api_is_listed() -> None:
     """With its status, and no other."""
     assert error_table(ENGLISH) == sent_errors()
+
+
+@pytest.mark.parametrize("name", [ENGLISH, CHINESE, "docs/endpoints.md"])
+def test_every_endpoint_is_listed(name: str) -> None:
+    """And no other that is forwarded."""
+    found = {cells[0].split("`")[1] for cells in rows(name) if cells[0].startswith("`POST /v1/")}
+    assert found == {f"POST {endpoint.path}" for endpoint in ENDPOINTS}
 
 
 def test_every_command_is_listed() -> None:

@@ -19,6 +19,7 @@ from tabulate import tabulate
 
 from chatgpt_agent.core.audit import Actor, Via
 from chatgpt_agent.core.errors import AgentError, ConfigError, InvalidValue, StoreUnavailable
+from chatgpt_agent.core.price_text import show_usd
 from chatgpt_agent.edges.config import Config, config_from
 from chatgpt_agent.edges.logs import set_up_logging
 from chatgpt_agent.edges.store.connection import Store
@@ -27,6 +28,7 @@ from chatgpt_agent.services.accounts import Accounts
 from chatgpt_agent.services.admins import Admins
 from chatgpt_agent.services.keys import open_keyring
 from chatgpt_agent.services.people import People
+from chatgpt_agent.services.prices import Prices
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -71,6 +73,16 @@ def on_people(command: Callable[..., Awaitable[None]]) -> Callable[..., None]:
         await command(People(store, await open_keyring(config, store), caller()), **options)
 
     return config_option(_on_store(work, command))
+
+
+def on_prices(command: Callable[..., Awaitable[None]]) -> Callable[..., None]:
+    """Runs an async command on prices, which may go through the whole ledger: it gets a `Prices`."""
+
+    async def work(store: Store, config: Config, options: dict[str, Any]) -> None:
+        await open_keyring(config, store)  # which refuses another installation's database
+        await command(Prices(store, caller()), **options)
+
+    return config_option(_on_store(work, command, seconds=3600))
 
 
 def caller() -> Actor:
@@ -170,10 +182,7 @@ class Amount(str):
 
 def usd(amount: Decimal | None) -> Amount:
     """An amount to its last digit, without trailing zeros."""
-    if amount is None:
-        return Amount()
-    text = f"{amount:f}"
-    return Amount(text.rstrip("0").rstrip(".") if "." in text else text)
+    return Amount() if amount is None else Amount(show_usd(amount))
 
 
 def echo_json(value: object) -> None:

@@ -3,11 +3,23 @@
 from datetime import UTC, datetime
 
 import click
-import msgspec
 
-from chatgpt_agent.cli.common import as_json, echo_json, echo_table, on_accounts, usd
-from chatgpt_agent.core.pricing import Price, PriceBook, Rates, parse_usd
-from chatgpt_agent.services.accounts import Accounts
+from chatgpt_agent.cli.common import as_json, echo_csv, echo_json, echo_table, on_prices
+from chatgpt_agent.cli.price_import import import_
+from chatgpt_agent.cli.price_options import (
+    from_option,
+    moment,
+    price_cells,
+    price_headers,
+    price_json,
+    rate_options,
+    read_price,
+    shown_kinds,
+)
+from chatgpt_agent.cli.price_what_if import what_if
+from chatgpt_agent.core.price_list import COLUMNS, csv_cells
+from chatgpt_agent.core.pricing import Price, PriceBook
+from chatgpt_agent.services.prices import Prices
 
 
 @click.group()
@@ -15,80 +27,85 @@ def price() -> None:
     """Prices per 1,000,000 tokens. A model without a price is refused."""
 
 
+price.add_command(import_)
+price.add_command(what_if)
+
+
 @price.command(name="set")
 @click.argument("model")
-@click.option("--input", "input_", required=True, metavar="USD", help="USD per 1,000,000 input tokens.")
-@click.option("--output", required=True, metavar="USD", help="USD per 1,000,000 output tokens.")
-@click.option("--cached-input", metavar="USD", help="USD per 1,000,000 cached input tokens; else as --input.")
-@click.option(
-    "--from",
-    "since",
-    type=click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"]),
-    help="When it takes effect, in UTC; else now.",
-)
-@on_accounts
-async def set_(
-    accounts: Accounts, model: str, input_: str, output: str, cached_input: str | None, since: datetime | None
-) -> None:
+@rate_options(required=True)
+@from_option
+@on_prices
+async def set_(prices: Prices, model: str, tiers: tuple[str, ...], since: datetime | None, **typed: str | None) -> None:
     """Set a model's price, which supersedes the one before. Rows that are written keep theirs.
 
     Example: chatgpt-agent price set gpt-4o-mini --input 0.15 --cached-input 0.075 --output 0.60
     """
-    await accounts.set_price(
-        model,
-        Rates(
-            input=parse_usd(input_, "--input"),
-            output=parse_usd(output, "--output"),
-            cached_input=None if cached_input is None else parse_usd(cached_input, "--cached-input"),
-        ),
-        since=since.replace(tzinfo=UTC) if since else None,
-    )
+    rates, read_tiers = read_price(typed, tiers)
+    await prices.set_price(model, rates, read_tiers, since=since)
     now = datetime.now(UTC)
-    prices = [price for price in await accounts.prices() if price.model == model]
-    added, current = max(prices, key=lambda price: price.id), PriceBook(prices).at(model, now)
-    click.echo(f"The price of {model} is set from {added.effective_at:%Y-%m-%d %H:%M:%S} UTC on.")
+    found = [price for price in await prices.prices() if price.model == model]
+    added, current = max(found, key=lambda price: price.id), PriceBook(found).at(model, now)
+    click.echo(f"The price of {model} is set from {moment(added.effective_at)} UTC on.")
     if current is None or current.id != added.id:
-        other = f"the price of {current.effective_at:%Y-%m-%d %H:%M:%S}" if current else "no price"
+        other = f"the price of {moment(current.effective_at)}" if current else "no price"
         click.echo(f"Until then, there is {other}." if added.effective_at > now else f"Now in force is {other}.")
 
 
 @price.command(name="list")
 @click.option("--history", is_flag=True, help="Also those that are superseded, removed or still to come.")
 @as_json
-@on_accounts
-async def list_(accounts: Accounts, history: bool, json: bool) -> None:
-    """List the prices in force.
+@on_prices
+async def list_(prices: Prices, history: bool, json: bool) -> None:
+    """List the prices in force. What has no rate of its own costs what `input` or `output` does.
 
     Example: chatgpt-agent price list --history
     """
-    prices = await accounts.prices()
-    if not history:
-        prices = PriceBook(prices).models(datetime.now(UTC))
+    found = await prices.prices() if history else await prices.in_force()
     if json:
-        echo_json([msgspec.structs.asdict(found) | _amounts(found) for found in prices])
-    else:
-        echo_table(["model", "input", "cached input", "output", "from (UTC)"], [_line(found) for found in prices])
+        echo_json([{"id": price.id, **_as_json(price)} for price in found])
+        return
+    kinds = shown_kinds(found)
+    with_tiers = any(price.tiers for price in found)
+    lines = [
+        (
+            price.model,
+            *(["removed"] if price.input is None else []),
+            *price_cells(price, price.tiers if with_tiers else None, kinds)[price.input is None :],
+            moment(price.effective_at),
+        )
+        for price in found
+    ]
+    echo_table(["model", *price_headers(kinds, tiers=with_tiers), "from (UTC)"], lines)
 
 
 @price.command()
 @click.argument("model")
-@on_accounts
-async def remove(accounts: Accounts, model: str) -> None:
+@on_prices
+async def remove(prices: Prices, model: str) -> None:
     """Take a model's price away, so that it is refused from now on. Rows that are written keep theirs.
 
     Example: chatgpt-agent price remove gpt-4o-mini
     """
-    await accounts.remove_price(model)
+    await prices.remove_price(model)
     click.echo(f"The price of {model} is removed.")
 
 
-def _amounts(found: Price) -> dict[str, str | None]:
-    amounts = {"input": found.input, "output": found.output, "cached_input": found.cached_input}
-    return {name: None if amount is None else usd(amount) for name, amount in amounts.items()}
+@price.command()
+@click.option("--history", is_flag=True, help="Also those that are superseded, removed or still to come.")
+@click.option("--format", "form", type=click.Choice(["csv", "json"]), default="csv", show_default=True)
+@on_prices
+async def export(prices: Prices, history: bool, form: str) -> None:
+    """Print the prices in force as a file that `price import` reads.
+
+    Example: chatgpt-agent price export --history > prices.csv
+    """
+    found = await prices.export(history=history)
+    if form == "json":
+        echo_json([_as_json(price) for price in found])
+    else:
+        echo_csv(COLUMNS, map(csv_cells, found))
 
 
-def _line(found: Price) -> tuple[object, ...]:
-    since = f"{found.effective_at:%Y-%m-%d %H:%M:%S}"
-    if found.input is None:
-        return (found.model, "removed", "", "", since)
-    return (found.model, usd(found.input), usd(found.cached_input), usd(found.output), since)
+def _as_json(price: Price) -> dict[str, object]:
+    return price_json(price.model, price.effective_at, price, price.tiers)

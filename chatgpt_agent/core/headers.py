@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable
 
 from chatgpt_agent.core.errors import InvalidRequest, UnsupportedMediaType
+from chatgpt_agent.core.multipart import boundary_of
 
 _RESPONSE = frozenset(
     {
@@ -26,22 +27,27 @@ RESPONSE_ADDED = (
 )
 
 
-def check_request_media(content_type: str | None, content_encoding: str | None) -> None:
-    """Refuses a body that is not plain JSON: UnsupportedMediaType (RFC 9110 §15.5.16).
+def check_request_media(content_type: str | None, content_encoding: str | None, *, form: bool = False) -> None:
+    """Refuses a body that is not plain JSON, or not a form: UnsupportedMediaType (RFC 9110 §15.5.16).
     No Content-Type at all counts as JSON."""
     if content_encoding and content_encoding.strip().lower() != "identity":
         raise UnsupportedMediaType("A Content-Encoding of the request body is not supported.")
-    if content_type and content_type.partition(";")[0].strip().lower() != "application/json":
+    if form:
+        boundary_of(content_type or "")
+    elif content_type and content_type.partition(";")[0].strip().lower() != "application/json":
         raise UnsupportedMediaType("The Content-Type must be application/json.")
 
 
-def request_headers(*, accept: str | None, upstream_key: str, request_id: str, agent: str) -> list[tuple[str, str]]:
-    """The header fields sent to OpenAI. Of the client's own only Accept crosses."""
+def request_headers(
+    *, accept: str | None, upstream_key: str, request_id: str, agent: str, content_type: str = "application/json"
+) -> list[tuple[str, str]]:
+    """The header fields sent to OpenAI. Of the client's own only Accept crosses, and a form's Content-Type, in which
+    its boundary is."""
     if accept and not (accept.isascii() and accept.isprintable() and len(accept) <= 256):
         raise InvalidRequest("The Accept header is not valid.")
     return [
         ("Authorization", f"Bearer {upstream_key}"),
-        ("Content-Type", "application/json"),
+        ("Content-Type", content_type),
         ("Accept", accept or "*/*"),
         ("Accept-Encoding", "identity"),
         ("User-Agent", agent),

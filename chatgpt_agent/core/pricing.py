@@ -13,12 +13,14 @@ import msgspec
 from chatgpt_agent.core.errors import InvalidValue
 from chatgpt_agent.core.usage import MAX_COUNT, Usage
 
+MAX_MODEL = 128  # characters of a model's name
 MAX_PRICE = Decimal(1_000_000)  # USD per 1,000,000 tokens
 MAX_PLACES = 10  # decimal places of a price
 MAX_MULTIPLIER = Decimal(1000)
 MULTIPLIER_PLACES = 6
 
 _TIER_NAME = re.compile(r"[a-z][a-z_-]{0,31}")
+_NO_TIER = frozenset({"default", "auto", "above"})  # the price itself, OpenAI's choice, and a word of price_text.py
 
 # 12 digits of tokens times 17 digits of a price times 10 of a multiplier: 60 digits never round, and if they did, it
 # raises.
@@ -80,14 +82,17 @@ class Price(msgspec.Struct, frozen=True):
         return _EXACT.multiply(_cost(self, usage), tier.multiplier)
 
     def tier_of(self, service_tier: str | None, input_tokens: int) -> Tier | None:
-        """The tier that an answer is charged at: of those that fit, one of its own service tier before one of every
-        tier, and then the one with the highest `above`. None: the price itself."""
+        """The tier that an answer is charged at: of those that fit, the one with the highest `above`, and of these one
+        of its own service tier before one of every tier. None: the price itself.
+
+        So a long request in a service tier that has no rates for long ones is charged as any long one: OpenAI takes
+        more for it than for a short one, in every service tier."""
         fits = [
             tier
             for tier in self.tiers
             if tier.service_tier in (None, service_tier) and (tier.above < input_tokens or tier.above == 0)
         ]
-        return max(fits, key=lambda tier: (tier.service_tier is not None, tier.above), default=None)
+        return max(fits, key=lambda tier: (tier.above, tier.service_tier is not None), default=None)
 
     @property
     def rates(self) -> Rates:
@@ -124,6 +129,20 @@ def _side(rate: Decimal, tokens: int, parts: Iterable[tuple[Decimal | None, int]
         left -= count
         total = _EXACT.add(total, _EXACT.multiply(rate if own is None else own, Decimal(count)))
     return _EXACT.add(total, _EXACT.multiply(rate, Decimal(left)))
+
+
+class NewPrice(msgspec.Struct, frozen=True):
+    """A price that is to be set. `effective_at` None: now. Without any rate the model has no price from then on."""
+
+    model: str
+    rates: Rates
+    tiers: tuple[Tier, ...] = ()
+    effective_at: datetime | None = None
+
+    @property
+    def removes(self) -> bool:
+        """Whether it takes the model's price away."""
+        return self.rates == Rates() and not self.tiers
 
 
 class PriceBook:
@@ -173,10 +192,27 @@ def check_rates(rates: Rates, tiers: Sequence[Tier] = ()) -> None:
                 raise InvalidValue(f"{where}: a tier is one of a service tier, or above a number of tokens, or both")
             if not 0 <= each.above <= MAX_COUNT:
                 raise InvalidValue(f"{where}: above is a count from 0 to {MAX_COUNT}")
+            if each.service_tier in _NO_TIER:
+                raise InvalidValue(f"{where}: {each.service_tier} is no service tier with a price of its own")
             if each.service_tier is not None and not _TIER_NAME.fullmatch(each.service_tier):
-                raise InvalidValue(f"{where}: a service tier is one word of at most 32 letters, such as flex")
+                raise InvalidValue(f"{where}: a service tier is one word of at most 32 small letters, such as flex")
     if len({(tier.service_tier, tier.above) for tier in tiers}) < len(tiers):
         raise InvalidValue("a tier is there twice")
+
+
+def check_price(new: NewPrice) -> None:
+    """Raises InvalidValue where this cannot be a model's price, or the end of one."""
+    check_model(new.model)
+    if not new.removes:
+        check_rates(new.rates, new.tiers)
+
+
+def check_model(model: str) -> None:
+    """Raises InvalidValue where no request could name such a model."""
+    if not (0 < len(model) <= MAX_MODEL and model.isprintable() and model == model.strip()):
+        raise InvalidValue(
+            f"model: {model[:40]!r} must have 1 to {MAX_MODEL} printable characters, no space at the ends"
+        )
 
 
 def tier_name(tier: Tier) -> str:
@@ -187,11 +223,11 @@ def tier_name(tier: Tier) -> str:
 def check_usd(value: Decimal, name: str, limit: Decimal = MAX_PRICE, places: int = MAX_PLACES) -> None:
     """Raises InvalidValue where a number is not between 0 and a limit, or has too many places to be exact with."""
     if not value.is_finite() or not 0 <= value <= limit:
-        raise InvalidValue(f"{name}: {value} is not between 0 and {limit}")
+        raise InvalidValue(f"{name}: {str(value)[:40]} is not between 0 and {limit}")
     try:
         _EXACT.quantize(value, Decimal(1).scaleb(-places))
     except Inexact:
-        raise InvalidValue(f"{name}: {value} has more than {places} decimal places") from None
+        raise InvalidValue(f"{name}: {str(value)[:40]} has more than {places} decimal places") from None
 
 
 def parse_amount(text: str, name: str) -> Decimal:
@@ -209,4 +245,4 @@ def parse_usd(text: str, name: str) -> Decimal:
     except InvalidOperation:
         raise InvalidValue(f"{name}: {text!r} is not a number; give USD per 1,000,000 tokens, such as 2.50") from None
     check_usd(value, name)
-    return value
+    return value.copy_abs()  # -0 is 0

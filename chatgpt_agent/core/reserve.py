@@ -40,14 +40,19 @@ class Assumed(msgspec.Struct, frozen=True):
 
 
 def most(price: Price, size: Size, assumed: Assumed) -> Decimal:
-    """USD that a call costs at most, as far as its size tells: each token at the dearest rate of its side."""
-    linked = size.links * assumed.link_tokens
-    tier = price.tier_of(size.service_tier, size.input_bytes + linked) if price.tiers else None
-    rates, factor = (price, None) if tier is None else (price, tier.multiplier) if tier.multiplier else (tier, None)
-    total = _dearest(rates, _INPUTS) * (size.input_bytes + linked) + _dearest(rates, _OUTPUTS) * assumed.output(size)
-    if factor is not None:
-        total *= factor
-    return total.scaleb(-6)
+    """USD that a call costs at most, as far as its size tells: each token at the dearest rate of its side, in the
+    dearest of the tiers that its answer may be charged at."""
+    given, made = size.input_bytes + size.links * assumed.link_tokens, assumed.output(size)
+    found = _most(price, given, made)
+    for tier in price.tiers:
+        if tier.service_tier in (None, size.service_tier) and (tier.above < given or tier.above == 0):
+            other = _most(price if tier.multiplier is not None else tier, given, made)
+            found = max(found, other if tier.multiplier is None else other * tier.multiplier)
+    return found.scaleb(-6)
+
+
+def _most(rates: Price | Rates, given: int, made: int) -> Decimal:
+    return _dearest(rates, _INPUTS) * given + _dearest(rates, _OUTPUTS) * made
 
 
 def _dearest(rates: Price | Rates, kinds: Sequence[str]) -> Decimal:

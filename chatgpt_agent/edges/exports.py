@@ -10,18 +10,25 @@ from chatgpt_agent.core.figures import Page, read_pages, read_table
 MAX_FILE = 256 * 1024 * 1024  # bytes
 
 
-def read_export(path: Path) -> list[Page]:
-    """The figures in a file. Raises InvalidValue with the file's name: it cannot be read, or is something else."""
+def read_bytes(path: Path, limit: int) -> bytes:
+    """What a file holds, without a byte order mark and space around it. Raises InvalidValue with the file's name: it
+    cannot be read, is empty, or larger than so many bytes."""
     try:
         with path.open("rb") as file:
-            data = file.read(MAX_FILE + 1)
+            data = file.read(limit + 1)
     except OSError as error:
         raise InvalidValue(f"{path}: cannot be read: {error.strerror}") from None
-    if len(data) > MAX_FILE:
-        raise InvalidValue(f"{path}: is larger than {MAX_FILE} bytes")
+    if len(data) > limit:
+        raise InvalidValue(f"{path}: is larger than {limit} bytes")
     data = data.removeprefix(b"\xef\xbb\xbf").strip()
     if not data:
         raise InvalidValue(f"{path}: is empty")
+    return data
+
+
+def read_export(path: Path) -> list[Page]:
+    """The figures in a file. Raises InvalidValue with the file's name: it cannot be read, or is something else."""
+    data = read_bytes(path, MAX_FILE)
     if data[:1] in b"{[":
         return read_pages(data, str(path))
     try:

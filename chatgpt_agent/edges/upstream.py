@@ -67,7 +67,7 @@ class Head(msgspec.Struct, frozen=True):
 
 
 class UpstreamClient:
-    """Sends requests to the one configured URL. Lives as long as the process."""
+    """Sends requests to OpenAI. Lives as long as the process."""
 
     def __init__(self, config: Config) -> None:
         check_libcurl()
@@ -87,11 +87,11 @@ class UpstreamClient:
         """Whether one more would wait in Tornado's queue, where no timeout runs."""
         return self.running >= self._config.max_concurrent_requests
 
-    def send(self, body: bytes, headers: list[tuple[str, str]]) -> "Exchange":
+    def send(self, url: str, body: bytes, headers: list[tuple[str, str]]) -> "Exchange":
         """Begins to POST a body."""
         exchange = Exchange(self._config, self._proxy, body, self._running.discard)
         self._running.add(exchange)
-        exchange.begin(self._client, headers)
+        exchange.begin(self._client, url, headers)
         return exchange
 
     def abort_all(self) -> None:
@@ -143,11 +143,11 @@ class Exchange:
         self._wake = asyncio.Event()
         self._watch: asyncio.TimerHandle | None = None
 
-    def begin(self, client: CurlAsyncHTTPClient, headers: list[tuple[str, str]]) -> None:
+    def begin(self, client: CurlAsyncHTTPClient, url: str, headers: list[tuple[str, str]]) -> None:
         """Hands the request to libcurl."""
         config = self._config
         request = HTTPRequest(
-            config.openai_url,
+            url,
             method="POST",
             headers=HTTPHeaders(),
             body=b"",

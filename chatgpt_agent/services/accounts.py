@@ -21,15 +21,15 @@ from chatgpt_agent.core.accounts import (
 )
 from chatgpt_agent.core.admission import Limits
 from chatgpt_agent.core.audit import NOBODY, Actor
-from chatgpt_agent.core.chat_request import MAX_MODEL
 from chatgpt_agent.core.errors import InvalidValue, NameTaken, UnknownName, VersionMismatch
-from chatgpt_agent.core.pricing import Price, PriceBook, Rates, Tier, check_rates
+from chatgpt_agent.core.pricing import Price, Rates, Tier
 from chatgpt_agent.core.tokens import SHOWN
 from chatgpt_agent.edges.keyring import Keyring
-from chatgpt_agent.edges.store import accounts, prices, tokens
+from chatgpt_agent.edges.store import accounts, tokens
 from chatgpt_agent.edges.store.accounts import UserLine
 from chatgpt_agent.edges.store.connection import Store
 from chatgpt_agent.edges.store.tokens import TokenLine
+from chatgpt_agent.services.prices import Prices
 
 MAX_GRACE = timedelta(days=366)
 
@@ -47,6 +47,7 @@ class Accounts:
 
     def __init__(self, store: Store, keyring: Keyring, actor: Actor = NOBODY) -> None:
         self._store = store.acting_as(actor)
+        self._prices = Prices(store, actor)
         self._keyring = keyring
 
     # Users.
@@ -216,28 +217,21 @@ class Accounts:
         await self.token(id)
         raise VersionMismatch(f"token {id} was changed by somebody else: read it again")
 
-    # Prices.
+    # Prices, which have a service of their own.
 
     async def set_price(
         self, model: str, rates: Rates, tiers: Sequence[Tier] = (), *, since: datetime | None = None
     ) -> None:
-        """Sets a model's price in USD per 1,000,000 tokens, from now or from a date on. Raises InvalidValue."""
-        check_text("model", model, MAX_MODEL)
-        check_rates(rates, tiers)
-        await prices.add_price(
-            self._store, model=model, effective_at=since or _now(), rates=rates, tiers=tiers, now=_now()
-        )
+        """As `Prices.set_price`."""
+        await self._prices.set_price(model, rates, tiers, since=since)
 
     async def remove_price(self, model: str) -> None:
-        """Takes a model's price away from now on; what was charged stays. Raises UnknownName."""
-        when = _now()
-        if PriceBook(await self.prices()).at(model, when) is None:
-            raise UnknownName(f"the model {model!r} has no price")
-        await prices.add_price(self._store, model=model, effective_at=when, rates=Rates(), now=when)
+        """As `Prices.remove_price`."""
+        await self._prices.remove_price(model)
 
     async def prices(self) -> list[Price]:
-        """Every price that ever was."""
-        return await prices.list_prices(self._store)
+        """As `Prices.prices`."""
+        return await self._prices.prices()
 
 
 def _now() -> datetime:

@@ -12,8 +12,8 @@ from uuid import UUID
 
 from chatgpt_agent import __version__
 from chatgpt_agent.core.admission import Identity, admit
-from chatgpt_agent.core.chat_request import ChatRequest
 from chatgpt_agent.core.encoding import Inflater
+from chatgpt_agent.core.endpoints import upstream_urls
 from chatgpt_agent.core.errors import (
     AgentError,
     ClientClosed,
@@ -24,8 +24,10 @@ from chatgpt_agent.core.errors import (
 )
 from chatgpt_agent.core.headers import request_headers
 from chatgpt_agent.core.ledger import UNCERTAIN, Intent, Outcome, Row, State, answered_state, failed_state
+from chatgpt_agent.core.meter import StreamMeter, read_whole
+from chatgpt_agent.core.requests import ApiRequest
 from chatgpt_agent.core.reserve import Assumed, likely_tokens, most
-from chatgpt_agent.core.usage import MAX_TEXT, Answer, StreamMeter, read_whole
+from chatgpt_agent.core.usage import MAX_TEXT, Answer
 from chatgpt_agent.edges.config import Config
 from chatgpt_agent.edges.upstream import Exchange, Head, UpstreamClient, unusable
 from chatgpt_agent.services.budgets import Budgets
@@ -57,6 +59,7 @@ class Relay:
         self.budgets = budgets
         self.limits = limits
         self.assumed = Assumed(config.budget_linked_tokens, config.budget_output_tokens)
+        self.urls = upstream_urls(config.openai_url)  # where each endpoint is; one that is not here is not served
         self.calls = 0  # that hold a place
         self.draining_calls = 0  # of these, whose client has left
 
@@ -65,20 +68,18 @@ class Relay:
         """Whether every place is taken."""
         return self.calls >= self.config.max_concurrent_requests
 
-    def call(self, identity: Identity, request: ChatRequest, *, request_id: UUID, endpoint: str) -> "Call":
+    def call(self, identity: Identity, request: ApiRequest, *, request_id: UUID) -> "Call":
         """A call that is admitted and not begun. Raises ModelNotFound, RateLimited, InsufficientQuota, Overloaded,
         DirectoryStale."""
         if self.full:
             raise Overloaded
-        return Call(self, identity, request, request_id=request_id, endpoint=endpoint)
+        return Call(self, identity, request, request_id=request_id)
 
 
 class Call:
     """One request: `begin`, then `body` to its end. `row` is its line in the ledger, once it is written."""
 
-    def __init__(
-        self, relay: Relay, identity: Identity, request: ChatRequest, *, request_id: UUID, endpoint: str
-    ) -> None:
+    def __init__(self, relay: Relay, identity: Identity, request: ApiRequest, *, request_id: UUID) -> None:
         self._relay = relay
         self._identity = identity
         self._request = request
@@ -91,7 +92,7 @@ class Call:
             request_id,
             identity.user.id,
             identity.token.id,
-            endpoint,
+            request.endpoint.path,
             request.model,
             self._price.id,
             request.stream,
@@ -197,11 +198,16 @@ class Call:
             log.error("user %s: %s", user.name, error)
             raise UpstreamKeyRejected(sent=False) from None
         return request_headers(
-            accept=accept, upstream_key=key, request_id=str(self._intent.request_id), agent=USER_AGENT
+            accept=accept,
+            upstream_key=key,
+            request_id=str(self._intent.request_id),
+            agent=USER_AGENT,
+            content_type=self._request.content_type,
         )
 
     async def _send(self, headers: list[tuple[str, str]]) -> Head:
-        self._exchange = self._relay.upstream.send(self._request.upstream_body, headers)
+        url = self._relay.urls[self._request.endpoint.path]
+        self._exchange = self._relay.upstream.send(url, self._request.upstream_body, headers)
         try:
             head = await self._exchange.head()
         except AgentError as error:
@@ -233,7 +239,7 @@ class Call:
         answer = Answer()
         if 200 <= self._head.status < 300:
             inflater = self._inflater()
-            answer = read_whole(inflater.feed(body) if inflater else body)
+            answer = read_whole(inflater.feed(body) if inflater else body, self._request.endpoint)
         await self._settle(answered_state(self._head.status, answer), answer)
         yield body
 
@@ -244,7 +250,7 @@ class Call:
             async for piece in self._compressed_stream(inflater):
                 yield piece
             return
-        meter = StreamMeter(hide_usage=self._request.stream and not self._request.include_usage)
+        meter = StreamMeter(self._request.endpoint, hide_usage=self._request.hides_usage)
         while True:
             try:
                 chunk = await self._exchange.read()
@@ -267,7 +273,7 @@ class Call:
     async def _compressed_stream(self, inflater: Inflater) -> AsyncIterator[bytes]:
         """A stream that nobody asked to be compressed: it passes as it is, and is only read along."""
         assert self._exchange is not None
-        meter = StreamMeter(hide_usage=False)
+        meter = StreamMeter(self._request.endpoint, hide_usage=False)
         while True:
             try:
                 chunk = await self._exchange.read()

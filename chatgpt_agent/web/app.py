@@ -1,9 +1,11 @@
 """The route tables: one for the API, one for administration."""
 
+import re
 from typing import Any
 
 from tornado.web import Application
 
+from chatgpt_agent.core.endpoints import CHAT, ENDPOINTS, Endpoint
 from chatgpt_agent.services.directory import Directory
 from chatgpt_agent.services.gate import Gate
 from chatgpt_agent.services.ledger import Ledger
@@ -25,12 +27,16 @@ _SETTINGS: dict[str, Any] = {
 
 def api_app(directory: Directory, ledger: Ledger, relay: Relay, lifecycle: Lifecycle, gate: Gate) -> Application:
     """What clients reach."""
-    proxy = {"relay": relay, "lifecycle": lifecycle, "gate": gate}
+
+    def forward(path: str, endpoint: Endpoint) -> Any:
+        settings = {"endpoint": endpoint, "relay": relay, "lifecycle": lifecycle, "gate": gate}
+        return re.escape(path), ProxyHandler, settings
+
     models = {"directory": directory, "gate": gate}
     return Application(
         [
-            (r"/chat", ProxyHandler, proxy),
-            (r"/v1/chat/completions", ProxyHandler, proxy),
+            forward("/chat", CHAT),
+            *(forward(endpoint.path, endpoint) for endpoint in ENDPOINTS if endpoint.path in relay.urls),
             (r"/v1/models", ModelsHandler, models),
             (r"/v1/models/(.+)", ModelsHandler, models),
             *_health(directory, ledger, lifecycle),

@@ -1,4 +1,4 @@
-"""`POST /chat` and `POST /v1/chat/completions`: from the client's request to the client's answer."""
+"""The endpoints that are forwarded: from the client's request to the client's answer."""
 
 import asyncio
 from contextlib import aclosing
@@ -6,16 +6,16 @@ from contextlib import aclosing
 from tornado.iostream import StreamClosedError
 
 from chatgpt_agent.core.admission import Identity
-from chatgpt_agent.core.chat_request import parse_chat_request
+from chatgpt_agent.core.endpoints import Endpoint
 from chatgpt_agent.core.errors import AgentError, ClientClosed, Draining, Overloaded, RequestTooLarge
 from chatgpt_agent.core.headers import RESPONSE_ADDED, check_request_media, response_headers
+from chatgpt_agent.core.requests import parse_request
 from chatgpt_agent.edges.upstream import Head
 from chatgpt_agent.services.gate import Gate
 from chatgpt_agent.services.lifecycle import Lifecycle
 from chatgpt_agent.services.relay import Call, Relay
 from chatgpt_agent.web.base import ApiHandler
 
-ENDPOINT = "/v1/chat/completions"  # as the ledger calls it, whichever of its two names was used
 LINGER_SECONDS = 2.0
 LINGER_BYTES = 4 * 1024 * 1024
 
@@ -25,8 +25,11 @@ class ProxyHandler(ApiHandler):
 
     methods = ("POST",)
 
-    def initialize(self, relay: Relay, lifecycle: Lifecycle, gate: Gate) -> None:  # type: ignore[override]
+    def initialize(  # type: ignore[override]
+        self, endpoint: Endpoint, relay: Relay, lifecycle: Lifecycle, gate: Gate
+    ) -> None:
         super().initialize()
+        self._endpoint = endpoint
         self._gate = gate
         self._relay = relay
         self._lifecycle = lifecycle
@@ -46,7 +49,7 @@ class ProxyHandler(ApiHandler):
             raise Draining
         self._identity = self.identify(self._gate)
         headers = self.request.headers
-        check_request_media(headers.get("Content-Type"), headers.get("Content-Encoding"))
+        check_request_media(headers.get("Content-Type"), headers.get("Content-Encoding"), form=self._endpoint.form)
         length = headers.get("Content-Length", "")
         if length.isdigit() and int(length) > self._relay.config.max_body_size:
             raise RequestTooLarge(self._relay.config.max_body_size)
@@ -103,9 +106,9 @@ class ProxyHandler(ApiHandler):
     async def _forward(self) -> None:
         # Once more: the body may have taken a minute to come, and a revocation is in force within a second.
         self._identity = self.identify(self._gate)
-        request = parse_chat_request(b"".join(self._chunks))
+        request = parse_request(self._endpoint, b"".join(self._chunks), self.request.headers.get("Content-Type"))
         self._chunks.clear()
-        self._call = self._relay.call(self._identity, request, request_id=self.request_id, endpoint=ENDPOINT)
+        self._call = self._relay.call(self._identity, request, request_id=self.request_id)
         try:
             await self._answer(self._call)
         finally:

@@ -1,6 +1,9 @@
 """`chatgpt-agent price`: exact decimals, superseded and never changed."""
 
 import json
+import shlex
+from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -63,6 +66,47 @@ def test_set_refuses_what_no_request_can_name(shared_cli: Cli, model: str) -> No
     assert line.startswith("Error: model: ")
 
 
+RATES = [
+    "--input", "--output", "--cached-input", "--cache-write", "--audio-input", "--audio-output", "--image-input",
+    "--image-output",
+]  # fmt: skip
+
+
+def test_set_takes_a_rate_for_every_kind(cli: Cli) -> None:
+    """Each ends where it belongs; the table has a column for those that are there."""
+    words = [word for number, option in enumerate(RATES, 1) for word in (option, str(number))]
+    cli.ok("price", "set", "m", *words)
+    assert [prices(cli)[0][option[2:].replace("-", "_")] for option in RATES] == list("12345678")
+    assert table(cli) == [["m", "1", "3", "2", "4", "5", "6", "7", "8"]]
+
+
+def test_set_takes_tiers(cli: Cli) -> None:
+    """They are listed as they are typed, a line each, and whole as JSON."""
+    tiers = ["flex:x0.5", "priority,above=272000:input=4.25,output=17"]
+    set_price(cli, "m", "1", "2", *(word for tier in tiers for word in ("--tier", tier)))
+    assert [tier for tier in tiers if tier in cli.ok("price", "list")] == tiers
+    [flex, priority] = prices(cli)[0]["tiers"]
+    assert (flex["service_tier"], flex["above"], flex["multiplier"], flex["input"]) == ("flex", 0, "0.5", None)
+    assert (priority["above"], priority["multiplier"], priority["output"]) == (272_000, None, "17")
+
+
+@pytest.mark.parametrize(
+    ("tiers", "message"),
+    [
+        (["flex=0.5"], "--tier 'flex=0.5': give WHEN:WHAT"),
+        (["flex:input=1,output=x"], "--tier 'flex:input=1,output=x': output: 'x' is not a number"),
+        (["flex:xNaN"], "--tier 'flex:xNaN': flex, multiplier: NaN is not between"),
+        (["flex:x1", "flex:x2"], "a tier is there twice"),
+    ],
+)
+def test_set_refuses_a_tier_that_is_none(shared_cli: Cli, tiers: list[str], message: str) -> None:
+    """In one line, and nothing is set."""
+    words = [word for tier in tiers for word in ("--tier", tier)]
+    [line] = shared_cli.refused("price", "set", "m", "--input", "1", "--output", "1", *words)
+    assert line.startswith(f"Error: {message}")
+    assert prices(shared_cli, "--history") == []
+
+
 BAD_NUMBERS = [
     "-1", "-0.0000000001", "nan", "snan", "inf", "-inf", "1e400", "1e-400", "1e-1000030", "1000000.0000000001",
     "0.12345678901", "cheap", "", " ", "1,5", "$1", "0x10", "1/2", "1\n2", "2e9\n",
@@ -78,9 +122,9 @@ def test_set_refuses_what_is_no_price(shared_cli: Cli, number: str) -> None:
     assert prices(shared_cli, "--history") == []
 
 
-@pytest.mark.parametrize("option", ["--input", "--output", "--cached-input"])
+@pytest.mark.parametrize("option", RATES)
 def test_set_names_the_option_that_is_wrong(shared_cli: Cli, option: str) -> None:
-    """Of the three."""
+    """Of all."""
     words = {"--input": "1", "--output": "1", option: "-1"}
     [line] = shared_cli.refused("price", "set", "m", *(word for pair in words.items() for word in pair))
     assert line.startswith(f"Error: {option}: ")
@@ -190,3 +234,41 @@ def test_json_has_plain_numbers(cli: Cli) -> None:
     """A small price is not written as 1E-10."""
     set_price(cli, "m", "0.0000000001", "2.50")
     assert [(price["input"], price["output"]) for price in prices(cli)] == [("0.0000000001", "2.5")]
+
+
+# The documentation.
+
+
+def test_the_documented_price_is_one(cli: Cli) -> None:
+    """The command with tiers is taken as it stands there, and the list shows each of them."""
+    text = (Path(__file__).parents[2] / "docs/prices.md").read_text("utf-8")
+    command = text.partition("```sh\nchatgpt-agent ")[2].partition("```")[0]
+    words = shlex.split(command.replace("\\\n", " "))
+    cli.ok(*words)
+    tiers = [word for option, word in pairwise(words) if option == "--tier"]
+    assert [len(tiers), *(cli.ok("price", "list").count(tier) for tier in tiers)] == [4, 1, 1, 1, 1]
+
+
+# Files.
+
+
+def test_export_is_imported_again(cli: Cli, empty_cli: Cli, tmp_path: Path) -> None:
+    """On another machine it makes the same prices, history and all; here it changes nothing."""
+    set_price(cli, "=m", "1", "2", "--tier", "flex:x0.5", "--from", "2020-01-01")
+    set_price(cli, "=m", "3", "4", "--audio-input", "5")
+    set_price(cli, "n")
+    cli.ok("price", "remove", "n")
+    file = tmp_path / "prices.csv"
+    file.write_text(cli.ok("price", "export", "--history"))
+    assert "\n'=m,2020-01-01T00:00:00Z,1,2," in file.read_text()
+    assert cli.ok("price", "import", str(file)).splitlines()[0] == "0 new, 0 changed, 0 removed, 4 unchanged."
+    empty_cli.ok("price", "import", str(file), "--yes")
+    for words in (["--format", "csv"], ["--format", "json"]):
+        again = empty_cli.ok("price", "export", "--history", *words)
+        assert again == cli.ok("price", "export", "--history", *words)
+
+
+def test_export_of_nothing_has_headings(shared_cli: Cli) -> None:
+    """Or is an empty list."""
+    assert shared_cli.ok("price", "export").startswith("model,effective_at,input,output,cached_input,")
+    assert shared_cli.ok("price", "export", "--format", "json") == "[]\n"

@@ -9,8 +9,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chatgpt_agent.core.errors import InvalidValue
-from chatgpt_agent.core.pricing import MAX_PLACES, MAX_PRICE, Price, PriceBook, parse_usd
+from chatgpt_agent.core.pricing import (
+    KINDS,
+    MAX_PLACES,
+    MAX_PRICE,
+    NewPrice,
+    Price,
+    PriceBook,
+    Rates,
+    Tier,
+    check_price,
+    check_rates,
+    parse_usd,
+)
 from chatgpt_agent.core.usage import MAX_COUNT, Usage
+from tests.fakes.prices import SERVICE_TIERS, exact_cost, new_prices, usages
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -81,6 +94,122 @@ def test_dearest_answer_is_charged_to_the_last_digit() -> None:
 def test_no_tokens_cost_nothing() -> None:
     """An answer of zero tokens costs zero."""
     assert price(1).cost(Usage(0, 0)) == 0
+
+
+# Every kind of token, and tiers.
+
+
+def made(new: NewPrice) -> Price:
+    """A price as a row has it."""
+    rates = {kind: getattr(new.rates, kind) for kind in KINDS}
+    return Price(1, new.model, NOON, **rates, tiers=new.tiers)
+
+
+@settings(deadline=None, max_examples=300)
+@given(new_prices(), usages(), st.sampled_from(SERVICE_TIERS))
+def test_cost_is_that_of_another_arithmetic(new: NewPrice, usage: Usage, service_tier: str | None) -> None:
+    """Whatever rates, tiers and parts there are: to the last digit what fractions make of the same rules."""
+    check_price(new)
+    assert Fraction(made(new).cost(usage, service_tier)) == exact_cost(new, usage, service_tier)
+
+
+def charged(usage: Usage, kind: str) -> int:
+    """The tokens that are charged as of this kind: what they cost where no other costs anything."""
+    rates = {each: Decimal(1_000_000 if each == kind else 0) for each in KINDS}
+    return int(made(NewPrice("m", Rates(**rates))).cost(usage))
+
+
+@settings(deadline=None, max_examples=200)
+@given(usages())
+def test_every_token_is_charged_once(usage: Usage) -> None:
+    """The charged tokens of all kinds are those of input and output, and of no kind more than there are."""
+    found = {kind: charged(usage, kind) for kind in KINDS}
+    outputs = found["output"] + found["audio_output"] + found["image_output"]
+    assert (sum(found.values()) - outputs, outputs) == (usage.input, usage.output)
+    assert found["cached_input"] == usage.cached
+    assert all(found[kind] <= getattr(usage, kind) for kind in KINDS if kind != "cached_input")
+    assert min(found.values()) >= 0
+
+
+@pytest.mark.parametrize(
+    ("service_tier", "tokens", "cost"),
+    [
+        (None, 10, 10),
+        ("default", 10, 10),
+        ("auto", 10, 10),
+        ("scale", 10, 10),
+        ("flex", 10, 5),
+        ("priority", 10, 30),
+        ("flex", 11, 44),
+        ("priority", 11, 55),
+        ("default", 11, 44),
+        (None, 11, 44),
+    ],
+)
+def test_tier_is_that_of_the_answer(service_tier: str | None, tokens: int, cost: int) -> None:
+    """Its service tier and the number of its input tokens choose; what no tier is for costs the price itself."""
+    one = Decimal(1_000_000)
+    tiers = (
+        Tier(service_tier="flex", multiplier=Decimal("0.5")),
+        Tier(service_tier="priority", input=3 * one, output=one),
+        Tier(above=10, multiplier=Decimal(4)),
+        Tier(service_tier="priority", above=10, input=5 * one, output=one),
+    )
+    assert Price(1, "m", NOON, one, one, tiers=tiers).cost(Usage(tokens, 0), service_tier) == cost
+
+
+def test_long_request_is_charged_its_tier_as_a_whole() -> None:
+    """Not only the tokens above the mark, and its output, too; at the mark itself it is none yet."""
+    long = Tier(above=200, input=Decimal(2_000_000), output=Decimal(3_000_000))
+    price = Price(1, "m", NOON, Decimal(1_000_000), Decimal(1_000_000), tiers=(long,))
+    assert price.cost(Usage(200, 10)) == 210
+    assert price.cost(Usage(201, 10)) == 432
+
+
+def test_tier_with_rates_of_its_own_takes_none_from_the_price() -> None:
+    """Cached tokens, of which it says nothing, cost what its own input does."""
+    flex = Tier(service_tier="flex", input=Decimal(3_000_000), output=Decimal(0))
+    price = Price(1, "m", NOON, Decimal(9), Decimal(9), Decimal(0), tiers=(flex,))
+    assert price.cost(Usage(2, 0, cached=1), "flex") == 6
+
+
+@pytest.mark.parametrize(
+    ("tier", "message"),
+    [
+        (Tier(service_tier="flex"), "flex: both input and output must have a rate"),
+        (Tier(service_tier="flex", input=Decimal(1)), "flex: both input and output"),
+        (Tier(service_tier="flex", multiplier=Decimal(1), audio_input=Decimal(1)), "flex: give a multiplier or rates"),
+        (Tier(service_tier="flex", multiplier=Decimal("NaN")), "flex, multiplier: NaN is not between"),
+        (Tier(service_tier="flex", multiplier=Decimal("0.0000001")), "flex, multiplier: .* decimal places"),
+        (Tier(multiplier=Decimal(1)), "a tier: a tier is one of a service tier"),
+        (Tier(above=-1, multiplier=Decimal(1)), "above -1: above is a count"),
+        (Tier(above=10**13, multiplier=Decimal(1)), "above 10000000000000: above is a count"),
+        (Tier(service_tier="default", multiplier=Decimal(1)), "default: default is no service tier with a price"),
+        (Tier(service_tier="auto", multiplier=Decimal(1)), "auto: auto is no service tier"),
+        (Tier(service_tier="Flex 2", multiplier=Decimal(1)), "Flex 2: a service tier is one word"),
+        (Tier(service_tier="flex", input=Decimal("inf"), output=Decimal(1)), "flex, input: Infinity is not between"),
+    ],
+)
+def test_tier_that_says_nothing_or_two_things_is_refused(tier: Tier, message: str) -> None:
+    """By its name."""
+    with pytest.raises(InvalidValue, match=f"^{message}"):
+        check_rates(Rates(input=Decimal(1), output=Decimal(1)), [tier])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("amount", ["NaN", "sNaN", "Infinity", "-1", "1000001", "1e-11"])
+def test_rate_that_is_no_amount_is_refused(kind: str, amount: str) -> None:
+    """By its kind, whatever typed it."""
+    amounts = {"input": Decimal(1), "output": Decimal(1), kind: Decimal(amount)}
+    with pytest.raises(InvalidValue, match=f"^the price, {kind}: "):
+        check_rates(Rates(**amounts))
+
+
+def test_two_tiers_for_the_same_answers_are_refused() -> None:
+    """Which of them holds, nobody could say."""
+    tier = Tier(service_tier="flex", multiplier=Decimal(1))
+    with pytest.raises(InvalidValue, match="a tier is there twice"):
+        check_rates(Rates(input=Decimal(1), output=Decimal(1)), [tier, tier])
 
 
 # Which price it is.

@@ -44,16 +44,18 @@ def test_the_dearest_kind_of_token_is_assumed() -> None:
     assert most(price(**rates), Size(1_000_000, output_limit=1_000_000), ASSUMED) == 83
 
 
-def test_the_tier_that_was_asked_for_counts() -> None:
-    """And a long context, as far as the bytes tell."""
+def test_the_dearest_tier_that_may_be_charged_counts() -> None:
+    """The one that was asked for, and a long context, as far as the bytes tell; a cheaper one may not be served."""
     tiers = (
         Tier(service_tier="priority", multiplier=Decimal(2)),
+        Tier(service_tier="flex", multiplier=Decimal(0)),
         Tier(above=100, input=Decimal(4), output=Decimal(16)),
     )
     short, long = Size(100, output_limit=100), Size(101, output_limit=0)
     assert most(price(tiers=tiers), short, ASSUMED) == Decimal("0.001")
     assert most(price(tiers=tiers), long, ASSUMED) == Decimal("0.000404")
     assert most(price(tiers=tiers), Size(100, output_limit=100, service_tier="priority"), ASSUMED) == Decimal("0.002")
+    assert most(price(tiers=tiers), Size(100, output_limit=100, service_tier="flex"), ASSUMED) == Decimal("0.001")
 
 
 @given(st.fixed_dictionaries(dict.fromkeys(KINDS, AMOUNTS)), COUNTS, COUNTS, st.data())

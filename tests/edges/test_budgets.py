@@ -28,8 +28,9 @@ def store(io_loop: IOLoop, dsn: str) -> Iterator[Store]:
     store = Store(dsn)
 
     async def fill() -> None:
-        first = {"digest": b"a" * 32, "shown": "cga_abcd", "settings": {}, "now": NOON}
-        await add_user(store, id=1, name="alice", upstream_key=b"x", **first)
+        await add_user(
+            store, id=1, name="alice", upstream_key=b"x", digest=b"a" * 32, shown="cga_abcd", settings={}, now=NOON
+        )
         await add_token(store, user="alice", digest=b"b" * 32, shown="cga_efgh", settings={}, now=NOON)
 
     io_loop.run_sync(fill)

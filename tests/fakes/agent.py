@@ -2,13 +2,14 @@
 
 import asyncio
 import json
+from collections.abc import Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 from chatgpt_agent.core.audit import Actor, Via
 from chatgpt_agent.core.errors import InvalidApiKey, NameTaken
-from chatgpt_agent.core.pricing import Rates
+from chatgpt_agent.core.pricing import Rates, Tier
 from chatgpt_agent.edges.config import Config
 from chatgpt_agent.edges.store.connection import Store
 from chatgpt_agent.server import Server
@@ -84,13 +85,20 @@ class Agent:
             return False
         return True
 
-    async def set_price(self, model: str, input: str, output: str, cached: str | None = None) -> None:
-        """Sets a price that is in force when this returns."""
+    async def set_price(
+        self,
+        model: str,
+        input: str,
+        output: str,
+        cached: str | None = None,
+        *,
+        tiers: Sequence[Tier] = (),
+        **more: str,
+    ) -> None:
+        """Sets a price that is in force when this returns; `more` are rates of other kinds."""
         before = self.server.directory.book
-        await self.accounts.set_price(
-            model,
-            Rates(input=Decimal(input), output=Decimal(output), cached_input=Decimal(cached) if cached else None),
-        )
+        texts = {"input": input, "output": output, **({"cached_input": cached} if cached else {}), **more}
+        await self.accounts.set_price(model, Rates(**{kind: Decimal(text) for kind, text in texts.items()}), tiers)
         await self.until(lambda: self.server.directory.book is not before)
 
     async def until(self, happened: Any, seconds: float = 5) -> None:

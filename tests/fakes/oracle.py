@@ -17,8 +17,9 @@ Row = dict[str, Any]
 
 TERMINAL = {"done", "usage_unknown", "upstream_error", "incomplete", "not_sent", "unknown"}
 COLUMNS = (
-    "request_id", "model", "served_model", "state", "status", "input_tokens", "cached_tokens", "output_tokens", "cost",
-    "price_id", "started_at",
+    "request_id", "model", "served_model", "service_tier", "endpoint", "state", "status", "input_tokens",
+    "cached_tokens", "cache_write_tokens", "audio_input_tokens", "image_input_tokens", "output_tokens",
+    "reasoning_tokens", "audio_output_tokens", "image_output_tokens", "cost", "price_id", "started_at",
 )  # fmt: skip
 ROLLED = """
     SELECT day, user_id, token_id, model, endpoint, requests, not_done, input_tokens, cached_tokens, cache_write_tokens,
@@ -85,21 +86,65 @@ def _check_tokens(by_id: dict[str, Row], upstream: Upstream) -> None:
         if row is not None and row["input_tokens"] is not None:
             booked = (row["input_tokens"], row["cached_tokens"], row["output_tokens"])
             assert booked == counts, f"I5: not OpenAI's counts {counts}: {row}"
+    for name, told in upstream.counts.items():
+        row = by_id.get(name)
+        if row is not None and row["input_tokens"] is not None:
+            assert {kind: row[kind] for kind in told} == told, f"I5: not OpenAI's counts {told}: {row}"
     for row in by_id.values():
         assert row["state"] != "done" or row["input_tokens"] is not None, f"I5: done without counts: {row}"
 
 
+KINDS = (  # of tokens: the column, its rate, and the column that it is a part of; in the order that they are charged
+    ("cached_tokens", "cached_input", "input_tokens"),
+    ("cache_write_tokens", "cache_write", "input_tokens"),
+    ("audio_input_tokens", "audio_input", "input_tokens"),
+    ("image_input_tokens", "image_input", "input_tokens"),
+    ("input_tokens", "input", "input_tokens"),
+    ("audio_output_tokens", "audio_output", "output_tokens"),
+    ("image_output_tokens", "image_output", "output_tokens"),
+    ("output_tokens", "output", "output_tokens"),
+)
+
+
 def _check_costs(dsn: str, rows: list[Row]) -> None:
-    found = query(dsn, "SELECT id, model, effective_at, input, coalesce(cached_input, input), output FROM prices")
+    rates = ", ".join(f"{rate}::text" for _, rate, _ in KINDS)
+    found = query(dsn, f"SELECT id, model, effective_at, tiers, {rates} FROM prices")
     prices = {line[0]: line[1:] for line in found}
     for row in rows:
-        model, effective_at, *each = prices[row["price_id"]]
+        model, effective_at, tiers, *each = prices[row["price_id"]]
         assert model in (row["model"], row["served_model"]), f"I6: another model's price: {row}"
         assert effective_at <= row["started_at"], f"I6: a price that was not yet in force: {row}"
-        given, cached, made = (row[f"{name}_tokens"] or 0 for name in ("input", "cached", "output"))
-        due = sum(count * Fraction(price) for count, price in zip((given - cached, cached, made), each, strict=True))
+        due = _due(row, dict(zip((rate for _, rate, _ in KINDS), each, strict=True)), tiers)
         assert isinstance(row["cost"], Decimal)
         assert Fraction(row["cost"]) == due / 1_000_000, f"I6: it should cost {due / 1_000_000}: {row}"
+
+
+def _due(row: Row, rates: dict[str, Any], tiers: list[dict[str, Any]]) -> Fraction:
+    """USD times a million for a row: one token after the other, each at the first rate that is its own."""
+    factor = Fraction(1)
+    tier = _tier(row, tiers)
+    if tier is not None and tier.get("multiplier") is not None:
+        factor = Fraction(tier["multiplier"])
+    elif tier is not None:
+        rates = tier
+    left = {side: row[side] or 0 for side in ("input_tokens", "output_tokens")}
+    due = Fraction(0)
+    for column, kind, side in KINDS:
+        count = min(row[column] or 0, left[side])
+        left[side] -= count
+        due += count * Fraction(rates[side.removesuffix("_tokens")] if rates.get(kind) is None else rates[kind])
+    return due * factor
+
+
+def _tier(row: Row, tiers: list[dict[str, Any]]) -> dict[str, Any] | None:
+    given = row["input_tokens"] or 0
+    fits = [
+        tier
+        for tier in tiers
+        if tier.get("service_tier") in (None, row["service_tier"]) and (not tier.get("above") or given > tier["above"])
+    ]
+    fits.sort(key=lambda tier: (tier.get("service_tier") is not None, tier.get("above") or 0))
+    return fits[-1] if fits else None
 
 
 def _check_answers(by_id: dict[str, Row], answers: Sequence[Answer]) -> None:

@@ -13,6 +13,8 @@ import struct
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from tests.fakes.endpoints import Counts, asked_of, counts_for, stream, usage_of, whole, words_of
+
 MODEL_SERVED = "gpt-4o-mini-2024-07-18"
 REQUEST_ID = "req_0123456789abcdef"
 
@@ -89,7 +91,8 @@ Script = Callable[[Received, Reply], Awaitable[None]]
 
 
 class Upstream:
-    """The server. `requests` is what it received; `billed` what it counted: request id → (input, cached, output)."""
+    """The server. `requests` is what it received; `billed` what it counted: request id → (input, cached, output), and
+    `counts` the same with every kind of token that an answer told."""
 
     def __init__(self, tls: ssl.SSLContext | None = None) -> None:
         self._tls = tls
@@ -99,6 +102,7 @@ class Upstream:
         self.requests: list[Received] = []
         self.bodies: list[list[bytes]] = []  # of each request, the body pieces that were sent back
         self.billed: dict[str, tuple[int, int, int]] = {}
+        self.counts: dict[str, Counts] = {}
         self.connections = 0  # that were opened
         self.port = 0
 
@@ -148,7 +152,10 @@ class Upstream:
     # What it answers by default.
 
     async def openai(self, request: Received, reply: Reply) -> None:
-        """Chat completions as OpenAI sends them."""
+        """What OpenAI answers at this path."""
+        if request.target != "/v1/chat/completions":
+            await self.sibling(request, reply)
+            return
         asked = request.json
         words = dict(word.split("=", 1) for word in str(asked["messages"][-1]["content"]).split() if "=" in word)
         if "status" in words:
@@ -164,6 +171,30 @@ class Upstream:
         await reply.stream_head()
         wants_usage = (asked.get("stream_options") or {}).get("include_usage", False)
         for event in stream_events(int(words.get("chunks", 3)), usage if wants_usage else None):
+            await reply.chunk(event)
+            await asyncio.sleep(float(words.get("gap", 0)))
+        await reply.end()
+
+    async def sibling(self, request: Received, reply: Reply) -> None:
+        """The endpoints beside chat completions, as OpenAI sends them."""
+        path = request.target
+        asked = asked_of(path, request.body, request.header("content-type") or "")
+        words = words_of(asked)
+        if "status" in words:
+            await reply.whole(error_body(int(words["status"])), int(words["status"]), retry_after="1")
+            return
+        counts = counts_for(path, len(self.requests))
+        usage = None if "nousage" in words else usage_of(path, counts)
+        key = request.header("x-client-request-id") or ""
+        self.billed[key] = counts["input_tokens"], counts["cached_tokens"], counts["output_tokens"]
+        self.counts[key] = counts
+        await asyncio.sleep(float(words.get("delay", 0)))
+        if not asked.get("stream"):
+            await reply.whole(whole(path, usage, words))
+            return
+        await reply.stream_head()
+        wanted = (asked.get("stream_options") or {}).get("include_usage", path != "/v1/completions")
+        for event in stream(path, usage if wanted else None, words):
             await reply.chunk(event)
             await asyncio.sleep(float(words.get("gap", 0)))
         await reply.end()

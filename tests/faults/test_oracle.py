@@ -1,8 +1,10 @@
 """The oracle sees every kind of wrong in the books: else its silence would say nothing."""
 
+import json
+
 import pytest
 
-from tests.fakes.agent import Agent
+from tests.fakes.agent import MODEL, Agent
 from tests.fakes.client import Answer
 from tests.fakes.database import connected
 from tests.fakes.oracle import check, verify
@@ -37,6 +39,7 @@ def close_the_books(dsn: str, upstream: Upstream, agent: Agent) -> None:
         cursor.execute("TRUNCATE usage, usage_daily")
     upstream.requests.clear()
     upstream.billed.clear()
+    upstream.counts.clear()
     agent.answers.clear()
 
 
@@ -48,6 +51,39 @@ async def test_what_is_wrong_is_seen(agent: Agent, dsn_of: str, upstream: Upstre
         cursor.execute("ALTER TABLE usage DISABLE TRIGGER usage_is_final")
         cursor.execute(WRONG[kind])
     with pytest.raises(AssertionError, match=kind):
+        check(dsn_of, upstream)
+    close_the_books(dsn_of, upstream, agent)
+
+
+KINDS = [
+    "cached_tokens", "cache_write_tokens", "audio_input_tokens", "image_input_tokens", "reasoning_tokens",
+    "audio_output_tokens", "image_output_tokens",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_wrong_count_of_any_kind_is_seen(agent: Agent, dsn_of: str, upstream: Upstream, kind: str) -> None:
+    """Also of a kind of which there was none."""
+    await agent.post(json.dumps({"model": MODEL, "input": "x"}).encode(), "/v1/responses")
+    await verify(agent, upstream)
+    with connected(dsn_of) as cursor:
+        cursor.execute("ALTER TABLE usage DISABLE TRIGGER usage_is_final")
+        cursor.execute(f"UPDATE usage SET {kind} = {kind} + 1")
+    with pytest.raises(AssertionError, match="I5: not OpenAI's counts"):
+        check(dsn_of, upstream)
+    close_the_books(dsn_of, upstream, agent)
+
+
+@pytest.mark.parametrize(
+    "wrong", ["cached_input = 9", "cache_write = 9", 'tiers = \'[{"above": 9, "multiplier": "2"}]\'']
+)
+async def test_another_price_is_seen(agent: Agent, dsn_of: str, upstream: Upstream, wrong: str) -> None:
+    """Of any kind of token, or a tier."""
+    await agent.post(json.dumps({"model": MODEL, "input": "x"}).encode(), "/v1/responses")
+    await verify(agent, upstream)
+    with connected(dsn_of) as cursor:
+        cursor.execute(f"UPDATE prices SET {wrong}")
+    with pytest.raises(AssertionError, match="I6: it should cost"):
         check(dsn_of, upstream)
     close_the_books(dsn_of, upstream, agent)
 

@@ -17,15 +17,18 @@ import msgspec
 import pytest
 
 from chatgpt_agent.core.admission import Identity, Token, User
-from chatgpt_agent.core.chat_request import parse_chat_request
+from chatgpt_agent.core.endpoints import CHAT
 from chatgpt_agent.core.errors import AgentError, UpstreamTruncated, UpstreamUnreachable
 from chatgpt_agent.core.ledger import State
+from chatgpt_agent.core.requests import parse_request
 from chatgpt_agent.core.usage import Usage
 from chatgpt_agent.edges.config import Config
 from chatgpt_agent.edges.outbox import Outbox
 from chatgpt_agent.edges.upstream import Head, UpstreamClient
+from chatgpt_agent.services.budgets import Budgets
 from chatgpt_agent.services.directory import Directory
 from chatgpt_agent.services.ledger import Ledger
+from chatgpt_agent.services.limits import Limits
 from chatgpt_agent.services.relay import Call, Relay
 from tests.fakes.postgresql import FakeStore, PostgreSQL
 from tests.fakes.records import BOOK, PRICE, request_id
@@ -186,7 +189,7 @@ class FakeUpstream:
     def __init__(self, world: World) -> None:
         self._world = world
 
-    def send(self, body: bytes, headers: list[tuple[str, str]]) -> "FakeExchange":
+    def send(self, url: str, body: bytes, headers: list[tuple[str, str]]) -> "FakeExchange":
         """Dispatches a request."""
         self._world.point("before the request is sent")
         assert CANARY.encode() in body
@@ -259,12 +262,15 @@ async def live(loop: StillLoop, world: World, mode: str) -> None:
 async def serve(world: World, ledger: Ledger) -> None:
     """One request from its admission to the last byte that the client gets."""
     upstream = cast(UpstreamClient, FakeUpstream(world))
-    relay = Relay(Config(data_dir=world.folder), cast(Directory, _Directory()), ledger, upstream)
+    nobodys = Budgets(FakeStore(world.server), FakeStore(world.server))
+    relay = Relay(
+        Config(data_dir=world.folder), cast(Directory, _Directory()), ledger, upstream, nobodys, Limits(lambda: 0.0)
+    )
     who = Identity(User(1, "alice", b"", False), Token(11, 1, b"", False))
     body = {"model": PRICE.model, "messages": [{"role": "user", "content": CANARY}], "stream": world.script.streamed}
-    request = parse_chat_request(msgspec.json.encode(body))
+    request = parse_request(CHAT, msgspec.json.encode(body))
     world.point("before the request is admitted")
-    world.call = call = relay.call(who, request, request_id=UUID(str(request_id(1))), endpoint="/v1/chat/completions")
+    world.call = call = relay.call(who, request, request_id=UUID(str(request_id(1))))
     try:
         await read(world, call)
     except AgentError:

@@ -11,9 +11,8 @@ from tornado.ioloop import IOLoop
 
 from chatgpt_agent.core.accounts import MAX_KEY, MAX_NAME, TokenChanges, UserChanges, check_changes, check_upstream_key
 from chatgpt_agent.core.admission import Limits
-from chatgpt_agent.core.chat_request import MAX_MODEL
 from chatgpt_agent.core.errors import InvalidValue, NameTaken, UnknownName, VersionMismatch
-from chatgpt_agent.core.pricing import PriceBook, Rates
+from chatgpt_agent.core.pricing import MAX_MODEL, PriceBook, Rates
 from chatgpt_agent.core.tokens import is_well_formed
 from chatgpt_agent.edges.keyring import Keyring
 from chatgpt_agent.edges.store.accounts import UserLine

@@ -171,7 +171,7 @@ async def test_other_paths_do_not_read_a_body_without_end(agent: Agent, path: st
 
 
 @pytest.mark.parametrize(
-    "path", ["/v1/chat", "/v1/embeddings", "/chat/", "/v1/chat/completions/x", "//chat", "/%63hat/x"]
+    "path", ["/v1/chat", "/v1/moderations", "/chat/", "/v1/chat/completions/x", "//chat", "/%63hat/x"]
 )
 async def test_an_unknown_path_is_refused(agent: Agent, upstream: Upstream, path: str) -> None:
     """404 in OpenAI's envelope."""

@@ -135,12 +135,14 @@ _CHECKS = {
         SELECT r.request_id::text, format('it costs %%s USD, its tokens and price make %%s', r.cost, due.cost)
         FROM made r JOIN prices p ON p.id = r.price_id AND p.input IS NOT NULL {DUE}
         WHERE r.cost <> due.cost ORDER BY r.started_at LIMIT %s""",
-    "tokens": """
+    "tokens": f"""
         SELECT request_id::text, format('it is %%s, and its tokens are not all there or contradict each other', state)
         FROM usage
         WHERE (state = 'done' AND (input_tokens IS NULL OR output_tokens IS NULL OR cached_tokens IS NULL))
-           OR (state <> 'correction' AND (cached_tokens > input_tokens OR reasoning_tokens > output_tokens
-                                          OR input_tokens < 0 OR output_tokens < 0 OR cached_tokens < 0))
+           OR (state <> 'correction' AND (
+               greatest(cached_tokens, cache_write_tokens, audio_input_tokens, image_input_tokens) > input_tokens
+               OR greatest(reasoning_tokens, audio_output_tokens, image_output_tokens) > output_tokens
+               OR least({", ".join(TOKENS)}) < 0))
         ORDER BY started_at LIMIT %s""",
     "duplicate": """
         SELECT request_id::text, format('there are %%s rows of it', count(*))

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from chatgpt_agent.core.pricing import KINDS, Price, Rates, Tier
+from chatgpt_agent.core.pricing import KINDS, NewPrice, Price, Rates, Tier
 from chatgpt_agent.edges.store.connection import AnyStore
 
 PRICE_COLUMNS = f"p.id, p.model, p.effective_at, {', '.join(f'p.{kind}' for kind in KINDS)}, p.tiers::text"
@@ -25,11 +25,23 @@ async def add_price(
     store: AnyStore, *, model: str, effective_at: datetime, rates: Rates, tiers: Sequence[Tier] = (), now: datetime
 ) -> None:
     """Adds a price that supersedes earlier ones from its date on; with no rates, it takes the price away."""
+    await add_prices(store, [NewPrice(model, rates, tuple(tiers), effective_at)], now=now)
+
+
+async def add_prices(store: AnyStore, prices: Sequence[NewPrice], *, now: datetime) -> None:
+    """Adds prices in one statement: all of them, or none. Without a date they take effect now."""
     sql = f"""
         INSERT INTO prices (model, effective_at, {", ".join(KINDS)}, tiers, created_at)
-        VALUES (%s, %s, {", ".join(["%s"] * len(KINDS))}, %s::jsonb, %s)"""
-    amounts = [getattr(rates, kind) for kind in KINDS]
-    await store.fetch(sql, [model, effective_at, *amounts, _encoder.encode(tuple(tiers)).decode(), now])
+        SELECT new.*, %s FROM unnest(%s::text[], %s::timestamptz[], {", ".join(["%s::numeric[]"] * len(KINDS))},
+                                     %s::jsonb[]) AS new"""
+    columns = [[new.model for new in prices], [new.effective_at or now for new in prices], *price_columns(prices)]
+    await store.fetch(sql, [now, *columns])
+
+
+def price_columns(prices: Sequence[NewPrice]) -> list[list[Any]]:
+    """The columns of rates and tiers."""
+    tiers = [_encoder.encode(new.tiers).decode() for new in prices]
+    return [*([getattr(new.rates, kind) for new in prices] for kind in KINDS), tiers]
 
 
 async def list_prices(store: AnyStore) -> list[Price]:
@@ -53,7 +65,7 @@ DUE = f"""
             AS t(service_tier text, above bigint, multiplier numeric, {", ".join(f"{kind} numeric" for kind in KINDS)})
         WHERE (t.service_tier IS NULL OR t.service_tier = r.service_tier)
           AND (coalesce(t.above, 0) = 0 OR t.above < r.input_tokens)
-        ORDER BY t.service_tier IS NOT NULL DESC, coalesce(t.above, 0) DESC LIMIT 1
+        ORDER BY coalesce(t.above, 0) DESC, t.service_tier IS NOT NULL DESC LIMIT 1
     ) tier ON p.tiers <> '[]'
     CROSS JOIN LATERAL (SELECT {", ".join(map(_rate, KINDS))}) rate
     CROSS JOIN LATERAL (

@@ -8,10 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chatgpt_agent.core.chat_request import MAX_MODEL, MAX_TOKENS, object_members, parse_chat_request
+from chatgpt_agent.core.endpoints import CHAT
 from chatgpt_agent.core.errors import ClientError, InvalidJson, InvalidRequest
+from chatgpt_agent.core.requests import MAX_MODEL, ApiRequest, object_members, parse_request
 
 ASK = b'"include_usage":true'
+MAX_TOKENS = CHAT.max_parts
 
 names = st.text(max_size=8)
 values = st.recursive(
@@ -19,10 +21,13 @@ values = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(names, inner, max_size=3),
     max_leaves=6,
 )
-members = st.dictionaries(
-    names.filter(lambda name: name not in ("model", "stream", "stream_options")), values, max_size=4
-)
+READ = ("model", "stream", "stream_options", "n", "best_of", "max_tokens", "service_tier")
+members = st.dictionaries(names.filter(lambda name: name not in READ), values, max_size=4)
 spaces = st.text(" \t\r\n", max_size=2).map(str.encode)
+
+
+def parse_chat_request(body: bytes) -> ApiRequest:
+    return parse_request(CHAT, body)
 
 
 def dump(value: object, *, ascii_only: bool = True, indent: int | None = None) -> bytes:
@@ -45,7 +50,7 @@ def inside(fields: dict[str, Any], **layout: Any) -> bytes:
 
 def test_plain_request_passes_as_it_came() -> None:
     """A request that does not stream is sent byte for byte."""
-    body = b'{ "messages": [{"role": "user", "content": "\xc3\xa9"}],\n "model": "gpt-4o", "n": 1.0 }\n'
+    body = b'{ "messages": [{"role": "user", "content": "\xc3\xa9"}],\n "model": "gpt-4o", "top_p": 1.0 }\n'
     request = parse_chat_request(body)
     assert (request.model, request.stream, request.include_usage) == ("gpt-4o", False, False)
     assert request.body is request.upstream_body is body

@@ -1,0 +1,192 @@
+"""Reads OpenAI's answers, whole or streamed, for what the ledger takes of them.
+
+A later usage replaces an earlier one, never adds to it.
+"""
+
+import msgspec
+
+from chatgpt_agent.core.endpoints import CHAT, Endpoint
+from chatgpt_agent.core.sse import SseSplitter, event_data
+from chatgpt_agent.core.usage import MAX_TEXT, Answer, Count, Usage, read_usage
+
+SEARCHED = 64 * 1024  # bytes of an event that is searched before it is decoded
+
+_NULL = msgspec.Raw(b"null")
+
+
+class _Said(msgspec.Struct):
+    """What we read of an answer, or of an event. Everything else is only checked to be JSON, in C."""
+
+    id: msgspec.Raw = _NULL
+    model: msgspec.Raw = _NULL
+    usage: msgspec.Raw = _NULL
+    error: msgspec.Raw = _NULL
+    choices: msgspec.Raw = _NULL
+    service_tier: msgspec.Raw = _NULL
+    type: msgspec.Raw = _NULL
+    status: msgspec.Raw = _NULL
+    response: msgspec.Raw = _NULL
+    # Tokens of another model in the same answer.
+    svg_usage: msgspec.Raw = _NULL
+    tool_usage: msgspec.Raw = _NULL
+
+
+class _Counted(msgspec.Struct):
+    total_tokens: Count = 0
+
+
+class _ToolUsage(msgspec.Struct):
+    """openai.types.responses.response.ToolUsage: searches are not counted in tokens."""
+
+    image_gen: _Counted | None = None
+
+
+_said = msgspec.json.Decoder(_Said)
+_tool_usage = msgspec.json.Decoder(_ToolUsage | None)
+
+
+def read_whole(body: bytes, endpoint: Endpoint = CHAT) -> Answer:
+    """What a whole JSON answer says."""
+    said = _read(body)
+    if said is None:
+        return Answer()
+    failed = endpoint.nested and bytes(said.status) == b'"failed"'
+    tier = _text(said.service_tier)
+    return Answer(_usage(said, endpoint), _text(said.model), _text(said.id), failed, complete=True, service_tier=tier)
+
+
+class StreamMeter:
+    """Reads a stream while it passes, and says which of its bytes may go on.
+
+    `feed` returns what the client may have now. Events are passed whole. From the event that ends the stream on
+    (`[DONE]`, or one of the endpoint's own) everything is kept back, for `finish` to give out when the row is written.
+    With `hide_usage` the extra event that we asked OpenAI for (decision 4: `choices` is empty, `usage` is there) does
+    not reach the client.
+    """
+
+    def __init__(self, endpoint: Endpoint = CHAT, *, hide_usage: bool) -> None:
+        self._endpoint = endpoint
+        self._nested = endpoint.nested
+        self._marks = [b'"response"'] if endpoint.nested else [b'"%s"' % kind.encode() for kind in endpoint.ends]
+        self._hide = hide_usage
+        self._splitter = SseSplitter()
+        self._passing = False  # in the middle of an event too large to hold
+        self._held: list[bytes] = []
+        # What was read so far.
+        self._usage: Usage | None = None
+        self._model: str | None = None
+        self._id: str | None = None
+        self._tier: str | None = None
+        self._failed = False
+        self._complete = False
+        self._first = True
+
+    def feed(self, chunk: bytes) -> bytes:
+        """The bytes that may go to the client now."""
+        passed: list[bytes] = []
+        for event in self._splitter.feed(chunk):
+            if self._passing or self._read_event(event):
+                (self._held if self._complete else passed).append(event)
+            self._passing = False
+        if self._splitter.waiting > self._endpoint.max_event or self._passing:
+            self._passing = True
+            part = self._splitter.take_rest(keep=3)  # which may be all of a blank line but its last byte
+            (self._held if self._complete else passed).append(part)
+        return b"".join(passed)
+
+    def end(self, *, clean: bool) -> None:
+        """Says that no more comes. `clean`: the upstream ended its answer, it was not cut off."""
+        rest = self._splitter.take_rest()
+        if not rest:
+            return
+        if self._passing:
+            keep = True
+        elif clean:
+            keep = self._read_event(rest)
+        else:  # a part of an event, which may be the one that the client must not see
+            keep = not self._hide or b'"choices":[{' in rest.replace(b" ", b"")
+        if keep:
+            self._held.append(rest)
+
+    def take_held(self) -> bytes:
+        """What was kept back, to be sent once the row is written."""
+        held = b"".join(self._held)
+        self._held.clear()
+        return held
+
+    @property
+    def complete(self) -> bool:
+        """Whether the event that ends the stream was seen."""
+        return self._complete
+
+    def answer(self) -> Answer:
+        """What the stream has said so far."""
+        return Answer(self._usage, self._model, self._id, self._failed, self._complete, self._tier)
+
+    def _read_event(self, event: bytes) -> bool:
+        """Notes what an event says. Returns whether the client may see it."""
+        if not self._is_of_interest(event):
+            return True
+        data = event_data(event)
+        if data.strip() == b"[DONE]":
+            self._complete = True
+            return True
+        said = _read(data)
+        if said is None:
+            return True
+        self._first = False
+        kind = _text(said.type)
+        self._failed = self._failed or bytes(said.error) != b"null" or kind == "error"
+        if self._nested:
+            said = _read(said.response) or _Said()
+            self._failed = self._failed or kind == "response.failed"
+        self._complete = self._complete or kind in self._endpoint.ends
+        self._model = _text(said.model) or self._model
+        self._id = _text(said.id) or self._id
+        self._tier = _text(said.service_tier) or self._tier
+        if bytes(said.usage) == b"null":
+            return True
+        self._usage = _usage(said, self._endpoint)
+        return not (self._hide and bytes(said.choices).translate(None, b" \t\r\n") == b"[]")
+
+    def _is_of_interest(self, event: bytes) -> bool:
+        """Whether an event may hold anything for us. Few do: reading only those keeps the work per chunk small. One of
+        a megabyte is decoded in less time than it is searched."""
+        if len(event) > SEARCHED:
+            return True
+        if b'"error"' in event or b"[DONE]" in event or (self._first and not self._nested):
+            return True
+        if self._marks:
+            return any(mark in event for mark in self._marks)
+        return event.count(b'"usage"') > event.count(b'"usage":null')
+
+
+def _read(data: bytes | msgspec.Raw) -> _Said | None:
+    try:
+        return _said.decode(data)
+    except (msgspec.DecodeError, RecursionError):
+        return None
+
+
+def _usage(said: _Said, endpoint: Endpoint) -> Usage | None:
+    if bytes(said.svg_usage) != b"null" or _counts_images(said.tool_usage):
+        return None  # tokens of a second model, and so at another price: this one's are not all
+    return read_usage(said.usage, endpoint.shape)
+
+
+def _counts_images(raw: msgspec.Raw) -> bool:
+    """Whether a tool has made images, or says something that cannot be read."""
+    try:
+        said = _tool_usage.decode(raw)
+    except (msgspec.DecodeError, RecursionError):
+        return True
+    return said is not None and said.image_gen is not None and said.image_gen.total_tokens > 0
+
+
+def _text(raw: msgspec.Raw) -> str | None:
+    """A name or id, where it is one that a row can take (PostgreSQL's text holds no NUL, for one)."""
+    try:
+        text = msgspec.json.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    return text if isinstance(text, str) and 0 < len(text) <= MAX_TEXT and text.isprintable() else None

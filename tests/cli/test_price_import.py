@@ -1,0 +1,112 @@
+"""`chatgpt-agent price import`: shown first, set with --yes, all of it or nothing."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cli.commands import Cli
+from tests.fakes.litellm import LIST
+
+
+@pytest.fixture
+def litellm(tmp_path: Path) -> str:
+    """The path of a list in LiteLLM's form."""
+    (tmp_path / "list.json").write_text(json.dumps(LIST))
+    return str(tmp_path / "list.json")
+
+
+def prices(cli: Cli) -> dict[str, Any]:
+    """The prices in force, by model."""
+    return {price["model"]: price for price in json.loads(cli.ok("price", "list", "--json"))}
+
+
+def test_without_yes_it_is_only_shown(cli: Cli, litellm: str) -> None:
+    """And says how to go on."""
+    out = cli.ok("price", "import", litellm).splitlines()
+    assert out[-3:] == [
+        "7 new, 0 changed, 0 removed, 0 unchanged.",
+        "Left out: 2 (another provider), 1 (a price of its own for reasoning tokens), 1 (mode realtime), "
+        "1 (no price per token), 1 (priced per image), 1 (priced per pixel), 1 (priced per second), "
+        "1 (there is gpt-one itself).",
+        "Nothing is set yet: give --yes to set the prices.",
+    ]
+    assert prices(cli) == {}
+
+
+def test_with_yes_it_is_set(cli: Cli, litellm: str) -> None:
+    """And the second time there is nothing to do."""
+    assert cli.ok("price", "import", litellm, "--yes").splitlines()[-1] == "The prices are set."
+    assert prices(cli)["gpt-sound"]["audio_output"] == "80"
+    again = cli.ok("price", "import", litellm, "--yes").splitlines()
+    assert (again[0], again[-1]) == ("0 new, 0 changed, 0 removed, 7 unchanged.", "There is nothing to set.")
+
+
+def test_a_change_is_shown_as_old_and_new(cli: Cli, litellm: str) -> None:
+    """Rate by rate, and tier by tier."""
+    cli.ok(
+        "price", "set", "gpt-two", "--input", "2.5", "--output", "2", "--cached-input", "1",
+        "--tier", "priority:x2", "--from", "2020-01-01",
+    )  # fmt: skip
+    out = cli.ok("price", "import", litellm, "--only", "gpt-two", "--from", "2030-01-01")
+    cells = out.splitlines()[2].split("  ")
+    assert [cell.strip() for cell in cells if cell] == [
+        "changed", "gpt-two", "2.5 -> 1", "1 -> none", "2", "- priority:x2", "2030-01-01 00:00:00",
+    ]  # fmt: skip
+    assert out.splitlines()[3].strip() == "+ priority:input=3,output=2"
+
+
+def test_only_chooses_models(cli: Cli, litellm: str) -> None:
+    """By patterns, any of them."""
+    cli.ok("price", "import", litellm, "--only", "vectors-*", "--only", "gpt-on?", "--yes")
+    assert sorted(prices(cli)) == ["gpt-one", "vectors-bare", "vectors-small"]
+
+
+def test_from_gives_the_date(cli: Cli, litellm: str) -> None:
+    """For all."""
+    cli.ok("price", "import", litellm, "--from", "2020-01-02", "--yes")
+    assert {price["effective_at"] for price in prices(cli).values()} == {"2020-01-02T00:00:00Z"}
+
+
+def test_json_tells_all(cli: Cli, litellm: str, tmp_path: Path) -> None:
+    """What is new, changed, removed, unchanged and left out, and whether it was set."""
+    cli.ok("price", "import", litellm, "--yes")
+    file = tmp_path / "prices.csv"
+    file.write_text("model,input,output\ngpt-one,9,9\ngpt-two,,\nvectors-bare,0.02,0\nx,1,1\n")
+    found = json.loads(cli.ok("price", "import", str(file), "--json"))
+    assert [price["model"] for kind in ("new", "changed", "removed") for price in found[kind]] == [
+        "x",
+        "gpt-one",
+        "gpt-two",
+    ]
+    [changed] = found["changed"]
+    assert (changed["input"], changed["before"]["input"], found["new"][0]["before"]) == ("9", "2.5", None)
+    assert (found["unchanged"], found["skipped"], found["applied"]) == (1, [], False)
+
+
+def test_a_row_without_rates_removes_a_price(cli: Cli, tmp_path: Path) -> None:
+    """Which is shown before."""
+    cli.ok("price", "set", "m", "--input", "1", "--output", "2")
+    file = tmp_path / "prices.csv"
+    file.write_text("model,input,output\nm,,\n")
+    out = cli.ok("price", "import", str(file), "--yes").splitlines()
+    assert out[2].split("  ")[0] == "removed"
+    assert "1 -> none" in out[2]
+    assert prices(cli) == {}
+
+
+def test_a_fault_anywhere_sets_nothing(shared_cli: Cli, tmp_path: Path) -> None:
+    """One line, exit code 1."""
+    file = tmp_path / "prices.csv"
+    file.write_text("model,input,output\na,1,1\nb,-1,1\n")
+    [line] = shared_cli.refused("price", "import", str(file), "--yes")
+    assert line == f"Error: {file}: row 3: input: -1 is not between 0 and 1000000"
+    assert prices(shared_cli) == {}
+
+
+def test_a_file_that_is_not_there_is_told(shared_cli: Cli) -> None:
+    """One line, exit code 1."""
+    assert shared_cli.refused("price", "import", "/nowhere") == [
+        "Error: /nowhere: cannot be read: No such file or directory"
+    ]

@@ -1,0 +1,154 @@
+"""`chatgpt-agent price what-if`: history at other prices."""
+
+import asyncio
+import json
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from chatgpt_agent.core.ledger import Row, State
+from chatgpt_agent.core.usage import Usage
+from chatgpt_agent.edges.store.connection import Store
+from chatgpt_agent.edges.store.ledger import ensure_partition, ship
+from chatgpt_agent.edges.store.prices import list_prices
+from tests.cli.commands import Cli
+from tests.fakes.database import query
+from tests.fakes.records import NOON, make_intent
+
+DAY = f"{NOON:%Y-%m-%d}"
+
+
+@pytest.fixture
+def cli(cli: Cli) -> Cli:
+    """With two models, of which the dear one had a million tokens, and another model's one million."""
+    cli.ok("price", "set", "dear", "--input", "4", "--output", "8", "--tier", "flex:x0.5", "--from", "2020-01-01")
+    cli.ok("price", "set", "cheap", "--input", "1", "--output", "1", "--from", "2020-01-01")
+    asyncio.run(fill(cli.settings["DATABASE_URL"]))
+    return cli
+
+
+async def fill(dsn: str) -> None:
+    """Rows: 4, 2 and 1 USD."""
+    async with Store(dsn) as store:
+        await ensure_partition(store, NOON)
+        prices = {price.model: price for price in await list_prices(store)}
+        rows = []
+        for number, (model, service_tier) in enumerate([("dear", None), ("dear", "flex"), ("cheap", None)], 1):
+            price, usage = prices[model], Usage(1_000_000, 0)
+            intent = make_intent(number, model=model, price_id=price.id, user_id=1)
+            cost = price.cost(usage, service_tier)
+            rows.append(Row(intent, State.DONE, price.id, cost, usage, service_tier=service_tier))
+        await ship(store, rows)
+
+
+def what_if(cli: Cli, *words: str) -> Any:
+    """`price what-if --format json`."""
+    return json.loads(cli.ok("price", "what-if", "--since", DAY, "--format", "json", *words))
+
+
+def total(cli: Cli, *words: str) -> tuple[str, str, str]:
+    """Its last line: cost, cost at the other price, difference."""
+    found = what_if(cli, *words)["total"]
+    return found["cost_usd"], found["what_if_usd"], found["difference_usd"]
+
+
+def test_the_same_price_costs_the_same(cli: Cli) -> None:
+    """Given, taken from the model, or where none is given."""
+    for words in (
+        ["--input", "4", "--output", "8", "--tier", "flex:x0.5"],
+        ["--as-model", "dear"],
+        [],
+    ):
+        assert total(cli, "--model", "dear", *words) == ("6", "6", "0")
+
+
+def test_another_price_costs_something_else(cli: Cli) -> None:
+    """And what is saved is negative."""
+    assert total(cli, "--model", "dear", "--as-model", "cheap") == ("6", "2", "-4")
+    assert total(cli, "--all", "--input", "0.5", "--output", "0") == ("7", "1.5", "-5.5")
+    assert total(cli, "--model", "dear", "--input", "4", "--output", "8") == ("6", "8", "2")
+
+
+def test_without_a_price_it_is_that_of_now(cli: Cli) -> None:
+    """Of each model; one that has none any more keeps its cost, which is said."""
+    cli.ok("price", "set", "dear", "--input", "40", "--output", "8")
+    cli.ok("price", "remove", "cheap")
+    result = cli.run("price", "what-if", "--all", "--since", DAY)
+    assert result.stdout.splitlines()[-1].split() == ["total", "3", "7", "81", "74"]
+    assert result.stderr == "1 of these requests are of models without a price now: they keep what they cost.\n"
+    assert what_if(cli, "--all")["kept"] == 1
+
+
+def test_table_has_groups_and_a_total(cli: Cli) -> None:
+    """In the order in which they are asked for."""
+    lines = cli.ok("price", "what-if", "--all", "--since", DAY, "--by", "day,user,model", "--as-model", "cheap")
+    assert [line.split() for line in lines.splitlines()][2:] == [
+        [DAY, "user", "1", "cheap", "1", "1", "1", "0"],
+        [DAY, "user", "1", "dear", "2", "6", "2", "-4"],
+        ["total", "3", "7", "3", "-4"],
+    ]
+
+
+def test_csv_has_plain_amounts(cli: Cli) -> None:
+    """A negative one is no formula."""
+    out = cli.ok("price", "what-if", "--all", "--since", DAY, "--as-model", "cheap", "--format", "csv")
+    assert out.splitlines() == [
+        "model,requests,cost_usd,what_if_usd,difference_usd",
+        "cheap,1,1,1,0",
+        "dear,2,6,2,-4",
+    ]
+
+
+def test_nothing_is_changed(cli: Cli) -> None:
+    """Neither prices nor rows."""
+    dsn = cli.settings["DATABASE_URL"]
+    seen = [query(dsn, f"SELECT * FROM {table} ORDER BY 1") for table in ("usage", "usage_daily", "prices")]
+    cli.ok("price", "what-if", "--all", "--since", DAY, "--input", "1", "--output", "1")
+    assert seen == [query(dsn, f"SELECT * FROM {table} ORDER BY 1") for table in ("usage", "usage_daily", "prices")]
+
+
+def test_days_without_rows_cost_nothing(cli: Cli) -> None:
+    """The total stands there all the same."""
+    tomorrow = f"{datetime.now(UTC):%Y-%m-%d}"
+    out = cli.ok("price", "what-if", "--all", "--since", tomorrow)
+    assert out.splitlines()[-1].split() == ["total", "0", "0", "0", "0"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "give either --model or --all"),
+        (["--all", "--model", "m"], "give either --model or --all"),
+        (["--all", "--until", "2020-01-01"], "--until is before --since"),
+        (["--all", "--input", "1", "--as-model", "m"], "give --as-model or a price, not both"),
+        (["--all", "--by", "shoe"], "'shoe' is not one of user, model, day, month"),
+        (["--all", "--by", "day,day"], "a group is named twice"),
+    ],
+)
+def test_a_wrong_command_line_is_refused(shared_cli: Cli, words: list[str], message: str) -> None:
+    """Exit code 2."""
+    assert message in shared_cli.refused("price", "what-if", "--since", DAY, *words, code=2)[-1]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--input", "1"], "the price: both input and output must have a rate"),
+        (["--tier", "flex:x1"], "the price: both input and output must have a rate"),
+        (["--input", "1", "--output", "NaN"], "--output: NaN is not between 0 and 1000000"),
+        (["--as-model", "none"], "the model 'none' has no price"),
+    ],
+)
+def test_a_price_that_is_none_is_refused(shared_cli: Cli, words: list[str], message: str) -> None:
+    """One line, exit code 1."""
+    assert shared_cli.refused("price", "what-if", "--all", "--since", DAY, *words) == [f"Error: {message}"]
+
+
+def test_amounts_are_exact(cli: Cli) -> None:
+    """To the sixteenth place."""
+    assert total(cli, "--model", "dear", "--input", "0.0000000001", "--output", "0")[1] == "0.0000000002"
+    assert Decimal(total(cli, "--all", "--input", "999999.9999999999", "--output", "0")[2]) == Decimal(
+        "2999992.9999999997"
+    )
