@@ -4,6 +4,7 @@ import csv
 import getpass
 import io
 import json
+from pathlib import Path
 from typing import Any
 
 import psycopg2
@@ -11,6 +12,8 @@ import pytest
 
 from tests.cli.commands import KEY, Cli, leaf_commands
 from tests.cli.test_reconcile import id_of, row, write
+
+PRICES = "prices.csv"
 
 # Every command that changes something, on a database with a user alice (token 1), a price, a budget, a row and an
 # administrator carol: its words, its standard input, and the rows that it writes.
@@ -31,6 +34,7 @@ CHANGES: dict[str, tuple[list[str], str, list[tuple[str, str]]]] = {
     "token rotate": (["1"], "", [("insert", "tokens"), ("update", "tokens")]),
     "token revoke": (["1"], "", [("update", "tokens")]),
     "price set": (["gpt-4o", "--input", "1", "--output", "2"], "", [("insert", "prices")]),
+    "price import": ([PRICES, "--yes"], "", [("insert", "prices")]),
     "price remove": (["gpt-4o-mini"], "", [("insert", "prices")]),
     "budget set": (["20", "--user", "alice", "--period", "month"], "", [("insert", "budgets")]),
     "budget remove": (["1"], "", [("update", "budgets")]),
@@ -44,7 +48,8 @@ CHANGES: dict[str, tuple[list[str], str, list[tuple[str, str]]]] = {
 }
 # The others: they read, or change the schema alone.
 OTHERS = {
-    "serve", "migrate", "user list", "user show", "token list", "price list", "budget list", "usage report",
+    "serve", "migrate", "user list", "user show", "token list", "price list", "price export", "price what-if",
+    "budget list", "usage report",
     "ledger status", "ledger list", "ledger verify", "ledger reconcile", "admin list", "audit list",
 }  # fmt: skip
 
@@ -59,7 +64,13 @@ def peopled(cli: Cli) -> Cli:
     cli.ok("budget", "set", "5", "--user", "alice", "--period", "day")
     cli.ok("admin", "token", "carol")
     write(cli, [row(1, user=1, day=2)])
+    Path(cli.settings["DATA_DIR"], PRICES).write_text("model,input,output\no3,2,8\n")
     return cli
+
+
+def words_for(cli: Cli, words: list[str]) -> list[str]:
+    """With the file of prices where it is."""
+    return [str(Path(cli.settings["DATA_DIR"], word)) if word == PRICES else word for word in words]
 
 
 def logged(cli: Cli) -> list[dict[str, Any]]:
@@ -87,7 +98,7 @@ def test_every_change_is_logged(peopled: Cli) -> None:
     found = {}
     for command, (words, stdin, _) in CHANGES.items():
         before = logged(peopled)
-        peopled.ok(*command.split(), *words, stdin=stdin)
+        peopled.ok(*command.split(), *words_for(peopled, words), stdin=stdin)
         fresh = logged(peopled)[len(before) :]
         found[command] = sorted((line["action"], line["object"]) for line in fresh)
         assert {(line["actor"], line["via"]) for line in fresh} == {(getpass.getuser(), "command")}
@@ -99,7 +110,7 @@ def test_no_secret_is_logged(peopled: Cli) -> None:
     """After every change there is: no key, no token, in no column of the table."""
     tokens = [peopled.ok("token", "issue", "alice"), peopled.ok("admin", "token", "erin")]
     for command, (words, stdin, _) in CHANGES.items():
-        tokens.append(peopled.ok(*command.split(), *words, stdin=stdin))
+        tokens.append(peopled.ok(*command.split(), *words_for(peopled, words), stdin=stdin))
     execute(peopled, "CREATE TABLE found AS SELECT string_agg(a::text, ' ') AS text FROM audit_log a")
     secrets = [KEY, *(token.strip()[8:] for token in tokens if token.startswith("cg"))]
     assert len(secrets) == 7
