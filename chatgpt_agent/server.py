@@ -48,7 +48,7 @@ REPORT_SECONDS = 60.0  # for a statement of a report over REST
 PROOF_SECONDS = 3600.0  # for one of the proof of the ledger
 ABORT_SECONDS = 2.0  # for requests that were aborted to write their rows
 
-OWN_FILES = 36  # that the process holds without a client, the few that migrating and shipping open included
+OWN_FILES = 56  # that the process holds without a client, the few that migrating and shipping open included
 ADMIN_CONNECTIONS = 16
 
 

@@ -55,11 +55,15 @@ async def list_(admins: Admins, json: bool) -> None:
 
 @admin.command()
 @click.argument("name")
+@as_json
 @on_admins
-async def revoke(admins: Admins, name: str) -> None:
+async def revoke(admins: Admins, name: str, json: bool) -> None:
     """End an administrator's token; it stops working at once.
 
     Example: chatgpt-agent admin revoke carol
     """
-    await admins.revoke(name)
+    revoked = await admins.revoke(name)
+    if json:
+        echo_json(revoked)
+        return
     click.echo(f"The token of administrator {name} is revoked.")

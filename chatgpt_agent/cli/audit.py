@@ -15,7 +15,7 @@ MAX_CELL = 60  # characters of a change in a table
 
 @click.group()
 def audit() -> None:
-    """The audit log: every change of users, tokens, prices, budgets and administrators."""
+    """The audit log: every change of users, tokens, prices, budgets and administrators, and each correction."""
 
 
 @audit.command(name="list")

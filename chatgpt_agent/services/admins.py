@@ -51,10 +51,12 @@ class Admins:
         """All of them, those whose token is revoked included."""
         return await admins.list_admins(self._store)
 
-    async def revoke(self, name: str) -> None:
+    async def revoke(self, name: str) -> admins.AdminLine:
         """Ends an administrator's token. Raises UnknownName."""
-        if not await admins.revoke_admin(self._store, name, datetime.now(UTC)):
+        revoked = await admins.revoke_admin(self._store, name, datetime.now(UTC))
+        if revoked is None:
             raise UnknownName(f"there is no administrator {name!r}")
+        return revoked
 
 
 class AdminGate:

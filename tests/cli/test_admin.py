@@ -46,6 +46,12 @@ def test_list_shows_first_characters(cli: Cli) -> None:
     assert token not in out
 
 
+def test_revoke_prints_json(cli: Cli) -> None:
+    """Since when."""
+    cli.ok("admin", "token", "carol")
+    assert json.loads(cli.ok("admin", "revoke", "carol", "--json"))["revoked_at"] is not None
+
+
 def test_revoke_of_nobody_is_one_line(shared_cli: Cli) -> None:
     """Exit code 1."""
     assert shared_cli.refused("admin", "revoke", "nobody") == ["Error: there is no administrator 'nobody'"]

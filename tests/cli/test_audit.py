@@ -4,14 +4,18 @@ import csv
 import getpass
 import io
 import json
+from pathlib import Path
 from typing import Any
 
 import psycopg2
 import pytest
 
 from tests.cli.commands import KEY, Cli, leaf_commands
+from tests.cli.test_reconcile import id_of, row, write
 
-# Every command that changes something, on a database with a user alice (token 1), a price, a budget and an
+PRICES = "prices.csv"
+
+# Every command that changes something, on a database with a user alice (token 1), a price, a budget, a row and an
 # administrator carol: its words, its standard input, and the rows that it writes.
 CHANGES: dict[str, tuple[list[str], str, list[tuple[str, str]]]] = {
     "user add": (["bob", "--openai-key-stdin"], KEY, [("insert", "tokens"), ("insert", "users")]),
@@ -30,16 +34,23 @@ CHANGES: dict[str, tuple[list[str], str, list[tuple[str, str]]]] = {
     "token rotate": (["1"], "", [("insert", "tokens"), ("update", "tokens")]),
     "token revoke": (["1"], "", [("update", "tokens")]),
     "price set": (["gpt-4o", "--input", "1", "--output", "2"], "", [("insert", "prices")]),
+    "price import": ([PRICES, "--yes"], "", [("insert", "prices")]),
     "price remove": (["gpt-4o-mini"], "", [("insert", "prices")]),
     "budget set": (["20", "--user", "alice", "--period", "month"], "", [("insert", "budgets")]),
     "budget remove": (["1"], "", [("update", "budgets")]),
     "admin token": (["dave"], "", [("insert", "admins")]),
+    "ledger correct": (
+        [str(id_of(1)), "--input", "9", "--output", "9", "--reason", "why"],
+        "",
+        [("insert", "usage")],
+    ),
     "admin revoke": (["carol"], "", [("update", "admins")]),
 }
-# The others: they read, or change what has a record of its own (the ledger's corrections, the schema's migrations).
+# The others: they read, or change the schema alone.
 OTHERS = {
-    "serve", "migrate", "user list", "user show", "token list", "price list", "budget list", "usage report",
-    "ledger status", "ledger list", "ledger verify", "ledger reconcile", "ledger correct", "admin list", "audit list",
+    "serve", "migrate", "user list", "user show", "token list", "price list", "price export", "price what-if",
+    "budget list", "usage report",
+    "ledger status", "ledger list", "ledger verify", "ledger reconcile", "admin list", "audit list",
 }  # fmt: skip
 
 
@@ -52,7 +63,14 @@ def peopled(cli: Cli) -> Cli:
     cli.ok("price", "set", "gpt-4o-mini", "--input", "1", "--output", "2")
     cli.ok("budget", "set", "5", "--user", "alice", "--period", "day")
     cli.ok("admin", "token", "carol")
+    write(cli, [row(1, user=1, day=2)])
+    Path(cli.settings["DATA_DIR"], PRICES).write_text("model,input,output\no3,2,8\n")
     return cli
+
+
+def words_for(cli: Cli, words: list[str]) -> list[str]:
+    """With the file of prices where it is."""
+    return [str(Path(cli.settings["DATA_DIR"], word)) if word == PRICES else word for word in words]
 
 
 def logged(cli: Cli) -> list[dict[str, Any]]:
@@ -80,7 +98,7 @@ def test_every_change_is_logged(peopled: Cli) -> None:
     found = {}
     for command, (words, stdin, _) in CHANGES.items():
         before = logged(peopled)
-        peopled.ok(*command.split(), *words, stdin=stdin)
+        peopled.ok(*command.split(), *words_for(peopled, words), stdin=stdin)
         fresh = logged(peopled)[len(before) :]
         found[command] = sorted((line["action"], line["object"]) for line in fresh)
         assert {(line["actor"], line["via"]) for line in fresh} == {(getpass.getuser(), "command")}
@@ -92,7 +110,7 @@ def test_no_secret_is_logged(peopled: Cli) -> None:
     """After every change there is: no key, no token, in no column of the table."""
     tokens = [peopled.ok("token", "issue", "alice"), peopled.ok("admin", "token", "erin")]
     for command, (words, stdin, _) in CHANGES.items():
-        tokens.append(peopled.ok(*command.split(), *words, stdin=stdin))
+        tokens.append(peopled.ok(*command.split(), *words_for(peopled, words), stdin=stdin))
     execute(peopled, "CREATE TABLE found AS SELECT string_agg(a::text, ' ') AS text FROM audit_log a")
     secrets = [KEY, *(token.strip()[8:] for token in tokens if token.startswith("cg"))]
     assert len(secrets) == 7
@@ -128,6 +146,14 @@ def test_list_shows_what_changed(peopled: Cli) -> None:
     first = peopled.ok("audit", "list", "--limit", "1").splitlines()[2]
     assert "update users" in first
     assert first.endswith("rpm: none → 5")
+
+
+def test_a_correction_names_its_row(peopled: Cli) -> None:
+    """With tokens, cost and reason."""
+    peopled.ok("ledger", "correct", str(id_of(1)), "--input", "9", "--output", "9", "--reason", "why")
+    line = logged(peopled)[-1]
+    assert (line["object"], line["name"], line["after"]["reason"]) == ("usage", str(id_of(1)), "why")
+    assert isinstance(line["after"]["cost"], str)
 
 
 def test_list_can_be_narrowed(peopled: Cli) -> None:

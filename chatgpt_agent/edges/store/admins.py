@@ -38,10 +38,11 @@ async def list_admins(store: AnyStore) -> list[AdminLine]:
     return [AdminLine(*line) for line in await store.fetch(f"SELECT {_COLUMNS} FROM admins ORDER BY name")]
 
 
-async def revoke_admin(store: AnyStore, name: str, when: datetime) -> bool:
-    """Revokes an administrator's token (keeping the first date); False where there is none of this name."""
-    sql = "UPDATE admins SET revoked_at = coalesce(revoked_at, %s) WHERE name = %s RETURNING id"
-    return bool(await store.fetch(sql, [when, name]))
+async def revoke_admin(store: AnyStore, name: str, when: datetime) -> AdminLine | None:
+    """Revokes an administrator's token (keeping the first date); None where there is none of this name."""
+    sql = f"UPDATE admins SET revoked_at = coalesce(revoked_at, %s) WHERE name = %s RETURNING {_COLUMNS}"
+    found = await store.fetch(sql, [when, name])
+    return AdminLine(*found[0]) if found else None
 
 
 async def find_admin(store: AnyStore, digest: bytes) -> AdminLine | None:

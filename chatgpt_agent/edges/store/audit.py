@@ -10,9 +10,9 @@ import msgspec
 from chatgpt_agent.core.pricing import KINDS
 from chatgpt_agent.edges.store.connection import AnyStore
 
-Object = Literal["users", "tokens", "prices", "budgets", "admins"]
+Object = Literal["users", "tokens", "prices", "budgets", "admins", "usage"]
 OBJECTS: tuple[str, ...] = get_args(Object)
-_MONEY = frozenset({*KINDS, "amount"})
+_MONEY = frozenset({*KINDS, "amount", "cost", "reserved"})
 
 
 class AuditLine(msgspec.Struct, frozen=True):
@@ -53,6 +53,7 @@ async def list_audit(
                    WHEN 'budgets' THEN
                        (SELECT u.name FROM budgets b LEFT JOIN tokens t ON t.id = b.token_id
                         JOIN users u ON u.id = coalesce(b.user_id, t.user_id) WHERE b.id = a.object_id)
+                   WHEN 'usage' THEN a.after ->> 'corrects'
                    WHEN 'admins' THEN (SELECT m.name FROM admins m WHERE m.id = a.object_id)
                END, a.before::text, a.after::text
         FROM audit_log a

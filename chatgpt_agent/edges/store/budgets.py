@@ -165,13 +165,15 @@ async def set_budget(
     """Sets a budget of a user or of a token, or takes it away (`amount` None), and returns its id; None where there is
     no such user or token, or the budget is not of this `version`."""
     column, owner = ("user_id", user) if token_id is None else ("token_id", token_id)
-    source = "users WHERE name = %s AND removed_at IS NULL" if token_id is None else "tokens WHERE id = %s"
+    source = "users o WHERE o.name = %s AND o.removed_at IS NULL" if token_id is None else "tokens o WHERE o.id = %s"
     sql = f"""
-        INSERT INTO budgets AS b ({column}, period, amount, created_at) SELECT id, %s, %s, %s FROM {source}
+        INSERT INTO budgets AS b ({column}, period, amount, created_at) SELECT o.id, %s, %s, %s FROM {source}
+          AND (%s::bigint IS NULL OR EXISTS (SELECT FROM budgets e WHERE e.{column} = o.id AND e.period = %s))
         ON CONFLICT ({column}, period) WHERE {column} IS NOT NULL DO UPDATE SET amount = excluded.amount
         WHERE %s::bigint IS NULL OR b.changed = %s
         RETURNING id"""
-    found = await store.fetch(sql, [period.value, amount, now, owner, version, version])
+    values = [period.value, amount, now, owner, version, period.value, version, version]
+    found = await store.fetch(sql, values)
     return int(found[0][0]) if found else None
 
 

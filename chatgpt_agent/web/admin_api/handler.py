@@ -1,5 +1,6 @@
 """The one handler of the administrators' API: who asks, for what, and the answer of the route's function."""
 
+import logging
 import re
 import zlib
 from typing import Any, get_args
@@ -19,6 +20,7 @@ from chatgpt_agent.core.errors import (
     MethodNotAllowed,
     RequestTooLarge,
     StoreBadRow,
+    StoreError,
     StoreUnavailable,
     UnsupportedMediaType,
 )
@@ -26,6 +28,8 @@ from chatgpt_agent.services.admins import Role
 from chatgpt_agent.web.admin_api.route import AdminApi, Call, Route
 from chatgpt_agent.web.admin_api.routes import PREFIX, ROUTES
 from chatgpt_agent.web.base import ApiHandler
+
+log = logging.getLogger(__name__)
 
 MAX_BODY = 1024 * 1024  # bytes
 MAX_IGNORED = 8 * MAX_BODY  # bytes of a body that is too large, which are read so that its sender hears of it
@@ -184,6 +188,9 @@ def _shown(error: AgentError) -> AgentError:
         return StoreUnavailable("The database is away, or too slow.")
     if isinstance(error, StoreBadRow):
         return InvalidValue("The database refuses a value.")
+    if isinstance(error, StoreError):
+        log.error("%s", error)
+        return AgentError()
     return error
 
 

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 from decimal import Decimal
 
+from chatgpt_agent.core.errors import UnknownName, VersionMismatch
 from chatgpt_agent.core.pricing import PriceBook, Rates
 from chatgpt_agent.edges.store.budgets import BudgetLine
 from chatgpt_agent.web.admin_api import pages
@@ -29,15 +30,15 @@ from chatgpt_agent.web.admin_api.route import Call
 async def list_prices(call: Call[Nothing, TextPage, None]) -> Page[PriceOut]:
     after = pages.text_of(call.query.after) or ""
     in_force = PriceBook(await call.accounts.prices()).models(datetime.now(UTC))
-    behind = [price_out(price) for price in in_force if price.model > after]
-    return pages.page(behind, call.query.limit, lambda price: pages.text_cursor(price.model))
+    behind = [price for price in in_force if price.model > after][: call.query.limit + 1]
+    return pages.page([*map(price_out, behind)], call.query.limit, lambda price: pages.text_cursor(price.model))
 
 
 async def list_history(call: Call[Nothing, HistoryQuery, None]) -> Page[PriceOut]:
     after, model = pages.id_of(call.query.after) or 0, given(call.query.model)
     every = sorted(await call.accounts.prices(), key=lambda price: price.id)
-    behind = [price_out(price) for price in every if price.id > after and model in (None, price.model)]
-    return pages.page(behind, call.query.limit, lambda price: pages.id_cursor(price.id))
+    behind = [price for price in every if price.id > after and model in (None, price.model)][: call.query.limit + 1]
+    return pages.page([*map(price_out, behind)], call.query.limit, lambda price: pages.id_cursor(price.id))
 
 
 async def set_price(call: Call[Nothing, Nothing, NewPrice]) -> PriceOut:
@@ -71,12 +72,20 @@ async def get_budget(call: Call[ById, Nothing, None]) -> BudgetOut:
 
 async def set_user_budget(call: Call[OfUser, Nothing, NewBudget]) -> BudgetOut:
     usd, path = Decimal(call.body.amount), call.path
-    return _budget(await call.budgets.set(user=path.name, period=path.period, amount=usd, version=call.version))
+    try:
+        return _budget(await call.budgets.set(user=path.name, period=path.period, amount=usd, version=call.version))
+    except UnknownName:
+        await call.accounts.check_user(path.name)
+        raise VersionMismatch("there is no such budget yet") from None
 
 
 async def set_token_budget(call: Call[OfToken, Nothing, NewBudget]) -> BudgetOut:
     usd, path = Decimal(call.body.amount), call.path
-    return _budget(await call.budgets.set(token_id=path.id, period=path.period, amount=usd, version=call.version))
+    try:
+        return _budget(await call.budgets.set(token_id=path.id, period=path.period, amount=usd, version=call.version))
+    except UnknownName:
+        await call.accounts.token(path.id)
+        raise VersionMismatch("there is no such budget yet") from None
 
 
 async def remove_budget(call: Call[ById, Nothing, None]) -> None:

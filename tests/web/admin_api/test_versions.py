@@ -65,6 +65,16 @@ async def test_an_old_tag_of_a_budget_is_answered_412(admin: Administrator, path
     assert (await admin.ask("GET", f"/budgets/{first.json['id']}")).json["amount"] == "4"
 
 
+async def test_a_budget_that_is_not_there_has_no_version(admin: Administrator) -> None:
+    """412 where its owner is there, 404 where nobody is."""
+    for owner in ("users/alice", "tokens/1"):
+        answer = await admin.ask("PUT", f"/{owner}/budgets/month", {"amount": "3"}, If_Match='"7"')
+        assert answer.status == 412
+    for owner in ("users/nobody", "tokens/99"):
+        answer = await admin.ask("PUT", f"/{owner}/budgets/month", {"amount": "3"}, If_Match='"7"')
+        assert answer.status == 404
+
+
 def test_every_conditional_route_is_tried() -> None:
     """No route that takes If-Match is missing above."""
     tried = {(method, path.split("/")[1]) for method, path, _ in CONDITIONAL} | {("PUT", "users"), ("PUT", "tokens")}
