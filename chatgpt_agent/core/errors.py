@@ -106,16 +106,18 @@ class UnsupportedMediaType(ClientError):
 
 
 class RateLimited(ClientError):
-    """Too many requests or tokens a minute, requests at once, or wrong tokens. `retry_after`: seconds."""
+    """Too many requests or tokens a minute, requests at once, or wrong tokens. `retry_after`: seconds; `type`: of what
+    there are too many, as OpenAI says it."""
 
     status = 429
     code = "rate_limit_exceeded"
     type = "requests"
     default = "Too many requests. Wait, and try again."
 
-    def __init__(self, message: str = "", *, retry_after: float = 1.0) -> None:
+    def __init__(self, message: str = "", *, retry_after: float = 1.0, type: str = "requests") -> None:
         super().__init__(message)
         self.retry_after = retry_after
+        self.type = type
 
 
 class InsufficientQuota(ClientError):

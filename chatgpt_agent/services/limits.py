@@ -14,6 +14,9 @@ from chatgpt_agent.core.rates import Bucket, Rate, rate_headers
 CONCURRENCY_RETRY = 1.0  # seconds: nobody knows when one of the others ends
 
 
+_YOURS = {"user": "Your user account", "token": "Your token"}
+
+
 class _Meter:
     """What one user, or one token, has taken."""
 
@@ -73,12 +76,13 @@ class Limits:
             meter.fit(allowed, now)
             if allowed.concurrency is not None and meter.running >= allowed.concurrency:
                 raise RateLimited(
-                    f"Your {of} may make {allowed.concurrency} requests at once.", retry_after=CONCURRENCY_RETRY
+                    f"{_YOURS[of]} may make {allowed.concurrency} requests at once.", retry_after=CONCURRENCY_RETRY
                 )
             for bucket, amount, what in ((meter.requests, 1, "requests"), (meter.tokens, tokens, "tokens")):
                 wait = bucket.wait(amount, now) if bucket is not None else 0.0
                 if wait > 0 and bucket is not None:
-                    raise RateLimited(f"Your {of} may use {bucket.limit} {what} a minute.", retry_after=wait)
+                    said = f"{_YOURS[of]} may use {bucket.limit} {what} a minute."
+                    raise RateLimited(said, retry_after=wait, type=what)
         taken = []
         for _, _, meter in found:
             meter.running += 1

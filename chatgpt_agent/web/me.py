@@ -2,14 +2,16 @@
 
 import re
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from zoneinfo import ZoneInfo
 
 import msgspec
 
 from chatgpt_agent.core.errors import InvalidApiKey, InvalidRequest, InvalidValue
+from chatgpt_agent.core.money import plain
 from chatgpt_agent.edges.store.reports import read_time_zone, rows_since, token_facts
 from chatgpt_agent.services import reports
-from chatgpt_agent.services.budgets import Budgets
+from chatgpt_agent.services.budgets import Budgets, Status
 from chatgpt_agent.services.desk import Desk
 from chatgpt_agent.services.directory import Directory
 from chatgpt_agent.services.gate import Gate
@@ -76,12 +78,17 @@ class MeHandler(_OwnHandler):
             },
             "models": [price.model for price in self._directory.models(self.identity)],
             "limits": self._limits.status(self.identity),
-            "budgets": self._budgets.status(self.identity),
+            "budgets": [_budget(found) for found in self._budgets.status(self.identity)],
             "time_zone": zone,
         }
         self.write_json(_encoder.encode(answer))
 
     head = get
+
+
+def _budget(found: Status) -> dict[str, object]:
+    fields = msgspec.structs.asdict(found)
+    return {name: plain(value) if isinstance(value, Decimal) else value for name, value in fields.items()}
 
 
 class MyUsageHandler(_OwnHandler):

@@ -60,6 +60,7 @@ async def test_too_many_tokens_are_refused(agent: Agent, upstream: Upstream) -> 
     await agent.chat(max_completion_tokens=400)
     refusal = await agent.chat(max_completion_tokens=990)
     assert (refusal.status, "1000 tokens a minute" in refusal.error["message"]) == (429, True)
+    assert refusal.error["type"] == "tokens"
 
 
 async def test_requests_at_once(agent: Agent, upstream: Upstream) -> None:

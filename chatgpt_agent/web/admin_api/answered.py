@@ -130,7 +130,7 @@ class BudgetOut(Struct, frozen=True):
 
 
 class Sums(Struct, frozen=True):
-    """`not_done`: requests in a state other than done. `cost` in USD; `reserved`: what those of unknown cost may have
+    """`not_done`: requests in a state other than done. `cost` in USD; `uncertain`: what those of unknown cost may have
     cost at most, which is no part of it."""
 
     requests: int
@@ -145,7 +145,7 @@ class Sums(Struct, frozen=True):
     audio_output_tokens: int
     image_output_tokens: int
     cost: Amount
-    reserved: Amount
+    uncertain: Amount
 
 
 class UsageLineOut(Sums, frozen=True):

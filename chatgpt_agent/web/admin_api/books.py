@@ -51,7 +51,7 @@ async def report_usage(call: Call[Nothing, UsageQuery, None]) -> UsageOut:
 
 def _sums(sums: StoredSums) -> dict[str, Any]:
     counts = {name: getattr(sums, name) for name in COUNTS}
-    return {**counts, "cost": amount(sums.cost), "reserved": amount(sums.reserved)}
+    return {**counts, "cost": amount(sums.cost), "uncertain": amount(sums.reserved)}
 
 
 async def list_ledger(call: Call[Nothing, RowQuery, None]) -> Page[RowOut]:
