@@ -35,8 +35,11 @@ price.add_command(what_if)
 @click.argument("model")
 @rate_options(required=True)
 @from_option
+@as_json
 @on_prices
-async def set_(prices: Prices, model: str, tiers: tuple[str, ...], since: datetime | None, **typed: str | None) -> None:
+async def set_(
+    prices: Prices, model: str, tiers: tuple[str, ...], since: datetime | None, json: bool, **typed: str | None
+) -> None:
     """Set a model's price, which supersedes the one before. Rows that are written keep theirs.
 
     Example: chatgpt-agent price set gpt-4o-mini --input 0.15 --cached-input 0.075 --output 0.60
@@ -46,6 +49,9 @@ async def set_(prices: Prices, model: str, tiers: tuple[str, ...], since: dateti
     now = datetime.now(UTC)
     found = [price for price in await prices.prices() if price.model == model]
     added, current = max(found, key=lambda price: price.id), PriceBook(found).at(model, now)
+    if json:
+        echo_json({"id": added.id, **_as_json(added)})
+        return
     click.echo(f"The price of {model} is set from {moment(added.effective_at)} UTC on.")
     if current is None or current.id != added.id:
         other = f"the price of {moment(current.effective_at)}" if current else "no price"
@@ -81,13 +87,17 @@ async def list_(prices: Prices, history: bool, json: bool) -> None:
 
 @price.command()
 @click.argument("model")
+@as_json
 @on_prices
-async def remove(prices: Prices, model: str) -> None:
+async def remove(prices: Prices, model: str, json: bool) -> None:
     """Take a model's price away, so that it is refused from now on. Rows that are written keep theirs.
 
     Example: chatgpt-agent price remove gpt-4o-mini
     """
     await prices.remove_price(model)
+    if json:
+        echo_json({"model": model, "removed": True})
+        return
     click.echo(f"The price of {model} is removed.")
 
 

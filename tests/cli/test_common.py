@@ -5,6 +5,7 @@ from pathlib import Path
 from subprocess import PIPE, Popen
 from uuid import UUID
 
+import click
 import pytest
 
 from chatgpt_agent import __version__
@@ -70,6 +71,15 @@ def test_help_has_an_example(command: str) -> None:
     """Of every command, which begins as the command does."""
     help_ = Cli({}).ok(*command.split(), "--help")
     assert f"Example: chatgpt-agent {command}" in help_
+
+
+@pytest.mark.parametrize("command", sorted({*COMMANDS} - {"serve"}))
+def test_every_command_can_print_json(command: str) -> None:
+    """For programs; `serve` prints nothing."""
+    choices = [parameter.type for parameter in leaf_commands()[command].params if "--format" in parameter.opts]
+    formats = [name for choice in choices if isinstance(choice, click.Choice) for name in choice.choices]
+    options = {option for parameter in leaf_commands()[command].params for option in parameter.opts}
+    assert "--json" in options or "json" in formats
 
 
 @pytest.mark.parametrize("command", ["", *sorted({command.split()[0] for command in COMMANDS if " " in command})])
