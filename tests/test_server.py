@@ -23,7 +23,7 @@ async def test_a_background_task_that_dies_ends_the_agent(agent: Agent) -> None:
 
 @pytest.mark.parametrize(
     ("limit", "asked", "transfers"),
-    [(96, 1000, 16), (1024, 1000, 480), (20_000, 1000, 1000), (1 << 30, 100_000, 100_000)],
+    [(96, 1000, 12), (1024, 1000, 476), (20_000, 1000, 1000), (1 << 30, 100_000, 100_000)],
 )
 def test_files_are_shared_out_below_their_limit(limit: int, asked: int, transfers: int) -> None:
     """Transfers and connections together, with what the process needs for itself; each transfer has a connection."""

@@ -46,11 +46,12 @@ CHANGES: dict[str, tuple[list[str], str, list[tuple[str, str]]]] = {
     ),
     "admin revoke": (["carol"], "", [("update", "admins")]),
 }
-# The others: they read, or change the schema alone.
+# The others: they read, or change the schema alone; import-legacy needs another database, so that
+# tests/cli/test_legacy.py looks at its rows of the log.
 OTHERS = {
     "serve", "migrate", "user list", "user show", "token list", "price list", "price export", "price what-if",
-    "budget list", "usage report",
-    "ledger status", "ledger list", "ledger verify", "ledger reconcile", "admin list", "audit list",
+    "budget list", "usage report", "usage export", "import-legacy", "ledger status", "ledger list", "ledger verify",
+    "ledger reconcile", "admin list", "audit list",
 }  # fmt: skip
 
 
