@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
-from fnmatch import fnmatchcase
 from pathlib import Path
 
 import click
@@ -12,7 +11,7 @@ import msgspec
 from chatgpt_agent.cli.common import as_json, echo_json, echo_table, on_prices, usd
 from chatgpt_agent.cli.price_options import from_option, moment, price_headers, price_json, shown_kinds
 from chatgpt_agent.core.litellm import Skipped
-from chatgpt_agent.core.price_list import Change, Difference
+from chatgpt_agent.core.price_list import Change, Difference, chosen
 from chatgpt_agent.core.price_text import show_tier
 from chatgpt_agent.core.pricing import Price, Rates
 from chatgpt_agent.edges.price_files import read_price_file
@@ -38,7 +37,7 @@ async def import_(
 
     Example: chatgpt-agent price import model_prices_and_context_window.json --only 'gpt-4o*'
     """
-    read = read_price_file(file, lambda model: not only or any(fnmatchcase(model, pattern) for pattern in only))
+    read = read_price_file(file, chosen(only))
     found = await prices.compare(read.prices, since=since)
     if yes:
         await prices.apply(found)
