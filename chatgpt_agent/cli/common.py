@@ -16,10 +16,10 @@ import msgspec
 from tabulate import tabulate
 
 from chatgpt_agent.core.audit import Actor, Via
-from chatgpt_agent.core.csv_text import Amount, csv_text
 from chatgpt_agent.core.errors import AgentError, ConfigError, InvalidValue, StoreUnavailable
 from chatgpt_agent.core.money import plain
 from chatgpt_agent.edges.config import Config, config_from
+from chatgpt_agent.edges.csv_text import Amount, csv_text
 from chatgpt_agent.edges.logs import set_up_logging
 from chatgpt_agent.edges.store.connection import Store
 from chatgpt_agent.server import bring_up_to_date, database

@@ -7,9 +7,9 @@ from typing import IO
 import click
 
 from chatgpt_agent.cli.common import as_json, echo_json, on_people
-from chatgpt_agent.core.csv_text import csv_text
 from chatgpt_agent.core.errors import AgentError, InvalidValue, StoreUnavailable
 from chatgpt_agent.core.people import Newcomer, ReportLine, Result, read_people
+from chatgpt_agent.edges.csv_text import csv_text
 from chatgpt_agent.edges.files import remove_file, write_secret
 from chatgpt_agent.edges.people_file import MAX_FILE, read_rows
 from chatgpt_agent.services.people import FirstToken, Imported, People

@@ -11,10 +11,10 @@ import msgspec
 from chatgpt_agent.cli.common import as_json, echo_json, echo_table, on_prices, usd
 from chatgpt_agent.cli.price_options import from_option, moment, price_headers, price_json, shown_kinds
 from chatgpt_agent.core.litellm import Skipped
-from chatgpt_agent.core.price_list import Change, Difference, chosen
+from chatgpt_agent.core.price_list import Change, Difference
 from chatgpt_agent.core.price_text import show_tier
 from chatgpt_agent.core.pricing import Price, Rates
-from chatgpt_agent.edges.price_files import read_price_file
+from chatgpt_agent.edges.price_files import chosen, read_price_file
 from chatgpt_agent.services.prices import Prices
 
 

@@ -1,8 +1,7 @@
 """Lists of prices: ours as CSV, and how a list differs from the prices that there are."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from fnmatch import fnmatchcase
 
 import msgspec
 
@@ -36,11 +35,6 @@ class Difference(msgspec.Struct, frozen=True):
 
     changes: list[Change]
     unchanged: int
-
-
-def chosen(patterns: Sequence[str]) -> Callable[[str], bool]:
-    """Whether a model's name is like one of these patterns, such as `gpt-4o*`; of none: every name is."""
-    return lambda model: not patterns or any(fnmatchcase(model, pattern) for pattern in patterns)
 
 
 def difference(prices: Iterable[Price], wanted: Iterable[NewPrice], now: datetime) -> Difference:

@@ -3,14 +3,14 @@ list that LiteLLM publishes would else hold clients up."""
 
 import asyncio
 
-from chatgpt_agent.core.csv_text import csv_text
 from chatgpt_agent.core.errors import InvalidValue
 from chatgpt_agent.core.people import Newcomer, ReportLine, Result, read_people
-from chatgpt_agent.core.price_list import COLUMNS, chosen, csv_cells
+from chatgpt_agent.core.price_list import COLUMNS, csv_cells
 from chatgpt_agent.core.pricing import NewPrice, Rates
+from chatgpt_agent.edges.csv_text import csv_text
 from chatgpt_agent.edges.exports import trimmed
 from chatgpt_agent.edges.people_file import read_rows
-from chatgpt_agent.edges.price_files import PriceFile, read_prices
+from chatgpt_agent.edges.price_files import PriceFile, chosen, read_prices
 from chatgpt_agent.services.prices import Prices, total
 from chatgpt_agent.web.admin_api.answered import same
 from chatgpt_agent.web.admin_api.asked import (
