@@ -2,6 +2,7 @@
 list that LiteLLM publishes would else hold clients up."""
 
 import asyncio
+from datetime import datetime
 
 from chatgpt_agent.core.errors import InvalidValue
 from chatgpt_agent.core.people import Newcomer, ReportLine, Result, read_people
@@ -12,14 +13,13 @@ from chatgpt_agent.edges.exports import trimmed
 from chatgpt_agent.edges.people_file import read_rows
 from chatgpt_agent.edges.price_files import PriceFile, chosen, read_prices
 from chatgpt_agent.services.prices import Prices, total
-from chatgpt_agent.web.admin_api.answered import same
+from chatgpt_agent.web.admin_api.answered import same, utc
 from chatgpt_agent.web.admin_api.asked import (
     ExportQuery,
     Nothing,
     PeopleQuery,
     PriceListQuery,
     WhatIf,
-    given,
     rates_of,
     tiers_of,
 )
@@ -63,8 +63,12 @@ async def import_prices(call: Call[Nothing, PriceListQuery, bytes]) -> PricesImp
     def read() -> PriceFile:
         return read_prices(trimmed(call.body, _FILE), _FILE, chosen(call.query.only))
 
+    try:
+        since = utc(call.query.since) if isinstance(call.query.since, datetime) else None
+    except OverflowError:
+        raise InvalidValue("from: there is no such time in UTC") from None
     file = await asyncio.to_thread(read)
-    found = await call.prices.compare(file.prices, since=given(call.query.since))
+    found = await call.prices.compare(file.prices, since=since)
     if call.query.apply:
         await call.prices.apply(found)
     return await asyncio.to_thread(prices_imported, found, file.skipped, applied=call.query.apply)

@@ -129,6 +129,14 @@ async def test_prices_can_begin_later(admin: Administrator) -> None:
     assert (await send_csv(admin, "/prices/import?from=2027-01-01T00:00:00", PRICES)).status == 400
 
 
+async def test_a_time_that_utc_has_not_is_refused(admin: Administrator) -> None:
+    """422: it is before the year 1 there, or behind 9999; a price of such a time could not be read again."""
+    for moment in ("0001-01-01T00:00:00%2B23:00", "9999-12-31T23:59:59-23:00"):
+        for apply in ("true", "false"):
+            answer = await send_csv(admin, f"/prices/import?apply={apply}&from={moment}", PRICES)
+            assert (answer.status, answer.error["code"]) == (422, "invalid_value")
+
+
 async def test_what_is_no_list_of_prices_is_refused(admin: Administrator) -> None:
     """422, and nothing is set, not even what comes before the fault."""
     for body in (b"{", b"{}", b"[]", b"\xff", b"name,openai_key\n", PRICES + b"x,-1,2\n", b" "):
