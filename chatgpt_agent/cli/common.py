@@ -1,10 +1,8 @@
 """What commands share: the configuration, the database behind it, errors as one line, and ways to print."""
 
 import asyncio
-import csv
 import functools
 import getpass
-import io
 import os
 import platform
 import signal
@@ -21,6 +19,7 @@ from chatgpt_agent.core.audit import Actor, Via
 from chatgpt_agent.core.errors import AgentError, ConfigError, InvalidValue, StoreUnavailable
 from chatgpt_agent.core.money import plain
 from chatgpt_agent.edges.config import Config, config_from
+from chatgpt_agent.edges.csv_text import Amount, csv_text
 from chatgpt_agent.edges.logs import set_up_logging
 from chatgpt_agent.edges.store.connection import Store
 from chatgpt_agent.server import bring_up_to_date, database
@@ -174,12 +173,6 @@ def _prompt(text: str, *, hide: bool) -> str:
         signal.signal(signal.SIGINT, before)
 
 
-class Amount(str):
-    """An amount as text, which is no formula though it may begin with a minus."""
-
-    __slots__ = ()
-
-
 def usd(amount: Decimal | None) -> Amount:
     """An amount to its last digit, without trailing zeros."""
     return Amount() if amount is None else Amount(plain(amount))
@@ -199,23 +192,3 @@ def echo_table(headers: Sequence[str], lines: Iterable[Sequence[object]]) -> Non
 def echo_csv(headers: Sequence[str], lines: Iterable[Sequence[object]]) -> None:
     """Prints CSV (RFC 4180)."""
     click.echo(csv_text(headers, lines), nl=False)
-
-
-def csv_text(headers: Sequence[str], lines: Iterable[Sequence[object]]) -> str:
-    """CSV (RFC 4180)."""
-    return "".join([csv_line(headers), *map(csv_line, lines)])
-
-
-def csv_line(cells: Sequence[object]) -> str:
-    """One line of CSV (RFC 4180), with its end."""
-    out = io.StringIO()
-    csv.writer(out).writerow([_not_a_formula(cell) for cell in cells])
-    return out.getvalue()
-
-
-def _not_a_formula(cell: object) -> object:
-    """A spreadsheet runs a text that begins like a formula
-    (https://owasp.org/www-community/attacks/CSV_Injection)."""
-    if isinstance(cell, Amount) or not isinstance(cell, str) or cell[:1] not in ("=", "+", "-", "@", "\t", "\r"):
-        return cell
-    return f"'{cell}"

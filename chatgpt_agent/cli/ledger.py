@@ -87,7 +87,7 @@ async def list_(
     elif form == "csv":
         echo_csv(headers, map(_row_cells, rows))
     else:
-        shown = ["request_id", "started_at", "user", "model", "state", "status", "error", "cost"]
+        shown = ["request_id", "started_at", "user", "token", "endpoint", "model", "state", "status", "error", "cost"]
         at = [headers.index(name) for name in shown]
         echo_table(
             [name.replace("_", " ") for name in shown], [[_row_cells(row)[index] for index in at] for row in rows]
@@ -150,4 +150,13 @@ def _agent_cells(agent: AgentState) -> tuple[object, ...]:
 
 def _row_cells(row: RowLine) -> list[object]:
     cells = msgspec.structs.asdict(row)
-    return [*({**cells, "started_at": f"{row.started_at:%Y-%m-%d %H:%M:%S}", "cost": usd(row.cost)}.values())]
+    return [
+        *(
+            {
+                **cells,
+                "started_at": f"{row.started_at:%Y-%m-%d %H:%M:%S}",
+                "cost": usd(row.cost),
+                "uncertain": usd(row.uncertain),
+            }.values()
+        )
+    ]

@@ -6,12 +6,13 @@ from typing import IO
 
 import click
 
-from chatgpt_agent.cli.common import as_json, csv_text, echo_json, on_people
+from chatgpt_agent.cli.common import as_json, echo_json, on_people
 from chatgpt_agent.core.errors import AgentError, InvalidValue, StoreUnavailable
-from chatgpt_agent.core.people import Newcomer, ReportLine, Result, read_people, report
+from chatgpt_agent.core.people import Newcomer, ReportLine, Result, read_people
+from chatgpt_agent.edges.csv_text import csv_text
 from chatgpt_agent.edges.files import remove_file, write_secret
 from chatgpt_agent.edges.people_file import MAX_FILE, read_rows
-from chatgpt_agent.services.people import FirstToken, People
+from chatgpt_agent.services.people import FirstToken, Imported, People
 
 
 @click.command(name="import")
@@ -37,43 +38,37 @@ async def import_(
     Example: chatgpt-agent user import team.csv --tokens-file tokens.csv
     """
     newcomers, faults = read_people(read_rows(file.read(MAX_FILE + 1)))
-    there = await people.who_is_there(newcomers, skip=skip_existing)
-    names = {line.name for line in there}
-    newcomers = [newcomer for newcomer in newcomers if newcomer.name not in names]
-    bad = len(faults) + (0 if skip_existing else len(there))
-    issued: list[FirstToken] = []
-    if not bad and not dry_run and newcomers:
-        issued = await _add(people, newcomers, tokens_file)
-    result = Result.NOT_ADDED if bad else Result.WOULD_BE_ADDED if dry_run else Result.ADDED
-    lines = report(newcomers, faults, there, result)
+    done = await _add(people, newcomers, faults, tokens_file, skip_existing=skip_existing, dry_run=dry_run)
+    shown = [] if tokens_file else done.tokens
     if json:
-        echo_json({"lines": lines, "tokens": [] if tokens_file else issued})
+        echo_json({"lines": done.lines, "tokens": shown})
     else:
-        _show(lines, [] if tokens_file else issued)
-    if bad:
-        raise InvalidValue(f"{bad} of {len(lines)} users cannot be added, so nobody is")
+        _show(done.lines, shown)
+    if done.bad:
+        raise InvalidValue(f"{done.bad} of {len(done.lines)} users cannot be added, so nobody is")
 
 
-async def _add(people: People, newcomers: list[Newcomer], tokens_file: Path | None) -> list[FirstToken]:
-    issued: list[FirstToken] = []
+async def _add(
+    people: People, newcomers: list[Newcomer], faults: list[ReportLine], tokens_file: Path | None, **options: bool
+) -> Imported:
+    written: list[Path] = []
 
     def keep(tokens: list[FirstToken]) -> None:
         if tokens_file is not None:
             write_secret(tokens_file, _tokens_csv(tokens))
-        issued.extend(tokens)
+            written.append(tokens_file)
 
     try:
-        await people.add(newcomers, keep)
+        return await people.import_table(newcomers, faults, **options, keep=keep)
     except StoreUnavailable:  # which may have come behind the commit
-        if issued and tokens_file is not None:
-            click.echo(f"See with `user list` whether they were added: their tokens would be those in {tokens_file}.",
+        for path in written:
+            click.echo(f"See with `user list` whether they were added: their tokens would be those in {path}.",
                        err=True)  # fmt: skip
         raise
     except AgentError:
-        if issued and tokens_file is not None:
-            remove_file(tokens_file)
+        for path in written:
+            remove_file(path)
         raise
-    return issued
 
 
 def _show(lines: list[ReportLine], issued: list[FirstToken]) -> None:

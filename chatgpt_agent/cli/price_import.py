@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
-from fnmatch import fnmatchcase
 from pathlib import Path
 
 import click
@@ -15,7 +14,7 @@ from chatgpt_agent.core.litellm import Skipped
 from chatgpt_agent.core.price_list import Change, Difference
 from chatgpt_agent.core.price_text import show_tier
 from chatgpt_agent.core.pricing import Price, Rates
-from chatgpt_agent.edges.price_files import read_price_file
+from chatgpt_agent.edges.price_files import chosen, read_price_file
 from chatgpt_agent.services.prices import Prices
 
 
@@ -38,7 +37,7 @@ async def import_(
 
     Example: chatgpt-agent price import model_prices_and_context_window.json --only 'gpt-4o*'
     """
-    read = read_price_file(file, lambda model: not only or any(fnmatchcase(model, pattern) for pattern in only))
+    read = read_price_file(file, chosen(only))
     found = await prices.compare(read.prices, since=since)
     if yes:
         await prices.apply(found)

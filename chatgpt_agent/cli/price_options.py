@@ -6,9 +6,10 @@ from typing import Any, TypeVar
 
 import click
 
-from chatgpt_agent.cli.common import Amount, usd
+from chatgpt_agent.cli.common import usd
 from chatgpt_agent.core.price_text import kind_name, parse_tier, show_tier
 from chatgpt_agent.core.pricing import KINDS, Price, Rates, Tier, parse_usd
+from chatgpt_agent.edges.csv_text import Amount
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -1,19 +1,17 @@
 """`chatgpt-agent price what-if`: history at other prices, which changes nothing."""
 
 from datetime import datetime
-from decimal import Context, Decimal, Inexact
-from functools import reduce
 
 import click
 
 from chatgpt_agent.cli.common import echo_csv, echo_json, echo_table, on_prices, usd
 from chatgpt_agent.cli.price_options import rate_options, read_price
+from chatgpt_agent.core.money import add_up
 from chatgpt_agent.core.pricing import NewPrice
 from chatgpt_agent.edges.store.repricing import GROUPS, RepricedLine
-from chatgpt_agent.services.prices import Prices
+from chatgpt_agent.services.prices import Prices, total
 
 _DAY = click.DateTime(["%Y-%m-%d"])
-_EXACT = Context(prec=200, traps=[Inexact])
 _SUMS = ("requests", "cost_usd", "what_if_usd", "difference_usd")
 
 
@@ -66,30 +64,23 @@ async def what_if(
         by, since=since.date(), until=until.date() if until else None, model=model, at=at, as_model=as_model
     )
     headers = [*by, *_SUMS]
-    kept = sum(line.kept for line in lines)
+    together = total(lines)
     if form == "json":
         rows = [dict(zip(headers, _cells(line), strict=True)) for line in lines]
-        echo_json({"rows": rows, "total": dict(zip(_SUMS, _total(lines), strict=True)), "kept": kept})
+        echo_json({"rows": rows, "total": dict(zip(_SUMS, _cells(together), strict=True)), "kept": together.kept})
     elif form == "csv":
         echo_csv(headers, map(_cells, lines))
     else:
         blank = [""] * (len(by) - 1)
         echo_table(
-            [name.replace("_", " ") for name in headers], [*map(_cells, lines), ["total", *blank, *_total(lines)]]
+            [name.replace("_", " ") for name in headers], [*map(_cells, lines), ["total", *blank, *_cells(together)]]
         )
-    if kept:
-        click.echo(f"{kept} of these requests are of models without a price now: they keep what they cost.", err=True)
+    if together.kept:
+        click.echo(
+            f"{together.kept} of these requests are of models without a price now: they keep what they cost.", err=True
+        )
 
 
 def _cells(line: RepricedLine) -> list[object]:
-    return [*line.group, line.requests, *_amounts(line.cost, line.other_cost)]
-
-
-def _total(lines: list[RepricedLine]) -> list[object]:
-    costs = reduce(_EXACT.add, (line.cost for line in lines), Decimal(0))
-    others = reduce(_EXACT.add, (line.other_cost for line in lines), Decimal(0))
-    return [sum(line.requests for line in lines), *_amounts(costs, others)]
-
-
-def _amounts(cost: Decimal, other: Decimal) -> list[object]:
-    return [usd(cost), usd(other), usd(_EXACT.subtract(other, cost))]
+    more = add_up([line.other_cost, line.cost.copy_negate()])
+    return [*line.group, line.requests, usd(line.cost), usd(line.other_cost), usd(more)]

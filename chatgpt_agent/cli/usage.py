@@ -9,9 +9,10 @@ from typing import Any, TypeVar
 import click
 import msgspec
 
-from chatgpt_agent.cli.common import csv_line, echo_csv, echo_json, echo_table, on_books, on_store, usd
+from chatgpt_agent.cli.common import echo_csv, echo_json, echo_table, on_books, on_store, usd
 from chatgpt_agent.core.errors import InvalidValue
 from chatgpt_agent.edges.config import Config
+from chatgpt_agent.edges.csv_text import csv_line
 from chatgpt_agent.edges.store.connection import Line, Store
 from chatgpt_agent.edges.store.reports import COUNTS, EXPORTED, GROUPS, Choice, Sums
 from chatgpt_agent.services import reports

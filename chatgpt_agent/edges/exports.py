@@ -20,21 +20,30 @@ def read_bytes(path: Path, limit: int) -> bytes:
         raise InvalidValue(f"{path}: cannot be read: {error.strerror}") from None
     if len(data) > limit:
         raise InvalidValue(f"{path}: is larger than {limit} bytes")
+    return trimmed(data, str(path))
+
+
+def trimmed(data: bytes, name: str) -> bytes:
+    """What a file holds, without a byte order mark and space around it. Raises InvalidValue: nothing."""
     data = data.removeprefix(b"\xef\xbb\xbf").strip()
     if not data:
-        raise InvalidValue(f"{path}: is empty")
+        raise InvalidValue(f"{name}: is empty")
     return data
 
 
 def read_export(path: Path) -> list[Page]:
     """The figures in a file. Raises InvalidValue with the file's name: it cannot be read, or is something else."""
-    data = read_bytes(path, MAX_FILE)
+    return read_figures(read_bytes(path, MAX_FILE), str(path))
+
+
+def read_figures(data: bytes, name: str) -> list[Page]:
+    """The figures in what `trimmed` has left of a file. Raises InvalidValue with its name: it is something else."""
     if data[:1] in b"{[":
-        return read_pages(data, str(path))
+        return read_pages(data, name)
     try:
         rows = list(csv.reader(io.StringIO(data.decode("utf-8"), newline=""), strict=True))
     except UnicodeDecodeError:
-        raise InvalidValue(f"{path}: is neither JSON nor CSV: it is not UTF-8 text") from None
+        raise InvalidValue(f"{name}: is neither JSON nor CSV: it is not UTF-8 text") from None
     except csv.Error as error:
-        raise InvalidValue(f"{path}: is neither JSON nor CSV: {error}") from None
-    return [read_table(rows, str(path))]
+        raise InvalidValue(f"{name}: is neither JSON nor CSV: {error}") from None
+    return [read_table(rows, name)]

@@ -4,8 +4,9 @@ import csv
 import io
 import json
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from decimal import Decimal, InvalidOperation
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,11 @@ class PriceFile(msgspec.Struct, frozen=True):
 
     prices: list[NewPrice]
     skipped: list[Skipped]
+
+
+def chosen(patterns: Sequence[str]) -> Callable[[str], bool]:
+    """Whether a model's name is like one of these patterns, such as `gpt-4o*`; of none: every name is."""
+    return lambda model: not patterns or any(fnmatchcase(model, pattern) for pattern in patterns)
 
 
 def read_price_file(path: Path, wanted: Callable[[str], bool] = lambda model: True) -> PriceFile:

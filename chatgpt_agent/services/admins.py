@@ -27,8 +27,8 @@ class Role(StrEnum):
 
 
 class Admins:
-    """The administrators, as commands change them. REST does not: whoever can read a token of an administrator must
-    not be able to make one that lasts longer."""
+    """The administrators. Commands issue their tokens, and REST does not: whoever can read a token of an administrator
+    must not be able to make one that lasts longer."""
 
     def __init__(self, store: Store, keyring: Keyring, actor: Actor) -> None:
         self._store = store.acting_as(actor)
@@ -57,6 +57,18 @@ class Admins:
         if revoked is None:
             raise UnknownName(f"there is no administrator {name!r}")
         return revoked
+
+    async def revoke_remotely(self, name: str) -> None:
+        """Ends an administrator's token, but not that of the last one who may change something: nobody could undo it
+        from afar. Raises UnknownName, NameTaken."""
+        if await admins.revoke_but_the_last(self._store, name, datetime.now(UTC)):
+            return
+        if all(admin.name != name for admin in await self.list()):
+            raise UnknownName(f"there is no administrator {name!r}")
+        raise NameTaken(
+            f"{name!r} is the last administrator who may change something: issue a token for somebody else first, or "
+            "run `chatgpt-agent admin revoke`"
+        )
 
 
 class AdminGate:

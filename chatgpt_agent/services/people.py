@@ -1,5 +1,6 @@
-"""People in bulk: all of a table, or nobody."""
+"""People in bulk: all of a table, or nobody. Every face (commands, REST) calls these."""
 
+import asyncio
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
@@ -7,7 +8,7 @@ import msgspec
 
 from chatgpt_agent.core.audit import Actor
 from chatgpt_agent.core.errors import NameTaken, StoreBadRow
-from chatgpt_agent.core.people import Newcomer, ReportLine, Result
+from chatgpt_agent.core.people import Newcomer, ReportLine, Result, report
 from chatgpt_agent.core.tokens import SHOWN
 from chatgpt_agent.edges.keyring import Keyring
 from chatgpt_agent.edges.store import accounts
@@ -21,12 +22,41 @@ class FirstToken(msgspec.Struct, frozen=True):
     token: str
 
 
+class Imported(msgspec.Struct, frozen=True):
+    """What became of each line of a table, and the tokens of those who were added. `bad`: how many lines have a fault;
+    where there is one, nobody is added."""
+
+    lines: list[ReportLine]
+    tokens: list[FirstToken]
+    bad: int
+
+
 class People:
     """Who is there, and how others come."""
 
     def __init__(self, store: Store, keyring: Keyring, actor: Actor) -> None:
         self._store = store.acting_as(actor)
         self._keyring = keyring
+
+    async def import_table(
+        self,
+        people: Sequence[Newcomer],
+        faults: Sequence[ReportLine],
+        *,
+        skip_existing: bool,
+        dry_run: bool,
+        keep: Callable[[list[FirstToken]], None] = lambda tokens: None,
+    ) -> Imported:
+        """Adds all people of a table, or nobody where a line has a fault. Raises as `add` does."""
+        there = await self.who_is_there(people, skip=skip_existing)
+        names = {line.name for line in there}
+        newcomers = [newcomer for newcomer in people if newcomer.name not in names]
+        bad = len(faults) + (0 if skip_existing else len(there))
+        issued: list[FirstToken] = []
+        if not bad and not dry_run and newcomers:
+            issued = await self.add(newcomers, keep)
+        result = Result.NOT_ADDED if bad else Result.WOULD_BE_ADDED if dry_run else Result.ADDED
+        return Imported(report(newcomers, faults, there, result), issued, bad)
 
     async def who_is_there(self, people: Sequence[Newcomer], *, skip: bool) -> list[ReportLine]:
         """The lines of those whose names are taken: faults, or people to be skipped."""
@@ -39,13 +69,27 @@ class People:
             if newcomer.name in taken
         ]
 
-    async def add(self, people: Sequence[Newcomer], keep: Callable[[list[FirstToken]], None]) -> None:
+    async def add(self, people: Sequence[Newcomer], keep: Callable[[list[FirstToken]], None]) -> list[FirstToken]:
         """Adds all of them in one transaction, each with a token and a budget. `keep` gets the tokens before that:
         nobody could show them again. Raises NameTaken where somebody else was faster; nobody is added then."""
         ids = await accounts.next_user_ids(self._store, len(people))
-        issued = [self._keyring.new_token() for _ in people]
-        rows = [
-            accounts.NewUser(
+        # Apart, because it takes 5,000 of them long enough for others to notice.
+        rows, issued = await asyncio.to_thread(self._made, people, ids)
+        keep(issued)
+        try:
+            await accounts.add_users(self._store, rows, datetime.now(UTC))
+        except StoreBadRow:
+            if await self.who_is_there(people, skip=False):
+                raise NameTaken("somebody else has just added one of these users: nobody is added, try again") from None
+            raise
+        return issued
+
+    def _made(self, people: Sequence[Newcomer], ids: Sequence[int]) -> tuple[list[accounts.NewUser], list[FirstToken]]:
+        """The newcomers as they are written, and their tokens."""
+        rows, issued = [], []
+        for id_, newcomer in zip(ids, people, strict=True):
+            token, digest = self._keyring.new_token()
+            row = accounts.NewUser(
                 id=id_,
                 name=newcomer.name,
                 comment=newcomer.comment,
@@ -56,12 +100,6 @@ class People:
                 amount=None if newcomer.budget is None else f"{newcomer.budget:f}",
                 period=newcomer.period,
             )
-            for id_, newcomer, (token, digest) in zip(ids, people, issued, strict=True)
-        ]
-        keep([FirstToken(newcomer.name, token) for newcomer, (token, _) in zip(people, issued, strict=True)])
-        try:
-            await accounts.add_users(self._store, rows, datetime.now(UTC))
-        except StoreBadRow:
-            if await self.who_is_there(people, skip=False):
-                raise NameTaken("somebody else has just added one of these users: nobody is added, try again") from None
-            raise
+            rows.append(row)
+            issued.append(FirstToken(newcomer.name, token))
+        return rows, issued

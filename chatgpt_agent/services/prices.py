@@ -3,6 +3,7 @@
 A price is never changed: another one supersedes it from a date on, and what was charged stays.
 """
 
+import asyncio
 from collections.abc import Iterable, Sequence
 from datetime import UTC, date, datetime
 
@@ -10,6 +11,7 @@ import msgspec
 
 from chatgpt_agent.core.audit import Actor
 from chatgpt_agent.core.errors import InvalidValue, UnknownName
+from chatgpt_agent.core.money import add_up
 from chatgpt_agent.core.price_list import Difference, difference, exported
 from chatgpt_agent.core.pricing import NewPrice, Price, PriceBook, Rates, Tier, check_model, check_price, check_rates
 from chatgpt_agent.edges.store import prices, repricing
@@ -51,16 +53,8 @@ class Prices:
     async def compare(self, wanted: Iterable[NewPrice], *, since: datetime | None = None) -> Difference:
         """What a list of prices would change; `since`: from that date on, whatever date the list says.
         Raises InvalidValue."""
-        found = [msgspec.structs.replace(new, effective_at=since or new.effective_at) for new in wanted]
-        if len(found) > MAX_PRICES:
-            raise InvalidValue(f"there are more than {MAX_PRICES} prices in the list")
-        seen: set[tuple[str, datetime | None]] = set()
-        for new in found:
-            check_price(new)
-            if (new.model, new.effective_at) in seen:
-                raise InvalidValue(f"{new.model!r} is there twice, and cannot have two prices from one date on")
-            seen.add((new.model, new.effective_at))
-        return difference(await self.prices(), found, _now())
+        # Apart, because it takes thousands of them long enough for others to notice.
+        return await asyncio.to_thread(_compare, await self.prices(), wanted, since, _now())
 
     async def apply(self, changes: Difference) -> None:
         """Sets what `compare` has found: all of it, or nothing."""
@@ -95,6 +89,30 @@ class Prices:
         return await repricing.reprice(
             self._store, by, others, since=since, until=until, model=model, whatever_model=at is not None
         )
+
+
+def _compare(prices: list[Price], wanted: Iterable[NewPrice], since: datetime | None, now: datetime) -> Difference:
+    found = [msgspec.structs.replace(new, effective_at=since or new.effective_at) for new in wanted]
+    if len(found) > MAX_PRICES:
+        raise InvalidValue(f"there are more than {MAX_PRICES} prices in the list")
+    seen: set[tuple[str, datetime | None]] = set()
+    for new in found:
+        check_price(new)
+        if (new.model, new.effective_at) in seen:
+            raise InvalidValue(f"{new.model!r} is there twice, and cannot have two prices from one date on")
+        seen.add((new.model, new.effective_at))
+    return difference(prices, found, now)
+
+
+def total(lines: Sequence[RepricedLine]) -> RepricedLine:
+    """The sum of all groups."""
+    return RepricedLine(
+        (),
+        sum(line.requests for line in lines),
+        sum(line.kept for line in lines),
+        add_up(line.cost for line in lines),
+        add_up(line.other_cost for line in lines),
+    )
 
 
 def _again(price: Price) -> NewPrice:

@@ -13,6 +13,7 @@ from tornado.ioloop import IOLoop
 
 from chatgpt_agent.core.errors import StoreBadRow
 from chatgpt_agent.core.ledger import Row, State
+from chatgpt_agent.core.money import add_up
 from chatgpt_agent.core.pricing import NewPrice, Price, Rates, Tier
 from chatgpt_agent.core.usage import Usage
 from chatgpt_agent.edges.store.connection import Store
@@ -140,7 +141,7 @@ async def test_prices_are_set_all_or_none(store: Store) -> None:
 async def total(made: Made, new: NewPrice, **other: Any) -> tuple[Decimal, Decimal]:
     """What everything cost, and would have cost."""
     lines = await reprice(made.store, ["model"], [new], since=SINCE, whatever_model=True, **other)
-    return sum((line.cost for line in lines), Decimal(0)), sum((line.other_cost for line in lines), Decimal(0))
+    return add_up(line.cost for line in lines), add_up(line.other_cost for line in lines)
 
 
 def test_history_at_its_own_price_costs_what_it_did(io_loop: IOLoop, made: Made) -> None:

@@ -4,7 +4,7 @@ from datetime import datetime
 
 import msgspec
 
-from chatgpt_agent.edges.store.connection import AnyStore
+from chatgpt_agent.edges.store.connection import ActingStore, AnyStore
 
 
 class AdminLine(msgspec.Struct, frozen=True):
@@ -43,6 +43,18 @@ async def revoke_admin(store: AnyStore, name: str, when: datetime) -> AdminLine 
     sql = f"UPDATE admins SET revoked_at = coalesce(revoked_at, %s) WHERE name = %s RETURNING {_COLUMNS}"
     found = await store.fetch(sql, [when, name])
     return AdminLine(*found[0]) if found else None
+
+
+async def revoke_but_the_last(store: ActingStore, name: str, when: datetime) -> bool:
+    """As `revoke_admin`, but of an administrator who is the last one with the role admin; False: nobody was revoked. Of
+    two who revoke each other at once, the second one waits, and is the last."""
+    sql = """
+        LOCK TABLE admins IN SHARE ROW EXCLUSIVE MODE;
+        UPDATE admins a SET revoked_at = coalesce(revoked_at, %s)
+        WHERE name = %s AND (role <> 'admin' OR revoked_at IS NOT NULL OR EXISTS (
+            SELECT FROM admins o WHERE o.id <> a.id AND o.role = 'admin' AND o.revoked_at IS NULL))
+        RETURNING id"""
+    return bool(await store.fetch(sql, [when, name]))
 
 
 async def find_admin(store: AnyStore, digest: bytes) -> AdminLine | None:

@@ -7,9 +7,10 @@ from uuid import UUID
 
 import msgspec
 
-from chatgpt_agent.edges.store.connection import Store
+from chatgpt_agent.edges.store.connection import Line, Store
 from chatgpt_agent.edges.store.ledger import DAY, TOKENS, AgentState
 from chatgpt_agent.edges.store.prices import DUE
+from chatgpt_agent.edges.store.reports import LABEL, NAME
 
 
 class StateLine(msgspec.Struct, frozen=True):
@@ -21,21 +22,37 @@ class StateLine(msgspec.Struct, frozen=True):
 
 
 class RowLine(msgspec.Struct, frozen=True):
-    """A row as lists show one. Tokens None: not known. Cost in USD."""
+    """A row as lists show one. Tokens None: not known. Cost in USD; `uncertain`: what it may have cost at most, where
+    that is not known."""
 
     request_id: UUID
     started_at: datetime
     user: str
+    token_id: int
+    token: str
+    endpoint: str
     model: str
     served_model: str | None
+    service_tier: str | None
     state: str
     status: int | None
     error: str | None
     client_closed: bool
+    streamed: bool
     input_tokens: int | None
     cached_tokens: int | None
+    cache_write_tokens: int | None
+    audio_input_tokens: int | None
+    image_input_tokens: int | None
     output_tokens: int | None
+    reasoning_tokens: int | None
+    audio_output_tokens: int | None
+    image_output_tokens: int | None
     cost: Decimal
+    uncertain: Decimal
+    upstream_id: str | None
+    corrects: UUID | None
+    reason: str | None
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -79,10 +96,10 @@ async def list_rows(
 ) -> list[RowLine]:
     """The newest rows, of these states where any are named, to a moment that is not included; or those behind a row in
     this order, by its time and id."""
-    sql = """
-        SELECT r.request_id, r.started_at, coalesce(u.name, 'user ' || r.user_id), r.model, r.served_model, r.state,
-               r.status, r.error, r.client_closed, r.input_tokens, r.cached_tokens, r.output_tokens, r.cost
-        FROM usage r LEFT JOIN users u ON u.id = r.user_id
+    columns = {"user": NAME.format(id="r.user_id"), "token": LABEL.format(id="r.token_id"), "uncertain": "r.reserved"}
+    sql = f"""
+        SELECT {", ".join(columns.get(name, f"r.{name}") for name in RowLine.__struct_fields__)}
+        FROM usage r LEFT JOIN users u ON u.id = r.user_id LEFT JOIN tokens t ON t.id = r.token_id
         WHERE (cardinality(%s::text[]) = 0 OR r.state = ANY(%s::text[]))
           AND (%s::timestamptz IS NULL OR r.started_at >= %s) AND (%s::timestamptz IS NULL OR r.started_at < %s)
           AND (%s::text IS NULL OR u.name = %s) AND (%s::uuid IS NULL OR r.request_id = %s::uuid)
@@ -92,7 +109,14 @@ async def list_rows(
     at, last = after if after is not None else (None, None)
     behind = [at, at, at, None if last is None else str(last)]
     asked = [chosen, chosen, since, since, until, until, user, user, row, row, *behind, limit]
-    return [RowLine(UUID(str(line[0])), *line[1:]) for line in await store.fetch(sql, asked)]
+    return [_row_line(line) for line in await store.fetch(sql, asked)]
+
+
+def _row_line(line: Line) -> RowLine:
+    found = dict(zip(RowLine.__struct_fields__, line, strict=True))
+    for name in ("request_id", "corrects"):
+        found[name] = None if found[name] is None else UUID(str(found[name]))
+    return RowLine(**found)
 
 
 # Each check is a statement that finds (subject, text), and finds nothing in books that are right.

@@ -21,13 +21,13 @@ _KEYS = {
     "week": "date_trunc('week', d.day::timestamp)::date",
     "month": "date_trunc('month', d.day::timestamp)::date",
 }
-_NAME = "coalesce(u.name, 'user ' || {id})"
-_LABEL = """CASE WHEN {id} = 0 THEN '(none)' WHEN t.id IS NULL THEN 'token ' || {id}
+NAME = "coalesce(u.name, 'user ' || {id})"
+LABEL = """CASE WHEN {id} = 0 THEN '(none)' WHEN t.id IS NULL THEN 'token ' || {id}
                  WHEN t.shown = '' THEN coalesce(nullif(t.label, ''), 'token ' || {id})
                  WHEN t.label = '' THEN t.shown || '…' ELSE t.label || ' (' || t.shown || '…)' END"""
 _SHOWN = {
-    "user": _NAME.format(id='s."user"'),
-    "token": _LABEL.format(id='s."token"'),
+    "user": NAME.format(id='s."user"'),
+    "token": LABEL.format(id='s."token"'),
     "model": 's."model"',
     "endpoint": 's."endpoint"',
     "day": 's."day"::text',
@@ -144,9 +144,9 @@ _EXPORTED = {
     "request_id": "r.request_id::text",
     "started_at": """to_char(r.started_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')""",
     "day": f"{DAY}::text",
-    "user": _NAME.format(id="r.user_id"),
+    "user": NAME.format(id="r.user_id"),
     "token_id": "r.token_id",
-    "token": _LABEL.format(id="r.token_id"),
+    "token": LABEL.format(id="r.token_id"),
     "endpoint": "r.endpoint",
     "model": "r.model",
     "served_model": "r.served_model",

@@ -1,5 +1,6 @@
 """What answers say. Amounts are texts, which no reader rounds; times are RFC 3339 in UTC."""
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Annotated, Any, TypeVar
@@ -8,7 +9,8 @@ from uuid import UUID
 from msgspec import Meta, Struct
 
 from chatgpt_agent.core.budgets import Period
-from chatgpt_agent.core.pricing import KINDS, Price, Rates
+from chatgpt_agent.core.pricing import KINDS, Price, Rates, Tier
+from chatgpt_agent.services.admins import Role
 
 T = TypeVar("T", bound=Struct)
 
@@ -70,6 +72,17 @@ class IssuedOut(Struct, frozen=True):
     token: str
 
 
+class AdminOut(Struct, frozen=True):
+    """`shown`: the token's first characters, which works until `revoked_at`."""
+
+    id: int
+    name: str
+    role: Role
+    shown: str
+    created_at: datetime
+    revoked_at: datetime | None
+
+
 class TierOut(Struct, frozen=True):
     service_tier: str | None
     above: int
@@ -103,11 +116,16 @@ class PriceOut(Struct, frozen=True):
 
 def price_out(price: Price) -> PriceOut:
     """A price as it is answered."""
-    tiers = [TierOut(tier.service_tier, tier.above, perhaps(tier.multiplier), **_amounts(tier)) for tier in price.tiers]
-    return PriceOut(price.id, price.model, utc(price.effective_at), **_amounts(price), tiers=tiers)
+    return PriceOut(price.id, price.model, utc(price.effective_at), **amounts(price), tiers=tiers_out(price.tiers))
 
 
-def _amounts(rates: Price | Rates) -> dict[str, str | None]:
+def tiers_out(tiers: Iterable[Tier]) -> list[TierOut]:
+    """Tiers as they are answered."""
+    return [TierOut(tier.service_tier, tier.above, perhaps(tier.multiplier), **amounts(tier)) for tier in tiers]
+
+
+def amounts(rates: Price | Rates) -> dict[str, str | None]:
+    """Rates as they are answered, by kind."""
     return {kind: perhaps(getattr(rates, kind)) for kind in KINDS}
 
 
@@ -160,21 +178,37 @@ class UsageOut(Struct, frozen=True):
 
 
 class RowOut(Struct, frozen=True):
-    """A row of the ledger. Tokens null: not known. `cost` in USD."""
+    """A row of the ledger; one with `corrects` holds what is to be added to that row. Tokens null: not known. `cost` in
+    USD; `uncertain`: what it may have cost at most, where that is not known."""
 
     request_id: UUID
     started_at: datetime
     user: str
+    token_id: int
+    token: str
+    endpoint: str
     model: str
     served_model: str | None
+    service_tier: str | None
     state: str
     status: int | None
     error: str | None
     client_closed: bool
+    streamed: bool
     input_tokens: int | None
     cached_tokens: int | None
+    cache_write_tokens: int | None
+    audio_input_tokens: int | None
+    image_input_tokens: int | None
     output_tokens: int | None
+    reasoning_tokens: int | None
+    audio_output_tokens: int | None
+    image_output_tokens: int | None
     cost: Amount
+    uncertain: Amount
+    upstream_id: str | None
+    corrects: UUID | None
+    reason: str | None
 
 
 class StateOut(Struct, frozen=True):

@@ -6,11 +6,12 @@ from decimal import Decimal
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from msgspec import UNSET, Meta, Struct, UnsetType
+from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 from chatgpt_agent.core.admission import Limits
 from chatgpt_agent.core.budgets import Period
 from chatgpt_agent.core.pricing import KINDS, Tier
+from chatgpt_agent.core.usage import MAX_COUNT
 from chatgpt_agent.edges.store.audit import Object
 from chatgpt_agent.edges.store.reports import GROUPS
 from chatgpt_agent.web.admin_api import pages
@@ -35,6 +36,10 @@ Multiplier = Annotated[str, Meta(pattern=r"^(0|[1-9][0-9]{0,2})(\.[0-9]{1,6})?$"
 ServiceTier = Annotated[str, Meta(pattern="^[a-z][a-z_-]{0,31}$")]
 PageSize = Annotated[int, Meta(ge=1, le=MAX_PAGE)]
 Groups = Annotated[str, Meta(pattern=f"^({_FEW})(,({_FEW}))*$", description="What to sum by, with commas between.")]
+Month = Annotated[str, Meta(pattern="^20[0-9]{2}-(0[1-9]|1[0-2])$", description="In UTC: `2026-11`.")]
+KeyOwner = Annotated[str, Meta(pattern="^[!-<>-~]{1,128}=[^=\n]{1,128}$", description="`key_abc=alice`.")]
+Tokens = Annotated[int, Meta(ge=0, le=MAX_COUNT)]
+WhatIfGroup = Literal["user", "model", "day", "month"]
 RowState = Literal[
     "done", "usage_unknown", "upstream_error", "incomplete", "not_sent", "unknown", "correction", "imported"
 ]
@@ -121,6 +126,34 @@ class RowQuery(Strict, frozen=True, kw_only=True):
     user: Name | UnsetType = UNSET
     since: Moment | UnsetType = UNSET
     until: Moment | UnsetType = UNSET
+
+
+class PeopleQuery(Strict, frozen=True, kw_only=True):
+    """`dry_run`: only say what would happen; `skip_existing`: pass over users who are there already."""
+
+    dry_run: bool = False
+    skip_existing: bool = False
+
+
+class PriceListQuery(Strict, frozen=True, kw_only=True):
+    """`apply`: set them, and do not only show them; `only`: models of these names or patterns; `from`: from when on."""
+
+    apply: bool = False
+    only: tuple[Name, ...] = ()
+    since: Moment | UnsetType = field(default=UNSET, name="from")
+
+
+class ExportQuery(Strict, frozen=True, kw_only=True):
+    """`history`: also prices that are superseded, removed or still to come."""
+
+    history: bool = False
+
+
+class FigureQuery(Strict, frozen=True, kw_only=True):
+    """`key`: whose OpenAI key it is; `month`: compare all of it."""
+
+    month: Month | UnsetType = UNSET
+    key: tuple[KeyOwner, ...] = ()
 
 
 class FindingQuery(Strict, frozen=True, kw_only=True):
@@ -235,13 +268,42 @@ class NewBudget(Strict, frozen=True, kw_only=True):
     amount: BudgetUsd
 
 
-def rates_of(body: NewPrice | TierBody) -> dict[str, Decimal | None]:
+class OtherPrice(RatesBody, frozen=True, kw_only=True):
+    """A price that is not set, but tried on the past."""
+
+    input: Usd
+    output: Usd
+    tiers: Annotated[tuple[TierBody, ...], Meta(max_length=20)] = ()
+
+
+class WhatIf(Strict, frozen=True, kw_only=True):
+    """Requests that asked for `model` (null: for any) on these days of the books, both included (`until` null: until
+    now); at this `price`, at the one that `as_model` has now, or, without either, each at its own model's of now."""
+
+    since: date
+    until: date | None = None
+    model: Name | None = None
+    as_model: Name | None = None
+    price: OtherPrice | None = None
+    by: Annotated[tuple[WhatIfGroup, ...], Meta(min_length=1, max_length=4)] = ("model",)
+
+
+class Correction(Strict, frozen=True, kw_only=True):
+    """What the row's tokens are; `input` with the cached ones."""
+
+    input: Tokens
+    output: Tokens
+    cached: Tokens = 0
+    reason: Annotated[str, Meta(min_length=1, max_length=500)]
+
+
+def rates_of(body: NewPrice | OtherPrice | TierBody) -> dict[str, Decimal | None]:
     """The rates of a body, by kind."""
     found = {kind: getattr(body, kind) for kind in KINDS}
     return {kind: None if text is None else Decimal(text) for kind, text in found.items()}
 
 
-def tiers_of(body: NewPrice) -> list[Tier]:
+def tiers_of(body: NewPrice | OtherPrice) -> list[Tier]:
     """The tiers of a body."""
     return [
         Tier(

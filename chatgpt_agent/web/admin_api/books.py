@@ -1,12 +1,25 @@
-"""Reports, the ledger and the audit log over REST: reading alone."""
+"""Reports, the ledger and the audit log over REST."""
 
+import asyncio
+from datetime import date
 from typing import Any
 
-from chatgpt_agent.core.errors import UnknownName
+from chatgpt_agent.core.errors import InvalidValue, UnknownName
+from chatgpt_agent.core.figures import Figures, gather
+from chatgpt_agent.core.usage import Usage
+from chatgpt_agent.edges.exports import read_figures, trimmed
 from chatgpt_agent.edges.store.audit import list_audit as read_audit
-from chatgpt_agent.edges.store.inspection import agent_states, count_dead_letters, findings, list_rows, rows_by_state
+from chatgpt_agent.edges.store.inspection import (
+    RowLine,
+    agent_states,
+    count_dead_letters,
+    findings,
+    list_rows,
+    rows_by_state,
+)
 from chatgpt_agent.edges.store.reports import COUNTS
 from chatgpt_agent.edges.store.reports import Sums as StoredSums
+from chatgpt_agent.services.books import Books
 from chatgpt_agent.services.reports import report
 from chatgpt_agent.web.admin_api import pages
 from chatgpt_agent.web.admin_api.answered import (
@@ -23,7 +36,18 @@ from chatgpt_agent.web.admin_api.answered import (
     amount,
     same,
 )
-from chatgpt_agent.web.admin_api.asked import AuditQuery, ByRequest, FindingQuery, Nothing, RowQuery, UsageQuery, given
+from chatgpt_agent.web.admin_api.asked import (
+    AuditQuery,
+    ByRequest,
+    Correction,
+    FigureQuery,
+    FindingQuery,
+    Nothing,
+    RowQuery,
+    UsageQuery,
+    given,
+)
+from chatgpt_agent.web.admin_api.outcomes import CorrectedOut, ReconciledOut, corrected, reconciled
 from chatgpt_agent.web.admin_api.pages import Page
 from chatgpt_agent.web.admin_api.route import Call
 
@@ -66,7 +90,7 @@ async def list_ledger(call: Call[Nothing, RowQuery, None]) -> Page[RowOut]:
         after=pages.row_of(query.after),
         limit=query.limit + 1,
     )
-    found = [same(row, RowOut, cost=amount(row.cost)) for row in rows]
+    found = [_row(row) for row in rows]
     return pages.page(found, query.limit, lambda row: pages.row_cursor(row.started_at, row.request_id))
 
 
@@ -74,7 +98,11 @@ async def get_row(call: Call[ByRequest, Nothing, None]) -> RowOut:
     found = await list_rows(call.api.reports, request_id=call.path.request_id, limit=1)
     if not found:
         raise UnknownName(f"there is no row of request {call.path.request_id}")
-    return same(found[0], RowOut, cost=amount(found[0].cost))
+    return _row(found[0])
+
+
+def _row(row: RowLine) -> RowOut:
+    return same(row, RowOut, cost=amount(row.cost), uncertain=amount(row.uncertain))
 
 
 async def ledger_status(call: Call[Nothing, Nothing, None]) -> LedgerOut:
@@ -87,6 +115,29 @@ async def ledger_status(call: Call[Nothing, Nothing, None]) -> LedgerOut:
 async def verify_ledger(call: Call[Nothing, FindingQuery, None]) -> FindingsOut:
     found = await findings(call.api.proofs, call.query.limit)
     return FindingsOut([same(finding, FindingOut) for finding in found])
+
+
+async def correct_row(call: Call[ByRequest, Nothing, Correction]) -> CorrectedOut:
+    body = call.body
+    usage = Usage(body.input, body.output, body.cached)
+    return corrected(await Books(call.api.store, call.actor).correct(call.path.request_id, usage, body.reason))
+
+
+async def reconcile(call: Call[Nothing, FigureQuery, bytes]) -> ReconciledOut:
+    keys: dict[str, str] = {}
+    for text in call.query.key:
+        key, _, user = text.partition("=")
+        if key in keys:
+            raise InvalidValue(f"the key {key!r} is named twice")
+        keys[key] = user
+
+    def read() -> Figures:
+        return gather(read_figures(trimmed(call.body, "the body"), "the body"))
+
+    month = given(call.query.month)
+    first = None if month is None else date.fromisoformat(f"{month}-01")
+    figures = await asyncio.to_thread(read)  # a month of many keys would else hold clients up
+    return reconciled(await Books(call.api.proofs, call.actor).reconcile(figures, month=first, keys=keys))
 
 
 async def list_audit(call: Call[Nothing, AuditQuery, None]) -> Page[AuditOut]:

@@ -3,7 +3,8 @@
 import logging
 import re
 import zlib
-from typing import Any, get_args
+from collections.abc import Iterable
+from typing import Any, get_args, get_origin
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -22,17 +23,17 @@ from chatgpt_agent.core.errors import (
     StoreBadRow,
     StoreError,
     StoreUnavailable,
+    UnknownName,
     UnsupportedMediaType,
 )
 from chatgpt_agent.services.admins import Role
-from chatgpt_agent.web.admin_api.route import AdminApi, Call, Route
+from chatgpt_agent.web.admin_api.route import MAX_BODY, AdminApi, Call, Route
 from chatgpt_agent.web.admin_api.routes import PREFIX, ROUTES
 from chatgpt_agent.web.base import ApiHandler
 
 log = logging.getLogger(__name__)
 
-MAX_BODY = 1024 * 1024  # bytes
-MAX_IGNORED = 8 * MAX_BODY  # bytes of a body that is too large, which are read so that its sender hears of it
+MAX_IGNORED = 8 * MAX_BODY  # bytes more than a body may have, which are read so that its sender hears of it
 
 _ENTITY_TAG = re.compile(r'"([^"]*)"')
 _VERSION = re.compile(r'"([0-9]{1,18})(?:-[0-9a-f]{8})?"')
@@ -50,6 +51,7 @@ class AdminHandler(ApiHandler):
         # Of this request.
         self._body = bytearray()
         self._size = 0
+        self._max_body = MAX_BODY
         self._refusal: AgentError | None = None
         self._actor: Actor | None = None
 
@@ -77,8 +79,9 @@ class AdminHandler(ApiHandler):
             headers.get_list("Authorization"), peer, headers.get_list("X-Forwarded-For")
         )
         self.who = admin.name
-        if admin.role != Role.ADMIN and self._route.changes:
-            raise Forbidden("A viewer changes nothing.")
+        if admin.role != Role.ADMIN and not self._route.for_viewers:
+            raise Forbidden("A viewer changes nothing." if self._route.changes else "This is not for viewers.")
+        self._max_body = self._route.max_body
         self._actor = Actor(admin.name, Via.REST, address)
 
     @property
@@ -87,11 +90,11 @@ class AdminHandler(ApiHandler):
 
     def data_received(self, chunk: bytes) -> None:
         self._size += len(chunk)
-        if self._size > MAX_IGNORED:
+        if self._size > self._max_body + MAX_IGNORED:
             self.cut_off()
-        elif self._size > MAX_BODY:
+        elif self._size > self._max_body:
             self._body.clear()
-            self._refusal = self._refusal or RequestTooLarge(MAX_BODY)
+            self._refusal = self._refusal or RequestTooLarge(self._max_body)
         elif self._refusal is None:
             self._body += chunk
 
@@ -112,7 +115,10 @@ class AdminHandler(ApiHandler):
         route = self._route
         assert self._actor is not None
         names = re.findall(r"{(\w+)}", route.path)
-        path = _parameters(dict(zip(names, values, strict=True)), route.of)
+        try:
+            path = _parameters(zip(names, values, strict=True), route.of)
+        except InvalidRequest as error:  # whatever cannot be a name or an id is not there
+            raise UnknownName(f"there is nothing at this address: {error.message}") from None
         query = _parameters(_query(self.request.query), route.query)
         return Call(self._api, self._actor, path, query, self._body_of(route), self._version(route))
 
@@ -122,8 +128,10 @@ class AdminHandler(ApiHandler):
                 raise InvalidRequest("No body is wanted here.")
             return None
         kind = self.request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
-        if kind != "application/json" or "Content-Encoding" in self.request.headers:
-            raise UnsupportedMediaType("The body must be application/json, and not compressed.")
+        if kind not in route.takes or "Content-Encoding" in self.request.headers:
+            raise UnsupportedMediaType(f"The body must be {' or '.join(route.takes)}, and not compressed.")
+        if route.body is bytes:
+            return bytes(self._body)
         try:
             return msgspec.convert(_whole_numbers(msgspec.json.decode(bytes(self._body))), route.body)
         except msgspec.ValidationError as error:
@@ -147,6 +155,11 @@ class AdminHandler(ApiHandler):
         route = self._route
         if route.answer is None:
             self.set_status(route.status)
+            return
+        if route.answer is bytes:
+            self.set_status(route.status)
+            self.set_header("Content-Type", "text/csv; charset=utf-8")
+            self.write(found)
             return
         body = _encoder.encode(found)
         if route.tagged:
@@ -210,28 +223,39 @@ def _invalid(error: msgspec.ValidationError) -> InvalidRequest:
     return InvalidRequest(f"{path}: {words}" if path else words, param=path or None)
 
 
-def _query(text: str) -> dict[str, str]:
+def _query(text: str) -> list[tuple[str, str]]:
     try:
-        pairs = parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=100)
+        return parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=1000)
     except ValueError:
         raise InvalidRequest("The query is not valid.") from None
-    if len(dict(pairs)) < len(pairs):
-        raise InvalidRequest("A parameter is there twice.")
-    return dict(pairs)
 
 
-def _parameters(texts: dict[str, str], kind: type[msgspec.Struct]) -> Any:
-    """Texts as the fields of a struct. msgspec's own way to read numbers out of texts takes ` 1` and `1.0` for one."""
-    fields = {field.name: field.type for field in msgspec.structs.fields(kind)}
-    values: dict[str, Any] = {
-        name: int(text) if _is_number(fields.get(name)) and re.fullmatch("[1-9][0-9]{0,18}", text) else text
-        for name, text in texts.items()
-    }
+def _parameters(texts: Iterable[tuple[str, str]], kind: type[msgspec.Struct]) -> Any:
+    """Texts as the fields of a struct, of which a list may be there more than once. msgspec's own way to read numbers
+    out of texts takes ` 1` and `1.0` for one."""
+    fields = {field.encode_name: field.type for field in msgspec.structs.fields(kind)}
+    values: dict[str, Any] = {}
+    for name, text in texts:
+        of = fields.get(name)
+        if get_origin(of) is tuple:
+            values.setdefault(name, []).append(text)
+        elif name in values:
+            raise InvalidRequest("A parameter is there twice.")
+        else:
+            values[name] = _value(text, of)
     try:
         return msgspec.convert(values, kind)
     except msgspec.ValidationError as error:
         raise _invalid(error) from None
 
 
-def _is_number(kind: Any) -> bool:
-    return kind is int or any(map(_is_number, get_args(kind)))  # also within Annotated and unions
+def _value(text: str, kind: Any) -> Any:
+    if _may_be(kind, int) and re.fullmatch("[1-9][0-9]{0,18}", text):
+        return int(text)
+    if _may_be(kind, bool) and text in ("true", "false"):
+        return text == "true"
+    return text
+
+
+def _may_be(kind: Any, wanted: type) -> bool:
+    return kind is wanted or any(_may_be(each, wanted) for each in get_args(kind))  # also within Annotated and unions

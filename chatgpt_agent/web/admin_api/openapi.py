@@ -10,6 +10,7 @@ from chatgpt_agent.web.admin_api.route import Route
 
 _REF = "#/components/schemas/{name}"
 _ETAG = {"ETag": {"description": "For If-None-Match and If-Match.", "schema": {"type": "string"}}}
+CSV: dict[str, Any] = {"text/csv": {"schema": {"type": "string"}}}
 _FAILURES = {
     400: "The request is not as this document says.",
     401: "No token, or one that does not work here.",
@@ -18,7 +19,7 @@ _FAILURES = {
     409: "There is one already, or it is in no state for it.",
     412: "It has been changed since: nothing was done.",
     413: "The body is too large.",
-    415: "The body is not JSON.",
+    415: "The body is of no kind that is taken here.",
     422: "The request is as this document says, and a rule forbids it.",
     429: "Too many wrong tokens came from this address.",
     503: "The database is away, or the agent is being stopped.",
@@ -27,8 +28,7 @@ _FAILURES = {
 
 def document(routes: list[Route], prefix: str) -> dict[str, Any]:
     """The document of these routes."""
-    kinds = [route.answer for route in routes if route.answer is not None]
-    kinds += [route.body for route in routes if route.body is not None]
+    kinds = [kind for route in routes for kind in (route.answer, route.body) if kind not in (None, bytes)]
     _, schemas = msgspec.json.schema_components([*kinds, Failure], ref_template=_REF)
     paths: dict[str, dict[str, Any]] = {}
     for route in routes:
@@ -54,7 +54,11 @@ def _operation(route: Route) -> dict[str, Any]:
         "responses": {str(status): answer for status, answer in _responses(route).items()},
     }
     if route.body is not None:
-        operation["requestBody"] = {"required": True, "content": _content(route.body)}
+        content = {kind: {"schema": schema} for kind, schema in route.files.items()}
+        operation["requestBody"] = {
+            "required": True,
+            "content": content if route.body is bytes else _content(route.body),
+        }
     return operation
 
 
@@ -82,14 +86,14 @@ def _conditions(route: Route) -> list[dict[str, Any]]:
 def _responses(route: Route) -> dict[int, dict[str, Any]]:
     good: dict[str, Any] = {"description": "Done." if route.answer is None else "Here it is."}
     if route.answer is not None:
-        good["content"] = _content(route.answer)
+        good["content"] = CSV if route.answer is bytes else _content(route.answer)
     if route.tagged:
         good["headers"] = _ETAG
     found = {route.status: good}
     if route.tagged and not route.changes:
         found[304] = {"description": "It is as it was.", "headers": _ETAG}
     statuses = {400, 401, 422, 429, 503, 403, 413}
-    statuses |= {404} if "{" in route.path or "user" in route.query.__struct_fields__ else set()
+    statuses |= {404} if "{" in route.path or "user" in route.query.__struct_fields__ or route.names_others else set()
     statuses |= {415} if route.body else set()
     statuses |= {409} if route.conflicts else set()
     statuses |= {412} if route.conditional else set()

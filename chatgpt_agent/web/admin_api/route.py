@@ -1,6 +1,6 @@
 """What a route is, and what the function behind it gets."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -8,14 +8,20 @@ import msgspec
 from chatgpt_agent.core.audit import Actor
 from chatgpt_agent.edges.store.connection import Store
 from chatgpt_agent.services.accounts import Accounts
-from chatgpt_agent.services.admins import AdminGate
+from chatgpt_agent.services.admins import AdminGate, Admins
 from chatgpt_agent.services.budget_accounts import BudgetAccounts
 from chatgpt_agent.services.lifecycle import Lifecycle
+from chatgpt_agent.services.people import People
+from chatgpt_agent.services.prices import Prices
 from chatgpt_agent.web.admin_api.asked import Nothing
 
 P = TypeVar("P")
 Q = TypeVar("Q")
 B = TypeVar("B")
+
+
+MAX_BODY = 1024 * 1024  # bytes
+MAX_FILE = 8 * MAX_BODY
 
 
 class AdminApi(msgspec.Struct, frozen=True):
@@ -45,6 +51,21 @@ class Call(msgspec.Struct, Generic[P, Q, B], frozen=True):
         return Accounts(self.api.store, self.api.gate.keyring, self.actor)
 
     @property
+    def people(self) -> People:
+        """Users in bulk, in the name of who asks."""
+        return People(self.api.store, self.api.gate.keyring, self.actor)
+
+    @property
+    def prices(self) -> Prices:
+        """Prices in bulk, in the name of who asks."""
+        return Prices(self.api.store, self.actor)
+
+    @property
+    def admins(self) -> Admins:
+        """Administrators, in the name of who asks."""
+        return Admins(self.api.store, self.api.gate.keyring, self.actor)
+
+    @property
     def budgets(self) -> BudgetAccounts:
         """Budgets, in the name of who asks."""
         return BudgetAccounts(self.api.store, self.actor)
@@ -54,7 +75,10 @@ Operation = Callable[[Call[Any, Any, Any]], Awaitable[Any]]
 
 
 class Route(msgspec.Struct, frozen=True, kw_only=True):
-    """A method on a path. `conditional`: it takes If-Match; `answer` None: it answers 204."""
+    """A method on a path. `body` bytes: a file as it is, of one of the media types in `files`, each with its schema.
+    `answer` bytes: CSV; None: it answers 204. `conditional`: it takes If-Match. `reads`: it changes nothing,
+    whatever its method; `admins_only`: no viewer may, though it changes nothing. `names_others`: what it is told may
+    name something that is not there."""
 
     method: str
     path: str
@@ -62,17 +86,32 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     summary: str
     of: type[msgspec.Struct] = Nothing
     query: type[msgspec.Struct] = Nothing
-    body: type[msgspec.Struct] | None = None
+    body: type[msgspec.Struct] | type[bytes] | None = None
+    files: Mapping[str, Any] = msgspec.field(default_factory=dict)
+    max_body: int = MAX_BODY
     answer: Any = None
     status: int = 200
     conditional: bool = False
     conflicts: bool = False
+    reads: bool = False
+    admins_only: bool = False
+    names_others: bool = False
     tag: str
 
     @property
+    def takes(self) -> tuple[str, ...]:
+        """The media types that its body may have."""
+        return tuple(self.files) or ("application/json",)
+
+    @property
     def changes(self) -> bool:
-        """Whether only an administrator may, and no viewer."""
-        return self.method != "GET"
+        """Whether it may change something."""
+        return self.method != "GET" and not self.reads
+
+    @property
+    def for_viewers(self) -> bool:
+        """Whether a viewer may."""
+        return not (self.changes or self.admins_only)
 
     @property
     def tagged(self) -> bool:

@@ -3,8 +3,9 @@
 import functools
 from typing import Any
 
-from chatgpt_agent.web.admin_api import books, money, people
+from chatgpt_agent.web.admin_api import administrators, books, bulk, money, people
 from chatgpt_agent.web.admin_api.answered import (
+    AdminOut,
     AuditOut,
     BudgetOut,
     FindingsOut,
@@ -23,6 +24,9 @@ from chatgpt_agent.web.admin_api.asked import (
     ByModel,
     ByName,
     ByRequest,
+    Correction,
+    ExportQuery,
+    FigureQuery,
     FindingQuery,
     HistoryQuery,
     IdPage,
@@ -34,6 +38,8 @@ from chatgpt_agent.web.admin_api.asked import (
     Nothing,
     OfToken,
     OfUser,
+    PeopleQuery,
+    PriceListQuery,
     Rotation,
     RowQuery,
     TextPage,
@@ -41,12 +47,27 @@ from chatgpt_agent.web.admin_api.asked import (
     TokenQuery,
     UsageQuery,
     UserPatch,
+    WhatIf,
 )
 from chatgpt_agent.web.admin_api.openapi import document
+from chatgpt_agent.web.admin_api.outcomes import (
+    CorrectedOut,
+    PeopleImportedOut,
+    PricesImportedOut,
+    ReconciledOut,
+    WhatIfOut,
+)
 from chatgpt_agent.web.admin_api.pages import Page
-from chatgpt_agent.web.admin_api.route import Call, Route
+from chatgpt_agent.web.admin_api.route import MAX_FILE, Call, Route
 
 PREFIX = "/api/v1"
+
+_CSV = {"text/csv": {"type": "string"}}
+_PRICE_LIST = {**_CSV, "application/json": {"type": "object", "description": "LiteLLM's list of prices."}}
+_FIGURES = {
+    **_CSV,
+    "application/json": {"type": ["object", "array"], "description": "OpenAI's page, or a list of them."},
+}
 
 _USERS = [
     Route(
@@ -58,6 +79,12 @@ _USERS = [
         body=NewUser, answer=IssuedOut, status=201, conflicts=True, tag="users",
     ),
     Route(
+        method="POST", path="/user-import", does=bulk.import_users,
+        summary="Add all users of a CSV file, or nobody where a line has a fault",
+        query=PeopleQuery, body=bytes, files=_CSV, max_body=MAX_FILE, answer=PeopleImportedOut, conflicts=True,
+        tag="users",
+    ),
+    Route(
         method="GET", path="/users/{name}", does=people.get_user, summary="Show a user",
         of=ByName, answer=UserOut, tag="users",
     ),
@@ -66,7 +93,7 @@ _USERS = [
         of=ByName, body=UserPatch, answer=UserOut, conditional=True, tag="users",
     ),
     Route(
-        method="DELETE", path="/users/{name}", does=people.remove_user,
+        method="POST", path="/users/{name}/remove", does=people.remove_user,
         summary="Remove a user: the key is destroyed, the books stay",
         of=ByName, status=204, conditional=True, tag="users",
     ),
@@ -97,7 +124,7 @@ _TOKENS = [
         of=ById, body=TokenPatch, answer=TokenOut, conditional=True, tag="tokens",
     ),
     Route(
-        method="DELETE", path="/tokens/{id}", does=people.revoke_token, summary="Revoke a token for good",
+        method="POST", path="/tokens/{id}/revoke", does=people.revoke_token, summary="Revoke a token for good",
         of=ById, status=204, conditional=True, tag="tokens",
     ),
     Route(
@@ -115,6 +142,20 @@ _MONEY = [
         method="POST", path="/prices", does=money.set_price,
         summary="Set a model's price, which follows the one before",
         body=NewPrice, answer=PriceOut, status=201, tag="prices",
+    ),
+    Route(
+        method="POST", path="/price-import", does=bulk.import_prices,
+        summary="Show what a list of prices would change, and, where `apply` says so, set them",
+        query=PriceListQuery, body=bytes, files=_PRICE_LIST, max_body=MAX_FILE, answer=PricesImportedOut, tag="prices",
+    ),
+    Route(
+        method="GET", path="/price-export", does=bulk.export_prices, summary="Show the prices as CSV",
+        query=ExportQuery, answer=bytes, tag="prices",
+    ),
+    Route(
+        method="POST", path="/price-what-if", does=bulk.what_if,
+        summary="Show what past requests would have cost at other prices; nothing is changed",
+        body=WhatIf, answer=WhatIfOut, reads=True, names_others=True, tag="prices",
     ),
     Route(
         method="DELETE", path="/prices/{model}", does=money.remove_price,
@@ -164,6 +205,17 @@ _BOOKS = [
         of=ByRequest, answer=RowOut, tag="ledger",
     ),
     Route(
+        method="POST", path="/ledger/rows/{request_id}/correction", does=books.correct_row,
+        summary="Correct a row's tokens and cost, once, by another row",
+        of=ByRequest, body=Correction, answer=CorrectedOut, status=201, conflicts=True, tag="ledger",
+    ),
+    Route(
+        method="POST", path="/ledger/reconcile", does=books.reconcile,
+        summary="Compare the ledger with OpenAI's figures; nothing is changed",
+        query=FigureQuery, body=bytes, files=_FIGURES, max_body=MAX_FILE, answer=ReconciledOut, reads=True,
+        names_others=True, tag="ledger",
+    ),
+    Route(
         method="GET", path="/ledger/status", does=books.ledger_status,
         summary="Show rows by state, the agents and the dead letters",
         answer=LedgerOut, tag="ledger",
@@ -176,6 +228,19 @@ _BOOKS = [
     Route(
         method="GET", path="/audit", does=books.list_audit, summary="List changes, the newest first",
         query=AuditQuery, answer=Page[AuditOut], tag="audit",
+    ),
+]  # fmt: skip
+
+
+_ADMINS = [
+    Route(
+        method="GET", path="/admins", does=administrators.list_admins, summary="List administrators by name",
+        query=TextPage, answer=Page[AdminOut], admins_only=True, tag="admins",
+    ),
+    Route(
+        method="POST", path="/admins/{name}/revoke", does=administrators.revoke_admin,
+        summary="Revoke an administrator's token, but not that of the last one who may change something",
+        of=ByName, status=204, conflicts=True, tag="admins",
     ),
 ]  # fmt: skip
 
@@ -197,4 +262,4 @@ _ABOUT = [
     ),
 ]  # fmt: skip
 
-ROUTES = [*_USERS, *_TOKENS, *_MONEY, *_BUDGETS, *_BOOKS, *_ABOUT]
+ROUTES = [*_USERS, *_TOKENS, *_MONEY, *_BUDGETS, *_BOOKS, *_ADMINS, *_ABOUT]

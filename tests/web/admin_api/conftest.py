@@ -19,11 +19,14 @@ from tests.fakes.canaries import SECRETS
 from tests.fakes.client import Answer, fetch
 
 KEY = "sk-made-up-key-over-rest"
+CSV = f"name,openai_key,budget\nemil,{KEY},12.50\nfrieda,{KEY},\n".encode()
+FIGURES = b"start_time,model,num_model_requests,input_tokens,output_tokens\n2026-01-01,gpt-4o,1,2,3\n"
 
-# What each route can be asked without a fault: path, body. A route that is missing here fails its tests.
+# What each route can be asked without a fault: path (and query), body. A route that is missing here fails its tests.
 EXAMPLES: dict[str, tuple[dict[str, str], Any]] = {
     "list_users": ({}, None),
     "add_user": ({}, {"name": "dora", "openai_key": KEY, "rpm": 10, "allowed_models": ["gpt-4o*"]}),
+    "import_users": ({}, CSV),
     "get_user": ({"name": "alice"}, None),
     "change_user": ({"name": "alice"}, {"comment": "on leave", "disabled": True}),
     "remove_user": ({"name": "bob"}, None),
@@ -37,6 +40,9 @@ EXAMPLES: dict[str, tuple[dict[str, str], Any]] = {
     "rotate_token": ({"id": "1"}, {"grace_seconds": 60}),
     "list_prices": ({}, None),
     "set_price": ({}, {"model": "gpt-4o", "input": "2.50", "output": "10", "cached_input": "1.25"}),
+    "import_prices": ({"?": "apply=true"}, b"model,input,output\no3,2,8\n"),
+    "export_prices": ({}, None),
+    "what_if": ({}, {"since": "2026-01-01", "price": {"input": "1", "output": "2"}}),
     "remove_price": ({"model": MODEL}, None),
     "list_history": ({}, None),
     "list_budgets": ({}, None),
@@ -47,9 +53,13 @@ EXAMPLES: dict[str, tuple[dict[str, str], Any]] = {
     "report_usage": ({}, None),
     "list_ledger": ({}, None),
     "get_row": ({"request_id": "ROW"}, None),
+    "correct_row": ({"request_id": "ROW"}, {"input": 120, "output": 30, "reason": "OpenAI says so"}),
+    "reconcile": ({}, FIGURES),
     "ledger_status": ({}, None),
     "verify_ledger": ({}, None),
     "list_audit": ({}, None),
+    "list_admins": ({}, None),
+    "revoke_admin": ({"name": "eve"}, None),
     "show_document": ({}, None),
 }
 
@@ -74,15 +84,18 @@ class Administrator:
         answer = await fetch(f"{self.agent.admin_url}{PREFIX}{path}", method, fields, data)
         if answer.status == 201 and "token" in answer.json:
             SECRETS.update([answer.json["token"], KEY])
+        if path.startswith("/user-import") and answer.status == 200:
+            SECRETS.update([KEY, *(newcomer["token"] for newcomer in answer.json["tokens"])])
         return answer
 
     async def example(self, route: Route) -> Answer:
         """Asks for a route as in EXAMPLES."""
         values, body = EXAMPLES[route.does.__name__]
-        path = route.path
+        path = route.path + ("?" + values["?"] if "?" in values else "")
         for name, value in values.items():
             path = path.replace(f"{{{name}}}", quote(self.row if value == "ROW" else value, safe=""))
-        return await self.ask(route.method, path, body)
+        kind = {"Content_Type": next(iter(route.files))} if route.files else {}
+        return await self.ask(route.method, path, body, **kind)
 
     def with_token(self, token: str | None) -> "Administrator":
         """Somebody else at the same agent."""
@@ -99,6 +112,7 @@ def admin(agent: Agent, io_loop: IOLoop) -> Administrator:
         await BudgetAccounts(agent.store, NOBODY).set(user="alice", period=Period.DAY, amount=Decimal("1.5"))
         await agent.chat()
         [row] = await agent.rows(1)
+        await agent.admin_token("eve")
         return Administrator(agent, await agent.admin_token("carol"), row["request_id"])
 
     made: Administrator = io_loop.run_sync(make)

@@ -10,6 +10,7 @@ from tests.web.admin_api.conftest import KEY, Administrator
 
 CHANGES = {
     "add_user": [("insert", "users"), ("insert", "tokens")],
+    "import_users": [("insert", kind) for kind in ("budgets", "tokens", "tokens", "users", "users")],
     "change_user": [("update", "users")],
     "remove_user": [("update", "users"), ("update", "tokens")],
     "set_key": [("update", "users")],
@@ -22,6 +23,9 @@ CHANGES = {
     "set_user_budget": [("insert", "budgets")],
     "set_token_budget": [("insert", "budgets")],
     "remove_budget": [("update", "budgets")],
+    "import_prices": [("insert", "prices")],
+    "correct_row": [("insert", "usage")],
+    "revoke_admin": [("update", "admins")],
 }
 CHANGING = [route for route in ROUTES if route.changes]
 

@@ -11,7 +11,17 @@ from chatgpt_agent.web.admin_api import pages
 from chatgpt_agent.web.admin_api.routes import ROUTES
 from tests.web.admin_api.conftest import Administrator
 
-LISTS = ["/budgets", "/users", "/tokens", "/users/alice/tokens", "/prices", "/price-history", "/ledger/rows", "/audit"]
+LISTS = [
+    "/admins",
+    "/budgets",
+    "/users",
+    "/tokens",
+    "/users/alice/tokens",
+    "/prices",
+    "/price-history",
+    "/ledger/rows",
+    "/audit",
+]
 
 
 async def walk(admin: Administrator, path: str, limit: int) -> list[Any]:

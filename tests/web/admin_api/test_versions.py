@@ -9,9 +9,9 @@ from tests.web.admin_api.conftest import Administrator
 
 CONDITIONAL = [
     ("PATCH", "/users/alice", {"comment": "late"}),
-    ("DELETE", "/users/alice", None),
+    ("POST", "/users/alice/remove", None),
     ("PATCH", "/tokens/1", {"label": "late"}),
-    ("DELETE", "/tokens/1", None),
+    ("POST", "/tokens/1/revoke", None),
     ("DELETE", "/budgets/1", None),
 ]
 
