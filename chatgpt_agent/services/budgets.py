@@ -10,6 +10,7 @@ aside in that time, which is less than all that was left, and one call each.
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -38,6 +39,7 @@ from chatgpt_agent.edges.store.connection import Store
 log = logging.getLogger(__name__)
 
 WHOLE_SECONDS = 60.0  # between two looks at everything, for a notice that was lost
+EARS_SECONDS = 5.0  # without a notice, until the server is asked whether it is still there
 RETRY_SECONDS = 1.0
 TELL_SECONDS = 0.2  # until other agents are told what is set aside
 ALIVE = timedelta(seconds=150)  # an agent that was not seen for longer is not there
@@ -169,6 +171,7 @@ class Budgets:
         self._loaded = False
         self._stale: set[int] = set()  # users to be read
         self._begin_anew = False  # all are to be read
+        self._whole_at = -WHOLE_SECONDS  # when that was done last, in monotonic seconds
         self._look_again = asyncio.Event()
         # Telling others.
         self._id: UUID | None = None
@@ -246,8 +249,9 @@ class Budgets:
         """Begins new windows where old ones have ended. What is known of the new ones is read soon; until then only
         what this agent has seen itself counts."""
         for state in account.states:
-            ends = state.window.ends_at
-            if ends is not None and now >= ends:
+            begins, ends = state.window.begins_at, state.window.ends_at
+            # The clock on the wall may have been ahead, and go back: no call would be of tomorrow's window.
+            if begins is not None and ends is not None and not begins <= now < ends:
                 state.window = window(state.budget.period, now, self._zone)
                 state.known, state.marked = NOTHING, 0
                 self._add_up(account, state)
@@ -288,16 +292,18 @@ class Budgets:
             user = budget.user_id if budget.token_id is None else owners(budget.token_id)
             if budget.amount is not None and user is not None:
                 wanted.setdefault(user, []).append(budget)
-        for user in self._accounts.keys() - wanted.keys():
-            del self._accounts[user]
-        for user, budgets in wanted.items():
+        for user in self._accounts.keys() | wanted.keys():
             account = self._accounts.get(user)
             if account is None:
                 account = self._accounts[user] = _Account(user)
-                account.entries = self._orphans.get(user, {})
+                account.entries = self._orphans.pop(user, {})
+            elif user not in wanted and not account.entries:
+                del self._accounts[user]
+                continue
+            # One whose budgets are gone goes on with its entries: there may be budgets again before these have ended.
             before = {state.budget.id: state for state in account.states}
             account.states = []
-            for budget in budgets:
+            for budget in wanted.get(user, ()):
                 state = _State(budget, window(budget.period, now, self._zone))
                 old = before.get(budget.id)
                 if old is not None and old.window == state.window:
@@ -360,7 +366,9 @@ class Budgets:
         """Notes whose rows have come. What goes wrong here the directory, which listens to the same server, says."""
         while True:
             try:
-                heard = await self._ears.wait_for_notice(WHOLE_SECONDS, SPENT_CHANNEL)
+                heard = await self._ears.wait_for_notice(EARS_SECONDS, SPENT_CHANNEL)
+                if not heard and heard is not None:
+                    await self._ears.ask_whether_there()
             except StoreError:
                 await asyncio.sleep(RETRY_SECONDS)
                 continue
@@ -374,14 +382,13 @@ class Budgets:
 
     async def _follow(self) -> None:
         while True:
-            try:
+            with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(WHOLE_SECONDS):
                     await self._look_again.wait()
-            except TimeoutError:
-                self._begin_anew = True
             self._look_again.clear()
             try:
-                if self._begin_anew:
+                # Also where there is always something to look at.
+                if self._begin_anew or time.monotonic() - self._whole_at >= WHOLE_SECONDS:
                     await self._read_all()
                 else:
                     await self._read(set(self._stale))
@@ -420,6 +427,7 @@ class Budgets:
                     self._tell(user)
             await self._read(set(self._accounts))
             self._loaded = True
+            self._whole_at = time.monotonic()
         except StoreError:
             self._begin_anew = True
             raise
