@@ -49,13 +49,14 @@ NOTHING = Decimal(0)
 class _Entry:
     """A call that PostgreSQL does not show yet: what is set aside for it, or, when it has ended, what it counts."""
 
-    __slots__ = ("amount", "ended", "shipped", "started_at", "token_id")
+    __slots__ = ("amount", "ended", "shipped", "shipping", "started_at", "token_id")
 
     def __init__(self, token_id: int, amount: Decimal, started_at: datetime) -> None:
         self.token_id = token_id
         self.amount = amount
         self.started_at = started_at
         self.ended = False
+        self.shipping = False  # PostgreSQL may have it by now
         self.shipped = False
 
 
@@ -322,6 +323,14 @@ class Budgets:
             entry.ended = True
             self._orphans.setdefault(row.intent.user_id, {})[row.intent.request_id] = entry
 
+    def shipping(self, rows: Sequence[Row]) -> None:
+        """Says that these rows are about to be shipped: what is read from now on may show them."""
+        for row in rows:
+            account = self._accounts.get(row.intent.user_id)
+            entry = None if account is None else account.entries.get(row.intent.request_id)
+            if entry is not None:
+                entry.shipping = True
+
     def shipped(self, rows: Sequence[Row]) -> None:
         """Says that PostgreSQL has these rows: what is read from now on shows them."""
         for row in rows:
@@ -441,13 +450,20 @@ class Budgets:
         shown = {
             user: [id_ for id_, entry in account.entries.items() if entry.shipped] for user, account in accounts.items()
         }
+        # Where the answer to shipping them is late or lost, they would count twice.
+        asked = [
+            (id_, entry.started_at)
+            for account in accounts.values()
+            for id_, entry in account.entries.items()
+            if entry.shipping and not entry.shipped
+        ]
         now = self._now()
         for account in accounts.values():
             self._turn(account, now)
         windows = {period: window(period, now, self._zone) for period in Period}
         total = any(state.budget.period is Period.TOTAL for account in accounts.values() for state in account.states)
         try:
-            spent = await read_spent(self._store, list(accounts), _first_days(windows), total=total)
+            spent, there = await read_spent(self._store, list(accounts), _first_days(windows), total=total, asked=asked)
             others = await self._read_others(list(accounts))
         except StoreError:
             self._stale |= users
@@ -456,7 +472,7 @@ class Budgets:
         for line in spent:
             by_user.setdefault(line.user_id, []).append(line)
         for user, account in accounts.items():
-            self._drop(account, shown[user])
+            self._drop(account, [*shown[user], *(there & account.entries.keys())])
             for state in account.states:
                 if state.window == windows[state.budget.period]:
                     state.known = _known(state.budget, by_user.get(user, []))

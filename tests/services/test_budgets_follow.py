@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from collections.abc import Sequence
 from datetime import timedelta
 from decimal import Decimal
 from uuid import UUID
@@ -12,10 +13,16 @@ from chatgpt_agent.core.admission import Identity
 from chatgpt_agent.core.budgets import Period
 from chatgpt_agent.core.errors import InsufficientQuota
 from chatgpt_agent.core.ledger import Row, State
+from chatgpt_agent.edges.store.connection import Store
+from chatgpt_agent.edges.store.ledger import ship
 from chatgpt_agent.services import budgets as module
+from chatgpt_agent.services import ledger
 from tests.conftest import MakeAgent
+from tests.fakes.agent import MODEL
 from tests.fakes.records import make_intent
+from tests.fakes.upstream import Received, Reply, Upstream, completion
 from tests.services.test_budgets import ALICE, TOKENS, Agent, World, budget
+from tests.web.test_budgets import ask, set_budget
 
 IDENTITY = Identity(ALICE, TOKENS[0])
 OTHER_AGENT = "11111111-1111-4111-8111-111111111111"
@@ -50,7 +57,7 @@ async def test_a_budget_that_was_away_knows_what_runs(monkeypatch: pytest.Monkey
     row = Row(intent, State.DONE, 1, Decimal("0.2"))
     reservation.settle(row)
     agent.outbox.append(row)
-    await world.ship(agent)
+    await world.ship(agent, sure=True)
     await world.look(agent)
     [status] = budgets.status(IDENTITY)
     assert (status.spent, status.reserved) == (Decimal("0.3" if waiting else "0.2"), 0)
@@ -95,3 +102,35 @@ async def test_everything_is_looked_at_also_under_load(make_agent: MakeAgent, mo
     finally:
         busy.cancel()
         await asyncio.gather(busy, return_exceptions=True)
+
+
+async def test_a_row_counts_once_while_nobody_knows_whether_it_has_come(
+    make_agent: MakeAgent, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PostgreSQL has it and has told so to all, and the answer to its shipper is late: 48 percent are not 96."""
+    marks: list[int] = []
+    agent = await make_agent()
+    budgets = agent.server.budgets
+    monkeypatch.setattr(budgets, "_on_mark", lambda _, __, percent, ___: marks.append(percent))
+    held = asyncio.Event()
+
+    async def late(store: Store, rows: Sequence[Row]) -> int:
+        new = await ship(store, rows)
+        await held.wait()
+        return new
+
+    async def answer(request: Received, reply: Reply) -> None:
+        await reply.whole(completion(48_000, 0, 0, 0))
+
+    monkeypatch.setattr(ledger, "ship", late)
+    await agent.set_price(MODEL, "1", "1")
+    await set_budget(agent, Decimal("0.1"))
+    upstream.script = answer
+    assert (await ask(agent)).status == 200
+    await agent.until(lambda: [state.known for state in budgets._accounts[1].states] == [Decimal("0.048")])
+    await budgets._read_all()
+    [status] = budgets.status(agent.server.directory.identify(agent.token))
+    assert (status.spent, marks) == (Decimal("0.048"), [])
+    held.set()
+    await agent.until(lambda: agent.server.ledger.waiting == 0)
+    assert budgets.status(agent.server.directory.identify(agent.token)) == [status]
