@@ -176,6 +176,7 @@ class Budgets:
         self._look_again = asyncio.Event()
         # Telling others.
         self._id: UUID | None = None
+        self._entered = False  # what it had set aside in its last run is forgotten
         self._untold: set[int] = set()  # users of whom other agents do not know the latest
         self._something_untold = asyncio.Event()
         self.tasks: list[asyncio.Task[None]] = []  # which end only with the process: their owner watches them
@@ -293,6 +294,7 @@ class Budgets:
             user = budget.user_id if budget.token_id is None else owners(budget.token_id)
             if budget.amount is not None and user is not None:
                 wanted.setdefault(user, []).append(budget)
+        windows = {period: window(period, now, self._zone) for period in Period}
         for user in self._accounts.keys() | wanted.keys():
             account = self._accounts.get(user)
             if account is None:
@@ -305,7 +307,7 @@ class Budgets:
             before = {state.budget.id: state for state in account.states}
             account.states = []
             for budget in wanted.get(user, ()):
-                state = _State(budget, window(budget.period, now, self._zone))
+                state = _State(budget, windows[budget.period])
                 old = before.get(budget.id)
                 if old is not None and old.window == state.window:
                     state.known = old.known
@@ -350,7 +352,6 @@ class Budgets:
         """Reads what was spent, and follows from then on. `agent`: its own id, under which it is known already."""
         self._id = agent
         try:
-            await enter(self._store, agent)
             await self._read_all()
         except StoreError as error:
             log.warning("what was spent of budgets cannot be read: %s", error)
@@ -430,6 +431,9 @@ class Budgets:
     async def _read_all(self) -> None:
         self._begin_anew = False
         try:
+            if self._id is not None and not self._entered:
+                await enter(self._store, self._id)
+                self._entered = True
             agents, self._agents = self._agents, max(1, await count_agents(self._store, self._now() - ALIVE))
             if agents == 1:
                 for user in self._accounts:
@@ -471,13 +475,16 @@ class Budgets:
         by_user: dict[int, list[Spent]] = {}
         for line in spent:
             by_user.setdefault(line.user_id, []).append(line)
+        others_by_user: dict[int, list[SetAside]] = {}
+        for other in others:
+            others_by_user.setdefault(other.user_id, []).append(other)
         for user, account in accounts.items():
             self._drop(account, [*shown[user], *(there & account.entries.keys())])
             for state in account.states:
                 if state.window == windows[state.budget.period]:
                     state.known = _known(state.budget, by_user.get(user, []))
                     self._look(state)
-                state.others = _others(state.budget, user, others)
+                state.others = _others(state.budget, others_by_user.get(user, ()))
 
     async def _read_others(self, users: list[int]) -> list[SetAside]:
         if self._agents == 1 or self._id is None:
@@ -498,6 +505,6 @@ def _known(budget: Budget, lines: Iterable[Spent]) -> Decimal:
     return sum((getattr(line, budget.period.value) for line in own), NOTHING)
 
 
-def _others(budget: Budget, user: int, lines: Iterable[SetAside]) -> Decimal:
-    own = (line for line in lines if line.user_id == user and budget.token_id in (None, line.token_id))
+def _others(budget: Budget, lines: Iterable[SetAside]) -> Decimal:
+    own = (line for line in lines if budget.token_id in (None, line.token_id))
     return sum((line.amount for line in own), NOTHING)

@@ -11,12 +11,14 @@ import pytest
 
 from chatgpt_agent.core.admission import Identity
 from chatgpt_agent.core.budgets import Period
-from chatgpt_agent.core.errors import InsufficientQuota
+from chatgpt_agent.core.errors import InsufficientQuota, StoreUnavailable
 from chatgpt_agent.core.ledger import Row, State
+from chatgpt_agent.edges.store.budgets import enter as really_enter
 from chatgpt_agent.edges.store.connection import Store
 from chatgpt_agent.edges.store.ledger import ship
 from chatgpt_agent.services import budgets as module
 from chatgpt_agent.services import ledger
+from chatgpt_agent.services.budgets import Budgets
 from tests.conftest import MakeAgent
 from tests.fakes.agent import MODEL
 from tests.fakes.records import make_intent
@@ -134,3 +136,27 @@ async def test_a_row_counts_once_while_nobody_knows_whether_it_has_come(
     held.set()
     await agent.until(lambda: agent.server.ledger.waiting == 0)
     assert budgets.status(agent.server.directory.identify(agent.token)) == [status]
+
+
+async def test_what_the_last_run_set_aside_is_forgotten_when_postgresql_is_back(
+    make_agent: MakeAgent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was away at the very moment: other agents would count it for as long as nobody calls."""
+    agent = await make_agent()
+    budgets = Budgets(Store(agent.config.database_url or ""), Store(agent.config.database_url or ""))
+    await agent.store.fetch(f"INSERT INTO reservations VALUES ('{OTHER_AGENT}', 1, 1, 5) RETURNING 1")
+    failures = iter([StoreUnavailable("gone")])
+
+    async def enter(store: Store, agent: UUID) -> None:
+        for failure in failures:
+            raise failure
+        await really_enter(store, agent)
+
+    monkeypatch.setattr(module, "enter", enter)
+    await budgets.start(UUID(OTHER_AGENT))
+    try:
+        async with asyncio.timeout(5):
+            while await agent.store.fetch("SELECT 1 FROM reservations"):
+                await asyncio.sleep(0.02)
+    finally:
+        await budgets.close()
