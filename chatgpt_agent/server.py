@@ -76,6 +76,7 @@ class Server:
         self.directory.on_budgets = lambda: self.budgets.set_budgets(
             self.directory.budgets.values(), self.directory.owner_of, self.directory.time_zone
         )
+        self.ledger.on_shipping = self.budgets.shipping
         self.ledger.on_shipped = self.budgets.shipped
         self.desk = Desk(dsn)
         self.relay = Relay(config, self.directory, self.ledger, self.upstream, self.budgets, Limits(loop.time))

@@ -16,6 +16,19 @@ from tests.fakes.upstream import Received, Reply, Upstream, completion
 
 ASKED = "canary-question-7f3a"
 ANSWERED = "canary-answer-91bc"
+BOUNDARY = "canary-boundary-2c8e"
+OTHERS: dict[str, dict[str, object]] = {
+    "/v1/responses": {"input": ASKED, "instructions": ASKED},
+    "/v1/completions": {"prompt": ASKED},
+    "/v1/embeddings": {"input": [ASKED]},
+    "/v1/images/generations": {"prompt": ASKED},
+}
+FORM = (
+    f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="model"\r\n\r\n{MODEL}\r\n'
+    f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="prompt"\r\n\r\n{ASKED}\r\n'
+    f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="file"; filename="{ASKED}.mp3"\r\n'
+    f"Content-Type: audio/mpeg\r\n\r\n{ASKED}\r\n--{BOUNDARY}--\r\n"
+).encode()
 KEY = "sk-canary-made-up-key-5d2e"
 
 
@@ -55,6 +68,16 @@ async def talk(url: str, token: str, upstream: Upstream) -> None:
     await fetch(f"{url}/chat?q={ASKED}", "POST", headers, json.dumps({**body, "model": ASKED}).encode())
     await fetch(url + "/chat", "POST", {**headers, "Authorization": f"Bearer {token[:-1]}_"}, good)
     await fetch(url + "/chat", "POST", {**headers, "Cookie": ASKED, "Accept": "\x80" + ASKED}, good)
+    for path, more in OTHERS.items():
+        for streamed in (False, True):
+            asked = json.dumps({"model": MODEL, "stream": streamed, **more}).encode()
+            await fetch(url + path, "POST", headers, asked)
+            await fetch(url + path, "POST", headers, asked[:-1])
+    for form in (FORM, FORM[:-9]):
+        type_ = f"multipart/form-data; boundary={BOUNDARY}"
+        await fetch(url + "/v1/audio/transcriptions", "POST", {**headers, "Content-Type": type_}, form)
+    for path in ("/me", "/me/usage", "/data/week", f"/me/usage?by={ASKED}"):
+        await fetch(url + path, headers=headers)
     connection = await Connection.open(url)  # a header that Tornado refuses, and would log
     await connection.send(request_bytes("POST", "/chat", {**headers, "X-Bad": f"{token}\x00{ASKED}"}, good))
     await connection.reader.read()
@@ -80,14 +103,17 @@ async def test_no_file_and_no_log_holds_a_message_or_a_secret(upstream: Upstream
             await fetch(f"{serving.url}/v1/models/{MODEL}", headers={"Authorization": f"Bearer {token}"})
         ).status != 200:
             await asyncio.sleep(0.05)
+    for whose in (["--user", "alice"], ["--token", "1"]):
+        await run_command("budget", "set", "5", *whose, "--period", "day", environment=serving.environment)
     await talk(serving.url, token, upstream)
-    assert len(upstream.requests) >= 8
+    assert {*OTHERS, "/v1/audio/transcriptions"} <= {request.target for request in upstream.requests}
+    assert len(upstream.requests) >= 16
     await run_command("usage", "report", environment=serving.environment)
     assert await serving.stop() == 0
 
     files = files_below(folder)
     contents = {path: path.read_bytes() for path in files}
-    for canary in (ASKED, ANSWERED, KEY, KEY[3:], token, token[4:40]):
+    for canary in (ASKED, ANSWERED, BOUNDARY, KEY, KEY[3:], token, token[4:40]):
         hits = [str(path) for path, content in contents.items() if canary.encode() in content]
         assert hits == [], canary
     assert len(files) > 500

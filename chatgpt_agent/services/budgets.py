@@ -10,6 +10,7 @@ aside in that time, which is less than all that was left, and one call each.
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -38,6 +39,7 @@ from chatgpt_agent.edges.store.connection import Store
 log = logging.getLogger(__name__)
 
 WHOLE_SECONDS = 60.0  # between two looks at everything, for a notice that was lost
+EARS_SECONDS = 5.0  # without a notice, until the server is asked whether it is still there
 RETRY_SECONDS = 1.0
 TELL_SECONDS = 0.2  # until other agents are told what is set aside
 ALIVE = timedelta(seconds=150)  # an agent that was not seen for longer is not there
@@ -47,13 +49,14 @@ NOTHING = Decimal(0)
 class _Entry:
     """A call that PostgreSQL does not show yet: what is set aside for it, or, when it has ended, what it counts."""
 
-    __slots__ = ("amount", "ended", "shipped", "started_at", "token_id")
+    __slots__ = ("amount", "ended", "shipped", "shipping", "started_at", "token_id")
 
     def __init__(self, token_id: int, amount: Decimal, started_at: datetime) -> None:
         self.token_id = token_id
         self.amount = amount
         self.started_at = started_at
         self.ended = False
+        self.shipping = False  # PostgreSQL may have it by now
         self.shipped = False
 
 
@@ -169,9 +172,11 @@ class Budgets:
         self._loaded = False
         self._stale: set[int] = set()  # users to be read
         self._begin_anew = False  # all are to be read
+        self._whole_at = -WHOLE_SECONDS  # when that was done last, in monotonic seconds
         self._look_again = asyncio.Event()
         # Telling others.
         self._id: UUID | None = None
+        self._entered = False  # what it had set aside in its last run is forgotten
         self._untold: set[int] = set()  # users of whom other agents do not know the latest
         self._something_untold = asyncio.Event()
         self.tasks: list[asyncio.Task[None]] = []  # which end only with the process: their owner watches them
@@ -246,8 +251,9 @@ class Budgets:
         """Begins new windows where old ones have ended. What is known of the new ones is read soon; until then only
         what this agent has seen itself counts."""
         for state in account.states:
-            ends = state.window.ends_at
-            if ends is not None and now >= ends:
+            begins, ends = state.window.begins_at, state.window.ends_at
+            # The clock on the wall may have been ahead, and go back: no call would be of tomorrow's window.
+            if begins is not None and ends is not None and not begins <= now < ends:
                 state.window = window(state.budget.period, now, self._zone)
                 state.known, state.marked = NOTHING, 0
                 self._add_up(account, state)
@@ -288,17 +294,20 @@ class Budgets:
             user = budget.user_id if budget.token_id is None else owners(budget.token_id)
             if budget.amount is not None and user is not None:
                 wanted.setdefault(user, []).append(budget)
-        for user in self._accounts.keys() - wanted.keys():
-            del self._accounts[user]
-        for user, budgets in wanted.items():
+        windows = {period: window(period, now, self._zone) for period in Period}
+        for user in self._accounts.keys() | wanted.keys():
             account = self._accounts.get(user)
             if account is None:
                 account = self._accounts[user] = _Account(user)
-                account.entries = self._orphans.get(user, {})
+                account.entries = self._orphans.pop(user, {})
+            elif user not in wanted and not account.entries:
+                del self._accounts[user]
+                continue
+            # One whose budgets are gone goes on with its entries: there may be budgets again before these have ended.
             before = {state.budget.id: state for state in account.states}
             account.states = []
-            for budget in budgets:
-                state = _State(budget, window(budget.period, now, self._zone))
+            for budget in wanted.get(user, ()):
+                state = _State(budget, windows[budget.period])
                 old = before.get(budget.id)
                 if old is not None and old.window == state.window:
                     state.known = old.known
@@ -315,6 +324,14 @@ class Budgets:
             entry = _Entry(row.intent.token_id, row.counted, row.intent.started_at)
             entry.ended = True
             self._orphans.setdefault(row.intent.user_id, {})[row.intent.request_id] = entry
+
+    def shipping(self, rows: Sequence[Row]) -> None:
+        """Says that these rows are about to be shipped: what is read from now on may show them."""
+        for row in rows:
+            account = self._accounts.get(row.intent.user_id)
+            entry = None if account is None else account.entries.get(row.intent.request_id)
+            if entry is not None:
+                entry.shipping = True
 
     def shipped(self, rows: Sequence[Row]) -> None:
         """Says that PostgreSQL has these rows: what is read from now on shows them."""
@@ -335,7 +352,6 @@ class Budgets:
         """Reads what was spent, and follows from then on. `agent`: its own id, under which it is known already."""
         self._id = agent
         try:
-            await enter(self._store, agent)
             await self._read_all()
         except StoreError as error:
             log.warning("what was spent of budgets cannot be read: %s", error)
@@ -360,7 +376,9 @@ class Budgets:
         """Notes whose rows have come. What goes wrong here the directory, which listens to the same server, says."""
         while True:
             try:
-                heard = await self._ears.wait_for_notice(WHOLE_SECONDS, SPENT_CHANNEL)
+                heard = await self._ears.wait_for_notice(EARS_SECONDS, SPENT_CHANNEL)
+                if not heard and heard is not None:
+                    await self._ears.ask_whether_there()
             except StoreError:
                 await asyncio.sleep(RETRY_SECONDS)
                 continue
@@ -374,14 +392,13 @@ class Budgets:
 
     async def _follow(self) -> None:
         while True:
-            try:
+            with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(WHOLE_SECONDS):
                     await self._look_again.wait()
-            except TimeoutError:
-                self._begin_anew = True
             self._look_again.clear()
             try:
-                if self._begin_anew:
+                # Also where there is always something to look at.
+                if self._begin_anew or time.monotonic() - self._whole_at >= WHOLE_SECONDS:
                     await self._read_all()
                 else:
                     await self._read(set(self._stale))
@@ -414,12 +431,16 @@ class Budgets:
     async def _read_all(self) -> None:
         self._begin_anew = False
         try:
+            if self._id is not None and not self._entered:
+                await enter(self._store, self._id)
+                self._entered = True
             agents, self._agents = self._agents, max(1, await count_agents(self._store, self._now() - ALIVE))
             if agents == 1:
                 for user in self._accounts:
                     self._tell(user)
             await self._read(set(self._accounts))
             self._loaded = True
+            self._whole_at = time.monotonic()
         except StoreError:
             self._begin_anew = True
             raise
@@ -433,13 +454,20 @@ class Budgets:
         shown = {
             user: [id_ for id_, entry in account.entries.items() if entry.shipped] for user, account in accounts.items()
         }
+        # Where the answer to shipping them is late or lost, they would count twice.
+        asked = [
+            (id_, entry.started_at)
+            for account in accounts.values()
+            for id_, entry in account.entries.items()
+            if entry.shipping and not entry.shipped
+        ]
         now = self._now()
         for account in accounts.values():
             self._turn(account, now)
         windows = {period: window(period, now, self._zone) for period in Period}
         total = any(state.budget.period is Period.TOTAL for account in accounts.values() for state in account.states)
         try:
-            spent = await read_spent(self._store, list(accounts), _first_days(windows), total=total)
+            spent, there = await read_spent(self._store, list(accounts), _first_days(windows), total=total, asked=asked)
             others = await self._read_others(list(accounts))
         except StoreError:
             self._stale |= users
@@ -447,13 +475,16 @@ class Budgets:
         by_user: dict[int, list[Spent]] = {}
         for line in spent:
             by_user.setdefault(line.user_id, []).append(line)
+        others_by_user: dict[int, list[SetAside]] = {}
+        for other in others:
+            others_by_user.setdefault(other.user_id, []).append(other)
         for user, account in accounts.items():
-            self._drop(account, shown[user])
+            self._drop(account, [*shown[user], *(there & account.entries.keys())])
             for state in account.states:
                 if state.window == windows[state.budget.period]:
                     state.known = _known(state.budget, by_user.get(user, []))
                     self._look(state)
-                state.others = _others(state.budget, user, others)
+                state.others = _others(state.budget, others_by_user.get(user, ()))
 
     async def _read_others(self, users: list[int]) -> list[SetAside]:
         if self._agents == 1 or self._id is None:
@@ -474,6 +505,6 @@ def _known(budget: Budget, lines: Iterable[Spent]) -> Decimal:
     return sum((getattr(line, budget.period.value) for line in own), NOTHING)
 
 
-def _others(budget: Budget, user: int, lines: Iterable[SetAside]) -> Decimal:
-    own = (line for line in lines if line.user_id == user and budget.token_id in (None, line.token_id))
+def _others(budget: Budget, lines: Iterable[SetAside]) -> Decimal:
+    own = (line for line in lines if budget.token_id in (None, line.token_id))
     return sum((line.amount for line in own), NOTHING)

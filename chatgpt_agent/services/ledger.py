@@ -60,6 +60,7 @@ class Ledger:
         self.oldest_at: datetime | None = None  # when the oldest of them began
         self.buried = 0  # rows since the start that PostgreSQL refused
         self._id: UUID | None = None
+        self.on_shipping: Callable[[Sequence[Row]], None] = lambda rows: None  # with what it may have soon
         self.on_shipped: Callable[[Sequence[Row]], None] = lambda rows: None  # called with what PostgreSQL has
         self._last_shipped_at: datetime | None = None
         # The shipper.
@@ -181,6 +182,7 @@ class Ledger:
             if not rows:
                 return 0
             self.oldest_at = rows[0].intent.started_at
+            self.on_shipping(rows)
             await self._ship_rows(rows)
             self.on_shipped(rows)
             await self._outbox.drop(last)

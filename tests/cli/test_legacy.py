@@ -12,6 +12,7 @@ from chatgpt_agent.edges.keyring import read_master_key
 from chatgpt_agent.services import legacy as service
 from tests.cli.commands import Cli
 from tests.conftest import MakeAgent
+from tests.fakes.client import fetch
 from tests.fakes.database import query
 from tests.fakes.legacy import KEY, TOKEN, Legacy
 from tests.fakes.oracle import ADDED_UP, ROLLED
@@ -301,10 +302,16 @@ def test_another_database_is_refused(cli: Cli) -> None:
 
 
 async def test_an_old_token_is_known_to_a_running_agent(make_agent: MakeAgent, old: Legacy) -> None:
-    """By its digest, within a second."""
+    """By its digest, within a second; it calls, and reads its week, over HTTP as it did."""
     agent = await make_agent()
     cli = Cli({"DATABASE_URL": agent.config.database_url or "", "DATA_DIR": str(agent.config.data_dir)})
     query(old.dsn, "DELETE FROM sys_model_request")
     await cli.command("import-legacy", "-", stdin=old.dsn.encode())
     await agent.until(lambda: agent.works(TOKEN))
     assert agent.server.directory.identify(TOKEN).user.name in ("alice", "alice-2")
+    agent.token = TOKEN
+    assert (await agent.post(agent.body(), "/chat")).status == 200
+    [row] = await agent.rows(1)
+    week = await fetch(agent.url + "/data/week", headers={"Authorization": f"Bearer {TOKEN}"})
+    [told] = json.loads(week.body, parse_float=Decimal)
+    assert (told["remote_id"], told["price"]) == (row["upstream_id"], row["cost"])

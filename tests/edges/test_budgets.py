@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from uuid import UUID
 
 import pytest
 from tornado.ioloop import IOLoop
@@ -125,7 +126,10 @@ async def test_spent_is_what_rows_cost_and_may_have_cost(budgets: BudgetAccounts
         await budgets.set(**owner, period=period, amount=Decimal(9))  # type: ignore[arg-type]
     month, token_day, total = [line.spent for line in await budgets.list()]
     assert (month, token_day, total) == (row.cost + 4, Decimal(4), row.cost + 4 + old.cost)
-    spent = await read_spent(store, [1], (now.date(), now.date(), now.date().replace(day=1)), total=True)
+    days = (now.date(), now.date(), now.date().replace(day=1))
+    asked = [(row.intent.request_id, row.intent.started_at), (UUID(int=1), row.intent.started_at)]
+    spent, there = await read_spent(store, [1], days, total=True, asked=asked)
+    assert there == {row.intent.request_id}
     assert {(line.token_id, line.day, line.total) for line in spent} == {
         (1, row.cost, row.cost + old.cost),
         (2, Decimal(4), Decimal(4)),

@@ -20,6 +20,7 @@ from tests.conftest import MakeAgent
 from tests.fakes.agent import MODEL, Agent
 from tests.fakes.client import Answer, Connection
 from tests.fakes.upstream import Received, Reply, Upstream, completion, event, stream_events
+from tests.web.test_limits import limit
 
 BOSS = Actor("boss", Via.COMMAND, "here")
 LIMIT = 100  # output tokens that each call asks for
@@ -294,13 +295,16 @@ WAYS: list[Callable[[Agent, Upstream], Awaitable[None]]] = [
 async def test_nothing_stays_set_aside(
     agent: Agent, upstream: Upstream, way: Callable[[Agent, Upstream], Awaitable[None]]
 ) -> None:
-    """A hundred times each; and what PostgreSQL shows is what the agent has counted."""
+    """A hundred times each, nor a place of those at once; and what PostgreSQL shows is what the agent has counted."""
+    await limit(agent, "users", concurrency=1000)
+    await limit(agent, "tokens", concurrency=1000)
     await set_budget(agent, Decimal(1000))
     await set_budget(agent, Decimal(1000), token_id=1, period=Period.DAY)
     for _ in range(10):
         await asyncio.gather(*(way(agent, upstream) for _ in range(10)))
     await agent.until(lambda: agent.server.relay.calls == 0)
     assert set_aside(agent) == 0
+    assert [meter.running for meter in agent.server.relay.limits._meters.values()] == [0, 0]
     counted = await spent(agent)
     await agent.until(lambda: not any(account.entries for account in budgets(agent)._accounts.values()))
     states = [state for account in budgets(agent)._accounts.values() for state in account.states]

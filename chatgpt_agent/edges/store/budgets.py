@@ -62,19 +62,31 @@ async def read_zone(store: AnyStore) -> ZoneInfo:
 
 
 async def read_spent(
-    store: Store, users: Sequence[int], firsts: tuple[date, date, date], *, total: bool
-) -> list[Spent]:
+    store: Store,
+    users: Sequence[int],
+    firsts: tuple[date, date, date],
+    *,
+    total: bool,
+    asked: Sequence[tuple[UUID, datetime]] = (),
+) -> tuple[list[Spent], set[UUID]]:
     """What these users' tokens have spent since the first days of the current day, week and month, and, where `total`
-    is wanted, ever (else 0)."""
+    is wanted, ever (else 0); and which of the rows that are `asked` for, by id and time, are in these sums."""
     day, week, month = firsts
     sql = """
         SELECT user_id, token_id, coalesce(sum(cost + reserved) FILTER (WHERE day >= %s), 0),
                coalesce(sum(cost + reserved) FILTER (WHERE day >= %s), 0),
                coalesce(sum(cost + reserved) FILTER (WHERE day >= %s), 0),
-               CASE WHEN %s THEN sum(cost + reserved) ELSE 0 END
+               CASE WHEN %s THEN sum(cost + reserved) ELSE 0 END, NULL
         FROM usage_daily WHERE user_id = ANY(%s) AND (%s OR day >= %s) GROUP BY user_id, token_id"""
-    lines = await store.fetch(sql, [day, week, month, total, list(users), total, min(day, week, month)])
-    return [Spent(*line) for line in lines]
+    values = [day, week, month, total, list(users), total, min(day, week, month)]
+    if asked:  # in one statement, which sees both as they are at one moment
+        sql += """
+        UNION ALL SELECT 0, 0, 0, 0, 0, 0, u.request_id::text
+        FROM unnest(%s::uuid[], %s::timestamptz[]) AS a(id, at)
+        JOIN usage u ON u.request_id = a.id AND u.started_at = a.at"""
+        values += [[str(id_) for id_, _ in asked], [at for _, at in asked]]
+    lines = await store.fetch(sql, values)
+    return [Spent(*sums) for *sums, row in lines if row is None], {UUID(row) for *_, row in lines if row is not None}
 
 
 async def publish_reservations(store: Store, agent: UUID, users: Sequence[int], found: Sequence[SetAside]) -> None:

@@ -103,6 +103,11 @@ class Store:
                 found.append(connection.notifies.get_nowait().payload)
             return found
 
+    async def ask_whether_there(self) -> None:
+        """Asks the server something, because one that is gone without a word sends no notices, and says nothing of it.
+        Raises StoreUnavailable."""
+        await self.fetch("SELECT")
+
     async def close(self) -> None:
         """Ends the connection."""
         connection, self._connection = self._connection, None
