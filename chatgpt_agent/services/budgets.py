@@ -17,12 +17,11 @@ from decimal import Decimal
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-import msgspec
-
 from chatgpt_agent.core.admission import Identity
-from chatgpt_agent.core.budgets import MARKS, Budget, Period, Window, insufficient, window
+from chatgpt_agent.core.budgets import Budget, Period, Window, insufficient, window
 from chatgpt_agent.core.errors import DirectoryStale, InsufficientQuota, StoreError
 from chatgpt_agent.core.ledger import Row
+from chatgpt_agent.core.spending import NOTHING, Account, Entry, State, Status, status_of
 from chatgpt_agent.edges.store.budgets import (
     EVERYBODY,
     SPENT_CHANNEL,
@@ -43,58 +42,6 @@ EARS_SECONDS = 5.0  # without a notice, until the server is asked whether it is 
 RETRY_SECONDS = 1.0
 TELL_SECONDS = 0.2  # until other agents are told what is set aside
 ALIVE = timedelta(seconds=150)  # an agent that was not seen for longer is not there
-NOTHING = Decimal(0)
-
-
-class _Entry:
-    """A call that PostgreSQL does not show yet: what is set aside for it, or, when it has ended, what it counts."""
-
-    __slots__ = ("amount", "ended", "shipped", "shipping", "started_at", "token_id")
-
-    def __init__(self, token_id: int, amount: Decimal, started_at: datetime) -> None:
-        self.token_id = token_id
-        self.amount = amount
-        self.started_at = started_at
-        self.ended = False
-        self.shipping = False  # PostgreSQL may have it by now
-        self.shipped = False
-
-
-class _State:
-    """A budget in its current window. `known`: what PostgreSQL shows; `others`: what other agents have set aside;
-    `open`: what entries count beside that."""
-
-    __slots__ = ("budget", "known", "marked", "open", "others", "spent_here", "window")
-
-    def __init__(self, budget: Budget, window: Window) -> None:
-        self.budget = budget
-        self.window = window
-        self.known = NOTHING
-        self.others = NOTHING
-        self.open = NOTHING
-        self.spent_here = NOTHING  # the part of `open` that is of calls which have ended
-        self.marked = 0  # the highest mark in percent that was passed in this window
-
-    @property
-    def amount(self) -> Decimal:
-        assert self.budget.amount is not None
-        return self.budget.amount
-
-    def covers(self, entry: _Entry) -> bool:
-        """Whether an entry is of this budget and of this window."""
-        begins = self.window.begins_at
-        return self.budget.token_id in (None, entry.token_id) and (begins is None or entry.started_at >= begins)
-
-
-class _Account:
-    """The budgets of a user and of the user's tokens, and their entries."""
-
-    __slots__ = ("entries", "states", "user")
-
-    def __init__(self, user: int) -> None:
-        self.user = user
-        self.states: list[_State] = []
-        self.entries: dict[UUID, _Entry] = {}
 
 
 class Reservation:
@@ -102,7 +49,7 @@ class Reservation:
 
     __slots__ = ("_account", "_budgets", "_id")
 
-    def __init__(self, budgets: "Budgets", account: _Account, id: UUID) -> None:
+    def __init__(self, budgets: "Budgets", account: Account, id: UUID) -> None:
         self._budgets = budgets
         self._account = account
         self._id = id
@@ -115,33 +62,6 @@ class Reservation:
     def release(self) -> None:
         """Says that nothing was sent, and that there is no row."""
         self._budgets._drop(self._account, [self._id])
-
-
-class Status(msgspec.Struct, frozen=True):
-    """A budget as its holder sees it: whose it is (`user` or `token`), and amounts in USD. `reserved`: what is set
-    aside for calls under way; `resets_at` None: never."""
-
-    of: str
-    period: Period
-    amount: Decimal
-    spent: Decimal
-    reserved: Decimal
-    left: Decimal
-    resets_at: datetime | None
-
-
-def _status(state: _State) -> Status:
-    spent = state.known + state.spent_here
-    reserved = state.open - state.spent_here + state.others
-    return Status(
-        "user" if state.budget.token_id is None else "token",
-        state.budget.period,
-        state.amount,
-        spent,
-        reserved,
-        max(NOTHING, state.amount - spent - reserved),
-        state.window.ends_at,
-    )
 
 
 # Told that a budget has passed a mark: the budget, its window's beginning, percent, USD spent.
@@ -165,9 +85,8 @@ class Budgets:
         self._now = now
         self._zone = ZoneInfo("UTC")
         self._agents = 1
-        self._accounts: dict[int, _Account] = {}  # by user
-        self._owners: dict[int, int] = {}  # the user of each token that has a budget
-        self._orphans: dict[int, dict[UUID, _Entry]] = {}  # entries of the last run, by user
+        self._accounts: dict[int, Account] = {}  # by user
+        self._orphans: dict[int, dict[UUID, Entry]] = {}  # entries of the last run, by user
         # Reading along.
         self._loaded = False
         self._stale: set[int] = set()  # users to be read
@@ -193,14 +112,12 @@ class Budgets:
             return None
         if not self._loaded:
             raise DirectoryStale
-        entry = _Entry(identity.token.id, amount, started_at)
+        entry = Entry(identity.token.id, amount, started_at)
         self._turn(account, started_at)
-        states = [state for state in account.states if state.covers(entry)]
-        for state in states:
-            self._check(state, amount)
-        for state in states:
-            state.open += amount
-        account.entries[request_id] = entry
+        for state in account.covering(entry):
+            if not state.allows(amount, self._agents):
+                raise self._refusal(state, amount)
+        account.add(request_id, entry)
         self._tell(account.user)
         return Reservation(self, account, request_id)
 
@@ -210,72 +127,32 @@ class Budgets:
         if account is None:
             return []
         self._turn(account, self._now())
-        return [_status(state) for state in account.states if state.budget.token_id in (None, identity.token.id)]
+        return status_of([state for state in account.states if state.budget.token_id in (None, identity.token.id)])
 
-    def _check(self, state: _State, amount: Decimal) -> None:
-        left = state.amount - state.known - state.others
-        share = left if self._agents == 1 else left / self._agents
-        if amount == 0 or state.open + amount <= share or (state.open == 0 and amount <= left):
-            return
-        if state.known + state.spent_here + amount > state.amount:  # not for want of what others have set aside for now
-            self._mark(state, 100)
+    def _refusal(self, state: State, amount: Decimal) -> InsufficientQuota:
+        if state.spent + amount > state.amount and state.mark(100):  # not for want of what is set aside for now
+            self._on_mark(state.budget, state.window, 100, state.spent)
         of = "user account" if state.budget.token_id is None else "token"
-        raise InsufficientQuota(insufficient(state.budget, of, left - state.open, amount, state.window.ends_at))
+        return InsufficientQuota(insufficient(state.budget, of, state.left - state.open, amount, state.window.ends_at))
 
-    def _settle(self, account: _Account, id: UUID, counted: Decimal | None) -> None:
-        entry = account.entries.get(id)
-        if entry is None:
-            return
-        entry.ended = True
-        before, entry.amount = entry.amount, entry.amount if counted is None else counted
+    def _settle(self, account: Account, id: UUID, counted: Decimal | None) -> None:
+        for state in account.settle(id, counted):
+            self._look(state)
         self._tell(account.user)
-        for state in account.states:
-            if state.covers(entry):
-                state.open += entry.amount - before
-                state.spent_here += entry.amount
-                self._look(state)
 
-    def _drop(self, account: _Account, ids: Iterable[UUID]) -> None:
-        for id_ in ids:
-            entry = account.entries.pop(id_, None)
-            if entry is None:
-                continue
+    def _drop(self, account: Account, ids: Iterable[UUID]) -> None:
+        if account.drop(ids):
             self._tell(account.user)
-            for state in account.states:
-                if state.covers(entry):
-                    state.open -= entry.amount
-                    if entry.ended:
-                        state.spent_here -= entry.amount
 
-    def _turn(self, account: _Account, now: datetime) -> None:
-        """Begins new windows where old ones have ended. What is known of the new ones is read soon; until then only
-        what this agent has seen itself counts."""
-        for state in account.states:
-            begins, ends = state.window.begins_at, state.window.ends_at
-            # The clock on the wall may have been ahead, and go back: no call would be of tomorrow's window.
-            if begins is not None and ends is not None and not begins <= now < ends:
-                state.window = window(state.budget.period, now, self._zone)
-                state.known, state.marked = NOTHING, 0
-                self._add_up(account, state)
-                self._begin_anew = True
-                self._look_again.set()
+    def _turn(self, account: Account, now: datetime) -> None:
+        """Begins new windows. What is known of them is read soon; until then only what this agent has seen counts."""
+        if account.turn(now, self._zone):
+            self._begin_anew = True
+            self._look_again.set()
 
-    @staticmethod
-    def _add_up(account: _Account, state: _State) -> None:
-        covered = [entry for entry in account.entries.values() if state.covers(entry)]
-        state.open = sum((entry.amount for entry in covered), NOTHING)
-        state.spent_here = sum((entry.amount for entry in covered if entry.ended), NOTHING)
-
-    def _look(self, state: _State) -> None:
-        spent = state.known + state.spent_here
-        for mark in MARKS:
-            if spent * 100 >= state.amount * mark and state.amount > 0:
-                self._mark(state, mark)
-
-    def _mark(self, state: _State, percent: int) -> None:
-        if state.marked < percent:
-            state.marked = percent
-            self._on_mark(state.budget, state.window, percent, state.known + state.spent_here)
+    def _look(self, state: State) -> None:
+        for percent in state.passed():
+            self._on_mark(state.budget, state.window, percent, state.spent)
 
     def _tell(self, user: int) -> None:
         """Lets other agents know, soon, what is set aside for a user now."""
@@ -298,31 +175,19 @@ class Budgets:
         for user in self._accounts.keys() | wanted.keys():
             account = self._accounts.get(user)
             if account is None:
-                account = self._accounts[user] = _Account(user)
-                account.entries = self._orphans.pop(user, {})
+                account = self._accounts[user] = Account(user, self._orphans.pop(user, {}))
             elif user not in wanted and not account.entries:
                 del self._accounts[user]
                 continue
             # One whose budgets are gone goes on with its entries: there may be budgets again before these have ended.
-            before = {state.budget.id: state for state in account.states}
-            account.states = []
-            for budget in wanted.get(user, ()):
-                state = _State(budget, windows[budget.period])
-                old = before.get(budget.id)
-                if old is not None and old.window == state.window:
-                    state.known = old.known
-                    state.marked = old.marked if old.budget.amount == budget.amount else 0
-                else:
-                    self._stale.add(user)
-                self._add_up(account, state)
-                account.states.append(state)
+            if account.take(wanted.get(user, ()), windows):
+                self._stale.add(user)
         self._look_again.set()
 
     def take_over(self, rows: Iterable[Row]) -> None:
         """Counts rows that wait in the outbox since before the start."""
         for row in rows:
-            entry = _Entry(row.intent.token_id, row.counted, row.intent.started_at)
-            entry.ended = True
+            entry = Entry(row.intent.token_id, row.counted, row.intent.started_at, ended=True)
             self._orphans.setdefault(row.intent.user_id, {})[row.intent.request_id] = entry
 
     def shipping(self, rows: Sequence[Row]) -> None:
@@ -385,7 +250,7 @@ class Budgets:
             if heard is None or EVERYBODY in heard:
                 self._begin_anew = True
             else:
-                named = {int(name) for names in heard for name in names.split(",") if name}
+                named = {int(name) for names in heard for name in names.split(",") if name.isdecimal()}
                 self._stale |= named & self._accounts.keys()
             if self._begin_anew or self._stale:
                 self._look_again.set()

@@ -9,9 +9,10 @@ import msgspec
 
 from chatgpt_agent.core.errors import InvalidApiKey, InvalidRequest, InvalidValue
 from chatgpt_agent.core.money import plain
+from chatgpt_agent.core.spending import Status
 from chatgpt_agent.edges.store.reports import read_time_zone, rows_since, token_facts
 from chatgpt_agent.services import reports
-from chatgpt_agent.services.budgets import Budgets, Status
+from chatgpt_agent.services.budgets import Budgets
 from chatgpt_agent.services.desk import Desk
 from chatgpt_agent.services.directory import Directory
 from chatgpt_agent.services.gate import Gate
