@@ -206,12 +206,14 @@ class Server:
         async with Store(self._dsn, seconds=REBUILD_SECONDS) as store:
             await keep_time_zone(store, self._config.time_zone)
         self.admin_gate.open(keyring)
-        self.budgets.take_over(await self.ledger.waiting_rows())
+        if not self.ledger.is_shipping:  # else this is the second try, and some of them are gone
+            self.budgets.take_over(await self.ledger.waiting_rows())
         agent = await self.ledger.report()
+        # Before it is ready: rows of the last run go out also where somebody ends it as soon as it says so.
+        await self.ledger.start_shipping()
         await self.directory.start(keyring)
         await self.budgets.start(agent)
         self.alerts.start()
-        await self.ledger.start_shipping()
         self.uses.start()
         owners = (self.directory, self.budgets, self.alerts, self.ledger, self.uses)
         for task in (task for owner in owners for task in owner.tasks):

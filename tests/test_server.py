@@ -21,6 +21,22 @@ async def test_a_background_task_that_dies_ends_the_agent(agent: Agent) -> None:
     assert str(agent.server._fatal) == "the task directory has died: ZeroDivisionError"
 
 
+async def test_rows_are_shipped_before_it_says_that_it_is_ready(agent: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever ends it as soon as it is ready leaves no row of the last run behind."""
+    server, order = agent.server, []
+    monkeypatch.setattr(server.ledger, "start_shipping", lambda: _note(order, "ships"))
+    monkeypatch.setattr(server.directory, "start", lambda _: _note(order, "ready"))
+    monkeypatch.setattr(server.budgets, "start", lambda _: _note(order, "budgets"))
+    monkeypatch.setattr(server.alerts, "start", lambda: None)
+    monkeypatch.setattr(server.uses, "start", lambda: None)
+    await server._open_database()
+    assert order == ["ships", "ready", "budgets"]
+
+
+async def _note(order: list[str], what: str) -> None:
+    order.append(what)
+
+
 @pytest.mark.parametrize(
     ("limit", "asked", "transfers"),
     [(96, 1000, 12), (1024, 1000, 476), (20_000, 1000, 1000), (1 << 30, 100_000, 100_000)],

@@ -83,6 +83,8 @@ class StreamMeter:
 
     def feed(self, chunk: bytes) -> bytes:
         """The bytes that may go to the client now."""
+        if self._are_events(chunk) and not self._is_of_interest(chunk):
+            return chunk  # as nearly every one: nothing to cut, nothing to copy
         passed: list[bytes] = []
         for event in self._splitter.feed(chunk):
             if self._passing or self._read_event(event):
@@ -148,6 +150,11 @@ class StreamMeter:
             return True
         self._usage = _usage(said, self._endpoint)
         return not (self._hide and bytes(said.choices).translate(None, b" \t\r\n") == b"[]")
+
+    def _are_events(self, chunk: bytes) -> bool:
+        """Whether a chunk is whole events, and the way is free for them."""
+        busy = self._splitter.waiting or self._passing or self._complete or self._first
+        return not busy and chunk.endswith(b"\n\n")
 
     def _is_of_interest(self, event: bytes) -> bool:
         """Whether an event may hold anything for us. Few do: reading only those keeps the work per chunk small. One of

@@ -86,6 +86,17 @@ class Directory:
             raise InvalidApiKey(f"token {found.id}: {reason}")
         return identity
 
+    def still_holds(self, identity: Identity) -> bool:
+        """Whether nothing has changed about somebody since `identify`: neither user nor token, nor that the copy is
+        fresh, nor that the token is in force. It costs nothing like looking them up."""
+        user, token = identity.user, identity.token
+        return (
+            self.loaded
+            and self._users.get(user.id) is user
+            and self._tokens.get(token.digest) is token
+            and (token.expires_at is None or token.expires_at > datetime.now(UTC))
+        )
+
     def upstream_key(self, user: User) -> str:
         """A user's OpenAI key, in the clear for as long as it is used. Raises SetupError."""
         assert self._keyring is not None

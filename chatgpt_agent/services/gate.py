@@ -43,6 +43,10 @@ class Gate:
         self._uses.used(identity.token.id)
         return identity
 
+    def still_holds(self, identity: Identity) -> bool:
+        """Whether who was identified by this request's headers may still come in, as they were then."""
+        return self._directory.still_holds(identity)
+
 
 class WrongTokens:
     """How many wrong tokens came from where; of addresses that were not heard of for longest, nothing is kept.

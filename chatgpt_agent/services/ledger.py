@@ -71,6 +71,11 @@ class Ledger:
         self._shipping = asyncio.Lock()
 
     @property
+    def is_shipping(self) -> bool:
+        """Whether rows go to PostgreSQL."""
+        return self._shipper is not None
+
+    @property
     def writable(self) -> bool:
         """Whether the outbox took what it was last given."""
         return self._outbox.writable and not self._unwritten
@@ -99,7 +104,9 @@ class Ledger:
         return (await self._outbox.batch(-1))[1]
 
     async def start_shipping(self) -> None:
-        """From here on rows go to PostgreSQL, whose schema must be there."""
+        """From here on rows go to PostgreSQL, whose schema must be there. Once is enough."""
+        if self.is_shipping:
+            return
         self._shipper = asyncio.create_task(self._ship_forever(), name="shipper")
         self.tasks.append(self._shipper)
 

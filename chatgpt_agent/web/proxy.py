@@ -105,7 +105,8 @@ class ProxyHandler(ApiHandler):
 
     async def _forward(self) -> None:
         # Once more: the body may have taken a minute to come, and a revocation is in force within a second.
-        self._identity = self.identify(self._gate)
+        if self._identity is None or not self._gate.still_holds(self._identity):
+            self._identity = self.identify(self._gate)
         request = parse_request(self._endpoint, b"".join(self._chunks), self.request.headers.get("Content-Type"))
         self._chunks.clear()
         self._call = self._relay.call(self._identity, request, request_id=self.request_id)
