@@ -7,8 +7,9 @@ look at the version every second stands behind it, for a notice that was lost.
 import asyncio
 import hmac
 import logging
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import UTC, datetime
+from typing import TypeVar
 
 from chatgpt_agent.core.admission import Identity, Token, User, may_use, refusal
 from chatgpt_agent.core.budgets import Budget
@@ -24,6 +25,9 @@ log = logging.getLogger(__name__)
 POLL_SECONDS = 0.5
 RETRY_SECONDS = 0.5
 WARN_SECONDS = 60.0  # at least, from one line in the log to the next
+PART = 2000  # rows that are taken over at once: 2 ms
+
+Row = TypeVar("Row")
 
 
 class Directory:
@@ -125,22 +129,26 @@ class Directory:
         asked = self._clock()  # what was read is at least as fresh as the moment of asking
         changes = await read_changes(self._store, self._version)
         if changes is not None:
-            self._apply(changes)
+            await self._apply(changes)
         if not self.connected:
             log.info("the directory is loaded: %d users, %d prices", len(self._users), len(self._prices))
         self.connected = True
         self._seen = asked
 
-    def _apply(self, changes: Changes) -> None:
+    async def _apply(self, changes: Changes) -> None:
+        """Takes changes over, a part in each turn of the loop. Of a whole copy nothing is seen before all is there."""
+        users, tokens, digests = ({}, {}, {}) if changes.whole else (self._users, self._tokens, self._digests)
+        async for some in _parts(changes.users):
+            users.update((user.id, user) for user in some)
+        async for some_tokens in _parts(changes.tokens):
+            for token in some_tokens:
+                tokens.pop(digests.get(token.id, b""), None)
+                tokens[token.digest] = token
+                digests[token.id] = token.digest
+        self._users, self._tokens, self._digests = users, tokens, digests
         if changes.whole:
-            for kept in (self._users, self._tokens, self._digests, self._prices, self.budgets):
-                kept.clear()
-        for user in changes.users:
-            self._users[user.id] = user
-        for token in changes.tokens:
-            self._tokens.pop(self._digests.get(token.id, b""), None)
-            self._tokens[token.digest] = token
-            self._digests[token.id] = token.digest
+            self._prices.clear()
+            self.budgets.clear()
         for price in changes.prices:
             self._prices[price.id] = price
         if changes.prices or changes.whole:
@@ -151,3 +159,10 @@ class Directory:
             self.time_zone = changes.time_zone
             self.on_budgets()
         self._version = changes.version
+
+
+async def _parts(rows: Sequence[Row]) -> AsyncIterator[Sequence[Row]]:
+    """The rows in slices, with a turn of the loop before each."""
+    for start in range(0, len(rows), PART):
+        await asyncio.sleep(0)
+        yield rows[start : start + PART]

@@ -164,7 +164,8 @@ class ProxyHandler(ApiHandler):
         """The client hung up. (Tornado does not always say so here: a write that fails says the same.)"""
         super().on_connection_close()
         self._gone = True
-        self._chunks.clear()  # a body that did not come whole: connection and handler are a circle, freed when it pleases
+        # A body that did not come whole: connection and handler are a circle, freed when it pleases.
+        self._chunks.clear()
         if self._call is not None:
             self._call.client_left()
 
