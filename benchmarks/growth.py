@@ -4,8 +4,8 @@
 Three tables: rows of the ledger, users (with a token each), prices. Each line is a database and an agent of its own,
 filled with SQL, and a load of whole answers on connections that stay open, by a hundred of the users for as many
 models. Processor time is that of the agent's process and, apart from it, of all of PostgreSQL's until the last row was
-shipped; the columns in "pieces" are multiples of a fixed piece of pure-Python work that is timed in the same line, so that
-lines can be compared though the machine is busier or slower at one of them.
+shipped; the columns in "pieces" are multiples of a fixed piece of pure-Python work that is timed in the same line, so
+that lines can be compared though the machine is busier or slower at one of them.
 """
 
 import argparse
@@ -53,6 +53,7 @@ _FILL = """
     INSERT INTO prices (id, model, effective_at, input, output, created_at, changed)
     SELECT n, 'model' || n, now() - interval '60 days', 1, 2, now(), 400000000 + n
     FROM generate_series(2, %(prices)s) n;
+    SELECT setval(pg_get_serial_sequence(name, 'id'), 1000000) FROM unnest(ARRAY['users', 'tokens', 'prices']) AS name;
     UPDATE directory_version SET version = 600000000;
     SET session_replication_role = origin;
     SELECT ensure_usage_partition(now() - n * interval '20 days') FROM generate_series(0, 2) n"""
