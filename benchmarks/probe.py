@@ -1,5 +1,5 @@
-"""Asks an agent's /healthz every few milliseconds for some time, as a process of its own, and prints the milliseconds of
-each answer as JSON: `python -m benchmarks.probe URL SECONDS`. An event loop that is held answers late."""
+"""Asks an agent's /healthz every few milliseconds for some time, as a process of its own, and prints the milliseconds
+of each answer as JSON: `python -m benchmarks.probe URL SECONDS`. An event loop that is held answers late."""
 
 import asyncio
 import json

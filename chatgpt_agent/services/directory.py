@@ -7,9 +7,8 @@ look at the version every second stands behind it, for a notice that was lost.
 import asyncio
 import hmac
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import TypeVar
 
 from chatgpt_agent.core.admission import Identity, Token, User, may_use, refusal
 from chatgpt_agent.core.budgets import Budget
@@ -19,15 +18,13 @@ from chatgpt_agent.core.pricing import Price, PriceBook
 from chatgpt_agent.edges.keyring import Keyring
 from chatgpt_agent.edges.store.connection import Store
 from chatgpt_agent.edges.store.directory import Changes, read_changes
+from chatgpt_agent.edges.turns import in_parts
 
 log = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.5
 RETRY_SECONDS = 0.5
 WARN_SECONDS = 60.0  # at least, from one line in the log to the next
-PART = 2000  # rows that are taken over at once: 2 ms
-
-Row = TypeVar("Row")
 
 
 class Directory:
@@ -138,9 +135,9 @@ class Directory:
     async def _apply(self, changes: Changes) -> None:
         """Takes changes over, a part in each turn of the loop. Of a whole copy nothing is seen before all is there."""
         users, tokens, digests = ({}, {}, {}) if changes.whole else (self._users, self._tokens, self._digests)
-        async for some in _parts(changes.users):
+        async for some in in_parts(changes.users):
             users.update((user.id, user) for user in some)
-        async for some_tokens in _parts(changes.tokens):
+        async for some_tokens in in_parts(changes.tokens):
             for token in some_tokens:
                 tokens.pop(digests.get(token.id, b""), None)
                 tokens[token.digest] = token
@@ -159,10 +156,3 @@ class Directory:
             self.time_zone = changes.time_zone
             self.on_budgets()
         self._version = changes.version
-
-
-async def _parts(rows: Sequence[Row]) -> AsyncIterator[Sequence[Row]]:
-    """The rows in slices, with a turn of the loop before each."""
-    for start in range(0, len(rows), PART):
-        await asyncio.sleep(0)
-        yield rows[start : start + PART]
