@@ -72,6 +72,7 @@ async def serving_for(dsn: str, upstream: Upstream, folder: Path) -> tuple[Servi
     return await serving.start(), token.strip()
 
 
+@pytest.mark.gen_test(timeout=120)  # it takes 6 s, and on a machine with far too much to do, longer
 async def test_neither_an_answer_nor_a_chunk_costs_twice_what_it_did(
     dsn: str, upstream: Upstream, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
