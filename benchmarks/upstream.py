@@ -1,7 +1,8 @@
 """A small fake OpenAI for measurements: its wire format on raw sockets, and a count of its own of what it was sent and
 what it billed, by `X-Client-Request-Id`.
 
-The last user message says what it does: `think=0.1 chunks=5 gap=0.01 status=429 cut nousage`.
+The last user message says what it does: `think=0.1 chunks=5 gap=0.01 status=429 cut nousage`, or
+`size=1000000` for an answer, or the chunks of a stream together, of about so many bytes.
 """
 
 import asyncio
@@ -14,6 +15,7 @@ from typing import Any
 import msgspec
 
 MAX_REQUEST = 64 * 1024  # bytes of a request's head
+EVENT = 210  # bytes of an event, about
 
 
 class Tokens(msgspec.Struct, frozen=True):
@@ -90,7 +92,7 @@ class Upstream:
         await asyncio.sleep(float(words.get("think", 0)))
         told = None if "nousage" in words else tokens
         if not asked.get("stream"):
-            body = _whole(200, _completion(asked["model"], told))
+            body = _whole(200, _completion(asked["model"], told, int(words.get("size", 0))))
             await _send(writer, body[: len(body) // 2] if "cut" in words else body)
         else:
             await self._stream(writer, asked, words, told)
@@ -101,7 +103,8 @@ class Upstream:
         self, writer: asyncio.StreamWriter, asked: dict[str, Any], words: dict[str, str], told: Tokens | None
     ) -> None:
         wanted = (asked.get("stream_options") or {}).get("include_usage", False)
-        events = _events(asked["model"], int(words.get("chunks", 3)), told if wanted else None)
+        chunks = int(words["size"]) // EVENT if "size" in words else int(words.get("chunks", 3))
+        events = _events(asked["model"], chunks, told if wanted else None)
         head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\nTransfer-Encoding: chunked\r\n\r\n"
         await _send(writer, head.encode())
         for event in events[: len(events) // 2] if "cut" in words else events:
@@ -143,8 +146,9 @@ def _error(status: int) -> bytes:
     return json.dumps({"error": error}).encode()
 
 
-def _completion(model: str, told: Tokens | None) -> bytes:
-    message = {"role": "assistant", "content": "Hello there, how can I help?", "refusal": None}
+def _completion(model: str, told: Tokens | None, size: int = 0) -> bytes:
+    content = "word " * (size // 5) or "Hello there, how can I help?"
+    message = {"role": "assistant", "content": content, "refusal": None}
     choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": "stop"}
     more = {} if told is None else {"usage": told.usage()}
     base = {"id": "chatcmpl-fake0001", "object": "chat.completion", "created": 1730000000, "model": model}

@@ -1,6 +1,8 @@
 """May this token make this call now? Answers with a value or one of core.errors; asks nobody.
 
 Patterns of models and networks come here compiled: that is done once when they change, and not for every request.
+Users and tokens are no part of any circle, so the garbage collector need not look at the hundred thousands of them
+(`gc=False`): each time it did, everybody would wait.
 """
 
 import re
@@ -13,7 +15,7 @@ from chatgpt_agent.core.networks import Address, Networks
 from chatgpt_agent.core.pricing import Price, PriceBook
 
 
-class Limits(msgspec.Struct, frozen=True):
+class Limits(msgspec.Struct, frozen=True, gc=False):
     """What somebody may take: requests a minute, tokens a minute, requests at once. None: no limit."""
 
     rpm: int | None = None
@@ -21,7 +23,7 @@ class Limits(msgspec.Struct, frozen=True):
     concurrency: int | None = None
 
 
-class User(msgspec.Struct, frozen=True):
+class User(msgspec.Struct, frozen=True, gc=False):
     """A user as the request path knows one. `upstream_key` is encrypted; `disabled`, or removed; `allowed_models`
     matches the names of those that they may use, None: all."""
 
@@ -33,7 +35,7 @@ class User(msgspec.Struct, frozen=True):
     limits: Limits = Limits()
 
 
-class Token(msgspec.Struct, frozen=True):
+class Token(msgspec.Struct, frozen=True, gc=False):
     """An issued token, found by the HMAC of its text. `allowed_models` and `allowed_networks`: None: all."""
 
     id: int

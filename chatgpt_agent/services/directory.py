@@ -18,6 +18,7 @@ from chatgpt_agent.core.pricing import Price, PriceBook
 from chatgpt_agent.edges.keyring import Keyring
 from chatgpt_agent.edges.store.connection import Store
 from chatgpt_agent.edges.store.directory import Changes, read_changes
+from chatgpt_agent.edges.turns import in_parts
 
 log = logging.getLogger(__name__)
 
@@ -136,22 +137,26 @@ class Directory:
         asked = self._clock()  # what was read is at least as fresh as the moment of asking
         changes = await read_changes(self._store, self._version)
         if changes is not None:
-            self._apply(changes)
+            await self._apply(changes)
         if not self.connected:
             log.info("the directory is loaded: %d users, %d prices", len(self._users), len(self._prices))
         self.connected = True
         self._seen = asked
 
-    def _apply(self, changes: Changes) -> None:
+    async def _apply(self, changes: Changes) -> None:
+        """Takes changes over, a part in each turn of the loop. Of a whole copy nothing is seen before all is there."""
+        users, tokens, digests = ({}, {}, {}) if changes.whole else (self._users, self._tokens, self._digests)
+        async for some in in_parts(changes.users):
+            users.update((user.id, user) for user in some)
+        async for some_tokens in in_parts(changes.tokens):
+            for token in some_tokens:
+                tokens.pop(digests.get(token.id, b""), None)
+                tokens[token.digest] = token
+                digests[token.id] = token.digest
+        self._users, self._tokens, self._digests = users, tokens, digests
         if changes.whole:
-            for kept in (self._users, self._tokens, self._digests, self._prices, self.budgets):
-                kept.clear()
-        for user in changes.users:
-            self._users[user.id] = user
-        for token in changes.tokens:
-            self._tokens.pop(self._digests.get(token.id, b""), None)
-            self._tokens[token.digest] = token
-            self._digests[token.id] = token.digest
+            self._prices.clear()
+            self.budgets.clear()
         for price in changes.prices:
             self._prices[price.id] = price
         if changes.prices or changes.whole:

@@ -1,6 +1,9 @@
 """Reading what agents keep in memory: users, tokens, prices and budgets, whole or what has changed since a version."""
 
+import functools
 import re
+from collections.abc import Callable
+from typing import TypeVar
 
 import msgspec
 
@@ -9,8 +12,27 @@ from chatgpt_agent.core.budgets import Budget, Period
 from chatgpt_agent.core.networks import Networks, is_network
 from chatgpt_agent.core.patterns import compile_patterns
 from chatgpt_agent.core.pricing import Price
-from chatgpt_agent.edges.store.connection import Store
+from chatgpt_agent.edges.store.connection import Line, Store
 from chatgpt_agent.edges.store.prices import PRICE_COLUMNS, price_of
+
+PAGE = 1000  # rows that are read at once: the loop is held for 5 ms
+
+_MAX_ID = 2**63 - 1
+_NO_LIMITS = Limits()  # one for all: most have none
+
+Entry = TypeVar("Entry")
+
+# Pages follow each other by the first two columns.
+_USERS = """
+    SELECT changed, id, id, name, upstream_key, coalesce(disabled_at, removed_at) IS NOT NULL, allowed_models,
+           rpm, tpm, concurrency
+    FROM users"""
+_TOKENS = """
+    SELECT changed, id, id, user_id, digest, revoked_at IS NOT NULL, expires_at, allowed_models, allowed_networks,
+           rpm, tpm, concurrency
+    FROM tokens"""
+_PRICES = f"SELECT changed, id, {PRICE_COLUMNS} FROM prices p"
+_BUDGETS = "SELECT changed, id, id, user_id, token_id, period, amount FROM budgets"
 
 
 class Changes(msgspec.Struct, frozen=True):
@@ -34,40 +56,59 @@ async def read_changes(store: Store, since: int) -> Changes | None:
     if version == since:
         return None
     whole = since < reset or since < 0 or version < since
-    after = [-1 if whole else since]
-    users = await store.fetch(
-        """SELECT id, name, upstream_key, coalesce(disabled_at, removed_at) IS NOT NULL, allowed_models,
-                  rpm, tpm, concurrency
-           FROM users WHERE changed > %s""",
-        after,
-    )
-    tokens = await store.fetch(
-        """SELECT id, user_id, digest, revoked_at IS NOT NULL, expires_at, allowed_models, allowed_networks,
-                  rpm, tpm, concurrency
-           FROM tokens WHERE changed > %s""",
-        after,
-    )
-    prices = await store.fetch(f"SELECT {PRICE_COLUMNS} FROM prices p WHERE changed > %s", after)
-    budgets = await store.fetch("SELECT id, user_id, token_id, period, amount FROM budgets WHERE changed > %s", after)
+    after = -1 if whole else since
     return Changes(
         version,
         whole,
-        [
-            User(id_, name, bytes(key), disabled, _models(models), Limits(*limits))
-            for id_, name, key, disabled, models, *limits in users
-        ],
-        [
-            Token(id_, user, bytes(digest), revoked, expires, _models(models), _networks(networks), Limits(*limits))
-            for id_, user, digest, revoked, expires, models, networks, *limits in tokens
-        ],
-        [price_of(line) for line in prices],
-        [Budget(id_, user, token, Period(period), amount) for id_, user, token, period, amount in budgets],
+        await _read(store, _USERS, after, _user),
+        await _read(store, _TOKENS, after, _token),
+        await _read(store, _PRICES, after, price_of),
+        await _read(store, _BUDGETS, after, _budget),
         zone,
     )
 
 
+async def _read(store: Store, select: str, after: int, make: Callable[[Line], Entry]) -> list[Entry]:
+    """All that changed after a version, page by page: psycopg2 makes an answer's rows in one piece, in which nothing
+    else goes on."""
+    sql = f"{select} WHERE (changed, id) > (%s, %s) ORDER BY changed, id LIMIT {PAGE}"
+    found: list[Entry] = []
+    last: tuple[int, int] = (after, _MAX_ID)
+    while True:
+        page = await store.fetch(sql, last)
+        found.extend(make(line[2:]) for line in page)
+        if len(page) < PAGE:
+            return found
+        last = page[-1][:2]
+
+
+def _user(line: Line) -> User:
+    id_, name, key, disabled, models, *limits = line
+    return User(id_, name, bytes(key), disabled, _models(models), _limits(limits))
+
+
+def _token(line: Line) -> Token:
+    id_, user, digest, revoked, expires, models, networks, *limits = line
+    return Token(id_, user, bytes(digest), revoked, expires, _models(models), _networks(networks), _limits(limits))
+
+
+def _budget(line: Line) -> Budget:
+    id_, user, token, period, amount = line
+    return Budget(id_, user, token, Period(period), amount)
+
+
+def _limits(found: list[int | None]) -> Limits:
+    return _NO_LIMITS if found == [None, None, None] else Limits(*found)
+
+
 def _models(found: list[str] | None) -> re.Pattern[str] | None:
-    return None if found is None else compile_patterns(found)
+    return None if found is None else _compiled(tuple(found))
+
+
+@functools.lru_cache(maxsize=1000)
+def _compiled(patterns: tuple[str, ...]) -> re.Pattern[str]:
+    """Compiled once for all that have the same list, as most have: it takes as long as reading a hundred tokens."""
+    return compile_patterns(patterns)
 
 
 def _networks(found: list[str] | None) -> Networks | None:

@@ -1,5 +1,6 @@
 """What was used and what it cost: sums from the roll-up, single rows from the ledger."""
 
+import functools
 from collections.abc import Sequence
 from datetime import date, datetime
 from decimal import Decimal
@@ -9,6 +10,7 @@ import msgspec
 
 from chatgpt_agent.edges.store.connection import Line, Store
 from chatgpt_agent.edges.store.ledger import DAY, TOKENS
+from chatgpt_agent.edges.turns import made_of
 
 # What a report can be grouped by: what the roll-up is added up by, and how it is shown. Names are joined to the sums
 # and not to the lines of the roll-up, of which there are many more. Weeks are those of ISO 8601.
@@ -119,10 +121,10 @@ async def usage_report(
         ) s {" ".join(join for name, join in joins.items() if name in by)}
         ORDER BY {", ".join(order)} LIMIT %s"""
     lines = await store.fetch(sql, [*choice.values, limit])
-    return [_line(line, len(by)) for line in lines]
+    return await made_of(functools.partial(_line, len(by)), lines)
 
 
-def _line(line: Line, groups: int) -> UsageLine:
+def _line(groups: int, line: Line) -> UsageLine:
     sums = dict(zip(SUMMED, line[groups + 1 :], strict=True))
     return UsageLine(group=tuple(line[:groups]), token_id=line[groups], **sums)
 

@@ -17,8 +17,9 @@ from chatgpt_agent.edges.store.inspection import (
     list_rows,
     rows_by_state,
 )
-from chatgpt_agent.edges.store.reports import COUNTS
+from chatgpt_agent.edges.store.reports import COUNTS, UsageLine
 from chatgpt_agent.edges.store.reports import Sums as StoredSums
+from chatgpt_agent.edges.turns import made_of
 from chatgpt_agent.services.books import Books
 from chatgpt_agent.services.reports import report
 from chatgpt_agent.web.admin_api import pages
@@ -66,11 +67,11 @@ async def report_usage(call: Call[Nothing, UsageQuery, None]) -> UsageOut:
         model=given(query.model),
         most=MAX_LINES,
     )
-    rows = [
-        UsageLineOut(**_sums(line), group=dict(zip(found.by, line.group, strict=True)), token_id=line.token_id)
-        for line in found.lines
-    ]
-    return UsageOut(list(found.by), rows, Sums(**_sums(found.total)))
+
+    def made(line: UsageLine) -> UsageLineOut:
+        return UsageLineOut(**_sums(line), group=dict(zip(found.by, line.group, strict=True)), token_id=line.token_id)
+
+    return UsageOut(list(found.by), await made_of(made, found.lines), Sums(**_sums(found.total)))
 
 
 def _sums(sums: StoredSums) -> dict[str, Any]:

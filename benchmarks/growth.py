@@ -1,0 +1,227 @@
+"""Does a request cost the same when there is more of everything? `python -m benchmarks.growth [--rows N] [--users N]
+[--prices N] [--requests N]`.
+
+Three tables: rows of the ledger, users (with a token each), prices. Each line is a database and an agent of its own,
+filled with SQL, and a load of whole answers on connections that stay open, by a hundred of the users for as many
+models. Processor time is that of the agent's process and, apart from it, of all of PostgreSQL's until the last row was
+shipped; the columns in "pieces" are multiples of a fixed piece of pure-Python work that is timed in the same line, so
+that lines can be compared though the machine is busier or slower at one of them.
+"""
+
+import argparse
+import asyncio
+import random
+import statistics
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+import msgspec
+import psycopg2
+from psycopg2.extras import execute_values
+
+from benchmarks.fleet import UPSTREAM_KEY, Fleet
+from benchmarks.kept import Kept, chat
+from benchmarks.loss import command_line, server_version, surroundings
+from benchmarks.processor import Tree, cpu_seconds, resident_megabytes
+from benchmarks.reference import work_seconds
+from benchmarks.upstream import Upstream
+from chatgpt_agent.core.ids import uuid7
+from chatgpt_agent.core.ledger import Intent, Outcome, Row, State, settle
+from chatgpt_agent.core.pricing import Price, PriceBook
+from chatgpt_agent.core.usage import Answer, Usage
+from chatgpt_agent.edges.keyring import read_master_key
+from chatgpt_agent.edges.store.connection import Store
+from chatgpt_agent.edges.store.ledger import ship
+
+CLIENTS = 16
+ACTIVE = 100  # of the users, and of the models: those that ask, spread over all
+BATCH = 500
+BATCHES = 20
+SHIP_SECONDS = 60.0
+
+# As triggers would have left them, which take a minute for a hundred thousand.
+_FILL = """
+    SET session_replication_role = replica;
+    INSERT INTO users (id, name, upstream_key, created_at, changed)
+    SELECT n, 'somebody' || n, convert_to(repeat('x', 140), 'UTF8'), now(), 1000 + n
+    FROM generate_series(2, %(users)s) n;
+    INSERT INTO tokens (id, user_id, digest, shown, created_at, changed)
+    SELECT n, n, sha256(n::text::bytea), 'cga_' || n, now(), 200000000 + n FROM generate_series(2, %(users)s) n;
+    INSERT INTO prices (id, model, effective_at, input, output, created_at, changed)
+    SELECT n, 'model' || n, now() - interval '60 days', 1, 2, now(), 400000000 + n
+    FROM generate_series(2, %(prices)s) n;
+    SELECT setval(pg_get_serial_sequence(name, 'id'), 1000000) FROM unnest(ARRAY['users', 'tokens', 'prices']) AS name;
+    UPDATE directory_version SET version = 600000000;
+    SET session_replication_role = origin;
+    SELECT ensure_usage_partition(now() - n * interval '20 days') FROM generate_series(0, 2) n"""
+_ROWS = """
+    INSERT INTO usage (request_id, user_id, token_id, endpoint, model, upstream_id, input_tokens, cached_tokens,
+                       output_tokens, reasoning_tokens, price_id, cost, state, status, client_closed, streamed,
+                       started_at, duration_ms, first_byte_ms)
+    SELECT gen_random_uuid(), 1 + n %% %(users)s, 1 + n %% %(users)s, '/v1/chat/completions',
+           'model' || 1 + n %% %(prices)s, 'chatcmpl-' || n, 100 + n %% 1000, n %% 100, n %% 500, n %% 50, 1,
+           0.000001 * (n %% 5000), 'done', 200, false, n %% 2 = 0, now() - random() * interval '29 days', 1200, 300
+    FROM generate_series(1, %(rows)s) n;
+    SELECT rebuild_usage_daily()"""
+
+
+class Size(msgspec.Struct, frozen=True):
+    """How much there is."""
+
+    rows: int = 0
+    users: int = 10
+    prices: int = 10
+
+
+class Cost(msgspec.Struct, frozen=True):
+    """What was measured. Times of the processor in seconds for a request; `piece`: of the fixed work."""
+
+    agent: float
+    postgres: float
+    piece: float
+    megabytes: float
+    ready: float  # seconds
+    batch: float  # seconds
+
+    def cells(self) -> list[str]:
+        """As the table has them."""
+        both = self.agent + self.postgres
+        return [
+            f"{self.agent * 1e6:,.0f}",
+            f"{self.postgres * 1e6:,.0f}",
+            f"{self.postgres / both:.0%}",
+            f"{self.agent / self.piece:.2f}",
+            f"{self.postgres / self.piece:.2f}",
+            f"{self.megabytes:.0f}",
+            f"{self.ready:.2f}",
+            f"{self.batch * 1000:.0f}",
+        ]
+
+
+HEADS = [
+    "agent, CPU µs a request",
+    "PostgreSQL, CPU µs a request",
+    "PostgreSQL's share",
+    "agent, pieces",
+    "PostgreSQL, pieces",
+    "agent's memory, MB",
+    "start to ready, s",
+    f"batch of {BATCH} shipped, ms",
+]
+
+
+def fill(fleet: Fleet, size: Size) -> list[str]:
+    """Fills the database, where the first user and price are, and returns tokens of some of the users."""
+    keyring = read_master_key(fleet.folder / "data" / "master.key")
+    chosen = sorted({2 + n * (size.users - 2) // ACTIVE for n in range(ACTIVE)})
+    made = {id_: keyring.new_token() for id_ in chosen}
+    with closing(psycopg2.connect(fleet.postgres.dsn)) as connection, connection.cursor() as cursor:
+        connection.autocommit = True
+        cursor.execute(_FILL, msgspec.structs.asdict(size))
+        sealed = [(id_, digest, keyring.encrypt(id_, UPSTREAM_KEY.decode())) for id_, (_, digest) in made.items()]
+        for change in ("tokens t SET digest = v.digest", "users t SET upstream_key = v.key"):
+            execute_values(cursor, f"UPDATE {change} FROM (VALUES %s) AS v(id, digest, key) WHERE t.id = v.id", sealed)
+        if size.rows:
+            cursor.execute(_ROWS, msgspec.structs.asdict(size))
+        cursor.execute("VACUUM ANALYZE")
+        cursor.execute("CHECKPOINT")
+    return [token for token, _ in made.values()]
+
+
+async def load(url: str, requests: Iterator[bytes]) -> None:
+    """Sends requests, each client its next one when the last was answered."""
+
+    async def work() -> None:
+        client = await Kept.open(url)
+        for request in requests:
+            await client.ask(request)
+        client.close()
+
+    await asyncio.gather(*(work() for _ in range(CLIENTS)))
+
+
+async def ship_seconds(dsn: str, users: int, models: int) -> float:
+    """How long a batch takes to be shipped, in the middle of some."""
+    price = Price(1, "model1", datetime.now(UTC) - timedelta(days=1), Decimal(1), Decimal(2))
+    book = PriceBook([price])
+    found = []
+
+    def row(draw: random.Random) -> Row:
+        now, user, model = datetime.now(UTC), draw.randint(1, users), f"model{draw.randint(1, models)}"
+        id_ = uuid7(int(now.timestamp() * 1000), draw.randbytes(10))
+        intent = Intent(id_, user, user, "/v1/chat/completions", model, 1, False, now)
+        return settle(intent, Outcome(State.DONE, 200, Answer(Usage(1000, 20, 30), None, "chatcmpl")), price, book)
+
+    async with Store(dsn) as store:
+        for _ in range(BATCHES):
+            rows = [row(random.Random(n + time.time_ns())) for n in range(BATCH)]
+            began = time.perf_counter()
+            await ship(store, rows)
+            found.append(time.perf_counter() - began)
+    return statistics.median(found)
+
+
+async def measure(size: Size, count: int) -> tuple[Cost, str]:
+    """Measures with a database of this size; PostgreSQL's version."""
+    draw = random.Random(1)
+    async with Upstream(draw) as upstream, Fleet(upstream.url, log_level="warning") as fleet:
+        await fleet.set_up(1, {"model1": ("1", "1", "2")})
+        tokens = await asyncio.to_thread(fill, fleet, size)
+        began = time.perf_counter()
+        await fleet.agent.start()
+        await fleet.agent.until_ready()
+        ready = time.perf_counter() - began
+        models = [f"model{1 + n * (size.prices - 1) // ACTIVE}" for n in range(ACTIVE)]
+        texts = [chat(draw.choice(tokens), draw.choice(models)) for _ in range(count)]
+        await load(fleet.agent.url, iter(texts[: count // 4]))  # warms up
+        await fleet.until_shipped(SHIP_SECONDS)
+        tree = Tree(int((fleet.folder / "p" / "pg" / "postmaster.pid").read_text().split("\n")[0]))
+        piece = work_seconds()
+        agent, postgres = cpu_seconds(fleet.agent.pid), tree.cpu_seconds()
+        await load(fleet.agent.url, iter(texts))
+        await fleet.until_shipped(SHIP_SECONDS)
+        agent, postgres = cpu_seconds(fleet.agent.pid) - agent, tree.cpu_seconds() - postgres
+        piece = min(piece, work_seconds())
+        batch = await ship_seconds(fleet.postgres.dsn, size.users, size.prices)
+        megabytes = resident_megabytes(fleet.agent.pid)
+        return Cost(agent / count, postgres / count, piece, megabytes, ready, batch), server_version(fleet.postgres.dsn)
+
+
+async def table(what: str, sizes: list[Size], count: int) -> str:
+    """Prints a table, line by line, in which one thing grows; PostgreSQL's version."""
+    print(f"\n| {what} | {' | '.join(HEADS)} |\n|---:|{'---:|' * len(HEADS)}")
+    version = ""
+    for size in sizes:
+        cost, version = await measure(size, count)
+        print(f"| {getattr(size, what):,} | {' | '.join(cost.cells())} |", flush=True)
+    return version
+
+
+async def run(options: argparse.Namespace) -> None:
+    """Prints everything."""
+    steps = {
+        "rows": [Size(rows, 1000) for rows in (0, 100_000, 1_000_000, 10_000_000) if rows <= options.rows],
+        "users": [Size(users=users) for users in (10, 1000, 10_000, 100_000) if users <= options.users],
+        "prices": [Size(prices=prices) for prices in (10, 100, 1000) if prices <= options.prices],
+    }
+    version = ""
+    for what, sizes in steps.items():
+        version = await table(what, sizes, options.requests) if sizes else version
+    print("", *surroundings(command_line("benchmarks.growth"), version), sep="\n")
+
+
+def main() -> None:
+    """Runs and prints."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.growth", description=__doc__)
+    parser.add_argument("--rows", type=int, default=1_000_000, help="of the ledger, at most; 10000000 needs 8 GB")
+    parser.add_argument("--users", type=int, default=100_000, help="at most; 0: no such table")
+    parser.add_argument("--prices", type=int, default=1000, help="at most; 0: no such table")
+    parser.add_argument("--requests", type=int, default=4000, help="measured for each line")
+    asyncio.run(run(parser.parse_args()))
+
+
+if __name__ == "__main__":
+    main()

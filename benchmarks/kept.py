@@ -1,0 +1,68 @@
+"""A light client: one connection that is kept open, and requests one after the other, as cheap as may be."""
+
+import asyncio
+import json
+from typing import Self
+from urllib.parse import urlsplit
+
+
+class Kept:
+    """A connection to an agent. One request at a time."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+
+    @classmethod
+    async def open(cls, url: str) -> Self:
+        """Connects to a URL's host and port."""
+        parts = urlsplit(url)
+        return cls(*await asyncio.open_connection(parts.hostname, parts.port, limit=1 << 20))
+
+    async def ask(self, request: bytes, *, rest: float = 0.0) -> int:
+        """Sends a request and reads its answer to the end, resting so many seconds after each 64 KiB; its bytes.
+        Raises RuntimeError where it is none of status 200."""
+        self._writer.write(request)
+        head = await self._reader.readuntil(b"\r\n\r\n")
+        if not head.startswith(b"HTTP/1.1 200 "):
+            raise RuntimeError(f"answered {head.decode('latin-1').splitlines()[0]}")
+        size, length = 0, _length(head)
+        if length is not None:
+            while size < length:
+                size += len(await self._some(min(length - size, 1 << 16), rest))
+            return size
+        while chunk := int(await self._reader.readuntil(b"\r\n"), 16):
+            await self._some(chunk + 2, rest)
+            size += chunk
+        await self._reader.readexactly(2)
+        return size
+
+    async def _some(self, size: int, rest: float) -> bytes:
+        found = await self._reader.readexactly(size)
+        if rest:
+            await asyncio.sleep(rest)
+        return found
+
+    def close(self) -> None:
+        """Hangs up at once."""
+        self._writer.transport.abort()
+
+
+def _length(head: bytes) -> int | None:
+    _, found, rest = head.lower().partition(b"\r\ncontent-length: ")
+    return int(rest.partition(b"\r\n")[0]) if found else None
+
+
+def chat(token: str, model: str, content: str = "hello", *, stream: bool = False) -> bytes:
+    """A chat request on the wire."""
+    asked = {"model": model, "messages": [{"role": "user", "content": content}], **({"stream": True} if stream else {})}
+    body = json.dumps(asked).encode()
+    return get("/v1/chat/completions", token, "POST", f"Content-Length: {len(body)}\r\n") + body
+
+
+def get(path: str, token: str = "", method: str = "GET", more: str = "") -> bytes:
+    """A request without a body on the wire."""
+    return (
+        f"{method} {path} HTTP/1.1\r\nHost: agent\r\nAuthorization: Bearer {token}\r\n"
+        f"Content-Type: application/json\r\n{more}\r\n"
+    ).encode()

@@ -1,0 +1,172 @@
+"""Does somebody who takes much slow the others? `python -m benchmarks.lag [--rows N] [--seconds S]`.
+
+While one client has a stream that it reads slowly, gets a huge answer, sends a huge body, asks for reports of very many
+rows, or prices and users are imported, another process asks for /healthz every 5 ms: how late the answers are is how
+long the agent's event loop was held, and what the machine itself adds, which the first line shows, where nothing else
+goes on. Exit code 1 where a p99 is over 20 ms.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import json
+import random
+import statistics
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import psycopg2
+
+from benchmarks.fleet import Fleet, free_port
+from benchmarks.growth import Size, fill
+from benchmarks.kept import Kept, chat, get
+from benchmarks.loss import command_line, server_version, surroundings
+from benchmarks.upstream import Upstream
+
+MIB = 1 << 20
+P99_MS = 20.0
+MODEL = "model1"
+PRICES = 1000  # of an import
+NEWCOMERS = 20_000  # users that are added at once
+
+Work = Callable[[], Awaitable[object]]
+
+
+class Bench:
+    """A running agent with very many rows, and those who take much."""
+
+    def __init__(self, fleet: Fleet, admin_url: str, token: str, admin: str, size: int) -> None:
+        self._fleet = fleet
+        self._admin_url = admin_url
+        self._token = token  # of the first user
+        self._admin = admin
+        self._size = size  # bytes of what is huge
+
+    def works(self) -> dict[str, Work | None]:
+        """What goes on at the side, over and over, by its name."""
+        huge = f"size={self._size}"
+        return {
+            "nothing": None,
+            "a stream of that size, read slowly": lambda: self._ask(huge, stream=True, rest=0.02),
+            f"a stream of {self._size // MIB} MiB, read fast": lambda: self._ask(huge, stream=True),
+            f"a whole answer of {self._size // MIB} MiB": lambda: self._ask(huge),
+            "that answer, read slowly": lambda: self._ask(huge, rest=0.02),
+            "a body of 9 MiB": lambda: self._ask("x" * 9 * MIB),
+            "GET /me/usage of ten years": lambda: self._get("/me/usage?days=3660&scope=user"),
+            "GET /data/week": lambda: self._get("/data/week"),
+            "REST: report by day, user, model": lambda: self._report("/api/v1/usage?by=day,user,model"),
+            "REST: 200 rows of the ledger": lambda: self._report("/api/v1/ledger/rows?limit=200"),
+            f"{PRICES} prices are imported": self._import_prices,
+            f"{NEWCOMERS} users are added": self._add_users,
+        }
+
+    async def _ask(self, content: str, *, stream: bool = False, rest: float = 0.0) -> None:
+        await self._send(self._fleet.agent.url, chat(self._token, MODEL, content, stream=stream), rest)
+
+    async def _get(self, path: str) -> None:
+        await self._send(self._fleet.agent.url, get(path, self._token))
+
+    async def _report(self, path: str) -> None:
+        await self._send(self._admin_url, get(path, self._admin))
+
+    @staticmethod
+    async def _send(url: str, request: bytes, rest: float = 0.0) -> None:
+        client = await Kept.open(url)
+        try:
+            await client.ask(request, rest=rest)
+        finally:
+            client.close()
+
+    async def _import_prices(self) -> None:
+        lines = ["model,effective_at,input,output", *(f"new{n},,{random.randint(1, 99)},2" for n in range(PRICES))]
+        path = self._fleet.folder / "prices.csv"
+        path.write_text("\n".join(lines))
+        await self._fleet.command("price", "import", str(path), "--yes")
+
+    async def _add_users(self) -> None:
+        await asyncio.to_thread(_execute, self._fleet.postgres.dsn, _NEWCOMERS, {"users": NEWCOMERS})
+
+
+_NEWCOMERS = """
+    INSERT INTO users (name, upstream_key, created_at)
+    SELECT 'new' || gen_random_uuid(), '', now() FROM generate_series(1, %(users)s)"""
+
+
+def _execute(dsn: str, sql: str, values: dict[str, int]) -> None:
+    connection = psycopg2.connect(dsn)
+    connection.autocommit = True
+    with contextlib.closing(connection), connection.cursor() as cursor:
+        cursor.execute(sql, values)
+
+
+@contextlib.asynccontextmanager
+async def over_and_over(work: Work | None) -> AsyncIterator[list[int]]:
+    """Does something again and again, beside what goes on inside; how often is in the list at the end."""
+    times = [0]
+
+    async def repeat() -> None:
+        while work is not None:
+            await work()
+            times[0] += 1
+
+    task = asyncio.create_task(repeat())
+    try:
+        yield times
+        if task.done():
+            task.result()  # it failed
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def probed(url: str, seconds: float) -> list[float]:
+    """What the probe saw."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "benchmarks.probe", url, str(seconds), stdout=asyncio.subprocess.PIPE
+    )
+    out, _ = await process.communicate()
+    return [float(found) for found in json.loads(out)]
+
+
+async def measure(options: argparse.Namespace) -> bool:
+    """Prints the table; whether every p99 is low enough."""
+    admin_port = free_port()
+    async with (
+        Upstream(random.Random(1)) as upstream,
+        Fleet(upstream.url, log_level="error", admin_port=str(admin_port), max_response_size=str(65 * MIB)) as fleet,
+    ):
+        await fleet.set_up(1, {MODEL: ("1", "1", "2")})
+        admin = (await fleet.command("admin", "token", "root")).split()[-1]
+        await asyncio.to_thread(fill, fleet, Size(options.rows, 50, 10))
+        await fleet.agent.start()
+        await fleet.agent.until_ready()
+        size = int(options.mib * MIB)
+        bench = Bench(fleet, f"http://127.0.0.1:{admin_port}", fleet.tokens[0], admin, size)
+        print("| beside | p50, ms | p99, ms | max, ms | how often |\n|---|---:|---:|---:|---:|")
+        well = True
+        for name, work in bench.works().items():
+            if options.only not in name:
+                continue
+            async with over_and_over(work) as times:
+                found = await probed(fleet.agent.url, options.seconds)
+            p99 = statistics.quantiles(found, n=100)[98]
+            well = well and p99 < P99_MS
+            print(
+                f"| {name} | {statistics.median(found):.1f} | {p99:.1f} | {max(found):.1f} | {times[0]} |", flush=True
+            )
+        print("", *surroundings(command_line("benchmarks.lag"), server_version(fleet.postgres.dsn)), sep="\n")
+        return well
+
+
+def main() -> None:
+    """Runs and prints."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.lag", description=__doc__)
+    parser.add_argument("--rows", type=int, default=1_000_000, help="of the ledger")
+    parser.add_argument("--seconds", type=float, default=10.0, help="for each line")
+    parser.add_argument("--mib", type=float, default=64.0, help="of a huge answer")
+    parser.add_argument("--only", default="", help="the lines with this text in their name")
+    sys.exit(0 if asyncio.run(measure(parser.parse_args())) else 1)
+
+
+if __name__ == "__main__":
+    main()
