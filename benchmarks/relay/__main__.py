@@ -23,6 +23,8 @@ import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import msgspec
+
 from benchmarks import start
 from benchmarks.fleet import Fleet, free_port
 from benchmarks.loss import server_version, surroundings
@@ -135,8 +137,8 @@ def with_headers(gateways: list[Gateway], headers: list[str]) -> list[Gateway]:
     found = []
     for gateway in gateways:
         own = dict(header.split(":", 2)[1:] for header in headers if header.startswith(f"{gateway.name}:"))
-        target = Target(gateway.target.url, gateway.target.token, gateway.target.model, own)
-        found.append(Gateway(gateway.name, target, gateway.pid, gateway.db_pid))
+        target = msgspec.structs.replace(gateway.target, headers=own)
+        found.append(msgspec.structs.replace(gateway, target=target))
     return found
 
 

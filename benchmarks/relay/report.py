@@ -11,8 +11,8 @@ from benchmarks.relay.works import WORKS, Streams, Whole
 AGENT, NGINX, DIRECT = "chatgpt-agent", "nginx", "direct"
 _EXPLAINED = (
     "CPU is microseconds of the gateway's whole process tree for each answer or chunk, until it is idle again; that of "
-    "its database stands apart. Ratios are of both together to nginx in the same repetition. "
-    "Repetitions: {repetitions}; figures are medians over them, counts are sums. A chunk's lateness is the time that the gateway held it."
+    "its database stands apart. Ratios are of both together to nginx in the same repetition. Repetitions: {count}; "
+    "figures are medians over them, counts are sums. A chunk's lateness is the time that the gateway held it."
 )
 
 
@@ -80,7 +80,7 @@ def show(value: float | None) -> str:
 def report(results: Results, surroundings: list[str]) -> str:
     """The whole report."""
     repetitions = 1 + max((run.repetition for run in results.runs), default=0)
-    lines = [*surroundings, "", _EXPLAINED.format(repetitions=repetitions)]
+    lines = [*surroundings, "", _EXPLAINED.format(count=repetitions)]
     for title, table in (
         ("What was to be reached", goals_table(goals(results))),
         ("Whole answers", whole_table(results)),
