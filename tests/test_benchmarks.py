@@ -56,6 +56,8 @@ def test_one_broken_stream_is_too_many() -> None:
     for name in ("broken", "errors", "unfinished"):
         seen = msgspec.structs.replace(STREAMS, **{name: 1})
         assert not verdicts(Results(streams("s1000", seen)))["1,000 streams: none broken"]
+    [whole, *_] = goals(Results(streams("s1000")))
+    assert (whole.what, whole.measured, whole.met) == ("1,000 streams: none broken", "0", True)
 
 
 def test_what_was_not_measured_is_no_goal() -> None:

@@ -71,9 +71,11 @@ def _median(values: list[float]) -> float | None:
 
 
 def show(value: float | None) -> str:
-    """Three digits, or a dash."""
+    """Three digits, or a count, or a dash."""
     if value is None:
         return "–"
+    if isinstance(value, int):
+        return f"{value:,}"
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
 
 
@@ -166,7 +168,7 @@ def _stream(results: Results, work: str, figure: Callable[[Streams], float]) -> 
     return results.median(AGENT, work, lambda run: figure(run.seen) if isinstance(run.seen, Streams) else None)
 
 
-def _most(results: Results, work: str, figure: Callable[[Streams], float]) -> float | None:
+def _most(results: Results, work: str, figure: Callable[[Streams], int]) -> int | None:
     return max((figure(run.seen) for run in results.of(AGENT, work) if isinstance(run.seen, Streams)), default=None)
 
 
