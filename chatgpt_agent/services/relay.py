@@ -6,7 +6,7 @@ Whoever reads a call's body decides where it goes; the call sees to the books, a
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -139,11 +139,10 @@ class Call:
         # Some servers leave the type out; what the client asked for then tells.
         return kind == "text/event-stream" or (self._request.stream and not kind)
 
-    async def body(self) -> AsyncGenerator[bytes, None]:
+    def body(self) -> AsyncGenerator[bytes, None]:
         """The bytes for the client, in pieces; a whole answer is one piece. Raises AgentError where the answer breaks
         off: what was given out by then must not look complete. Must be read to its end, client or not."""
-        async for piece in self._stream() if self.streaming else self._whole():
-            yield piece
+        return self._stream() if self.streaming else self._whole()
 
     async def close(self) -> None:
         """Gives the place back. A call that was not read to its end, which only a fault in the agent can cause, is
@@ -225,7 +224,7 @@ class Call:
             raise refusal
         return head
 
-    async def _whole(self) -> AsyncIterator[bytes]:
+    async def _whole(self) -> AsyncGenerator[bytes, None]:
         assert self._exchange is not None
         assert self._head is not None
         chunks = []
@@ -243,7 +242,7 @@ class Call:
         await self._settle(answered_state(self._head.status, answer), answer)
         yield body
 
-    async def _stream(self) -> AsyncIterator[bytes]:
+    async def _stream(self) -> AsyncGenerator[bytes, None]:
         assert self._exchange is not None
         assert self._head is not None
         if inflater := self._inflater():
@@ -270,7 +269,7 @@ class Call:
         await self._settle_answered(meter)
         yield meter.take_held()
 
-    async def _compressed_stream(self, inflater: Inflater) -> AsyncIterator[bytes]:
+    async def _compressed_stream(self, inflater: Inflater) -> AsyncGenerator[bytes, None]:
         """A stream that nobody asked to be compressed: it passes as it is, and is only read along."""
         assert self._exchange is not None
         meter = StreamMeter(self._request.endpoint, hide_usage=False)
