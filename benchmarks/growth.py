@@ -216,7 +216,7 @@ async def run(options: argparse.Namespace) -> None:
 def main() -> None:
     """Runs and prints."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.growth", description=__doc__)
-    parser.add_argument("--rows", type=int, default=1_000_000, help="of the ledger, at most; 10000000 needs 8 GB")
+    parser.add_argument("--rows", type=int, default=1_000_000, help="of the ledger, at most")
     parser.add_argument("--users", type=int, default=100_000, help="at most; 0: no such table")
     parser.add_argument("--prices", type=int, default=1000, help="at most; 0: no such table")
     parser.add_argument("--requests", type=int, default=4000, help="measured for each line")

@@ -1,7 +1,7 @@
 """The guard of the agent's speed: what a request costs, as a multiple of a fixed piece of pure-Python work.
 
 Both are processor time, measured by turns in the same run, and of both the least counts: neither a slow machine nor a
-busy one moves their ratio by much. A constant is the ratio of the day when it was written down; a doubling fails.
+busy one moves their ratio by much. A constant is the ratio of the day when it was written down; twice as much fails.
 """
 
 import asyncio

@@ -184,3 +184,18 @@ async def test_a_token_that_is_revoked_while_its_body_comes_is_refused(agent: Ag
     assert (await connection.answer()).status == 401
     await connection.close()
     assert upstream.requests == []
+
+
+async def test_who_was_identified_holds_until_something_changes(agent: Agent) -> None:
+    """A change of the user or of the token, or its expiry: then they are looked up again."""
+    directory = agent.server.directory
+    for change in ("UPDATE users SET rpm = 100", "UPDATE tokens SET tpm = 100000"):
+        identity = directory.identify(agent.token)
+        assert directory.still_holds(identity)
+        await agent.store.fetch(change)
+        await agent.until(lambda identity=identity: not directory.still_holds(identity))  # type: ignore[misc]
+    await agent.store.fetch("UPDATE tokens SET expires_at = now() + interval '1 second'")
+    await agent.until(lambda: directory.identify(agent.token).token.expires_at is not None)
+    identity = directory.identify(agent.token)
+    assert directory.still_holds(identity)
+    await agent.until(lambda: not directory.still_holds(identity))
