@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks.relay import profile
 from benchmarks.relay.__main__ import gateway_from, sets_from, told
-from benchmarks.relay.measure import Run, sank, units
+from benchmarks.relay.measure import Run, of_each, sank, units
 from benchmarks.relay.report import AGENT, DIRECT, NGINX, Results, Start, goals, report
 from benchmarks.relay.works import WORKS, Streams, Target, Whole, lua, raw_request
 
@@ -82,6 +82,18 @@ def test_requests_that_the_load_cuts_off_count() -> None:
     """The gateway worked on them too; where none was answered there is nothing to divide by."""
     assert units(Whole(100, 0, 3.0, 1.0, 1.0), WORKS["c64"]) == 164
     assert units(Whole(0, 9, 3.0, 1.0, 1.0), WORKS["c64"]) == 0
+
+
+def test_processor_time_of_a_gateway_that_ended_is_not_known() -> None:
+    """What it had used before the run would count as less than nothing."""
+    assert (of_each(0.5, 1000), of_each(-40.0, 1000), of_each(0.5, 0)) == (500.0, None, None)
+
+
+def test_gateway_that_answers_nothing_has_no_latency() -> None:
+    """It is not the quickest of all."""
+    stands = Run("other", "c1", 0, Whole(0, 3, 3.0, 0.0, 0.0))
+    text = report(Results([whole(DIRECT, "c1", 0, None), stands]), [])
+    assert "| c1 | other | 0.00 | – | – | – | – | – | – | – | 3 | – |" in text
 
 
 def test_gateway_that_loses_most_streams_sank() -> None:

@@ -62,8 +62,8 @@ async def measure(tools: Tools, gateway: Gateway, work: Work, repetition: int, w
         work.name,
         repetition,
         seen,
-        own * 1e6 / count if gateway.pid and count else None,
-        database * 1e6 / count if gateway.db_pid and count else None,
+        of_each(own, count) if gateway.pid else None,
+        of_each(database, count) if gateway.db_pid else None,
         peak_mb(gateway.pid) if gateway.pid else None,
         max(0.0, strangers),
     )
@@ -74,6 +74,11 @@ def units(seen: Whole | Streams, work: Work) -> int:
     if isinstance(seen, Streams):
         return seen.chunks
     return seen.ok + work.clients if seen.ok else 0
+
+
+def of_each(seconds: float, count: int) -> float | None:
+    """Microseconds of each unit. None where there was none, or where a process ended and took what it had used along."""
+    return seconds * 1e6 / count if count and seconds >= 0 else None
 
 
 def sank(run: Run, work: Work) -> bool:

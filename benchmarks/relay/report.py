@@ -57,7 +57,7 @@ class Results:
         added = []
         for run in self.of(gateway, work):
             direct = self._by_key.get((DIRECT, work, run.repetition))
-            if isinstance(run.seen, Whole) and direct is not None:
+            if isinstance(run.seen, Whole) and run.seen.ok and direct is not None:
                 added.append(getattr(run.seen, percentile) - getattr(direct.seen, percentile))
         return _median(added)
 
@@ -103,8 +103,9 @@ def whole_table(results: Results) -> list[str]:
     lines = _head(2, *heads, "× nginx", "errors", "memory MB")
     for work, gateway, runs in _grouped(results, Whole):
         seen = [run.seen for run in runs if isinstance(run.seen, Whole)]
-        figures = [statistics.median(each.ok / each.seconds for each in seen)]
-        figures += [statistics.median(each.p50_ms for each in seen), statistics.median(each.p99_ms for each in seen)]
+        figures: list[float | None] = [statistics.median(each.ok / each.seconds for each in seen)]
+        for name in ("p50_ms", "p99_ms"):
+            figures.append(_median([getattr(each, name) for each in seen if each.ok]))
         added = [None if gateway == DIRECT else results.added(gateway, work, name) for name in ("p50_ms", "p99_ms")]
         cells = [show(figure) for figure in (*figures, *added, *_costs(results, gateway, work))]
         errors = sum(each.errors for each in seen)
