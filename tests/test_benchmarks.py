@@ -92,8 +92,10 @@ def test_processor_time_of_a_gateway_that_ended_is_not_known() -> None:
 def test_gateway_that_answers_nothing_has_no_latency() -> None:
     """It is not the quickest of all."""
     stands = Run("other", "c1", 0, Whole(0, 3, 3.0, 0.0, 0.0))
-    text = report(Results([whole(DIRECT, "c1", 0, None), stands]), [])
+    never = Run("other", "s50", 0, Streams(0, 0, 0, 100, 0, 25.0, -1.0, -1.0, -1.0))
+    text = report(Results([whole(DIRECT, "c1", 0, None), stands, never]), [])
     assert "| c1 | other | 0.00 | – | – | – | – | – | – | – | 3 | – |" in text
+    assert "| s50 | other | 0 / 100 | 100 | 0.00 | – | – | – | – | – | – | – |" in text
 
 
 def test_gateway_that_loses_most_streams_sank() -> None:

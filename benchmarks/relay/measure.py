@@ -77,7 +77,7 @@ def units(seen: Whole | Streams, work: Work) -> int:
 
 
 def of_each(seconds: float, count: int) -> float | None:
-    """Microseconds of each unit. None where there was none, or where a process ended and took what it had used along."""
+    """Microseconds of each unit. None where there was none, or where a process ended, and what it had used with it."""
     return seconds * 1e6 / count if count and seconds >= 0 else None
 
 

@@ -120,9 +120,9 @@ def streams_table(results: Results) -> list[str]:
     for work, gateway, runs in _grouped(results, Streams):
         seen = [run.seen for run in runs if isinstance(run.seen, Streams)]
         asked = WORKS[work].clients * WORKS[work].rounds * len(seen)
-        figures = [statistics.median(each.chunks / each.seconds for each in seen)]
+        figures: list[float | None] = [statistics.median(each.chunks / each.seconds for each in seen)]
         for name in ("ttft_p99_ms", "late_p50_ms", "late_p99_ms"):
-            figures.append(statistics.median(getattr(each, name) for each in seen))
+            figures.append(_median([getattr(each, name) for each in seen if each.chunks]))
         cells = [show(figure) for figure in (*figures, *_costs(results, gateway, work))]
         whole = f"{sum(each.completed for each in seen):,} / {asked:,}"
         failed = str(sum(_failed(each) for each in seen))
