@@ -1,13 +1,18 @@
-"""Long work on many rows, in parts: with a turn of the event loop between two of them, nobody waits for all of it."""
+"""Long work in parts: with a turn of the event loop between two of them, nobody waits for all of it.
+
+Calls into C hold the interpreter's lock all the while, so that a thread would not help the others."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+import time
+from collections.abc import AsyncIterator, Callable, Generator, Sequence
 from typing import TypeVar
 
 PART = 500  # rows: 2 to 5 ms
+HELD = 0.002  # seconds that the loop may be held before others have their turn
 
 Given = TypeVar("Given")
 Made = TypeVar("Made")
+Steps = Generator[None, None, Made]  # work that stops now and then, and returns what it has made
 
 
 async def in_parts(rows: Sequence[Given]) -> AsyncIterator[Sequence[Given]]:
@@ -23,3 +28,17 @@ async def made_of(make: Callable[[Given], Made], rows: Sequence[Given]) -> list[
     async for part in in_parts(rows):
         found.extend(map(make, part))
     return found
+
+
+async def in_turns(steps: Steps[Made]) -> Made:
+    """What steps make, with a turn of the loop wherever they have stopped and held it for long enough."""
+    began = time.perf_counter()
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            made: Made = end.value
+            return made
+        if time.perf_counter() - began >= HELD:
+            await asyncio.sleep(0)
+            began = time.perf_counter()

@@ -11,6 +11,7 @@ from chatgpt_agent.core.money import add_up, plain
 from chatgpt_agent.edges.store import reports
 from chatgpt_agent.edges.store.connection import Line, Store
 from chatgpt_agent.edges.store.reports import COUNTS, EXPORTED, GROUPS, SUMMED, Choice, Sums, UsageLine
+from chatgpt_agent.edges.turns import in_parts
 
 PAGE = 5000  # rows that are read at once
 RECORDED = (*COUNTS, "cost_usd", "uncertain_usd")  # the names of sums in CSV and JSON
@@ -44,7 +45,7 @@ async def report(
     lines = await reports.usage_report(store, by, choice, limit=None if most is None else most + 1)
     if most is not None and len(lines) > most:
         raise InvalidValue(f"the report has more than {most} lines: ask for fewer days or groups")
-    return Report(tuple(by), lines, _total(lines))
+    return Report(tuple(by), lines, await _total(lines))
 
 
 async def chosen(store: Store, choice: Choice) -> Choice:
@@ -89,7 +90,14 @@ def sums_record(sums: Sums) -> dict[str, object]:
     return counts | {"cost_usd": plain(sums.cost), "uncertain_usd": plain(sums.reserved)}
 
 
-def _total(lines: Sequence[UsageLine]) -> Sums:
+async def _total(lines: Sequence[UsageLine]) -> Sums:
+    total = _sum_of([])
+    async for part in in_parts(lines):
+        total = _sum_of([total, *part])
+    return total
+
+
+def _sum_of(lines: Sequence[Sums]) -> Sums:
     counts = {name: sum(getattr(line, name) for line in lines) for name in COUNTS}
     cost, reserved = (add_up(getattr(line, name) for line in lines) for name in SUMMED[len(COUNTS) :])
     return Sums(**counts, cost=cost, reserved=reserved)

@@ -11,6 +11,7 @@ from chatgpt_agent.core.errors import InvalidApiKey, InvalidRequest, InvalidValu
 from chatgpt_agent.core.money import plain
 from chatgpt_agent.core.spending import Status
 from chatgpt_agent.edges.store.reports import read_time_zone, rows_since, token_facts
+from chatgpt_agent.edges.turns import made_of
 from chatgpt_agent.services import reports
 from chatgpt_agent.services.budgets import Budgets
 from chatgpt_agent.services.desk import Desk
@@ -20,7 +21,7 @@ from chatgpt_agent.services.limits import Limits
 from chatgpt_agent.web.base import HolderHandler
 
 MAX_DAYS = 3660
-MAX_LINES = 2000  # of a report: requests to OpenAI wait about 10 µs for each
+MAX_LINES = 2000  # of a report
 WEEK = timedelta(days=7)
 WEEK_ROWS = 10_000  # the newest of a week, at most
 
@@ -117,13 +118,14 @@ class MyUsageHandler(_OwnHandler):
                 )
         except InvalidValue as error:
             raise InvalidRequest(f"by: {error.message}", param="by") from None
+        rows = await made_of(lambda line: msgspec.Raw(_encoder.encode(reports.line_record(by, line))), found.lines)
         answer = {
             "scope": scope,
             "since": str(today - timedelta(days=days - 1)),
             "until": str(today),
             "time_zone": zone,
             "by": by,
-            "rows": [reports.line_record(by, line) for line in found.lines],
+            "rows": rows,
             "total": reports.sums_record(found.total),
         }
         self.write_json(_encoder.encode(answer))
