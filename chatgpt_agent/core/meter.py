@@ -3,10 +3,14 @@
 A later usage replaces an earlier one, never adds to it.
 """
 
+import re
+from collections.abc import Iterable
+
 import msgspec
 
 from chatgpt_agent.core.endpoints import CHAT, Endpoint
 from chatgpt_agent.core.sse import SseSplitter, event_data
+from chatgpt_agent.core.steps import Steps
 from chatgpt_agent.core.usage import MAX_TEXT, Answer, Count, Usage, read_usage
 
 SEARCHED = 64 * 1024  # bytes of an event that is searched before it is decoded
@@ -45,7 +49,7 @@ _said = msgspec.json.Decoder(_Said)
 _tool_usage = msgspec.json.Decoder(_ToolUsage | None)
 
 
-def read_whole(body: bytes, endpoint: Endpoint = CHAT) -> Answer:
+def read_whole(body: bytes | bytearray, endpoint: Endpoint = CHAT) -> Answer:
     """What a whole JSON answer says."""
     said = _read(body)
     if said is None:
@@ -53,6 +57,48 @@ def read_whole(body: bytes, endpoint: Endpoint = CHAT) -> Answer:
     failed = endpoint.nested and bytes(said.status) == b'"failed"'
     tier = _text(said.service_tier)
     return Answer(_usage(said, endpoint), _text(said.model), _text(said.id), failed, complete=True, service_tier=tier)
+
+
+# What makes answers huge is images, as strings of megabytes, and vectors, as thousands of numbers. A slice out of the
+# middle of one may be replaced by a shorter one without changing what the answer says, or whether it is JSON at all.
+SLICE = 4096  # bytes
+_KEPT = 8 * MAX_TEXT  # bytes; a text that is too long for a row stays so, and half an escape at the front stays there
+_IN_STRINGS = bytes({*range(0x20, 0x100)} - {*b'"\\'})  # that stand for themselves
+_IN_NUMBERS = b"0123456789+-.eE, \t\r\n"
+_IN_STRINGS_ALONE = re.compile(rb"[b-dg-kmo-qv-zA-DF-Z/_\x80-\xff]")  # in no number, and not in true, false, null
+_NUMBERS = b"0," * MAX_TEXT + b"0"
+_any = msgspec.json.Decoder(msgspec.Raw)
+
+
+def reading(pieces: Iterable[bytes], endpoint: Endpoint) -> Steps[Answer]:
+    """What `read_whole` says of these bytes together, which are not put together where they are huge."""
+    kept = bytearray()
+    for piece in pieces:
+        for at in range(0, len(piece), SLICE):
+            kept += _shortened(piece[at : at + SLICE])
+        yield
+    return read_whole(kept, endpoint)
+
+
+def _shortened(text: bytes) -> bytes:
+    if len(text) < SLICE:
+        return text
+    if not text.translate(None, _IN_NUMBERS):
+        start, end = text.find(b",") + 1, text.rfind(b",")
+        return text[:start] + _NUMBERS + text[end:] if start and _are_values(text[start:end]) else text
+    # Outside of strings it would be no JSON, with all of its bytes or with the first ones alone.
+    if not text.translate(None, _IN_STRINGS) and _IN_STRINGS_ALONE.search(text, 0, _KEPT):
+        return text[:_KEPT]
+    return text
+
+
+def _are_values(text: bytes) -> bool:
+    """Whether a text is JSON's values with commas between them."""
+    try:
+        _any.decode(b"[%s]" % text)
+    except msgspec.DecodeError:
+        return False
+    return bool(text.strip())
 
 
 class StreamMeter:
@@ -168,7 +214,7 @@ class StreamMeter:
         return event.count(b'"usage"') > event.count(b'"usage":null')
 
 
-def _read(data: bytes | msgspec.Raw) -> _Said | None:
+def _read(data: bytes | bytearray | msgspec.Raw) -> _Said | None:
     try:
         return _said.decode(data)
     except (msgspec.DecodeError, RecursionError):

@@ -2,8 +2,8 @@
 
 OpenAI reads the same bytes with a parser of its own. If that one found another `model` than we did, a cheap price
 would pay for a dear model. Forgiving parsers differ in what they forgive: bare line feeds, text around the parts,
-quotes within names, repeated fields. So nothing is forgiven. A form is searched through a few times, by `bytes.find`
-and `bytes.count`, and never taken apart: a file of 25 MB is neither copied nor looked into.
+quotes within names, repeated fields. So nothing is forgiven. A form is searched through a few times, by `bytes.find`,
+and never taken apart: a file of 25 MB is neither copied nor looked into.
 """
 
 import re
@@ -12,6 +12,7 @@ from collections.abc import Collection
 import msgspec
 
 from chatgpt_agent.core.errors import InvalidRequest, UnsupportedMediaType
+from chatgpt_agent.core.steps import Steps, find
 
 MAX_PARTS = 256
 MAX_HEAD = 4096  # bytes of a part's header fields
@@ -55,12 +56,12 @@ def boundary_of(content_type: str) -> bytes:
     return (found[1] or found[2]).encode("ascii")
 
 
-def read_form(body: bytes, content_type: str, wanted: Collection[str]) -> Form:
+def read_form(body: bytes, content_type: str, wanted: Collection[str]) -> Steps[Form]:
     """The values of the fields that are wanted, each of which may be there once.
     Raises InvalidRequest, UnsupportedMediaType."""
     values: dict[str, bytes] = {}
     files = text_bytes = 0
-    for part in _parts(body, b"--" + boundary_of(content_type)):
+    for part in (yield from _parts(body, b"--" + boundary_of(content_type))):
         if part.is_file:
             files += 1
         else:
@@ -77,7 +78,7 @@ def read_form(body: bytes, content_type: str, wanted: Collection[str]) -> Form:
     return Form(values, files, text_bytes)
 
 
-def _parts(body: bytes, delimiter: bytes) -> list[Part]:
+def _parts(body: bytes, delimiter: bytes) -> Steps[list[Part]]:
     found: list[Part] = []
     at = 0  # where a delimiter stands
     if not body.startswith(delimiter):
@@ -88,14 +89,17 @@ def _parts(body: bytes, delimiter: bytes) -> list[Part]:
         if blank < 0 or len(found) == MAX_PARTS:
             raise _malformed()
         # From the blank line on: a part without even an empty content would share its line end with the delimiter.
-        end = body.find(b"\r\n" + delimiter, blank + 2)
+        end = yield from find(body, b"\r\n" + delimiter, blank + 2)
         if end < blank + 4:
             raise _malformed()
         found.append(_read_part(body[head:blank], blank + 4, end))
         at = end + 2
     if body[at + len(delimiter) :] not in (b"--\r\n", b"--") or not found:
         raise _malformed()
-    if body.count(delimiter) != len(found) + 1:  # one is within a part, where a parser that forgives may end it
+    at = 0
+    for _ in range(len(found) + 1):
+        at = (yield from find(body, delimiter, at)) + len(delimiter)
+    if (yield from find(body, delimiter, at)) >= 0:  # within a part, where a parser that forgives may end it
         raise _malformed()
     return found
 

@@ -6,18 +6,21 @@ that could be read in two ways is refused, and the one edit we make leaves every
 what would use tokens that no answer tells us.
 """
 
+import codecs
 import re
 
 import msgspec
 
-from chatgpt_agent.core.contents import count_image_tools, weigh
+from chatgpt_agent.core.contents import count_image_tools, plain_text, weigh
 from chatgpt_agent.core.endpoints import COMPLETIONS, IMAGES, RESPONSES, Endpoint
 from chatgpt_agent.core.errors import InvalidJson, InvalidRequest
 from chatgpt_agent.core.multipart import read_form
 from chatgpt_agent.core.pricing import MAX_MODEL
 from chatgpt_agent.core.reserve import Size
+from chatgpt_agent.core.steps import PIECE, Steps, at_once
 
 MAX_CHOICES = 128  # as OpenAI's `n`
+MEMBERS = 256  # of an object, that are looked at in one step
 
 _SPACE = re.compile(rb"[ \t\r\n]*")
 _STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"')  # possessive: going back would take 100 bytes of memory a character
@@ -31,14 +34,16 @@ _FORM_FORMATS = (None, b"json", b"diarized_json")  # of transcriptions, those wh
 
 
 class Member(msgspec.Struct, frozen=True):
-    """One `"key": value` of an object: the value's bytes and where they begin."""
+    """One `"key": value` of an object: the text that it is in, and where its value begins and ends there."""
 
-    raw: bytes
+    text: bytes
     start: int
+    end: int
 
     @property
-    def end(self) -> int:
-        return self.start + len(self.raw)
+    def raw(self) -> bytes:
+        """The value's bytes."""
+        return self.text[self.start : self.end]
 
 
 class ApiRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,20 +75,34 @@ class ApiRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def parse_request(endpoint: Endpoint, body: bytes, content_type: str | None = None) -> ApiRequest:
+    """What `parsing` makes, at once."""
+    return at_once(parsing(endpoint, body, content_type))
+
+
+def parsing(endpoint: Endpoint, body: bytes, content_type: str | None = None) -> Steps[ApiRequest]:
     """Reads a request's body (https://platform.openai.com/docs/api-reference). `content_type` matters for a form.
     Raises InvalidJson, or InvalidRequest where it cannot be read in one way alone, or could not be priced."""
     if endpoint.form:
-        return _parse_form(endpoint, body, content_type or "")
-    _check_text(body, endpoint.max_parts)
-    members = object_members(body)
+        return (yield from _parse_form(endpoint, body, content_type or ""))
+    if len(body) > endpoint.max_parts or not body.isascii():
+        yield from _check_text(body, endpoint.max_parts)
+    members = yield from _members_of(body)
     model = _check_model(_value(members, "model"))
     stream = _flag(members, "stream", "stream")
     choices = _choices(endpoint, members)
-    _refuse_unobservable(endpoint, members, body, stream and choices > 1)
+    _refuse_unobservable(endpoint, members, stream and choices > 1)
     if stream and not endpoint.streams:
         raise InvalidRequest("There is no stream here.", param="stream")
     asked, edited = _ask_for_usage(body, members) if stream and endpoint.asks_usage else (False, body)
-    text, links = weigh(body, items=endpoint is RESPONSES)
+    if len(body) > PIECE:
+        yield
+    plain = (yield from plain_text(body)) if b"\\" in body else body
+    if endpoint is RESPONSES and (yield from count_image_tools(plain)):
+        raise InvalidRequest(
+            "The tool image_generation is not supported: it uses tokens of another model. Ask /v1/images/generations.",
+            param="tools",
+        )
+    text, links = yield from weigh(body, plain, items=endpoint is RESPONSES)
     return ApiRequest(
         endpoint=endpoint,
         model=model,
@@ -102,10 +121,16 @@ def parse_request(endpoint: Endpoint, body: bytes, content_type: str | None = No
 def object_members(text: bytes) -> dict[str, Member]:
     """The members of a JSON object by their decoded keys, each with its place in the text.
     Raises InvalidJson: not one JSON object, or a key stands twice (also when it is spelled with escapes)."""
+    return at_once(_members_of(text))
+
+
+def _members_of(text: bytes) -> Steps[dict[str, Member]]:
     try:
         raws = _members.decode(text)
     except (msgspec.DecodeError, RecursionError):  # ValidationError, for an array or number, is a DecodeError
         raise InvalidJson("The request body must be one valid JSON object.") from None
+    if len(text) > PIECE:
+        yield
     found: dict[str, Member] = {}
     at = _skip(text, _skip(text, 0) + 1)  # past the opening brace
     while text[at : at + 1] != b"}":
@@ -113,23 +138,33 @@ def object_members(text: bytes) -> dict[str, Member]:
         assert key_text is not None, "the decoder took it for an object"
         key = msgspec.json.decode(key_text.group(), type=str)
         at = _skip(text, _skip(text, key_text.end()) + 1)  # past the colon
-        raw = bytes(raws[key])
+        raw = memoryview(raws[key])
         end = _skip(text, at + len(raw))
         # The decoder keeps the last value of a repeated key: then other bytes stand here, or more of them.
-        if key in found or text[at : at + len(raw)] != raw or text[end : end + 1] not in (b",", b"}"):
+        if key in found or not text.startswith(raw, at) or text[end : end + 1] not in (b",", b"}"):
             raise InvalidJson(f"The key {key[:64]!r} stands twice in the request body.")
-        found[key] = Member(raw, at)
+        found[key] = Member(text, at, at + len(raw))
         at = _skip(text, end + 1) if text[end : end + 1] == b"," else end
+        if len(raw) > PIECE or len(found) % MEMBERS == 0:
+            yield
     return found
 
 
-def _check_text(body: bytes, max_parts: int) -> None:
-    try:
-        body.decode("utf-8")  # strict: no lone surrogates, no UTF-16
-    except UnicodeDecodeError:
-        raise InvalidJson("The request body is not valid UTF-8.") from None
-    if len(body) > max_parts and body.count(b",") + body.count(b"[") + body.count(b"{") > max_parts:
-        raise InvalidRequest(f"The request body has over {max_parts} brackets and commas.")
+def _check_text(body: bytes, max_parts: int) -> Steps[None]:
+    at = len(body) if body.isascii() else 0
+    while at < len(body):
+        piece = memoryview(body)[at : at + PIECE]
+        try:  # strict: no lone surrogates, no UTF-16
+            at += codecs.utf_8_decode(piece, "strict", at + PIECE >= len(body))[1]
+        except UnicodeDecodeError:
+            raise InvalidJson("The request body is not valid UTF-8.") from None
+        yield
+    parts = 0
+    for start in range(0, len(body) if len(body) > max_parts else 0, PIECE):
+        parts += sum(body.count(mark, start, start + PIECE) for mark in (b",", b"[", b"{"))
+        if parts > max_parts:
+            raise InvalidRequest(f"The request body has over {max_parts} brackets and commas.")
+        yield
 
 
 def _check_model(model: object) -> str:
@@ -227,17 +262,11 @@ def _pointers(endpoint: Endpoint, members: dict[str, Member]) -> int:
 # What would use tokens that no answer tells us.
 
 
-def _refuse_unobservable(endpoint: Endpoint, members: dict[str, Member], body: bytes, many_streams: bool) -> None:
+def _refuse_unobservable(endpoint: Endpoint, members: dict[str, Member], many_streams: bool) -> None:
     if endpoint is RESPONSES:
         if _flag(members, "background", "background"):
             raise InvalidRequest(
                 "background is not supported: the tokens would be known only to a later request.", param="background"
-            )
-        if count_image_tools(body):
-            raise InvalidRequest(
-                "The tool image_generation is not supported: it uses tokens of another model. "
-                "Ask /v1/images/generations.",
-                param="tools",
             )
     elif endpoint is IMAGES:
         if _is_set(members, "svg") or _value(members, "output_format") == "svg":
@@ -249,8 +278,8 @@ def _refuse_unobservable(endpoint: Endpoint, members: dict[str, Member], body: b
 # A form.
 
 
-def _parse_form(endpoint: Endpoint, body: bytes, content_type: str) -> ApiRequest:
-    form = read_form(body, content_type, ("model", "stream", "response_format"))
+def _parse_form(endpoint: Endpoint, body: bytes, content_type: str) -> Steps[ApiRequest]:
+    form = yield from read_form(body, content_type, ("model", "stream", "response_format"))
     model = form.values.get("model")
     stream = form.values.get("stream")
     if stream not in (None, b"true", b"false"):

@@ -4,15 +4,16 @@ Calls into C hold the interpreter's lock all the while, so that a thread would n
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Generator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import TypeVar
 
+from chatgpt_agent.core.steps import Steps
+
 PART = 500  # rows: 2 to 5 ms
-HELD = 0.002  # seconds that the loop may be held before others have their turn
+HELD = 0.0005  # seconds that steps may go on: a request of others needs several turns, and waits so long in each
 
 Given = TypeVar("Given")
 Made = TypeVar("Made")
-Steps = Generator[None, None, Made]  # work that stops now and then, and returns what it has made
 
 
 async def in_parts(rows: Sequence[Given]) -> AsyncIterator[Sequence[Given]]:
@@ -31,14 +32,14 @@ async def made_of(make: Callable[[Given], Made], rows: Sequence[Given]) -> list[
 
 
 async def in_turns(steps: Steps[Made]) -> Made:
-    """What steps make, with a turn of the loop wherever they have stopped and held it for long enough."""
-    began = time.perf_counter()
+    """What steps make, with a turn of the loop before them, and wherever they have stopped and held it for so long."""
+    began = float("-inf")
     while True:
+        if time.perf_counter() - began >= HELD:
+            await asyncio.sleep(0)
+            began = time.perf_counter()
         try:
             next(steps)
         except StopIteration as end:
             made: Made = end.value
             return made
-        if time.perf_counter() - began >= HELD:
-            await asyncio.sleep(0)
-            began = time.perf_counter()

@@ -24,11 +24,13 @@ from chatgpt_agent.core.errors import (
 )
 from chatgpt_agent.core.headers import request_headers
 from chatgpt_agent.core.ledger import UNCERTAIN, Intent, Outcome, Row, State, answered_state, failed_state
-from chatgpt_agent.core.meter import StreamMeter, read_whole
+from chatgpt_agent.core.meter import StreamMeter, read_whole, reading
 from chatgpt_agent.core.requests import ApiRequest
 from chatgpt_agent.core.reserve import Assumed, likely_tokens, most
+from chatgpt_agent.core.steps import PIECE
 from chatgpt_agent.core.usage import MAX_TEXT, Answer
 from chatgpt_agent.edges.config import Config
+from chatgpt_agent.edges.turns import in_turns
 from chatgpt_agent.edges.upstream import Exchange, Head, UpstreamClient, unusable
 from chatgpt_agent.services.budgets import Budgets
 from chatgpt_agent.services.directory import Directory
@@ -140,8 +142,9 @@ class Call:
         return kind == "text/event-stream" or (self._request.stream and not kind)
 
     def body(self) -> AsyncGenerator[bytes, None]:
-        """The bytes for the client, in pieces; a whole answer is one piece. Raises AgentError where the answer breaks
-        off: what was given out by then must not look complete. Must be read to its end, client or not."""
+        """The bytes for the client, in pieces; of a whole answer the first one comes when its row is written. Raises
+        AgentError where the answer breaks off: what was given out by then must not look complete. Must be read to its
+        end, client or not."""
         return self._stream() if self.streaming else self._whole()
 
     async def close(self) -> None:
@@ -227,20 +230,27 @@ class Call:
     async def _whole(self) -> AsyncGenerator[bytes, None]:
         assert self._exchange is not None
         assert self._head is not None
-        chunks = []
+        chunks, size = [], 0
         try:
             while chunk := await self._exchange.read():
                 chunks.append(chunk)
+                size += len(chunk)
+                if size > PIECE:  # where the upstream is fast, nothing of this waits
+                    await asyncio.sleep(0)
         except AgentError as error:
             await self._settle(State.INCOMPLETE, error=error.code)
             raise
-        body = b"".join(chunks)
         answer = Answer()
         if 200 <= self._head.status < 300:
-            inflater = self._inflater()
-            answer = read_whole(inflater.feed(body) if inflater else body, self._request.endpoint)
+            inflater, endpoint = self._inflater(), self._request.endpoint
+            pieces = map(inflater.feed, chunks) if inflater else chunks
+            if size > PIECE:
+                answer = await in_turns(reading(pieces, endpoint))
+            else:
+                answer = read_whole(b"".join(pieces), endpoint)
         await self._settle(answered_state(self._head.status, answer), answer)
-        yield body
+        for chunk in chunks:
+            yield chunk
 
     async def _stream(self) -> AsyncGenerator[bytes, None]:
         assert self._exchange is not None

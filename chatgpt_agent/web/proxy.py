@@ -9,7 +9,9 @@ from chatgpt_agent.core.admission import Identity
 from chatgpt_agent.core.endpoints import Endpoint
 from chatgpt_agent.core.errors import AgentError, ClientClosed, Draining, Overloaded, RequestTooLarge
 from chatgpt_agent.core.headers import RESPONSE_ADDED, check_request_media, response_headers
-from chatgpt_agent.core.requests import parse_request
+from chatgpt_agent.core.requests import parse_request, parsing
+from chatgpt_agent.core.steps import PIECE
+from chatgpt_agent.edges.turns import in_turns
 from chatgpt_agent.edges.upstream import Head
 from chatgpt_agent.services.gate import Gate
 from chatgpt_agent.services.lifecycle import Lifecycle
@@ -105,15 +107,24 @@ class ProxyHandler(ApiHandler):
 
     async def _forward(self) -> None:
         # Once more: the body may have taken a minute to come, and a revocation is in force within a second.
-        if self._identity is None or not self._gate.still_holds(self._identity):
-            self._identity = self.identify(self._gate)
-        request = parse_request(self._endpoint, b"".join(self._chunks), self.request.headers.get("Content-Type"))
+        identity = self._identify_again()
+        body, kind = b"".join(self._chunks), self.request.headers.get("Content-Type")
         self._chunks.clear()
-        self._call = self._relay.call(self._identity, request, request_id=self.request_id)
+        if len(body) <= PIECE:
+            request = parse_request(self._endpoint, body, kind)
+        else:
+            request = await in_turns(parsing(self._endpoint, body, kind))
+            identity = self._identify_again()
+        self._call = self._relay.call(identity, request, request_id=self.request_id)
         try:
             await self._answer(self._call)
         finally:
             await self._call.close()
+
+    def _identify_again(self) -> Identity:
+        if self._identity is None or not self._gate.still_holds(self._identity):
+            self._identity = self.identify(self._gate)
+        return self._identity
 
     async def _answer(self, call: Call) -> None:
         if self._gone:
@@ -126,7 +137,20 @@ class ProxyHandler(ApiHandler):
                     await self._write_out(piece)
                 await self._finish_out()
             else:
-                await self._finish_out(b"".join([piece async for piece in pieces]))
+                await self._write_whole([piece async for piece in pieces])
+
+    async def _write_whole(self, pieces: list[bytes]) -> None:
+        size = sum(map(len, pieces))
+        if size <= PIECE:
+            await self._finish_out(b"".join(pieces))
+            return
+        self.set_header("Content-Length", str(size))
+        self.flush()
+        pieces.reverse()
+        while pieces:
+            await self._write_out(pieces.pop())
+            await asyncio.sleep(0)  # a client that reads as fast as this must not be the only one
+        await self._finish_out()
 
     def _set_head(self, head: Head) -> None:
         self.set_status(head.status)

@@ -6,11 +6,21 @@ from typing import Any
 
 import pytest
 
-from chatgpt_agent.core.contents import MAX_ESCAPES, count_image_tools, weigh
+from chatgpt_agent.core import contents
+from chatgpt_agent.core.contents import MAX_ESCAPES, plain_text
 from chatgpt_agent.core.errors import InvalidRequest
+from chatgpt_agent.core.steps import at_once
 
 DATA = "iVBORw0KGgo/+" * 400 + "A="
 URI = f"data:image/png;base64,{DATA}"
+
+
+def weigh(body: bytes, *, items: bool = False) -> tuple[int, int]:
+    return at_once(contents.weigh(body, at_once(plain_text(body)), items=items))
+
+
+def count_image_tools(body: bytes) -> int:
+    return at_once(contents.count_image_tools(at_once(plain_text(body))))
 
 
 def dump(value: object) -> bytes:

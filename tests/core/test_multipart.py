@@ -13,6 +13,7 @@ from tornado.httputil import HTTPFile, parse_multipart_form_data
 
 from chatgpt_agent.core.errors import ClientError, InvalidRequest, UnsupportedMediaType
 from chatgpt_agent.core.multipart import MAX_HEAD, MAX_PARTS, Form, boundary_of, read_form
+from chatgpt_agent.core.steps import at_once
 
 BOUNDARY = "a-boundary"
 TYPE = f"multipart/form-data; boundary={BOUNDARY}"
@@ -30,7 +31,7 @@ def form(*parts: tuple[bytes, bytes], end: bytes = b"--\r\n") -> bytes:
 
 
 def read(body: bytes, content_type: str = TYPE) -> Form:
-    return read_form(body, content_type, WANTED)
+    return at_once(read_form(body, content_type, WANTED))
 
 
 # What is read.

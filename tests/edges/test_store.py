@@ -19,6 +19,7 @@ from chatgpt_agent.edges.store.connection import Store, dsn_from
 from chatgpt_agent.edges.store.directory import Changes, read_changes
 from chatgpt_agent.edges.store.ledger import ensure_partition, ship
 from chatgpt_agent.edges.store.reports import Choice, UsageLine, usage_report
+from chatgpt_agent.edges.turns import PART
 from tests.fakes.database import connected, end_connections, query
 from tests.fakes.records import NOON, make_row
 
@@ -52,6 +53,12 @@ def hasty(io_loop: IOLoop, postgres: str) -> Iterator[Store]:
 
 
 # The connection.
+
+
+async def test_rows_of_a_large_answer_come_in_their_order(plain: Store) -> None:
+    """All of them, with turns for others in between, and none where there are none."""
+    for count in (0, 1, PART - 1, PART, 2 * PART, 2 * PART + 1):
+        assert await plain.fetch("SELECT generate_series(1, %s)", [count]) == [(n,) for n in range(1, count + 1)]
 
 
 async def test_a_statement_returns_its_rows(plain: Store) -> None:
