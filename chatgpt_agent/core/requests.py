@@ -6,7 +6,6 @@ that could be read in two ways is refused, and the one edit we make leaves every
 what would use tokens that no answer tells us.
 """
 
-import codecs
 import re
 
 import msgspec
@@ -153,18 +152,28 @@ def _members_of(text: bytes) -> Steps[dict[str, Member]]:
 def _check_text(body: bytes, max_parts: int) -> Steps[None]:
     at = len(body) if body.isascii() else 0
     while at < len(body):
-        piece = memoryview(body)[at : at + PIECE]
-        try:  # strict: no lone surrogates, no UTF-16
-            at += codecs.utf_8_decode(piece, "strict", at + PIECE >= len(body))[1]
+        end = _between_characters(body, at + PIECE)
+        try:
+            body[at:end].decode("utf-8")  # strict: no lone surrogates, no UTF-16
         except UnicodeDecodeError:
             raise InvalidJson("The request body is not valid UTF-8.") from None
-        yield
+        at = end
+        if at < len(body):
+            yield
     parts = 0
     for start in range(0, len(body) if len(body) > max_parts else 0, PIECE):
         parts += sum(body.count(mark, start, start + PIECE) for mark in (b",", b"[", b"{"))
         if parts > max_parts:
             raise InvalidRequest(f"The request body has over {max_parts} brackets and commas.")
         yield
+
+
+def _between_characters(body: bytes, at: int) -> int:
+    """The place, or one a little before it, where a character of UTF-8 begins; anywhere where none does."""
+    for place in range(at, at - 4, -1):
+        if place >= len(body) or body[place] & 0xC0 != 0x80:
+            return place
+    return at
 
 
 def _check_model(model: object) -> str:

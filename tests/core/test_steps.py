@@ -21,9 +21,10 @@ sizes = st.integers(8, 40)
 
 # What contents are made of: words, what may follow them, and what may look like one.
 WORDS = (
-    '"type"', '"id"', '"image_url"', '"file_data"', '"file_id"', '"input_audio"', '"url"', '"detail"', '"data"', '"null',
-    "type", '"', ":", " : ", "[", "{", "}", ",", "]", " ", "  \n\t ", "null", '"image_generation"', '"mcp"', '"web_search_1"',
-    '"data:image/png;base64,', '"data:;base64,AAAA"', "AAAA", '"low"', "\\u00", "\\u0074", "\\u0061ype", "\\", "\\\\", "é",
+    '"type"', '"id"', '"image_url"', '"file_data"', '"file_id"', '"input_audio"', '"url"', '"detail"', '"data"',
+    '"null', "type", '"', ":", " : ", "[", "{", "}", ",", "]", " ", "  \n\t ", "null", "AAAA", '"low"', '"mcp"',
+    '"image_generation"', '"web_search_1"', '"data:image/png;base64,', '"data:;base64,AAAA"',
+    "\\u00", "\\u0074", "\\u0061ype", "\\", "\\\\", "é",
 )  # fmt: skip
 texts = st.lists(st.sampled_from(WORDS), max_size=30).map("".join)
 

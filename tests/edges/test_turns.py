@@ -26,7 +26,7 @@ async def turns_beside(work: Callable[[], object]) -> int:
 
 def steps(number: int, seconds: float) -> Steps[str]:
     for _ in range(number):
-        time.sleep(seconds)  # noqa: ASYNC251 - as work would
+        time.sleep(seconds)
         yield
     return "made"
 
