@@ -59,7 +59,7 @@ def weigh(body: bytes, plain: bytes, *, items: bool = False) -> Steps[tuple[int,
     """The bytes of a body that may be text, and the number of things whose tokens they do not tell. `plain`: its
     `plain_text`. `items`: it may refer to items that OpenAI has stored."""
     links = (yield from _count_bare_items(plain)) if items and (yield from find(plain, b'"id"')) >= 0 else 0
-    if (yield from find(plain, b'"type"')) < 0:
+    if (b'"type"' not in plain) if len(plain) <= PIECE else (yield from find(plain, b'"type"')) < 0:
         return len(body), links
     links += yield from _count(plain, _LINK_WORD, _LINKS)
     return len(body) - ((yield from _binary(body)) if links else 0), links
@@ -85,6 +85,8 @@ def _places(text: bytes, word: re.Pattern[bytes]) -> Iterator[int | None]:
 
 def _count(text: bytes, word: re.Pattern[bytes], whole: re.Pattern[bytes]) -> Steps[int]:
     """How often a pattern, which begins with that word, is in a text, as `findall` counts."""
+    if len(text) <= PIECE:
+        return len(whole.findall(text))
     count = past = 0
     for at in _places(text, word):
         if at is None:

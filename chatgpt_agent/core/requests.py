@@ -21,8 +21,10 @@ from chatgpt_agent.core.steps import PIECE, Steps, at_once
 MAX_CHOICES = 128  # as OpenAI's `n`
 MEMBERS = 256  # of an object, that are looked at in one step
 
-_SPACE = re.compile(rb"[ \t\r\n]*")
-_STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"')  # possessive: going back would take 100 bytes of memory a character
+_BEGIN = re.compile(rb"[ \t\r\n]*+\{[ \t\r\n]*+")
+# A key up to its value; possessive: going back would take 100 bytes of memory a character.
+_KEY = re.compile(rb'("(?:[^"\\]++|\\.)*+")[ \t\r\n]*+:[ \t\r\n]*+')
+_END = re.compile(rb"[ \t\r\n]*+(?:,[ \t\r\n]*+|(?=\}))")  # of a value, up to the next key or the closing brace
 _WHOLE = re.compile(rb"[0-9]{1,12}")
 _TIER = re.compile(r"[a-z][a-z_-]{0,31}")
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -131,20 +133,21 @@ def _members_of(text: bytes) -> Steps[dict[str, Member]]:
     if len(text) > PIECE:
         yield
     found: dict[str, Member] = {}
-    at = _skip(text, _skip(text, 0) + 1)  # past the opening brace
+    at = _BEGIN.match(text).end()  # type: ignore[union-attr]
     while text[at : at + 1] != b"}":
-        key_text = _STRING.match(text, at)
+        key_text = _KEY.match(text, at)
         assert key_text is not None, "the decoder took it for an object"
-        key = msgspec.json.decode(key_text.group(), type=str)
-        at = _skip(text, _skip(text, key_text.end()) + 1)  # past the colon
+        key = msgspec.json.decode(key_text[1], type=str)
+        at = key_text.end()
         raw = memoryview(raws[key])
-        end = _skip(text, at + len(raw))
+        size = len(raw)
+        end = _END.match(text, at + size)
         # The decoder keeps the last value of a repeated key: then other bytes stand here, or more of them.
-        if key in found or not text.startswith(raw, at) or text[end : end + 1] not in (b",", b"}"):
+        if key in found or end is None or not text.startswith(raw, at):
             raise InvalidJson(f"The key {key[:64]!r} stands twice in the request body.")
-        found[key] = Member(text, at, at + len(raw))
-        at = _skip(text, end + 1) if text[end : end + 1] == b"," else end
-        if len(raw) > PIECE or len(found) % MEMBERS == 0:
+        found[key] = Member(text, at, at + size)
+        at = end.end()
+        if size > PIECE or len(found) % MEMBERS == 0:
             yield
     return found
 
@@ -184,17 +187,10 @@ def _check_model(model: object) -> str:
     return model
 
 
-def _skip(text: bytes, at: int) -> int:
-    match = _SPACE.match(text, at)
-    assert match is not None  # it matches the empty string
-    return match.end()
-
-
 def _value(members: dict[str, Member], key: str) -> object:
     member = members.get(key)
-    if member is None or member.raw[:1] != b'"':  # a number may be out of the decoder's range
-        return None
-    return msgspec.json.decode(member.raw)
+    raw = member.raw if member else b""
+    return msgspec.json.decode(raw) if raw[:1] == b'"' else None  # a number may be out of the decoder's range
 
 
 def _is_set(members: dict[str, Member], key: str) -> bool:
@@ -204,9 +200,10 @@ def _is_set(members: dict[str, Member], key: str) -> bool:
 
 def _flag(members: dict[str, Member], key: str, param: str) -> bool:
     member = members.get(key)
-    if member is None or member.raw in (b"null", b"false"):
+    raw = member.raw if member else b"null"
+    if raw in (b"null", b"false"):
         return False
-    if member.raw != b"true":  # a server that took "true" or 1 for true would stream without telling us
+    if raw != b"true":  # a server that took "true" or 1 for true would stream without telling us
         raise InvalidRequest(f"{param} must be true, false or null.", param=param)
     return True
 
