@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from chatgpt_agent.core.steps import Steps
 
-PART = 500  # rows: 2 to 5 ms
+PART = 200  # rows: 1 to 2 ms
 HELD = 0.0005  # seconds that steps may go on: a request of others needs several turns, and waits so long in each
 
 Given = TypeVar("Given")
