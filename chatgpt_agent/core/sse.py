@@ -42,7 +42,8 @@ class SseSplitter:
         """The same for lines that end in LF, as OpenAI's do: in C, 20 times as fast for large events."""
         events, at = [], 0
         while (blank := rest.find(b"\n\n", max(at, self._scanned))) >= 0:
-            events.append(bytes(rest[at : blank + 2]))
+            # An image of megabytes is nearly always all there is, and copied once.
+            events.append(bytes(rest) if at == 0 and blank + 2 == len(rest) else bytes(rest[at : blank + 2]))
             at = blank + 2
         if at:
             del rest[:at]
@@ -67,10 +68,15 @@ def event_data(event: bytes) -> bytes:
     """The data of one event: its `data` lines joined by LF, comments and other fields left out."""
     # An event may be an image of megabytes, which the regular expression would take ten times as long for.
     text = event.removeprefix(_BOM)
-    lines = _LINE_END.split(text) if b"\r" in text else text.split(b"\n")
-    data = []
-    for line in lines:
-        name, _, value = line.partition(b":")
-        if name == b"data":
-            data.append(value.removeprefix(b" "))
+    if b"\r" in text:
+        text = _LINE_END.sub(b"\n", text)
+    data, start = [], 0
+    while start < len(text):
+        end = text.find(b"\n", start)
+        end = len(text) if end < 0 else end
+        if text.startswith(b"data:", start):
+            data.append(text[start + (6 if text.startswith(b" ", start + 5) else 5) : end])
+        elif text[start:end] == b"data":
+            data.append(b"")
+        start = end + 1
     return b"\n".join(data)
