@@ -20,7 +20,7 @@ from chatgpt_agent.edges.embedded import EmbeddedPostgres
 from chatgpt_agent.edges.migrate import check_not_newer, migrate, schema_status
 from chatgpt_agent.edges.outbox import Outbox
 from chatgpt_agent.edges.store.connection import Store, dsn_from
-from chatgpt_agent.edges.upstream import UpstreamClient
+from chatgpt_agent.edges.upstream.exchange import UpstreamClient
 from chatgpt_agent.edges.webhook import Webhook, read_webhook_secret
 from chatgpt_agent.services.admins import AdminGate
 from chatgpt_agent.services.alerts import Alerts

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 
 import msgspec
 
+from chatgpt_agent.core.encoding import Inflater
 from chatgpt_agent.core.endpoints import CHAT, Endpoint
 from chatgpt_agent.core.sse import SseSplitter, event_data
 from chatgpt_agent.core.steps import Steps
@@ -124,22 +125,28 @@ class StreamMeter:
         self._id: str | None = None
         self._tier: str | None = None
         self._failed = False
-        self._complete = False
+        self.complete = False  # whether the event that ends the stream was seen
         self._first = True
+        self._free = False  # whether whole events may pass without being cut from others
 
     def feed(self, chunk: bytes) -> bytes:
         """The bytes that may go to the client now."""
-        if self._are_events(chunk) and not self._is_of_interest(chunk):
+        if self._free and chunk.endswith(b"\n\n") and not self._is_of_interest(chunk):
             return chunk  # as nearly every one: nothing to cut, nothing to copy
+        ready = self._cut(chunk)
+        self._free = not (self._splitter.waiting or self._passing or self.complete or self._first)
+        return ready
+
+    def _cut(self, chunk: bytes) -> bytes:
         passed: list[bytes] = []
         for event in self._splitter.feed(chunk):
             if self._passing or self._read_event(event):
-                (self._held if self._complete else passed).append(event)
+                (self._held if self.complete else passed).append(event)
             self._passing = False
         if self._splitter.waiting > self._endpoint.max_event or self._passing:
             self._passing = True
             part = self._splitter.take_rest(keep=3)  # which may be all of a blank line but its last byte
-            (self._held if self._complete else passed).append(part)
+            (self._held if self.complete else passed).append(part)
         return b"".join(passed)
 
     def end(self, *, clean: bool) -> None:
@@ -162,14 +169,9 @@ class StreamMeter:
         self._held.clear()
         return held
 
-    @property
-    def complete(self) -> bool:
-        """Whether the event that ends the stream was seen."""
-        return self._complete
-
     def answer(self) -> Answer:
         """What the stream has said so far."""
-        return Answer(self._usage, self._model, self._id, self._failed, self._complete, self._tier)
+        return Answer(self._usage, self._model, self._id, self._failed, self.complete, self._tier)
 
     def _read_event(self, event: bytes) -> bool:
         """Notes what an event says. Returns whether the client may see it."""
@@ -177,7 +179,7 @@ class StreamMeter:
             return True
         data = event_data(event)
         if data.strip() == b"[DONE]":
-            self._complete = True
+            self.complete = True
             return True
         said = _read(data)
         if said is None:
@@ -188,7 +190,7 @@ class StreamMeter:
         if self._nested:
             said = _read(said.response) or _Said()
             self._failed = self._failed or kind == "response.failed"
-        self._complete = self._complete or kind in self._endpoint.ends
+        self.complete = self.complete or kind in self._endpoint.ends
         self._model = _text(said.model) or self._model
         self._id = _text(said.id) or self._id
         self._tier = _text(said.service_tier) or self._tier
@@ -196,11 +198,6 @@ class StreamMeter:
             return True
         self._usage = _usage(said, self._endpoint)
         return not (self._hide and bytes(said.choices).translate(None, b" \t\r\n") == b"[]")
-
-    def _are_events(self, chunk: bytes) -> bool:
-        """Whether a chunk is whole events, and the way is free for them."""
-        busy = self._splitter.waiting or self._passing or self._complete or self._first
-        return not busy and chunk.endswith(b"\n\n")
 
     def _is_of_interest(self, event: bytes) -> bool:
         """Whether an event may hold anything for us. Few do: reading only those keeps the work per chunk small. One of
@@ -211,7 +208,35 @@ class StreamMeter:
             return True
         if self._marks:
             return any(mark in event for mark in self._marks)
-        return event.count(b'"usage"') > event.count(b'"usage":null')
+        named = event.count(b'"usage"')
+        return named > 0 and named > event.count(b'"usage":null')
+
+
+class CompressedMeter:
+    """Reads a stream along that nobody asked to be compressed: it passes as it is, to its end."""
+
+    complete = False
+
+    def __init__(self, endpoint: Endpoint, inflater: Inflater) -> None:
+        self._meter = StreamMeter(endpoint, hide_usage=False)
+        self._inflater = inflater
+
+    def feed(self, chunk: bytes) -> bytes:
+        """All of it."""
+        self._meter.feed(self._inflater.feed(chunk))
+        return chunk
+
+    def end(self, *, clean: bool) -> None:
+        """Says that no more comes."""
+        self._meter.end(clean=clean)
+
+    def take_held(self) -> bytes:
+        """Nothing: nothing was kept back."""
+        return b""
+
+    def answer(self) -> Answer:
+        """What the stream has said so far."""
+        return self._meter.answer()
 
 
 def _read(data: bytes | bytearray | msgspec.Raw) -> _Said | None:

@@ -8,7 +8,7 @@ from chatgpt_agent.core.errors import AgentError, SetupError, UpstreamError, Ups
 from chatgpt_agent.core.figures import Kind, Page, read_pages
 from chatgpt_agent.edges.config import Config
 from chatgpt_agent.edges.files import read_secret_file
-from chatgpt_agent.edges.upstream import get
+from chatgpt_agent.edges.upstream.fetching import get
 
 MAX_KEY = 512
 MAX_PAGES = 1000  # of a month; more is a server that never ends

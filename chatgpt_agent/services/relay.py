@@ -6,8 +6,8 @@ Whoever reads a call's body decides where it goes; the call sees to the books, a
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator
 from datetime import UTC, datetime
+from typing import Protocol
 from uuid import UUID
 
 from chatgpt_agent import __version__
@@ -24,14 +24,14 @@ from chatgpt_agent.core.errors import (
 )
 from chatgpt_agent.core.headers import request_headers
 from chatgpt_agent.core.ledger import UNCERTAIN, Intent, Outcome, Row, State, answered_state, failed_state
-from chatgpt_agent.core.meter import StreamMeter, read_whole, reading
+from chatgpt_agent.core.meter import CompressedMeter, StreamMeter, read_whole, reading
 from chatgpt_agent.core.requests import ApiRequest
 from chatgpt_agent.core.reserve import Assumed, likely_tokens, most
 from chatgpt_agent.core.steps import PIECE
 from chatgpt_agent.core.usage import MAX_TEXT, Answer
 from chatgpt_agent.edges.config import Config
 from chatgpt_agent.edges.turns import in_turns
-from chatgpt_agent.edges.upstream import Exchange, Head, UpstreamClient, unusable
+from chatgpt_agent.edges.upstream.exchange import Exchange, Head, UpstreamClient, unusable
 from chatgpt_agent.services.budgets import Budgets
 from chatgpt_agent.services.directory import Directory
 from chatgpt_agent.services.ledger import Entry, Ledger
@@ -78,8 +78,19 @@ class Relay:
         return Call(self, identity, request, request_id=request_id)
 
 
+class Reader(Protocol):
+    """Where a stream goes. One that has left takes everything, and drops it."""
+
+    def put(self, piece: bytes) -> bool:
+        """Takes a piece. Returns whether it has room for more."""
+
+    async def drained(self) -> None:
+        """Waits until there is room."""
+
+
 class Call:
-    """One request: `begin`, then `body` to its end. `row` is its line in the ledger, once it is written."""
+    """One request: `begin`, then `stream` or `whole` to its end, client or not. `row` is its line in the ledger, once
+    it is written."""
 
     def __init__(self, relay: Relay, identity: Identity, request: ApiRequest, *, request_id: UUID) -> None:
         self._relay = relay
@@ -140,12 +151,6 @@ class Call:
         kind = (self._head.first("content-type") or "").partition(";")[0].strip().lower()
         # Some servers leave the type out; what the client asked for then tells.
         return kind == "text/event-stream" or (self._request.stream and not kind)
-
-    def body(self) -> AsyncGenerator[bytes, None]:
-        """The bytes for the client, in pieces; of a whole answer the first one comes when its row is written. Raises
-        AgentError where the answer breaks off: what was given out by then must not look complete. Must be read to its
-        end, client or not."""
-        return self._stream() if self.streaming else self._whole()
 
     async def close(self) -> None:
         """Gives the place back. A call that was not read to its end, which only a fault in the agent can cause, is
@@ -227,7 +232,9 @@ class Call:
             raise refusal
         return head
 
-    async def _whole(self) -> AsyncGenerator[bytes, None]:
+    async def whole(self) -> list[bytes]:
+        """The body of an answer that is no stream, as it came, once its row is written. Raises AgentError where it
+        breaks off."""
         assert self._exchange is not None
         assert self._head is not None
         chunks, size = [], 0
@@ -248,53 +255,41 @@ class Call:
                 answer = await in_turns(reading(pieces, endpoint))
             else:
                 answer = read_whole(b"".join(pieces), endpoint)
-        await self._settle(answered_state(self._head.status, answer), answer)
-        for chunk in chunks:
-            yield chunk
+        await self._settle_answered(answer)
+        return chunks
 
-    async def _stream(self) -> AsyncGenerator[bytes, None]:
+    async def stream(self, reader: Reader) -> None:
+        """Passes a stream on as it comes, and at its end what was kept back until the row was written. Raises
+        AgentError where it breaks off: what was passed on by then must not look complete."""
         assert self._exchange is not None
-        assert self._head is not None
-        if inflater := self._inflater():
-            async for piece in self._compressed_stream(inflater):
-                yield piece
-            return
-        meter = StreamMeter(self._request.endpoint, hide_usage=self._request.hides_usage)
-        while True:
+        meter = self._meter()
+
+        def take(chunk: bytes) -> bool:
+            # For each chunk of each stream, and so nothing is here that could be once a stream.
+            ready = meter.feed(chunk)
+            return (not ready or reader.put(ready)) and not meter.complete
+
+        over = False
+        while not over:
             try:
-                chunk = await self._exchange.read()
+                over = await self._exchange.pour(take)
             except AgentError as error:
                 meter.end(clean=False)
                 await self._settle(State.INCOMPLETE, meter.answer(), error=error.code)
-                yield meter.take_held()
+                reader.put(meter.take_held())
                 raise
-            if not chunk:
-                break
-            if ready := meter.feed(chunk):
-                yield ready
-            if meter.complete:
-                await self._settle_answered(meter)
-                yield meter.take_held()
-        meter.end(clean=True)
-        await self._settle_answered(meter)
-        yield meter.take_held()
+            if over:
+                meter.end(clean=True)
+            if over or meter.complete:
+                await self._settle_answered(meter.answer())
+                reader.put(meter.take_held())
+            await reader.drained()
 
-    async def _compressed_stream(self, inflater: Inflater) -> AsyncGenerator[bytes, None]:
-        """A stream that nobody asked to be compressed: it passes as it is, and is only read along."""
-        assert self._exchange is not None
-        meter = StreamMeter(self._request.endpoint, hide_usage=False)
-        while True:
-            try:
-                chunk = await self._exchange.read()
-            except AgentError as error:
-                await self._settle(State.INCOMPLETE, meter.answer(), error=error.code)
-                raise
-            if not chunk:
-                break
-            meter.feed(inflater.feed(chunk))
-            yield chunk
-        meter.end(clean=True)
-        await self._settle_answered(meter)
+    def _meter(self) -> StreamMeter | CompressedMeter:
+        endpoint = self._request.endpoint
+        if inflater := self._inflater():
+            return CompressedMeter(endpoint, inflater)
+        return StreamMeter(endpoint, hide_usage=self._request.hides_usage)
 
     def _inflater(self) -> Inflater | None:
         """What reads an answer that came compressed though nobody asked for it."""
@@ -302,9 +297,8 @@ class Call:
         encoding = (self._head.first("content-encoding") or "identity").strip().lower()
         return None if encoding == "identity" else Inflater(encoding)
 
-    async def _settle_answered(self, meter: StreamMeter) -> None:
+    async def _settle_answered(self, answer: Answer) -> None:
         assert self._head is not None
-        answer = meter.answer()
         await self._settle(answered_state(self._head.status, answer), answer)
 
     async def _settle(self, state: State, answer: Answer = Answer(), *, error: str | None = None) -> None:

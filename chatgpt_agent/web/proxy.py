@@ -1,7 +1,9 @@
 """The endpoints that are forwarded: from the client's request to the client's answer."""
 
 import asyncio
-from contextlib import aclosing
+import contextlib
+from collections.abc import Callable
+from typing import cast
 
 from tornado.iostream import StreamClosedError
 
@@ -12,14 +14,47 @@ from chatgpt_agent.core.headers import RESPONSE_ADDED, check_request_media, resp
 from chatgpt_agent.core.requests import parse_request, parsing
 from chatgpt_agent.core.steps import PIECE
 from chatgpt_agent.edges.turns import in_turns
-from chatgpt_agent.edges.upstream import Head
+from chatgpt_agent.edges.upstream.exchange import Head
 from chatgpt_agent.services.gate import Gate
 from chatgpt_agent.services.lifecycle import Lifecycle
 from chatgpt_agent.services.relay import Call, Relay
 from chatgpt_agent.web.base import ApiHandler
+from chatgpt_agent.web.listener import ClientStream
 
 LINGER_SECONDS = 2.0
 LINGER_BYTES = 4 * 1024 * 1024
+
+
+class _WayOut:
+    """A stream's way to its client, without what Tornado makes for each piece. Once it is gone, pieces are dropped."""
+
+    def __init__(self, stream: ClientStream, on_gone: Callable[[], None], *, chunked: bool) -> None:
+        self._stream = stream
+        self._on_gone = on_gone
+        self._chunked = chunked
+        self.gone = False
+
+    def put(self, piece: bytes) -> bool:
+        """Sends a piece. Returns whether the system took all of it: what waits for the client slows the upstream down,
+        and where nothing waits, which is nearly always, nobody does."""
+        if self.gone or not piece:
+            return True
+        if self._stream.put(b"%x\r\n%b\r\n" % (len(piece), piece) if self._chunked else piece):  # RFC 9112 §7.1
+            return True
+        if self._stream.closed():
+            self._on_gone()
+            return True
+        return False
+
+    async def drained(self) -> None:
+        """Waits until the system has taken what was put."""
+        if self.gone:
+            return
+        if self._stream.writing():
+            with contextlib.suppress(StreamClosedError):
+                await self._stream.write(b"")
+        if self._stream.closed():
+            self._on_gone()
 
 
 class ProxyHandler(ApiHandler):
@@ -43,6 +78,7 @@ class ProxyHandler(ApiHandler):
         # How it ends.
         self._refused = False
         self._gone = False
+        self._way_out: _WayOut | None = None  # of a stream
 
     # Before the body.
 
@@ -119,6 +155,7 @@ class ProxyHandler(ApiHandler):
         try:
             await self._answer(self._call)
         finally:
+            self._way_out = None  # they know each other: a circle would stay in memory until it is looked for
             await self._call.close()
 
     def _identify_again(self) -> Identity:
@@ -130,14 +167,19 @@ class ProxyHandler(ApiHandler):
         if self._gone:
             raise ClientClosed
         self._set_head(await call.begin(self.request.headers.get("Accept")))
-        async with aclosing(call.body()) as pieces:
-            if call.streaming:
-                self.flush()  # the client sees status and headers before the first chunk
-                async for piece in pieces:
-                    await self._write_out(piece)
-                await self._finish_out()
-            else:
-                await self._write_whole([piece async for piece in pieces])
+        if call.streaming:
+            self.flush()  # the client sees status and headers before the first chunk
+            await call.stream(self._open_way_out())
+            await self._finish_out()
+        else:
+            await self._write_whole(await call.whole())
+
+    def _open_way_out(self) -> _WayOut:
+        chunked = self._headers.get("Transfer-Encoding") == "chunked"  # as Tornado has decided with the head
+        stream = cast(ClientStream, self.request.connection.stream)  # type: ignore[union-attr]
+        self._way_out = _WayOut(stream, self.on_connection_close, chunked=chunked)
+        self._way_out.gone = self._gone
+        return self._way_out
 
     async def _write_whole(self, pieces: list[bytes]) -> None:
         size = sum(map(len, pieces))
@@ -146,9 +188,11 @@ class ProxyHandler(ApiHandler):
             return
         self.set_header("Content-Length", str(size))
         self.flush()
+        way_out = self._open_way_out()
         pieces.reverse()
-        while pieces:
-            await self._write_out(pieces.pop())
+        while pieces and not self._gone:
+            self.request.connection.write(pieces.pop())  # type: ignore[union-attr]
+            await way_out.drained()
             await asyncio.sleep(0)  # a client that reads as fast as this must not be the only one
         await self._finish_out()
 
@@ -161,22 +205,6 @@ class ProxyHandler(ApiHandler):
 
     def limit_headers(self) -> list[tuple[str, str]]:
         return [] if self._identity is None else self._relay.limits.headers(self._identity)
-
-    async def _write_out(self, piece: bytes) -> None:
-        if not piece or self._gone:
-            return
-        connection = self.request.connection
-        stream = connection.stream  # type: ignore[union-attr]
-        connection.write(piece)  # type: ignore[union-attr]
-        if stream.closed():
-            self.on_connection_close()
-        elif stream.writing():
-            # The socket has not taken all of it. What waits for that slows the upstream down; where it has, which is
-            # nearly always, the two turns of the loop that waiting takes would cost more than the chunk.
-            try:
-                await stream.write(b"")
-            except StreamClosedError:
-                self.on_connection_close()
 
     async def _finish_out(self, body: bytes | None = None) -> None:
         try:
@@ -196,6 +224,8 @@ class ProxyHandler(ApiHandler):
         """The client hung up. (Tornado does not always say so here: a write that fails says the same.)"""
         super().on_connection_close()
         self._gone = True
+        if self._way_out is not None:
+            self._way_out.gone = True
         # A body that did not come whole goes now: connection and handler are a circle, which is freed when it pleases.
         self._chunks.clear()
         if self._call is not None:

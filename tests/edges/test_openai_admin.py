@@ -28,7 +28,7 @@ from chatgpt_agent.core.errors import (
 from chatgpt_agent.core.figures import Kind, Page, gather
 from chatgpt_agent.edges.config import Config
 from chatgpt_agent.edges.openai_admin import fetch_figures, read_admin_key
-from chatgpt_agent.edges.upstream import get
+from chatgpt_agent.edges.upstream.fetching import get
 from tests.fakes.upstream import Received, Reply, Upstream
 
 KEY = "sk-admin-made-up-0123456789"

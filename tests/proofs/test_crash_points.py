@@ -8,7 +8,7 @@ OpenAI was sent, what the client got. From each copy an agent starts anew. A COM
 """
 
 import sqlite3
-from contextlib import aclosing
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 from uuid import UUID
@@ -24,7 +24,7 @@ from chatgpt_agent.core.requests import parse_request
 from chatgpt_agent.core.usage import Usage
 from chatgpt_agent.edges.config import Config
 from chatgpt_agent.edges.outbox import Outbox
-from chatgpt_agent.edges.upstream import Head, UpstreamClient
+from chatgpt_agent.edges.upstream.exchange import Head, UpstreamClient
 from chatgpt_agent.services.budgets import Budgets
 from chatgpt_agent.services.directory import Directory
 from chatgpt_agent.services.ledger import Ledger
@@ -80,12 +80,12 @@ class Script(msgspec.Struct, frozen=True):
 
 SCRIPTS = [
     Script("whole answer", 41, State.DONE, [ANSWER[:50], ANSWER[50:]]),
-    Script("stream", 51, State.DONE, [*STREAM], streamed=True),
-    Script("stream in one packet", 43, State.DONE, [b"".join(STREAM)], streamed=True),
+    Script("stream", 49, State.DONE, [*STREAM], streamed=True),
+    Script("stream in one packet", 41, State.DONE, [b"".join(STREAM)], streamed=True),
     Script("refusal", 39, State.UPSTREAM_ERROR, [b'{"error":{}}'], status=429),
     Script("not reached", 33, State.NOT_SENT, []),
     Script("answer cut off", 37, State.INCOMPLETE, [ANSWER[:50], UpstreamTruncated(sent=True)]),
-    Script("stream cut off", 41, State.INCOMPLETE, [WORD, UpstreamTruncated(sent=True)], streamed=True),
+    Script("stream cut off", 39, State.INCOMPLETE, [WORD, UpstreamTruncated(sent=True)], streamed=True),
     Script("hang-up in mid-stream", 45, State.DONE, [*STREAM], streamed=True, leaves_at=1),
     Script("hang-up before it is sent", 31, State.NOT_SENT, [], leaves_at=0),
 ]
@@ -225,6 +225,13 @@ class FakeExchange:
         self._world.point("after a piece of OpenAI")
         return piece
 
+    async def pour(self, take: Callable[[bytes], bool]) -> bool:
+        """Piece by piece, until the end or until the reader says no."""
+        while piece := await self.read():
+            if not take(piece):
+                return False
+        return True
+
     def abort(self, error: AgentError | None = None) -> None:
         """Nobody reads any more."""
         self._pieces = [error] if error else []
@@ -279,24 +286,44 @@ async def serve(world: World, ledger: Ledger) -> None:
         await call.close()
 
 
+class Client:
+    """Who reads a stream, as long as it stays."""
+
+    def __init__(self, world: World, call: Call) -> None:
+        self._world = world
+        self._call = call
+        self._got = b""
+
+    def put(self, piece: bytes) -> bool:
+        """Gets a piece."""
+        world, leaves_at = self._world, self._world.script.leaves_at
+        if not piece or (leaves_at is not None and world.pieces >= leaves_at):
+            return True
+        world.point("before a piece is given out")
+        self._got += piece
+        world.pieces += 1
+        world.whole = b"[DONE]" in self._got
+        world.point("after a piece is given out")
+        if world.pieces == leaves_at:
+            self._call.client_left()
+        return True
+
+    async def drained(self) -> None:
+        """It reads fast."""
+
+
 async def read(world: World, call: Call) -> None:
     """The client reads, as long as it stays."""
-    leaves_at = world.script.leaves_at
-    if leaves_at == 0:
+    if world.script.leaves_at == 0:
         call.client_left()
     await call.begin(None)
-    got = b""
-    async with aclosing(call.body()) as pieces:
-        async for piece in pieces:
-            if leaves_at is not None and world.pieces >= leaves_at:
-                continue
-            world.point("before a piece is given out")
-            got += piece
-            world.pieces += 1
-            world.whole = b"[DONE]" in got if call.streaming else True
-            world.point("after a piece is given out")
-            if world.pieces == leaves_at:
-                call.client_left()
+    if call.streaming:
+        await call.stream(Client(world, call))
+        return
+    await call.whole()
+    world.point("before a piece is given out")
+    world.pieces, world.whole = 1, True
+    world.point("after a piece is given out")
 
 
 async def recover(loop: StillLoop, point: Point) -> None:

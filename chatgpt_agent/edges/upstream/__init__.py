@@ -1,0 +1,1 @@
+"""Requests to OpenAI and their answers: the one place that knows curl."""
