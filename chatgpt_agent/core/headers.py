@@ -58,8 +58,9 @@ def request_headers(
 def response_headers(fields: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
     """Those of OpenAI's header fields that the client sees, as they came, repeats included.
     A value with control characters is dropped: it could split our own response."""
-    return [
-        (name, value)
-        for name, value in fields
-        if (name.lower() in _RESPONSE or _RATELIMIT.fullmatch(name)) and value.isprintable()
-    ]
+    return [(name, value) for name, value in fields if _may_pass(name) and value.isprintable()]
+
+
+def _may_pass(name: str) -> bool:
+    small = name.lower()
+    return small in _RESPONSE or (small.startswith("x-ratelimit-") and _RATELIMIT.fullmatch(name) is not None)
