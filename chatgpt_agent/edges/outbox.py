@@ -144,8 +144,7 @@ class Outbox:
             raise LedgerUnavailable
         done: asyncio.Future[T] = self._loop.create_future()
         self._work.put((work, done))
-        # Shielded: the thread resolves the future whatever becomes of who waits.
-        return await asyncio.shield(done)
+        return await done
 
     def _take_lock(self) -> None:
         path = self._folder / "outbox.lock"
@@ -252,6 +251,8 @@ class Outbox:
 
 def _resolve(answers: list[tuple["asyncio.Future[Any]", Any, Exception | None]]) -> None:
     for done, result, error in answers:
+        if done.cancelled():  # nobody waits any more; the work was done all the same
+            continue
         if error is not None:
             done.set_exception(error)
         else:

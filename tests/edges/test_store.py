@@ -7,6 +7,8 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from psycopg2.extensions import parse_dsn
 from tornado.ioloop import IOLoop
 
@@ -17,7 +19,7 @@ from chatgpt_agent.edges.config import Config
 from chatgpt_agent.edges.store import accounts, prices, tokens
 from chatgpt_agent.edges.store.connection import Store, dsn_from
 from chatgpt_agent.edges.store.directory import Changes, read_changes
-from chatgpt_agent.edges.store.ledger import ensure_partition, ship
+from chatgpt_agent.edges.store.ledger import array, ensure_partition, ship
 from chatgpt_agent.edges.store.reports import Choice, UsageLine, usage_report
 from chatgpt_agent.edges.turns import PART
 from tests.fakes.database import connected, end_connections, query
@@ -53,6 +55,12 @@ def hasty(io_loop: IOLoop, postgres: str) -> Iterator[Store]:
 
 
 # The connection.
+
+
+@given(values=st.lists(st.none() | st.text(st.characters(codec="utf-8", exclude_characters="\0"))))
+def test_an_array_says_what_it_was_made_of(postgres: str, values: list[str | None]) -> None:
+    """Quotes, backslashes, braces, commas and the word NULL included: PostgreSQL reads them back."""
+    assert query(postgres, "SELECT %s::text[]", [array(values)]) == [(values,)]
 
 
 async def test_rows_of_a_large_answer_come_in_their_order(plain: Store) -> None:

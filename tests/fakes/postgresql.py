@@ -8,7 +8,10 @@ the real one.
 from collections.abc import Callable, Iterable, Sequence
 from copy import deepcopy
 from datetime import UTC, date, datetime
+from decimal import Decimal
 from typing import Any
+
+from psycopg2.extensions import STRINGARRAY
 
 from chatgpt_agent.core.errors import StoreBadRow, StoreRejected, StoreUnavailable
 from chatgpt_agent.core.ledger import State
@@ -77,7 +80,8 @@ class PostgreSQL:
             self._ship(_SHIP, parameters)
 
     def _ship(self, sql: str, parameters: Sequence[Any]) -> int:
-        lines = [dict(zip(_COLUMNS, line, strict=True)) for line in zip(*parameters, strict=True)]
+        columns = [_values(text, kind) for text, kind in zip(parameters, _COLUMNS.values(), strict=True)]
+        lines = [dict(zip(_COLUMNS, line, strict=True)) for line in zip(*columns, strict=True)]
         once = "ON CONFLICT DO NOTHING" in sql.partition("RETURNING")[0]
         fresh: dict[tuple[str, datetime], Usage] = {}
         for line in lines:
@@ -152,6 +156,21 @@ def added_up(lines: Iterable[Usage]) -> dict[Day, Sums]:
         sums = (int(not correction), int(not correction and not done), *counts, line["cost"], line["reserved"])
         days[day] = _plus(days[day], sums) if day in days else sums
     return days
+
+
+_READ: dict[str, Callable[[str], Any]] = {
+    "bigint": int,
+    "smallint": int,
+    "numeric": Decimal,
+    "boolean": "True".__eq__,
+    "timestamptz": datetime.fromisoformat,
+}
+
+
+def _values(text: str, kind: str) -> list[Any]:
+    """The values of an array, as psycopg2 reads what a server says."""
+    read = _READ.get(kind, str)
+    return [None if value is None else read(value) for value in STRINGARRAY(text, None)]  # type: ignore[arg-type]
 
 
 def _plus(one: Sums, other: Sums) -> Sums:

@@ -76,8 +76,21 @@ WITH fresh AS (
 async def ship(store: Store, rows: Sequence[Row]) -> int:
     """Writes rows, and returns how many of them were new. Their partitions must be there."""
     lines = [_line(row) for row in rows]
-    [(new, _)] = await store.fetch(_SHIP, [list(column) for column in zip(*lines, strict=True)])
+    [(new, _)] = await store.fetch(_SHIP, [array(column) for column in zip(*lines, strict=True)])
     return int(new)
+
+
+def array(values: Sequence[object]) -> str:
+    """Values as the text of a PostgreSQL array (https://www.postgresql.org/docs/current/arrays.html#ARRAYS-IO): one
+    parameter and one constant. psycopg2 would write ARRAY[…], every value of which is a constant for the parser."""
+    return f"{{{','.join(map(_element, values))}}}"
+
+
+def _element(value: object) -> str:
+    if isinstance(value, str):
+        escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+        return f'"{escaped}"'
+    return "NULL" if value is None else str(value)
 
 
 async def ensure_partition(store: Store, moment: datetime | date) -> None:
