@@ -88,7 +88,7 @@ class Budgets:
         self._accounts: dict[int, Account] = {}  # by user
         self._orphans: dict[int, dict[UUID, Entry]] = {}  # entries of the last run, by user
         # Reading along.
-        self._loaded = False
+        self.loaded = False  # whether what was spent has ever been read
         self._stale: set[int] = set()  # users to be read
         self._begin_anew = False  # all are to be read
         self._whole_at = -WHOLE_SECONDS  # when that was done last, in monotonic seconds
@@ -110,7 +110,7 @@ class Budgets:
         account = self._accounts.get(identity.user.id)
         if account is None:
             return None
-        if not self._loaded:
+        if not self.loaded:
             raise DirectoryStale
         entry = Entry(identity.token.id, amount, started_at)
         self._turn(account, started_at)
@@ -304,7 +304,7 @@ class Budgets:
                 for user in self._accounts:
                     self._tell(user)
             await self._read(set(self._accounts))
-            self._loaded = True
+            self.loaded = True
             self._whole_at = time.monotonic()
         except StoreError:
             self._begin_anew = True

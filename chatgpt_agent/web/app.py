@@ -9,7 +9,6 @@ from chatgpt_agent.core.endpoints import CHAT, ENDPOINTS, Endpoint
 from chatgpt_agent.services.desk import Desk
 from chatgpt_agent.services.directory import Directory
 from chatgpt_agent.services.gate import Gate
-from chatgpt_agent.services.ledger import Ledger
 from chatgpt_agent.services.lifecycle import Lifecycle
 from chatgpt_agent.services.relay import Relay
 from chatgpt_agent.web.account import ModelsHandler
@@ -27,9 +26,7 @@ _SETTINGS: dict[str, Any] = {
 }
 
 
-def api_app(
-    directory: Directory, ledger: Ledger, relay: Relay, lifecycle: Lifecycle, gate: Gate, desk: Desk
-) -> Application:
+def api_app(directory: Directory, relay: Relay, lifecycle: Lifecycle, gate: Gate, desk: Desk) -> Application:
     """What clients reach."""
 
     def forward(path: str, endpoint: Endpoint) -> Any:
@@ -48,19 +45,19 @@ def api_app(
             (r"/me", MeHandler, me),
             (r"/me/usage", MyUsageHandler, own),
             (r"/data/week", WeekHandler, own),
-            *_health(directory, ledger, lifecycle),
+            *_health(relay, lifecycle),
         ],
         **_SETTINGS,
     )
 
 
-def admin_app(directory: Directory, ledger: Ledger, api: AdminApi) -> Application:
+def admin_app(relay: Relay, api: AdminApi) -> Application:
     """What only administrators reach, on a listener of its own."""
     return Application(
-        [*admin_handlers(api), *_health(directory, ledger, api.lifecycle)], **_SETTINGS, cross_origin_protection=True
+        [*admin_handlers(api), *_health(relay, api.lifecycle)], **_SETTINGS, cross_origin_protection=True
     )
 
 
-def _health(directory: Directory, ledger: Ledger, lifecycle: Lifecycle) -> list[Any]:
-    ready = {"directory": directory, "ledger": ledger, "lifecycle": lifecycle}
+def _health(relay: Relay, lifecycle: Lifecycle) -> list[Any]:
+    ready = {"relay": relay, "lifecycle": lifecycle}
     return [(r"/", RootHandler), (r"/healthz", AliveHandler), (r"/readyz", ReadyHandler, ready)]

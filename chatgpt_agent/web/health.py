@@ -5,9 +5,8 @@ from datetime import UTC, datetime
 import msgspec
 
 from chatgpt_agent import __version__
-from chatgpt_agent.services.directory import Directory
-from chatgpt_agent.services.ledger import Ledger
 from chatgpt_agent.services.lifecycle import Lifecycle
+from chatgpt_agent.services.relay import Relay
 from chatgpt_agent.web.base import ApiHandler
 
 
@@ -38,14 +37,17 @@ class ReadyHandler(ApiHandler):
 
     quiet = True
 
-    def initialize(self, directory: Directory, ledger: Ledger, lifecycle: Lifecycle) -> None:  # type: ignore[override]
+    def initialize(self, relay: Relay, lifecycle: Lifecycle) -> None:  # type: ignore[override]
         super().initialize()
-        self._directory = directory
-        self._ledger = ledger
+        self._directory = relay.directory
+        self._budgets = relay.budgets
+        self._ledger = relay.ledger
         self._lifecycle = lifecycle
 
     def get(self) -> None:
-        directory, ledger, draining = self._directory.loaded, self._ledger.writable, self._lifecycle.draining
+        # Without what was spent, whoever has a budget is refused.
+        directory = self._directory.loaded and self._budgets.loaded
+        ledger, draining = self._ledger.writable, self._lifecycle.draining
         ready = directory and ledger and not draining
         oldest = self._ledger.oldest_at
         state = {

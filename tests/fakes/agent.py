@@ -39,7 +39,7 @@ class Agent:
         assert self.config.database_url is not None
         self.server = Server(self.config, self.config.database_url, self.limits)
         await self.server.start()
-        await self.until(lambda: self.server.directory.loaded)
+        await self.until(lambda: self.server.directory.loaded and self.server.budgets.loaded)
         self.store = Store(self.config.database_url)
         self.accounts = Accounts(self.store, await open_keyring(self.config, self.store))
         self.token = await self.add_user("alice", OPENAI_KEY)

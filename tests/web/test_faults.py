@@ -397,6 +397,12 @@ async def test_a_copy_that_is_too_old_is_not_answered_from(make_agent: MakeAgent
     assert (await fetch(agent.url + "/readyz")).status == 503
 
 
+async def test_an_agent_that_does_not_know_what_was_spent_is_not_ready(agent: Agent) -> None:
+    """It would refuse everybody who has a budget."""
+    agent.server.budgets.loaded = False
+    assert (await fetch(agent.url + "/readyz")).status == 503
+
+
 async def test_while_it_shuts_down_nothing_new_is_taken(agent: Agent, upstream: Upstream) -> None:
     """503 `draining` on a connection that is kept."""
     agent.server.lifecycle.draining = True
