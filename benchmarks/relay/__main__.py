@@ -43,11 +43,10 @@ WARM = Work("warm", 1, seconds=2)  # some stand still for good as soon as two ar
 
 
 @contextlib.asynccontextmanager
-async def agent(upstream_port: int) -> AsyncIterator[tuple[Fleet, Gateway]]:
+async def agent(openai_url: str, **settings: str) -> AsyncIterator[tuple[Fleet, Gateway]]:
     """A ready agent with a user who has a price, budgets and limits, none of which is ever reached."""
-    url = f"http://127.0.0.1:{upstream_port}{PATH}"
     # More at once than there are clients: one that has its last byte asks anew before its first request is let go.
-    async with Fleet(url, max_concurrent_requests="2000") as fleet:
+    async with Fleet(openai_url, max_concurrent_requests="2000", **settings) as fleet:
         await fleet.set_up(1, {MODEL: ("0.15", "0.075", "0.60")})
         limits = ("--models", "gpt-4o*", "--rpm", "100000000", "--tpm", "1000000000000", "--concurrency", "100000")
         await fleet.command("user", "set", "user0", *limits)
@@ -68,7 +67,7 @@ async def run_all(tools: Tools, options: argparse.Namespace) -> tuple[list[Run],
         await stack.enter_async_context(upstream(tools.upstream, port))
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="cgn")))
         plain = await stack.enter_async_context(nginx(folder, port))
-        fleet, ours = await stack.enter_async_context(agent(port))
+        fleet, ours = await stack.enter_async_context(agent(f"http://127.0.0.1:{port}{PATH}"))
         direct = Gateway(DIRECT, Target(f"http://127.0.0.1:{port}{PATH}", "none", MODEL))
         beside = Gateway(NGINX, Target(f"http://127.0.0.1:{plain.port}{PATH}", "none", MODEL), plain.pid)
         version = server_version(fleet.postgres.dsn)
@@ -199,7 +198,7 @@ async def measured(options: argparse.Namespace) -> str:
         await tools.build()
         if options.profile:
             port = options.upstream_port or free_port()
-            async with upstream(tools.upstream, port), agent(port) as (_, ours):
+            async with upstream(tools.upstream, port), agent(f"http://127.0.0.1:{port}{PATH}") as (_, ours):
                 pin(ours.pid)
                 return await profile(tools, ours, options.only, Path(folder))
         begun = await asyncio.to_thread(starts, STARTS)

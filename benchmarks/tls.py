@@ -1,0 +1,164 @@
+"""HTTP/1.1 or HTTP/2 to OpenAI? `python -m benchmarks.tls [--only c64,s200] [--reps N]`.
+
+Over TLS, which OpenAI wants: nginx with a certificate of its own making speaks both before the fake OpenAI, and two
+agents that differ in `openai_http_version` alone are asked the same work in turn. It prints the processor time of an
+answer or a chunk, latency and lateness, and memory. Needs what benchmarks.relay needs.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import statistics
+import sys
+import tempfile
+from datetime import UTC, datetime, timedelta
+from ipaddress import IPv4Address
+from pathlib import Path
+
+import msgspec
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from benchmarks.fleet import free_port
+from benchmarks.loss import server_version, surroundings
+from benchmarks.relay.__main__ import PATH, agent, sets_from
+from benchmarks.relay.measure import Run, measure
+from benchmarks.relay.processes import Service, pin, upstream
+from benchmarks.relay.works import LOAD_CORE, Tools, Whole, Work, missing
+
+VERSIONS = {"HTTP/1.1": "1.1", "HTTP/2": "2"}
+
+_NGINX = """daemon off;
+worker_processes 1;
+worker_rlimit_nofile 16384;
+pid {folder}/nginx.pid;
+error_log {folder}/nginx.log;
+events {{ worker_connections 8192; }}
+http {{
+    access_log off;
+    client_body_temp_path {folder}/body;
+    proxy_temp_path {folder}/proxy;
+    fastcgi_temp_path {folder}/fastcgi;
+    uwsgi_temp_path {folder}/uwsgi;
+    scgi_temp_path {folder}/scgi;
+    keepalive_requests 1000000000;
+    http2_max_concurrent_streams 1000;
+    upstream openai {{ server 127.0.0.1:{upstream}; keepalive 1024; keepalive_requests 1000000000; }}
+    server {{
+        listen 127.0.0.1:{port} ssl http2 backlog=4096;
+        ssl_certificate {folder}/own.pem;
+        ssl_certificate_key {folder}/own.key;
+        location / {{
+            proxy_pass http://openai;
+            proxy_http_version 1.1;
+            proxy_set_header Connection "";
+            proxy_buffering off;
+        }}
+    }}
+}}
+"""
+
+
+def make_certificate(folder: Path) -> Path:
+    """A certificate for 127.0.0.1 and its key; the path of the former."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), now, now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(IPv4Address("127.0.0.1"))]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    text = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    (folder / "own.key").write_bytes(text)
+    path = folder / "own.pem"
+    path.write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    return path
+
+
+def tls(folder: Path, upstream_port: int) -> Service:
+    """nginx before the fake OpenAI, with TLS."""
+    port, config = free_port(), folder / "nginx.conf"
+    config.write_text(_NGINX.format(folder=folder, port=port, upstream=upstream_port))
+    return Service("nginx", "-e", str(folder / "nginx.log"), "-p", str(folder), "-c", str(config), port=port)
+
+
+async def run_all(works: list[Work], reps: int, wait: float) -> tuple[list[Run], str]:
+    """All runs, the two versions in turn, and PostgreSQL's version."""
+    runs = []
+    async with contextlib.AsyncExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="cgl")))
+        tools = Tools(folder)
+        await tools.build()
+        port = free_port()
+        await stack.enter_async_context(upstream(tools.upstream, port))
+        certificate = make_certificate(folder)
+        openai = await stack.enter_async_context(tls(folder, port))
+        pin(openai.pid, LOAD_CORE)
+        gateways = []
+        for name, version in VERSIONS.items():
+            settings = {"openai_ca_file": str(certificate), "openai_http_version": version}
+            url = f"https://127.0.0.1:{openai.port}{PATH}"
+            fleet, gateway = await stack.enter_async_context(agent(url, **settings))
+            pin(gateway.pid)
+            await tools.run(Work("warm", 1, seconds=2), gateway.target)
+            gateways.append(msgspec.structs.replace(gateway, name=name))
+        for repetition in range(reps):
+            for work in works:
+                for gateway in gateways:
+                    runs.append(await measure(tools, gateway, work, repetition, wait))
+                    print(f"{repetition + 1}: {work.name} {gateway.name}, {runs[-1].seen}", file=sys.stderr)
+        return runs, server_version(fleet.postgres.dsn)
+
+
+def report(runs: list[Run]) -> str:
+    """Medians of each set and version, as Markdown."""
+    lines = [
+        "| set | to OpenAI | CPU µs | answers or chunks/s | p50 ms | p99 ms | first chunk p99 ms | broken | MB |",
+        "|---|---|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    for work, gateway in dict.fromkeys((run.work, run.gateway) for run in runs):
+        found = [run for run in runs if (run.work, run.gateway) == (work, gateway)]
+        columns = zip(*(_figures(run) for run in found), strict=True)
+        told = [f"{statistics.median(column):.4g}" if None not in column else "–" for column in columns]
+        lines.append(f"| {work} | {gateway} | {' | '.join(told)} |")
+    return "\n".join(lines)
+
+
+def _figures(run: Run) -> list[float | None]:
+    seen = run.seen
+    if isinstance(seen, Whole):
+        middle = [seen.ok / seen.seconds, seen.p50_ms, seen.p99_ms, None, seen.errors]
+    else:
+        middle = [seen.chunks / seen.seconds, seen.late_p50_ms, seen.late_p99_ms, seen.ttft_p99_ms, seen.broken]
+    return [run.cpu_us, *middle, run.memory_mb]
+
+
+def main() -> int:
+    """The command."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.tls", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--only", type=sets_from, default="c1,c64,s200", metavar="SETS", help="(c1,c64,s200)")
+    parser.add_argument("--reps", type=int, default=3, help="how often each set is asked (3)")
+    parser.add_argument("--wait", type=float, default=20.0, help="seconds to wait for a quiet machine at most (20)")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="where the table goes as Markdown")
+    options = parser.parse_args()
+    if lacks := missing("cc", "wrk", "nginx", "taskset"):
+        print(f"not installed: {', '.join(lacks)}", file=sys.stderr)
+        return 2
+    runs, postgres = asyncio.run(run_all(options.only, options.reps, options.wait))
+    command = f"python -m benchmarks.tls --reps {options.reps}"
+    text = "\n".join([*surroundings(command, postgres), "", report(runs), ""])
+    print(text)
+    if options.output:
+        options.output.write_text(text)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
