@@ -17,7 +17,7 @@ from chatgpt_agent.core.pricing import Rates
 from chatgpt_agent.edges.keyring import Keyring
 from chatgpt_agent.edges.store.connection import Store
 from chatgpt_agent.services.accounts import Accounts
-from chatgpt_agent.services.directory import Directory
+from chatgpt_agent.services.directory import OPENED, Directory
 from tests.fakes.database import Database, end_connections, query
 
 KEYRING = Keyring(b"m" * 32)
@@ -114,7 +114,7 @@ async def test_a_token_says_who_is_asking(directory: Directory, token: str) -> N
 
 
 async def test_the_users_key_is_opened_for_them(directory: Directory, token: str) -> None:
-    """In memory it stays sealed."""
+    """What the database holds of it is sealed."""
     user = directory.identify(token).user
     assert directory.upstream_key(user) == "sk-alice"
     assert b"sk-alice" not in user.upstream_key
@@ -263,6 +263,25 @@ async def test_a_replaced_key_is_used_within_a_second(directory: Directory, acco
     """The next request is sent with it."""
     await accounts.set_upstream_key("alice", "sk-new")
     await within(1, lambda: directory.upstream_key(directory.identify(token).user) == "sk-new")
+
+
+async def test_a_key_is_not_kept_open_for_longer_than_its_user_has_it(
+    directory: Directory, accounts: Accounts, token: str
+) -> None:
+    """It goes with the change that takes it away."""
+    directory.upstream_key(directory.identify(token).user)
+    assert "sk-alice" in repr(directory._opened)
+    await accounts.remove_user("alice")
+    await within(1, lambda: not works(directory, token))
+    assert not directory._opened
+
+
+async def test_only_so_many_keys_are_kept_open(directory: Directory, token: str) -> None:
+    """Beyond them, one is opened anew."""
+    user = directory.identify(token).user
+    directory._opened.update({-number: (b"", "") for number in range(1, OPENED + 1)})
+    assert directory.upstream_key(user) == "sk-alice"
+    assert len(directory._opened) == 1
 
 
 async def test_a_price_is_in_force_within_a_second(directory: Directory, accounts: Accounts, token: str) -> None:

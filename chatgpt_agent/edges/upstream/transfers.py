@@ -63,7 +63,9 @@ class Transfers:
             self._give_back(curl)
 
     def ready(self, transfer: Transfer) -> None:
-        """Has the transfer told that something has come, once libcurl is done with what it is at."""
+        """Has the transfer told that something has come, when all that this turn of the loop brings has come."""
+        if not self._ready:
+            self._loop.call_soon(self._tell)
         self._ready.append(transfer)
 
     def close(self) -> None:
@@ -121,13 +123,15 @@ class Transfers:
 
     def _act(self, fd: int, event: int) -> None:
         _, running = self._multi.socket_action(fd, event)
-        ended = running < len(self._running)
-        if self._ready:
-            ready, self._ready = self._ready, []
-            for transfer in ready:
-                transfer.on_data()
-        if ended:
+        if running < len(self._running):
             self._take_ended()
+
+    def _tell(self) -> None:
+        # One after the other without a read between them: a client that is awake need not be woken for the next piece,
+        # which costs as much as sending it.
+        ready, self._ready = self._ready, []
+        for transfer in ready:
+            transfer.on_data()
 
     def _take_ended(self) -> None:
         waiting = 1
