@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import gc
 import logging
+import os
 import resource
 import signal
 import socket
@@ -317,6 +318,8 @@ def serve(config: Config) -> None:
 
 
 def _loop_factory() -> "type[asyncio.AbstractEventLoop] | None":
+    # libuv then tells the kernel which sockets to watch through io_uring, which cost 5 to 7 % of a chunk (uvloop 0.23).
+    os.environ.setdefault("UV_USE_IO_URING", "0")
     try:
         import uvloop
     except ImportError:  # not on Windows
