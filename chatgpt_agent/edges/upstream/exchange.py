@@ -55,11 +55,6 @@ class UpstreamClient:
         """Transfers that have not ended."""
         return len(self._running)
 
-    @property
-    def full(self) -> bool:
-        """Whether there are as many as there may be."""
-        return self.running >= self._config.max_concurrent_requests
-
     def send(self, url: str, body: bytes, headers: list[tuple[str, str]]) -> "Exchange":
         """Begins to POST a body."""
         exchange = Exchange(self._config, self._way, self._transfers, self._running)
