@@ -26,6 +26,7 @@ setup(
         "chatgpt_agent.core",
         "chatgpt_agent.edges",
         "chatgpt_agent.edges.store",
+        "chatgpt_agent.edges.upstream",
         "chatgpt_agent.services",
         "chatgpt_agent.web",
         "chatgpt_agent.web.admin_api",
