@@ -148,9 +148,9 @@ class Exchange:
         return self._joined()
 
     async def pour(self, take: Callable[[bytes], bool]) -> bool:
-        """Gives what comes of the body to `take` at the moment when it comes, what came together in one piece. Returns
+        """Gives what comes of the body to `take`, what came in one turn of the loop in one piece. Returns
         False once `take` does, and True at the clean end; to be called again after the first. Raises as `read`."""
-        # A stream's every chunk comes this way, which takes no turn of the loop and no task.
+        # A stream's every chunk comes this way, which takes no task and no future.
         self._take, self._enough = take, False
         try:
             while True:
@@ -261,7 +261,8 @@ class Exchange:
         try:
             self._enough = not self._take(self._joined())
         except Exception as error:  # of whoever reads, who must hear of it
-            waiter.set_exception(error)
+            if not waiter.done():  # else it was aborted by what it took, and is told so
+                waiter.set_exception(error)
         else:
             if self._enough or self._paused:
                 self._wake()
