@@ -11,8 +11,8 @@ import socket
 from collections.abc import Iterator
 
 import msgspec
+from tornado.httputil import HTTPServerConnectionDelegate
 from tornado.netutil import bind_sockets
-from tornado.web import Application
 
 from chatgpt_agent import __version__
 from chatgpt_agent.core.errors import SetupError, StoreUnavailable
@@ -178,7 +178,7 @@ class Server:
         log.info("asked to stop")
         self.stopping.set()
 
-    def _listen(self, app: Application, sockets: list[socket.socket], limits: ListenerLimits) -> int:
+    def _listen(self, app: HTTPServerConnectionDelegate, sockets: list[socket.socket], limits: ListenerLimits) -> int:
         server = Listener(app, limits)
         server.listen_on(sockets)
         self._servers.append(server)

@@ -3,9 +3,10 @@
 import re
 from typing import Any
 
+from tornado.httputil import HTTPServerConnectionDelegate
 from tornado.web import Application
 
-from chatgpt_agent.core.endpoints import CHAT, ENDPOINTS, Endpoint
+from chatgpt_agent.core.endpoints import CHAT, ENDPOINTS
 from chatgpt_agent.services.desk import Desk
 from chatgpt_agent.services.directory import Directory
 from chatgpt_agent.services.gate import Gate
@@ -17,7 +18,7 @@ from chatgpt_agent.web.admin_api.route import AdminApi
 from chatgpt_agent.web.base import UnknownUrlHandler, log_request
 from chatgpt_agent.web.health import AliveHandler, ReadyHandler, RootHandler
 from chatgpt_agent.web.me import MeHandler, MyUsageHandler, WeekHandler
-from chatgpt_agent.web.proxy import ProxyHandler
+from chatgpt_agent.web.proxy import ForwardedHandler, Front
 
 _SETTINGS: dict[str, Any] = {
     "log_function": log_request,
@@ -26,20 +27,17 @@ _SETTINGS: dict[str, Any] = {
 }
 
 
-def api_app(directory: Directory, relay: Relay, lifecycle: Lifecycle, gate: Gate, desk: Desk) -> Application:
+def api_app(
+    directory: Directory, relay: Relay, lifecycle: Lifecycle, gate: Gate, desk: Desk
+) -> HTTPServerConnectionDelegate:
     """What clients reach."""
-
-    def forward(path: str, endpoint: Endpoint) -> Any:
-        settings = {"endpoint": endpoint, "relay": relay, "lifecycle": lifecycle, "gate": gate}
-        return re.escape(path), ProxyHandler, settings
-
+    forwarded = {"/chat": CHAT} | {endpoint.path: endpoint for endpoint in ENDPOINTS if endpoint.path in relay.urls}
     models = {"directory": directory, "gate": gate, "limits": relay.limits}
     own = {"gate": gate, "desk": desk, "limits": relay.limits}
     me = {**own, "directory": directory, "budgets": relay.budgets}
-    return Application(
+    app = Application(
         [
-            forward("/chat", CHAT),
-            *(forward(endpoint.path, endpoint) for endpoint in ENDPOINTS if endpoint.path in relay.urls),
+            *((re.escape(path), ForwardedHandler) for path in forwarded),
             (r"/v1/models", ModelsHandler, models),
             (r"/v1/models/(.+)", ModelsHandler, models),
             (r"/me", MeHandler, me),
@@ -49,6 +47,7 @@ def api_app(directory: Directory, relay: Relay, lifecycle: Lifecycle, gate: Gate
         ],
         **_SETTINGS,
     )
+    return Front(app, forwarded, relay, lifecycle, gate)
 
 
 def admin_app(relay: Relay, api: AdminApi) -> Application:

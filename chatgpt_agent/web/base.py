@@ -4,8 +4,10 @@ import logging
 import math
 import os
 import time
+from collections.abc import Iterable
 from typing import Any
 
+from tornado.httputil import HTTPServerRequest
 from tornado.web import RequestHandler, stream_request_body
 
 from chatgpt_agent.core.admission import Identity
@@ -25,6 +27,41 @@ from chatgpt_agent.services.limits import Limits
 access_log = logging.getLogger("chatgpt_agent.access")
 
 
+class Access:
+    """What is told of one request: its id, whose it is, and a line in the log."""
+
+    __slots__ = ("began", "error_code", "id", "id_text", "refused_because", "who")
+
+    def __init__(self) -> None:
+        self.id = uuid7(time.time_ns() // 1_000_000, os.urandom(10))
+        self.id_text = str(self.id)
+        self.began = time.monotonic()  # Tornado's request_time() goes backwards with the clock on the wall
+        self.who = "-"
+        self.error_code = ""
+        self.refused_because = ""
+
+    def fail(self, error: AgentError) -> None:
+        """Keeps of an error what the log says of it."""
+        self.error_code = error.code
+        if isinstance(error, InvalidApiKey):
+            self.refused_because = error.reason
+
+    def log(self, request: HTTPServerRequest, status: int, words: str = "", *, quiet: bool = False) -> None:
+        """Writes the line: no query string, no header, no body."""
+        level = logging.DEBUG if quiet else logging.ERROR if status >= 500 else logging.INFO
+        if not access_log.isEnabledFor(level):
+            return
+        line = (
+            f"{request.method} {request.path} {status} {(time.monotonic() - self.began) * 1000:.1f}ms"
+            f" id={self.id_text} user={self.who}"
+        )
+        if self.error_code:
+            line = f"{line} error={self.error_code}"
+        if self.refused_because:
+            line = f"{line} ({self.refused_because})"
+        access_log.log(level, "%s", f"{line} {words}" if words else line)
+
+
 # Every handler takes its body in pieces: Tornado would else read all of it before the handler is asked at all.
 @stream_request_body
 class ApiHandler(RequestHandler):
@@ -34,18 +71,14 @@ class ApiHandler(RequestHandler):
     quiet = False  # what is asked every second is no news for the log
 
     def initialize(self) -> None:
-        self.request_id = uuid7(time.time_ns() // 1_000_000, os.urandom(10))
-        self.began = time.monotonic()  # Tornado's request_time() goes backwards with the clock on the wall
-        self.error_code = ""  # for the access line
-        self.refused_because = ""
-        self.who = "-"
-        self.set_header("X-Agent-Request-Id", str(self.request_id))
+        self.access = Access()
+        self.set_header("X-Agent-Request-Id", self.access.id_text)
 
     def set_default_headers(self) -> None:
         self.clear_header("Server")
         self.clear_header("Content-Type")
-        if hasattr(self, "request_id"):  # Tornado clears the headers for an error
-            self.set_header("X-Agent-Request-Id", str(self.request_id))
+        if hasattr(self, "access"):  # Tornado clears the headers for an error
+            self.set_header("X-Agent-Request-Id", self.access.id_text)
 
     def prepare(self) -> None:
         """The checks that need no body. Errors leave as the answer, before any of the body is read."""
@@ -61,13 +94,8 @@ class ApiHandler(RequestHandler):
 
     def identify(self, gate: Gate) -> Identity:
         """Whose request this is. Raises InvalidApiKey, RateLimited, DirectoryStale."""
-        request = self.request
-        identity = gate.identify(
-            request.headers.get_list("Authorization"),
-            request.remote_ip or "0.0.0.0",  # noqa: S104 - an address that nobody has
-            request.headers.get_list("X-Forwarded-For"),
-        )
-        self.who = identity.user.name
+        identity = identify(gate, self.request)
+        self.access.who = identity.user.name
         return identity
 
     def limit_headers(self) -> list[tuple[str, str]]:
@@ -97,24 +125,10 @@ class ApiHandler(RequestHandler):
 
     def write_agent_error(self, error: AgentError) -> None:
         """Sets an error as the answer, in OpenAI's envelope with our headers (decision 2)."""
-        self.error_code = error.code
+        self.access.fail(error)
         self.clear()
-        for name, value in self.limit_headers():
+        for name, value in (*self.limit_headers(), *error_fields(error, self.access.id_text, self.methods)):
             self.set_header(name, value)
-        self.set_header("X-Agent-Error", error.code)
-        self.set_header("x-request-id", str(self.request_id))
-        if error.retry is not None:
-            self.set_header("x-should-retry", "true" if error.retry else "false")
-        if isinstance(error, Unavailable):
-            self.set_header("Retry-After", "1")
-        if isinstance(error, RateLimited):
-            self.set_header("Retry-After", str(math.ceil(error.retry_after)))  # RFC 9110 §10.2.3: whole seconds
-            self.set_header("Retry-After-Ms", str(math.ceil(error.retry_after * 1000)))
-        if isinstance(error, InvalidApiKey):
-            self.refused_because = error.reason
-            self.set_header("WWW-Authenticate", "Bearer")  # RFC 9110 §11.6.1
-        if isinstance(error, MethodNotAllowed):
-            self.set_header("Allow", ", ".join(self.methods))
         self.write_json(error.envelope(), error.status)
 
     # Tornado's own errors, and bugs.
@@ -149,16 +163,6 @@ class ApiHandler(RequestHandler):
         if not isinstance(value, AgentError):
             super().log_exception(kind, value, trace)
 
-    # The access line.
-
-    def access_status(self) -> int:
-        """The status that the access line shows."""
-        return self.get_status()
-
-    def access_words(self) -> str:
-        """What a handler adds to the access line."""
-        return ""
-
 
 class HolderHandler(ApiHandler):
     """A handler for whoever has a token, who is `identity` from `check` on."""
@@ -188,22 +192,36 @@ class HolderHandler(ApiHandler):
         return [] if self._known is None else self._limits.headers(self._known)
 
 
+def identify(gate: Gate, request: HTTPServerRequest) -> Identity:
+    """Whose request this is. Raises InvalidApiKey, RateLimited, DirectoryStale."""
+    return gate.identify(
+        request.headers.get_list("Authorization"),
+        request.remote_ip or "0.0.0.0",  # noqa: S104 - an address that nobody has
+        request.headers.get_list("X-Forwarded-For"),
+    )
+
+
+def error_fields(error: AgentError, request_id: str, methods: Iterable[str]) -> list[tuple[str, str]]:
+    """The header fields of an error (decision 2), which are our own. `methods` are those that its route knows."""
+    fields = [("X-Agent-Error", error.code), ("x-request-id", request_id)]
+    if error.retry is not None:
+        fields.append(("x-should-retry", "true" if error.retry else "false"))
+    if isinstance(error, Unavailable):
+        fields.append(("Retry-After", "1"))
+    if isinstance(error, RateLimited):
+        fields.append(("Retry-After", str(math.ceil(error.retry_after))))  # RFC 9110 §10.2.3: whole seconds
+        fields.append(("Retry-After-Ms", str(math.ceil(error.retry_after * 1000))))
+    if isinstance(error, InvalidApiKey):
+        fields.append(("WWW-Authenticate", "Bearer"))  # RFC 9110 §11.6.1
+    if isinstance(error, MethodNotAllowed):
+        fields.append(("Allow", ", ".join(methods)))
+    return fields
+
+
 def log_request(handler: RequestHandler) -> None:
-    """One line a request: no query string, no header, no body."""
-    if not isinstance(handler, ApiHandler):
-        return
-    status = handler.access_status()
-    level = logging.DEBUG if handler.quiet else logging.ERROR if status >= 500 else logging.INFO
-    milliseconds = (time.monotonic() - handler.began) * 1000
-    words = [
-        f"{handler.request.method} {handler.request.path} {status} {milliseconds:.1f}ms",
-        f"id={handler.request_id} user={handler.who}",
-    ]
-    if handler.error_code:
-        words.append(f"error={handler.error_code}")
-    if handler.refused_because:
-        words.append(f"({handler.refused_because})")
-    access_log.log(level, "%s", " ".join(filter(None, [*words, handler.access_words()])))
+    """One line a request of Tornado's handlers."""
+    if isinstance(handler, ApiHandler):
+        handler.access.log(handler.request, handler.get_status(), quiet=handler.quiet)
 
 
 class UnknownUrlHandler(ApiHandler):

@@ -16,9 +16,9 @@ from collections.abc import Awaitable, Callable
 
 import msgspec
 from tornado.httpserver import HTTPServer
+from tornado.httputil import HTTPServerConnectionDelegate
 from tornado.ioloop import IOLoop
 from tornado.iostream import IOStream
-from tornado.web import Application
 
 log = logging.getLogger(__name__)
 
@@ -43,10 +43,10 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 class Listener(HTTPServer):
     """Tornado's server over connections that are counted. Those over the limit wait in the system's queue."""
 
-    def __init__(self, app: Application, limits: Limits) -> None:
+    def __init__(self, app: HTTPServerConnectionDelegate, limits: Limits) -> None:
         """Nothing: Tornado's servers are made by `initialize`."""
 
-    def initialize(self, app: Application, limits: Limits) -> None:  # type: ignore[override]
+    def initialize(self, app: HTTPServerConnectionDelegate, limits: Limits) -> None:  # type: ignore[override]
         super().initialize(
             app,
             max_header_size=limits.head_bytes,

@@ -1,11 +1,23 @@
-"""The endpoints that are forwarded: from the client's request to the client's answer."""
+"""The endpoints that are forwarded: from the client's request to the client's answer.
+
+Tornado reads these requests, and its handlers are not asked: what they do for each of them was a seventh of its cost.
+"""
 
 import asyncio
-import contextlib
-from collections.abc import Callable
+import logging
+from collections.abc import Awaitable, Mapping
 from typing import cast
 
-from tornado.iostream import StreamClosedError
+from tornado.http1connection import HTTP1Connection
+from tornado.httputil import (
+    HTTPConnection,
+    HTTPHeaders,
+    HTTPMessageDelegate,
+    HTTPServerConnectionDelegate,
+    HTTPServerRequest,
+    RequestStartLine,
+    ResponseStartLine,
+)
 
 from chatgpt_agent.core.admission import Identity
 from chatgpt_agent.core.endpoints import Endpoint
@@ -18,75 +30,119 @@ from chatgpt_agent.edges.upstream.exchange import Head
 from chatgpt_agent.services.gate import Gate
 from chatgpt_agent.services.lifecycle import Lifecycle
 from chatgpt_agent.services.relay import Call, Relay
-from chatgpt_agent.web.base import ApiHandler
-from chatgpt_agent.web.listener import ClientStream
+from chatgpt_agent.web.base import Access, ApiHandler, error_fields, identify
+from chatgpt_agent.web.way_out import WayOut
+
+log = logging.getLogger(__name__)
 
 LINGER_SECONDS = 2.0
 LINGER_BYTES = 4 * 1024 * 1024
 
 
-class _WayOut:
-    """A stream's way to its client, without what Tornado makes for each piece. Once it is gone, pieces are dropped."""
-
-    def __init__(self, stream: ClientStream, on_gone: Callable[[], None], *, chunked: bool) -> None:
-        self._stream = stream
-        self._on_gone = on_gone
-        self._chunked = chunked
-        self.gone = False
-
-    def put(self, piece: bytes) -> bool:
-        """Sends a piece. Returns whether the system took all of it: what waits for the client slows the upstream down,
-        and where nothing waits, which is nearly always, nobody does."""
-        if self.gone or not piece:
-            return True
-        if self._stream.put(b"%x\r\n%b\r\n" % (len(piece), piece) if self._chunked else piece):  # RFC 9112 §7.1
-            return True
-        if self._stream.closed():
-            self._on_gone()
-            return True
-        return False
-
-    async def drained(self) -> None:
-        """Waits until the system has taken what was put."""
-        if self.gone:
-            return
-        if self._stream.writing():
-            with contextlib.suppress(StreamClosedError):
-                await self._stream.write(b"")
-        if self._stream.closed():
-            self._on_gone()
-
-
-class ProxyHandler(ApiHandler):
-    """Checks the token when the headers are in, the body when it is in, and passes the answer on as it comes."""
+class ForwardedHandler(ApiHandler):
+    """These endpoints, asked with another method."""
 
     methods = ("POST",)
 
-    def initialize(  # type: ignore[override]
-        self, endpoint: Endpoint, relay: Relay, lifecycle: Lifecycle, gate: Gate
+
+class Front(HTTPServerConnectionDelegate):
+    """Answers POSTs to the `endpoints`, by their paths, and leaves all others to the application."""
+
+    def __init__(
+        self,
+        app: HTTPServerConnectionDelegate,
+        endpoints: Mapping[str, Endpoint],
+        relay: Relay,
+        lifecycle: Lifecycle,
+        gate: Gate,
     ) -> None:
-        super().initialize()
+        self.app = app
+        self.endpoints = endpoints
+        self.relay = relay
+        self.lifecycle = lifecycle
+        self.gate = gate
+
+    def start_request(self, server_conn: object, request_conn: HTTPConnection) -> HTTPMessageDelegate:
+        return _Arrival(self, server_conn, request_conn)
+
+
+_NOBODY = HTTPMessageDelegate()
+
+
+class _Arrival(HTTPMessageDelegate):
+    """A request of which nothing is known until its head is there."""
+
+    def __init__(self, front: Front, server_connection: object, connection: HTTPConnection) -> None:
+        self._front = front
+        self._server_connection = server_connection
+        self._connection = connection
+        self._delegate = _NOBODY
+
+    def headers_received(
+        self, start_line: RequestStartLine | ResponseStartLine, headers: HTTPHeaders
+    ) -> Awaitable[None] | None:
+        front, line = self._front, cast(RequestStartLine, start_line)
+        endpoint = front.endpoints.get(line.path.partition("?")[0]) if line.method == "POST" else None
+        if endpoint is None:
+            self._delegate = front.app.start_request(self._server_connection, self._connection)
+            return self._delegate.headers_received(line, headers)
+        # Raises HTTPInputError where there is not one valid Host, which Tornado answers with its 400.
+        request = HTTPServerRequest(connection=self._connection, start_line=line, headers=headers)
+        self._delegate = forwarded = Forwarded(front, endpoint, request)
+        forwarded.take_head()
+        return None
+
+    def data_received(self, chunk: bytes) -> Awaitable[None] | None:
+        return self._delegate.data_received(chunk)
+
+    def finish(self) -> None:
+        self._delegate.finish()
+
+    def on_connection_close(self) -> None:
+        self._delegate.on_connection_close()
+
+
+class Forwarded(HTTPMessageDelegate):
+    """One request: checks the token when the headers are in, the body when it is in, and passes the answer on as it
+    comes. Nothing that it raises leaves it: a fault is logged, and answered as one."""
+
+    def __init__(self, front: Front, endpoint: Endpoint, request: HTTPServerRequest) -> None:
+        self._front = front
         self._endpoint = endpoint
-        self._gate = gate
-        self._relay = relay
-        self._lifecycle = lifecycle
+        self._request = request
+        self._relay = front.relay
+        self._access = Access()
         self._identity: Identity | None = None
+        self._task: asyncio.Task[None] | None = None  # from the whole of the body on
         self._call: Call | None = None
         # The body.
         self._chunks: list[bytes] = []
         self._size = 0
-        # How it ends.
+        # The answer.
+        self._way_out = WayOut(request, self.on_connection_close)
+        self._status = 200
         self._refused = False
         self._gone = False
-        self._way_out: _WayOut | None = None  # of a stream
+        self._ended = False
+        self._logged = False
 
     # Before the body.
 
-    def check(self) -> None:
-        if self._lifecycle.draining:
+    def take_head(self) -> None:
+        """Takes the request, or refuses it before any of its body is read."""
+        cast(HTTP1Connection, self._request.connection).set_close_callback(self.on_connection_close)
+        try:
+            self._check()
+        except AgentError as error:
+            self._refuse(error)
+        except Exception as error:
+            self._refuse(self._fault(error))
+
+    def _check(self) -> None:
+        if self._front.lifecycle.draining:
             raise Draining
-        self._identity = self.identify(self._gate)
-        headers = self.request.headers
+        self._identify()
+        headers = self._request.headers
         check_request_media(headers.get("Content-Type"), headers.get("Content-Encoding"), form=self._endpoint.form)
         length = headers.get("Content-Length", "")
         if length.isdigit() and int(length) > self._relay.config.max_body_size:
@@ -94,24 +150,29 @@ class ProxyHandler(ApiHandler):
         if self._relay.full:
             raise Overloaded
 
-    def refuse(self, error: AgentError) -> None:
+    def _identify(self) -> Identity:
+        identity = self._identity = identify(self._front.gate, self._request)
+        self._access.who = identity.user.name
+        return identity
+
+    def _refuse(self, error: AgentError) -> None:
         """Answers at once, and then still takes a part of the body and drops it: closing a connection with bytes
         unread resets it, and the reset may overtake the answer (RFC 9112 §9.6)."""
-        self.write_agent_error(error)
-        self.set_header("Connection", "close")
-        headers = self.request.headers
-        if "Expect" in headers or not ("Content-Length" in headers or "Transfer-Encoding" in headers):
-            self.finish()
-            return
-        self.flush()
         self._refused = True
-        asyncio.get_running_loop().call_later(LINGER_SECONDS, self._end_refusal)
+        self._way_out.closes = True
+        self._write_error(error)
+        self._log()
+        headers = self._request.headers
+        if "Expect" in headers or not ("Content-Length" in headers or "Transfer-Encoding" in headers):
+            self._end_refusal()
+        else:
+            asyncio.get_running_loop().call_later(LINGER_SECONDS, self._end_refusal)
 
     def _end_refusal(self) -> None:
-        if not self._finished:
-            # Where all of the body has come, Tornado goes on with the connection, whatever the answer says of it.
-            stream = self.request.connection.stream  # type: ignore[union-attr]
-            self.finish().add_done_callback(lambda _: stream.close())
+        if not self._ended:
+            self._ended = True
+            if not self._way_out.end_at_once():
+                self._task = asyncio.create_task(self._end())
 
     def data_received(self, chunk: bytes) -> None:
         self._size += len(chunk)
@@ -121,124 +182,136 @@ class ProxyHandler(ApiHandler):
         elif self._size > self._relay.config.max_body_size:
             self._chunks.clear()
             self._size = 0
-            self.refuse(RequestTooLarge(self._relay.config.max_body_size))
+            self._refuse(RequestTooLarge(self._relay.config.max_body_size))
         else:
             self._chunks.append(chunk)
 
     # With the body.
 
-    async def post(self) -> None:
+    def finish(self) -> None:
         if self._refused:
             self._end_refusal()
-            return
-        with self._lifecycle.request():
+        else:
+            self._task = asyncio.create_task(self._run())
+
+    async def _run(self) -> None:
+        with self._front.lifecycle.request():
             try:
-                if self._lifecycle.draining:
+                if self._front.lifecycle.draining:
                     raise Draining
                 await self._forward()
             except ClientClosed:
-                self.finish()
+                pass
             except AgentError as error:
-                await self._fail(error)
+                self._fail(error)
+            except Exception as error:
+                self._fail(self._fault(error))
+            except asyncio.CancelledError:
+                self._way_out.cut_off()
+                raise
+            await self._end()
 
     async def _forward(self) -> None:
         # Once more: the body may have taken a minute to come, and a revocation is in force within a second.
         identity = self._identify_again()
-        body, kind = b"".join(self._chunks), self.request.headers.get("Content-Type")
+        body, kind = b"".join(self._chunks), self._request.headers.get("Content-Type")
         self._chunks.clear()
         if len(body) <= PIECE:
             request = parse_request(self._endpoint, body, kind)
         else:
             request = await in_turns(parsing(self._endpoint, body, kind))
             identity = self._identify_again()
-        self._call = self._relay.call(identity, request, request_id=self.request_id)
+        self._call = self._relay.call(identity, request, request_id=self._access.id)
         try:
             await self._answer(self._call)
         finally:
-            self._way_out = None  # they know each other: a circle would stay in memory until it is looked for
             await self._call.close()
 
     def _identify_again(self) -> Identity:
-        if self._identity is None or not self._gate.still_holds(self._identity):
-            self._identity = self.identify(self._gate)
-        return self._identity
+        identity = self._identity
+        return identity if identity is not None and self._front.gate.still_holds(identity) else self._identify()
 
     async def _answer(self, call: Call) -> None:
         if self._gone:
             raise ClientClosed
-        self._set_head(await call.begin(self.request.headers.get("Accept")))
+        head = await call.begin(self._request.headers.get("Accept"))
+        self._status, fields = head.status, self._fields(head)
         if call.streaming:
-            self.flush()  # the client sees status and headers before the first chunk
-            await call.stream(self._open_way_out())
-            await self._finish_out()
+            self._way_out.begin(head.status, fields)  # the client sees it before the first chunk
+            await call.stream(self._way_out)
         else:
-            await self._write_whole(await call.whole())
+            await self._write_whole(fields, await call.whole())
 
-    def _open_way_out(self) -> _WayOut:
-        chunked = self._headers.get("Transfer-Encoding") == "chunked"  # as Tornado has decided with the head
-        stream = cast(ClientStream, self.request.connection.stream)  # type: ignore[union-attr]
-        self._way_out = _WayOut(stream, self.on_connection_close, chunked=chunked)
-        self._way_out.gone = self._gone
-        return self._way_out
-
-    async def _write_whole(self, pieces: list[bytes]) -> None:
+    async def _write_whole(self, fields: list[tuple[str, str]], pieces: list[bytes]) -> None:
         size = sum(map(len, pieces))
         if size <= PIECE:
-            await self._finish_out(b"".join(pieces))
+            self._way_out.begin(self._status, fields, size=size, body=b"".join(pieces))
             return
-        self.set_header("Content-Length", str(size))
-        self.flush()
-        way_out = self._open_way_out()
+        self._way_out.begin(self._status, fields, size=size)
         pieces.reverse()
         while pieces and not self._gone:
-            self.request.connection.write(pieces.pop())  # type: ignore[union-attr]
-            await way_out.drained()
+            self._way_out.put(pieces.pop())
+            await self._way_out.drained()
             await asyncio.sleep(0)  # a client that reads as fast as this must not be the only one
-        await self._finish_out()
 
-    def _set_head(self, head: Head) -> None:
-        self.set_status(head.status)
-        for name, value in response_headers(head.fields):
-            self.add_header(name, value)
-        for name, value in (*RESPONSE_ADDED, *self.limit_headers()):
-            self.set_header(name, value)
+    def _fields(self, head: Head) -> list[tuple[str, str]]:
+        fields = response_headers(head.fields)
+        if limits := self._limits():
+            ours = {name.lower() for name, _ in limits}
+            fields = [field for field in fields if field[0].lower() not in ours]
+        return [("X-Agent-Request-Id", self._access.id_text), *fields, *RESPONSE_ADDED, *limits]
 
-    def limit_headers(self) -> list[tuple[str, str]]:
+    def _limits(self) -> list[tuple[str, str]]:
         return [] if self._identity is None else self._relay.limits.headers(self._identity)
 
-    async def _finish_out(self, body: bytes | None = None) -> None:
-        try:
-            await self.finish(body)
-        except StreamClosedError:
-            self.on_connection_close()
+    def _fault(self, error: Exception) -> AgentError:
+        log.error("a fault in %s", self._request.path, exc_info=error)
+        return AgentError()
 
-    async def _fail(self, error: AgentError) -> None:
-        self.error_code = error.code
-        if self._headers_written:
-            self.cut_off()
-            return
-        self.write_agent_error(error)
-        await self._finish_out()
+    def _fail(self, error: AgentError) -> None:
+        if self._way_out.begun:
+            self._access.fail(error)
+            self._way_out.cut_off()
+        else:
+            self._write_error(error)
+
+    def _write_error(self, error: AgentError) -> None:
+        self._access.fail(error)
+        self._status = error.status
+        body, request_id = error.envelope(), self._access.id_text
+        fields = [
+            ("X-Agent-Request-Id", request_id),
+            *self._limits(),
+            *error_fields(error, request_id, ForwardedHandler.methods),
+        ]
+        fields.append(("Content-Type", "application/json"))
+        self._way_out.begin(error.status, fields, size=len(body), body=body)
+
+    async def _end(self) -> None:
+        self._ended = True
+        await self._way_out.end()
+        self._log()
+        self._task = None  # they know each other: a circle would stay in memory until it is looked for
 
     def on_connection_close(self) -> None:
-        """The client hung up. (Tornado does not always say so here: a write that fails says the same.)"""
-        super().on_connection_close()
+        """The client hung up."""
+        if self._gone:
+            return
         self._gone = True
-        if self._way_out is not None:
-            self._way_out.gone = True
-        # A body that did not come whole goes now: connection and handler are a circle, which is freed when it pleases.
+        self._way_out.give_up()
+        # A body that did not come whole goes now: connection and request are a circle, which is freed when it pleases.
         self._chunks.clear()
         if self._call is not None:
             self._call.client_left()
+        if self._task is None:
+            self._log()
 
-    # The access line.
-
-    def access_status(self) -> int:
-        return ClientClosed.status if self._gone else self.get_status()
-
-    def access_words(self) -> str:
-        row = self._call.row if self._call else None
-        if row is None:
-            return ""
-        tokens = f"tokens={row.usage.input}+{row.usage.output}" if row.usage else "tokens=?"
-        return f"model={row.intent.model} state={row.state} {tokens} cost={row.cost:f}"
+    def _log(self) -> None:
+        if self._logged:
+            return
+        self._logged = True
+        words, row = "", self._call.row if self._call else None
+        if row is not None:
+            tokens = f"tokens={row.usage.input}+{row.usage.output}" if row.usage else "tokens=?"
+            words = f"model={row.intent.model} state={row.state} {tokens} cost={row.cost:f}"
+        self._access.log(self._request, ClientClosed.status if self._gone else self._status, words)

@@ -78,7 +78,7 @@ class AdminHandler(ApiHandler):
         admin, address = await self._api.gate.identify(
             headers.get_list("Authorization"), peer, headers.get_list("X-Forwarded-For")
         )
-        self.who = admin.name
+        self.access.who = admin.name
         if admin.role != Role.ADMIN and not self._route.for_viewers:
             raise Forbidden("A viewer changes nothing." if self._route.changes else "This is not for viewers.")
         self._max_body = self._route.max_body
