@@ -111,10 +111,28 @@ class StreamMeter:
     not reach the client.
     """
 
+    __slots__ = (
+        "_endpoint",
+        "_failed",
+        "_first",
+        "_free",
+        "_held",
+        "_hide",
+        "_id",
+        "_marks",
+        "_model",
+        "_nested",
+        "_passing",
+        "_splitter",
+        "_tier",
+        "_usage",
+        "complete",
+    )
+
     def __init__(self, endpoint: Endpoint = CHAT, *, hide_usage: bool) -> None:
         self._endpoint = endpoint
         self._nested = endpoint.nested
-        self._marks = [b'"response"'] if endpoint.nested else [b'"%s"' % kind.encode() for kind in endpoint.ends]
+        self._marks = (b'"response"',) if endpoint.nested else tuple(b'"%s"' % kind.encode() for kind in endpoint.ends)
         self._hide = hide_usage
         self._splitter = SseSplitter()
         self._passing = False  # in the middle of an event too large to hold

@@ -88,6 +88,22 @@ class Reader(Protocol):
         """Waits until there is room."""
 
 
+class _Passing:
+    """Chunks on their way from a meter to a reader."""
+
+    __slots__ = ("_meter", "_reader")
+
+    def __init__(self, meter: StreamMeter | CompressedMeter, reader: Reader) -> None:
+        self._meter = meter
+        self._reader = reader
+
+    def take(self, chunk: bytes) -> bool:
+        """Passes a chunk on. Returns whether the next may come at once."""
+        # For each chunk of each stream, and so nothing is here that could be once a stream.
+        ready = self._meter.feed(chunk)
+        return (not ready or self._reader.put(ready)) and not self._meter.complete
+
+
 class Call:
     """One request: `begin`, then `stream` or `whole` to its end, client or not. `row` is its line in the ledger, once
     it is written."""
@@ -263,12 +279,7 @@ class Call:
         AgentError where it breaks off: what was passed on by then must not look complete."""
         assert self._exchange is not None
         meter = self._meter()
-
-        def take(chunk: bytes) -> bool:
-            # For each chunk of each stream, and so nothing is here that could be once a stream.
-            ready = meter.feed(chunk)
-            return (not ready or reader.put(ready)) and not meter.complete
-
+        take = _Passing(meter, reader).take
         over = False
         while not over:
             try:

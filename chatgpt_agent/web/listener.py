@@ -151,35 +151,11 @@ class ClientStream(IOStream):
         self._due_timer: TimerHandle | None = None
         self._look_for_due()
         # What it takes.
-        self._sent = 0  # bytes that the system has taken
-        self._behind = False  # whether some may still wait for it
+        self._sent = 0  # bytes that the system has taken of what had to wait
         # While there is something to take.
         self._look_timer: TimerHandle | None = None
         self._taken = 0  # bytes that the client's side had acknowledged at the last look
         self._taken_at = 0.0
-
-    def put(self, data: bytes) -> bool:
-        """Sends data, and keeps what the system does not take now, as `write` does. Returns whether it took all; not
-        where the connection is closed.
-
-        `write` makes a future for each piece, and copies it into a buffer first: a third of what a chunk cost."""
-        if self.closed():
-            return False
-        sent = 0
-        if self._behind:
-            self._behind = self.writing()
-        if not self._behind:
-            try:
-                sent = self.socket.send(data)
-            except BlockingIOError:
-                pass
-            except OSError:
-                self.close(exc_info=True)
-                return False
-            self._sent += sent
-        if sent < len(data):
-            self.write(data[sent:])
-        return sent == len(data)
 
     # What Tornado's connection reads: first a head, then a body in pieces; then it waits for the answer.
 
@@ -225,11 +201,9 @@ class ClientStream(IOStream):
         finally:
             del data  # as Tornado's does (tornado#2008)
             self._sent += sent
-            if sent < size:
-                self._behind = True
-                if self._look_timer is None:
-                    self._taken_at = self.io_loop.time()
-                    self._look_later()
+            if sent < size and self._look_timer is None:
+                self._taken_at = self.io_loop.time()
+                self._look_later()
         return sent
 
     def _look_later(self) -> None:

@@ -14,17 +14,30 @@ from tornado.http1connection import HTTP1Connection
 from tornado.httputil import HTTPServerRequest, format_timestamp
 from tornado.iostream import StreamClosedError
 
-from chatgpt_agent.web.listener import ClientStream
-
 _NO_CONTENT = 204
 
 
 class WayOut:
     """`begin`, then pieces, then `end`; or `cut_off`. Once the client is gone, what is put is dropped."""
 
+    __slots__ = (
+        "_behind",
+        "_chunked",
+        "_chunks",
+        "_connection",
+        "_gone",
+        "_on_gone",
+        "_socket",
+        "_stream",
+        "begun",
+        "closes",
+    )
+
     def __init__(self, request: HTTPServerRequest, on_gone: Callable[[], None]) -> None:
         self._connection = cast(HTTP1Connection, request.connection)
-        self._stream = cast(ClientStream, self._connection.stream)
+        self._stream = self._connection.stream
+        self._socket = self._stream.socket
+        self._behind = self._stream.writing()  # whether something may wait until the system takes it
         self._on_gone: Callable[[], None] | None = on_gone
         self._chunks = request.version == "HTTP/1.1"  # whether the client knows them (RFC 9112 §7.1)
         self._chunked = False
@@ -102,9 +115,25 @@ class WayOut:
         self._let_go()
 
     def _send(self, data: bytes) -> bool:
-        if self._stream.put(data):
+        # Past the stream where nothing waits in it: it would make a future of each piece, and copy it first.
+        sent = 0
+        if self._behind:
+            self._behind = self._stream.writing()
+        if not self._behind:
+            try:
+                sent = self._socket.send(data)
+            except BlockingIOError:
+                pass
+            except OSError:
+                self._stream.close(exc_info=True)
+            else:
+                if sent == len(data):
+                    return True
+        if self._look():
             return True
-        return self._look()
+        self._stream.write(data[sent:])
+        self._behind = self._stream.writing()
+        return self._look() or not self._behind
 
     def _look(self) -> bool:
         if not self._stream.closed():

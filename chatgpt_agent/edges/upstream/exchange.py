@@ -6,7 +6,6 @@
 """
 
 import asyncio
-import collections
 import contextlib
 from collections.abc import Callable
 
@@ -83,6 +82,35 @@ class UpstreamClient:
 class Exchange:
     """One request and its answer. Read `head`, then `read` until it returns nothing, or `pour` until all has come."""
 
+    # A chunk finds what belongs to its stream far from the processor, so there is little of it, and in one place.
+    __slots__ = (
+        "__weakref__",
+        "_body",
+        "_config",
+        "_curl",
+        "_enough",
+        "_failure",
+        "_finished",
+        "_first",
+        "_head",
+        "_last",
+        "_lines",
+        "_loop",
+        "_more",
+        "_paused",
+        "_queued",
+        "_running",
+        "_status",
+        "_take",
+        "_told",
+        "_total",
+        "_transfers",
+        "_waiter",
+        "_watch",
+        "_way",
+        "sent",
+    )
+
     def __init__(self, config: Config, way: Way, transfers: Transfers, running: "set[Exchange]") -> None:
         self._config = config
         self._way = way
@@ -99,15 +127,16 @@ class Exchange:
         self._head: Head | None = None
         self._status = 0
         self._lines: list[bytes] = []
-        self._chunks: collections.deque[bytes] = collections.deque()
-        self._queued = 0
+        self._queued = 0  # bytes that wait for who reads
+        self._first = b""  # the first of them: more come together only to who is slow
+        self._more: list[bytes] = []
         self._total = 0
         self._paused = False
         # Between libcurl and who reads.
         self._curl: pycurl.Curl | None = None  # while it is ours
         self._told = False  # whether the transfers know that something has come
         self._waiter: asyncio.Future[None] | None = None
-        self._take: Callable[[bytes], bool] | None = None
+        self._take: Callable[[bytes], bool] | None = None  # while whoever it is of waits
         self._enough = False
         self._watch: asyncio.TimerHandle | None = None
 
@@ -140,10 +169,10 @@ class Exchange:
     async def read(self) -> bytes:
         """What has come of the body since the last call, at least one byte; nothing at the clean end.
         Raises UpstreamError, or what `abort` was given, where there is no clean end."""
-        while not self._chunks:
+        while not self._queued:
             if self._is_over():
                 return b""
-            if not self._chunks:
+            if not self._queued:
                 await self._wait()
         return self._joined()
 
@@ -151,20 +180,18 @@ class Exchange:
         """Gives what comes of the body to `take`, what came in one turn of the loop in one piece. Returns
         False once `take` does, and True at the clean end; to be called again after the first. Raises as `read`."""
         # A stream's every chunk comes this way, which takes no task and no future.
-        self._take, self._enough = take, False
-        try:
-            while True:
-                if self._chunks:
-                    if not take(self._joined()):
-                        return False
-                elif self._is_over():
-                    return True
-                elif not self._chunks:
-                    await self._wait()
-                    if self._enough:
-                        return False
-        finally:
-            self._take = None
+        self._enough = False
+        while True:
+            if self._queued:
+                if not take(self._joined()):
+                    return False
+            elif self._is_over():
+                return True
+            elif not self._queued:
+                self._take = take
+                await self._wait()
+                if self._enough:
+                    return False
 
     def abort(self, reason: AgentError | None = None) -> None:
         """Ends the transfer now; who reads it gets the reason."""
@@ -183,17 +210,16 @@ class Exchange:
             with contextlib.suppress(pycurl.error):  # it failed while it was paused: on_end will say so
                 self._curl.pause(pycurl.PAUSE_CONT)  # may call _on_chunk before it returns
             return False
-        if self._failure is not None and not self._chunks:
+        if self._failure is not None and not self._queued:
             raise self._failure
-        return self._finished and not self._chunks
+        return self._finished and not self._queued
 
     def _joined(self) -> bytes:
-        chunks = self._chunks
-        self._queued = 0
-        if len(chunks) == 1:
-            return chunks.popleft()
-        joined = b"".join(chunks)
-        chunks.clear()
+        first, self._first, self._queued = self._first, b"", 0
+        if not self._more:
+            return first
+        joined = b"".join([first, *self._more])
+        self._more.clear()
         return joined
 
     async def _wait(self) -> None:
@@ -201,9 +227,10 @@ class Exchange:
         try:
             await self._waiter
         finally:
-            self._waiter = None
+            self._waiter = self._take = None
 
     def _wake(self) -> None:
+        self._take = None
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
@@ -241,7 +268,10 @@ class Exchange:
         if self._total > self._config.max_response_size:
             self._failure = self._failure or UpstreamInvalid("The answer is over the limit of size.", sent=True)
             return 0  # not the size: libcurl ends the transfer
-        self._chunks.append(chunk)
+        if self._queued:
+            self._more.append(chunk)
+        else:
+            self._first = chunk
         self._queued += size
         if not self._told:
             self._told = True
@@ -250,19 +280,19 @@ class Exchange:
 
     # What the transfers say.
 
-    def on_data(self) -> None:
+    def on_data(self, now: float) -> None:
         """Something has come of the body."""
         self._told = False
-        self._last = self._loop.time()
-        waiter = self._waiter
-        if self._take is None or waiter is None or waiter.done() or not self._chunks:
+        self._last = now
+        take = self._take
+        if take is None or not self._queued:
             self._wake()
             return
         try:
-            self._enough = not self._take(self._joined())
+            self._enough = not take(self._joined())
         except Exception as error:  # of whoever reads, who must hear of it
-            if not waiter.done():  # else it was aborted by what it took, and is told so
-                waiter.set_exception(error)
+            if self._waiter is not None and not self._waiter.done():  # else what it took aborted it, which it is told
+                self._waiter.set_exception(error)
         else:
             if self._enough or self._paused:
                 self._wake()

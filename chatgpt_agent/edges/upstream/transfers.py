@@ -17,8 +17,8 @@ _RESYNC_MS = 1  # at least, until libcurl's clock is looked at again
 class Transfer(Protocol):
     """Who is told what becomes of a handle. libcurl is not at work then: anything may be done."""
 
-    def on_data(self) -> None:
-        """Something has come, and `ready` was called for it."""
+    def on_data(self, now: float) -> None:
+        """Something has come, and `ready` was called for it. `now`: seconds on the loop's clock."""
 
     def on_end(self, code: int, message: str) -> None:
         """It is over: 0, or libcurl's error (https://curl.se/libcurl/c/libcurl-errors.html)."""
@@ -41,6 +41,7 @@ class Transfers:
         self._ready: list[Transfer] = []  # for which something has come
         # What libcurl waits for.
         self._watched: dict[int, int] = {}  # of each socket, POLL_IN and POLL_OUT
+        self._on_ready = self._act  # one object for all sockets
         self._timer: asyncio.Handle | None = None
         self._closed = False
 
@@ -91,9 +92,9 @@ class Transfers:
         changed = self._watched.get(fd, 0) ^ wanted
         # Added before anything is removed: the loop lets go of a socket that nobody watches.
         if changed & wanted & pycurl.POLL_IN:
-            self._loop.add_reader(fd, self._act, fd, pycurl.CSELECT_IN)
+            self._loop.add_reader(fd, self._on_ready, fd, pycurl.CSELECT_IN)
         if changed & wanted & pycurl.POLL_OUT:
-            self._loop.add_writer(fd, self._act, fd, pycurl.CSELECT_OUT)
+            self._loop.add_writer(fd, self._on_ready, fd, pycurl.CSELECT_OUT)
         if changed & ~wanted & pycurl.POLL_IN:
             self._loop.remove_reader(fd)
         if changed & ~wanted & pycurl.POLL_OUT:
@@ -130,8 +131,9 @@ class Transfers:
         # One after the other without a read between them: a client that is awake need not be woken for the next piece,
         # which costs as much as sending it.
         ready, self._ready = self._ready, []
+        now = self._loop.time()
         for transfer in ready:
-            transfer.on_data()
+            transfer.on_data(now)
 
     def _take_ended(self) -> None:
         waiting = 1
