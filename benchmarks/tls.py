@@ -24,44 +24,14 @@ from benchmarks.fleet import free_port
 from benchmarks.loss import server_version, surroundings
 from benchmarks.relay.__main__ import PATH, agent, sets_from
 from benchmarks.relay.measure import Run, measure
-from benchmarks.relay.processes import Service, pin, upstream
+from benchmarks.relay.processes import nginx, pin, upstream
 from benchmarks.relay.works import LOAD_CORE, Tools, Whole, Work, missing
 
 VERSIONS = {"HTTP/1.1": "1.1", "HTTP/2": "2"}
 
-_NGINX = """daemon off;
-worker_processes 1;
-worker_rlimit_nofile 16384;
-pid {folder}/nginx.pid;
-error_log {folder}/nginx.log;
-events {{ worker_connections 8192; }}
-http {{
-    access_log off;
-    client_body_temp_path {folder}/body;
-    proxy_temp_path {folder}/proxy;
-    fastcgi_temp_path {folder}/fastcgi;
-    uwsgi_temp_path {folder}/uwsgi;
-    scgi_temp_path {folder}/scgi;
-    keepalive_requests 1000000000;
-    http2_max_concurrent_streams 1000;
-    upstream openai {{ server 127.0.0.1:{upstream}; keepalive 1024; keepalive_requests 1000000000; }}
-    server {{
-        listen 127.0.0.1:{port} ssl http2 backlog=4096;
-        ssl_certificate {folder}/own.pem;
-        ssl_certificate_key {folder}/own.key;
-        location / {{
-            proxy_pass http://openai;
-            proxy_http_version 1.1;
-            proxy_set_header Connection "";
-            proxy_buffering off;
-        }}
-    }}
-}}
-"""
 
-
-def make_certificate(folder: Path) -> Path:
-    """A certificate for 127.0.0.1 and its key; the path of the former."""
+def make_certificate(folder: Path) -> tuple[Path, Path]:
+    """A certificate for 127.0.0.1 and its key."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
     now = datetime.now(UTC)
@@ -74,17 +44,10 @@ def make_certificate(folder: Path) -> Path:
     text = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-    (folder / "own.key").write_bytes(text)
-    path = folder / "own.pem"
-    path.write_bytes(made.public_bytes(serialization.Encoding.PEM))
-    return path
-
-
-def tls(folder: Path, upstream_port: int) -> Service:
-    """nginx before the fake OpenAI, with TLS."""
-    port, config = free_port(), folder / "nginx.conf"
-    config.write_text(_NGINX.format(folder=folder, port=port, upstream=upstream_port))
-    return Service("nginx", "-e", str(folder / "nginx.log"), "-p", str(folder), "-c", str(config), port=port)
+    certificate_path, key_path = folder / "own.pem", folder / "own.key"
+    certificate_path.write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    key_path.write_bytes(text)
+    return certificate_path, key_path
 
 
 async def run_all(works: list[Work], reps: int, wait: float) -> tuple[list[Run], str]:
@@ -96,8 +59,8 @@ async def run_all(works: list[Work], reps: int, wait: float) -> tuple[list[Run],
         await tools.build()
         port = free_port()
         await stack.enter_async_context(upstream(tools.upstream, port))
-        certificate = make_certificate(folder)
-        openai = await stack.enter_async_context(tls(folder, port))
+        certificate, key = make_certificate(folder)
+        openai = await stack.enter_async_context(nginx(folder, port, certificate=certificate, key=key))
         pin(openai.pid, LOAD_CORE)
         gateways = []
         for name, version in VERSIONS.items():

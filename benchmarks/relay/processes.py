@@ -155,13 +155,15 @@ http {{
     uwsgi_temp_path {folder}/uwsgi;
     scgi_temp_path {folder}/scgi;
     keepalive_requests 1000000000;
+    http2_max_concurrent_streams 1000;
     upstream openai {{
         server 127.0.0.1:{upstream};
         keepalive 1024;
         keepalive_requests 1000000000;
     }}
     server {{
-        listen 127.0.0.1:{port} backlog=4096;
+        listen 127.0.0.1:{port} {how} backlog=4096;
+        {certificate}
         location / {{
             proxy_pass http://openai;
             proxy_http_version 1.1;
@@ -173,8 +175,11 @@ http {{
 """
 
 
-def nginx(folder: Path, upstream_port: int) -> Service:
-    """A plain reverse proxy: no buffering, connections to the upstream kept open, no access log."""
+def nginx(folder: Path, upstream_port: int, *, certificate: Path | None = None, key: Path | None = None) -> Service:
+    """A plain reverse proxy: no buffering, connections to the upstream kept open, no access log. With a certificate and
+    its key it wants TLS, and knows HTTP/2."""
     port, config = free_port(), folder / "nginx.conf"
-    config.write_text(_NGINX.format(folder=folder, port=port, upstream=upstream_port))
+    told = f"ssl_certificate {certificate}; ssl_certificate_key {key};" if certificate else ""
+    how = "ssl http2" if certificate else ""
+    config.write_text(_NGINX.format(folder=folder, port=port, upstream=upstream_port, how=how, certificate=told))
     return Service("nginx", "-e", str(folder / "nginx.log"), "-p", str(folder), "-c", str(config), port=port)
