@@ -203,6 +203,7 @@ class Forwarded(HTTPMessageDelegate):
             except ClientClosed:
                 pass
             except AgentError as error:
+                error.__traceback__ = None  # the exchange keeps it, and it those who ran: a circle
                 self._fail(error)
             except Exception as error:
                 self._fail(self._fault(error))

@@ -93,6 +93,32 @@ async def test_a_fault_of_who_takes_reaches_who_waits(client: UpstreamClient, up
     assert client.running == 0
 
 
+async def test_who_aborts_and_fails_in_one_step_is_told_of_the_abort(
+    client: UpstreamClient, upstream: Upstream
+) -> None:
+    """And the loop of no fault, which would keep the other transfers of that turn from theirs."""
+
+    async def late(request: Received, reply: Reply) -> None:
+        await reply.stream_head()
+        await asyncio.sleep(0.05)
+        await reply.chunk(b"one")
+
+    upstream.script = late
+    faults: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: faults.append(context))
+    exchange = send(client, upstream.port)
+    await exchange.head()
+
+    def take(_: bytes) -> bool:
+        exchange.abort(ClientClosed())
+        raise ZeroDivisionError
+
+    with pytest.raises(ClientClosed):
+        await exchange.pour(take)
+    await asyncio.sleep(0)
+    assert faults == []
+
+
 async def test_what_nobody_takes_is_not_fetched(client: UpstreamClient, upstream: Upstream) -> None:
     """Beyond what is held back; all of it comes when it is taken."""
     size = 16 * HIGH_WATER

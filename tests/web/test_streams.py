@@ -306,16 +306,32 @@ async def test_a_half_read_connection_is_a_hang_up(agent: Agent, upstream: Upstr
     assert row["output_tokens"] == upstream.billed[row["request_id"]][2]
 
 
-async def test_a_stream_leaves_no_circle_in_memory(agent: Agent) -> None:
+@pytest.mark.parametrize("kind", ["a stream", "a whole answer", "a refusal", "one that was cut off"])
+async def test_a_request_leaves_no_circle_in_memory(agent: Agent, upstream: Upstream, kind: str) -> None:
     """What it had goes when it ends: with the collector to wait for, a thousand streams would take 50 MB more."""
-    await agent.chat(stream=True)
+
+    async def broken(request: Received, reply: Reply) -> None:
+        await reply.stream_head()
+        await reply.chunk(b"data: {}\n\n")
+        await reply.reset()
+
+    async def ask() -> None:
+        if kind == "a refusal":
+            assert (await agent.post(agent.body(), Authorization="Bearer wrong")).status == 401
+        else:
+            answer = await agent.chat(stream=kind != "a whole answer")
+            assert answer.complete == (kind != "one that was cut off")
+        await agent.until(lambda: not agent.server.lifecycle.in_flight)
+        await asyncio.sleep(0.05)
+
+    if kind == "one that was cut off":
+        upstream.script = broken
+    await ask()
     gc.collect()
     gc.disable()
     gc.set_debug(gc.DEBUG_SAVEALL)
     try:
-        await agent.chat(stream=True)
-        await agent.until(lambda: not agent.server.lifecycle.in_flight)
-        await asyncio.sleep(0.05)
+        await ask()
         gc.collect()
         left = {type(one).__module__.partition(".")[0] for one in gc.garbage}
         assert not left & {"chatgpt_agent", "tornado"}
