@@ -35,6 +35,7 @@ from chatgpt_agent.web.way_out import WayOut
 
 log = logging.getLogger(__name__)
 
+MAX_DIGITS = 18  # of a body's length in bytes; Python makes no number of some thousands of them
 LINGER_SECONDS = 2.0
 LINGER_BYTES = 4 * 1024 * 1024
 
@@ -144,8 +145,8 @@ class Forwarded(HTTPMessageDelegate):
         self._identify()
         headers = self._request.headers
         check_request_media(headers.get("Content-Type"), headers.get("Content-Encoding"), form=self._endpoint.form)
-        length = headers.get("Content-Length", "")
-        if length.isdigit() and int(length) > self._relay.config.max_body_size:
+        length = headers.get("Content-Length", "")  # Tornado refuses what is no number
+        if length.isdecimal() and (len(length) > MAX_DIGITS or int(length) > self._relay.config.max_body_size):
             raise RequestTooLarge(self._relay.config.max_body_size)
         if self._relay.full:
             raise Overloaded
@@ -284,8 +285,8 @@ class Forwarded(HTTPMessageDelegate):
             ("X-Agent-Request-Id", request_id),
             *self._limits(),
             *error_fields(error, request_id, ForwardedHandler.methods),
+            ("Content-Type", "application/json"),
         ]
-        fields.append(("Content-Type", "application/json"))
         self._way_out.begin(error.status, fields, size=len(body), body=body)
 
     async def _end(self) -> None:

@@ -125,6 +125,19 @@ async def test_a_body_over_the_limit_is_refused_before_it_is_read(agent: Agent, 
     assert (answer.status, answer.error["code"], upstream.requests) == (413, "request_too_large", [])
 
 
+@pytest.mark.parametrize(("length", "status"), [("9" * 5000, 413), ("\xb2", 400), ("-1", 400), ("1_0", 400)])
+async def test_a_length_that_is_none_is_no_fault_of_ours(
+    agent: Agent, upstream: Upstream, caplog: pytest.LogCaptureFixture, length: str, status: int
+) -> None:
+    """More digits than Python reads, and what is a digit to it but not to HTTP (RFC 9110 §8.6)."""
+    connection = await Connection.open(agent.url)
+    await connection.send(request_bytes("POST", CHAT, {**agent.headers(), "Content-Length": length}, b""))
+    assert (await connection.head())[0] == status
+    await connection.close()
+    assert "Traceback" not in caplog.text
+    assert upstream.requests == []
+
+
 async def test_a_chunked_body_over_the_limit_is_refused(agent: Agent, upstream: Upstream) -> None:
     """What was not announced is counted."""
     answer = await chunked(agent, [1_000_000] * 11)
