@@ -17,8 +17,8 @@ from tests.fakes.agent import MODEL
 from tests.fakes.process import Serving, run_command
 from tests.fakes.upstream import Upstream
 
-WHOLE = 0.45  # of the time of the work, for a whole answer
-CHUNK = 0.023  # for a chunk of a stream
+WHOLE = 0.33  # of the time of the work, for a whole answer
+CHUNK = 0.021  # for a chunk of a stream
 ROUNDS = 10
 CLIENTS = 8
 REQUESTS = 10  # of each client in a round
