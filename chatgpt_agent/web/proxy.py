@@ -293,7 +293,6 @@ class Forwarded(HTTPMessageDelegate):
         self._ended = True
         await self._way_out.end()
         self._log()
-        self._task = None  # they know each other: a circle would stay in memory until it is looked for
 
     def on_connection_close(self) -> None:
         """The client hung up."""

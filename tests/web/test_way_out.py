@@ -6,6 +6,7 @@ import pytest
 
 from chatgpt_agent.core.headers import RESPONSE_ADDED
 from chatgpt_agent.services.relay import Relay
+from chatgpt_agent.web import proxy
 from tests.fakes.agent import Agent
 from tests.fakes.client import Connection, request_bytes
 from tests.fakes.upstream import Received, Reply, Upstream
@@ -119,6 +120,16 @@ async def test_a_fault_before_the_body_is_answered_as_one(agent: Agent, monkeypa
     monkeypatch.setattr(agent.server.gate, "identify", fail)
     answer = await agent.chat()
     assert (answer.status, answer.header("connection")) == (500, "close")
+
+
+@pytest.mark.parametrize("value", ["a\r\nX-Made-Up: b", "a\nX-Made-Up: b", "a\rb"])
+async def test_a_field_that_would_be_two_does_not_go_out(
+    agent: Agent, monkeypatch: pytest.MonkeyPatch, value: str
+) -> None:
+    """Should one ever come so far: none of OpenAI's does."""
+    monkeypatch.setattr(proxy, "response_headers", lambda _: [("X-Request-Id", value)])
+    answer = await agent.chat()
+    assert (answer.status, answer.header("x-made-up")) == (500, None)
 
 
 async def test_a_client_that_leaves_in_its_body_has_a_line_in_the_log(
