@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from setuptools import setup
+from setuptools import find_packages, setup
 
 HERE = Path(__file__).parent
 VERSION = re.search(r'__version__ = "(.+)"', (HERE / "chatgpt_agent/__init__.py").read_text("utf-8"))[1]
@@ -21,18 +21,7 @@ setup(
     license="MIT",
     license_files=["LICENSE"],
     python_requires=">=3.11",
-    packages=[
-        "chatgpt_agent",
-        "chatgpt_agent.core",
-        "chatgpt_agent.edges",
-        "chatgpt_agent.edges.store",
-        "chatgpt_agent.edges.upstream",
-        "chatgpt_agent.services",
-        "chatgpt_agent.web",
-        "chatgpt_agent.web.admin_api",
-        "chatgpt_agent.cli",
-        "chatgpt_agent.migrations",
-    ],
+    packages=[*find_packages(include=["chatgpt_agent", "chatgpt_agent.*"]), "chatgpt_agent.migrations"],
     package_dir={"chatgpt_agent.migrations": "migrations"},
     package_data={"chatgpt_agent": ["py.typed"], "chatgpt_agent.migrations": ["*.sql"]},
     install_requires=[

@@ -21,8 +21,8 @@ from types import TracebackType
 
 import msgspec
 
-from chatgpt_agent.edges.config import Config
-from chatgpt_agent.edges.embedded import EmbeddedPostgres
+from chatgpt_agent.adapters.config import Config
+from chatgpt_agent.adapters.embedded_postgres import EmbeddedPostgres
 
 START_SECONDS = 60.0
 PROGRAM = [sys.executable, "-m", "chatgpt_agent"]

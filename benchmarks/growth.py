@@ -22,19 +22,19 @@ import msgspec
 import psycopg2
 from psycopg2.extras import execute_values
 
+from benchmarks.calibration import work_seconds
 from benchmarks.fleet import UPSTREAM_KEY, Fleet
-from benchmarks.kept import Kept, chat
+from benchmarks.keepalive_client import Kept, chat
 from benchmarks.loss import command_line, server_version, surroundings
-from benchmarks.processor import Tree, cpu_seconds, resident_megabytes
-from benchmarks.reference import work_seconds
+from benchmarks.proc_stats import Tree, cpu_seconds, resident_megabytes
 from benchmarks.upstream import Upstream
+from chatgpt_agent.adapters.keyring import read_master_key
+from chatgpt_agent.adapters.postgres.connection import Store
+from chatgpt_agent.adapters.postgres.usage import ship
 from chatgpt_agent.core.ids import uuid7
 from chatgpt_agent.core.ledger import Intent, Outcome, Row, State, settle
-from chatgpt_agent.core.pricing import Price, PriceBook
+from chatgpt_agent.core.money.pricing import Price, PriceBook
 from chatgpt_agent.core.usage import Answer, Usage
-from chatgpt_agent.edges.keyring import read_master_key
-from chatgpt_agent.edges.store.connection import Store
-from chatgpt_agent.edges.store.ledger import ship
 
 CLIENTS = 16
 ACTIVE = 100  # of the users, and of the models: those that ask, spread over all

@@ -19,7 +19,7 @@ import psycopg2
 
 from benchmarks.fleet import Fleet, free_port
 from benchmarks.growth import Size, fill
-from benchmarks.kept import Kept, chat, get
+from benchmarks.keepalive_client import Kept, chat, get
 from benchmarks.loss import command_line, server_version, surroundings
 from benchmarks.upstream import Upstream
 

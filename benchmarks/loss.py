@@ -26,7 +26,7 @@ from pathlib import Path
 import msgspec
 import psycopg2
 
-from benchmarks.books import Findings, compare, read_ledger
+from benchmarks.accounting import Findings, compare, read_ledger
 from benchmarks.clients import End, Load, Mix
 from benchmarks.fleet import Fleet
 from benchmarks.upstream import Upstream

@@ -6,7 +6,7 @@ import json
 import sys
 import time
 
-from benchmarks.kept import Kept, get
+from benchmarks.keepalive_client import Kept, get
 
 EVERY = 0.005  # seconds
 

@@ -20,8 +20,8 @@ from urllib.parse import urlsplit
 import psycopg2
 
 from benchmarks.fleet import Fleet
-from chatgpt_agent.edges.store.connection import Store
-from chatgpt_agent.services.reports import report
+from chatgpt_agent.adapters.postgres.connection import Store
+from chatgpt_agent.admin.reports import report
 
 USERS = 200
 REPORT_MS = 100.0  # for the month's report by user and model

@@ -14,7 +14,7 @@ import statistics
 import sys
 from pathlib import Path
 
-from benchmarks.books import compare, read_ledger
+from benchmarks.accounting import compare, read_ledger
 from benchmarks.clients import Load, Mix
 from benchmarks.fleet import Fleet, Postgres
 from benchmarks.loss import PRICES, SHIP_SECONDS, USERS, command_line, server_version, surroundings

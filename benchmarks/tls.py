@@ -25,7 +25,7 @@ from benchmarks.loss import server_version, surroundings
 from benchmarks.relay.__main__ import PATH, agent, sets_from
 from benchmarks.relay.measure import Run, measure
 from benchmarks.relay.processes import nginx, pin, upstream
-from benchmarks.relay.works import LOAD_CORE, Tools, Whole, Work, missing
+from benchmarks.relay.workloads import LOAD_CORE, Tools, Whole, Work, missing
 
 VERSIONS = {"HTTP/1.1": "1.1", "HTTP/2": "2"}
 

@@ -15,28 +15,28 @@ from tornado.httputil import HTTPServerConnectionDelegate
 from tornado.netutil import bind_sockets
 
 from chatgpt_agent import __version__
+from chatgpt_agent.adapters.config import Config
+from chatgpt_agent.adapters.curl.exchange import UpstreamClient
+from chatgpt_agent.adapters.embedded_postgres import EmbeddedPostgres
+from chatgpt_agent.adapters.migrate import check_not_newer, migrate, schema_status
+from chatgpt_agent.adapters.outbox import Outbox
+from chatgpt_agent.adapters.postgres.connection import Store, dsn_from
+from chatgpt_agent.adapters.webhook import Webhook, read_webhook_secret
+from chatgpt_agent.admin.admins import AdminAuthenticator
 from chatgpt_agent.core.errors import SetupError, StoreUnavailable
-from chatgpt_agent.edges.config import Config
-from chatgpt_agent.edges.embedded import EmbeddedPostgres
-from chatgpt_agent.edges.migrate import check_not_newer, migrate, schema_status
-from chatgpt_agent.edges.outbox import Outbox
-from chatgpt_agent.edges.store.connection import Store, dsn_from
-from chatgpt_agent.edges.upstream.exchange import UpstreamClient
-from chatgpt_agent.edges.webhook import Webhook, read_webhook_secret
-from chatgpt_agent.services.admins import AdminGate
-from chatgpt_agent.services.alerts import Alerts
-from chatgpt_agent.services.budgets import Budgets
-from chatgpt_agent.services.desk import Desk
-from chatgpt_agent.services.directory import Directory
-from chatgpt_agent.services.gate import Gate
-from chatgpt_agent.services.keys import check_master_key_file, open_keyring
-from chatgpt_agent.services.ledger import STATEMENT_SECONDS, Ledger
-from chatgpt_agent.services.lifecycle import Lifecycle
-from chatgpt_agent.services.limits import Limits
-from chatgpt_agent.services.relay import Relay
-from chatgpt_agent.services.time_zone import REBUILD_SECONDS, keep_time_zone
-from chatgpt_agent.services.uses import TokenUses
-from chatgpt_agent.web.admin_api.route import AdminApi
+from chatgpt_agent.runtime.alerts import Alerts
+from chatgpt_agent.runtime.authentication import Authenticator
+from chatgpt_agent.runtime.budgets import Budgets
+from chatgpt_agent.runtime.directory import Directory
+from chatgpt_agent.runtime.in_flight import Lifecycle
+from chatgpt_agent.runtime.last_used import LastUsed
+from chatgpt_agent.runtime.ledger import STATEMENT_SECONDS, Ledger
+from chatgpt_agent.runtime.master_key import check_master_key_file, open_keyring
+from chatgpt_agent.runtime.rate_limiter import Limits
+from chatgpt_agent.runtime.read_pool import ReadPool
+from chatgpt_agent.runtime.relay import Relay
+from chatgpt_agent.runtime.time_zone import REBUILD_SECONDS, sync_time_zone
+from chatgpt_agent.web.admin.routing import AdminApi
 from chatgpt_agent.web.app import admin_app, api_app
 from chatgpt_agent.web.listener import Limits as ListenerLimits
 from chatgpt_agent.web.listener import Listener
@@ -52,8 +52,8 @@ ABORT_SECONDS = 2.0  # for requests that were aborted to write their rows
 
 # New objects until the collector looks for circles among them: Python's own 700 are those of two requests, of which
 # nearly all go without it. The few circles that a connection leaves behind wait for longer.
-GARBAGE = (10_000, 10, 10)
-OWN_FILES = 56  # that the process holds without a client, the few that migrating and shipping open included
+GC_THRESHOLDS = (10_000, 10, 10)
+RESERVED_FILES = 56  # that the process holds without a client, the few that migrating and shipping open included
 ADMIN_CONNECTIONS = 16
 
 
@@ -61,7 +61,7 @@ class Server:
     """One agent. `start` returns when it listens; it is ready when the database has been seen."""
 
     def __init__(self, config: Config, dsn: str, limits: ListenerLimits = ListenerLimits()) -> None:
-        transfers, connections = share_files(file_limit(), config.max_concurrent_requests)
+        transfers, connections = split_file_limit(file_limit(), config.max_concurrent_requests)
         if transfers < config.max_concurrent_requests:
             log.warning("the limit of open files (ulimit -n) leaves room for %d requests at once", transfers)
             config = msgspec.structs.replace(config, max_concurrent_requests=transfers)
@@ -83,14 +83,14 @@ class Server:
         )
         self.ledger.on_shipping = self.budgets.shipping
         self.ledger.on_shipped = self.budgets.shipped
-        self.desk = Desk(dsn)
+        self.desk = ReadPool(dsn)
         self.relay = Relay(config, self.directory, self.ledger, self.upstream, self.budgets, Limits(loop.time))
-        self.uses = TokenUses(Store(dsn, seconds=USES_SECONDS), clock=loop.time)
-        self.gate = Gate(self.directory, self.uses, trusted_proxies=config.trusted_proxies, clock=loop.time)
+        self.uses = LastUsed(Store(dsn, seconds=USES_SECONDS), clock=loop.time)
+        self.gate = Authenticator(self.directory, self.uses, trusted_proxies=config.trusted_proxies, clock=loop.time)
         # Administration: what is slow has connections of its own, because one serves a statement after the other.
         self._admin_stores = [Store(dsn), Store(dsn, seconds=REPORT_SECONDS), Store(dsn, seconds=PROOF_SECONDS)]
         changes, reports, proofs = self._admin_stores
-        self.admin_gate = AdminGate(changes, trusted_proxies=config.trusted_proxies, clock=loop.time)
+        self.admin_gate = AdminAuthenticator(changes, trusted_proxies=config.trusted_proxies, clock=loop.time)
         self._admin_api = AdminApi(self.admin_gate, changes, reports, proofs, self.lifecycle)
         # Listeners.
         self._servers: list[Listener] = []
@@ -205,15 +205,15 @@ class Server:
 
     async def _open_database(self) -> None:
         loop = asyncio.get_running_loop()
-        for name in await loop.run_in_executor(None, bring_up_to_date, self._config, self._dsn):
+        for name in await loop.run_in_executor(None, ensure_schema, self._config, self._dsn):
             log.info("migrated the database: %s", name)
         async with Store(self._dsn) as store:
             keyring = await open_keyring(self._config, store)
         async with Store(self._dsn, seconds=REBUILD_SECONDS) as store:
-            await keep_time_zone(store, self._config.time_zone)
+            await sync_time_zone(store, self._config.time_zone)
         self.admin_gate.open(keyring)
         if not self.ledger.is_shipping:  # else this is the second try, and some of them are gone
-            self.budgets.take_over(await self.ledger.waiting_rows())
+            self.budgets.add_unshipped(await self.ledger.waiting_rows())
         agent = await self.ledger.report()
         # Before it is ready: rows of the last run go out also where somebody ends it as soon as it says so.
         await self.ledger.start_shipping()
@@ -268,7 +268,7 @@ def database(config: Config) -> Iterator[str]:
         yield dsn_from(config)
 
 
-def bring_up_to_date(config: Config, dsn: str) -> list[str]:
+def ensure_schema(config: Config, dsn: str) -> list[str]:
     """Migrates a fresh or older database, where `auto_migrate` lets it; returns the migrations that it applied.
     Raises SetupError where the schema is not this program's afterwards, StoreUnavailable."""
     status = schema_status(dsn)
@@ -293,11 +293,11 @@ def file_limit() -> int:
     return soft if soft != resource.RLIM_INFINITY else 1 << 30
 
 
-def share_files(limit: int, asked: int) -> tuple[int, int]:
+def split_file_limit(limit: int, asked: int) -> tuple[int, int]:
     """Shares a limit of open files out to transfers, of which so many are asked for, and to clients' connections, so
     that together they stay below it: whoever has a connection can be answered, and nobody meets EMFILE.
     Returns both numbers; no less than one each."""
-    room = max(limit - OWN_FILES - ADMIN_CONNECTIONS, 2)
+    room = max(limit - RESERVED_FILES - ADMIN_CONNECTIONS, 2)
     transfers = min(asked, room // 2)
     return transfers, room - transfers
 
@@ -309,7 +309,7 @@ def serve(config: Config) -> None:
         await Server(config, dsn).run()
 
     raise_file_limit()
-    gc.set_threshold(*GARBAGE)
+    gc.set_threshold(*GC_THRESHOLDS)
     # Signals wait until the loop hears them, and again when it has ended: the private database that is being started
     # or stopped would be left behind.
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)

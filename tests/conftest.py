@@ -13,12 +13,12 @@ import psycopg2
 import pytest
 from tornado.ioloop import IOLoop
 
-from chatgpt_agent.edges.embedded import EmbeddedPostgres
-from chatgpt_agent.edges.migrate import migrate
-from tests.fakes.agent import Agent
-from tests.fakes.canaries import SECRETS, search
-from tests.fakes.oracle import check
-from tests.fakes.upstream import Upstream
+from chatgpt_agent.adapters.embedded_postgres import EmbeddedPostgres
+from chatgpt_agent.adapters.migrate import migrate
+from tests.support.agent import Agent
+from tests.support.canaries import SECRETS, search
+from tests.support.oracle import check
+from tests.support.upstream import Upstream
 
 MakeAgent = Callable[..., Awaitable[Agent]]
 

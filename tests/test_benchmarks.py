@@ -10,7 +10,7 @@ from benchmarks.relay import profile
 from benchmarks.relay.__main__ import gateway_from, sets_from, told
 from benchmarks.relay.measure import Run, of_each, sank, units
 from benchmarks.relay.report import AGENT, DIRECT, NGINX, Results, Start, goals, report
-from benchmarks.relay.works import WORKS, Streams, Target, Whole, lua, raw_request
+from benchmarks.relay.workloads import WORKS, Streams, Target, Whole, lua, raw_request
 
 STREAMS = Streams(400, 0, 0, 0, 40_000, 5.0, 40.0, 1.0, 20.0)
 

@@ -7,9 +7,9 @@ from decimal import Decimal
 from fractions import Fraction
 
 from tests.conftest import url_of
-from tests.fakes.agent import Agent
-from tests.fakes.process import run_command
-from tests.fakes.upstream import Upstream
+from tests.support.agent import Agent
+from tests.support.process import run_command
+from tests.support.upstream import Upstream
 
 KINDS = ("chat", "stream", "stream with usage", "error", "hang-up while it thinks", "hang-up in mid-stream")
 PRICE = (Fraction("0.15"), Fraction("0.075"), Fraction("0.60"))  # input, cached input, output

@@ -10,19 +10,19 @@ import chatgpt_agent
 
 PACKAGE = Path(chatgpt_agent.__file__).parent
 
-LAYERS = ["core", "edges", "services", "web", "server", "cli"]  # each may import itself and those before it
+LAYERS = ["core", "adapters", "runtime", "admin", "web", "server", "cli"]  # each may import itself and those before it
 PURE = {"collections", "datetime", "decimal", "enum", "functools", "ipaddress", "itertools", "math", "re"}
 PURE |= {"typing", "uuid", "zlib", "msgspec"}  # all that core may import
 IMPURE = {"now", "utcnow", "today", "uuid1", "uuid4", "open", "print", "input", "__import__"}  # what is in reach anyway
 ONLY_IN = {  # who alone may know a technology
-    "psycopg2": ("edges.store", "edges.migrate"),
-    "aiopg": ("edges.store", "edges.migrate"),
-    "pycurl": ("edges.upstream",),
-    "tornado.curl_httpclient": ("edges.upstream",),
-    "sqlite3": ("edges.outbox",),
-    "yoyo": ("edges.migrate",),
-    "yaml": ("edges.config",),
-    "cryptography": ("edges.keyring",),
+    "psycopg2": ("adapters.postgres", "adapters.migrate"),
+    "aiopg": ("adapters.postgres", "adapters.migrate"),
+    "pycurl": ("adapters.curl",),
+    "tornado.curl_httpclient": ("adapters.curl",),
+    "sqlite3": ("adapters.outbox",),
+    "yoyo": ("adapters.migrate",),
+    "yaml": ("adapters.config",),
+    "cryptography": ("adapters.keyring",),
 }
 
 
@@ -97,19 +97,19 @@ def test_impure_name_is_found() -> None:
         ("core.usage", "from time import time"),
         ("core.usage", "from tornado import web"),
         ("core.usage", "def f():\n    import random"),
-        ("core.usage", "from chatgpt_agent.edges.config import Config"),
-        ("core.usage", "from chatgpt_agent import edges"),
+        ("core.usage", "from chatgpt_agent.adapters.config import Config"),
+        ("core.usage", "from chatgpt_agent import adapters"),
         ("core.usage", "from . import errors"),
-        ("edges.config", "import chatgpt_agent.services.ledger"),
-        ("edges.config", "if True:\n    from chatgpt_agent.server import main"),
-        ("edges.config", "import psycopg2.extensions"),
-        ("edges.storefront", "import aiopg"),
-        ("edges.config", "import aiopg"),
-        ("services.ledger", "import sqlite3"),
-        ("services.ledger", "from tornado.curl_httpclient import CurlAsyncHTTPClient"),
-        ("services.ledger", "from tornado import curl_httpclient"),
-        ("services.ledger", "import pycurl as curl"),
-        ("services.ledger", "from chatgpt_agent.web import base"),
+        ("adapters.config", "import chatgpt_agent.runtime.ledger"),
+        ("adapters.config", "if True:\n    from chatgpt_agent.server import main"),
+        ("adapters.config", "import psycopg2.extensions"),
+        ("adapters.postgresql", "import aiopg"),
+        ("adapters.config", "import aiopg"),
+        ("runtime.ledger", "import sqlite3"),
+        ("runtime.ledger", "from tornado.curl_httpclient import CurlAsyncHTTPClient"),
+        ("runtime.ledger", "from tornado import curl_httpclient"),
+        ("runtime.ledger", "import pycurl as curl"),
+        ("runtime.ledger", "from chatgpt_agent.web import base"),
         ("web.app", "from chatgpt_agent import server"),
         ("server", "from chatgpt_agent import __version__, cli"),
     ],
@@ -126,10 +126,10 @@ def test_breach_is_found(module: str, source: str) -> None:
             "core.usage",
             "from collections.abc import Iterable\nimport zlib, msgspec\nfrom chatgpt_agent.core import sse",
         ),
-        ("edges.store.ledger", "import psycopg2, aiopg\nfrom chatgpt_agent.edges.config import Config"),
-        ("edges.upstream", "import pycurl\nfrom tornado.curl_httpclient import CurlError"),
+        ("adapters.postgres.usage", "import psycopg2, aiopg\nfrom chatgpt_agent.adapters.config import Config"),
+        ("adapters.curl", "import pycurl\nfrom tornado.curl_httpclient import CurlError"),
         (
-            "services.relay",
+            "runtime.relay",
             "import asyncio\nfrom chatgpt_agent import __version__\nfrom chatgpt_agent.core import errors",
         ),
         ("server", "from chatgpt_agent.web.app import api_app"),

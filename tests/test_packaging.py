@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from chatgpt_agent import __version__
-from chatgpt_agent.edges.migrate import known_migrations
+from chatgpt_agent.adapters.migrate import known_migrations
 from tests.cli.commands import environ_with
 
 ROOT = Path(__file__).parent.parent

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.fakes.agent import MODEL, files_below
-from tests.fakes.client import Connection, fetch, request_bytes
-from tests.fakes.process import Serving, run_command
-from tests.fakes.upstream import Received, Reply, Upstream, completion
+from tests.support.agent import MODEL, files_below
+from tests.support.client import Connection, fetch, request_bytes
+from tests.support.process import Serving, run_command
+from tests.support.upstream import Received, Reply, Upstream, completion
 
 ASKED = "canary-question-7f3a"
 ANSWERED = "canary-answer-91bc"

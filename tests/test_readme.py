@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from chatgpt_agent.core.endpoints import ENDPOINTS
 from chatgpt_agent.core.errors import AgentError, ClientError, Unavailable, UpstreamError
+from chatgpt_agent.core.http.endpoints import ENDPOINTS
 from tests.cli.commands import leaf_commands
 
 ROOT = Path(__file__).parent.parent

@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from chatgpt_agent.server import ADMIN_CONNECTIONS, OWN_FILES, share_files
-from tests.fakes.agent import Agent
+from chatgpt_agent.server import ADMIN_CONNECTIONS, RESERVED_FILES, split_file_limit
+from tests.support.agent import Agent
 
 
 async def broken() -> None:
@@ -43,12 +43,12 @@ async def _note(order: list[str], what: str) -> None:
 )
 def test_files_are_shared_out_below_their_limit(limit: int, asked: int, transfers: int) -> None:
     """Transfers and connections together, with what the process needs for itself; each transfer has a connection."""
-    found, connections = share_files(limit, asked)
+    found, connections = split_file_limit(limit, asked)
     assert found == transfers
     assert connections >= found
-    assert found + connections + OWN_FILES + ADMIN_CONNECTIONS <= limit
+    assert found + connections + RESERVED_FILES + ADMIN_CONNECTIONS <= limit
 
 
 def test_with_hardly_a_file_there_is_still_one_each() -> None:
     """What then fails is accepting, and that rests."""
-    assert share_files(10, 1000) == (1, 1)
+    assert split_file_limit(10, 1000) == (1, 1)

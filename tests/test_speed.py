@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.kept import Kept, chat
-from benchmarks.processor import cpu_seconds
-from benchmarks.reference import work_seconds
-from tests.fakes.agent import MODEL
-from tests.fakes.process import Serving, run_command
-from tests.fakes.upstream import Upstream
+from benchmarks.calibration import work_seconds
+from benchmarks.keepalive_client import Kept, chat
+from benchmarks.proc_stats import cpu_seconds
+from tests.support.agent import MODEL
+from tests.support.process import Serving, run_command
+from tests.support.upstream import Upstream
 
 WHOLE = 0.33  # of the time of the work, for a whole answer
 CHUNK = 0.021  # for a chunk of a stream

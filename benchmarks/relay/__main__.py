@@ -32,7 +32,7 @@ from benchmarks.relay.measure import Gateway, Run, measure, sank
 from benchmarks.relay.processes import nginx, pin, upstream
 from benchmarks.relay.profile import profile
 from benchmarks.relay.report import AGENT, DIRECT, NGINX, Results, Start, report
-from benchmarks.relay.works import LOAD_CORE, WORKS, Target, Tools, Work, missing
+from benchmarks.relay.workloads import LOAD_CORE, WORKS, Target, Tools, Work, missing
 
 MODEL = "gpt-4o-mini"
 PATH = "/v1/chat/completions"

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 import msgspec
 
 from benchmarks.relay.processes import IDLE, busy_seconds, cpu_seconds, forget_peak, peak_mb, until_calm
-from benchmarks.relay.works import Streams, Target, Tools, Whole, Work
+from benchmarks.relay.workloads import Streams, Target, Tools, Whole, Work
 
 SETTLE_SECONDS = 60.0  # that a gateway may take to work off what it owes
 QUIET = 0.2  # of a core: then nobody else works

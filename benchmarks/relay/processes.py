@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import NamedTuple
 
 from benchmarks.fleet import free_port
-from benchmarks.relay.works import GATEWAY_CORE, LOAD_CORE
+from benchmarks.relay.workloads import GATEWAY_CORE, LOAD_CORE
 
 START_SECONDS = 10.0
 IDLE, IDLE_WINDOW = 0.1, 0.4  # of a core, over so many seconds: then a gateway owes nothing more

@@ -8,7 +8,7 @@ from collections import Counter
 from pathlib import Path
 
 from benchmarks.relay.measure import Gateway
-from benchmarks.relay.works import Tools, Work, missing, output_of
+from benchmarks.relay.workloads import Tools, Work, missing, output_of
 
 LOOP = "_run_module_as_main"  # the outermost function of the event loop's thread, and of no other
 SECONDS = 10

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 import msgspec
 
 from benchmarks.relay.measure import Run
-from benchmarks.relay.works import WORKS, Streams, Whole
+from benchmarks.relay.workloads import WORKS, Streams, Whole
 
 AGENT, NGINX, DIRECT = "chatgpt-agent", "nginx", "direct"
 _EXPLAINED = (

@@ -2,8 +2,8 @@
 
 import click
 
-from chatgpt_agent.cli.common import as_json, echo_json, echo_table, on_admins
-from chatgpt_agent.services.admins import Admins, Role
+from chatgpt_agent.admin.admins import Admins, Role
+from chatgpt_agent.cli.common import echo_json, echo_table, json_option, with_admins
 
 
 @click.group()
@@ -20,8 +20,8 @@ def admin() -> None:
     show_default=True,
     help="A viewer changes nothing.",
 )
-@as_json
-@on_admins
+@json_option
+@with_admins
 async def token(admins: Admins, name: str, role: str, json: bool) -> None:
     """Issue an administrator's token and print it, once, on the last line.
 
@@ -36,8 +36,8 @@ async def token(admins: Admins, name: str, role: str, json: bool) -> None:
 
 
 @admin.command(name="list")
-@as_json
-@on_admins
+@json_option
+@with_admins
 async def list_(admins: Admins, json: bool) -> None:
     """List the administrators.
 
@@ -55,8 +55,8 @@ async def list_(admins: Admins, json: bool) -> None:
 
 @admin.command()
 @click.argument("name")
-@as_json
-@on_admins
+@json_option
+@with_admins
 async def revoke(admins: Admins, name: str, json: bool) -> None:
     """End an administrator's token; it stops working at once.
 

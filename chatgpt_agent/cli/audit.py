@@ -6,9 +6,9 @@ from typing import Any
 import click
 import msgspec
 
+from chatgpt_agent.adapters.postgres.audit import OBJECTS, AuditRow, list_audit
+from chatgpt_agent.adapters.postgres.connection import Store
 from chatgpt_agent.cli.common import echo_csv, echo_json, echo_table, on_store
-from chatgpt_agent.edges.store.audit import OBJECTS, AuditLine, list_audit
-from chatgpt_agent.edges.store.connection import Store
 
 MAX_CELL = 60  # characters of a change in a table
 
@@ -38,13 +38,13 @@ async def list_(
         echo_json(lines)
         return
     if form == "csv":
-        headers = [field.name for field in msgspec.structs.fields(AuditLine)]
+        headers = [field.name for field in msgspec.structs.fields(AuditRow)]
         echo_csv(headers, map(_cells, lines))
         return
     echo_table(["at (UTC)", "actor", "from", "what", "id", "name", "change"], map(_short_cells, lines))
 
 
-def _cells(line: AuditLine) -> list[object]:
+def _cells(line: AuditRow) -> list[object]:
     cells = msgspec.structs.asdict(line)
     changed = {name: _json(cells[name]) for name in ("before", "after")}
     return [*(cells | changed | {"at": line.at.isoformat()}).values()]
@@ -54,7 +54,7 @@ def _json(value: dict[str, Any] | None) -> str | None:
     return None if value is None else msgspec.json.encode(value, enc_hook=str).decode()
 
 
-def _short_cells(line: AuditLine) -> list[object]:
+def _short_cells(line: AuditRow) -> list[object]:
     change = _change(line.before or {}, line.after or {})
     short = change if len(change) <= MAX_CELL else f"{change[: MAX_CELL - 1]}…"
     origin = f"{line.via} {line.address}"

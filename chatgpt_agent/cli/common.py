@@ -15,23 +15,23 @@ import click
 import msgspec
 from tabulate import tabulate
 
+from chatgpt_agent.adapters.config import Config, config_from
+from chatgpt_agent.adapters.csv_writer import Amount, csv_text
+from chatgpt_agent.adapters.logs import set_up_logging
+from chatgpt_agent.adapters.postgres.connection import Store
+from chatgpt_agent.admin.admins import Admins
+from chatgpt_agent.admin.prices import Prices
+from chatgpt_agent.admin.user_import import UserImport
+from chatgpt_agent.admin.users import Accounts
 from chatgpt_agent.core.audit import Actor, Via
 from chatgpt_agent.core.errors import AgentError, ConfigError, InvalidValue, StoreUnavailable
-from chatgpt_agent.core.money import plain
-from chatgpt_agent.edges.config import Config, config_from
-from chatgpt_agent.edges.csv_text import Amount, csv_text
-from chatgpt_agent.edges.logs import set_up_logging
-from chatgpt_agent.edges.store.connection import Store
-from chatgpt_agent.server import bring_up_to_date, database
-from chatgpt_agent.services.accounts import Accounts
-from chatgpt_agent.services.admins import Admins
-from chatgpt_agent.services.keys import open_keyring
-from chatgpt_agent.services.people import People
-from chatgpt_agent.services.prices import Prices
+from chatgpt_agent.core.money.exact import plain
+from chatgpt_agent.runtime.master_key import open_keyring
+from chatgpt_agent.server import database, ensure_schema
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-as_json = click.option("--json", "json", is_flag=True, help="Print JSON.")
+json_option = click.option("--json", "json", is_flag=True, help="Print JSON.")
 
 
 def config_option(command: F) -> F:
@@ -42,12 +42,12 @@ def config_option(command: F) -> F:
     def wrapped(config_file: str | None, **options: Any) -> Any:
         found = config_file or os.environ.get("CHATGPT_AGENT_CONFIG")
         hint = "" if found else " (no configuration file was given: --config FILE or CHATGPT_AGENT_CONFIG)"
-        return _guarded(lambda: command(config=config_from(config_file), **options), hint)
+        return _exit_on_error(lambda: command(config=config_from(config_file), **options), hint)
 
     return wrapped  # type: ignore[return-value]
 
 
-def on_accounts(command: Callable[..., Awaitable[None]]) -> Callable[..., None]:
+def with_accounts(command: Callable[..., Awaitable[None]]) -> Callable[..., None]:
     """Runs an async command on users, tokens and prices: it gets an `Accounts`."""
 
     async def work(store: Store, config: Config, options: dict[str, Any]) -> None:
@@ -56,7 +56,7 @@ def on_accounts(command: Callable[..., Awaitable[None]]) -> Callable[..., None]:
     return config_option(_on_store(work, command))
 
 
-def on_admins(command: Callable[..., Awaitable[None]]) -> Callable[..., None]:
+def with_admins(command: Callable[..., Awaitable[None]]) -> Callable[..., None]:
     """Runs an async command on administrators: it gets an `Admins`."""
 
     async def work(store: Store, config: Config, options: dict[str, Any]) -> None:
@@ -69,7 +69,7 @@ def on_people(command: Callable[..., Awaitable[None]]) -> Callable[..., None]:
     """Runs an async command on users in bulk: it gets a `People`."""
 
     async def work(store: Store, config: Config, options: dict[str, Any]) -> None:
-        await command(People(store, await open_keyring(config, store), caller()), **options)
+        await command(UserImport(store, await open_keyring(config, store), caller()), **options)
 
     return config_option(_on_store(work, command))
 
@@ -125,13 +125,13 @@ def _on_store(
 
         set_up_logging("warning")
         with database(config) as dsn:
-            bring_up_to_date(config, dsn)
+            ensure_schema(config, dsn)
             asyncio.run(main(dsn))
 
     return wrapped
 
 
-def _guarded(work: Callable[[], Any], hint: str) -> Any:
+def _exit_on_error(work: Callable[[], Any], hint: str) -> Any:
     try:
         return work()
     except ConfigError as error:

@@ -6,13 +6,10 @@ from datetime import UTC, datetime
 import click
 import msgspec
 
-from chatgpt_agent.cli.common import as_json, echo_csv, echo_json, echo_table, on_books, usd
-from chatgpt_agent.cli.reconcile import correct, reconcile
-from chatgpt_agent.core.ledger import State
-from chatgpt_agent.edges.config import Config
-from chatgpt_agent.edges.outbox import OutboxState, peek
-from chatgpt_agent.edges.store.connection import Store
-from chatgpt_agent.edges.store.inspection import (
+from chatgpt_agent.adapters.config import Config
+from chatgpt_agent.adapters.outbox import OutboxState, peek
+from chatgpt_agent.adapters.postgres.connection import Store
+from chatgpt_agent.adapters.postgres.ledger_checks import (
     Finding,
     RowLine,
     agent_states,
@@ -21,7 +18,10 @@ from chatgpt_agent.edges.store.inspection import (
     list_rows,
     rows_by_state,
 )
-from chatgpt_agent.edges.store.ledger import AgentState
+from chatgpt_agent.adapters.postgres.usage import AgentState
+from chatgpt_agent.cli.common import echo_csv, echo_json, echo_table, json_option, on_books, usd
+from chatgpt_agent.cli.reconcile import correct, reconcile
+from chatgpt_agent.core.ledger import State
 
 _MOMENT = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"])
 _STATES = [*map(str, State), "correction", "imported"]
@@ -41,7 +41,7 @@ ledger.add_command(correct)
 
 @ledger.command()
 @click.option("--since", type=_MOMENT, help="Count rows from here on, in UTC; else all.")
-@as_json
+@json_option
 @on_books
 async def status(store: Store, config: Config, since: datetime | None, json: bool) -> None:
     """Show what waits in the outbox, the rows by state, the agents, and the dead letters.
@@ -99,7 +99,7 @@ async def list_(
 @click.option(
     "--waiting", type=click.IntRange(1), default=300, show_default=True, metavar="SECONDS", help="A row may wait."
 )
-@as_json
+@json_option
 @on_books
 async def verify(store: Store, config: Config, limit: int, waiting: int, json: bool) -> None:
     """Prove the books: sums, costs, prices, partitions, and that nothing waits or was refused.

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import click
 
-from chatgpt_agent.cli.common import as_json, caller, echo_json, echo_table, on_books
-from chatgpt_agent.edges.config import Config
-from chatgpt_agent.edges.store.connection import Store
-from chatgpt_agent.edges.store.legacy import LegacyStore, has_password
-from chatgpt_agent.services.keys import open_keyring
-from chatgpt_agent.services.legacy import Move
+from chatgpt_agent.adapters.config import Config
+from chatgpt_agent.adapters.postgres.connection import Store
+from chatgpt_agent.adapters.postgres.legacy import LegacyStore, has_password
+from chatgpt_agent.admin.legacy_import import LegacyImport
+from chatgpt_agent.cli.common import caller, echo_json, echo_table, json_option, on_books
+from chatgpt_agent.runtime.master_key import open_keyring
 
 VARIABLE = "LEGACY_DATABASE_URL"
 SECONDS = 600.0  # for one statement on the old database
@@ -24,7 +24,7 @@ SHOWN_NOTES = 100
 @click.argument("database_url", required=False, metavar="[DATABASE_URL|-]")
 @click.option("--database-url-file", type=click.Path(path_type=Path), metavar="FILE", help="A file with the URL.")
 @click.option("--dry-run", is_flag=True, help="Show what would be taken over, and change nothing.")
-@as_json
+@json_option
 @on_books
 async def import_legacy(
     store: Store, config: Config, database_url: str | None, database_url_file: Path | None, dry_run: bool, json: bool
@@ -40,7 +40,7 @@ async def import_legacy(
     url = _url(database_url, database_url_file)
     keyring = await open_keyring(config, store)
     async with LegacyStore(url, seconds=SECONDS) as old:
-        move = Move(old, store, keyring, caller(), dry_run=dry_run)
+        move = LegacyImport(old, store, keyring, caller(), dry_run=dry_run)
         with _progress() as (begin, advance):
             moved = await move.run(begin, advance)
     if json:

@@ -3,19 +3,19 @@
 import click
 
 from chatgpt_agent import __version__, server
+from chatgpt_agent.adapters.config import Config
+from chatgpt_agent.adapters.logs import set_up_logging
+from chatgpt_agent.adapters.migrate import check_not_newer, migrate, rollback, schema_status
 from chatgpt_agent.cli.admin import admin
 from chatgpt_agent.cli.audit import audit
 from chatgpt_agent.cli.budget import budget
-from chatgpt_agent.cli.common import as_json, config_option, echo_json, echo_table
+from chatgpt_agent.cli.common import config_option, echo_json, echo_table, json_option
 from chatgpt_agent.cli.ledger import ledger
 from chatgpt_agent.cli.legacy import import_legacy
 from chatgpt_agent.cli.price import price
 from chatgpt_agent.cli.token import token
 from chatgpt_agent.cli.usage import usage
 from chatgpt_agent.cli.user import user
-from chatgpt_agent.edges.config import Config
-from chatgpt_agent.edges.logs import set_up_logging
-from chatgpt_agent.edges.migrate import check_not_newer, migrate, rollback, schema_status
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -38,7 +38,7 @@ def serve(config: Config) -> None:
 @main.command(name="migrate")
 @click.option("--status", is_flag=True, help="Show what is applied, and change nothing.")
 @click.option("--rollback", "count", type=click.IntRange(1), metavar="N", help="Take the last N migrations back.")
-@as_json
+@json_option
 @config_option
 def migrate_(config: Config, status: bool, count: int | None, json: bool) -> None:
     """Bring the database's schema up to this program's.

@@ -4,7 +4,8 @@ from datetime import UTC, datetime
 
 import click
 
-from chatgpt_agent.cli.common import as_json, echo_csv, echo_json, echo_table, on_prices
+from chatgpt_agent.admin.prices import Prices
+from chatgpt_agent.cli.common import echo_csv, echo_json, echo_table, json_option, on_prices
 from chatgpt_agent.cli.price_import import import_
 from chatgpt_agent.cli.price_options import (
     from_option,
@@ -17,9 +18,8 @@ from chatgpt_agent.cli.price_options import (
     shown_kinds,
 )
 from chatgpt_agent.cli.price_what_if import what_if
-from chatgpt_agent.core.price_list import COLUMNS, csv_cells
-from chatgpt_agent.core.pricing import Price, PriceBook
-from chatgpt_agent.services.prices import Prices
+from chatgpt_agent.core.money.price_csv import COLUMNS, csv_cells
+from chatgpt_agent.core.money.pricing import Price, PriceBook
 
 
 @click.group()
@@ -35,7 +35,7 @@ price.add_command(what_if)
 @click.argument("model")
 @rate_options(required=True)
 @from_option
-@as_json
+@json_option
 @on_prices
 async def set_(
     prices: Prices, model: str, tiers: tuple[str, ...], since: datetime | None, json: bool, **typed: str | None
@@ -60,7 +60,7 @@ async def set_(
 
 @price.command(name="list")
 @click.option("--history", is_flag=True, help="Also those that are superseded, removed or still to come.")
-@as_json
+@json_option
 @on_prices
 async def list_(prices: Prices, history: bool, json: bool) -> None:
     """List the prices in force. What has no rate of its own costs what `input` or `output` does.
@@ -87,7 +87,7 @@ async def list_(prices: Prices, history: bool, json: bool) -> None:
 
 @price.command()
 @click.argument("model")
-@as_json
+@json_option
 @on_prices
 async def remove(prices: Prices, model: str, json: bool) -> None:
     """Take a model's price away, so that it is refused from now on. Rows that are written keep theirs.

@@ -8,14 +8,14 @@ from pathlib import Path
 import click
 import msgspec
 
-from chatgpt_agent.cli.common import as_json, echo_json, echo_table, on_prices, usd
+from chatgpt_agent.adapters.price_files import chosen, read_price_file
+from chatgpt_agent.admin.prices import Prices
+from chatgpt_agent.cli.common import echo_json, echo_table, json_option, on_prices, usd
 from chatgpt_agent.cli.price_options import from_option, moment, price_headers, price_json, shown_kinds
-from chatgpt_agent.core.litellm import Skipped
-from chatgpt_agent.core.price_list import Change, Difference
-from chatgpt_agent.core.price_text import show_tier
-from chatgpt_agent.core.pricing import Price, Rates
-from chatgpt_agent.edges.price_files import chosen, read_price_file
-from chatgpt_agent.services.prices import Prices
+from chatgpt_agent.core.money.litellm import Skipped
+from chatgpt_agent.core.money.price_csv import Change, Difference
+from chatgpt_agent.core.money.pricing import Price, Rates
+from chatgpt_agent.core.money.tier_syntax import show_tier
 
 
 @click.command(name="import")
@@ -25,7 +25,7 @@ from chatgpt_agent.services.prices import Prices
     "--only", multiple=True, metavar="PATTERN", help="Only models of this name, such as 'gpt-4o*'; more than once: any."
 )
 @click.option("--yes", is_flag=True, help="Set the prices; without it, they are only shown.")
-@as_json
+@json_option
 @on_prices
 async def import_(
     prices: Prices, file: Path, since: datetime | None, only: tuple[str, ...], yes: bool, json: bool

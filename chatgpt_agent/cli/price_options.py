@@ -6,10 +6,10 @@ from typing import Any, TypeVar
 
 import click
 
+from chatgpt_agent.adapters.csv_writer import Amount
 from chatgpt_agent.cli.common import usd
-from chatgpt_agent.core.price_text import kind_name, parse_tier, show_tier
-from chatgpt_agent.core.pricing import KINDS, Price, Rates, Tier, parse_usd
-from chatgpt_agent.edges.csv_text import Amount
+from chatgpt_agent.core.money.pricing import KINDS, Price, Rates, Tier, parse_usd
+from chatgpt_agent.core.money.tier_syntax import kind_name, parse_tier, show_tier
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -4,12 +4,12 @@ from datetime import datetime
 
 import click
 
+from chatgpt_agent.adapters.postgres.repricing import GROUPS, RepricedLine
+from chatgpt_agent.admin.prices import Prices, total
 from chatgpt_agent.cli.common import echo_csv, echo_json, echo_table, on_prices, usd
 from chatgpt_agent.cli.price_options import rate_options, read_price
-from chatgpt_agent.core.money import add_up
-from chatgpt_agent.core.pricing import NewPrice
-from chatgpt_agent.edges.store.repricing import GROUPS, RepricedLine
-from chatgpt_agent.services.prices import Prices, total
+from chatgpt_agent.core.money.exact import add_up
+from chatgpt_agent.core.money.pricing import NewPrice
 
 _DAY = click.DateTime(["%Y-%m-%d"])
 _SUMS = ("requests", "cost_usd", "what_if_usd", "difference_usd")

@@ -9,15 +9,15 @@ from uuid import UUID
 import click
 import msgspec
 
-from chatgpt_agent.cli.common import as_json, caller, echo_csv, echo_json, echo_table, on_books, usd
-from chatgpt_agent.core.figures import gather
+from chatgpt_agent.adapters.config import Config
+from chatgpt_agent.adapters.openai_organization_api import fetch_figures, read_admin_key
+from chatgpt_agent.adapters.openai_usage_files import read_export
+from chatgpt_agent.adapters.postgres.connection import Store
+from chatgpt_agent.admin.reconcile import Reconciler
+from chatgpt_agent.cli.common import caller, echo_csv, echo_json, echo_table, json_option, on_books, usd
+from chatgpt_agent.core.openai_usage import gather
 from chatgpt_agent.core.reconcile import Line, Reconciliation, whole
 from chatgpt_agent.core.usage import MAX_COUNT, Usage
-from chatgpt_agent.edges.config import Config
-from chatgpt_agent.edges.exports import read_export
-from chatgpt_agent.edges.openai_admin import fetch_figures, read_admin_key
-from chatgpt_agent.edges.store.connection import Store
-from chatgpt_agent.services.books import Books
 
 _FILE = click.Path(path_type=Path)
 _TOKENS = click.IntRange(0, MAX_COUNT)
@@ -73,7 +73,7 @@ async def reconcile(
         if not files or admin_key_file is not None:
             raise click.UsageError("--admin-key-file is for --fetch" if files else "give a FILE, or --fetch")
         pages = [page for file in files for page in read_export(file)]
-    found = await Books(store).reconcile(gather(pages), month=first, keys=keys)
+    found = await Reconciler(store).reconcile(gather(pages), month=first, keys=keys)
     _SHOWN[form](found)
     if not found.equal:
         sys.exit(1)
@@ -85,7 +85,7 @@ async def reconcile(
 @click.option("--output", type=_TOKENS, required=True, metavar="N", help="Output tokens.")
 @click.option("--cached", type=_TOKENS, default=0, show_default=True, metavar="N", help="Of the input: cached.")
 @click.option("--reason", required=True, metavar="TEXT", help="Why; it is kept with the correction.")
-@as_json
+@json_option
 @on_books
 async def correct(
     store: Store, config: Config, request_id: UUID, input_: int, output: int, cached: int, reason: str, json: bool
@@ -94,7 +94,7 @@ async def correct(
 
     Example: chatgpt-agent ledger correct 01930000-0000-7000-8000-000000000001 --input 120 --output 30 --reason "OpenAI"
     """
-    done = await Books(store, caller()).correct(request_id, Usage(input_, output, cached), reason)
+    done = await Reconciler(store, caller()).correct(request_id, Usage(input_, output, cached), reason)
     if json:
         echo_json(done)
         return

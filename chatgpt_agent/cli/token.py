@@ -5,11 +5,11 @@ from typing import Any
 
 import click
 
-from chatgpt_agent.cli.common import as_json, echo_json, echo_table, on_accounts
-from chatgpt_agent.cli.settings import changed, given, limits, listed, minute, parse_duration, state, token_settings
-from chatgpt_agent.core.accounts import TokenChanges
-from chatgpt_agent.edges.store.tokens import TokenLine
-from chatgpt_agent.services.accounts import Accounts, IssuedToken
+from chatgpt_agent.adapters.postgres.tokens import TokenRow
+from chatgpt_agent.admin.users import Accounts, IssuedToken
+from chatgpt_agent.cli.common import echo_json, echo_table, json_option, with_accounts
+from chatgpt_agent.cli.options import changed, given, limits, listed, minute, parse_duration, state, token_settings
+from chatgpt_agent.core.access.user_changes import TokenChanges
 
 TOKEN_COLUMNS = (
     "id",
@@ -36,8 +36,8 @@ def token() -> None:
 @token.command()
 @click.argument("user")
 @token_settings
-@as_json
-@on_accounts
+@json_option
+@with_accounts
 async def issue(accounts: Accounts, user: str, json: bool, **options: Any) -> None:
     """Issue one more token and print it, once, on the last line.
 
@@ -48,8 +48,8 @@ async def issue(accounts: Accounts, user: str, json: bool, **options: Any) -> No
 
 @token.command(name="list")
 @click.argument("user", required=False)
-@as_json
-@on_accounts
+@json_option
+@with_accounts
 async def list_(accounts: Accounts, user: str | None, json: bool) -> None:
     """List tokens by their first characters, of all users or of one. Times are UTC.
 
@@ -65,8 +65,8 @@ async def list_(accounts: Accounts, user: str | None, json: bool) -> None:
 @token.command(name="set")
 @_id
 @token_settings
-@as_json
-@on_accounts
+@json_option
+@with_accounts
 async def set_(accounts: Accounts, id: int, json: bool, **options: Any) -> None:
     """Change what a token may do, within a second; ID is what `token list` shows. An empty value takes a setting away.
 
@@ -82,8 +82,8 @@ async def set_(accounts: Accounts, id: int, json: bool, **options: Any) -> None:
 @token.command()
 @_id
 @click.option("--grace", default="24h", show_default=True, metavar="TIME", help="How long the old one still works.")
-@as_json
-@on_accounts
+@json_option
+@with_accounts
 async def rotate(accounts: Accounts, id: int, grace: str, json: bool) -> None:
     """Issue a token with the same settings and budgets in place of one, and print it, once, on the last line.
 
@@ -99,8 +99,8 @@ async def rotate(accounts: Accounts, id: int, grace: str, json: bool) -> None:
 
 @token.command()
 @_id
-@as_json
-@on_accounts
+@json_option
+@with_accounts
 async def revoke(accounts: Accounts, id: int, json: bool) -> None:
     """End a token for good; ID is what `token list` shows.
 
@@ -121,7 +121,7 @@ def _show(issued: IssuedToken, text: str, *, json: bool) -> None:
     click.echo(issued.token)
 
 
-def token_cells(found: TokenLine) -> tuple[object, ...]:
+def token_cells(found: TokenRow) -> tuple[object, ...]:
     """A token's line in a table."""
     return (
         found.id,

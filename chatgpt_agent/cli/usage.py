@@ -9,13 +9,13 @@ from typing import Any, TypeVar
 import click
 import msgspec
 
+from chatgpt_agent.adapters.config import Config
+from chatgpt_agent.adapters.csv_writer import csv_line
+from chatgpt_agent.adapters.postgres.connection import Line, Store
+from chatgpt_agent.adapters.postgres.reports import COUNTS, EXPORTED, GROUPS, Sums, UsageFilter
+from chatgpt_agent.admin import reports
 from chatgpt_agent.cli.common import echo_csv, echo_json, echo_table, on_books, on_store, usd
 from chatgpt_agent.core.errors import InvalidValue
-from chatgpt_agent.edges.config import Config
-from chatgpt_agent.edges.csv_text import csv_line
-from chatgpt_agent.edges.store.connection import Line, Store
-from chatgpt_agent.edges.store.reports import COUNTS, EXPORTED, GROUPS, Choice, Sums
-from chatgpt_agent.services import reports
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -115,7 +115,7 @@ async def export(
     Example: chatgpt-agent usage export --since 2026-11-01 --until 2026-11-30 > november.csv
     """
     first, last = _days(since, until)
-    choice = await reports.chosen(store, Choice(first, last, user, token_id, model))
+    choice = await reports.chosen(store, UsageFilter(first, last, user, token_id, model))
     begin, between, end = ("[\n", ",\n", "\n]\n") if form == "json" else (csv_line(EXPORTED), "", "")
     write = _as_json if form == "json" else _as_csv
     lead = begin

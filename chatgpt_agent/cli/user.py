@@ -4,13 +4,13 @@ from typing import Any
 
 import click
 
-from chatgpt_agent.cli.common import as_json, confirm_name, echo_json, echo_table, on_accounts, read_secret
-from chatgpt_agent.cli.people import import_
-from chatgpt_agent.cli.settings import changed, given, limits, listed, state, user_settings
+from chatgpt_agent.adapters.postgres.users import UserRow
+from chatgpt_agent.admin.users import Accounts
+from chatgpt_agent.cli.common import confirm_name, echo_json, echo_table, json_option, read_secret, with_accounts
+from chatgpt_agent.cli.options import changed, given, limits, listed, state, user_settings
 from chatgpt_agent.cli.token import TOKEN_COLUMNS, token_cells
-from chatgpt_agent.core.accounts import UserChanges, check_upstream_key
-from chatgpt_agent.edges.store.accounts import UserLine
-from chatgpt_agent.services.accounts import Accounts
+from chatgpt_agent.cli.user_import import import_
+from chatgpt_agent.core.access.user_changes import UserChanges, check_upstream_key
 
 _COLUMNS = ("name", "state", "tokens", "models", "limits", "comment", "since")
 
@@ -29,8 +29,8 @@ user.add_command(import_)
 @click.argument("name")
 @_from_stdin
 @user_settings
-@as_json
-@on_accounts
+@json_option
+@with_accounts
 async def add(accounts: Accounts, name: str, openai_key_stdin: bool, json: bool, **options: Any) -> None:
     """Add a user and print a token for them, once, on the last line.
 
@@ -46,8 +46,8 @@ async def add(accounts: Accounts, name: str, openai_key_stdin: bool, json: bool,
 
 
 @user.command(name="list")
-@as_json
-@on_accounts
+@json_option
+@with_accounts
 async def list_(accounts: Accounts, json: bool) -> None:
     """List all users.
 
@@ -62,8 +62,8 @@ async def list_(accounts: Accounts, json: bool) -> None:
 
 @user.command()
 @click.argument("name")
-@as_json
-@on_accounts
+@json_option
+@with_accounts
 async def show(accounts: Accounts, name: str, json: bool) -> None:
     """Show a user and their tokens.
 
@@ -82,8 +82,8 @@ async def show(accounts: Accounts, name: str, json: bool) -> None:
 @user.command(name="set")
 @click.argument("name")
 @user_settings
-@as_json
-@on_accounts
+@json_option
+@with_accounts
 async def set_(accounts: Accounts, name: str, json: bool, **options: Any) -> None:
     """Change what a user may do, within a second. An empty value takes a setting away.
 
@@ -98,8 +98,8 @@ async def set_(accounts: Accounts, name: str, json: bool, **options: Any) -> Non
 
 @user.command()
 @click.argument("name")
-@as_json
-@on_accounts
+@json_option
+@with_accounts
 async def disable(accounts: Accounts, name: str, json: bool) -> None:
     """Stop a user's tokens from working, until `enable`.
 
@@ -111,8 +111,8 @@ async def disable(accounts: Accounts, name: str, json: bool) -> None:
 
 @user.command()
 @click.argument("name")
-@as_json
-@on_accounts
+@json_option
+@with_accounts
 async def enable(accounts: Accounts, name: str, json: bool) -> None:
     """Let a disabled user's tokens work again.
 
@@ -125,8 +125,8 @@ async def enable(accounts: Accounts, name: str, json: bool) -> None:
 @user.command(name="set-key")
 @click.argument("name")
 @_from_stdin
-@as_json
-@on_accounts
+@json_option
+@with_accounts
 async def set_key(accounts: Accounts, name: str, openai_key_stdin: bool, json: bool) -> None:
     """Replace a user's OpenAI key.
 
@@ -140,8 +140,8 @@ async def set_key(accounts: Accounts, name: str, openai_key_stdin: bool, json: b
 @user.command()
 @click.argument("name")
 @click.option("--yes", is_flag=True, help="Do not ask for the name again.")
-@as_json
-@on_accounts
+@json_option
+@with_accounts
 async def remove(accounts: Accounts, name: str, yes: bool, json: bool) -> None:
     """Remove a user for good: their OpenAI key is destroyed and their tokens are revoked. Their rows stay in the books
     under their name, which nobody else can have.
@@ -153,7 +153,7 @@ async def remove(accounts: Accounts, name: str, yes: bool, json: bool) -> None:
     _say(await accounts.remove_user(name), f"User {name} is removed.", json=json)
 
 
-def _say(found: UserLine, text: str, *, json: bool) -> None:
+def _say(found: UserRow, text: str, *, json: bool) -> None:
     if json:
         echo_json(found)
     else:
@@ -166,6 +166,6 @@ def _read_key(from_stdin: bool) -> str:
     return key
 
 
-def _cells(found: UserLine) -> tuple[object, ...]:
+def _cells(found: UserRow) -> tuple[object, ...]:
     models = listed(found.allowed_models)
     return (found.name, state(found), found.tokens, models, limits(found), found.comment, found.created_at.date())

@@ -22,4 +22,4 @@ class Actor(msgspec.Struct, frozen=True):
 
 
 # For what nobody in particular does, such as a program that sets itself up.
-NOBODY = Actor("chatgpt-agent", Via.COMMAND, "local")
+SYSTEM = Actor("chatgpt-agent", Via.COMMAND, "local")

@@ -10,11 +10,11 @@ AgentError
 │   ├── ProxyError, UpstreamKeyRejected 502, UpstreamTimeout 504
 ├── ClientClosed             the client left, so the rest of its answer is for nobody
 ├── Unavailable 503          the agent refuses before sending
-│   ├── LedgerUnavailable, DirectoryStale, Draining, Overloaded, BooksUnavailable
+│   ├── LedgerUnavailable, DirectoryStale, Draining, Overloaded, UsageUnavailable
 ├── StoreError               PostgreSQL: StoreUnavailable (try again), StoreRejected (it never will),
-│                            StoreBadRow (it will not take this value, and others it will)
+│                            StoreBadValue (it will not take this value, and others it will)
 ├── WebhookFailed            to be tried again
-├── AccountError             commands and REST: UnknownName 404, NameTaken 409, VersionMismatch 412, InvalidValue 422,
+├── AdminError             commands and REST: NotFound 404, Conflict 409, VersionMismatch 412, InvalidValue 422,
 │                            Forbidden 403
 └── SetupError               it cannot run as it is set up: exit code 1; ConfigError, a line a fault: 2
 """
@@ -226,7 +226,7 @@ class Overloaded(Unavailable):
     default = "The agent serves as many requests at once as it may."
 
 
-class BooksUnavailable(Unavailable):
+class UsageUnavailable(Unavailable):
     code = "books_unavailable"
     default = "The books cannot be read at the moment. Requests to OpenAI are not affected."
 
@@ -252,7 +252,7 @@ class StoreRejected(StoreError):
     """The database refused the statement itself: it will refuse it again."""
 
 
-class StoreBadRow(StoreRejected):
+class StoreBadValue(StoreRejected):
     """The database refused a value in the statement, not the statement: another row may pass."""
 
 
@@ -265,32 +265,32 @@ class WebhookFailed(AgentError):
 # Commands and the REST API for administrators.
 
 
-class AccountError(AgentError):
+class AdminError(AgentError):
     status = 400
     type = "invalid_request_error"
 
 
-class UnknownName(AccountError):
+class NotFound(AdminError):
     status = 404
     code = "not_found"
 
 
-class NameTaken(AccountError):
+class Conflict(AdminError):
     status = 409
     code = "conflict"
 
 
-class InvalidValue(AccountError):
+class InvalidValue(AdminError):
     status = 422
     code = "invalid_value"
 
 
-class Forbidden(AccountError):
+class Forbidden(AdminError):
     status = 403
     code = "forbidden"
 
 
-class VersionMismatch(AccountError):
+class VersionMismatch(AdminError):
     """Somebody else has changed it since it was read: nothing was changed (RFC 9110 §13.1.1)."""
 
     status = 412

@@ -11,7 +11,7 @@ from uuid import UUID
 
 import msgspec
 
-from chatgpt_agent.core.pricing import Price, PriceBook
+from chatgpt_agent.core.money.pricing import Price, PriceBook
 from chatgpt_agent.core.usage import Answer, Usage
 
 

@@ -13,7 +13,7 @@ from functools import reduce
 import msgspec
 
 from chatgpt_agent.core.errors import InvalidValue
-from chatgpt_agent.core.figures import Counts, Figures, UsageFigure
+from chatgpt_agent.core.openai_usage import Counts, Figures, UsageFigure
 
 NOISE = Decimal("1e-9")  # USD a day
 MAX_LIKELY = 5  # request ids that a difference names
@@ -38,7 +38,7 @@ class LedgerSum(msgspec.Struct, frozen=True):
     cost: Decimal
 
 
-class Suspects(msgspec.Struct, frozen=True):
+class Candidates(msgspec.Struct, frozen=True):
     """Rows that may explain a difference: `count` of them, the first of which have `ids`. `served`: the model is the
     one that answered. `known`: their tokens are in the ledger, which OpenAI may not have billed."""
 
@@ -117,7 +117,7 @@ def whole(month: date | None, days: Span | None) -> Span | None:
 def compare(
     figures: Figures,
     sums: Sequence[LedgerSum],
-    suspects: Sequence[Suspects],
+    suspects: Sequence[Candidates],
     *,
     keys: Mapping[str, str],
     month: date | None = None,
@@ -174,7 +174,7 @@ def _cost_lines(figures: Figures, sums: Iterable[LedgerSum], days: Span) -> list
     ]
 
 
-def _with_likely(line: Line, suspects: Iterable[Suspects], named: set[str]) -> Line:
+def _with_likely(line: Line, suspects: Iterable[Candidates], named: set[str]) -> Line:
     found = [
         rows
         for rows in suspects
@@ -202,7 +202,7 @@ def _is_snapshot(model: str, asked: str) -> bool:
     return model.startswith(asked) and _SNAPSHOT.fullmatch(model[len(asked) :]) is not None
 
 
-def _may_be(rows: Suspects, model: str) -> bool:
+def _may_be(rows: Candidates, model: str) -> bool:
     """Whether rows are of this model, or of one that OpenAI may have served as this model."""
     return rows.model == model or (not rows.served and _is_snapshot(model, rows.model))
 

@@ -15,7 +15,7 @@ MAX_TEXT = 128  # characters of a name or id that a row takes
 Count = Annotated[int, msgspec.Meta(ge=0, le=MAX_COUNT)]
 
 
-class Shape(Enum):
+class UsageFormat(Enum):
     """How an endpoint says what it used."""
 
     COMPLETION = "prompt_tokens and completion_tokens"  # CompletionUsage
@@ -95,7 +95,7 @@ _tokens = msgspec.json.Decoder(_Tokens)
 _NO_INPUT, _NO_OUTPUT = _Input(), _Output()
 
 
-def read_usage(raw: msgspec.Raw, shape: Shape) -> Usage | None:
+def read_usage(raw: msgspec.Raw, shape: UsageFormat) -> Usage | None:
     """What a `usage` says, or None: nothing that can be trusted."""
     try:
         return _read(raw, shape)
@@ -103,23 +103,23 @@ def read_usage(raw: msgspec.Raw, shape: Shape) -> Usage | None:
         return None
 
 
-def _read(raw: msgspec.Raw, shape: Shape) -> Usage | None:
-    if shape is Shape.COMPLETION:
+def _read(raw: msgspec.Raw, shape: UsageFormat) -> Usage | None:
+    if shape is UsageFormat.COMPLETION:
         said = _completion.decode(raw)
         details = said.prompt_tokens_details or _NO_INPUT, said.completion_tokens_details or _NO_OUTPUT
-        return _trusted(said.prompt_tokens, said.completion_tokens, said.total_tokens, *details)
-    if shape is Shape.EMBEDDING:
+        return _validated(said.prompt_tokens, said.completion_tokens, said.total_tokens, *details)
+    if shape is UsageFormat.EMBEDDING:
         vectors = _embedding.decode(raw)
-        return _trusted(vectors.prompt_tokens, 0, vectors.total_tokens, _NO_INPUT, _NO_OUTPUT)
+        return _validated(vectors.prompt_tokens, 0, vectors.total_tokens, _NO_INPUT, _NO_OUTPUT)
     counts = _tokens.decode(raw)
     given = counts.input_tokens_details or counts.input_token_details or _NO_INPUT
     made = counts.output_tokens_details or _NO_OUTPUT
-    if shape is Shape.IMAGES and made.image_tokens is None:
+    if shape is UsageFormat.IMAGES and made.image_tokens is None:
         made = _Output(image_tokens=counts.output_tokens)
-    return _trusted(counts.input_tokens, counts.output_tokens, counts.total_tokens, given, made)
+    return _validated(counts.input_tokens, counts.output_tokens, counts.total_tokens, given, made)
 
 
-def _trusted(given: int, made: int, total: int | None, inputs: _Input, outputs: _Output) -> Usage | None:
+def _validated(given: int, made: int, total: int | None, inputs: _Input, outputs: _Output) -> Usage | None:
     """These counts, unless they contradict each other: a total that is not the sum, a part that is larger than its
     whole, or text, audio and image tokens, of which none is two at once, that are together."""
     audio_in, image_in = inputs.audio_tokens or 0, inputs.image_tokens or 0

@@ -6,19 +6,19 @@ from typing import Any
 from tornado.httputil import HTTPServerConnectionDelegate
 from tornado.web import Application
 
-from chatgpt_agent.core.endpoints import CHAT, ENDPOINTS
-from chatgpt_agent.services.desk import Desk
-from chatgpt_agent.services.directory import Directory
-from chatgpt_agent.services.gate import Gate
-from chatgpt_agent.services.lifecycle import Lifecycle
-from chatgpt_agent.services.relay import Relay
-from chatgpt_agent.web.account import ModelsHandler
-from chatgpt_agent.web.admin_api.handler import admin_handlers
-from chatgpt_agent.web.admin_api.route import AdminApi
+from chatgpt_agent.core.http.endpoints import CHAT, ENDPOINTS
+from chatgpt_agent.runtime.authentication import Authenticator
+from chatgpt_agent.runtime.directory import Directory
+from chatgpt_agent.runtime.in_flight import Lifecycle
+from chatgpt_agent.runtime.read_pool import ReadPool
+from chatgpt_agent.runtime.relay import Relay
+from chatgpt_agent.web.account import MeHandler, MyUsageHandler, WeekHandler
+from chatgpt_agent.web.admin.handler import admin_handlers
+from chatgpt_agent.web.admin.routing import AdminApi
 from chatgpt_agent.web.base import UnknownUrlHandler, log_request
+from chatgpt_agent.web.forward import ForwardedHandler, Front
 from chatgpt_agent.web.health import AliveHandler, ReadyHandler, RootHandler
-from chatgpt_agent.web.me import MeHandler, MyUsageHandler, WeekHandler
-from chatgpt_agent.web.proxy import ForwardedHandler, Front
+from chatgpt_agent.web.models import ModelsHandler
 
 _SETTINGS: dict[str, Any] = {
     "log_function": log_request,
@@ -28,7 +28,7 @@ _SETTINGS: dict[str, Any] = {
 
 
 def api_app(
-    directory: Directory, relay: Relay, lifecycle: Lifecycle, gate: Gate, desk: Desk
+    directory: Directory, relay: Relay, lifecycle: Lifecycle, gate: Authenticator, desk: ReadPool
 ) -> HTTPServerConnectionDelegate:
     """What clients reach."""
     forwarded = {"/chat": CHAT} | {endpoint.path: endpoint for endpoint in ENDPOINTS if endpoint.path in relay.urls}

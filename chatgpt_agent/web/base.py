@@ -10,7 +10,7 @@ from typing import Any
 from tornado.httputil import HTTPServerRequest
 from tornado.web import RequestHandler, stream_request_body
 
-from chatgpt_agent.core.admission import Identity
+from chatgpt_agent.core.access.admission import Identity
 from chatgpt_agent.core.errors import (
     AgentError,
     InvalidApiKey,
@@ -21,13 +21,13 @@ from chatgpt_agent.core.errors import (
     UnknownUrl,
 )
 from chatgpt_agent.core.ids import uuid7
-from chatgpt_agent.services.gate import Gate
-from chatgpt_agent.services.limits import Limits
+from chatgpt_agent.runtime.authentication import Authenticator
+from chatgpt_agent.runtime.rate_limiter import Limits
 
 access_log = logging.getLogger("chatgpt_agent.access")
 
 
-class Access:
+class AccessLogEntry:
     """What is told of one request: its id, whose it is, and a line in the log."""
 
     __slots__ = ("began", "error_code", "id", "id_text", "refused_because", "who")
@@ -71,7 +71,7 @@ class ApiHandler(RequestHandler):
     quiet = False  # what is asked every second is no news for the log
 
     def initialize(self) -> None:
-        self.access = Access()
+        self.access = AccessLogEntry()
         self.set_header("X-Agent-Request-Id", self.access.id_text)
 
     def set_default_headers(self) -> None:
@@ -92,7 +92,7 @@ class ApiHandler(RequestHandler):
     def check(self) -> None:
         """What a handler asks of a request's headers."""
 
-    def identify(self, gate: Gate) -> Identity:
+    def identify(self, gate: Authenticator) -> Identity:
         """Whose request this is. Raises InvalidApiKey, RateLimited, DirectoryStale."""
         identity = identify(gate, self.request)
         self.access.who = identity.user.name
@@ -164,10 +164,10 @@ class ApiHandler(RequestHandler):
             super().log_exception(kind, value, trace)
 
 
-class HolderHandler(ApiHandler):
+class TokenHandler(ApiHandler):
     """A handler for whoever has a token, who is `identity` from `check` on."""
 
-    def initialize(self, gate: Gate, limits: Limits) -> None:  # type: ignore[override]
+    def initialize(self, gate: Authenticator, limits: Limits) -> None:  # type: ignore[override]
         super().initialize()
         self._gate = gate
         self._limits = limits
@@ -192,7 +192,7 @@ class HolderHandler(ApiHandler):
         return [] if self._known is None else self._limits.headers(self._known)
 
 
-def identify(gate: Gate, request: HTTPServerRequest) -> Identity:
+def identify(gate: Authenticator, request: HTTPServerRequest) -> Identity:
     """Whose request this is. Raises InvalidApiKey, RateLimited, DirectoryStale."""
     return gate.identify(
         request.headers.get_list("Authorization"),

@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 import msgspec
 
 from chatgpt_agent import __version__
-from chatgpt_agent.services.lifecycle import Lifecycle
-from chatgpt_agent.services.relay import Relay
+from chatgpt_agent.runtime.in_flight import Lifecycle
+from chatgpt_agent.runtime.relay import Relay
 from chatgpt_agent.web.base import ApiHandler
 
 

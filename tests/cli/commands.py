@@ -12,8 +12,8 @@ import click
 import msgspec
 from click.testing import CliRunner, Result
 
+from chatgpt_agent.adapters.config import Config
 from chatgpt_agent.cli.main import main
-from chatgpt_agent.edges.config import Config
 
 KEY = "sk-made-up-key-0123456789"
 PROGRAM = [sys.executable, "-m", "chatgpt_agent"]

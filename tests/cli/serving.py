@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Any
 
 from tests.cli.commands import PROGRAM, environ_with
-from tests.fakes.client import Answer, Connection, fetch, request_bytes
+from tests.support.client import Answer, Connection, fetch, request_bytes
 
 LISTENS = re.compile(r"listens on http://127\.0\.0\.1:(\d+)")
 SECONDS = 20.0  # for whatever is waited for here; a machine may be busy

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from chatgpt_agent.core.tokens import ADMIN_PREFIX, is_well_formed
+from chatgpt_agent.core.access.tokens import ADMIN_PREFIX, is_well_formed
 from tests.cli.commands import Cli
 
 

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
+from chatgpt_agent.adapters.outbox import Outbox
+from chatgpt_agent.adapters.postgres.connection import Store
+from chatgpt_agent.adapters.postgres.usage import ensure_partition, ship
 from chatgpt_agent.core.ledger import Row, State, orphan
-from chatgpt_agent.edges.outbox import Outbox
-from chatgpt_agent.edges.store.connection import Store
-from chatgpt_agent.edges.store.ledger import ensure_partition, ship
 from tests.cli.commands import Cli
-from tests.fakes.database import query
-from tests.fakes.records import make_intent, make_row, request_id
+from tests.support.database import query
+from tests.support.factories import make_intent, make_row, request_id
 
 
 @pytest.fixture

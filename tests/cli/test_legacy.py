@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 
+from chatgpt_agent.adapters.keyring import read_master_key
+from chatgpt_agent.admin import legacy_import as service
 from chatgpt_agent.core.legacy import IMPORTED_USER
-from chatgpt_agent.edges.keyring import read_master_key
-from chatgpt_agent.services import legacy as service
 from tests.cli.commands import Cli
 from tests.conftest import MakeAgent
-from tests.fakes.client import fetch
-from tests.fakes.database import query
-from tests.fakes.legacy import KEY, TOKEN, Legacy
-from tests.fakes.oracle import ADDED_UP, ROLLED
+from tests.support.client import fetch
+from tests.support.database import query
+from tests.support.legacy import KEY, TOKEN, Legacy
+from tests.support.oracle import ADDED_UP, ROLLED
 
 
 @pytest.fixture

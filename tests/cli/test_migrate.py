@@ -5,7 +5,7 @@ from pathlib import Path
 import psycopg2
 import pytest
 
-from chatgpt_agent.edges.migrate import known_migrations, schema_status
+from chatgpt_agent.adapters.migrate import known_migrations, schema_status
 from tests.cli.commands import Cli
 
 NEWER = "9999.of-a-newer-program"

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.cli.commands import Cli
-from tests.fakes.litellm import LIST
+from tests.support.litellm import LIST
 
 
 @pytest.fixture

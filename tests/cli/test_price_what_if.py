@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
+from chatgpt_agent.adapters.postgres.connection import Store
+from chatgpt_agent.adapters.postgres.prices import list_prices
+from chatgpt_agent.adapters.postgres.usage import ensure_partition, ship
 from chatgpt_agent.core.ledger import Row, State
 from chatgpt_agent.core.usage import Usage
-from chatgpt_agent.edges.store.connection import Store
-from chatgpt_agent.edges.store.ledger import ensure_partition, ship
-from chatgpt_agent.edges.store.prices import list_prices
 from tests.cli.commands import Cli
-from tests.fakes.database import query
-from tests.fakes.records import NOON, make_intent
+from tests.support.database import query
+from tests.support.factories import NOON, make_intent
 
 DAY = f"{NOON:%Y-%m-%d}"
 

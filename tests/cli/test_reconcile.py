@@ -14,13 +14,13 @@ from uuid import UUID
 
 import pytest
 
+from chatgpt_agent.adapters.postgres.connection import Store
+from chatgpt_agent.adapters.postgres.usage import ensure_partition, ship
 from chatgpt_agent.core.ledger import Intent, Row, State
 from chatgpt_agent.core.usage import Usage
-from chatgpt_agent.edges.store.connection import Store
-from chatgpt_agent.edges.store.ledger import ensure_partition, ship
+from tests.adapters.test_openai_organization_api import KEY, START, answering, key_file, organization
 from tests.cli.commands import Cli
-from tests.edges.test_openai_admin import KEY, START, answering, key_file, organization
-from tests.fakes.upstream import Script, Upstream
+from tests.support.upstream import Script, Upstream
 
 ALICE, BOB = 1, 2
 SNAPSHOT = "gpt-4o-mini-2024-07-18"

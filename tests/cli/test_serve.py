@@ -14,14 +14,14 @@ from pathlib import Path
 import psycopg2
 import pytest
 
-from chatgpt_agent.edges.config import Config
-from chatgpt_agent.edges.embedded import EmbeddedPostgres
+from chatgpt_agent.adapters.config import Config
+from chatgpt_agent.adapters.embedded_postgres import EmbeddedPostgres
 from chatgpt_agent.server import Server
 from tests.cli.commands import KEY, Cli
 from tests.cli.serving import Serve, begin_stream, chat, headers, until
 from tests.conftest import _in_memory
-from tests.fakes.client import Connection, fetch
-from tests.fakes.upstream import Received, Reply, Upstream, stream_events
+from tests.support.client import Connection, fetch
+from tests.support.upstream import Received, Reply, Upstream, stream_events
 
 
 @pytest.fixture

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from chatgpt_agent.core.tokens import SHOWN, is_well_formed
-from chatgpt_agent.edges.store.tokens import TokenLine
+from chatgpt_agent.adapters.postgres.tokens import TokenRow
+from chatgpt_agent.core.access.tokens import SHOWN, is_well_formed
 from tests.cli.commands import Cli
-from tests.fakes.database import query
+from tests.support.database import query
 
 
 def tokens(cli: Cli, *words: str) -> list[Any]:
@@ -184,7 +184,7 @@ def test_list_never_shows_a_token(cli: Cli) -> None:
 def test_list_in_json_has_no_digest(cli: Cli) -> None:
     """What a token is found by stays in the database."""
     cli.add_user("alice")
-    assert tokens(cli)[0].keys() == set(TokenLine.__struct_fields__)
+    assert tokens(cli)[0].keys() == set(TokenRow.__struct_fields__)
     assert "digest" not in tokens(cli)[0]
 
 

@@ -13,14 +13,14 @@ from uuid import uuid4
 import msgspec
 import pytest
 
+from chatgpt_agent.adapters.postgres.connection import Store
+from chatgpt_agent.adapters.postgres.reports import EXPORTED
+from chatgpt_agent.adapters.postgres.usage import TOKENS, ensure_partition, ship
 from chatgpt_agent.core.ledger import Intent, Row, State
-from chatgpt_agent.core.money import add_up
+from chatgpt_agent.core.money.exact import add_up
 from chatgpt_agent.core.usage import Usage
-from chatgpt_agent.edges.store.connection import Store
-from chatgpt_agent.edges.store.ledger import TOKENS, ensure_partition, ship
-from chatgpt_agent.edges.store.reports import EXPORTED
 from tests.cli.commands import Cli
-from tests.fakes.database import query
+from tests.support.database import query
 
 ALICE, BOB = 1, 2
 TINY = "0.00000000000000000001"
@@ -367,7 +367,7 @@ def test_the_export_as_json_has_the_same_rows(books: Cli) -> None:
 
 def test_the_export_goes_on_from_page_to_page(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     """No row is missed or told twice where a page ends, nor where a month does."""
-    monkeypatch.setattr("chatgpt_agent.services.reports.PAGE", 3)
+    monkeypatch.setattr("chatgpt_agent.admin.reports.PAGE", 3)
     write(cli, [row(ALICE, "m", f"2026-{month}-01", "1") for month in ("10", "11") for _ in range(6)])
     ids = [line["request_id"] for line in json.loads(cli.ok("usage", "export", "--format", "json"))]
     assert (len(ids), len(set(ids))) == (12, 12)

@@ -12,11 +12,11 @@ from typing import Any
 import psycopg2
 import pytest
 
-from chatgpt_agent.core.tokens import is_well_formed
-from chatgpt_agent.edges.keyring import read_master_key
-from chatgpt_agent.edges.store.accounts import UserLine
+from chatgpt_agent.adapters.keyring import read_master_key
+from chatgpt_agent.adapters.postgres.users import UserRow
+from chatgpt_agent.core.access.tokens import is_well_formed
 from tests.cli.commands import KEY, Cli, environ_with
-from tests.fakes.database import connected
+from tests.support.database import connected
 
 
 def stored_key(cli: Cli, name: str = "alice") -> str:
@@ -250,7 +250,7 @@ def test_list_prints_json(cli: Cli) -> None:
     """Of a user everything but the key."""
     cli.add_user("alice")
     [user] = json.loads(cli.ok("user", "list", "--json"))
-    assert user.keys() == set(UserLine.__struct_fields__)
+    assert user.keys() == set(UserRow.__struct_fields__)
     assert "upstream_key" not in user
 
 

@@ -5,12 +5,12 @@ from decimal import Decimal
 
 import pytest
 
-from chatgpt_agent.core.admission import Identity
+from chatgpt_agent.core.access.admission import Identity
 from tests.cli.commands import Cli
 from tests.conftest import url_of
-from tests.fakes.agent import MODEL, Agent
-from tests.fakes.client import fetch
-from tests.fakes.upstream import Upstream
+from tests.support.agent import MODEL, Agent
+from tests.support.client import fetch
+from tests.support.upstream import Upstream
 
 PRICED = ["--input", "1", "--output", "2"]
 

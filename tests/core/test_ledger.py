@@ -7,7 +7,7 @@ from uuid import UUID
 import pytest
 
 from chatgpt_agent.core.ledger import Intent, Outcome, State, answered_state, failed_state, orphan, settle
-from chatgpt_agent.core.pricing import Price, PriceBook
+from chatgpt_agent.core.money.pricing import Price, PriceBook
 from chatgpt_agent.core.usage import Answer, Usage
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)

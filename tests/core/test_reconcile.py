@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from chatgpt_agent.core.errors import InvalidValue
-from chatgpt_agent.core.figures import Counts, Figures, Kind, Page, UsageFigure, gather, read_pages, read_table
-from chatgpt_agent.core.reconcile import LedgerSum, Line, Reconciliation, Suspects, compare, whole
+from chatgpt_agent.core.openai_usage import Counts, Figures, Kind, Page, UsageFigure, gather, read_pages, read_table
+from chatgpt_agent.core.reconcile import Candidates, LedgerSum, Line, Reconciliation, compare, whole
 
 DAY = date(2026, 11, 1)
 MIDNIGHT = int(datetime(2026, 11, 1, tzinfo=UTC).timestamp())
@@ -267,7 +267,7 @@ def theirs(
 def compared(
     sums: Sequence[LedgerSum],
     figures: Sequence[UsageFigure],
-    suspects: Sequence[Suspects] = (),
+    suspects: Sequence[Candidates] = (),
     keys: Mapping[str, str] | None = None,
 ) -> Reconciliation:
     """Usage of one day on both sides."""
@@ -284,7 +284,7 @@ def rows(
     count: int = 1, *, model: str = SNAPSHOT, served: bool = True, known: bool = False, user: str = "alice"
 ) -> Any:
     """Rows that may explain a difference."""
-    return Suspects(DAY, model, user, served, known, count, [f"id-{number}" for number in range(min(count, 5))])
+    return Candidates(DAY, model, user, served, known, count, [f"id-{number}" for number in range(min(count, 5))])
 
 
 def test_equal_books_have_no_lines() -> None:

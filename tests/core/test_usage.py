@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chatgpt_agent.core.usage import MAX_COUNT, Shape, Usage, read_usage
+from chatgpt_agent.core.usage import MAX_COUNT, Usage, UsageFormat, read_usage
 
 COMPLETION = {
     "prompt_tokens": 1000,
@@ -47,22 +47,22 @@ EMBEDDING = {"prompt_tokens": 1000, "total_tokens": 1000}
 DRAWN = {**IMAGES, "output_tokens_details": {"image_tokens": 450, "text_tokens": 50}}
 
 
-def read(usage: object, shape: Shape) -> Usage | None:
+def read(usage: object, shape: UsageFormat) -> Usage | None:
     return read_usage(msgspec.Raw(json.dumps(usage).encode()), shape)
 
 
 @pytest.mark.parametrize(
     ("usage", "shape", "expected"),
     [
-        (COMPLETION, Shape.COMPLETION, Usage(1000, 500, 101, 17, 53, 211, 307, 203, 5)),
-        (RESPONSE, Shape.TOKENS, Usage(1000, 500, 101, 17, 53)),
-        (EMBEDDING, Shape.EMBEDDING, Usage(1000, 0)),
-        (IMAGES, Shape.IMAGES, Usage(1000, 500, image_input=400, image_output=500)),
-        (DRAWN, Shape.IMAGES, Usage(1000, 500, image_input=400, image_output=450)),
-        (TRANSCRIPTION, Shape.TOKENS, Usage(1000, 500, audio_input=900)),
+        (COMPLETION, UsageFormat.COMPLETION, Usage(1000, 500, 101, 17, 53, 211, 307, 203, 5)),
+        (RESPONSE, UsageFormat.TOKENS, Usage(1000, 500, 101, 17, 53)),
+        (EMBEDDING, UsageFormat.EMBEDDING, Usage(1000, 0)),
+        (IMAGES, UsageFormat.IMAGES, Usage(1000, 500, image_input=400, image_output=500)),
+        (DRAWN, UsageFormat.IMAGES, Usage(1000, 500, image_input=400, image_output=450)),
+        (TRANSCRIPTION, UsageFormat.TOKENS, Usage(1000, 500, audio_input=900)),
     ],
 )
-def test_every_kind_of_token_is_read(usage: dict[str, Any], shape: Shape, expected: Usage) -> None:
+def test_every_kind_of_token_is_read(usage: dict[str, Any], shape: UsageFormat, expected: Usage) -> None:
     """From where its endpoint's answers have it."""
     assert read(usage, shape) == expected
 
@@ -70,30 +70,31 @@ def test_every_kind_of_token_is_read(usage: dict[str, Any], shape: Shape, expect
 @pytest.mark.parametrize(
     ("usage", "shape"),
     [
-        (RESPONSE, Shape.COMPLETION),
-        (COMPLETION, Shape.TOKENS),
-        (TRANSCRIPTION, Shape.EMBEDDING),
-        (EMBEDDING, Shape.COMPLETION),
+        (RESPONSE, UsageFormat.COMPLETION),
+        (COMPLETION, UsageFormat.TOKENS),
+        (TRANSCRIPTION, UsageFormat.EMBEDDING),
+        (EMBEDDING, UsageFormat.COMPLETION),
     ],
 )
-def test_another_shape_is_not_guessed_at(usage: dict[str, Any], shape: Shape) -> None:
+def test_another_shape_is_not_guessed_at(usage: dict[str, Any], shape: UsageFormat) -> None:
     """A usage that an endpoint's answers do not have is unknown."""
     assert read(usage, shape) is None
 
 
 @pytest.mark.parametrize("total", [1499, 1501, 0, "1500", -1, 1500.5])
 @pytest.mark.parametrize(
-    ("usage", "shape"), [(COMPLETION, Shape.COMPLETION), (RESPONSE, Shape.TOKENS), (DRAWN, Shape.IMAGES)]
+    ("usage", "shape"),
+    [(COMPLETION, UsageFormat.COMPLETION), (RESPONSE, UsageFormat.TOKENS), (DRAWN, UsageFormat.IMAGES)],
 )
-def test_a_total_that_is_not_the_sum_is_not_trusted(usage: dict[str, Any], shape: Shape, total: object) -> None:
+def test_a_total_that_is_not_the_sum_is_not_trusted(usage: dict[str, Any], shape: UsageFormat, total: object) -> None:
     """There are tokens that we know nothing of, or the parts are wrong."""
     assert read({**usage, "total_tokens": total}, shape) is None
 
 
 def test_a_total_may_be_left_out() -> None:
     """Some servers with OpenAI's API do."""
-    assert read({"input_tokens": 3, "output_tokens": 4}, Shape.TOKENS) == Usage(3, 4)
-    assert read({"prompt_tokens": 3, "total_tokens": None}, Shape.EMBEDDING) == Usage(3, 0)
+    assert read({"input_tokens": 3, "output_tokens": 4}, UsageFormat.TOKENS) == Usage(3, 4)
+    assert read({"prompt_tokens": 3, "total_tokens": None}, UsageFormat.EMBEDDING) == Usage(3, 0)
 
 
 @pytest.mark.parametrize(
@@ -115,19 +116,19 @@ def test_a_total_may_be_left_out() -> None:
 def test_parts_over_their_whole_are_not_trusted(side: str, details: dict[str, int]) -> None:
     """No part is larger than its whole, nor are text, audio and image tokens together."""
     usage = {"prompt_tokens": 1000, "completion_tokens": 500, f"{side}_tokens_details": details}
-    assert read(usage, Shape.COMPLETION) is None
+    assert read(usage, UsageFormat.COMPLETION) is None
 
 
 def test_parts_may_overlap() -> None:
     """Cached tokens may be of sound: that is no contradiction."""
     details = {"cached_tokens": 900, "audio_tokens": 900}
     usage = {"prompt_tokens": 1000, "completion_tokens": 0, "prompt_tokens_details": details}
-    assert read(usage, Shape.COMPLETION) == Usage(1000, 0, cached=900, audio_input=900)
+    assert read(usage, UsageFormat.COMPLETION) == Usage(1000, 0, cached=900, audio_input=900)
 
 
 def test_seconds_are_no_tokens() -> None:
     """whisper-1 is charged by the minute."""
-    assert read({"type": "duration", "seconds": 30}, Shape.TOKENS) is None
+    assert read({"type": "duration", "seconds": 30}, UsageFormat.TOKENS) is None
 
 
 @settings(deadline=None)
@@ -142,10 +143,10 @@ def test_no_count_is_changed(counts: list[int]) -> None:
         "completion_tokens_details": {"audio_tokens": spoken, "image_tokens": drawn},
     }
     expected = Usage(text + audio + image, made + drawn + spoken, 0, 0, 0, audio, image, spoken, drawn)
-    assert read(usage, Shape.COMPLETION) == expected
+    assert read(usage, UsageFormat.COMPLETION) == expected
 
 
 @given(st.binary(max_size=40) | st.sampled_from([b"[]", b"null", b"1e999", b'{"input_tokens":', b"[" * 2000]))
 def test_nothing_breaks_it(text: bytes) -> None:
     """Whatever stands where a usage should be is no usage."""
-    assert [read_usage(msgspec.Raw(text), shape) for shape in Shape] == [None] * 4
+    assert [read_usage(msgspec.Raw(text), shape) for shape in UsageFormat] == [None] * 4

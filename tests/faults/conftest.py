@@ -14,13 +14,13 @@ from pathlib import Path
 import pytest
 from tornado.ioloop import IOLoop
 
-from chatgpt_agent.edges.embedded import EmbeddedPostgres
-from chatgpt_agent.edges.migrate import migrate
+from chatgpt_agent.adapters.embedded_postgres import EmbeddedPostgres
+from chatgpt_agent.adapters.migrate import migrate
 from tests.conftest import _in_memory, _named
-from tests.fakes.agent import Agent
-from tests.fakes.client import Answer
-from tests.fakes.database import query
-from tests.fakes.link import Link
+from tests.support.agent import Agent
+from tests.support.client import Answer
+from tests.support.database import query
+from tests.support.tcp_relay import Link
 
 # A killed server may lose nothing that it said it had: what it wrote is in the system's hands, which nobody kills.
 OPTIONS = "-c fsync=off -c max_connections=50 -c autovacuum=off"

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from tests.cli.commands import KEY, PROGRAM, Cli
 from tests.cli.serving import Serve
-from tests.fakes.client import Connection, request_bytes
-from tests.fakes.upstream import Received, Reply, event, stream_events
+from tests.support.client import Connection, request_bytes
+from tests.support.upstream import Received, Reply, event, stream_events
 
 CHAT = "/v1/chat/completions"
 PIECE = event("x" * 100_000)
@@ -21,10 +21,10 @@ def with_limit(name: str, value: int) -> type[Serve]:
     """A serving process with a limit of the system's (resource.RLIMIT_…)."""
     lower = f"import os, resource, sys; resource.setrlimit(resource.{name}, ({value}, {value}))"
 
-    class Limited(Serve):
+    class WithLimits(Serve):
         program = (sys.executable, "-c", f"{lower}; os.execv(sys.executable, sys.argv[1:])", *PROGRAM)
 
-    return Limited
+    return WithLimits
 
 
 @asynccontextmanager
@@ -74,7 +74,7 @@ class Flood:
             await asyncio.sleep(0.5)
 
 
-class Gate:
+class Authenticator:
     """A script that sends the first event of a stream, and the others when it is opened. `waiting`: how many wait."""
 
     def __init__(self) -> None:

@@ -4,10 +4,10 @@ from collections.abc import Callable
 
 import pytest
 
-from chatgpt_agent.services import budgets as module
+from chatgpt_agent.runtime import budgets as module
 from tests.conftest import MakeAgent
-from tests.fakes.link import Link
 from tests.faults.conftest import Postgres
+from tests.support.tcp_relay import Link
 
 
 @pytest.fixture

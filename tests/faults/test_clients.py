@@ -10,11 +10,11 @@ from chatgpt_agent.web.listener import Limits
 from tests.cli.commands import Cli
 from tests.cli.serving import body
 from tests.conftest import MakeAgent
-from tests.fakes.agent import Agent
-from tests.fakes.client import Answer, Connection, fetch, request_bytes
-from tests.fakes.oracle import verify
-from tests.fakes.upstream import Reply, Upstream, completion
 from tests.faults.processes import CHAT, Flood, ask, narrow, resident, serving
+from tests.support.agent import Agent
+from tests.support.client import Answer, Connection, fetch, request_bytes
+from tests.support.oracle import verify
+from tests.support.upstream import Reply, Upstream, completion
 
 MIB = 1024 * 1024
 

@@ -20,11 +20,11 @@ from psycopg2.extensions import parse_dsn
 
 from tests.cli.commands import Cli
 from tests.cli.serving import Serve, chat, headers, until
-from tests.fakes.client import Answer, fetch
-from tests.fakes.database import Database, query
-from tests.fakes.oracle import check
-from tests.fakes.upstream import Upstream
 from tests.faults.processes import CHAT, serving
+from tests.support.client import Answer, fetch
+from tests.support.database import Database, query
+from tests.support.oracle import check
+from tests.support.upstream import Upstream
 
 NONE, HOUR = timedelta(), timedelta(hours=1)
 LEAP = timedelta(days=40)  # into another month, which is another partition

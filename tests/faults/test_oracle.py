@@ -4,11 +4,11 @@ import json
 
 import pytest
 
-from tests.fakes.agent import MODEL, Agent
-from tests.fakes.client import Answer
-from tests.fakes.database import connected
-from tests.fakes.oracle import check, verify
-from tests.fakes.upstream import Upstream
+from tests.support.agent import MODEL, Agent
+from tests.support.client import Answer
+from tests.support.database import connected
+from tests.support.oracle import check, verify
+from tests.support.upstream import Upstream
 
 WRONG = {
     "I2: more than one row": """

@@ -17,16 +17,16 @@ from pathlib import Path
 
 import pytest
 
-from chatgpt_agent.edges.outbox import Outbox
-from chatgpt_agent.edges.store.connection import Store
-from chatgpt_agent.services.ledger import Ledger
+from chatgpt_agent.adapters.outbox import Outbox
+from chatgpt_agent.adapters.postgres.connection import Store
+from chatgpt_agent.runtime.ledger import Ledger
 from tests.cli.commands import Cli
 from tests.cli.serving import Serve, begin_stream, chat, until
-from tests.fakes.client import Answer, Connection, fetch
-from tests.fakes.database import query
-from tests.fakes.records import BOOK, PRICE, make_intent, make_outcome
-from tests.fakes.upstream import Upstream
-from tests.faults.processes import Gate, ask, busy, serving, with_limit
+from tests.faults.processes import Authenticator, ask, busy, serving, with_limit
+from tests.support.client import Answer, Connection, fetch
+from tests.support.database import query
+from tests.support.factories import BOOK, PRICE, make_intent, make_outcome
+from tests.support.upstream import Upstream
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def states(cli: Cli) -> list[str]:
 
 async def test_fifty_open_streams_are_finished(cli: Cli, upstream: Upstream) -> None:
     """SIGTERM cuts none of them; the agent ends with 0 and every row is there."""
-    upstream.script = gate = Gate()
+    upstream.script = gate = Authenticator()
     async with serving(cli) as (serve, url, token):
         streams = [await begin_stream(url, token) for _ in range(50)]
         await until(lambda: asyncio.sleep(0, gate.waiting), lambda waiting: waiting == 50)
@@ -159,7 +159,7 @@ async def test_without_a_disk_nothing_is_sent(cli: Cli, upstream: Upstream, disk
 @asynccontextmanager
 async def in_flight(cli: Cli, upstream: Upstream, disk: Disk, fault: str) -> AsyncIterator[tuple[Serve, Answer]]:
     """An agent whose disk fails in the middle of a stream, and what the client got of it."""
-    upstream.script = gate = Gate()
+    upstream.script = gate = Authenticator()
     async with serving(cli) as (serve, url, token):
         connection = await begin_stream(url, token)
         await until(lambda: asyncio.sleep(0, gate.waiting), bool)
@@ -335,7 +335,7 @@ def virtual(pid: int) -> int:
 
 async def test_a_start_without_memory_fails_and_harms_nothing(cli: Cli, upstream: Upstream) -> None:
     """Its exit code says so; what a killed agent had left in the outbox is shipped by the next good start."""
-    upstream.script = gate = Gate()
+    upstream.script = gate = Authenticator()
     async with serving(cli) as (serve, url, token):
         stream = await begin_stream(url, token)
         await until(lambda: asyncio.sleep(0, gate.waiting), bool)

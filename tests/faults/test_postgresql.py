@@ -15,20 +15,20 @@ import pytest
 import uvloop
 from tornado.ioloop import IOLoop
 
+from chatgpt_agent.adapters.postgres import usage as statements
+from chatgpt_agent.adapters.postgres.connection import Store
 from chatgpt_agent.core.errors import StoreUnavailable
-from chatgpt_agent.edges.store import ledger as statements
-from chatgpt_agent.edges.store.connection import Store
 from chatgpt_agent.server import Server
 from tests.cli.commands import Cli
 from tests.cli.serving import Serve, until
 from tests.conftest import MakeAgent
-from tests.fakes.agent import MODEL, Agent
-from tests.fakes.client import Answer, fetch
-from tests.fakes.database import connected, end_connections, query
-from tests.fakes.link import Link
-from tests.fakes.oracle import check, settled, verify
-from tests.fakes.upstream import Upstream
 from tests.faults.conftest import Load, Postgres, private_server
+from tests.support.agent import MODEL, Agent
+from tests.support.client import Answer, fetch
+from tests.support.database import connected, end_connections, query
+from tests.support.oracle import check, settled, verify
+from tests.support.tcp_relay import Link
+from tests.support.upstream import Upstream
 
 LAG = 1.0  # seconds; the loop is the clients' and the upstream's too, on a machine that may be busy
 WAITING = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'usage_daily'::regclass"
@@ -402,7 +402,7 @@ def test_a_server_that_may_only_be_read_is_passed_over(
 def says_that_rows_wait(caplog: pytest.LogCaptureFixture) -> int:
     """How many log lines there are of it."""
     found = [record for record in caplog.records if record.levelno >= logging.WARNING]
-    return len([record for record in found if record.name == "chatgpt_agent.services.ledger"])
+    return len([record for record in found if record.name == "chatgpt_agent.runtime.ledger"])
 
 
 @asynccontextmanager
@@ -667,7 +667,7 @@ async def test_a_row_lies_on_the_day_that_its_intent_says(
 ) -> None:
     """Though PostgreSQL's clock says another."""
     then = datetime.now(UTC) + timedelta(hours=hours)
-    monkeypatch.setattr("chatgpt_agent.services.relay.datetime", Fixed(then))
+    monkeypatch.setattr("chatgpt_agent.runtime.relay.datetime", Fixed(then))
     query(dsn, "UPDATE prices SET effective_at = %s", [then - timedelta(days=1)])
     await agent.until(lambda: agent.server.directory.book.at(MODEL, then) is not None)
     assert (await agent.chat()).status == 200

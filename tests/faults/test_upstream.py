@@ -9,11 +9,11 @@ import pytest
 
 from tests.cli.commands import Cli
 from tests.cli.serving import begin_stream, chat
-from tests.fakes.agent import Agent
-from tests.fakes.client import fetch
-from tests.fakes.oracle import verify
-from tests.fakes.upstream import Received, Reply, Script, Upstream, completion, event, stream_events
 from tests.faults.processes import serving
+from tests.support.agent import Agent
+from tests.support.client import fetch
+from tests.support.oracle import verify
+from tests.support.upstream import Received, Reply, Script, Upstream, completion, event, stream_events
 
 MIB = 1024 * 1024
 EVENTS = stream_events(1, (10, 2, 5, 0))

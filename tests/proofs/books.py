@@ -10,11 +10,11 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, TypeVar
 
+from chatgpt_agent.adapters.outbox import Outbox
 from chatgpt_agent.core.errors import LedgerUnavailable
-from chatgpt_agent.core.pricing import Price
-from chatgpt_agent.edges.outbox import Outbox
-from chatgpt_agent.services.ledger import Ledger
-from tests.fakes.postgresql import PostgreSQL, Usage, added_up
+from chatgpt_agent.core.money.pricing import Price
+from chatgpt_agent.runtime.ledger import Ledger
+from tests.support.postgresql import PostgreSQL, Usage, added_up
 
 T = TypeVar("T")
 

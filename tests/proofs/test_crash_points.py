@@ -16,22 +16,20 @@ from uuid import UUID
 import msgspec
 import pytest
 
-from chatgpt_agent.core.admission import Identity, Token, User
-from chatgpt_agent.core.endpoints import CHAT
+from chatgpt_agent.adapters.config import Config
+from chatgpt_agent.adapters.curl.exchange import Head, UpstreamClient
+from chatgpt_agent.adapters.outbox import Outbox
+from chatgpt_agent.core.access.admission import Identity, Token, User
 from chatgpt_agent.core.errors import AgentError, UpstreamTruncated, UpstreamUnreachable
+from chatgpt_agent.core.http.endpoints import CHAT
+from chatgpt_agent.core.http.request import parse_request
 from chatgpt_agent.core.ledger import State
-from chatgpt_agent.core.requests import parse_request
 from chatgpt_agent.core.usage import Usage
-from chatgpt_agent.edges.config import Config
-from chatgpt_agent.edges.outbox import Outbox
-from chatgpt_agent.edges.upstream.exchange import Head, UpstreamClient
-from chatgpt_agent.services.budgets import Budgets
-from chatgpt_agent.services.directory import Directory
-from chatgpt_agent.services.ledger import Ledger
-from chatgpt_agent.services.limits import Limits
-from chatgpt_agent.services.relay import Call, Relay
-from tests.fakes.postgresql import FakeStore, PostgreSQL
-from tests.fakes.records import BOOK, PRICE, request_id
+from chatgpt_agent.runtime.budgets import Budgets
+from chatgpt_agent.runtime.directory import Directory
+from chatgpt_agent.runtime.ledger import Ledger
+from chatgpt_agent.runtime.rate_limiter import Limits
+from chatgpt_agent.runtime.relay import Call, Relay
 from tests.proofs.books import (
     StillLoop,
     check_cost,
@@ -44,6 +42,8 @@ from tests.proofs.books import (
     show,
     still_loop,
 )
+from tests.support.factories import BOOK, PRICE, request_id
+from tests.support.postgresql import FakeStore, PostgreSQL
 
 CANARY = "a message that nobody may find"
 USAGE = Usage(1007, 31, 7, 3)

@@ -7,13 +7,13 @@ from datetime import timedelta
 import pytest
 from tornado.ioloop import IOLoop
 
-from chatgpt_agent.core.errors import StoreBadRow
+from chatgpt_agent.adapters.postgres.connection import Store
+from chatgpt_agent.adapters.postgres.usage import _COLUMNS, TOKENS, ensure_partition, ship
+from chatgpt_agent.core.errors import StoreBadValue
 from chatgpt_agent.core.ledger import State
-from chatgpt_agent.edges.store.connection import Store
-from chatgpt_agent.edges.store.ledger import _COLUMNS, TOKENS, ensure_partition, ship
-from tests.fakes.database import query
-from tests.fakes.postgresql import FakeStore, PostgreSQL
-from tests.fakes.records import NOON, make_row
+from tests.support.database import query
+from tests.support.factories import NOON, make_row
+from tests.support.postgresql import FakeStore, PostgreSQL
 
 ROWS = f"SELECT {', '.join(_COLUMNS)} FROM usage"
 DAILY = f"""
@@ -51,6 +51,6 @@ async def test_both_refuse_a_row_without_a_partition(stores: tuple[Store, FakeSt
     """And with it its whole statement."""
     for store in stores:
         await ensure_partition(store, NOON)
-        with pytest.raises(StoreBadRow):
+        with pytest.raises(StoreBadValue):
             await ship(store, [make_row(1), make_row(2, started_at=NOON + timedelta(days=40))])
     assert query(dsn, ROWS) == list(stores[1].server.usage) == []

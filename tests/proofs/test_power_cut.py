@@ -17,10 +17,10 @@ from typing import Any, cast
 import apsw
 import msgspec
 
+from chatgpt_agent.adapters.outbox import Outbox
 from chatgpt_agent.core.errors import LedgerUnavailable, SetupError
-from chatgpt_agent.edges.outbox import Outbox
-from tests.fakes.records import make_intent, make_row
 from tests.proofs.books import StillLoop, fast_folder, show, still_loop
+from tests.support.factories import make_intent, make_row
 
 CUTS = 300
 ROUNDS = 25  # of work before the last possible cut

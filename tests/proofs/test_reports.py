@@ -16,17 +16,17 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from chatgpt_agent.adapters.postgres.connection import Store
+from chatgpt_agent.adapters.postgres.corrections import CorrectableRow, add_correction
+from chatgpt_agent.adapters.postgres.legacy import NewRequest, take_requests
+from chatgpt_agent.adapters.postgres.reports import COUNTS, GROUPS, UsageFilter, UsageLine, set_time_zone
+from chatgpt_agent.adapters.postgres.usage import TOKENS, ensure_partition, ship
+from chatgpt_agent.admin import reports
 from chatgpt_agent.core.ledger import Intent, Row, State
 from chatgpt_agent.core.usage import Usage
-from chatgpt_agent.edges.store.books import Written, add_correction
-from chatgpt_agent.edges.store.connection import Store
-from chatgpt_agent.edges.store.ledger import TOKENS, ensure_partition, ship
-from chatgpt_agent.edges.store.legacy import NewRequest, take_requests
-from chatgpt_agent.edges.store.reports import COUNTS, GROUPS, Choice, UsageLine, set_time_zone
-from chatgpt_agent.services import reports
-from chatgpt_agent.services.time_zone import keep_time_zone
-from tests.fakes.database import query
-from tests.fakes.oracle import ADDED_UP, ROLLED
+from chatgpt_agent.runtime.time_zone import sync_time_zone
+from tests.support.database import query
+from tests.support.oracle import ADDED_UP, ROLLED
 
 # Zones, and moments (UTC) around which their days are strange; every zone is tried around every moment.
 ZONES = [
@@ -101,15 +101,15 @@ def lines(draw: Any) -> Line:
     )
 
 
-choices = st.just(Choice()) | st.builds(
-    Choice,
+choices = st.just(UsageFilter()) | st.builds(
+    UsageFilter,
     user=st.none() | st.sampled_from(["alice", "bob"]),
     token_id=st.none() | st.integers(0, 2),
     model=st.none() | models,
 )
 
 
-class Books:
+class Reconciler:
     """A database of this module's own, and a loop to ask it on."""
 
     def __init__(self, dsn: str) -> None:
@@ -129,7 +129,7 @@ class Books:
             await ship(self.store, shipped)
         await take_requests(self.store, [_imported(row) for row in rows if row.state == "imported"])
         for row, correction in zip(rows, corrections, strict=False):
-            written = Written(row.id, row.at, row.state, row.usage, row.cost, None, None, None)
+            written = CorrectableRow(row.id, row.at, row.state, row.usage, row.cost, None, None, None)
             assert correction.usage is not None
             assert await add_correction(
                 self.store,
@@ -142,14 +142,14 @@ class Books:
 
 
 @pytest.fixture(scope="module")
-def books(postgres: str) -> Iterator[Books]:
+def books(postgres: str) -> Iterator[Reconciler]:
     """Two users; two tokens that look alike; no partitions yet."""
     name = f"reports_{uuid.uuid4().hex[:12]}"
     admin = psycopg2.connect(postgres)
     admin.autocommit = True
     with admin.cursor() as cursor:
         cursor.execute(f"CREATE DATABASE {name} TEMPLATE template_migrated")
-        made = Books(postgres.replace("dbname=postgres", f"dbname={name}"))
+        made = Reconciler(postgres.replace("dbname=postgres", f"dbname={name}"))
         query(
             made.dsn,
             """INSERT INTO users (id, name, upstream_key, created_at)
@@ -232,12 +232,12 @@ def _key(line: UsageLine, by: Sequence[str]) -> tuple[object, ...]:
     ends=st.just((None, None)) | st.tuples(st.none() | moments, st.none() | moments),
 )
 def test_every_report_is_the_sum_of_its_rows(
-    books: Books,
+    books: Reconciler,
     rows: list[Line],
     corrected: list[tuple[Usage, Decimal]],
     zones: tuple[str, str],
     by: list[str],
-    choice: Choice,
+    choice: UsageFilter,
     ends: tuple[datetime | None, datetime | None],
 ) -> None:
     """Group by group, with every row on the day that its local clock says; and single rows are the same rows. The zone
@@ -250,7 +250,7 @@ def test_every_report_is_the_sum_of_its_rows(
     corrections = [_correction(row, *change) for row, change in zip(correctable, corrected, strict=False)]
     books.run(books.write(correctable, corrections))
     books.run(books.write([row for row in rows[:middle] if row.state == "imported"], []))
-    books.run(keep_time_zone(books.store, zone))
+    books.run(sync_time_zone(books.store, zone))
     books.run(books.write(rows[middle:], []))
 
     days = sorted(moment.astimezone(ZoneInfo(zone)).date() for moment in ends if moment)
@@ -290,7 +290,7 @@ def test_every_report_is_the_sum_of_its_rows(
     assert books.run(_exported(books.store, asked)) == {str(row.id): (row.cost, str(_day(row, zone))) for row in wanted}
 
 
-async def _exported(store: Store, choice: Choice) -> dict[str, tuple[Decimal, str]]:
+async def _exported(store: Store, choice: UsageFilter) -> dict[str, tuple[Decimal, str]]:
     pages = [page async for page in reports.export(store, choice)]
     records = [dict(zip(reports.EXPORTED, line, strict=True)) for page in pages for line in page]
     assert len({record["request_id"] for record in records}) == len(records)

@@ -29,15 +29,12 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from chatgpt_agent.adapters.outbox import Outbox
 from chatgpt_agent.core.errors import LedgerUnavailable, SetupError
 from chatgpt_agent.core.ledger import Outcome, Row, State, orphan, settle
-from chatgpt_agent.core.pricing import Price, PriceBook
+from chatgpt_agent.core.money.pricing import Price, PriceBook
 from chatgpt_agent.core.usage import Answer, Usage
-from chatgpt_agent.edges.outbox import Outbox
-from chatgpt_agent.services.ledger import Entry, Ledger
-from tests.fakes.postgresql import FakeStore, PostgreSQL
-from tests.fakes.records import NOON, PRICE, make_intent
-from tests.fakes.system import full_disk
+from chatgpt_agent.runtime.ledger import Entry, Ledger
 from tests.proofs.books import (
     StillLoop,
     check_cost,
@@ -49,6 +46,9 @@ from tests.proofs.books import (
     ship_everything,
     show,
 )
+from tests.support.factories import NOON, PRICE, make_intent
+from tests.support.full_disk import full_disk
+from tests.support.postgresql import FakeStore, PostgreSQL
 
 T = TypeVar("T")
 
@@ -70,7 +70,7 @@ class Asked(msgspec.Struct):
     billed: Usage | None = None  # what OpenAI counted, where it said so
 
 
-class Books(RuleBasedStateMachine):
+class Reconciler(RuleBasedStateMachine):
     """An agent's books, and the world that does its worst."""
 
     def __init__(self) -> None:
@@ -451,7 +451,7 @@ def test_the_books_hold_after_every_step() -> None:
     logging.disable()  # tens of thousands of warnings that are what this test is for
     try:
         run_state_machine_as_test(
-            Books,
+            Reconciler,
             settings=settings(
                 derandomize=True,
                 deadline=None,

@@ -11,16 +11,16 @@ from pathlib import Path
 import pytest
 from tornado.ioloop import IOLoop
 
-from chatgpt_agent.core.budgets import Period
+from chatgpt_agent.adapters.config import Config
+from chatgpt_agent.adapters.webhook import read_webhook_secret
+from chatgpt_agent.core.budget.period import Period
 from chatgpt_agent.core.errors import SetupError
-from chatgpt_agent.edges.config import Config
-from chatgpt_agent.edges.webhook import read_webhook_secret
+from chatgpt_agent.runtime import alerts
 from chatgpt_agent.server import open_webhook
-from chatgpt_agent.services import alerts
 from tests.conftest import MakeAgent
-from tests.fakes.agent import MODEL, Agent
-from tests.fakes.receiver import SECRET, Receiver, signed
-from tests.fakes.upstream import Received, Reply, Upstream, completion
+from tests.support.agent import MODEL, Agent
+from tests.support.receiver import SECRET, Receiver, signed
+from tests.support.upstream import Received, Reply, Upstream, completion
 from tests.web.test_budgets import ask, largest, set_budget
 
 

@@ -5,9 +5,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.fakes.agent import MODEL, Agent
-from tests.fakes.client import Answer, Connection, fetch, request_bytes
-from tests.fakes.upstream import Upstream
+from tests.support.agent import MODEL, Agent
+from tests.support.client import Answer, Connection, fetch, request_bytes
+from tests.support.upstream import Upstream
 
 CHAT = "/v1/chat/completions"
 

@@ -10,16 +10,16 @@ from typing import Any
 import openai
 import pytest
 
+from chatgpt_agent.adapters.postgres.budgets import BudgetRow
+from chatgpt_agent.admin.budgets import BudgetAdmin
 from chatgpt_agent.core.audit import Actor, Via
-from chatgpt_agent.core.budgets import Period
-from chatgpt_agent.core.reserve import Assumed, Size, most
-from chatgpt_agent.edges.store.budgets import BudgetLine
-from chatgpt_agent.services.budget_accounts import BudgetAccounts
-from chatgpt_agent.services.budgets import Budgets
+from chatgpt_agent.core.budget.max_cost import Assumptions, Size, most
+from chatgpt_agent.core.budget.period import Period
+from chatgpt_agent.runtime.budgets import Budgets
 from tests.conftest import MakeAgent
-from tests.fakes.agent import MODEL, Agent
-from tests.fakes.client import Answer, Connection
-from tests.fakes.upstream import Received, Reply, Upstream, completion, event, stream_events
+from tests.support.agent import MODEL, Agent
+from tests.support.client import Answer, Connection
+from tests.support.upstream import Received, Reply, Upstream, completion, event, stream_events
 from tests.web.test_limits import limit
 
 BOSS = Actor("boss", Via.COMMAND, "here")
@@ -30,13 +30,13 @@ def largest(agent: Agent, body: bytes) -> Decimal:
     """What such a call may cost at most, in USD."""
     price = agent.server.directory.book.at(MODEL, datetime.now(UTC))
     assert price is not None
-    return most(price, Size(len(body), output_limit=LIMIT), Assumed(0, 0))
+    return most(price, Size(len(body), output_limit=LIMIT), Assumptions(0, 0))
 
 
-async def set_budget(agent: Agent, amount: Decimal, **whose: Any) -> BudgetLine:
+async def set_budget(agent: Agent, amount: Decimal, **whose: Any) -> BudgetRow:
     """A budget that is in force when this returns: of alice, in all, where nothing else is said."""
     whose = {"period": Period.TOTAL, **({} if "token_id" in whose else {"user": "alice"}), **whose}
-    line = await BudgetAccounts(agent.store, BOSS).set(amount=amount, **whose)
+    line = await BudgetAdmin(agent.store, BOSS).set(amount=amount, **whose)
     known = agent.server.directory.budgets
     await agent.until(lambda: line.id in known and known[line.id].amount == amount)
     await agent.until(lambda: not agent.server.budgets._stale)
@@ -166,7 +166,7 @@ async def test_a_raised_budget_counts_at_once(agent: Agent, upstream: Upstream) 
     await set_budget(agent, Decimal(1))
     assert (await ask(agent)).status == 200
     await set_budget(agent, Decimal(0))
-    await BudgetAccounts(agent.store, BOSS).remove(line.id)
+    await BudgetAdmin(agent.store, BOSS).remove(line.id)
     await agent.until(lambda: agent.server.directory.budgets[line.id].amount is None)
     assert (await ask(agent)).status == 200
 
@@ -183,7 +183,7 @@ async def test_a_row_of_unknown_cost_counts_with_the_most_it_may_have_cost(agent
     assert (await ask(agent, "nousage")).status == 502
     [row] = await agent.rows(1)
     assert (row["state"], row["cost"], row["reserved"]) == ("unknown", 0, one)
-    [found] = await BudgetAccounts(agent.store, BOSS).list()
+    [found] = await BudgetAdmin(agent.store, BOSS).list()
     assert (found.id, found.spent) == (line.id, one)
 
 
@@ -323,7 +323,7 @@ async def test_after_a_restart_what_was_spent_is_known(make_agent: MakeAgent, up
     assert (await ask(agent)).status == 200
     rows = await agent.server.ledger.waiting_rows()
     known = Budgets(agent.server.budgets._store, agent.server.budgets._ears)
-    known.take_over(rows)
+    known.add_unshipped(rows)
     known.set_budgets(agent.server.directory.budgets.values(), agent.server.directory.owner_of, "UTC")
     [status] = known.status(agent.server.directory.identify(agent.token))
     assert (status.spent, status.left) == (rows[0].cost, 1 - rows[0].cost)

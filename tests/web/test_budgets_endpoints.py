@@ -7,12 +7,12 @@ from typing import Any
 import openai
 import pytest
 
-from chatgpt_agent.core.endpoints import CHAT, ENDPOINTS
-from chatgpt_agent.core.pricing import Tier
-from chatgpt_agent.edges.store.inspection import findings
-from tests.fakes.agent import Agent
-from tests.fakes.sdk import MODEL, RATES, call, sdk
-from tests.fakes.upstream import Upstream
+from chatgpt_agent.adapters.postgres.ledger_checks import findings
+from chatgpt_agent.core.http.endpoints import CHAT, ENDPOINTS
+from chatgpt_agent.core.money.pricing import Tier
+from tests.support.agent import Agent
+from tests.support.sdk import MODEL, RATES, call, sdk
+from tests.support.upstream import Upstream
 from tests.web.test_budgets import budgets, set_budget
 
 WAYS = [

@@ -12,14 +12,14 @@ from openai.types import Completion, CreateEmbeddingResponse, ImagesResponse
 from openai.types.audio import Transcription
 from openai.types.responses import Response
 
-from chatgpt_agent.core.endpoints import CHAT, ENDPOINTS
-from chatgpt_agent.core.pricing import Tier
+from chatgpt_agent.core.http.endpoints import CHAT, ENDPOINTS
+from chatgpt_agent.core.money.pricing import Tier
 from tests.conftest import MakeAgent
-from tests.fakes.agent import Agent
-from tests.fakes.client import fetch
-from tests.fakes.endpoints import TEXT, counts_for, usage_of, whole
-from tests.fakes.sdk import MODEL, call, priced, sdk
-from tests.fakes.upstream import Received, Reply, Upstream, chunk_data, completion, event
+from tests.support.agent import Agent
+from tests.support.client import fetch
+from tests.support.endpoints import TEXT, counts_for, usage_of, whole
+from tests.support.sdk import MODEL, call, priced, sdk
+from tests.support.upstream import Received, Reply, Upstream, chunk_data, completion, event
 
 PATHS = [endpoint.path for endpoint in ENDPOINTS if endpoint is not CHAT]
 STREAMED = [endpoint.path for endpoint in ENDPOINTS if endpoint is not CHAT and endpoint.streams]

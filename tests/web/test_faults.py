@@ -9,9 +9,9 @@ from decimal import Decimal
 import pytest
 
 from tests.conftest import MakeAgent
-from tests.fakes.agent import MODEL, OPENAI_KEY, Agent
-from tests.fakes.client import Connection, fetch, request_bytes
-from tests.fakes.upstream import Received, Reply, Upstream, completion, error_body, event, stream_events
+from tests.support.agent import MODEL, OPENAI_KEY, Agent
+from tests.support.client import Connection, fetch, request_bytes
+from tests.support.upstream import Received, Reply, Upstream, completion, error_body, event, stream_events
 
 EVENTS = stream_events(2, (20, 5, 7, 3))
 

@@ -6,9 +6,9 @@ from typing import Any
 import openai
 import pytest
 
-from tests.fakes.agent import MODEL, Agent
-from tests.fakes.client import Answer
-from tests.fakes.upstream import Upstream
+from tests.support.agent import MODEL, Agent
+from tests.support.client import Answer
+from tests.support.upstream import Upstream
 
 
 async def limit(agent: Agent, table: str, **limits: int | None) -> None:

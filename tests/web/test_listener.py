@@ -15,7 +15,7 @@ from tornado.netutil import bind_sockets
 from tornado.web import Application, RequestHandler
 
 from chatgpt_agent.web.listener import Limits, Listener
-from tests.fakes.client import Connection, fetch
+from tests.support.client import Connection, fetch
 
 SIZE = 20_000_000  # more than any socket's buffer
 Listen = Callable[..., "Listening"]

@@ -2,8 +2,8 @@
 
 import json
 
-from tests.fakes.agent import MODEL, Agent
-from tests.fakes.client import fetch
+from tests.support.agent import MODEL, Agent
+from tests.support.client import fetch
 
 
 async def test_models_with_a_price_are_listed(agent: Agent) -> None:

@@ -6,10 +6,10 @@ import sqlite3
 
 import pytest
 
-from tests.fakes.agent import Agent
-from tests.fakes.endpoints import counts_for, response_events, usage_of, whole
-from tests.fakes.sdk import MODEL, call, priced, sdk
-from tests.fakes.upstream import Received, Reply, Upstream
+from tests.support.agent import Agent
+from tests.support.endpoints import counts_for, response_events, usage_of, whole
+from tests.support.sdk import MODEL, call, priced, sdk
+from tests.support.upstream import Received, Reply, Upstream
 
 PATH = "/v1/responses"
 USAGE = usage_of(PATH, counts_for(PATH, 1))

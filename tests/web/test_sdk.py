@@ -8,8 +8,8 @@ import pytest
 from openai import AsyncOpenAI
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
-from tests.fakes.agent import MODEL, Agent
-from tests.fakes.upstream import MODEL_SERVED, Upstream, completion, stream_events
+from tests.support.agent import MODEL, Agent
+from tests.support.upstream import MODEL_SERVED, Upstream, completion, stream_events
 
 MESSAGES = [{"role": "user", "content": "hello chunks=4"}]
 

@@ -9,9 +9,9 @@ import sqlite3
 import pytest
 
 from tests.conftest import MakeAgent
-from tests.fakes.agent import Agent
-from tests.fakes.client import Connection
-from tests.fakes.upstream import Received, Reply, Script, Upstream, completion, event, stream_events
+from tests.support.agent import Agent
+from tests.support.client import Connection
+from tests.support.upstream import Received, Reply, Script, Upstream, completion, event, stream_events
 
 COUNTS = (20, 5, 7, 3)
 EVENTS = stream_events(2, COUNTS)

@@ -5,13 +5,13 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from chatgpt_agent.core.accounts import TokenChanges, UserChanges
-from chatgpt_agent.core.tokens import make_token
+from chatgpt_agent.core.access.tokens import make_token
+from chatgpt_agent.core.access.user_changes import TokenChanges, UserChanges
 from tests.conftest import MakeAgent
-from tests.fakes.agent import MODEL, Agent
-from tests.fakes.canaries import SECRETS
-from tests.fakes.client import Answer, Connection, fetch, request_bytes
-from tests.fakes.upstream import Upstream
+from tests.support.agent import MODEL, Agent
+from tests.support.canaries import SECRETS
+from tests.support.client import Answer, Connection, fetch, request_bytes
+from tests.support.upstream import Upstream
 
 PROXIED = {"trusted_proxies": ("127.0.0.0/8",)}
 HERE, THERE = "192.0.2.7", "198.51.100.7"

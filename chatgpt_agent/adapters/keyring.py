@@ -1,0 +1,105 @@
+"""The master key and what is derived from it: HMACs of tokens, encryption of OpenAI keys. No crypto of our own.
+
+Each purpose has a subkey of its own (HKDF-SHA256, RFC 5869), so that what one signs the other never accepts.
+"""
+
+import base64
+import hashlib
+import hmac
+import os
+import secrets
+from pathlib import Path
+
+from cryptography.fernet import Fernet, InvalidToken
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from chatgpt_agent.adapters.files import give_to_folder_owner, read_secret_file
+from chatgpt_agent.core.access.tokens import ADMIN_PREFIX, SECRET_BYTES, make_token
+from chatgpt_agent.core.errors import SetupError
+
+MIN_BYTES = 32
+
+
+class Keyring:
+    """What one master key can do. Its repr shows nothing of it."""
+
+    def __init__(self, master: bytes) -> None:
+        if len(master) < MIN_BYTES:
+            raise SetupError(f"the master key is too short: {len(master)} bytes, at least {MIN_BYTES} are needed")
+        self._token_key = _derive(master, b"token-hmac/1")
+        self._admin_key = _derive(master, b"admin-token-hmac/1")
+        self._fernet = Fernet(base64.urlsafe_b64encode(_derive(master, b"upstream-key/1")))
+        self.check_value = _derive(master, b"check/1").hex()
+
+    def new_token(self) -> tuple[str, bytes]:
+        """A fresh token and its digest; only the digest is ever stored."""
+        token = make_token(secrets.token_bytes(SECRET_BYTES))
+        return token, self.digest(token)
+
+    def digest(self, token: str) -> bytes:
+        """HMAC-SHA256 of a token, 32 bytes: what it is stored and found by. A slow hash would defend a
+        password; 256 random bits need none, and it would let anybody keep the processor busy."""
+        return hmac.digest(self._token_key, token.encode("ascii"), hashlib.sha256)
+
+    def new_admin_token(self) -> tuple[str, bytes]:
+        """A fresh token of an administrator and its digest."""
+        token = make_token(secrets.token_bytes(SECRET_BYTES), ADMIN_PREFIX)
+        return token, self.admin_digest(token)
+
+    def admin_digest(self, token: str) -> bytes:
+        """As `digest`, of an administrator's token: with a subkey of its own, so that neither passes for the other."""
+        return hmac.digest(self._admin_key, token.encode("ascii"), hashlib.sha256)
+
+    def encrypt(self, user_id: int, upstream_key: str) -> bytes:
+        """An OpenAI key, sealed for one user: the id is inside, so that a row copied to another user is refused."""
+        return self._fernet.encrypt(f"{user_id}:{upstream_key}".encode())
+
+    def decrypt(self, user_id: int, sealed: bytes) -> str:
+        """The OpenAI key of this user. Raises SetupError where the text was not sealed for them by this key."""
+        try:
+            owner, _, upstream_key = self._fernet.decrypt(sealed).decode().partition(":")
+        except InvalidToken:
+            owner, upstream_key = "", ""
+        if owner != str(user_id):
+            raise SetupError(f"the stored OpenAI key of user {user_id} was not sealed for them with this master key")
+        return upstream_key
+
+
+def _derive(master: bytes, label: bytes) -> bytes:
+    return HKDF(algorithm=SHA256(), length=32, salt=None, info=label).derive(master)
+
+
+def read_master_key(path: Path) -> Keyring:
+    """The keyring of a key file. Raises SetupError: missing, short, or readable by others than its owner."""
+    return Keyring(read_secret_file(path, "the master key"))
+
+
+def make_master_key(path: Path) -> None:
+    """Writes a new random key, for its owner alone, unless one stands there by now: two first starts at once
+    end with one key. The name appears only when the bytes are on the disk. Raises SetupError."""
+    try:
+        _make_master_key(path)
+    except OSError as error:
+        raise SetupError(f"the master key {path} cannot be made: {error.strerror}") from None
+
+
+def _make_master_key(path: Path) -> None:
+    draft = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
+    handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(base64.urlsafe_b64encode(secrets.token_bytes(MIN_BYTES)) + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+        give_to_folder_owner(draft)
+        os.link(draft, path)
+    except FileExistsError:
+        pass
+    finally:
+        draft.unlink()
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)  # without it a power cut could leave a database whose key is gone
+    finally:
+        os.close(folder)

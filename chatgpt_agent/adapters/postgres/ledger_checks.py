@@ -1,0 +1,207 @@
+"""Looking at the ledger: rows by state, single rows, and the checks that find what must never be there."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from decimal import Decimal
+from uuid import UUID
+
+import msgspec
+
+from chatgpt_agent.adapters.postgres.connection import Line, Store
+from chatgpt_agent.adapters.postgres.prices import DUE
+from chatgpt_agent.adapters.postgres.reports import LABEL, NAME
+from chatgpt_agent.adapters.postgres.usage import DAY, TOKENS, AgentState
+
+
+class StateLine(msgspec.Struct, frozen=True):
+    """How many rows are in a state, and what they cost in USD."""
+
+    state: str
+    rows: int
+    cost: Decimal
+
+
+class RowLine(msgspec.Struct, frozen=True):
+    """A row as lists show one. Tokens None: not known. Cost in USD; `uncertain`: what it may have cost at most, where
+    that is not known."""
+
+    request_id: UUID
+    started_at: datetime
+    user: str
+    token_id: int
+    token: str
+    endpoint: str
+    model: str
+    served_model: str | None
+    service_tier: str | None
+    state: str
+    status: int | None
+    error: str | None
+    client_closed: bool
+    streamed: bool
+    input_tokens: int | None
+    cached_tokens: int | None
+    cache_write_tokens: int | None
+    audio_input_tokens: int | None
+    image_input_tokens: int | None
+    output_tokens: int | None
+    reasoning_tokens: int | None
+    audio_output_tokens: int | None
+    image_output_tokens: int | None
+    cost: Decimal
+    uncertain: Decimal
+    upstream_id: str | None
+    corrects: UUID | None
+    reason: str | None
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """Something that must not be. `subject`: a request id where it is about a row."""
+
+    check: str
+    subject: str
+    text: str
+
+
+async def rows_by_state(store: Store, since: datetime | None) -> list[StateLine]:
+    """All rows, or those since a moment, by state."""
+    sql = """
+        SELECT state, count(*), sum(cost) FROM usage
+        WHERE %s::timestamptz IS NULL OR started_at >= %s GROUP BY state ORDER BY state"""
+    return [StateLine(*line) for line in await store.fetch(sql, [since, since])]
+
+
+async def agent_states(store: Store) -> list[AgentState]:
+    """What each agent last said of itself."""
+    lines = await store.fetch("SELECT id, seen_at, last_shipped_at, waiting, oldest_at FROM agents ORDER BY seen_at")
+    return [AgentState(UUID(str(line[0])), *line[1:]) for line in lines]
+
+
+async def count_dead_letters(store: Store) -> int:
+    """How many rows were refused by the ledger."""
+    [(count,)] = await store.fetch("SELECT count(*) FROM dead_letters")
+    return int(count)
+
+
+async def list_rows(
+    store: Store,
+    *,
+    states: Sequence[str] = (),
+    since: datetime | None = None,
+    until: datetime | None = None,
+    user: str | None = None,
+    request_id: UUID | None = None,
+    after: tuple[datetime, UUID] | None = None,
+    limit: int,
+) -> list[RowLine]:
+    """The newest rows, of these states where any are named, to a moment that is not included; or those behind a row in
+    this order, by its time and id."""
+    columns = {"user": NAME.format(id="r.user_id"), "token": LABEL.format(id="r.token_id"), "uncertain": "r.reserved"}
+    sql = f"""
+        SELECT {", ".join(columns.get(name, f"r.{name}") for name in RowLine.__struct_fields__)}
+        FROM usage r LEFT JOIN users u ON u.id = r.user_id LEFT JOIN tokens t ON t.id = r.token_id
+        WHERE (cardinality(%s::text[]) = 0 OR r.state = ANY(%s::text[]))
+          AND (%s::timestamptz IS NULL OR r.started_at >= %s) AND (%s::timestamptz IS NULL OR r.started_at < %s)
+          AND (%s::text IS NULL OR u.name = %s) AND (%s::uuid IS NULL OR r.request_id = %s::uuid)
+          AND (%s::timestamptz IS NULL OR r.started_at < %s OR (r.started_at = %s AND r.request_id > %s::uuid))
+        ORDER BY r.started_at DESC, r.request_id LIMIT %s"""
+    chosen, row = list(states), None if request_id is None else str(request_id)
+    at, last = after if after is not None else (None, None)
+    behind = [at, at, at, None if last is None else str(last)]
+    asked = [chosen, chosen, since, since, until, until, user, user, row, row, *behind, limit]
+    return [_row_line(line) for line in await store.fetch(sql, asked)]
+
+
+def _row_line(line: Line) -> RowLine:
+    found = dict(zip(RowLine.__struct_fields__, line, strict=True))
+    for name in ("request_id", "corrects"):
+        found[name] = None if found[name] is None else UUID(str(found[name]))
+    return RowLine(**found)
+
+
+# Each check is a statement that finds (subject, text), and finds nothing in books that are right.
+_CHECKS = {
+    "roll-up": f"""
+        WITH added AS (
+            SELECT {DAY} AS day, user_id, token_id, model, endpoint,
+                   count(*) FILTER (WHERE state <> 'correction') AS requests,
+                   count(*) FILTER (WHERE state NOT IN ('done', 'correction', 'imported')) AS not_done,
+                   {", ".join(f"coalesce(sum({name}), 0) AS {name}" for name in TOKENS)},
+                   sum(cost) AS cost, sum(reserved) AS reserved
+            FROM usage GROUP BY 1, 2, 3, 4, 5
+        )
+        SELECT format('%%s, user %%s, token %%s, %%s, %%s', day, user_id, token_id, model, endpoint),
+               format('the roll-up says %%s requests and %%s USD, the rows say %%s and %%s',
+                      coalesce(d.requests, 0), coalesce(d.cost, 0), coalesce(a.requests, 0), coalesce(a.cost, 0))
+        FROM added a FULL JOIN usage_daily d USING (day, user_id, token_id, model, endpoint)
+        WHERE (a.requests, a.not_done, {", ".join(f"a.{name}" for name in TOKENS)}, a.cost, a.reserved)
+              IS DISTINCT FROM
+              (d.requests, d.not_done, {", ".join(f"d.{name}" for name in TOKENS)}, d.cost, d.reserved)
+        ORDER BY 1 LIMIT %s""",
+    "price": """
+        SELECT r.request_id::text, format('its price %%s does not exist', r.price_id)
+        FROM usage r LEFT JOIN prices p ON p.id = r.price_id AND p.input IS NOT NULL
+        WHERE p.id IS NULL AND r.state <> 'imported' ORDER BY r.started_at LIMIT %s""",
+    # A correction is right where it makes the row that it corrects right.
+    "cost": f"""
+        WITH made AS (
+            SELECT u.request_id, u.started_at, u.price_id, u.service_tier, u.cost + coalesce(o.cost, 0) AS cost,
+                   {
+        ", ".join(
+            f"CASE WHEN o.request_id IS NULL THEN u.{name} ELSE coalesce(o.{name}, 0) + u.{name} END AS {name}"
+            for name in TOKENS
+        )
+    }
+            FROM usage u LEFT JOIN usage o
+                ON u.state = 'correction' AND o.request_id = u.corrects AND o.started_at = u.started_at
+            WHERE u.state <> 'imported'
+        )
+        SELECT r.request_id::text, format('it costs %%s USD, its tokens and price make %%s', r.cost, due.cost)
+        FROM made r JOIN prices p ON p.id = r.price_id AND p.input IS NOT NULL {DUE}
+        WHERE r.cost <> due.cost ORDER BY r.started_at LIMIT %s""",
+    "tokens": f"""
+        SELECT request_id::text, format('it is %%s, and its tokens are not all there or contradict each other', state)
+        FROM usage
+        WHERE (state = 'done' AND (input_tokens IS NULL OR output_tokens IS NULL OR cached_tokens IS NULL))
+           OR (state <> 'correction' AND (
+               greatest(cached_tokens, cache_write_tokens, audio_input_tokens, image_input_tokens) > input_tokens
+               OR greatest(reasoning_tokens, audio_output_tokens, image_output_tokens) > output_tokens
+               OR least({", ".join(TOKENS)}) < 0))
+        ORDER BY started_at LIMIT %s""",
+    "duplicate": """
+        SELECT request_id::text, format('there are %%s rows of it', count(*))
+        FROM usage GROUP BY request_id HAVING count(*) > 1 LIMIT %s""",
+    "correction": """
+        SELECT c.request_id::text, format('it corrects %%s, which does not exist', c.corrects)
+        FROM usage c LEFT JOIN usage r ON r.request_id = c.corrects AND r.started_at = c.started_at
+        WHERE c.state = 'correction' AND r.request_id IS NULL LIMIT %s""",
+    "dead letter": """
+        SELECT request_id::text, format('refused by the ledger at %%s: %%s', buried_at, error)
+        FROM dead_letters ORDER BY buried_at LIMIT %s""",
+    # PostgreSQL lets no two overlap. A past month without one is no fault: a row of it would get one when it comes.
+    "partition": """
+        WITH bounds AS (
+            SELECT c.relname::text AS name, pg_get_expr(c.relpartbound, c.oid) AS bound,
+                   regexp_match(pg_get_expr(c.relpartbound, c.oid), $$'([^']+)'.*'([^']+)'$$) AS ends
+            FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid WHERE i.inhparent = 'usage'::regclass
+        ), months AS (
+            SELECT name, bound, ends[1]::timestamptz AT TIME ZONE 'UTC' AS first,
+                   ends[2]::timestamptz AT TIME ZONE 'UTC' AS next FROM bounds
+        ), wanted AS (
+            SELECT generate_series(0, 1) * interval '1 month' + date_trunc('month', now() AT TIME ZONE 'UTC') AS first
+        )
+        SELECT name, format('it does not cover one month of UTC: %%s', bound) FROM months
+        WHERE (first = date_trunc('month', first) AND next = first + interval '1 month') IS NOT TRUE
+        UNION ALL
+        SELECT to_char(w.first, 'YYYY-MM'), 'this month has no partition' FROM wanted w
+        WHERE NOT EXISTS (SELECT FROM months m WHERE m.first = w.first)
+        ORDER BY 1 LIMIT %s""",
+}
+
+
+async def findings(store: Store, limit: int) -> list[Finding]:
+    """What the checks find, up to `limit` of each."""
+    found = []
+    for check, sql in _CHECKS.items():
+        found += [Finding(check, *line) for line in await store.fetch(sql, [limit])]
+    return found

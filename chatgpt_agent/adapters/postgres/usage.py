@@ -1,0 +1,160 @@
+"""Writing rows of the ledger: in batches, as often as wanted, each row once."""
+
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime
+from uuid import UUID
+
+import msgspec
+
+from chatgpt_agent.adapters.postgres.budgets import COUNT_AND_TELL
+from chatgpt_agent.adapters.postgres.connection import Store
+from chatgpt_agent.core.ledger import Row
+from chatgpt_agent.core.usage import Usage
+
+_COLUMNS = {
+    "request_id": "uuid",
+    "user_id": "bigint",
+    "token_id": "bigint",
+    "endpoint": "text",
+    "model": "text",
+    "served_model": "text",
+    "upstream_id": "text",
+    "upstream_request_id": "text",
+    "input_tokens": "bigint",
+    "cached_tokens": "bigint",
+    "cache_write_tokens": "bigint",
+    "audio_input_tokens": "bigint",
+    "image_input_tokens": "bigint",
+    "output_tokens": "bigint",
+    "reasoning_tokens": "bigint",
+    "audio_output_tokens": "bigint",
+    "image_output_tokens": "bigint",
+    "price_id": "bigint",
+    "cost": "numeric",
+    "state": "text",
+    "status": "smallint",
+    "client_closed": "boolean",
+    "streamed": "boolean",
+    "error": "text",
+    "started_at": "timestamptz",
+    "duration_ms": "bigint",
+    "first_byte_ms": "bigint",
+    "service_tier": "text",
+    "reserved": "numeric",
+}
+TOKENS = tuple(name for name in _COLUMNS if name.endswith("_tokens"))
+
+# The day of a row, in the books' time zone.
+DAY = "(started_at AT TIME ZONE (SELECT value FROM settings WHERE name = 'time_zone'))::date"
+
+# What is added up, and by what, of rows as `fresh` has them.
+_SUMMED = ("requests", "not_done", *TOKENS, "cost", "reserved")
+ROLL_UP = f"""
+    INSERT INTO usage_daily AS daily (day, user_id, token_id, model, endpoint, {", ".join(_SUMMED)})
+    SELECT day, user_id, token_id, model, endpoint, count(*) FILTER (WHERE state <> 'correction'),
+           count(*) FILTER (WHERE state NOT IN ('done', 'correction', 'imported')),
+           {", ".join(f"coalesce(sum({name}), 0)" for name in TOKENS)}, sum(cost), sum(reserved)
+    FROM fresh GROUP BY day, user_id, token_id, model, endpoint ORDER BY day, user_id, token_id, model, endpoint
+    ON CONFLICT (day, user_id, token_id, model, endpoint) DO UPDATE SET
+        {", ".join(f"{name} = daily.{name} + excluded.{name}" for name in _SUMMED)}"""
+FRESH = f"{DAY} AS day, user_id, token_id, model, endpoint, state, {', '.join(TOKENS)}, cost, reserved"
+
+# One statement, so that a row and its share of the roll-up come to be together or not at all, and no transaction
+# can be cut in the middle. A row that is there already comes out of neither. Rows of the roll-up are locked in one
+# order, so that two agents do not wait for each other.
+_SHIP = f"""
+WITH fresh AS (
+    INSERT INTO usage ({", ".join(_COLUMNS)})
+    SELECT * FROM unnest({", ".join(f"%s::{kind}[]" for kind in _COLUMNS.values())})
+    ON CONFLICT DO NOTHING
+    RETURNING {FRESH}
+), rolled AS ({ROLL_UP}
+)
+{COUNT_AND_TELL}"""
+
+
+async def ship(store: Store, rows: Sequence[Row]) -> int:
+    """Writes rows, and returns how many of them were new. Their partitions must be there."""
+    lines = [_line(row) for row in rows]
+    [(new, _)] = await store.fetch(_SHIP, [array(column) for column in zip(*lines, strict=True)])
+    return int(new)
+
+
+def array(values: Sequence[object]) -> str:
+    """Values as the text of a PostgreSQL array (https://www.postgresql.org/docs/current/arrays.html#ARRAYS-IO): one
+    parameter and one constant. psycopg2 would write ARRAY[…], every value of which is a constant for the parser."""
+    return f"{{{','.join(map(_element, values))}}}"
+
+
+def _element(value: object) -> str:
+    if isinstance(value, str):
+        escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+        return f'"{escaped}"'
+    return "NULL" if value is None else str(value)
+
+
+async def ensure_partition(store: Store, moment: datetime | date) -> None:
+    """Makes the partition of a moment's month, where there is none."""
+    await store.fetch("SELECT ensure_usage_partition(%s)", [moment])
+
+
+async def bury(store: Store, row: Row, error: str, now: datetime) -> None:
+    """Keeps a row that the ledger does not take, so that the rows behind it can pass."""
+    sql = "INSERT INTO dead_letters VALUES (%s, %s, %s, %s) ON CONFLICT DO NOTHING"
+    await store.fetch(sql, [str(row.intent.request_id), msgspec.json.encode(row).decode(), error, now])
+
+
+class AgentState(msgspec.Struct, frozen=True):
+    """What an agent says of its outbox: rows that wait, when the oldest of them began, when it last shipped any."""
+
+    id: UUID
+    seen_at: datetime
+    last_shipped_at: datetime | None
+    waiting: int
+    oldest_at: datetime | None
+
+
+async def report_agent(store: Store, state: AgentState) -> None:
+    """Writes down what an agent says of itself."""
+    sql = """
+        INSERT INTO agents AS a (id, seen_at, last_shipped_at, waiting, oldest_at) VALUES (%s, %s, %s, %s, %s)
+        ON CONFLICT (id) DO UPDATE SET seen_at = excluded.seen_at, waiting = excluded.waiting,
+            last_shipped_at = coalesce(excluded.last_shipped_at, a.last_shipped_at), oldest_at = excluded.oldest_at"""
+    await store.fetch(sql, [str(state.id), state.seen_at, state.last_shipped_at, state.waiting, state.oldest_at])
+
+
+def token_counts(usage: Usage) -> list[int]:
+    """The counts of a usage in the order of `TOKENS`."""
+    return [getattr(usage, name.removesuffix("_tokens")) for name in TOKENS]
+
+
+def usage_of(counts: Mapping[str, int | None]) -> Usage:
+    """The usage of a row's columns, by their names."""
+    return Usage(**{name.removesuffix("_tokens"): count or 0 for name, count in counts.items()})
+
+
+def _line(row: Row) -> tuple[object, ...]:
+    intent, usage = row.intent, row.usage
+    return (
+        str(intent.request_id),
+        intent.user_id,
+        intent.token_id,
+        intent.endpoint,
+        intent.model,
+        row.served_model,
+        row.upstream_id,
+        row.upstream_request_id,
+        *(token_counts(usage) if usage else [None] * len(TOKENS)),
+        row.price_id,
+        row.cost,
+        str(row.state),
+        row.status,
+        row.client_closed,
+        intent.streamed,
+        row.error,
+        intent.started_at,
+        row.duration_ms,
+        row.first_byte_ms,
+        row.service_tier,
+        row.reserved,
+    )

@@ -1,0 +1,83 @@
+"""Posts to a webhook, signed as the Standard Webhooks specification says
+(https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md).
+
+Tornado's own simple client and not curl: it is asked once in a while, and must not share anything with the calls to
+OpenAI.
+"""
+
+import base64
+import binascii
+import hashlib
+import hmac
+from pathlib import Path
+
+from tornado.httpclient import HTTPClientError, HTTPRequest
+from tornado.simple_httpclient import SimpleAsyncHTTPClient
+
+from chatgpt_agent import __version__
+from chatgpt_agent.adapters.files import read_secret_file
+from chatgpt_agent.core.errors import SetupError, WebhookFailed
+
+TIMEOUT = 10.0  # seconds, for the whole of it
+MAX_ANSWER = 64 * 1024  # bytes
+PREFIX = "whsec_"
+MIN_SECRET = 24  # bytes, as the specification says
+
+
+class Webhook:
+    """One receiver. `secret`: the bytes that sign, or none."""
+
+    def __init__(self, url: str, secret: bytes | None) -> None:
+        self._url = url
+        self._secret = secret
+        self._client = SimpleAsyncHTTPClient(force_instance=True, max_body_size=MAX_ANSWER)
+
+    async def post(self, id: str, seconds: int, body: bytes) -> None:
+        """Posts JSON. `id` stays the same however often it is tried; `seconds`: now, since 1970.
+        Raises WebhookFailed where nobody says that it has arrived, with status 2xx."""
+        headers = {
+            "Content-Type": "application/json",
+            "User-Agent": f"chatgpt-agent/{__version__}",
+            "webhook-id": id,
+            "webhook-timestamp": str(seconds),
+        }
+        if self._secret is not None:
+            headers["webhook-signature"] = signature(self._secret, id, seconds, body)
+        request = HTTPRequest(
+            self._url,
+            "POST",
+            headers,
+            body,
+            follow_redirects=False,
+            connect_timeout=TIMEOUT,
+            request_timeout=TIMEOUT,
+        )
+        try:
+            await self._client.fetch(request)
+        except HTTPClientError as error:
+            raise WebhookFailed(f"status {error.code}") from None
+        except Exception as error:  # of whatever kind: a receiver's fault is nothing that may end the agent
+            raise WebhookFailed(type(error).__name__) from None
+
+    def close(self) -> None:
+        """Lets go of what it holds."""
+        self._client.close()
+
+
+def signature(secret: bytes, id: str, seconds: int, body: bytes) -> str:
+    """The value of `webhook-signature`."""
+    digest = hmac.digest(secret, f"{id}.{seconds}.".encode() + body, hashlib.sha256)
+    return "v1," + base64.b64encode(digest).decode()
+
+
+def read_webhook_secret(path: Path) -> bytes:
+    """The secret of a file, which only its owner can read: `whsec_` and base64 of 24 bytes or more.
+    Raises SetupError."""
+    text = read_secret_file(path, "the webhook's secret").decode("ascii", "replace").strip()
+    try:
+        secret = base64.b64decode(text.removeprefix(PREFIX), validate=True)
+    except binascii.Error:
+        secret = b""
+    if not text.startswith(PREFIX) or len(secret) < MIN_SECRET:
+        raise SetupError(f"the webhook's secret {path} must be {PREFIX} and base64 of {MIN_SECRET} bytes or more")
+    return secret

@@ -1,0 +1,117 @@
+"""The ledger against OpenAI's figures, and its corrections. Every face (commands, REST) calls these."""
+
+import asyncio
+import os
+import time
+from collections.abc import Mapping
+from datetime import date
+from decimal import Context, Decimal, Inexact
+from uuid import UUID
+
+import msgspec
+
+from chatgpt_agent.adapters.postgres import corrections as books
+from chatgpt_agent.adapters.postgres import users as accounts
+from chatgpt_agent.adapters.postgres.connection import Store
+from chatgpt_agent.core.audit import SYSTEM, Actor
+from chatgpt_agent.core.errors import Conflict, InvalidValue, NotFound
+from chatgpt_agent.core.ids import uuid7
+from chatgpt_agent.core.openai_usage import Figures
+from chatgpt_agent.core.reconcile import Reconciliation, compare, whole
+from chatgpt_agent.core.usage import MAX_COUNT, Usage
+
+MAX_REASON = 500
+
+_EXACT = Context(prec=200, traps=[Inexact])
+
+
+class Corrected(msgspec.Struct, frozen=True):
+    """A correction: its own request id, and the row's tokens and USD before and after it."""
+
+    request_id: UUID
+    corrects: UUID
+    before: Usage | None
+    after: Usage
+    cost_before: Decimal
+    cost_after: Decimal
+
+
+class Reconciler:
+    """What can be asked of the ledger as an account, and the one way to change it."""
+
+    def __init__(self, store: Store, actor: Actor = SYSTEM) -> None:
+        self._store = store
+        self._acting = store.with_actor(actor)
+
+    async def reconcile(
+        self, figures: Figures, *, month: date | None = None, keys: Mapping[str, str] | None = None
+    ) -> Reconciliation:
+        """Compares a month (given by its first day), or the days that the figures speak of. `keys` maps ids of OpenAI's
+        keys to users' names. Raises NotFound, InvalidValue."""
+        keys = keys or {}
+        known = {user.name for user in await accounts.list_users(self._store)} if keys else set()
+        for name in keys.values():
+            if name not in known:
+                raise NotFound(f"there is no user {name!r}")
+        spans = [span for days in (figures.usage_days, figures.cost_days) if (span := whole(month, days))]
+        if not spans:
+            raise InvalidValue("there are no figures to compare with")
+        first, last = min(span[0] for span in spans), max(span[1] for span in spans)
+        sums = await books.ledger_sums(self._store, first, last)
+        suspects = await books.suspects(self._store, first, last)
+        # Apart, because a month of many keys takes long enough for others to notice.
+        return await asyncio.to_thread(compare, figures, sums, suspects, keys=keys, month=month)
+
+    async def correct(self, request_id: UUID, usage: Usage, reason: str) -> Corrected:
+        """Adds a row with a reason that makes this request's tokens what they are said to be, and its cost what they
+        cost at the row's own price. Raises InvalidValue, NotFound, Conflict (it is corrected already)."""
+        reason = _checked(usage, reason)
+        row = await books.read_row(self._store, request_id)
+        if row is None:
+            raise NotFound(f"there is no row {request_id}")
+        if row.state == "correction":
+            raise InvalidValue(f"{request_id} is a correction itself, which cannot be corrected")
+        if row.price is None:
+            raise InvalidValue(f"the price of {request_id} is not there, so that its cost cannot be told")
+        if row.corrected_by is not None:
+            raise Conflict(f"{request_id} is corrected already, by {row.corrected_by}")
+        before = row.usage or Usage(0, 0)
+        # Parts that nobody speaks of stay, as far as there is room for them.
+        inputs = {
+            kind: min(getattr(before, kind), usage.input) for kind in ("cache_write", "audio_input", "image_input")
+        }
+        outputs = {
+            kind: min(getattr(before, kind), usage.output) for kind in ("reasoning", "audio_output", "image_output")
+        }
+        after = msgspec.structs.replace(usage, **inputs, **outputs)
+        if after == row.usage:
+            raise InvalidValue(f"{request_id} has these tokens already")
+        cost = row.price.cost(after, row.service_tier)
+        own_id = uuid7(time.time_ns() // 1_000_000, os.urandom(10))
+        added = await books.add_correction(
+            self._acting,
+            row,
+            request_id=own_id,
+            usage=_difference(after, before),
+            cost=_EXACT.subtract(cost, row.cost),
+            reason=reason,
+        )
+        if not added:
+            raise Conflict(f"{request_id} is corrected already")
+        return Corrected(own_id, request_id, row.usage, after, row.cost, cost)
+
+
+def _checked(usage: Usage, reason: str) -> str:
+    """The reason as it is stored. Raises InvalidValue."""
+    reason = reason.strip()
+    if not (0 < len(reason) <= MAX_REASON and reason.isprintable()):
+        raise InvalidValue(f"the reason must have 1 to {MAX_REASON} printable characters")
+    if not all(0 <= count <= MAX_COUNT for count in (usage.input, usage.output, usage.cached)):
+        raise InvalidValue(f"tokens are counts from 0 to {MAX_COUNT}")
+    if usage.cached > usage.input:
+        raise InvalidValue("cached tokens are a part of the input: there cannot be more of them")
+    return reason
+
+
+def _difference(after: Usage, before: Usage) -> Usage:
+    return Usage(*(getattr(after, kind) - getattr(before, kind) for kind in Usage.__struct_fields__))

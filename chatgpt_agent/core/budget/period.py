@@ -1,0 +1,89 @@
+"""Budgets: how much may be spent in a day, a week, a month, or at all. Amounts in USD, days of a time zone."""
+
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
+from decimal import Decimal
+from enum import StrEnum
+
+import msgspec
+
+from chatgpt_agent.core.money.pricing import check_usd
+
+MAX_AMOUNT = Decimal(1_000_000_000)  # USD
+MAX_PLACES = 10
+MARKS = (80, 100)  # percent, that somebody is told of
+
+
+class Period(StrEnum):
+    """What a budget is for. Weeks begin on Mondays (ISO 8601)."""
+
+    DAY = "day"
+    WEEK = "week"
+    MONTH = "month"
+    TOTAL = "total"
+
+
+class Budget(msgspec.Struct, frozen=True):
+    """USD that a user or a token may spend in each period; `amount` None: no budget any more."""
+
+    id: int
+    user_id: int | None
+    token_id: int | None
+    period: Period
+    amount: Decimal | None
+
+
+class Window(msgspec.Struct, frozen=True):
+    """The period that a moment lies in: its days, and when it began and ends (UTC); a total has neither."""
+
+    first_day: date | None
+    begins_at: datetime | None
+    ends_at: datetime | None
+
+
+def window(period: Period, now: datetime, zone: tzinfo) -> Window:
+    """The period around a moment, in this zone's calendar."""
+    if period is Period.TOTAL:
+        return Window(None, None, None)
+    today = now.astimezone(zone).date()
+    if period is Period.DAY:
+        first, following = today, today + timedelta(days=1)
+    elif period is Period.WEEK:
+        first = today - timedelta(days=today.weekday())
+        following = first + timedelta(days=7)
+    else:
+        first = today.replace(day=1)
+        following = (first + timedelta(days=31)).replace(day=1)
+    return Window(first, midnight(first, zone), midnight(following, zone))
+
+
+def midnight(day: date, zone: tzinfo) -> datetime:
+    """The first moment of a day, in UTC. Where summer time begins at midnight, that is one o'clock on the wall."""
+    begin = datetime.combine(day, time.min, zone)
+    found = begin.astimezone(UTC)
+    if found.astimezone(zone).replace(fold=0) == begin:
+        return found
+    # An hour that the clock skips: of its two readings the later moment is the one behind the gap (PEP 495).
+    return max(found, begin.replace(fold=1).astimezone(UTC))
+
+
+def check_amount(amount: Decimal) -> None:
+    """Raises InvalidValue where this is no amount of a budget."""
+    check_usd(amount, "the amount of a budget", MAX_AMOUNT, MAX_PLACES)
+
+
+def insufficient(budget: Budget, of: str, left: Decimal, needed: Decimal, ends_at: datetime | None) -> str:
+    """What is said to whom a budget refuses; `of` whom it is, amounts in USD."""
+    spent = f"You have {shown(max(left, Decimal(0)))} USD left of {shown(budget.amount or Decimal(0))} USD"
+    period = "in total" if budget.period is Period.TOTAL else f"this {budget.period}"
+    until = "It does not reset." if ends_at is None else f"It resets at {ends_at:%Y-%m-%dT%H:%M:%SZ}."
+    return (
+        f"The budget of your {of} does not allow this request. {spent} {period}, and this request may cost up to "
+        f"{shown(needed)} USD. {until} A lower limit of output tokens makes a request cost less."
+    )
+
+
+def shown(amount: Decimal) -> str:
+    """USD for people: to the cent, or to the first digits where it is less."""
+    if amount == 0 or amount >= 1:
+        return f"{amount:.2f}"
+    return f"{amount:.{max(2, 1 - amount.adjusted())}f}"

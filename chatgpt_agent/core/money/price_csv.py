@@ -1,0 +1,147 @@
+"""Lists of prices: ours as CSV, and how a list differs from the prices that there are."""
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+
+import msgspec
+
+from chatgpt_agent.core.errors import InvalidValue
+from chatgpt_agent.core.money.exact import plain
+from chatgpt_agent.core.money.pricing import KINDS, NewPrice, Price, PriceBook, Rates, check_price, parse_usd
+from chatgpt_agent.core.money.tier_syntax import kind_name, parse_tiers, show_tiers
+
+COLUMNS = ("model", "effective_at", *KINDS, "tiers")
+
+# What a spreadsheet would run, or lose: such a text gets an apostrophe before it, which is taken away again.
+_GUARDED = ("=", "+", "-", "@", "\t", "\r", "'")
+
+
+class Change(msgspec.Struct, frozen=True):
+    """A price that a list would set, its date with it, and the one that is in force until then."""
+
+    new: NewPrice
+    before: Price | None
+
+    @property
+    def kind(self) -> str:
+        """`new`, `changed` or `removed`."""
+        if self.new.removes:
+            return "removed"
+        return "new" if self.before is None else "changed"
+
+
+class Difference(msgspec.Struct, frozen=True):
+    """What a list would change, and how many of its prices are in force already."""
+
+    changes: list[Change]
+    unchanged: int
+
+
+def difference(prices: Iterable[Price], wanted: Iterable[NewPrice], now: datetime) -> Difference:
+    """What is to be set so that each wanted price is in force from its date on, be it for the same amounts."""
+    histories: dict[str, list[Price]] = {}
+    for price in prices:
+        histories.setdefault(price.model, []).append(price)
+    number = 1 + max((price.id for history in histories.values() for price in history), default=0)
+    dated = [msgspec.structs.replace(new, effective_at=new.effective_at or now) for new in wanted]
+    changes: list[Change] = []
+    unchanged = 0
+    for count, new in enumerate(sorted(dated, key=lambda new: (new.effective_at or now, new.model)), number):
+        when = new.effective_at or now
+        history = histories.setdefault(new.model, [])
+        before = PriceBook(history).at(new.model, when)
+        if same(new, before):
+            unchanged += 1
+            continue
+        changes.append(Change(new, before))
+        amounts = {kind: getattr(new.rates, kind) for kind in KINDS}
+        history.append(Price(count, new.model, when, **amounts, tiers=new.tiers))
+    return Difference(changes, unchanged)
+
+
+def same(new: NewPrice, price: Price | None) -> bool:
+    """Whether a price has these rates and tiers already."""
+    if price is None:
+        return new.removes
+    return new.rates == price.rates and frozenset(new.tiers) == frozenset(price.tiers)
+
+
+def exported(prices: Sequence[Price]) -> list[Price]:
+    """Prices without those that another one from the same moment on has taken the place of: they are of no effect."""
+    last = {(price.model, price.effective_at): price for price in sorted(prices, key=lambda price: price.id)}
+    return sorted(last.values(), key=lambda price: (price.model, price.effective_at))
+
+
+def csv_cells(price: Price) -> list[str]:
+    """The cells of a price below `COLUMNS`."""
+    rates = [getattr(price, kind) for kind in KINDS]
+    moment = price.effective_at.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    amounts = ["" if rate is None else plain(rate) for rate in rates]
+    return [_exit_on_error(price.model), moment, *amounts, show_tiers(price.tiers)]
+
+
+def read_table(rows: Sequence[Sequence[str]]) -> list[NewPrice]:
+    """The prices of a table below its headings; of these only `model`, `input` and `output` must be there. A row
+    without any rate takes the model's price away. Raises InvalidValue with the number of the row."""
+    headings = [cell.strip() for cell in rows[0]] if rows else []
+    _check_headings(headings)
+    prices: list[NewPrice] = []
+    seen: dict[tuple[str, datetime | None], int] = {}
+    for number, row in enumerate(rows[1:], 2):
+        if not any(cell.strip() for cell in row):
+            continue
+        try:
+            if len(row) != len(headings):
+                raise InvalidValue(f"there are {len(row)} cells below {len(headings)} headings")
+            price = _price_of(dict(zip(headings, row, strict=True)))
+            check_price(price)
+        except InvalidValue as error:
+            raise InvalidValue(f"row {number}: {error.message}") from None
+        first = seen.setdefault((price.model, price.effective_at), number)
+        if first != number:
+            raise InvalidValue(f"row {number}: {price.model!r} has a price from the same date on in row {first}")
+        prices.append(price)
+    return prices
+
+
+def _check_headings(headings: Sequence[str]) -> None:
+    hint = "; cells are separated by commas" if any(";" in heading for heading in headings) else ""
+    if not set(headings) & set(COLUMNS):  # and what it is instead, perhaps a file with a key, is not repeated
+        raise InvalidValue(f"is no list of prices: its first line has no heading {', '.join(COLUMNS)}{hint}")
+    for heading in headings:
+        if heading not in COLUMNS:
+            raise InvalidValue(f"{heading[:80]!r} is not a heading of prices, which are {', '.join(COLUMNS)}{hint}")
+    for needed in ("model", "input", "output"):
+        if needed not in headings:
+            raise InvalidValue(f"there is no heading {needed!r}")
+    if len(set(headings)) < len(headings):
+        raise InvalidValue("a heading is there twice")
+
+
+def _price_of(cells: dict[str, str]) -> NewPrice:
+    amounts = {kind: cells[kind] for kind in KINDS if cells.get(kind, "").strip()}
+    return NewPrice(
+        _unguarded(cells["model"]),
+        Rates(**{kind: parse_usd(text, kind_name(kind)) for kind, text in amounts.items()}),
+        parse_tiers(cells.get("tiers", ""), "tier"),
+        _moment(cells.get("effective_at", "").strip()),
+    )
+
+
+def _moment(text: str) -> datetime | None:
+    """A date of ISO 8601, with UTC where it does not say. None: there is none."""
+    if not text:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise InvalidValue(f"effective_at: {text[:40]!r} is not a date, such as 2026-11-23T18:00:00Z") from None
+
+
+def _exit_on_error(text: str) -> str:
+    return f"'{text}" if text.startswith(_GUARDED) else text
+
+
+def _unguarded(text: str) -> str:
+    return text[1:] if text.startswith("'") and text[1:].startswith(_GUARDED) else text

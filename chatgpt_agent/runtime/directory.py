@@ -1,0 +1,180 @@
+"""Who may call and what it costs: a copy of PostgreSQL's users, tokens and prices in memory, a second old at most.
+
+The request path asks this copy and never the database. A notice of the database says that something has changed; a
+look at the version every second stands behind it, for a notice that was lost.
+"""
+
+import asyncio
+import hmac
+import logging
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from chatgpt_agent.adapters.cooperative import batches
+from chatgpt_agent.adapters.keyring import Keyring
+from chatgpt_agent.adapters.postgres.connection import Store
+from chatgpt_agent.adapters.postgres.directory import Changes, read_changes
+from chatgpt_agent.core.access.admission import Identity, Token, User, may_use, refusal
+from chatgpt_agent.core.access.networks import Address
+from chatgpt_agent.core.budget.period import Budget
+from chatgpt_agent.core.errors import DirectoryStale, InvalidApiKey, StoreError
+from chatgpt_agent.core.money.pricing import Price, PriceBook
+
+log = logging.getLogger(__name__)
+
+POLL_SECONDS = 0.5
+RETRY_SECONDS = 0.5
+WARN_SECONDS = 60.0  # at least, from one line in the log to the next
+OPENED = 1000  # OpenAI keys that are kept open, 0.3 MB
+
+
+class Directory:
+    """The copy. `clock` is monotonic seconds."""
+
+    def __init__(self, store: Store, *, stale_after: float, clock: Callable[[], float]) -> None:
+        self._store = store
+        self._stale_after = stale_after
+        self._clock = clock
+        self._keyring: Keyring | None = None
+        # The copy itself.
+        self._version = -1
+        self._users: dict[int, User] = {}
+        self._tokens: dict[bytes, Token] = {}
+        self._digests: dict[int, bytes] = {}  # of each token id, for a token whose digest changed
+        # OpenAI keys that were used, with what they were sealed as: opening one costs 15 to 100 µs. Whoever can read
+        # this memory finds the master key, and all that it has sealed, too.
+        self._opened: dict[int, tuple[bytes, str]] = {}
+        self._prices: dict[int, Price] = {}
+        self.book = PriceBook()
+        self.budgets: dict[int, Budget] = {}
+        self.time_zone = "UTC"  # of the books
+        self.on_budgets: Callable[[], None] = lambda: None  # called when there are other budgets, or another time zone
+        # How fresh it is.
+        self._seen: float | None = None
+        self.connected = False
+        self._warned: float | None = None
+        self.tasks: list[asyncio.Task[None]] = []  # which end only with the process: their owner watches them
+
+    async def start(self, keyring: Keyring) -> None:
+        """Loads the copy and keeps it fresh from then on. Raises StoreError where the first load fails."""
+        self._keyring = keyring
+        await self._refresh()
+        self.tasks.append(asyncio.create_task(self._follow(), name="directory"))
+
+    async def close(self) -> None:
+        """Stops following."""
+        for task in self.tasks:
+            task.cancel()
+        await asyncio.gather(*self.tasks, return_exceptions=True)
+        await self._store.close()
+
+    @property
+    def loaded(self) -> bool:
+        """Whether the copy is there and fresh enough to answer from."""
+        return self._seen is not None and self._clock() - self._seen <= self._stale_after
+
+    def identify(self, token: str, address: Address | None = None) -> Identity:
+        """Whose token this is, that comes from this address. Raises InvalidApiKey with the reason, or DirectoryStale
+        where the copy is too old to know."""
+        if not self.loaded or self._keyring is None:
+            raise DirectoryStale
+        digest = self._keyring.digest(token)
+        # Found by its digest, which nobody can steer, so the look-up's time tells nothing.
+        found = self._tokens.get(digest)
+        if found is None or not hmac.compare_digest(found.digest, digest):
+            raise InvalidApiKey("an unknown token")
+        user = self._users.get(found.user_id)
+        if user is None:
+            raise InvalidApiKey(f"token {found.id}: of an unknown user")
+        identity = Identity(user, found)
+        if reason := refusal(identity, datetime.now(UTC), address):
+            raise InvalidApiKey(f"token {found.id}: {reason}")
+        return identity
+
+    def still_holds(self, identity: Identity) -> bool:
+        """Whether nothing has changed about somebody since `identify`: neither user nor token, nor that the copy is
+        fresh, nor that the token is in force. It costs nothing like looking them up."""
+        user, token = identity.user, identity.token
+        return (
+            self.loaded
+            and self._users.get(user.id) is user
+            and self._tokens.get(token.digest) is token
+            and (token.expires_at is None or token.expires_at > datetime.now(UTC))
+        )
+
+    def upstream_key(self, user: User) -> str:
+        """A user's OpenAI key. Raises SetupError."""
+        assert self._keyring is not None
+        sealed, key = self._opened.get(user.id, (b"", ""))
+        if sealed != user.upstream_key:
+            key = self._keyring.decrypt(user.id, user.upstream_key)
+            if len(self._opened) >= OPENED:
+                self._opened.clear()
+            self._opened[user.id] = (user.upstream_key, key)
+        return key
+
+    def models(self, identity: Identity) -> list[Price]:
+        """The models that have a price now and that somebody may use."""
+        return [price for price in self.book.models(datetime.now(UTC)) if may_use(identity, price.model)]
+
+    def whose(self, budget: Budget) -> str:
+        """The name of the user that a budget is of."""
+        id_ = budget.user_id if budget.token_id is None else self.owner_of(budget.token_id)
+        user = self._users.get(-1 if id_ is None else id_)
+        return f"user {id_}" if user is None else user.name
+
+    def owner_of(self, token_id: int) -> int | None:
+        """The user of a token, or None."""
+        found = self._tokens.get(self._digests.get(token_id, b""))
+        return None if found is None else found.user_id
+
+    async def _follow(self) -> None:
+        while True:
+            try:
+                await self._store.wait_for_notice(POLL_SECONDS)
+                await self._refresh()
+            except StoreError as error:
+                self._lost(error)
+                await asyncio.sleep(RETRY_SECONDS)
+
+    def _lost(self, error: StoreError) -> None:
+        self.connected = False
+        if self._warned is None or self._clock() - self._warned >= WARN_SECONDS:
+            self._warned = self._clock()
+            log.warning("the directory cannot be refreshed, known tokens work for %s s: %s", self._stale_after, error)
+
+    async def _refresh(self) -> None:
+        asked = self._clock()  # what was read is at least as fresh as the moment of asking
+        changes = await read_changes(self._store, self._version)
+        if changes is not None:
+            self._opened.clear()  # so that no key is here for longer than its user has it
+            await self._apply(changes)
+        if not self.connected:
+            log.info("the directory is loaded: %d users, %d prices", len(self._users), len(self._prices))
+        self.connected = True
+        self._seen = asked
+
+    async def _apply(self, changes: Changes) -> None:
+        """Takes changes over, a part in each turn of the loop. Of a whole copy nothing is seen before all is there."""
+        users, tokens, digests = ({}, {}, {}) if changes.whole else (self._users, self._tokens, self._digests)
+        async for some in batches(changes.users):
+            users.update((user.id, user) for user in some)
+        async for some_tokens in batches(changes.tokens):
+            for token in some_tokens:
+                tokens.pop(digests.get(token.id, b""), None)
+                tokens[token.digest] = token
+                digests[token.id] = token.digest
+        self._users, self._tokens, self._digests = users, tokens, digests
+        if changes.whole:
+            self._prices.clear()
+            self.budgets.clear()
+        for price in changes.prices:
+            self._prices[price.id] = price
+        if changes.prices or changes.whole:
+            self.book = PriceBook(self._prices.values())
+        for budget in changes.budgets:
+            self.budgets[budget.id] = budget
+        if changes.budgets or changes.whole or changes.time_zone != self.time_zone:
+            self.time_zone = changes.time_zone
+            self.on_budgets()
+        self._version = changes.version

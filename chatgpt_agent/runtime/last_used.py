@@ -1,0 +1,73 @@
+"""When each token was last used: kept in memory, and written beside the requests, at most every five minutes each."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from chatgpt_agent.adapters.postgres.connection import Store
+from chatgpt_agent.adapters.postgres.tokens import add_uses
+from chatgpt_agent.core.errors import StoreError
+
+log = logging.getLogger(__name__)
+
+WRITE_SECONDS = 300.0  # between two writes of one token
+LOOK_SECONDS = 5.0  # between two looks for tokens to be written, so that a new one's first use is soon seen
+WARN_SECONDS = 60.0  # at least, from one line in the log to the next
+
+
+class LastUsed:
+    """`clock` is monotonic seconds."""
+
+    def __init__(self, store: Store, *, clock: Callable[[], float]) -> None:
+        self._store = store
+        self._clock = clock
+        self._waiting: dict[int, datetime] = {}
+        self._written: dict[int, float] = {}
+        self._warned = -WARN_SECONDS
+        self.tasks: list[asyncio.Task[None]] = []  # which end only with the process: their owner watches them
+
+    def used(self, token_id: int) -> None:
+        """Remembers that a token was used now."""
+        self._waiting[token_id] = datetime.now(UTC)
+
+    def start(self) -> None:
+        """Begins to write."""
+        self.tasks.append(asyncio.create_task(self._run(), name="token uses"))
+
+    async def close(self) -> None:
+        """Stops, and writes what waits, if the database takes it."""
+        for task in self.tasks:
+            task.cancel()
+        await asyncio.gather(*self.tasks, return_exceptions=True)
+        if self.tasks:
+            self._written.clear()
+            await self.write()
+        await self._store.close()
+
+    async def write(self) -> None:
+        """Writes the tokens whose last write is long enough ago. Where that fails they wait on."""
+        now = self._clock()
+        due = {
+            id_: when
+            for id_, when in self._waiting.items()
+            if now - self._written.get(id_, -WRITE_SECONDS) >= WRITE_SECONDS
+        }
+        if not due:
+            return
+        try:
+            await add_uses(self._store, due)
+        except StoreError as error:
+            if now - self._warned >= WARN_SECONDS:
+                self._warned = now
+                log.warning("when %d tokens were last used cannot be written: %s", len(due), error)
+            return
+        for id_, when in due.items():
+            self._written[id_] = now
+            if self._waiting[id_] == when:
+                del self._waiting[id_]
+
+    async def _run(self) -> None:
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            await self.write()

@@ -1,0 +1,43 @@
+"""The keyring of this data directory and this database: made together at the first start, and refused apart."""
+
+from pathlib import Path
+
+from chatgpt_agent.adapters.config import Config
+from chatgpt_agent.adapters.files import make_folder
+from chatgpt_agent.adapters.keyring import Keyring, make_master_key, read_master_key
+from chatgpt_agent.adapters.postgres.connection import Store
+from chatgpt_agent.adapters.postgres.users import check_value
+from chatgpt_agent.core.errors import SetupError
+
+
+def master_key_path(config: Config) -> Path:
+    """Where the master key is."""
+    return config.master_key_file or config.data_dir / "master.key"
+
+
+def check_master_key_file(config: Config) -> None:
+    """Raises SetupError where there is a key file that cannot be used, before anything else is started."""
+    path = master_key_path(config)
+    if config.master_key_file is not None or _exists(path):
+        read_master_key(path)
+
+
+async def open_keyring(config: Config, store: Store) -> Keyring:
+    """The keyring; at the first start of all, a new one. Raises SetupError where key and database do not match."""
+    path = master_key_path(config)
+    if not _exists(path) and config.master_key_file is None:
+        if await check_value(store, None) is not None:
+            raise SetupError(f"the master key {path} is missing, and this database was set up with one: restore it")
+        make_folder(path.parent)
+        make_master_key(path)
+    keyring = read_master_key(path)
+    if await check_value(store, keyring.check_value) != keyring.check_value:
+        raise SetupError(f"the master key {path} is not the one that this database was set up with")
+    return keyring
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError as error:  # in a folder of another account
+        raise SetupError(f"the master key {path} cannot be read: {error.strerror}") from None

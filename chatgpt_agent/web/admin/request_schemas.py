@@ -1,0 +1,316 @@
+"""What requests say: their paths, queries and bodies, strictly. Amounts are texts, which no reader rounds; times are
+RFC 3339 with an offset."""
+
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from msgspec import UNSET, Meta, Struct, UnsetType, field
+
+from chatgpt_agent.adapters.postgres.audit import Object
+from chatgpt_agent.adapters.postgres.reports import GROUPS
+from chatgpt_agent.core.access.admission import Limits
+from chatgpt_agent.core.budget.period import Period
+from chatgpt_agent.core.money.pricing import KINDS, Tier
+from chatgpt_agent.core.usage import MAX_COUNT
+from chatgpt_agent.web.admin import cursors as pages
+
+MAX_ID = 2**63 - 1
+MAX_PAGE = 500
+
+_FEW = "|".join(GROUPS)
+
+Id = Annotated[int, Meta(ge=1, le=MAX_ID)]
+Name = Annotated[str, Meta(min_length=1, max_length=128, description="Printable characters, no space at the ends.")]
+Comment = Annotated[str, Meta(max_length=1000)]
+Label = Annotated[str, Meta(max_length=128)]
+Limit = Annotated[int, Meta(ge=1, le=10**12)]
+Patterns = Annotated[tuple[Name, ...], Meta(min_length=1, max_length=1000, description="Names or patterns: `gpt-4o*`.")]
+Networks = Annotated[tuple[Name, ...], Meta(min_length=1, max_length=100, description="CIDR: `10.0.0.0/8`.")]
+Moment = Annotated[datetime, Meta(tz=True)]
+OpenAiKey = Annotated[str, Meta(pattern="^[!-~]{1,512}$", extra_json_schema={"writeOnly": True})]
+Usd = Annotated[str, Meta(pattern=r"^(0|[1-9][0-9]{0,5})(\.[0-9]{1,10})?$", description="USD, exactly.")]
+BudgetUsd = Annotated[str, Meta(pattern=r"^(0|[1-9][0-9]{0,8})(\.[0-9]{1,10})?$", description="USD, exactly.")]
+Multiplier = Annotated[str, Meta(pattern=r"^(0|[1-9][0-9]{0,2})(\.[0-9]{1,6})?$")]
+ServiceTier = Annotated[str, Meta(pattern="^[a-z][a-z_-]{0,31}$")]
+PageSize = Annotated[int, Meta(ge=1, le=MAX_PAGE)]
+Groups = Annotated[str, Meta(pattern=f"^({_FEW})(,({_FEW}))*$", description="What to sum by, with commas between.")]
+Month = Annotated[str, Meta(pattern="^20[0-9]{2}-(0[1-9]|1[0-2])$", description="In UTC: `2026-11`.")]
+KeyOwner = Annotated[str, Meta(pattern="^[!-<>-~]{1,128}=[^=\n]{1,128}$", description="`key_abc=alice`.")]
+Tokens = Annotated[int, Meta(ge=0, le=MAX_COUNT)]
+WhatIfGroup = Literal["user", "model", "day", "month"]
+RowState = Literal[
+    "done", "usage_unknown", "upstream_error", "incomplete", "not_sent", "unknown", "correction", "imported"
+]
+
+
+class Strict(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A request's part: a field that is not here is refused."""
+
+
+def given(value: Any) -> Any:
+    """A parameter, or None where it was not given."""
+    return None if value is UNSET else value
+
+
+# Paths and queries.
+
+
+class Nothing(Strict, frozen=True, kw_only=True):
+    """No parameters, or no body."""
+
+
+class UserPath(Strict, frozen=True, kw_only=True):
+    name: Name
+
+
+class ById(Strict, frozen=True, kw_only=True):
+    id: Id
+
+
+class ByModel(Strict, frozen=True, kw_only=True):
+    model: Name
+
+
+class ByRequest(Strict, frozen=True, kw_only=True):
+    request_id: UUID
+
+
+class UserBudgetPath(Strict, frozen=True, kw_only=True):
+    name: Name
+    period: Period
+
+
+class OfToken(Strict, frozen=True, kw_only=True):
+    id: Id
+    period: Period
+
+
+class IdPage(Strict, frozen=True, kw_only=True):
+    limit: PageSize = 100
+    after: Annotated[str, Meta(pattern=pages.ID_CURSOR)] | UnsetType = UNSET
+
+
+class TextPage(Strict, frozen=True, kw_only=True):
+    limit: PageSize = 100
+    after: Annotated[str, Meta(pattern=pages.TEXT_CURSOR)] | UnsetType = UNSET
+
+
+class TokenQuery(IdPage, frozen=True, kw_only=True):
+    user: Name | UnsetType = UNSET
+
+
+class HistoryQuery(IdPage, frozen=True, kw_only=True):
+    model: Name | UnsetType = UNSET
+
+
+class BudgetQuery(IdPage, frozen=True, kw_only=True):
+    user: Name | UnsetType = UNSET
+    token: Id | UnsetType = UNSET
+
+
+class UsageQuery(Strict, frozen=True, kw_only=True):
+    by: Groups = "user,model"
+    since: date | UnsetType = UNSET
+    until: date | UnsetType = UNSET
+    user: Name | UnsetType = UNSET
+    token: Id | UnsetType = UNSET
+    model: Name | UnsetType = UNSET
+
+
+class RowQuery(Strict, frozen=True, kw_only=True):
+    limit: PageSize = 100
+    after: Annotated[str, Meta(pattern=pages.ROW_CURSOR)] | UnsetType = UNSET
+    state: RowState | UnsetType = UNSET
+    user: Name | UnsetType = UNSET
+    since: Moment | UnsetType = UNSET
+    until: Moment | UnsetType = UNSET
+
+
+class PeopleQuery(Strict, frozen=True, kw_only=True):
+    """`dry_run`: only say what would happen; `skip_existing`: pass over users who are there already."""
+
+    dry_run: bool = False
+    skip_existing: bool = False
+
+
+class PriceListQuery(Strict, frozen=True, kw_only=True):
+    """`apply`: set them, and do not only show them; `only`: models of these names or patterns; `from`: from when on."""
+
+    apply: bool = False
+    only: tuple[Name, ...] = ()
+    since: Moment | UnsetType = field(default=UNSET, name="from")
+
+
+class ExportQuery(Strict, frozen=True, kw_only=True):
+    """`history`: also prices that are superseded, removed or still to come."""
+
+    history: bool = False
+
+
+class FigureQuery(Strict, frozen=True, kw_only=True):
+    """`key`: whose OpenAI key it is; `month`: compare all of it."""
+
+    month: Month | UnsetType = UNSET
+    key: tuple[KeyOwner, ...] = ()
+
+
+class FindingQuery(Strict, frozen=True, kw_only=True):
+    limit: PageSize = 100
+
+
+class AuditQuery(IdPage, frozen=True, kw_only=True):
+    since: Moment | UnsetType = UNSET
+    actor: Name | UnsetType = UNSET
+    object: Object | UnsetType = UNSET
+    object_id: Id | UnsetType = UNSET
+
+
+# Bodies.
+
+
+class WithLimits(Strict, frozen=True, kw_only=True):
+    """`rpm`, `tpm`: requests and tokens a minute; `concurrency`: requests at once. null: no limit."""
+
+    rpm: Limit | None = None
+    tpm: Limit | None = None
+    concurrency: Limit | None = None
+
+    @property
+    def limits(self) -> Limits:
+        return Limits(self.rpm, self.tpm, self.concurrency)
+
+
+class NewUser(WithLimits, frozen=True, kw_only=True):
+    """`allowed_models` null: all that have a price."""
+
+    name: Name
+    openai_key: OpenAiKey
+    comment: Comment = ""
+    allowed_models: Patterns | None = None
+
+
+class UserPatch(Strict, frozen=True, kw_only=True):
+    """What is not here stays as it is; null takes a limit away."""
+
+    comment: Comment | UnsetType = UNSET
+    allowed_models: Patterns | UnsetType | None = UNSET
+    rpm: Limit | UnsetType | None = UNSET
+    tpm: Limit | UnsetType | None = UNSET
+    concurrency: Limit | UnsetType | None = UNSET
+    disabled: bool | UnsetType = UNSET
+
+
+class NewKey(Strict, frozen=True, kw_only=True):
+    openai_key: OpenAiKey
+
+
+class NewToken(WithLimits, frozen=True, kw_only=True):
+    """`expires_at` null: never; `allowed_networks` null: from everywhere."""
+
+    label: Label = ""
+    expires_at: Moment | None = None
+    allowed_models: Patterns | None = None
+    allowed_networks: Networks | None = None
+
+
+class TokenPatch(Strict, frozen=True, kw_only=True):
+    """What is not here stays as it is; null takes a limit away."""
+
+    label: Label | UnsetType = UNSET
+    expires_at: Moment | UnsetType | None = UNSET
+    allowed_models: Patterns | UnsetType | None = UNSET
+    allowed_networks: Networks | UnsetType | None = UNSET
+    rpm: Limit | UnsetType | None = UNSET
+    tpm: Limit | UnsetType | None = UNSET
+    concurrency: Limit | UnsetType | None = UNSET
+
+
+class Rotation(Strict, frozen=True, kw_only=True):
+    """How long the old token goes on working."""
+
+    grace_seconds: Annotated[int, Meta(ge=0, le=31_536_000)] = 3600
+
+
+class RatesBody(Strict, frozen=True, kw_only=True):
+    """USD per 1,000,000 tokens. null: as `input` or `output`."""
+
+    cached_input: Usd | None = None
+    cache_write: Usd | None = None
+    audio_input: Usd | None = None
+    audio_output: Usd | None = None
+    image_input: Usd | None = None
+    image_output: Usd | None = None
+
+
+class TierBody(RatesBody, frozen=True, kw_only=True):
+    """Either a multiplier, or `input` and `output` and what else differs."""
+
+    service_tier: ServiceTier | None = None
+    above: Annotated[int, Meta(ge=0, le=10**12)] = 0
+    multiplier: Multiplier | None = None
+    input: Usd | None = None
+    output: Usd | None = None
+
+
+class NewPrice(RatesBody, frozen=True, kw_only=True):
+    """`effective_at`: from when on; else from now."""
+
+    model: Name
+    input: Usd
+    output: Usd
+    tiers: Annotated[tuple[TierBody, ...], Meta(max_length=20)] = ()
+    effective_at: Moment | None = None
+
+
+class NewBudget(Strict, frozen=True, kw_only=True):
+    amount: BudgetUsd
+
+
+class OtherPrice(RatesBody, frozen=True, kw_only=True):
+    """A price that is not set, but tried on the past."""
+
+    input: Usd
+    output: Usd
+    tiers: Annotated[tuple[TierBody, ...], Meta(max_length=20)] = ()
+
+
+class WhatIf(Strict, frozen=True, kw_only=True):
+    """Requests that asked for `model` (null: for any) on these days of the books, both included (`until` null: until
+    now); at this `price`, at the one that `as_model` has now, or, without either, each at its own model's of now."""
+
+    since: date
+    until: date | None = None
+    model: Name | None = None
+    as_model: Name | None = None
+    price: OtherPrice | None = None
+    by: Annotated[tuple[WhatIfGroup, ...], Meta(min_length=1, max_length=4)] = ("model",)
+
+
+class Correction(Strict, frozen=True, kw_only=True):
+    """What the row's tokens are; `input` with the cached ones."""
+
+    input: Tokens
+    output: Tokens
+    cached: Tokens = 0
+    reason: Annotated[str, Meta(min_length=1, max_length=500)]
+
+
+def rates_of(body: NewPrice | OtherPrice | TierBody) -> dict[str, Decimal | None]:
+    """The rates of a body, by kind."""
+    found = {kind: getattr(body, kind) for kind in KINDS}
+    return {kind: None if text is None else Decimal(text) for kind, text in found.items()}
+
+
+def tiers_of(body: NewPrice | OtherPrice) -> list[Tier]:
+    """The tiers of a body."""
+    return [
+        Tier(
+            service_tier=tier.service_tier,
+            above=tier.above,
+            multiplier=None if tier.multiplier is None else Decimal(tier.multiplier),
+            **rates_of(tier),
+        )
+        for tier in body.tiers
+    ]

@@ -1,0 +1,280 @@
+"""What answers say. Amounts are texts, which no reader rounds; times are RFC 3339 in UTC."""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Annotated, Any, TypeVar
+from uuid import UUID
+
+from msgspec import Meta, Struct
+
+from chatgpt_agent.admin.admins import Role
+from chatgpt_agent.core.budget.period import Period
+from chatgpt_agent.core.money.pricing import KINDS, Price, Rates, Tier
+
+T = TypeVar("T", bound=Struct)
+
+Amount = Annotated[str, Meta(pattern=r"^-?[0-9]+(\.[0-9]+)?$", description="Exactly, in decimals.")]
+
+
+def amount(value: Decimal) -> str:
+    """A number to its last digit, without exponent and trailing zeros."""
+    text = f"{value:f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def perhaps(value: Decimal | None) -> str | None:
+    """As `amount`, of what may be missing."""
+    return None if value is None else amount(value)
+
+
+class UserOut(Struct, frozen=True):
+    """`tokens`: how many are in force."""
+
+    id: int
+    name: str
+    comment: str
+    allowed_models: tuple[str, ...] | None
+    rpm: int | None
+    tpm: int | None
+    concurrency: int | None
+    created_at: datetime
+    disabled_at: datetime | None
+    removed_at: datetime | None
+    tokens: int
+    version: int
+
+
+class TokenOut(Struct, frozen=True):
+    """`shown`: the token's first characters."""
+
+    id: int
+    user: str
+    shown: str
+    label: str
+    allowed_models: tuple[str, ...] | None
+    allowed_networks: tuple[str, ...] | None
+    rpm: int | None
+    tpm: int | None
+    concurrency: int | None
+    created_at: datetime
+    expires_at: datetime | None
+    revoked_at: datetime | None
+    last_used_at: datetime | None
+    version: int
+
+
+class IssuedOut(Struct, frozen=True):
+    """The only time that a token is seen."""
+
+    user: str
+    id: int
+    token: str
+
+
+class AdminOut(Struct, frozen=True):
+    """`shown`: the token's first characters, which works until `revoked_at`."""
+
+    id: int
+    name: str
+    role: Role
+    shown: str
+    created_at: datetime
+    revoked_at: datetime | None
+
+
+class TierOut(Struct, frozen=True):
+    service_tier: str | None
+    above: int
+    multiplier: Amount | None
+    input: Amount | None
+    output: Amount | None
+    cached_input: Amount | None
+    cache_write: Amount | None
+    audio_input: Amount | None
+    audio_output: Amount | None
+    image_input: Amount | None
+    image_output: Amount | None
+
+
+class PriceOut(Struct, frozen=True):
+    """USD per 1,000,000 tokens. `input` null: from then on the model has no price."""
+
+    id: int
+    model: str
+    effective_at: datetime
+    input: Amount | None
+    output: Amount | None
+    cached_input: Amount | None
+    cache_write: Amount | None
+    audio_input: Amount | None
+    audio_output: Amount | None
+    image_input: Amount | None
+    image_output: Amount | None
+    tiers: list[TierOut]
+
+
+def price_out(price: Price) -> PriceOut:
+    """A price as it is answered."""
+    return PriceOut(price.id, price.model, utc(price.effective_at), **amounts(price), tiers=tiers_out(price.tiers))
+
+
+def tiers_out(tiers: Iterable[Tier]) -> list[TierOut]:
+    """Tiers as they are answered."""
+    return [TierOut(tier.service_tier, tier.above, perhaps(tier.multiplier), **amounts(tier)) for tier in tiers]
+
+
+def amounts(rates: Price | Rates) -> dict[str, str | None]:
+    """Rates as they are answered, by kind."""
+    return {kind: perhaps(getattr(rates, kind)) for kind in KINDS}
+
+
+def utc(moment: datetime) -> datetime:
+    """A time in UTC."""
+    return moment.astimezone(UTC)
+
+
+class BudgetOut(Struct, frozen=True):
+    """Of a user, or of one token. `amount` and `spent` in USD; `resets_at` null: never."""
+
+    id: int
+    user: str
+    token_id: int | None
+    period: Period
+    amount: Amount
+    spent: Amount
+    resets_at: datetime | None
+    version: int
+
+
+class Sums(Struct, frozen=True):
+    """`not_done`: requests in a state other than done. `cost` in USD; `uncertain`: what those of unknown cost may have
+    cost at most, which is no part of it."""
+
+    requests: int
+    not_done: int
+    input_tokens: int
+    cached_tokens: int
+    cache_write_tokens: int
+    audio_input_tokens: int
+    image_input_tokens: int
+    output_tokens: int
+    reasoning_tokens: int
+    audio_output_tokens: int
+    image_output_tokens: int
+    cost: Amount
+    uncertain: Amount
+
+
+class UsageLineOut(Sums, frozen=True):
+    group: dict[str, str]
+    token_id: int | None = None  # where tokens were grouped by
+
+
+class UsageOut(Struct, frozen=True):
+    by: list[str]
+    rows: list[UsageLineOut]
+    total: Sums
+
+
+class RowOut(Struct, frozen=True):
+    """A row of the ledger; one with `corrects` holds what is to be added to that row. Tokens null: not known. `cost` in
+    USD; `uncertain`: what it may have cost at most, where that is not known."""
+
+    request_id: UUID
+    started_at: datetime
+    user: str
+    token_id: int
+    token: str
+    endpoint: str
+    model: str
+    served_model: str | None
+    service_tier: str | None
+    state: str
+    status: int | None
+    error: str | None
+    client_closed: bool
+    streamed: bool
+    input_tokens: int | None
+    cached_tokens: int | None
+    cache_write_tokens: int | None
+    audio_input_tokens: int | None
+    image_input_tokens: int | None
+    output_tokens: int | None
+    reasoning_tokens: int | None
+    audio_output_tokens: int | None
+    image_output_tokens: int | None
+    cost: Amount
+    uncertain: Amount
+    upstream_id: str | None
+    corrects: UUID | None
+    reason: str | None
+
+
+class StateOut(Struct, frozen=True):
+    state: str
+    rows: int
+    cost: Amount
+
+
+class AgentOut(Struct, frozen=True):
+    """What an agent last said of its outbox."""
+
+    id: UUID
+    seen_at: datetime
+    last_shipped_at: datetime | None
+    waiting: int
+    oldest_at: datetime | None
+
+
+class LedgerOut(Struct, frozen=True):
+    rows: list[StateOut]
+    agents: list[AgentOut]
+    dead_letters: int
+
+
+class FindingOut(Struct, frozen=True):
+    check: str
+    subject: str
+    text: str
+
+
+class FindingsOut(Struct, frozen=True):
+    """Nothing: the books are right."""
+
+    findings: list[FindingOut]
+
+
+class AuditOut(Struct, frozen=True):
+    """`before` and `after`: the columns that changed; never a secret."""
+
+    id: int
+    at: datetime
+    actor: str
+    via: str
+    address: str
+    action: str
+    object: str
+    object_id: int
+    name: str | None
+    before: dict[str, Any] | None
+    after: dict[str, Any] | None
+
+
+class ErrorOut(Struct, frozen=True):
+    message: str
+    type: str
+    param: str | None
+    code: str
+
+
+class Failure(Struct, frozen=True):
+    """OpenAI's error envelope."""
+
+    error: ErrorOut
+
+
+def same(line: Struct, kind: type[T], **more: Any) -> T:
+    """A line of the database as the answer that has the same fields, but for those that are given."""
+    fields = kind.__struct_fields__
+    return kind(**{name: more[name] if name in more else getattr(line, name) for name in fields})

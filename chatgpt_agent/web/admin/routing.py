@@ -1,0 +1,119 @@
+"""What a route is, and what the function behind it gets."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Generic, TypeVar
+
+import msgspec
+
+from chatgpt_agent.adapters.postgres.connection import Store
+from chatgpt_agent.admin.admins import AdminAuthenticator, Admins
+from chatgpt_agent.admin.budgets import BudgetAdmin
+from chatgpt_agent.admin.prices import Prices
+from chatgpt_agent.admin.user_import import UserImport
+from chatgpt_agent.admin.users import Accounts
+from chatgpt_agent.core.audit import Actor
+from chatgpt_agent.runtime.in_flight import Lifecycle
+from chatgpt_agent.web.admin.request_schemas import Nothing
+
+P = TypeVar("P")
+Q = TypeVar("Q")
+B = TypeVar("B")
+
+
+MAX_BODY = 1024 * 1024  # bytes
+MAX_FILE = 8 * MAX_BODY
+
+
+class AdminApi(msgspec.Struct, frozen=True):
+    """What the API works with: three connections, because one serves a statement after the other. A report does not
+    hold up a revocation, and the proof of a large ledger does not hold up reports."""
+
+    gate: AdminAuthenticator
+    store: Store
+    reports: Store
+    proofs: Store
+    lifecycle: Lifecycle
+
+
+class Call(msgspec.Struct, Generic[P, Q, B], frozen=True):
+    """A request that was let in: who asks for what. `version`: the one that must still be there, from If-Match."""
+
+    api: AdminApi
+    actor: Actor
+    path: P
+    query: Q
+    body: B
+    version: int | None
+
+    @property
+    def accounts(self) -> Accounts:
+        """Users, tokens and prices, in the name of who asks."""
+        return Accounts(self.api.store, self.api.gate.keyring, self.actor)
+
+    @property
+    def people(self) -> UserImport:
+        """Users in bulk, in the name of who asks."""
+        return UserImport(self.api.store, self.api.gate.keyring, self.actor)
+
+    @property
+    def prices(self) -> Prices:
+        """Prices in bulk, in the name of who asks."""
+        return Prices(self.api.store, self.actor)
+
+    @property
+    def admins(self) -> Admins:
+        """Administrators, in the name of who asks."""
+        return Admins(self.api.store, self.api.gate.keyring, self.actor)
+
+    @property
+    def budgets(self) -> BudgetAdmin:
+        """Budgets, in the name of who asks."""
+        return BudgetAdmin(self.api.store, self.actor)
+
+
+Operation = Callable[[Call[Any, Any, Any]], Awaitable[Any]]
+
+
+class Route(msgspec.Struct, frozen=True, kw_only=True):
+    """A method on a path. `body` bytes: a file as it is, of one of the media types in `files`, each with its schema.
+    `answer` bytes: CSV; None: it answers 204. `conditional`: it takes If-Match. `reads`: it changes nothing,
+    whatever its method; `admins_only`: no viewer may, though it changes nothing. `names_others`: what it is told may
+    name something that is not there."""
+
+    method: str
+    path: str
+    does: Operation
+    summary: str
+    of: type[msgspec.Struct] = Nothing
+    query: type[msgspec.Struct] = Nothing
+    body: type[msgspec.Struct] | type[bytes] | None = None
+    files: Mapping[str, Any] = msgspec.field(default_factory=dict)
+    max_body: int = MAX_BODY
+    answer: Any = None
+    status: int = 200
+    conditional: bool = False
+    conflicts: bool = False
+    reads: bool = False
+    admins_only: bool = False
+    names_others: bool = False
+    tag: str
+
+    @property
+    def takes(self) -> tuple[str, ...]:
+        """The media types that its body may have."""
+        return tuple(self.files) or ("application/json",)
+
+    @property
+    def changes(self) -> bool:
+        """Whether it may change something."""
+        return self.method != "GET" and not self.reads
+
+    @property
+    def for_viewers(self) -> bool:
+        """Whether a viewer may."""
+        return not (self.changes or self.admins_only)
+
+    @property
+    def tagged(self) -> bool:
+        """Whether its answer has an ETag."""
+        return "version" in getattr(self.answer, "__struct_fields__", ())

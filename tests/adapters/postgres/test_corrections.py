@@ -1,0 +1,328 @@
+"""The SQL behind reconciliation and corrections, on a real PostgreSQL."""
+
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from uuid import UUID
+
+import pytest
+from tornado.ioloop import IOLoop
+
+from chatgpt_agent.adapters.postgres import corrections as books
+from chatgpt_agent.adapters.postgres.connection import Store
+from chatgpt_agent.adapters.postgres.ledger_checks import findings
+from chatgpt_agent.adapters.postgres.prices import add_price
+from chatgpt_agent.adapters.postgres.usage import ensure_partition, ship
+from chatgpt_agent.admin.reconcile import Reconciler
+from chatgpt_agent.core.audit import Actor, Via
+from chatgpt_agent.core.errors import Conflict, InvalidValue, NotFound
+from chatgpt_agent.core.ledger import Outcome, Row, State, orphan, settle
+from chatgpt_agent.core.openai_usage import Counts
+from chatgpt_agent.core.reconcile import Candidates, LedgerSum
+from chatgpt_agent.core.usage import Answer, Usage
+from tests.support.database import query
+from tests.support.factories import BOOK, NOON, PRICE, make_intent, make_row, request_id
+
+DAY = NOON.date()
+SNAPSHOT = "gpt-4o-mini-2024-07-18"
+DAILY = "SELECT requests, not_done, input_tokens, cached_tokens, output_tokens, reasoning_tokens, cost FROM usage_daily"
+
+
+@pytest.fixture
+def store(io_loop: IOLoop, dsn: str) -> Iterator[Store]:
+    """A connection to a database with the price of the records, and the partitions of this month and the next."""
+    store = Store(dsn)
+    io_loop.run_sync(lambda: _fill(store))
+    yield store
+    io_loop.run_sync(store.close)
+
+
+async def _fill(store: Store) -> None:
+    for month in (NOON, NOON + timedelta(days=31), datetime.now(UTC), datetime.now(UTC) + timedelta(days=31)):
+        await ensure_partition(store, month)
+    await store.fetch("SELECT setval(pg_get_serial_sequence('prices', 'id'), 6)")
+    await add_price(
+        store,
+        model=PRICE.model,
+        effective_at=PRICE.effective_at,
+        rates=PRICE.rates,
+        now=NOON,
+    )
+
+
+@pytest.fixture
+def ledger(store: Store) -> Reconciler:
+    """The service on it."""
+    return Reconciler(store)
+
+
+def row(number: int, state: State, usage: Usage | None = None, *, served: str | None = SNAPSHOT) -> Row:
+    """A row of user 1 that ended in this state with these tokens."""
+    intent = make_intent(number, user_id=1, model="gpt-4o-mini")
+    return settle(intent, Outcome(state, 200, Answer(usage, served)), PRICE, BOOK)
+
+
+def usage_of(dsn: str, columns: str) -> list[tuple[object, ...]]:
+    """These columns of the corrections."""
+    return query(dsn, f"SELECT {columns} FROM usage WHERE state = 'correction'")
+
+
+# Sums.
+
+
+async def test_sums_are_by_day_model_and_user(store: Store) -> None:
+    """The model that answered, with requests, tokens and cost."""
+    rows = [row(1, State.DONE, Usage(10, 3, 2, 1)), row(2, State.DONE, Usage(5, 4))]
+    await ship(store, rows)
+    cost = rows[0].cost + rows[1].cost
+    assert await books.ledger_sums(store, DAY, DAY) == [
+        LedgerSum(DAY, SNAPSHOT, "user 1", True, Counts(2, 15, 2, 7), cost)
+    ]
+
+
+async def test_a_row_without_an_answer_is_summed_by_the_model_asked(store: Store) -> None:
+    """And says so."""
+    await ship(store, [row(1, State.USAGE_UNKNOWN, served=None)])
+    [found] = await books.ledger_sums(store, DAY, DAY)
+    assert (found.model, found.served, found.counts) == ("gpt-4o-mini", False, Counts(1, 0, 0, 0))
+
+
+async def test_users_are_named(store: Store) -> None:
+    """As the --key option names them."""
+    await store.fetch("INSERT INTO users (id, name, upstream_key, created_at) VALUES (1, 'alice', 'x', %s)", [NOON])
+    await ship(store, [row(1, State.DONE, Usage(1, 1))])
+    assert [found.user for found in await books.ledger_sums(store, DAY, DAY)] == ["alice"]
+
+
+@pytest.mark.parametrize(
+    ("state", "usage", "requests"),
+    [
+        (State.DONE, Usage(1, 1), 1),
+        (State.USAGE_UNKNOWN, None, 1),
+        (State.INCOMPLETE, None, 1),
+        (State.UPSTREAM_ERROR, None, 0),
+        (State.UPSTREAM_ERROR, Usage(1, 0), 1),
+        (State.NOT_SENT, None, 0),
+        (State.UNKNOWN, None, 0),
+    ],
+)
+async def test_requests_are_those_that_openai_counts(
+    store: Store, state: State, usage: Usage | None, requests: int
+) -> None:
+    """It answered, or there are tokens."""
+    await ship(store, [row(1, state, usage)])
+    assert [found.counts.requests for found in await books.ledger_sums(store, DAY, DAY)] == [requests]
+
+
+async def test_a_correction_is_in_the_sums(store: Store, ledger: Reconciler) -> None:
+    """Its tokens and cost are, and the request that nobody saw answered is one now; itself it is none."""
+    await ship(store, [row(1, State.UNKNOWN)])
+    await ledger.correct(request_id(1), Usage(10, 2, 4), "found")
+    [found] = await books.ledger_sums(store, DAY, DAY)
+    assert (found.counts, found.cost) == (Counts(1, 10, 4, 2), PRICE.cost(Usage(10, 2, 4)))
+
+
+async def test_days_are_utc_and_both_included(store: Store) -> None:
+    """From the first moment of the first to the last moment of the last."""
+    midnight = datetime(2024, 5, 17, tzinfo=UTC)
+    moments = [midnight - timedelta(microseconds=1), midnight, midnight + timedelta(days=2, microseconds=-1)]
+    moments.append(midnight + timedelta(days=2))
+    await ship(store, [make_row(number, started_at=moment) for number, moment in enumerate(moments)])
+    found = await books.ledger_sums(store, DAY, DAY + timedelta(days=1))
+    assert {line.day for line in found} == {date(2024, 5, 17), date(2024, 5, 18)}
+
+
+# Rows that may explain a difference.
+
+
+async def test_suspects_are_rows_whose_tokens_are_in_doubt(store: Store) -> None:
+    """Whole answers with counts are not, nor what was never sent."""
+    states = [State.DONE, State.USAGE_UNKNOWN, State.UPSTREAM_ERROR, State.INCOMPLETE, State.NOT_SENT, State.UNKNOWN]
+    await ship(store, [row(number, state) for number, state in enumerate(states)])
+    [found] = await books.suspects(store, DAY, DAY)
+    ids = sorted(str(request_id(number)) for number in (1, 3, 5))
+    assert found == Candidates(DAY, SNAPSHOT, "user 1", True, False, 3, ids)
+
+
+async def test_a_refused_request_with_tokens_is_a_suspect(store: Store) -> None:
+    """OpenAI may not have billed it."""
+    await ship(store, [row(1, State.UPSTREAM_ERROR, Usage(1, 1))])
+    assert [found.known for found in await books.suspects(store, DAY, DAY)] == [True]
+
+
+async def test_five_suspects_are_named(store: Store) -> None:
+    """The first ones; all are counted."""
+    await ship(store, [row(number, State.UNKNOWN) for number in range(8)])
+    [found] = await books.suspects(store, DAY, DAY)
+    assert (found.count, found.ids) == (8, [str(request_id(number)) for number in range(5)])
+
+
+async def test_a_corrected_row_is_no_suspect(store: Store, ledger: Reconciler) -> None:
+    """It has been looked at."""
+    await ship(store, [row(1, State.UNKNOWN)])
+    await ledger.correct(request_id(1), Usage(0, 0), "it never ran")
+    assert await books.suspects(store, DAY, DAY) == []
+
+
+# Corrections.
+
+
+async def test_a_correction_is_a_row_of_differences(store: Store, ledger: Reconciler, dsn: str) -> None:
+    """New minus old, which may be negative, with its reason."""
+    await ship(store, [row(1, State.DONE, Usage(100, 10, 50, 5))])
+    done = await ledger.correct(request_id(1), Usage(90, 12, 60), " OpenAI says so ")
+    columns = "request_id::text, corrects::text, reason, input_tokens, cached_tokens, output_tokens, reasoning_tokens"
+    assert usage_of(dsn, columns) == [
+        (str(done.request_id), str(request_id(1)), "OpenAI says so", -10, 10, 2, 0),
+    ]
+
+
+async def test_a_correction_costs_the_difference_at_the_rows_price(store: Store, ledger: Reconciler, dsn: str) -> None:
+    """To the last digit."""
+    await ship(store, [row(1, State.DONE, Usage(100, 10, 50, 5))])
+    await ledger.correct(request_id(1), Usage(90, 12, 60), "why")
+    expected = PRICE.cost(Usage(90, 12, 60)) - PRICE.cost(Usage(100, 10, 50))
+    assert usage_of(dsn, "cost, price_id") == [(expected, PRICE.id)]
+
+
+async def test_a_correction_stands_where_its_row_does(store: Store, ledger: Reconciler, dsn: str) -> None:
+    """The same user, token, endpoint, models and moment, so that every report counts it there."""
+    await ship(store, [row(1, State.DONE, Usage(1, 1))])
+    await ledger.correct(request_id(1), Usage(2, 2), "why")
+    same = "user_id, token_id, endpoint, model, served_model, price_id, started_at, streamed"
+    assert usage_of(dsn, same) == query(dsn, f"SELECT {same} FROM usage WHERE state = 'done'")
+
+
+async def test_a_correction_has_an_id_of_its_own(store: Store, ledger: Reconciler) -> None:
+    """A UUIDv7 of when it was made."""
+    await ship(store, [row(1, State.DONE, Usage(1, 1))])
+    done = await ledger.correct(request_id(1), Usage(2, 2), "why")
+    assert done.request_id.version == 7
+    assert abs((done.request_id.int >> 80) / 1000 - datetime.now(UTC).timestamp()) < 60
+
+
+async def test_the_row_itself_stays(store: Store, ledger: Reconciler, dsn: str) -> None:
+    """Never an edit."""
+    before = "SELECT * FROM usage WHERE state <> 'correction'"
+    await ship(store, [row(1, State.INCOMPLETE)])
+    was = query(dsn, before)
+    await ledger.correct(request_id(1), Usage(2, 2), "why")
+    assert query(dsn, before) == was
+
+
+async def test_the_roll_up_has_the_correction(store: Store, ledger: Reconciler, dsn: str) -> None:
+    """Tokens and cost are those of the corrected row, and the number of requests is what it was."""
+    await ship(store, [row(1, State.INCOMPLETE)])
+    await ledger.correct(request_id(1), Usage(20, 3, 10), "why")
+    assert query(dsn, DAILY) == [(1, 1, 20, 10, 3, 0, PRICE.cost(Usage(20, 3, 10)))]
+
+
+async def test_corrected_books_are_right(store: Store, ledger: Reconciler) -> None:
+    """All checks of the ledger find nothing."""
+    await ship(store, [row(1, State.UNKNOWN), row(2, State.DONE, Usage(100, 9, 20, 8))])
+    await ledger.correct(request_id(1), Usage(20, 3, 10), "why")
+    await ledger.correct(request_id(2), Usage(10, 1), "why")
+    assert await findings(store, 100) == []
+
+
+async def test_reasoning_is_never_more_than_output(store: Store, ledger: Reconciler, dsn: str) -> None:
+    """It is a part of it."""
+    await ship(store, [row(1, State.DONE, Usage(1, 10, 0, 8))])
+    await ledger.correct(request_id(1), Usage(1, 5), "why")
+    assert usage_of(dsn, "output_tokens, reasoning_tokens") == [(-5, -3)]
+
+
+async def test_a_row_is_corrected_once(store: Store, ledger: Reconciler) -> None:
+    """The second correction is told of the first."""
+    await ship(store, [row(1, State.UNKNOWN)])
+    first = await ledger.correct(request_id(1), Usage(1, 1), "why")
+    with pytest.raises(Conflict, match=f"is corrected already, by {first.request_id}"):
+        await ledger.correct(request_id(1), Usage(2, 2), "why not")
+
+
+async def test_of_two_corrections_at_once_one_is_made(store: Store, ledger: Reconciler, dsn: str) -> None:
+    """Both saw a row that nobody had corrected; the roll-up has the first."""
+    await ship(store, [row(1, State.UNKNOWN)])
+    seen = await books.read_row(store, request_id(1))
+    assert seen is not None
+    made = [
+        await books.add_correction(
+            store, seen, request_id=request_id(number), usage=Usage(number, 0), cost=Decimal(number), reason="why"
+        )
+        for number in (5, 6)
+    ]
+    assert (made, query(dsn, "SELECT input_tokens, cost FROM usage_daily")) == ([True, False], [(5, Decimal(5))])
+
+
+async def test_a_correction_is_in_the_audit_log(store: Store, dsn: str) -> None:
+    """Who wrote it and why; rows that nobody writes are not."""
+    await ship(store, [row(1, State.UNKNOWN)])
+    made = await Reconciler(store, Actor("boss", Via.COMMAND, "here")).correct(
+        request_id(1), Usage(1, 1), "the invoice"
+    )
+    found = query(dsn, "SELECT actor, action, object, after FROM audit_log WHERE object = 'usage'")
+    assert [line[:3] for line in found] == [("boss", "insert", "usage")]
+    after = found[0][3]
+    assert (after["request_id"], after["corrects"], after["reason"]) == (
+        str(made.request_id), str(request_id(1)), "the invoice"
+    )  # fmt: skip
+
+
+async def test_a_corrected_row_counts_what_it_cost_and_no_more_what_it_might(store: Store, ledger: Reconciler) -> None:
+    """What was set aside for it goes, in the row and in the roll-up."""
+    unknown = orphan(make_intent(1, user_id=1, model="gpt-4o-mini", reserved=Decimal(5)))
+    await ship(store, [unknown])
+    made = await ledger.correct(request_id(1), Usage(1000, 0), "the invoice")
+    sums = "SELECT sum(cost), sum(reserved) FROM "
+    assert await store.fetch(sums + "usage") == await store.fetch(sums + "usage_daily") == [(made.cost_after, 0)]
+
+
+async def test_a_correction_is_not_corrected(store: Store, ledger: Reconciler) -> None:
+    """It is final, as every row is."""
+    await ship(store, [row(1, State.UNKNOWN)])
+    first = await ledger.correct(request_id(1), Usage(1, 1), "why")
+    with pytest.raises(InvalidValue, match="is a correction itself, which cannot be corrected"):
+        await ledger.correct(first.request_id, Usage(2, 2), "why not")
+
+
+async def test_an_unknown_row_is_not_corrected(ledger: Reconciler) -> None:
+    """It is named."""
+    with pytest.raises(NotFound, match=str(UUID(int=1))):
+        await ledger.correct(UUID(int=1), Usage(1, 1), "why")
+
+
+async def test_a_row_without_a_price_is_not_corrected(store: Store, ledger: Reconciler) -> None:
+    """Nobody can tell what it would cost."""
+    await ship(store, [orphan(make_intent(1, price_id=99))])
+    with pytest.raises(InvalidValue, match=f"the price of {request_id(1)} is not there"):
+        await ledger.correct(request_id(1), Usage(1, 1), "why")
+
+
+async def test_a_correction_that_changes_nothing_is_refused(store: Store, ledger: Reconciler, dsn: str) -> None:
+    """It would be the one that the row can have."""
+    await ship(store, [row(1, State.DONE, Usage(3, 2, 1))])
+    with pytest.raises(InvalidValue, match="has these tokens already"):
+        await ledger.correct(request_id(1), Usage(3, 2, 1), "why")
+    assert usage_of(dsn, "*") == []
+
+
+@pytest.mark.parametrize(
+    ("usage", "reason"),
+    [
+        (Usage(1, 1, 2), "why"),
+        (Usage(-1, 1), "why"),
+        (Usage(1, 10**12 + 1), "why"),
+        (Usage(1, 1), ""),
+        (Usage(1, 1), "   "),
+        (Usage(1, 1), "two\nlines"),
+        (Usage(1, 1), "x" * 501),
+        (Usage(1, 1), "\x00"),
+    ],
+)
+async def test_what_a_correction_says_must_make_sense(
+    store: Store, ledger: Reconciler, usage: Usage, reason: str
+) -> None:
+    """Before anything is written."""
+    await ship(store, [row(1, State.UNKNOWN)])
+    with pytest.raises(InvalidValue):
+        await ledger.correct(request_id(1), usage, reason)

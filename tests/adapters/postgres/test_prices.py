@@ -1,0 +1,228 @@
+"""What tokens cost, said in SQL: the same as in Python, for rows, for the proof of the ledger, and for history."""
+
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any
+
+import pytest
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
+from tornado.ioloop import IOLoop
+
+from chatgpt_agent.adapters.postgres.connection import Store
+from chatgpt_agent.adapters.postgres.ledger_checks import findings
+from chatgpt_agent.adapters.postgres.prices import DUE, add_prices, list_prices
+from chatgpt_agent.adapters.postgres.repricing import GROUPS, RepricedLine, reprice
+from chatgpt_agent.adapters.postgres.usage import ensure_partition, ship
+from chatgpt_agent.admin.reconcile import Reconciler
+from chatgpt_agent.core.errors import StoreBadValue
+from chatgpt_agent.core.ledger import Row, State
+from chatgpt_agent.core.money.exact import add_up
+from chatgpt_agent.core.money.pricing import NewPrice, Price, Rates, Tier
+from chatgpt_agent.core.usage import Usage
+from tests.support.database import query
+from tests.support.factories import NOON, make_intent, request_id
+from tests.support.prices import SERVICE_TIERS, exact_cost, new_prices, usages
+
+SINCE = NOON.date()
+DUE_OF_ROWS = f"SELECT r.request_id::text, r.cost, due.cost FROM usage r JOIN prices p ON p.id = r.price_id {DUE}"
+# Rows of all examples stay in one database, so that a smaller example would be another one: nothing is shrunk.
+KEEP = settings(deadline=None, max_examples=25, phases=[Phase.explicit, Phase.generate])
+
+calls = st.lists(st.tuples(usages(), st.sampled_from(SERVICE_TIERS)), min_size=1, max_size=8)
+
+
+@pytest.fixture
+def store(io_loop: IOLoop, dsn: str) -> Iterator[Store]:
+    """A connection to a database with the partitions that the proof of the ledger wants."""
+    store = Store(dsn)
+
+    async def fill() -> None:
+        for month in (NOON, datetime.now(UTC), datetime.now(UTC) + timedelta(days=31)):
+            await ensure_partition(store, month)
+
+    io_loop.run_sync(fill)
+    yield store
+    io_loop.run_sync(store.close)
+
+
+class Made:
+    """A database that rows are added to, each of them another request."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.rows: list[Row] = []
+
+    async def price(self, new: NewPrice) -> Price:
+        """Sets a price, and reads it back."""
+        await add_prices(self.store, [new], now=NOON)
+        return max(await list_prices(self.store), key=lambda price: price.id)
+
+    async def add(self, price: Price, usage: Usage | None, service_tier: str | None = None, **intent: Any) -> Row:
+        """A row that costs what it must."""
+        cost = price.cost(usage, service_tier) if usage else Decimal(0)
+        made = make_intent(len(self.rows) + 1, **{"model": price.model, "price_id": price.id, **intent})
+        state = State.DONE if usage else State.UNKNOWN
+        row = Row(made, state, price.id, cost, usage, service_tier=service_tier)
+        self.rows.append(row)
+        await ship(self.store, [row])
+        return row
+
+
+@pytest.fixture
+def made(store: Store) -> Made:
+    """It is empty."""
+    return Made(store)
+
+
+def test_sql_says_the_same_as_python(io_loop: IOLoop, made: Made) -> None:
+    """For whatever prices, tiers and tokens; the ledger is right then, and each cost that is not is found."""
+
+    @KEEP
+    @given(new_prices(), calls)
+    def add(new: NewPrice, drawn: list[tuple[Usage, str | None]]) -> None:
+        async def work() -> None:
+            price = await made.price(new)
+            assert (price.rates, price.tiers) == (new.rates, new.tiers)
+            for usage, service_tier in drawn:
+                row = await made.add(price, usage, service_tier)
+                assert Fraction(row.cost) == exact_cost(new, usage, service_tier)
+
+        io_loop.run_sync(work)
+
+    async def compare() -> None:
+        due = await made.store.fetch(DUE_OF_ROWS)
+        assert [line for line in due if line[1] != line[2]] == []
+        assert len(due) == len(made.rows)
+        assert await findings(made.store, 1000) == []
+        await made.store.fetch("ALTER TABLE usage DISABLE TRIGGER usage_is_final")
+        await made.store.fetch("UPDATE usage SET cost = cost + 1e-17")
+        found = {finding.subject for finding in await findings(made.store, 1000) if finding.check == "cost"}
+        assert found == {str(row.intent.request_id) for row in made.rows}
+
+    add()
+    io_loop.run_sync(compare)
+
+
+@pytest.mark.parametrize("kind", ["cached", "cache_write", "audio_input", "image_input"])
+@pytest.mark.parametrize("count", [-1, 5])
+async def test_part_that_is_no_part_is_found(made: Made, dsn: str, kind: str, count: int) -> None:
+    """Of the input; of its 4 tokens no kind has 5, and none has less than none."""
+    await made.add(await made.price(CHEAP), Usage(4, 4))
+    query(dsn, "ALTER TABLE usage DISABLE TRIGGER usage_is_final")
+    query(dsn, f"UPDATE usage SET {kind}_tokens = 4")
+    assert "tokens" not in {finding.check for finding in await findings(made.store, 9)}
+    query(dsn, f"UPDATE usage SET {kind}_tokens = {count}")
+    assert "tokens" in {finding.check for finding in await findings(made.store, 9)}
+
+
+@pytest.mark.parametrize("kind", ["reasoning", "audio_output", "image_output"])
+async def test_part_of_the_output_that_is_none_is_found(made: Made, dsn: str, kind: str) -> None:
+    """Of its 4 tokens no kind has 5."""
+    await made.add(await made.price(CHEAP), Usage(4, 4))
+    query(dsn, "ALTER TABLE usage DISABLE TRIGGER usage_is_final")
+    query(dsn, f"UPDATE usage SET {kind}_tokens = 5")
+    assert "tokens" in {finding.check for finding in await findings(made.store, 9)}
+
+
+async def test_prices_are_set_all_or_none(store: Store) -> None:
+    """The second one is refused by the database."""
+    fine = NewPrice("a", Rates(input=Decimal(1), output=Decimal(1)))
+    with pytest.raises(StoreBadValue):
+        await add_prices(store, [fine, NewPrice("b", Rates(input=Decimal(1)))], now=NOON)
+    assert await list_prices(store) == []
+
+
+# History at another price.
+
+
+async def total(made: Made, new: NewPrice, **other: Any) -> tuple[Decimal, Decimal]:
+    """What everything cost, and would have cost."""
+    lines = await reprice(made.store, ["model"], [new], since=SINCE, whatever_model=True, **other)
+    return add_up(line.cost for line in lines), add_up(line.other_cost for line in lines)
+
+
+def test_history_at_its_own_price_costs_what_it_did(io_loop: IOLoop, made: Made) -> None:
+    """To the last digit; and at any other price what Python says."""
+    drawn_prices: list[tuple[NewPrice, NewPrice]] = []
+
+    @KEEP
+    @given(new_prices(), new_prices(), calls)
+    def add(new: NewPrice, other: NewPrice, drawn: list[tuple[Usage, str | None]]) -> None:
+        async def work() -> None:
+            model = f"m{len(drawn_prices)}"
+            price = await made.price(NewPrice(model, new.rates, new.tiers))
+            drawn_prices.append((new, other))
+            for usage, service_tier in drawn:
+                await made.add(price, usage, service_tier)
+            rows = [row for row in made.rows if row.intent.model == model]
+            spent = sum(Fraction(row.cost) for row in rows)
+            same, again = await total(made, new, model=model)
+            assert (Fraction(same), Fraction(again)) == (spent, spent)
+            _, others = await total(made, other, model=model)
+            assert Fraction(others) == sum(exact_cost(other, usage, name) for usage, name in drawn)
+
+        io_loop.run_sync(work)
+
+    add()
+
+
+CHEAP = NewPrice("m", Rates(input=Decimal(1_000_000), output=Decimal(0)), (Tier(above=5, multiplier=Decimal(10)),))
+DEAR = NewPrice("m", Rates(input=Decimal(3_000_000), output=Decimal(0)))
+
+
+async def test_correction_is_repriced_with_its_row(made: Made) -> None:
+    """Its tokens are differences: at a price with tiers only the corrected row as a whole has a cost."""
+    await made.add(await made.price(CHEAP), Usage(4, 0))
+    await Reconciler(made.store).correct(request_id(1), Usage(6, 0), "found")
+    assert await total(made, CHEAP) == (60, 60)
+    assert await total(made, DEAR) == (60, 18)
+
+
+async def test_request_without_tokens_costs_nothing_at_any_price(made: Made) -> None:
+    """Nobody knows how many there were; a correction says."""
+    await made.add(await made.price(CHEAP), None)
+    assert await total(made, DEAR) == (0, 0)
+    await Reconciler(made.store).correct(request_id(1), Usage(2, 0), "found")
+    assert await total(made, DEAR) == (2, 6)
+
+
+async def test_groups_are_those_of_the_books(made: Made) -> None:
+    """Days and months are of their time zone."""
+    await made.store.fetch("UPDATE settings SET value = 'Pacific/Kiritimati' WHERE name = 'time_zone'")  # UTC+14
+    await made.store.fetch("INSERT INTO users (id, name, upstream_key, created_at) VALUES (1, 'ann', 'x', %s)", [NOON])
+    await made.add(await made.price(CHEAP), Usage(4, 0), user_id=1)
+    [line] = await reprice(made.store, list(GROUPS), [DEAR], since=date(2024, 5, 18), whatever_model=True)
+    assert line == RepricedLine(("ann", "m", "2024-05-18", "2024-05"), 1, 0, Decimal(4), Decimal(12))
+
+
+@pytest.mark.parametrize(
+    ("since", "until", "found"), [(0, None, 2), (0, 0, 1), (1, None, 1), (1, 1, 1), (2, None, 0), (-9, -1, 0)]
+)
+async def test_days_are_both_included(made: Made, since: int, until: int | None, found: int) -> None:
+    """Of two rows, one a day."""
+    price = await made.price(CHEAP)
+    for days in (0, 1):
+        await made.add(price, Usage(1, 0), started_at=NOON + timedelta(days=days))
+    last = None if until is None else SINCE + timedelta(days=until)
+    lines = await reprice(made.store, ["model"], [DEAR], since=SINCE + timedelta(days=since), until=last)
+    assert sum(line.requests for line in lines) == found
+
+
+async def test_each_row_is_repriced_as_the_model_that_it_was_charged_as(made: Made) -> None:
+    """One whose model is not in the list keeps its cost, and is counted."""
+    for model in ("a", "b"):
+        price = await made.price(NewPrice(model, CHEAP.rates))
+        await made.add(price, Usage(4, 0), model="asked")
+    lines = await reprice(made.store, ["model"], [NewPrice("b", DEAR.rates)], since=SINCE)
+    assert lines == [RepricedLine(("asked",), 2, 1, Decimal(8), Decimal(16))]
+
+
+async def test_rows_of_other_books_are_left_out(made: Made, dsn: str) -> None:
+    """Their cost is what another program said."""
+    await made.add(await made.price(CHEAP), Usage(4, 0))
+    query(dsn, "ALTER TABLE usage DISABLE TRIGGER usage_is_final")
+    query(dsn, "UPDATE usage SET state = 'imported'")
+    assert await total(made, DEAR) == (0, 0)

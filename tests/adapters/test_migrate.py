@@ -1,0 +1,196 @@
+"""The schema of a real database: up, down, by several at once, and never by older code."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import psycopg2
+import pytest
+from psycopg2.extensions import make_dsn
+
+from chatgpt_agent.adapters.migrate import (
+    LOCK,
+    check_not_newer,
+    known_migrations,
+    migrate,
+    migrations_folder,
+    rollback,
+    schema_status,
+)
+from chatgpt_agent.core.errors import SetupError, StoreUnavailable
+from tests.support.database import connected, query
+
+KNOWN = known_migrations()
+NEWER = "INSERT INTO _yoyo_migration (migration_hash, migration_id) VALUES ('x', '9999.from-the-future')"
+UNREACHABLE = "host=/nowhere user=agent password=hunter2 dbname=agent"
+
+
+def tables(dsn: str) -> set[str]:
+    """The tables, functions and the like that are ours."""
+    sql = """
+        SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace
+        UNION SELECT proname FROM pg_proc WHERE pronamespace = 'public'::regnamespace"""
+    return {name for (name,) in query(dsn, sql) if "yoyo" not in name}
+
+
+def test_a_fresh_database_is_migrated(empty_dsn: str) -> None:
+    """All migrations, in order, by their names."""
+    assert migrate(empty_dsn) == KNOWN
+    assert {"users", "tokens", "prices", "usage", "usage_daily", "settings"} <= tables(empty_dsn)
+
+
+def test_a_migrated_database_is_left_alone(dsn: str) -> None:
+    """Every start may ask."""
+    assert migrate(dsn) == []
+
+
+def test_the_status_of_a_fresh_database(empty_dsn: str) -> None:
+    """Everything is pending, and asking makes nothing."""
+    status = schema_status(empty_dsn)
+    assert (status.applied, status.pending, status.unknown) == ([], KNOWN, [])
+    assert tables(empty_dsn) == set()
+
+
+def test_the_status_of_a_migrated_database(dsn: str) -> None:
+    """Everything is applied."""
+    status = schema_status(dsn)
+    assert (status.applied, status.pending, status.unknown) == (KNOWN, [], [])
+
+
+def test_four_at_once_migrate_it_once(empty_dsn: str) -> None:
+    """One works, the others wait and find nothing to do."""
+    with ThreadPoolExecutor(4) as threads:
+        done = list(threads.map(migrate, [empty_dsn] * 4))
+    assert sorted(done) == [[], [], [], KNOWN]
+
+
+def test_a_rollback_leaves_nothing_of_ours(dsn: str) -> None:
+    """No table, no function, no index."""
+    assert rollback(dsn, len(KNOWN)) == KNOWN[::-1]
+    assert tables(dsn) == set()
+
+
+def test_a_rollback_can_be_migrated_again(dsn: str) -> None:
+    """And the schema is the same."""
+    before = tables(dsn)
+    rollback(dsn, len(KNOWN))
+    assert migrate(dsn) == KNOWN
+    assert tables(dsn) == before
+
+
+def test_a_rollback_takes_no_more_than_was_asked(dsn: str) -> None:
+    """The newest first."""
+    assert rollback(dsn, 1) == KNOWN[-1:]
+    assert schema_status(dsn).applied == KNOWN[:-1]
+
+
+def test_a_rollback_of_more_than_there_are_takes_all(dsn: str) -> None:
+    """It is no fault."""
+    assert rollback(dsn, 100) == KNOWN[::-1]
+
+
+def test_a_rollback_of_a_used_database_works(dsn: str) -> None:
+    """Partitions that were made later go with their table."""
+    query(dsn, "SELECT ensure_usage_partition('2024-05-17')")
+    rollback(dsn, len(KNOWN))
+    assert tables(dsn) == set()
+
+
+@pytest.mark.parametrize("name", KNOWN)
+def test_every_migration_has_a_rollback(name: str) -> None:
+    """Both are installed with the package."""
+    assert (migrations_folder() / f"{name}.rollback.sql").is_file()
+
+
+def test_a_newer_database_is_refused(dsn: str) -> None:
+    """With what it has and what this program knows."""
+    query(dsn, NEWER)
+    with pytest.raises(SetupError, match=rf"it has 9999\.from-the-future, .* up to {KNOWN[-1]}"):
+        migrate(dsn)
+
+
+def test_a_newer_database_is_not_rolled_back(dsn: str) -> None:
+    """This program does not know what the newer one made."""
+    query(dsn, NEWER)
+    with pytest.raises(SetupError, match=r"9999\.from-the-future"):
+        rollback(dsn, 1)
+    assert "usage" in tables(dsn)
+
+
+def test_the_status_of_a_newer_database_says_so(dsn: str) -> None:
+    """It is what the start looks at where it may not migrate."""
+    query(dsn, NEWER)
+    status = schema_status(dsn)
+    assert status.unknown == ["9999.from-the-future"]
+    with pytest.raises(SetupError, match="the database is newer than this program"):
+        check_not_newer(status)
+
+
+@pytest.mark.parametrize("work", [migrate, schema_status])
+def test_a_database_that_is_away_can_be_tried_again(work: object) -> None:
+    """In one line, which shows no password."""
+    with pytest.raises(StoreUnavailable, match="the database cannot be reached") as caught:
+        work(UNREACHABLE)  # type: ignore[operator]
+    assert "hunter2" not in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_database_that_is_lost_on_the_way_can_be_tried_again(empty_dsn: str) -> None:
+    """A restart of PostgreSQL in the middle of a start does not end the agent."""
+    with connected(empty_dsn) as other, ThreadPoolExecutor(1) as threads:
+        other.execute("SELECT pg_advisory_lock(%s)", [LOCK])
+        work = threads.submit(migrate, empty_dsn)
+        _until_one_waits(other)
+        other.execute("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
+        with pytest.raises(StoreUnavailable, match="the database was lost"):
+            work.result(timeout=10)
+
+
+def test_what_the_account_may_not_do_is_refused(empty_dsn: str, role: str) -> None:
+    """In one line, with what lets it; PostgreSQL 15 and later lets nobody but the owner by default."""
+    with pytest.raises(SetupError, match=r"account reader may not create tables: .* ON SCHEMA public TO reader"):
+        migrate(make_dsn(empty_dsn, user=role))
+
+
+def test_what_fails_half_way_leaves_nothing(empty_dsn: str) -> None:
+    """A migration is a transaction."""
+    query(empty_dsn, "CREATE TABLE usage (x int)")  # somebody else's
+    with pytest.raises(SetupError, match='relation "usage" already exists'):
+        migrate(empty_dsn)
+    assert tables(empty_dsn) == {"usage"}
+    query(empty_dsn, "DROP TABLE usage")
+    assert migrate(empty_dsn) == KNOWN
+
+
+def test_an_odd_name_of_a_database_is_no_matter(odd_dsn: str) -> None:
+    """Spaces, quotes, signs that mean something in a URL."""
+    assert migrate(odd_dsn) == KNOWN
+
+
+def test_a_password_may_hold_any_sign(empty_dsn: str) -> None:
+    """It goes through as it is, and breaks nothing beside it."""
+    assert migrate(make_dsn(empty_dsn, password="a b&c=d%2f/?#é'\\")) == KNOWN
+
+
+@pytest.fixture
+def odd_dsn(postgres: str) -> Iterator[str]:
+    """A database whose name is odd."""
+    name = "odd na'me %41 &x=1 é/?#"
+    query(postgres, f'CREATE DATABASE "{name}" TEMPLATE template0')
+    yield make_dsn(postgres, dbname=name)
+    query(postgres, f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+@pytest.fixture
+def role(postgres: str) -> Iterator[str]:
+    """An account that owns nothing."""
+    query(postgres, "CREATE ROLE reader LOGIN")
+    yield "reader"
+    query(postgres, "DROP ROLE reader")
+
+
+def _until_one_waits(cursor: "psycopg2.extensions.cursor") -> None:
+    for _ in range(1000):
+        cursor.execute("SELECT pg_sleep(0.01), count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
+        if cursor.fetchone()[1]:  # type: ignore[index]
+            return
+    raise AssertionError("nobody waits")

@@ -1,0 +1,128 @@
+"""Files with prices: what is one, and what is refused as a whole in one line."""
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from chatgpt_agent.adapters import price_files
+from chatgpt_agent.adapters.price_files import read_price_file, read_prices
+from chatgpt_agent.core.errors import InvalidValue
+from tests.support.litellm import LIST
+
+JSON = json.dumps(LIST).encode()
+CSV = b"model,input,output\ngpt-one,1,2\nother,3,4\n"
+ENTRY = '"m": {"litellm_provider": "openai", "mode": "chat", "input_cost_per_token": %s, "output_cost_per_token": 0}'
+
+
+def models(data: bytes) -> list[str]:
+    """The names of a file's prices."""
+    return [new.model for new in read_prices(data, "f").prices]
+
+
+@pytest.mark.parametrize("data", [JSON, b"\xef\xbb\xbf" + JSON, b"\n  " + JSON, json.dumps(LIST, indent=4).encode()])
+def test_litellms_list_is_read(tmp_path: Path, data: bytes) -> None:
+    """However it is laid out."""
+    (tmp_path / "f").write_bytes(data)
+    found = read_price_file(tmp_path / "f")
+    assert (len(found.prices), len(found.skipped)) == (7, 9)
+
+
+@pytest.mark.parametrize(
+    "data", [CSV, b"\xef\xbb\xbf" + CSV, CSV.replace(b"\n", b"\r\n"), b'"model",input,output\nm,1,1']
+)
+def test_our_csv_is_read(tmp_path: Path, data: bytes) -> None:
+    """As spreadsheets write it, too."""
+    (tmp_path / "f").write_bytes(data)
+    assert read_price_file(tmp_path / "f").prices[0].rates.input == 1
+
+
+@pytest.mark.parametrize("data", [JSON, CSV])
+def test_only_what_is_wanted_is_read(data: bytes) -> None:
+    """A model is asked for by the name that it will have."""
+    found = read_prices(data, "f", lambda model: model == "gpt-one")
+    assert [new.model for new in found.prices] == ["gpt-one"]
+
+
+def test_fault_of_an_unwanted_model_is_no_hindrance() -> None:
+    """Its amounts are not looked at."""
+    data = ("{" + ENTRY % "-1" + ', "n": {' + (ENTRY % "1e-06").partition("{")[2] + "}").encode()
+    assert [new.model for new in read_prices(data, "f", lambda model: model == "n").prices] == ["n"]
+
+
+def test_repeated_key_of_another_provider_is_no_hindrance() -> None:
+    """The real list has had some; of an unwanted model neither."""
+    other = '"x": {"litellm_provider": "other", "mode": 1, "mode": 2}'
+    data = ("{" + ", ".join([other, other, ENTRY % "1e-06"]) + "}").encode()
+    assert models(data) == ["m"]
+    twice = ("{" + ", ".join([ENTRY % "1e-06", ENTRY % "2e-06", ENTRY.replace('"m"', '"n"') % "1e-06"]) + "}").encode()
+    assert [new.model for new in read_prices(twice, "f", lambda model: model == "n").prices] == ["n"]
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"{", "is not valid JSON: "),
+        (b'{"a": 1}x', "is not valid JSON: Extra data"),
+        (b"{}", "is not LiteLLM's list of prices"),
+        (b'{"gpt-4o": {"input": 1}}', "is not LiteLLM's list of prices"),
+        (b'{"a": {"litellm_provider": "openai"}, "a": 1}', "has the key 'a' twice"),
+        (b'{"a": 1, "a": {"litellm_provider": "openai"}}', "has the key 'a' twice"),
+        (b'{"a": {"litellm_provider": "openai", "mode": 1, "mode": 1}}', "has the key 'mode' twice in 'a'"),
+        (b'{"a": {"litellm_provider": "x", "n": NaN}}', "is not valid JSON: NaN is no number"),
+        (b'{"a": {"litellm_provider": "x", "n": -Infinity}}', "is not valid JSON: -Infinity is no number"),
+        (b'{"a": {"litellm_provider": "x", "n": 1e99999999999999999999}}', "has the number '1e9999"),
+        (b'{"a": ' + b"[" * 200_000, "is not valid JSON: it is nested too deeply"),
+        (b'{"\\ud800": {"litellm_provider": "x"}}', "has the name '\\ud800', which cannot be shown"),
+        (b"[]", "is a JSON array, which is no list of prices"),
+        (("{" + ENTRY % "-1e-06" + "}").encode(), "m, input_cost_per_token: -0.000001 is not between 0 and 1"),
+        (("{" + ENTRY % "2.5" + "}").encode(), "m, input_cost_per_token: 2.5 is not between 0 and 1"),
+        (("{" + ENTRY % ("1" * 5000) + "}").encode(), "m, input_cost_per_token: 1111"),
+        (JSON.decode().encode("utf-16"), "is not UTF-8 text"),
+        (CSV + b"\xff", "is not UTF-8 text"),
+        (b'model,input,output\n"m,1,2', "is neither JSON nor CSV: "),
+        (b"model,input,output\nm,1,2\nm,1,2", "row 3: 'm' has a price from the same date on in row 2"),
+        (b"model,input,output\n" + b"m" * 200_000 + b",1,2", "is neither JSON nor CSV: field larger"),
+        (b"\x89PNG\r\n", "is not UTF-8 text"),
+        (b"sk-a-secret", "is no list of prices: its first line has no heading model"),
+        (b"", "is empty"),
+        (b"\xef\xbb\xbf \n", "is empty"),
+    ],
+)
+def test_other_file_is_refused(tmp_path: Path, data: bytes, message: str) -> None:
+    """In one line with its name."""
+    path = tmp_path / "f"
+    path.write_bytes(data)
+    with pytest.raises(InvalidValue) as caught:
+        read_price_file(path)
+    assert str(caught.value).startswith(f"{path}: {message}")
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_file_that_is_too_large_is_not_read_whole(tmp_path: Path) -> None:
+    """A sparse one of 50 MB."""
+    with (tmp_path / "f").open("wb") as file:
+        file.truncate(50_000_000)
+    with pytest.raises(InvalidValue, match=f"is larger than {price_files.MAX_FILE} bytes"):
+        read_price_file(tmp_path / "f")
+
+
+@pytest.mark.parametrize(("name", "message"), [("none", "No such file"), (".", "Is a directory")])
+def test_file_that_cannot_be_read_is_told(tmp_path: Path, name: str, message: str) -> None:
+    """With the reason."""
+    with pytest.raises(InvalidValue, match=f"cannot be read: {message}"):
+        read_price_file(tmp_path / name)
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.binary(max_size=60) | st.text(max_size=60).map(lambda text: f"model,input,output\n{text}".encode()))
+def test_no_file_makes_it_fall_over(data: bytes) -> None:
+    """It is a list of prices, or one line says what is wrong with it."""
+    lines = ["fine"]
+    try:
+        read_prices(data, "f")
+    except InvalidValue as error:
+        lines = str(error).splitlines()
+    assert len(lines) == 1

@@ -1,0 +1,199 @@
+"""`chatgpt-agent user import`: all of a table, or nobody."""
+
+import csv
+import io
+import json
+import stat
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from chatgpt_agent.adapters.postgres import users as statements
+from chatgpt_agent.admin.user_import import UserImport
+from chatgpt_agent.core.access.tokens import is_well_formed
+from chatgpt_agent.core.errors import StoreUnavailable
+from tests.cli.commands import KEY, Cli
+from tests.cli.test_user import names, shown, stored_key
+from tests.support.database import query
+
+TABLE = f"""name;openai_key;comment;budget;models;budget_period
+alice;{KEY}-a;Sales;12.50;gpt-4o*, o3;
+bob;{KEY}-b;"Legal; Berlin";;;
+zoe;{KEY}-z;;5;;day
+"""
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> str:
+    """A file of three people."""
+    return written(tmp_path, TABLE)
+
+
+def written(folder: Path, text: str) -> str:
+    """A file with this text."""
+    path = folder / "team.csv"
+    path.write_text(text, encoding="utf-8-sig")
+    return str(path)
+
+
+def printed(text: str) -> dict[str, str]:
+    """The tokens of a CSV text, by name."""
+    header, *rows = csv.reader(io.StringIO(text))
+    assert header == ["name", "token"]
+    return dict(rows)  # type: ignore[arg-type]
+
+
+def test_everybody_is_added(cli: Cli, table: str) -> None:
+    """With keys, models, comments and budgets of their own, and tokens that are shown once."""
+    tokens = printed(cli.ok("user", "import", table))
+    assert list(tokens) == names(cli) == ["alice", "bob", "zoe"]
+    assert all(map(is_well_formed, tokens.values()))
+    assert [stored_key(cli, name) for name in tokens] == [f"{KEY}-a", f"{KEY}-b", f"{KEY}-z"]
+    alice, bob = shown(cli, "alice"), shown(cli, "bob")
+    assert alice["user"]["allowed_models"] == ["gpt-4o*", "o3"]
+    assert (bob["user"]["comment"], bob["user"]["allowed_models"]) == ("Legal; Berlin", None)
+    assert alice["tokens"][0]["shown"] == tokens["alice"][:8]
+    budgets = "SELECT name, period, amount::text FROM budgets b JOIN users u ON u.id = b.user_id ORDER BY name"
+    assert query(cli.settings["DATABASE_URL"], budgets) == [("alice", "month", "12.50"), ("zoe", "day", "5")]
+
+
+def test_every_line_is_reported_beside_the_tokens(cli: Cli, table: str) -> None:
+    """On standard error, without a secret."""
+    lines = cli.run("user", "import", table).stderr.splitlines()
+    assert lines[:4] == ["line 2: alice: added", "line 3: bob: added", "line 4: zoe: added", "3 added"]
+    assert KEY not in "".join(lines)
+    assert "cga_" not in "".join(lines)
+
+
+def test_tokens_can_go_to_a_file(cli: Cli, table: str, tmp_path: Path) -> None:
+    """That its owner alone can read, and then nowhere else."""
+    path = tmp_path / "tokens.csv"
+    result = cli.run("user", "import", table, "--tokens-file", str(path))
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert "cga_" not in result.output
+    assert list(printed(path.read_text())) == ["alice", "bob", "zoe"]
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_a_tokens_file_that_is_there_is_left_alone(cli: Cli, table: str, tmp_path: Path) -> None:
+    """It may hold tokens that nobody can show again."""
+    path = tmp_path / "tokens.csv"
+    path.write_text("precious")
+    assert cli.refused("user", "import", table, "--tokens-file", str(path)) == [
+        f"Error: {path} cannot be made: File exists"
+    ]
+    assert (path.read_text(), names(cli)) == ("precious", [])
+
+
+def test_a_dry_run_changes_nothing(cli: Cli, table: str, tmp_path: Path) -> None:
+    """And says what would happen."""
+    path = tmp_path / "tokens.csv"
+    result = cli.run("user", "import", table, "--dry-run", "--tokens-file", str(path))
+    assert (result.exit_code, result.stdout, names(cli), path.exists()) == (0, "", [], False)
+    assert result.stderr.splitlines() == [
+        "line 2: alice: would be added",
+        "line 3: bob: would be added",
+        "line 4: zoe: would be added",
+        "3 would be added",
+    ]
+
+
+def test_with_a_fault_nobody_is_added(cli: Cli, tmp_path: Path) -> None:
+    """Every fault is told at once, by its line, with what is allowed."""
+    table = written(tmp_path, f"name,openai_key,budget\nalice,{KEY},1\nbob,sk bad,1\nzoe,{KEY},much\n")
+    assert cli.refused("user", "import", table) == [
+        "line 2: alice: not added",
+        "line 3: bob: the OpenAI key must be 1 to 512 printable ASCII characters without spaces",
+        "line 4: zoe: budget: give USD as a number with a point, such as 50 or 12.50, or nothing",
+        "1 not added",
+        "2 fault",
+        "Error: 2 of 3 users cannot be added, so nobody is",
+    ]
+    assert names(cli) == []
+
+
+def test_somebody_who_is_there_is_a_fault(cli: Cli, table: str) -> None:
+    """And keeps their key."""
+    cli.add_user("bob")
+    lines = cli.refused("user", "import", table)
+    assert "line 3: bob: there is a user 'bob' already" in lines
+    assert (names(cli), stored_key(cli, "bob")) == (["bob"], KEY)
+
+
+def test_somebody_who_is_there_can_be_passed_over(cli: Cli, table: str) -> None:
+    """So a table that grows is imported again and again."""
+    cli.add_user("bob")
+    result = cli.run("user", "import", table, "--skip-existing")
+    assert list(printed(result.stdout)) == ["alice", "zoe"]
+    assert "line 3: bob: skipped" in result.stderr
+    again = cli.run("user", "import", table, "--skip-existing")
+    assert (again.exit_code, again.stdout) == (0, "")
+    assert stored_key(cli, "bob") == KEY
+
+
+def test_it_prints_json(cli: Cli, table: str) -> None:
+    """Lines and tokens."""
+    found: dict[str, Any] = json.loads(cli.ok("user", "import", table, "--json"))
+    assert found["lines"][0] == {"line": 2, "name": "alice", "result": "added", "fault": None}
+    assert [token["user"] for token in found["tokens"]] == ["alice", "bob", "zoe"]
+
+
+def test_faults_are_printed_as_json(cli: Cli, tmp_path: Path) -> None:
+    """With exit code 1."""
+    result = cli.run("user", "import", written(tmp_path, f"name,openai_key\n,{KEY}\n"), "--json")
+    assert result.exit_code == 1
+    assert json.loads(result.stdout)["lines"][0]["result"] == "fault"
+
+
+def test_a_table_can_be_piped_in(cli: Cli) -> None:
+    """From a program that keeps no file of keys."""
+    assert list(printed(cli.ok("user", "import", "-", stdin=TABLE))) == ["alice", "bob", "zoe"]
+
+
+def test_a_file_that_is_none_is_one_line(shared_cli: Cli, tmp_path: Path) -> None:
+    """Exit code 1 for what is in it, 2 where there is none."""
+    path = tmp_path / "team.xlsx"
+    path.write_bytes(b"PK\x03\x04\xff")
+    [line] = shared_cli.refused("user", "import", str(path))
+    assert line.startswith("Error: line 1: is not UTF-8 text")
+    shared_cli.refused("user", "import", str(tmp_path / "none.csv"), code=2)
+
+
+def test_whoever_is_slower_adds_nobody(cli: Cli, table: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a name is taken between the look and the change: the tokens that come to nothing are not left behind."""
+    cli.add_user("bob")
+
+    async def nobody(*_: object, **__: object) -> list[object]:
+        return []
+
+    path = tmp_path / "tokens.csv"
+    monkeypatch.setattr(UserImport, "who_is_there", nobody)
+    [line] = cli.refused("user", "import", table, "--tokens-file", str(path))
+    assert line.startswith("Error: the database refuses a row")
+    assert (names(cli), path.exists()) == (["bob"], False)
+
+
+def test_tokens_that_may_count_are_kept(cli: Cli, table: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the database went away behind the change, nobody knows whether it was made."""
+    cli.ok("user", "list")
+    added = statements.add_users
+
+    async def lost(*words: Any) -> None:
+        await added(*words)
+        raise StoreUnavailable("the database cannot be used: it went away")
+
+    path = tmp_path / "tokens.csv"
+    monkeypatch.setattr(statements, "add_users", lost)
+    lines = cli.refused("user", "import", table, "--tokens-file", str(path))
+    assert lines[0] == f"See with `user list` whether they were added: their tokens would be those in {path}."
+    assert list(printed(path.read_text())) == names(cli)
+
+
+def test_the_audit_log_tells_who_was_added(cli: Cli, table: str) -> None:
+    """And no key."""
+    cli.ok("user", "import", table)
+    found = query(cli.settings["DATABASE_URL"], "SELECT object, action, via, after::text FROM audit_log ORDER BY id")
+    assert [line[0] for line in found].count("users") == 3
+    assert {line[1:3] for line in found} == {("insert", "command")}
+    assert KEY not in str(found)

@@ -1,0 +1,108 @@
+"""Admission: may this token make this call now?"""
+
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from ipaddress import ip_address
+from typing import Any
+
+import pytest
+from msgspec import structs
+
+from chatgpt_agent.core.access.admission import Identity, Token, User, admit, may_use, refusal
+from chatgpt_agent.core.access.model_patterns import compile_patterns
+from chatgpt_agent.core.access.networks import Networks
+from chatgpt_agent.core.errors import ModelNotFound
+from chatgpt_agent.core.money.pricing import Price, PriceBook
+
+NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
+PRICE = Price(1, "gpt-4o", NOON, Decimal("2.5"), Decimal(10))
+
+
+ANN = User(1, "ann", b"", disabled=False)
+TOKEN = Token(1, 1, b"", revoked=False)
+HOME, ABROAD = ip_address("192.0.2.7"), ip_address("2001:db8::7")
+
+
+def identity(user: User = ANN, **token: Any) -> Identity:
+    """Somebody with a token of these settings."""
+    return Identity(user, structs.replace(TOKEN, **token))
+
+
+def limited(models: tuple[str, ...] | None, token_models: tuple[str, ...] | None) -> Identity:
+    """A user and a token that may use these models."""
+    user, token = (None if names is None else compile_patterns(names) for names in (models, token_models))
+    return identity(structs.replace(ANN, allowed_models=user), allowed_models=token)
+
+
+@pytest.mark.parametrize(
+    ("who", "reason"),
+    [
+        (identity(), None),
+        (identity(revoked=True), "revoked"),
+        (identity(structs.replace(ANN, disabled=True)), "of a disabled user"),
+        (identity(expires_at=NOON), "expired"),
+        (identity(expires_at=NOON + timedelta(microseconds=1)), None),
+        (identity(allowed_networks=Networks(["192.0.2.0/24"])), None),
+        (identity(allowed_networks=Networks(["192.0.3.0/24"])), "not for this network"),
+        (identity(allowed_networks=Networks()), "not for this network"),
+    ],
+)
+def test_token_that_does_not_count_has_a_reason(who: Identity, reason: str | None) -> None:
+    """For the log; None where it counts."""
+    assert refusal(who, NOON, HOME) == reason
+
+
+@pytest.mark.parametrize(
+    ("models", "token_models", "model", "allowed"),
+    [
+        (None, None, "gpt-4o", True),
+        (("gpt-4o*",), None, "gpt-4o-mini", True),
+        (("gpt-4o*",), None, "o3", False),
+        (None, ("o3",), "gpt-4o", False),
+        (("gpt-4o*", "o3"), ("o*",), "o3", True),
+        (("gpt-4o*", "o3"), ("o*",), "gpt-4o", False),
+    ],
+)
+def test_user_and_token_must_both_be_allowed_a_model(
+    models: tuple[str, ...] | None, token_models: tuple[str, ...] | None, model: str, allowed: bool
+) -> None:
+    """Where one of the two has no list, the other's counts."""
+    assert may_use(limited(models, token_models), model) is allowed
+
+
+def test_model_that_is_not_allowed_is_refused_as_one_without_a_price() -> None:
+    """To the letter: nobody learns what others may use."""
+    errors = []
+    for who, book in ((limited(("o3",), None), PriceBook([PRICE])), (identity(), PriceBook())):
+        with pytest.raises(ModelNotFound) as caught:
+            admit("gpt-4o", book, NOON, who)
+        errors.append(caught.value.envelope())
+    assert errors[0] == errors[1]
+
+
+def test_priced_model_is_admitted_at_its_price() -> None:
+    """A call is made at the price in force."""
+    assert admit("gpt-4o", PriceBook([PRICE]), NOON, identity()) is PRICE
+
+
+@pytest.mark.parametrize("model", ["gpt-5", "GPT-4o", "gpt-4o ", "gpt-4o-2024-08-06", "gpt-4", ""])
+def test_unpriced_model_is_refused(model: str) -> None:
+    """Only the exact name has a price; the refusal says `model_not_found`, as OpenAI does."""
+    with pytest.raises(ModelNotFound) as caught:
+        admit(model, PriceBook([PRICE]), NOON, identity())
+    assert (caught.value.status, caught.value.code, caught.value.param) == (404, "model_not_found", "model")
+
+
+def test_price_of_tomorrow_admits_nothing_today() -> None:
+    """A model whose first price is not in force yet is refused."""
+    with pytest.raises(ModelNotFound):
+        admit("gpt-4o", PriceBook([PRICE]), NOON - timedelta(microseconds=1), identity())
+
+
+def test_removed_price_admits_nothing() -> None:
+    """A model whose price was removed is refused from then on, and not a moment before."""
+    later = NOON + timedelta(days=1)
+    book = PriceBook([PRICE, Price(2, "gpt-4o", later, None, None)])
+    assert admit("gpt-4o", book, later - timedelta(microseconds=1), identity()) is PRICE
+    with pytest.raises(ModelNotFound):
+        admit("gpt-4o", book, later, identity())

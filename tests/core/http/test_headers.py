@@ -1,0 +1,147 @@
+"""Headers: allow-lists, both ways."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from chatgpt_agent.core.errors import InvalidRequest, UnsupportedMediaType
+from chatgpt_agent.core.http.headers import RESPONSE_ADDED, check_request_media, request_headers, response_headers
+
+ALLOWED = {
+    "content-type",
+    "content-encoding",
+    "retry-after",
+    "retry-after-ms",
+    "x-should-retry",
+    "x-request-id",
+    "openai-processing-ms",
+    "openai-version",
+    "x-ratelimit-remaining-tokens",
+}
+
+ratelimits = st.text().map("X-Ratelimit-".__add__)
+
+
+def sent(accept: str | None) -> list[tuple[str, str]]:
+    return request_headers(accept=accept, upstream_key="sk-1", request_id="id-1", agent="chatgpt-agent/1")
+
+
+@pytest.mark.parametrize("content_type", [None, "", "application/json", " Application/JSON ; charset=utf-8"])
+@pytest.mark.parametrize("content_encoding", [None, "", "identity", " Identity "])
+def test_plain_json_is_taken(content_type: str | None, content_encoding: str | None) -> None:
+    """JSON that is not compressed is taken, and so is a body that does not say what it is."""
+    check_request_media(content_type, content_encoding)
+
+
+@pytest.mark.parametrize(
+    "content_type", ["text/plain", "application/jsonp", "application/json, text/html", "multipart/form-data", "json"]
+)
+def test_other_types_are_refused(content_type: str) -> None:
+    """A body that says it is not JSON is refused."""
+    with pytest.raises(UnsupportedMediaType, match="Content-Type"):
+        check_request_media(content_type, None)
+
+
+@pytest.mark.parametrize("content_encoding", ["gzip", "br", "deflate", "identity, gzip"])
+def test_compressed_body_is_refused(content_encoding: str) -> None:
+    """A compressed body is refused: it could be read in two ways, or grow without bound."""
+    with pytest.raises(UnsupportedMediaType, match="Content-Encoding"):
+        check_request_media("application/json", content_encoding)
+
+
+def test_sent_headers_are_ours() -> None:
+    """OpenAI is sent the user's own key, JSON, our request id, and asked for an answer that is not compressed."""
+    assert sent(None) == [
+        ("Authorization", "Bearer sk-1"),
+        ("Content-Type", "application/json"),
+        ("Accept", "*/*"),
+        ("Accept-Encoding", "identity"),
+        ("User-Agent", "chatgpt-agent/1"),
+        ("X-Client-Request-Id", "id-1"),
+    ]
+
+
+def test_accept_crosses() -> None:
+    """Of the client's header fields Accept alone reaches OpenAI, as it came."""
+    assert ("Accept", "text/event-stream") in sent("text/event-stream")
+    assert len(sent("text/event-stream")) == len(sent(None))
+
+
+@pytest.mark.parametrize("accept", ["*/*\r\nX-Evil: 1", "*/*\n", "\x00", "text/é", "a" * 257])
+def test_accept_that_could_split_a_request_is_refused(accept: str) -> None:
+    """An Accept with control characters, of other alphabets, or without end is refused."""
+    with pytest.raises(InvalidRequest, match="Accept"):
+        sent(accept)
+
+
+@settings(deadline=None)
+@given(st.text())
+def test_accept_never_brings_another_line(accept: str) -> None:
+    """Whatever Accept holds, no value that is sent holds a control character."""
+    try:
+        values = [value for _, value in sent(accept)]
+    except InvalidRequest:
+        return
+    assert all(value.isascii() and value.isprintable() for value in values)
+
+
+def test_response_headers_cross_as_they_came() -> None:
+    """What is allowed keeps its spelling, its order and its repeats."""
+    fields = [("X-Request-ID", "b"), ("content-type", "a/b"), ("x-RateLimit-limit-tokens", "1"), ("X-Request-ID", "a")]
+    assert response_headers(fields) == fields
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "Set-Cookie",
+        "Server",
+        "Location",
+        "Refresh",
+        "Alt-Svc",
+        "Content-Length",
+        "Transfer-Encoding",
+        "Connection",
+        "Trailer",
+        "Link",
+        "Clear-Site-Data",
+        "Content-Security-Policy",
+        "Access-Control-Allow-Origin",
+        "openai-organization",
+        "openai-project",
+        "X-Http-Reason",
+        "X-Agent-Error",
+        "X-Agent-Request-Id",
+        "",
+    ],
+)
+def test_other_response_headers_stay_behind(name: str) -> None:
+    """What could set a cookie, move the client on, frame the answer or name the account does not cross."""
+    assert response_headers([(name, "1")]) == []
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.sampled_from(sorted(ALLOWED)) | st.text() | ratelimits, st.text())))
+def test_only_allowed_response_headers_cross(fields: list[tuple[str, str]]) -> None:
+    """Whatever OpenAI or a proxy sends, only fields of the list cross, and none of them can split our answer."""
+    for name, value in response_headers(fields):
+        assert name.lower() in ALLOWED or name.lower().startswith("x-ratelimit-")
+        assert name.isascii()
+        assert (name + value).isprintable()
+
+
+@pytest.mark.parametrize("value", ["a\r\nSet-Cookie: b", "a\nb", "a\x00", "\x1b[2J", "\x85"])
+def test_value_with_control_characters_is_dropped(value: str) -> None:
+    """A value that could split our own response is dropped, alone."""
+    assert response_headers([("x-request-id", value), ("retry-after", "1")]) == [("retry-after", "1")]
+
+
+@pytest.mark.parametrize("suffix", ["a b", "a\r\nSet-Cookie", "é", "\u212a", "a:", "(", "\x00", "\n"])
+def test_name_that_is_no_token_is_dropped(suffix: str) -> None:
+    """A field whose name HTTP does not allow is dropped: our own server would fail on it."""
+    assert response_headers([("x-ratelimit-" + suffix, "1"), ("retry-after", "1")]) == [("retry-after", "1")]
+
+
+def test_relayed_answer_is_not_a_page() -> None:
+    """Every relayed answer tells browsers neither to guess its type nor to run anything in it."""
+    assert dict(RESPONSE_ADDED) == {"X-Content-Type-Options": "nosniff", "Content-Security-Policy": "sandbox"}

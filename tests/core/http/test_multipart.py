@@ -1,0 +1,276 @@
+"""Forms: what every parser reads alike is read, and anything else is refused."""
+
+import contextlib
+import email
+import email.policy
+import time
+from typing import Any
+
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from tornado.httputil import HTTPFile, parse_multipart_form_data
+
+from chatgpt_agent.core.cooperative import run_to_end
+from chatgpt_agent.core.errors import ClientError, InvalidRequest, UnsupportedMediaType
+from chatgpt_agent.core.http.multipart import MAX_HEAD, MAX_PARTS, Form, boundary_of, read_form
+
+BOUNDARY = "a-boundary"
+TYPE = f"multipart/form-data; boundary={BOUNDARY}"
+WANTED = ("model", "stream", "response_format")
+NAMED = b'Content-Disposition: form-data; name="%s"'
+MODEL = (NAMED % b"model", b"gpt-4o-transcribe")
+FILE = (NAMED % b"file" + b'; filename="a.mp3"\r\nContent-Type: audio/mpeg', b"\x00\xff\r\n\r\n--a")
+
+
+def form(*parts: tuple[bytes, bytes], end: bytes = b"--\r\n") -> bytes:
+    delimiter = b"--" + BOUNDARY.encode()
+    return (
+        b"".join(delimiter + b"\r\n" + head + b"\r\n\r\n" + value + b"\r\n" for head, value in parts) + delimiter + end
+    )
+
+
+def read(body: bytes, content_type: str = TYPE) -> Form:
+    return run_to_end(read_form(body, content_type, WANTED))
+
+
+# What is read.
+
+
+def test_a_form_is_read() -> None:
+    """The fields that are wanted, how much text there is, how many files."""
+    found = read(form(MODEL, FILE, (NAMED % b"prompt", "é 模".encode()), (NAMED % b"stream", b"true")))
+    assert found == Form({"model": b"gpt-4o-transcribe", "stream": b"true"}, 1, 17 + 6 + 4)
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b'content-disposition: form-data; name="model"',
+        b'Content-Disposition:form-data;name="model"',
+        b'Content-Disposition: form-data; name="model"\r\nContent-Type: text/plain; charset=UTF-8',
+        b'Content-Type: text/plain\r\nContent-Disposition: form-data; name="model"\r\nContent-Length: 17',
+        b'Content-Disposition: form-data; name="model"\r\nContent-Transfer-Encoding: 8bit',
+        b'Content-Type: text/plain; charset=ISO-8859-1\r\nContent-Disposition: form-data; name="model"',
+        b"Content-Type: text/plain; charset=utf-8\r\nContent-Disposition: form-data; name=model",
+    ],
+)
+def test_what_clients_send_is_taken(head: bytes) -> None:
+    """curl, Node, Java, .NET and Go write these."""
+    assert read(form((head, MODEL[1]), FILE)).values == {"model": MODEL[1]}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        b'filename=""',
+        b"filename=a.mp3; filename*=utf-8''a.mp3",
+        b'filename="a b (1).mp3"',
+        'filename="é.mp3"'.encode(),
+        b"filename=\"a\"; filename*=UTF-8''%C3%A9.mp3",
+    ],
+)
+def test_names_of_files(name: bytes) -> None:
+    """Any but one that could end its own quotes."""
+    assert read(form(MODEL, (NAMED % b"file" + b"; " + name, b"x"))).files == 1
+
+
+@pytest.mark.parametrize("end", [b"--\r\n", b"--"])
+def test_the_end_may_lack_its_line_end(end: bytes) -> None:
+    """Some clients leave it out."""
+    assert read(form(MODEL, end=end)).values == {"model": MODEL[1]}
+
+
+def test_lists_may_repeat() -> None:
+    """Only the fields that we read may not."""
+    assert read(form(MODEL, *[(NAMED % b"include[]", b"logprobs")] * 2)).values == {"model": MODEL[1]}
+
+
+@pytest.mark.parametrize(
+    "kind", ['multipart/form-data; boundary="a-boundary"', "Multipart/Form-Data;boundary=a-boundary"]
+)
+def test_the_boundary_may_stand_in_quotes(kind: str) -> None:
+    """And the type in any case."""
+    assert read(form(MODEL), kind).values == {"model": MODEL[1]}
+
+
+# What is refused.
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "", "application/json", "multipart/form-data", "multipart/form-data; boundary=", "multipart/mixed; boundary=a",
+        "multipart/form-data; boundary=a; boundary=b", "multipart/form-data; boundary=a,multipart/form-data",
+        "multipart/form-data; boundary=a b", 'multipart/form-data; boundary="a', "multipart/form-data; boundary=é",
+        "multipart/form-data; boundary=" + "a" * 71, "multipart/form-data; boundary=a; charset=utf-7",
+        "multipart/form-data; x=y; boundary=a", "multipart/form-data; boundary=a\t", "multipart/form-data boundary=a",
+    ],
+)  # fmt: skip
+def test_no_clear_boundary(kind: str) -> None:
+    """415: it is not said, or in a way that is read in two."""
+    with pytest.raises(UnsupportedMediaType):
+        boundary_of(kind)
+
+
+def test_a_field_may_be_there_once() -> None:
+    """One parser takes the first, another the last."""
+    with pytest.raises(InvalidRequest) as caught:
+        read(form(MODEL, FILE, (NAMED % b"model", b"gpt-4o-mini-transcribe")))
+    assert caught.value.param == "model"
+
+
+@pytest.mark.parametrize("name", [b"Model", b"model[]", b"model[0]", b"MODEL", b"model.x", b"stream[]"])
+def test_a_field_has_one_name(name: bytes) -> None:
+    """What some server would take for the field is refused."""
+    with pytest.raises(InvalidRequest):
+        read(form(MODEL, (NAMED % name, b"x")))
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        NAMED % b"model" + b'; filename="x"',
+        NAMED % b"model" + b"\r\nContent-Type: text/plain; charset=utf-16",
+        NAMED % b"model" + b"\r\nContent-Type: application/json",
+        NAMED % b"model" + b"\r\nContent-Transfer-Encoding: base64",
+        NAMED % b"model" + b"\r\nContent-Transfer-Encoding: quoted-printable",
+        NAMED % b"model" + b"\r\nContent-Length: 3",
+        NAMED % b"model" + b"\r\nX-Other: 1",
+        NAMED % b"model" + b"\r\n" + NAMED % b"other",
+        NAMED % b"model" + b"\r\n folded: 1",
+        NAMED % b"model" + b'\r\n ; name="other"',
+        NAMED % b"model" + b'; name="other"',
+        NAMED % b"model" + b'; filename="a\\"; name="other"',
+        NAMED % b"model" + b"; filename=x",
+        NAMED % b"other" + b"; filename=x y",
+        b"Content-Disposition: form-data; name=model[]",
+        b"Content-Disposition: form-data; name=model; name=other",
+        b"Content-Disposition: form-data; name='model'",
+        b"Content-Disposition: form-data; name*=utf-8''model",
+        b'Content-Disposition: attachment; name="model"',
+        b'Content-Disposition : form-data; name="model"',
+        b'Content-Disposition: form-data; name="mod\xc3\xa9l"',
+        b'Content-Disposition: form-data; name="mo\\del"',
+        b'Content-Disposition: form-data; name="model\x00"',
+        b'Content-Disposition: form-data;\n name="model"',
+        b'X: 1\nContent-Disposition: form-data; name="model"',
+        b'Content-Disposition: form-data; name="\xff"',
+        b"Content-Type: text/plain",
+        b"",
+        NAMED % b"model" + b"\r\nContent-Type: " + b"x" * MAX_HEAD,
+    ],
+)
+def test_a_head_that_is_not_plain(head: bytes) -> None:
+    """Anything that a parser could understand in another way."""
+    with pytest.raises(InvalidRequest):
+        read(form((head, MODEL[1]), FILE))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"--a-boundary--\r\n",
+        b"\r\n" + form(MODEL),
+        b"preamble\r\n" + form(MODEL),
+        form(MODEL) + b"epilogue",
+        form(MODEL) + b"\r\n",
+        form(MODEL, end=b""),
+        form(MODEL, end=b"-"),
+        form(MODEL, end=b"\r\n"),
+        form(MODEL, end=b" --\r\n"),
+        form(MODEL)[:-20],
+        form(MODEL).replace(b"\r\n", b"\n"),
+        form(MODEL).replace(b"--a-boundary\r\n", b"--a-boundary \r\n"),
+        form(MODEL).replace(b"\r\n\r\n", b"\r\n"),
+        form(MODEL, (NAMED % b"file", b"x\n--a-boundary\nContent")),
+        form(MODEL, (NAMED % b"file", b"x--a-boundary")),
+        form(MODEL, (NAMED % b"file", b"\r\n--a-boundary-and-more\r\n")),
+        form(MODEL, (NAMED % b"_charset_", b"utf-16")),
+        form(MODEL, *[FILE] * MAX_PARTS),
+        b'--a-boundary\r\nContent-Disposition: form-data; name="model"\r\n\r\n--a-boundary--\r\n',
+    ],
+)
+def test_a_form_that_is_not_one(body: bytes) -> None:
+    """Broken off, with text around it, or with a boundary inside of a part."""
+    with pytest.raises(InvalidRequest):
+        read(body)
+
+
+# Whatever comes.
+
+PIECES = [
+    b"--a-boundary", b"\r\n", b"\n", b"\r\n\r\n", b"--", b'Content-Disposition: form-data; name="model"',
+    b'Content-Disposition: form-data; name="file"; filename="x"', b"; name=stream", b'"', b"x", b"a", b" ", b"\r",
+    b"Content-Type: text/plain", b"Content-Disposition", b": ",
+]  # fmt: skip
+
+
+def as_tornado(body: bytes) -> dict[str, list[bytes]]:
+    """The fields as Tornado reads them."""
+    found: dict[str, list[bytes]] = {}
+    files: dict[str, list[HTTPFile]] = {}
+    parse_multipart_form_data(BOUNDARY.encode(), body, found, files)
+    return found
+
+
+def as_email(body: bytes) -> dict[str, list[Any]]:
+    """The fields as the standard library reads mails."""
+    text = b"Content-Type: " + TYPE.encode() + b"\r\n\r\n" + body
+    found: dict[str, list[Any]] = {}
+    for part in email.message_from_bytes(text, policy=email.policy.HTTP).iter_parts():
+        name = part.get_param("name", header="content-disposition")
+        if part.get_filename() is None:
+            found.setdefault(str(name), []).append(part.get_payload(decode=True))
+    return found
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.lists(st.sampled_from(PIECES) | st.binary(max_size=2), max_size=30))
+def test_nothing_breaks_it(pieces: list[bytes]) -> None:
+    """Any bytes are a form or are refused."""
+    with contextlib.suppress(InvalidRequest):
+        read(b"".join(pieces))
+
+
+names = st.sampled_from([b"model", b"stream", b"prompt", b"include[]", b"language"])
+contents = st.lists(st.sampled_from(PIECES[1:5]) | st.binary(max_size=4), max_size=4).map(b"".join)
+heads = st.sampled_from([b"", b"\r\nContent-Type: text/plain", b"\r\nContent-Type: text/plain;charset=utf-8"])
+spelled = st.sampled_from([NAMED, b"Content-Disposition: form-data; name=%s", b"Content-Disposition:form-data;name=%s"])
+parts = st.tuples(st.tuples(spelled, names).map(lambda pair: pair[0] % pair[1]), heads, contents).map(
+    lambda part: (part[0] + part[1], part[2])
+)
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.lists(parts, max_size=5), st.integers(0, 400), st.sampled_from([b"", b"\r", b"\n", b"--", b'"', b"x"]))
+def test_what_is_taken_is_read_alike_by_others(fields: list[tuple[bytes, bytes]], at: int, put_in: bytes) -> None:
+    """By Tornado, and by the standard library's parser of mails: the same fields with the same bytes."""
+    body = form(MODEL, *fields)
+    body = body[:at] + put_in + body[at:]
+    try:
+        found = read(body)
+    except ClientError:
+        assume(put_in or any(b"model" in head or b"stream" in head for head, _ in fields))
+        return
+    theirs = as_tornado(body)
+    assert {name: [value] for name, value in found.values.items()} == {
+        name: values for name, values in theirs.items() if name in WANTED
+    }
+    assert {name: found.values.get(name) for name in WANTED if name in as_email(body)} == {
+        name: values[0] for name, values in as_email(body).items() if name in WANTED
+    }
+
+
+@pytest.mark.parametrize(
+    "filling",
+    [b"\r\n--", b"-" * 4, b"\r\n--a-boundar", b"\x00" * 4, b"a-boundary"],
+    ids=lambda one: one.decode("latin-1"),
+)
+def test_a_large_form_takes_no_long_time(filling: bytes) -> None:
+    """10 MB that were made to be slow to search."""
+    body = form(MODEL, (FILE[0], filling * (10_000_000 // len(filling))))
+    began = time.process_time()
+    read(body)
+    assert time.process_time() - began < 0.5

@@ -1,0 +1,399 @@
+"""Chat requests: what a body says, found without changing it; what could be read in two ways is refused."""
+
+import json
+import tracemalloc
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from chatgpt_agent.core.errors import ClientError, InvalidJson, InvalidRequest
+from chatgpt_agent.core.http.endpoints import CHAT
+from chatgpt_agent.core.http.request import MAX_MODEL, ApiRequest, object_members, parse_request
+
+ASK = b'"include_usage":true'
+MAX_TOKENS = CHAT.max_parts
+
+names = st.text(max_size=8)
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | names,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(names, inner, max_size=3),
+    max_leaves=6,
+)
+READ = ("model", "stream", "stream_options", "n", "best_of", "max_tokens", "service_tier")
+members = st.dictionaries(names.filter(lambda name: name not in READ), values, max_size=4)
+spaces = st.text(" \t\r\n", max_size=2).map(str.encode)
+
+
+def parse_chat_request(body: bytes) -> ApiRequest:
+    return parse_request(CHAT, body)
+
+
+def dump(value: object, *, ascii_only: bool = True, indent: int | None = None) -> bytes:
+    return json.dumps(value, ensure_ascii=ascii_only, indent=indent).encode()
+
+
+def escaped(key: str) -> bytes:
+    """A key as a JSON string in which every UTF-16 unit is an escape."""
+    units = key.encode("utf-16-be").hex()
+    return b'"' + b"".join(b"\\u" + units[at : at + 4].encode() for at in range(0, len(units), 4)) + b'"'
+
+
+def inside(fields: dict[str, Any], **layout: Any) -> bytes:
+    """The members of an object as text, without its braces, each followed by a comma."""
+    return b"".join(dump(name, **layout) + b" : " + dump(value, **layout) + b",\n" for name, value in fields.items())
+
+
+# What is read.
+
+
+def test_plain_request_passes_as_it_came() -> None:
+    """A request that does not stream is sent byte for byte."""
+    body = b'{ "messages": [{"role": "user", "content": "\xc3\xa9"}],\n "model": "gpt-4o", "top_p": 1.0 }\n'
+    request = parse_chat_request(body)
+    assert (request.model, request.stream, request.include_usage) == ("gpt-4o", False, False)
+    assert request.body is request.upstream_body is body
+
+
+@settings(deadline=None)
+@given(before=members, after=members, ascii_only=st.booleans(), indent=st.sampled_from([None, 2]))
+def test_other_members_do_not_matter(
+    before: dict[str, Any], after: dict[str, Any], ascii_only: bool, indent: int | None
+) -> None:
+    """The model is found among members of any kind, in any order and layout."""
+    body = dump({**before, "model": "gpt-4o", **after}, ascii_only=ascii_only, indent=indent)
+    assert parse_chat_request(body).model == "gpt-4o"
+
+
+@settings(deadline=None)
+@given(fields=st.dictionaries(names, values, max_size=6), ascii_only=st.booleans(), space=spaces)
+def test_members_are_found_where_they_stand(fields: dict[str, Any], ascii_only: bool, space: bytes) -> None:
+    """Every member of an object is found by its decoded key, with its very bytes at its very place."""
+    text = space + dump(fields, ascii_only=ascii_only, indent=1) + space
+    found = object_members(text)
+    assert {key: json.loads(member.raw) for key, member in found.items()} == fields
+    assert all(text[member.start : member.end] == member.raw for member in found.values())
+
+
+@pytest.mark.parametrize("model", ["g", "gpt-4o", "ft:gpt-4o:acme::7p4lURel", "模型", 'a"b\\c', "é" * MAX_MODEL])
+@pytest.mark.parametrize("ascii_only", [False, True])
+def test_model_is_decoded(model: str, ascii_only: bool) -> None:
+    """A model's name is read as JSON spells it, with escapes or without."""
+    assert parse_chat_request(dump({"model": model}, ascii_only=ascii_only)).model == model
+
+
+@pytest.mark.parametrize(("text", "stream"), [(b"true", True), (b"false", False), (b"null", False)])
+def test_stream_is_true_false_or_null(text: bytes, stream: bool) -> None:
+    """A request streams where it says true, and nowhere else."""
+    assert parse_chat_request(b'{"model":"x","stream": %s }' % text).stream is stream
+
+
+# What is refused.
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b" \r\n",
+        b"hello",
+        b"model=gpt-4o&stream=true",
+        b"null",
+        b'"x"',
+        b"12",
+        b"[]",
+        b'[{"model":"x"}]',
+        b'{"model":"x"',
+        b'{"model":"x"} {"model":"y"}',
+        b'{"model":"x"}\x00',
+        b'{"model":"x",}',
+        b"{'model':'x'}",
+        b'{model:"x"}',
+        b'{"model":"x"}// "model":"y"',
+        b'\xef\xbb\xbf{"model":"x"}',
+        b'{"model":"x","user":"\xff"}',
+        b'{"model":"x","user":"\xed\xa0\x80"}',
+        b'{"model":"\\ud800"}',
+        '{"model":"x"}'.encode("utf-16"),
+        '{"model":"x"}'.encode("utf-16-le"),
+        '{"model":"x"}'.encode("utf-32-be"),
+        b'{"model":"x\x00"}',
+        b'{"model":"x","user":"a\nb"}',
+    ],
+)
+def test_body_that_is_not_one_json_object_is_refused(body: bytes) -> None:
+    """Anything but one JSON object in UTF-8 is `invalid_json`."""
+    with pytest.raises(InvalidJson) as caught:
+        parse_chat_request(body)
+    assert caught.value.status == 400
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "NaN",
+        "[NaN]",
+        "Infinity",
+        "-Infinity",
+        "01",
+        "+1",
+        "1.",
+        ".5",
+        "1e",
+        "0x1",
+        "tru",
+        "None",
+        '"\\x"',
+        "[1,]",
+        '{"a"}',
+    ],
+)
+def test_value_outside_of_json_is_refused(value: str) -> None:
+    """What only some parsers take for JSON is refused, also deep inside of members that we do not read."""
+    with pytest.raises(InvalidJson):
+        parse_chat_request(b'{"model":"x","messages":[%s]}' % value.encode())
+
+
+@pytest.mark.parametrize(("opening", "closing"), [(b"[", b"]"), (b'{"a":', b"}")])
+def test_deep_nesting_is_refused(opening: bytes, closing: bytes) -> None:
+    """A body that is nested 100,000 times over is an invalid one, not a crash."""
+    with pytest.raises(InvalidJson):
+        parse_chat_request(b'{"model":"x","a":' + opening * 100_000 + b"1" + closing * 100_000 + b"}")
+
+
+@pytest.mark.parametrize("many", [b"[0" + b",0" * MAX_TOKENS + b"]", b"[" * MAX_TOKENS, b'{"a":' * MAX_TOKENS])
+def test_body_of_too_many_parts_is_refused(many: bytes) -> None:
+    """A body with so many values that reading it would hold up everybody is refused unread."""
+    with pytest.raises(InvalidRequest, match="brackets and commas"):
+        parse_chat_request(b'{"model":"x","a":' + many + b"}")
+
+
+def test_body_of_just_not_too_many_parts_is_taken() -> None:
+    """The limit on brackets and commas is itself allowed."""
+    body = b'{"model":"x","a":[0' + b",0" * (MAX_TOKENS - 3) + b"]}"
+    assert body.count(b",") + body.count(b"[") + body.count(b"{") == MAX_TOKENS
+    assert parse_chat_request(body).model == "x"
+
+
+@pytest.mark.parametrize("key", [b"k" * 1_000_000, b"\\n" * 500_000], ids=["plain", "escapes"])
+def test_long_key_takes_little_memory(key: bytes) -> None:
+    """A key of a megabyte is read in a few megabytes of memory."""
+    body = b'{"' + key + b'":1,"model":"x"}'
+    tracemalloc.start()
+    parse_chat_request(body)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 12_000_000
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["null", "1", "1e999", "9" * 5000, "true", "{}", '{"a":"gpt-4o"}', "[]", '["gpt-4o"]'],
+)
+def test_model_that_is_no_string_is_refused(value: str) -> None:
+    """A model that is not a string is refused, as `invalid_request` about `model`."""
+    with pytest.raises(InvalidRequest) as caught:
+        parse_chat_request(b'{"model":%s}' % value.encode())
+    assert caught.value.param == "model"
+
+
+@pytest.mark.parametrize("body", [b"{}", b'{"Model":"x"}', b'{"messages":[{"model":"x"}]}'])
+def test_missing_model_is_refused(body: bytes) -> None:
+    """A body without a `model` of its own is refused."""
+    with pytest.raises(InvalidRequest, match="model"):
+        parse_chat_request(body)
+
+
+@pytest.mark.parametrize("model", ["", "x" * (MAX_MODEL + 1), "x" * 200_000, "a\nb", "a\x00", "a\u202eb", "\x7f"])
+def test_model_that_no_row_could_hold_is_refused(model: str) -> None:
+    """A name that is empty, over the limit or not printable is refused, and not told back."""
+    with pytest.raises(InvalidRequest) as caught:
+        parse_chat_request(dump({"model": model}))
+    assert len(caught.value.envelope()) < 300
+
+
+@pytest.mark.parametrize("value", ['"true"', "1", "0", '""', "[]", "{}", "[true]", "1.0"])
+def test_stream_of_another_type_is_refused(value: str) -> None:
+    """A `stream` that one server takes for true and another for an error is refused."""
+    with pytest.raises(InvalidRequest) as caught:
+        parse_chat_request(b'{"model":"x","stream":%s}' % value.encode())
+    assert caught.value.param == "stream"
+
+
+@pytest.mark.parametrize(
+    ("options", "param"),
+    [
+        ("true", "stream_options"),
+        ("[]", "stream_options"),
+        ('"include_usage"', "stream_options"),
+        ("1", "stream_options"),
+        ('{"include_usage":1}', "stream_options.include_usage"),
+        ('{"include_usage":"true"}', "stream_options.include_usage"),
+        ('{"include_usage":{}}', "stream_options.include_usage"),
+    ],
+)
+def test_stream_options_of_another_type_are_refused(options: str, param: str) -> None:
+    """Stream options that do not say plainly whether usage is asked for are refused."""
+    with pytest.raises(InvalidRequest) as caught:
+        parse_chat_request(b'{"model":"x","stream":true,"stream_options":%s}' % options.encode())
+    assert caught.value.param == param
+
+
+# Keys that stand twice.
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        '{"model":"x","model":"y"}',
+        '{"model":"x","model":"x"}',
+        '{"model":"x","mod\\u0065l":"y"}',
+        '{"mod\\u0065l":"x","model":"x"}',
+        '{"model":"x","n":12,"stream":true,"n":1}',
+        '{"model":"x","n":1,"stream":true,"n":12}',
+        '{"n":{},"model":"x","n":{"a":1}}',
+        '{"model":"x","n":-0,"n":-0.0}',
+        '{"model":"x","":1,"":1}',
+        '{"model":"x","stream":false,"stream":true}',
+        '{"model":"x","stream":true,"stream_options":{"include_usage":true,"include_usage":false}}',
+        '{"model":"x","stream":true,"stream_options":{"include_usage":false,"include\\u005fusage":true}}',
+    ],
+)
+def test_key_that_stands_twice_is_refused(body: str) -> None:
+    """A repeated key could be read in two ways, so the body is refused."""
+    with pytest.raises(InvalidJson, match="stands twice"):
+        parse_chat_request(body.encode())
+
+
+@settings(deadline=None)
+@given(
+    fields=st.dictionaries(names, values, min_size=1, max_size=5),
+    again=values,
+    spell=st.sampled_from([dump, escaped]),
+    data=st.data(),
+)
+def test_any_repeated_key_is_found(fields: dict[str, Any], again: Any, spell: Any, data: st.DataObject) -> None:
+    """A key that stands twice is found wherever both stand, whatever they hold and however they are spelled."""
+    pairs = [dump(name) + b":" + dump(value) for name, value in fields.items()]
+    key = data.draw(st.sampled_from(sorted(fields)))
+    pairs.insert(data.draw(st.integers(0, len(pairs))), spell(key) + b": " + dump(again))
+    with pytest.raises(InvalidJson, match="stands twice"):
+        object_members(b"{" + b", ".join(pairs) + b"}")
+
+
+@settings(deadline=None)
+@given(st.dictionaries(names, values, max_size=5))
+def test_escaped_keys_that_differ_are_taken(fields: dict[str, Any]) -> None:
+    """Keys spelled with escapes are told apart by what they mean."""
+    pairs = [escaped(name) + b":" + dump(value) for name, value in fields.items()]
+    assert list(object_members(b"{" + b",".join(pairs) + b"}")) == list(fields)
+
+
+# The edit.
+
+
+@pytest.mark.parametrize(
+    ("options", "edited"),
+    [
+        (b"null", b"{" + ASK + b"}"),
+        (b"{}", b"{" + ASK + b"}"),
+        (b"{ }", b"{" + ASK + b" }"),
+        (b'{"include_usage":false}', b"{" + ASK + b"}"),
+        (b'{ "include_usage" : null }', b'{ "include_usage" : true }'),
+        (b'{"include\\u005fusage": false}', b'{"include\\u005fusage": true}'),
+        (b'{"a":false, "include_usage":false,"b":null}', b'{"a":false, "include_usage":true,"b":null}'),
+        (b'{"include_obfuscation":false}', b"{" + ASK + b',"include_obfuscation":false}'),
+        (b'{\n"a":{"include_usage":false}}', b"{" + ASK + b',\n"a":{"include_usage":false}}'),
+    ],
+)
+@settings(deadline=None, max_examples=20)
+@given(before=members, after=members, space=spaces, ascii_only=st.booleans())
+def test_edit_touches_the_options_alone(
+    options: bytes, edited: bytes, before: dict[str, Any], after: dict[str, Any], space: bytes, ascii_only: bool
+) -> None:
+    """Where the client set stream options without usage, they are changed to ask for it and nothing else is."""
+    first = inside({f"<{name}": value for name, value in before.items()}, ascii_only=ascii_only)
+    last = inside({f">{name}": value for name, value in after.items()}, ascii_only=ascii_only)
+    head = space + b"{" + space + first + b'"stream":true,"stream_options":' + space
+    tail = space + b"," + last + b'"model":"x"}' + space
+    request = parse_chat_request(head + options + tail)
+    assert request.upstream_body == head + edited + tail
+    assert (request.body, request.include_usage) == (head + options + tail, False)
+
+
+@settings(deadline=None)
+@given(fields=members, space=spaces, ascii_only=st.booleans())
+def test_edit_adds_missing_options_alone(fields: dict[str, Any], space: bytes, ascii_only: bool) -> None:
+    """Where the client set no stream options, they are put in at the front and nothing else changes."""
+    rest = space + inside(fields, ascii_only=ascii_only) + b'"model":"x","stream":true}' + space
+    request = parse_chat_request(space + b"{" + rest)
+    assert request.upstream_body == space + b'{"stream_options":{' + ASK + b"}," + rest
+    assert not request.include_usage
+
+
+@settings(deadline=None)
+@given(
+    fields=members,
+    options=st.none() | st.fixed_dictionaries({}, optional={"include_usage": st.none() | st.booleans(), "x": values}),
+    indent=st.sampled_from([None, 0, 4]),
+)
+def test_edited_body_means_the_same(fields: dict[str, Any], options: dict[str, Any] | None, indent: int | None) -> None:
+    """What OpenAI reads is what the client wrote, except that usage is asked for."""
+    wrote = {"stream_options": options, **fields, "model": "x", "stream": True}
+    read = json.loads(parse_chat_request(dump(wrote, indent=indent)).upstream_body)
+    assert read == {**wrote, "stream_options": {**(options or {}), "include_usage": True}}
+
+
+@pytest.mark.parametrize("options", [b'{"include_usage":true}', b'{ "x":[], "include_usage" : true }'])
+def test_client_that_asks_itself_is_not_edited(options: bytes) -> None:
+    """A body that asks for usage is sent byte for byte, and its client will see the usage."""
+    request = parse_chat_request(b'{"model":"x","stream":true, "stream_options": %s}' % options)
+    assert request.include_usage
+    assert request.upstream_body is request.body
+
+
+@pytest.mark.parametrize("options", [b"", b',"stream_options":null', b',"stream_options":{"include_usage":false}'])
+def test_request_that_does_not_stream_is_not_edited(options: bytes) -> None:
+    """Usage is asked for in streams alone: OpenAI refuses stream options elsewhere."""
+    request = parse_chat_request(b'{"model":"x"%s}' % options)
+    assert request.upstream_body is request.body
+
+
+# Whatever comes.
+
+ODD = [
+    b"true",
+    b"false",
+    b"null",
+    b'"x"',
+    b"1e999",
+    b"-0",
+    b"NaN",
+    b"[]",
+    b"{}",
+    b'"\\ud800"',
+    b'"\xff"',
+    b"",
+    b'"',
+    b"1}",
+]
+odd = st.sampled_from(ODD)
+keys = st.sampled_from([b"model", b"mod\\u0065l", b"stream", b"stream_options", b"include_usage", b"x", b"\\"])
+pairs = st.builds(
+    b'"%s": %s'.__mod__, st.tuples(keys, odd | st.builds(b'{"include_usage":%s}'.__mod__, st.tuples(odd)))
+)
+odd_bodies = st.builds(b'{"model":"x","stream":true,%s}'.__mod__, st.tuples(st.lists(pairs, max_size=3).map(b",".join)))
+
+
+@settings(deadline=None, max_examples=300)
+@given(odd_bodies | st.lists(pairs, max_size=4).map(lambda found: b"{" + b",".join(found) + b"}") | st.binary())
+def test_no_body_breaks_the_parser(body: bytes) -> None:
+    """Any bytes are read or refused; what is read is JSON that means to others what it means to us."""
+    try:
+        request = parse_chat_request(body)
+    except ClientError:
+        return
+    for text in (body, request.upstream_body):
+        read = json.loads(text)
+        assert (read["model"], bool(read.get("stream"))) == (request.model, request.stream)

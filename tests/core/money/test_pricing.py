@@ -1,0 +1,370 @@
+"""Prices: exact costs, and the price that was in force."""
+
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from fractions import Fraction
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from chatgpt_agent.core.errors import InvalidValue
+from chatgpt_agent.core.money.pricing import (
+    KINDS,
+    MAX_PLACES,
+    MAX_PRICE,
+    NewPrice,
+    Price,
+    PriceBook,
+    Rates,
+    Tier,
+    check_price,
+    check_rates,
+    parse_usd,
+)
+from chatgpt_agent.core.usage import MAX_COUNT, Usage
+from tests.support.prices import SERVICE_TIERS, exact_cost, new_prices, usages
+
+NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
+DAY = timedelta(days=1)
+
+usd = st.integers(0, int(MAX_PRICE) * 10**MAX_PLACES).map(lambda parts: Decimal(parts).scaleb(-MAX_PLACES))
+tokens = st.integers(0, MAX_COUNT)
+moments = st.integers(-3, 3).map(lambda days: NOON + days * DAY)
+
+
+def price(number: int, when: datetime = NOON, model: str = "gpt-4o", usd: str | None = "2.5") -> Price:
+    """A price; `usd` None removes the model's."""
+    return Price(number, model, when, Decimal(usd) if usd else None, Decimal(10) if usd else None)
+
+
+# What it costs.
+
+
+@settings(deadline=None, max_examples=200)
+@given(usd, usd, st.none() | usd, tokens, tokens, tokens)
+def test_cost_is_the_exact_product(
+    given_input: Decimal, given_output: Decimal, cached_input: Decimal | None, inputs: int, cached: int, output: int
+) -> None:
+    """A cost is prices times tokens to the last digit, with each token charged once."""
+    cached = min(cached, inputs)
+    cost = Price(1, "m", NOON, given_input, given_output, cached_input).cost(Usage(inputs, output, cached=cached))
+    per_cached = Fraction(given_input if cached_input is None else cached_input)
+    exact = Fraction(given_input) * (inputs - cached) + per_cached * cached + Fraction(given_output) * output
+    assert Fraction(cost) == exact / 1_000_000
+
+
+def test_cost_of_a_known_answer() -> None:
+    """1,000 tokens in, 400 of them cached, and 500 out, at 2.50, 1.25 and 10.00 USD per million: 0.007 USD."""
+    known = Price(1, "gpt-4o", NOON, Decimal("2.50"), Decimal("10.00"), Decimal("1.25"))
+    assert known.cost(Usage(1000, 500, cached=400)) == Decimal("0.007")
+
+
+def test_cached_tokens_are_charged_once() -> None:
+    """Cached tokens are a part of the input: they are charged at their own price and at no other."""
+    cheap = Price(1, "m", NOON, Decimal(8), Decimal(0), Decimal(1))
+    assert cheap.cost(Usage(1_000_000, 0, cached=1_000_000)) == 1
+
+
+@pytest.mark.parametrize(("cached_input", "cost"), [(None, 8), (Decimal(0), 4)])
+def test_missing_cached_price_is_not_zero(cached_input: Decimal | None, cost: int) -> None:
+    """Without a price of their own cached tokens cost what others do; a price of zero makes them free."""
+    half = Usage(1_000_000, 0, cached=500_000)
+    assert Price(1, "m", NOON, Decimal(8), Decimal(0), cached_input).cost(half) == cost
+
+
+def test_reasoning_is_a_part_of_the_output() -> None:
+    """Reasoning tokens are charged with the output, and not on top of it."""
+    assert price(1).cost(Usage(0, 50, reasoning=40)) == price(1).cost(Usage(0, 50))
+
+
+def test_single_token_at_the_smallest_price_costs_something() -> None:
+    """The smallest price there is, for one token, is not rounded to zero."""
+    smallest = Price(1, "m", NOON, Decimal("0.0000000001"), Decimal(0))
+    assert smallest.cost(Usage(1, 0)) == Decimal("1E-16")
+
+
+def test_dearest_answer_is_charged_to_the_last_digit() -> None:
+    """The largest counts at a price with every digit need 29 digits, and not one of them is rounded."""
+    dear = Decimal("999999.9999999999")
+    cost = Price(1, "m", NOON, dear, dear, Decimal("0.0000000001")).cost(Usage(10**12 - 1, 10**12 - 1, cached=1))
+    assert Fraction(cost) * 10**6 == Fraction(dear) * (2 * 10**12 - 3) + Fraction(1, 10**10)
+
+
+def test_no_tokens_cost_nothing() -> None:
+    """An answer of zero tokens costs zero."""
+    assert price(1).cost(Usage(0, 0)) == 0
+
+
+# Every kind of token, and tiers.
+
+
+def made(new: NewPrice) -> Price:
+    """A price as a row has it."""
+    rates = {kind: getattr(new.rates, kind) for kind in KINDS}
+    return Price(1, new.model, NOON, **rates, tiers=new.tiers)
+
+
+@settings(deadline=None, max_examples=300)
+@given(new_prices(), usages(), st.sampled_from(SERVICE_TIERS))
+def test_cost_is_that_of_another_arithmetic(new: NewPrice, usage: Usage, service_tier: str | None) -> None:
+    """Whatever rates, tiers and parts there are: to the last digit what fractions make of the same rules."""
+    check_price(new)
+    assert Fraction(made(new).cost(usage, service_tier)) == exact_cost(new, usage, service_tier)
+
+
+def charged(usage: Usage, kind: str) -> int:
+    """The tokens that are charged as of this kind: what they cost where no other costs anything."""
+    rates = {each: Decimal(1_000_000 if each == kind else 0) for each in KINDS}
+    return int(made(NewPrice("m", Rates(**rates))).cost(usage))
+
+
+@settings(deadline=None, max_examples=200)
+@given(usages())
+def test_every_token_is_charged_once(usage: Usage) -> None:
+    """The charged tokens of all kinds are those of input and output, and of no kind more than there are."""
+    found = {kind: charged(usage, kind) for kind in KINDS}
+    outputs = found["output"] + found["audio_output"] + found["image_output"]
+    assert (sum(found.values()) - outputs, outputs) == (usage.input, usage.output)
+    assert found["cached_input"] == usage.cached
+    assert all(found[kind] <= getattr(usage, kind) for kind in KINDS if kind != "cached_input")
+    assert min(found.values()) >= 0
+
+
+@pytest.mark.parametrize(
+    ("service_tier", "tokens", "cost"),
+    [
+        (None, 10, 10),
+        ("default", 10, 10),
+        ("auto", 10, 10),
+        ("scale", 10, 10),
+        ("flex", 10, 5),
+        ("priority", 10, 30),
+        ("flex", 11, 44),
+        ("priority", 11, 55),
+        ("default", 11, 44),
+        (None, 11, 44),
+    ],
+)
+def test_tier_is_that_of_the_answer(service_tier: str | None, tokens: int, cost: int) -> None:
+    """Its service tier and the number of its input tokens choose; what no tier is for costs the price itself."""
+    one = Decimal(1_000_000)
+    tiers = (
+        Tier(service_tier="flex", multiplier=Decimal("0.5")),
+        Tier(service_tier="priority", input=3 * one, output=one),
+        Tier(above=10, multiplier=Decimal(4)),
+        Tier(service_tier="priority", above=10, input=5 * one, output=one),
+    )
+    assert Price(1, "m", NOON, one, one, tiers=tiers).cost(Usage(tokens, 0), service_tier) == cost
+
+
+def test_long_request_is_charged_its_tier_as_a_whole() -> None:
+    """Not only the tokens above the mark, and its output, too; at the mark itself it is none yet."""
+    long = Tier(above=200, input=Decimal(2_000_000), output=Decimal(3_000_000))
+    price = Price(1, "m", NOON, Decimal(1_000_000), Decimal(1_000_000), tiers=(long,))
+    assert price.cost(Usage(200, 10)) == 210
+    assert price.cost(Usage(201, 10)) == 432
+
+
+def test_tier_with_rates_of_its_own_takes_none_from_the_price() -> None:
+    """Cached tokens, of which it says nothing, cost what its own input does."""
+    flex = Tier(service_tier="flex", input=Decimal(3_000_000), output=Decimal(0))
+    price = Price(1, "m", NOON, Decimal(9), Decimal(9), Decimal(0), tiers=(flex,))
+    assert price.cost(Usage(2, 0, cached=1), "flex") == 6
+
+
+@pytest.mark.parametrize(
+    ("tier", "message"),
+    [
+        (Tier(service_tier="flex"), "flex: both input and output must have a rate"),
+        (Tier(service_tier="flex", input=Decimal(1)), "flex: both input and output"),
+        (Tier(service_tier="flex", multiplier=Decimal(1), audio_input=Decimal(1)), "flex: give a multiplier or rates"),
+        (Tier(service_tier="flex", multiplier=Decimal("NaN")), "flex, multiplier: NaN is not between"),
+        (Tier(service_tier="flex", multiplier=Decimal("0.0000001")), "flex, multiplier: .* decimal places"),
+        (Tier(multiplier=Decimal(1)), "a tier: a tier is one of a service tier"),
+        (Tier(above=-1, multiplier=Decimal(1)), "above -1: above is a count"),
+        (Tier(above=10**13, multiplier=Decimal(1)), "above 10000000000000: above is a count"),
+        (Tier(service_tier="default", multiplier=Decimal(1)), "default: default is no service tier with a price"),
+        (Tier(service_tier="auto", multiplier=Decimal(1)), "auto: auto is no service tier"),
+        (Tier(service_tier="Flex 2", multiplier=Decimal(1)), "Flex 2: a service tier is one word"),
+        (Tier(service_tier="flex", input=Decimal("inf"), output=Decimal(1)), "flex, input: Infinity is not between"),
+    ],
+)
+def test_tier_that_says_nothing_or_two_things_is_refused(tier: Tier, message: str) -> None:
+    """By its name."""
+    with pytest.raises(InvalidValue, match=f"^{message}"):
+        check_rates(Rates(input=Decimal(1), output=Decimal(1)), [tier])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("amount", ["NaN", "sNaN", "Infinity", "-1", "1000001", "1e-11"])
+def test_rate_that_is_no_amount_is_refused(kind: str, amount: str) -> None:
+    """By its kind, whatever typed it."""
+    amounts = {"input": Decimal(1), "output": Decimal(1), kind: Decimal(amount)}
+    with pytest.raises(InvalidValue, match=f"^the price, {kind}: "):
+        check_rates(Rates(**amounts))
+
+
+def test_two_tiers_for_the_same_answers_are_refused() -> None:
+    """Which of them holds, nobody could say."""
+    tier = Tier(service_tier="flex", multiplier=Decimal(1))
+    with pytest.raises(InvalidValue, match="a tier is there twice"):
+        check_rates(Rates(input=Decimal(1), output=Decimal(1)), [tier, tier])
+
+
+# Which price it is.
+
+
+@pytest.mark.parametrize(
+    ("when", "number"),
+    [
+        (NOON - timedelta(microseconds=1), None),
+        (NOON, 1),
+        (NOON + DAY - timedelta(microseconds=1), 1),
+        (NOON + DAY, 2),
+        (NOON + 2 * DAY, None),
+        (NOON + 3 * DAY, 4),
+        (NOON + 30 * DAY, 4),
+    ],
+)
+def test_price_in_force_is_that_of_the_moment(when: datetime, number: int | None) -> None:
+    """A price holds from its moment to the next one's; one without an input price removes the model."""
+    book = PriceBook([price(1), price(2, NOON + DAY), price(3, NOON + 2 * DAY, usd=None), price(4, NOON + 3 * DAY)])
+    found = book.at("gpt-4o", when)
+    assert (found.id if found else None) == number
+
+
+def test_later_correction_of_a_moment_wins() -> None:
+    """Of two prices from the same moment on, the one entered last holds."""
+    assert PriceBook([price(2), price(1)]).at("gpt-4o", NOON) == price(2)
+
+
+def test_price_may_be_entered_for_the_past() -> None:
+    """The price in force goes by the moment that it is for, and not by the order of entry."""
+    book = PriceBook([price(1, NOON), price(2, NOON - DAY)])
+    assert book.at("gpt-4o", NOON) == price(1, NOON)
+    assert book.at("gpt-4o", NOON - DAY) == price(2, NOON - DAY)
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(moments, st.sampled_from("ab"), st.sampled_from(["1", None]))), moments, st.data())
+def test_order_of_prices_does_not_matter(
+    entries: list[tuple[datetime, str, str | None]], when: datetime, data: st.DataObject
+) -> None:
+    """A book gives the last entry of the latest moment that has come, in whatever order it was filled."""
+    prices = [price(number, *entry) for number, entry in enumerate(entries)]
+    book = PriceBook(data.draw(st.permutations(prices)))
+    in_force = max(
+        (one for one in prices if one.model == "a" and one.effective_at <= when),
+        key=lambda one: (one.effective_at, one.id),
+        default=None,
+    )
+    assert book.at("a", when) == (in_force if in_force and in_force.input is not None else None)
+
+
+def test_free_model_has_a_price() -> None:
+    """A price of zero is a price: the model may be called."""
+    assert PriceBook([price(1, usd="0")]).at("gpt-4o", NOON) == price(1, usd="0")
+
+
+def test_models_are_those_with_a_price() -> None:
+    """The list of models has each one with a price in force once, by name."""
+    book = PriceBook(
+        [price(1, model="b"), price(2, model="a"), price(3, NOON + DAY, "c"), price(4, model="d", usd=None)]
+    )
+    assert [(one.model, one.id) for one in book.models(NOON)] == [("a", 2), ("b", 1)]
+    assert PriceBook().models(NOON) == []
+
+
+# Whose price it is.
+
+ASKED = price(1)
+
+
+@pytest.mark.parametrize(
+    ("served", "number"),
+    [
+        (None, 1),
+        ("gpt-4o", 1),
+        ("gpt-4o-2024-08-06", 2),
+        ("gpt-4o-2099-01-01", 1),
+        ("GPT-4o-2024-08-06", 1),
+        ("old", 1),
+    ],
+)
+def test_served_model_is_charged_at_its_own_price(served: str | None, number: int) -> None:
+    """Where the model that served has a price in force it is charged, and else that of the model asked for."""
+    removed = [price(3, NOON - DAY, "old"), price(4, NOON, "old", usd=None)]
+    book = PriceBook([ASKED, price(2, model="gpt-4o-2024-08-06", usd="9"), *removed])
+    assert book.charged(ASKED, served, NOON).id == number
+
+
+def test_price_of_dispatch_is_pinned() -> None:
+    """A call that was served as asked is charged the price that it was admitted at, whatever holds by then."""
+    book = PriceBook([ASKED, price(2, NOON + DAY)])
+    assert book.charged(ASKED, "gpt-4o", NOON + DAY) is ASKED
+
+
+def test_free_served_model_is_free() -> None:
+    """A served model with a price of zero is charged zero, and not what was asked for."""
+    book = PriceBook([ASKED, price(2, model="free", usd="0")])
+    assert book.charged(ASKED, "free", NOON).id == 2
+
+
+# What somebody typed.
+
+
+@pytest.mark.parametrize(
+    ("typed", "value"),
+    [
+        ("2.50", "2.5"),
+        (" 0 ", "0"),
+        ("1e3", "1000"),
+        ("0.0000000001", "1e-10"),
+        ("1000000", "1e6"),
+        ("1." + "0" * 40, "1"),
+    ],
+)
+def test_price_is_read(typed: str, value: str) -> None:
+    """A price is a decimal number from 0 to the limit, with up to ten places that say something."""
+    assert parse_usd(typed, "input") == Decimal(value)
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "",
+        "free",
+        "$2.50",
+        "2,50",
+        "-1",
+        "-0.01",
+        "nan",
+        "sNaN",
+        "inf",
+        "-Infinity",
+        "1000000.0000000001",
+        "1e7",
+        "1e999999999",
+        "0.00000000001",
+        "2.50000000000000000000000000000001",
+        "1e-9999999",
+    ],
+)
+def test_other_text_is_no_price(typed: str) -> None:
+    """What is no number, out of range or too fine is refused, with the name of the field."""
+    with pytest.raises(InvalidValue, match=r"^output: "):
+        parse_usd(typed, "output")
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.decimals().map(str) | st.text(max_size=5))
+def test_price_that_is_read_can_be_charged(typed: str) -> None:
+    """Whatever is taken for a price is in range, has at most ten places, and prices any usage exactly."""
+    try:
+        value = parse_usd(typed, "input")
+    except InvalidValue:
+        return
+    assert 0 <= value <= MAX_PRICE
+    assert (Fraction(value) * 10**MAX_PLACES).denominator == 1
+    assert Price(1, "m", NOON, value, value).cost(Usage(MAX_COUNT, MAX_COUNT)) == value * 2_000_000

@@ -1,0 +1,105 @@
+"""Tiers and amounts as people type and read them."""
+
+from decimal import Decimal
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from chatgpt_agent.core.errors import InvalidValue
+from chatgpt_agent.core.money.exact import plain
+from chatgpt_agent.core.money.pricing import Rates, Tier, check_rates
+from chatgpt_agent.core.money.tier_syntax import parse_tier, parse_tiers, show_tier, show_tiers
+from tests.support.prices import amounts, tiers
+
+
+@pytest.mark.parametrize(
+    ("typed", "tier"),
+    [
+        ("flex:x0.5", Tier(service_tier="flex", multiplier=Decimal("0.5"))),
+        (" flex : x 0.50 ", Tier(service_tier="flex", multiplier=Decimal("0.5"))),
+        ("batch:x0", Tier(service_tier="batch", multiplier=Decimal(0))),
+        (
+            "priority:input=4.25,output=17,cached-input=0.4",
+            Tier(service_tier="priority", input=Decimal("4.25"), output=Decimal(17), cached_input=Decimal("0.4")),
+        ),
+        ("above=272000:input=5,output=22.5", Tier(above=272_000, input=Decimal(5), output=Decimal("22.5"))),
+        ("above=272000,flex:x2", Tier(service_tier="flex", above=272_000, multiplier=Decimal(2))),
+        ("flex,above=1:input=1,output=2", Tier(service_tier="flex", above=1, input=Decimal(1), output=Decimal(2))),
+    ],
+)
+def test_tier_is_read(typed: str, tier: Tier) -> None:
+    """A service tier, a number of tokens, or both; then a multiplier or rates."""
+    assert parse_tier(typed, "--tier") == tier
+
+
+@pytest.mark.parametrize(
+    ("typed", "message"),
+    [
+        ("", "give WHEN:WHAT"),
+        ("flex", "give WHEN:WHAT"),
+        ("flex=0.5", "give WHEN:WHAT"),
+        ("flex:", "give WHEN:WHAT"),
+        (":x0.5", "'' is neither one service tier"),
+        ("flex,priority:x1", "'priority' is neither one service tier"),
+        ("above=1,above=2:x1", "'above=2' is neither"),
+        ("below=1:x1", "'below=1' is neither"),
+        ("above:x1", "above needs a number of tokens"),
+        ("above=:x1", "above: '' is not a number of tokens"),
+        ("above=0:x1", "above: '0' is not a number of tokens"),
+        ("above=-1:x1", "above: '-1' is not"),
+        ("above=1e3:x1", "above: '1e3' is not"),
+        ("above=²:x1", "above: '²' is not"),
+        ("above=1000000000001:x1", "above: '1000000000001' is not"),
+        ("flex:x", "multiplier: '' is not a number"),
+        ("flex:xhalf", "multiplier: 'half' is not a number"),
+        ("flex:xnan", "flex, multiplier: NaN is not between"),
+        ("flex:x1001", "flex, multiplier: 1001 is not between"),
+        ("flex:0.5", "'0.5' is not KIND=USD, of input, output"),
+        ("flex:input=1", "flex: both input and output must have a rate"),
+        ("flex:input=1,output=1,input=2", "input is there twice"),
+        ("flex:input=1,output=1,cached=2", "'cached=2' is not KIND=USD"),
+        ("flex:input=1,output=free", "output: 'free' is not a number"),
+        ("flex:input=1,output=-1", "output: -1 is not between"),
+        ("default:x1", "default: default is no service tier"),
+        ("FLEX:x1", "FLEX: a service tier is one word"),
+    ],
+)
+def test_part_that_is_wrong_is_named(typed: str, message: str) -> None:
+    """In one line that begins with the option and what was typed."""
+    with pytest.raises(InvalidValue) as caught:
+        parse_tier(typed, "--tier")
+    start, _, rest = str(caught.value).partition(f"{typed!r}: ")
+    assert (start, rest[: len(message)]) == ("--tier ", message)
+
+
+@settings(deadline=None)
+@given(tiers())
+def test_what_is_shown_is_read_again(drawn: tuple[Tier, ...]) -> None:
+    """All tiers of a price, in their order."""
+    assert parse_tiers(show_tiers(drawn), "tier") == drawn
+    assert all(parse_tier(show_tier(tier), "tier") == tier for tier in drawn)
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.text(max_size=30) | st.from_regex(r"(flex|above=\d+)(,[a-z=0-9]+)?:(x|input=)[0-9.e,=a-z-]*"))
+def test_whatever_is_typed_is_a_sound_tier_or_refused(typed: str) -> None:
+    """In one line, and with no other error."""
+    try:
+        tier = parse_tier(typed, "--tier")
+    except InvalidValue as error:
+        lines = str(error).splitlines()
+    else:
+        lines = [show_tier(tier)]
+        check_rates(Rates(input=Decimal(1), output=Decimal(1)), [tier])
+    assert len(lines) == 1
+
+
+@settings(deadline=None)
+@given(amounts)
+def test_amount_is_shown_to_its_last_digit(amount: Decimal) -> None:
+    """Without an exponent or trailing zeros."""
+    shown = plain(amount)
+    assert Decimal(shown) == amount
+    assert "E" not in shown
+    assert not (shown.endswith("0") and "." in shown)

@@ -1,0 +1,488 @@
+"""The ledger on a real disk and a real PostgreSQL: every row is there exactly once, whatever happened on the way."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from psycopg2.extensions import parse_dsn
+from tornado.ioloop import IOLoop
+
+from chatgpt_agent.adapters.outbox import Outbox
+from chatgpt_agent.adapters.postgres.connection import Store
+from chatgpt_agent.adapters.postgres.usage import ensure_partition, ship
+from chatgpt_agent.core.errors import LedgerUnavailable
+from chatgpt_agent.core.ledger import Row, State
+from chatgpt_agent.runtime.ledger import BATCH, Entry, Ledger
+from tests.support.database import Database, connected, end_connections, query
+from tests.support.factories import BOOK, NOON, PRICE, make_intent, make_outcome, make_row, request_id
+from tests.support.full_disk import full_disk
+
+SUMS = """
+    SELECT coalesce(sum(requests), 0)::int, coalesce(sum(input_tokens), 0)::int, coalesce(sum(cached_tokens), 0)::int,
+           coalesce(sum(output_tokens), 0)::int, coalesce(sum(reasoning_tokens), 0)::int, coalesce(sum(cost), 0)
+    FROM usage_daily"""
+ROLLED = """
+    SELECT day, user_id, model, requests, not_done, input_tokens, cached_tokens, output_tokens, reasoning_tokens, cost
+    FROM usage_daily ORDER BY day, user_id, model"""
+# The same out of the rows themselves: what the roll-up must always be.
+ADDED_UP = """
+    SELECT (started_at AT TIME ZONE 'UTC')::date, user_id, model, count(*), count(*) FILTER (WHERE state <> 'done'),
+           coalesce(sum(input_tokens), 0), coalesce(sum(cached_tokens), 0), coalesce(sum(output_tokens), 0),
+           coalesce(sum(reasoning_tokens), 0), sum(cost)
+    FROM usage GROUP BY 1, 2, 3 ORDER BY 1, 2, 3"""
+
+Open = Callable[[Path], Awaitable[Ledger]]
+
+
+@pytest.fixture
+def database(postgres: str, dsn: str) -> Database:
+    """The test's own database, to be taken away and given back."""
+    return Database(postgres, parse_dsn(dsn)["dbname"])
+
+
+@pytest.fixture
+def open_ledger(io_loop: IOLoop, dsn: str) -> Iterator[Open]:
+    """Opens the ledger of an agent with this folder, which ships nothing yet; it is closed with the test."""
+    opened: list[Ledger] = []
+
+    async def open_ledger(folder: Path) -> Ledger:
+        ledger = Ledger(Outbox(folder), Store(dsn), now=lambda: NOON)
+        await ledger.open_outbox()
+        opened.append(ledger)
+        return ledger
+
+    yield open_ledger
+    for ledger in opened:
+        io_loop.run_sync(ledger.close)
+
+
+@pytest.fixture
+def ledger(io_loop: IOLoop, open_ledger: Open, tmp_path: Path) -> Ledger:
+    """A ledger that ships."""
+
+    async def start() -> Ledger:
+        ledger = await open_ledger(tmp_path)
+        await ledger.start_shipping()
+        return ledger
+
+    started: Ledger = io_loop.run_sync(start)
+    return started
+
+
+@pytest.fixture
+def store(io_loop: IOLoop, dsn: str) -> Iterator[Store]:
+    """A connection to the test's own database, with the month's partition."""
+    store = Store(dsn)
+    io_loop.run_sync(lambda: ensure_partition(store, NOON))
+    yield store
+    io_loop.run_sync(store.close)
+
+
+async def begin(ledger: Ledger, number: int = 1, **fields: Any) -> Entry:
+    """An entry of the request with this number, which has no outcome yet."""
+    return await ledger.open(make_intent(number, **fields), PRICE, BOOK)
+
+
+async def record(ledger: Ledger, *numbers: int, **fields: Any) -> None:
+    """Entries of these requests, with their outcomes."""
+    for number in numbers:
+        await ledger.settle(await begin(ledger, number, **fields), make_outcome(number))
+
+
+async def shipped(dsn: str, count: int) -> None:
+    """Waits until there are as many rows in PostgreSQL."""
+    async with asyncio.timeout(10):
+        while query(dsn, "SELECT count(*) FROM usage") != [(count,)]:
+            await asyncio.sleep(0.01)
+
+
+def states(dsn: str) -> dict[str, str]:
+    """The state of every request in PostgreSQL."""
+    return dict(query(dsn, "SELECT request_id::text, state FROM usage"))
+
+
+# From intent to row.
+
+
+async def test_a_request_becomes_one_row(ledger: Ledger, dsn: str) -> None:
+    """By its id, with what it used and what that cost."""
+    await record(ledger, 1)
+    await shipped(dsn, 1)
+    row = make_row(1)
+    assert query(dsn, "SELECT request_id::text, state, input_tokens, output_tokens, cost FROM usage") == [
+        (str(request_id(1)), "done", 1001, 21, row.cost)
+    ]
+
+
+async def test_a_row_is_priced_by_the_book_of_its_entry(ledger: Ledger) -> None:
+    """Exactly: (1001 - 1) at 0.15, 1 at 0.075 and 21 at 0.60 USD a million."""
+    row = await ledger.settle(await begin(ledger), make_outcome())
+    assert row.cost == Decimal("0.000162675")
+
+
+async def test_a_shipped_row_leaves_the_outbox(ledger: Ledger, dsn: str) -> None:
+    """PostgreSQL has it."""
+    await record(ledger, 1)
+    await shipped(dsn, 1)
+    async with asyncio.timeout(5):
+        while await ledger._outbox.depth():
+            await asyncio.sleep(0.01)
+
+
+async def test_an_intent_is_not_shipped(ledger: Ledger, dsn: str) -> None:
+    """It has no outcome; a request costs PostgreSQL one row, written once."""
+    await begin(ledger, 1)
+    await record(ledger, 2)
+    await shipped(dsn, 1)
+    assert list(states(dsn)) == [str(request_id(2))]
+
+
+async def test_the_roll_up_is_the_sum_of_the_rows(ledger: Ledger, dsn: str) -> None:
+    """By day, user and model."""
+    await record(ledger, *range(40))
+    await record(ledger, *range(40, 60), started_at=NOON + timedelta(days=1))
+    await shipped(dsn, 60)
+    assert query(dsn, ROLLED) == query(dsn, ADDED_UP)
+    assert len(query(dsn, ROLLED)) == 12
+
+
+async def test_a_day_is_one_of_utc(ledger: Ledger, dsn: str) -> None:
+    """To the last microsecond."""
+    midnight = NOON.replace(hour=0)
+    await record(ledger, 1, started_at=midnight - timedelta(microseconds=1))
+    await record(ledger, 2, started_at=midnight)
+    await shipped(dsn, 2)
+    assert query(dsn, "SELECT day::text FROM usage_daily ORDER BY day") == [("2024-05-16",), ("2024-05-17",)]
+
+
+async def test_more_than_a_batch_is_shipped(open_ledger: Open, tmp_path: Path, dsn: str) -> None:
+    """To the last row."""
+    ledger = await open_ledger(tmp_path)
+    await asyncio.gather(*(record(ledger, number) for number in range(BATCH * 2)))
+    await ledger.start_shipping()
+    await shipped(dsn, BATCH * 2)
+    assert query(dsn, ROLLED) == query(dsn, ADDED_UP)
+
+
+@pytest.mark.parametrize("state", list(State))
+async def test_every_outcome_is_a_row(ledger: Ledger, dsn: str, state: State) -> None:
+    """Also one that cost nothing; and all but `done` are counted apart."""
+    await ledger.settle(await begin(ledger), make_outcome(1, state))
+    await shipped(dsn, 1)
+    assert states(dsn) == {str(request_id(1)): state}
+    assert query(dsn, "SELECT requests, not_done FROM usage_daily") == [(1, int(state != "done"))]
+
+
+# As often as wanted.
+
+
+async def test_shipping_rows_again_changes_nothing(store: Store, dsn: str) -> None:
+    """Any doubt, and they are shipped again."""
+    rows = [make_row(number) for number in range(20)]
+    assert await ship(store, rows) == 20
+    before = query(dsn, ROLLED)
+    assert await ship(store, rows) == 0
+    assert query(dsn, ROLLED) == before == query(dsn, ADDED_UP)
+
+
+@pytest.mark.parametrize("seed", range(5))
+async def test_any_order_of_any_parts_leaves_the_same(store: Store, dsn: str, seed: int) -> None:
+    """Every row is written once, and counted once."""
+    luck = random.Random(seed)
+    rows = [make_row(number, state=luck.choice(list(State))) for number in range(40)]
+    for _ in range(12):
+        await ship(store, luck.sample(rows, luck.randint(1, 30)) + luck.sample(rows, 2))
+        assert query(dsn, ROLLED) == query(dsn, ADDED_UP)
+    await ship(store, luck.sample(rows, 40))
+    assert states(dsn) == {str(row.intent.request_id): row.state for row in rows}
+    assert query(dsn, SUMS) == [sums_of(rows)]
+
+
+async def test_a_row_that_is_there_does_not_change(store: Store, dsn: str) -> None:
+    """The first outcome counts: a terminal row never changes."""
+    await ship(store, [make_row(1)])
+    await ship(store, [make_row(1, state=State.UNKNOWN), make_row(2)])
+    assert states(dsn)[str(request_id(1))] == "done"
+    assert query(dsn, ROLLED) == query(dsn, ADDED_UP)
+
+
+async def test_two_agents_add_up(open_ledger: Open, tmp_path: Path, dsn: str) -> None:
+    """On the same day, users and models, at the same time."""
+    ledgers = [await open_ledger(tmp_path / str(number)) for number in range(3)]
+    for ledger in ledgers:
+        await ledger.start_shipping()
+    await asyncio.gather(*(record(ledgers[number % 3], number) for number in range(300)))
+    await shipped(dsn, 300)
+    assert query(dsn, ROLLED) == query(dsn, ADDED_UP)
+    assert query(dsn, SUMS) == [sums_of([make_row(number) for number in range(300)])]
+
+
+async def test_agents_that_ship_the_same_keys_do_not_wait_for_each_other(dsn: str, store: Store) -> None:
+    """The roll-up's rows are locked in one order, whatever the order of a batch: else PostgreSQL ends one of them."""
+    stores = [Store(dsn) for _ in range(4)]
+    rows = [make_row(number, user_id=number // 4, model="m") for number in range(4 * BATCH)]
+    waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'usage_daily'::regclass"
+    with connected(dsn) as gate:
+        gate.execute("BEGIN")
+        gate.execute("LOCK TABLE usage_daily IN SHARE MODE")
+        shipping = [asyncio.create_task(ship(stores[agent], rows[agent::4])) for agent in range(4)]
+        while query(dsn, waiting) != [(4,)]:
+            await asyncio.sleep(0.01)
+        gate.execute("COMMIT")  # now all of them go on at once
+    assert await asyncio.gather(*shipping) == [BATCH] * 4
+    assert query(dsn, SUMS) == [sums_of(rows)]
+    await asyncio.gather(*(other.close() for other in stores))
+
+
+# PostgreSQL away.
+
+
+async def test_rows_wait_while_postgresql_is_away(ledger: Ledger, dsn: str, database: Database) -> None:
+    """No request notices, and they come when it does."""
+    await record(ledger, 1)
+    await shipped(dsn, 1)
+    database.close()
+    await record(ledger, *range(2, 30))
+    assert ledger.writable
+    database.open()
+    await shipped(dsn, 29)
+    assert query(dsn, ROLLED) == query(dsn, ADDED_UP)
+
+
+async def test_a_lost_connection_loses_and_doubles_nothing(ledger: Ledger, dsn: str) -> None:
+    """At whatever moment it is cut."""
+    for number in range(60):
+        await record(ledger, number)
+        if number % 7 == 0:
+            await asyncio.to_thread(end_connections, dsn)
+    await shipped(dsn, 60)
+    assert query(dsn, ROLLED) == query(dsn, ADDED_UP)
+
+
+async def test_rows_that_postgresql_refuses_are_kept_until_it_takes_them(ledger: Ledger, dsn: str) -> None:
+    """A tablespace that is full, a table that is locked away."""
+    query(dsn, "ALTER TABLE usage_daily ADD CONSTRAINT no_more CHECK (requests < 0) NOT VALID")
+    await record(ledger, 1, 2)
+    assert await ledger._outbox.depth() == 2
+    query(dsn, "ALTER TABLE usage_daily DROP CONSTRAINT no_more")
+    await shipped(dsn, 2)
+
+
+async def test_closing_ships_what_waits(open_ledger: Open, tmp_path: Path, dsn: str) -> None:
+    """A deploy leaves nothing behind that it need not."""
+    ledger = await open_ledger(tmp_path)
+    await ledger.start_shipping()
+    await record(ledger, *range(5))
+    await ledger.close()
+    assert query(dsn, "SELECT count(*) FROM usage") == [(5,)]
+
+
+async def test_closing_without_postgresql_keeps_what_waits(
+    open_ledger: Open, tmp_path: Path, dsn: str, database: Database
+) -> None:
+    """The next start ships it."""
+    ledger = await open_ledger(tmp_path)
+    await ledger.start_shipping()
+    database.close()
+    await record(ledger, 1)
+    await ledger.close()
+    database.open()
+    await (await open_ledger(tmp_path)).start_shipping()
+    await shipped(dsn, 1)
+
+
+# A process that died.
+
+
+async def test_what_was_cut_off_becomes_unknown(open_ledger: Open, tmp_path: Path, dsn: str) -> None:
+    """It may have been billed; it is a row, and says that nobody knows."""
+    async with died(tmp_path) as outbox:
+        await outbox.add_intent(make_intent(1))
+        await outbox.add_intent(make_intent(2))
+        await outbox.settle(make_row(2))
+    await (await open_ledger(tmp_path)).start_shipping()
+    await shipped(dsn, 2)
+    assert states(dsn) == {str(request_id(1)): "unknown", str(request_id(2)): "done"}
+    assert query(dsn, "SELECT error, cost, price_id FROM usage WHERE state = 'unknown'") == [("agent_died", 0, 7)]
+
+
+async def test_what_was_cut_off_is_a_row_before_anything_is_shipped(open_ledger: Open, tmp_path: Path) -> None:
+    """PostgreSQL need not be there for it."""
+    async with died(tmp_path) as outbox:
+        await outbox.add_intent(make_intent(1))
+    ledger = await open_ledger(tmp_path)
+    [row] = (await ledger._outbox.batch(10))[1]
+    assert (row.state, row.intent, await ledger._outbox.intents()) == (State.UNKNOWN, make_intent(1), [])
+
+
+async def test_a_start_after_a_good_end_makes_no_rows(open_ledger: Open, tmp_path: Path) -> None:
+    """Nothing was cut off."""
+    async with died(tmp_path) as outbox:
+        await outbox.add_intent(make_intent(1))
+        await outbox.settle(make_row(1))
+    ledger = await open_ledger(tmp_path)
+    assert await ledger._outbox.depth() == 1
+
+
+async def test_what_was_shipped_and_not_forgotten_is_shipped_again(
+    open_ledger: Open, tmp_path: Path, store: Store, dsn: str
+) -> None:
+    """It died between PostgreSQL's word and the outbox: that does no harm."""
+    async with died(tmp_path) as outbox:
+        await outbox.add_intent(make_intent(1))
+        await outbox.settle(make_row(1))
+    await ship(store, [make_row(1)])
+    ledger = await open_ledger(tmp_path)
+    await ledger.start_shipping()
+    await record(ledger, 2)
+    await shipped(dsn, 2)
+    assert query(dsn, ROLLED) == query(dsn, ADDED_UP)
+
+
+# A disk that refuses.
+
+
+async def test_without_a_record_there_is_no_service(ledger: Ledger, dsn: str) -> None:
+    """The request is not sent, and nothing of it stays."""
+    with full_disk(), pytest.raises(LedgerUnavailable):
+        await begin(ledger, 1)
+    assert not ledger.writable
+    await record(ledger, 2)
+    await shipped(dsn, 1)
+    assert list(states(dsn)) == [str(request_id(2))]
+
+
+async def test_a_row_whose_write_failed_is_written_later(ledger: Ledger, dsn: str) -> None:
+    """By itself, when the disk takes it."""
+    entry = await begin(ledger)
+    with full_disk(), pytest.raises(LedgerUnavailable):
+        await ledger.settle(entry, make_outcome())
+    await shipped(dsn, 1)
+    assert states(dsn) == {str(request_id(1)): "done"}
+    assert ledger.writable
+
+
+async def test_while_a_row_is_not_written_nothing_is_sent(ledger: Ledger) -> None:
+    """Though the disk may be well again by now."""
+    entry = await begin(ledger)
+    with full_disk(), pytest.raises(LedgerUnavailable):
+        await ledger.settle(entry, make_outcome())
+    with pytest.raises(LedgerUnavailable):
+        await begin(ledger, 2)
+    assert not ledger.writable
+    async with asyncio.timeout(5):
+        while not ledger.writable:
+            await asyncio.sleep(0.01)
+    await begin(ledger, 2)
+
+
+async def test_without_a_request_it_finds_that_the_disk_is_well(ledger: Ledger) -> None:
+    """A balancer sends none to an agent that is not ready."""
+    with full_disk(), pytest.raises(LedgerUnavailable):
+        await begin(ledger)
+    async with asyncio.timeout(5):
+        while not ledger.writable:
+            await asyncio.sleep(0.01)
+
+
+async def test_the_disk_is_looked_after_before_postgresql_is_there(open_ledger: Open, tmp_path: Path) -> None:
+    """The agent answers by then; nothing of this needs the database."""
+    ledger = await open_ledger(tmp_path)
+    entry = await begin(ledger)
+    with full_disk(), pytest.raises(LedgerUnavailable):
+        await ledger.settle(entry, make_outcome())
+    async with asyncio.timeout(5):
+        while not ledger.writable:
+            await asyncio.sleep(0.01)
+    assert await ledger._outbox.depth() == 1
+
+
+async def test_a_row_that_cannot_be_written_is_in_the_log(ledger: Ledger, caplog: pytest.LogCaptureFixture) -> None:
+    """With its numbers: if the disk never comes back, that is the record."""
+    entry = await begin(ledger)
+    with full_disk(), pytest.raises(LedgerUnavailable):
+        await ledger.settle(entry, make_outcome())
+    [line] = [record.getMessage() for record in caplog.records if record.levelname == "CRITICAL"]
+    assert line.startswith(f"a row could not be written: request {request_id(1)} user 2 token 11 model gpt-4o at ")
+    assert line.endswith("done, 1001 in, 1 cached, 21 out, 0.000162675 USD")
+
+
+async def test_a_row_that_failed_is_written_by_closing(open_ledger: Open, tmp_path: Path, dsn: str) -> None:
+    """If the disk takes it by then."""
+    ledger = await open_ledger(tmp_path)
+    await ledger.start_shipping()
+    entry = await begin(ledger)
+    with full_disk(), pytest.raises(LedgerUnavailable):
+        await ledger.settle(entry, make_outcome())
+    await ledger.close()
+    assert states(dsn) == {str(request_id(1)): "done"}
+
+
+# Months.
+
+
+@pytest.mark.parametrize("years", [-2, 1])
+async def test_a_month_without_a_partition_gets_one(ledger: Ledger, dsn: str, years: int) -> None:
+    """A row that waited for two years, and one of a clock that was wrong."""
+    await record(ledger, 1, started_at=NOON.replace(year=2024 + years))
+    await shipped(dsn, 1)
+    assert query(dsn, "SELECT tableoid::regclass::text FROM usage") == [(f"usage_{2024 + years}_05",)]
+
+
+async def test_the_next_months_have_partitions_before_they_begin(ledger: Ledger, dsn: str) -> None:
+    """No request of the first of the month waits for one."""
+    async with asyncio.timeout(5):
+        while partitions(dsn) != ["usage_2024_05", "usage_2024_06", "usage_2024_07"]:
+            await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("day", ["2024-01-01", "2024-01-31", "2024-02-29", "2024-07-01", "2024-10-31", "2024-12-31"])
+async def test_no_month_is_skipped(dsn: str, tmp_path: Path, day: str) -> None:
+    """However long they are."""
+    now = datetime.fromisoformat(f"{day}T23:59:59+00:00")
+    ledger = Ledger(Outbox(tmp_path), Store(dsn), now=lambda: now)
+    await ledger._make_partitions()
+    months = [(now.year + (now.month + ahead - 1) // 12, (now.month + ahead - 1) % 12 + 1) for ahead in range(3)]
+    assert partitions(dsn) == [f"usage_{year}_{month:02}" for year, month in months]
+    await ledger.close()
+
+
+async def test_a_partition_that_was_dropped_is_made_again(ledger: Ledger, dsn: str) -> None:
+    """By an operator, or by a backup that was restored."""
+    await record(ledger, 1)
+    await shipped(dsn, 1)
+    query(dsn, "DROP TABLE usage_2024_05")
+    await record(ledger, 2)
+    await shipped(dsn, 1)
+    assert states(dsn) == {str(request_id(2)): "done"}
+
+
+# What the tests above are made of.
+
+
+def partitions(dsn: str) -> list[str]:
+    """The partitions that there are."""
+    sql = "SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = 'usage'::regclass ORDER BY 1"
+    return [name for (name,) in query(dsn, sql)]
+
+
+def sums_of(rows: list[Row]) -> tuple[Any, ...]:
+    """What the whole roll-up of these rows must be."""
+    used = [row.usage for row in rows if row.usage]
+    counts = [sum(getattr(usage, name) for usage in used) for name in ("input", "cached", "output", "reasoning")]
+    return (len(rows), *counts, sum((row.cost for row in rows), Decimal(0)))
+
+
+@asynccontextmanager
+async def died(folder: Path) -> AsyncIterator[Outbox]:
+    """The outbox of an agent that ends without a word afterwards."""
+    outbox = Outbox(folder)
+    await outbox.open()
+    yield outbox
+    await outbox.close()

@@ -1,0 +1,154 @@
+"""An agent on the test's own loop: the real server, with what tests ask of it."""
+
+import asyncio
+import json
+from collections.abc import Sequence
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from chatgpt_agent.adapters.config import Config
+from chatgpt_agent.adapters.postgres.connection import Store
+from chatgpt_agent.admin.admins import Admins, Role
+from chatgpt_agent.admin.users import Accounts
+from chatgpt_agent.core.audit import Actor, Via
+from chatgpt_agent.core.errors import Conflict, InvalidApiKey
+from chatgpt_agent.core.money.pricing import Rates, Tier
+from chatgpt_agent.runtime.master_key import open_keyring
+from chatgpt_agent.server import Server
+from chatgpt_agent.web.listener import Limits
+from tests.support.canaries import SECRETS
+from tests.support.client import Answer, Connection, fetch, request_bytes
+
+OPENAI_KEY = "sk-made-up-key-of-alice"
+MODEL = "gpt-4o-mini"
+
+
+class Agent:
+    """A running agent. `token` is that of its user `alice`; the setting `limits` is what a client may take."""
+
+    def __init__(self, settings: dict[str, Any]) -> None:
+        self.limits = settings.pop("limits", Limits())
+        small = {"bind_address": "127.0.0.1", "port": 0, "admin_port": 0, "max_concurrent_requests": 200}
+        self.config = Config(**{**small, **settings})
+        self.token = ""
+        self.answers: list[Answer] = []  # what clients were given by `post` and `chat`
+
+    async def start(self) -> None:
+        """Starts it with a user and a price, and waits until it is ready."""
+        assert self.config.database_url is not None
+        self.server = Server(self.config, self.config.database_url, self.limits)
+        await self.server.start()
+        await self.until(lambda: self.server.directory.loaded and self.server.budgets.loaded)
+        self.store = Store(self.config.database_url)
+        self.accounts = Accounts(self.store, await open_keyring(self.config, self.store))
+        self.token = await self.add_user("alice", OPENAI_KEY)
+        await self.set_price(MODEL, "0.15", "0.60", "0.075")
+
+    async def stop(self) -> None:
+        """Stops it as a signal would."""
+        await self.server.stop()
+        await self.store.close()
+
+    @property
+    def url(self) -> str:
+        """Where it listens."""
+        return f"http://127.0.0.1:{self.server.port}"
+
+    @property
+    def admin_url(self) -> str:
+        """Where administration listens."""
+        return f"http://127.0.0.1:{self.server.admin_port}"
+
+    async def admin_token(self, name: str, role: Role = Role.ADMIN) -> str:
+        """Issues a token for an administrator."""
+        keyring = await open_keyring(self.config, self.store)
+        token = await Admins(self.store, keyring, Actor("root", Via.COMMAND, "test")).issue(name, role)
+        SECRETS.add(token)
+        return token
+
+    async def add_user(self, name: str, key: str = OPENAI_KEY) -> str:
+        """Adds a user, or a token to one who is there, that works when this returns."""
+        try:
+            token = (await self.accounts.add_user(name, key)).token
+        except Conflict:
+            token = (await self.accounts.issue_token(name)).token
+        SECRETS.update([key, token])
+        await self.until(lambda: self.works(token))
+        return token
+
+    def works(self, token: str) -> bool:
+        """Whether the agent takes a token now."""
+        try:
+            self.server.directory.identify(token)
+        except InvalidApiKey:
+            return False
+        return True
+
+    async def set_price(
+        self,
+        model: str,
+        input: str,
+        output: str,
+        cached: str | None = None,
+        *,
+        tiers: Sequence[Tier] = (),
+        **more: str,
+    ) -> None:
+        """Sets a price that is in force when this returns; `more` are rates of other kinds."""
+        before = self.server.directory.book
+        texts = {"input": input, "output": output, **({"cached_input": cached} if cached else {}), **more}
+        await self.accounts.set_price(model, Rates(**{kind: Decimal(text) for kind, text in texts.items()}), tiers)
+        await self.until(lambda: self.server.directory.book is not before)
+
+    async def until(self, happened: Any, seconds: float = 5) -> None:
+        """Waits for something that is about to happen."""
+        async with asyncio.timeout(seconds):
+            while not happened():
+                await asyncio.sleep(0.005)
+
+    # Requests.
+
+    def body(self, content: str = "hello", **more: Any) -> bytes:
+        """A chat request."""
+        return json.dumps({"model": MODEL, "messages": [{"role": "user", "content": content}], **more}).encode()
+
+    def headers(self, **more: str) -> dict[str, str]:
+        """The headers of a good request."""
+        return {"Authorization": f"Bearer {self.token}", "Content-Type": "application/json", **more}
+
+    async def post(self, body: bytes, path: str = "/v1/chat/completions", **headers: str) -> Answer:
+        """Sends a body with good headers."""
+        self.answers.append(await fetch(self.url + path, "POST", self.headers(**headers), body))
+        return self.answers[-1]
+
+    async def chat(self, content: str = "hello", **more: Any) -> Answer:
+        """Sends a chat request."""
+        return await self.post(self.body(content, **more))
+
+    async def begin(self, content: str = "hello", **more: Any) -> Connection:
+        """Sends a chat request and leaves the answer to the caller."""
+        connection = await Connection.open(self.url)
+        body = self.body(content, **more)
+        await connection.send(request_bytes("POST", "/v1/chat/completions", self.headers(), body))
+        return connection
+
+    # The books.
+
+    async def rows(self, count: int | None = None) -> list[dict[str, Any]]:
+        """The rows of the ledger in PostgreSQL, in order of time, when there are `count`, or when all are shipped."""
+        async with asyncio.timeout(10):
+            while True:
+                waiting = await self.server.ledger._outbox.depth()  # first: what is shipped after it is read below
+                found = await self.store.fetch(
+                    "SELECT to_jsonb(usage)::text FROM usage ORDER BY started_at, request_id"
+                )
+                if len(found) == count or (count is None and waiting == 0):
+                    break
+                await asyncio.sleep(0.02)
+        return [json.loads(text, parse_float=Decimal) for (text,) in found]
+
+
+def files_below(folder: Path) -> list[Path]:
+    """Every file under a folder."""
+    return [path for path in folder.rglob("*") if path.is_file() and not path.is_symlink()]

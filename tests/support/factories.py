@@ -1,0 +1,47 @@
+"""Records as the ledger holds them: made up, and different from one number to the next."""
+
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+from chatgpt_agent.core.ids import uuid7
+from chatgpt_agent.core.ledger import Intent, Outcome, Row, State, settle
+from chatgpt_agent.core.money.pricing import Price, PriceBook
+from chatgpt_agent.core.usage import Answer, Usage
+
+NOON = datetime(2024, 5, 17, 12, tzinfo=UTC)
+PRICE = Price(7, "gpt-4o-mini", NOON - timedelta(days=1), Decimal("0.15"), Decimal("0.60"), Decimal("0.075"))
+BOOK = PriceBook([PRICE])
+
+
+def make_intent(number: int = 1, **other: Any) -> Intent:
+    """The intent of the request with this number, a second after the one before."""
+    fields: dict[str, Any] = {
+        "request_id": request_id(number),
+        "user_id": 1 + number % 3,
+        "token_id": 11,
+        "endpoint": "/v1/chat/completions",
+        "model": ("gpt-4o-mini", "gpt-4o")[number % 2],
+        "price_id": PRICE.id,
+        "streamed": number % 2 == 0,
+        "started_at": NOON + timedelta(seconds=number),
+    }
+    return Intent(**{**fields, **other})
+
+
+def make_outcome(number: int = 1, state: State = State.DONE) -> Outcome:
+    """How that request ended."""
+    usage = Usage(1000 + number, 20 + number, number, number % 7)
+    answer = Answer(usage, "gpt-4o-mini-2024-07-18", f"chatcmpl-{number}")
+    return Outcome(state, 200, answer, f"req_{number}", False, None, 1200 + number, 300)
+
+
+def make_row(number: int = 1, *, state: State = State.DONE, **other: Any) -> Row:
+    """The row of that request; `other` are fields of its intent."""
+    return settle(make_intent(number, **other), make_outcome(number, state), PRICE, BOOK)
+
+
+def request_id(number: int) -> UUID:
+    """The id of the request with this number."""
+    return uuid7(1_715_000_000_000 + number, number.to_bytes(10, "big"))

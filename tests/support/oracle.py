@@ -1,0 +1,160 @@
+"""The books against everything that can be seen from outside: what the upstream received and billed, what clients were
+answered, and what stands in PostgreSQL. The names I1 to I7 are those of the ledger's invariants."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any
+
+from tests.support.agent import Agent
+from tests.support.client import Answer
+from tests.support.database import query
+from tests.support.upstream import Upstream
+
+Row = dict[str, Any]
+
+TERMINAL = {"done", "usage_unknown", "upstream_error", "incomplete", "not_sent", "unknown"}
+COLUMNS = (
+    "request_id", "model", "served_model", "service_tier", "endpoint", "state", "status", "input_tokens",
+    "cached_tokens", "cache_write_tokens", "audio_input_tokens", "image_input_tokens", "output_tokens",
+    "reasoning_tokens", "audio_output_tokens", "image_output_tokens", "cost", "price_id", "started_at",
+)  # fmt: skip
+ROLLED = """
+    SELECT day, user_id, token_id, model, endpoint, requests, not_done, input_tokens, cached_tokens, cache_write_tokens,
+           audio_input_tokens, image_input_tokens, output_tokens, reasoning_tokens, audio_output_tokens,
+           image_output_tokens, cost, reserved
+    FROM usage_daily ORDER BY day, user_id, token_id, model, endpoint"""
+ADDED_UP = """
+    SELECT (started_at AT TIME ZONE (SELECT value FROM settings WHERE name = 'time_zone'))::date,
+           user_id, token_id, model, endpoint, count(*) FILTER (WHERE state <> 'correction'),
+           count(*) FILTER (WHERE state NOT IN ('done', 'correction', 'imported')),
+           coalesce(sum(input_tokens), 0), coalesce(sum(cached_tokens), 0), coalesce(sum(cache_write_tokens), 0),
+           coalesce(sum(audio_input_tokens), 0), coalesce(sum(image_input_tokens), 0), coalesce(sum(output_tokens), 0),
+           coalesce(sum(reasoning_tokens), 0), coalesce(sum(audio_output_tokens), 0),
+           coalesce(sum(image_output_tokens), 0), sum(cost), sum(reserved)
+    FROM usage GROUP BY 1, 2, 3, 4, 5 ORDER BY 1, 2, 3, 4, 5"""
+
+
+async def verify(agent: Agent, upstream: Upstream, answers: Sequence[Answer] = ()) -> list[Row]:
+    """Waits until an agent has nothing left to do, and asserts that the books are right; returns the rows.
+    `answers` are what clients were given."""
+    ledger = agent.server.ledger
+    await agent.until(lambda: agent.server.lifecycle.in_flight == 0, seconds=20)
+    await settled(agent)
+    assert await ledger._outbox.intents() == [], "I3: an intent is left, and no request runs"
+    assert agent.config.database_url is not None
+    # In a thread: the way to the database may be a wire that this loop has to serve.
+    return await asyncio.to_thread(check, agent.config.database_url, upstream, answers)
+
+
+async def settled(agent: Agent) -> None:
+    """Waits until an agent's outbox is empty."""
+    async with asyncio.timeout(30):
+        while agent.server.ledger._unwritten or await agent.server.ledger._outbox.depth():
+            await asyncio.sleep(0.02)
+
+
+def check(dsn: str, upstream: Upstream, answers: Sequence[Answer] = ()) -> list[Row]:
+    """Asserts that the books in this database are right, and returns the rows."""
+    found = query(dsn, f"SELECT {', '.join(COLUMNS)} FROM usage WHERE state <> 'correction' ORDER BY started_at")
+    rows = [dict(zip(COLUMNS, line, strict=True)) for line in found]
+    by_id = {row["request_id"]: row for row in rows}
+    assert len(by_id) == len(rows), f"I2: more than one row: {_repeated(row['request_id'] for row in rows)}"
+    assert {row["state"] for row in rows} <= TERMINAL, "I7: a row that is not terminal"
+    _check_dispatches(dsn, by_id, upstream)
+    _check_tokens(by_id, upstream)
+    _check_costs(dsn, rows)
+    assert query(dsn, ROLLED) == query(dsn, ADDED_UP), "the roll-up is not the sum of the rows"
+    _check_answers(by_id, answers)
+    return rows
+
+
+def _check_dispatches(dsn: str, by_id: dict[str, Row], upstream: Upstream) -> None:
+    sent = [request.header("x-client-request-id") or "" for request in upstream.requests]
+    assert not _repeated(sent), f"I4: sent more than once: {_repeated(sent)}"
+    buried = {name for (name,) in query(dsn, "SELECT request_id::text FROM dead_letters")}
+    assert set(sent) <= by_id.keys() | buried, f"I3: sent, and no row: {set(sent) - by_id.keys() - buried}"
+    for name in set(sent) & by_id.keys():
+        assert by_id[name]["state"] != "not_sent", f"I3: it was sent: {by_id[name]}"
+
+
+def _check_tokens(by_id: dict[str, Row], upstream: Upstream) -> None:
+    for name, counts in upstream.billed.items():
+        row = by_id.get(name)
+        if row is not None and row["input_tokens"] is not None:
+            booked = (row["input_tokens"], row["cached_tokens"], row["output_tokens"])
+            assert booked == counts, f"I5: not OpenAI's counts {counts}: {row}"
+    for name, told in upstream.counts.items():
+        row = by_id.get(name)
+        if row is not None and row["input_tokens"] is not None:
+            assert {kind: row[kind] for kind in told} == told, f"I5: not OpenAI's counts {told}: {row}"
+    for row in by_id.values():
+        assert row["state"] != "done" or row["input_tokens"] is not None, f"I5: done without counts: {row}"
+
+
+KINDS = (  # of tokens: the column, its rate, and the column that it is a part of; in the order that they are charged
+    ("cached_tokens", "cached_input", "input_tokens"),
+    ("cache_write_tokens", "cache_write", "input_tokens"),
+    ("audio_input_tokens", "audio_input", "input_tokens"),
+    ("image_input_tokens", "image_input", "input_tokens"),
+    ("input_tokens", "input", "input_tokens"),
+    ("audio_output_tokens", "audio_output", "output_tokens"),
+    ("image_output_tokens", "image_output", "output_tokens"),
+    ("output_tokens", "output", "output_tokens"),
+)
+
+
+def _check_costs(dsn: str, rows: list[Row]) -> None:
+    rates = ", ".join(f"{rate}::text" for _, rate, _ in KINDS)
+    found = query(dsn, f"SELECT id, model, effective_at, tiers, {rates} FROM prices")
+    prices = {line[0]: line[1:] for line in found}
+    for row in rows:
+        model, effective_at, tiers, *each = prices[row["price_id"]]
+        assert model in (row["model"], row["served_model"]), f"I6: another model's price: {row}"
+        assert effective_at <= row["started_at"], f"I6: a price that was not yet in force: {row}"
+        due = _due(row, dict(zip((rate for _, rate, _ in KINDS), each, strict=True)), tiers)
+        assert isinstance(row["cost"], Decimal)
+        assert Fraction(row["cost"]) == due / 1_000_000, f"I6: it should cost {due / 1_000_000}: {row}"
+
+
+def _due(row: Row, rates: dict[str, Any], tiers: list[dict[str, Any]]) -> Fraction:
+    """USD times a million for a row: one token after the other, each at the first rate that is its own."""
+    factor = Fraction(1)
+    tier = _tier(row, tiers)
+    if tier is not None and tier.get("multiplier") is not None:
+        factor = Fraction(tier["multiplier"])
+    elif tier is not None:
+        rates = tier
+    left = {side: row[side] or 0 for side in ("input_tokens", "output_tokens")}
+    due = Fraction(0)
+    for column, kind, side in KINDS:
+        count = min(row[column] or 0, left[side])
+        left[side] -= count
+        due += count * Fraction(rates[side.removesuffix("_tokens")] if rates.get(kind) is None else rates[kind])
+    return due * factor
+
+
+def _tier(row: Row, tiers: list[dict[str, Any]]) -> dict[str, Any] | None:
+    given = row["input_tokens"] or 0
+    fits = [
+        tier
+        for tier in tiers
+        if tier.get("service_tier") in (None, row["service_tier"]) and (not tier.get("above") or given > tier["above"])
+    ]
+    fits.sort(key=lambda tier: (tier.get("service_tier") is not None, tier.get("above") or 0))
+    return fits[-1] if fits else None
+
+
+def _check_answers(by_id: dict[str, Row], answers: Sequence[Answer]) -> None:
+    given = [answer.header("x-agent-request-id") or "" for answer in answers]
+    assert not _repeated(given), f"I1: two answers of one request: {_repeated(given)}"
+    for answer, name in zip(answers, given, strict=True):
+        if answer.complete and 200 <= answer.status < 300:
+            assert name in by_id, f"I1: answered, and no row: {name}"
+            assert by_id[name]["status"] == answer.status, f"I1: another status: {by_id[name]}"
+
+
+def _repeated(names: Iterable[str]) -> list[str]:
+    return [name for name, count in Counter(names).items() if count > 1]

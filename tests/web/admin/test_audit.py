@@ -1,0 +1,90 @@
+"""Every change over REST is in the audit log, and never a secret."""
+
+import json
+from typing import Any
+
+from chatgpt_agent.web.admin.routes import ROUTES
+from tests.support.agent import OPENAI_KEY, Agent
+from tests.support.canaries import SECRETS
+from tests.web.admin.conftest import KEY, Administrator
+
+CHANGES = {
+    "add_user": [("insert", "users"), ("insert", "tokens")],
+    "import_users": [("insert", kind) for kind in ("budgets", "tokens", "tokens", "users", "users")],
+    "change_user": [("update", "users")],
+    "remove_user": [("update", "users"), ("update", "tokens")],
+    "set_key": [("update", "users")],
+    "issue_token": [("insert", "tokens")],
+    "change_token": [("update", "tokens")],
+    "revoke_token": [("update", "tokens")],
+    "rotate_token": [("insert", "tokens"), ("update", "tokens")],
+    "set_price": [("insert", "prices")],
+    "remove_price": [("insert", "prices")],
+    "set_user_budget": [("insert", "budgets")],
+    "set_token_budget": [("insert", "budgets")],
+    "remove_budget": [("update", "budgets")],
+    "import_prices": [("insert", "prices")],
+    "correct_row": [("insert", "usage")],
+    "revoke_admin": [("update", "admins")],
+}
+CHANGING = [route for route in ROUTES if route.changes]
+
+
+async def logged(agent: Agent) -> list[dict[str, Any]]:
+    lines = await agent.store.fetch("SELECT to_jsonb(a)::text FROM audit_log a ORDER BY id")
+    return [json.loads(text) for (text,) in lines]
+
+
+async def test_every_change_is_logged(admin: Administrator) -> None:
+    """Of every route that changes something: as what it is, by whom, which way and from where."""
+    found = {}
+    for route in CHANGING:
+        before = await logged(admin.agent)
+        assert (await admin.example(route)).status == route.status
+        fresh = (await logged(admin.agent))[len(before) :]
+        found[route.does.__name__] = sorted((line["action"], line["object"]) for line in fresh)
+        assert {(line["actor"], line["via"], line["address"]) for line in fresh} == {("carol", "rest", "127.0.0.1")}
+    assert found == {name: sorted(lines) for name, lines in CHANGES.items()}
+
+
+async def test_no_secret_is_logged(admin: Administrator) -> None:
+    """After every change there is: no key, no token, in no column of any line."""
+    for route in CHANGING:
+        await admin.example(route)
+    text = json.dumps(await logged(admin.agent))
+    assert {KEY, OPENAI_KEY} <= SECRETS
+    assert [secret for secret in SECRETS if secret in text or secret[8:] in text] == []
+
+
+async def test_reading_is_not_logged(admin: Administrator) -> None:
+    """Nor is what was refused."""
+    before = await logged(admin.agent)
+    for route in ROUTES:
+        if not route.changes:
+            await admin.example(route)
+    await admin.ask("PATCH", "/users/nobody", {"comment": "x"})
+    await admin.ask("PATCH", "/users/alice", {"comment": 7})
+    assert await logged(admin.agent) == before
+
+
+async def test_the_log_shows_before_and_after(admin: Administrator) -> None:
+    """Of the columns that changed, over REST too."""
+    await admin.ask("PATCH", "/users/alice", {"rpm": 7})
+    await admin.ask("PATCH", "/users/alice", {"rpm": 8})
+    [line] = (await admin.ask("GET", "/audit?object=users&limit=1")).json["data"]
+    assert (line["name"], line["before"], line["after"]) == ("alice", {"rpm": 7}, {"rpm": 8})
+
+
+async def test_amounts_in_the_log_are_texts(admin: Administrator) -> None:
+    """Which no reader rounds."""
+    await admin.ask("POST", "/prices", {"model": "gpt-4o", "input": "0.1000000001", "output": "0"})
+    [line] = (await admin.ask("GET", "/audit?object=prices&limit=1")).json["data"]
+    assert (line["after"]["input"], line["after"]["output"]) == ("0.1000000001", "0")
+
+
+async def test_the_log_can_be_asked_for_a_part(admin: Administrator) -> None:
+    """By who did it, and what it was done to."""
+    await admin.ask("PATCH", "/users/alice", {"rpm": 7})
+    [line] = (await admin.ask("GET", "/audit?actor=carol")).json["data"]
+    found = (await admin.ask("GET", f"/audit?object=users&object_id={line['object_id']}")).json["data"]
+    assert [each["action"] for each in found] == ["update", "insert"]

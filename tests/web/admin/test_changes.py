@@ -1,0 +1,102 @@
+"""What is changed over REST is in force, and what is read there is what is so."""
+
+import json
+from decimal import Decimal
+
+from tests.conftest import MakeAgent
+from tests.support.agent import MODEL
+from tests.support.client import fetch
+from tests.support.upstream import Upstream
+from tests.web.admin.conftest import KEY, Administrator
+
+
+async def test_a_new_users_token_works(admin: Administrator, upstream: Upstream) -> None:
+    """And OpenAI gets that user's key."""
+    agent = admin.agent
+    agent.token = (await admin.ask("POST", "/users", {"name": "dora", "openai_key": KEY})).json["token"]
+    await agent.until(lambda: agent.works(agent.token), seconds=1)
+    assert (await agent.chat()).status == 200
+    assert upstream.requests[-1].header("authorization") == f"Bearer {KEY}"
+
+
+async def test_a_revoked_token_ends_within_a_second(admin: Administrator) -> None:
+    """That of alice."""
+    await admin.ask("POST", "/tokens/1/revoke")
+    await admin.agent.until(lambda: not admin.agent.works(admin.agent.token), seconds=1)
+    assert (await admin.agent.chat()).status == 401
+
+
+async def test_a_removed_user_keeps_the_books(admin: Administrator) -> None:
+    """Under the same name, which nobody else gets."""
+    before = (await admin.ask("GET", "/usage?by=user")).json
+    assert (await admin.ask("POST", "/users/alice/remove")).status == 204
+    assert (await admin.ask("GET", "/usage?by=user")).json == before
+    assert before["rows"][0]["group"] == {"user": "alice"}
+    assert (await admin.ask("POST", "/users", {"name": "alice", "openai_key": KEY})).status == 409
+
+
+async def test_a_price_with_tiers_comes_back(admin: Administrator) -> None:
+    """Every amount to its last digit, as text."""
+    tiers = [{"service_tier": "flex", "multiplier": "0.5"}, {"above": 200_000, "input": "5", "output": "0.0000000001"}]
+    body = {"model": "gpt-5/x", "input": "2.50", "output": "10", "cached_input": "0.1234567891", "tiers": tiers}
+    made = (await admin.ask("POST", "/prices", body)).json
+    [found] = [price for price in (await admin.ask("GET", "/prices")).json["data"] if price["model"] == "gpt-5/x"]
+    assert made == found
+    assert (found["input"], found["cached_input"], found["audio_input"]) == ("2.5", "0.1234567891", None)
+    assert [tier["multiplier"] for tier in found["tiers"]] == ["0.5", None]
+    assert found["tiers"][1]["output"] == "0.0000000001"
+
+
+async def test_a_removed_price_is_history(admin: Administrator) -> None:
+    """It is in force no more, and its rows are still there."""
+    assert (await admin.ask("DELETE", f"/prices/{MODEL}")).status == 204
+    assert (await admin.ask("GET", "/prices")).json["data"] == []
+    history = (await admin.ask("GET", f"/price-history?model={MODEL}")).json["data"]
+    assert [price["input"] for price in history] == ["0.15", None]
+    assert (await admin.ask("DELETE", f"/prices/{MODEL}")).status == 404
+
+
+async def test_sums_are_those_of_the_rows(admin: Administrator) -> None:
+    """To the last digit, in the report and in the budget."""
+    await admin.agent.chat()
+    await admin.agent.rows(2)
+    rows = (await admin.ask("GET", "/ledger/rows")).json["data"]
+    cost = sum(Decimal(row["cost"]) for row in rows)
+    report = (await admin.ask("GET", "/usage?by=model,user,model")).json
+    assert (report["by"], Decimal(report["total"]["cost"])) == (["model", "user"], cost)
+    assert Decimal((await admin.ask("GET", "/budgets/1")).json["spent"]) == cost > 0
+
+
+async def test_rows_can_be_narrowed(admin: Administrator) -> None:
+    """By state, user and time; `until` itself is not included."""
+    [row] = (await admin.ask("GET", "/ledger/rows?state=done&user=alice")).json["data"]
+    assert row["request_id"] == admin.row
+    assert (await admin.ask("GET", f"/ledger/rows?since={row['started_at']}")).json["data"] == [row]
+    for query in ("state=unknown", "user=bob", f"until={row['started_at']}"):
+        assert (await admin.ask("GET", f"/ledger/rows?{query}")).json["data"] == []
+
+
+async def test_a_time_needs_its_offset(admin: Administrator) -> None:
+    """Whose noon is meant, nobody could tell."""
+    answer = await admin.ask("GET", "/audit?since=2026-11-23T12:00:00")
+    assert (answer.status, answer.error["param"]) == (400, "since")
+
+
+async def test_wrong_books_are_found(admin: Administrator) -> None:
+    """As `ledger verify` finds them."""
+    assert (await admin.ask("GET", "/ledger/findings")).json == {"findings": []}
+    await admin.agent.store.fetch("UPDATE usage_daily SET cost = cost + 1")
+    [finding] = (await admin.ask("GET", "/ledger/findings")).json["findings"]
+    assert finding["check"] == "roll-up"
+    await admin.agent.store.fetch("UPDATE usage_daily SET cost = cost - 1")
+
+
+async def test_a_proxy_says_where_an_administrator_is(make_agent: MakeAgent) -> None:
+    """Where it is one of `trusted_proxies`; else nobody believes it."""
+    agent = await make_agent(trusted_proxies=("127.0.0.1",))
+    headers = {"Authorization": f"Bearer {await agent.admin_token('carol')}", "X-Forwarded-For": "192.0.2.7"}
+    body = json.dumps({"comment": "x"}).encode()
+    fields = {**headers, "Content-Type": "application/json"}
+    assert (await fetch(f"{agent.admin_url}/api/v1/users/alice", "PATCH", fields, body)).status == 200
+    [line] = (await fetch(f"{agent.admin_url}/api/v1/audit?limit=1", headers=headers)).json["data"]
+    assert line["address"] == "192.0.2.7"

@@ -1,0 +1,160 @@
+"""Rows, their corrections, and the comparison with OpenAI's figures over REST."""
+
+import asyncio
+import json
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+from chatgpt_agent.adapters.postgres.reports import EXPORTED
+from chatgpt_agent.web.admin.response_schemas import RowOut
+from tests.support.agent import MODEL
+from tests.web.admin.conftest import Administrator
+
+CORRECTION = {"input": 1000, "output": 100, "cached": 200, "reason": "as OpenAI counts it"}
+
+
+async def row_of(admin: Administrator) -> dict[str, Any]:
+    found: dict[str, Any] = (await admin.ask("GET", f"/ledger/rows/{admin.row}")).json
+    return found
+
+
+async def correct(admin: Administrator, **other: Any) -> Any:
+    return await admin.ask("POST", f"/ledger/rows/{admin.row}/correction", {**CORRECTION, **other})
+
+
+def figures(row: dict[str, Any], **other: Any) -> dict[str, Any]:
+    """OpenAI's page with the day of a row, as it counts it, or otherwise."""
+    day = int(datetime.now(UTC).timestamp()) // 86_400 * 86_400
+    result = {
+        "object": "organization.usage.completions.result",
+        "num_model_requests": 1,
+        "input_tokens": row["input_tokens"],
+        "input_cached_tokens": row["cached_tokens"],
+        "output_tokens": row["output_tokens"],
+        "model": row["served_model"],
+        "api_key_id": "key_alice",
+        **other,
+    }
+    return {"data": [{"start_time": day, "end_time": day + 86_400, "results": [result]}]}
+
+
+# Rows.
+
+
+def test_a_row_has_all_that_the_export_has() -> None:
+    """But for the day, which depends on the books' time zone, and under the API's own names of amounts."""
+    names = {"cost_usd": "cost", "uncertain_usd": "uncertain"}
+    assert {names.get(name, name) for name in EXPORTED} - {*RowOut.__struct_fields__} == {"day"}
+
+
+async def test_a_row_names_its_token_and_endpoint(admin: Administrator) -> None:
+    """And what the request was, as far as OpenAI said it."""
+    row = await row_of(admin)
+    assert (row["token_id"], row["endpoint"], row["model"]) == (1, "/v1/chat/completions", MODEL)
+    assert row["token"].startswith("cga_")
+    assert (row["uncertain"], row["corrects"], row["reason"]) == ("0", None, None)
+
+
+# Corrections.
+
+
+async def test_a_row_is_corrected(admin: Administrator) -> None:
+    """By another one with the reason, whose cost is that of the row's own price."""
+    before = await row_of(admin)
+    answer = await correct(admin)
+    done = answer.json
+    assert (answer.status, done["corrects"]) == (201, admin.row)
+    assert done["after"] == {"input": 1000, "cached": 200, "output": 100}
+    rows = (await admin.ask("GET", "/ledger/rows?state=correction")).json["data"]
+    assert [(row["request_id"], row["corrects"], row["reason"]) for row in rows] == [
+        (done["request_id"], admin.row, CORRECTION["reason"])
+    ]
+    assert rows[0]["input_tokens"] == 1000 - before["input_tokens"]
+    assert Decimal(rows[0]["cost"]) == Decimal(done["cost_after"]) - Decimal(done["cost_before"])
+
+
+async def test_sums_follow_a_correction(admin: Administrator) -> None:
+    """And the books are right."""
+    done = (await correct(admin)).json
+    assert (await admin.ask("GET", "/usage")).json["total"]["cost"] == done["cost_after"]
+    assert (await admin.ask("GET", "/ledger/findings")).json == {"findings": []}
+
+
+async def test_a_row_is_corrected_once(admin: Administrator) -> None:
+    """409 for a second time; of two at once, too."""
+    answers = await asyncio.gather(correct(admin), correct(admin, input=5000))
+    assert sorted(answer.status for answer in answers) == [201, 409]
+    assert (await correct(admin, input=6000)).error["code"] == "conflict"
+
+
+async def test_a_correction_that_cannot_be(admin: Administrator) -> None:
+    """422: more cached tokens than there are, a reason without a word, the tokens that the row has; 404: no row."""
+    row = await row_of(admin)
+    same = {name: row[f"{name}_tokens"] for name in ("input", "output", "cached")}
+    for other in ({"cached": 1001}, {"reason": " "}, same):
+        assert (await correct(admin, **other)).status == 422
+    answer = await admin.ask("POST", f"/ledger/rows/{UUID(int=7)}/correction", CORRECTION)
+    assert (answer.status, answer.error["code"]) == (404, "not_found")
+
+
+async def test_a_correction_is_logged_with_its_reason(admin: Administrator) -> None:
+    """And with who made it."""
+    await correct(admin)
+    [line] = (await admin.ask("GET", "/audit?object=usage")).json["data"]
+    assert (line["actor"], line["via"], line["after"]["reason"]) == ("carol", "rest", CORRECTION["reason"])
+
+
+# OpenAI's figures.
+
+
+async def test_equal_books_are_said_so(admin: Administrator) -> None:
+    """With what was compared."""
+    row = await row_of(admin)
+    answer = (await admin.ask("POST", "/ledger/reconcile", figures(row))).json
+    assert (answer["equal"], answer["lines"], answer["cost_days"]) == (True, [], None)
+    assert answer["total"]["ledger_input"] == answer["total"]["openai_input"] == row["input_tokens"]
+
+
+async def test_a_difference_is_shown(admin: Administrator) -> None:
+    """By day, model and user, both sides of it; several pages are one account."""
+    row = await row_of(admin)
+    pages = [figures(row, input_tokens=row["input_tokens"] + 7), figures(row, model="other", num_model_requests=2)]
+    answer = (await admin.ask("POST", "/ledger/reconcile?key=key_alice=alice", pages)).json
+    [line] = [line for line in answer["lines"] if line["model"] == row["served_model"]]
+    assert (answer["equal"], len(answer["lines"])) == (False, 2)
+    assert (line["user"], line["openai_input"] - line["ledger_input"], line["ledger_requests"]) == ("alice", 7, 1)
+
+
+async def test_amounts_of_openai_are_exact(admin: Administrator) -> None:
+    """To the last digit that the JSON has."""
+    day = int(datetime.now(UTC).timestamp()) // 86_400 * 86_400
+    cost = '{"object": "organization.costs.result", "amount": {"value": 0.12345678901234567890123, "currency": "usd"}}'
+    body = f'{{"data": [{{"start_time": {day}, "end_time": {day + 86_400}, "results": [{cost}]}}]}}'.encode()
+    answer = (await admin.ask("POST", "/ledger/reconcile", body)).json
+    assert answer["total"]["openai_cost"] == "0.12345678901234567890123"
+
+
+async def test_an_export_of_the_dashboard_is_read(admin: Administrator) -> None:
+    """CSV, too; `month` compares all of it."""
+    body = f"start_time,model,num_model_requests,input_tokens,output_tokens\n{datetime.now(UTC).date()},m,0,0,0\n"
+    month = f"{datetime.now(UTC):%Y-%m}"
+    answer = await admin.ask("POST", f"/ledger/reconcile?month={month}", body.encode(), Content_Type="text/csv")
+    assert answer.json["usage_days"]["first"] == f"{month}-01"
+
+
+async def test_figures_that_are_none_are_refused(admin: Administrator) -> None:
+    """422; 404 for a user that is not there; 400 for a month that is none."""
+    for body in (b"{", b"[]", b"{}", b"a,b\n", b"\xff"):
+        assert (await admin.ask("POST", "/ledger/reconcile", body)).status == 422
+    body = json.dumps(figures(await row_of(admin))).encode()
+    assert (await admin.ask("POST", "/ledger/reconcile?key=key_x=nobody", body)).status == 404
+    assert (await admin.ask("POST", "/ledger/reconcile?key=a=alice&key=a=bob", body)).status == 422
+    assert (await admin.ask("POST", "/ledger/reconcile?month=2026-13", body)).status == 400
+
+
+async def test_a_viewer_may_compare(viewer: Administrator) -> None:
+    """It changes nothing; a correction does."""
+    assert (await viewer.ask("POST", "/ledger/reconcile", figures(await row_of(viewer)))).status == 200
+    assert (await correct(viewer)).status == 403

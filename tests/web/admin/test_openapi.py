@@ -1,0 +1,99 @@
+"""The OpenAPI document says what is so: a stranger's fuzzer reads it and asks the running agent."""
+
+import asyncio
+import re
+import sys
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from chatgpt_agent.core.ledger import State
+from chatgpt_agent.web.admin.request_schemas import RowState
+from chatgpt_agent.web.admin.routes import PREFIX, ROUTES, openapi
+from tests.web.admin.conftest import Administrator
+
+# 422 is what the document cannot say: a name with control characters, a network that is none, an end before the start.
+# 412 is for a version that the fuzzer made up.
+SETTINGS = """
+[checks.positive_data_acceptance]
+expected-statuses = [200, 201, 204, 304, 401, 403, 404, 409, 412, 422]
+
+[checks.negative_data_rejection]
+expected-statuses = [400, 401, 404, 405, 412, 413, 415, 422]
+"""
+
+# How CSV is sent, schemathesis does not know by itself.
+HOOKS = """
+import schemathesis
+
+schemathesis.serializer.alias("text/csv", "text/plain")
+"""
+
+
+@pytest.mark.gen_test(timeout=120)
+async def test_a_fuzzer_finds_nothing(admin: Administrator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Schemathesis asks each route for what the document allows, and for what it does not: every status, header and
+    body is as documented, nothing that is valid is refused, nothing that is not is taken, nothing fails."""
+    monkeypatch.setattr("chatgpt_agent.runtime.authentication.BURST", 10**6)  # it tries wrong tokens, too
+    code, said = await fuzz(admin, openapi(), tmp_path, "--exclude-operation-id", "revoke_admin")
+    assert code == 0, said
+    assert f"Tested: {len(ROUTES) - 1}" in said
+    assert int(re.search(r"(\d+) generated", said)[1]) > 1000  # type: ignore[index]
+    assert (await admin.ask("GET", "/users")).status == 200  # with a token that still worked at the end
+
+
+async def test_a_fuzzer_revokes_tokens(admin: Administrator, tmp_path: Path) -> None:
+    """Apart from the rest: it does not spare its own."""
+    code, said = await fuzz(admin, openapi(), tmp_path, "--include-operation-id", "revoke_admin")
+    assert code == 0, said
+    assert "Tested: 1" in said
+
+
+async def test_the_fuzzer_would_find_something(admin: Administrator, tmp_path: Path) -> None:
+    """Given a document that says less than is so, it fails."""
+    document = msgspec.json.decode(msgspec.json.encode(openapi()))
+    document["paths"] = {f"{PREFIX}/users/{{name}}": document["paths"][f"{PREFIX}/users/{{name}}"]}
+    del document["paths"][f"{PREFIX}/users/{{name}}"]["get"]["responses"]["404"]
+    code, said = await fuzz(admin, document, tmp_path, "--max-examples", "2", "--phases", "coverage,fuzzing")
+    assert code == 1, said
+    assert "Undocumented status code" in said
+
+
+async def fuzz(admin: Administrator, document: object, folder: Path, *options: str) -> tuple[int | None, str]:
+    """Runs schemathesis in a process of its own, because its own warnings are none of ours: exit code, what it says."""
+    (folder / "openapi.json").write_bytes(msgspec.json.encode(document))
+    (folder / "schemathesis.toml").write_text('hooks = "hooks.py"\n' + SETTINGS)
+    (folder / "hooks.py").write_text(HOOKS)
+    process = await asyncio.create_subprocess_exec(
+        Path(sys.executable).with_name("schemathesis"), "--config-file", "schemathesis.toml", "run", "openapi.json",
+        "--url", admin.agent.admin_url, "--header", f"Authorization: Bearer {admin.token}", "--no-color",
+        "--generation-deterministic", "--max-examples", "5", *options,
+        cwd=folder, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+    )  # fmt: skip
+    said, _ = await process.communicate()
+    return process.returncode, said.decode()
+
+
+async def test_the_document_is_served(admin: Administrator) -> None:
+    """As the table makes it."""
+    answer = await admin.ask("GET", "/openapi.json")
+    assert answer.json == msgspec.json.decode(msgspec.json.encode(openapi()))
+
+
+def test_every_route_is_in_the_document() -> None:
+    """And nothing else."""
+    found = {(method, path) for path, methods in openapi()["paths"].items() for method in methods}
+    assert found == {(route.method.lower(), PREFIX + route.path) for route in ROUTES}
+
+
+def test_the_states_of_rows_are_those_of_the_ledger() -> None:
+    """With those that come of corrections and of moving over."""
+    assert {*RowState.__args__} == {*map(str, State), "correction", "imported"}
+
+
+def test_the_docs_name_every_route() -> None:
+    """And no other."""
+    text = (Path(__file__).parents[3] / "docs/admin-api.md").read_text("utf-8")
+    named = re.findall(r"^\| `(GET|POST|PUT|PATCH|DELETE) (/\S+)` \|", text, re.MULTILINE)
+    assert sorted(named) == sorted((route.method, route.path) for route in ROUTES)

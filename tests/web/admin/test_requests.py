@@ -1,0 +1,170 @@
+"""What is refused before anything is done, and how."""
+
+import json
+from uuid import UUID
+
+import pytest
+
+from tests.support.client import Connection, fetch, request_bytes
+from tests.web.admin.conftest import KEY, Administrator
+
+USER = {"name": "dora", "openai_key": KEY}
+
+
+FAULTS = [
+    ({**USER, "limits": 1}, None, "unknown field `limits`"),
+    ({"name": "dora"}, None, "missing required field `openai_key`"),
+    ({**USER, "rpm": "10"}, "rpm", "Expected `int | null`, got `str`"),
+    ({**USER, "rpm": 0}, "rpm", "`int` >= 1"),
+    ({**USER, "rpm": 1.5}, "rpm", "got `float`"),
+    ({**USER, "rpm": True}, "rpm", "got `bool`"),
+    ({**USER, "allowed_models": ["a", 1]}, "allowed_models[1]", "Expected `str`, got `int`"),
+    ([USER], None, "Expected `object`, got `array`"),
+]
+
+
+async def test_a_body_of_another_form_is_refused(admin: Administrator) -> None:
+    """400, with the path to what is wrong."""
+    for body, param, words in FAULTS:
+        answer = await admin.ask("POST", "/users", body)
+        assert (answer.status, answer.error["code"], answer.error["param"]) == (400, "invalid_request", param)
+        assert words in answer.error["message"]
+
+
+async def test_a_body_that_is_no_json_is_refused(admin: Administrator) -> None:
+    """400, with a code of its own."""
+    for body in (b"{", b"\xff", b'{"name": "\\ud800"}', b"NaN", b"[" * 100_000):
+        answer = await admin.ask("POST", "/users", body)
+        assert (answer.status, answer.error["code"]) == (400, "invalid_json")
+
+
+async def test_a_value_against_a_rule_is_refused(admin: Administrator) -> None:
+    """422: the form is right."""
+    answer = await admin.ask("POST", "/users", {**USER, "name": " dora"})
+    assert (answer.status, answer.error["code"]) == (422, "invalid_value")
+
+
+async def test_a_refused_key_is_not_repeated(admin: Administrator) -> None:
+    """Neither in the answer nor in the log, which the fixture searches."""
+    answer = await admin.ask("POST", "/users", {"name": "dora", "openai_key": f"{KEY} "})
+    assert answer.status == 400
+    assert KEY.encode() not in answer.body
+
+
+async def test_a_name_that_is_taken_is_refused(admin: Administrator) -> None:
+    """409."""
+    answer = await admin.ask("POST", "/users", {**USER, "name": "alice"})
+    assert (answer.status, answer.error["code"]) == (409, "conflict")
+
+
+async def test_what_is_not_there_is_not_found(admin: Administrator) -> None:
+    """404."""
+    for path in ("/users/nobody", "/users/nobody/tokens", "/tokens/99", f"/ledger/rows/{UUID(int=0)}"):
+        answer = await admin.ask("GET", path)
+        assert (answer.status, answer.error["code"]) == (404, "not_found")
+
+
+async def test_a_user_with_a_slash_in_the_name(admin: Administrator) -> None:
+    """Is found where it is escaped."""
+    await admin.ask("POST", "/users", {**USER, "name": "团队/dora"})
+    answer = await admin.ask("GET", "/users/%E5%9B%A2%E9%98%9F%2Fdora")
+    assert answer.json["name"] == "团队/dora"
+
+
+async def test_a_body_that_does_not_say_json_is_refused(admin: Administrator) -> None:
+    """415: a browser's form can send the others without asking first."""
+    for kind in ("text/plain", "application/x-www-form-urlencoded", "application/jsonp", ""):
+        assert (await admin.ask("POST", "/users", USER, Content_Type=kind)).status == 415
+
+
+async def test_a_large_body_is_refused(admin: Administrator) -> None:
+    """413, over 1 MiB; its sender hears of it."""
+    answer = await admin.ask("POST", "/users", b" " * (1024 * 1024 + 1))
+    assert (answer.status, answer.error["code"]) == (413, "request_too_large")
+
+
+async def test_a_huge_body_is_cut_off(admin: Administrator) -> None:
+    """Nobody reads what somebody without a token sends for ever."""
+    connection = await Connection.open(admin.agent.admin_url)
+    head = request_bytes("POST", "/api/v1/users", {"Content-Length": str(10**10)}, b"")
+    with pytest.raises(ConnectionError):
+        await connection.send(head + b" " * 40_000_000)
+    await connection.close()
+
+
+async def test_a_body_where_none_is_wanted_is_refused(admin: Administrator) -> None:
+    """Whoever sends one means something by it."""
+    assert (await admin.ask("POST", "/users/alice/remove", {"really": False})).status == 400
+    assert (await admin.ask("GET", "/users/alice")).json["removed_at"] is None
+
+
+async def test_a_query_of_another_form_is_refused(admin: Administrator) -> None:
+    """An unknown name, one that is there twice, or bytes that are no text."""
+    for query in ("limt=5", "limit=5&limit=6", "limit=%ff", "user=alice&x="):
+        assert (await admin.ask("GET", f"/tokens?{query}")).status == 400
+
+
+async def test_another_method_is_refused(admin: Administrator) -> None:
+    """405, with those that there are."""
+    answer = await admin.ask("PUT", "/users/alice", {})
+    assert (answer.status, answer.header("Allow")) == (405, "GET, PATCH, HEAD")
+
+
+async def test_head_is_get_without_a_body(admin: Administrator) -> None:
+    """With the same length and tag (RFC 9110 §9.3.2)."""
+    got = await admin.ask("GET", "/users/alice")
+    connection = await Connection.open(admin.agent.admin_url)
+    await connection.send(request_bytes("HEAD", "/api/v1/users/alice", {"Authorization": f"Bearer {admin.token}"}, b""))
+    status, fields = await connection.head()
+    await connection.close()
+    same = ("Etag", "Content-Length", "Content-Type")
+    assert (status, [dict(fields)[name] for name in same]) == (200, [got.header(name) for name in same])
+
+
+# Browsers.
+
+
+@pytest.mark.parametrize("headers", [{"Origin": "https://evil.example"}, {"Sec_Fetch_Site": "cross-site"}])
+async def test_a_page_of_another_origin_changes_nothing(admin: Administrator, headers: dict[str, str]) -> None:
+    """403, even with a token; without one, too."""
+    for somebody in (admin, admin.with_token(None)):
+        answer = await somebody.ask("POST", "/users/alice/remove", **headers)
+        assert (answer.status, answer.error["code"]) == (403, "forbidden")
+    assert (await admin.ask("GET", "/users/alice")).json["removed_at"] is None
+
+
+async def test_no_page_is_let_read(admin: Administrator) -> None:
+    """A browser that asks first whether it may is told no, and no answer allows an origin."""
+    preflight = {"Origin": "https://evil.example", "Access_Control_Request_Method": "GET"}
+    assert (await admin.ask("OPTIONS", "/users", **preflight)).status == 405
+    answer = await admin.ask("GET", "/users", Origin="https://evil.example")
+    assert answer.header("Access-Control-Allow-Origin") is None
+
+
+async def test_answers_are_neither_kept_nor_run(admin: Administrator) -> None:
+    """Errors as well."""
+    for path in ("/users", "/users/nobody", "/tokens/x"):
+        answer = await admin.ask("GET", path)
+        assert answer.header("Cache-Control") == "no-store"
+        assert answer.header("X-Content-Type-Options") == "nosniff"
+        assert answer.header("Content-Security-Policy") == "default-src 'none'; frame-ancestors 'none'"
+
+
+async def test_an_error_has_openais_form(admin: Administrator) -> None:
+    """With the id of the request."""
+    answer = await admin.ask("GET", "/tokens/99")
+    assert json.loads(answer.body) == {
+        "error": {
+            "message": "there is no token 99",
+            "type": "invalid_request_error",
+            "param": None,
+            "code": "not_found",
+        }
+    }
+    assert answer.header("X-Agent-Error") == "not_found"
+
+
+async def test_an_unknown_path_is_not_found(admin: Administrator) -> None:
+    """In the same form."""
+    answer = await fetch(f"{admin.agent.admin_url}/api/v1/nothing")
+    assert (answer.status, answer.error["code"]) == (404, "unknown_url")

@@ -1,0 +1,109 @@
+"""Who may do what: every route for everybody, from the route table."""
+
+import pytest
+
+from chatgpt_agent.admin.admins import Admins
+from chatgpt_agent.core.audit import Actor, Via
+from chatgpt_agent.runtime.master_key import open_keyring
+from chatgpt_agent.web.admin.routes import ROUTES
+from tests.support.agent import Agent
+from tests.support.client import fetch
+from tests.web.admin.conftest import EXAMPLES, Administrator
+
+Statuses = dict[tuple[str, str], int]
+
+
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An agent that takes any number of wrong tokens."""
+    monkeypatch.setattr("chatgpt_agent.runtime.authentication.BURST", 10**6)
+
+
+async def statuses(somebody: Administrator) -> Statuses:
+    """What each route answers, in the order of the table."""
+    return {(route.method, route.path): (await somebody.example(route)).status for route in ROUTES}
+
+
+def every(status: int) -> Statuses:
+    return {(route.method, route.path): status for route in ROUTES}
+
+
+async def changes(agent: Agent) -> int:
+    [(count,)] = await agent.store.fetch("SELECT count(*) FROM audit_log")
+    return int(count)
+
+
+async def revoke(agent: Agent, name: str) -> None:
+    keyring = await open_keyring(agent.config, agent.store)
+    await Admins(agent.store, keyring, Actor("root", Via.COMMAND, "test")).revoke(name)
+
+
+def test_every_route_has_an_example() -> None:
+    """So that no test over the route table leaves one out."""
+    assert {route.does.__name__ for route in ROUTES} == EXAMPLES.keys()
+
+
+async def test_an_administrator_may_everything(admin: Administrator) -> None:
+    """Each route answers with its own status."""
+    assert await statuses(admin) == {(route.method, route.path): route.status for route in ROUTES}
+
+
+async def test_a_viewer_may_only_read(viewer: Administrator) -> None:
+    """Whatever changes something is refused, who the administrators are too, and nothing is changed."""
+    before = await changes(viewer.agent)
+    expected = {(route.method, route.path): route.status if route.for_viewers else 403 for route in ROUTES}
+    assert await statuses(viewer) == expected
+    assert await changes(viewer.agent) == before
+
+
+async def test_nobody_may_nothing(admin: Administrator) -> None:
+    """Without a token every route answers 401."""
+    assert await statuses(admin.with_token(None)) == every(401)
+
+
+@pytest.mark.usefixtures("patient")
+@pytest.mark.parametrize("kind", ["malformed", "mistyped", "user's", "revoked"])
+async def test_a_wrong_token_may_nothing(admin: Administrator, kind: str) -> None:
+    """Every route answers 401, with the same body, and nothing is changed."""
+    assert admin.token is not None
+    tokens = {
+        "malformed": "x",
+        "mistyped": admin.token[:-1] + ("a" if admin.token[-1] != "a" else "b"),
+        "user's": admin.agent.token,
+        "revoked": await admin.agent.admin_token("mallory"),
+    }
+    await revoke(admin.agent, "mallory")
+    before = await changes(admin.agent)
+    somebody = admin.with_token(tokens[kind])
+    assert await statuses(somebody) == every(401)
+    assert (await somebody.ask("GET", "/users")).body == (await admin.with_token(None).ask("GET", "/users")).body
+    assert await changes(admin.agent) == before
+
+
+async def test_an_administrators_token_is_none_of_a_user(admin: Administrator) -> None:
+    """The API for clients answers 401."""
+    headers = {"Authorization": f"Bearer {admin.token}"}
+    assert (await fetch(f"{admin.agent.url}/v1/models", headers=headers)).status == 401
+
+
+async def test_a_revoked_token_ends_at_once(admin: Administrator) -> None:
+    """With the very next request."""
+    assert (await admin.ask("GET", "/users")).status == 200
+    await revoke(admin.agent, "carol")
+    assert (await admin.ask("GET", "/users")).status == 401
+
+
+async def test_administration_is_on_its_own_listener(admin: Administrator) -> None:
+    """Where clients ask, there is no such path, whatever the token."""
+    headers = {"Authorization": f"Bearer {admin.token}"}
+    found = {(await fetch(f"{admin.agent.url}/api/v1{route.path}", headers=headers)).status for route in ROUTES}
+    assert found == {404}
+
+
+async def test_wrong_tokens_are_answered_429(admin: Administrator) -> None:
+    """After some of them from one address, with the time to wait; a right one still works."""
+    guesses = [await admin.with_token("cgm_guess").ask("GET", "/users") for _ in range(30)]
+    assert [answer.status for answer in guesses[:5]] == [401] * 5
+    assert guesses[-1].status == 429
+    assert int(guesses[-1].header("Retry-After") or 0) > 0
+    assert (await admin.ask("GET", "/users")).status == 200

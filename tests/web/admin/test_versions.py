@@ -1,0 +1,112 @@
+"""ETags: nobody overwrites what somebody else has changed in between."""
+
+import asyncio
+
+import pytest
+
+from chatgpt_agent.web.admin.routes import ROUTES
+from tests.web.admin.conftest import Administrator
+
+CONDITIONAL = [
+    ("PATCH", "/users/alice", {"comment": "late"}),
+    ("POST", "/users/alice/remove", None),
+    ("PATCH", "/tokens/1", {"label": "late"}),
+    ("POST", "/tokens/1/revoke", None),
+    ("DELETE", "/budgets/1", None),
+]
+
+
+async def etag(admin: Administrator, path: str) -> str:
+    return (await admin.ask("GET", path)).header("ETag") or ""
+
+
+async def test_a_known_tag_is_answered_304(admin: Administrator) -> None:
+    """Without a body, and as long as nothing has changed."""
+    tag = await etag(admin, "/users/alice")
+    answer = await admin.ask("GET", "/users/alice", If_None_Match=f'"other", {tag}')
+    assert (answer.status, answer.body, answer.header("ETag")) == (304, b"", tag)
+    await admin.ask("PATCH", "/users/alice", {"rpm": 5})
+    assert (await admin.ask("GET", "/users/alice", If_None_Match=tag)).status == 200
+
+
+async def test_a_tag_tells_of_what_has_no_version(admin: Administrator) -> None:
+    """One more token changes what is shown of a user, and nothing that If-Match protects."""
+    tag = await etag(admin, "/users/alice")
+    await admin.ask("POST", "/users/alice/tokens", {})
+    assert (await admin.ask("GET", "/users/alice", If_None_Match=tag)).status == 200
+    assert (await admin.ask("PATCH", "/users/alice", {"rpm": 5}, If_Match=tag)).status == 200
+
+
+async def test_a_change_answers_with_the_next_tag(admin: Administrator) -> None:
+    """So that one change can follow the other."""
+    first = await etag(admin, "/users/alice")
+    answer = await admin.ask("PATCH", "/users/alice", {"rpm": 5}, If_Match=first)
+    assert answer.header("ETag") == await etag(admin, "/users/alice") != first
+
+
+@pytest.mark.parametrize(("method", "path", "body"), CONDITIONAL)
+async def test_an_old_tag_is_answered_412(admin: Administrator, method: str, path: str, body: object) -> None:
+    """And nothing is changed."""
+    old = await etag(admin, path)
+    await admin.ask("PATCH", path, {"rpm": 5})
+    await admin.ask("PUT", "/users/alice/budgets/day", {"amount": "3"})
+    before = (await admin.ask("GET", path)).body
+    answer = await admin.ask(method, path, body, If_Match=old)
+    assert (answer.status, answer.error["code"]) == (412, "version_mismatch")
+    assert (await admin.ask("GET", path)).body == before
+
+
+@pytest.mark.parametrize("path", ["/users/alice/budgets/day", "/tokens/1/budgets/month"])
+async def test_an_old_tag_of_a_budget_is_answered_412(admin: Administrator, path: str) -> None:
+    """It is set by its owner and period, and read by its id."""
+    first = await admin.ask("PUT", path, {"amount": "3"})
+    assert (await admin.ask("PUT", path, {"amount": "4"}, If_Match=first.header("ETag"))).status == 200
+    assert (await admin.ask("PUT", path, {"amount": "5"}, If_Match=first.header("ETag"))).status == 412
+    assert (await admin.ask("GET", f"/budgets/{first.json['id']}")).json["amount"] == "4"
+
+
+async def test_a_budget_that_is_not_there_has_no_version(admin: Administrator) -> None:
+    """412 where its owner is there, 404 where nobody is."""
+    for owner in ("users/alice", "tokens/1"):
+        answer = await admin.ask("PUT", f"/{owner}/budgets/month", {"amount": "3"}, If_Match='"7"')
+        assert answer.status == 412
+    for owner in ("users/nobody", "tokens/99"):
+        answer = await admin.ask("PUT", f"/{owner}/budgets/month", {"amount": "3"}, If_Match='"7"')
+        assert answer.status == 404
+
+
+def test_every_conditional_route_is_tried() -> None:
+    """No route that takes If-Match is missing above."""
+    tried = {(method, path.split("/")[1]) for method, path, _ in CONDITIONAL} | {("PUT", "users"), ("PUT", "tokens")}
+    assert tried == {(route.method, route.path.split("/")[1]) for route in ROUTES if route.conditional}
+
+
+async def test_a_tag_that_is_not_the_one_is_answered_412(admin: Administrator) -> None:
+    """A weak one is none (RFC 9110 §13.1.1), and whatever cannot be read is none either."""
+    right = await etag(admin, "/users/alice")
+    for tag in (f"W/{right}", f"{right}, {right}", '"7"', '"x"', "x", '""'):
+        assert (await admin.ask("PATCH", "/users/alice", {"rpm": 5}, If_Match=tag)).status == 412
+
+
+async def test_any_version_will_do(admin: Administrator) -> None:
+    """`*` is for whatever is there, and 404 where nothing is."""
+    assert (await admin.ask("PATCH", "/users/alice", {"rpm": 5}, If_Match="*")).status == 200
+    assert (await admin.ask("PATCH", "/users/nobody", {"rpm": 5}, If_Match="*")).status == 404
+
+
+async def test_a_condition_that_a_route_does_not_know_is_refused(admin: Administrator) -> None:
+    """It would else seem to hold."""
+    assert (await admin.ask("PUT", "/users/alice/key", {"openai_key": "sk-x"}, If_Match='"1"')).status == 400
+
+
+async def test_two_administrators_lose_nothing(admin: Administrator) -> None:
+    """Of two who change what both have read, one is told to read again; ten times over."""
+    for _ in range(10):
+        tag = await etag(admin, "/users/alice")
+        one, other = await asyncio.gather(
+            admin.ask("PATCH", "/users/alice", {"comment": "one"}, If_Match=tag),
+            admin.ask("PATCH", "/users/alice", {"comment": "other"}, If_Match=tag),
+        )
+        assert sorted([one.status, other.status]) == [200, 412]
+        winner = one if one.status == 200 else other
+        assert (await admin.ask("GET", "/users/alice")).json["comment"] == winner.json["comment"]
