@@ -17,16 +17,14 @@ from tornado.netutil import bind_sockets
 from chatgpt_agent import __version__
 from chatgpt_agent.adapters.config import Config
 from chatgpt_agent.adapters.curl.exchange import UpstreamClient
-from chatgpt_agent.adapters.embedded_postgres import EmbeddedPostgres
-from chatgpt_agent.adapters.migrate import check_not_newer, migrate, schema_status
 from chatgpt_agent.adapters.outbox import Outbox
-from chatgpt_agent.adapters.postgres.connection import Store, dsn_from
+from chatgpt_agent.adapters.postgres.connection import Store
 from chatgpt_agent.adapters.webhook import Webhook, read_webhook_secret
-from chatgpt_agent.admin.admins import AdminAuthenticator
 from chatgpt_agent.core.errors import SetupError, StoreUnavailable
 from chatgpt_agent.runtime.alerts import Alerts
-from chatgpt_agent.runtime.authentication import Authenticator
+from chatgpt_agent.runtime.authentication import AdminAuthenticator, Authenticator
 from chatgpt_agent.runtime.budgets import Budgets
+from chatgpt_agent.runtime.database import database, ensure_schema
 from chatgpt_agent.runtime.directory import Directory
 from chatgpt_agent.runtime.in_flight import Lifecycle
 from chatgpt_agent.runtime.last_used import LastUsed
@@ -256,27 +254,6 @@ def _bind(key: str, port: int, address: str) -> list[socket.socket]:
     for extra in sockets[1:] if port == 0 else []:
         extra.close()
     return sockets[:1] if port == 0 else sockets
-
-
-@contextlib.contextmanager
-def database(config: Config) -> Iterator[str]:
-    """The connection string of the configured database, with the private one running as long as it is in use."""
-    if config.embedded:
-        with EmbeddedPostgres(config.data_dir / "postgres") as dsn:
-            yield dsn
-    else:
-        yield dsn_from(config)
-
-
-def ensure_schema(config: Config, dsn: str) -> list[str]:
-    """Migrates a fresh or older database, where `auto_migrate` lets it; returns the migrations that it applied.
-    Raises SetupError where the schema is not this program's afterwards, StoreUnavailable."""
-    status = schema_status(dsn)
-    check_not_newer(status)
-    if status.pending and not config.auto_migrate:
-        missing = ", ".join(status.pending)
-        raise SetupError(f"the database is older than this program: run `chatgpt-agent migrate` for {missing}")
-    return migrate(dsn) if status.pending else []
 
 
 def raise_file_limit() -> None:

@@ -1,20 +1,14 @@
-"""Administrators: their tokens, and who is asking on the administration listener.
+"""Administrators and their tokens."""
 
-A token is looked up in the database at each request, so that a revocation is in force at once.
-"""
-
-from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
 
 from chatgpt_agent.adapters.keyring import Keyring
 from chatgpt_agent.adapters.postgres import admins
 from chatgpt_agent.adapters.postgres.connection import Store
-from chatgpt_agent.core.access.networks import Networks, client_address
-from chatgpt_agent.core.access.tokens import ADMIN_PREFIX, SHOWN, is_well_formed, token_from_headers
+from chatgpt_agent.core.access.tokens import SHOWN
 from chatgpt_agent.core.audit import Actor
-from chatgpt_agent.core.errors import Conflict, InvalidApiKey, InvalidValue, NotFound, StoreUnavailable
-from chatgpt_agent.runtime.authentication import FailedAttempts
+from chatgpt_agent.core.errors import Conflict, InvalidValue, NotFound
 
 MAX_NAME = 128
 
@@ -69,45 +63,3 @@ class Admins:
             f"{name!r} is the last administrator who may change something: issue a token for somebody else first, or "
             "run `chatgpt-agent admin revoke`"
         )
-
-
-class AdminAuthenticator:
-    """Knows who is asking. `clock` is monotonic seconds."""
-
-    def __init__(self, store: Store, *, trusted_proxies: Iterable[str], clock: Callable[[], float]) -> None:
-        self._store = store
-        self._validated = Networks(trusted_proxies)
-        self._wrong = FailedAttempts(clock)
-        self._keyring: Keyring | None = None
-
-    def open(self, keyring: Keyring) -> None:
-        """From here on tokens can be told apart."""
-        self._keyring = keyring
-
-    @property
-    def keyring(self) -> Keyring:
-        """What tokens are hashed and keys are sealed with. Raises StoreUnavailable before the database was seen."""
-        if self._keyring is None:
-            raise StoreUnavailable("the database has not been seen yet")
-        return self._keyring
-
-    async def identify(
-        self, authorization: list[str], peer: str, forwarded: Sequence[str]
-    ) -> tuple[admins.AdminRow, str]:
-        """Whose request this is, and the address that it came from. Raises InvalidApiKey, RateLimited where too many of
-        those came from there, StoreError."""
-        address = client_address(peer, forwarded, self._validated)
-        try:
-            return await self._find(token_from_headers(authorization)), str(address)
-        except InvalidApiKey:
-            if authorization:  # nobody guesses with nothing
-                self._wrong.count(address)
-            raise
-
-    async def _find(self, token: str) -> admins.AdminRow:
-        if not is_well_formed(token, ADMIN_PREFIX):
-            raise InvalidApiKey("no token of an administrator")
-        found = await admins.find_admin(self._store, self.keyring.admin_digest(token))
-        if found is None:
-            raise InvalidApiKey("unknown or revoked")
-        return found

@@ -26,8 +26,8 @@ from chatgpt_agent.admin.users import Accounts
 from chatgpt_agent.core.audit import Actor, Via
 from chatgpt_agent.core.errors import AgentError, ConfigError, InvalidValue, StoreUnavailable
 from chatgpt_agent.core.money.exact import plain
+from chatgpt_agent.runtime.database import database, ensure_schema
 from chatgpt_agent.runtime.master_key import open_keyring
-from chatgpt_agent.server import database, ensure_schema
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -16,6 +16,7 @@ from chatgpt_agent.cli.price import price
 from chatgpt_agent.cli.token import token
 from chatgpt_agent.cli.usage import usage
 from chatgpt_agent.cli.user import user
+from chatgpt_agent.runtime.database import database
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -48,7 +49,7 @@ def migrate_(config: Config, status: bool, count: int | None, json: bool) -> Non
     if status and count:
         raise click.UsageError("give --status or --rollback, not both")
     set_up_logging("warning")
-    with server.database(config) as dsn:
+    with database(config) as dsn:
         if status:
             found = schema_status(dsn)
             if json:

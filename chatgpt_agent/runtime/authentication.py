@@ -6,10 +6,13 @@ An address is used here and forgotten, but for those that wrong tokens come from
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 
+from chatgpt_agent.adapters.keyring import Keyring
+from chatgpt_agent.adapters.postgres.admins import AdminRow, find_admin
+from chatgpt_agent.adapters.postgres.connection import Store
 from chatgpt_agent.core.access.admission import Identity
 from chatgpt_agent.core.access.networks import Address, Networks, client_address, rate_limit_key
-from chatgpt_agent.core.access.tokens import token_from_headers
-from chatgpt_agent.core.errors import InvalidApiKey, RateLimited
+from chatgpt_agent.core.access.tokens import ADMIN_PREFIX, is_well_formed, token_from_headers
+from chatgpt_agent.core.errors import InvalidApiKey, RateLimited, StoreUnavailable
 from chatgpt_agent.runtime.directory import Directory
 from chatgpt_agent.runtime.last_used import LastUsed
 
@@ -46,6 +49,48 @@ class Authenticator:
     def still_holds(self, identity: Identity) -> bool:
         """Whether who was identified by this request's headers may still come in, as they were then."""
         return self._directory.still_holds(identity)
+
+
+class AdminAuthenticator:
+    """Identifies administrators, on the administration listener. `clock` is monotonic seconds.
+
+    A token is looked up in the database at each request, so that a revocation is in force at once."""
+
+    def __init__(self, store: Store, *, trusted_proxies: Iterable[str], clock: Callable[[], float]) -> None:
+        self._store = store
+        self._trusted_proxies = Networks(trusted_proxies)
+        self._failed = FailedAttempts(clock)
+        self._keyring: Keyring | None = None
+
+    def open(self, keyring: Keyring) -> None:
+        """Takes the key that tokens are hashed with. Before this, every request is answered StoreUnavailable."""
+        self._keyring = keyring
+
+    @property
+    def keyring(self) -> Keyring:
+        """What tokens are hashed and OpenAI keys are sealed with. Raises StoreUnavailable before `open`."""
+        if self._keyring is None:
+            raise StoreUnavailable("the database has not been reached yet")
+        return self._keyring
+
+    async def identify(self, authorization: list[str], peer: str, forwarded: Sequence[str]) -> tuple[AdminRow, str]:
+        """The administrator of a request, and the client's address. Raises InvalidApiKey, RateLimited after too many
+        wrong tokens from that address, StoreError."""
+        address = client_address(peer, forwarded, self._trusted_proxies)
+        try:
+            return await self._find(token_from_headers(authorization)), str(address)
+        except InvalidApiKey:
+            if authorization:  # a request without credentials is not a guess
+                self._failed.count(address)
+            raise
+
+    async def _find(self, token: str) -> AdminRow:
+        if not is_well_formed(token, ADMIN_PREFIX):
+            raise InvalidApiKey("not an administrator's token")
+        admin = await find_admin(self._store, self.keyring.admin_digest(token))
+        if admin is None:
+            raise InvalidApiKey("unknown or revoked")
+        return admin
 
 
 class FailedAttempts:

@@ -6,12 +6,13 @@ from typing import Any, Generic, TypeVar
 import msgspec
 
 from chatgpt_agent.adapters.postgres.connection import Store
-from chatgpt_agent.admin.admins import AdminAuthenticator, Admins
+from chatgpt_agent.admin.admins import Admins
 from chatgpt_agent.admin.budgets import BudgetAdmin
 from chatgpt_agent.admin.prices import Prices
 from chatgpt_agent.admin.user_import import UserImport
 from chatgpt_agent.admin.users import Accounts
 from chatgpt_agent.core.audit import Actor
+from chatgpt_agent.runtime.authentication import AdminAuthenticator
 from chatgpt_agent.runtime.in_flight import Lifecycle
 from chatgpt_agent.web.admin.request_schemas import Nothing
 
