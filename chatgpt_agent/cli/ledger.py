@@ -10,15 +10,14 @@ from chatgpt_agent.adapters.config import Config
 from chatgpt_agent.adapters.outbox import OutboxState, peek
 from chatgpt_agent.adapters.postgres.connection import Store
 from chatgpt_agent.adapters.postgres.ledger_checks import (
-    Finding,
     RowLine,
     agent_states,
     count_dead_letters,
-    findings,
     list_rows,
     rows_by_state,
 )
 from chatgpt_agent.adapters.postgres.usage import AgentState
+from chatgpt_agent.admin import ledger as ledger_use_cases
 from chatgpt_agent.cli.common import echo_csv, echo_json, echo_table, json_option, on_books, usd
 from chatgpt_agent.cli.reconcile import correct, reconcile
 from chatgpt_agent.core.ledger import State
@@ -97,7 +96,12 @@ async def list_(
 @ledger.command()
 @click.option("--limit", type=click.IntRange(1, 100_000), default=100, show_default=True, help="Of each kind.")
 @click.option(
-    "--waiting", type=click.IntRange(1), default=300, show_default=True, metavar="SECONDS", help="A row may wait."
+    "--waiting",
+    type=click.IntRange(1),
+    default=ledger_use_cases.MAX_WAITING,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long a row may wait to be shipped.",
 )
 @json_option
 @on_books
@@ -108,8 +112,7 @@ async def verify(store: Store, config: Config, limit: int, waiting: int, json: b
 
     Example: chatgpt-agent ledger verify
     """
-    found = await findings(store, limit)
-    found += _waiting_too_long(peek(config.data_dir), await agent_states(store), waiting)
+    found = await ledger_use_cases.verify(store, limit=limit, waiting=waiting, data_dir=config.data_dir)
     if json:
         echo_json(found)
     elif found:
@@ -118,18 +121,6 @@ async def verify(store: Store, config: Config, limit: int, waiting: int, json: b
         click.echo("The books are right.")
     if found:
         sys.exit(1)
-
-
-def _waiting_too_long(outbox: OutboxState | None, agents: list[AgentState], seconds: int) -> list[Finding]:
-    now = datetime.now(UTC)
-    waits = [(f"agent {agent.id}", agent.waiting, agent.oldest_at) for agent in agents]
-    if outbox is not None:
-        waits.append(("this outbox", outbox.rows, outbox.oldest_at))
-    return [
-        Finding("outbox", subject, f"{rows} rows wait, the oldest began at {oldest:%Y-%m-%d %H:%M:%S}")
-        for subject, rows, oldest in waits
-        if rows and oldest is not None and (now - oldest).total_seconds() > seconds
-    ]
 
 
 def _outbox_line(outbox: OutboxState | None) -> str:

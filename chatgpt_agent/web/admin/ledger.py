@@ -13,12 +13,12 @@ from chatgpt_agent.adapters.postgres.ledger_checks import (
     RowLine,
     agent_states,
     count_dead_letters,
-    findings,
     list_rows,
     rows_by_state,
 )
 from chatgpt_agent.adapters.postgres.reports import COUNTS, UsageLine
 from chatgpt_agent.adapters.postgres.reports import Sums as StoredSums
+from chatgpt_agent.admin.ledger import verify
 from chatgpt_agent.admin.reconcile import Reconciler
 from chatgpt_agent.admin.reports import report
 from chatgpt_agent.core.errors import InvalidValue, NotFound
@@ -119,7 +119,7 @@ async def ledger_status(call: Call[Nothing, Nothing, None]) -> LedgerOut:
 
 
 async def verify_ledger(call: Call[Nothing, FindingQuery, None]) -> FindingsOut:
-    found = await findings(call.api.proofs, call.query.limit)
+    found = await verify(call.api.proofs, limit=call.query.limit, waiting=call.query.waiting)
     return FindingsOut([same(finding, FindingOut) for finding in found])
 
 

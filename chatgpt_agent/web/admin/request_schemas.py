@@ -10,6 +10,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 from chatgpt_agent.adapters.postgres.audit import Object
 from chatgpt_agent.adapters.postgres.reports import GROUPS
+from chatgpt_agent.admin.ledger import MAX_WAITING
 from chatgpt_agent.core.access.admission import Limits
 from chatgpt_agent.core.budget.period import Period
 from chatgpt_agent.core.money.pricing import KINDS, Tier
@@ -157,7 +158,10 @@ class FigureQuery(Strict, frozen=True, kw_only=True):
 
 
 class FindingQuery(Strict, frozen=True, kw_only=True):
+    """`limit`: findings of each check; `waiting`: seconds that a row may wait to be shipped."""
+
     limit: PageSize = 100
+    waiting: Annotated[int, Meta(ge=1, le=MAX_ID)] = MAX_WAITING
 
 
 class AuditQuery(IdPage, frozen=True, kw_only=True):

@@ -10,6 +10,7 @@ from uuid import UUID
 from chatgpt_agent.adapters.postgres.reports import EXPORTED
 from chatgpt_agent.web.admin.response_schemas import RowOut
 from tests.support.agent import MODEL
+from tests.support.database import query
 from tests.web.admin.conftest import Administrator
 
 CORRECTION = {"input": 1000, "output": 100, "cached": 200, "reason": "as OpenAI counts it"}
@@ -55,6 +56,23 @@ async def test_a_row_names_its_token_and_endpoint(admin: Administrator) -> None:
     assert (row["token_id"], row["endpoint"], row["model"]) == (1, "/v1/chat/completions", MODEL)
     assert row["token"].startswith("cga_")
     assert (row["uncertain"], row["corrects"], row["reason"]) == ("0", None, None)
+
+
+# Verification.
+
+
+async def test_findings_include_rows_that_wait_too_long(admin: Administrator) -> None:
+    """GET /ledger/findings reports an agent whose oldest row has waited for more than `waiting` seconds."""
+    agent = UUID(int=7)
+    query(
+        str(admin.agent.config.database_url),
+        "INSERT INTO agents VALUES (%s, now(), NULL, 5, now() - interval '1 hour') RETURNING 1",
+        [str(agent)],
+    )
+    [finding] = (await admin.ask("GET", "/ledger/findings")).json["findings"]
+    assert (finding["check"], finding["subject"]) == ("outbox", f"agent {agent}")
+    assert finding["text"].startswith("5 rows wait to be shipped; the oldest began at ")
+    assert (await admin.ask("GET", "/ledger/findings?waiting=7200")).json == {"findings": []}
 
 
 # Corrections.
