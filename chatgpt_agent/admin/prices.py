@@ -12,6 +12,7 @@ import msgspec
 from chatgpt_agent.adapters.postgres import prices, repricing
 from chatgpt_agent.adapters.postgres.connection import Store
 from chatgpt_agent.adapters.postgres.repricing import RepricedLine
+from chatgpt_agent.admin.groups import check_groups
 from chatgpt_agent.core.audit import Actor
 from chatgpt_agent.core.errors import InvalidValue, NotFound
 from chatgpt_agent.core.money.exact import add_up
@@ -87,6 +88,7 @@ class Prices:
         """What the requests of these days (the books', both included) cost, and what they would have cost: at this
         price, at another model's of today, or, where neither is given, each at its own model's of today.
         Raises InvalidValue, NotFound."""
+        check_groups(by, repricing.GROUPS)
         known = {price.model: price for price in await self.in_force()}
         if as_model is not None:
             if as_model not in known:

@@ -10,6 +10,7 @@ from chatgpt_agent.adapters.cooperative import batches
 from chatgpt_agent.adapters.postgres import reports
 from chatgpt_agent.adapters.postgres.connection import Line, Store
 from chatgpt_agent.adapters.postgres.reports import COUNTS, EXPORTED, GROUPS, SUMMED, Sums, UsageFilter, UsageLine
+from chatgpt_agent.admin import groups
 from chatgpt_agent.core.errors import InvalidValue, NotFound
 from chatgpt_agent.core.money.exact import add_up, plain
 
@@ -40,7 +41,7 @@ async def report(
     """Sums for the days (of the books' time zone) from `since` to `until`, both included, of one user (by name or
     id), token or model where they are named. With more lines than `most` it is refused: a part would not add up.
     Raises InvalidValue, NotFound."""
-    check_groups(by)
+    groups.check_groups(by, GROUPS)
     choice = await chosen(store, UsageFilter(since, until, user, token_id, model, user_id))
     lines = await reports.usage_report(store, by, choice, limit=None if most is None else most + 1)
     if most is not None and len(lines) > most:
@@ -61,19 +62,8 @@ async def chosen(store: Store, choice: UsageFilter) -> UsageFilter:
 
 
 def parse_groups(text: str) -> list[str]:
-    """What to group by, out of names with commas between them. Raises InvalidValue."""
-    names = text.split(",")
-    check_groups(names)
-    return names
-
-
-def check_groups(names: Sequence[str]) -> None:
-    """Raises InvalidValue where a report cannot be grouped so."""
-    for name in names:
-        if name not in GROUPS:
-            raise InvalidValue(f"{name!r} is not one of {', '.join(GROUPS)}")
-    if not names or len(set(names)) < len(names):
-        raise InvalidValue("a group is named twice" if names else "no group is named")
+    """Groups of a report out of a comma-separated list. Raises InvalidValue."""
+    return groups.parse_groups(text, GROUPS)
 
 
 def line_record(by: Sequence[str], line: UsageLine) -> dict[str, object]:

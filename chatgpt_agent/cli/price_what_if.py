@@ -5,9 +5,11 @@ from datetime import datetime
 import click
 
 from chatgpt_agent.adapters.postgres.repricing import GROUPS, RepricedLine
+from chatgpt_agent.admin.groups import parse_groups
 from chatgpt_agent.admin.prices import Prices, total
 from chatgpt_agent.cli.common import echo_csv, echo_json, echo_table, on_prices, usd
 from chatgpt_agent.cli.price_options import rate_options, read_price
+from chatgpt_agent.core.errors import InvalidValue
 from chatgpt_agent.core.money.exact import add_up
 from chatgpt_agent.core.money.pricing import NewPrice
 
@@ -16,13 +18,10 @@ _SUMS = ("requests", "cost_usd", "what_if_usd", "difference_usd")
 
 
 def _groups(context: click.Context, parameter: click.Parameter, value: str) -> list[str]:
-    names = value.split(",")
-    for name in names:
-        if name not in GROUPS:
-            raise click.BadParameter(f"{name!r} is not one of {', '.join(GROUPS)}")
-    if len(set(names)) < len(names):
-        raise click.BadParameter("a group is named twice")
-    return names
+    try:
+        return parse_groups(value, GROUPS)
+    except InvalidValue as error:
+        raise click.BadParameter(error.message) from None
 
 
 @click.command(name="what-if")

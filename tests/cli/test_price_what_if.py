@@ -124,7 +124,7 @@ def test_days_without_rows_cost_nothing(cli: Cli) -> None:
         (["--all", "--until", "2020-01-01"], "--until is before --since"),
         (["--all", "--input", "1", "--as-model", "m"], "give --as-model or a price, not both"),
         (["--all", "--by", "shoe"], "'shoe' is not one of user, model, day, month"),
-        (["--all", "--by", "day,day"], "a group is named twice"),
+        (["--all", "--by", "day,day"], "the group 'day' is named twice"),
     ],
 )
 def test_a_wrong_command_line_is_refused(shared_cli: Cli, words: list[str], message: str) -> None:

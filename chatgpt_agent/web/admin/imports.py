@@ -80,7 +80,7 @@ async def export_prices(call: Call[Nothing, ExportQuery, None]) -> bytes:
 
 
 async def what_if(call: Call[Nothing, Nothing, WhatIf]) -> WhatIfOut:
-    body, by = call.body, list(dict.fromkeys(call.body.by))
+    body, by = call.body, call.body.by
     if body.until is not None and body.until < body.since:
         raise InvalidValue("until: it is before since")
     if body.price is not None and body.as_model is not None:

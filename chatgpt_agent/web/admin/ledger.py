@@ -20,7 +20,7 @@ from chatgpt_agent.adapters.postgres.reports import COUNTS, UsageLine
 from chatgpt_agent.adapters.postgres.reports import Sums as StoredSums
 from chatgpt_agent.admin.ledger import verify
 from chatgpt_agent.admin.reconcile import Reconciler
-from chatgpt_agent.admin.reports import report
+from chatgpt_agent.admin.reports import parse_groups, report
 from chatgpt_agent.core.errors import InvalidValue, NotFound
 from chatgpt_agent.core.openai_usage import Figures, gather
 from chatgpt_agent.core.usage import Usage
@@ -61,7 +61,7 @@ async def report_usage(call: Call[Nothing, UsageQuery, None]) -> UsageOut:
     query = call.query
     found = await report(
         call.api.reports,
-        list(dict.fromkeys(query.by.split(","))),
+        parse_groups(query.by),
         since=given(query.since),
         until=given(query.until),
         user=given(query.user),

@@ -62,9 +62,15 @@ async def test_sums_are_those_of_the_rows(admin: Administrator) -> None:
     await admin.agent.rows(2)
     rows = (await admin.ask("GET", "/ledger/rows")).json["data"]
     cost = sum(Decimal(row["cost"]) for row in rows)
-    report = (await admin.ask("GET", "/usage?by=model,user,model")).json
+    report = (await admin.ask("GET", "/usage?by=model,user")).json
     assert (report["by"], Decimal(report["total"]["cost"])) == (["model", "user"], cost)
     assert Decimal((await admin.ask("GET", "/budgets/1")).json["spent"]) == cost > 0
+
+
+async def test_report_refuses_a_repeated_group(admin: Administrator) -> None:
+    """A group that is named twice is answered with 422, as the command refuses it."""
+    answer = await admin.ask("GET", "/usage?by=model,user,model")
+    assert (answer.status, answer.error["message"]) == (422, "the group 'model' is named twice")
 
 
 async def test_rows_can_be_narrowed(admin: Administrator) -> None:

@@ -195,6 +195,12 @@ async def test_a_question_without_sense_is_refused(admin: Administrator) -> None
         assert (answer.status, answer.error["code"]) == (422, "invalid_value")
 
 
+async def test_what_if_refuses_a_repeated_group(admin: Administrator) -> None:
+    """A group that is named twice is answered with 422, as the command refuses it."""
+    answer = await admin.ask("POST", "/price-what-if", {"since": "2020-01-01", "by": ["model", "model"]})
+    assert (answer.status, answer.error["message"]) == (422, "the group 'model' is named twice")
+
+
 async def test_a_viewer_may_ask_what_if(viewer: Administrator) -> None:
     """It changes nothing; a list of prices is not for them, though it is only shown."""
     assert (await viewer.ask("POST", "/price-what-if", {"since": "2020-01-01"})).status == 200
