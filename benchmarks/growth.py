@@ -153,7 +153,12 @@ async def ship_seconds(dsn: str, users: int, models: int) -> float:
         now, user, model = datetime.now(UTC), draw.randint(1, users), f"model{draw.randint(1, models)}"
         id_ = uuid7(int(now.timestamp() * 1000), draw.randbytes(10))
         intent = Intent(id_, user, user, "/v1/chat/completions", model, 1, False, now)
-        return settle(intent, Outcome(State.DONE, 200, Answer(Usage(1000, 20, 30), None, "chatcmpl")), price, book)
+        return settle(
+            intent,
+            Outcome(State.DONE, 200, Answer(usage=Usage(input=1000, output=20, cached=30), model=None, id="chatcmpl")),
+            price,
+            book,
+        )
 
     async with Store(dsn) as store:
         for _ in range(BATCHES):

@@ -75,7 +75,7 @@ class Reconciler:
             raise InvalidValue(f"the price of {request_id} is not there, so that its cost cannot be told")
         if row.corrected_by is not None:
             raise Conflict(f"{request_id} is corrected already, by {row.corrected_by}")
-        before = row.usage or Usage(0, 0)
+        before = row.usage or Usage(input=0, output=0)
         # Parts that nobody speaks of stay, as far as there is room for them.
         inputs = {
             kind: min(getattr(before, kind), usage.input) for kind in ("cache_write", "audio_input", "image_input")
@@ -114,4 +114,4 @@ def _checked(usage: Usage, reason: str) -> str:
 
 
 def _difference(after: Usage, before: Usage) -> Usage:
-    return Usage(*(getattr(after, kind) - getattr(before, kind) for kind in Usage.__struct_fields__))
+    return Usage(**{kind: getattr(after, kind) - getattr(before, kind) for kind in Usage.__struct_fields__})

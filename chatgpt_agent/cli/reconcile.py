@@ -94,7 +94,9 @@ async def correct(
 
     Example: chatgpt-agent ledger correct 01930000-0000-7000-8000-000000000001 --input 120 --output 30 --reason "OpenAI"
     """
-    done = await Reconciler(store, caller()).correct(request_id, Usage(input_, output, cached), reason)
+    done = await Reconciler(store, caller()).correct(
+        request_id, Usage(input=input_, output=output, cached=cached), reason
+    )
     if json:
         echo_json(done)
         return

@@ -24,7 +24,7 @@ class UsageFormat(Enum):
     IMAGES = "the same, and what comes out are images"  # ImagesResponse.usage
 
 
-class Usage(msgspec.Struct, frozen=True):
+class Usage(msgspec.Struct, frozen=True, kw_only=True):
     """Tokens of one answer. `cached`, `cache_write`, `audio_input` and `image_input` are parts of `input`; `reasoning`,
     `audio_output` and `image_output` parts of `output`."""
 
@@ -39,7 +39,7 @@ class Usage(msgspec.Struct, frozen=True):
     image_output: int = 0
 
 
-class Answer(msgspec.Struct, frozen=True):
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
     """What the ledger takes from an answer: the model that served, OpenAI's id, the usage if there is one to trust,
     the service tier that it was served in. `failed`: it says itself that it is an error. `complete`: it came to its
     end, which in a stream is an event that says so."""
@@ -135,4 +135,14 @@ def _validated(given: int, made: int, total: int | None, inputs: _Input, outputs
         return None
     if max(reasoning, (outputs.text_tokens or 0) + audio_out + image_out) > made:
         return None
-    return Usage(given, made, cached, reasoning, written, audio_in, image_in, audio_out, image_out)
+    return Usage(
+        input=given,
+        output=made,
+        cached=cached,
+        reasoning=reasoning,
+        cache_write=written,
+        audio_input=audio_in,
+        image_input=image_in,
+        audio_output=audio_out,
+        image_output=image_out,
+    )

@@ -36,7 +36,7 @@ async def fill(dsn: str) -> None:
         prices = {price.model: price for price in await list_prices(store)}
         rows = []
         for number, (model, service_tier) in enumerate([("dear", None), ("dear", "flex"), ("cheap", None)], 1):
-            price, usage = prices[model], Usage(1_000_000, 0)
+            price, usage = prices[model], Usage(input=1_000_000, output=0)
             intent = make_intent(number, model=model, price_id=price.id, user_id=1)
             cost = price.cost(usage, service_tier)
             rows.append(Row(intent, State.DONE, price.id, cost, usage, service_tier=service_tier))

@@ -38,7 +38,7 @@ def row(number: int, user: int, day: int, state: State = State.DONE) -> Row:
     intent = Intent(id_of(number), user, 1, "/v1/chat/completions", "gpt-4o-mini", 1, False, started)
     if state is not State.DONE:
         return Row(intent, state, 1, Decimal(0))
-    return Row(intent, state, 1, COST, Usage(10, 2, 1), SNAPSHOT)
+    return Row(intent, state, 1, COST, Usage(input=10, output=2, cached=1), SNAPSHOT)
 
 
 def write(cli: Cli, rows: Sequence[Row]) -> None:

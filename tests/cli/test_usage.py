@@ -41,7 +41,7 @@ def row(
     """One request of a user on a day, with input and output tokens."""
     started = datetime.combine(date.fromisoformat(day), time(12), UTC)
     intent = Intent(uuid4(), user, token, "/v1/chat/completions", model, 1, False, started)
-    return Row(intent, state, 1, Decimal(cost), Usage(tokens[0], tokens[1]), reserved=Decimal(reserved))
+    return Row(intent, state, 1, Decimal(cost), Usage(input=tokens[0], output=tokens[1]), reserved=Decimal(reserved))
 
 
 def write(cli: Cli, rows: Sequence[Row]) -> None:
@@ -342,7 +342,7 @@ def test_other_kinds_of_tokens_are_columns_where_there_are_any(cli: Cli) -> None
     write(cli, [row(ALICE, "m", "2026-11-01", "1")])
     assert "audio" not in cli.ok("usage", "report")
     heard = row(ALICE, "m", "2026-11-01", "1")
-    write(cli, [msgspec.structs.replace(heard, usage=Usage(5, 5, audio_input=3))])
+    write(cli, [msgspec.structs.replace(heard, usage=Usage(input=5, output=5, audio_input=3))])
     assert "audio input tokens" in cli.ok("usage", "report")
     assert "audio output tokens" not in cli.ok("usage", "report")
 

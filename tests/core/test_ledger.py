@@ -15,12 +15,12 @@ ASKED = Price(1, "gpt-4o", NOON, Decimal("2.5"), Decimal(10))
 SERVED = Price(2, "gpt-4o-2024-08-06", NOON, Decimal(5), Decimal(20))
 BOOK = PriceBook([ASKED, SERVED])
 INTENT = Intent(UUID(int=7), 3, 4, "/v1/chat/completions", "gpt-4o", price_id=1, streamed=True, started_at=NOON)
-USAGE = Usage(1000, 100)
+USAGE = Usage(input=1000, output=100)
 
 
 def test_row_holds_what_became_of_the_intent() -> None:
     """A terminal row is the intent, the outcome and the cost, and nothing is left out."""
-    answer = Answer(USAGE, "gpt-4o", "chatcmpl-1", complete=True)
+    answer = Answer(usage=USAGE, model="gpt-4o", id="chatcmpl-1", complete=True)
     outcome = Outcome(State.DONE, 200, answer, "req_1", True, "client_closed", 1500, 200)
     row = settle(INTENT, outcome, ASKED, BOOK)
     assert (row.intent, row.state, row.usage, row.status) == (INTENT, State.DONE, USAGE, 200)
@@ -34,7 +34,7 @@ def test_row_holds_what_became_of_the_intent() -> None:
 )
 def test_row_names_the_price_that_it_was_charged(served: str | None, price_id: int, cost: str) -> None:
     """The cost can be computed again from the row alone: it names the price, be it the served model's own."""
-    row = settle(INTENT, Outcome(State.DONE, 200, Answer(USAGE, served)), ASKED, BOOK)
+    row = settle(INTENT, Outcome(State.DONE, 200, Answer(usage=USAGE, model=served)), ASKED, BOOK)
     assert (row.price_id, row.cost) == (price_id, Decimal(cost))
     assert row.cost == {1: ASKED, 2: SERVED}[row.price_id].cost(USAGE)
 
@@ -42,16 +42,16 @@ def test_row_names_the_price_that_it_was_charged(served: str | None, price_id: i
 @pytest.mark.parametrize("state", State)
 def test_known_tokens_are_charged_in_every_state(state: State) -> None:
     """Tokens that OpenAI counted are charged, however the answer ended."""
-    row = settle(INTENT, Outcome(state, answer=Answer(USAGE)), ASKED, BOOK)
+    row = settle(INTENT, Outcome(state, answer=Answer(usage=USAGE)), ASKED, BOOK)
     assert (row.state, row.cost) == (state, Decimal("0.0035"))
 
 
 def test_unknown_usage_costs_nothing() -> None:
     """Without counts to trust the cost is zero, and the missing usage tells it from an explicit zero."""
     unknown = settle(INTENT, Outcome(State.USAGE_UNKNOWN, 200), ASKED, BOOK)
-    zero = settle(INTENT, Outcome(State.DONE, 200, Answer(Usage(0, 0))), ASKED, BOOK)
+    zero = settle(INTENT, Outcome(State.DONE, 200, Answer(usage=Usage(input=0, output=0))), ASKED, BOOK)
     assert (unknown.cost, unknown.usage) == (Decimal(0), None)
-    assert (zero.cost, zero.usage) == (Decimal(0), Usage(0, 0))
+    assert (zero.cost, zero.usage) == (Decimal(0), Usage(input=0, output=0))
 
 
 def test_clock_that_steps_back_gives_no_negative_duration() -> None:
@@ -69,20 +69,20 @@ def test_orphan_is_unknown_and_says_why() -> None:
 @pytest.mark.parametrize("status", [200, 201, 299])
 def test_whole_answer_is_done_if_its_usage_is_known(status: int) -> None:
     """A 2xx answer is `done` with counts, be they zero, and `usage_unknown` without."""
-    assert answered_state(status, Answer(USAGE)) is State.DONE
-    assert answered_state(status, Answer(Usage(0, 0))) is State.DONE
+    assert answered_state(status, Answer(usage=USAGE)) is State.DONE
+    assert answered_state(status, Answer(usage=Usage(input=0, output=0))) is State.DONE
     assert answered_state(status, Answer(complete=True)) is State.USAGE_UNKNOWN
 
 
 @pytest.mark.parametrize("status", [199, 300, 400, 401, 429, 500, 503])
 def test_refusal_is_an_upstream_error(status: int) -> None:
     """Any status but 2xx is `upstream_error`, whatever the body says."""
-    assert answered_state(status, Answer(USAGE)) is State.UPSTREAM_ERROR
+    assert answered_state(status, Answer(usage=USAGE)) is State.UPSTREAM_ERROR
 
 
 def test_error_event_is_an_upstream_error() -> None:
     """A stream that brought an error event is `upstream_error`, though its status was 200."""
-    assert answered_state(200, Answer(USAGE, failed=True)) is State.UPSTREAM_ERROR
+    assert answered_state(200, Answer(usage=USAGE, failed=True)) is State.UPSTREAM_ERROR
 
 
 @pytest.mark.parametrize(

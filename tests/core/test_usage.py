@@ -54,12 +54,26 @@ def read(usage: object, shape: UsageFormat) -> Usage | None:
 @pytest.mark.parametrize(
     ("usage", "shape", "expected"),
     [
-        (COMPLETION, UsageFormat.COMPLETION, Usage(1000, 500, 101, 17, 53, 211, 307, 203, 5)),
-        (RESPONSE, UsageFormat.TOKENS, Usage(1000, 500, 101, 17, 53)),
-        (EMBEDDING, UsageFormat.EMBEDDING, Usage(1000, 0)),
-        (IMAGES, UsageFormat.IMAGES, Usage(1000, 500, image_input=400, image_output=500)),
-        (DRAWN, UsageFormat.IMAGES, Usage(1000, 500, image_input=400, image_output=450)),
-        (TRANSCRIPTION, UsageFormat.TOKENS, Usage(1000, 500, audio_input=900)),
+        (
+            COMPLETION,
+            UsageFormat.COMPLETION,
+            Usage(
+                input=1000,
+                output=500,
+                cached=101,
+                reasoning=17,
+                cache_write=53,
+                audio_input=211,
+                image_input=307,
+                audio_output=203,
+                image_output=5,
+            ),
+        ),
+        (RESPONSE, UsageFormat.TOKENS, Usage(input=1000, output=500, cached=101, reasoning=17, cache_write=53)),
+        (EMBEDDING, UsageFormat.EMBEDDING, Usage(input=1000, output=0)),
+        (IMAGES, UsageFormat.IMAGES, Usage(input=1000, output=500, image_input=400, image_output=500)),
+        (DRAWN, UsageFormat.IMAGES, Usage(input=1000, output=500, image_input=400, image_output=450)),
+        (TRANSCRIPTION, UsageFormat.TOKENS, Usage(input=1000, output=500, audio_input=900)),
     ],
 )
 def test_every_kind_of_token_is_read(usage: dict[str, Any], shape: UsageFormat, expected: Usage) -> None:
@@ -93,8 +107,8 @@ def test_a_total_that_is_not_the_sum_is_not_trusted(usage: dict[str, Any], shape
 
 def test_a_total_may_be_left_out() -> None:
     """Some servers with OpenAI's API do."""
-    assert read({"input_tokens": 3, "output_tokens": 4}, UsageFormat.TOKENS) == Usage(3, 4)
-    assert read({"prompt_tokens": 3, "total_tokens": None}, UsageFormat.EMBEDDING) == Usage(3, 0)
+    assert read({"input_tokens": 3, "output_tokens": 4}, UsageFormat.TOKENS) == Usage(input=3, output=4)
+    assert read({"prompt_tokens": 3, "total_tokens": None}, UsageFormat.EMBEDDING) == Usage(input=3, output=0)
 
 
 @pytest.mark.parametrize(
@@ -123,7 +137,7 @@ def test_parts_may_overlap() -> None:
     """Cached tokens may be of sound: that is no contradiction."""
     details = {"cached_tokens": 900, "audio_tokens": 900}
     usage = {"prompt_tokens": 1000, "completion_tokens": 0, "prompt_tokens_details": details}
-    assert read(usage, UsageFormat.COMPLETION) == Usage(1000, 0, cached=900, audio_input=900)
+    assert read(usage, UsageFormat.COMPLETION) == Usage(input=1000, output=0, cached=900, audio_input=900)
 
 
 def test_seconds_are_no_tokens() -> None:
@@ -142,7 +156,17 @@ def test_no_count_is_changed(counts: list[int]) -> None:
         "prompt_tokens_details": {"text_tokens": text, "audio_tokens": audio, "image_tokens": image},
         "completion_tokens_details": {"audio_tokens": spoken, "image_tokens": drawn},
     }
-    expected = Usage(text + audio + image, made + drawn + spoken, 0, 0, 0, audio, image, spoken, drawn)
+    expected = Usage(
+        input=text + audio + image,
+        output=made + drawn + spoken,
+        cached=0,
+        reasoning=0,
+        cache_write=0,
+        audio_input=audio,
+        image_input=image,
+        audio_output=spoken,
+        image_output=drawn,
+    )
     assert read(usage, UsageFormat.COMPLETION) == expected
 
 

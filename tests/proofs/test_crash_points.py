@@ -46,7 +46,7 @@ from tests.support.factories import BOOK, PRICE, request_id
 from tests.support.postgresql import FakeStore, PostgreSQL
 
 CANARY = "a message that nobody may find"
-USAGE = Usage(1007, 31, 7, 3)
+USAGE = Usage(input=1007, output=31, cached=7, reasoning=3)
 COUNTS = {
     "prompt_tokens": USAGE.input,
     "completion_tokens": USAGE.output,

@@ -94,7 +94,7 @@ def lines(draw: Any) -> Line:
         "/chat" if imported else draw(st.sampled_from(["/v1/chat/completions", "/v1/embeddings"])),
         draw(models),
         state,
-        Usage(usage.input, usage.output) if imported and usage else usage,
+        Usage(input=usage.input, output=usage.output) if imported and usage else usage,
         draw(amounts),
         Decimal(0) if imported else draw(amounts),
         draw(moments),

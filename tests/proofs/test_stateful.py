@@ -259,7 +259,7 @@ class Reconciler(RuleBasedStateMachine):
 
     async def _answer(self, asked: Asked, *, client_closed: bool = False) -> None:
         number = int.from_bytes(asked.entry.intent.request_id.bytes[-4:], "big") % 977
-        asked.billed = Usage(1000 + number, 20 + number, number, number % 7)
+        asked.billed = Usage(input=1000 + number, output=20 + number, cached=number, reasoning=number % 7)
         await self._settle(asked, State.DONE, delivered=not client_closed, client_closed=client_closed)
 
     async def _settle(
@@ -267,11 +267,11 @@ class Reconciler(RuleBasedStateMachine):
     ) -> None:
         assert self.ledger is not None
         self.under_way = [other for other in self.under_way if other is not asked]
-        outcome = Outcome(state, 200, Answer(asked.billed, SERVED), None, client_closed, None, 1200, 300)
+        outcome = Outcome(state, 200, Answer(usage=asked.billed, model=SERVED), None, client_closed, None, 1200, 300)
         entry = asked.entry
         if state is State.DONE and asked.billed is None:
-            asked.billed = Usage(11, 7, 5, 3)
-            outcome = msgspec.structs.replace(outcome, answer=Answer(asked.billed, SERVED))
+            asked.billed = Usage(input=11, output=7, cached=5, reasoning=3)
+            outcome = msgspec.structs.replace(outcome, answer=Answer(usage=asked.billed, model=SERVED))
         asked.row = settle(entry.intent, outcome, entry.price, entry.book)
         try:
             assert await self.ledger.settle(entry, outcome) == asked.row

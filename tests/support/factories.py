@@ -32,8 +32,8 @@ def make_intent(number: int = 1, **other: Any) -> Intent:
 
 def make_outcome(number: int = 1, state: State = State.DONE) -> Outcome:
     """How that request ended."""
-    usage = Usage(1000 + number, 20 + number, number, number % 7)
-    answer = Answer(usage, "gpt-4o-mini-2024-07-18", f"chatcmpl-{number}")
+    usage = Usage(input=1000 + number, output=20 + number, cached=number, reasoning=number % 7)
+    answer = Answer(usage=usage, model="gpt-4o-mini-2024-07-18", id=f"chatcmpl-{number}")
     return Outcome(state, 200, answer, f"req_{number}", False, None, 1200 + number, 300)
 
 

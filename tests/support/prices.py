@@ -66,7 +66,17 @@ def usages(draw: st.DrawFn) -> Usage:
     parts_out = [min(draw(counts), outputs) for _ in range(3)]
     cached, written, heard, seen = parts_in
     thought, spoken, drawn = parts_out
-    return Usage(inputs, outputs, cached, thought, written, heard, seen, spoken, drawn)
+    return Usage(
+        input=inputs,
+        output=outputs,
+        cached=cached,
+        reasoning=thought,
+        cache_write=written,
+        audio_input=heard,
+        image_input=seen,
+        audio_output=spoken,
+        image_output=drawn,
+    )
 
 
 def exact_cost(price: Price | NewPrice, usage: Usage, service_tier: str | None) -> Fraction:

@@ -194,7 +194,9 @@ async def test_the_week_is_the_tokens_own(agent: Agent) -> None:
 async def test_the_week_has_what_was_corrected(agent: Agent) -> None:
     """One line a request: what it came to in the end."""
     [row] = await chat_shipped(agent)
-    corrected = await Reconciler(agent.store).correct(row["request_id"], Usage(1000, 10), "as OpenAI has it")
+    corrected = await Reconciler(agent.store).correct(
+        row["request_id"], Usage(input=1000, output=10), "as OpenAI has it"
+    )
     [line] = await told(agent, "/data/week")
     assert (line["total_token"], line["price"]) == (1010, corrected.cost_after)
 

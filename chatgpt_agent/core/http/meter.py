@@ -57,7 +57,14 @@ def read_whole(body: bytes | bytearray, endpoint: Endpoint = CHAT) -> Answer:
         return Answer()
     failed = endpoint.nested and bytes(said.status) == b'"failed"'
     tier = _text(said.service_tier)
-    return Answer(_usage(said, endpoint), _text(said.model), _text(said.id), failed, complete=True, service_tier=tier)
+    return Answer(
+        usage=_usage(said, endpoint),
+        model=_text(said.model),
+        id=_text(said.id),
+        failed=failed,
+        complete=True,
+        service_tier=tier,
+    )
 
 
 # What makes answers huge is images, as strings of megabytes, and vectors, as thousands of numbers. A slice out of the
@@ -189,7 +196,14 @@ class StreamMeter:
 
     def answer(self) -> Answer:
         """What the stream has said so far."""
-        return Answer(self._usage, self._model, self._id, self._failed, self.complete, self._tier)
+        return Answer(
+            usage=self._usage,
+            model=self._model,
+            id=self._id,
+            failed=self._failed,
+            complete=self.complete,
+            service_tier=self._tier,
+        )
 
     def _read_event(self, event: bytes) -> bool:
         """Notes what an event says. Returns whether the client may see it."""

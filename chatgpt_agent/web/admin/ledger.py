@@ -125,7 +125,7 @@ async def verify_ledger(call: Call[Nothing, FindingQuery, None]) -> FindingsOut:
 
 async def correct_row(call: Call[ByRequest, Nothing, Correction]) -> CorrectedOut:
     body = call.body
-    usage = Usage(body.input, body.output, body.cached)
+    usage = Usage(input=body.input, output=body.output, cached=body.cached)
     return corrected(await Reconciler(call.api.store, call.actor).correct(call.path.request_id, usage, body.reason))
 
 

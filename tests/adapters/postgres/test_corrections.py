@@ -59,7 +59,7 @@ def ledger(store: Store) -> Reconciler:
 def row(number: int, state: State, usage: Usage | None = None, *, served: str | None = SNAPSHOT) -> Row:
     """A row of user 1 that ended in this state with these tokens."""
     intent = make_intent(number, user_id=1, model="gpt-4o-mini")
-    return settle(intent, Outcome(state, 200, Answer(usage, served)), PRICE, BOOK)
+    return settle(intent, Outcome(state, 200, Answer(usage=usage, model=served)), PRICE, BOOK)
 
 
 def usage_of(dsn: str, columns: str) -> list[tuple[object, ...]]:
@@ -72,7 +72,10 @@ def usage_of(dsn: str, columns: str) -> list[tuple[object, ...]]:
 
 async def test_sums_are_by_day_model_and_user(store: Store) -> None:
     """The model that answered, with requests, tokens and cost."""
-    rows = [row(1, State.DONE, Usage(10, 3, 2, 1)), row(2, State.DONE, Usage(5, 4))]
+    rows = [
+        row(1, State.DONE, Usage(input=10, output=3, cached=2, reasoning=1)),
+        row(2, State.DONE, Usage(input=5, output=4)),
+    ]
     await ship(store, rows)
     cost = rows[0].cost + rows[1].cost
     assert await books.ledger_sums(store, DAY, DAY) == [
@@ -90,18 +93,18 @@ async def test_a_row_without_an_answer_is_summed_by_the_model_asked(store: Store
 async def test_users_are_named(store: Store) -> None:
     """As the --key option names them."""
     await store.fetch("INSERT INTO users (id, name, upstream_key, created_at) VALUES (1, 'alice', 'x', %s)", [NOON])
-    await ship(store, [row(1, State.DONE, Usage(1, 1))])
+    await ship(store, [row(1, State.DONE, Usage(input=1, output=1))])
     assert [found.user for found in await books.ledger_sums(store, DAY, DAY)] == ["alice"]
 
 
 @pytest.mark.parametrize(
     ("state", "usage", "requests"),
     [
-        (State.DONE, Usage(1, 1), 1),
+        (State.DONE, Usage(input=1, output=1), 1),
         (State.USAGE_UNKNOWN, None, 1),
         (State.INCOMPLETE, None, 1),
         (State.UPSTREAM_ERROR, None, 0),
-        (State.UPSTREAM_ERROR, Usage(1, 0), 1),
+        (State.UPSTREAM_ERROR, Usage(input=1, output=0), 1),
         (State.NOT_SENT, None, 0),
         (State.UNKNOWN, None, 0),
     ],
@@ -117,9 +120,9 @@ async def test_requests_are_those_that_openai_counts(
 async def test_a_correction_is_in_the_sums(store: Store, ledger: Reconciler) -> None:
     """Its tokens and cost are, and the request that nobody saw answered is one now; itself it is none."""
     await ship(store, [row(1, State.UNKNOWN)])
-    await ledger.correct(request_id(1), Usage(10, 2, 4), "found")
+    await ledger.correct(request_id(1), Usage(input=10, output=2, cached=4), "found")
     [found] = await books.ledger_sums(store, DAY, DAY)
-    assert (found.counts, found.cost) == (Counts(1, 10, 4, 2), PRICE.cost(Usage(10, 2, 4)))
+    assert (found.counts, found.cost) == (Counts(1, 10, 4, 2), PRICE.cost(Usage(input=10, output=2, cached=4)))
 
 
 async def test_days_are_utc_and_both_included(store: Store) -> None:
@@ -146,7 +149,7 @@ async def test_suspects_are_rows_whose_tokens_are_in_doubt(store: Store) -> None
 
 async def test_a_refused_request_with_tokens_is_a_suspect(store: Store) -> None:
     """OpenAI may not have billed it."""
-    await ship(store, [row(1, State.UPSTREAM_ERROR, Usage(1, 1))])
+    await ship(store, [row(1, State.UPSTREAM_ERROR, Usage(input=1, output=1))])
     assert [found.known for found in await books.suspects(store, DAY, DAY)] == [True]
 
 
@@ -160,7 +163,7 @@ async def test_five_suspects_are_named(store: Store) -> None:
 async def test_a_corrected_row_is_no_suspect(store: Store, ledger: Reconciler) -> None:
     """It has been looked at."""
     await ship(store, [row(1, State.UNKNOWN)])
-    await ledger.correct(request_id(1), Usage(0, 0), "it never ran")
+    await ledger.correct(request_id(1), Usage(input=0, output=0), "it never ran")
     assert await books.suspects(store, DAY, DAY) == []
 
 
@@ -169,8 +172,8 @@ async def test_a_corrected_row_is_no_suspect(store: Store, ledger: Reconciler) -
 
 async def test_a_correction_is_a_row_of_differences(store: Store, ledger: Reconciler, dsn: str) -> None:
     """New minus old, which may be negative, with its reason."""
-    await ship(store, [row(1, State.DONE, Usage(100, 10, 50, 5))])
-    done = await ledger.correct(request_id(1), Usage(90, 12, 60), " OpenAI says so ")
+    await ship(store, [row(1, State.DONE, Usage(input=100, output=10, cached=50, reasoning=5))])
+    done = await ledger.correct(request_id(1), Usage(input=90, output=12, cached=60), " OpenAI says so ")
     columns = "request_id::text, corrects::text, reason, input_tokens, cached_tokens, output_tokens, reasoning_tokens"
     assert usage_of(dsn, columns) == [
         (str(done.request_id), str(request_id(1)), "OpenAI says so", -10, 10, 2, 0),
@@ -179,24 +182,24 @@ async def test_a_correction_is_a_row_of_differences(store: Store, ledger: Reconc
 
 async def test_a_correction_costs_the_difference_at_the_rows_price(store: Store, ledger: Reconciler, dsn: str) -> None:
     """To the last digit."""
-    await ship(store, [row(1, State.DONE, Usage(100, 10, 50, 5))])
-    await ledger.correct(request_id(1), Usage(90, 12, 60), "why")
-    expected = PRICE.cost(Usage(90, 12, 60)) - PRICE.cost(Usage(100, 10, 50))
+    await ship(store, [row(1, State.DONE, Usage(input=100, output=10, cached=50, reasoning=5))])
+    await ledger.correct(request_id(1), Usage(input=90, output=12, cached=60), "why")
+    expected = PRICE.cost(Usage(input=90, output=12, cached=60)) - PRICE.cost(Usage(input=100, output=10, cached=50))
     assert usage_of(dsn, "cost, price_id") == [(expected, PRICE.id)]
 
 
 async def test_a_correction_stands_where_its_row_does(store: Store, ledger: Reconciler, dsn: str) -> None:
     """The same user, token, endpoint, models and moment, so that every report counts it there."""
-    await ship(store, [row(1, State.DONE, Usage(1, 1))])
-    await ledger.correct(request_id(1), Usage(2, 2), "why")
+    await ship(store, [row(1, State.DONE, Usage(input=1, output=1))])
+    await ledger.correct(request_id(1), Usage(input=2, output=2), "why")
     same = "user_id, token_id, endpoint, model, served_model, price_id, started_at, streamed"
     assert usage_of(dsn, same) == query(dsn, f"SELECT {same} FROM usage WHERE state = 'done'")
 
 
 async def test_a_correction_has_an_id_of_its_own(store: Store, ledger: Reconciler) -> None:
     """A UUIDv7 of when it was made."""
-    await ship(store, [row(1, State.DONE, Usage(1, 1))])
-    done = await ledger.correct(request_id(1), Usage(2, 2), "why")
+    await ship(store, [row(1, State.DONE, Usage(input=1, output=1))])
+    done = await ledger.correct(request_id(1), Usage(input=2, output=2), "why")
     assert done.request_id.version == 7
     assert abs((done.request_id.int >> 80) / 1000 - datetime.now(UTC).timestamp()) < 60
 
@@ -206,38 +209,38 @@ async def test_the_row_itself_stays(store: Store, ledger: Reconciler, dsn: str) 
     before = "SELECT * FROM usage WHERE state <> 'correction'"
     await ship(store, [row(1, State.INCOMPLETE)])
     was = query(dsn, before)
-    await ledger.correct(request_id(1), Usage(2, 2), "why")
+    await ledger.correct(request_id(1), Usage(input=2, output=2), "why")
     assert query(dsn, before) == was
 
 
 async def test_the_roll_up_has_the_correction(store: Store, ledger: Reconciler, dsn: str) -> None:
     """Tokens and cost are those of the corrected row, and the number of requests is what it was."""
     await ship(store, [row(1, State.INCOMPLETE)])
-    await ledger.correct(request_id(1), Usage(20, 3, 10), "why")
-    assert query(dsn, DAILY) == [(1, 1, 20, 10, 3, 0, PRICE.cost(Usage(20, 3, 10)))]
+    await ledger.correct(request_id(1), Usage(input=20, output=3, cached=10), "why")
+    assert query(dsn, DAILY) == [(1, 1, 20, 10, 3, 0, PRICE.cost(Usage(input=20, output=3, cached=10)))]
 
 
 async def test_corrected_books_are_right(store: Store, ledger: Reconciler) -> None:
     """All checks of the ledger find nothing."""
-    await ship(store, [row(1, State.UNKNOWN), row(2, State.DONE, Usage(100, 9, 20, 8))])
-    await ledger.correct(request_id(1), Usage(20, 3, 10), "why")
-    await ledger.correct(request_id(2), Usage(10, 1), "why")
+    await ship(store, [row(1, State.UNKNOWN), row(2, State.DONE, Usage(input=100, output=9, cached=20, reasoning=8))])
+    await ledger.correct(request_id(1), Usage(input=20, output=3, cached=10), "why")
+    await ledger.correct(request_id(2), Usage(input=10, output=1), "why")
     assert await findings(store, 100) == []
 
 
 async def test_reasoning_is_never_more_than_output(store: Store, ledger: Reconciler, dsn: str) -> None:
     """It is a part of it."""
-    await ship(store, [row(1, State.DONE, Usage(1, 10, 0, 8))])
-    await ledger.correct(request_id(1), Usage(1, 5), "why")
+    await ship(store, [row(1, State.DONE, Usage(input=1, output=10, cached=0, reasoning=8))])
+    await ledger.correct(request_id(1), Usage(input=1, output=5), "why")
     assert usage_of(dsn, "output_tokens, reasoning_tokens") == [(-5, -3)]
 
 
 async def test_a_row_is_corrected_once(store: Store, ledger: Reconciler) -> None:
     """The second correction is told of the first."""
     await ship(store, [row(1, State.UNKNOWN)])
-    first = await ledger.correct(request_id(1), Usage(1, 1), "why")
+    first = await ledger.correct(request_id(1), Usage(input=1, output=1), "why")
     with pytest.raises(Conflict, match=f"is corrected already, by {first.request_id}"):
-        await ledger.correct(request_id(1), Usage(2, 2), "why not")
+        await ledger.correct(request_id(1), Usage(input=2, output=2), "why not")
 
 
 async def test_of_two_corrections_at_once_one_is_made(store: Store, ledger: Reconciler, dsn: str) -> None:
@@ -247,7 +250,12 @@ async def test_of_two_corrections_at_once_one_is_made(store: Store, ledger: Reco
     assert seen is not None
     made = [
         await books.add_correction(
-            store, seen, request_id=request_id(number), usage=Usage(number, 0), cost=Decimal(number), reason="why"
+            store,
+            seen,
+            request_id=request_id(number),
+            usage=Usage(input=number, output=0),
+            cost=Decimal(number),
+            reason="why",
         )
         for number in (5, 6)
     ]
@@ -258,7 +266,7 @@ async def test_a_correction_is_in_the_audit_log(store: Store, dsn: str) -> None:
     """Who wrote it and why; rows that nobody writes are not."""
     await ship(store, [row(1, State.UNKNOWN)])
     made = await Reconciler(store, Actor("boss", Via.COMMAND, "here")).correct(
-        request_id(1), Usage(1, 1), "the invoice"
+        request_id(1), Usage(input=1, output=1), "the invoice"
     )
     found = query(dsn, "SELECT actor, action, object, after FROM audit_log WHERE object = 'usage'")
     assert [line[:3] for line in found] == [("boss", "insert", "usage")]
@@ -272,7 +280,7 @@ async def test_a_corrected_row_counts_what_it_cost_and_no_more_what_it_might(sto
     """What was set aside for it goes, in the row and in the roll-up."""
     unknown = orphan(make_intent(1, user_id=1, model="gpt-4o-mini", reserved=Decimal(5)))
     await ship(store, [unknown])
-    made = await ledger.correct(request_id(1), Usage(1000, 0), "the invoice")
+    made = await ledger.correct(request_id(1), Usage(input=1000, output=0), "the invoice")
     sums = "SELECT sum(cost), sum(reserved) FROM "
     assert await store.fetch(sums + "usage") == await store.fetch(sums + "usage_daily") == [(made.cost_after, 0)]
 
@@ -280,43 +288,43 @@ async def test_a_corrected_row_counts_what_it_cost_and_no_more_what_it_might(sto
 async def test_a_correction_is_not_corrected(store: Store, ledger: Reconciler) -> None:
     """It is final, as every row is."""
     await ship(store, [row(1, State.UNKNOWN)])
-    first = await ledger.correct(request_id(1), Usage(1, 1), "why")
+    first = await ledger.correct(request_id(1), Usage(input=1, output=1), "why")
     with pytest.raises(InvalidValue, match="is a correction itself, which cannot be corrected"):
-        await ledger.correct(first.request_id, Usage(2, 2), "why not")
+        await ledger.correct(first.request_id, Usage(input=2, output=2), "why not")
 
 
 async def test_an_unknown_row_is_not_corrected(ledger: Reconciler) -> None:
     """It is named."""
     with pytest.raises(NotFound, match=str(UUID(int=1))):
-        await ledger.correct(UUID(int=1), Usage(1, 1), "why")
+        await ledger.correct(UUID(int=1), Usage(input=1, output=1), "why")
 
 
 async def test_a_row_without_a_price_is_not_corrected(store: Store, ledger: Reconciler) -> None:
     """Nobody can tell what it would cost."""
     await ship(store, [orphan(make_intent(1, price_id=99))])
     with pytest.raises(InvalidValue, match=f"the price of {request_id(1)} is not there"):
-        await ledger.correct(request_id(1), Usage(1, 1), "why")
+        await ledger.correct(request_id(1), Usage(input=1, output=1), "why")
 
 
 async def test_a_correction_that_changes_nothing_is_refused(store: Store, ledger: Reconciler, dsn: str) -> None:
     """It would be the one that the row can have."""
-    await ship(store, [row(1, State.DONE, Usage(3, 2, 1))])
+    await ship(store, [row(1, State.DONE, Usage(input=3, output=2, cached=1))])
     with pytest.raises(InvalidValue, match="has these tokens already"):
-        await ledger.correct(request_id(1), Usage(3, 2, 1), "why")
+        await ledger.correct(request_id(1), Usage(input=3, output=2, cached=1), "why")
     assert usage_of(dsn, "*") == []
 
 
 @pytest.mark.parametrize(
     ("usage", "reason"),
     [
-        (Usage(1, 1, 2), "why"),
-        (Usage(-1, 1), "why"),
-        (Usage(1, 10**12 + 1), "why"),
-        (Usage(1, 1), ""),
-        (Usage(1, 1), "   "),
-        (Usage(1, 1), "two\nlines"),
-        (Usage(1, 1), "x" * 501),
-        (Usage(1, 1), "\x00"),
+        (Usage(input=1, output=1, cached=2), "why"),
+        (Usage(input=-1, output=1), "why"),
+        (Usage(input=1, output=10**12 + 1), "why"),
+        (Usage(input=1, output=1), ""),
+        (Usage(input=1, output=1), "   "),
+        (Usage(input=1, output=1), "two\nlines"),
+        (Usage(input=1, output=1), "x" * 501),
+        (Usage(input=1, output=1), "\x00"),
     ],
 )
 async def test_what_a_correction_says_must_make_sense(

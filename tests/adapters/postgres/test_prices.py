@@ -110,7 +110,7 @@ def test_sql_says_the_same_as_python(io_loop: IOLoop, made: Made) -> None:
 @pytest.mark.parametrize("count", [-1, 5])
 async def test_part_that_is_no_part_is_found(made: Made, dsn: str, kind: str, count: int) -> None:
     """Of the input; of its 4 tokens no kind has 5, and none has less than none."""
-    await made.add(await made.price(CHEAP), Usage(4, 4))
+    await made.add(await made.price(CHEAP), Usage(input=4, output=4))
     query(dsn, "ALTER TABLE usage DISABLE TRIGGER usage_is_final")
     query(dsn, f"UPDATE usage SET {kind}_tokens = 4")
     assert "tokens" not in {finding.check for finding in await findings(made.store, 9)}
@@ -121,7 +121,7 @@ async def test_part_that_is_no_part_is_found(made: Made, dsn: str, kind: str, co
 @pytest.mark.parametrize("kind", ["reasoning", "audio_output", "image_output"])
 async def test_part_of_the_output_that_is_none_is_found(made: Made, dsn: str, kind: str) -> None:
     """Of its 4 tokens no kind has 5."""
-    await made.add(await made.price(CHEAP), Usage(4, 4))
+    await made.add(await made.price(CHEAP), Usage(input=4, output=4))
     query(dsn, "ALTER TABLE usage DISABLE TRIGGER usage_is_final")
     query(dsn, f"UPDATE usage SET {kind}_tokens = 5")
     assert "tokens" in {finding.check for finding in await findings(made.store, 9)}
@@ -175,8 +175,8 @@ DEAR = NewPrice("m", Rates(input=Decimal(3_000_000), output=Decimal(0)))
 
 async def test_correction_is_repriced_with_its_row(made: Made) -> None:
     """Its tokens are differences: at a price with tiers only the corrected row as a whole has a cost."""
-    await made.add(await made.price(CHEAP), Usage(4, 0))
-    await Reconciler(made.store).correct(request_id(1), Usage(6, 0), "found")
+    await made.add(await made.price(CHEAP), Usage(input=4, output=0))
+    await Reconciler(made.store).correct(request_id(1), Usage(input=6, output=0), "found")
     assert await total(made, CHEAP) == (60, 60)
     assert await total(made, DEAR) == (60, 18)
 
@@ -185,7 +185,7 @@ async def test_request_without_tokens_costs_nothing_at_any_price(made: Made) -> 
     """Nobody knows how many there were; a correction says."""
     await made.add(await made.price(CHEAP), None)
     assert await total(made, DEAR) == (0, 0)
-    await Reconciler(made.store).correct(request_id(1), Usage(2, 0), "found")
+    await Reconciler(made.store).correct(request_id(1), Usage(input=2, output=0), "found")
     assert await total(made, DEAR) == (2, 6)
 
 
@@ -193,7 +193,7 @@ async def test_groups_are_those_of_the_books(made: Made) -> None:
     """Days and months are of their time zone."""
     await made.store.fetch("UPDATE settings SET value = 'Pacific/Kiritimati' WHERE name = 'time_zone'")  # UTC+14
     await made.store.fetch("INSERT INTO users (id, name, upstream_key, created_at) VALUES (1, 'ann', 'x', %s)", [NOON])
-    await made.add(await made.price(CHEAP), Usage(4, 0), user_id=1)
+    await made.add(await made.price(CHEAP), Usage(input=4, output=0), user_id=1)
     [line] = await reprice(made.store, list(GROUPS), [DEAR], since=date(2024, 5, 18), whatever_model=True)
     assert line == RepricedLine(("ann", "m", "2024-05-18", "2024-05"), 1, 0, Decimal(4), Decimal(12))
 
@@ -205,7 +205,7 @@ async def test_days_are_both_included(made: Made, since: int, until: int | None,
     """Of two rows, one a day."""
     price = await made.price(CHEAP)
     for days in (0, 1):
-        await made.add(price, Usage(1, 0), started_at=NOON + timedelta(days=days))
+        await made.add(price, Usage(input=1, output=0), started_at=NOON + timedelta(days=days))
     last = None if until is None else SINCE + timedelta(days=until)
     lines = await reprice(made.store, ["model"], [DEAR], since=SINCE + timedelta(days=since), until=last)
     assert sum(line.requests for line in lines) == found
@@ -215,14 +215,14 @@ async def test_each_row_is_repriced_as_the_model_that_it_was_charged_as(made: Ma
     """One whose model is not in the list keeps its cost, and is counted."""
     for model in ("a", "b"):
         price = await made.price(NewPrice(model, CHEAP.rates))
-        await made.add(price, Usage(4, 0), model="asked")
+        await made.add(price, Usage(input=4, output=0), model="asked")
     lines = await reprice(made.store, ["model"], [NewPrice("b", DEAR.rates)], since=SINCE)
     assert lines == [RepricedLine(("asked",), 2, 1, Decimal(8), Decimal(16))]
 
 
 async def test_rows_of_other_books_are_left_out(made: Made, dsn: str) -> None:
     """Their cost is what another program said."""
-    await made.add(await made.price(CHEAP), Usage(4, 0))
+    await made.add(await made.price(CHEAP), Usage(input=4, output=0))
     query(dsn, "ALTER TABLE usage DISABLE TRIGGER usage_is_final")
     query(dsn, "UPDATE usage SET state = 'imported'")
     assert await total(made, DEAR) == (0, 0)

@@ -67,7 +67,7 @@ def test_no_answer_within_its_size_costs_more(
     part = st.integers(0, tokens)
     out = st.integers(0, limit)
     usage = Usage(
-        tokens, limit, cached=data.draw(part), cache_write=data.draw(part), audio_input=data.draw(part),
+        input=tokens, output=limit, cached=data.draw(part), cache_write=data.draw(part), audio_input=data.draw(part),
         image_input=data.draw(part), audio_output=data.draw(out), image_output=data.draw(out),
     )  # fmt: skip
     found = price(**rates)

@@ -21,7 +21,7 @@ USAGE = {
     "prompt_tokens_details": {"cached_tokens": 4, "audio_tokens": 0},
     "completion_tokens_details": {"reasoning_tokens": 3},
 }
-COUNTED = Usage(19, 10, cached=4, reasoning=3)
+COUNTED = Usage(input=19, output=10, cached=4, reasoning=3)
 
 
 def text(value: object) -> bytes:
@@ -67,7 +67,7 @@ def passed(pieces: list[bytes], *, hide: bool = False, clean: bool = True) -> tu
 def test_whole_answer_is_read() -> None:
     """Model, id and the four counts come out of a whole answer."""
     body = with_usage(USAGE)
-    assert read_whole(body) == Answer(COUNTED, "gpt-4o-2024-08-06", "chatcmpl-1", complete=True)
+    assert read_whole(body) == Answer(usage=COUNTED, model="gpt-4o-2024-08-06", id="chatcmpl-1", complete=True)
 
 
 COUNTS_OF_NO_USE = ["5", "", 5.0, 5.5, 1e2, -1, 10**30, MAX_COUNT + 1, True, False, None, [], [5], {}, "null"]
@@ -102,12 +102,12 @@ def test_usage_of_another_shape_is_unknown(usage: object) -> None:
 def test_missing_details_count_nothing(details: object) -> None:
     """Details may be left out: then no token was cached and none was for reasoning."""
     usage = counts(prompt_tokens_details=details, completion_tokens_details={})
-    assert read_whole(with_usage(usage)).usage == Usage(5, 7)
+    assert read_whole(with_usage(usage)).usage == Usage(input=5, output=7)
 
 
 def test_explicit_zero_is_kept() -> None:
     """Zero tokens are a count like any other, and not a missing one."""
-    assert read_whole(with_usage(counts(prompt_tokens=0, completion_tokens=0))).usage == Usage(0, 0)
+    assert read_whole(with_usage(counts(prompt_tokens=0, completion_tokens=0))).usage == Usage(input=0, output=0)
 
 
 @pytest.mark.parametrize(
@@ -126,7 +126,9 @@ def test_sane_counts_are_taken_as_they_are(inputs: int, output: int, cached: int
     details = {"cached_tokens": min(cached, inputs)}, {"reasoning_tokens": min(reasoning, output)}
     usage = counts(prompt_tokens=inputs, completion_tokens=output)
     usage |= {"prompt_tokens_details": details[0], "completion_tokens_details": details[1]}
-    assert read_whole(with_usage(usage)).usage == Usage(inputs, output, min(cached, inputs), min(reasoning, output))
+    assert read_whole(with_usage(usage)).usage == Usage(
+        input=inputs, output=output, cached=min(cached, inputs), reasoning=min(reasoning, output)
+    )
 
 
 @pytest.mark.parametrize(
@@ -155,7 +157,7 @@ def test_body_that_is_no_answer_says_nothing(body: bytes) -> None:
 def test_name_that_no_row_could_hold_is_dropped(name: bytes) -> None:
     """A model or id that is not a printable string within the limit is left out, and the usage is still read."""
     body = b'{"id":%s,"model":%s,"usage":%s}' % (name, name, text(USAGE))
-    assert read_whole(body) == Answer(COUNTED, complete=True)
+    assert read_whole(body) == Answer(usage=COUNTED, complete=True)
 
 
 # Streams: what is read.
@@ -164,7 +166,7 @@ def test_name_that_no_row_could_hold_is_dropped(name: bytes) -> None:
 def test_stream_is_read_like_a_whole_answer() -> None:
     """Model, id, usage and the end come out of a stream."""
     *_, answer = passed([event(chunk()) + event(chunk("!")) + event(LAST) + done()])
-    assert answer == Answer(COUNTED, "gpt-4o-2024-08-06", "chatcmpl-1", complete=True)
+    assert answer == Answer(usage=COUNTED, model="gpt-4o-2024-08-06", id="chatcmpl-1", complete=True)
 
 
 @pytest.mark.parametrize("later", [counts(), counts(prompt_tokens=0, completion_tokens=0)])
@@ -172,7 +174,7 @@ def test_last_usage_wins(later: dict[str, int]) -> None:
     """Where usage comes more than once, the last one counts, and nothing is summed."""
     pieces = [event(chunk(usage=USAGE)), event(chunk(usage=counts(prompt_tokens=9))), event(chunk(usage=later)), done()]
     *_, answer = passed(pieces)
-    assert answer.usage == Usage(later["prompt_tokens"], later["completion_tokens"])
+    assert answer.usage == Usage(input=later["prompt_tokens"], output=later["completion_tokens"])
 
 
 def test_last_usage_wins_even_if_it_is_not_to_be_trusted() -> None:
@@ -229,7 +231,7 @@ def test_later_events_take_nothing_back() -> None:
     """An error, the model and the id stay known when the usage comes in an event that says nothing of them."""
     failing, usage = event({"error": {"message": "overloaded"}}), event({"choices": [], "usage": USAGE})
     *_, answer = passed([event(chunk()), failing, usage, done()])
-    assert answer == Answer(COUNTED, "gpt-4o-2024-08-06", "chatcmpl-1", failed=True, complete=True)
+    assert answer == Answer(usage=COUNTED, model="gpt-4o-2024-08-06", id="chatcmpl-1", failed=True, complete=True)
 
 
 @pytest.mark.parametrize(
@@ -323,7 +325,7 @@ def test_last_event_may_lack_its_blank_line(end: bytes, hide: bool) -> None:
     """A clean end ends the last event too: `[DONE]` is seen and kept back, a usage is counted and hidden."""
     assert passed([event(chunk()), done()[:-2] + end], hide=hide)[1:] == (
         done()[:-2] + end,
-        Answer(None, "gpt-4o-2024-08-06", "chatcmpl-1", complete=True),
+        Answer(usage=None, model="gpt-4o-2024-08-06", id="chatcmpl-1", complete=True),
     )
     _, held, answer = passed([event(chunk()), event(LAST)[:-2] + end], hide=hide)
     assert (held, answer.usage) == (b"" if hide else event(LAST)[:-2] + end, COUNTED)

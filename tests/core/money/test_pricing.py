@@ -48,7 +48,9 @@ def test_cost_is_the_exact_product(
 ) -> None:
     """A cost is prices times tokens to the last digit, with each token charged once."""
     cached = min(cached, inputs)
-    cost = Price(1, "m", NOON, given_input, given_output, cached_input).cost(Usage(inputs, output, cached=cached))
+    cost = Price(1, "m", NOON, given_input, given_output, cached_input).cost(
+        Usage(input=inputs, output=output, cached=cached)
+    )
     per_cached = Fraction(given_input if cached_input is None else cached_input)
     exact = Fraction(given_input) * (inputs - cached) + per_cached * cached + Fraction(given_output) * output
     assert Fraction(cost) == exact / 1_000_000
@@ -57,43 +59,45 @@ def test_cost_is_the_exact_product(
 def test_cost_of_a_known_answer() -> None:
     """1,000 tokens in, 400 of them cached, and 500 out, at 2.50, 1.25 and 10.00 USD per million: 0.007 USD."""
     known = Price(1, "gpt-4o", NOON, Decimal("2.50"), Decimal("10.00"), Decimal("1.25"))
-    assert known.cost(Usage(1000, 500, cached=400)) == Decimal("0.007")
+    assert known.cost(Usage(input=1000, output=500, cached=400)) == Decimal("0.007")
 
 
 def test_cached_tokens_are_charged_once() -> None:
     """Cached tokens are a part of the input: they are charged at their own price and at no other."""
     cheap = Price(1, "m", NOON, Decimal(8), Decimal(0), Decimal(1))
-    assert cheap.cost(Usage(1_000_000, 0, cached=1_000_000)) == 1
+    assert cheap.cost(Usage(input=1_000_000, output=0, cached=1_000_000)) == 1
 
 
 @pytest.mark.parametrize(("cached_input", "cost"), [(None, 8), (Decimal(0), 4)])
 def test_missing_cached_price_is_not_zero(cached_input: Decimal | None, cost: int) -> None:
     """Without a price of their own cached tokens cost what others do; a price of zero makes them free."""
-    half = Usage(1_000_000, 0, cached=500_000)
+    half = Usage(input=1_000_000, output=0, cached=500_000)
     assert Price(1, "m", NOON, Decimal(8), Decimal(0), cached_input).cost(half) == cost
 
 
 def test_reasoning_is_a_part_of_the_output() -> None:
     """Reasoning tokens are charged with the output, and not on top of it."""
-    assert price(1).cost(Usage(0, 50, reasoning=40)) == price(1).cost(Usage(0, 50))
+    assert price(1).cost(Usage(input=0, output=50, reasoning=40)) == price(1).cost(Usage(input=0, output=50))
 
 
 def test_single_token_at_the_smallest_price_costs_something() -> None:
     """The smallest price there is, for one token, is not rounded to zero."""
     smallest = Price(1, "m", NOON, Decimal("0.0000000001"), Decimal(0))
-    assert smallest.cost(Usage(1, 0)) == Decimal("1E-16")
+    assert smallest.cost(Usage(input=1, output=0)) == Decimal("1E-16")
 
 
 def test_dearest_answer_is_charged_to_the_last_digit() -> None:
     """The largest counts at a price with every digit need 29 digits, and not one of them is rounded."""
     dear = Decimal("999999.9999999999")
-    cost = Price(1, "m", NOON, dear, dear, Decimal("0.0000000001")).cost(Usage(10**12 - 1, 10**12 - 1, cached=1))
+    cost = Price(1, "m", NOON, dear, dear, Decimal("0.0000000001")).cost(
+        Usage(input=10**12 - 1, output=10**12 - 1, cached=1)
+    )
     assert Fraction(cost) * 10**6 == Fraction(dear) * (2 * 10**12 - 3) + Fraction(1, 10**10)
 
 
 def test_no_tokens_cost_nothing() -> None:
     """An answer of zero tokens costs zero."""
-    assert price(1).cost(Usage(0, 0)) == 0
+    assert price(1).cost(Usage(input=0, output=0)) == 0
 
 
 # Every kind of token, and tiers.
@@ -155,22 +159,22 @@ def test_tier_is_that_of_the_answer(service_tier: str | None, tokens: int, cost:
         Tier(above=10, multiplier=Decimal(4)),
         Tier(service_tier="priority", above=10, input=5 * one, output=one),
     )
-    assert Price(1, "m", NOON, one, one, tiers=tiers).cost(Usage(tokens, 0), service_tier) == cost
+    assert Price(1, "m", NOON, one, one, tiers=tiers).cost(Usage(input=tokens, output=0), service_tier) == cost
 
 
 def test_long_request_is_charged_its_tier_as_a_whole() -> None:
     """Not only the tokens above the mark, and its output, too; at the mark itself it is none yet."""
     long = Tier(above=200, input=Decimal(2_000_000), output=Decimal(3_000_000))
     price = Price(1, "m", NOON, Decimal(1_000_000), Decimal(1_000_000), tiers=(long,))
-    assert price.cost(Usage(200, 10)) == 210
-    assert price.cost(Usage(201, 10)) == 432
+    assert price.cost(Usage(input=200, output=10)) == 210
+    assert price.cost(Usage(input=201, output=10)) == 432
 
 
 def test_tier_with_rates_of_its_own_takes_none_from_the_price() -> None:
     """Cached tokens, of which it says nothing, cost what its own input does."""
     flex = Tier(service_tier="flex", input=Decimal(3_000_000), output=Decimal(0))
     price = Price(1, "m", NOON, Decimal(9), Decimal(9), Decimal(0), tiers=(flex,))
-    assert price.cost(Usage(2, 0, cached=1), "flex") == 6
+    assert price.cost(Usage(input=2, output=0, cached=1), "flex") == 6
 
 
 @pytest.mark.parametrize(
@@ -367,4 +371,4 @@ def test_price_that_is_read_can_be_charged(typed: str) -> None:
         return
     assert 0 <= value <= MAX_PRICE
     assert (Fraction(value) * 10**MAX_PLACES).denominator == 1
-    assert Price(1, "m", NOON, value, value).cost(Usage(MAX_COUNT, MAX_COUNT)) == value * 2_000_000
+    assert Price(1, "m", NOON, value, value).cost(Usage(input=MAX_COUNT, output=MAX_COUNT)) == value * 2_000_000
