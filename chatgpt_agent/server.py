@@ -71,11 +71,11 @@ class Server:
         self._fatal: Exception | None = None
         # Services, from the inside out.
         self.lifecycle = Lifecycle()
-        self.directory = Directory(Store(dsn), stale_after=config.stale_after, clock=loop.time)
-        self.ledger = Ledger(Outbox(config.data_dir), Store(dsn, seconds=STATEMENT_SECONDS))
+        self.directory = Directory(Store(dsn), stale_after=config.stale_after, clock=loop.time, on_death=self._on_death)
+        self.ledger = Ledger(Outbox(config.data_dir), Store(dsn, seconds=STATEMENT_SECONDS), on_death=self._on_death)
         self.upstream = UpstreamClient(config)
-        self.alerts = Alerts(Store(dsn), open_webhook(config), self.directory.whose)
-        self.budgets = Budgets(Store(dsn), Store(dsn), on_mark=self.alerts.on_mark)
+        self.alerts = Alerts(Store(dsn), open_webhook(config), self.directory.whose, on_death=self._on_death)
+        self.budgets = Budgets(Store(dsn), Store(dsn), on_mark=self.alerts.on_mark, on_death=self._on_death)
         self.directory.on_budgets = lambda: self.budgets.set_budgets(
             self.directory.budgets.values(), self.directory.owner_of, self.directory.time_zone
         )
@@ -83,7 +83,7 @@ class Server:
         self.ledger.on_shipped = self.budgets.shipped
         self.desk = ReadPool(dsn)
         self.relay = Relay(config, self.directory, self.ledger, self.upstream, self.budgets, Limits(loop.time))
-        self.uses = LastUsed(Store(dsn, seconds=USES_SECONDS), clock=loop.time)
+        self.uses = LastUsed(Store(dsn, seconds=USES_SECONDS), clock=loop.time, on_death=self._on_death)
         self.gate = Authenticator(self.directory, self.uses, trusted_proxies=config.trusted_proxies, clock=loop.time)
         # Administration: what is slow has connections of its own, because one serves a statement after the other.
         self._admin_stores = [Store(dsn), Store(dsn, seconds=REPORT_SECONDS), Store(dsn, seconds=PROOF_SECONDS)]
@@ -219,17 +219,11 @@ class Server:
         await self.budgets.start(agent)
         self.alerts.start()
         self.uses.start()
-        owners = (self.directory, self.budgets, self.alerts, self.ledger, self.uses)
-        for task in (task for owner in owners for task in owner.tasks):
-            task.add_done_callback(self._on_task_end)
 
-    def _on_task_end(self, task: "asyncio.Task[None]") -> None:
-        """What runs in the background ends by being cancelled, or by a fault that nobody may miss: rows would pile up,
-        or revoked tokens go on working, without a word."""
-        if not task.cancelled() and (error := task.exception()) is not None:
-            log.critical("the task %s has died", task.get_name(), exc_info=error)
-            self._fatal = self._fatal or SetupError(f"the task {task.get_name()} has died: {type(error).__name__}")
-            self.stopping.set()
+    def _on_death(self, task: str, error: Exception) -> None:
+        """Ends the agent when one of its background tasks has died."""
+        self._fatal = self._fatal or SetupError(f"the task {task} died: {type(error).__name__}")
+        self.stopping.set()
 
 
 def open_webhook(config: Config) -> Webhook | None:

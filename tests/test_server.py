@@ -18,7 +18,7 @@ async def test_a_background_task_that_dies_ends_the_agent(agent: Agent) -> None:
     agent.server.directory._refresh = broken  # type: ignore[method-assign]
     async with asyncio.timeout(5):
         await agent.server.stopping.wait()
-    assert str(agent.server._fatal) == "the task directory has died: ZeroDivisionError"
+    assert str(agent.server._fatal) == "the task directory died: ZeroDivisionError"
 
 
 async def test_rows_are_shipped_before_it_says_that_it_is_ready(agent: Agent, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,6 +19,7 @@ from chatgpt_agent.adapters.postgres.connection import Store
 from chatgpt_agent.adapters.webhook import Webhook
 from chatgpt_agent.core.budget.period import Budget, Window
 from chatgpt_agent.core.errors import StoreError, WebhookFailed
+from chatgpt_agent.runtime.background import Background, OnDeath, report_to_loop
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +40,7 @@ class Alerts:
         names: Callable[[Budget], str],
         *,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        on_death: OnDeath = report_to_loop,
     ) -> None:
         self._store = store
         self._webhook = webhook
@@ -46,7 +48,7 @@ class Alerts:
         self._now = now
         self._new: deque[tuple[Alert, str]] = deque()
         self._wake = asyncio.Event()
-        self.tasks: list[asyncio.Task[None]] = []  # which end only with the process: their owner watches them
+        self.background = Background(on_death)
 
     def on_mark(self, budget: Budget, window: Window, percent: int, spent: Decimal) -> None:
         """Takes note that a budget has passed a mark. Called on the request path: it waits for nothing."""
@@ -74,13 +76,11 @@ class Alerts:
 
     def start(self) -> None:
         """Tells from here on."""
-        self.tasks.append(asyncio.create_task(self._tell_forever(), name="alerts"))
+        self.background.start("alerts", self._tell_forever())
 
     async def close(self) -> None:
         """Stops. What is not told yet is told at the next start, or by another agent."""
-        for task in self.tasks:
-            task.cancel()
-        await asyncio.gather(*self.tasks, return_exceptions=True)
+        await self.background.close()
         try:
             async with asyncio.timeout(1):
                 await self._write_down()

@@ -34,6 +34,7 @@ from chatgpt_agent.core.budget.budget_state import NOTHING, Account, Entry, Stat
 from chatgpt_agent.core.budget.period import Budget, Period, Window, insufficient, window
 from chatgpt_agent.core.errors import DirectoryStale, InsufficientQuota, StoreError
 from chatgpt_agent.core.ledger import Row
+from chatgpt_agent.runtime.background import Background, OnDeath, report_to_loop
 
 log = logging.getLogger(__name__)
 
@@ -78,6 +79,7 @@ class Budgets:
         *,
         on_mark: OnMark = lambda *_: None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        on_death: OnDeath = report_to_loop,
     ) -> None:
         self._store = store
         self._ears = ears
@@ -98,7 +100,7 @@ class Budgets:
         self._entered = False  # what it had set aside in its last run is forgotten
         self._untold: set[int] = set()  # users of whom other agents do not know the latest
         self._something_untold = asyncio.Event()
-        self.tasks: list[asyncio.Task[None]] = []  # which end only with the process: their owner watches them
+        self.background = Background(on_death)
 
     # On the request path: no await in any of these.
 
@@ -219,17 +221,15 @@ class Budgets:
         try:
             await self._read_all()
         except StoreError as error:
-            log.warning("what was spent of budgets cannot be read: %s", error)
+            log.warning("cannot read budget spending: %s", error)
             self._look_again.set()
-        self.tasks.append(asyncio.create_task(self._listen(), name="notices of what is spent"))
-        self.tasks.append(asyncio.create_task(self._follow(), name="budgets"))
-        self.tasks.append(asyncio.create_task(self._publish_forever(), name="reservations"))
+        self.background.start("budget notices", self._listen())
+        self.background.start("budgets", self._follow())
+        self.background.start("reservations", self._publish_forever())
 
     async def close(self) -> None:
         """Stops following."""
-        for task in self.tasks:
-            task.cancel()
-        await asyncio.gather(*self.tasks, return_exceptions=True)
+        await self.background.close()
         if self._id is not None and self._agents > 1:
             with contextlib.suppress(StoreError, TimeoutError):
                 async with asyncio.timeout(1):

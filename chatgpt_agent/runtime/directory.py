@@ -19,19 +19,26 @@ from chatgpt_agent.core.access.networks import Address
 from chatgpt_agent.core.budget.period import Budget
 from chatgpt_agent.core.errors import DirectoryStale, InvalidApiKey, StoreError
 from chatgpt_agent.core.money.pricing import Price, PriceBook
+from chatgpt_agent.runtime.background import Background, OnDeath, Throttle, report_to_loop
 
 log = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.5
 RETRY_SECONDS = 0.5
-WARN_SECONDS = 60.0  # at least, from one line in the log to the next
 OPENED = 1000  # OpenAI keys that are kept open, 0.3 MB
 
 
 class Directory:
     """The copy. `clock` is monotonic seconds."""
 
-    def __init__(self, store: Store, *, stale_after: float, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        *,
+        stale_after: float,
+        clock: Callable[[], float],
+        on_death: OnDeath = report_to_loop,
+    ) -> None:
         self._store = store
         self._stale_after = stale_after
         self._clock = clock
@@ -52,20 +59,18 @@ class Directory:
         # How fresh it is.
         self._seen: float | None = None
         self.connected = False
-        self._warned: float | None = None
-        self.tasks: list[asyncio.Task[None]] = []  # which end only with the process: their owner watches them
+        self._lost_warning = Throttle(log, clock=clock)
+        self.background = Background(on_death)
 
     async def start(self, keyring: Keyring) -> None:
         """Loads the copy and keeps it fresh from then on. Raises StoreError where the first load fails."""
         self._keyring = keyring
         await self._refresh()
-        self.tasks.append(asyncio.create_task(self._follow(), name="directory"))
+        self.background.start("directory", self._follow())
 
     async def close(self) -> None:
         """Stops following."""
-        for task in self.tasks:
-            task.cancel()
-        await asyncio.gather(*self.tasks, return_exceptions=True)
+        await self.background.close()
         await self._store.close()
 
     @property
@@ -139,9 +144,9 @@ class Directory:
 
     def _lost(self, error: StoreError) -> None:
         self.connected = False
-        if self._warned is None or self._clock() - self._warned >= WARN_SECONDS:
-            self._warned = self._clock()
-            log.warning("the directory cannot be refreshed, known tokens work for %s s: %s", self._stale_after, error)
+        self._lost_warning.warning(
+            "the directory cannot be refreshed, known tokens work for %s s: %s", self._stale_after, error
+        )
 
     async def _refresh(self) -> None:
         asked = self._clock()  # what was read is at least as fresh as the moment of asking

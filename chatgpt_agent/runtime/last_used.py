@@ -8,24 +8,24 @@ from datetime import UTC, datetime
 from chatgpt_agent.adapters.postgres.connection import Store
 from chatgpt_agent.adapters.postgres.tokens import add_uses
 from chatgpt_agent.core.errors import StoreError
+from chatgpt_agent.runtime.background import Background, OnDeath, Throttle, report_to_loop
 
 log = logging.getLogger(__name__)
 
 WRITE_SECONDS = 300.0  # between two writes of one token
 LOOK_SECONDS = 5.0  # between two looks for tokens to be written, so that a new one's first use is soon seen
-WARN_SECONDS = 60.0  # at least, from one line in the log to the next
 
 
 class LastUsed:
     """`clock` is monotonic seconds."""
 
-    def __init__(self, store: Store, *, clock: Callable[[], float]) -> None:
+    def __init__(self, store: Store, *, clock: Callable[[], float], on_death: OnDeath = report_to_loop) -> None:
         self._store = store
         self._clock = clock
         self._waiting: dict[int, datetime] = {}
         self._written: dict[int, float] = {}
-        self._warned = -WARN_SECONDS
-        self.tasks: list[asyncio.Task[None]] = []  # which end only with the process: their owner watches them
+        self._warning = Throttle(log, clock=clock)
+        self.background = Background(on_death)
 
     def used(self, token_id: int) -> None:
         """Remembers that a token was used now."""
@@ -33,14 +33,12 @@ class LastUsed:
 
     def start(self) -> None:
         """Begins to write."""
-        self.tasks.append(asyncio.create_task(self._run(), name="token uses"))
+        self.background.start("last used", self._run())
 
     async def close(self) -> None:
         """Stops, and writes what waits, if the database takes it."""
-        for task in self.tasks:
-            task.cancel()
-        await asyncio.gather(*self.tasks, return_exceptions=True)
-        if self.tasks:
+        await self.background.close()
+        if "last used" in self.background:
             self._written.clear()
             await self.write()
         await self._store.close()
@@ -58,9 +56,7 @@ class LastUsed:
         try:
             await add_uses(self._store, due)
         except StoreError as error:
-            if now - self._warned >= WARN_SECONDS:
-                self._warned = now
-                log.warning("when %d tokens were last used cannot be written: %s", len(due), error)
+            self._warning.warning("cannot write last-used times of %d tokens: %s", len(due), error)
             return
         for id_, when in due.items():
             self._written[id_] = now

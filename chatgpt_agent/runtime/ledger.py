@@ -8,7 +8,6 @@ ends or the next start finds it: so a request costs PostgreSQL one row, written 
 import asyncio
 import logging
 import random
-import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
@@ -22,6 +21,7 @@ from chatgpt_agent.adapters.postgres.usage import AgentState, bury, ensure_parti
 from chatgpt_agent.core.errors import LedgerUnavailable, StoreBadValue, StoreError
 from chatgpt_agent.core.ledger import Intent, Outcome, Row, State, orphan, settle
 from chatgpt_agent.core.money.pricing import Price, PriceBook
+from chatgpt_agent.runtime.background import Background, OnDeath, Throttle, report_to_loop
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ SHIP_SECONDS = 0.25  # rows wait so long for company
 MAX_BACKOFF = 5.0
 MONTHS_AHEAD = 2
 REPORT_SECONDS = 60.0  # at the latest, an agent says that it is there
-LOG_SECONDS = 60.0  # between two lines that say the same
+SHIPPER = "shipper"  # the name of its task
 CLOSE_SECONDS = 5.0  # for the last rows, when the process ends
 
 
@@ -47,7 +47,12 @@ class Ledger:
     """Opens and settles entries, and ships them. `now` is the time of day in UTC."""
 
     def __init__(
-        self, outbox: Outbox, store: Store, *, now: Callable[[], datetime] = lambda: datetime.now(UTC)
+        self,
+        outbox: Outbox,
+        store: Store,
+        *,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        on_death: OnDeath = report_to_loop,
     ) -> None:
         self._outbox = outbox
         self._store = store
@@ -66,14 +71,14 @@ class Ledger:
         # The shipper.
         self._batch = BATCH
         self._wake = asyncio.Event()
-        self.tasks: list[asyncio.Task[None]] = []  # which end only with the process: their owner watches them
-        self._shipper: asyncio.Task[None] | None = None
+        self._backlog_warning = Throttle(log)
+        self.background = Background(on_death)
         self._shipping = asyncio.Lock()
 
     @property
     def is_shipping(self) -> bool:
         """Whether rows go to PostgreSQL."""
-        return self._shipper is not None
+        return SHIPPER in self.background
 
     @property
     def writable(self) -> bool:
@@ -91,7 +96,7 @@ class Ledger:
         self.waiting = await self._outbox.depth()
         if orphans:
             log.warning("requests cut off when the agent last ended, whose rows say `unknown`: %d", len(orphans))
-        self.tasks.append(asyncio.create_task(self._write_forever(), name="unwritten rows"))
+        self.background.start("unwritten rows", self._write_forever())
 
     async def report(self) -> UUID:
         """Tells PostgreSQL that this agent is there; returns its id. Raises StoreError."""
@@ -107,8 +112,7 @@ class Ledger:
         """From here on rows go to PostgreSQL, whose schema must be there. Once is enough."""
         if self.is_shipping:
             return
-        self._shipper = asyncio.create_task(self._ship_forever(), name="shipper")
-        self.tasks.append(self._shipper)
+        self.background.start(SHIPPER, self._ship_forever())
 
     async def open(self, intent: Intent, price: Price, book: PriceBook) -> Entry:
         """Writes that a request is about to be sent. Raises LedgerUnavailable: then it must not be."""
@@ -136,12 +140,10 @@ class Ledger:
 
     async def close(self) -> None:
         """Ships what it can within a few seconds, and closes the outbox, which keeps the rest."""
-        for task in self.tasks:
-            task.cancel()
-        await asyncio.gather(*self.tasks, return_exceptions=True)
+        await self.background.close()
         try:
             await self._write_unwritten()
-            if self._shipper is not None:
+            if self.is_shipping:
                 async with asyncio.timeout(CLOSE_SECONDS):
                     while await self._ship_batch():
                         pass
@@ -153,7 +155,7 @@ class Ledger:
     # The shipper.
 
     async def _ship_forever(self) -> None:
-        failures, said = 0, -LOG_SECONDS
+        failures = 0
         while True:
             try:
                 await self._make_partitions()
@@ -167,15 +169,14 @@ class Ledger:
                 await self._report()
                 if failures:
                     log.info("rows are shipped again")
-                failures, said = 0, -LOG_SECONDS
+                failures = 0
+                self._backlog_warning.reset()
                 await self._nap(REPORT_SECONDS)
             except (StoreError, LedgerUnavailable) as error:
                 failures += 1
                 self._batch = max(1, self._batch // 2)  # the time may have been too short for so many
                 self._months.clear()  # a partition may have been dropped under us
-                if time.monotonic() - said >= LOG_SECONDS:
-                    log.warning("%d rows wait in the outbox: %s", self.waiting, error)
-                    said = time.monotonic()
+                self._backlog_warning.warning("%d rows wait in the outbox: %s", self.waiting, error)
                 await asyncio.sleep(min(MAX_BACKOFF, SHIP_SECONDS * 2**failures) * random.uniform(0.5, 1))  # noqa: S311
 
     async def _nap(self, seconds: float) -> None:

@@ -4,18 +4,17 @@ a request to OpenAI, and not so many that PostgreSQL is kept from its work."""
 import asyncio
 import contextlib
 import logging
-import time
 from collections.abc import AsyncIterator
 
 from chatgpt_agent.adapters.postgres.connection import Store
 from chatgpt_agent.core.errors import Overloaded, StoreError, UsageUnavailable
+from chatgpt_agent.runtime.background import Throttle
 
 log = logging.getLogger(__name__)
 
 POOL_SIZE = 2  # readers at once
 MAX_WAITING = 32  # that wait for a seat; one more is told to come again
 STATEMENT_SECONDS = 2.0
-WARN_SECONDS = 60.0  # at least, from one line in the log to the next
 
 
 class ReadPool:
@@ -26,7 +25,7 @@ class ReadPool:
         self._free = list(self._stores)
         self._seats = asyncio.Semaphore(POOL_SIZE)
         self._waiting = 0
-        self._warned: float | None = None
+        self._warning = Throttle(log)
 
     @contextlib.asynccontextmanager
     async def store(self) -> AsyncIterator[Store]:
@@ -43,16 +42,11 @@ class ReadPool:
         try:
             yield store
         except StoreError as error:
-            self._warn(error)
+            self._warning.warning("cannot read usage for a user: %s", error)
             raise UsageUnavailable from None
         finally:
             self._free.append(store)
             self._seats.release()
-
-    def _warn(self, error: StoreError) -> None:
-        if self._warned is None or time.monotonic() - self._warned >= WARN_SECONDS:
-            self._warned = time.monotonic()
-            log.warning("books could not be read for a token's holder: %s", error)
 
     async def close(self) -> None:
         """Ends the connections."""

@@ -20,6 +20,8 @@ from tornado.httputil import HTTPServerConnectionDelegate
 from tornado.ioloop import IOLoop
 from tornado.iostream import IOStream
 
+from chatgpt_agent.runtime.background import Throttle
+
 log = logging.getLogger(__name__)
 
 BATCH = 128  # connections that are accepted before the loop turns to something else
@@ -61,7 +63,7 @@ class Listener(HTTPServer):
         self._listening: list[socket.socket] = []
         self._accepting = False
         self._resting: object | None = None  # the timer that ends it
-        self._logged_at = -LOG_SECONDS
+        self._warning = Throttle(log, seconds=LOG_SECONDS)
 
     def listen_on(self, sockets: list[socket.socket]) -> None:
         """Begins to accept. The sockets are the listener's from here on."""
@@ -101,7 +103,7 @@ class Listener(HTTPServer):
         for _ in range(BATCH):
             if self.connections >= self._limits.connections:
                 self._stop_accepting()  # until one of them ends
-                self._warn(f"{self.connections} connections are open: no more are accepted until one ends")
+                self._warning.warning("%d connections are open: no more are accepted until one ends", self.connections)
                 return
             try:
                 connection, address = listening.accept()
@@ -117,18 +119,12 @@ class Listener(HTTPServer):
 
     def _rest(self, error: OSError) -> None:
         self._stop_accepting()
-        self._warn(f"no connection can be accepted: {error.strerror}")
+        self._warning.warning("no connection can be accepted: %s", error.strerror)
         self._resting = IOLoop.current().call_later(REST_SECONDS, self._end_rest)
 
     def _end_rest(self) -> None:
         self._resting = None
         self._start_accepting()
-
-    def _warn(self, text: str) -> None:
-        now = IOLoop.current().time()
-        if now - self._logged_at >= LOG_SECONDS:
-            self._logged_at = now
-            log.warning("%s", text)
 
 
 class ClientStream(IOStream):

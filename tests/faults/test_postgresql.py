@@ -311,7 +311,7 @@ async def test_when_the_answer_to_the_insert_is_lost_the_row_is_there_once(
 ) -> None:
     """The rows are in PostgreSQL, and the agent does not know: it ships them again, and nothing is counted twice."""
     agent = await make_agent(database_url=through())
-    agent.server.directory.tasks[0].cancel()  # so that the next answer on the wire is the shipper's
+    await agent.server.directory.background.close()  # so that the next answer on the wire is the shipper's
     async with held(dsn):
         answers = [await agent.chat() for _ in range(3)]
         await until_asked(dsn, WAITING, 1)

@@ -429,9 +429,7 @@ class Reconciler(RuleBasedStateMachine):
 
 async def _die(ledger: Ledger, outbox: Outbox) -> None:
     """Ends a process without its last words: nothing more is written or shipped."""
-    for task in ledger.tasks:
-        task.cancel()
-    await asyncio.gather(*ledger.tasks, return_exceptions=True)
+    await ledger.background.close()
     await outbox.close()
 
 

@@ -103,7 +103,7 @@ async def test_while_the_database_is_away_uses_wait(
     database.open()
     await uses.write()
     assert written(dsn).keys() == {1}
-    assert caplog.text.count("when 1 tokens were last used cannot be written") == 1
+    assert caplog.text.count("cannot write last-used times of 1 tokens") == 1
 
 
 async def test_what_waits_is_written_at_the_end(uses: LastUsed, dsn: str) -> None:

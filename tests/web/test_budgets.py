@@ -318,8 +318,7 @@ async def test_after_a_restart_what_was_spent_is_known(make_agent: MakeAgent, up
     """Also of rows that PostgreSQL does not have yet, before any of them is shipped."""
     agent = await make_agent()
     line = await set_budget(agent, Decimal(1))
-    assert agent.server.ledger._shipper is not None
-    agent.server.ledger._shipper.cancel()
+    await agent.server.ledger.background.close()
     assert (await ask(agent)).status == 200
     rows = await agent.server.ledger.waiting_rows()
     known = Budgets(agent.server.budgets._store, agent.server.budgets._ears)

@@ -390,7 +390,7 @@ async def test_more_at_once_than_there_are_places(make_agent: MakeAgent, upstrea
 async def test_a_copy_that_is_too_old_is_not_answered_from(make_agent: MakeAgent, upstream: Upstream) -> None:
     """503 `directory_stale` when the database was away for longer than `stale_after`."""
     agent = await make_agent(stale_after=0.1)
-    agent.server.directory.tasks[0].cancel()
+    await agent.server.directory.background.close()
     await agent.until(lambda: not agent.server.directory.loaded)
     answer = await agent.chat()
     assert (answer.status, answer.error["code"], upstream.requests) == (503, "directory_stale", [])

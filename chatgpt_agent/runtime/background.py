@@ -1,0 +1,73 @@
+"""Background tasks with a name and an owner, and warnings that are logged at most once in a while."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+log = logging.getLogger(__name__)
+
+WARN_SECONDS = 60.0
+
+OnDeath = Callable[[str, Exception], None]  # called with the name of the task and its exception
+
+
+def report_to_loop(name: str, error: Exception) -> None:
+    """Hands the exception of a dead task to the event loop's exception handler."""
+    asyncio.get_running_loop().call_exception_handler({"message": f"the task {name} died", "exception": error})
+
+
+class Background:
+    """The tasks of one service. A task that ends by an exception is logged and reported to `on_death`: otherwise rows
+    would pile up, or revoked tokens go on working, without a sign."""
+
+    def __init__(self, on_death: OnDeath = report_to_loop) -> None:
+        self._on_death = on_death
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+
+    def __contains__(self, name: str) -> bool:
+        """Whether a task of this name was started."""
+        return name in self._tasks
+
+    def start(self, name: str, work: Coroutine[Any, Any, None]) -> None:
+        """Starts a task, which runs until it returns or `close` cancels it."""
+        task = self._tasks[name] = asyncio.create_task(work, name=name)
+        task.add_done_callback(self._on_end)
+
+    async def close(self) -> None:
+        """Cancels the tasks and waits until all have ended."""
+        for task in self._tasks.values():
+            task.cancel()
+        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+
+    def _on_end(self, task: asyncio.Task[None]) -> None:
+        if task.cancelled():
+            return
+        error = task.exception()
+        if isinstance(error, Exception):
+            log.critical("the task %s died", task.get_name(), exc_info=error)
+            self._on_death(task.get_name(), error)
+
+
+class Throttle:
+    """Logs warnings, at most one in `seconds`. `clock` is monotonic seconds."""
+
+    def __init__(
+        self, log: logging.Logger, *, seconds: float = WARN_SECONDS, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._log = log
+        self._seconds = seconds
+        self._clock = clock
+        self._logged_at: float | None = None
+
+    def warning(self, message: str, *values: object) -> None:
+        """Logs a warning, unless one was logged less than `seconds` ago."""
+        now = self._clock()
+        if self._logged_at is None or now - self._logged_at >= self._seconds:
+            self._logged_at = now
+            self._log.warning(message, *values, stacklevel=2)
+
+    def reset(self) -> None:
+        """Lets the next warning through: what the last one was about is over."""
+        self._logged_at = None
