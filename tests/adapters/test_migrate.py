@@ -95,6 +95,25 @@ def test_a_rollback_of_a_used_database_works(dsn: str) -> None:
     assert tables(dsn) == set()
 
 
+def test_imported_rows_get_the_endpoint_of_chat_completions(dsn: str) -> None:
+    """Rows that were imported as `/chat` move to `/v1/chat/completions`, in the roll-up as well."""
+    rollback(dsn, len(KNOWN) - KNOWN.index("0005.imported-endpoint"))
+    query(dsn, "SELECT ensure_usage_partition('2024-05-17')")
+    for state, endpoint in (("imported", "/chat"), ("done", "/v1/chat/completions")):
+        query(
+            dsn,
+            """
+            INSERT INTO usage (request_id, user_id, token_id, endpoint, model, price_id, cost, state, client_closed,
+                               streamed, started_at)
+            VALUES (gen_random_uuid(), 1, 1, %s, 'm', 0, 1, %s, false, false, '2024-05-17')""",
+            [endpoint, state],
+        )
+    query(dsn, "SELECT rebuild_usage_daily()")
+    migrate(dsn)
+    assert query(dsn, "SELECT endpoint, requests::int FROM usage_daily") == [("/v1/chat/completions", 2)]
+    assert query(dsn, "SELECT DISTINCT endpoint FROM usage") == [("/v1/chat/completions",)]
+
+
 @pytest.mark.parametrize("name", KNOWN)
 def test_every_migration_has_a_rollback(name: str) -> None:
     """Both are installed with the package."""

@@ -94,6 +94,13 @@ def test_the_history_keeps_its_costs(cli: Cli, old: Legacy) -> None:
     assert (found["total"]["cost_usd"], found["total"]["not_done"]) == ("0.000025", 0)
 
 
+def test_imported_rows_are_grouped_with_chat_completions(cli: Cli, old: Legacy) -> None:
+    """The endpoint of imported rows is the one that requests to `POST /chat` are stored under."""
+    move(cli, old)
+    report = json.loads(cli.ok("usage", "report", "--by", "endpoint", "--format", "json"))
+    assert [row["endpoint"] for row in report["rows"]] == ["/v1/chat/completions"]
+
+
 def test_the_books_are_right_afterwards(cli: Cli, old: Legacy) -> None:
     """`ledger verify` finds nothing, and the roll-up is the sum of the rows."""
     move(cli, old)
