@@ -45,12 +45,12 @@ SHIP_SECONDS = 60.0
 # As triggers would have left them, which take a minute for a hundred thousand.
 _FILL = """
     SET session_replication_role = replica;
-    INSERT INTO users (id, name, upstream_key, created_at, changed)
+    INSERT INTO users (id, name, upstream_key, created_at, version)
     SELECT n, 'somebody' || n, convert_to(repeat('x', 140), 'UTF8'), now(), 1000 + n
     FROM generate_series(2, %(users)s) n;
-    INSERT INTO tokens (id, user_id, digest, shown, created_at, changed)
+    INSERT INTO tokens (id, user_id, digest, token_prefix, created_at, version)
     SELECT n, n, sha256(n::text::bytea), 'cga_' || n, now(), 200000000 + n FROM generate_series(2, %(users)s) n;
-    INSERT INTO prices (id, model, effective_at, input, output, created_at, changed)
+    INSERT INTO prices (id, model, effective_at, input, output, created_at, version)
     SELECT n, 'model' || n, now() - interval '60 days', 1, 2, now(), 400000000 + n
     FROM generate_series(2, %(prices)s) n;
     SELECT setval(pg_get_serial_sequence(name, 'id'), 1000000) FROM unnest(ARRAY['users', 'tokens', 'prices']) AS name;

@@ -30,7 +30,7 @@ ME_MS = 20.0  # for GET /me/usage
 _PEOPLE = """
     INSERT INTO users (id, name, upstream_key, created_at)
     SELECT 1000 + n, 'user' || n, '', now() FROM generate_series(1, %(users)s) n;
-    INSERT INTO tokens (id, user_id, digest, shown, label, created_at)
+    INSERT INTO tokens (id, user_id, digest, token_prefix, label, created_at)
     SELECT 1000 + n, 1001 + n %% %(users)s, sha256(n::text::bytea), 'cga_' || n, '', now()
     FROM generate_series(0, 2 * %(users)s - 1) n;
     SELECT ensure_usage_partition(now() - n * interval '20 days') FROM generate_series(0, 2) n"""

@@ -30,7 +30,7 @@ T = TypeVar("T")
 Work = Callable[[sqlite3.Connection], Any]
 
 GROUP = 500  # at most so many pieces of work in one transaction
-FORMAT = 1  # of the file; kept in its user_version
+FORMAT = 2  # of the file, in its `user_version`
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS intents (request_id TEXT PRIMARY KEY, record BLOB NOT NULL) WITHOUT ROWID;
@@ -198,11 +198,13 @@ class Outbox:
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA synchronous = FULL")  # a commit is on the disk when it returns
         found = db.execute("PRAGMA user_version").fetchone()[0]
-        if found not in (0, FORMAT):
+        if found not in (0, 1, FORMAT):
             raise SetupError(f"it has format {found}, this program knows format {FORMAT}")
         fault = db.execute("PRAGMA quick_check(1)").fetchone()[0]
         if fault != "ok":  # SQLite itself would only tell when it comes to read that page
             raise SetupError(f"it is damaged: {fault}")
+        if found == 1:
+            _upgrade(db)
         db.executescript(_SCHEMA)
         db.execute(f"PRAGMA user_version = {FORMAT}")
 
@@ -257,6 +259,31 @@ def _resolve(answers: list[tuple["asyncio.Future[Any]", Any, Exception | None]])
             done.set_exception(error)
         else:
             done.set_result(result)
+
+
+def _upgrade(db: sqlite3.Connection) -> None:
+    """Rewrites the records of format 1 with the field names of format 2, in one transaction."""
+
+    def upgrade_intent(record: bytes) -> bytes:
+        return _encoder.encode(_intent_fields(msgspec.json.decode(record)))
+
+    def upgrade_row(record: bytes) -> bytes:
+        fields = msgspec.json.decode(record)
+        fields["uncertain_cost"] = fields.pop("reserved", "0")
+        return _encoder.encode(fields | {"intent": _intent_fields(fields["intent"])})
+
+    db.create_function("upgrade_intent", 1, upgrade_intent)
+    db.create_function("upgrade_row", 1, upgrade_row)
+    db.execute("BEGIN IMMEDIATE")
+    db.execute("UPDATE intents SET record = upgrade_intent(record)")
+    db.execute("UPDATE rows SET record = upgrade_row(record)")
+    db.execute(f"PRAGMA user_version = {FORMAT}")
+    db.execute("COMMIT")
+
+
+def _intent_fields(fields: dict[str, object]) -> dict[str, object]:
+    fields["max_cost"] = fields.pop("reserved", "0")
+    return fields
 
 
 class OutboxState(msgspec.Struct, frozen=True):

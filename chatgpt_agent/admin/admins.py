@@ -36,7 +36,7 @@ class Admins:
             )
         token, digest = self._keyring.new_admin_token()
         if not await admins.put_admin(
-            self._store, name=name, role=role, digest=digest, shown=token[:SHOWN], now=datetime.now(UTC)
+            self._store, name=name, role=role, digest=digest, token_prefix=token[:SHOWN], now=datetime.now(UTC)
         ):
             raise Conflict(f"the administrator {name!r} has a token already: revoke it first")
         return token

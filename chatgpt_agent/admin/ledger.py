@@ -25,7 +25,7 @@ async def verify(
 
 def _overdue(outbox: OutboxState | None, agents: Iterable[AgentState], seconds: float) -> list[Finding]:
     now = datetime.now(UTC)
-    backlogs = [(f"agent {agent.id}", agent.waiting, agent.oldest_at) for agent in agents]
+    backlogs = [(f"agent {agent.id}", agent.backlog, agent.oldest_at) for agent in agents]
     if outbox is not None:
         backlogs.append(("this outbox", outbox.rows, outbox.oldest_at))
     return [

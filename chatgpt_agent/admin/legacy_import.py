@@ -126,7 +126,9 @@ class LegacyImport:
                 self._note("sys_user_token", old.id, f"its user is {name!r} here")
             if rules.is_weak(token):
                 self._note("sys_user_token", old.id, f"its token has only {len(token)} characters: give {name} another")
-            tokens.append(NewToken(people[name].id, digest, rules.shown(token), LABEL, old.create_time or self._now))
+            tokens.append(
+                NewToken(people[name].id, digest, rules.token_prefix(token), LABEL, old.create_time or self._now)
+            )
         return users, tokens
 
     def _new_user(self, id: int, name: str, key: str, old: OldUser) -> NewUser:

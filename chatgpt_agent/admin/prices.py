@@ -120,7 +120,7 @@ def total(lines: Sequence[RepricedLine]) -> RepricedLine:
     return RepricedLine(
         (),
         sum(line.requests for line in lines),
-        sum(line.kept for line in lines),
+        sum(line.unpriced_requests for line in lines),
         add_up(line.cost for line in lines),
         add_up(line.other_cost for line in lines),
     )

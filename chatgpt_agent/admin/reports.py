@@ -15,7 +15,7 @@ from chatgpt_agent.core.errors import InvalidValue, NotFound
 from chatgpt_agent.core.money.exact import add_up, plain
 
 PAGE = 5000  # rows that are read at once
-RECORDED = (*COUNTS, "cost_usd", "uncertain_usd")  # the names of sums in CSV and JSON
+RECORDED = (*COUNTS, "cost_usd", "uncertain_cost_usd")  # the names of sums in CSV and JSON
 
 
 class Report(msgspec.Struct, frozen=True):
@@ -77,7 +77,7 @@ def line_record(by: Sequence[str], line: UsageLine) -> dict[str, object]:
 def sums_record(sums: Sums) -> dict[str, object]:
     """Sums as CSV and JSON have them; amounts as texts, which no reader rounds."""
     counts = {name: getattr(sums, name) for name in COUNTS}
-    return counts | {"cost_usd": plain(sums.cost), "uncertain_usd": plain(sums.reserved)}
+    return counts | {"cost_usd": plain(sums.cost), "uncertain_cost_usd": plain(sums.uncertain_cost)}
 
 
 async def _total(lines: Sequence[UsageLine]) -> Sums:
@@ -89,8 +89,8 @@ async def _total(lines: Sequence[UsageLine]) -> Sums:
 
 def _sum_of(lines: Sequence[Sums]) -> Sums:
     counts = {name: sum(getattr(line, name) for line in lines) for name in COUNTS}
-    cost, reserved = (add_up(getattr(line, name) for line in lines) for name in SUMMED[len(COUNTS) :])
-    return Sums(**counts, cost=cost, reserved=reserved)
+    cost, uncertain_cost = (add_up(getattr(line, name) for line in lines) for name in SUMMED[len(COUNTS) :])
+    return Sums(**counts, cost=cost, uncertain_cost=uncertain_cost)
 
 
 # Single rows.
@@ -115,4 +115,4 @@ async def export(store: Store, choice: UsageFilter) -> AsyncIterator[list[Line]]
 def export_record(line: Line) -> dict[str, object]:
     """A row as CSV and JSON have it; amounts as texts."""
     record = dict(zip(EXPORTED, line, strict=True))
-    return record | {name: plain(record[name]) for name in ("cost_usd", "uncertain_usd")}
+    return record | {name: plain(record[name]) for name in ("cost_usd", "uncertain_cost_usd")}

@@ -97,7 +97,7 @@ class UserImport:
                 comment=newcomer.comment,
                 upstream_key=self._keyring.encrypt(id_, newcomer.upstream_key).hex(),
                 digest=digest.hex(),
-                shown=token[:SHOWN],
+                token_prefix=token[:SHOWN],
                 allowed_models=newcomer.allowed_models,
                 amount=None if newcomer.budget is None else f"{newcomer.budget:f}",
                 period=newcomer.period,

@@ -75,7 +75,7 @@ class Accounts:
             name=name,
             upstream_key=self._keyring.encrypt(id_, upstream_key),
             digest=digest,
-            shown=token[:SHOWN],
+            token_prefix=token[:SHOWN],
             settings=set_fields(changes),
             now=_now(),
         )
@@ -166,7 +166,7 @@ class Accounts:
             raise InvalidValue(f"expires_at: {expires_at:%Y-%m-%d %H:%M:%S} is over")
         token, digest = self._keyring.new_token()
         id_ = await tokens.add_token(
-            self._store, user=user, digest=digest, shown=token[:SHOWN], settings=set_fields(changes), now=now
+            self._store, user=user, digest=digest, token_prefix=token[:SHOWN], settings=set_fields(changes), now=now
         )
         if id_ is None:
             await self.check_user(user)
@@ -207,7 +207,7 @@ class Accounts:
         now = _now()
         token, digest = self._keyring.new_token()
         issued = await tokens.rotate_token(
-            self._store, id, digest=digest, shown=token[:SHOWN], until=now + grace, now=now
+            self._store, id, digest=digest, token_prefix=token[:SHOWN], until=now + grace, now=now
         )
         if issued is None:
             found = await self.token(id)

@@ -49,7 +49,10 @@ async def list_(admins: Admins, json: bool) -> None:
         return
     echo_table(
         ["name", "role", "token", "state", "since"],
-        [(a.name, a.role, f"{a.shown}…", "revoked" if a.revoked_at else "active", a.created_at.date()) for a in found],
+        [
+            (a.name, a.role, f"{a.token_prefix}…", "revoked" if a.revoked_at else "active", a.created_at.date())
+            for a in found
+        ],
     )
 
 

@@ -60,7 +60,7 @@ async def status(store: Store, config: Config, since: datetime | None, json: boo
     click.echo()
     echo_table(["state", "rows", "cost usd"], [(line.state, line.rows, usd(line.cost)) for line in states])
     click.echo()
-    echo_table(["agent", "seen", "last shipped", "waiting", "oldest"], map(_agent_cells, agents))
+    echo_table(["agent", "seen", "last shipped", "backlog", "oldest"], map(_agent_cells, agents))
 
 
 @ledger.command(name="list")
@@ -136,7 +136,7 @@ def _outbox_line(outbox: OutboxState | None) -> str:
 def _agent_cells(agent: AgentState) -> tuple[object, ...]:
     moments = [f"{moment:%Y-%m-%d %H:%M:%S}" if moment else "" for moment in (agent.seen_at, agent.last_shipped_at)]
     oldest = f"{agent.oldest_at:%Y-%m-%d %H:%M:%S}" if agent.oldest_at else ""
-    return (agent.id, *moments, agent.waiting, oldest)
+    return (agent.id, *moments, agent.backlog, oldest)
 
 
 def _row_cells(row: RowLine) -> list[object]:
@@ -147,7 +147,7 @@ def _row_cells(row: RowLine) -> list[object]:
                 **cells,
                 "started_at": f"{row.started_at:%Y-%m-%d %H:%M:%S}",
                 "cost": usd(row.cost),
-                "uncertain": usd(row.uncertain),
+                "uncertain_cost": usd(row.uncertain_cost),
             }.values()
         )
     ]

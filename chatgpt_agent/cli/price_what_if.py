@@ -66,7 +66,13 @@ async def what_if(
     together = total(lines)
     if form == "json":
         rows = [dict(zip(headers, _cells(line), strict=True)) for line in lines]
-        echo_json({"rows": rows, "total": dict(zip(_SUMS, _cells(together), strict=True)), "kept": together.kept})
+        echo_json(
+            {
+                "rows": rows,
+                "total": dict(zip(_SUMS, _cells(together), strict=True)),
+                "unpriced_requests": together.unpriced_requests,
+            }
+        )
     elif form == "csv":
         echo_csv(headers, map(_cells, lines))
     else:
@@ -74,9 +80,10 @@ async def what_if(
         echo_table(
             [name.replace("_", " ") for name in headers], [*map(_cells, lines), ["total", *blank, *_cells(together)]]
         )
-    if together.kept:
+    if together.unpriced_requests:
         click.echo(
-            f"{together.kept} of these requests are of models without a price now: they keep what they cost.", err=True
+            f"{together.unpriced_requests} of these requests are for models without a price: their cost is unchanged.",
+            err=True,
         )
 
 

@@ -116,17 +116,20 @@ def _show_table(found: Reconciliation) -> None:
         click.echo(f"No differences: {_sum_of(found.total)}.")
         return
     click.echo("Shown is what OpenAI has more (+) or less (-) than the ledger.\n")
-    headers = ["day", "model", "user", "requests", "input", "cached", "output", "cost usd", "likely rows"]
+    headers = ["day", "model", "user", "requests", "input", "cached", "output", "cost usd", "candidate rows"]
     blank = ["total", "", "", *_differences(found.total), ""]
-    echo_table(headers, [*([*_place(line), *_differences(line), _likely(line)] for line in found.lines), blank])
+    echo_table(headers, [*([*_place(line), *_differences(line), _candidates(line)] for line in found.lines), blank])
 
 
 def _show_csv(found: Reconciliation) -> None:
     sides = [f"{side}_{name}" for name in (*_NAMES, "cost_usd") for side in ("ledger", "openai")]
-    headers = ["day", "model", "user", *sides, "likely_count", "likely"]
+    headers = ["day", "model", "user", *sides, "candidate_count", "candidate_rows"]
     echo_csv(
         headers,
-        [[*_place(line), *_both(line).values(), line.likely_count, " ".join(line.likely)] for line in found.lines],
+        [
+            [*_place(line), *_both(line).values(), line.candidate_count, " ".join(line.candidate_rows)]
+            for line in found.lines
+        ],
     )
 
 
@@ -137,8 +140,8 @@ def _show_json(found: Reconciliation) -> None:
             "model": line.model,
             "user": line.user,
             **_both(line),
-            "likely": line.likely,
-            "likely_count": line.likely_count,
+            "candidate_rows": line.candidate_rows,
+            "candidate_count": line.candidate_count,
         }
         for line in found.lines
     ]
@@ -177,9 +180,9 @@ def _signed(value: Decimal | int | None) -> str:
     return f"+{text}" if value > 0 else text
 
 
-def _likely(line: Line) -> str:
-    more = line.likely_count - len(line.likely)
-    return ", ".join(line.likely) + (f" and {more} more" if more else "")
+def _candidates(line: Line) -> str:
+    more = line.candidate_count - len(line.candidate_rows)
+    return ", ".join(line.candidate_rows) + (f" and {more} more" if more else "")
 
 
 def _sum_of(total: Line) -> str:

@@ -126,7 +126,7 @@ def token_cells(found: TokenRow) -> tuple[object, ...]:
     return (
         found.id,
         found.user,
-        f"{found.shown}…",
+        f"{found.token_prefix}…",
         found.label,
         state(found),
         minute(found.expires_at),

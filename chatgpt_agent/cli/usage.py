@@ -20,7 +20,7 @@ from chatgpt_agent.core.errors import InvalidValue
 F = TypeVar("F", bound=Callable[..., Any])
 
 _DAY = click.DateTime(["%Y-%m-%d"])
-_MONEY = {"cost_usd": "cost", "uncertain_usd": "reserved"}
+_MONEY = {"cost_usd": "cost", "uncertain_cost_usd": "uncertain_cost"}
 # Columns that a table leaves out where they would hold nothing but zeros.
 _RARE = (
     "cache_write_tokens",
@@ -28,7 +28,7 @@ _RARE = (
     "image_input_tokens",
     "audio_output_tokens",
     "image_output_tokens",
-    "uncertain_usd",
+    "uncertain_cost_usd",
 )
 
 

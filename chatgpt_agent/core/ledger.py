@@ -42,7 +42,7 @@ class Intent(msgspec.Struct, frozen=True):
     price_id: int
     streamed: bool
     started_at: datetime
-    reserved: Decimal = Decimal(0)
+    max_cost: Decimal = Decimal(0)
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -59,8 +59,8 @@ class Outcome(msgspec.Struct, frozen=True):
 
 
 class Row(msgspec.Struct, frozen=True):
-    """One line of the ledger: an intent and its outcome. Cost in USD; `reserved`: what it may have cost at most, where
-    nobody knows what it did."""
+    """One line of the ledger: an intent and its outcome. Cost in USD; `uncertain_cost`: the maximum
+    that a row of unknown cost may have cost."""
 
     intent: Intent
     state: State
@@ -76,12 +76,12 @@ class Row(msgspec.Struct, frozen=True):
     duration_ms: int | None = None
     first_byte_ms: int | None = None
     service_tier: str | None = None
-    reserved: Decimal = Decimal(0)
+    uncertain_cost: Decimal = Decimal(0)
 
     @property
     def counted(self) -> Decimal:
         """What a budget counts of it, in USD."""
-        return self.cost + self.reserved
+        return self.cost + self.uncertain_cost
 
 
 def settle(intent: Intent, outcome: Outcome, asked: Price, book: PriceBook) -> Row:
@@ -103,13 +103,13 @@ def settle(intent: Intent, outcome: Outcome, asked: Price, book: PriceBook) -> R
         max(0, outcome.duration_ms),
         outcome.first_byte_ms,
         answer.service_tier,
-        intent.reserved if answer.usage is None and outcome.state in UNCERTAIN else Decimal(0),
+        intent.max_cost if answer.usage is None and outcome.state in UNCERTAIN else Decimal(0),
     )
 
 
 def orphan(intent: Intent) -> Row:
     """The row of an intent whose process died: it may have been billed, and nobody knows how much."""
-    return Row(intent, State.UNKNOWN, intent.price_id, Decimal(0), error="agent_died", reserved=intent.reserved)
+    return Row(intent, State.UNKNOWN, intent.price_id, Decimal(0), error="agent_died", uncertain_cost=intent.max_cost)
 
 
 def answered_state(status: int, answer: Answer) -> State:

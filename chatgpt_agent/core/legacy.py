@@ -110,7 +110,7 @@ def is_weak(token: str) -> bool:
     return len(token) < MIN_SHOWN
 
 
-def shown(token: str) -> str:
+def token_prefix(token: str) -> str:
     """What may be shown of an old token: little, and nothing of a short one."""
     return "" if is_weak(token) else token[:SHOWN]
 

@@ -16,7 +16,7 @@ from chatgpt_agent.core.errors import InvalidValue
 from chatgpt_agent.core.openai_usage import Counts, Figures, UsageFigure
 
 NOISE = Decimal("1e-9")  # USD a day
-MAX_LIKELY = 5  # request ids that a difference names
+MAX_CANDIDATE_ROWS = 5  # request ids that a difference names
 OTHERS = "(others)"  # users and keys that no --key tells of
 
 _EXACT = Context(prec=200, traps=[Inexact, InvalidOperation])
@@ -53,7 +53,7 @@ class Candidates(msgspec.Struct, frozen=True):
 
 class Line(msgspec.Struct, frozen=True):
     """One day, model and user on both sides; `model`, `user` None: all. Counts or costs None: not compared here.
-    `likely` are request ids, the first of `likely_count`."""
+    `candidate_rows` are request ids, the first of `candidate_count`."""
 
     day: date | None
     model: str | None = None
@@ -62,8 +62,8 @@ class Line(msgspec.Struct, frozen=True):
     openai: Counts | None = None
     ledger_cost: Decimal | None = None
     openai_cost: Decimal | None = None
-    likely: list[str] = []
-    likely_count: int = 0
+    candidate_rows: list[str] = []
+    candidate_count: int = 0
 
     @property
     def missing(self) -> Counts | None:
@@ -133,7 +133,7 @@ def compare(
     if cost_days:
         lines += _cost_lines(figures, [line for line in sums if _within(cost_days, line.day)], cost_days)
     named = set(keys.values())
-    differing = [_with_likely(line, suspects, named) for line in lines if line.signs]
+    differing = [_with_candidates(line, suspects, named) for line in lines if line.signs]
     return Reconciliation(usage_days, cost_days, differing, _total(lines))
 
 
@@ -174,7 +174,7 @@ def _cost_lines(figures: Figures, sums: Iterable[LedgerSum], days: Span) -> list
     ]
 
 
-def _with_likely(line: Line, suspects: Iterable[Candidates], named: set[str]) -> Line:
+def _with_candidates(line: Line, suspects: Iterable[Candidates], named: set[str]) -> Line:
     found = [
         rows
         for rows in suspects
@@ -185,8 +185,8 @@ def _with_likely(line: Line, suspects: Iterable[Candidates], named: set[str]) ->
         # A part of an answer may lack tokens as well.
         and (True in line.signs or rows.known)
     ]
-    ids = sorted(id_ for rows in found for id_ in rows.ids)[:MAX_LIKELY]
-    return msgspec.structs.replace(line, likely=ids, likely_count=sum(rows.count for rows in found))
+    ids = sorted(id_ for rows in found for id_ in rows.ids)[:MAX_CANDIDATE_ROWS]
+    return msgspec.structs.replace(line, candidate_rows=ids, candidate_count=sum(rows.count for rows in found))
 
 
 def _model(line: LedgerSum, models: set[tuple[date, str]]) -> str:

@@ -118,16 +118,16 @@ class Alerts:
             await asyncio.gather(*(self._send(webhook, alert) for alert in due))
 
     async def _send(self, webhook: Webhook, alert: Alert) -> None:
-        key = f"{alert.budget_id} {alert.since.isoformat()} {alert.percent} {alert.amount}"
-        sent_at, next_try_at = None, self._now()
+        key = f"{alert.budget_id} {alert.window_start.isoformat()} {alert.percent} {alert.amount}"
+        sent_at, next_attempt_at = None, self._now()
         try:
             await webhook.post(f"msg_{uuid5(NAMESPACE_URL, key).hex}", int(time.time()), alert.body.encode())
             sent_at = self._now()
         except WebhookFailed as error:
-            if alert.tries > len(TRIES):
+            if alert.attempts > len(TRIES):
                 log.error("the webhook was not reached for an alert, which is given up: %s", error)
                 sent_at = EVER
             else:
-                next_try_at += TRIES[alert.tries - 1]
-                log.warning("the webhook was not reached, try %d: %s", alert.tries, error)
-        await settle_alert(self._store, alert, sent_at=sent_at, next_try_at=next_try_at)
+                next_attempt_at += TRIES[alert.attempts - 1]
+                log.warning("the webhook was not reached, try %d: %s", alert.attempts, error)
+        await settle_alert(self._store, alert, sent_at=sent_at, next_attempt_at=next_attempt_at)

@@ -131,7 +131,7 @@ class Call:
         # All of it in one step: nobody else is asked in between.
         self._taken = relay.limits.take(identity, estimate_tokens(request.size))
         try:
-            self._reservation = relay.budgets.reserve(identity, request_id, self._intent.reserved, now)
+            self._reservation = relay.budgets.reserve(identity, request_id, self._intent.max_cost, now)
         except AgentError:
             self._taken.used(0)
             self._taken.done()

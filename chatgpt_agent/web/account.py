@@ -73,7 +73,7 @@ class MeHandler(AccountHandler):
             "token": {
                 "id": token.id,
                 "label": facts.label,
-                "shown": facts.shown,
+                "token_prefix": facts.token_prefix,
                 "created_at": facts.created_at,
                 "expires_at": token.expires_at,
                 "allowed_networks": facts.allowed_networks,

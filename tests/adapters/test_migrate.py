@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
 
 import psycopg2
 import pytest
@@ -213,3 +214,72 @@ def _until_one_waits(cursor: "psycopg2.extensions.cursor") -> None:
         if cursor.fetchone()[1]:  # type: ignore[index]
             return
     raise AssertionError("nobody waits")
+
+
+RENAMED = "0004.plain-column-names"
+BEFORE_0004 = """
+    INSERT INTO users (name, upstream_key, created_at) VALUES ('alice', 'x', '2026-01-01Z');
+    INSERT INTO tokens (user_id, digest, shown, created_at)
+        VALUES (1, decode(repeat('00', 32), 'hex'), 'cga_abcd', '2026-01-01Z');
+    INSERT INTO prices (model, effective_at, input, output, created_at)
+        VALUES ('m', '2026-01-01Z', 1, 2, '2026-01-01Z');
+    INSERT INTO budgets (user_id, period, amount, created_at) VALUES (1, 'month', 5, '2026-01-01Z');
+    SELECT ensure_usage_partition('2026-01-01Z');
+    INSERT INTO usage (request_id, user_id, token_id, endpoint, model, price_id, cost, state, client_closed, streamed,
+                       started_at, reserved)
+        VALUES ('00000000-0000-0000-0000-000000000001', 1, 1, '/chat', 'm', 1, 0, 'unknown', false, false,
+                '2026-01-01Z', 0.25);
+    SELECT rebuild_usage_daily()"""
+
+
+@pytest.fixture
+def migrated_with_rows(dsn: str) -> str:
+    """A database with rows that were written before migration 0004, which was applied to them."""
+    rollback(dsn, len(KNOWN) - KNOWN.index(RENAMED))
+    query(dsn, BEFORE_0004)
+    migrate(dsn)
+    return dsn
+
+
+def test_migration_0004_keeps_the_values_of_renamed_columns(migrated_with_rows: str) -> None:
+    """Rows that existed before the migration have their values under the new names."""
+    sql = "SELECT t.token_prefix, t.version > 0, u.uncertain_cost FROM tokens t JOIN usage u ON u.token_id = t.id"
+    assert query(migrated_with_rows, sql) == [("cga_abcd", True, Decimal("0.25"))]
+
+
+@pytest.mark.parametrize("table", ["users", "tokens", "prices", "budgets"])
+def test_a_change_after_migration_0004_raises_the_version(migrated_with_rows: str, table: str) -> None:
+    """A changed row has the new version of the directory."""
+    query(migrated_with_rows, f"UPDATE {table} SET created_at = now()")
+    sql = f"SELECT {table}.version = d.version FROM {table}, directory_version d"
+    assert query(migrated_with_rows, sql) == [(True,)]
+
+
+def test_usage_is_immutable_after_migration_0004(migrated_with_rows: str) -> None:
+    """A row of usage can be neither updated nor deleted."""
+    for sql in ("UPDATE usage SET uncertain_cost = 0", "DELETE FROM usage"):
+        with pytest.raises(psycopg2.errors.RestrictViolation, match="rows of usage are immutable"):
+            query(migrated_with_rows, sql)
+
+
+def test_the_daily_sums_can_be_rebuilt_after_migration_0004(migrated_with_rows: str) -> None:
+    """The rebuilt sums equal the ones from before the migration."""
+    sums = "SELECT * FROM usage_daily"
+    before = query(migrated_with_rows, sums)
+    query(migrated_with_rows, "SELECT rebuild_usage_daily()")
+    assert query(migrated_with_rows, sums) == before != []
+
+
+def test_the_audit_log_names_columns_as_of_migration_0004(migrated_with_rows: str) -> None:
+    """A change is recorded under the new column name and without the version."""
+    query(migrated_with_rows, "UPDATE tokens SET token_prefix = 'cga_wxyz'")
+    sql = "SELECT before, after FROM audit_log ORDER BY id DESC LIMIT 1"
+    assert query(migrated_with_rows, sql) == [({"token_prefix": "cga_abcd"}, {"token_prefix": "cga_wxyz"})]
+
+
+def test_migration_0004_is_reversible(migrated_with_rows: str) -> None:
+    """A rollback restores the former names with their values, and triggers that work with them."""
+    rollback(migrated_with_rows, len(KNOWN) - KNOWN.index(RENAMED))
+    query(migrated_with_rows, "UPDATE tokens SET shown = 'cga_wxyz'; SELECT rebuild_usage_daily()")
+    sql = "SELECT t.shown, t.changed = d.version, u.reserved FROM tokens t, usage_daily u, directory_version d"
+    assert query(migrated_with_rows, sql) == [("cga_wxyz", True, Decimal("0.25"))]

@@ -61,12 +61,12 @@ async def test_a_user_gets_a_token(accounts: Accounts) -> None:
 async def test_neither_token_nor_key_is_in_the_database(accounts: Accounts, dsn: str) -> None:
     """Its digest is, and the key sealed for this user."""
     issued = await accounts.add_user("alice", KEY)
-    [(id_, sealed, digest, shown)] = query(
-        dsn, "SELECT u.id, upstream_key, digest, shown FROM users u JOIN tokens t ON t.user_id = u.id"
+    [(id_, sealed, digest, token_prefix)] = query(
+        dsn, "SELECT u.id, upstream_key, digest, token_prefix FROM users u JOIN tokens t ON t.user_id = u.id"
     )
     assert KEYRING.decrypt(id_, bytes(sealed)) == KEY
     assert bytes(digest) == KEYRING.digest(issued.token)
-    assert shown == issued.token[:8]
+    assert token_prefix == issued.token[:8]
     assert KEY.encode() not in bytes(sealed)
 
 

@@ -146,5 +146,5 @@ def test_verify_finds_a_month_without_a_partition(cli: Cli) -> None:
 def test_a_row_cannot_be_changed(write: Callable[..., None], dsn: str) -> None:
     """Not even by who writes SQL: the database refuses."""
     write(make_row(1))
-    with pytest.raises(Exception, match="a row of usage is final"):
+    with pytest.raises(Exception, match="rows of usage are immutable"):
         query(dsn, "UPDATE usage SET cost = 0 RETURNING 1")

@@ -70,10 +70,10 @@ def test_tokens_and_keys_are_sealed(cli: Cli, old: Legacy) -> None:
     """The token as what it is found by, the key as it is kept; four characters are shown."""
     move(cli, old)
     keyring = read_master_key(Path(cli.settings["DATA_DIR"]) / "master.key")
-    [(digest, shown, user, sealed)] = ours(
-        cli, "SELECT t.digest, t.shown, u.id, u.upstream_key FROM tokens t JOIN users u ON u.id = t.user_id"
+    [(digest, token_prefix, user, sealed)] = ours(
+        cli, "SELECT t.digest, t.token_prefix, u.id, u.upstream_key FROM tokens t JOIN users u ON u.id = t.user_id"
     )
-    assert (bytes(digest), shown) == (keyring.digest(TOKEN), TOKEN[:4])
+    assert (bytes(digest), token_prefix) == (keyring.digest(TOKEN), TOKEN[:4])
     assert keyring.decrypt(user, bytes(sealed)) == KEY
     kept = [
         str(line) for name in ("users", "tokens", "audit_log") for line in ours(cli, f"SELECT t::text FROM {name} t")
@@ -210,7 +210,9 @@ def test_a_short_token_works_and_is_told(cli: Cli, old: Legacy) -> None:
     old.user("bob", "123123", "sk-old-key-of-bob")
     found = move(cli, old)
     assert found["notes"][0]["text"] == "its token has only 6 characters: give bob another"
-    assert ours(cli, "SELECT t.shown FROM tokens t JOIN users u ON u.id = t.user_id WHERE u.name = 'bob'") == [("",)]
+    assert ours(cli, "SELECT t.token_prefix FROM tokens t JOIN users u ON u.id = t.user_id WHERE u.name = 'bob'") == [
+        ("",)
+    ]
 
 
 def test_a_row_without_a_price_costs_nothing(cli: Cli, old: Legacy) -> None:

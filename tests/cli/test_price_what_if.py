@@ -77,8 +77,8 @@ def test_without_a_price_it_is_that_of_now(cli: Cli) -> None:
     cli.ok("price", "remove", "cheap")
     result = cli.run("price", "what-if", "--all", "--since", DAY)
     assert result.stdout.splitlines()[-1].split() == ["total", "3", "7", "81", "74"]
-    assert result.stderr == "1 of these requests are of models without a price now: they keep what they cost.\n"
-    assert what_if(cli, "--all")["kept"] == 1
+    assert result.stderr == "1 of these requests are for models without a price: their cost is unchanged.\n"
+    assert what_if(cli, "--all")["unpriced_requests"] == 1
 
 
 def test_table_has_groups_and_a_total(cli: Cli) -> None:

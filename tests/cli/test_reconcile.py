@@ -115,7 +115,7 @@ def test_equal_books_are_said_so(books: Cli, tmp_path: Path) -> None:
     ]
 
 
-def test_a_table_has_the_differences_and_their_likely_rows(books: Cli, tmp_path: Path) -> None:
+def test_a_table_has_the_differences_and_their_candidate_rows(books: Cli, tmp_path: Path) -> None:
     """And a total; exit code 1."""
     write(books, [row(3, BOB, 2, State.UNKNOWN)])
     lines = differing(books, unequal_file(tmp_path)).splitlines()
@@ -124,7 +124,7 @@ def test_a_table_has_the_differences_and_their_likely_rows(books: Cli, tmp_path:
     assert len(lines) == 7
 
 
-def test_likely_rows_beyond_five_are_counted(books: Cli, tmp_path: Path) -> None:
+def test_candidate_rows_beyond_five_are_counted(books: Cli, tmp_path: Path) -> None:
     """The list says how many more."""
     write(books, [row(number, BOB, 2, State.UNKNOWN) for number in range(3, 10)])
     assert f"{id_of(7)} and 2 more" in differing(books, unequal_file(tmp_path))
@@ -141,7 +141,7 @@ def test_csv_has_both_sides(books: Cli, tmp_path: Path) -> None:
     [line] = csv.DictReader(io.StringIO(differing(books, unequal_file(tmp_path), "--format", "csv")))
     assert (line["day"], line["model"], line["user"]) == ("2026-11-02", SNAPSHOT, "(all)")
     assert (line["ledger_requests"], line["openai_requests"]) == ("1", "2")
-    assert (line["ledger_cost_usd"], line["likely_count"]) == ("", "0")
+    assert (line["ledger_cost_usd"], line["candidate_count"]) == ("", "0")
 
 
 def test_csv_of_equal_books_is_a_heading(books: Cli, tmp_path: Path) -> None:
@@ -156,7 +156,7 @@ def test_json_has_both_sides_and_the_total(books: Cli, tmp_path: Path) -> None:
     found = json.loads(differing(books, *words, "--format", "json"))
     [line] = found["lines"]
     assert (found["equal"], found["usage_days"]) == (False, ["2026-11-01", "2026-11-02"])
-    assert (line["openai_output"], line["ledger_output"], line["likely"]) == (32, 2, [str(id_of(3))])
+    assert (line["openai_output"], line["ledger_output"], line["candidate_rows"]) == (32, 2, [str(id_of(3))])
     assert (found["total"]["openai_cost_usd"], found["total"]["ledger_requests"]) == ("0.00000525", 2)
 
 

@@ -36,7 +36,7 @@ def test_issue_adds_a_token(cli: Cli) -> None:
     """The first one stays."""
     first = cli.add_user("alice")
     second = cli.ok("token", "issue", "alice").strip()
-    assert [token["shown"] for token in tokens(cli)] == [first[:SHOWN], second[:SHOWN]]
+    assert [token["token_prefix"] for token in tokens(cli)] == [first[:SHOWN], second[:SHOWN]]
 
 
 def test_issue_keeps_the_label(cli: Cli) -> None:

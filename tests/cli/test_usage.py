@@ -36,12 +36,19 @@ def row(
     tokens: tuple[int, int] = (1, 1),
     state: State = State.DONE,
     token: int = 1,
-    reserved: str = "0",
+    uncertain_cost: str = "0",
 ) -> Row:
     """One request of a user on a day, with input and output tokens."""
     started = datetime.combine(date.fromisoformat(day), time(12), UTC)
     intent = Intent(uuid4(), user, token, "/v1/chat/completions", model, 1, False, started)
-    return Row(intent, state, 1, Decimal(cost), Usage(input=tokens[0], output=tokens[1]), reserved=Decimal(reserved))
+    return Row(
+        intent,
+        state,
+        1,
+        Decimal(cost),
+        Usage(input=tokens[0], output=tokens[1]),
+        uncertain_cost=Decimal(uncertain_cost),
+    )
 
 
 def write(cli: Cli, rows: Sequence[Row]) -> None:
@@ -80,7 +87,7 @@ def report(cli: Cli, *words: str) -> Any:
 
 def costs(cli: Cli, *words: str) -> list[tuple[str, ...]]:
     """The groups of a report, each with its cost."""
-    sums = {*NOTHING, "uncertain_usd"}
+    sums = {*NOTHING, "uncertain_cost_usd"}
     return [tuple(value for key, value in line.items() if key not in sums) for line in report(cli, *words)["rows"]]
 
 
@@ -128,7 +135,7 @@ def test_a_line_has_all_the_counts(books: Cli) -> None:
         "input_tokens": 303,
         "output_tokens": 34,
         "cost_usd": f"0.3{TINY[3:]}",
-        "uncertain_usd": "0",
+        "uncertain_cost_usd": "0",
     }
 
 
@@ -146,7 +153,7 @@ def test_the_total_is_exact(books: Cli, by: str) -> None:
         "not_done": 1,
         "input_tokens": 308,
         "output_tokens": 40,
-        "uncertain_usd": "0",
+        "uncertain_cost_usd": "0",
         "cost_usd": f"12345678901234567890.8{TINY[3:]}",
     }
 
@@ -230,7 +237,7 @@ def test_a_user_who_is_gone_keeps_the_rows(cli: Cli) -> None:
     ("form", "out"),
     [
         ("json", {"rows": [], "total": {"requests": 0, "cost_usd": "0"}}),
-        ("csv", f"user,model,{','.join(NOTHING)},cost_usd,uncertain_usd\r\n"),
+        ("csv", f"user,model,{','.join(NOTHING)},cost_usd,uncertain_cost_usd\r\n"),
     ],
 )
 def test_an_empty_database_has_an_empty_report(shared_cli: Cli, form: str, out: Any) -> None:
@@ -290,7 +297,7 @@ def test_tokens_with_one_label_are_two_lines(cli: Cli) -> None:
     """Also where they cannot be told apart by what is shown of them."""
     cli.add_user("alice")
     cli.ok("token", "issue", "alice", "--label", "laptop")
-    query(cli.settings["DATABASE_URL"], "UPDATE tokens SET label = 'laptop', shown = 'cga_0000'")
+    query(cli.settings["DATABASE_URL"], "UPDATE tokens SET label = 'laptop', token_prefix = 'cga_0000'")
     write(cli, [row(ALICE, "m", "2026-11-01", "1", token=1), row(ALICE, "m", "2026-11-01", "2", token=2)])
     assert [line["cost_usd"] for line in report(cli, "--by", "token")["rows"]] == ["1", "2"]
 
@@ -332,9 +339,9 @@ def test_what_is_uncertain_is_a_column_of_its_own(cli: Cli) -> None:
     """The most that rows of unknown cost may have cost; a table without such rows leaves it out."""
     write(cli, [row(ALICE, "m", "2026-11-01", "1")])
     assert "uncertain" not in cli.ok("usage", "report")
-    write(cli, [row(ALICE, "m", "2026-11-01", "0", state=State.UNKNOWN, reserved="0.5")])
+    write(cli, [row(ALICE, "m", "2026-11-01", "0", state=State.UNKNOWN, uncertain_cost="0.5")])
     assert cli.ok("usage", "report").splitlines()[-1].split()[-2:] == ["1", "0.5"]
-    assert report(cli)["total"]["uncertain_usd"] == "0.5"
+    assert report(cli)["total"]["uncertain_cost_usd"] == "0.5"
 
 
 def test_other_kinds_of_tokens_are_columns_where_there_are_any(cli: Cli) -> None:

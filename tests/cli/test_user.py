@@ -267,7 +267,7 @@ def test_show_prints_json(cli: Cli) -> None:
     token = cli.add_user("alice")
     found = shown(cli)
     assert found["user"]["name"] == "alice"
-    assert [one["shown"] for one in found["tokens"]] == [token[:8]]
+    assert [one["token_prefix"] for one in found["tokens"]] == [token[:8]]
 
 
 def test_disable_and_enable(cli: Cli) -> None:

@@ -53,7 +53,7 @@ def test_everybody_is_added(cli: Cli, table: str) -> None:
     alice, bob = shown(cli, "alice"), shown(cli, "bob")
     assert alice["user"]["allowed_models"] == ["gpt-4o*", "o3"]
     assert (bob["user"]["comment"], bob["user"]["allowed_models"]) == ("Legal; Berlin", None)
-    assert alice["tokens"][0]["shown"] == tokens["alice"][:8]
+    assert alice["tokens"][0]["token_prefix"] == tokens["alice"][:8]
     budgets = "SELECT name, period, amount::text FROM budgets b JOIN users u ON u.id = b.user_id ORDER BY name"
     assert query(cli.settings["DATABASE_URL"], budgets) == [("alice", "month", "12.50"), ("zoe", "day", "5")]
 

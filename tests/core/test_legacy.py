@@ -21,7 +21,7 @@ from chatgpt_agent.core.legacy import (
     prices,
     request_fault,
     row_id,
-    shown,
+    token_prefix,
     user_fault,
     user_name,
 )
@@ -83,7 +83,7 @@ def test_a_key_may_have_spaces_around_it() -> None:
 @given(st.text(max_size=40))
 def test_little_is_shown_of_a_token(token: str) -> None:
     """Four characters at most, and nothing of one that is short."""
-    assert shown(token) == ("" if len(token) < 16 else token[:4])
+    assert token_prefix(token) == ("" if len(token) < 16 else token[:4])
     assert is_weak(token) == (len(token) < 16)
 
 

@@ -369,26 +369,26 @@ def test_another_model_is_no_snapshot() -> None:
 def test_missing_tokens_may_be_in_rows_without_any() -> None:
     """Five are named, all are counted."""
     [line] = compared([ours()], [theirs(Counts(1, 99, 0, 2))], [rows(7)]).lines
-    assert (line.likely, line.likely_count) == (["id-0", "id-1", "id-2", "id-3", "id-4"], 7)
+    assert (line.candidate_rows, line.candidate_count) == (["id-0", "id-1", "id-2", "id-3", "id-4"], 7)
 
 
 def test_tokens_too_many_are_in_rows_with_some() -> None:
     """A row without tokens cannot be why the ledger has more."""
     [line] = compared([ours()], [theirs(Counts(1, 1, 0, 2))], [rows(2), rows(1, known=True)]).lines
-    assert (line.likely, line.likely_count) == (["id-0"], 1)
+    assert (line.candidate_rows, line.candidate_count) == (["id-0"], 1)
 
 
 def test_a_row_without_an_answer_may_be_of_any_snapshot() -> None:
     """Nobody saw which one it was; of another model it cannot be."""
     suspects = [rows(model=MINI, served=False), rows(2, model="gpt-4o", served=False), rows(4, model=MINI)]
     [line] = compared([], [theirs()], suspects).lines
-    assert line.likely_count == 1
+    assert line.candidate_count == 1
 
 
-def test_likely_rows_are_of_the_user() -> None:
+def test_candidate_rows_are_of_the_user() -> None:
     """Where users are apart."""
     found = compared([], [theirs(key="key_a")], [rows(2, user="bob"), rows(user="alice")], {"key_a": "alice"})
-    assert [line.likely_count for line in found.lines] == [1]
+    assert [line.candidate_count for line in found.lines] == [1]
 
 
 @pytest.mark.parametrize(("cost", "value"), [("0.06", "0.060000000000000005"), ("0.06", "0.06"), ("0.06", "0.0600")])

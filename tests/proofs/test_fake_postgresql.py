@@ -17,7 +17,7 @@ from tests.support.postgresql import FakeStore, PostgreSQL
 
 ROWS = f"SELECT {', '.join(_COLUMNS)} FROM usage"
 DAILY = f"""
-    SELECT day, user_id, token_id, model, endpoint, requests, not_done, {", ".join(TOKENS)}, cost, reserved
+    SELECT day, user_id, token_id, model, endpoint, requests, not_done, {", ".join(TOKENS)}, cost, uncertain_cost
     FROM usage_daily"""
 
 

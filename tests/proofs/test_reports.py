@@ -77,7 +77,7 @@ class Line(msgspec.Struct, frozen=True):
     state: str
     usage: Usage | None
     cost: Decimal
-    reserved: Decimal
+    uncertain_cost: Decimal
     at: datetime
 
 
@@ -154,7 +154,7 @@ def books(postgres: str) -> Iterator[Reconciler]:
             made.dsn,
             """INSERT INTO users (id, name, upstream_key, created_at)
                VALUES (1, 'alice', '', now()), (2, 'bob', '', now());
-               INSERT INTO tokens (id, user_id, digest, shown, label, created_at)
+               INSERT INTO tokens (id, user_id, digest, token_prefix, label, created_at)
                SELECT n, 1, decode(repeat('0' || n, 32), 'hex'), 'cga_0000', 'laptop', now()
                FROM generate_series(1, 2) n""",
         )
@@ -167,7 +167,7 @@ def books(postgres: str) -> Iterator[Reconciler]:
 
 def _shipped(row: Line) -> Row:
     intent = Intent(row.id, row.user, row.token, row.endpoint, row.model, 1, False, row.at)
-    return Row(intent, State(row.state), 1, row.cost, row.usage, reserved=row.reserved)
+    return Row(intent, State(row.state), 1, row.cost, row.usage, uncertain_cost=row.uncertain_cost)
 
 
 def _imported(row: Line) -> NewRequest:
@@ -178,7 +178,12 @@ def _imported(row: Line) -> NewRequest:
 
 def _correction(row: Line, usage: Usage, cost: Decimal) -> Line:
     return msgspec.structs.replace(
-        row, id=uuid.uuid5(row.id, "corrected"), state="correction", usage=usage, cost=cost, reserved=-row.reserved
+        row,
+        id=uuid.uuid5(row.id, "corrected"),
+        state="correction",
+        usage=usage,
+        cost=cost,
+        uncertain_cost=-row.uncertain_cost,
     )
 
 
@@ -207,12 +212,12 @@ def _sums(rows: Sequence[Line]) -> tuple[Fraction, ...]:
     requests = sum(row.state != "correction" for row in rows)
     not_done = sum(row.state not in ("done", "correction", "imported") for row in rows)
     named = {"requests": requests, "not_done": not_done, **dict(zip(TOKENS, tokens, strict=True))}
-    money = [sum((Fraction(getattr(row, name)) for row in rows), Fraction(0)) for name in ("cost", "reserved")]
+    money = [sum((Fraction(getattr(row, name)) for row in rows), Fraction(0)) for name in ("cost", "uncertain_cost")]
     return (*(Fraction(named[name]) for name in COUNTS), *money)
 
 
 def _sums_of(line: Any) -> tuple[Fraction, ...]:
-    return tuple(Fraction(getattr(line, name)) for name in (*COUNTS, "cost", "reserved"))
+    return tuple(Fraction(getattr(line, name)) for name in (*COUNTS, "cost", "uncertain_cost"))
 
 
 def _key(line: UsageLine, by: Sequence[str]) -> tuple[object, ...]:

@@ -121,7 +121,7 @@ class World:
         """A call, which is let through or not."""
         amount = Decimal(self.draw.randint(0, 300)) / 100
         token = self.draw.choice(TOKENS)
-        intent = make_intent(len(self.begun), user_id=1, token_id=token.id, started_at=self.now, reserved=amount)
+        intent = make_intent(len(self.begun), user_id=1, token_id=token.id, started_at=self.now, max_cost=amount)
         intent = msgspec.structs.replace(intent, request_id=UUID(int=len(self.begun)))
         try:
             reservation = agent.budgets.reserve(Identity(ALICE, token), intent.request_id, amount, self.now)
@@ -271,7 +271,7 @@ async def test_a_call_counts_on_the_day_it_began(monkeypatch: pytest.MonkeyPatch
     world.server.patch(monkeypatch)
     [agent] = world.agents
     await world.start()
-    intent = make_intent(user_id=1, token_id=11, started_at=world.now, reserved=Decimal(1))
+    intent = make_intent(user_id=1, token_id=11, started_at=world.now, max_cost=Decimal(1))
     identity = Identity(ALICE, TOKENS[0])
     reservation = agent.budgets.reserve(identity, intent.request_id, Decimal(1), world.now)
     assert reservation is not None
@@ -293,7 +293,7 @@ async def test_a_mark_is_passed_once_in_each_window(monkeypatch: pytest.MonkeyPa
     await world.start()
 
     async def spend(amount: str) -> None:
-        intent = make_intent(user_id=1, token_id=11, started_at=world.now, reserved=Decimal(amount))
+        intent = make_intent(user_id=1, token_id=11, started_at=world.now, max_cost=Decimal(amount))
         intent = msgspec.structs.replace(intent, request_id=UUID(int=len(world.server.rows)))
         reservation = agent.budgets.reserve(Identity(ALICE, TOKENS[0]), intent.request_id, Decimal(amount), world.now)
         row = Row(intent, State.DONE, 1, Decimal(amount))

@@ -27,7 +27,7 @@ STALE_AFTER = 300.0
 QUIET = """
 CREATE OR REPLACE FUNCTION directory_changed() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    UPDATE directory_version SET version = version + 1 RETURNING version INTO NEW.changed;
+    UPDATE directory_version SET version = version + 1 RETURNING version INTO NEW.version;
     RETURN NEW;
 END
 $$"""
@@ -327,7 +327,7 @@ async def test_a_restored_backup_is_known(directory: Directory, dsn: str, token:
     query(dsn, UNVERSIONED)
     query(dsn, "ALTER TABLE tokens DISABLE TRIGGER ALL")
     query(dsn, "DELETE FROM tokens")
-    query(dsn, "UPDATE directory_version SET version = 0, reset = 0")
+    query(dsn, "UPDATE directory_version SET version = 0, reset_version = 0")
     await within(5, lambda: not works(directory, token))
 
 

@@ -21,9 +21,9 @@ HELD_SECONDS = 0.05  # at most, of the processor's time, in one piece
 # As triggers would have left them, which take a minute for so many.
 FILL = """
     SET session_replication_role = replica;
-    INSERT INTO users (id, name, upstream_key, created_at, changed)
+    INSERT INTO users (id, name, upstream_key, created_at, version)
     SELECT n, 'user' || n, '', now(), 2 * n - 1 FROM generate_series(1, %(users)s) n;
-    INSERT INTO tokens (id, user_id, digest, shown, created_at, changed)
+    INSERT INTO tokens (id, user_id, digest, token_prefix, created_at, version)
     SELECT n, n, CASE n WHEN %(users)s THEN %(digest)s ELSE sha256(n::text::bytea) END, '', now(), 2 * n
     FROM generate_series(1, %(users)s) n;
     UPDATE directory_version SET version = 2 * %(users)s;

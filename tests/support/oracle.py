@@ -24,7 +24,7 @@ COLUMNS = (
 ROLLED = """
     SELECT day, user_id, token_id, model, endpoint, requests, not_done, input_tokens, cached_tokens, cache_write_tokens,
            audio_input_tokens, image_input_tokens, output_tokens, reasoning_tokens, audio_output_tokens,
-           image_output_tokens, cost, reserved
+           image_output_tokens, cost, uncertain_cost
     FROM usage_daily ORDER BY day, user_id, token_id, model, endpoint"""
 ADDED_UP = """
     SELECT (started_at AT TIME ZONE (SELECT value FROM settings WHERE name = 'time_zone'))::date,
@@ -33,7 +33,7 @@ ADDED_UP = """
            coalesce(sum(input_tokens), 0), coalesce(sum(cached_tokens), 0), coalesce(sum(cache_write_tokens), 0),
            coalesce(sum(audio_input_tokens), 0), coalesce(sum(image_input_tokens), 0), coalesce(sum(output_tokens), 0),
            coalesce(sum(reasoning_tokens), 0), coalesce(sum(audio_output_tokens), 0),
-           coalesce(sum(image_output_tokens), 0), sum(cost), sum(reserved)
+           coalesce(sum(image_output_tokens), 0), sum(cost), sum(uncertain_cost)
     FROM usage GROUP BY 1, 2, 3, 4, 5 ORDER BY 1, 2, 3, 4, 5"""
 
 

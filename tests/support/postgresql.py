@@ -20,7 +20,7 @@ from chatgpt_agent.core.ledger import State
 
 Usage = dict[str, Any]  # a row of the table, by column
 Day = tuple[date, int, int, str, str]  # day, user, token, model, endpoint
-Sums = tuple[Any, ...]  # requests, not_done, tokens of each kind, cost, reserved
+Sums = tuple[Any, ...]  # requests, not_done, tokens of each kind, cost, uncertain_cost
 
 _NULLABLE = {
     "served_model",
@@ -153,7 +153,7 @@ def added_up(lines: Iterable[Usage]) -> dict[Day, Sums]:
         day = (date_, line["user_id"], line["token_id"], line["model"], line["endpoint"])
         correction, done = line["state"] == "correction", line["state"] == "done"
         counts = [line[name] or 0 for name in TOKENS]
-        sums = (int(not correction), int(not correction and not done), *counts, line["cost"], line["reserved"])
+        sums = (int(not correction), int(not correction and not done), *counts, line["cost"], line["uncertain_cost"])
         days[day] = _plus(days[day], sums) if day in days else sums
     return days
 

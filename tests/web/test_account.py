@@ -53,7 +53,7 @@ async def test_me_says_who_i_am(agent: Agent) -> None:
     """User, token, models, limits, budgets, and whose days count."""
     found = await told(agent, "/me")
     assert (found["user"], found["models"], found["budgets"], found["time_zone"]) == ("alice", [MODEL], [], "UTC")
-    assert found["token"]["shown"] == agent.token[:8]
+    assert found["token"]["token_prefix"] == agent.token[:8]
     assert set(found["limits"]["token"].values()) == {None}
 
 
@@ -83,7 +83,7 @@ async def test_me_shows_what_is_left(agent: Agent) -> None:
     resets = budget.pop("resets_at")
     left = str((Decimal("2.50") - row["cost"]).normalize())
     cost = str(row["cost"].normalize())
-    wanted = {"of": "user", "period": "month", "amount": "2.5", "spent": cost, "reserved": "0", "left": left}
+    wanted = {"owner": "user", "period": "month", "amount": "2.5", "spent": cost, "reserved": "0", "left": left}
     assert budget == wanted
     assert resets.endswith("-01T00:00:00Z")
     limits = found["limits"]["token"]

@@ -99,7 +99,7 @@ async def test_a_receiver_that_fails_is_asked_again(
     await spend(agent, upstream, 85)
     await receiver.wait(4)
     assert len({headers["webhook-id"] for headers, _ in receiver.posts}) == 1
-    sql = "SELECT tries, sent_at IS NOT NULL FROM budget_alerts"
+    sql = "SELECT attempts, sent_at IS NOT NULL FROM budget_alerts"
     for _ in range(200):
         if (found := await agent.store.fetch(sql)) == [(4, True)]:
             break

@@ -63,7 +63,7 @@ async def ask(agent: Agent, content: str = "hello", **more: Any) -> Answer:
 
 async def spent(agent: Agent) -> Decimal:
     """What the rows of PostgreSQL count."""
-    return sum((row["cost"] + row["reserved"] for row in await agent.rows()), Decimal(0))
+    return sum((row["cost"] + row["uncertain_cost"] for row in await agent.rows()), Decimal(0))
 
 
 async def ask_at_once(count: int, upstream: Upstream, send: Callable[[int], Awaitable[Answer]]) -> list[int]:
@@ -182,7 +182,7 @@ async def test_a_row_of_unknown_cost_counts_with_the_most_it_may_have_cost(agent
     upstream.script = script
     assert (await ask(agent, "nousage")).status == 502
     [row] = await agent.rows(1)
-    assert (row["state"], row["cost"], row["reserved"]) == ("unknown", 0, one)
+    assert (row["state"], row["cost"], row["uncertain_cost"]) == ("unknown", 0, one)
     [found] = await BudgetAdmin(agent.store, BOSS).list()
     assert (found.id, found.spent) == (line.id, one)
 

@@ -8,29 +8,29 @@ from chatgpt_agent.adapters.postgres.connection import AnyStore, AuditedStore
 
 
 class AdminRow(msgspec.Struct, frozen=True):
-    """An administrator; `shown` are the token's first characters. Nothing of it works after `revoked_at`."""
+    """An administrator; `token_prefix` are the token's first characters. Nothing of it works after `revoked_at`."""
 
     id: int
     name: str
     role: str
-    shown: str
+    token_prefix: str
     created_at: datetime
     revoked_at: datetime | None
 
 
-_COLUMNS = "id, name, role, shown, created_at, revoked_at"
+_COLUMNS = "id, name, role, token_prefix, created_at, revoked_at"
 
 
-async def put_admin(store: AnyStore, *, name: str, role: str, digest: bytes, shown: str, now: datetime) -> bool:
+async def put_admin(store: AnyStore, *, name: str, role: str, digest: bytes, token_prefix: str, now: datetime) -> bool:
     """Adds an administrator, or gives one whose token is revoked a new one; False where one of this name has a token
     that works."""
     sql = """
-        INSERT INTO admins (name, role, digest, shown, created_at) VALUES (%s, %s, %s, %s, %s)
+        INSERT INTO admins (name, role, digest, token_prefix, created_at) VALUES (%s, %s, %s, %s, %s)
         ON CONFLICT (name) DO UPDATE
-            SET role = excluded.role, digest = excluded.digest, shown = excluded.shown, revoked_at = NULL
+            SET role = excluded.role, digest = excluded.digest, token_prefix = excluded.token_prefix, revoked_at = NULL
             WHERE admins.revoked_at IS NOT NULL
         RETURNING id"""
-    return bool(await store.fetch(sql, [name, role, digest, shown, now]))
+    return bool(await store.fetch(sql, [name, role, digest, token_prefix, now]))
 
 
 async def list_admins(store: AnyStore) -> list[AdminRow]:

@@ -12,7 +12,7 @@ from chatgpt_agent.core.money.pricing import KINDS
 
 Object = Literal["users", "tokens", "prices", "budgets", "admins", "usage"]
 OBJECTS: tuple[str, ...] = get_args(Object)
-_MONEY = frozenset({*KINDS, "amount", "cost", "reserved"})
+_MONEY = frozenset({*KINDS, "amount", "cost", "uncertain_cost", "reserved"})  # `reserved`: before migration 0004
 
 
 class AuditRow(msgspec.Struct, frozen=True):

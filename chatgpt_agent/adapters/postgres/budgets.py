@@ -73,10 +73,10 @@ async def read_spent(
     is wanted, ever (else 0); and which of the rows that are `asked` for, by id and time, are in these sums."""
     day, week, month = firsts
     sql = """
-        SELECT user_id, token_id, coalesce(sum(cost + reserved) FILTER (WHERE day >= %s), 0),
-               coalesce(sum(cost + reserved) FILTER (WHERE day >= %s), 0),
-               coalesce(sum(cost + reserved) FILTER (WHERE day >= %s), 0),
-               CASE WHEN %s THEN sum(cost + reserved) ELSE 0 END, NULL
+        SELECT user_id, token_id, coalesce(sum(cost + uncertain_cost) FILTER (WHERE day >= %s), 0),
+               coalesce(sum(cost + uncertain_cost) FILTER (WHERE day >= %s), 0),
+               coalesce(sum(cost + uncertain_cost) FILTER (WHERE day >= %s), 0),
+               CASE WHEN %s THEN sum(cost + uncertain_cost) ELSE 0 END, NULL
         FROM usage_daily WHERE user_id = ANY(%s) AND (%s OR day >= %s) GROUP BY user_id, token_id"""
     values = [day, week, month, total, list(users), total, min(day, week, month)]
     if asked:  # in one statement, which sees both as they are at one moment
@@ -149,9 +149,9 @@ async def list_budgets(
     first = "CASE b.period " + " ".join(f"WHEN '{period}' THEN %s::date" for period in _WINDOWS) + " END"
     sql = f"""
         SELECT b.id, u.name, b.token_id, b.period, b.amount, coalesce((
-            SELECT sum(d.cost + d.reserved) FROM usage_daily d
+            SELECT sum(d.cost + d.uncertain_cost) FROM usage_daily d
             WHERE d.user_id = u.id AND (b.token_id IS NULL OR d.token_id = b.token_id)
-              AND (b.period = 'total' OR d.day >= {first})), 0), b.changed
+              AND (b.period = 'total' OR d.day >= {first})), 0), b.version
         FROM budgets b LEFT JOIN tokens t ON t.id = b.token_id JOIN users u ON u.id = coalesce(b.user_id, t.user_id)
         WHERE b.amount IS NOT NULL AND (%s::bigint IS NULL OR b.id = %s) AND (%s::text IS NULL OR u.name = %s)
           AND (%s::bigint IS NULL OR b.token_id = %s) AND b.id > %s
@@ -182,7 +182,7 @@ async def set_budget(
         INSERT INTO budgets AS b ({column}, period, amount, created_at) SELECT o.id, %s, %s, %s FROM {source}
           AND (%s::bigint IS NULL OR EXISTS (SELECT FROM budgets e WHERE e.{column} = o.id AND e.period = %s))
         ON CONFLICT ({column}, period) WHERE {column} IS NOT NULL DO UPDATE SET amount = excluded.amount
-        WHERE %s::bigint IS NULL OR b.changed = %s
+        WHERE %s::bigint IS NULL OR b.version = %s
         RETURNING id"""
     values = [period.value, amount, now, owner, version, period.value, version, version]
     found = await store.fetch(sql, values)
@@ -193,36 +193,38 @@ class Alert(msgspec.Struct, frozen=True):
     """That a budget passed a mark, and what the webhook is told of it, as JSON."""
 
     budget_id: int
-    since: datetime
+    window_start: datetime
     percent: int
     amount: Decimal
     body: str
-    tries: int = 0
+    attempts: int = 0
 
 
 async def add_alert(store: Store, alert: Alert, now: datetime, *, sent: bool) -> bool:
     """Writes an alert down, once for all agents; False where it was there. `sent`: nobody is to be told any more."""
     sql = """
-        INSERT INTO budget_alerts (budget_id, since, percent, amount, body, next_try_at, sent_at)
+        INSERT INTO budget_alerts (budget_id, window_start, percent, amount, body, next_attempt_at, sent_at)
         VALUES (%s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING RETURNING budget_id"""
-    values = [alert.budget_id, alert.since, alert.percent, alert.amount, alert.body, now, now if sent else None]
+    values = [alert.budget_id, alert.window_start, alert.percent, alert.amount, alert.body, now, now if sent else None]
     return bool(await store.fetch(sql, values))
 
 
-async def take_due_alerts(store: Store, now: datetime, next_try_at: datetime, limit: int) -> list[Alert]:
-    """Alerts that are to be told, which no other agent takes before `next_try_at`."""
+async def take_due_alerts(store: Store, now: datetime, next_attempt_at: datetime, limit: int) -> list[Alert]:
+    """Alerts that are to be told, which no other agent takes before `next_attempt_at`."""
     sql = """
-        UPDATE budget_alerts a SET tries = a.tries + 1, next_try_at = %s
-        FROM (SELECT budget_id, since, percent, amount FROM budget_alerts
-              WHERE sent_at IS NULL AND next_try_at <= %s ORDER BY next_try_at LIMIT %s FOR UPDATE SKIP LOCKED) due
-        WHERE (a.budget_id, a.since, a.percent, a.amount) = (due.budget_id, due.since, due.percent, due.amount)
-        RETURNING a.budget_id, a.since, a.percent, a.amount, a.body, a.tries"""
-    return [Alert(*line) for line in await store.fetch(sql, [next_try_at, now, limit])]
+        UPDATE budget_alerts a SET attempts = a.attempts + 1, next_attempt_at = %s
+        FROM (SELECT budget_id, window_start, percent, amount FROM budget_alerts
+              WHERE sent_at IS NULL AND next_attempt_at <= %s
+              ORDER BY next_attempt_at LIMIT %s FOR UPDATE SKIP LOCKED) due
+        WHERE (a.budget_id, a.window_start, a.percent, a.amount)
+              = (due.budget_id, due.window_start, due.percent, due.amount)
+        RETURNING a.budget_id, a.window_start, a.percent, a.amount, a.body, a.attempts"""
+    return [Alert(*line) for line in await store.fetch(sql, [next_attempt_at, now, limit])]
 
 
-async def settle_alert(store: Store, alert: Alert, *, sent_at: datetime | None, next_try_at: datetime) -> None:
+async def settle_alert(store: Store, alert: Alert, *, sent_at: datetime | None, next_attempt_at: datetime) -> None:
     """Says that an alert has been told, or when it is to be tried again."""
     sql = """
-        UPDATE budget_alerts SET sent_at = %s, next_try_at = %s
-        WHERE (budget_id, since, percent, amount) = (%s, %s, %s, %s)"""
-    await store.fetch(sql, [sent_at, next_try_at, alert.budget_id, alert.since, alert.percent, alert.amount])
+        UPDATE budget_alerts SET sent_at = %s, next_attempt_at = %s
+        WHERE (budget_id, window_start, percent, amount) = (%s, %s, %s, %s)"""
+    await store.fetch(sql, [sent_at, next_attempt_at, alert.budget_id, alert.window_start, alert.percent, alert.amount])

@@ -12,7 +12,7 @@ from chatgpt_agent.adapters.postgres.prices import PRICE_COLUMNS, price_of
 from chatgpt_agent.adapters.postgres.usage import FRESH, ROLL_UP, TOKENS, token_counts, usage_of
 from chatgpt_agent.core.money.pricing import Price
 from chatgpt_agent.core.openai_usage import Counts
-from chatgpt_agent.core.reconcile import MAX_LIKELY, Candidates, LedgerSum
+from chatgpt_agent.core.reconcile import MAX_CANDIDATE_ROWS, Candidates, LedgerSum
 from chatgpt_agent.core.usage import Usage
 
 # Times that bound the days from the first to the last, so that PostgreSQL reads only their partitions.
@@ -53,10 +53,10 @@ _SUSPECTS = f"""
 _CORRECT = f"""
     WITH fresh AS (
         INSERT INTO usage (request_id, user_id, token_id, endpoint, model, served_model, service_tier,
-                           {", ".join(TOKENS)}, price_id, cost, reserved, state, client_closed, streamed, started_at,
-                           corrects, reason)
+                           {", ".join(TOKENS)}, price_id, cost, uncertain_cost, state, client_closed, streamed,
+                           started_at, corrects, reason)
         SELECT %s::uuid, u.user_id, u.token_id, u.endpoint, u.model, u.served_model, u.service_tier,
-               {", ".join(["%s"] * len(TOKENS))}, u.price_id, %s, -u.reserved,
+               {", ".join(["%s"] * len(TOKENS))}, u.price_id, %s, -u.uncertain_cost,
                'correction', false, u.streamed, u.started_at, u.request_id, %s
         FROM usage u WHERE u.request_id = %s::uuid AND u.started_at = %s AND u.state <> 'correction'
         ON CONFLICT DO NOTHING
@@ -90,7 +90,7 @@ async def ledger_sums(store: Store, first: date, last: date) -> list[LedgerSum]:
 
 async def suspects(store: Store, first: date, last: date) -> list[Candidates]:
     """The rows of these days that may differ from OpenAI's count of them, and that nobody corrected."""
-    return [Candidates(*line) for line in await store.fetch(_SUSPECTS, [MAX_LIKELY, first, last])]
+    return [Candidates(*line) for line in await store.fetch(_SUSPECTS, [MAX_CANDIDATE_ROWS, first, last])]
 
 
 async def read_row(store: Store, request_id: UUID) -> CorrectableRow | None:

@@ -24,15 +24,15 @@ Entry = TypeVar("Entry")
 
 # Pages follow each other by the first two columns.
 _USERS = """
-    SELECT changed, id, id, name, upstream_key, coalesce(disabled_at, removed_at) IS NOT NULL, allowed_models,
+    SELECT version, id, id, name, upstream_key, coalesce(disabled_at, removed_at) IS NOT NULL, allowed_models,
            rpm, tpm, concurrency
     FROM users"""
 _TOKENS = """
-    SELECT changed, id, id, user_id, digest, revoked_at IS NOT NULL, expires_at, allowed_models, allowed_networks,
+    SELECT version, id, id, user_id, digest, revoked_at IS NOT NULL, expires_at, allowed_models, allowed_networks,
            rpm, tpm, concurrency
     FROM tokens"""
-_PRICES = f"SELECT changed, id, {PRICE_COLUMNS} FROM prices p"
-_BUDGETS = "SELECT changed, id, id, user_id, token_id, period, amount FROM budgets"
+_PRICES = f"SELECT version, id, {PRICE_COLUMNS} FROM prices p"
+_BUDGETS = "SELECT version, id, id, user_id, token_id, period, amount FROM budgets"
 
 
 class Changes(msgspec.Struct, frozen=True):
@@ -50,12 +50,12 @@ class Changes(msgspec.Struct, frozen=True):
 async def read_changes(store: Store, since: int) -> Changes | None:
     """What has changed since a version (-1: everything), or None. A row that changes while it is read may come
     twice, which does no harm. A version that went back is that of a restored backup: everything, too."""
-    [(version, reset, zone)] = await store.fetch(
-        "SELECT version, reset, (SELECT value FROM settings WHERE name = 'time_zone') FROM directory_version"
+    [(version, reset_version, zone)] = await store.fetch(
+        "SELECT version, reset_version, (SELECT value FROM settings WHERE name = 'time_zone') FROM directory_version"
     )
     if version == since:
         return None
-    whole = since < reset or since < 0 or version < since
+    whole = since < reset_version or since < 0 or version < since
     after = -1 if whole else since
     return Changes(
         version,
@@ -71,7 +71,7 @@ async def read_changes(store: Store, since: int) -> Changes | None:
 async def _read(store: Store, select: str, after: int, make: Callable[[Line], Entry]) -> list[Entry]:
     """All that changed after a version, page by page: psycopg2 makes an answer's rows in one piece, in which nothing
     else goes on."""
-    sql = f"{select} WHERE (changed, id) > (%s, %s) ORDER BY changed, id LIMIT {PAGE}"
+    sql = f"{select} WHERE (version, id) > (%s, %s) ORDER BY version, id LIMIT {PAGE}"
     found: list[Entry] = []
     last: tuple[int, int] = (after, _MAX_ID)
     while True:

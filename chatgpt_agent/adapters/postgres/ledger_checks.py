@@ -22,8 +22,8 @@ class StateLine(msgspec.Struct, frozen=True):
 
 
 class RowLine(msgspec.Struct, frozen=True):
-    """A row as lists show one. Tokens None: not known. Cost in USD; `uncertain`: what it may have cost at most, where
-    that is not known."""
+    """A row of the ledger in a list. Token counts None: unknown. Costs in USD; `uncertain_cost` is the maximum that a
+    row of unknown cost may have cost."""
 
     request_id: UUID
     started_at: datetime
@@ -49,7 +49,7 @@ class RowLine(msgspec.Struct, frozen=True):
     audio_output_tokens: int | None
     image_output_tokens: int | None
     cost: Decimal
-    uncertain: Decimal
+    uncertain_cost: Decimal
     upstream_id: str | None
     corrects: UUID | None
     reason: str | None
@@ -73,7 +73,7 @@ async def rows_by_state(store: Store, since: datetime | None) -> list[StateLine]
 
 async def agent_states(store: Store) -> list[AgentState]:
     """What each agent last said of itself."""
-    lines = await store.fetch("SELECT id, seen_at, last_shipped_at, waiting, oldest_at FROM agents ORDER BY seen_at")
+    lines = await store.fetch("SELECT id, seen_at, last_shipped_at, backlog, oldest_at FROM agents ORDER BY seen_at")
     return [AgentState(UUID(str(line[0])), *line[1:]) for line in lines]
 
 
@@ -96,7 +96,11 @@ async def list_rows(
 ) -> list[RowLine]:
     """The newest rows, of these states where any are named, to a moment that is not included; or those behind a row in
     this order, by its time and id."""
-    columns = {"user": NAME.format(id="r.user_id"), "token": LABEL.format(id="r.token_id"), "uncertain": "r.reserved"}
+    columns = {
+        "user": NAME.format(id="r.user_id"),
+        "token": LABEL.format(id="r.token_id"),
+        "uncertain_cost": "r.uncertain_cost",
+    }
     sql = f"""
         SELECT {", ".join(columns.get(name, f"r.{name}") for name in RowLine.__struct_fields__)}
         FROM usage r LEFT JOIN users u ON u.id = r.user_id LEFT JOIN tokens t ON t.id = r.token_id
@@ -127,16 +131,16 @@ _CHECKS = {
                    count(*) FILTER (WHERE state <> 'correction') AS requests,
                    count(*) FILTER (WHERE state NOT IN ('done', 'correction', 'imported')) AS not_done,
                    {", ".join(f"coalesce(sum({name}), 0) AS {name}" for name in TOKENS)},
-                   sum(cost) AS cost, sum(reserved) AS reserved
+                   sum(cost) AS cost, sum(uncertain_cost) AS uncertain_cost
             FROM usage GROUP BY 1, 2, 3, 4, 5
         )
         SELECT format('%%s, user %%s, token %%s, %%s, %%s', day, user_id, token_id, model, endpoint),
                format('the roll-up says %%s requests and %%s USD, the rows say %%s and %%s',
                       coalesce(d.requests, 0), coalesce(d.cost, 0), coalesce(a.requests, 0), coalesce(a.cost, 0))
         FROM added a FULL JOIN usage_daily d USING (day, user_id, token_id, model, endpoint)
-        WHERE (a.requests, a.not_done, {", ".join(f"a.{name}" for name in TOKENS)}, a.cost, a.reserved)
+        WHERE (a.requests, a.not_done, {", ".join(f"a.{name}" for name in TOKENS)}, a.cost, a.uncertain_cost)
               IS DISTINCT FROM
-              (d.requests, d.not_done, {", ".join(f"d.{name}" for name in TOKENS)}, d.cost, d.reserved)
+              (d.requests, d.not_done, {", ".join(f"d.{name}" for name in TOKENS)}, d.cost, d.uncertain_cost)
         ORDER BY 1 LIMIT %s""",
     "price": """
         SELECT r.request_id::text, format('its price %%s does not exist', r.price_id)
@@ -176,8 +180,8 @@ _CHECKS = {
         FROM usage c LEFT JOIN usage r ON r.request_id = c.corrects AND r.started_at = c.started_at
         WHERE c.state = 'correction' AND r.request_id IS NULL LIMIT %s""",
     "dead letter": """
-        SELECT request_id::text, format('refused by the ledger at %%s: %%s', buried_at, error)
-        FROM dead_letters ORDER BY buried_at LIMIT %s""",
+        SELECT request_id::text, format('refused by the ledger at %%s: %%s', rejected_at, error)
+        FROM dead_letters ORDER BY rejected_at LIMIT %s""",
     # PostgreSQL lets no two overlap. A past month without one is no fault: a row of it would get one when it comes.
     "partition": """
         WITH bounds AS (

@@ -131,7 +131,7 @@ class NewToken(msgspec.Struct, frozen=True):
 
     user_id: int
     digest: bytes
-    shown: str
+    token_prefix: str
     label: str
     created_at: datetime
 
@@ -178,7 +178,7 @@ async def add_people(store: AnyStore, users: Sequence[NewUser], tokens: Sequence
             SELECT * FROM unnest(%s::bigint[], %s::text[], %s::bytea[], %s::text[],
                                  %s::timestamptz[], %s::timestamptz[])
         )
-        INSERT INTO tokens (user_id, digest, shown, label, created_at)
+        INSERT INTO tokens (user_id, digest, token_prefix, label, created_at)
         SELECT * FROM unnest(%s::bigint[], %s::bytea[], %s::text[], %s::text[], %s::timestamptz[])"""
     await store.fetch(sql, [*_columns(NewUser, users), *_columns(NewToken, tokens)])
 

@@ -25,8 +25,8 @@ _KEYS = {
 }
 NAME = "coalesce(u.name, 'user ' || {id})"
 LABEL = """CASE WHEN {id} = 0 THEN '(none)' WHEN t.id IS NULL THEN 'token ' || {id}
-                 WHEN t.shown = '' THEN coalesce(nullif(t.label, ''), 'token ' || {id})
-                 WHEN t.label = '' THEN t.shown || '…' ELSE t.label || ' (' || t.shown || '…)' END"""
+                 WHEN t.token_prefix = '' THEN coalesce(nullif(t.label, ''), 'token ' || {id})
+                 WHEN t.label = '' THEN t.token_prefix || '…' ELSE t.label || ' (' || t.token_prefix || '…)' END"""
 _SHOWN = {
     "user": NAME.format(id='s."user"'),
     "token": LABEL.format(id='s."token"'),
@@ -40,8 +40,8 @@ GROUPS = tuple(_KEYS)
 
 
 class Sums(msgspec.Struct, frozen=True, kw_only=True):
-    """Requests, tokens, USD. `not_done`: requests in a state other than done. `reserved`: what those of unknown cost
-    may have cost at most, which is no part of `cost`."""
+    """Requests, token counts, USD. `not_done`: requests in a state other than done. `uncertain_cost`: the maximum that
+    requests of unknown cost may have cost; not part of `cost`."""
 
     requests: int
     not_done: int
@@ -55,7 +55,7 @@ class Sums(msgspec.Struct, frozen=True, kw_only=True):
     audio_output_tokens: int
     image_output_tokens: int
     cost: Decimal
-    reserved: Decimal
+    uncertain_cost: Decimal
 
 
 class UsageLine(Sums, frozen=True, kw_only=True):
@@ -66,7 +66,7 @@ class UsageLine(Sums, frozen=True, kw_only=True):
 
 
 SUMMED = Sums.__struct_fields__
-COUNTS = tuple(name for name in SUMMED if name not in ("cost", "reserved"))
+COUNTS = tuple(name for name in SUMMED if name not in ("cost", "uncertain_cost"))
 
 
 def _where(table: str, day: str) -> str:
@@ -110,7 +110,7 @@ async def usage_report(
     sums = [
         *(f"sum(d.{name})::bigint AS {name}" for name in COUNTS),
         "sum(d.cost) AS cost",
-        "sum(d.reserved) AS reserved",
+        "sum(d.uncertain_cost) AS uncertain_cost",
     ]
     sql = f"""
         SELECT {", ".join(shown)}, {'s."token"' if "token" in by else "NULL::bigint"},
@@ -157,7 +157,7 @@ _EXPORTED = {
     "status": "r.status",
     **{name: f"r.{name}" for name in TOKENS},
     "cost_usd": "r.cost",
-    "uncertain_usd": "r.reserved",
+    "uncertain_cost_usd": "r.uncertain_cost",
     "upstream_id": "r.upstream_id",
     "corrects": "r.corrects::text",
     "reason": "r.reason",
@@ -201,14 +201,16 @@ class TokenFacts(msgspec.Struct, frozen=True):
     """What a token's holder may know of it, beside what the directory knows."""
 
     label: str
-    shown: str
+    token_prefix: str
     created_at: datetime
     allowed_networks: list[str] | None
 
 
 async def token_facts(store: Store, id: int) -> TokenFacts | None:
     """Label, first characters and date of a token."""
-    found = await store.fetch("SELECT label, shown, created_at, allowed_networks FROM tokens WHERE id = %s", [id])
+    found = await store.fetch(
+        "SELECT label, token_prefix, created_at, allowed_networks FROM tokens WHERE id = %s", [id]
+    )
     return TokenFacts(*found[0]) if found else None
 
 

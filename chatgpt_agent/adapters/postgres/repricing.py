@@ -41,12 +41,12 @@ _ROWS = f"""
 
 
 class RepricedLine(msgspec.Struct, frozen=True):
-    """One group: requests, USD as charged, USD at the other price. `kept`: requests that no other price is for, which
-    are in both sums with what they cost."""
+    """One group: requests, USD as charged, USD at the other price. `unpriced_requests`: requests whose model has no
+    other price; both sums contain their charged cost."""
 
     group: tuple[str, ...]
     requests: int
-    kept: int
+    unpriced_requests: int
     cost: Decimal
     other_cost: Decimal
 

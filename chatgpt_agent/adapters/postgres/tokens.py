@@ -9,12 +9,12 @@ from chatgpt_agent.adapters.postgres.connection import AnyStore
 
 
 class TokenRow(msgspec.Struct, frozen=True):
-    """A token as lists show one: all of it but the digest. `shown` are its first characters; `version` counts every
-    change of the directory."""
+    """A token in a list, without its digest. `token_prefix`: its first characters; `version`: the directory's version
+    at its last change."""
 
     id: int
     user: str
-    shown: str
+    token_prefix: str
     label: str
     created_at: datetime
     expires_at: datetime | None
@@ -30,9 +30,9 @@ class TokenRow(msgspec.Struct, frozen=True):
 
 # Of a token `t`.
 _LINE = """
-    t.id, (SELECT u.name FROM users u WHERE u.id = t.user_id), t.shown, t.label, t.created_at, t.expires_at,
+    t.id, (SELECT u.name FROM users u WHERE u.id = t.user_id), t.token_prefix, t.label, t.created_at, t.expires_at,
     t.revoked_at, (SELECT w.last_used_at FROM token_uses w WHERE w.token_id = t.id),
-    t.allowed_models, t.allowed_networks, t.rpm, t.tpm, t.concurrency, t.changed"""
+    t.allowed_models, t.allowed_networks, t.rpm, t.tpm, t.concurrency, t.version"""
 _SET = ("label", "expires_at", "allowed_models", "allowed_networks", "rpm", "tpm", "concurrency")
 _IN_FORCE = "t.revoked_at IS NULL AND (t.expires_at IS NULL OR t.expires_at > %s)"
 
@@ -42,15 +42,15 @@ def _line(columns: tuple[object, ...]) -> TokenRow:
 
 
 async def add_token(
-    store: AnyStore, *, user: str, digest: bytes, shown: str, settings: Mapping[str, object], now: datetime
+    store: AnyStore, *, user: str, digest: bytes, token_prefix: str, settings: Mapping[str, object], now: datetime
 ) -> int | None:
     """Adds a token with these of its columns and returns its id; None where there is no such user, or not any more."""
     names = [name for name in _SET if name in settings]
     sql = f"""
-        INSERT INTO tokens (user_id, digest, shown, created_at{"".join(f", {name}" for name in names)})
+        INSERT INTO tokens (user_id, digest, token_prefix, created_at{"".join(f", {name}" for name in names)})
         SELECT id, %s, %s, %s{", %s" * len(names)} FROM users WHERE name = %s AND removed_at IS NULL RETURNING id"""
     values = [_value(settings[name]) for name in names]
-    found = await store.fetch(sql, [digest, shown, now, *values, user])
+    found = await store.fetch(sql, [digest, token_prefix, now, *values, user])
     return int(found[0][0]) if found else None
 
 
@@ -78,7 +78,7 @@ async def change_token(
     names = [name for name in _SET if name in settings]
     sql = f"""
         UPDATE tokens t SET {"".join(f"{name} = %s, " for name in names)} id = t.id
-        WHERE t.id = %s AND t.changed = coalesce(%s::bigint, t.changed) RETURNING {_LINE}"""
+        WHERE t.id = %s AND t.version = coalesce(%s::bigint, t.version) RETURNING {_LINE}"""
     found = await store.fetch(sql, [*(_value(settings[name]) for name in names), id, version])
     return _line(found[0]) if found else None
 
@@ -87,13 +87,13 @@ async def revoke_token(store: AnyStore, id: int, when: datetime, version: int | 
     """Revokes a token (keeping the first date); None where there is none of this id, or of another version by now."""
     sql = f"""
         UPDATE tokens t SET revoked_at = coalesce(t.revoked_at, %s)
-        WHERE t.id = %s AND t.changed = coalesce(%s::bigint, t.changed) RETURNING {_LINE}"""
+        WHERE t.id = %s AND t.version = coalesce(%s::bigint, t.version) RETURNING {_LINE}"""
     found = await store.fetch(sql, [when, id, version])
     return _line(found[0]) if found else None
 
 
 async def rotate_token(
-    store: AnyStore, id: int, *, digest: bytes, shown: str, until: datetime, now: datetime
+    store: AnyStore, id: int, *, digest: bytes, token_prefix: str, until: datetime, now: datetime
 ) -> tuple[int, str] | None:
     """Adds a token with all that one has, its budgets too, and lets that one expire at a moment, if it does not do so
     before; the new one's id and its user. None where there is none of this id in force."""
@@ -104,7 +104,7 @@ async def rotate_token(
         ), ending AS (
             UPDATE tokens t SET expires_at = least(t.expires_at, %s) FROM before WHERE t.id = before.id
         ), added AS (
-            INSERT INTO tokens (user_id, digest, shown, created_at, {", ".join(_SET)})
+            INSERT INTO tokens (user_id, digest, token_prefix, created_at, {", ".join(_SET)})
             SELECT user_id, %s, %s, %s, {", ".join(_SET)} FROM before RETURNING id
         ), funded AS (
             INSERT INTO budgets (token_id, period, amount, created_at)
@@ -112,7 +112,7 @@ async def rotate_token(
             WHERE b.amount IS NOT NULL
         )
         SELECT added.id, before.name FROM added, before"""
-    found = await store.fetch(sql, [id, now, until, digest, shown, now, now])
+    found = await store.fetch(sql, [id, now, until, digest, token_prefix, now, now])
     return (int(found[0][0]), str(found[0][1])) if found else None
 
 

@@ -40,7 +40,7 @@ _COLUMNS = {
     "duration_ms": "bigint",
     "first_byte_ms": "bigint",
     "service_tier": "text",
-    "reserved": "numeric",
+    "uncertain_cost": "numeric",
 }
 TOKENS = tuple(name for name in _COLUMNS if name.endswith("_tokens"))
 
@@ -48,16 +48,16 @@ TOKENS = tuple(name for name in _COLUMNS if name.endswith("_tokens"))
 DAY = "(started_at AT TIME ZONE (SELECT value FROM settings WHERE name = 'time_zone'))::date"
 
 # What is added up, and by what, of rows as `fresh` has them.
-_SUMMED = ("requests", "not_done", *TOKENS, "cost", "reserved")
+_SUMMED = ("requests", "not_done", *TOKENS, "cost", "uncertain_cost")
 ROLL_UP = f"""
     INSERT INTO usage_daily AS daily (day, user_id, token_id, model, endpoint, {", ".join(_SUMMED)})
     SELECT day, user_id, token_id, model, endpoint, count(*) FILTER (WHERE state <> 'correction'),
            count(*) FILTER (WHERE state NOT IN ('done', 'correction', 'imported')),
-           {", ".join(f"coalesce(sum({name}), 0)" for name in TOKENS)}, sum(cost), sum(reserved)
+           {", ".join(f"coalesce(sum({name}), 0)" for name in TOKENS)}, sum(cost), sum(uncertain_cost)
     FROM fresh GROUP BY day, user_id, token_id, model, endpoint ORDER BY day, user_id, token_id, model, endpoint
     ON CONFLICT (day, user_id, token_id, model, endpoint) DO UPDATE SET
         {", ".join(f"{name} = daily.{name} + excluded.{name}" for name in _SUMMED)}"""
-FRESH = f"{DAY} AS day, user_id, token_id, model, endpoint, state, {', '.join(TOKENS)}, cost, reserved"
+FRESH = f"{DAY} AS day, user_id, token_id, model, endpoint, state, {', '.join(TOKENS)}, cost, uncertain_cost"
 
 # One statement, so that a row and its share of the roll-up come to be together or not at all, and no transaction
 # can be cut in the middle. A row that is there already comes out of neither. Rows of the roll-up are locked in one
@@ -110,17 +110,17 @@ class AgentState(msgspec.Struct, frozen=True):
     id: UUID
     seen_at: datetime
     last_shipped_at: datetime | None
-    waiting: int
+    backlog: int
     oldest_at: datetime | None
 
 
 async def report_agent(store: Store, state: AgentState) -> None:
     """Writes down what an agent says of itself."""
     sql = """
-        INSERT INTO agents AS a (id, seen_at, last_shipped_at, waiting, oldest_at) VALUES (%s, %s, %s, %s, %s)
-        ON CONFLICT (id) DO UPDATE SET seen_at = excluded.seen_at, waiting = excluded.waiting,
+        INSERT INTO agents AS a (id, seen_at, last_shipped_at, backlog, oldest_at) VALUES (%s, %s, %s, %s, %s)
+        ON CONFLICT (id) DO UPDATE SET seen_at = excluded.seen_at, backlog = excluded.backlog,
             last_shipped_at = coalesce(excluded.last_shipped_at, a.last_shipped_at), oldest_at = excluded.oldest_at"""
-    await store.fetch(sql, [str(state.id), state.seen_at, state.last_shipped_at, state.waiting, state.oldest_at])
+    await store.fetch(sql, [str(state.id), state.seen_at, state.last_shipped_at, state.backlog, state.oldest_at])
 
 
 def token_counts(usage: Usage) -> list[int]:
@@ -156,5 +156,5 @@ def _line(row: Row) -> tuple[object, ...]:
         row.duration_ms,
         row.first_byte_ms,
         row.service_tier,
-        row.reserved,
+        row.uncertain_cost,
     )

@@ -30,7 +30,7 @@ class UserRow(msgspec.Struct, frozen=True):
 _LINE = """
     u.id, u.name, u.comment, u.created_at, u.disabled_at, u.removed_at, u.allowed_models, u.rpm, u.tpm, u.concurrency,
     (SELECT count(*) FROM tokens t
-     WHERE t.user_id = u.id AND t.revoked_at IS NULL AND coalesce(t.expires_at > now(), true)), u.changed"""
+     WHERE t.user_id = u.id AND t.revoked_at IS NULL AND coalesce(t.expires_at > now(), true)), u.version"""
 _SET = ("comment", "allowed_models", "rpm", "tpm", "concurrency")
 
 
@@ -61,7 +61,7 @@ async def add_user(
     name: str,
     upstream_key: bytes,
     digest: bytes,
-    shown: str,
+    token_prefix: str,
     settings: Mapping[str, object],
     now: datetime,
 ) -> int | None:
@@ -73,9 +73,9 @@ async def add_user(
             VALUES (%s, %s, %s, %s{", %s" * len(names)})
             ON CONFLICT (name) DO NOTHING RETURNING id
         )
-        INSERT INTO tokens (user_id, digest, shown, created_at) SELECT id, %s, %s, %s FROM added RETURNING id"""
+        INSERT INTO tokens (user_id, digest, token_prefix, created_at) SELECT id, %s, %s, %s FROM added RETURNING id"""
     values = [_value(settings[name]) for name in names]
-    found = await store.fetch(sql, [id, name, upstream_key, now, *values, digest, shown, now])
+    found = await store.fetch(sql, [id, name, upstream_key, now, *values, digest, token_prefix, now])
     return int(found[0][0]) if found else None
 
 
@@ -87,7 +87,7 @@ class NewUser(msgspec.Struct, frozen=True):
     comment: str
     upstream_key: str
     digest: str
-    shown: str
+    token_prefix: str
     allowed_models: tuple[str, ...] | None
     amount: str | None
     period: str
@@ -98,14 +98,14 @@ async def add_users(store: AnyStore, users: Sequence[NewUser], now: datetime) ->
     sql = """
         WITH given AS (
             SELECT * FROM jsonb_to_recordset(%s::jsonb) AS g(
-                id bigint, name text, comment text, upstream_key text, digest text, shown text, allowed_models text[],
-                amount numeric, period text)
+                id bigint, name text, comment text, upstream_key text, digest text, token_prefix text,
+                allowed_models text[], amount numeric, period text)
         ), added AS (
             INSERT INTO users (id, name, comment, upstream_key, allowed_models, created_at)
             SELECT id, name, comment, decode(upstream_key, 'hex'), allowed_models, %s FROM given
         ), issued AS (
-            INSERT INTO tokens (user_id, digest, shown, created_at)
-            SELECT id, decode(digest, 'hex'), shown, %s FROM given
+            INSERT INTO tokens (user_id, digest, token_prefix, created_at)
+            SELECT id, decode(digest, 'hex'), token_prefix, %s FROM given
         )
         INSERT INTO budgets (user_id, period, amount, created_at)
         SELECT id, period, amount, %s FROM given WHERE amount IS NOT NULL"""
@@ -144,7 +144,7 @@ async def change_user(
         UPDATE users u SET {"".join(f"{name} = %s, " for name in names)}
             disabled_at = CASE %s::boolean WHEN true THEN coalesce(u.disabled_at, %s) WHEN false THEN NULL
                                            ELSE u.disabled_at END
-        WHERE u.name = %s AND u.removed_at IS NULL AND u.changed = coalesce(%s::bigint, u.changed)
+        WHERE u.name = %s AND u.removed_at IS NULL AND u.version = coalesce(%s::bigint, u.version)
         RETURNING {_LINE}"""
     values = [_value(settings[name]) for name in names]
     found = await store.fetch(sql, [*values, disabled, now, name, version])
@@ -163,7 +163,7 @@ async def remove_user(store: AnyStore, name: str, when: datetime, version: int |
     sql = """
         WITH gone AS (
             UPDATE users SET removed_at = %s, upstream_key = ''
-            WHERE name = %s AND removed_at IS NULL AND changed = coalesce(%s::bigint, changed) RETURNING id
+            WHERE name = %s AND removed_at IS NULL AND version = coalesce(%s::bigint, version) RETURNING id
         ), ended AS (
             UPDATE tokens t SET revoked_at = %s FROM gone WHERE t.user_id = gone.id AND t.revoked_at IS NULL
         )

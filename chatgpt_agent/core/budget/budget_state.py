@@ -158,10 +158,10 @@ class Account:
 
 
 class Status(msgspec.Struct, frozen=True):
-    """A budget as its holder sees it: whose it is (`user` or `token`), and amounts in USD. `reserved`: what is set
+    """A budget as its holder sees it: `owner` is `user` or `token`, amounts in USD. `reserved`: what is set
     aside for calls under way; `resets_at` None: never."""
 
-    of: str
+    owner: str
     period: Period
     amount: Decimal
     spent: Decimal

@@ -81,7 +81,7 @@ async def report_usage(call: Call[Nothing, UsageQuery, None]) -> UsageOut:
 
 def _sums(sums: StoredSums) -> dict[str, Any]:
     counts = {name: getattr(sums, name) for name in COUNTS}
-    return {**counts, "cost": amount(sums.cost), "uncertain": amount(sums.reserved)}
+    return {**counts, "cost": amount(sums.cost), "uncertain_cost": amount(sums.uncertain_cost)}
 
 
 async def list_ledger(call: Call[Nothing, RowQuery, None]) -> Page[RowOut]:
@@ -108,7 +108,7 @@ async def get_row(call: Call[ByRequest, Nothing, None]) -> RowOut:
 
 
 def _row(row: RowLine) -> RowOut:
-    return same(row, RowOut, cost=amount(row.cost), uncertain=amount(row.uncertain))
+    return same(row, RowOut, cost=amount(row.cost), uncertain_cost=amount(row.uncertain_cost))
 
 
 async def ledger_status(call: Call[Nothing, Nothing, None]) -> LedgerOut:

@@ -112,11 +112,11 @@ def _change(change: Change) -> ChangeOut:
 
 
 class WhatIfLineOut(Struct, frozen=True):
-    """`kept`: requests of models without a price now, which are in both sums with what they cost. In USD."""
+    """`unpriced_requests`: requests of models without a price now; both sums contain their charged cost. In USD."""
 
     group: dict[str, str]
     requests: int
-    kept: int
+    unpriced_requests: int
     cost: Amount
     what_if: Amount
     difference: Amount
@@ -126,7 +126,7 @@ def what_if_line(by: Sequence[str], line: RepricedLine) -> WhatIfLineOut:
     """A group, or the total, as it is answered."""
     difference = add_up([line.other_cost, line.cost.copy_negate()])
     sums = [amount(line.cost), amount(line.other_cost), amount(difference)]
-    return WhatIfLineOut(dict(zip(by, line.group, strict=False)), line.requests, line.kept, *sums)
+    return WhatIfLineOut(dict(zip(by, line.group, strict=False)), line.requests, line.unpriced_requests, *sums)
 
 
 class WhatIfOut(Struct, frozen=True):
@@ -163,8 +163,8 @@ def corrected(done: Corrected) -> CorrectedOut:
 
 
 class ReconciledLineOut(Struct, frozen=True):
-    """A day, model and user on both sides; null: all of them, or not compared here. `likely`: request ids of rows that
-    it may come from, the first of `likely_count`."""
+    """A day, model and user on both sides; null: all of them, or not compared here. `candidate_rows`: request ids of
+    rows that may explain the difference, the first of `candidate_count`."""
 
     day: date | None
     model: str | None
@@ -179,8 +179,8 @@ class ReconciledLineOut(Struct, frozen=True):
     openai_output: int | None
     ledger_cost: Amount | None
     openai_cost: Amount | None
-    likely: list[str]
-    likely_count: int
+    candidate_rows: list[str]
+    candidate_count: int
 
 
 class DaysOut(Struct, frozen=True):

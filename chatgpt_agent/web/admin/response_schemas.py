@@ -46,11 +46,11 @@ class UserOut(Struct, frozen=True):
 
 
 class TokenOut(Struct, frozen=True):
-    """`shown`: the token's first characters."""
+    """`token_prefix`: the token's first characters."""
 
     id: int
     user: str
-    shown: str
+    token_prefix: str
     label: str
     allowed_models: tuple[str, ...] | None
     allowed_networks: tuple[str, ...] | None
@@ -73,12 +73,12 @@ class IssuedOut(Struct, frozen=True):
 
 
 class AdminOut(Struct, frozen=True):
-    """`shown`: the token's first characters, which works until `revoked_at`."""
+    """`token_prefix`: the token's first characters, which works until `revoked_at`."""
 
     id: int
     name: str
     role: Role
-    shown: str
+    token_prefix: str
     created_at: datetime
     revoked_at: datetime | None
 
@@ -148,8 +148,8 @@ class BudgetOut(Struct, frozen=True):
 
 
 class Sums(Struct, frozen=True):
-    """`not_done`: requests in a state other than done. `cost` in USD; `uncertain`: what those of unknown cost may have
-    cost at most, which is no part of it."""
+    """`not_done`: requests in a state other than done. `cost` in USD; `uncertain_cost`: the maximum that
+    requests of unknown cost may have cost, not part of `cost`."""
 
     requests: int
     not_done: int
@@ -163,7 +163,7 @@ class Sums(Struct, frozen=True):
     audio_output_tokens: int
     image_output_tokens: int
     cost: Amount
-    uncertain: Amount
+    uncertain_cost: Amount
 
 
 class UsageLineOut(Sums, frozen=True):
@@ -179,7 +179,7 @@ class UsageOut(Struct, frozen=True):
 
 class RowOut(Struct, frozen=True):
     """A row of the ledger; one with `corrects` holds what is to be added to that row. Tokens null: not known. `cost` in
-    USD; `uncertain`: what it may have cost at most, where that is not known."""
+    USD; `uncertain_cost`: the maximum that a row of unknown cost may have cost."""
 
     request_id: UUID
     started_at: datetime
@@ -205,7 +205,7 @@ class RowOut(Struct, frozen=True):
     audio_output_tokens: int | None
     image_output_tokens: int | None
     cost: Amount
-    uncertain: Amount
+    uncertain_cost: Amount
     upstream_id: str | None
     corrects: UUID | None
     reason: str | None
@@ -223,7 +223,7 @@ class AgentOut(Struct, frozen=True):
     id: UUID
     seen_at: datetime
     last_shipped_at: datetime | None
-    waiting: int
+    backlog: int
     oldest_at: datetime | None
 
 

@@ -30,9 +30,16 @@ def store(io_loop: IOLoop, dsn: str) -> Iterator[Store]:
 
     async def fill() -> None:
         await add_user(
-            store, id=1, name="alice", upstream_key=b"x", digest=b"a" * 32, shown="cga_abcd", settings={}, now=NOON
+            store,
+            id=1,
+            name="alice",
+            upstream_key=b"x",
+            digest=b"a" * 32,
+            token_prefix="cga_abcd",
+            settings={},
+            now=NOON,
         )
-        await add_token(store, user="alice", digest=b"b" * 32, shown="cga_efgh", settings={}, now=NOON)
+        await add_token(store, user="alice", digest=b"b" * 32, token_prefix="cga_efgh", settings={}, now=NOON)
 
     io_loop.run_sync(fill)
     yield store
@@ -116,10 +123,10 @@ async def test_spent_is_what_rows_cost_and_may_have_cost(budgets: BudgetAdmin, s
     now = datetime.now(UTC)
     await ensure_partition(store, now)
     row = make_row(3, user_id=1, token_id=1, started_at=now)
-    lost = make_row(6, state=State.UNKNOWN, user_id=1, token_id=2, started_at=now, reserved=Decimal(4))
+    lost = make_row(6, state=State.UNKNOWN, user_id=1, token_id=2, started_at=now, uncertain_cost=Decimal(4))
     [old] = [make_row(9, user_id=1, token_id=1, started_at=now - timedelta(days=800))]
     await ensure_partition(store, old.intent.started_at)
-    lost = type(lost)(lost.intent, State.UNKNOWN, 7, Decimal(0), reserved=Decimal(4))
+    lost = type(lost)(lost.intent, State.UNKNOWN, 7, Decimal(0), uncertain_cost=Decimal(4))
     await ship(store, [row, lost, old])
     for token, period in ((None, Period.MONTH), (2, Period.DAY), (None, Period.TOTAL)):
         owner = {"user": "alice"} if token is None else {"token_id": token}

@@ -278,10 +278,10 @@ async def test_a_correction_is_in_the_audit_log(store: Store, dsn: str) -> None:
 
 async def test_a_corrected_row_counts_what_it_cost_and_no_more_what_it_might(store: Store, ledger: Reconciler) -> None:
     """What was set aside for it goes, in the row and in the roll-up."""
-    unknown = orphan(make_intent(1, user_id=1, model="gpt-4o-mini", reserved=Decimal(5)))
+    unknown = orphan(make_intent(1, user_id=1, model="gpt-4o-mini", max_cost=Decimal(5)))
     await ship(store, [unknown])
     made = await ledger.correct(request_id(1), Usage(input=1000, output=0), "the invoice")
-    sums = "SELECT sum(cost), sum(reserved) FROM "
+    sums = "SELECT sum(cost), sum(uncertain_cost) FROM "
     assert await store.fetch(sums + "usage") == await store.fetch(sums + "usage_daily") == [(made.cost_after, 0)]
 
 

@@ -367,7 +367,7 @@ async def add_user(store: Store, name: str = "alice", id: int = 1) -> int | None
     """A user with a token."""
     digest = name.encode().ljust(32, b"-")
     return await accounts.add_user(
-        store, id=id, name=name, upstream_key=b"sealed", digest=digest, shown="cga_abcd", settings={}, now=NOON
+        store, id=id, name=name, upstream_key=b"sealed", digest=digest, token_prefix="cga_abcd", settings={}, now=NOON
     )
 
 
@@ -396,7 +396,7 @@ async def test_a_user_is_added_with_a_token(store: Store) -> None:
     added = await add_user(store)
     [user], [token] = await accounts.list_users(store), await tokens.list_tokens(store)
     assert (user.id, user.name, user.created_at, user.disabled_at, user.tokens) == (1, "alice", NOON, None, 1)
-    assert (token.id, token.user, token.shown, token.label) == (added, "alice", "cga_abcd", "")
+    assert (token.id, token.user, token.token_prefix, token.label) == (added, "alice", "cga_abcd", "")
 
 
 async def test_a_user_whose_name_is_taken_is_not_added(store: Store) -> None:
@@ -435,7 +435,7 @@ async def test_a_token_is_added_to_a_user(store: Store) -> None:
     """And its id returned."""
     await add_user(store)
     added = await tokens.add_token(
-        store, user="alice", digest=b"x" * 32, shown="cga_x", settings={"label": "laptop"}, now=LATER
+        store, user="alice", digest=b"x" * 32, token_prefix="cga_x", settings={"label": "laptop"}, now=LATER
     )
     assert [(token.id, token.label) for token in await tokens.list_tokens(store, "alice")] == [
         (1, ""),
@@ -462,7 +462,9 @@ async def test_what_is_not_there_is_not_changed(store: Store) -> None:
     """And that is told."""
     assert await accounts.change_user(store, "nobody", {}, disabled=True, now=NOON) is None
     assert not await tokens.revoke_token(store, 99, NOON)
-    assert await tokens.add_token(store, user="nobody", digest=b"x" * 32, shown="", settings={}, now=NOON) is None
+    assert (
+        await tokens.add_token(store, user="nobody", digest=b"x" * 32, token_prefix="", settings={}, now=NOON) is None
+    )
 
 
 async def test_two_users_cannot_have_one_digest(store: Store) -> None:
@@ -629,7 +631,7 @@ async def test_a_row_is_written_with_all_it_says(store: Store) -> None:
         "reasoning_tokens": 2, "price_id": 7, "cost": Decimal("0.00016335"), "state": "done", "status": 200,
         "client_closed": False, "streamed": True, "error": None, "duration_ms": 1202, "first_byte_ms": 300,
         "cache_write_tokens": 0, "audio_input_tokens": 0, "image_input_tokens": 0, "audio_output_tokens": 0,
-        "image_output_tokens": 0, "reserved": 0,
+        "image_output_tokens": 0, "uncertain_cost": 0,
     }  # fmt: skip
     assert found == expected | dict.fromkeys(found.keys() - expected.keys())
 

@@ -46,7 +46,7 @@ def figures(row: dict[str, Any], **other: Any) -> dict[str, Any]:
 
 def test_a_row_has_all_that_the_export_has() -> None:
     """But for the day, which depends on the books' time zone, and under the API's own names of amounts."""
-    names = {"cost_usd": "cost", "uncertain_usd": "uncertain"}
+    names = {"cost_usd": "cost", "uncertain_cost_usd": "uncertain_cost"}
     assert {names.get(name, name) for name in EXPORTED} - {*RowOut.__struct_fields__} == {"day"}
 
 
@@ -55,7 +55,7 @@ async def test_a_row_names_its_token_and_endpoint(admin: Administrator) -> None:
     row = await row_of(admin)
     assert (row["token_id"], row["endpoint"], row["model"]) == (1, "/v1/chat/completions", MODEL)
     assert row["token"].startswith("cga_")
-    assert (row["uncertain"], row["corrects"], row["reason"]) == ("0", None, None)
+    assert (row["uncertain_cost"], row["corrects"], row["reason"]) == ("0", None, None)
 
 
 # Verification.
