@@ -123,7 +123,7 @@ async def test_spent_is_what_rows_cost_and_may_have_cost(budgets: BudgetAdmin, s
     now = datetime.now(UTC)
     await ensure_partition(store, now)
     row = make_row(3, user_id=1, token_id=1, started_at=now)
-    lost = make_row(6, state=State.UNKNOWN, user_id=1, token_id=2, started_at=now, uncertain_cost=Decimal(4))
+    lost = make_row(6, state=State.UNKNOWN, user_id=1, token_id=2, started_at=now, max_cost=Decimal(4))
     [old] = [make_row(9, user_id=1, token_id=1, started_at=now - timedelta(days=800))]
     await ensure_partition(store, old.intent.started_at)
     lost = type(lost)(lost.intent, State.UNKNOWN, 7, Decimal(0), uncertain_cost=Decimal(4))
