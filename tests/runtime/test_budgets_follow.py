@@ -90,7 +90,7 @@ async def test_everything_is_looked_at_also_under_load(make_agent: MakeAgent, mo
     agent = await make_agent()
     budgets = agent.server.budgets
     await agent.until(lambda: not budgets._begin_anew)
-    sql = "INSERT INTO agents (id, seen_at, waiting) VALUES (%s, now(), 0)"
+    sql = "INSERT INTO agents (id, seen_at, backlog) VALUES (%s, now(), 0)"
     await agent.store.fetch(sql + " RETURNING id", [OTHER_AGENT])
 
     async def load() -> None:

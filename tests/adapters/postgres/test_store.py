@@ -257,7 +257,8 @@ async def test_an_error_shows_no_value(hasty: Store, sql: str) -> None:
         "INSERT INTO users (id, name, upstream_key, created_at) VALUES (2, 'bob', '', now())",
         "UPDATE users SET disabled_at = now()",
         "UPDATE tokens SET revoked_at = now()",
-        "INSERT INTO tokens (user_id, digest, token_prefix, created_at) VALUES (1, decode(repeat('b', 64), 'hex'), '', now())",
+        "INSERT INTO tokens (user_id, digest, token_prefix, created_at)"
+        " VALUES (1, decode(repeat('b', 64), 'hex'), '', now())",
         "INSERT INTO prices (model, effective_at, input, output, created_at) VALUES ('m', now(), 1, 1, now())",
         "DELETE FROM tokens",
         "TRUNCATE users CASCADE",
