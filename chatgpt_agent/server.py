@@ -20,6 +20,7 @@ from chatgpt_agent.adapters.curl.exchange import UpstreamClient
 from chatgpt_agent.adapters.outbox import Outbox
 from chatgpt_agent.adapters.postgres.connection import Store
 from chatgpt_agent.adapters.webhook import Webhook, read_webhook_secret
+from chatgpt_agent.admin.administration import Stores
 from chatgpt_agent.core.errors import SetupError, StoreUnavailable
 from chatgpt_agent.runtime.alerts import Alerts
 from chatgpt_agent.runtime.authentication import AdminAuthenticator, Authenticator
@@ -86,10 +87,17 @@ class Server:
         self.uses = LastUsed(Store(dsn, seconds=USES_SECONDS), clock=loop.time, on_death=self._on_death)
         self.gate = Authenticator(self.directory, self.uses, trusted_proxies=config.trusted_proxies, clock=loop.time)
         # Administration: what is slow has connections of its own, because one serves a statement after the other.
-        self._admin_stores = [Store(dsn), Store(dsn, seconds=REPORT_SECONDS), Store(dsn, seconds=PROOF_SECONDS)]
-        changes, reports, proofs = self._admin_stores
-        self.admin_gate = AdminAuthenticator(changes, trusted_proxies=config.trusted_proxies, clock=loop.time)
-        self._admin_api = AdminApi(self.admin_gate, changes, reports, proofs, self.lifecycle)
+        self._admin_stores = Stores(
+            changes=Store(dsn),
+            reports=Store(dsn, seconds=REPORT_SECONDS),
+            proofs=Store(dsn, seconds=PROOF_SECONDS),
+        )
+        self.admin_gate = AdminAuthenticator(
+            self._admin_stores.changes, trusted_proxies=config.trusted_proxies, clock=loop.time
+        )
+        self._admin_api = AdminApi(
+            config=config, gate=self.admin_gate, stores=self._admin_stores, lifecycle=self.lifecycle
+        )
         # Listeners.
         self._servers: list[Listener] = []
         self._bringing_up: asyncio.Task[None] | None = None
@@ -145,8 +153,7 @@ class Server:
         await self.upstream.close()
         await self.uses.close()
         await self.directory.close()
-        for store in self._admin_stores:
-            await store.close()
+        await self._admin_stores.close()
         log.info("chatgpt-agent has stopped")
 
     async def _drained(self) -> bool:

@@ -64,7 +64,7 @@ class UserImport:
         return [
             ReportLine(newcomer.line, newcomer.name, Result.SKIPPED)
             if skip
-            else ReportLine(newcomer.line, newcomer.name, Result.FAULT, f"there is a user {newcomer.name!r} already")
+            else ReportLine(newcomer.line, newcomer.name, Result.FAULT, f"user {newcomer.name!r} already exists")
             for newcomer in people
             if newcomer.name in taken
         ]

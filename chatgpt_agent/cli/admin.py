@@ -2,8 +2,9 @@
 
 import click
 
-from chatgpt_agent.admin.admins import Admins, Role
-from chatgpt_agent.cli.common import echo_json, echo_table, json_option, with_admins
+from chatgpt_agent.admin.administration import Administration
+from chatgpt_agent.admin.admins import Role
+from chatgpt_agent.cli.common import echo_json, echo_table, json_option, with_administration
 
 
 @click.group()
@@ -21,13 +22,13 @@ def admin() -> None:
     help="A viewer changes nothing.",
 )
 @json_option
-@with_admins
-async def token(admins: Admins, name: str, role: str, json: bool) -> None:
+@with_administration
+async def token(administration: Administration, name: str, role: str, json: bool) -> None:
     """Issue an administrator's token and print it, once, on the last line.
 
     Example: chatgpt-agent admin token carol --role viewer
     """
-    issued = await admins.issue(name, Role(role))
+    issued = await administration.admins.issue(name, Role(role))
     if json:
         echo_json({"name": name, "role": role, "token": issued})
         return
@@ -37,13 +38,13 @@ async def token(admins: Admins, name: str, role: str, json: bool) -> None:
 
 @admin.command(name="list")
 @json_option
-@with_admins
-async def list_(admins: Admins, json: bool) -> None:
+@with_administration
+async def list_(administration: Administration, json: bool) -> None:
     """List the administrators.
 
     Example: chatgpt-agent admin list
     """
-    found = await admins.list()
+    found = await administration.admins.list()
     if json:
         echo_json(found)
         return
@@ -59,13 +60,13 @@ async def list_(admins: Admins, json: bool) -> None:
 @admin.command()
 @click.argument("name")
 @json_option
-@with_admins
-async def revoke(admins: Admins, name: str, json: bool) -> None:
+@with_administration
+async def revoke(administration: Administration, name: str, json: bool) -> None:
     """End an administrator's token; it stops working at once.
 
     Example: chatgpt-agent admin revoke carol
     """
-    revoked = await admins.revoke(name)
+    revoked = await administration.admins.revoke(name)
     if json:
         echo_json(revoked)
         return

@@ -6,9 +6,9 @@ from typing import Any
 import click
 import msgspec
 
-from chatgpt_agent.adapters.postgres.audit import OBJECTS, AuditRow, list_audit
-from chatgpt_agent.adapters.postgres.connection import Store
-from chatgpt_agent.cli.common import echo_csv, echo_json, echo_table, on_store
+from chatgpt_agent.admin.administration import LedgerAdministration
+from chatgpt_agent.admin.audit import OBJECTS, AuditRow
+from chatgpt_agent.cli.common import echo_csv, echo_json, echo_table, with_ledger
 
 MAX_CELL = 60  # characters of a change in a table
 
@@ -24,16 +24,21 @@ def audit() -> None:
 @click.option("--object", "object_", type=click.Choice(OBJECTS), help="Of what.")
 @click.option("--limit", type=click.IntRange(1, 1_000_000), default=50, show_default=True, help="At most so many.")
 @click.option("--format", "form", type=click.Choice(["table", "csv", "json"]), default="table", show_default=True)
-@on_store
+@with_ledger
 async def list_(
-    store: Store, since: datetime | None, actor: str | None, object_: str | None, limit: int, form: str
+    ledger: LedgerAdministration,
+    since: datetime | None,
+    actor: str | None,
+    object_: str | None,
+    limit: int,
+    form: str,
 ) -> None:
     """List changes, the newest first: who, when, from where, and what was before and after.
 
     Example: chatgpt-agent audit list --object prices --since 2026-11-01
     """
     moment = since.replace(tzinfo=UTC) if since else None
-    lines = await list_audit(store, since=moment, actor=actor, object=object_, limit=limit)
+    lines = await ledger.audit.list(since=moment, actor=actor, object=object_, limit=limit)
     if form == "json":
         echo_json(lines)
         return

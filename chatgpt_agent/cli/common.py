@@ -19,10 +19,8 @@ from chatgpt_agent.adapters.config import Config, config_from
 from chatgpt_agent.adapters.csv_writer import Amount, csv_text
 from chatgpt_agent.adapters.logs import set_up_logging
 from chatgpt_agent.adapters.postgres.connection import Store
-from chatgpt_agent.admin.admins import Admins
+from chatgpt_agent.admin.administration import Administration, LedgerAdministration, Stores, open_stores
 from chatgpt_agent.admin.prices import Prices
-from chatgpt_agent.admin.user_import import UserImport
-from chatgpt_agent.admin.users import Accounts
 from chatgpt_agent.core.audit import Actor, Via
 from chatgpt_agent.core.errors import AgentError, ConfigError, InvalidValue, StoreUnavailable
 from chatgpt_agent.core.money.exact import plain
@@ -47,31 +45,40 @@ def config_option(command: F) -> F:
     return wrapped  # type: ignore[return-value]
 
 
-def with_accounts(command: Callable[..., Awaitable[None]]) -> Callable[..., None]:
-    """Runs an async command on users, tokens and prices: it gets an `Accounts`."""
+def with_administration(command: Callable[..., Awaitable[None]]) -> Callable[..., None]:
+    """Runs an async command, which gets an `Administration`. Refuses another installation's database."""
 
-    async def work(store: Store, config: Config, options: dict[str, Any]) -> None:
-        await command(Accounts(store, await open_keyring(config, store), caller()), **options)
+    async def work(config: Config, stores: Stores, options: dict[str, Any]) -> None:
+        keyring = await open_keyring(config, stores.changes)
+        await command(Administration(config, stores, caller(), keyring), **options)
 
-    return config_option(_on_store(work, command))
-
-
-def with_admins(command: Callable[..., Awaitable[None]]) -> Callable[..., None]:
-    """Runs an async command on administrators: it gets an `Admins`."""
-
-    async def work(store: Store, config: Config, options: dict[str, Any]) -> None:
-        await command(Admins(store, await open_keyring(config, store), caller()), **options)
-
-    return config_option(_on_store(work, command))
+    return config_option(_on_stores(work, command))
 
 
-def on_people(command: Callable[..., Awaitable[None]]) -> Callable[..., None]:
-    """Runs an async command on users in bulk: it gets a `People`."""
+def with_ledger(command: Callable[..., Awaitable[None]]) -> Callable[..., None]:
+    """Runs an async command that needs no master key; it gets a `LedgerAdministration`."""
 
-    async def work(store: Store, config: Config, options: dict[str, Any]) -> None:
-        await command(UserImport(store, await open_keyring(config, store), caller()), **options)
+    async def work(config: Config, stores: Stores, options: dict[str, Any]) -> None:
+        await command(LedgerAdministration(config, stores, caller()), **options)
 
-    return config_option(_on_store(work, command))
+    return config_option(_on_stores(work, command))
+
+
+def _on_stores(
+    work: Callable[[Config, Stores, dict[str, Any]], Awaitable[None]], command: Callable[..., Any]
+) -> Callable[..., None]:
+    @functools.wraps(command)
+    def wrapped(config: Config, **options: Any) -> None:
+        async def main(dsn: str) -> None:
+            async with open_stores(dsn) as stores:
+                await work(config, stores, options)
+
+        set_up_logging("warning")
+        with database(config) as dsn:
+            ensure_schema(config, dsn)
+            asyncio.run(main(dsn))
+
+    return wrapped
 
 
 def on_prices(command: Callable[..., Awaitable[None]]) -> Callable[..., None]:

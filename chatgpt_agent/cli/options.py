@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 import click
 from msgspec import UNSET
 
-from chatgpt_agent.adapters.postgres.tokens import TokenRow
-from chatgpt_agent.adapters.postgres.users import UserRow
+from chatgpt_agent.admin.tokens import TokenRow
+from chatgpt_agent.admin.users import UserRow
 from chatgpt_agent.core.access.admission import Limits
 from chatgpt_agent.core.access.model_patterns import parse_patterns
 from chatgpt_agent.core.access.user_changes import MAX_LIMIT

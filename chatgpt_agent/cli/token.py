@@ -5,9 +5,9 @@ from typing import Any
 
 import click
 
-from chatgpt_agent.adapters.postgres.tokens import TokenRow
-from chatgpt_agent.admin.users import Accounts, IssuedToken
-from chatgpt_agent.cli.common import echo_json, echo_table, json_option, with_accounts
+from chatgpt_agent.admin.administration import Administration
+from chatgpt_agent.admin.tokens import IssuedToken, TokenRow
+from chatgpt_agent.cli.common import echo_json, echo_table, json_option, with_administration
 from chatgpt_agent.cli.options import changed, given, limits, listed, minute, parse_duration, state, token_settings
 from chatgpt_agent.core.access.user_changes import TokenChanges
 
@@ -37,25 +37,25 @@ def token() -> None:
 @click.argument("user")
 @token_settings
 @json_option
-@with_accounts
-async def issue(accounts: Accounts, user: str, json: bool, **options: Any) -> None:
+@with_administration
+async def issue(administration: Administration, user: str, json: bool, **options: Any) -> None:
     """Issue one more token and print it, once, on the last line.
 
     Example: chatgpt-agent token issue alice --label laptop --expires 90d --models 'gpt-4o*'
     """
-    _show(await accounts.issue_token(user, **given(options)), f"A token for user {user}", json=json)
+    _show(await administration.tokens.issue(user, **given(options)), f"A token for user {user}", json=json)
 
 
 @token.command(name="list")
 @click.argument("user", required=False)
 @json_option
-@with_accounts
-async def list_(accounts: Accounts, user: str | None, json: bool) -> None:
+@with_administration
+async def list_(administration: Administration, user: str | None, json: bool) -> None:
     """List tokens by their first characters, of all users or of one. Times are UTC.
 
     Example: chatgpt-agent token list alice
     """
-    tokens = sorted(await accounts.tokens(user), key=lambda token: (token.user, token.id))
+    tokens = sorted(await administration.tokens.list(user), key=lambda token: (token.user, token.id))
     if json:
         echo_json(tokens)
         return
@@ -66,13 +66,13 @@ async def list_(accounts: Accounts, user: str | None, json: bool) -> None:
 @_id
 @token_settings
 @json_option
-@with_accounts
-async def set_(accounts: Accounts, id: int, json: bool, **options: Any) -> None:
+@with_administration
+async def set_(administration: Administration, id: int, json: bool, **options: Any) -> None:
     """Change what a token may do, within a second; ID is what `token list` shows. An empty value takes a setting away.
 
     Example: chatgpt-agent token set 7 --networks 192.0.2.0/24 --expires ''
     """
-    found = await accounts.change_token(id, TokenChanges(**changed(options)))
+    found = await administration.tokens.change(id, TokenChanges(**changed(options)))
     if json:
         echo_json(found)
     else:
@@ -83,8 +83,8 @@ async def set_(accounts: Accounts, id: int, json: bool, **options: Any) -> None:
 @_id
 @click.option("--grace", default="24h", show_default=True, metavar="TIME", help="How long the old one still works.")
 @json_option
-@with_accounts
-async def rotate(accounts: Accounts, id: int, grace: str, json: bool) -> None:
+@with_administration
+async def rotate(administration: Administration, id: int, grace: str, json: bool) -> None:
     """Issue a token with the same settings and budgets in place of one, and print it, once, on the last line.
 
     Example: chatgpt-agent token rotate 7 --grace 2d
@@ -92,21 +92,21 @@ async def rotate(accounts: Accounts, id: int, grace: str, json: bool) -> None:
     duration = timedelta(0) if grace == "0" else parse_duration(grace)
     if duration is None:
         raise click.BadParameter(f"{grace[:40]!r} is not a time such as 2d, 24h or 30m, or 0", param_hint="--grace")
-    issued = await accounts.rotate_token(id, grace=duration)
-    ends = (await accounts.token(id)).expires_at
+    issued = await administration.tokens.rotate(id, grace=duration)
+    ends = (await administration.tokens.get(id)).expires_at
     _show(issued, f"Token {id} works until {minute(ends)} UTC. In its place: token {issued.id}", json=json)
 
 
 @token.command()
 @_id
 @json_option
-@with_accounts
-async def revoke(accounts: Accounts, id: int, json: bool) -> None:
+@with_administration
+async def revoke(administration: Administration, id: int, json: bool) -> None:
     """End a token for good; ID is what `token list` shows.
 
     Example: chatgpt-agent token revoke 7
     """
-    found = await accounts.revoke_token(id)
+    found = await administration.tokens.revoke(id)
     if json:
         echo_json(found)
     else:

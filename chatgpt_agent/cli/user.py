@@ -4,9 +4,9 @@ from typing import Any
 
 import click
 
-from chatgpt_agent.adapters.postgres.users import UserRow
-from chatgpt_agent.admin.users import Accounts
-from chatgpt_agent.cli.common import confirm_name, echo_json, echo_table, json_option, read_secret, with_accounts
+from chatgpt_agent.admin.administration import Administration
+from chatgpt_agent.admin.users import UserRow
+from chatgpt_agent.cli.common import confirm_name, echo_json, echo_table, json_option, read_secret, with_administration
 from chatgpt_agent.cli.options import changed, given, limits, listed, state, user_settings
 from chatgpt_agent.cli.token import TOKEN_COLUMNS, token_cells
 from chatgpt_agent.cli.user_import import import_
@@ -30,14 +30,14 @@ user.add_command(import_)
 @_from_stdin
 @user_settings
 @json_option
-@with_accounts
-async def add(accounts: Accounts, name: str, openai_key_stdin: bool, json: bool, **options: Any) -> None:
+@with_administration
+async def add(administration: Administration, name: str, openai_key_stdin: bool, json: bool, **options: Any) -> None:
     """Add a user and print a token for them, once, on the last line.
 
     Example: chatgpt-agent user add alice --comment 'Sales, Berlin' --models 'gpt-4o*'
     """
-    await accounts.check_new_user(name)  # before anybody types a key for nothing
-    issued = await accounts.add_user(name, _read_key(openai_key_stdin), **given(options))
+    await administration.users.check_new(name)  # before anybody types a key for nothing
+    issued = await administration.users.add(name, _read_key(openai_key_stdin), **given(options))
     if json:
         echo_json(issued)
         return
@@ -47,13 +47,13 @@ async def add(accounts: Accounts, name: str, openai_key_stdin: bool, json: bool,
 
 @user.command(name="list")
 @json_option
-@with_accounts
-async def list_(accounts: Accounts, json: bool) -> None:
+@with_administration
+async def list_(administration: Administration, json: bool) -> None:
     """List all users.
 
     Example: chatgpt-agent user list
     """
-    users = await accounts.users()
+    users = await administration.users.list()
     if json:
         echo_json(users)
     else:
@@ -63,14 +63,14 @@ async def list_(accounts: Accounts, json: bool) -> None:
 @user.command()
 @click.argument("name")
 @json_option
-@with_accounts
-async def show(accounts: Accounts, name: str, json: bool) -> None:
+@with_administration
+async def show(administration: Administration, name: str, json: bool) -> None:
     """Show a user and their tokens.
 
     Example: chatgpt-agent user show alice
     """
-    found = await accounts.user(name)
-    tokens = await accounts.tokens(name)
+    found = await administration.users.get(name)
+    tokens = await administration.tokens.list(name)
     if json:
         echo_json({"user": found, "tokens": tokens})
         return
@@ -83,13 +83,13 @@ async def show(accounts: Accounts, name: str, json: bool) -> None:
 @click.argument("name")
 @user_settings
 @json_option
-@with_accounts
-async def set_(accounts: Accounts, name: str, json: bool, **options: Any) -> None:
+@with_administration
+async def set_(administration: Administration, name: str, json: bool, **options: Any) -> None:
     """Change what a user may do, within a second. An empty value takes a setting away.
 
     Example: chatgpt-agent user set alice --models 'gpt-4o*,o3' --rpm 60 --tpm ''
     """
-    found = await accounts.change_user(name, UserChanges(**changed(options)))
+    found = await administration.users.change(name, UserChanges(**changed(options)))
     if json:
         echo_json(found)
     else:
@@ -99,26 +99,26 @@ async def set_(accounts: Accounts, name: str, json: bool, **options: Any) -> Non
 @user.command()
 @click.argument("name")
 @json_option
-@with_accounts
-async def disable(accounts: Accounts, name: str, json: bool) -> None:
+@with_administration
+async def disable(administration: Administration, name: str, json: bool) -> None:
     """Stop a user's tokens from working, until `enable`.
 
     Example: chatgpt-agent user disable alice
     """
-    found = await accounts.change_user(name, UserChanges(disabled=True))
+    found = await administration.users.change(name, UserChanges(disabled=True))
     _say(found, f"User {name} is disabled.", json=json)
 
 
 @user.command()
 @click.argument("name")
 @json_option
-@with_accounts
-async def enable(accounts: Accounts, name: str, json: bool) -> None:
+@with_administration
+async def enable(administration: Administration, name: str, json: bool) -> None:
     """Let a disabled user's tokens work again.
 
     Example: chatgpt-agent user enable alice
     """
-    found = await accounts.change_user(name, UserChanges(disabled=False))
+    found = await administration.users.change(name, UserChanges(disabled=False))
     _say(found, f"User {name} is enabled.", json=json)
 
 
@@ -126,31 +126,31 @@ async def enable(accounts: Accounts, name: str, json: bool) -> None:
 @click.argument("name")
 @_from_stdin
 @json_option
-@with_accounts
-async def set_key(accounts: Accounts, name: str, openai_key_stdin: bool, json: bool) -> None:
+@with_administration
+async def set_key(administration: Administration, name: str, openai_key_stdin: bool, json: bool) -> None:
     """Replace a user's OpenAI key.
 
     Example: chatgpt-agent user set-key alice
     """
-    await accounts.check_user(name)
-    await accounts.set_upstream_key(name, _read_key(openai_key_stdin))
-    _say(await accounts.user(name), f"The OpenAI key of user {name} is replaced.", json=json)
+    await administration.users.check_changeable(name)
+    await administration.users.set_openai_key(name, _read_key(openai_key_stdin))
+    _say(await administration.users.get(name), f"The OpenAI key of user {name} is replaced.", json=json)
 
 
 @user.command()
 @click.argument("name")
 @click.option("--yes", is_flag=True, help="Do not ask for the name again.")
 @json_option
-@with_accounts
-async def remove(accounts: Accounts, name: str, yes: bool, json: bool) -> None:
+@with_administration
+async def remove(administration: Administration, name: str, yes: bool, json: bool) -> None:
     """Remove a user for good: their OpenAI key is destroyed and their tokens are revoked. Their rows stay in the books
     under their name, which nobody else can have.
 
     Example: chatgpt-agent user remove alice
     """
-    await accounts.check_user(name)
+    await administration.users.check_changeable(name)
     confirm_name("Name of the user, again, to remove them for good", name, yes=yes)
-    _say(await accounts.remove_user(name), f"User {name} is removed.", json=json)
+    _say(await administration.users.remove(name), f"User {name} is removed.", json=json)
 
 
 def _say(found: UserRow, text: str, *, json: bool) -> None:

@@ -9,8 +9,9 @@ import click
 from chatgpt_agent.adapters.csv_reader import MAX_FILE, read_rows
 from chatgpt_agent.adapters.csv_writer import csv_text
 from chatgpt_agent.adapters.files import remove_file, write_secret
+from chatgpt_agent.admin.administration import Administration
 from chatgpt_agent.admin.user_import import FirstToken, Imported, UserImport
-from chatgpt_agent.cli.common import echo_json, json_option, on_people
+from chatgpt_agent.cli.common import echo_json, json_option, with_administration
 from chatgpt_agent.core.access.user_import import NewUserRow, ReportLine, Result, read_people
 from chatgpt_agent.core.errors import AgentError, InvalidValue, StoreUnavailable
 
@@ -26,9 +27,14 @@ from chatgpt_agent.core.errors import AgentError, InvalidValue, StoreUnavailable
     help="Write the tokens to a new file that its owner alone can read, and not to standard output.",
 )
 @json_option
-@on_people
+@with_administration
 async def import_(
-    people: UserImport, file: IO[bytes], dry_run: bool, skip_existing: bool, tokens_file: Path | None, json: bool
+    administration: Administration,
+    file: IO[bytes],
+    dry_run: bool,
+    skip_existing: bool,
+    tokens_file: Path | None,
+    json: bool,
 ) -> None:
     """Add all users of a CSV file, or nobody where a line has a fault. Their tokens are printed as CSV, once.
 
@@ -38,7 +44,9 @@ async def import_(
     Example: chatgpt-agent user import team.csv --tokens-file tokens.csv
     """
     newcomers, faults = read_people(read_rows(file.read(MAX_FILE + 1)))
-    done = await _add(people, newcomers, faults, tokens_file, skip_existing=skip_existing, dry_run=dry_run)
+    done = await _add(
+        administration.user_import, newcomers, faults, tokens_file, skip_existing=skip_existing, dry_run=dry_run
+    )
     shown = [] if tokens_file else done.tokens
     if json:
         echo_json({"lines": done.lines, "tokens": shown})

@@ -79,7 +79,7 @@ def test_issue_refuses_an_expiry_that_is_over(cli: Cli) -> None:
     """Nobody wants such a token."""
     cli.add_user("alice")
     assert cli.refused("token", "issue", "alice", "--expires", "2020-01-01") == [
-        "Error: expires_at: 2020-01-01 00:00:00 is over"
+        "Error: expires_at: 2020-01-01 00:00:00 is in the past"
     ]
 
 
@@ -130,7 +130,7 @@ def test_rotate_of_a_revoked_token_is_refused(cli: Cli) -> None:
     cli.add_user("alice")
     cli.ok("token", "revoke", "1")
     [line] = cli.refused("token", "rotate", "1")
-    assert line == "Error: token 1 of user 'alice' is not in force any more: issue another"
+    assert line == "Error: token 1 of user 'alice' is not in force: issue a new one"
 
 
 @pytest.mark.parametrize("grace", ["24", "-1h", "soon", ""])

@@ -92,7 +92,7 @@ def test_add_refuses_a_name_that_is_taken(cli: Cli) -> None:
     """One line, exit code 1."""
     cli.add_user("alice")
     lines = cli.refused("user", "add", "alice", "--openai-key-stdin", stdin=KEY)
-    assert lines == ["Error: there is a user 'alice' already"]
+    assert lines == ["Error: user 'alice' already exists"]
 
 
 def test_add_of_a_taken_name_changes_nothing(cli: Cli) -> None:
@@ -368,7 +368,7 @@ def test_remove_keeps_the_name_and_destroys_the_key(cli: Cli) -> None:
         assert cursor.fetchall() == [(0,)]
     assert "removed" in cli.ok("user", "list")
     assert cli.refused("user", "add", "alice", "--openai-key-stdin", stdin=KEY) == [
-        "Error: there is a user 'alice' already"
+        "Error: user 'alice' already exists"
     ]
 
 
@@ -394,7 +394,7 @@ def test_a_removed_user_is_told_from_an_unknown_one(cli: Cli, words: tuple[str, 
     cli.add_user("alice")
     cli.ok("user", "remove", "alice", "--yes")
     [line] = cli.refused("user", words[0], "alice", *words[1:])
-    assert line.startswith("Error: the user 'alice' was removed on 20")
+    assert line.startswith("Error: user 'alice' was removed on 20")
 
 
 def test_names_differ_by_case(cli: Cli) -> None:

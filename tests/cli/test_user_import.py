@@ -117,7 +117,7 @@ def test_somebody_who_is_there_is_a_fault(cli: Cli, table: str) -> None:
     """And keeps their key."""
     cli.add_user("bob")
     lines = cli.refused("user", "import", table)
-    assert "line 3: bob: there is a user 'bob' already" in lines
+    assert "line 3: bob: user 'bob' already exists" in lines
     assert (names(cli), stored_key(cli, "bob")) == (["bob"], KEY)
 
 

@@ -6,6 +6,7 @@ from decimal import Decimal
 import pytest
 
 from chatgpt_agent.core.access.admission import Identity
+from chatgpt_agent.core.access.user_changes import UserChanges
 from tests.cli.commands import Cli
 from tests.conftest import url_of
 from tests.support.agent import MODEL, Agent
@@ -45,7 +46,7 @@ async def test_a_disabled_users_token_does_not_work(agent: Agent, beside: Cli) -
 
 async def test_an_enabled_users_token_works_again(agent: Agent, beside: Cli) -> None:
     """The same token."""
-    await agent.accounts.set_enabled("alice", False)
+    await agent.administration.users.change("alice", UserChanges(disabled=True))
     await agent.until(lambda: not agent.works(agent.token))
     await beside.command("user", "enable", "alice")
     await agent.until(lambda: agent.works(agent.token))

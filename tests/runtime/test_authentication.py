@@ -12,13 +12,14 @@ from tornado.ioloop import IOLoop
 
 from chatgpt_agent.adapters.keyring import Keyring
 from chatgpt_agent.adapters.postgres.connection import Store
-from chatgpt_agent.admin.users import Accounts
+from chatgpt_agent.admin.administration import Administration
 from chatgpt_agent.core.errors import InvalidApiKey, RateLimited
 from chatgpt_agent.runtime import authentication as gates
 from chatgpt_agent.runtime.authentication import ADDRESSES, BURST, EVERY_SECONDS, Authenticator, FailedAttempts
 from chatgpt_agent.runtime.directory import Directory
 from chatgpt_agent.runtime.last_used import LastUsed
 from tests.runtime.test_directory import Clock
+from tests.support.administration import administration_on
 
 KEYRING = Keyring(b"m" * 32)
 HOME = "192.0.2.7"
@@ -89,17 +90,17 @@ def test_addresses_not_heard_of_for_longest_are_forgotten(wrong: FailedAttempts)
 
 
 @pytest.fixture
-def accounts(io_loop: IOLoop, dsn: str) -> Iterator[Accounts]:
+def administration(io_loop: IOLoop, dsn: str) -> Iterator[Administration]:
     """What an administrator does."""
-    store = Store(dsn)
-    yield Accounts(store, KEYRING)
-    io_loop.run_sync(store.close)
+    administration = administration_on(dsn, KEYRING)
+    yield administration
+    io_loop.run_sync(administration.stores.close)
 
 
 @pytest.fixture
-def token(io_loop: IOLoop, accounts: Accounts) -> str:
+def token(io_loop: IOLoop, administration: Administration) -> str:
     """A good token."""
-    return str(io_loop.run_sync(lambda: accounts.add_user("alice", "sk-alice")).token)
+    return str(io_loop.run_sync(lambda: administration.users.add("alice", "sk-alice")).token)
 
 
 @pytest.fixture
@@ -186,13 +187,13 @@ def flood(gate: Authenticator, tokens: list[str], times: int) -> None:
 
 
 async def test_the_time_does_not_tell_whether_a_token_exists(
-    gate: Authenticator, accounts: Accounts, directory: Directory, monkeypatch: pytest.MonkeyPatch
+    gate: Authenticator, administration: Administration, directory: Directory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One that is revoked and one that never was take as long, within a fraction of what a network adds."""
     monkeypatch.setattr(gates, "BURST", 10**9)
-    issued = await accounts.issue_token("alice")
-    await accounts.revoke_token(issued.id)
-    while directory._version < (await accounts.token(issued.id)).version:
+    issued = await administration.tokens.issue("alice")
+    await administration.tokens.revoke(issued.id)
+    while directory._version < (await administration.tokens.get(issued.id)).version:
         await asyncio.sleep(0.01)
     known, unknown = [], []
     never = KEYRING.new_token()[0]

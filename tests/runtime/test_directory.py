@@ -13,11 +13,12 @@ from tornado.ioloop import IOLoop
 
 from chatgpt_agent.adapters.keyring import Keyring
 from chatgpt_agent.adapters.postgres.connection import Store
-from chatgpt_agent.admin.users import Accounts
-from chatgpt_agent.core.access.user_changes import TokenChanges
+from chatgpt_agent.admin.administration import Administration
+from chatgpt_agent.core.access.user_changes import TokenChanges, UserChanges
 from chatgpt_agent.core.errors import DirectoryStale, InvalidApiKey, SetupError, StoreError
 from chatgpt_agent.core.money.pricing import Rates
 from chatgpt_agent.runtime.directory import OPENED, Directory
+from tests.support.administration import administration_on
 from tests.support.database import Database, end_connections, query
 
 KEYRING = Keyring(b"m" * 32)
@@ -59,11 +60,11 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def accounts(io_loop: IOLoop, dsn: str) -> Iterator[Accounts]:
+def administration(io_loop: IOLoop, dsn: str) -> Iterator[Administration]:
     """What an administrator does, on a connection of their own."""
-    store = Store(dsn)
-    yield Accounts(store, KEYRING)
-    io_loop.run_sync(store.close)
+    administration = administration_on(dsn, KEYRING)
+    yield administration
+    io_loop.run_sync(administration.stores.close)
 
 
 @pytest.fixture
@@ -75,9 +76,9 @@ def idle(io_loop: IOLoop, dsn: str, clock: Clock) -> Iterator[Directory]:
 
 
 @pytest.fixture
-def token(io_loop: IOLoop, accounts: Accounts) -> str:
+def token(io_loop: IOLoop, administration: Administration) -> str:
     """A token of alice, who is there before the directory starts."""
-    issued = io_loop.run_sync(lambda: accounts.add_user("alice", "sk-alice"))
+    issued = io_loop.run_sync(lambda: administration.users.add("alice", "sk-alice"))
     return str(issued.token)
 
 
@@ -121,10 +122,10 @@ async def test_the_users_key_is_opened_for_them(directory: Directory, token: str
 
 
 async def test_a_key_that_was_copied_to_another_user_is_refused(
-    directory: Directory, accounts: Accounts, dsn: str
+    directory: Directory, administration: Administration, dsn: str
 ) -> None:
     """By whoever can write the database."""
-    issued = await accounts.add_user("bob", "sk-bob")
+    issued = await administration.users.add("bob", "sk-bob")
     query(dsn, "UPDATE users SET upstream_key = (SELECT upstream_key FROM users WHERE name = 'alice')")
     await within(5, lambda: works(directory, issued.token))
     with pytest.raises(SetupError, match="was not sealed for them"):
@@ -132,12 +133,12 @@ async def test_a_key_that_was_copied_to_another_user_is_refused(
 
 
 async def test_no_reason_for_a_refusal_can_be_told_from_another(
-    directory: Directory, accounts: Accounts, token: str
+    directory: Directory, administration: Administration, token: str
 ) -> None:
     """Unknown, revoked, of a disabled user: an answer must not tell which tokens exist."""
-    disabled = (await accounts.add_user("bob", "sk-bob")).token
-    await accounts.set_enabled("bob", False)
-    await accounts.revoke_token((await accounts.tokens("alice"))[0].id)
+    disabled = (await administration.users.add("bob", "sk-bob")).token
+    await administration.users.change("bob", UserChanges(disabled=True))
+    await administration.tokens.revoke((await administration.tokens.list("alice"))[0].id)
     await within(5, lambda: not works(directory, token) and not works(directory, disabled))
     errors = []
     for refused in (KEYRING.new_token()[0], token, disabled):
@@ -157,63 +158,71 @@ async def test_a_token_without_its_user_is_refused(directory: Directory, token: 
 # How soon it knows.
 
 
-async def test_a_new_user_is_known_within_a_second(directory: Directory, accounts: Accounts) -> None:
+async def test_a_new_user_is_known_within_a_second(directory: Directory, administration: Administration) -> None:
     """Their token works at once, as whoever issued it expects."""
-    issued = await accounts.add_user("bob", "sk-bob")
+    issued = await administration.users.add("bob", "sk-bob")
     await within(1, lambda: works(directory, issued.token))
     assert directory.identify(issued.token).user.name == "bob"
 
 
-async def test_a_revoked_token_is_refused_within_a_second(directory: Directory, accounts: Accounts, token: str) -> None:
+async def test_a_revoked_token_is_refused_within_a_second(
+    directory: Directory, administration: Administration, token: str
+) -> None:
     """The user's other tokens go on."""
-    other = (await accounts.issue_token("alice")).token
-    await accounts.revoke_token((await accounts.tokens("alice"))[0].id)
+    other = (await administration.tokens.issue("alice")).token
+    await administration.tokens.revoke((await administration.tokens.list("alice"))[0].id)
     await within(1, lambda: not works(directory, token) and works(directory, other))
 
 
-async def test_a_disabled_user_is_refused_within_a_second(directory: Directory, accounts: Accounts, token: str) -> None:
+async def test_a_disabled_user_is_refused_within_a_second(
+    directory: Directory, administration: Administration, token: str
+) -> None:
     """And taken again, when they are enabled."""
-    await accounts.set_enabled("alice", False)
+    await administration.users.change("alice", UserChanges(disabled=True))
     await within(1, lambda: not works(directory, token))
-    await accounts.set_enabled("alice", True)
+    await administration.users.change("alice", UserChanges(disabled=False))
     await within(1, lambda: works(directory, token))
 
 
-async def test_an_expired_token_is_refused(directory: Directory, accounts: Accounts) -> None:
+async def test_an_expired_token_is_refused(directory: Directory, administration: Administration) -> None:
     """From its moment on, though nothing has changed."""
     soon = datetime.now(UTC) + timedelta(seconds=1.5)
-    issued = await accounts.issue_token("alice", expires_at=soon)
+    issued = await administration.tokens.issue("alice", expires_at=soon)
     await within(1, lambda: works(directory, issued.token))
     await within(2, lambda: not works(directory, issued.token))
     assert datetime.now(UTC) >= soon
 
 
 async def test_an_earlier_expiry_is_in_force_within_a_second(
-    directory: Directory, accounts: Accounts, token: str
+    directory: Directory, administration: Administration, token: str
 ) -> None:
     """As a revocation is."""
     past = datetime.now(UTC) - timedelta(days=1)
-    await accounts.change_token((await accounts.tokens())[0].id, TokenChanges(expires_at=past))
+    await administration.tokens.change((await administration.tokens.list())[0].id, TokenChanges(expires_at=past))
     await within(1, lambda: not works(directory, token))
 
 
-async def test_a_removed_user_is_refused_within_a_second(directory: Directory, accounts: Accounts, token: str) -> None:
+async def test_a_removed_user_is_refused_within_a_second(
+    directory: Directory, administration: Administration, token: str
+) -> None:
     """Whatever tokens they have."""
-    await accounts.remove_user("alice")
+    await administration.users.remove("alice")
     await within(1, lambda: not works(directory, token))
 
 
-async def test_both_tokens_work_until_the_grace_is_over(directory: Directory, accounts: Accounts, token: str) -> None:
+async def test_both_tokens_work_until_the_grace_is_over(
+    directory: Directory, administration: Administration, token: str
+) -> None:
     """Then the new one alone does."""
-    new = await accounts.rotate_token((await accounts.tokens())[0].id, grace=timedelta(seconds=1.5))
+    new = await administration.tokens.rotate((await administration.tokens.list())[0].id, grace=timedelta(seconds=1.5))
     await within(1, lambda: works(directory, new.token) and works(directory, token))
     await within(2, lambda: not works(directory, token))
     assert works(directory, new.token)
 
 
-async def test_a_token_for_a_network_works_from_there(directory: Directory, accounts: Accounts) -> None:
+async def test_a_token_for_a_network_works_from_there(directory: Directory, administration: Administration) -> None:
     """And not from elsewhere, nor where nobody knows from where."""
-    issued = await accounts.issue_token("alice", allowed_networks=("192.0.2.0/24", "2001:db8::/32"))
+    issued = await administration.tokens.issue("alice", allowed_networks=("192.0.2.0/24", "2001:db8::/32"))
     home, abroad = ip_address("192.0.2.7"), ip_address("198.51.100.7")
     await within(1, lambda: issued.id in directory._digests)
     assert directory.identify(issued.token, home).token.id == issued.id
@@ -223,11 +232,13 @@ async def test_a_token_for_a_network_works_from_there(directory: Directory, acco
         assert caught.value.reason == f"token {issued.id}: not for this network"
 
 
-async def test_a_network_that_is_none_lets_nobody_in(directory: Directory, accounts: Accounts, dsn: str) -> None:
+async def test_a_network_that_is_none_lets_nobody_in(
+    directory: Directory, administration: Administration, dsn: str
+) -> None:
     """Written by hand into the database: the others go on being read."""
-    issued = await accounts.issue_token("alice")
+    issued = await administration.tokens.issue("alice")
     query(dsn, "UPDATE tokens SET allowed_networks = '{somewhere}' WHERE id = %s", [issued.id])
-    other = await accounts.issue_token("alice")
+    other = await administration.tokens.issue("alice")
     await within(1, lambda: works(directory, other.token))
     with pytest.raises(InvalidApiKey):
         directory.identify(issued.token, ip_address("192.0.2.7"))
@@ -259,19 +270,21 @@ async def test_a_token_whose_digest_changed_is_refused_within_a_second(
     await within(1, lambda: not works(directory, token))
 
 
-async def test_a_replaced_key_is_used_within_a_second(directory: Directory, accounts: Accounts, token: str) -> None:
+async def test_a_replaced_key_is_used_within_a_second(
+    directory: Directory, administration: Administration, token: str
+) -> None:
     """The next request is sent with it."""
-    await accounts.set_upstream_key("alice", "sk-new")
+    await administration.users.set_openai_key("alice", "sk-new")
     await within(1, lambda: directory.upstream_key(directory.identify(token).user) == "sk-new")
 
 
 async def test_a_key_is_not_kept_open_for_longer_than_its_user_has_it(
-    directory: Directory, accounts: Accounts, token: str
+    directory: Directory, administration: Administration, token: str
 ) -> None:
     """It goes with the change that takes it away."""
     directory.upstream_key(directory.identify(token).user)
     assert "sk-alice" in repr(directory._opened)
-    await accounts.remove_user("alice")
+    await administration.users.remove("alice")
     await within(1, lambda: not works(directory, token))
     assert not directory._opened
 
@@ -284,41 +297,47 @@ async def test_only_so_many_keys_are_kept_open(directory: Directory, token: str)
     assert len(directory._opened) == 1
 
 
-async def test_a_price_is_in_force_within_a_second(directory: Directory, accounts: Accounts, token: str) -> None:
+async def test_a_price_is_in_force_within_a_second(
+    directory: Directory, administration: Administration, token: str
+) -> None:
     """Set, changed and taken away."""
     alice = directory.identify(token)
     for amount in ("1", "2"):
-        await accounts.set_price("m", Rates(input=Decimal(amount), output=Decimal(1)))
+        await administration.prices.set_price("m", Rates(input=Decimal(amount), output=Decimal(1)))
         await within(1, lambda amount=amount: [price.input for price in directory.models(alice)] == [Decimal(amount)])
-    await accounts.remove_price("m")
+    await administration.prices.remove_price("m")
     await within(1, lambda: directory.models(alice) == [])
 
 
-async def test_a_book_that_was_taken_does_not_change(directory: Directory, accounts: Accounts, token: str) -> None:
+async def test_a_book_that_was_taken_does_not_change(
+    directory: Directory, administration: Administration, token: str
+) -> None:
     """A request is charged by the prices that it began with."""
     before = directory.book
-    await accounts.set_price("m", Rates(input=Decimal(1), output=Decimal(1)))
+    await administration.prices.set_price("m", Rates(input=Decimal(1), output=Decimal(1)))
     await within(1, lambda: directory.book is not before)
     assert directory.models(directory.identify(token)) != []
     assert before._history == {}
 
 
 async def test_a_lost_notice_is_caught_by_the_next_look(
-    directory: Directory, accounts: Accounts, dsn: str, token: str
+    directory: Directory, administration: Administration, dsn: str, token: str
 ) -> None:
     """Behind the notice stands a look at the version, twice a second."""
     query(dsn, QUIET)
-    await accounts.set_enabled("alice", False)
+    await administration.users.change("alice", UserChanges(disabled=True))
     await within(3, lambda: not works(directory, token))
 
 
 async def test_a_change_is_known_after_the_connection_was_lost(
-    directory: Directory, accounts: Accounts, dsn: str, token: str
+    directory: Directory, administration: Administration, dsn: str, token: str
 ) -> None:
     """It is made anew, and what happened meanwhile is read."""
     end_connections(dsn)
-    await asyncio.gather(accounts.set_enabled("alice", False), return_exceptions=True)  # its connection went, too
-    await accounts.set_enabled("alice", False)
+    await asyncio.gather(
+        administration.users.change("alice", UserChanges(disabled=True)), return_exceptions=True
+    )  # its connection went, too
+    await administration.users.change("alice", UserChanges(disabled=True))
     await within(5, lambda: not works(directory, token))
 
 
@@ -386,13 +405,13 @@ async def test_when_it_comes_back_they_are_known_again(
 
 
 async def test_what_happened_while_it_was_away_is_known_when_it_comes_back(
-    directory: Directory, accounts: Accounts, token: str, database: Database
+    directory: Directory, administration: Administration, token: str, database: Database
 ) -> None:
     """Everything since the last version that it saw."""
     database.close()
     await within(5, lambda: not directory.connected)
     database.open()
-    await accounts.set_enabled("alice", False)
+    await administration.users.change("alice", UserChanges(disabled=True))
     await within(5, lambda: not works(directory, token))
 
 

@@ -121,9 +121,9 @@ async def test_an_agent_writes_by_itself(make_agent: MakeAgent, monkeypatch: pyt
     """Seen in the list of tokens, soon after the first use."""
     monkeypatch.setattr("chatgpt_agent.runtime.last_used.LOOK_SECONDS", 0.1)
     agent = await make_agent()
-    [token] = await agent.accounts.tokens()
+    [token] = await agent.administration.tokens.list()
     await agent.chat()
     async with asyncio.timeout(20):
-        while (found := await agent.accounts.token(token.id)).last_used_at is None:
+        while (found := await agent.administration.tokens.get(token.id)).last_used_at is None:
             await asyncio.sleep(0.1)
     assert found.version == token.version  # being used is no change of a token

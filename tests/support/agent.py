@@ -9,14 +9,14 @@ from typing import Any
 
 from chatgpt_agent.adapters.config import Config
 from chatgpt_agent.adapters.postgres.connection import Store
-from chatgpt_agent.admin.admins import Admins, Role
-from chatgpt_agent.admin.users import Accounts
-from chatgpt_agent.core.audit import Actor, Via
+from chatgpt_agent.admin.administration import Administration, Stores
+from chatgpt_agent.admin.admins import Role
 from chatgpt_agent.core.errors import Conflict, InvalidApiKey
 from chatgpt_agent.core.money.pricing import Rates, Tier
 from chatgpt_agent.runtime.master_key import open_keyring
 from chatgpt_agent.server import Server
 from chatgpt_agent.web.listener import Limits
+from tests.support.administration import ROOT
 from tests.support.canaries import SECRETS
 from tests.support.client import Answer, Connection, fetch, request_bytes
 
@@ -41,7 +41,9 @@ class Agent:
         await self.server.start()
         await self.until(lambda: self.server.directory.loaded and self.server.budgets.loaded)
         self.store = Store(self.config.database_url)
-        self.accounts = Accounts(self.store, await open_keyring(self.config, self.store))
+        stores = Stores(changes=self.store, reports=self.store, proofs=self.store)
+        keyring = await open_keyring(self.config, self.store)
+        self.administration = Administration(self.config, stores, ROOT, keyring)
         self.token = await self.add_user("alice", OPENAI_KEY)
         await self.set_price(MODEL, "0.15", "0.60", "0.075")
 
@@ -62,17 +64,16 @@ class Agent:
 
     async def admin_token(self, name: str, role: Role = Role.ADMIN) -> str:
         """Issues a token for an administrator."""
-        keyring = await open_keyring(self.config, self.store)
-        token = await Admins(self.store, keyring, Actor("root", Via.COMMAND, "test")).issue(name, role)
+        token = await self.administration.admins.issue(name, role)
         SECRETS.add(token)
         return token
 
     async def add_user(self, name: str, key: str = OPENAI_KEY) -> str:
         """Adds a user, or a token to one who is there, that works when this returns."""
         try:
-            token = (await self.accounts.add_user(name, key)).token
+            token = (await self.administration.users.add(name, key)).token
         except Conflict:
-            token = (await self.accounts.issue_token(name)).token
+            token = (await self.administration.tokens.issue(name)).token
         SECRETS.update([key, token])
         await self.until(lambda: self.works(token))
         return token
@@ -98,7 +99,9 @@ class Agent:
         """Sets a price that is in force when this returns; `more` are rates of other kinds."""
         before = self.server.directory.book
         texts = {"input": input, "output": output, **({"cached_input": cached} if cached else {}), **more}
-        await self.accounts.set_price(model, Rates(**{kind: Decimal(text) for kind, text in texts.items()}), tiers)
+        await self.administration.prices.set_price(
+            model, Rates(**{kind: Decimal(text) for kind, text in texts.items()}), tiers
+        )
         await self.until(lambda: self.server.directory.book is not before)
 
     async def until(self, happened: Any, seconds: float = 5) -> None:

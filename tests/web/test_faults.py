@@ -461,7 +461,7 @@ async def test_a_new_key_is_used_for_the_next_request(agent: Agent, upstream: Up
     before = agent.server.directory._users
     user = next(iter(before.values()))
     await agent.chat()
-    await agent.accounts.set_upstream_key("alice", "sk-made-up-second")
+    await agent.administration.users.set_openai_key("alice", "sk-made-up-second")
     await agent.until(lambda: agent.server.directory._users[user.id] is not user)
     await agent.chat()
     keys = [request.header("authorization") for request in upstream.requests]
@@ -472,7 +472,7 @@ async def test_a_revoked_token_lets_its_request_finish(agent: Agent, upstream: U
     """The one under way is answered, the next is refused."""
     running = asyncio.create_task(agent.chat("delay=0.5"))
     await agent.until(lambda: upstream.requests)
-    await agent.accounts.revoke_token(1)
+    await agent.administration.tokens.revoke(1)
     await agent.until(lambda: not agent.works(agent.token))
     assert (await agent.chat()).status == 401
     assert (await running).status == 200

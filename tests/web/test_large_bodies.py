@@ -44,7 +44,7 @@ async def test_a_token_that_is_revoked_while_its_body_is_read_is_refused(
     """Others have their turn meanwhile, and so has a revocation."""
 
     async def slowly(steps: Cooperative[object]) -> object:
-        await agent.accounts.revoke_token((await agent.accounts.tokens())[0].id)
+        await agent.administration.tokens.revoke((await agent.administration.tokens.list())[0].id)
         await agent.until(lambda: not agent.works(agent.token))
         return run_to_end(steps)
 

@@ -31,7 +31,7 @@ async def test_a_model_without_a_price_is_not_found(agent: Agent) -> None:
 async def test_a_model_whose_price_is_removed_is_gone(agent: Agent) -> None:
     """From the list and from use."""
     before = agent.server.directory.book
-    await agent.accounts.remove_price(MODEL)
+    await agent.administration.prices.remove_price(MODEL)
     await agent.until(lambda: agent.server.directory.book is not before)
     answer = await fetch(agent.url + "/v1/models", headers=agent.headers())
     assert json.loads(answer.body)["data"] == []

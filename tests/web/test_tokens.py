@@ -19,7 +19,7 @@ HERE, THERE = "192.0.2.7", "198.51.100.7"
 
 async def issue(agent: Agent, **settings: object) -> str:
     """One more token of alice, that the agent knows when this returns."""
-    issued = await agent.accounts.issue_token("alice", **settings)  # type: ignore[arg-type]
+    issued = await agent.administration.tokens.issue("alice", **settings)  # type: ignore[arg-type]
     SECRETS.add(issued.token)
     await agent.until(lambda: issued.id in agent.server.directory._digests)
     return issued.token
@@ -92,21 +92,21 @@ async def test_a_change_is_in_force_within_a_second_on_every_agent(make_agent: M
     second = await make_agent(
         data_dir=first.config.data_dir.with_name("second"), master_key_file=first.config.data_dir / "master.key"
     )
-    accounts = first.accounts
+    administration = first.administration
     past = datetime.now(UTC) - timedelta(seconds=1)
     ids = {}
     for word in ("revoked", "expired", "moved", "narrowed", "left"):
-        issued = await accounts.issue_token("alice", label=word)
+        issued = await administration.tokens.issue("alice", label=word)
         SECRETS.add(issued.token)
         ids[word] = issued
     await second.until(lambda: all(agent.works(ids["left"].token) for agent in (first, second)))
 
     for word, change in {
-        "revoked": lambda id_: accounts.revoke_token(id_),
-        "expired": lambda id_: accounts.change_token(id_, TokenChanges(expires_at=past)),
-        "moved": lambda id_: accounts.change_token(id_, TokenChanges(allowed_networks=(HERE,))),
-        "narrowed": lambda id_: accounts.change_token(id_, TokenChanges(allowed_models=("o3",))),
-        "left": lambda id_: accounts.change_user("alice", UserChanges(disabled=True)),
+        "revoked": lambda id_: administration.tokens.revoke(id_),
+        "expired": lambda id_: administration.tokens.change(id_, TokenChanges(expires_at=past)),
+        "moved": lambda id_: administration.tokens.change(id_, TokenChanges(allowed_networks=(HERE,))),
+        "narrowed": lambda id_: administration.tokens.change(id_, TokenChanges(allowed_models=("o3",))),
+        "left": lambda id_: administration.users.change("alice", UserChanges(disabled=True)),
     }.items():
         for agent in (first, second):
             assert (await chat(first, ids[word].token, agent.url)).status == 200
@@ -120,8 +120,8 @@ async def test_a_change_is_in_force_within_a_second_on_every_agent(make_agent: M
 
 async def test_both_tokens_work_while_one_takes_the_others_place(agent: Agent) -> None:
     """Then the old one is wrong."""
-    [old] = await agent.accounts.tokens("alice")
-    new = await agent.accounts.rotate_token(old.id, grace=timedelta(seconds=1.5))
+    [old] = await agent.administration.tokens.list("alice")
+    new = await agent.administration.tokens.rotate(old.id, grace=timedelta(seconds=1.5))
     SECRETS.add(new.token)
     await agent.until(lambda: agent.works(new.token), seconds=1)
     for token in (agent.token, new.token):
@@ -157,8 +157,8 @@ async def test_a_flood_is_refused_before_its_bodies(agent: Agent) -> None:
 async def test_the_log_tells_why_a_token_was_refused(agent: Agent, caplog: pytest.LogCaptureFixture) -> None:
     """And never which it was, nor from where it came."""
     caplog.set_level("INFO")
-    [token] = await agent.accounts.tokens("alice")
-    await agent.accounts.revoke_token(token.id)
+    [token] = await agent.administration.tokens.list("alice")
+    await agent.administration.tokens.revoke(token.id)
     await agent.until(lambda: not agent.works(agent.token))
     await agent.chat()
     await chat(agent, "made-up-token")
@@ -178,7 +178,7 @@ async def test_a_token_that_is_revoked_while_its_body_comes_is_refused(agent: Ag
     connection = await Connection.open(agent.url)
     await connection.send(whole[:-5])
     await agent.until(lambda: agent.server.uses._waiting)
-    await agent.accounts.revoke_token((await agent.accounts.tokens())[0].id)
+    await agent.administration.tokens.revoke((await agent.administration.tokens.list())[0].id)
     await agent.until(lambda: not agent.works(agent.token))
     await connection.send(whole[-5:])
     assert (await connection.answer()).status == 401

@@ -11,11 +11,13 @@ from chatgpt_agent.web.admin.routing import Call
 
 async def list_admins(call: Call[Nothing, TextPage, None]) -> Page[AdminOut]:
     limit, after = call.query.limit, pages.text_of(call.query.after) or ""
-    found = sorted(await call.admins.list(), key=lambda admin: admin.name)  # PostgreSQL's order is another one
+    found = sorted(
+        await call.administration.admins.list(), key=lambda admin: admin.name
+    )  # PostgreSQL's order is another one
     behind = [admin for admin in found if admin.name > after][: limit + 1]
     listed = [same(admin, AdminOut, role=Role(admin.role)) for admin in behind]
     return pages.page(listed, limit, lambda admin: pages.text_cursor(admin.name))
 
 
 async def revoke_admin(call: Call[UserPath, Nothing, None]) -> None:
-    await call.admins.revoke_remotely(call.path.name)
+    await call.administration.admins.revoke_remotely(call.path.name)

@@ -120,7 +120,14 @@ class AdminHandler(ApiHandler):
         except InvalidRequest as error:  # whatever cannot be a name or an id is not there
             raise NotFound(f"there is nothing at this address: {error.message}") from None
         query = _parameters(_query(self.request.query), route.query)
-        return Call(self._api, self._actor, path, query, self._body_of(route), self._version(route))
+        return Call(
+            api=self._api,
+            actor=self._actor,
+            path=path,
+            query=query,
+            body=self._body_of(route),
+            version=self._version(route),
+        )
 
     def _body_of(self, route: Route) -> Any:
         if route.body is None:

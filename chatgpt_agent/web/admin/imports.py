@@ -46,7 +46,9 @@ async def import_users(call: Call[Nothing, PeopleQuery, bytes]) -> PeopleImporte
 
     query = call.query
     people, faults = await asyncio.to_thread(read)
-    done = await call.people.import_table(people, faults, skip_existing=query.skip_existing, dry_run=query.dry_run)
+    done = await call.administration.user_import.import_table(
+        people, faults, skip_existing=query.skip_existing, dry_run=query.dry_run
+    )
     if done.bad and not query.dry_run:
         raise InvalidValue(_faults(done.lines, done.bad))
     tokens = [same(token, NewcomerOut) for token in done.tokens]
@@ -68,14 +70,14 @@ async def import_prices(call: Call[Nothing, PriceListQuery, bytes]) -> PricesImp
     except OverflowError:
         raise InvalidValue("from: there is no such time in UTC") from None
     file = await asyncio.to_thread(read)
-    found = await call.prices.compare(file.prices, since=since)
+    found = await call.administration.prices.compare(file.prices, since=since)
     if call.query.apply:
-        await call.prices.apply(found)
+        await call.administration.prices.apply(found)
     return await asyncio.to_thread(prices_imported, found, file.skipped, applied=call.query.apply)
 
 
 async def export_prices(call: Call[Nothing, ExportQuery, None]) -> bytes:
-    found = await call.prices.export(history=call.query.history)
+    found = await call.administration.prices.export(history=call.query.history)
     return (await asyncio.to_thread(csv_text, COLUMNS, map(csv_cells, found))).encode()
 
 
@@ -89,7 +91,7 @@ async def what_if(call: Call[Nothing, Nothing, WhatIf]) -> WhatIfOut:
     if body.price is not None:
         at = NewPrice(body.model or "", Rates(**rates_of(body.price)), tuple(tiers_of(body.price)))
     # It may go through the whole ledger, as its proof does.
-    prices = Prices(call.api.proofs, call.actor)
+    prices = Prices(call.api.stores.proofs, call.actor)
     lines = await prices.reprice(
         by, since=body.since, until=body.until, model=body.model, at=at, as_model=body.as_model
     )

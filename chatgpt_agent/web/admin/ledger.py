@@ -8,7 +8,6 @@ import msgspec
 
 from chatgpt_agent.adapters.cooperative import map_cooperatively
 from chatgpt_agent.adapters.openai_usage_files import read_figures, trimmed
-from chatgpt_agent.adapters.postgres.audit import list_audit as read_audit
 from chatgpt_agent.adapters.postgres.ledger_checks import (
     RowLine,
     agent_states,
@@ -60,7 +59,7 @@ MAX_LINES = 10_000  # of a report: more would hold the event loop up while they 
 async def report_usage(call: Call[Nothing, UsageQuery, None]) -> UsageOut:
     query = call.query
     found = await report(
-        call.api.reports,
+        call.api.stores.reports,
         parse_groups(query.by),
         since=given(query.since),
         until=given(query.until),
@@ -88,7 +87,7 @@ async def list_ledger(call: Call[Nothing, RowQuery, None]) -> Page[RowOut]:
     query = call.query
     state = given(query.state)
     rows = await list_rows(
-        call.api.reports,
+        call.api.stores.reports,
         states=[state] if state else [],
         since=given(query.since),
         until=given(query.until),
@@ -101,7 +100,7 @@ async def list_ledger(call: Call[Nothing, RowQuery, None]) -> Page[RowOut]:
 
 
 async def get_row(call: Call[ByRequest, Nothing, None]) -> RowOut:
-    found = await list_rows(call.api.reports, request_id=call.path.request_id, limit=1)
+    found = await list_rows(call.api.stores.reports, request_id=call.path.request_id, limit=1)
     if not found:
         raise NotFound(f"there is no row of request {call.path.request_id}")
     return _row(found[0])
@@ -112,21 +111,23 @@ def _row(row: RowLine) -> RowOut:
 
 
 async def ledger_status(call: Call[Nothing, Nothing, None]) -> LedgerOut:
-    store = call.api.reports
+    store = call.api.stores.reports
     states = [StateOut(line.state, line.rows, amount(line.cost)) for line in await rows_by_state(store, None)]
     agents = [same(agent, AgentOut) for agent in await agent_states(store)]
     return LedgerOut(states, agents, await count_dead_letters(store))
 
 
 async def verify_ledger(call: Call[Nothing, FindingQuery, None]) -> FindingsOut:
-    found = await verify(call.api.proofs, limit=call.query.limit, waiting=call.query.waiting)
+    found = await verify(call.api.stores.proofs, limit=call.query.limit, waiting=call.query.waiting)
     return FindingsOut([same(finding, FindingOut) for finding in found])
 
 
 async def correct_row(call: Call[ByRequest, Nothing, Correction]) -> CorrectedOut:
     body = call.body
     usage = Usage(input=body.input, output=body.output, cached=body.cached)
-    return corrected(await Reconciler(call.api.store, call.actor).correct(call.path.request_id, usage, body.reason))
+    return corrected(
+        await Reconciler(call.api.stores.changes, call.actor).correct(call.path.request_id, usage, body.reason)
+    )
 
 
 async def reconcile(call: Call[Nothing, FigureQuery, bytes]) -> ReconciledOut:
@@ -143,13 +144,12 @@ async def reconcile(call: Call[Nothing, FigureQuery, bytes]) -> ReconciledOut:
     month = given(call.query.month)
     first = None if month is None else date.fromisoformat(f"{month}-01")
     figures = await asyncio.to_thread(read)  # a month of many keys would else hold clients up
-    return reconciled(await Reconciler(call.api.proofs, call.actor).reconcile(figures, month=first, keys=keys))
+    return reconciled(await Reconciler(call.api.stores.proofs, call.actor).reconcile(figures, month=first, keys=keys))
 
 
 async def list_audit(call: Call[Nothing, AuditQuery, None]) -> Page[AuditOut]:
     query = call.query
-    lines = await read_audit(
-        call.api.reports,
+    lines = await call.administration.audit.list(
         since=given(query.since),
         actor=given(query.actor),
         object=given(query.object),

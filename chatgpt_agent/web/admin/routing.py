@@ -5,12 +5,8 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
-from chatgpt_agent.adapters.postgres.connection import Store
-from chatgpt_agent.admin.admins import Admins
-from chatgpt_agent.admin.budgets import BudgetAdmin
-from chatgpt_agent.admin.prices import Prices
-from chatgpt_agent.admin.user_import import UserImport
-from chatgpt_agent.admin.users import Accounts
+from chatgpt_agent.adapters.config import Config
+from chatgpt_agent.admin.administration import Administration, Stores
 from chatgpt_agent.core.audit import Actor
 from chatgpt_agent.runtime.authentication import AdminAuthenticator
 from chatgpt_agent.runtime.in_flight import Lifecycle
@@ -25,19 +21,17 @@ MAX_BODY = 1024 * 1024  # bytes
 MAX_FILE = 8 * MAX_BODY
 
 
-class AdminApi(msgspec.Struct, frozen=True):
-    """What the API works with: three connections, because one serves a statement after the other. A report does not
-    hold up a revocation, and the proof of a large ledger does not hold up reports."""
+class AdminApi(msgspec.Struct, frozen=True, kw_only=True):
+    """What the administrators' API works with."""
 
+    config: Config
     gate: AdminAuthenticator
-    store: Store
-    reports: Store
-    proofs: Store
+    stores: Stores
     lifecycle: Lifecycle
 
 
-class Call(msgspec.Struct, Generic[P, Q, B], frozen=True):
-    """A request that was let in: who asks for what. `version`: the one that must still be there, from If-Match."""
+class Call(msgspec.Struct, Generic[P, Q, B], frozen=True, kw_only=True):
+    """An authorized request with its parameters. `version`: from If-Match; the change applies only to this version."""
 
     api: AdminApi
     actor: Actor
@@ -47,29 +41,9 @@ class Call(msgspec.Struct, Generic[P, Q, B], frozen=True):
     version: int | None
 
     @property
-    def accounts(self) -> Accounts:
-        """Users, tokens and prices, in the name of who asks."""
-        return Accounts(self.api.store, self.api.gate.keyring, self.actor)
-
-    @property
-    def people(self) -> UserImport:
-        """Users in bulk, in the name of who asks."""
-        return UserImport(self.api.store, self.api.gate.keyring, self.actor)
-
-    @property
-    def prices(self) -> Prices:
-        """Prices in bulk, in the name of who asks."""
-        return Prices(self.api.store, self.actor)
-
-    @property
-    def admins(self) -> Admins:
-        """Administrators, in the name of who asks."""
-        return Admins(self.api.store, self.api.gate.keyring, self.actor)
-
-    @property
-    def budgets(self) -> BudgetAdmin:
-        """Budgets, in the name of who asks."""
-        return BudgetAdmin(self.api.store, self.actor)
+    def administration(self) -> Administration:
+        """The use cases, for the administrator of this request."""
+        return Administration(self.api.config, self.api.stores, self.actor, self.api.gate.keyring)
 
 
 Operation = Callable[[Call[Any, Any, Any]], Awaitable[Any]]

@@ -9,8 +9,6 @@ import pytest
 from tornado.ioloop import IOLoop
 
 from chatgpt_agent.admin.admins import Role
-from chatgpt_agent.admin.budgets import BudgetAdmin
-from chatgpt_agent.admin.users import SYSTEM
 from chatgpt_agent.core.budget.period import Period
 from chatgpt_agent.web.admin.routes import PREFIX
 from chatgpt_agent.web.admin.routing import Route
@@ -109,7 +107,7 @@ def admin(agent: Agent, io_loop: IOLoop) -> Administrator:
     async def make() -> Administrator:
         for name in ("bob", "carl"):
             await agent.add_user(name)
-        await BudgetAdmin(agent.store, SYSTEM).set(user="alice", period=Period.DAY, amount=Decimal("1.5"))
+        await agent.administration.budgets.set(user="alice", period=Period.DAY, amount=Decimal("1.5"))
         await agent.chat()
         [row] = await agent.rows(1)
         await agent.admin_token("eve")

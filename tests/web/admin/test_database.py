@@ -30,7 +30,7 @@ async def test_a_long_report_holds_nobody_up(admin: Administrator) -> None:
 async def test_a_proof_holds_no_report_up(admin: Administrator) -> None:
     """It may take minutes, on a connection of its own."""
     api = admin.agent.server._admin_api
-    slow = asyncio.create_task(api.proofs.fetch("SELECT pg_sleep(1)"), name="slow proof")
+    slow = asyncio.create_task(api.stores.proofs.fetch("SELECT pg_sleep(1)"), name="slow proof")
     proof = asyncio.create_task(admin.ask("GET", "/ledger/findings"), name="proof")
     await asyncio.sleep(0.1)
     assert (await admin.ask("GET", "/usage")).status == 200
@@ -42,13 +42,13 @@ async def test_a_proof_holds_no_report_up(admin: Administrator) -> None:
 async def test_a_database_that_is_away_is_answered_503(admin: Administrator) -> None:
     """In the envelope, without its address; and 200 when it is back."""
     api = admin.agent.server._admin_api
-    dsn, api.store._dsn = api.store._dsn, "host=/nowhere dbname=x user=secret-name"
-    await api.store.close()
+    dsn, api.stores.changes._dsn = api.stores.changes._dsn, "host=/nowhere dbname=x user=secret-name"
+    await api.stores.changes.close()
     answer: Answer = await admin.ask("GET", "/users")
     assert (answer.status, answer.error["code"]) == (503, "database_unavailable")
     assert b"nowhere" not in answer.body
     assert answer.header("Retry-After") == "1"
-    api.store._dsn = dsn
+    api.stores.changes._dsn = dsn
     assert (await admin.ask("GET", "/users")).status == 200
 
 

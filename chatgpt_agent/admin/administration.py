@@ -1,0 +1,78 @@
+"""All use cases of administrators, for one actor. Commands and REST call these and nothing below.
+
+To add one: write it in a file of this package, and give it an attribute here.
+"""
+
+import contextlib
+from collections.abc import AsyncIterator
+
+import msgspec
+
+from chatgpt_agent.adapters.config import Config
+from chatgpt_agent.adapters.keyring import Keyring
+from chatgpt_agent.adapters.postgres.connection import Store
+from chatgpt_agent.admin.admins import Admins
+from chatgpt_agent.admin.audit import AuditLog
+from chatgpt_agent.admin.budgets import BudgetAdmin
+from chatgpt_agent.admin.prices import Prices
+from chatgpt_agent.admin.reconcile import Reconciler
+from chatgpt_agent.admin.tokens import Tokens
+from chatgpt_agent.admin.user_import import UserImport
+from chatgpt_agent.admin.users import Users
+from chatgpt_agent.core.audit import Actor
+
+CHANGE_SECONDS = 60.0  # for a statement that changes something
+REPORT_SECONDS = 3600.0  # for a statement that may read the whole ledger
+
+
+class Stores(msgspec.Struct, frozen=True, kw_only=True):
+    """Three connections, because each runs one statement at a time: a report does not delay a revocation, and the check
+    of a large ledger does not delay a report."""
+
+    changes: Store
+    reports: Store
+    proofs: Store
+
+    async def close(self) -> None:
+        """Ends the connections."""
+        for store in (self.changes, self.reports, self.proofs):
+            await store.close()
+
+
+class LedgerAdministration:
+    """The use cases that need no master key."""
+
+    def __init__(self, config: Config, stores: Stores, actor: Actor) -> None:
+        self.config = config
+        self.stores = stores
+        self.actor = actor
+        self.audit = AuditLog(stores.reports)
+        self.reconciler = Reconciler(stores.proofs, actor)
+
+
+class Administration(LedgerAdministration):
+    """All use cases."""
+
+    def __init__(self, config: Config, stores: Stores, actor: Actor, keyring: Keyring) -> None:
+        super().__init__(config, stores, actor)
+        changes = stores.changes.with_actor(actor)
+        self.users = Users(changes, keyring)
+        self.tokens = Tokens(changes, keyring)
+        self.user_import = UserImport(stores.changes, keyring, actor)
+        self.admins = Admins(stores.changes, keyring, actor)
+        self.prices = Prices(stores.changes, actor)
+        self.budgets = BudgetAdmin(stores.changes, actor)
+
+
+@contextlib.asynccontextmanager
+async def open_stores(dsn: str) -> AsyncIterator[Stores]:
+    """Connections for one command, which may wait longer for a statement than a request may."""
+    stores = Stores(
+        changes=Store(dsn, seconds=CHANGE_SECONDS),
+        reports=Store(dsn, seconds=REPORT_SECONDS),
+        proofs=Store(dsn, seconds=REPORT_SECONDS),
+    )
+    try:
+        yield stores
+    finally:
+        await stores.close()

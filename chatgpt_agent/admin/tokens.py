@@ -1,0 +1,104 @@
+"""Tokens: issue, change, rotate, revoke. A token is shown once, by the call that issues it."""
+
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+
+from chatgpt_agent.adapters.keyring import Keyring
+from chatgpt_agent.adapters.postgres import tokens
+from chatgpt_agent.adapters.postgres.connection import AnyStore
+from chatgpt_agent.adapters.postgres.tokens import TokenRow
+from chatgpt_agent.admin.users import IssuedToken, Users
+from chatgpt_agent.core.access.admission import Limits
+from chatgpt_agent.core.access.tokens import SHOWN
+from chatgpt_agent.core.access.user_changes import TokenChanges, check_changes, set_fields
+from chatgpt_agent.core.errors import InvalidValue, NotFound, VersionMismatch
+
+__all__ = ["IssuedToken", "TokenRow", "Tokens"]
+
+MAX_GRACE = timedelta(days=366)
+
+
+class Tokens:
+    """Use cases on tokens. `version`: the change applies only to this version of the token, else VersionMismatch."""
+
+    def __init__(self, store: AnyStore, keyring: Keyring) -> None:
+        self._store = store
+        self._keyring = keyring
+        self._users = Users(store, keyring)
+
+    async def issue(
+        self,
+        user: str,
+        *,
+        label: str = "",
+        expires_at: datetime | None = None,
+        allowed_models: tuple[str, ...] | None = None,
+        allowed_networks: tuple[str, ...] | None = None,
+        limits: Limits = Limits(),
+    ) -> IssuedToken:
+        """Issues one more token for a user. Raises InvalidValue, NotFound."""
+        changes = TokenChanges(
+            label=label,
+            expires_at=expires_at,
+            allowed_models=allowed_models,
+            allowed_networks=allowed_networks,
+            **msgspec.structs.asdict(limits),
+        )
+        check_changes(changes)
+        now = datetime.now(UTC)
+        if expires_at is not None and expires_at <= now:
+            raise InvalidValue(f"expires_at: {expires_at:%Y-%m-%d %H:%M:%S} is in the past")
+        token, digest = self._keyring.new_token()
+        token_id = await tokens.add_token(
+            self._store, user=user, digest=digest, token_prefix=token[:SHOWN], settings=set_fields(changes), now=now
+        )
+        if token_id is None:
+            await self._users.check_changeable(user)
+            raise NotFound(f"there is no user {user!r}")
+        return IssuedToken(user=user, token=token, id=token_id)
+
+    async def get(self, id: int) -> TokenRow:
+        """Returns a token, in force or not. Raises NotFound."""
+        rows = await tokens.list_tokens(self._store, id=id)
+        if not rows:
+            raise NotFound(f"there is no token {id}")
+        return rows[0]
+
+    async def change(self, id: int, changes: TokenChanges, *, version: int | None = None) -> TokenRow:
+        """Changes the fields that are set. Raises InvalidValue, NotFound, VersionMismatch."""
+        check_changes(changes)
+        token = await tokens.change_token(self._store, id, set_fields(changes), version)
+        return token if token is not None else await self._explain_no_change(id)
+
+    async def revoke(self, id: int, *, version: int | None = None) -> TokenRow:
+        """Revokes a token for good. Raises NotFound, VersionMismatch."""
+        token = await tokens.revoke_token(self._store, id, datetime.now(UTC), version)
+        return token if token is not None else await self._explain_no_change(id)
+
+    async def rotate(self, id: int, *, grace: timedelta) -> IssuedToken:
+        """Issues a token with the same settings and budgets. The old one works for the grace period, unless it expires
+        earlier. Raises InvalidValue, NotFound."""
+        if not timedelta(0) <= grace <= MAX_GRACE:
+            raise InvalidValue(f"grace: give a time from 0 to {MAX_GRACE.days} days")
+        now = datetime.now(UTC)
+        token, digest = self._keyring.new_token()
+        issued = await tokens.rotate_token(
+            self._store, id, digest=digest, token_prefix=token[:SHOWN], until=now + grace, now=now
+        )
+        if issued is None:
+            old = await self.get(id)
+            raise InvalidValue(f"token {id} of user {old.user!r} is not in force: issue a new one")
+        return IssuedToken(user=issued[1], token=token, id=issued[0])
+
+    async def _explain_no_change(self, id: int) -> TokenRow:
+        await self.get(id)
+        raise VersionMismatch(f"token {id} has been changed since you read it: read it again")
+
+    async def list(
+        self, user: str | None = None, *, after: int | None = None, limit: int | None = None
+    ) -> list[TokenRow]:
+        """Lists tokens by id: of all users or of one; all, or at most `limit` after an id. Raises NotFound."""
+        if user is not None:
+            await self._users.get(user)
+        return await tokens.list_tokens(self._store, user, after=after, limit=limit)
