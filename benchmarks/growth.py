@@ -152,10 +152,23 @@ async def ship_seconds(dsn: str, users: int, models: int) -> float:
     def row(draw: random.Random) -> Row:
         now, user, model = datetime.now(UTC), draw.randint(1, users), f"model{draw.randint(1, models)}"
         id_ = uuid7(int(now.timestamp() * 1000), draw.randbytes(10))
-        intent = Intent(id_, user, user, "/v1/chat/completions", model, 1, False, now)
+        intent = Intent(
+            request_id=id_,
+            user_id=user,
+            token_id=user,
+            endpoint="/v1/chat/completions",
+            model=model,
+            price_id=1,
+            streamed=False,
+            started_at=now,
+        )
         return settle(
             intent,
-            Outcome(State.DONE, 200, Answer(usage=Usage(input=1000, output=20, cached=30), model=None, id="chatcmpl")),
+            Outcome(
+                state=State.DONE,
+                status=200,
+                answer=Answer(usage=Usage(input=1000, output=20, cached=30), model=None, id="chatcmpl"),
+            ),
             price,
             book,
         )

@@ -16,6 +16,7 @@ from chatgpt_agent.adapters.postgres.connection import Store
 from chatgpt_agent.core.audit import SYSTEM, Actor
 from chatgpt_agent.core.errors import Conflict, InvalidValue, NotFound
 from chatgpt_agent.core.ids import uuid7
+from chatgpt_agent.core.ledger import State
 from chatgpt_agent.core.openai_usage import Figures
 from chatgpt_agent.core.reconcile import Reconciliation, compare, whole
 from chatgpt_agent.core.usage import MAX_COUNT, Usage
@@ -69,7 +70,7 @@ class Reconciler:
         row = await books.read_row(self._store, request_id)
         if row is None:
             raise NotFound(f"there is no row {request_id}")
-        if row.state == "correction":
+        if row.state is State.CORRECTION:
             raise InvalidValue(f"{request_id} is a correction itself, which cannot be corrected")
         if row.price is None:
             raise InvalidValue(f"the price of {request_id} is not there, so that its cost cannot be told")

@@ -23,7 +23,6 @@ from chatgpt_agent.cli.reconcile import correct, reconcile
 from chatgpt_agent.core.ledger import State
 
 _MOMENT = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"])
-_STATES = [*map(str, State), "correction", "imported"]
 _FORMAT = click.option(
     "--format", "form", type=click.Choice(["table", "csv", "json"]), default="table", show_default=True
 )
@@ -65,7 +64,11 @@ async def status(store: Store, config: Config, since: datetime | None, json: boo
 
 @ledger.command(name="list")
 @click.option(
-    "--state", "states", type=click.Choice(_STATES), multiple=True, help="Of this state; more than once: any."
+    "--state",
+    "states",
+    type=click.Choice([*map(str, State)]),
+    multiple=True,
+    help="Of this state; more than once: any.",
 )
 @click.option("--since", type=_MOMENT, help="From here on, in UTC.")
 @click.option("--limit", type=click.IntRange(1, 1_000_000), default=50, show_default=True, help="At most so many.")

@@ -14,25 +14,35 @@ import msgspec
 from chatgpt_agent.core.money.pricing import Price, PriceBook
 from chatgpt_agent.core.usage import Answer, Usage
 
+ZERO = Decimal(0)
+
 
 class State(StrEnum):
-    """How a dispatched request ended."""
+    """The state of a row: how a dispatched request ended, or what else the row is."""
 
     DONE = "done"  # answered, with OpenAI's own counts
-    USAGE_UNKNOWN = "usage_unknown"  # answered whole, but without counts to trust
-    UPSTREAM_ERROR = "upstream_error"  # OpenAI said no
+    USAGE_UNKNOWN = "usage_unknown"  # answered in full, but without counts to trust
+    UPSTREAM_ERROR = "upstream_error"  # OpenAI answered with an error
     INCOMPLETE = "incomplete"  # the answer broke off; tokens and cost are what was known by then
     NOT_SENT = "not_sent"  # nothing reached OpenAI
-    UNKNOWN = "unknown"  # it may have reached OpenAI, and nobody saw an answer
+    UNKNOWN = "unknown"  # it may have reached OpenAI, and no answer was seen
+    CORRECTION = "correction"  # not a request: the differences to be added to another row
+    IMPORTED = "imported"  # a request of the original program, with the cost that it recorded
 
 
-# Where tokens are not known, OpenAI may have billed all the same.
-UNCERTAIN = frozenset({State.USAGE_UNKNOWN, State.INCOMPLETE, State.UNKNOWN})
+# The states in which an agent writes the row of a request.
+TERMINAL = tuple(state for state in State if state not in (State.CORRECTION, State.IMPORTED))
+# Reports count these requests as not done.
+NOT_DONE = tuple(state for state in TERMINAL if state is not State.DONE)
+# OpenAI may have billed such a request although its tokens are not known.
+UNCERTAIN = (State.USAGE_UNKNOWN, State.INCOMPLETE, State.UNKNOWN)
+# OpenAI began to answer, so it counts the request.
+ANSWERED = (State.DONE, State.USAGE_UNKNOWN, State.INCOMPLETE)
 
 
-class Intent(msgspec.Struct, frozen=True):
-    """Written before a request is sent: who asked for what, the price then in force, and the most that it can cost in
-    USD as far as that can be told."""
+class Intent(msgspec.Struct, frozen=True, kw_only=True):
+    """Written before a request is sent: its user, endpoint and model, the price then in force, and the most that it can
+    cost in USD, as far as that is known beforehand."""
 
     request_id: UUID
     user_id: int
@@ -42,11 +52,11 @@ class Intent(msgspec.Struct, frozen=True):
     price_id: int
     streamed: bool
     started_at: datetime
-    max_cost: Decimal = Decimal(0)
+    max_cost: Decimal = ZERO
 
 
-class Outcome(msgspec.Struct, frozen=True):
-    """What became of a dispatched request. `status` is OpenAI's HTTP status; times in milliseconds."""
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+    """The end of a dispatched request. `status` is OpenAI's HTTP status; times are in milliseconds."""
 
     state: State
     status: int | None = None
@@ -58,9 +68,9 @@ class Outcome(msgspec.Struct, frozen=True):
     first_byte_ms: int | None = None
 
 
-class Row(msgspec.Struct, frozen=True):
-    """One line of the ledger: an intent and its outcome. Cost in USD; `uncertain_cost`: the maximum
-    that a row of unknown cost may have cost."""
+class Row(msgspec.Struct, frozen=True, kw_only=True):
+    """A row of the ledger: an intent and its outcome. Amounts are in USD. `uncertain_cost` is the most that the request
+    may have cost where its cost is not known."""
 
     intent: Intent
     state: State
@@ -76,51 +86,60 @@ class Row(msgspec.Struct, frozen=True):
     duration_ms: int | None = None
     first_byte_ms: int | None = None
     service_tier: str | None = None
-    uncertain_cost: Decimal = Decimal(0)
+    uncertain_cost: Decimal = ZERO
 
     @property
-    def counted(self) -> Decimal:
-        """What a budget counts of it, in USD."""
+    def budget_cost(self) -> Decimal:
+        """What a budget counts for this row, in USD."""
         return self.cost + self.uncertain_cost
 
 
 def settle(intent: Intent, outcome: Outcome, asked: Price, book: PriceBook) -> Row:
-    """The terminal row, priced with the book as it was at dispatch."""
+    """Returns the terminal row, priced with the book as it was at dispatch."""
     answer = outcome.answer
+    usage = answer.usage
     price = book.charged(asked, answer.model, intent.started_at)
     return Row(
-        intent,
-        outcome.state,
-        price.id,
-        Decimal(0) if answer.usage is None else price.cost(answer.usage, answer.service_tier),
-        answer.usage,
-        answer.model,
-        answer.id,
-        outcome.upstream_request_id,
-        outcome.status,
-        outcome.client_closed,
-        outcome.error,
-        max(0, outcome.duration_ms),
-        outcome.first_byte_ms,
-        answer.service_tier,
-        intent.max_cost if answer.usage is None and outcome.state in UNCERTAIN else Decimal(0),
+        intent=intent,
+        state=outcome.state,
+        price_id=price.id,
+        cost=ZERO if usage is None else price.cost(usage, answer.service_tier),
+        usage=usage,
+        served_model=answer.model,
+        upstream_id=answer.id,
+        upstream_request_id=outcome.upstream_request_id,
+        status=outcome.status,
+        client_closed=outcome.client_closed,
+        error=outcome.error,
+        duration_ms=max(0, outcome.duration_ms),
+        first_byte_ms=outcome.first_byte_ms,
+        service_tier=answer.service_tier,
+        uncertain_cost=intent.max_cost if usage is None and outcome.state in UNCERTAIN else ZERO,
     )
 
 
 def orphan(intent: Intent) -> Row:
-    """The row of an intent whose process died: it may have been billed, and nobody knows how much."""
-    return Row(intent, State.UNKNOWN, intent.price_id, Decimal(0), error="agent_died", uncertain_cost=intent.max_cost)
+    """Returns the row of an intent whose process died: the request may have been billed, at an unknown cost."""
+    return Row(
+        intent=intent,
+        state=State.UNKNOWN,
+        price_id=intent.price_id,
+        cost=ZERO,
+        error="agent_died",
+        uncertain_cost=intent.max_cost,
+    )
 
 
 def answered_state(status: int, answer: Answer) -> State:
-    """The state of an answer that came whole."""
+    """Returns the state of a request whose answer arrived in full."""
     if not 200 <= status < 300 or answer.failed:
         return State.UPSTREAM_ERROR
     return State.DONE if answer.usage is not None else State.USAGE_UNKNOWN
 
 
 def failed_state(*, sent: bool, answering: bool) -> State:
-    """The state without a whole answer. `sent`: OpenAI may have the request; `answering`: it had begun to answer."""
+    """Returns the state of a request without a full answer. `sent`: OpenAI may have the request; `answering`: it had
+    begun to answer."""
     if answering:
         return State.INCOMPLETE
     return State.UNKNOWN if sent else State.NOT_SENT

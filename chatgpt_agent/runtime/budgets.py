@@ -58,7 +58,7 @@ class Reservation:
     def settle(self, row: Row | None) -> None:
         """Says what the call cost. `row` None: it has one that waits for the disk; what is set aside stands until it
         is shipped."""
-        self._budgets._settle(self._account, self._id, None if row is None else row.counted)
+        self._budgets._settle(self._account, self._id, None if row is None else row.budget_cost)
 
     def release(self) -> None:
         """Says that nothing was sent, and that there is no row."""
@@ -189,7 +189,7 @@ class Budgets:
     def add_unshipped(self, rows: Iterable[Row]) -> None:
         """Counts rows that wait in the outbox since before the start."""
         for row in rows:
-            entry = Entry(row.intent.token_id, row.counted, row.intent.started_at, ended=True)
+            entry = Entry(row.intent.token_id, row.budget_cost, row.intent.started_at, ended=True)
             self._orphans.setdefault(row.intent.user_id, {})[row.intent.request_id] = entry
 
     def shipping(self, rows: Sequence[Row]) -> None:

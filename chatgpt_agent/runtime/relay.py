@@ -118,15 +118,15 @@ class Call:
         self._book = relay.directory.book
         self._price = admit(request.model, self._book, now, identity)
         self._intent = Intent(
-            request_id,
-            identity.user.id,
-            identity.token.id,
-            request.endpoint.path,
-            request.model,
-            self._price.id,
-            request.stream,
-            now,
-            most(self._price, request.size, relay.assumed),
+            request_id=request_id,
+            user_id=identity.user.id,
+            token_id=identity.token.id,
+            endpoint=request.endpoint.path,
+            model=request.model,
+            price_id=self._price.id,
+            streamed=request.stream,
+            started_at=now,
+            max_cost=most(self._price, request.size, relay.assumed),
         )
         # All of it in one step: nobody else is asked in between.
         self._taken = relay.limits.take(identity, estimate_tokens(request.size))
@@ -319,14 +319,14 @@ class Call:
         self._settling = True
         assert self._entry is not None
         outcome = Outcome(
-            state,
-            self._head.status if self._head else None,
-            answer,
-            self._upstream_request_id(),
-            self._client_left,
-            error,
-            self._milliseconds(),
-            self._first_byte_ms,
+            state=state,
+            status=self._head.status if self._head else None,
+            answer=answer,
+            upstream_request_id=self._upstream_request_id(),
+            client_closed=self._client_left,
+            error=error,
+            duration_ms=self._milliseconds(),
+            first_byte_ms=self._first_byte_ms,
         )
         try:
             self.row = await self._relay.ledger.settle(self._entry, outcome)

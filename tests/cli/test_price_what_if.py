@@ -39,7 +39,16 @@ async def fill(dsn: str) -> None:
             price, usage = prices[model], Usage(input=1_000_000, output=0)
             intent = make_intent(number, model=model, price_id=price.id, user_id=1)
             cost = price.cost(usage, service_tier)
-            rows.append(Row(intent, State.DONE, price.id, cost, usage, service_tier=service_tier))
+            rows.append(
+                Row(
+                    intent=intent,
+                    state=State.DONE,
+                    price_id=price.id,
+                    cost=cost,
+                    usage=usage,
+                    service_tier=service_tier,
+                )
+            )
         await ship(store, rows)
 
 

@@ -35,10 +35,26 @@ def id_of(number: int) -> UUID:
 def row(number: int, user: int, day: int, state: State = State.DONE) -> Row:
     """A request on a day of November."""
     started = datetime(2026, 11, day, 12, tzinfo=UTC)
-    intent = Intent(id_of(number), user, 1, "/v1/chat/completions", "gpt-4o-mini", 1, False, started)
+    intent = Intent(
+        request_id=id_of(number),
+        user_id=user,
+        token_id=1,
+        endpoint="/v1/chat/completions",
+        model="gpt-4o-mini",
+        price_id=1,
+        streamed=False,
+        started_at=started,
+    )
     if state is not State.DONE:
-        return Row(intent, state, 1, Decimal(0))
-    return Row(intent, state, 1, COST, Usage(input=10, output=2, cached=1), SNAPSHOT)
+        return Row(intent=intent, state=state, price_id=1, cost=Decimal(0))
+    return Row(
+        intent=intent,
+        state=state,
+        price_id=1,
+        cost=COST,
+        usage=Usage(input=10, output=2, cached=1),
+        served_model=SNAPSHOT,
+    )
 
 
 def write(cli: Cli, rows: Sequence[Row]) -> None:

@@ -40,13 +40,22 @@ def row(
 ) -> Row:
     """One request of a user on a day, with input and output tokens."""
     started = datetime.combine(date.fromisoformat(day), time(12), UTC)
-    intent = Intent(uuid4(), user, token, "/v1/chat/completions", model, 1, False, started)
+    intent = Intent(
+        request_id=uuid4(),
+        user_id=user,
+        token_id=token,
+        endpoint="/v1/chat/completions",
+        model=model,
+        price_id=1,
+        streamed=False,
+        started_at=started,
+    )
     return Row(
-        intent,
-        state,
-        1,
-        Decimal(cost),
-        Usage(input=tokens[0], output=tokens[1]),
+        intent=intent,
+        state=state,
+        price_id=1,
+        cost=Decimal(cost),
+        usage=Usage(input=tokens[0], output=tokens[1]),
         uncertain_cost=Decimal(uncertain_cost),
     )
 
@@ -185,8 +194,17 @@ def test_days_are_utc(cli: Cli) -> None:
     """The last second of a day and the first of the next are apart, whatever the machine's time zone is."""
     late, early = row(ALICE, "m", "2026-11-01", "1"), row(ALICE, "m", "2026-11-02", "2")
     at = datetime(2026, 11, 1, 23, 59, 59, tzinfo=UTC)
-    moved = Intent(late.intent.request_id, ALICE, 1, "/v1/chat/completions", "m", 1, False, at)
-    write(cli, [Row(moved, late.state, 1, late.cost, late.usage), early])
+    moved = Intent(
+        request_id=late.intent.request_id,
+        user_id=ALICE,
+        token_id=1,
+        endpoint="/v1/chat/completions",
+        model="m",
+        price_id=1,
+        streamed=False,
+        started_at=at,
+    )
+    write(cli, [Row(intent=moved, state=late.state, price_id=1, cost=late.cost, usage=late.usage), early])
     assert costs(cli, "--by", "day") == [("2026-11-01", "1"), ("2026-11-02", "2")]
 
 

@@ -6,7 +6,16 @@ from uuid import UUID
 
 import pytest
 
-from chatgpt_agent.core.ledger import Intent, Outcome, State, answered_state, failed_state, orphan, settle
+from chatgpt_agent.core.ledger import (
+    TERMINAL,
+    Intent,
+    Outcome,
+    State,
+    answered_state,
+    failed_state,
+    orphan,
+    settle,
+)
 from chatgpt_agent.core.money.pricing import Price, PriceBook
 from chatgpt_agent.core.usage import Answer, Usage
 
@@ -14,14 +23,32 @@ NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
 ASKED = Price(1, "gpt-4o", NOON, Decimal("2.5"), Decimal(10))
 SERVED = Price(2, "gpt-4o-2024-08-06", NOON, Decimal(5), Decimal(20))
 BOOK = PriceBook([ASKED, SERVED])
-INTENT = Intent(UUID(int=7), 3, 4, "/v1/chat/completions", "gpt-4o", price_id=1, streamed=True, started_at=NOON)
+INTENT = Intent(
+    request_id=UUID(int=7),
+    user_id=3,
+    token_id=4,
+    endpoint="/v1/chat/completions",
+    model="gpt-4o",
+    price_id=1,
+    streamed=True,
+    started_at=NOON,
+)
 USAGE = Usage(input=1000, output=100)
 
 
 def test_row_holds_what_became_of_the_intent() -> None:
     """A terminal row is the intent, the outcome and the cost, and nothing is left out."""
     answer = Answer(usage=USAGE, model="gpt-4o", id="chatcmpl-1", complete=True)
-    outcome = Outcome(State.DONE, 200, answer, "req_1", True, "client_closed", 1500, 200)
+    outcome = Outcome(
+        state=State.DONE,
+        status=200,
+        answer=answer,
+        upstream_request_id="req_1",
+        client_closed=True,
+        error="client_closed",
+        duration_ms=1500,
+        first_byte_ms=200,
+    )
     row = settle(INTENT, outcome, ASKED, BOOK)
     assert (row.intent, row.state, row.usage, row.status) == (INTENT, State.DONE, USAGE, 200)
     assert (row.served_model, row.upstream_id, row.upstream_request_id) == ("gpt-4o", "chatcmpl-1", "req_1")
@@ -34,29 +61,31 @@ def test_row_holds_what_became_of_the_intent() -> None:
 )
 def test_row_names_the_price_that_it_was_charged(served: str | None, price_id: int, cost: str) -> None:
     """The cost can be computed again from the row alone: it names the price, be it the served model's own."""
-    row = settle(INTENT, Outcome(State.DONE, 200, Answer(usage=USAGE, model=served)), ASKED, BOOK)
+    row = settle(INTENT, Outcome(state=State.DONE, status=200, answer=Answer(usage=USAGE, model=served)), ASKED, BOOK)
     assert (row.price_id, row.cost) == (price_id, Decimal(cost))
     assert row.cost == {1: ASKED, 2: SERVED}[row.price_id].cost(USAGE)
 
 
-@pytest.mark.parametrize("state", State)
+@pytest.mark.parametrize("state", TERMINAL)
 def test_known_tokens_are_charged_in_every_state(state: State) -> None:
     """Tokens that OpenAI counted are charged, however the answer ended."""
-    row = settle(INTENT, Outcome(state, answer=Answer(usage=USAGE)), ASKED, BOOK)
+    row = settle(INTENT, Outcome(state=state, answer=Answer(usage=USAGE)), ASKED, BOOK)
     assert (row.state, row.cost) == (state, Decimal("0.0035"))
 
 
 def test_unknown_usage_costs_nothing() -> None:
     """Without counts to trust the cost is zero, and the missing usage tells it from an explicit zero."""
-    unknown = settle(INTENT, Outcome(State.USAGE_UNKNOWN, 200), ASKED, BOOK)
-    zero = settle(INTENT, Outcome(State.DONE, 200, Answer(usage=Usage(input=0, output=0))), ASKED, BOOK)
+    unknown = settle(INTENT, Outcome(state=State.USAGE_UNKNOWN, status=200), ASKED, BOOK)
+    zero = settle(
+        INTENT, Outcome(state=State.DONE, status=200, answer=Answer(usage=Usage(input=0, output=0))), ASKED, BOOK
+    )
     assert (unknown.cost, unknown.usage) == (Decimal(0), None)
     assert (zero.cost, zero.usage) == (Decimal(0), Usage(input=0, output=0))
 
 
 def test_clock_that_steps_back_gives_no_negative_duration() -> None:
     """A duration is at least zero."""
-    assert settle(INTENT, Outcome(State.DONE, duration_ms=-5), ASKED, BOOK).duration_ms == 0
+    assert settle(INTENT, Outcome(state=State.DONE, duration_ms=-5), ASKED, BOOK).duration_ms == 0
 
 
 def test_orphan_is_unknown_and_says_why() -> None:
@@ -99,6 +128,7 @@ def test_failure_says_what_openai_may_have_billed(sent: bool, answering: bool, s
     assert failed_state(sent=sent, answering=answering) is state
 
 
-def test_states_are_those_of_the_database() -> None:
-    """The states are stored by these names."""
-    assert sorted(State) == ["done", "incomplete", "not_sent", "unknown", "upstream_error", "usage_unknown"]
+def test_states_have_the_names_that_the_database_stores() -> None:
+    """Six states end a request; rows that are not written by a request have two more."""
+    assert sorted(TERMINAL) == ["done", "incomplete", "not_sent", "unknown", "upstream_error", "usage_unknown"]
+    assert {*State} - {*TERMINAL} == {"correction", "imported"}

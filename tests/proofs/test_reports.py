@@ -22,7 +22,7 @@ from chatgpt_agent.adapters.postgres.legacy import NewRequest, take_requests
 from chatgpt_agent.adapters.postgres.reports import COUNTS, GROUPS, UsageFilter, UsageLine, set_time_zone
 from chatgpt_agent.adapters.postgres.usage import TOKENS, ensure_partition, ship
 from chatgpt_agent.admin import reports
-from chatgpt_agent.core.ledger import Intent, Row, State
+from chatgpt_agent.core.ledger import NOT_DONE, TERMINAL, Intent, Row, State
 from chatgpt_agent.core.usage import Usage
 from chatgpt_agent.runtime.time_zone import sync_time_zone
 from tests.support.database import query
@@ -74,7 +74,7 @@ class Line(msgspec.Struct, frozen=True):
     token: int
     endpoint: str
     model: str
-    state: str
+    state: State
     usage: Usage | None
     cost: Decimal
     uncertain_cost: Decimal
@@ -84,8 +84,8 @@ class Line(msgspec.Struct, frozen=True):
 @st.composite
 def lines(draw: Any) -> Line:
     """A row of one of the states."""
-    state = draw(st.sampled_from([*map(str, State), "imported"]))
-    imported = state == "imported"
+    state = draw(st.sampled_from([*TERMINAL, State.IMPORTED]))
+    imported = state is State.IMPORTED
     usage = draw(usages)
     return Line(
         draw(st.uuids()),
@@ -125,9 +125,9 @@ class Reconciler:
         """Rows on the ways that rows come."""
         for row in rows:
             await ensure_partition(self.store, row.at)
-        if shipped := [_shipped(row) for row in rows if row.state != "imported"]:
+        if shipped := [_shipped(row) for row in rows if row.state is not State.IMPORTED]:
             await ship(self.store, shipped)
-        await take_requests(self.store, [_imported(row) for row in rows if row.state == "imported"])
+        await take_requests(self.store, [_imported(row) for row in rows if row.state is State.IMPORTED])
         for row, correction in zip(rows, corrections, strict=False):
             written = CorrectableRow(row.id, row.at, row.state, row.usage, row.cost, None, None, None)
             assert correction.usage is not None
@@ -166,8 +166,19 @@ def books(postgres: str) -> Iterator[Reconciler]:
 
 
 def _shipped(row: Line) -> Row:
-    intent = Intent(row.id, row.user, row.token, row.endpoint, row.model, 1, False, row.at)
-    return Row(intent, State(row.state), 1, row.cost, row.usage, uncertain_cost=row.uncertain_cost)
+    intent = Intent(
+        request_id=row.id,
+        user_id=row.user,
+        token_id=row.token,
+        endpoint=row.endpoint,
+        model=row.model,
+        price_id=1,
+        streamed=False,
+        started_at=row.at,
+    )
+    return Row(
+        intent=intent, state=row.state, price_id=1, cost=row.cost, usage=row.usage, uncertain_cost=row.uncertain_cost
+    )
 
 
 def _imported(row: Line) -> NewRequest:
@@ -180,7 +191,7 @@ def _correction(row: Line, usage: Usage, cost: Decimal) -> Line:
     return msgspec.structs.replace(
         row,
         id=uuid.uuid5(row.id, "corrected"),
-        state="correction",
+        state=State.CORRECTION,
         usage=usage,
         cost=cost,
         uncertain_cost=-row.uncertain_cost,
@@ -209,8 +220,8 @@ def _group(row: Line, by: Sequence[str], zone: str) -> tuple[object, ...]:
 def _sums(rows: Sequence[Line]) -> tuple[Fraction, ...]:
     usages = [row.usage for row in rows if row.usage is not None]
     tokens = [sum(getattr(usage, name.removesuffix("_tokens")) for usage in usages) for name in TOKENS]
-    requests = sum(row.state != "correction" for row in rows)
-    not_done = sum(row.state not in ("done", "correction", "imported") for row in rows)
+    requests = sum(row.state is not State.CORRECTION for row in rows)
+    not_done = sum(row.state in NOT_DONE for row in rows)
     named = {"requests": requests, "not_done": not_done, **dict(zip(TOKENS, tokens, strict=True))}
     money = [sum((Fraction(getattr(row, name)) for row in rows), Fraction(0)) for name in ("cost", "uncertain_cost")]
     return (*(Fraction(named[name]) for name in COUNTS), *money)
@@ -251,10 +262,10 @@ def test_every_report_is_the_sum_of_its_rows(
     query(books.dsn, "TRUNCATE usage, usage_daily")
     books.run(set_time_zone(books.store, before))
     middle = len(rows) // 2
-    correctable = [row for row in rows[:middle] if row.state != "imported"]
+    correctable = [row for row in rows[:middle] if row.state is not State.IMPORTED]
     corrections = [_correction(row, *change) for row, change in zip(correctable, corrected, strict=False)]
     books.run(books.write(correctable, corrections))
-    books.run(books.write([row for row in rows[:middle] if row.state == "imported"], []))
+    books.run(books.write([row for row in rows[:middle] if row.state is State.IMPORTED], []))
     books.run(sync_time_zone(books.store, zone))
     books.run(books.write(rows[middle:], []))
 

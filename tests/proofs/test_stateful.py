@@ -31,7 +31,7 @@ from hypothesis.stateful import (
 
 from chatgpt_agent.adapters.outbox import Outbox
 from chatgpt_agent.core.errors import LedgerUnavailable, SetupError
-from chatgpt_agent.core.ledger import Outcome, Row, State, orphan, settle
+from chatgpt_agent.core.ledger import TERMINAL, Outcome, Row, State, orphan, settle
 from chatgpt_agent.core.money.pricing import Price, PriceBook
 from chatgpt_agent.core.usage import Answer, Usage
 from chatgpt_agent.runtime.ledger import Entry, Ledger
@@ -231,7 +231,7 @@ class Reconciler(RuleBasedStateMachine):
         self.run(self._answer(self._pick(at), client_closed=True))
 
     @precondition(lambda self: self.under_way)
-    @rule(at=st.integers(0, 9), state=st.sampled_from(list(State)), steps=st.integers(1, 3))
+    @rule(at=st.integers(0, 9), state=st.sampled_from(TERMINAL), steps=st.integers(1, 3))
     def end_on_a_full_disk(self, at: int, state: State, steps: int) -> None:
         """A request ends, and its row cannot be written."""
         self.refusals = steps + 1
@@ -267,7 +267,16 @@ class Reconciler(RuleBasedStateMachine):
     ) -> None:
         assert self.ledger is not None
         self.under_way = [other for other in self.under_way if other is not asked]
-        outcome = Outcome(state, 200, Answer(usage=asked.billed, model=SERVED), None, client_closed, None, 1200, 300)
+        outcome = Outcome(
+            state=state,
+            status=200,
+            answer=Answer(usage=asked.billed, model=SERVED),
+            upstream_request_id=None,
+            client_closed=client_closed,
+            error=None,
+            duration_ms=1200,
+            first_byte_ms=300,
+        )
         entry = asked.entry
         if state is State.DONE and asked.billed is None:
             asked.billed = Usage(input=11, output=7, cached=5, reasoning=3)

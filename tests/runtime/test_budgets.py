@@ -51,10 +51,10 @@ class PostgreSQL:
         for token in TOKENS:
             own = [row for row in self.rows if row.intent.token_id == token.id]
             sums = [
-                sum((row.counted for row in own if row.intent.started_at >= midnight(first, UTC)), Decimal(0))
+                sum((row.budget_cost for row in own if row.intent.started_at >= midnight(first, UTC)), Decimal(0))
                 for first in firsts
             ]
-            found.append(Spent(1, token.id, *sums, sum((row.counted for row in own), Decimal(0))))
+            found.append(Spent(1, token.id, *sums, sum((row.budget_cost for row in own), Decimal(0))))
         return found, {row.intent.request_id for row in self.rows} & {id_ for id_, _ in asked}
 
     async def count_agents(self, store: Any, since: datetime) -> int:
@@ -128,7 +128,7 @@ class World:
         except InsufficientQuota:
             return
         assert reservation is not None
-        row = Row(intent, State.DONE, 1, amount)
+        row = Row(intent=intent, state=State.DONE, price_id=1, cost=amount)
         self.begun.append(row)
         self.largest = max(self.largest, amount)
         agent.running.append((reservation, row))
@@ -278,7 +278,7 @@ async def test_a_call_counts_on_the_day_it_began(monkeypatch: pytest.MonkeyPatch
     world.now += timedelta(days=1)
     other = agent.budgets.reserve(identity, UUID(int=7), Decimal(1), world.now)
     assert other is not None
-    reservation.settle(Row(intent, State.DONE, 1, Decimal(1)))
+    reservation.settle(Row(intent=intent, state=State.DONE, price_id=1, cost=Decimal(1)))
     [status] = agent.budgets.status(identity)
     assert (status.spent, status.reserved) == (0, 1)
 
@@ -296,7 +296,7 @@ async def test_a_mark_is_passed_once_in_each_window(monkeypatch: pytest.MonkeyPa
         intent = make_intent(user_id=1, token_id=11, started_at=world.now, max_cost=Decimal(amount))
         intent = msgspec.structs.replace(intent, request_id=UUID(int=len(world.server.rows)))
         reservation = agent.budgets.reserve(Identity(ALICE, TOKENS[0]), intent.request_id, Decimal(amount), world.now)
-        row = Row(intent, State.DONE, 1, Decimal(amount))
+        row = Row(intent=intent, state=State.DONE, price_id=1, cost=Decimal(amount))
         assert reservation is not None
         reservation.settle(row)
         agent.outbox.append(row)

@@ -45,7 +45,12 @@ async def test_a_budget_that_was_away_knows_what_runs(monkeypatch: pytest.Monkey
     budgets = agent.budgets
     if waiting:  # a row of the last run
         budgets.set_budgets([], lambda token: 1, "UTC")
-        old = Row(make_intent(9, user_id=1, token_id=11, started_at=world.now), State.DONE, 1, Decimal("0.1"))
+        old = Row(
+            intent=make_intent(9, user_id=1, token_id=11, started_at=world.now),
+            state=State.DONE,
+            price_id=1,
+            cost=Decimal("0.1"),
+        )
         agent.outbox.append(old)
         budgets.add_unshipped([old])
         budgets.set_budgets(world.budget_list, lambda token: 1, "UTC")
@@ -56,7 +61,7 @@ async def test_a_budget_that_was_away_knows_what_runs(monkeypatch: pytest.Monkey
     budgets.set_budgets(world.budget_list, lambda token: 1, "UTC")
     with pytest.raises(InsufficientQuota):
         budgets.reserve(IDENTITY, UUID(int=7), Decimal("0.7"), world.now)
-    row = Row(intent, State.DONE, 1, Decimal("0.2"))
+    row = Row(intent=intent, state=State.DONE, price_id=1, cost=Decimal("0.2"))
     reservation.settle(row)
     agent.outbox.append(row)
     await world.ship(agent, sure=True)

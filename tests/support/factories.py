@@ -34,7 +34,16 @@ def make_outcome(number: int = 1, state: State = State.DONE) -> Outcome:
     """How that request ended."""
     usage = Usage(input=1000 + number, output=20 + number, cached=number, reasoning=number % 7)
     answer = Answer(usage=usage, model="gpt-4o-mini-2024-07-18", id=f"chatcmpl-{number}")
-    return Outcome(state, 200, answer, f"req_{number}", False, None, 1200 + number, 300)
+    return Outcome(
+        state=state,
+        status=200,
+        answer=answer,
+        upstream_request_id=f"req_{number}",
+        client_closed=False,
+        error=None,
+        duration_ms=1200 + number,
+        first_byte_ms=300,
+    )
 
 
 def make_row(number: int = 1, *, state: State = State.DONE, **other: Any) -> Row:

@@ -8,6 +8,8 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
+from chatgpt_agent.adapters.postgres.usage import COUNT_NOT_DONE, COUNT_REQUESTS
+from chatgpt_agent.core.ledger import TERMINAL, State
 from tests.support.agent import Agent
 from tests.support.client import Answer
 from tests.support.database import query
@@ -15,7 +17,6 @@ from tests.support.upstream import Upstream
 
 Row = dict[str, Any]
 
-TERMINAL = {"done", "usage_unknown", "upstream_error", "incomplete", "not_sent", "unknown"}
 COLUMNS = (
     "request_id", "model", "served_model", "service_tier", "endpoint", "state", "status", "input_tokens",
     "cached_tokens", "cache_write_tokens", "audio_input_tokens", "image_input_tokens", "output_tokens",
@@ -26,10 +27,9 @@ ROLLED = """
            audio_input_tokens, image_input_tokens, output_tokens, reasoning_tokens, audio_output_tokens,
            image_output_tokens, cost, uncertain_cost
     FROM usage_daily ORDER BY day, user_id, token_id, model, endpoint"""
-ADDED_UP = """
+ADDED_UP = f"""
     SELECT (started_at AT TIME ZONE (SELECT value FROM settings WHERE name = 'time_zone'))::date,
-           user_id, token_id, model, endpoint, count(*) FILTER (WHERE state <> 'correction'),
-           count(*) FILTER (WHERE state NOT IN ('done', 'correction', 'imported')),
+           user_id, token_id, model, endpoint, {COUNT_REQUESTS}, {COUNT_NOT_DONE},
            coalesce(sum(input_tokens), 0), coalesce(sum(cached_tokens), 0), coalesce(sum(cache_write_tokens), 0),
            coalesce(sum(audio_input_tokens), 0), coalesce(sum(image_input_tokens), 0), coalesce(sum(output_tokens), 0),
            coalesce(sum(reasoning_tokens), 0), coalesce(sum(audio_output_tokens), 0),
@@ -58,11 +58,13 @@ async def settled(agent: Agent) -> None:
 
 def check(dsn: str, upstream: Upstream, answers: Sequence[Answer] = ()) -> list[Row]:
     """Asserts that the books in this database are right, and returns the rows."""
-    found = query(dsn, f"SELECT {', '.join(COLUMNS)} FROM usage WHERE state <> 'correction' ORDER BY started_at")
+    found = query(
+        dsn, f"SELECT {', '.join(COLUMNS)} FROM usage WHERE state <> '{State.CORRECTION}' ORDER BY started_at"
+    )
     rows = [dict(zip(COLUMNS, line, strict=True)) for line in found]
     by_id = {row["request_id"]: row for row in rows}
     assert len(by_id) == len(rows), f"I2: more than one row: {_repeated(row['request_id'] for row in rows)}"
-    assert {row["state"] for row in rows} <= TERMINAL, "I7: a row that is not terminal"
+    assert {row["state"] for row in rows} <= {*TERMINAL}, "I7: a row that is not terminal"
     _check_dispatches(dsn, by_id, upstream)
     _check_tokens(by_id, upstream)
     _check_costs(dsn, rows)

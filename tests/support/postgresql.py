@@ -16,7 +16,7 @@ from psycopg2.extensions import STRINGARRAY
 from chatgpt_agent.adapters.postgres.connection import Line, Store
 from chatgpt_agent.adapters.postgres.usage import _COLUMNS, _SHIP, TOKENS
 from chatgpt_agent.core.errors import StoreBadValue, StoreRejected, StoreUnavailable
-from chatgpt_agent.core.ledger import State
+from chatgpt_agent.core.ledger import NOT_DONE, State
 
 Usage = dict[str, Any]  # a row of the table, by column
 Day = tuple[date, int, int, str, str]  # day, user, token, model, endpoint
@@ -104,7 +104,7 @@ class PostgreSQL:
             raise StoreBadValue('no partition of relation "usage" found for row')
         if any(value is None for name, value in line.items() if name not in _NULLABLE):
             raise StoreBadValue("null value violates not-null constraint")
-        if line["state"] not in {*State, "correction"}:
+        if line["state"] not in {*State}:
             raise StoreBadValue('row violates check constraint "usage_state_check"')
 
 
@@ -151,9 +151,14 @@ def added_up(lines: Iterable[Usage]) -> dict[Day, Sums]:
     for line in lines:
         date_ = line["started_at"].astimezone(UTC).date()
         day = (date_, line["user_id"], line["token_id"], line["model"], line["endpoint"])
-        correction, done = line["state"] == "correction", line["state"] == "done"
         counts = [line[name] or 0 for name in TOKENS]
-        sums = (int(not correction), int(not correction and not done), *counts, line["cost"], line["uncertain_cost"])
+        sums = (
+            int(line["state"] != State.CORRECTION),
+            int(line["state"] in NOT_DONE),
+            *counts,
+            line["cost"],
+            line["uncertain_cost"],
+        )
         days[day] = _plus(days[day], sums) if day in days else sums
     return days
 

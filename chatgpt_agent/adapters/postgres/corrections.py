@@ -9,7 +9,8 @@ import msgspec
 from chatgpt_agent.adapters.postgres.budgets import COUNT_AND_TELL
 from chatgpt_agent.adapters.postgres.connection import AnyStore, Store
 from chatgpt_agent.adapters.postgres.prices import PRICE_COLUMNS, price_of
-from chatgpt_agent.adapters.postgres.usage import FRESH, ROLL_UP, TOKENS, token_counts, usage_of
+from chatgpt_agent.adapters.postgres.usage import FRESH, ROLL_UP, TOKENS, in_states, token_counts, usage_of
+from chatgpt_agent.core.ledger import ANSWERED, UNCERTAIN, State
 from chatgpt_agent.core.money.pricing import Price
 from chatgpt_agent.core.openai_usage import Counts
 from chatgpt_agent.core.reconcile import MAX_CANDIDATE_ROWS, Candidates, LedgerSum
@@ -19,14 +20,14 @@ from chatgpt_agent.core.usage import Usage
 _BETWEEN = """u.started_at >= (%s::date)::timestamp AT TIME ZONE 'UTC'
           AND u.started_at < (%s::date + 1)::timestamp AT TIME ZONE 'UTC'"""
 _DAY = "(u.started_at AT TIME ZONE 'UTC')::date"
-_CORRECTIONS = """LEFT JOIN usage c ON c.corrects = u.request_id AND c.started_at = u.started_at
-        AND c.user_id = u.user_id AND c.state = 'correction'"""
+_CORRECTIONS = f"""LEFT JOIN usage c ON c.corrects = u.request_id AND c.started_at = u.started_at
+        AND c.user_id = u.user_id AND c.state = '{State.CORRECTION}'"""
 _USER = "coalesce(n.name, 'user ' || u.user_id)"
 
 # What OpenAI counts as a request: it answered, or it was found out later that it had.
 _SUMS = f"""
     SELECT {_DAY}, coalesce(u.served_model, u.model), {_USER}, u.served_model IS NOT NULL,
-           count(*) FILTER (WHERE u.state IN ('done', 'usage_unknown', 'incomplete') OR (u.state <> 'correction' AND
+           count(*) FILTER (WHERE u.state IN {in_states(ANSWERED)} OR (u.state <> '{State.CORRECTION}' AND
                coalesce(u.input_tokens, 0) + coalesce(u.output_tokens, 0)
                + coalesce(c.input_tokens, 0) + coalesce(c.output_tokens, 0) > 0)),
            coalesce(sum(u.input_tokens), 0)::bigint, coalesce(sum(u.cached_tokens), 0)::bigint,
@@ -44,8 +45,8 @@ _SUSPECTS = f"""
     {_CORRECTIONS}
     LEFT JOIN users n ON n.id = u.user_id
     WHERE {_BETWEEN} AND c.corrects IS NULL
-      AND (u.state IN ('usage_unknown', 'unknown', 'incomplete')
-           OR (u.state = 'upstream_error' AND u.input_tokens IS NOT NULL))
+      AND (u.state IN {in_states(UNCERTAIN)}
+           OR (u.state = '{State.UPSTREAM_ERROR}' AND u.input_tokens IS NOT NULL))
     GROUP BY 1, 2, 3, 4, 5 ORDER BY 1, 2, 3, 4, 5"""
 
 # One statement: the correction and its share of the roll-up come to be together or not at all, and of two at once only
@@ -57,8 +58,8 @@ _CORRECT = f"""
                            started_at, corrects, reason)
         SELECT %s::uuid, u.user_id, u.token_id, u.endpoint, u.model, u.served_model, u.service_tier,
                {", ".join(["%s"] * len(TOKENS))}, u.price_id, %s, -u.uncertain_cost,
-               'correction', false, u.streamed, u.started_at, u.request_id, %s
-        FROM usage u WHERE u.request_id = %s::uuid AND u.started_at = %s AND u.state <> 'correction'
+               '{State.CORRECTION}', false, u.streamed, u.started_at, u.request_id, %s
+        FROM usage u WHERE u.request_id = %s::uuid AND u.started_at = %s AND u.state <> '{State.CORRECTION}'
         ON CONFLICT DO NOTHING
         RETURNING {FRESH}
     ), rolled AS ({ROLL_UP}
@@ -72,7 +73,7 @@ class CorrectableRow(msgspec.Struct, frozen=True):
 
     request_id: UUID
     started_at: datetime
-    state: str
+    state: State
     usage: Usage | None
     cost: Decimal
     service_tier: str | None
@@ -110,7 +111,7 @@ async def read_row(store: Store, request_id: UUID) -> CorrectableRow | None:
     return CorrectableRow(
         request_id,
         started_at,
-        state,
+        State(state),
         None if counts["input_tokens"] is None else usage_of(counts),
         cost,
         service_tier,

@@ -10,7 +10,8 @@ import msgspec
 from chatgpt_agent.adapters.postgres.connection import Line, Store
 from chatgpt_agent.adapters.postgres.prices import DUE
 from chatgpt_agent.adapters.postgres.reports import LABEL, NAME
-from chatgpt_agent.adapters.postgres.usage import DAY, TOKENS, AgentState
+from chatgpt_agent.adapters.postgres.usage import COUNT_NOT_DONE, COUNT_REQUESTS, DAY, TOKENS, AgentState
+from chatgpt_agent.core.ledger import State
 
 
 class StateLine(msgspec.Struct, frozen=True):
@@ -128,8 +129,7 @@ _CHECKS = {
     "roll-up": f"""
         WITH added AS (
             SELECT {DAY} AS day, user_id, token_id, model, endpoint,
-                   count(*) FILTER (WHERE state <> 'correction') AS requests,
-                   count(*) FILTER (WHERE state NOT IN ('done', 'correction', 'imported')) AS not_done,
+                   {COUNT_REQUESTS} AS requests, {COUNT_NOT_DONE} AS not_done,
                    {", ".join(f"coalesce(sum({name}), 0) AS {name}" for name in TOKENS)},
                    sum(cost) AS cost, sum(uncertain_cost) AS uncertain_cost
             FROM usage GROUP BY 1, 2, 3, 4, 5
@@ -142,10 +142,10 @@ _CHECKS = {
               IS DISTINCT FROM
               (d.requests, d.not_done, {", ".join(f"d.{name}" for name in TOKENS)}, d.cost, d.uncertain_cost)
         ORDER BY 1 LIMIT %s""",
-    "price": """
+    "price": f"""
         SELECT r.request_id::text, format('its price %%s does not exist', r.price_id)
         FROM usage r LEFT JOIN prices p ON p.id = r.price_id AND p.input IS NOT NULL
-        WHERE p.id IS NULL AND r.state <> 'imported' ORDER BY r.started_at LIMIT %s""",
+        WHERE p.id IS NULL AND r.state <> '{State.IMPORTED}' ORDER BY r.started_at LIMIT %s""",
     # A correction is right where it makes the row that it corrects right.
     "cost": f"""
         WITH made AS (
@@ -157,8 +157,8 @@ _CHECKS = {
         )
     }
             FROM usage u LEFT JOIN usage o
-                ON u.state = 'correction' AND o.request_id = u.corrects AND o.started_at = u.started_at
-            WHERE u.state <> 'imported'
+                ON u.state = '{State.CORRECTION}' AND o.request_id = u.corrects AND o.started_at = u.started_at
+            WHERE u.state <> '{State.IMPORTED}'
         )
         SELECT r.request_id::text, format('it costs %%s USD, its tokens and price make %%s', r.cost, due.cost)
         FROM made r JOIN prices p ON p.id = r.price_id AND p.input IS NOT NULL {DUE}
@@ -166,8 +166,8 @@ _CHECKS = {
     "tokens": f"""
         SELECT request_id::text, format('it is %%s, and its tokens are not all there or contradict each other', state)
         FROM usage
-        WHERE (state = 'done' AND (input_tokens IS NULL OR output_tokens IS NULL OR cached_tokens IS NULL))
-           OR (state <> 'correction' AND (
+        WHERE (state = '{State.DONE}' AND (input_tokens IS NULL OR output_tokens IS NULL OR cached_tokens IS NULL))
+           OR (state <> '{State.CORRECTION}' AND (
                greatest(cached_tokens, cache_write_tokens, audio_input_tokens, image_input_tokens) > input_tokens
                OR greatest(reasoning_tokens, audio_output_tokens, image_output_tokens) > output_tokens
                OR least({", ".join(TOKENS)}) < 0))
@@ -175,10 +175,10 @@ _CHECKS = {
     "duplicate": """
         SELECT request_id::text, format('there are %%s rows of it', count(*))
         FROM usage GROUP BY request_id HAVING count(*) > 1 LIMIT %s""",
-    "correction": """
+    "correction": f"""
         SELECT c.request_id::text, format('it corrects %%s, which does not exist', c.corrects)
         FROM usage c LEFT JOIN usage r ON r.request_id = c.corrects AND r.started_at = c.started_at
-        WHERE c.state = 'correction' AND r.request_id IS NULL LIMIT %s""",
+        WHERE c.state = '{State.CORRECTION}' AND r.request_id IS NULL LIMIT %s""",
     "dead letter": """
         SELECT request_id::text, format('refused by the ledger at %%s: %%s', rejected_at, error)
         FROM dead_letters ORDER BY rejected_at LIMIT %s""",

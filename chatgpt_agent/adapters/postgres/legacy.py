@@ -14,6 +14,7 @@ from chatgpt_agent.adapters.postgres.connection import AnyStore, Line, Store
 from chatgpt_agent.adapters.postgres.usage import FRESH, ROLL_UP
 from chatgpt_agent.core.errors import InvalidValue, SetupError, StoreError
 from chatgpt_agent.core.http.endpoints import CHAT
+from chatgpt_agent.core.ledger import State
 from chatgpt_agent.core.legacy import NewPrice, OldConfig, OldPrice, OldRequest, OldUser
 
 TABLES = ("sys_user_token", "sys_config", "sys_model_request")
@@ -203,7 +204,7 @@ _TAKE = f"""
         INSERT INTO usage (request_id, user_id, token_id, endpoint, model, served_model, upstream_id, input_tokens,
                            output_tokens, price_id, cost, state, status, client_closed, streamed, started_at)
         SELECT r.request_id, r.user_id, r.token_id, '{CHAT.path}', r.model, r.model, r.upstream_id, r.input_tokens,
-               r.output_tokens, 0, r.cost, 'imported', 200, false, false, r.started_at
+               r.output_tokens, 0, r.cost, '{State.IMPORTED}', 200, false, false, r.started_at
         FROM unnest(%s::uuid[], %s::bigint[], %s::bigint[], %s::text[], %s::text[], %s::bigint[], %s::bigint[],
                     %s::numeric[], %s::timestamptz[])
             AS r(request_id, user_id, token_id, model, upstream_id, input_tokens, output_tokens, cost, started_at)

@@ -11,6 +11,7 @@ import msgspec
 from chatgpt_agent.adapters.cooperative import map_cooperatively
 from chatgpt_agent.adapters.postgres.connection import Line, Store
 from chatgpt_agent.adapters.postgres.usage import DAY, TOKENS
+from chatgpt_agent.core.ledger import State
 
 # What a report can be grouped by: what the roll-up is added up by, and how it is shown. Names are joined to the sums
 # and not to the lines of the roll-up, of which there are many more. Weeks are those of ISO 8601.
@@ -217,7 +218,7 @@ async def token_facts(store: Store, id: int) -> TokenFacts | None:
 async def rows_since(store: Store, token_id: int, since: datetime, *, limit: int) -> str:
     """The newest rows of a token with known tokens, the oldest first, as the original program's JSON; corrections are
     in the rows that they correct. PostgreSQL writes it, because it would hold other requests up here."""
-    sql = """
+    sql = f"""
         SELECT coalesce(json_agg(json_build_object(
             'remote_id', remote_id, 'model', model, 'total_token', total, 'price', price, 'timestamp', seconds
         ) ORDER BY started_at), '[]')::text
@@ -228,8 +229,8 @@ async def rows_since(store: Store, token_id: int, since: datetime, *, limit: int
                    trim_scale(u.cost + coalesce(c.cost, 0)) AS price,
                    floor(extract(epoch FROM u.started_at))::bigint AS seconds, u.started_at
             FROM usage u LEFT JOIN usage c ON c.corrects = u.request_id AND c.started_at = u.started_at
-                AND c.user_id = u.user_id AND c.state = 'correction'
-            WHERE u.token_id = %s AND u.started_at >= %s AND u.state <> 'correction'
+                AND c.user_id = u.user_id AND c.state = '{State.CORRECTION}'
+            WHERE u.token_id = %s AND u.started_at >= %s AND u.state <> '{State.CORRECTION}'
               AND (u.input_tokens IS NOT NULL OR c.input_tokens IS NOT NULL)
             ORDER BY u.started_at DESC LIMIT %s
         ) newest"""

@@ -8,7 +8,8 @@ import msgspec
 
 from chatgpt_agent.adapters.postgres.connection import AnyStore
 from chatgpt_agent.adapters.postgres.prices import DUE, price_columns
-from chatgpt_agent.adapters.postgres.usage import TOKENS
+from chatgpt_agent.adapters.postgres.usage import TOKENS, in_states
+from chatgpt_agent.core.ledger import TERMINAL, State
 from chatgpt_agent.core.money.pricing import KINDS, NewPrice
 
 _ZONE = "(SELECT value FROM settings WHERE name = 'time_zone')"
@@ -34,8 +35,8 @@ _ROWS = f"""
     FROM usage u
     JOIN prices p ON p.id = u.price_id
     LEFT JOIN usage c ON c.corrects = u.request_id AND c.started_at = u.started_at AND c.user_id = u.user_id
-        AND c.state = 'correction'
-    WHERE u.state NOT IN ('correction', 'imported') AND (%s::text IS NULL OR u.model = %s)
+        AND c.state = '{State.CORRECTION}'
+    WHERE u.state IN {in_states(TERMINAL)} AND (%s::text IS NULL OR u.model = %s)
       AND u.started_at >= (%s::date)::timestamp AT TIME ZONE {_ZONE}
       AND (%s::date IS NULL OR u.started_at < (%s::date + 1)::timestamp AT TIME ZONE {_ZONE})"""
 

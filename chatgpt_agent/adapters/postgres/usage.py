@@ -1,6 +1,6 @@
 """Writing rows of the ledger: in batches, as often as wanted, each row once."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime
 from uuid import UUID
 
@@ -8,7 +8,7 @@ import msgspec
 
 from chatgpt_agent.adapters.postgres.budgets import COUNT_AND_TELL
 from chatgpt_agent.adapters.postgres.connection import Store
-from chatgpt_agent.core.ledger import Row
+from chatgpt_agent.core.ledger import NOT_DONE, Row, State
 from chatgpt_agent.core.usage import Usage
 
 _COLUMNS = {
@@ -44,6 +44,16 @@ _COLUMNS = {
 }
 TOKENS = tuple(name for name in _COLUMNS if name.endswith("_tokens"))
 
+
+def in_states(states: Iterable[State]) -> str:
+    """Returns the states as a list for SQL's `IN`."""
+    return "({})".format(", ".join(f"'{state}'" for state in states))
+
+
+# Over some rows: how many are requests, and how many of these are not done.
+COUNT_REQUESTS = f"count(*) FILTER (WHERE state <> '{State.CORRECTION}')"
+COUNT_NOT_DONE = f"count(*) FILTER (WHERE state IN {in_states(NOT_DONE)})"
+
 # The day of a row, in the books' time zone.
 DAY = "(started_at AT TIME ZONE (SELECT value FROM settings WHERE name = 'time_zone'))::date"
 
@@ -51,8 +61,7 @@ DAY = "(started_at AT TIME ZONE (SELECT value FROM settings WHERE name = 'time_z
 _SUMMED = ("requests", "not_done", *TOKENS, "cost", "uncertain_cost")
 ROLL_UP = f"""
     INSERT INTO usage_daily AS daily (day, user_id, token_id, model, endpoint, {", ".join(_SUMMED)})
-    SELECT day, user_id, token_id, model, endpoint, count(*) FILTER (WHERE state <> 'correction'),
-           count(*) FILTER (WHERE state NOT IN ('done', 'correction', 'imported')),
+    SELECT day, user_id, token_id, model, endpoint, {COUNT_REQUESTS}, {COUNT_NOT_DONE},
            {", ".join(f"coalesce(sum({name}), 0)" for name in TOKENS)}, sum(cost), sum(uncertain_cost)
     FROM fresh GROUP BY day, user_id, token_id, model, endpoint ORDER BY day, user_id, token_id, model, endpoint
     ON CONFLICT (day, user_id, token_id, model, endpoint) DO UPDATE SET

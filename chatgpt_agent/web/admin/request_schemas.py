@@ -13,6 +13,7 @@ from chatgpt_agent.adapters.postgres.reports import GROUPS
 from chatgpt_agent.admin.ledger import MAX_WAITING
 from chatgpt_agent.core.access.admission import Limits
 from chatgpt_agent.core.budget.period import Period
+from chatgpt_agent.core.ledger import State
 from chatgpt_agent.core.money.pricing import KINDS, Tier
 from chatgpt_agent.core.usage import MAX_COUNT
 from chatgpt_agent.web.admin import cursors as pages
@@ -41,9 +42,6 @@ Month = Annotated[str, Meta(pattern="^20[0-9]{2}-(0[1-9]|1[0-2])$", description=
 KeyOwner = Annotated[str, Meta(pattern="^[!-<>-~]{1,128}=[^=\n]{1,128}$", description="`key_abc=alice`.")]
 Tokens = Annotated[int, Meta(ge=0, le=MAX_COUNT)]
 WhatIfGroup = Literal["user", "model", "day", "month"]
-RowState = Literal[
-    "done", "usage_unknown", "upstream_error", "incomplete", "not_sent", "unknown", "correction", "imported"
-]
 
 
 class Strict(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -123,7 +121,7 @@ class UsageQuery(Strict, frozen=True, kw_only=True):
 class RowQuery(Strict, frozen=True, kw_only=True):
     limit: PageSize = 100
     after: Annotated[str, Meta(pattern=pages.ROW_CURSOR)] | UnsetType = UNSET
-    state: RowState | UnsetType = UNSET
+    state: State | UnsetType = UNSET
     user: Name | UnsetType = UNSET
     since: Moment | UnsetType = UNSET
     until: Moment | UnsetType = UNSET

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from uuid import UUID
 
+import msgspec
 import pytest
 from tornado.ioloop import IOLoop
 
@@ -126,7 +127,7 @@ async def test_spent_is_what_rows_cost_and_may_have_cost(budgets: BudgetAdmin, s
     lost = make_row(6, state=State.UNKNOWN, user_id=1, token_id=2, started_at=now, max_cost=Decimal(4))
     [old] = [make_row(9, user_id=1, token_id=1, started_at=now - timedelta(days=800))]
     await ensure_partition(store, old.intent.started_at)
-    lost = type(lost)(lost.intent, State.UNKNOWN, 7, Decimal(0), uncertain_cost=Decimal(4))
+    lost = msgspec.structs.replace(lost, price_id=7, cost=Decimal(0), uncertain_cost=Decimal(4))
     await ship(store, [row, lost, old])
     for token, period in ((None, Period.MONTH), (2, Period.DAY), (None, Period.TOTAL)):
         owner = {"user": "alice"} if token is None else {"token_id": token}

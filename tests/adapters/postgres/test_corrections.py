@@ -59,7 +59,7 @@ def ledger(store: Store) -> Reconciler:
 def row(number: int, state: State, usage: Usage | None = None, *, served: str | None = SNAPSHOT) -> Row:
     """A row of user 1 that ended in this state with these tokens."""
     intent = make_intent(number, user_id=1, model="gpt-4o-mini")
-    return settle(intent, Outcome(state, 200, Answer(usage=usage, model=served)), PRICE, BOOK)
+    return settle(intent, Outcome(state=state, status=200, answer=Answer(usage=usage, model=served)), PRICE, BOOK)
 
 
 def usage_of(dsn: str, columns: str) -> list[tuple[object, ...]]:

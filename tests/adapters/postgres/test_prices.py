@@ -65,7 +65,7 @@ class Made:
         cost = price.cost(usage, service_tier) if usage else Decimal(0)
         made = make_intent(len(self.rows) + 1, **{"model": price.model, "price_id": price.id, **intent})
         state = State.DONE if usage else State.UNKNOWN
-        row = Row(made, state, price.id, cost, usage, service_tier=service_tier)
+        row = Row(intent=made, state=state, price_id=price.id, cost=cost, usage=usage, service_tier=service_tier)
         self.rows.append(row)
         await ship(self.store, [row])
         return row

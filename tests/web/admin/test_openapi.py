@@ -8,8 +8,6 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from chatgpt_agent.core.ledger import State
-from chatgpt_agent.web.admin.request_schemas import RowState
 from chatgpt_agent.web.admin.routes import PREFIX, ROUTES, openapi
 from tests.web.admin.conftest import Administrator
 
@@ -85,11 +83,6 @@ def test_every_route_is_in_the_document() -> None:
     """And nothing else."""
     found = {(method, path) for path, methods in openapi()["paths"].items() for method in methods}
     assert found == {(route.method.lower(), PREFIX + route.path) for route in ROUTES}
-
-
-def test_the_states_of_rows_are_those_of_the_ledger() -> None:
-    """With those that come of corrections and of moving over."""
-    assert {*RowState.__args__} == {*map(str, State), "correction", "imported"}
 
 
 def test_the_docs_name_every_route() -> None:
