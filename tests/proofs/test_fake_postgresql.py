@@ -10,7 +10,7 @@ from tornado.ioloop import IOLoop
 from chatgpt_agent.adapters.postgres.connection import Store
 from chatgpt_agent.adapters.postgres.usage import _COLUMNS, TOKENS, ensure_partition, ship
 from chatgpt_agent.core.errors import StoreBadValue
-from chatgpt_agent.core.ledger import TERMINAL, State
+from chatgpt_agent.core.ledger import TERMINAL
 from tests.support.database import query
 from tests.support.factories import NOON, make_row
 from tests.support.postgresql import FakeStore, PostgreSQL

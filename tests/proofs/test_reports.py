@@ -62,7 +62,7 @@ amounts = st.decimals(0, 10**6, allow_nan=False, places=16) | st.sampled_from(
     [Decimal(0), Decimal("0.0000000000000001"), Decimal("12345678901234567890.5")]
 )
 counts = st.integers(0, 10**12)
-usages = st.builds(Usage, *[counts] * len(TOKENS)) | st.none()
+usages = st.builds(Usage, **dict.fromkeys(Usage.__struct_fields__, counts)) | st.none()
 models = st.sampled_from(["gpt-4o", "gpt-4o-mini", "ft:gpt-4o:acme"])
 
 
@@ -239,7 +239,10 @@ def _key(line: UsageLine, by: Sequence[str]) -> tuple[object, ...]:
 @given(
     rows=st.lists(lines(), min_size=2, max_size=12, unique_by=lambda row: row.id),
     corrected=st.lists(
-        st.tuples(st.builds(Usage, *[st.integers(-(10**9), 10**9)] * len(TOKENS)), amounts.map(lambda x: x - 5)),
+        st.tuples(
+            st.builds(Usage, **dict.fromkeys(Usage.__struct_fields__, st.integers(-(10**9), 10**9))),
+            amounts.map(lambda x: x - 5),
+        ),
         max_size=3,
     ),
     zones=st.tuples(st.sampled_from(ZONES), st.sampled_from(ZONES)),
