@@ -12,7 +12,7 @@ PACKAGE = Path(chatgpt_agent.__file__).parent
 
 LAYERS = ["core", "adapters", "runtime", "admin", "web", "server", "cli"]  # each may import itself and those before it
 PURE = {"collections", "datetime", "decimal", "enum", "functools", "ipaddress", "itertools", "math", "re"}
-PURE |= {"typing", "uuid", "zlib", "msgspec"}  # all that core may import
+PURE |= {"csv", "io", "typing", "uuid", "zlib", "msgspec"}  # all that core may import
 IMPURE = {"now", "utcnow", "today", "uuid1", "uuid4", "open", "print", "input", "__import__"}  # what is in reach anyway
 ONLY_IN = {  # who alone may know a technology
     "psycopg2": ("adapters.postgres", "adapters.migrate"),

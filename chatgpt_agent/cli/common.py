@@ -16,12 +16,12 @@ import msgspec
 from tabulate import tabulate
 
 from chatgpt_agent.adapters.config import Config, config_from
-from chatgpt_agent.adapters.csv_writer import Amount, csv_text
 from chatgpt_agent.adapters.logs import set_up_logging
 from chatgpt_agent.adapters.postgres.connection import Store
 from chatgpt_agent.admin.administration import Administration, LedgerAdministration, Stores, open_stores
 from chatgpt_agent.admin.prices import Prices
 from chatgpt_agent.core.audit import Actor, Via
+from chatgpt_agent.core.csv_writer import Amount, csv_text
 from chatgpt_agent.core.errors import AgentError, ConfigError, InvalidValue, StoreUnavailable
 from chatgpt_agent.core.money.exact import plain
 from chatgpt_agent.runtime.database import database, ensure_schema

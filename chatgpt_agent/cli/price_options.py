@@ -6,8 +6,8 @@ from typing import Any, TypeVar
 
 import click
 
-from chatgpt_agent.adapters.csv_writer import Amount
 from chatgpt_agent.cli.common import usd
+from chatgpt_agent.core.csv_writer import Amount
 from chatgpt_agent.core.money.pricing import KINDS, Price, Rates, Tier, parse_usd
 from chatgpt_agent.core.money.tier_syntax import kind_name, parse_tier, show_tier
 

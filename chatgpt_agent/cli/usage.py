@@ -10,11 +10,11 @@ import click
 import msgspec
 
 from chatgpt_agent.adapters.config import Config
-from chatgpt_agent.adapters.csv_writer import csv_line
 from chatgpt_agent.adapters.postgres.connection import Line, Store
 from chatgpt_agent.adapters.postgres.reports import COUNTS, EXPORTED, GROUPS, Sums, UsageFilter
 from chatgpt_agent.admin import reports
 from chatgpt_agent.cli.common import echo_csv, echo_json, echo_table, on_books, on_store, usd
+from chatgpt_agent.core.csv_writer import csv_line
 from chatgpt_agent.core.errors import InvalidValue
 
 F = TypeVar("F", bound=Callable[..., Any])

@@ -7,12 +7,12 @@ from typing import IO
 import click
 
 from chatgpt_agent.adapters.csv_reader import MAX_FILE, read_rows
-from chatgpt_agent.adapters.csv_writer import csv_text
 from chatgpt_agent.adapters.files import remove_file, write_secret
 from chatgpt_agent.admin.administration import Administration
 from chatgpt_agent.admin.user_import import FirstToken, Imported, UserImport
 from chatgpt_agent.cli.common import echo_json, json_option, with_administration
 from chatgpt_agent.core.access.user_import import NewUserRow, ReportLine, Result, read_people
+from chatgpt_agent.core.csv_writer import csv_text
 from chatgpt_agent.core.errors import AgentError, InvalidValue, StoreUnavailable
 
 

@@ -5,11 +5,11 @@ import asyncio
 from datetime import datetime
 
 from chatgpt_agent.adapters.csv_reader import read_rows
-from chatgpt_agent.adapters.csv_writer import csv_text
 from chatgpt_agent.adapters.openai_usage_files import trimmed
 from chatgpt_agent.adapters.price_files import PriceFile, chosen, read_prices
 from chatgpt_agent.admin.prices import Prices, total
 from chatgpt_agent.core.access.user_import import NewUserRow, ReportLine, Result, read_people
+from chatgpt_agent.core.csv_writer import csv_text
 from chatgpt_agent.core.errors import InvalidValue
 from chatgpt_agent.core.money.price_csv import COLUMNS, csv_cells
 from chatgpt_agent.core.money.pricing import NewPrice, Rates
