@@ -21,7 +21,7 @@ ONLY_IN = {  # who alone may know a technology
     "tornado.curl_httpclient": ("adapters.curl",),
     "sqlite3": ("adapters.outbox",),
     "yoyo": ("adapters.migrate",),
-    "yaml": ("adapters.config",),
+    "yaml": ("adapters.config_file",),
     "cryptography": ("adapters.keyring",),
 }
 

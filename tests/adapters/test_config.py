@@ -8,7 +8,8 @@ import msgspec
 import pytest
 import yaml
 
-from chatgpt_agent.adapters.config import Config, config_from, is_loopback, load_config
+from chatgpt_agent.adapters.config import Config, Proxy, config_from, load_config
+from chatgpt_agent.adapters.config_checks import is_loopback
 from chatgpt_agent.core.errors import ConfigError
 
 ROOT = Path(__file__).parents[2]
@@ -231,14 +232,12 @@ def test_an_unknown_key_is_a_fault_with_a_suggestion(faults: Faults) -> None:
 def test_an_unknown_key_like_none_is_sent_to_the_example(faults: Faults) -> None:
     """Where nothing is near, there is a list."""
     [line] = faults("zzz: 1")
-    assert line.endswith("zzz: found an unknown key; allowed: those of config.example.yml")
+    assert line.endswith("zzz: found an unknown key; allowed: the keys of config.example.yml")
 
 
 def test_a_key_that_stands_twice_is_a_fault(faults: Faults, tmp_path: Path) -> None:
     """YAML itself would silently take the second."""
-    assert faults("port: 1\nadmin_port: 2\nport: 3") == [
-        f"{tmp_path / 'config.yml'}: line 3: the key 'port' stands twice"
-    ]
+    assert faults("port: 1\nadmin_port: 2\nport: 3") == [f"{tmp_path / 'config.yml'}: line 3: duplicate key 'port'"]
 
 
 @pytest.mark.parametrize(("text", "found"), [("- port", "list"), ("port", "str"), ("8080", "int")])
@@ -368,3 +367,31 @@ def test_the_repr_shows_no_secret() -> None:
     """It finds its way into logs and tracebacks."""
     config = Config(database_password="made-up-password", openai_proxy="http://u:made-up@127.0.0.1:1")
     assert "made-up" not in repr(config)
+
+
+# Parts for other modules.
+
+
+@pytest.mark.parametrize(
+    ("url", "proxy"),
+    [
+        ("http://proxy:3128", Proxy("proxy", 3128, None, None)),
+        ("http://[::1]:3128/", Proxy("::1", 3128, None, None)),
+        ("http://user:p%40ss@proxy:1", Proxy("proxy", 1, "user", "p@ss")),
+        ("http://user@proxy:1", Proxy("proxy", 1, "user", "")),
+    ],
+)
+def test_a_proxy_url_is_parsed_into_its_parts(load: Load, url: str, proxy: Proxy) -> None:
+    """Host, port and percent-decoded credentials of the proxy are separate values."""
+    assert load(f"openai_proxy: '{url}'").upstream.proxy == proxy
+
+
+def test_the_upstream_settings_have_the_values_of_their_keys(load: Load) -> None:
+    """The HTTP client receives the limits that the file sets."""
+    upstream = load("connect_timeout: 1\nmax_response_size: 5000\nmax_concurrent_requests: 7").upstream
+    assert (upstream.connect_timeout, upstream.max_response_size, upstream.max_connections) == (1, 5000, 7)
+
+
+def test_the_repr_of_upstream_settings_omits_the_credentials_of_the_proxy() -> None:
+    """A repr can end up in a log."""
+    assert "made-up" not in repr(Config(openai_proxy="http://user:made-up@127.0.0.1:1").upstream)

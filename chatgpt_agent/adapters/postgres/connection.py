@@ -16,7 +16,8 @@ import aiopg
 import psycopg2
 from psycopg2.extensions import make_dsn, parse_dsn
 
-from chatgpt_agent.adapters.config import Config, host_and_port
+from chatgpt_agent.adapters.config import Config
+from chatgpt_agent.adapters.config_checks import host_and_port
 from chatgpt_agent.adapters.cooperative import PART
 from chatgpt_agent.adapters.migrate import first_line
 from chatgpt_agent.core.audit import Actor

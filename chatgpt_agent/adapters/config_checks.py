@@ -1,0 +1,76 @@
+"""Checks of configuration values that a type cannot express. A check refuses a value with False or a ValueError."""
+
+import re
+from ipaddress import ip_address, ip_network
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+_HOST_AND_PORT = re.compile(r"(?:\[([^\[\]]+)\]|([^:\[\]]+))(?::([0-9]{1,5}))?")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host is this machine: localhost, 127.0.0.0/8 or ::1."""
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def host_and_port(address: str) -> tuple[str, int]:
+    """The host and port of a PostgreSQL address; the port defaults to 5432. Raises ValueError."""
+    if "/" in address or (address.count(":") > 1 and not address.startswith("[")):
+        return address, 5432  # a socket's folder, or an IPv6 address without brackets
+    match = _HOST_AND_PORT.fullmatch(address)
+    port = int(match[3] or 5432) if match else 0
+    if match is None or not 0 < port < 65536:
+        raise ValueError(address)
+    return match[1] or match[2], port
+
+
+def is_openai_url(text: str) -> bool:
+    """Whether a text is the http or https URL of an endpoint: with a path, without query, fragment or user."""
+    url = urlsplit(text) if _is_url(text, "https", "http") else None
+    return url is not None and not (url.query or url.fragment or url.username or " " in text) and len(url.path) > 1
+
+
+def is_proxy_url(text: str) -> bool:
+    """Whether a text is `http://[user:password@]host:port`."""
+    url = urlsplit(text) if _is_url(text, "http") else None
+    return url is not None and url.port is not None and url.path in ("", "/") and not (url.query or url.fragment)
+
+
+def is_webhook_url(text: str) -> bool:
+    """Whether a text is an http or https URL."""
+    return _is_url(text, "https", "http")
+
+
+def is_database_url(text: str) -> bool:
+    """Whether a text is `embedded`, a PostgreSQL URL or a connection string of libpq."""
+    return text == "embedded" or text.startswith(("postgresql://", "postgres://")) or "=" in text
+
+
+def are_networks(networks: tuple[str, ...]) -> bool:
+    """Whether all texts are networks or addresses. Raises ValueError for one that is not."""
+    for network in networks:
+        ip_network(network, strict=False)
+    return True
+
+
+def is_time_zone(text: str) -> bool:
+    """Whether the IANA time zone database has a zone of this name."""
+    try:
+        ZoneInfo(text)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        return False
+    return True
+
+
+def _is_url(text: str, *schemes: str) -> bool:
+    try:
+        url = urlsplit(text)
+        valid_port = url.port is None or url.port > 0  # .port raises ValueError if it is not a number
+    except ValueError:
+        return False
+    return url.scheme in schemes and bool(url.hostname) and valid_port and text.isascii() and text.isprintable()
