@@ -10,7 +10,16 @@ import chatgpt_agent
 
 PACKAGE = Path(chatgpt_agent.__file__).parent
 
-LAYERS = ["core", "adapters", "runtime", "admin", "web", "server", "cli"]  # each may import itself and those before it
+LAYERS = [
+    "core",
+    "adapters",
+    "runtime",
+    "admin",
+    "web",
+    "process",
+    "server",
+    "cli",
+]  # each may import itself and those before it
 PURE = {"collections", "datetime", "decimal", "enum", "functools", "ipaddress", "itertools", "math", "re"}
 PURE |= {"csv", "io", "typing", "uuid", "zlib", "msgspec"}  # all that core may import
 IMPURE = {"now", "utcnow", "today", "uuid1", "uuid4", "open", "print", "input", "__import__"}  # what is in reach anyway

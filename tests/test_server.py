@@ -1,11 +1,14 @@
-"""The composition root: a fault in the background is not missed, and files are shared out."""
+"""The composition root: the order of its start, and its end when a background task dies."""
 
 import asyncio
+from pathlib import Path
 
-import pytest
-
-from chatgpt_agent.server import ADMIN_CONNECTIONS, RESERVED_FILES, split_file_limit
+from chatgpt_agent.adapters.config import Config
+from chatgpt_agent.adapters.outbox import Outbox
+from chatgpt_agent.server import Server
 from tests.support.agent import Agent
+from tests.support.database import connected, query
+from tests.support.factories import make_intent, make_row, request_id
 
 
 async def broken() -> None:
@@ -13,42 +16,32 @@ async def broken() -> None:
     raise ZeroDivisionError
 
 
-async def test_a_background_task_that_dies_ends_the_agent(agent: Agent) -> None:
-    """Revoked tokens would go on working without a word."""
-    agent.server.directory._refresh = broken  # type: ignore[method-assign]
+async def test_background_task_that_dies_ends_the_agent(agent: Agent) -> None:
+    """Without this, revoked tokens would go on working without a sign."""
+    agent.server.directory.background.start("directory", broken())
     async with asyncio.timeout(5):
         await agent.server.stopping.wait()
-    assert str(agent.server._fatal) == "the task directory died: ZeroDivisionError"
+    assert str(agent.server.failure) == "the task directory died: ZeroDivisionError"
 
 
-async def test_rows_are_shipped_before_it_says_that_it_is_ready(agent: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever ends it as soon as it is ready leaves no row of the last run behind."""
-    server, order = agent.server, []
-    monkeypatch.setattr(server.ledger, "start_shipping", lambda: _note(order, "ships"))
-    monkeypatch.setattr(server.directory, "start", lambda _: _note(order, "ready"))
-    monkeypatch.setattr(server.budgets, "start", lambda _: _note(order, "budgets"))
-    monkeypatch.setattr(server.alerts, "start", lambda: None)
-    monkeypatch.setattr(server.uses, "start", lambda: None)
-    await server._open_database()
-    assert order == ["ships", "ready", "budgets"]
+async def test_rows_of_the_last_run_are_shipped_before_the_agent_is_ready(dsn: str, tmp_path: Path) -> None:
+    """An agent that is stopped as soon as it is ready leaves no row of the last run in its outbox."""
+    await leave_row(tmp_path)
+    server = Server(Config(bind_address="127.0.0.1", port=0, admin_port=0, data_dir=tmp_path, database_url=dsn), dsn)
+    with connected(dsn) as other:
+        other.execute("BEGIN; LOCK TABLE users, reservations")  # the directory cannot be loaded
+        await server.start()
+        async with asyncio.timeout(10):
+            while query(dsn, "SELECT request_id::text FROM usage") != [(str(request_id(1)),)]:
+                await asyncio.sleep(0.01)
+        assert not server.directory.loaded
+    await server.stop()
 
 
-async def _note(order: list[str], what: str) -> None:
-    order.append(what)
-
-
-@pytest.mark.parametrize(
-    ("limit", "asked", "transfers"),
-    [(96, 1000, 12), (1024, 1000, 476), (20_000, 1000, 1000), (1 << 30, 100_000, 100_000)],
-)
-def test_files_are_shared_out_below_their_limit(limit: int, asked: int, transfers: int) -> None:
-    """Transfers and connections together, with what the process needs for itself; each transfer has a connection."""
-    found, connections = split_file_limit(limit, asked)
-    assert found == transfers
-    assert connections >= found
-    assert found + connections + RESERVED_FILES + ADMIN_CONNECTIONS <= limit
-
-
-def test_with_hardly_a_file_there_is_still_one_each() -> None:
-    """What then fails is accepting, and that rests."""
-    assert split_file_limit(10, 1000) == (1, 1)
+async def leave_row(data_dir: Path) -> None:
+    """Leaves the outbox of an agent that ended before it had shipped its row."""
+    outbox = Outbox(data_dir)
+    await outbox.open()
+    await outbox.add_intent(make_intent(1))
+    await outbox.settle(make_row(1))
+    await outbox.close()

@@ -14,9 +14,10 @@ from uuid import NAMESPACE_URL, uuid5
 
 import msgspec
 
+from chatgpt_agent.adapters.config import Config
 from chatgpt_agent.adapters.postgres.budgets import Alert, add_alert, settle_alert, take_due_alerts
 from chatgpt_agent.adapters.postgres.connection import Store
-from chatgpt_agent.adapters.webhook import Webhook
+from chatgpt_agent.adapters.webhook import Webhook, read_webhook_secret
 from chatgpt_agent.core.budget.period import Budget, Window
 from chatgpt_agent.core.errors import StoreError, WebhookFailed
 from chatgpt_agent.runtime.background import Background, OnDeath, report_to_loop
@@ -30,6 +31,14 @@ LOOK_SECONDS = 5.0  # between two looks for alerts that are due
 TAKEN = timedelta(seconds=60)  # what an agent took is its own for so long
 
 
+def open_webhook(config: Config) -> Webhook | None:
+    """The configured webhook, if there is one. Raises SetupError."""
+    if config.webhook_url is None:
+        return None
+    secret = config.webhook_secret_file
+    return Webhook(config.webhook_url, None if secret is None else read_webhook_secret(secret))
+
+
 class Alerts:
     """What is to be told. `names`: the user of a budget, by name. `now` is the time of day in UTC."""
 
@@ -37,23 +46,23 @@ class Alerts:
         self,
         store: Store,
         webhook: Webhook | None,
-        names: Callable[[Budget], str],
         *,
+        user_of: Callable[[Budget], str],
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         on_death: OnDeath = report_to_loop,
     ) -> None:
         self._store = store
         self._webhook = webhook
-        self._names = names
+        self._user_of = user_of
         self._now = now
         self._new: deque[tuple[Alert, str]] = deque()
         self._wake = asyncio.Event()
         self.background = Background(on_death)
 
-    def on_mark(self, budget: Budget, window: Window, percent: int, spent: Decimal) -> None:
+    def on_threshold(self, budget: Budget, window: Window, percent: int, spent: Decimal) -> None:
         """Takes note that a budget has passed a mark. Called on the request path: it waits for nothing."""
         assert budget.amount is not None
-        user = self._names(budget)
+        user = self._user_of(budget)
         body = {
             "type": "budget.exhausted" if percent >= 100 else "budget.threshold",
             "timestamp": self._now(),

@@ -24,22 +24,23 @@ class Background:
 
     def __init__(self, on_death: OnDeath = report_to_loop) -> None:
         self._on_death = on_death
-        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._tasks: list[asyncio.Task[None]] = []
 
     def __contains__(self, name: str) -> bool:
         """Whether a task of this name was started."""
-        return name in self._tasks
+        return any(task.get_name() == name for task in self._tasks)
 
     def start(self, name: str, work: Coroutine[Any, Any, None]) -> None:
         """Starts a task, which runs until it returns or `close` cancels it."""
-        task = self._tasks[name] = asyncio.create_task(work, name=name)
+        task = asyncio.create_task(work, name=name)
+        self._tasks.append(task)
         task.add_done_callback(self._on_end)
 
     async def close(self) -> None:
         """Cancels the tasks and waits until all have ended."""
-        for task in self._tasks.values():
+        for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _on_end(self, task: asyncio.Task[None]) -> None:
         if task.cancelled():

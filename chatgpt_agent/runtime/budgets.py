@@ -65,8 +65,8 @@ class Reservation:
         self._budgets._drop(self._account, [self._id])
 
 
-# Told that a budget has passed a mark: the budget, its window's beginning, percent, USD spent.
-OnMark = Callable[[Budget, Window, int, Decimal], None]
+# Called when a budget has crossed a threshold: the budget, its current window, the threshold in percent, USD spent.
+OnThreshold = Callable[[Budget, Window, int, Decimal], None]
 
 
 class Budgets:
@@ -77,13 +77,13 @@ class Budgets:
         store: Store,
         ears: Store,
         *,
-        on_mark: OnMark = lambda *_: None,
+        on_threshold: OnThreshold,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         on_death: OnDeath = report_to_loop,
     ) -> None:
         self._store = store
         self._ears = ears
-        self._on_mark = on_mark
+        self._on_threshold = on_threshold
         self._now = now
         self._zone = ZoneInfo("UTC")
         self._agents = 1
@@ -133,7 +133,7 @@ class Budgets:
 
     def _refusal(self, state: State, amount: Decimal) -> InsufficientQuota:
         if state.spent + amount > state.amount and state.mark(100):  # not for want of what is set aside for now
-            self._on_mark(state.budget, state.window, 100, state.spent)
+            self._on_threshold(state.budget, state.window, 100, state.spent)
         of = "user account" if state.budget.token_id is None else "token"
         return InsufficientQuota(insufficient(state.budget, of, state.left - state.open, amount, state.window.ends_at))
 
@@ -154,7 +154,7 @@ class Budgets:
 
     def _look(self, state: State) -> None:
         for percent in state.passed():
-            self._on_mark(state.budget, state.window, percent, state.spent)
+            self._on_threshold(state.budget, state.window, percent, state.spent)
 
     def _tell(self, user: int) -> None:
         """Lets other agents know, soon, what is set aside for a user now."""

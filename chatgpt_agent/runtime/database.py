@@ -1,13 +1,22 @@
-"""The configured database: its connection string, and its schema."""
+"""The configured database: where it is, its schema, and the wait until it can be reached."""
 
+import asyncio
 import contextlib
-from collections.abc import Iterator
+import logging
+from collections.abc import Awaitable, Callable, Iterator
 
 from chatgpt_agent.adapters.config import Config
 from chatgpt_agent.adapters.embedded_postgres import EmbeddedPostgres
+from chatgpt_agent.adapters.keyring import Keyring
 from chatgpt_agent.adapters.migrate import check_not_newer, migrate, schema_status
-from chatgpt_agent.adapters.postgres.connection import dsn_from
-from chatgpt_agent.core.errors import SetupError
+from chatgpt_agent.adapters.postgres.connection import Store, dsn_from
+from chatgpt_agent.core.errors import SetupError, StoreUnavailable
+from chatgpt_agent.runtime.master_key import open_keyring
+from chatgpt_agent.runtime.time_zone import REBUILD_SECONDS, sync_time_zone
+
+log = logging.getLogger(__name__)
+
+RETRY_SECONDS = 1.0  # between two tries to reach the database
 
 
 @contextlib.contextmanager
@@ -29,3 +38,32 @@ def ensure_schema(config: Config, dsn: str) -> list[str]:
         missing = ", ".join(status.pending)
         raise SetupError(f"the database is older than this program: run `chatgpt-agent migrate` for {missing}")
     return migrate(dsn) if status.pending else []
+
+
+async def prepare_database(config: Config, dsn: str) -> Keyring:
+    """Brings schema and time zone up to date, and returns the keyring that belongs to the database. Raises SetupError,
+    StoreError."""
+    loop = asyncio.get_running_loop()
+    for name in await loop.run_in_executor(None, ensure_schema, config, dsn):
+        log.info("migrated the database: %s", name)
+    async with Store(dsn) as store:
+        keyring = await open_keyring(config, store)
+    async with Store(dsn, seconds=REBUILD_SECONDS) as store:
+        await sync_time_zone(store, config.time_zone)
+    return keyring
+
+
+async def retry_until_reachable(start: Callable[[], Awaitable[None]]) -> None:
+    """Calls `start` again and again, until it does not raise StoreUnavailable."""
+    warned = False
+    while True:
+        try:
+            await start()
+        except StoreUnavailable as error:
+            if not warned:
+                log.warning("not ready: %s", error)
+            warned = True
+            await asyncio.sleep(RETRY_SECONDS)
+        else:
+            log.info("ready")
+            return

@@ -7,7 +7,7 @@ look at the version every second stands behind it, for a notice that was lost.
 import asyncio
 import hmac
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 
 from chatgpt_agent.adapters.cooperative import batches
@@ -28,6 +28,10 @@ RETRY_SECONDS = 0.5
 OPENED = 1000  # OpenAI keys that are kept open, 0.3 MB
 
 
+# Called when the budgets or the time zone have changed: all budgets, the user of a token by its id, the time zone.
+OnBudgets = Callable[[Iterable[Budget], Callable[[int], int | None], str], None]
+
+
 class Directory:
     """The copy. `clock` is monotonic seconds."""
 
@@ -35,11 +39,13 @@ class Directory:
         self,
         store: Store,
         *,
+        on_budgets: OnBudgets,
         stale_after: float,
         clock: Callable[[], float],
         on_death: OnDeath = report_to_loop,
     ) -> None:
         self._store = store
+        self._on_budgets = on_budgets
         self._stale_after = stale_after
         self._clock = clock
         self._keyring: Keyring | None = None
@@ -55,7 +61,6 @@ class Directory:
         self.book = PriceBook()
         self.budgets: dict[int, Budget] = {}
         self.time_zone = "UTC"  # of the books
-        self.on_budgets: Callable[[], None] = lambda: None  # called when there are other budgets, or another time zone
         # How fresh it is.
         self._seen: float | None = None
         self.connected = False
@@ -122,7 +127,7 @@ class Directory:
         """The models that have a price now and that somebody may use."""
         return [price for price in self.book.models(datetime.now(UTC)) if may_use(identity, price.model)]
 
-    def whose(self, budget: Budget) -> str:
+    def user_of(self, budget: Budget) -> str:
         """The name of the user that a budget is of."""
         id_ = budget.user_id if budget.token_id is None else self.owner_of(budget.token_id)
         user = self._users.get(-1 if id_ is None else id_)
@@ -181,5 +186,5 @@ class Directory:
             self.budgets[budget.id] = budget
         if changes.budgets or changes.whole or changes.time_zone != self.time_zone:
             self.time_zone = changes.time_zone
-            self.on_budgets()
+            self._on_budgets(self.budgets.values(), self.owner_of, self.time_zone)
         self._version = changes.version

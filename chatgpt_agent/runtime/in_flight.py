@@ -26,6 +26,17 @@ class Lifecycle:
             if self.in_flight == 0:
                 self._idle.set()
 
+    async def drain(self, seconds: float, *, hurry: asyncio.Event) -> bool:
+        """Waits until no request is in flight; False where that takes longer than `seconds`, or when `hurry` is set."""
+        idle = asyncio.create_task(self.wait_idle(seconds), name="drain")
+        hurried = asyncio.create_task(hurry.wait(), name="second signal")
+        await asyncio.wait({idle, hurried}, return_when=asyncio.FIRST_COMPLETED)
+        hurried.cancel()
+        if not idle.done():
+            idle.cancel()
+            return False
+        return idle.result()
+
     async def wait_idle(self, seconds: float) -> bool:
         """Waits until nothing is under way; False where that takes longer."""
         try:

@@ -12,6 +12,7 @@ from chatgpt_agent.runtime.background import Background, OnDeath, Throttle, repo
 
 log = logging.getLogger(__name__)
 
+WRITE_TIMEOUT = 2.0  # seconds for a statement, and so what a write at shutdown may take
 WRITE_SECONDS = 300.0  # between two writes of one token
 LOOK_SECONDS = 5.0  # between two looks for tokens to be written, so that a new one's first use is soon seen
 

@@ -11,6 +11,7 @@ import random
 from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
+from typing import Protocol
 from uuid import UUID
 
 import msgspec
@@ -26,7 +27,7 @@ from chatgpt_agent.runtime.background import Background, OnDeath, Throttle, repo
 log = logging.getLogger(__name__)
 
 BATCH = 500  # rows in one statement, at most
-STATEMENT_SECONDS = 2.5  # for one batch: a server that is gone without a word is given up soon after
+SHIP_TIMEOUT = 2.5  # for one batch: a server that is gone without a word is given up soon after
 SHIP_SECONDS = 0.25  # rows wait so long for company
 MAX_BACKOFF = 5.0
 MONTHS_AHEAD = 2
@@ -43,6 +44,16 @@ class Entry(msgspec.Struct, frozen=True):
     book: PriceBook
 
 
+class ShippingObserver(Protocol):
+    """What learns of rows on their way to PostgreSQL."""
+
+    def shipping(self, rows: Sequence[Row]) -> None:
+        """Called before a batch is sent: PostgreSQL may have these rows from now on."""
+
+    def shipped(self, rows: Sequence[Row]) -> None:
+        """Called after PostgreSQL has confirmed that it has these rows."""
+
+
 class Ledger:
     """Opens and settles entries, and ships them. `now` is the time of day in UTC."""
 
@@ -51,11 +62,13 @@ class Ledger:
         outbox: Outbox,
         store: Store,
         *,
+        observer: ShippingObserver,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         on_death: OnDeath = report_to_loop,
     ) -> None:
         self._outbox = outbox
         self._store = store
+        self._observer = observer
         self._now = now
         self._months: set[tuple[int, int]] = set()  # with a partition
         self._unwritten: dict[str, Row] = {}  # rows whose write failed, to be tried again
@@ -65,8 +78,6 @@ class Ledger:
         self.oldest_at: datetime | None = None  # when the oldest of them began
         self.buried = 0  # rows since the start that PostgreSQL refused
         self._id: UUID | None = None
-        self.on_shipping: Callable[[Sequence[Row]], None] = lambda rows: None  # with what it may have soon
-        self.on_shipped: Callable[[Sequence[Row]], None] = lambda rows: None  # called with what PostgreSQL has
         self._last_shipped_at: datetime | None = None
         # The shipper.
         self._batch = BATCH
@@ -104,7 +115,7 @@ class Ledger:
         assert self._id is not None
         return self._id
 
-    async def waiting_rows(self) -> list[Row]:
+    async def backlog_rows(self) -> list[Row]:
         """The rows in the outbox. Raises LedgerUnavailable."""
         return (await self._outbox.batch(-1))[1]
 
@@ -194,9 +205,9 @@ class Ledger:
             if not rows:
                 return 0
             self.oldest_at = rows[0].intent.started_at
-            self.on_shipping(rows)
+            self._observer.shipping(rows)
             await self._ship_rows(rows)
-            self.on_shipped(rows)
+            self._observer.shipped(rows)
             await self._outbox.drop(last)
             self._batch = min(BATCH, self._batch * 2)
             self._last_shipped_at = self._now()

@@ -180,7 +180,7 @@ async def test_a_stream_that_runs_is_finished(served: Cli, upstream: Upstream) -
     """SIGTERM in mid-stream: the client gets the rest, then the agent ends with 0."""
     async with mid_stream(served, upstream) as (serve, connection, held):
         serve.process.send_signal(signal.SIGTERM)
-        await serve.logged("asked to stop")
+        await serve.logged("received a stop signal")
         held.go.set()
         rest = [chunk async for chunk in chunks(connection)]
         assert rest[-1].endswith(b"data: [DONE]\n\n")
@@ -197,7 +197,7 @@ async def test_a_stream_that_was_finished_is_in_the_ledger(served: Cli, upstream
     """The last rows are shipped before it ends."""
     async with mid_stream(served, upstream) as (serve, _, held):
         serve.process.send_signal(signal.SIGTERM)
-        await serve.logged("asked to stop")
+        await serve.logged("received a stop signal")
         held.go.set()
         await serve.ended()
     assert states(served.settings["DATABASE_URL"]) == ["done"]
@@ -208,7 +208,7 @@ async def test_nobody_new_is_let_in_while_it_ends(served: Cli, upstream: Upstrea
     async with mid_stream(served, upstream) as (serve, _, _):
         url = await serve.listening()
         serve.process.send_signal(signal.SIGTERM)
-        await serve.logged("asked to stop")
+        await serve.logged("received a stop signal")
         await until(lambda: refuses(url), bool)
 
 
@@ -236,7 +236,7 @@ async def test_a_second_signal_does_not_wait(served: Cli, upstream: Upstream) ->
     """What still runs is cut off at once, and its row is written all the same."""
     async with mid_stream(served, upstream, DRAIN_TIMEOUT="3600") as (serve, _, _):
         serve.process.send_signal(signal.SIGTERM)
-        await serve.logged("asked to stop")
+        await serve.logged("received a stop signal")
         assert await again(serve) == 0
     assert states(served.settings["DATABASE_URL"]) == ["incomplete"]
 
@@ -429,7 +429,7 @@ async def test_it_says_once_that_its_database_is_away(away: tuple[Cli, Path, str
 class Broken(Server):
     """A server with a bug in its start."""
 
-    async def _open_database(self) -> None:
+    async def start_services(self) -> None:
         raise RuntimeError("a bug")
 
 

@@ -276,7 +276,7 @@ async def test_two_hundred_halves_leave_others_alone(make_agent: MakeAgent, upst
         assert (await agent.chat()).status == 200
     async with asyncio.timeout(20):
         await asyncio.gather(*(ended(connection) for connection in halves))
-    await agent.until(lambda: agent.server._servers[0].connections == 0)
+    await agent.until(lambda: agent.server.listeners[0].connections == 0)
     for connection in halves:
         await connection.close()
     assert len(upstream.requests) == 10
@@ -292,7 +292,7 @@ async def test_those_over_the_limit_wait_and_are_served(make_agent: MakeAgent, u
     """Where halves take every place, others come in when these are cut off; administrators come in at once."""
     agent = await make_agent(limits=Limits(connections=5, head_seconds=1.0), max_concurrent_requests=5)
     halves = [await Connection.open(agent.url) for _ in range(5)]
-    await agent.until(lambda: agent.server._servers[0].connections == 5)
+    await agent.until(lambda: agent.server.listeners[0].connections == 5)
     assert (await fetch(f"http://127.0.0.1:{agent.server.admin_port}/healthz")).status == 200
     async with asyncio.timeout(20):
         assert (await agent.chat()).status == 200

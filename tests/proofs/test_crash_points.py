@@ -43,6 +43,7 @@ from tests.proofs.books import (
     still_loop,
 )
 from tests.support.factories import BOOK, PRICE, request_id
+from tests.support.observers import IgnoreRows, ignore
 from tests.support.postgresql import FakeStore, PostgreSQL
 
 CANARY = "a message that nobody may find"
@@ -250,7 +251,7 @@ class _Directory:
 async def live(loop: StillLoop, world: World, mode: str) -> None:
     """A process from its start until its row is shipped, or cannot be."""
     outbox = Outbox(world.folder, connect=world.connect)
-    ledger = Ledger(outbox, FakeStore(world.server, watch=world.statement))
+    ledger = Ledger(outbox, FakeStore(world.server, watch=world.statement), observer=IgnoreRows())
     await ledger.open_outbox()
     await ledger.start_shipping()
     await loop.calm(outbox)
@@ -269,7 +270,7 @@ async def live(loop: StillLoop, world: World, mode: str) -> None:
 async def serve(world: World, ledger: Ledger) -> None:
     """One request from its admission to the last byte that the client gets."""
     upstream = cast(UpstreamClient, FakeUpstream(world))
-    nobodys = Budgets(FakeStore(world.server), FakeStore(world.server))
+    nobodys = Budgets(FakeStore(world.server), FakeStore(world.server), on_threshold=ignore)
     relay = Relay(
         Config(data_dir=world.folder), cast(Directory, _Directory()), ledger, upstream, nobodys, Limits(lambda: 0.0)
     )
@@ -329,7 +330,7 @@ async def read(world: World, call: Call) -> None:
 async def recover(loop: StillLoop, point: Point) -> None:
     """The next process, on what the one before left, until all is shipped."""
     outbox = Outbox(point.folder)
-    ledger = Ledger(outbox, FakeStore(point.server))
+    ledger = Ledger(outbox, FakeStore(point.server), observer=IgnoreRows())
     await ledger.open_outbox()
     await ledger.start_shipping()
     await ship_everything(loop, ledger, outbox)
@@ -401,7 +402,7 @@ def test_the_books_hold_wherever_the_next_process_stops() -> None:
 
         async def again() -> None:
             outbox = Outbox(second.folder, connect=second.connect)
-            ledger = Ledger(outbox, FakeStore(second.server, watch=second.statement))
+            ledger = Ledger(outbox, FakeStore(second.server, watch=second.statement), observer=IgnoreRows())
             await ledger.open_outbox()
             await ledger.start_shipping()
             await ship_everything(loop, ledger, outbox)

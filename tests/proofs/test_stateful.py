@@ -48,6 +48,7 @@ from tests.proofs.books import (
 )
 from tests.support.factories import NOON, PRICE, make_intent
 from tests.support.full_disk import full_disk
+from tests.support.observers import IgnoreRows
 from tests.support.postgresql import FakeStore, PostgreSQL
 
 T = TypeVar("T")
@@ -126,7 +127,7 @@ class Reconciler(RuleBasedStateMachine):
     def start(self) -> None:
         """A process starts on what is there; on a disk that refuses it may not come up."""
         outbox = Outbox(self.folder)
-        ledger = Ledger(outbox, FakeStore(self.server), now=lambda: self.now)
+        ledger = Ledger(outbox, FakeStore(self.server), observer=IgnoreRows(), now=lambda: self.now)
 
         async def open_ledger() -> None:
             await ledger.open_outbox()

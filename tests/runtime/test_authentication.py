@@ -20,6 +20,7 @@ from chatgpt_agent.runtime.directory import Directory
 from chatgpt_agent.runtime.last_used import LastUsed
 from tests.runtime.test_directory import Clock
 from tests.support.administration import administration_on
+from tests.support.observers import ignore
 
 KEYRING = Keyring(b"m" * 32)
 HOME = "192.0.2.7"
@@ -106,7 +107,7 @@ def token(io_loop: IOLoop, administration: Administration) -> str:
 @pytest.fixture
 def directory(io_loop: IOLoop, dsn: str, token: str, clock: Clock) -> Iterator[Directory]:
     """A directory in which alice is."""
-    directory = Directory(Store(dsn), stale_after=300, clock=clock)
+    directory = Directory(Store(dsn), on_budgets=ignore, stale_after=300, clock=clock)
     io_loop.run_sync(lambda: directory.start(KEYRING))
     yield directory
     io_loop.run_sync(directory.close)

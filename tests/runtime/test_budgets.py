@@ -18,6 +18,7 @@ from chatgpt_agent.core.ledger import Row, State
 from chatgpt_agent.runtime import budgets as module
 from chatgpt_agent.runtime.budgets import Budgets, Reservation
 from tests.support.factories import make_intent
+from tests.support.observers import ignore
 
 ALICE = User(1, "alice", b"", False)
 TOKENS = [Token(11, 1, b"a", False), Token(12, 1, b"b", False)]
@@ -84,7 +85,7 @@ class Agent:
     def __init__(self, number: int, server: PostgreSQL, world: "World") -> None:
         self.id = UUID(int=number)
         self.server = server
-        self.budgets = Budgets(None, None, now=lambda: world.now)  # type: ignore[arg-type]
+        self.budgets = Budgets(None, None, on_threshold=ignore, now=lambda: world.now)  # type: ignore[arg-type]
         self.budgets._id = self.id
         self.running: list[tuple[Reservation, Row]] = []
         self.outbox: list[Row] = []
@@ -289,7 +290,7 @@ async def test_a_mark_is_passed_once_in_each_window(monkeypatch: pytest.MonkeyPa
     world = World(1, [budget(1, Period.DAY, "1")], random.Random(1))
     world.server.patch(monkeypatch)
     [agent] = world.agents
-    agent.budgets._on_mark = lambda _, window, percent, __: marks.append((percent, window))
+    agent.budgets._on_threshold = lambda _, window, percent, __: marks.append((percent, window))
     await world.start()
 
     async def spend(amount: str) -> None:

@@ -23,6 +23,7 @@ from tests.conftest import MakeAgent
 from tests.runtime.test_budgets import ALICE, TOKENS, Agent, World, budget
 from tests.support.agent import MODEL
 from tests.support.factories import make_intent
+from tests.support.observers import ignore
 from tests.support.upstream import Received, Reply, Upstream, completion
 from tests.web.test_budgets import ask, set_budget
 
@@ -118,7 +119,7 @@ async def test_a_row_counts_once_while_nobody_knows_whether_it_has_come(
     marks: list[int] = []
     agent = await make_agent()
     budgets = agent.server.budgets
-    monkeypatch.setattr(budgets, "_on_mark", lambda _, __, percent, ___: marks.append(percent))
+    monkeypatch.setattr(budgets, "_on_threshold", lambda _, __, percent, ___: marks.append(percent))
     held = asyncio.Event()
 
     async def late(store: Store, rows: Sequence[Row]) -> int:
@@ -148,7 +149,9 @@ async def test_what_the_last_run_set_aside_is_forgotten_when_postgresql_is_back(
 ) -> None:
     """It was away at the very moment: other agents would count it for as long as nobody calls."""
     agent = await make_agent()
-    budgets = Budgets(Store(agent.config.database_url or ""), Store(agent.config.database_url or ""))
+    budgets = Budgets(
+        Store(agent.config.database_url or ""), Store(agent.config.database_url or ""), on_threshold=ignore
+    )
     await agent.store.fetch(f"INSERT INTO reservations VALUES ('{OTHER_AGENT}', 1, 1, 5) RETURNING 1")
     failures = iter([StoreUnavailable("gone")])
 

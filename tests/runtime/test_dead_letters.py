@@ -12,6 +12,7 @@ from chatgpt_agent.adapters.postgres.connection import Store
 from chatgpt_agent.runtime.ledger import Ledger
 from tests.support.database import query
 from tests.support.factories import BOOK, NOON, PRICE, make_intent, make_outcome, request_id
+from tests.support.observers import IgnoreRows
 
 POISON = "gpt-\x00"  # PostgreSQL's text holds no NUL
 
@@ -19,7 +20,7 @@ POISON = "gpt-\x00"  # PostgreSQL's text holds no NUL
 @pytest.fixture
 def ledger(io_loop: IOLoop, dsn: str, tmp_path: Path) -> Iterator[Ledger]:
     """A ledger that ships nothing yet."""
-    ledger = Ledger(Outbox(tmp_path), Store(dsn), now=lambda: NOON)
+    ledger = Ledger(Outbox(tmp_path), Store(dsn), observer=IgnoreRows(), now=lambda: NOON)
     io_loop.run_sync(ledger.open_outbox)
     yield ledger
     io_loop.run_sync(ledger.close)

@@ -20,6 +20,7 @@ from chatgpt_agent.core.money.pricing import Rates
 from chatgpt_agent.runtime.directory import OPENED, Directory
 from tests.support.administration import administration_on
 from tests.support.database import Database, end_connections, query
+from tests.support.observers import ignore
 
 KEYRING = Keyring(b"m" * 32)
 STALE_AFTER = 300.0
@@ -70,7 +71,7 @@ def administration(io_loop: IOLoop, dsn: str) -> Iterator[Administration]:
 @pytest.fixture
 def idle(io_loop: IOLoop, dsn: str, clock: Clock) -> Iterator[Directory]:
     """A directory that was not started."""
-    directory = Directory(Store(dsn), stale_after=STALE_AFTER, clock=clock)
+    directory = Directory(Store(dsn), on_budgets=ignore, stale_after=STALE_AFTER, clock=clock)
     yield directory
     io_loop.run_sync(directory.close)
 
@@ -362,7 +363,7 @@ def test_before_it_is_loaded_it_knows_nobody(idle: Directory) -> None:
 
 async def test_it_does_not_start_without_the_database(clock: Clock) -> None:
     """Whoever starts it tries again."""
-    directory = Directory(Store("host=/nowhere"), stale_after=STALE_AFTER, clock=clock)
+    directory = Directory(Store("host=/nowhere"), on_budgets=ignore, stale_after=STALE_AFTER, clock=clock)
     with pytest.raises(StoreError):
         await directory.start(KEYRING)
     assert not directory.loaded
@@ -423,7 +424,7 @@ async def test_a_reading_is_as_fresh_as_its_beginning(dsn: str, clock: Clock) ->
             clock.now += STALE_AFTER
             return await super().fetch(sql, parameters)
 
-    directory = Directory(Slow(dsn), stale_after=STALE_AFTER, clock=clock)
+    directory = Directory(Slow(dsn), on_budgets=ignore, stale_after=STALE_AFTER, clock=clock)
     await directory.start(KEYRING)
     assert not directory.loaded
     await directory.close()
@@ -442,7 +443,7 @@ async def test_it_says_once_that_the_database_is_away(
             await super().wait_for_notice(seconds)
 
     store = Counting(dsn)
-    directory = Directory(store, stale_after=STALE_AFTER, clock=clock)
+    directory = Directory(store, on_budgets=ignore, stale_after=STALE_AFTER, clock=clock)
     await directory.start(KEYRING)
     database.close()
     await within(5, lambda: not directory.connected)

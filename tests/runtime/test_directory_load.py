@@ -13,6 +13,7 @@ from chatgpt_agent.adapters.postgres.connection import Store
 from chatgpt_agent.core.errors import AgentError
 from chatgpt_agent.runtime.directory import Directory
 from tests.support.database import connected
+from tests.support.observers import ignore
 
 KEYRING = Keyring(b"m" * 32)
 USERS = 100_000
@@ -56,7 +57,7 @@ def token(dsn: str) -> str:
 @pytest.fixture
 def directory(io_loop: IOLoop, dsn: str) -> Iterator[Directory]:
     """A directory that was not started."""
-    made = Directory(Store(dsn), stale_after=300.0, clock=time.monotonic)
+    made = Directory(Store(dsn), on_budgets=ignore, stale_after=300.0, clock=time.monotonic)
     yield made
     io_loop.run_sync(made.close)
 

@@ -22,6 +22,7 @@ from chatgpt_agent.runtime.ledger import BATCH, Entry, Ledger
 from tests.support.database import Database, connected, end_connections, query
 from tests.support.factories import BOOK, NOON, PRICE, make_intent, make_outcome, make_row, request_id
 from tests.support.full_disk import full_disk
+from tests.support.observers import IgnoreRows
 
 SUMS = """
     SELECT coalesce(sum(requests), 0)::int, coalesce(sum(input_tokens), 0)::int, coalesce(sum(cached_tokens), 0)::int,
@@ -52,7 +53,7 @@ def open_ledger(io_loop: IOLoop, dsn: str) -> Iterator[Open]:
     opened: list[Ledger] = []
 
     async def open_ledger(folder: Path) -> Ledger:
-        ledger = Ledger(Outbox(folder), Store(dsn), now=lambda: NOON)
+        ledger = Ledger(Outbox(folder), Store(dsn), observer=IgnoreRows(), now=lambda: NOON)
         await ledger.open_outbox()
         opened.append(ledger)
         return ledger
@@ -446,7 +447,7 @@ async def test_the_next_months_have_partitions_before_they_begin(ledger: Ledger,
 async def test_no_month_is_skipped(dsn: str, tmp_path: Path, day: str) -> None:
     """However long they are."""
     now = datetime.fromisoformat(f"{day}T23:59:59+00:00")
-    ledger = Ledger(Outbox(tmp_path), Store(dsn), now=lambda: now)
+    ledger = Ledger(Outbox(tmp_path), Store(dsn), observer=IgnoreRows(), now=lambda: now)
     await ledger._make_partitions()
     months = [(now.year + (now.month + ahead - 1) // 12, (now.month + ahead - 1) % 12 + 1) for ahead in range(3)]
     assert partitions(dsn) == [f"usage_{year}_{month:02}" for year, month in months]

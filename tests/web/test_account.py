@@ -255,11 +255,11 @@ async def test_without_the_database_there_are_no_books(agent: Agent, path: str) 
 async def test_readers_do_not_hold_up_each_other_for_ever(agent: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where too many wait, one more is told to come again; chats are answered meanwhile."""
     monkeypatch.setattr(desk, "QUEUE", 3)
-    seats = [agent.server.desk.store() for _ in range(desk.POOL_SIZE)]
+    seats = [agent.server.read_pool.store() for _ in range(desk.POOL_SIZE)]
     for seat in seats:
         await seat.__aenter__()
     waiting = [asyncio.create_task(ask(agent, "/me")) for _ in range(3)]
-    await agent.until(lambda: agent.server.desk._waiting == 3)
+    await agent.until(lambda: agent.server.read_pool._waiting == 3)
     refused = await ask(agent, "/me")
     assert (refused.status, refused.error["code"]) == (503, "overloaded")
     assert (await agent.chat()).status == 200
@@ -270,7 +270,7 @@ async def test_readers_do_not_hold_up_each_other_for_ever(agent: Agent, monkeypa
 
 async def test_a_slow_database_is_given_up(agent: Agent) -> None:
     """503 within the time of a statement."""
-    for store in agent.server.desk._stores:
+    for store in agent.server.read_pool._stores:
         store._seconds = 0.3
     holding = asyncio.create_task(
         agent.store.fetch("BEGIN; LOCK TABLE usage_daily IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep(1.2); COMMIT")

@@ -16,7 +16,7 @@ from chatgpt_agent.adapters.webhook import read_webhook_secret
 from chatgpt_agent.core.budget.period import Period
 from chatgpt_agent.core.errors import SetupError
 from chatgpt_agent.runtime import alerts
-from chatgpt_agent.server import open_webhook
+from chatgpt_agent.runtime.alerts import open_webhook
 from tests.conftest import MakeAgent
 from tests.support.agent import MODEL, Agent
 from tests.support.receiver import SECRET, Receiver, signed

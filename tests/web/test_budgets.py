@@ -19,6 +19,7 @@ from chatgpt_agent.runtime.budgets import Budgets
 from tests.conftest import MakeAgent
 from tests.support.agent import MODEL, Agent
 from tests.support.client import Answer, Connection
+from tests.support.observers import ignore
 from tests.support.upstream import Received, Reply, Upstream, completion, event, stream_events
 from tests.web.test_limits import limit
 
@@ -320,8 +321,8 @@ async def test_after_a_restart_what_was_spent_is_known(make_agent: MakeAgent, up
     line = await set_budget(agent, Decimal(1))
     await agent.server.ledger.background.close()
     assert (await ask(agent)).status == 200
-    rows = await agent.server.ledger.waiting_rows()
-    known = Budgets(agent.server.budgets._store, agent.server.budgets._ears)
+    rows = await agent.server.ledger.backlog_rows()
+    known = Budgets(agent.server.budgets._store, agent.server.budgets._ears, on_threshold=ignore)
     known.add_unshipped(rows)
     known.set_budgets(agent.server.directory.budgets.values(), agent.server.directory.owner_of, "UTC")
     [status] = known.status(agent.server.directory.identify(agent.token))

@@ -117,7 +117,7 @@ async def test_a_fault_before_the_body_is_answered_as_one(agent: Agent, monkeypa
     def fail(*_: object, **__: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(agent.server.gate, "identify", fail)
+    monkeypatch.setattr(agent.server.authenticator, "identify", fail)
     answer = await agent.chat()
     assert (answer.status, answer.header("connection")) == (500, "close")
 
@@ -139,7 +139,7 @@ async def test_a_client_that_leaves_in_its_body_has_a_line_in_the_log(
     with caplog.at_level(logging.INFO):
         connection = await Connection.open(agent.url)
         await connection.send(request(agent)[:-5])
-        await agent.until(lambda: agent.server._servers[0].connections == 1)
+        await agent.until(lambda: agent.server.listeners[0].connections == 1)
         await connection.close()
         await agent.until(lambda: "POST /chat 499" in caplog.text)
 
@@ -151,5 +151,5 @@ async def test_a_refusal_has_its_status_in_the_log(agent: Agent, caplog: pytest.
         await connection.send(request_bytes("POST", "/chat", {"Content-Length": "10"}, b""))
         assert (await connection.head())[0] == 401
         await connection.close()
-        await agent.until(lambda: not agent.server._servers[0].connections)
+        await agent.until(lambda: not agent.server.listeners[0].connections)
     assert caplog.text.count("POST /chat ") == caplog.text.count("POST /chat 401") == 1

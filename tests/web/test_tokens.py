@@ -177,7 +177,7 @@ async def test_a_token_that_is_revoked_while_its_body_comes_is_refused(agent: Ag
     whole = request_bytes("POST", "/chat", agent.headers(), agent.body())
     connection = await Connection.open(agent.url)
     await connection.send(whole[:-5])
-    await agent.until(lambda: agent.server.uses._waiting)
+    await agent.until(lambda: agent.server.last_used._waiting)
     await agent.administration.tokens.revoke((await agent.administration.tokens.list())[0].id)
     await agent.until(lambda: not agent.works(agent.token))
     await connection.send(whole[-5:])

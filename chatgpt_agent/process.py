@@ -1,0 +1,108 @@
+"""What belongs to the process: signals, ports, open files, garbage collection and the event loop."""
+
+import asyncio
+import contextlib
+import gc
+import os
+import resource
+import signal
+import socket
+from collections.abc import Callable, Iterator
+
+from tornado.netutil import bind_sockets
+
+from chatgpt_agent.core.errors import SetupError
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)  # SIGHUP: the terminal was closed
+ADMIN_CONNECTIONS = 16
+RESERVED_FILES = 56  # open without any client, including the few that migrating and shipping open
+
+# Allocations before a collection. Python's default of 700 is reached every second request, and nearly all requests
+# leave no reference cycle behind. The few cycles that a connection leaves wait longer.
+GC_THRESHOLDS = (10_000, 10, 10)
+
+
+def prepare() -> None:
+    """Sets up the process before the embedded database and the event loop are started."""
+    raise_file_limit()
+    gc.set_threshold(*GC_THRESHOLDS)
+    # Signals stay pending until `handle_signals`, and after it: an embedded database that is being started or stopped
+    # would be left running.
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+
+
+def freeze_objects() -> None:
+    """Exempts all present objects from collection: scanning them held the event loop for 25 ms each time."""
+    gc.freeze()
+
+
+def loop_factory() -> "type[asyncio.AbstractEventLoop] | None":
+    """The event loop's class; None: asyncio's default."""
+    # With io_uring, libuv registers sockets with the kernel at a cost of 5 to 7 % of a chunk (uvloop 0.23).
+    os.environ.setdefault("UV_USE_IO_URING", "0")
+    try:
+        import uvloop
+    except ImportError:  # not on Windows
+        return None
+    return uvloop.Loop  # a sixth less CPU than asyncio's own, measured
+
+
+# Signals.
+
+
+@contextlib.contextmanager
+def handle_signals(on_signal: Callable[[], None]) -> Iterator[None]:
+    """Calls `on_signal` for each stop signal, including one that is pending, until the context ends."""
+    loop = asyncio.get_running_loop()
+    for number in filter(_is_wanted, SIGNALS):
+        loop.add_signal_handler(number, on_signal)
+    before = signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _is_wanted(number: signal.Signals) -> bool:
+    """Whether a signal shall stop the agent: `nohup` starts programs with SIGHUP ignored."""
+    return signal.getsignal(number) is not signal.SIG_IGN
+
+
+# Ports.
+
+
+def bind(key: str, port: int, address: str) -> list[socket.socket]:
+    """Sockets bound to a port; `key` is its name in the configuration. Raises SetupError."""
+    try:
+        sockets = bind_sockets(port, address)
+    except OSError as error:
+        raise SetupError(f"{key}: cannot listen on {address}:{port}: {error.strerror}") from None
+    # With port 0 each address family would get a port of its own: one is enough.
+    for extra in sockets[1:] if port == 0 else []:
+        extra.close()
+    return sockets[:1] if port == 0 else sockets
+
+
+# Open files.
+
+
+def raise_file_limit() -> None:
+    """Raises the soft limit of open files to the hard limit: each client and each upstream transfer needs one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def file_limit() -> int:
+    """How many files this process may have open."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return soft if soft != resource.RLIM_INFINITY else 1 << 30
+
+
+def split_file_limit(limit: int, wanted_transfers: int) -> tuple[int, int]:
+    """Splits a limit of open files between upstream transfers and client connections; returns both numbers, at least 1
+    each. Together they stay below the limit, so that each connected client can be served and EMFILE is never met."""
+    room = max(limit - RESERVED_FILES - ADMIN_CONNECTIONS, 2)
+    transfers = min(wanted_transfers, room // 2)
+    return transfers, room - transfers

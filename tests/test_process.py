@@ -1,0 +1,22 @@
+"""How the limit of open files is split between transfers and connections."""
+
+import pytest
+
+from chatgpt_agent.process import ADMIN_CONNECTIONS, RESERVED_FILES, split_file_limit
+
+
+@pytest.mark.parametrize(
+    ("limit", "wanted", "transfers"),
+    [(96, 1000, 12), (1024, 1000, 476), (20_000, 1000, 1000), (1 << 30, 100_000, 100_000)],
+)
+def test_transfers_and_connections_stay_below_the_file_limit(limit: int, wanted: int, transfers: int) -> None:
+    """Each transfer has a connection, and the process keeps the files that it needs itself."""
+    split, connections = split_file_limit(limit, wanted)
+    assert split == transfers
+    assert connections >= split
+    assert split + connections + RESERVED_FILES + ADMIN_CONNECTIONS <= limit
+
+
+def test_tiny_file_limit_leaves_one_of_each() -> None:
+    """Accepting then fails, and the listener pauses."""
+    assert split_file_limit(10, 1000) == (1, 1)
