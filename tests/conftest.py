@@ -1,28 +1,50 @@
-"""Fixtures: an event loop that loses nothing, a real PostgreSQL, a fake OpenAI, and an agent between them."""
+"""Fixtures: an event loop that loses nothing, a real PostgreSQL, a fake OpenAI, and an agent between them.
 
-import asyncio
+Most tests need an agent that nothing else uses and get one of their own from `make_agent`. Starting it takes longer
+than most tests do, so a module can share one:
+
+    pytestmark = pytest.mark.shared_agent               # for all of its tests
+    @pytest.mark.shared_agent(max_body_size=1000)       # for one test, or for several, with other settings
+
+A marked test that takes `agent`, itself or through another fixture, gets the agent of the module for these settings;
+`upstream`, `dsn` and `io_loop` are that agent's, too. After each test the ledger is checked as always, the upstream
+forgets its script and its requests, and the database gets its first content back, ids included: each test finds alice,
+her token and one price, and may add users, prices, budgets and administrators.
+
+What the agent itself remembers stays: failed authentications of an address (10 wrong tokens, then 429: send them with
+`fetch(..., source=source_address)`), rate limits, when a token was last used, alerts, connections to the upstream.
+Tests about these, tests that change `agent.server`, stop it or end its connections take an agent of their own: with
+`make_agent`, or with `@pytest.mark.own_agent` in a module that shares one.
+"""
+
 import inspect
+import itertools
 import shutil
-import tempfile
-import uuid
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from urllib.parse import quote
 
-import psycopg2
 import pytest
 from tornado.ioloop import IOLoop
 
-from chatgpt_agent.adapters.embedded_postgres import EmbeddedPostgres
-from chatgpt_agent.adapters.migrate import migrate
 from tests.support.agent import Agent
 from tests.support.canaries import SECRETS, search
+from tests.support.loops import StrictLoop
 from tests.support.oracle import check
+from tests.support.postgres_server import EMPTY, run_postgres, server_folder, temporary_database
+from tests.support.shared_agent import SharedAgent, SharedAgents
 from tests.support.upstream import Upstream
 
 MakeAgent = Callable[..., Awaitable[Agent]]
 
-SEARCHED: list[str] = []  # what the search for secrets found at the end
+SEARCHED: list[str] = []  # results of the search for secrets, for the end of the run
+_addresses = itertools.count(2)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Registers our markers."""
+    config.addinivalue_line("markers", "shared_agent(**settings): shares the module's agent with these settings")
+    config.addinivalue_line("markers", "own_agent: starts an agent of its own in a module that shares one")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -32,36 +54,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.gen_test(timeout=30))
 
 
-@pytest.fixture
-def io_loop() -> Iterator[IOLoop]:
-    """A loop for one test, which fails where a task is left behind or an exception is lost."""
-    loop = IOLoop(make_current=False)
-    asyncio.set_event_loop(loop.asyncio_loop)
-    lost: list[str] = []
-    loop.asyncio_loop.set_exception_handler(lambda _, context: lost.append(str(context)))
-    yield loop
-    leaked = asyncio.all_tasks(loop.asyncio_loop)
-    for task in leaked:
-        task.cancel()
-    if leaked:
-        loop.run_sync(lambda: asyncio.gather(*leaked, return_exceptions=True))
-    loop.run_sync(loop.asyncio_loop.shutdown_default_executor)
-    asyncio.set_event_loop(None)
-    loop.close()
-    assert not leaked, leaked
-    assert not lost, lost
-
-
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[str]:
-    """A private PostgreSQL for the whole run; its connection string. It may forget what it likes when it is killed."""
-    # Short, because a socket's path is; and open, because as root PostgreSQL runs as another account.
-    folder = Path(tempfile.mkdtemp(prefix="cga", dir=_in_memory()))
-    folder.chmod(0o755)
-    options = "-c fsync=off -c synchronous_commit=off -c full_page_writes=off -c max_connections=50"
-    with EmbeddedPostgres(folder / "p", options) as dsn:
-        _execute(dsn, 'CREATE DATABASE "template_migrated"')
-        migrate(_named(dsn, "template_migrated"))
+    """A private PostgreSQL for the whole run; its connection string."""
+    folder = server_folder()
+    with run_postgres(folder) as dsn:
         yield dsn
     _nothing_kept(folder)
     shutil.rmtree(folder)
@@ -80,53 +77,66 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.write_line(line)
 
 
+@pytest.fixture(scope="module")
+def shared_agents(postgres: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SharedAgents]:
+    """The agents that this module's tests share."""
+    agents = SharedAgents(postgres, tmp_path_factory.mktemp("shared"))
+    yield agents
+    agents.close()
+
+
+@pytest.fixture
+def shared(request: pytest.FixtureRequest) -> SharedAgent | None:
+    """The shared agent of a test with the marker `shared_agent`, or None; see the head of this file."""
+    marker = request.node.get_closest_marker("shared_agent")
+    own = request.node.get_closest_marker("own_agent") is not None or "make_agent" in request.fixturenames
+    if marker is None or own or "agent" not in request.fixturenames:
+        return None
+    agents: SharedAgents = request.getfixturevalue("shared_agents")
+    return agents.get(marker.kwargs)
+
+
+@pytest.fixture
+def io_loop(shared: SharedAgent | None) -> Iterator[IOLoop]:
+    """The test's loop. The test fails if it leaves a task behind or loses an exception."""
+    loop = StrictLoop() if shared is None else shared.loop
+    loop.make_current()
+    yield loop.io_loop
+    if shared is None:
+        loop.close()
+    else:
+        loop.check_test()
+
+
 @pytest.fixture
 def empty_dsn(postgres: str) -> Iterator[str]:
     """A database of this test's own, without tables."""
-    yield from _database(postgres, "template0")
+    with temporary_database(postgres, EMPTY) as dsn:
+        yield dsn
 
 
 @pytest.fixture
-def dsn(postgres: str) -> Iterator[str]:
-    """A database of this test's own, migrated."""
-    yield from _database(postgres, "template_migrated")
-
-
-def _in_memory() -> Path | None:
-    """A folder without a disk behind it, where there is one with room for a server; a container's may have 64 MiB."""
-    folder = Path("/dev/shm")
-    return folder if folder.is_dir() and shutil.disk_usage(folder).free > 4 * 1024**3 else None
-
-
-def _database(postgres: str, template: str) -> Iterator[str]:
-    name = f"t_{uuid.uuid4().hex[:12]}"
-    # Copying files takes 14 ms where nothing waits for the disk, and PostgreSQL's default way 117 ms.
-    _execute(postgres, f'CREATE DATABASE "{name}" TEMPLATE "{template}" STRATEGY file_copy')
-    yield _named(postgres, name)
-    _execute(postgres, f'DROP DATABASE "{name}" WITH (FORCE)')
-
-
-def _named(dsn: str, name: str) -> str:
-    return dsn.replace("dbname=postgres", f"dbname={name}")
-
-
-def _execute(dsn: str, sql: str) -> None:
-    connection = psycopg2.connect(dsn)
-    connection.autocommit = True
-    with connection.cursor() as cursor:
-        cursor.execute(sql)
-    connection.close()
+def dsn(request: pytest.FixtureRequest, shared: SharedAgent | None) -> Iterator[str]:
+    """A migrated database: this test's own, or that of the shared agent."""
+    if shared is not None:
+        yield shared.dsn
+        return
+    with temporary_database(request.getfixturevalue("postgres")) as dsn:
+        yield dsn
 
 
 def url_of(dsn: str) -> str:
     """A connection string as a postgresql:// URL."""
-    words = dict(word.split("=", 1) for word in dsn.split())
-    return f"postgresql://{words['user']}@/{words['dbname']}?host={quote(words['host'].strip(chr(39)), safe='')}"
+    fields = dict(field.split("=", 1) for field in dsn.split())
+    return f"postgresql://{fields['user']}@/{fields['dbname']}?host={quote(fields['host'].strip(chr(39)), safe='')}"
 
 
 @pytest.fixture
-def upstream(io_loop: IOLoop) -> Iterator[Upstream]:
+def upstream(io_loop: IOLoop, shared: SharedAgent | None) -> Iterator[Upstream]:
     """A fake OpenAI over HTTP on a loopback address."""
+    if shared is not None:
+        yield shared.upstream
+        return
     fake = Upstream()
     io_loop.run_sync(fake.start)
     yield fake
@@ -134,11 +144,18 @@ def upstream(io_loop: IOLoop) -> Iterator[Upstream]:
 
 
 @pytest.fixture
+def source_address() -> str:
+    """A loopback address that no other test of this process sends from."""
+    number = next(_addresses)
+    return f"127.0.{number // 250}.{number % 250 + 2}"
+
+
+@pytest.fixture
 def make_agent(
     io_loop: IOLoop, dsn: str, upstream: Upstream, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> Iterator[MakeAgent]:
-    """Starts an agent, with settings of the test's own; it is ready when the awaited call returns. Whatever the test
-    was about, the books must be right when it is over, and no secret in any file or log line."""
+    """Starts an agent with settings of the test's own; it is ready when the awaited call returns. After the test the
+    ledger must be right, and no secret in any file or log line."""
     agents: list[Agent] = []
 
     async def make(**settings: object) -> Agent:
@@ -154,11 +171,23 @@ def make_agent(
     check(dsn, upstream, [answer for agent in agents for answer in agent.answers])
     _, hits = search(tmp_path)
     assert hits == []
-    assert [secret for secret in SECRETS if secret in caplog.text] == []
+    assert secrets_in(caplog) == []
 
 
 @pytest.fixture
-def agent(io_loop: IOLoop, make_agent: MakeAgent) -> Agent:
-    """An agent as it is by default, with a user and a price."""
-    made: Agent = io_loop.run_sync(make_agent)
-    return made
+def agent(
+    request: pytest.FixtureRequest, shared: SharedAgent | None, io_loop: IOLoop, caplog: pytest.LogCaptureFixture
+) -> Iterator[Agent]:
+    """An agent with default settings, or the module's shared one; it has a user and a price."""
+    if shared is None:
+        make_agent: MakeAgent = request.getfixturevalue("make_agent")
+        yield io_loop.run_sync(make_agent)
+        return
+    yield shared.agent
+    request.getfixturevalue("shared_agents").finish_test(shared)
+    assert secrets_in(caplog) == []
+
+
+def secrets_in(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """The keys and tokens that stand in the log."""
+    return [secret for secret in SECRETS if secret in caplog.text]

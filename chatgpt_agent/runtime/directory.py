@@ -79,6 +79,11 @@ class Directory:
         await self._store.close()
 
     @property
+    def version(self) -> int:
+        """The version of the users, tokens, prices and budgets that this copy holds; -1 before the first load."""
+        return self._version
+
+    @property
     def loaded(self) -> bool:
         """Whether the copy is there and fresh enough to answer from."""
         return self._seen is not None and self._clock() - self._seen <= self._stale_after

@@ -149,6 +149,11 @@ class Ledger:
         self._wake.set()
         return row
 
+    async def flush(self) -> None:
+        """Ships all rows that wait, at once. Raises StoreError, LedgerUnavailable."""
+        while await self._ship_batch():
+            pass
+
     async def close(self) -> None:
         """Ships what it can within a few seconds, and closes the outbox, which keeps the rest."""
         await self.background.close()
@@ -156,8 +161,7 @@ class Ledger:
             await self._write_unwritten()
             if self.is_shipping:
                 async with asyncio.timeout(CLOSE_SECONDS):
-                    while await self._ship_batch():
-                        pass
+                    await self.flush()
         except (StoreError, LedgerUnavailable, TimeoutError) as error:
             log.warning("rows stay in the outbox for the next start: %s", error)
         await self._store.close()

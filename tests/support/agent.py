@@ -1,6 +1,7 @@
 """An agent on the test's own loop: the real server, with what tests ask of it."""
 
 import asyncio
+import contextlib
 import json
 from collections.abc import Sequence
 from decimal import Decimal
@@ -11,7 +12,7 @@ from chatgpt_agent.adapters.config import Config
 from chatgpt_agent.adapters.postgres.connection import Store
 from chatgpt_agent.admin.administration import Administration, Stores
 from chatgpt_agent.admin.admins import Role
-from chatgpt_agent.core.errors import Conflict, InvalidApiKey
+from chatgpt_agent.core.errors import Conflict, InvalidApiKey, StoreError
 from chatgpt_agent.core.money.pricing import Rates, Tier
 from chatgpt_agent.runtime.master_key import open_keyring
 from chatgpt_agent.server import Server
@@ -142,6 +143,7 @@ class Agent:
         """The rows of the ledger in PostgreSQL, in order of time, when there are `count`, or when all are shipped."""
         async with asyncio.timeout(10):
             while True:
+                await self._flush()
                 waiting = await self.server.ledger._outbox.depth()  # first: what is shipped after it is read below
                 found = await self.store.fetch(
                     "SELECT to_jsonb(usage)::text FROM usage ORDER BY started_at, request_id"
@@ -150,6 +152,12 @@ class Agent:
                     break
                 await asyncio.sleep(0.02)
         return [json.loads(text, parse_float=Decimal) for (text,) in found]
+
+    async def _flush(self) -> None:
+        """Ships rows without the delay in which the agent gathers them; where that fails, it tries again later."""
+        if self.server.ledger.is_shipping:
+            with contextlib.suppress(StoreError):
+                await self.server.ledger.flush()
 
 
 def files_below(folder: Path) -> list[Path]:

@@ -39,11 +39,12 @@ class Connection:
         self.writer = writer
 
     @classmethod
-    async def open(cls, url: str) -> "Connection":
-        """Connects to a URL's host and port."""
+    async def open(cls, url: str, source: str | None = None) -> "Connection":
+        """Connects to a URL's host and port, from a loopback address where `source` names one."""
         parts = urlsplit(url)
         assert parts.hostname == "127.0.0.1", "loopback only"
-        return cls(*await asyncio.open_connection(parts.hostname, parts.port))
+        local = None if source is None else (source, 0)
+        return cls(*await asyncio.open_connection(parts.hostname, parts.port, local_addr=local))
 
     async def send(self, data: bytes) -> None:
         """Sends bytes."""
@@ -96,9 +97,16 @@ def request_bytes(method: str, path: str, headers: dict[str, str], body: bytes) 
     return "\r\n".join(lines).encode("latin-1") + body
 
 
-async def fetch(url: str, method: str = "GET", headers: dict[str, str] | None = None, body: bytes = b"") -> Answer:
-    """One request on a connection of its own."""
-    connection = await Connection.open(url)
+async def fetch(
+    url: str,
+    method: str = "GET",
+    headers: dict[str, str] | None = None,
+    body: bytes = b"",
+    *,
+    source: str | None = None,
+) -> Answer:
+    """Sends one request on a connection of its own, from a loopback address where `source` names one."""
+    connection = await Connection.open(url, source)
     target = urlsplit(url)._replace(scheme="", netloc="", fragment="").geturl()
     await connection.send(request_bytes(method, target or "/", headers or {}, body))
     answer = await connection.answer()

@@ -98,6 +98,7 @@ class Upstream:
         self._tls = tls
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._answering: set[asyncio.Task[None]] = set()  # those of the tasks that run a script now
         self.script: Script = self.openai
         self.requests: list[Received] = []
         self.bodies: list[list[bytes]] = []  # of each request, the body pieces that were sent back
@@ -129,6 +130,15 @@ class Upstream:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
+    async def reset(self) -> None:
+        """Forgets what it received and answers as OpenAI again. Ends scripts that still run: their client has left."""
+        answering = list(self._answering)
+        for task in answering:
+            task.cancel()
+        await asyncio.gather(*answering, return_exceptions=True)
+        self.script = self.openai
+        self.requests, self.bodies, self.billed, self.counts, self.connections = [], [], {}, {}, 0
+
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
         task = asyncio.create_task(self._serve(reader, writer, self.connections))
@@ -141,13 +151,22 @@ class Upstream:
                 request = await _read_request(reader, number)
                 self.requests.append(request)
                 self.bodies.append([])
-                await self.script(request, Reply(writer, self.bodies[-1]))
+                await self._answer(request, Reply(writer, self.bodies[-1]))
         except (ConnectionError, asyncio.IncompleteReadError, ssl.SSLError):
             pass  # the other side has left
         finally:
             writer.close()
         with contextlib.suppress(ConnectionError, ssl.SSLError):
             await writer.wait_closed()
+
+    async def _answer(self, request: Received, reply: Reply) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._answering.add(task)
+        try:
+            await self.script(request, reply)
+        finally:
+            self._answering.discard(task)
 
     # What it answers by default.
 

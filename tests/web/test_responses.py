@@ -11,6 +11,8 @@ from tests.support.endpoints import counts_for, response_events, usage_of, whole
 from tests.support.sdk import MODEL, call, priced, sdk
 from tests.support.upstream import Received, Reply, Upstream
 
+pytestmark = pytest.mark.shared_agent
+
 PATH = "/v1/responses"
 USAGE = usage_of(PATH, counts_for(PATH, 1))
 
