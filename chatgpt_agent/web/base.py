@@ -124,7 +124,7 @@ class ApiHandler(RequestHandler):
         self.write(value)
 
     def write_agent_error(self, error: AgentError) -> None:
-        """Sets an error as the answer, in OpenAI's envelope with our headers (decision 2)."""
+        """Sets an error as the answer, with our headers (docs/decisions/0002-errors-in-openais-format.md)."""
         self.access.fail(error)
         self.clear()
         for name, value in (*self.limit_headers(), *error_fields(error, self.access.id_text, self.methods)):
@@ -202,7 +202,8 @@ def identify(gate: Authenticator, request: HTTPServerRequest) -> Identity:
 
 
 def error_fields(error: AgentError, request_id: str, methods: Iterable[str]) -> list[tuple[str, str]]:
-    """The header fields of an error (decision 2), which are our own. `methods` are those that its route knows."""
+    """Returns the header fields of an error (docs/decisions/0002-errors-in-openais-format.md). `methods`: those of the
+    route."""
     fields = [("X-Agent-Error", error.code), ("x-request-id", request_id)]
     if error.retry is not None:
         fields.append(("x-should-retry", "true" if error.retry else "false"))

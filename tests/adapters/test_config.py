@@ -342,12 +342,6 @@ def test_the_example_has_no_key_that_is_not_one() -> None:
     assert set(yaml.safe_load((ROOT / "config.example.yml").read_text("utf-8"))) == set(KEYS)
 
 
-@pytest.mark.parametrize("key", KEYS)
-def test_every_key_stands_in_the_readme(key: str) -> None:
-    """As `key`."""
-    assert f"`{key}`" in (ROOT / "README.md").read_text("utf-8")
-
-
 @pytest.mark.parametrize("field", msgspec.structs.fields(Config), ids=lambda field: field.name)
 def test_every_key_says_what_is_allowed(field: msgspec.structs.FieldInfo) -> None:
     """A fault can only name what is written down."""

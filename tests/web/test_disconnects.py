@@ -1,4 +1,5 @@
-"""A client that hangs up: what OpenAI has already been asked is read to its usage, within limits (decision 5)."""
+"""After a disconnect of its client, an answer is read to its usage, within limits
+(docs/decisions/0005-read-on-after-a-disconnect.md)."""
 
 import asyncio
 

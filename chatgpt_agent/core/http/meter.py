@@ -114,7 +114,7 @@ class StreamMeter:
 
     `feed` returns what the client may have now. Events are passed whole. From the event that ends the stream on
     (`[DONE]`, or one of the endpoint's own) everything is kept back, for `finish` to give out when the row is written.
-    With `hide_usage` the extra event that we asked OpenAI for (decision 4: `choices` is empty, `usage` is there) does
+    With `hide_usage` the extra event that we asked OpenAI for (docs/decisions/0004-ask-streams-for-usage.md) does
     not reach the client.
     """
 

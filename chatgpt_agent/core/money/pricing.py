@@ -162,7 +162,7 @@ class PriceBook:
 
     def charged(self, asked: Price, served: str | None, when: datetime) -> Price:
         """The price that a row is charged: the served model's own if it has one, else the asked model's
-        (decision 9)."""
+        (docs/decisions/0009-prices-by-exact-name-and-date.md)."""
         if served is None or served == asked.model:
             return asked
         return self.at(served, when) or asked

@@ -1,0 +1,130 @@
+"""The documentation matches the program: generated parts are current, links and paths exist, tables are complete."""
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from chatgpt_agent.adapters.config import Config
+from chatgpt_agent.core.errors import AgentError, ClientError, Unavailable, UpstreamError
+from chatgpt_agent.core.http.endpoints import ENDPOINTS
+
+ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
+PAGES = sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md"), ROOT / "benchmarks/README.md"])
+FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+FOLDERS = "chatgpt_agent|tests|docs|scripts|benchmarks|migrations"
+LAYERS = "core|adapters|runtime|admin|web|cli"  # below chatgpt_agent/ or tests/
+NAMED_PATH = re.compile(rf"`((?:{FOLDERS})/[\w./-]*|(?:{LAYERS}|faults|proofs)/[\w./-]*\.py)`")
+HISTORY = {ROOT / "CHANGELOG.md"}  # which names files as they were
+
+page_parameter = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+
+
+def prose(page: Path) -> str:
+    """Returns a page without its code blocks."""
+    return FENCE.sub("", page.read_text("utf-8"))
+
+
+def anchors(page: Path) -> set[str]:
+    """Returns the anchors that GitHub gives to the headings of a page."""
+    headings = re.findall(r"^#+ (.+)$", prose(page), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def dead_links(page: Path) -> Iterator[str]:
+    """Yields the relative links of a page that lead nowhere."""
+    for link in LINK.findall(prose(page)):
+        name, _, anchor = link.partition("#")
+        target = page.parent / name if name else page
+        if not re.match(r"[a-z]+:", link) and (not target.exists() or (anchor and anchor not in anchors(target))):
+            yield link
+
+
+def table_rows(name: str) -> Iterator[list[str]]:
+    """Yields the cells of each line of the tables of a page."""
+    for line in (ROOT / name).read_text("utf-8").splitlines():
+        if line.startswith("|"):
+            yield [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
+
+
+def leaf_classes(kind: type[AgentError]) -> Iterator[type[AgentError]]:
+    """Yields the classes of a tree of errors that have no subclass."""
+    for subclass in kind.__subclasses__():
+        yield from leaf_classes(subclass)
+    if not kind.__subclasses__():
+        yield kind
+
+
+def test_generated_parts_are_current() -> None:
+    """`scripts/docs` would change nothing."""
+    command = [sys.executable, "scripts/docs", "--check"]
+    check = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert (check.stdout, check.returncode) == ("", 0), check.stderr
+
+
+@page_parameter
+def test_links_lead_somewhere(page: Path) -> None:
+    """Every relative link names an existing file, and an existing heading in it."""
+    assert list(dead_links(page)) == []
+
+
+@page_parameter
+def test_named_paths_exist(page: Path) -> None:
+    """A page names only paths that exist: in the repository, the package, or its tests."""
+    paths = [] if page in HISTORY else NAMED_PATH.findall(prose(page))
+    bases = (ROOT, ROOT / "chatgpt_agent", ROOT / "tests")
+    assert [path for path in paths if not any((base / path).exists() for base in bases)] == []
+
+
+def test_dead_link_is_noticed(tmp_path: Path) -> None:
+    """The check sees a missing file, a missing heading, and nothing else."""
+    page = tmp_path / "page.md"
+    page.write_text("# One `two`: three\n[a](missing.md) [b](#four) [c](#one-two-three) [d](https://example.com)")
+    assert list(dead_links(page)) == ["missing.md", "#four"]
+
+
+def test_index_has_every_page() -> None:
+    """Every page of docs/ is linked from docs/README.md, each decision from the index of decisions."""
+    for folder in (DOCS, DOCS / "decisions"):
+        links = LINK.findall((folder / "README.md").read_text("utf-8"))
+        pages = {page.name for page in folder.glob("*.md")} - {"README.md"}
+        assert pages <= {link.partition("#")[0] for link in links}
+
+
+def test_decisions_are_numbered_in_order() -> None:
+    """Decisions have the numbers from 1 on, in name and heading."""
+    pages = sorted((DOCS / "decisions").glob("[0-9]*.md"))
+    assert [int(page.name[:4]) for page in pages] == list(range(1, len(pages) + 1))
+    assert all(page.read_text("utf-8").startswith(f"# {int(page.name[:4])}. ") for page in pages)
+
+
+def test_every_key_is_documented() -> None:
+    """The reference of the configuration has every key, with an explanation."""
+    documented = {cells[0].strip("`"): cells[3] for cells in table_rows("docs/configuration.md") if len(cells) == 4}
+    assert [field.name for field in msgspec.structs.fields(Config) if not documented.get(field.name)] == []
+
+
+def test_every_error_is_documented() -> None:
+    """docs/errors.md has each error of the API with its status, and no other."""
+    classes = [AgentError, *(kind for top in (ClientError, UpstreamError, Unavailable) for kind in leaf_classes(top))]
+    rows = [cells for cells in table_rows("docs/errors.md") if re.fullmatch(r"[45]\d\d", cells[0])]
+    assert {(int(cells[0]), cells[1].strip("`")) for cells in rows} == {(kind.status, kind.code) for kind in classes}
+
+
+def test_every_endpoint_is_documented() -> None:
+    """docs/endpoints.md has each forwarded endpoint, and no other."""
+    names = {cells[0].split("`")[1] for cells in table_rows("docs/endpoints.md") if cells[0].startswith("`POST /v1/")}
+    assert names == {f"POST {endpoint.path}" for endpoint in ENDPOINTS}
+
+
+def test_cited_decisions_exist() -> None:
+    """A decision that code or tests refer to is a page of docs/decisions/."""
+    sources = [path for folder in ("chatgpt_agent", "tests", "benchmarks") for path in (ROOT / folder).rglob("*.py")]
+    cited = {name for path in sources for name in re.findall(r"docs/decisions/([\w.-]+\.md)", path.read_text("utf-8"))}
+    assert [name for name in cited if not (DOCS / "decisions" / name).exists()] == []
