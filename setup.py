@@ -15,7 +15,7 @@ EMBEDDED = [
 setup(
     name="chatgpt-agent",
     version=VERSION,
-    description="A self-hosted gateway that lets a team share the OpenAI API, with books that are right",
+    description="A self-hosted gateway that lets a team share the OpenAI API, with an exact ledger",
     long_description=(HERE / "README.md").read_text("utf-8"),
     long_description_content_type="text/markdown",
     license="MIT",

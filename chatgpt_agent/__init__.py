@@ -1,3 +1,3 @@
-"""chatgpt-agent: a self-hosted gateway that lets a team share the OpenAI API, with books that are right."""
+"""chatgpt-agent: a self-hosted gateway that lets a team share the OpenAI API, with an exact ledger."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"
