@@ -1,6 +1,7 @@
-"""Long work in parts: with a turn of the event loop between two of them, nobody waits for all of it.
+"""Long work on the event loop that lets other tasks run in between.
 
-Calls into C hold the interpreter's lock all the while, so that a thread would not help the others."""
+A thread would not help: the work is calls into C that hold the interpreter's lock.
+"""
 
 import asyncio
 import time
@@ -9,37 +10,38 @@ from typing import TypeVar
 
 from chatgpt_agent.core.cooperative import Cooperative
 
-PART = 200  # rows: 1 to 2 ms
-HELD = 0.0005  # seconds that steps may go on: a request of others needs several turns, and waits so long in each
+BATCH = 200  # rows: 1 to 2 ms
+MAX_HOLD = 0.0005  # seconds; another request needs several iterations of the loop, and may wait this long in each
 
-Given = TypeVar("Given")
-Made = TypeVar("Made")
+Row = TypeVar("Row")
+Result = TypeVar("Result")
 
 
-async def batches(rows: Sequence[Given]) -> AsyncIterator[Sequence[Given]]:
-    """The rows in slices, with a turn of the loop before each."""
-    for start in range(0, len(rows), PART):
+async def batches(rows: Sequence[Row]) -> AsyncIterator[Sequence[Row]]:
+    """Yields the rows in batches, after one iteration of the loop for each."""
+    for start in range(0, len(rows), BATCH):
         await asyncio.sleep(0)
-        yield rows[start : start + PART]
+        yield rows[start : start + BATCH]
 
 
-async def map_cooperatively(make: Callable[[Given], Made], rows: Sequence[Given]) -> list[Made]:
-    """What a function makes of each row."""
-    found: list[Made] = []
-    async for part in batches(rows):
-        found.extend(map(make, part))
-    return found
+async def map_cooperatively(convert: Callable[[Row], Result], rows: Sequence[Row]) -> list[Result]:
+    """Returns `convert(row)` of each row."""
+    results: list[Result] = []
+    async for batch in batches(rows):
+        results.extend(map(convert, batch))
+    return results
 
 
-async def run_cooperatively(steps: Cooperative[Made]) -> Made:
-    """What steps make, with a turn of the loop before them, and wherever they have stopped and held it for so long."""
-    began = float("-inf")
+async def run_cooperatively(work: Cooperative[Result]) -> Result:
+    """Runs a generator to its end and returns its result. Lets other tasks run at its first yield, and then whenever
+    it has held the loop for MAX_HOLD seconds; a generator that does not yield costs nothing more than a call."""
+    resumed = float("-inf")
     while True:
-        if time.perf_counter() - began >= HELD:
-            await asyncio.sleep(0)
-            began = time.perf_counter()
         try:
-            next(steps)
+            next(work)
         except StopIteration as end:
-            made: Made = end.value
-            return made
+            result: Result = end.value
+            return result
+        if time.perf_counter() - resumed >= MAX_HOLD:
+            await asyncio.sleep(0)
+            resumed = time.perf_counter()

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from chatgpt_agent.adapters.files import give_to_folder_owner, read_secret_file
 from chatgpt_agent.core.access.tokens import ADMIN_PREFIX, SECRET_BYTES, make_token
-from chatgpt_agent.core.errors import SetupError
+from chatgpt_agent.core.errors import KeyUnusable, SetupError
 
 MIN_BYTES = 32
 
@@ -56,13 +56,13 @@ class Keyring:
         return self._fernet.encrypt(f"{user_id}:{upstream_key}".encode())
 
     def decrypt(self, user_id: int, sealed: bytes) -> str:
-        """The OpenAI key of this user. Raises SetupError where the text was not sealed for them by this key."""
+        """Returns a user's OpenAI key. Raises KeyUnusable if it was not encrypted for them with this master key."""
         try:
             owner, _, upstream_key = self._fernet.decrypt(sealed).decode().partition(":")
         except InvalidToken:
             owner, upstream_key = "", ""
         if owner != str(user_id):
-            raise SetupError(f"the stored OpenAI key of user {user_id} was not sealed for them with this master key")
+            raise KeyUnusable(user_id)
         return upstream_key
 
 

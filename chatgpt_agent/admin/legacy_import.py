@@ -14,7 +14,7 @@ from chatgpt_agent.adapters.postgres.legacy import LegacyStore, NewRequest, NewT
 from chatgpt_agent.adapters.postgres.usage import ensure_partition
 from chatgpt_agent.core import legacy as rules
 from chatgpt_agent.core.audit import Actor
-from chatgpt_agent.core.errors import SetupError
+from chatgpt_agent.core.errors import KeyUnusable
 from chatgpt_agent.core.legacy import IMPORTED_USER, OldRequest, OldUser
 
 BATCH = 2000  # rows of the history in one transaction
@@ -138,7 +138,7 @@ class LegacyImport:
     def _open(self, person: legacy.Person) -> str | None:
         try:
             return self._keyring.decrypt(person.id, person.sealed) if person.sealed else None
-        except SetupError:  # a key that nobody can open is nobody's
+        except KeyUnusable:  # a key that nobody can open is nobody's
             return None
 
     # Prices.

@@ -1,32 +1,34 @@
-"""Work on large texts in steps: whoever has it done may let others have their turn between two of them.
+"""Work on large texts as generators that yield between slices, so that the event loop can run other tasks.
 
-No step takes more than a millisecond or two, but for what a library does in one call."""
+They never yield for a text of up to `SLICE` bytes. A slice takes at most a millisecond or two, unless a single call of
+a library takes longer.
+"""
 
 from collections.abc import Generator
 from typing import TypeVar
 
-PIECE = 256 * 1024  # bytes that are looked at in one step
+SLICE = 256 * 1024  # bytes
 
-Made = TypeVar("Made")
-Cooperative = Generator[None, None, Made]  # stops after each step, and returns what it has made
+Result = TypeVar("Result")
+Cooperative = Generator[None, None, Result]
 
 
-def run_to_end(steps: Cooperative[Made]) -> Made:
-    """What steps make, without a rest between them."""
+def run_to_end(work: Cooperative[Result]) -> Result:
+    """Runs a generator to its end and returns its result."""
     while True:
         try:
-            next(steps)
+            next(work)
         except StopIteration as end:
-            made: Made = end.value
-            return made
+            result: Result = end.value
+            return result
 
 
 def find(text: bytes, word: bytes, start: int = 0) -> Cooperative[int]:
-    """As `text.find(word, start)`."""
-    while (end := start + PIECE) < len(text):
-        found = text.find(word, start, end + len(word) - 1)
-        if found >= 0:
-            return found
+    """Returns what `text.find(word, start)` does."""
+    while (end := start + SLICE) < len(text):
+        position = text.find(word, start, end + len(word) - 1)
+        if position >= 0:
+            return position
         yield
         start = end
     return text.find(word, start)

@@ -1,35 +1,37 @@
-"""The one tree of errors. An edge turns every foreign error into one of these; a face (API, CLI) shows it.
+"""The one tree of errors. Each adapter translates foreign errors into these; `web` and `cli` show them.
 
 AgentError
-├── ClientError              the caller's fault, nothing was sent to OpenAI
+├── ClientError              the caller's fault; nothing was sent to OpenAI
 │   ├── InvalidApiKey 401, InvalidJson / InvalidRequest 400, ModelNotFound / UnknownUrl 404
 │   ├── MethodNotAllowed 405, RequestTooLarge 413, UnsupportedMediaType 415
 │   ├── RateLimited, InsufficientQuota 429
-├── UpstreamError            OpenAI could not be used; `sent` says whether it may have billed
+├── UpstreamError            the exchange with OpenAI failed; `sent` says whether OpenAI may have billed it
 │   ├── UpstreamUnreachable, UpstreamTls, UpstreamLost, UpstreamTruncated, UpstreamInvalid 502
 │   ├── ProxyError, UpstreamKeyRejected 502, UpstreamTimeout 504
-├── ClientClosed             the client left, so the rest of its answer is for nobody
-├── Unavailable 503          the agent refuses before sending
+├── ClientClosed 499         the client disconnected before its answer was complete
+├── Unavailable 503          the agent refuses a request before sending it
 │   ├── LedgerUnavailable, DirectoryStale, Draining, Overloaded, UsageUnavailable
-├── StoreError               PostgreSQL: StoreUnavailable (try again), StoreRejected (it never will),
-│                            StoreBadValue (it will not take this value, and others it will)
-├── WebhookFailed            to be tried again
-├── AdminError             commands and REST: NotFound 404, Conflict 409, VersionMismatch 412, InvalidValue 422,
+├── StoreError               PostgreSQL: StoreUnavailable (worth a retry), StoreRejected (the statement is refused),
+│                            StoreBadValue (one of its values is refused)
+├── WebhookFailed            worth a retry
+├── KeyUnusable              a user's stored OpenAI key cannot be decrypted
+├── AdminError               commands and REST: NotFound 404, Conflict 409, VersionMismatch 412, InvalidValue 422,
 │                            Forbidden 403
-└── SetupError               it cannot run as it is set up: exit code 1; ConfigError, a line a fault: 2
+└── SetupError               the program cannot run with this setup (exit code 1); ConfigError (exit code 2)
 """
 
 import msgspec
 
 
 class AgentError(Exception):
-    """Anything this program says no with. `status` is HTTP's; `code` and `type` are OpenAI's error fields."""
+    """Base of all errors of this program. `status` is the HTTP status; `type`, `param` and `code` are the fields of
+    OpenAI's error object; `retry` is the value of `x-should-retry`, None to leave it out."""
 
     status = 500
     code = "internal_error"
     type = "server_error"
-    default = "The agent failed to handle this request."
-    retry: bool | None = False  # x-should-retry; None: leave it to the status
+    default = "Internal error of the agent."
+    retry: bool | None = False
 
     def __init__(self, message: str = "", *, param: str | None = None) -> None:
         super().__init__(message or self.default)
@@ -37,8 +39,7 @@ class AgentError(Exception):
         self.param = param
 
     def envelope(self) -> bytes:
-        """The JSON body of OpenAI's error envelope
-        (https://platform.openai.com/docs/guides/error-codes)."""
+        """Returns OpenAI's error object as JSON (https://platform.openai.com/docs/guides/error-codes)."""
         error = {"message": self.message, "type": self.type, "param": self.param, "code": self.code}
         return msgspec.json.encode({"error": error})
 
@@ -54,13 +55,13 @@ class ClientError(AgentError):
 
 
 class InvalidApiKey(ClientError):
-    """One body for every reason, so that an answer never tells which tokens exist. `reason` is for the log alone."""
+    """The answer is the same for every reason, so that it does not tell which tokens exist. `reason` is for the log."""
 
     status = 401
     code = "invalid_api_key"
     default = "Incorrect API key provided. Ask your administrator for a chatgpt-agent token."
 
-    def __init__(self, reason: str = "no token, or not one") -> None:
+    def __init__(self, reason: str = "missing or malformed") -> None:
         super().__init__()
         self.reason = reason
 
@@ -97,7 +98,7 @@ class RequestTooLarge(ClientError):
     code = "request_too_large"
 
     def __init__(self, limit: int) -> None:
-        super().__init__(f"The request body is over the limit of {limit} bytes.")
+        super().__init__(f"The request body is larger than the limit of {limit} bytes.")
 
 
 class UnsupportedMediaType(ClientError):
@@ -106,13 +107,13 @@ class UnsupportedMediaType(ClientError):
 
 
 class RateLimited(ClientError):
-    """Too many requests or tokens a minute, requests at once, or wrong tokens. `retry_after`: seconds; `type`: of what
-    there are too many, as OpenAI says it."""
+    """Too many requests or tokens a minute, requests at once, or wrong tokens. `retry_after`: seconds; `type`: what
+    there is too much of, in OpenAI's words (`requests` or `tokens`)."""
 
     status = 429
     code = "rate_limit_exceeded"
     type = "requests"
-    default = "Too many requests. Wait, and try again."
+    default = "Too many requests. Please wait and try again."
 
     def __init__(self, message: str = "", *, retry_after: float = 1.0, type: str = "requests") -> None:
         super().__init__(message)
@@ -121,7 +122,7 @@ class RateLimited(ClientError):
 
 
 class InsufficientQuota(ClientError):
-    """A budget does not hold the most that the call can cost."""
+    """The maximum cost of the request does not fit into a budget."""
 
     status = 429
     code = "insufficient_quota"
@@ -129,11 +130,11 @@ class InsufficientQuota(ClientError):
     retry = False
 
 
-# OpenAI, or the way to it, failed.
+# The exchange with OpenAI failed.
 
 
 class UpstreamError(AgentError):
-    """`sent`: whether bytes of the request's body may have reached OpenAI, so that it may have billed."""
+    """`sent`: whether bytes of the request's body may have reached OpenAI, so that it may have billed them."""
 
     status = 502
     code = "upstream_error"
@@ -151,12 +152,12 @@ class UpstreamUnreachable(UpstreamError):
 
 class UpstreamTls(UpstreamError):
     code = "upstream_tls"
-    default = "No trusted TLS connection to OpenAI could be made."
+    default = "The TLS connection to OpenAI failed, or its certificate is not trusted."
 
 
 class UpstreamLost(UpstreamError):
     code = "upstream_lost"
-    default = "The connection to OpenAI was lost before it answered."
+    default = "The connection to OpenAI was lost before its answer."
 
 
 class UpstreamTruncated(UpstreamError):
@@ -166,23 +167,23 @@ class UpstreamTruncated(UpstreamError):
 
 class UpstreamInvalid(UpstreamError):
     code = "upstream_invalid"
-    default = "OpenAI answered with something that is not an API answer."
+    default = "OpenAI's answer is not a valid answer of its API."
 
 
 class ProxyError(UpstreamError):
     code = "proxy_error"
-    default = "The proxy on the way to OpenAI failed."
+    default = "The proxy between the agent and OpenAI failed."
 
 
 class UpstreamKeyRejected(UpstreamError):
-    """OpenAI's own 401/403 would show parts of the stored key, so it is replaced by this."""
+    """Replaces OpenAI's own 401 and 403, which show parts of the stored key."""
 
     code = "upstream_key_rejected"
-    default = "OpenAI refused the key that is stored for you. Tell your administrator."
+    default = "OpenAI rejected the API key that is stored for you. Ask your administrator to replace it."
 
     def __init__(self, message: str = "", *, sent: bool) -> None:
         super().__init__(message, sent=sent)
-        self.retry = False  # sent or not, the key stays what it is
+        self.retry = False  # the key stays the same, whether the request was sent or not
 
 
 class UpstreamTimeout(UpstreamError):
@@ -192,13 +193,13 @@ class UpstreamTimeout(UpstreamError):
 
 
 class ClientClosed(AgentError):
-    """The client went away; nobody is left to read this. 499 is nginx's number for it, used in logs alone."""
+    """The client disconnected, so this error is never sent. 499 is nginx's status for it, and appears in logs only."""
 
     status = 499
     code = "client_closed"
 
 
-# The agent refuses before anything is sent.
+# The agent refuses a request before sending it.
 
 
 class Unavailable(AgentError):
@@ -207,13 +208,15 @@ class Unavailable(AgentError):
 
 
 class LedgerUnavailable(Unavailable):
+    """Requests that cannot be recorded are not served."""
+
     code = "ledger_unavailable"
-    default = "The ledger cannot be written, so no request is sent. No record, no service."
+    default = "The ledger cannot be written at the moment, so the agent serves no requests."
 
 
 class DirectoryStale(Unavailable):
     code = "directory_stale"
-    default = "The agent has not seen its database for too long to know who may use it."
+    default = "The agent has been without its database for too long to check tokens."
 
 
 class Draining(Unavailable):
@@ -223,43 +226,54 @@ class Draining(Unavailable):
 
 class Overloaded(Unavailable):
     code = "overloaded"
-    default = "The agent serves as many requests at once as it may."
+    default = "The agent is at its limit of concurrent requests."
 
 
 class UsageUnavailable(Unavailable):
-    code = "books_unavailable"
-    default = "The books cannot be read at the moment. Requests to OpenAI are not affected."
+    code = "usage_unavailable"
+    default = "Usage cannot be read at the moment. Requests to OpenAI are not affected."
 
 
 # PostgreSQL.
 
 
 class StoreError(AgentError):
-    """`str()` never holds values of a statement: psycopg2's own message may, so edges shorten it."""
+    """`str()` never holds values of a statement: psycopg2's own message may, so the adapter shortens it."""
 
     code = "store_error"
 
 
 class StoreUnavailable(StoreError):
-    """The database is away, too slow or cut off: the same statement may work later."""
+    """The database is down, too slow, or the connection was lost: the same statement may succeed later."""
 
     status = 503
     code = "database_unavailable"
-    retry = None  # a change that was under way may have been made
+    retry = None  # a change that was in progress may have been made
 
 
 class StoreRejected(StoreError):
-    """The database refused the statement itself: it will refuse it again."""
+    """The database rejected the statement and will reject it again."""
 
 
 class StoreBadValue(StoreRejected):
-    """The database refused a value in the statement, not the statement: another row may pass."""
+    """The database rejected a value in the statement: the same statement with another row may succeed."""
 
 
 class WebhookFailed(AgentError):
-    """Nobody at the webhook said that what was posted has arrived."""
+    """The webhook did not confirm an alert."""
 
     code = "webhook_failed"
+
+
+class KeyUnusable(AgentError):
+    """A stored OpenAI key was not encrypted for this user with this master key."""
+
+    code = "key_unusable"
+
+    def __init__(self, user_id: int) -> None:
+        super().__init__(
+            f"the stored OpenAI key of user {user_id} was not encrypted for this user with this master key"
+        )
 
 
 # Commands and the REST API for administrators.
@@ -291,7 +305,7 @@ class Forbidden(AdminError):
 
 
 class VersionMismatch(AdminError):
-    """Somebody else has changed it since it was read: nothing was changed (RFC 9110 §13.1.1)."""
+    """The record has changed since it was read, so nothing was written (RFC 9110 §13.1.1)."""
 
     status = 412
     code = "version_mismatch"
@@ -301,11 +315,11 @@ class VersionMismatch(AdminError):
 
 
 class SetupError(AgentError):
-    """The program cannot start or go on as it is set up; the message is one line for the operator."""
+    """The program cannot start or continue with this setup. The message is one line for the operator."""
 
 
 class ConfigError(SetupError):
-    """Every fault of a configuration at once, a line each."""
+    """All faults of a configuration, one a line."""
 
     def __init__(self, faults: list[str]) -> None:
         super().__init__("\n".join(faults))

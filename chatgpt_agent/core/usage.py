@@ -1,7 +1,7 @@
-"""Token counts as OpenAI's answers say them: its own numbers, or none.
+"""Token counts as OpenAI reports them.
 
-A count that is not a non-negative integer of sane size, or that contradicts another, is not trusted and not
-repaired: the row then says that the usage is unknown.
+A count that is not a non-negative integer of a sane size, or that contradicts another, is neither trusted nor
+corrected: then the row records that the usage is unknown.
 """
 
 from enum import Enum
@@ -9,24 +9,23 @@ from typing import Annotated
 
 import msgspec
 
-MAX_COUNT = 10**12  # tokens; more than this in one answer is nonsense
-MAX_TEXT = 128  # characters of a name or id that a row takes
+MAX_COUNT = 10**12  # tokens; more in one answer is absurd
 
 Count = Annotated[int, msgspec.Meta(ge=0, le=MAX_COUNT)]
 
 
 class UsageFormat(Enum):
-    """How an endpoint says what it used."""
+    """How an endpoint reports its usage."""
 
     COMPLETION = "prompt_tokens and completion_tokens"  # CompletionUsage
     EMBEDDING = "prompt_tokens"  # CreateEmbeddingResponse.usage
     TOKENS = "input_tokens and output_tokens"  # ResponseUsage, Transcription's UsageTokens
-    IMAGES = "the same, and what comes out are images"  # ImagesResponse.usage
+    IMAGES = "input_tokens and output_tokens, of images"  # ImagesResponse.usage
 
 
 class Usage(msgspec.Struct, frozen=True, kw_only=True):
     """Tokens of one answer. `cached`, `cache_write`, `audio_input` and `image_input` are parts of `input`; `reasoning`,
-    `audio_output` and `image_output` parts of `output`."""
+    `audio_output` and `image_output` are parts of `output`."""
 
     input: int
     output: int
@@ -40,9 +39,9 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
-    """What the ledger takes from an answer: the model that served, OpenAI's id, the usage if there is one to trust,
-    the service tier that it was served in. `failed`: it says itself that it is an error. `complete`: it came to its
-    end, which in a stream is an event that says so."""
+    """What the ledger records of an answer. `usage` is None if it is missing or cannot be trusted; `model` and
+    `service_tier` are those that served; `id` is OpenAI's. `failed`: the answer reports an error. `complete`: it was
+    read to its end, which in a stream is an event that says so."""
 
     usage: Usage | None = None
     model: str | None = None
@@ -85,7 +84,7 @@ class _Tokens(msgspec.Struct):
     output_tokens: Count
     total_tokens: Count | None = None
     input_tokens_details: _Input | None = None
-    input_token_details: _Input | None = None  # as transcriptions spell it
+    input_token_details: _Input | None = None  # spelled like this in transcriptions
     output_tokens_details: _Output | None = None
 
 
@@ -95,54 +94,52 @@ _tokens = msgspec.json.Decoder(_Tokens)
 _NO_INPUT, _NO_OUTPUT = _Input(), _Output()
 
 
-def read_usage(raw: msgspec.Raw, shape: UsageFormat) -> Usage | None:
-    """What a `usage` says, or None: nothing that can be trusted."""
+def read_usage(raw: msgspec.Raw, usage_format: UsageFormat) -> Usage | None:
+    """Returns the usage in a `usage` object, or None if it cannot be trusted."""
     try:
-        return _read(raw, shape)
+        return _read(raw, usage_format)
     except (msgspec.DecodeError, RecursionError):
         return None
 
 
-def _read(raw: msgspec.Raw, shape: UsageFormat) -> Usage | None:
-    if shape is UsageFormat.COMPLETION:
-        said = _completion.decode(raw)
-        details = said.prompt_tokens_details or _NO_INPUT, said.completion_tokens_details or _NO_OUTPUT
-        return _validated(said.prompt_tokens, said.completion_tokens, said.total_tokens, *details)
-    if shape is UsageFormat.EMBEDDING:
-        vectors = _embedding.decode(raw)
-        return _validated(vectors.prompt_tokens, 0, vectors.total_tokens, _NO_INPUT, _NO_OUTPUT)
-    counts = _tokens.decode(raw)
-    given = counts.input_tokens_details or counts.input_token_details or _NO_INPUT
-    made = counts.output_tokens_details or _NO_OUTPUT
-    if shape is UsageFormat.IMAGES and made.image_tokens is None:
-        made = _Output(image_tokens=counts.output_tokens)
-    return _validated(counts.input_tokens, counts.output_tokens, counts.total_tokens, given, made)
+def _read(raw: msgspec.Raw, usage_format: UsageFormat) -> Usage | None:
+    if usage_format is UsageFormat.COMPLETION:
+        completion = _completion.decode(raw)
+        details = completion.prompt_tokens_details or _NO_INPUT, completion.completion_tokens_details or _NO_OUTPUT
+        return _validated(completion.prompt_tokens, completion.completion_tokens, completion.total_tokens, *details)
+    if usage_format is UsageFormat.EMBEDDING:
+        embedding = _embedding.decode(raw)
+        return _validated(embedding.prompt_tokens, 0, embedding.total_tokens, _NO_INPUT, _NO_OUTPUT)
+    tokens = _tokens.decode(raw)
+    inputs = tokens.input_tokens_details or tokens.input_token_details or _NO_INPUT
+    outputs = tokens.output_tokens_details or _NO_OUTPUT
+    if usage_format is UsageFormat.IMAGES and outputs.image_tokens is None:
+        outputs = _Output(image_tokens=tokens.output_tokens)
+    return _validated(tokens.input_tokens, tokens.output_tokens, tokens.total_tokens, inputs, outputs)
 
 
-def _validated(given: int, made: int, total: int | None, inputs: _Input, outputs: _Output) -> Usage | None:
-    """These counts, unless they contradict each other: a total that is not the sum, a part that is larger than its
-    whole, or text, audio and image tokens, of which none is two at once, that are together."""
-    audio_in, image_in = inputs.audio_tokens or 0, inputs.image_tokens or 0
-    audio_out, image_out = outputs.audio_tokens or 0, outputs.image_tokens or 0
-    cached, written, reasoning = (
-        inputs.cached_tokens or 0,
-        inputs.cache_write_tokens or 0,
-        outputs.reasoning_tokens or 0,
+def _validated(
+    input_tokens: int, output_tokens: int, total: int | None, inputs: _Input, outputs: _Output
+) -> Usage | None:
+    """Returns the usage unless its counts contradict each other: the total is not the sum, or a part is larger than
+    its whole. Text, audio and image tokens are different tokens, so their sum is such a part."""
+    usage = Usage(
+        input=input_tokens,
+        output=output_tokens,
+        cached=inputs.cached_tokens or 0,
+        cache_write=inputs.cache_write_tokens or 0,
+        audio_input=inputs.audio_tokens or 0,
+        image_input=inputs.image_tokens or 0,
+        reasoning=outputs.reasoning_tokens or 0,
+        audio_output=outputs.audio_tokens or 0,
+        image_output=outputs.image_tokens or 0,
     )
-    if total is not None and total != given + made:
+    if total is not None and total != input_tokens + output_tokens:
         return None
-    if max(cached, written, (inputs.text_tokens or 0) + audio_in + image_in) > given:
+    input_kinds = (inputs.text_tokens or 0) + usage.audio_input + usage.image_input
+    if max(usage.cached, usage.cache_write, input_kinds) > input_tokens:
         return None
-    if max(reasoning, (outputs.text_tokens or 0) + audio_out + image_out) > made:
+    output_kinds = (outputs.text_tokens or 0) + usage.audio_output + usage.image_output
+    if max(usage.reasoning, output_kinds) > output_tokens:
         return None
-    return Usage(
-        input=given,
-        output=made,
-        cached=cached,
-        reasoning=reasoning,
-        cache_write=written,
-        audio_input=audio_in,
-        image_input=image_in,
-        audio_output=audio_out,
-        image_output=image_out,
-    )
+    return usage

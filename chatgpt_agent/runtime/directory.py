@@ -118,7 +118,7 @@ class Directory:
         )
 
     def upstream_key(self, user: User) -> str:
-        """A user's OpenAI key. Raises SetupError."""
+        """Returns a user's OpenAI key. Raises KeyUnusable."""
         assert self._keyring is not None
         sealed, key = self._opened.get(user.id, (b"", ""))
         if sealed != user.upstream_key:

@@ -16,22 +16,23 @@ from chatgpt_agent.adapters.cooperative import run_cooperatively
 from chatgpt_agent.adapters.curl.exchange import Exchange, Head, UpstreamClient, unusable
 from chatgpt_agent.core.access.admission import Identity, admit
 from chatgpt_agent.core.budget.max_cost import Assumptions, estimate_tokens, most
-from chatgpt_agent.core.cooperative import PIECE
+from chatgpt_agent.core.cooperative import SLICE
 from chatgpt_agent.core.errors import (
     AgentError,
     ClientClosed,
+    KeyUnusable,
     LedgerUnavailable,
     Overloaded,
-    SetupError,
     UpstreamKeyRejected,
 )
 from chatgpt_agent.core.http.decompression import Decompressor
 from chatgpt_agent.core.http.endpoints import upstream_urls
 from chatgpt_agent.core.http.headers import request_headers
-from chatgpt_agent.core.http.meter import CompressedMeter, StreamMeter, read_whole, reading
+from chatgpt_agent.core.http.meter import CompressedMeter, StreamMeter, read_answer
 from chatgpt_agent.core.http.request import ApiRequest
 from chatgpt_agent.core.ledger import UNCERTAIN, Intent, Outcome, Row, State, answered_state, failed_state
-from chatgpt_agent.core.usage import MAX_TEXT, Answer
+from chatgpt_agent.core.names import is_printable
+from chatgpt_agent.core.usage import Answer
 from chatgpt_agent.runtime.budgets import Budgets
 from chatgpt_agent.runtime.directory import Directory
 from chatgpt_agent.runtime.ledger import Entry, Ledger
@@ -217,7 +218,7 @@ class Call:
         user = self._identity.user
         try:
             key = self._relay.directory.upstream_key(user)
-        except SetupError as error:
+        except KeyUnusable as error:
             log.error("user %s: %s", user.name, error)
             raise UpstreamKeyRejected(sent=False) from None
         return request_headers(
@@ -258,7 +259,7 @@ class Call:
             while chunk := await self._exchange.read():
                 chunks.append(chunk)
                 size += len(chunk)
-                if size > PIECE:  # where the upstream is fast, nothing of this waits
+                if size > SLICE:  # where the upstream is fast, nothing of this waits
                     await asyncio.sleep(0)
         except AgentError as error:
             await self._settle(State.INCOMPLETE, error=error.code)
@@ -267,10 +268,7 @@ class Call:
         if 200 <= self._head.status < 300:
             inflater, endpoint = self._inflater(), self._request.endpoint
             pieces = map(inflater.feed, chunks) if inflater else chunks
-            if size > PIECE:
-                answer = await run_cooperatively(reading(pieces, endpoint))
-            else:
-                answer = read_whole(b"".join(pieces), endpoint)
+            answer = await run_cooperatively(read_answer(pieces, endpoint))
         await self._settle_answered(answer)
         return chunks
 
@@ -338,7 +336,7 @@ class Call:
 
     def _upstream_request_id(self) -> str | None:
         found = self._head.first("x-request-id") if self._head else None
-        return found if found and len(found) <= MAX_TEXT and found.isprintable() else None
+        return found if found and is_printable(found) else None
 
     def _milliseconds(self) -> int:
         return round((self._loop.time() - self._began) * 1000)

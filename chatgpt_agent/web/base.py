@@ -1,10 +1,8 @@
 """What every handler of the API shares: a request id, OpenAI's error envelope, and one access line a request."""
 
 import logging
-import math
 import os
 import time
-from collections.abc import Iterable
 from typing import Any
 
 from tornado.httputil import HTTPServerRequest
@@ -16,13 +14,12 @@ from chatgpt_agent.core.errors import (
     InvalidApiKey,
     InvalidRequest,
     MethodNotAllowed,
-    RateLimited,
-    Unavailable,
     UnknownUrl,
 )
 from chatgpt_agent.core.ids import uuid7
 from chatgpt_agent.runtime.authentication import Authenticator
 from chatgpt_agent.runtime.rate_limiter import Limits
+from chatgpt_agent.web.errors import render
 
 access_log = logging.getLogger("chatgpt_agent.access")
 
@@ -124,12 +121,14 @@ class ApiHandler(RequestHandler):
         self.write(value)
 
     def write_agent_error(self, error: AgentError) -> None:
-        """Sets an error as the answer, with our headers (docs/decisions/0002-errors-in-openais-format.md)."""
+        """Sets an error as the answer."""
         self.access.fail(error)
         self.clear()
-        for name, value in (*self.limit_headers(), *error_fields(error, self.access.id_text, self.methods)):
+        status, fields, body = render(error, self.access.id_text, self.methods)
+        self.set_status(status)
+        for name, value in (*self.limit_headers(), *fields):
             self.set_header(name, value)
-        self.write_json(error.envelope(), error.status)
+        self.write(body)
 
     # Tornado's own errors, and bugs.
 
@@ -199,24 +198,6 @@ def identify(gate: Authenticator, request: HTTPServerRequest) -> Identity:
         request.remote_ip or "0.0.0.0",  # noqa: S104 - an address that nobody has
         request.headers.get_list("X-Forwarded-For"),
     )
-
-
-def error_fields(error: AgentError, request_id: str, methods: Iterable[str]) -> list[tuple[str, str]]:
-    """Returns the header fields of an error (docs/decisions/0002-errors-in-openais-format.md). `methods`: those of the
-    route."""
-    fields = [("X-Agent-Error", error.code), ("x-request-id", request_id)]
-    if error.retry is not None:
-        fields.append(("x-should-retry", "true" if error.retry else "false"))
-    if isinstance(error, Unavailable):
-        fields.append(("Retry-After", "1"))
-    if isinstance(error, RateLimited):
-        fields.append(("Retry-After", str(math.ceil(error.retry_after))))  # RFC 9110 §10.2.3: whole seconds
-        fields.append(("Retry-After-Ms", str(math.ceil(error.retry_after * 1000))))
-    if isinstance(error, InvalidApiKey):
-        fields.append(("WWW-Authenticate", "Bearer"))  # RFC 9110 §11.6.1
-    if isinstance(error, MethodNotAllowed):
-        fields.append(("Allow", ", ".join(methods)))
-    return fields
 
 
 def log_request(handler: RequestHandler) -> None:

@@ -22,15 +22,16 @@ from tornado.httputil import (
 from chatgpt_agent.adapters.cooperative import run_cooperatively
 from chatgpt_agent.adapters.curl.exchange import Head
 from chatgpt_agent.core.access.admission import Identity
-from chatgpt_agent.core.cooperative import PIECE
+from chatgpt_agent.core.cooperative import SLICE
 from chatgpt_agent.core.errors import AgentError, ClientClosed, Draining, Overloaded, RequestTooLarge
 from chatgpt_agent.core.http.endpoints import Endpoint
 from chatgpt_agent.core.http.headers import RESPONSE_ADDED, check_request_media, response_headers
-from chatgpt_agent.core.http.request import parse_request, parsing
+from chatgpt_agent.core.http.request import parse_request
 from chatgpt_agent.runtime.authentication import Authenticator
 from chatgpt_agent.runtime.in_flight import Lifecycle
 from chatgpt_agent.runtime.relay import Call, Relay
-from chatgpt_agent.web.base import AccessLogEntry, ApiHandler, error_fields, identify
+from chatgpt_agent.web.base import AccessLogEntry, ApiHandler, identify
+from chatgpt_agent.web.errors import render
 from chatgpt_agent.web.response_writer import WayOut
 
 log = logging.getLogger(__name__)
@@ -214,15 +215,11 @@ class Forwarded(HTTPMessageDelegate):
             await self._end()
 
     async def _forward(self) -> None:
-        # Once more: the body may have taken a minute to come, and a revocation is in force within a second.
-        identity = self._identify_again()
         body, kind = b"".join(self._chunks), self._request.headers.get("Content-Type")
         self._chunks.clear()
-        if len(body) <= PIECE:
-            request = parse_request(self._endpoint, body, kind)
-        else:
-            request = await run_cooperatively(parsing(self._endpoint, body, kind))
-            identity = self._identify_again()
+        request = await run_cooperatively(parse_request(self._endpoint, body, kind))
+        # Checked again: the body may have taken a minute to arrive, and a revocation takes effect within a second.
+        identity = self._identify_again()
         self._call = self._relay.call(identity, request, request_id=self._access.id)
         try:
             await self._answer(self._call)
@@ -246,7 +243,7 @@ class Forwarded(HTTPMessageDelegate):
 
     async def _write_whole(self, fields: list[tuple[str, str]], pieces: list[bytes]) -> None:
         size = sum(map(len, pieces))
-        if size <= PIECE:
+        if size <= SLICE:
             self._way_out.begin(self._status, fields, size=size, body=b"".join(pieces))
             return
         self._way_out.begin(self._status, fields, size=size)
@@ -280,14 +277,9 @@ class Forwarded(HTTPMessageDelegate):
     def _write_error(self, error: AgentError) -> None:
         self._access.fail(error)
         self._status = error.status
-        body, request_id = error.envelope(), self._access.id_text
-        fields = [
-            ("X-Agent-Request-Id", request_id),
-            *self._limits(),
-            *error_fields(error, request_id, ForwardedHandler.methods),
-            ("Content-Type", "application/json"),
-        ]
-        self._way_out.begin(error.status, fields, size=len(body), body=body)
+        status, fields, body = render(error, self._access.id_text, ForwardedHandler.methods)
+        fields = [field for field in (*fields, *self._limits()) if field[0] != "Content-Length"]
+        self._way_out.begin(status, fields, size=len(body), body=body)
 
     async def _end(self) -> None:
         self._ended = True

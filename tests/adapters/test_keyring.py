@@ -11,7 +11,7 @@ import pytest
 
 from chatgpt_agent.adapters.keyring import Keyring, make_master_key, read_master_key
 from chatgpt_agent.core.access.tokens import ADMIN_PREFIX, is_well_formed
-from chatgpt_agent.core.errors import SetupError
+from chatgpt_agent.core.errors import KeyUnusable, SetupError
 from tests.support.full_disk import full_disk, without_root
 
 MASTER = b"m" * 32
@@ -101,20 +101,20 @@ def test_a_key_is_not_readable_where_it_is_stored(keyring: Keyring) -> None:
 @pytest.mark.parametrize("user", [6, 55, 0, -5])
 def test_a_key_that_was_copied_to_another_user_is_refused(keyring: Keyring, user: int) -> None:
     """Whoever can write the database could else spend another's money."""
-    with pytest.raises(SetupError, match=f"the stored OpenAI key of user {user} was not sealed for them"):
+    with pytest.raises(KeyUnusable, match=f"the stored OpenAI key of user {user} was not encrypted for this user"):
         keyring.decrypt(user, keyring.encrypt(5, UPSTREAM))
 
 
 def test_a_key_of_another_master_key_is_refused(keyring: Keyring) -> None:
     """With a line for the operator."""
-    with pytest.raises(SetupError, match="was not sealed for them with this master key"):
+    with pytest.raises(KeyUnusable, match="was not encrypted for this user with this master key"):
         keyring.decrypt(5, Keyring(OTHER).encrypt(5, UPSTREAM))
 
 
 @pytest.mark.parametrize("sealed", [b"", b"not sealed", UPSTREAM.encode(), b"\xff" * 100])
 def test_what_was_never_sealed_is_refused(keyring: Keyring, sealed: bytes) -> None:
     """A key in the clear, put there by hand, too."""
-    with pytest.raises(SetupError):
+    with pytest.raises(KeyUnusable):
         keyring.decrypt(5, sealed)
 
 
@@ -122,14 +122,14 @@ def test_a_key_that_was_changed_is_refused(keyring: Keyring) -> None:
     """In any of its bits."""
     sealed = bytearray(keyring.encrypt(5, UPSTREAM))
     sealed[len(sealed) // 2] ^= 1
-    with pytest.raises(SetupError):
+    with pytest.raises(KeyUnusable):
         keyring.decrypt(5, bytes(sealed))
 
 
 def test_a_refusal_shows_no_key(keyring: Keyring) -> None:
     """Neither the sealed one nor the one inside."""
     sealed = keyring.encrypt(5, UPSTREAM)
-    with pytest.raises(SetupError) as caught:
+    with pytest.raises(KeyUnusable) as caught:
         keyring.decrypt(6, sealed)
     assert UPSTREAM not in str(caught.value)
     assert sealed.decode() not in str(caught.value)

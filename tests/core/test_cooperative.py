@@ -1,8 +1,9 @@
-"""Large texts in steps: wherever they are cut, what is said of them is what is said of them at once."""
+"""Large texts are read in slices with the same result as at once, wherever they are cut."""
 
 import contextlib
 import json
 import re
+import tracemalloc
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,19 +11,23 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from chatgpt_agent.core import cooperative as steps
-from chatgpt_agent.core.cooperative import PIECE, find, run_to_end
+from chatgpt_agent.core import cooperative
+from chatgpt_agent.core.cooperative import SLICE, find, run_to_end
 from chatgpt_agent.core.errors import ClientError, InvalidJson
-from chatgpt_agent.core.http import input_size as contents
-from chatgpt_agent.core.http import meter
-from chatgpt_agent.core.http import request as requests
+from chatgpt_agent.core.http import input_size, json_object, meter, request
 from chatgpt_agent.core.http.endpoints import CHAT, COMPLETIONS, EMBEDDINGS, RESPONSES, TRANSCRIPTIONS, Endpoint
-from chatgpt_agent.core.http.meter import SLICE, read_whole, reading
-from chatgpt_agent.core.http.request import ApiRequest, parse_request, parsing
+from chatgpt_agent.core.http.meter import WINDOW, read_answer
+from chatgpt_agent.core.http.request import ApiRequest, parse_request
+from chatgpt_agent.core.usage import Answer
 
 sizes = st.integers(8, 40)
 
-# What contents are made of: words, what may follow them, and what may look like one.
+
+def read(chunks: list[bytes]) -> Answer:
+    return run_to_end(read_answer(chunks, EMBEDDINGS))
+
+
+# What bodies are made of: words, what may follow them, and what looks like one.
 WORDS = (
     '"type"', '"id"', '"image_url"', '"file_data"', '"file_id"', '"input_audio"', '"url"', '"detail"', '"data"',
     '"null', "type", '"', ":", " : ", "[", "{", "}", ",", "]", " ", "  \n\t ", "null", "AAAA", '"low"', '"mcp"',
@@ -31,8 +36,8 @@ WORDS = (
 )  # fmt: skip
 texts = st.lists(st.sampled_from(WORDS), max_size=30).map("".join)
 
-# The same with regular expressions over all of it.
-LINKS = re.compile(
+# Another implementation: regular expressions over the whole text.
+ATTACHMENT = re.compile(
     rb'"(?:image_url|file_id|file_data|file_url|input_audio)"\s*:\s*+(?!null)'
     rb'|"type"\s*:\s*"(?:item_reference|web_search[a-z0-9_]*|file_search|code_interpreter|mcp|shell)"'
 )
@@ -47,58 +52,58 @@ ESCAPED = re.compile(rb"\\u00(3[0-9]|5[fF]|6[1-9a-fA-F]|7[0-9aA])")
 
 
 @contextlib.contextmanager
-def cut(size: int) -> Iterator[None]:
-    """Steps over so many bytes each."""
+def slices_of(size: int) -> Iterator[None]:
+    """Sets the size of a slice in bytes."""
     with pytest.MonkeyPatch.context() as patch:
-        for module in (steps, contents, requests):
-            patch.setattr(module, "PIECE", size)
+        for module in (cooperative, input_size, json_object, meter, request):
+            patch.setattr(module, "SLICE", size)
         yield
 
 
 @given(
     text=st.text("ab", max_size=40), word=st.text("ab", min_size=1, max_size=5), size=sizes, start=st.integers(0, 41)
 )
-def test_a_word_is_found_across_pieces(text: str, word: str, size: int, start: int) -> None:
-    """At the same place as in one piece."""
-    with cut(size):
+def test_word_is_found_across_slices(text: str, word: str, size: int, start: int) -> None:
+    """A word is found at the same place in slices as at once."""
+    with slices_of(size):
         assert run_to_end(find(text.encode(), word.encode(), start)) == text.encode().find(word.encode(), start)
 
 
 @settings(deadline=None)
 @given(text=texts, size=sizes)
-def test_escapes_are_read_across_pieces(text: str, size: int) -> None:
+def test_escapes_are_decoded_across_slices(text: str, size: int) -> None:
     """No escape is lost where the text is cut."""
     body = text.encode()
     plain = ESCAPED.sub(lambda match: bytes([int(match[1], 16)]), body)
-    with cut(size):
-        assert run_to_end(contents.unescape_ascii(body)) == plain
+    with slices_of(size):
+        assert run_to_end(input_size.unescape_ascii(body)) == plain
 
 
 @settings(deadline=None, max_examples=400)
 @given(text=texts, size=sizes)
 @example(text='"type" [ { "id" : "a" } , {"id":"b"},{"id":""}', size=8)
 @example(text='[{"id":"a,{"id":"b"}"type":"mcp" "type"type":null', size=9)
-def test_links_are_counted_across_pieces(text: str, size: int) -> None:
-    """As regular expressions over all of the text count them."""
+def test_attachments_are_counted_across_slices(text: str, size: int) -> None:
+    """Attachments and image tools are counted as regular expressions over the whole text count them."""
     plain = text.encode()
-    links = len(BARE_ITEM.findall(plain))
+    attachments = len(BARE_ITEM.findall(plain))
     if b'"type"' in plain:
-        links += sum(1 for _ in LINKS.finditer(plain))
-    with cut(size):
-        assert run_to_end(contents.measure_input(plain, plain, items=True))[1] == links
-        assert run_to_end(contents.count_image_tools(plain)) == len(IMAGE_TOOL.findall(plain))
+        attachments += sum(1 for _ in ATTACHMENT.finditer(plain))
+    with slices_of(size):
+        assert run_to_end(input_size.measure_input(plain, plain, stored_items=True))[1] == attachments
+        assert run_to_end(input_size.count_image_tools(plain)) == len(IMAGE_TOOL.findall(plain))
 
 
 @settings(deadline=None, max_examples=400)
 @given(parts=st.lists(texts, max_size=4), size=sizes)
-def test_data_within_links_is_no_text_across_pieces(parts: list[str], size: int) -> None:
-    """However long it is."""
-    link = '"type" "image_url":{"url":"data:image/png;base64,' + "A" * 60 + '"}'
-    body = link.join(parts).encode() + b'"'
-    data = sum(len(found[1] or found[2] or b"") for found in DATA.finditer(body))
-    with cut(size):
-        text, links = run_to_end(contents.measure_input(body, body))
-    assert text == len(body) - (data if links else 0)
+def test_binary_data_is_not_counted_as_text_across_slices(parts: list[str], size: int) -> None:
+    """The binary data of attachments is not counted as text, however long it is."""
+    attachment = '"type" "image_url":{"url":"data:image/png;base64,' + "A" * 60 + '"}'
+    body = attachment.join(parts).encode() + b'"'
+    data = sum(len(match[1] or match[2] or b"") for match in DATA.finditer(body))
+    with slices_of(size):
+        input_bytes, attachments = run_to_end(input_size.measure_input(body, body))
+    assert input_bytes == len(body) - (data if attachments else 0)
 
 
 @given(
@@ -106,20 +111,20 @@ def test_data_within_links_is_no_text_across_pieces(parts: list[str], size: int)
         b"".join
     )
 )
-def test_text_that_is_no_utf8_is_refused_across_pieces(text: bytes) -> None:
-    """Also where a character is cut, and none else."""
+def test_invalid_utf8_is_refused_across_slices(text: bytes) -> None:
+    """A body is refused if and only if it is not UTF-8, also where a character is cut."""
     body = b'{"model": "x", "input": "' + text + b'"}'
     try:
         body.decode("utf-8")
     except UnicodeDecodeError:
-        with cut(8), pytest.raises(InvalidJson):
-            parse_request(CHAT, body)
+        with slices_of(8), pytest.raises(InvalidJson):
+            run_to_end(parse_request(CHAT, body))
     else:
-        with cut(8):
-            assert parse_request(CHAT, body).body == body
+        with slices_of(8):
+            assert run_to_end(parse_request(CHAT, body)).body == body
 
 
-# Of bodies as they may come, most of them good.
+# Members of bodies, most of them valid.
 values = st.recursive(
     st.none() | st.booleans() | st.integers(0, 3) | st.sampled_from(["auto", "é", "a\nb", "image_generation", ""]),
     lambda inner: (
@@ -134,7 +139,7 @@ bodies = st.lists(st.tuples(st.sampled_from(KEYS), values), max_size=5)
 
 def verdict(endpoint: Endpoint, body: bytes) -> ApiRequest | tuple[type, str]:
     try:
-        return parse_request(endpoint, body)
+        return run_to_end(parse_request(endpoint, body))
     except ClientError as error:
         return type(error), error.message
 
@@ -147,30 +152,38 @@ def verdict(endpoint: Endpoint, body: bytes) -> ApiRequest | tuple[type, str]:
     stream=st.sampled_from(["true", "false", '"true"']),
     end=st.sampled_from(["}", "} ", "", "}x"]),
 )
-def test_a_request_is_read_alike_in_pieces(
+def test_request_is_read_alike_in_slices(
     pairs: list[tuple[str, Any]], size: int, endpoint: Endpoint, stream: str, end: str
 ) -> None:
-    """What is refused at once is refused in steps, with the same words, and what is taken is taken for the same."""
+    """A request is accepted as the same, or refused with the same message, in slices as at once."""
     members = [f"{json.dumps(key)}: {json.dumps(value)}" for key, value in pairs]
     body = ("{" + " , ".join(['"model":"m"', f'"stream":{stream}', *members]) + end).encode()
-    whole = verdict(endpoint, body)
-    with cut(size):
-        assert verdict(endpoint, body) == whole
+    at_once = verdict(endpoint, body)
+    with slices_of(size):
+        assert verdict(endpoint, body) == at_once
 
 
-def test_steps_over_a_large_body_are_many() -> None:
-    """None of them is over all of it, for each kind of body."""
-    text = b'{"model":"m","type":"\xc3\xa9\\u0041","a":"' + b"x" * 8 * PIECE + b'"}'
+def test_large_body_is_read_in_many_slices() -> None:
+    """No slice covers the whole body, for each kind of body."""
+    text = b'{"model":"m","type":"\xc3\xa9\\u0041","a":"' + b"x" * 8 * SLICE + b'"}'
     form = b'--b\r\nContent-Disposition: form-data; name="model"\r\n\r\nm\r\n--b\r\n'
-    form += b'Content-Disposition: form-data; name="a"\r\n\r\n' + b"x" * 8 * PIECE + b"\r\n--b--"
+    form += b'Content-Disposition: form-data; name="a"\r\n\r\n' + b"x" * 8 * SLICE + b"\r\n--b--"
     for endpoint, body in ((CHAT, text), (RESPONSES, text), (TRANSCRIPTIONS, form)):
-        assert sum(1 for _ in parsing(endpoint, body, "multipart/form-data; boundary=b")) >= 16
+        assert sum(1 for _ in parse_request(endpoint, body, "multipart/form-data; boundary=b")) >= 16
+
+
+@pytest.mark.parametrize("endpoint", [CHAT, RESPONSES])
+def test_small_body_is_read_at_once(endpoint: Endpoint) -> None:
+    """A body of up to a slice is read without a yield, also if it has escapes and attachments."""
+    body = b'{"model":"m","type":"\xc3\xa9\\u0041","image_url":"x","id":"a","a":"' + b"x" * (SLICE - 100) + b'"}'
+    assert len(body) <= SLICE
+    assert list(parse_request(endpoint, body)) == []
 
 
 # Answers.
 
-LONG = SLICE * 2
-runs = st.sampled_from(
+LONG = WINDOW * 2
+long_texts = st.sampled_from(
     [
         "A" * LONG,
         "word " * (LONG // 5),
@@ -202,25 +215,34 @@ TEMPLATES = (
 @settings(deadline=None, max_examples=300)
 @given(
     template=st.sampled_from(TEMPLATES),
-    inner=st.lists(runs, min_size=1, max_size=2),
-    shift=st.integers(0, SLICE),
-    size=st.integers(SLICE, 3 * SLICE),
+    inner=st.lists(long_texts, min_size=1, max_size=2),
+    shift=st.integers(0, WINDOW),
+    size=st.integers(WINDOW, 3 * WINDOW),
 )
 @example(template=TEMPLATES[0], inner=["A" * LONG], shift=0, size=LONG)
 @example(template=TEMPLATES[1], inner=["0.125, " * (LONG // 7)], shift=0, size=LONG)
 @example(template=TEMPLATES[1], inner=["7" * LONG], shift=0, size=LONG)
 @example(template=TEMPLATES[2], inner=["é" * LONG], shift=1, size=LONG)
-def test_an_answer_says_the_same_in_pieces(template: tuple[str, str], inner: list[str], shift: int, size: int) -> None:
-    """Wherever it is cut, good JSON or not."""
+def test_answer_is_read_alike_in_slices(template: tuple[str, str], inner: list[str], shift: int, size: int) -> None:
+    """An answer reports the same in slices as at once, wherever it is cut, valid JSON or not."""
     body = (" " * shift + "".join(inner).join(template)).encode()
-    pieces = [body[at : at + size] for at in range(0, len(body), size)]
-    assert run_to_end(reading(pieces, EMBEDDINGS)) == read_whole(body, EMBEDDINGS)
+    chunks = [body[at : at + size] for at in range(0, len(body), size)]
+    at_once = read(chunks)
+    with slices_of(1):
+        assert read(chunks) == at_once
 
 
-@pytest.mark.parametrize("run", ["A" * LONG, "word " * LONG, "世" * LONG, "0.125, " * LONG])
-def test_a_long_text_or_vector_is_not_put_together(run: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is decoded is a small part of it."""
-    decoded: list[int] = []
-    monkeypatch.setattr(meter, "read_whole", lambda body, endpoint: decoded.append(len(body)))
-    run_to_end(reading([run.encode()], EMBEDDINGS))
-    assert decoded[0] < len(run.encode()) / 3
+def test_small_answer_is_read_at_once() -> None:
+    """An answer of up to a slice is read without a yield."""
+    assert list(read_answer([b" " * (SLICE // 2)] * 2, EMBEDDINGS)) == []
+
+
+@pytest.mark.parametrize("text", ["A" * LONG, "word " * LONG, "世" * LONG, "0.125, " * LONG])
+def test_long_string_or_vector_is_shortened(text: str) -> None:
+    """Reading a huge string or vector needs memory for less than a third of it."""
+    chunks = [text.encode() * (16 * SLICE // len(text.encode()))] * 2
+    tracemalloc.start()
+    read(chunks)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < sum(map(len, chunks)) / 3

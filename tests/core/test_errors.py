@@ -10,6 +10,7 @@ from chatgpt_agent.core.errors import (
     ClientError,
     ConfigError,
     InsufficientQuota,
+    KeyUnusable,
     ModelNotFound,
     RateLimited,
     RequestTooLarge,
@@ -31,6 +32,8 @@ def make(cls: type[AgentError]) -> AgentError:
         return RequestTooLarge(10)
     if cls is RateLimited:
         return RateLimited(retry_after=1.5)
+    if cls is KeyUnusable:
+        return KeyUnusable(1)
     return ConfigError(["PORT: not a number"]) if cls is ConfigError else cls()
 
 

@@ -20,6 +20,7 @@ from chatgpt_agent.adapters.config import Config
 from chatgpt_agent.adapters.curl.exchange import Head, UpstreamClient
 from chatgpt_agent.adapters.outbox import Outbox
 from chatgpt_agent.core.access.admission import Identity, Token, User
+from chatgpt_agent.core.cooperative import run_to_end
 from chatgpt_agent.core.errors import AgentError, UpstreamTruncated, UpstreamUnreachable
 from chatgpt_agent.core.http.endpoints import CHAT
 from chatgpt_agent.core.http.request import parse_request
@@ -276,7 +277,7 @@ async def serve(world: World, ledger: Ledger) -> None:
     )
     who = Identity(User(1, "alice", b"", False), Token(11, 1, b"", False))
     body = {"model": PRICE.model, "messages": [{"role": "user", "content": CANARY}], "stream": world.script.streamed}
-    request = parse_request(CHAT, msgspec.json.encode(body))
+    request = run_to_end(parse_request(CHAT, msgspec.json.encode(body)))
     world.point("before the request is admitted")
     world.call = call = relay.call(who, request, request_id=UUID(str(request_id(1))))
     try:

@@ -15,7 +15,7 @@ from chatgpt_agent.adapters.keyring import Keyring
 from chatgpt_agent.adapters.postgres.connection import Store
 from chatgpt_agent.admin.administration import Administration
 from chatgpt_agent.core.access.user_changes import TokenChanges, UserChanges
-from chatgpt_agent.core.errors import DirectoryStale, InvalidApiKey, SetupError, StoreError
+from chatgpt_agent.core.errors import DirectoryStale, InvalidApiKey, KeyUnusable, StoreError
 from chatgpt_agent.core.money.pricing import Rates
 from chatgpt_agent.runtime.directory import OPENED, Directory
 from tests.support.administration import administration_on
@@ -129,7 +129,7 @@ async def test_a_key_that_was_copied_to_another_user_is_refused(
     issued = await administration.users.add("bob", "sk-bob")
     query(dsn, "UPDATE users SET upstream_key = (SELECT upstream_key FROM users WHERE name = 'alice')")
     await within(5, lambda: works(directory, issued.token))
-    with pytest.raises(SetupError, match="was not sealed for them"):
+    with pytest.raises(KeyUnusable, match="was not encrypted for this user"):
         directory.upstream_key(directory.identify(issued.token).user)
 
 

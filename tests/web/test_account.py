@@ -244,7 +244,7 @@ async def test_without_the_database_there_are_no_books(agent: Agent, path: str) 
     await asyncio.to_thread(database.close)
     try:
         answer = await ask(agent, path)
-        assert (answer.status, answer.error["code"]) == (503, "books_unavailable")
+        assert (answer.status, answer.error["code"]) == (503, "usage_unavailable")
         assert answer.header("retry-after") == "1"
         assert (await agent.chat()).status == 200
     finally:
@@ -277,5 +277,5 @@ async def test_a_slow_database_is_given_up(agent: Agent) -> None:
     )
     await asyncio.sleep(0.1)
     answer = await ask(agent, "/me/usage")
-    assert (answer.status, answer.error["code"]) == (503, "books_unavailable")
+    assert (answer.status, answer.error["code"]) == (503, "usage_unavailable")
     await holding

@@ -19,7 +19,7 @@ WAYS = [
     (endpoint.path, stream)
     for endpoint in ENDPOINTS
     if endpoint is not CHAT
-    for stream in (False, *([True] if endpoint.streams else []))
+    for stream in (False, *([True] if endpoint.can_stream else []))
 ]
 ENDS = ["", "status=500", "chunks=5"]
 

@@ -22,7 +22,7 @@ from tests.support.sdk import MODEL, call, priced, sdk
 from tests.support.upstream import Received, Reply, Upstream, chunk_data, completion, event
 
 PATHS = [endpoint.path for endpoint in ENDPOINTS if endpoint is not CHAT]
-STREAMED = [endpoint.path for endpoint in ENDPOINTS if endpoint is not CHAT and endpoint.streams]
+STREAMED = [endpoint.path for endpoint in ENDPOINTS if endpoint is not CHAT and endpoint.can_stream]
 
 
 def cost_of(counts: dict[str, int]) -> Decimal:

@@ -4,14 +4,14 @@ import asyncio
 
 import pytest
 
-from chatgpt_agent.core.cooperative import PIECE, Cooperative, run_to_end
+from chatgpt_agent.core.cooperative import SLICE, Cooperative, run_to_end
 from chatgpt_agent.web import forward as proxy
 from tests.support.agent import Agent
 from tests.support.client import fetch
 from tests.support.upstream import Received, Reply, Upstream, completion
 
 COUNTS = (19, 4, 10, 3)
-LARGE = 4 * PIECE
+LARGE = 4 * SLICE
 
 
 def answering(text: str, upstream: Upstream) -> bytes:

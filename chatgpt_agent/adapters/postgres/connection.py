@@ -18,7 +18,7 @@ from psycopg2.extensions import make_dsn, parse_dsn
 
 from chatgpt_agent.adapters.config import Config
 from chatgpt_agent.adapters.config_checks import host_and_port
-from chatgpt_agent.adapters.cooperative import PART
+from chatgpt_agent.adapters.cooperative import BATCH
 from chatgpt_agent.adapters.migrate import first_line
 from chatgpt_agent.core.audit import Actor
 from chatgpt_agent.core.errors import ConfigError, StoreBadValue, StoreError, StoreRejected, StoreUnavailable
@@ -186,7 +186,7 @@ class Store:
 async def _all_rows(cursor: aiopg.Cursor) -> list[Line]:
     """The rows of an answer that has come, of which psycopg2 makes Python's values now: 2 µs a row and more."""
     found: list[Line] = []
-    while len(part := await cursor.fetchmany(PART)) == PART:
+    while len(part := await cursor.fetchmany(BATCH)) == BATCH:
         found += part
         await asyncio.sleep(0)
     return found + part if found else part

@@ -1,31 +1,31 @@
-"""Reading a compressed answer, which OpenAI was asked not to send, without letting it grow past a bound."""
+"""Decompresses an answer that came compressed although we asked OpenAI not to, within a bound."""
 
 import zlib
 
-MAX_DECODED = 8 * 1024 * 1024  # bytes that are looked at; a bomb of 2.8 MB would become 1 GB
+MAX_DECODED = 8 * 1024 * 1024  # bytes; a decompression bomb of 2.8 MB would become 1 GB
 
-_WINDOW = {"gzip": 31, "x-gzip": 31, "deflate": 15}
+_WINDOW_BITS = {"gzip": 31, "x-gzip": 31, "deflate": 15}
 
 
 class Decompressor:
-    """Decodes what it is fed, in whatever pieces. Past the bound, or where the bytes are not what they claim to be, it
-    gives nothing more: the usage is then unknown, and the answer still passes as it came."""
+    """Decodes chunks. After the bound, or after invalid bytes, it returns nothing more: then the usage is unknown, but
+    the answer still passes unchanged."""
 
     def __init__(self, content_encoding: str) -> None:
-        window = _WINDOW.get(content_encoding.strip().lower())
-        self._decoder = zlib.decompressobj(window) if window else None
+        window_bits = _WINDOW_BITS.get(content_encoding.strip().lower())
+        self._decoder = zlib.decompressobj(window_bits) if window_bits else None
         self._left = MAX_DECODED
 
     def feed(self, chunk: bytes) -> bytes:
-        """The bytes that can be read now."""
+        """Returns the bytes that can be decoded now."""
         if self._decoder is None:
             return b""
         try:
-            out = self._decoder.decompress(chunk, self._left)
+            decoded = self._decoder.decompress(chunk, self._left)
         except zlib.error:
             self._decoder = None
             return b""
-        self._left -= len(out)
+        self._left -= len(decoded)
         if self._left <= 0 or self._decoder.unconsumed_tail or self._decoder.eof:  # past eof it would keep all bytes
             self._decoder = None
-        return out
+        return decoded

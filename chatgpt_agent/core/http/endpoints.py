@@ -1,7 +1,7 @@
-"""The endpoints of OpenAI's API that are forwarded: those whose answers say how many tokens they used.
+"""The endpoints of OpenAI's API that are forwarded: those whose answers report the tokens that they used.
 
-Whatever is not in this table is not forwarded at all. What each field says of an endpoint is from the official SDK's
-types (https://github.com/openai/openai-python, `openai/types`).
+A path that is not in this table is not forwarded. The facts are from the types of OpenAI's official SDK
+(https://github.com/openai/openai-python, `openai/types`).
 """
 
 import msgspec
@@ -9,67 +9,91 @@ import msgspec
 from chatgpt_agent.core.usage import UsageFormat
 
 _CHAT_PATH = "/chat/completions"
+_REFERENCES = frozenset({"previous_response_id", "conversation", "web_search_options"})
+_MIB = 1024 * 1024
 
 
 class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
-    """One of them. `path` is its name in the ledger, too. The model is the body's `model`."""
+    """An endpoint, and all that is special about it. The model is always the body's `model`."""
 
-    path: str
+    path: str  # also its name in the ledger
     # The request.
-    form: bool = False  # multipart/form-data, and not JSON
-    streams: bool = True  # whether it may be asked for a stream
-    asks_usage: bool = False  # a stream tells its usage only where `stream_options.include_usage` asks for it
-    limits: tuple[str, ...] = ()  # members that limit the tokens of the output
-    max_output: int | None = None  # tokens, where the endpoint itself has a limit
-    max_parts: int = 200_000  # brackets and commas of a body: 8 MB of small numbers would hold the loop for 0.5 s
+    form: bool = False  # multipart/form-data instead of JSON
+    response_formats: frozenset[str] = frozenset()  # of a form: those whose answers report tokens
+    can_stream: bool = True
+    usage_option: bool = False  # a stream reports its usage only if `stream_options.include_usage` is true
+    output_limits: tuple[str, ...] = ()  # members that limit the output tokens
+    max_output: int | None = None  # output tokens, if the endpoint itself has a limit
+    prompt_lists: bool = False  # `prompt` may be a list of prompts, each with outputs of its own
+    stored_items: bool = False  # the input may refer to items that OpenAI has stored
+    references: frozenset[str] = _REFERENCES  # members that stand for text outside of the body
+    max_elements: int = 200_000  # brackets and commas of a body: 8 MB of small numbers would block the loop for 0.5 s
+    # Parts of a request that are refused, because their tokens are not in the answer or have another price.
+    refuses_background: bool = False
+    refuses_image_tool: bool = False
+    refuses_svg: bool = False
+    refuses_many_streams: bool = False  # a stream with more than one output
     # The answer.
-    shape: UsageFormat
-    ends: frozenset[str] = frozenset()  # types of the events that end a stream and tell its usage; `[DONE]` always ends
+    usage_format: UsageFormat
+    final_events: frozenset[str] = frozenset()  # types of events that end a stream, beside `[DONE]`, and hold its usage
     nested: bool = False  # a stream's events hold the answer in their `response`
-    max_event: int = 8 * 1024 * 1024  # bytes of one event that are held back to be read
+    max_event: int = 8 * _MIB  # bytes of an event that are held back to be read
 
 
 CHAT = Endpoint(
     path="/v1/chat/completions",
-    asks_usage=True,
-    limits=("max_completion_tokens", "max_tokens"),
-    shape=UsageFormat.COMPLETION,
+    usage_option=True,
+    output_limits=("max_completion_tokens", "max_tokens"),
+    usage_format=UsageFormat.COMPLETION,
 )
-COMPLETIONS = Endpoint(path="/v1/completions", asks_usage=True, limits=("max_tokens",), shape=UsageFormat.COMPLETION)
+COMPLETIONS = Endpoint(
+    path="/v1/completions",
+    usage_option=True,
+    output_limits=("max_tokens",),
+    prompt_lists=True,
+    usage_format=UsageFormat.COMPLETION,
+)
 RESPONSES = Endpoint(
     path="/v1/responses",
-    limits=("max_output_tokens",),
-    shape=UsageFormat.TOKENS,
-    ends=frozenset({"response.completed", "response.incomplete", "response.failed"}),
+    output_limits=("max_output_tokens",),
+    stored_items=True,
+    references=_REFERENCES | {"prompt"},
+    refuses_background=True,
+    refuses_image_tool=True,
+    usage_format=UsageFormat.TOKENS,
+    final_events=frozenset({"response.completed", "response.incomplete", "response.failed"}),
     nested=True,
-    max_event=64 * 1024 * 1024,  # the last event is the whole answer
+    max_event=64 * _MIB,  # the last event is the whole answer
 )
 EMBEDDINGS = Endpoint(
     path="/v1/embeddings",
-    streams=False,
+    can_stream=False,
     max_output=0,
-    max_parts=400_000,  # OpenAI takes 300,000 tokens, and a token may be given as a number
-    shape=UsageFormat.EMBEDDING,
+    max_elements=400_000,  # OpenAI accepts 300,000 tokens, each of which may be a number
+    usage_format=UsageFormat.EMBEDDING,
 )
 IMAGES = Endpoint(
     path="/v1/images/generations",
-    shape=UsageFormat.IMAGES,
-    ends=frozenset({"image_generation.completed"}),
-    max_event=64 * 1024 * 1024,  # the usage stands behind the image
+    refuses_svg=True,
+    refuses_many_streams=True,
+    usage_format=UsageFormat.IMAGES,
+    final_events=frozenset({"image_generation.completed"}),
+    max_event=64 * _MIB,  # the usage comes after the image
 )
 TRANSCRIPTIONS = Endpoint(
     path="/v1/audio/transcriptions",
     form=True,
-    shape=UsageFormat.TOKENS,
-    ends=frozenset({"transcript.text.done"}),
+    response_formats=frozenset({"json", "diarized_json"}),
+    usage_format=UsageFormat.TOKENS,
+    final_events=frozenset({"transcript.text.done"}),
 )
 
 ENDPOINTS = (CHAT, COMPLETIONS, RESPONSES, EMBEDDINGS, IMAGES, TRANSCRIPTIONS)
 
 
 def upstream_urls(chat_url: str) -> dict[str, str]:
-    """Where requests of each path go, beside the configured URL of chat completions. Where that URL does not end as
-    OpenAI's does, nobody knows where the others are: then chat alone is served."""
+    """Returns the URL of each endpoint by its path, derived from the configured URL of chat completions. If that does
+    not end as OpenAI's does, the others cannot be derived, and chat alone is served."""
     if not chat_url.endswith(_CHAT_PATH):
         return {CHAT.path: chat_url}
     base = chat_url.removesuffix(_CHAT_PATH)

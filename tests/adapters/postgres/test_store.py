@@ -13,7 +13,7 @@ from psycopg2.extensions import parse_dsn
 from tornado.ioloop import IOLoop
 
 from chatgpt_agent.adapters.config import Config
-from chatgpt_agent.adapters.cooperative import PART
+from chatgpt_agent.adapters.cooperative import BATCH
 from chatgpt_agent.adapters.postgres import prices, tokens
 from chatgpt_agent.adapters.postgres import users as accounts
 from chatgpt_agent.adapters.postgres.connection import Store, dsn_from
@@ -66,7 +66,7 @@ def test_an_array_says_what_it_was_made_of(postgres: str, values: list[str | Non
 
 async def test_rows_of_a_large_answer_come_in_their_order(plain: Store) -> None:
     """All of them, with turns for others in between, and none where there are none."""
-    for count in (0, 1, PART - 1, PART, 2 * PART, 2 * PART + 1):
+    for count in (0, 1, BATCH - 1, BATCH, 2 * BATCH, 2 * BATCH + 1):
         assert await plain.fetch("SELECT generate_series(1, %s)", [count]) == [(n,) for n in range(1, count + 1)]
 
 

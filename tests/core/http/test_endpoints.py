@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from chatgpt_agent.core.cooperative import run_to_end
 from chatgpt_agent.core.errors import InvalidRequest
 from chatgpt_agent.core.http.endpoints import (
     CHAT,
@@ -21,7 +22,7 @@ from chatgpt_agent.core.http.request import ApiRequest, parse_request
 
 
 def parse(endpoint: Endpoint, **body: Any) -> ApiRequest:
-    return parse_request(endpoint, json.dumps({"model": "x", **body}).encode())
+    return run_to_end(parse_request(endpoint, json.dumps({"model": "x", **body}).encode()))
 
 
 def test_siblings_stand_beside_chat() -> None:
@@ -122,18 +123,18 @@ def test_an_odd_tier_is_refused(tier: object) -> None:
 )
 def test_what_a_response_refers_to(body: dict[str, Any], links: int) -> None:
     """Turns before, stored prompts and items, tools: their tokens are input, too."""
-    assert parse(RESPONSES, **body).links == links
+    assert parse(RESPONSES, **body).attachments == links
 
 
 def test_a_prompt_of_legacy_completions_is_text() -> None:
     """And no stored one."""
     request = parse(COMPLETIONS, prompt="x")
-    assert (request.links, request.input_bytes) == (0, len(request.body))
+    assert (request.attachments, request.input_bytes) == (0, len(request.body))
 
 
 def test_a_stream_is_asked_for_usage_where_that_is_needed() -> None:
     """Only chat and legacy completions leave it out."""
-    asked = {endpoint.path: parse(endpoint, stream=True).hides_usage for endpoint in ENDPOINTS if endpoint.streams
+    asked = {endpoint.path: parse(endpoint, stream=True).hides_usage for endpoint in ENDPOINTS if endpoint.can_stream
              and not endpoint.form}  # fmt: skip
     assert [path for path, hides in asked.items() if hides] == ["/v1/chat/completions", "/v1/completions"]
     assert not parse(CHAT, stream=True, stream_options={"include_usage": True}).hides_usage
@@ -152,9 +153,9 @@ def test_a_form_says_what_it_may_cost() -> None:
         b'--b\r\nContent-Disposition: form-data; name="stream"\r\n\r\ntrue\r\n'
         b'--b\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n\x00\xff\r\n--b--\r\n'
     )
-    request = parse_request(TRANSCRIPTIONS, form, "multipart/form-data; boundary=b")
+    request = run_to_end(parse_request(TRANSCRIPTIONS, form, "multipart/form-data; boundary=b"))
     assert (request.model, request.stream, request.hides_usage) == ("x", True, False)
-    assert (request.input_bytes, request.links, request.output_limit, request.choices) == (5, 1, None, 1)
+    assert (request.input_bytes, request.attachments, request.output_limit, request.choices) == (5, 1, None, 1)
 
 
 @pytest.mark.parametrize("model", [b"", b"\xff", b"a\x00", "é".encode() * 129, b"x" * 600])
@@ -162,5 +163,5 @@ def test_a_model_in_a_form_is_a_name(model: bytes) -> None:
     """As in JSON."""
     form = b'--b\r\nContent-Disposition: form-data; name="model"\r\n\r\n' + model + b"\r\n--b--\r\n"
     with pytest.raises(InvalidRequest) as caught:
-        parse_request(TRANSCRIPTIONS, form, "multipart/form-data; boundary=b")
+        run_to_end(parse_request(TRANSCRIPTIONS, form, "multipart/form-data; boundary=b"))
     assert caught.value.param == "model"

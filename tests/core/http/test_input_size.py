@@ -16,7 +16,7 @@ URI = f"data:image/png;base64,{DATA}"
 
 
 def measure_input(body: bytes, *, items: bool = False) -> tuple[int, int]:
-    return run_to_end(contents.measure_input(body, run_to_end(unescape_ascii(body)), items=items))
+    return run_to_end(contents.measure_input(body, run_to_end(unescape_ascii(body)), stored_items=items))
 
 
 def count_image_tools(body: bytes) -> int:

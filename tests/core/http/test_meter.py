@@ -8,9 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from chatgpt_agent.core.cooperative import run_to_end
 from chatgpt_agent.core.http.endpoints import CHAT
-from chatgpt_agent.core.http.meter import StreamMeter, read_whole
-from chatgpt_agent.core.usage import MAX_COUNT, MAX_TEXT, Answer, Usage
+from chatgpt_agent.core.http.meter import StreamMeter, read_answer
+from chatgpt_agent.core.names import MAX_NAME
+from chatgpt_agent.core.usage import MAX_COUNT, Answer, Usage
 
 MAX_EVENT = CHAT.max_event
 
@@ -64,10 +66,14 @@ def passed(pieces: list[bytes], *, hide: bool = False, clean: bool = True) -> tu
 # Whole answers.
 
 
+def read(body: bytes) -> Answer:
+    return run_to_end(read_answer([body]))
+
+
 def test_whole_answer_is_read() -> None:
     """Model, id and the four counts come out of a whole answer."""
     body = with_usage(USAGE)
-    assert read_whole(body) == Answer(usage=COUNTED, model="gpt-4o-2024-08-06", id="chatcmpl-1", complete=True)
+    assert read(body) == Answer(usage=COUNTED, model="gpt-4o-2024-08-06", id="chatcmpl-1", complete=True)
 
 
 COUNTS_OF_NO_USE = ["5", "", 5.0, 5.5, 1e2, -1, 10**30, MAX_COUNT + 1, True, False, None, [], [5], {}, "null"]
@@ -77,7 +83,7 @@ COUNTS_OF_NO_USE = ["5", "", 5.0, 5.5, 1e2, -1, 10**30, MAX_COUNT + 1, True, Fal
 @pytest.mark.parametrize("count", COUNTS_OF_NO_USE)
 def test_count_that_is_no_count_is_not_trusted(name: str, count: object) -> None:
     """A count that is not an integer from 0 to the limit makes the usage unknown, and is not repaired."""
-    assert read_whole(with_usage(counts(**{name: count}))).usage is None
+    assert read(with_usage(counts(**{name: count}))).usage is None
 
 
 @pytest.mark.parametrize("count", [count for count in COUNTS_OF_NO_USE if count is not None])
@@ -85,8 +91,8 @@ def test_detail_that_is_no_count_is_not_trusted(count: object) -> None:
     """Details that are not counts make the whole usage unknown."""
     cached = counts(prompt_tokens_details={"cached_tokens": count})
     reasoning = counts(completion_tokens_details={"reasoning_tokens": count})
-    assert read_whole(with_usage(cached)).usage is None
-    assert read_whole(with_usage(reasoning)).usage is None
+    assert read(with_usage(cached)).usage is None
+    assert read(with_usage(reasoning)).usage is None
 
 
 @pytest.mark.parametrize(
@@ -94,7 +100,7 @@ def test_detail_that_is_no_count_is_not_trusted(count: object) -> None:
 )
 def test_usage_of_another_shape_is_unknown(usage: object) -> None:
     """A usage that is missing, half there or of another type is unknown; the rest of the answer is still read."""
-    answer = read_whole(with_usage(usage))
+    answer = read(with_usage(usage))
     assert (answer.usage, answer.model) == (None, "gpt-4o-2024-08-06")
 
 
@@ -102,12 +108,12 @@ def test_usage_of_another_shape_is_unknown(usage: object) -> None:
 def test_missing_details_count_nothing(details: object) -> None:
     """Details may be left out: then no token was cached and none was for reasoning."""
     usage = counts(prompt_tokens_details=details, completion_tokens_details={})
-    assert read_whole(with_usage(usage)).usage == Usage(input=5, output=7)
+    assert read(with_usage(usage)).usage == Usage(input=5, output=7)
 
 
 def test_explicit_zero_is_kept() -> None:
     """Zero tokens are a count like any other, and not a missing one."""
-    assert read_whole(with_usage(counts(prompt_tokens=0, completion_tokens=0))).usage == Usage(input=0, output=0)
+    assert read(with_usage(counts(prompt_tokens=0, completion_tokens=0))).usage == Usage(input=0, output=0)
 
 
 @pytest.mark.parametrize(
@@ -116,7 +122,7 @@ def test_explicit_zero_is_kept() -> None:
 )
 def test_part_over_its_whole_is_not_trusted(details: dict[str, Any]) -> None:
     """More cached tokens than input, or more reasoning than output, contradict the count: it is unknown."""
-    assert read_whole(with_usage(counts(**details))).usage is None
+    assert read(with_usage(counts(**details))).usage is None
 
 
 @settings(deadline=None)
@@ -126,7 +132,7 @@ def test_sane_counts_are_taken_as_they_are(inputs: int, output: int, cached: int
     details = {"cached_tokens": min(cached, inputs)}, {"reasoning_tokens": min(reasoning, output)}
     usage = counts(prompt_tokens=inputs, completion_tokens=output)
     usage |= {"prompt_tokens_details": details[0], "completion_tokens_details": details[1]}
-    assert read_whole(with_usage(usage)).usage == Usage(
+    assert read(with_usage(usage)).usage == Usage(
         input=inputs, output=output, cached=min(cached, inputs), reasoning=min(reasoning, output)
     )
 
@@ -136,7 +142,7 @@ def test_sane_counts_are_taken_as_they_are(inputs: int, output: int, cached: int
 )
 def test_body_that_is_no_answer_says_nothing(body: bytes) -> None:
     """A body that is not a JSON object has no model, no id and no usage, and raises nothing."""
-    assert read_whole(body) == Answer()
+    assert read(body) == Answer()
 
 
 @pytest.mark.parametrize(
@@ -148,7 +154,7 @@ def test_body_that_is_no_answer_says_nothing(body: bytes) -> None:
         b"[]",
         b"{}",
         b'""',
-        b'"%s"' % (b"x" * (MAX_TEXT + 1)),
+        b'"%s"' % (b"x" * (MAX_NAME + 1)),
         b'"a\\u0000"',
         b'"a\\n"',
         b'"\xff"',
@@ -157,7 +163,7 @@ def test_body_that_is_no_answer_says_nothing(body: bytes) -> None:
 def test_name_that_no_row_could_hold_is_dropped(name: bytes) -> None:
     """A model or id that is not a printable string within the limit is left out, and the usage is still read."""
     body = b'{"id":%s,"model":%s,"usage":%s}' % (name, name, text(USAGE))
-    assert read_whole(body) == Answer(usage=COUNTED, complete=True)
+    assert read(body) == Answer(usage=COUNTED, complete=True)
 
 
 # Streams: what is read.

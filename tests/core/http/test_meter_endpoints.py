@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from chatgpt_agent.core.cooperative import run_to_end
 from chatgpt_agent.core.http.endpoints import (
     COMPLETIONS,
     EMBEDDINGS,
@@ -17,7 +18,7 @@ from chatgpt_agent.core.http.endpoints import (
     TRANSCRIPTIONS,
     Endpoint,
 )
-from chatgpt_agent.core.http.meter import StreamMeter, read_whole
+from chatgpt_agent.core.http.meter import StreamMeter, read_answer
 from chatgpt_agent.core.usage import Answer
 from tests.support.endpoints import SERVED, counts_for, response_events, stream, usage_of, whole
 
@@ -39,10 +40,14 @@ def passed(endpoint: Endpoint, pieces: list[bytes], *, clean: bool = True) -> tu
     return passed_on, meter.take_held(), meter.answer()
 
 
+def read(body: bytes, endpoint: Endpoint) -> Answer:
+    return run_to_end(read_answer([body], endpoint))
+
+
 @pytest.mark.parametrize("endpoint", BESIDE_CHAT, **IDS)  # type: ignore[arg-type]
 def test_a_whole_answer_is_read(endpoint: Endpoint) -> None:
     """Usage, model and tier where the answer has them."""
-    answer = read_whole(whole(endpoint.path, usage_of(endpoint.path, counts_for(endpoint.path, 1)), {}), endpoint)
+    answer = read(whole(endpoint.path, usage_of(endpoint.path, counts_for(endpoint.path, 1)), {}), endpoint)
     assert answer.usage is not None
     assert (answer.usage.input, answer.model) == (1007, SERVED.get(endpoint.path))
     assert answer.service_tier == ("default" if endpoint is RESPONSES else None)
@@ -128,7 +133,7 @@ def test_what_a_message_says_is_no_event() -> None:
 @pytest.mark.parametrize("kind", ["failed", "completed", "in_progress"])
 def test_the_status_of_a_whole_response(kind: str) -> None:
     """Only `failed` is a failure."""
-    answer = read_whole(json.dumps({"status": kind, "usage": None}).encode(), RESPONSES)
+    answer = read(json.dumps({"status": kind, "usage": None}).encode(), RESPONSES)
     assert answer.failed == (kind == "failed")
 
 
@@ -138,16 +143,16 @@ def test_the_status_of_a_whole_response(kind: str) -> None:
 def test_tokens_of_a_tool_make_the_usage_unknown(tools: object) -> None:
     """They are another model's, at another price."""
     usage = usage_of(RESPONSES.path, counts_for(RESPONSES.path, 1))
-    assert read_whole(json.dumps({"usage": usage, "tool_usage": tools}).encode(), RESPONSES).usage is None
+    assert read(json.dumps({"usage": usage, "tool_usage": tools}).encode(), RESPONSES).usage is None
     none = {"image_gen": {"total_tokens": 0, "input_tokens": 0}, "web_search": {"num_requests": 3}}
     for fine in (None, {}, {"image_gen": None}, none):
-        assert read_whole(json.dumps({"usage": usage, "tool_usage": fine}).encode(), RESPONSES).usage is not None
+        assert read(json.dumps({"usage": usage, "tool_usage": fine}).encode(), RESPONSES).usage is not None
 
 
 def test_tokens_of_an_author_of_svg_make_the_usage_unknown() -> None:
     """They are another model's, too."""
     usage = usage_of(IMAGES.path, counts_for(IMAGES.path, 1))
-    assert read_whole(json.dumps({"usage": usage, "svg_usage": {"total_tokens": 5}}).encode(), IMAGES).usage is None
+    assert read(json.dumps({"usage": usage, "svg_usage": {"total_tokens": 5}}).encode(), IMAGES).usage is None
 
 
 def test_a_large_image_does_not_hold_up_the_loop() -> None:
@@ -164,13 +169,13 @@ def test_a_large_image_does_not_hold_up_the_loop() -> None:
         assert meter.feed(text[at : at + 65536]) == b""
         slowest = max(slowest, time.process_time() - began)
     began = time.process_time()
-    assert read_whole(body, IMAGES).usage == meter.answer().usage is not None
+    assert read(body, IMAGES).usage == meter.answer().usage is not None
     assert max(slowest, time.process_time() - began) < 0.2
     assert meter.take_held() == text
 
 
 def test_embeddings_have_no_output() -> None:
     """Their tokens are all input."""
-    usage = read_whole(b'{"data":[{"embedding":[0.5]}],"usage":{"prompt_tokens":8,"total_tokens":8}}', EMBEDDINGS).usage
+    usage = read(b'{"data":[{"embedding":[0.5]}],"usage":{"prompt_tokens":8,"total_tokens":8}}', EMBEDDINGS).usage
     assert usage is not None
     assert (usage.input, usage.output) == (8, 0)

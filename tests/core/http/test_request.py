@@ -8,12 +8,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from chatgpt_agent.core.cooperative import run_to_end
 from chatgpt_agent.core.errors import ClientError, InvalidJson, InvalidRequest
 from chatgpt_agent.core.http.endpoints import CHAT
-from chatgpt_agent.core.http.request import MAX_MODEL, ApiRequest, object_members, parse_request
+from chatgpt_agent.core.http.json_object import read_members
+from chatgpt_agent.core.http.request import ApiRequest, parse_request
+from chatgpt_agent.core.names import MAX_NAME
 
 ASK = b'"include_usage":true'
-MAX_TOKENS = CHAT.max_parts
+MAX_ELEMENTS = CHAT.max_elements
 
 names = st.text(max_size=8)
 values = st.recursive(
@@ -27,7 +30,7 @@ spaces = st.text(" \t\r\n", max_size=2).map(str.encode)
 
 
 def parse_chat_request(body: bytes) -> ApiRequest:
-    return parse_request(CHAT, body)
+    return run_to_end(parse_request(CHAT, body))
 
 
 def dump(value: object, *, ascii_only: bool = True, indent: int | None = None) -> bytes:
@@ -71,12 +74,12 @@ def test_other_members_do_not_matter(
 def test_members_are_found_where_they_stand(fields: dict[str, Any], ascii_only: bool, space: bytes) -> None:
     """Every member of an object is found by its decoded key, with its very bytes at its very place."""
     text = space + dump(fields, ascii_only=ascii_only, indent=1) + space
-    found = object_members(text)
+    found = run_to_end(read_members(text))
     assert {key: json.loads(member.raw) for key, member in found.items()} == fields
     assert all(text[member.start : member.end] == member.raw for member in found.values())
 
 
-@pytest.mark.parametrize("model", ["g", "gpt-4o", "ft:gpt-4o:acme::7p4lURel", "模型", 'a"b\\c', "é" * MAX_MODEL])
+@pytest.mark.parametrize("model", ["g", "gpt-4o", "ft:gpt-4o:acme::7p4lURel", "模型", 'a"b\\c', "é" * MAX_NAME])
 @pytest.mark.parametrize("ascii_only", [False, True])
 def test_model_is_decoded(model: str, ascii_only: bool) -> None:
     """A model's name is read as JSON spells it, with escapes or without."""
@@ -162,17 +165,17 @@ def test_deep_nesting_is_refused(opening: bytes, closing: bytes) -> None:
         parse_chat_request(b'{"model":"x","a":' + opening * 100_000 + b"1" + closing * 100_000 + b"}")
 
 
-@pytest.mark.parametrize("many", [b"[0" + b",0" * MAX_TOKENS + b"]", b"[" * MAX_TOKENS, b'{"a":' * MAX_TOKENS])
+@pytest.mark.parametrize("many", [b"[0" + b",0" * MAX_ELEMENTS + b"]", b"[" * MAX_ELEMENTS, b'{"a":' * MAX_ELEMENTS])
 def test_body_of_too_many_parts_is_refused(many: bytes) -> None:
     """A body with so many values that reading it would hold up everybody is refused unread."""
-    with pytest.raises(InvalidRequest, match="brackets and commas"):
+    with pytest.raises(InvalidRequest, match="too complex"):
         parse_chat_request(b'{"model":"x","a":' + many + b"}")
 
 
 def test_body_of_just_not_too_many_parts_is_taken() -> None:
     """The limit on brackets and commas is itself allowed."""
-    body = b'{"model":"x","a":[0' + b",0" * (MAX_TOKENS - 3) + b"]}"
-    assert body.count(b",") + body.count(b"[") + body.count(b"{") == MAX_TOKENS
+    body = b'{"model":"x","a":[0' + b",0" * (MAX_ELEMENTS - 3) + b"]}"
+    assert body.count(b",") + body.count(b"[") + body.count(b"{") == MAX_ELEMENTS
     assert parse_chat_request(body).model == "x"
 
 
@@ -205,7 +208,7 @@ def test_missing_model_is_refused(body: bytes) -> None:
         parse_chat_request(body)
 
 
-@pytest.mark.parametrize("model", ["", "x" * (MAX_MODEL + 1), "x" * 200_000, "a\nb", "a\x00", "a\u202eb", "\x7f"])
+@pytest.mark.parametrize("model", ["", "x" * (MAX_NAME + 1), "x" * 200_000, "a\nb", "a\x00", "a\u202eb", "\x7f"])
 def test_model_that_no_row_could_hold_is_refused(model: str) -> None:
     """A name that is empty, over the limit or not printable is refused, and not told back."""
     with pytest.raises(InvalidRequest) as caught:
@@ -262,7 +265,7 @@ def test_stream_options_of_another_type_are_refused(options: str, param: str) ->
 )
 def test_key_that_stands_twice_is_refused(body: str) -> None:
     """A repeated key could be read in two ways, so the body is refused."""
-    with pytest.raises(InvalidJson, match="stands twice"):
+    with pytest.raises(InvalidJson, match="Duplicate key"):
         parse_chat_request(body.encode())
 
 
@@ -278,8 +281,8 @@ def test_any_repeated_key_is_found(fields: dict[str, Any], again: Any, spell: An
     pairs = [dump(name) + b":" + dump(value) for name, value in fields.items()]
     key = data.draw(st.sampled_from(sorted(fields)))
     pairs.insert(data.draw(st.integers(0, len(pairs))), spell(key) + b": " + dump(again))
-    with pytest.raises(InvalidJson, match="stands twice"):
-        object_members(b"{" + b", ".join(pairs) + b"}")
+    with pytest.raises(InvalidJson, match="Duplicate key"):
+        run_to_end(read_members(b"{" + b", ".join(pairs) + b"}"))
 
 
 @settings(deadline=None)
@@ -287,7 +290,7 @@ def test_any_repeated_key_is_found(fields: dict[str, Any], again: Any, spell: An
 def test_escaped_keys_that_differ_are_taken(fields: dict[str, Any]) -> None:
     """Keys spelled with escapes are told apart by what they mean."""
     pairs = [escaped(name) + b":" + dump(value) for name, value in fields.items()]
-    assert list(object_members(b"{" + b",".join(pairs) + b"}")) == list(fields)
+    assert list(run_to_end(read_members(b"{" + b",".join(pairs) + b"}"))) == list(fields)
 
 
 # The edit.

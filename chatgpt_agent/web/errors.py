@@ -1,0 +1,33 @@
+"""The one rendering of errors: OpenAI's error object, and header fields of our own
+(docs/decisions/0002-errors-in-openais-format.md)."""
+
+import math
+from collections.abc import Iterable
+
+from chatgpt_agent.core.errors import AgentError, InvalidApiKey, MethodNotAllowed, RateLimited, Unavailable
+
+Fields = list[tuple[str, str]]
+
+
+def render(error: AgentError, request_id: str, methods: Iterable[str]) -> tuple[int, Fields, bytes]:
+    """Returns status, header fields and JSON body of an error. `methods`: those that the URL accepts."""
+    body = error.envelope()
+    fields = [
+        ("X-Agent-Request-Id", request_id),
+        ("X-Agent-Error", error.code),
+        ("x-request-id", request_id),
+        ("Content-Type", "application/json"),
+        ("Content-Length", str(len(body))),
+    ]
+    if error.retry is not None:
+        fields.append(("x-should-retry", "true" if error.retry else "false"))
+    if isinstance(error, Unavailable):
+        fields.append(("Retry-After", "1"))
+    elif isinstance(error, RateLimited):
+        fields.append(("Retry-After", str(math.ceil(error.retry_after))))  # RFC 9110 §10.2.3: whole seconds
+        fields.append(("Retry-After-Ms", str(math.ceil(error.retry_after * 1000))))
+    elif isinstance(error, InvalidApiKey):
+        fields.append(("WWW-Authenticate", "Bearer"))  # RFC 9110 §11.6.1
+    elif isinstance(error, MethodNotAllowed):
+        fields.append(("Allow", ", ".join(methods)))
+    return error.status, fields, body
