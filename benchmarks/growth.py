@@ -33,6 +33,7 @@ from chatgpt_agent.adapters.postgres.connection import Store
 from chatgpt_agent.adapters.postgres.usage import ship
 from chatgpt_agent.core.ids import uuid7
 from chatgpt_agent.core.ledger import Intent, Outcome, Row, State, settle
+from chatgpt_agent.core.money.kinds import Rates
 from chatgpt_agent.core.money.pricing import Price, PriceBook
 from chatgpt_agent.core.usage import Answer, Usage
 
@@ -145,7 +146,12 @@ async def load(url: str, requests: Iterator[bytes]) -> None:
 
 async def ship_seconds(dsn: str, users: int, models: int) -> float:
     """How long a batch takes to be shipped, in the middle of some."""
-    price = Price(1, "model1", datetime.now(UTC) - timedelta(days=1), Decimal(1), Decimal(2))
+    price = Price(
+        id=1,
+        model="model1",
+        effective_at=datetime.now(UTC) - timedelta(days=1),
+        rates=Rates(input=Decimal(1), output=Decimal(2)),
+    )
     book = PriceBook([price])
     found = []
 

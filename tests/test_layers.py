@@ -20,7 +20,7 @@ LAYERS = [
     "server",
     "cli",
 ]  # each may import itself and those before it
-PURE = {"collections", "datetime", "decimal", "enum", "functools", "ipaddress", "itertools", "math", "re"}
+PURE = {"collections", "datetime", "decimal", "enum", "functools", "ipaddress", "itertools", "math", "operator", "re"}
 PURE |= {"csv", "io", "typing", "uuid", "zlib", "msgspec"}  # all that core may import
 IMPURE = {"now", "utcnow", "today", "uuid1", "uuid4", "open", "print", "input", "__import__"}  # what is in reach anyway
 ONLY_IN = {  # who alone may know a technology

@@ -16,17 +16,9 @@ from chatgpt_agent.admin.groups import check_groups
 from chatgpt_agent.core.audit import Actor
 from chatgpt_agent.core.errors import InvalidValue, NotFound
 from chatgpt_agent.core.money.exact import add_up
+from chatgpt_agent.core.money.kinds import Rates
 from chatgpt_agent.core.money.price_csv import Difference, difference, exported
-from chatgpt_agent.core.money.pricing import (
-    NewPrice,
-    Price,
-    PriceBook,
-    Rates,
-    Tier,
-    check_model,
-    check_price,
-    check_rates,
-)
+from chatgpt_agent.core.money.pricing import NewPrice, Price, PriceBook, Tier, check_model, check_price, check_rates
 
 MAX_PRICES = 10_000  # of one import
 

@@ -71,13 +71,13 @@ async def list_(prices: Prices, history: bool, json: bool) -> None:
     if json:
         echo_json([{"id": price.id, **_as_json(price)} for price in found])
         return
-    kinds = shown_kinds(found)
+    kinds = shown_kinds(price.rates for price in found)
     with_tiers = any(price.tiers for price in found)
     lines = [
         (
             price.model,
-            *(["removed"] if price.input is None else []),
-            *price_cells(price, price.tiers if with_tiers else None, kinds)[price.input is None :],
+            *(["removed"] if price.is_removed else []),
+            *price_cells(price.rates, price.tiers if with_tiers else None, kinds)[price.is_removed :],
             moment(price.effective_at),
         )
         for price in found
@@ -118,4 +118,4 @@ async def export(prices: Prices, history: bool, form: str) -> None:
 
 
 def _as_json(price: Price) -> dict[str, object]:
-    return price_json(price.model, price.effective_at, price, price.tiers)
+    return price_json(price.model, price.effective_at, price.rates, price.tiers)

@@ -14,7 +14,6 @@ from chatgpt_agent.cli.common import echo_json, echo_table, json_option, on_pric
 from chatgpt_agent.cli.price_options import from_option, moment, price_headers, price_json, shown_kinds
 from chatgpt_agent.core.money.litellm import Skipped
 from chatgpt_agent.core.money.price_csv import Change, Difference
-from chatgpt_agent.core.money.pricing import Price, Rates
 from chatgpt_agent.core.money.tier_syntax import show_tier
 
 
@@ -70,8 +69,8 @@ def _summary(found: Difference, skipped: Sequence[Skipped], *, applied: bool) ->
 
 def _echo_changes(changes: Sequence[Change]) -> None:
     """A line for each model; a rate that changes is shown as `old -> new`."""
-    prices: list[Rates | Price] = [price for change in changes for price in (change.new.rates, change.before) if price]
-    kinds = shown_kinds(prices)
+    before = [change.before.rates for change in changes if change.before]
+    kinds = shown_kinds([*(change.new.rates for change in changes), *before])
     with_tiers = any(change.new.tiers or (change.before and change.before.tiers) for change in changes)
     lines = [
         [
@@ -87,8 +86,8 @@ def _echo_changes(changes: Sequence[Change]) -> None:
 
 
 def _rate_cell(change: Change, kind: str) -> str:
-    new = getattr(change.new.rates, kind)
-    old = getattr(change.before, kind) if change.before else None
+    new = change.new.rates.get(kind)
+    old = change.before.rates.get(kind) if change.before else None
     if change.before is None or old == new:
         return usd(new)
     return f"{usd(old) or 'none'} -> {usd(new) or 'none'}"
@@ -108,5 +107,5 @@ def _as_json(change: Change) -> dict[str, object]:
     new, before = change.new, change.before
     return {
         **price_json(new.model, new.effective_at, new.rates, new.tiers),
-        "before": price_json(before.model, before.effective_at, before, before.tiers) if before else None,
+        "before": price_json(before.model, before.effective_at, before.rates, before.tiers) if before else None,
     }

@@ -8,7 +8,8 @@ import click
 
 from chatgpt_agent.cli.common import usd
 from chatgpt_agent.core.csv_writer import Amount
-from chatgpt_agent.core.money.pricing import KINDS, Price, Rates, Tier, parse_usd
+from chatgpt_agent.core.money.kinds import RATE_NAMES, Rates
+from chatgpt_agent.core.money.pricing import Tier, parse_usd
 from chatgpt_agent.core.money.tier_syntax import kind_name, parse_tier, show_tier
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -40,7 +41,7 @@ def from_option(command: F) -> F:
 
 
 def rate_options(*, required: bool) -> Callable[[F], F]:
-    """An option for every rate, and `--tier`; the command gets them by the names of `KINDS`, and as `tiers`."""
+    """An option for every rate, and `--tier`; the command gets them by the names of `RATE_NAMES`, and as `tiers`."""
 
     def decorated(command: F) -> F:
         command = click.option(
@@ -51,7 +52,7 @@ def rate_options(*, required: bool) -> Callable[[F], F]:
             help="Other rates for a service tier, or above a number of input tokens: flex:x0.5, "
             "priority:input=4.25,output=17 or above=272000:input=5,output=22.5. More than once: each.",
         )(command)
-        for kind in reversed(KINDS):
+        for kind in reversed(RATE_NAMES):
             needed = required and kind in ("input", "output")
             command = click.option(f"--{kind_name(kind)}", kind, required=needed, metavar="USD", help=_HELP[kind])(
                 command
@@ -63,7 +64,7 @@ def rate_options(*, required: bool) -> Callable[[F], F]:
 
 def read_price(typed: Mapping[str, str | None], tiers: Iterable[str]) -> tuple[Rates, tuple[Tier, ...]]:
     """The rates and tiers of `rate_options`. Raises InvalidValue with the option's name."""
-    rates = {kind: parse_usd(text, f"--{kind_name(kind)}") for kind in KINDS if (text := typed[kind]) is not None}
+    rates = {kind: parse_usd(text, f"--{kind_name(kind)}") for kind in RATE_NAMES if (text := typed[kind]) is not None}
     return Rates(**rates), tuple(parse_tier(tier, "--tier") for tier in tiers)
 
 
@@ -72,10 +73,10 @@ def moment(when: datetime) -> str:
     return f"{when.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
 
 
-def shown_kinds(prices: Iterable[Rates | Price]) -> list[str]:
+def shown_kinds(prices: Iterable[Rates]) -> list[str]:
     """The kinds of tokens that a table of these prices has a column for."""
     found = list(prices)
-    more = [kind for kind in KINDS if kind not in _SHOWN and any(getattr(each, kind) is not None for each in found)]
+    more = [kind for kind in RATE_NAMES if kind not in _SHOWN and any(each.get(kind) is not None for each in found)]
     return [*_SHOWN, *more]
 
 
@@ -84,13 +85,13 @@ def price_headers(kinds: Sequence[str], *, tiers: bool) -> list[str]:
     return [*(kind.replace("_", " ") for kind in kinds), *(["tiers"] if tiers else [])]
 
 
-def price_cells(rates: Rates | Price, tiers: Sequence[Tier] | None, kinds: Sequence[str]) -> list[str]:
+def price_cells(rates: Rates, tiers: Sequence[Tier] | None, kinds: Sequence[str]) -> list[str]:
     """The cells below `price_headers`; tiers None: without them."""
-    cells: list[str] = [usd(getattr(rates, kind)) for kind in kinds]
+    cells: list[str] = [usd(rates.get(kind)) for kind in kinds]
     return cells if tiers is None else [*cells, "\n".join(map(show_tier, tiers))]
 
 
-def price_json(model: str, when: datetime | None, rates: Rates | Price, tiers: Iterable[Tier]) -> dict[str, object]:
+def price_json(model: str, when: datetime | None, rates: Rates, tiers: Iterable[Tier]) -> dict[str, object]:
     """A price as JSON shows it; amounts are texts."""
     listed = [
         {"service_tier": tier.service_tier, "above": tier.above, "multiplier": _amount(tier.multiplier), **_rates(tier)}
@@ -99,8 +100,8 @@ def price_json(model: str, when: datetime | None, rates: Rates | Price, tiers: I
     return {"model": model, "effective_at": when, **_rates(rates), "tiers": listed}
 
 
-def _rates(rates: Rates | Price) -> dict[str, Amount | None]:
-    return {kind: _amount(getattr(rates, kind)) for kind in KINDS}
+def _rates(rates: Rates) -> dict[str, Amount | None]:
+    return {name: _amount(rate) for name, rate in rates.all_rates().items()}
 
 
 def _amount(amount: Any) -> Amount | None:

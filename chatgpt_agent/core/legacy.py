@@ -9,7 +9,8 @@ from uuid import UUID, uuid5
 import msgspec
 
 from chatgpt_agent.core.errors import InvalidValue
-from chatgpt_agent.core.money.pricing import Rates, check_rates
+from chatgpt_agent.core.money.kinds import Rates
+from chatgpt_agent.core.money.pricing import check_rates
 
 # Of the ids of its rows: whoever takes a row over again, from a copy of its database too, comes to the same id.
 NAMESPACE = UUID("6d1f6f5e-7c0b-5b1c-9d53-0c6a1f3d8a42")

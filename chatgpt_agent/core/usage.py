@@ -37,6 +37,11 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
     audio_output: int = 0
     image_output: int = 0
 
+    @property
+    def is_text(self) -> bool:
+        """Whether no token has a rate but that of input, cached input or output."""
+        return not (self.cache_write or self.audio_input or self.image_input or self.audio_output or self.image_output)
+
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
     """What the ledger records of an answer. `usage` is None if it is missing or cannot be trusted; `model` and

@@ -13,7 +13,8 @@ from chatgpt_agent.admin import prices as service
 from chatgpt_agent.admin.prices import Prices
 from chatgpt_agent.core.audit import Actor, Via
 from chatgpt_agent.core.errors import InvalidValue, NotFound
-from chatgpt_agent.core.money.pricing import NewPrice, Rates, Tier
+from chatgpt_agent.core.money.kinds import Rates
+from chatgpt_agent.core.money.pricing import NewPrice, Tier
 from tests.support.database import query
 from tests.support.factories import NOON
 

@@ -23,7 +23,8 @@ from chatgpt_agent.core.access.user_changes import (
     check_upstream_key,
 )
 from chatgpt_agent.core.errors import Conflict, InvalidValue, NotFound, VersionMismatch
-from chatgpt_agent.core.money.pricing import MAX_MODEL, PriceBook, Rates
+from chatgpt_agent.core.money.kinds import Rates
+from chatgpt_agent.core.money.pricing import MAX_MODEL, PriceBook
 from tests.support.administration import administration_on
 from tests.support.database import query
 from tests.support.factories import NOON
@@ -350,7 +351,11 @@ async def test_a_price_is_in_force_from_now_on(administration: Administration) -
     """And keeps its digits."""
     await set_price(administration, input="0.1234567891")
     [price] = await administration.prices.prices()
-    assert (price.model, price.input, price.output) == ("m", Decimal("0.1234567891"), Decimal("0.1234567891"))
+    assert (price.model, price.rates.input, price.rates.output) == (
+        "m",
+        Decimal("0.1234567891"),
+        Decimal("0.1234567891"),
+    )
     assert PriceBook([price]).at("m", price.effective_at) == price
 
 
@@ -360,7 +365,7 @@ async def test_a_price_can_begin_on_a_date(administration: Administration) -> No
     await set_price(administration, input="2", since=NOON + timedelta(days=1))
     book = PriceBook(await administration.prices.prices())
     found = [book.at("m", NOON + timedelta(hours=hours)) for hours in (-1, 0, 23, 24)]
-    assert [price and price.input for price in found] == [None, 1, 1, 2]
+    assert [price and price.rates.input for price in found] == [None, 1, 1, 2]
 
 
 async def test_a_price_is_superseded_and_not_changed(administration: Administration) -> None:
@@ -368,7 +373,7 @@ async def test_a_price_is_superseded_and_not_changed(administration: Administrat
     await set_price(administration, input="1")
     [first] = await administration.prices.prices()
     await set_price(administration, input="2")
-    assert [price.input for price in await administration.prices.prices()] == [1, 2]
+    assert [price.rates.input for price in await administration.prices.prices()] == [1, 2]
     assert first in await administration.prices.prices()
 
 

@@ -16,12 +16,13 @@ from chatgpt_agent.core.ledger import (
     orphan,
     settle,
 )
+from chatgpt_agent.core.money.kinds import Rates
 from chatgpt_agent.core.money.pricing import Price, PriceBook
 from chatgpt_agent.core.usage import Answer, Usage
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
-ASKED = Price(1, "gpt-4o", NOON, Decimal("2.5"), Decimal(10))
-SERVED = Price(2, "gpt-4o-2024-08-06", NOON, Decimal(5), Decimal(20))
+ASKED = Price(id=1, model="gpt-4o", effective_at=NOON, rates=Rates(input=Decimal("2.5"), output=Decimal(10)))
+SERVED = Price(id=2, model="gpt-4o-2024-08-06", effective_at=NOON, rates=Rates(input=Decimal(5), output=Decimal(20)))
 BOOK = PriceBook([ASKED, SERVED])
 INTENT = Intent(
     request_id=UUID(int=7),

@@ -25,7 +25,7 @@ from chatgpt_agent.core.legacy import (
     user_fault,
     user_name,
 )
-from chatgpt_agent.core.money.pricing import Rates
+from chatgpt_agent.core.money.kinds import Rates
 
 NOW = datetime(2026, 11, 23, 9, tzinfo=UTC)
 JULY = datetime(2023, 7, 1, tzinfo=UTC)

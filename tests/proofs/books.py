@@ -115,9 +115,9 @@ def check_final(server: PostgreSQL, seen: dict[tuple[str, Any], Usage]) -> None:
 def check_cost(row: Usage, prices: Mapping[int, Price]) -> None:
     """I6: the cost follows from the row alone and the price that it names."""
     price = prices[row["price_id"]]
-    assert price.input is not None
-    assert price.output is not None
-    cached = price.input if price.cached_input is None else price.cached_input
+    assert price.rates.input is not None
+    assert price.rates.output is not None
+    cached = price.rates.input if price.rates.cached_input is None else price.rates.cached_input
     given, again, made = row["input_tokens"] or 0, row["cached_tokens"] or 0, row["output_tokens"] or 0
-    due = Fraction(price.input) * (given - again) + Fraction(cached) * again + Fraction(price.output) * made
+    due = Fraction(price.rates.input) * (given - again) + Fraction(cached) * again + Fraction(price.rates.output) * made
     assert Fraction(row["cost"]) == due / 1_000_000, f"I6: {row}"

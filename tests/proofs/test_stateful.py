@@ -32,6 +32,7 @@ from hypothesis.stateful import (
 from chatgpt_agent.adapters.outbox import Outbox
 from chatgpt_agent.core.errors import LedgerUnavailable, SetupError
 from chatgpt_agent.core.ledger import TERMINAL, Outcome, Row, State, orphan, settle
+from chatgpt_agent.core.money.kinds import Rates
 from chatgpt_agent.core.money.pricing import Price, PriceBook
 from chatgpt_agent.core.usage import Answer, Usage
 from chatgpt_agent.runtime.ledger import Entry, Ledger
@@ -353,7 +354,12 @@ class Reconciler(RuleBasedStateMachine):
         """A new price for the model that is asked, or for the one that answers; requests under way keep theirs."""
         number = max(self.prices) + 1
         model = SERVED if served else PRICE.model
-        price = Price(number, model, NOON - timedelta(days=9000), Decimal(cents) / 100, Decimal(cents), None)
+        price = Price(
+            id=number,
+            model=model,
+            effective_at=NOON - timedelta(days=9000),
+            rates=Rates(input=Decimal(cents) / 100, output=Decimal(cents), cached_input=None),
+        )
         self.prices[number] = price
         self.book = PriceBook(self.prices.values())
         if served:

@@ -16,7 +16,7 @@ from chatgpt_agent.adapters.postgres.connection import Store
 from chatgpt_agent.admin.administration import Administration
 from chatgpt_agent.core.access.user_changes import TokenChanges, UserChanges
 from chatgpt_agent.core.errors import DirectoryStale, InvalidApiKey, KeyUnusable, StoreError
-from chatgpt_agent.core.money.pricing import Rates
+from chatgpt_agent.core.money.kinds import Rates
 from chatgpt_agent.runtime.directory import OPENED, Directory
 from tests.support.administration import administration_on
 from tests.support.database import Database, end_connections, query
@@ -305,7 +305,9 @@ async def test_a_price_is_in_force_within_a_second(
     alice = directory.identify(token)
     for amount in ("1", "2"):
         await administration.prices.set_price("m", Rates(input=Decimal(amount), output=Decimal(1)))
-        await within(1, lambda amount=amount: [price.input for price in directory.models(alice)] == [Decimal(amount)])
+        await within(
+            1, lambda amount=amount: [price.rates.input for price in directory.models(alice)] == [Decimal(amount)]
+        )
     await administration.prices.remove_price("m")
     await within(1, lambda: directory.models(alice) == [])
 

@@ -13,7 +13,8 @@ from chatgpt_agent.adapters.postgres.connection import Store
 from chatgpt_agent.admin.administration import Administration, Stores
 from chatgpt_agent.admin.admins import Role
 from chatgpt_agent.core.errors import Conflict, InvalidApiKey, StoreError
-from chatgpt_agent.core.money.pricing import Rates, Tier
+from chatgpt_agent.core.money.kinds import Rates
+from chatgpt_agent.core.money.pricing import Tier
 from chatgpt_agent.runtime.master_key import open_keyring
 from chatgpt_agent.server import Server
 from chatgpt_agent.web.listener import Limits

@@ -7,11 +7,17 @@ from uuid import UUID
 
 from chatgpt_agent.core.ids import uuid7
 from chatgpt_agent.core.ledger import Intent, Outcome, Row, State, settle
+from chatgpt_agent.core.money.kinds import Rates
 from chatgpt_agent.core.money.pricing import Price, PriceBook
 from chatgpt_agent.core.usage import Answer, Usage
 
 NOON = datetime(2024, 5, 17, 12, tzinfo=UTC)
-PRICE = Price(7, "gpt-4o-mini", NOON - timedelta(days=1), Decimal("0.15"), Decimal("0.60"), Decimal("0.075"))
+PRICE = Price(
+    id=7,
+    model="gpt-4o-mini",
+    effective_at=NOON - timedelta(days=1),
+    rates=Rates(input=Decimal("0.15"), output=Decimal("0.60"), cached_input=Decimal("0.075")),
+)
 BOOK = PriceBook([PRICE])
 
 

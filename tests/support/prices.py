@@ -6,15 +6,14 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from chatgpt_agent.core.money.kinds import RATE_NAMES, Rates
 from chatgpt_agent.core.money.pricing import (
-    KINDS,
     MAX_MULTIPLIER,
     MAX_PLACES,
     MAX_PRICE,
     MULTIPLIER_PLACES,
     NewPrice,
     Price,
-    Rates,
     Tier,
 )
 from chatgpt_agent.core.usage import MAX_COUNT, Usage
@@ -33,7 +32,7 @@ counts = st.integers(0, 20) | st.integers(0, 400_000) | st.integers(0, MAX_COUNT
 @st.composite
 def rates(draw: st.DrawFn) -> dict[str, Decimal]:
     """Input and output, and any of the others."""
-    given = {kind: draw(st.none() | amounts) for kind in KINDS}
+    given = {kind: draw(st.none() | amounts) for kind in RATE_NAMES}
     return {**{kind: rate for kind, rate in given.items() if rate is not None}, **_both(draw)}
 
 

@@ -8,11 +8,11 @@ from typing import Any, Literal, get_args
 import msgspec
 
 from chatgpt_agent.adapters.postgres.connection import AnyStore
-from chatgpt_agent.core.money.pricing import KINDS
+from chatgpt_agent.core.money.kinds import RATE_NAMES
 
 Object = Literal["users", "tokens", "prices", "budgets", "admins", "usage"]
 OBJECTS: tuple[str, ...] = get_args(Object)
-_MONEY = frozenset({*KINDS, "amount", "cost", "uncertain_cost", "reserved"})  # `reserved`: before migration 0004
+_MONEY = frozenset({*RATE_NAMES, "amount", "cost", "uncertain_cost", "reserved"})  # `reserved`: before migration 0004
 
 
 class AuditRow(msgspec.Struct, frozen=True):

@@ -7,9 +7,10 @@ from typing import Any
 import msgspec
 
 from chatgpt_agent.adapters.postgres.connection import AnyStore
-from chatgpt_agent.core.money.pricing import KINDS, NewPrice, Price, Rates, Tier
+from chatgpt_agent.core.money.kinds import RATE_NAMES, SIDE_OF_RATE, SIDES, Rates, TokenKind, charged_parts
+from chatgpt_agent.core.money.pricing import NewPrice, Price, Tier
 
-PRICE_COLUMNS = f"p.id, p.model, p.effective_at, {', '.join(f'p.{kind}' for kind in KINDS)}, p.tiers::text"
+PRICE_COLUMNS = f"p.id, p.model, p.effective_at, {', '.join(f'p.{kind}' for kind in RATE_NAMES)}, p.tiers::text"
 
 _tiers = msgspec.json.Decoder(tuple[Tier, ...])
 _encoder = msgspec.json.Encoder(decimal_format="string")
@@ -18,7 +19,13 @@ _encoder = msgspec.json.Encoder(decimal_format="string")
 def price_of(line: Sequence[Any]) -> Price:
     """The price of a line of `PRICE_COLUMNS`."""
     id_, model, effective_at, *rates, tiers = line
-    return Price(id_, model, effective_at, **dict(zip(KINDS, rates, strict=True)), tiers=_tiers.decode(tiers))
+    return Price(
+        id=id_,
+        model=model,
+        effective_at=effective_at,
+        rates=Rates(**dict(zip(RATE_NAMES, rates, strict=True))),
+        tiers=_tiers.decode(tiers),
+    )
 
 
 async def add_price(
@@ -31,8 +38,8 @@ async def add_price(
 async def add_prices(store: AnyStore, prices: Sequence[NewPrice], *, now: datetime) -> None:
     """Adds prices in one statement: all of them, or none. Without a date they take effect now."""
     sql = f"""
-        INSERT INTO prices (model, effective_at, {", ".join(KINDS)}, tiers, created_at)
-        SELECT new.*, %s FROM unnest(%s::text[], %s::timestamptz[], {", ".join(["%s::numeric[]"] * len(KINDS))},
+        INSERT INTO prices (model, effective_at, {", ".join(RATE_NAMES)}, tiers, created_at)
+        SELECT new.*, %s FROM unnest(%s::text[], %s::timestamptz[], {", ".join(["%s::numeric[]"] * len(RATE_NAMES))},
                                      %s::jsonb[]) AS new"""
     columns = [[new.model for new in prices], [new.effective_at or now for new in prices], *price_columns(prices)]
     await store.fetch(sql, [now, *columns])
@@ -41,7 +48,7 @@ async def add_prices(store: AnyStore, prices: Sequence[NewPrice], *, now: dateti
 def price_columns(prices: Sequence[NewPrice]) -> list[list[Any]]:
     """The columns of rates and tiers."""
     tiers = [_encoder.encode(new.tiers).decode() for new in prices]
-    return [*([getattr(new.rates, kind) for new in prices] for kind in KINDS), tiers]
+    return [*([new.rates.get(name) for new in prices] for name in RATE_NAMES), tiers]
 
 
 async def list_prices(store: AnyStore) -> list[Price]:
@@ -50,38 +57,49 @@ async def list_prices(store: AnyStore) -> list[Price]:
     return [price_of(line) for line in await store.fetch(sql)]
 
 
-def _rate(kind: str) -> str:
-    """The rate of a kind of token: that of the tier which has rates of its own, else the price's."""
-    side = "output" if kind.endswith("output") else "input"
-    return f"""CASE WHEN tier.input IS NULL THEN coalesce(p.{kind}, p.{side})
-                    ELSE coalesce(tier.{kind}, tier.{side}) END AS {kind}"""
+def _rate(name: str) -> str:
+    """The rate of this name: that of the tier where the tier has rates of its own, else the price's."""
+    side = SIDE_OF_RATE[name]
+    return f"""CASE WHEN tier.input IS NULL THEN coalesce(p.{name}, p.{side})
+                    ELSE coalesce(tier.{name}, tier.{side}) END AS {name}"""
 
 
-# For rows `r` with the columns of usage and their price `p`: `due.cost`, as core.pricing computes it. The proof of the
-# ledger relies on it being said twice, in two languages.
+def _left(side: str, parts: Sequence[TokenKind]) -> str:
+    """The tokens of a side without these parts of it."""
+    return " - ".join([f"r.{side}_tokens", *(f"part_{part.name}.count" for part in parts)])
+
+
+def _part(kind: TokenKind) -> str:
+    """A join with the count of this kind, as far as parts that are charged before it leave any."""
+    parts = charged_parts(kind.side)
+    left = _left(kind.side, parts[: parts.index(kind)])
+    return f"""CROSS JOIN LATERAL (
+        SELECT least(coalesce(r.{kind.column}, 0), {left}) AS count
+    ) part_{kind.name}"""
+
+
+def _side_cost(side: str) -> str:
+    """USD times a million for the tokens of a side, each charged once."""
+    parts = charged_parts(side)
+    own = (f"part_{part.name}.count * rate.{part.rate}" for part in parts)
+    return " + ".join([*own, f"({_left(side, parts)}) * rate.{side}"])
+
+
+# For rows `r` with the columns of usage and their price `p`: `due.cost`, as core/money/pricing.py computes it. The
+# proof of the ledger relies on having the rule in two languages.
 DUE = f"""
     LEFT JOIN LATERAL (
-        SELECT t.* FROM jsonb_to_recordset(p.tiers)
-            AS t(service_tier text, above bigint, multiplier numeric, {", ".join(f"{kind} numeric" for kind in KINDS)})
+        SELECT t.* FROM jsonb_to_recordset(p.tiers) AS t(
+            service_tier text, above bigint, multiplier numeric, {", ".join(f"{name} numeric" for name in RATE_NAMES)}
+        )
         WHERE (t.service_tier IS NULL OR t.service_tier = r.service_tier)
           AND (coalesce(t.above, 0) = 0 OR t.above < r.input_tokens)
         ORDER BY coalesce(t.above, 0) DESC, t.service_tier IS NOT NULL DESC LIMIT 1
     ) tier ON p.tiers <> '[]'
-    CROSS JOIN LATERAL (SELECT {", ".join(map(_rate, KINDS))}) rate
+    CROSS JOIN LATERAL (SELECT {", ".join(map(_rate, RATE_NAMES))}) rate
+    {" ".join(_part(kind) for side in SIDES for kind in charged_parts(side))}
     CROSS JOIN LATERAL (
-        SELECT least(coalesce(r.cached_tokens, 0), r.input_tokens) AS cached
-    ) c CROSS JOIN LATERAL (
-        SELECT least(coalesce(r.cache_write_tokens, 0), r.input_tokens - c.cached) AS written
-    ) w CROSS JOIN LATERAL (
-        SELECT least(coalesce(r.audio_input_tokens, 0), r.input_tokens - c.cached - w.written) AS heard,
-               least(coalesce(r.audio_output_tokens, 0), r.output_tokens) AS spoken
-    ) a CROSS JOIN LATERAL (
-        SELECT least(coalesce(r.image_input_tokens, 0), r.input_tokens - c.cached - w.written - a.heard) AS seen,
-               least(coalesce(r.image_output_tokens, 0), r.output_tokens - a.spoken) AS drawn
-    ) i CROSS JOIN LATERAL (
         SELECT coalesce(0.000001 * coalesce(tier.multiplier, 1) * (
-            c.cached * rate.cached_input + w.written * rate.cache_write + a.heard * rate.audio_input
-            + i.seen * rate.image_input + (r.input_tokens - c.cached - w.written - a.heard - i.seen) * rate.input
-            + a.spoken * rate.audio_output + i.drawn * rate.image_output
-            + (r.output_tokens - a.spoken - i.drawn) * rate.output), 0) AS cost
+            {" + ".join(map(_side_cost, SIDES))}
+        ), 0) AS cost
     ) due"""

@@ -10,7 +10,8 @@ from chatgpt_agent.adapters.postgres.connection import AnyStore
 from chatgpt_agent.adapters.postgres.prices import DUE, price_columns
 from chatgpt_agent.adapters.postgres.usage import TOKENS, in_states
 from chatgpt_agent.core.ledger import TERMINAL, State
-from chatgpt_agent.core.money.pricing import KINDS, NewPrice
+from chatgpt_agent.core.money.kinds import RATE_NAMES
+from chatgpt_agent.core.money.pricing import NewPrice
 
 _ZONE = "(SELECT value FROM settings WHERE name = 'time_zone')"
 
@@ -68,8 +69,8 @@ async def reprice(
     sql = f"""
         WITH r AS ({_ROWS}
         ), other AS (
-            SELECT * FROM unnest(%s::text[], {", ".join(["%s::numeric[]"] * len(KINDS))}, %s::jsonb[])
-                AS o(model, {", ".join(KINDS)}, tiers)
+            SELECT * FROM unnest(%s::text[], {", ".join(["%s::numeric[]"] * len(RATE_NAMES))}, %s::jsonb[])
+                AS o(model, {", ".join(RATE_NAMES)}, tiers)
         )
         SELECT {groups}, count(*), count(*) FILTER (WHERE p.input IS NULL), sum(r.cost),
                sum(CASE WHEN p.input IS NULL THEN r.cost ELSE due.cost END)

@@ -4,15 +4,18 @@ A token is at least one byte of text, so the bytes of a body are no fewer than i
 (an image, a file, an earlier answer) has tokens that nobody can count beforehand; a number of them is assumed.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from decimal import Decimal
+from operator import attrgetter
 
 import msgspec
 
-from chatgpt_agent.core.money.pricing import Price, Rates
+from chatgpt_agent.core.money.kinds import Rates, rates_of_side
+from chatgpt_agent.core.money.pricing import Price
 
-_INPUTS = ("input", "cache_write", "audio_input", "image_input")
-_OUTPUTS = ("output", "audio_output", "image_output")
+# The rates that tokens of each side may cost; cached tokens are never the dearest.
+_input_rates = attrgetter(*(rate for rate in rates_of_side("input") if rate != "cached_input"))
+_output_rates = attrgetter(*rates_of_side("output"))
 BYTES_A_TOKEN = 4  # of English text, as OpenAI's own rate limits assume
 
 
@@ -43,21 +46,20 @@ def most(price: Price, size: Size, assumed: Assumptions) -> Decimal:
     """USD that a call costs at most, as far as its size tells: each token at the dearest rate of its side, in the
     dearest of the tiers that its answer may be charged at."""
     given, made = size.input_bytes + size.links * assumed.link_tokens, assumed.output(size)
-    found = _most(price, given, made)
+    found = _most(price.rates, given, made)
     for tier in price.tiers:
         if tier.service_tier in (None, size.service_tier) and (tier.above < given or tier.above == 0):
-            other = _most(price if tier.multiplier is not None else tier, given, made)
+            other = _most(price.rates if tier.multiplier is not None else tier, given, made)
             found = max(found, other if tier.multiplier is None else other * tier.multiplier)
     return found.scaleb(-6)
 
 
-def _most(rates: Price | Rates, given: int, made: int) -> Decimal:
-    return _dearest(rates, _INPUTS) * given + _dearest(rates, _OUTPUTS) * made
+def _most(rates: Rates, given: int, made: int) -> Decimal:
+    return _dearest(_input_rates(rates)) * given + _dearest(_output_rates(rates)) * made
 
 
-def _dearest(rates: Price | Rates, kinds: Sequence[str]) -> Decimal:
-    found: list[Decimal] = [rate for kind in kinds if (rate := getattr(rates, kind)) is not None]
-    return max(found)
+def _dearest(rates: Iterable[Decimal | None]) -> Decimal:
+    return max(rate for rate in rates if rate is not None)
 
 
 def estimate_tokens(size: Size) -> int:

@@ -12,12 +12,11 @@ from decimal import Context, Decimal, Inexact
 import msgspec
 
 from chatgpt_agent.core.errors import InvalidValue
+from chatgpt_agent.core.money.kinds import RATE_NAMES, SIDES, TOKEN_KINDS, Rates
 from chatgpt_agent.core.money.pricing import (
-    KINDS,
     MAX_PLACES,
     MAX_PRICE,
     NewPrice,
-    Rates,
     Tier,
     check_model,
     check_price,
@@ -28,16 +27,8 @@ PROVIDERS = ("openai", "text-completion-openai")
 MODES = frozenset({"chat", "responses", "completion", "embedding", "image_generation", "audio_transcription"})
 OTHER_PROVIDER = "another provider"
 
-_RATES = {
-    "input_cost_per_token": "input",
-    "output_cost_per_token": "output",
-    "cache_read_input_token_cost": "cached_input",
-    "cache_creation_input_token_cost": "cache_write",
-    "input_cost_per_audio_token": "audio_input",
-    "output_cost_per_audio_token": "audio_output",
-    "input_cost_per_image_token": "image_input",
-    "output_cost_per_image_token": "image_output",
-}
+_RATES = {kind.litellm: str(kind.rate) for kind in TOKEN_KINDS if kind.litellm}  # by their keys in LiteLLM's list
+_MEDIA = {side: [kind.rate for kind in TOKEN_KINDS if kind.side == side and kind.is_medium] for side in SIDES}
 _TIERS = {"flex": "flex", "priority": "priority", "ultrafast": "ultrafast", "batches": "batch"}
 _KEY = re.compile(rf"({'|'.join(_RATES)})(?:_above_([1-9][0-9]{{0,8}})(k?)_tokens)?(?:_({'|'.join(_TIERS)}))?")
 _BY_ELSE = re.compile(r"(?:input|output)_cost_per_(second|image|pixel|character|query|request)(?:_|$)")
@@ -94,9 +85,9 @@ def _read(name: str, entry: object) -> NewPrice | Skipped:
     check_model(model_of(name))
     table = _table(name, entry)
     base = table.pop(_BASE, {})
-    for side in ("input", "output"):
+    for side in SIDES:
         # Where only the audio or the images of a side cost something, an answer that does not tell them apart does too.
-        parts = [rate for kind, rate in base.items() if kind in (f"audio_{side}", f"image_{side}")]
+        parts = [rate for kind, rate in base.items() if kind in _MEDIA[side]]
         if not base.get(side) and parts:
             base[side] = max(parts)
     if mode == "embedding":
@@ -134,7 +125,7 @@ def _filled(table: Mapping[_Key, dict[str, Decimal]], base: dict[str, Decimal], 
     said: dict[str, Decimal] = {}
     for rates in (base, table.get((service_tier, 0), {}), table.get((None, above), {}), table[key]):
         said |= rates
-    return {kind: said[kind] for kind in KINDS if kind in said}
+    return {kind: said[kind] for kind in RATE_NAMES if kind in said}
 
 
 def _rate(where: str, value: object) -> Decimal | None:

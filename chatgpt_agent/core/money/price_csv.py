@@ -7,10 +7,11 @@ import msgspec
 
 from chatgpt_agent.core.errors import InvalidValue
 from chatgpt_agent.core.money.exact import plain
-from chatgpt_agent.core.money.pricing import KINDS, NewPrice, Price, PriceBook, Rates, check_price, parse_usd
+from chatgpt_agent.core.money.kinds import RATE_NAMES, Rates
+from chatgpt_agent.core.money.pricing import NewPrice, Price, PriceBook, check_price, parse_usd
 from chatgpt_agent.core.money.tier_syntax import kind_name, parse_tiers, show_tiers
 
-COLUMNS = ("model", "effective_at", *KINDS, "tiers")
+COLUMNS = ("model", "effective_at", *RATE_NAMES, "tiers")
 
 # What a spreadsheet would run, or lose: such a text gets an apostrophe before it, which is taken away again.
 _GUARDED = ("=", "+", "-", "@", "\t", "\r", "'")
@@ -54,8 +55,7 @@ def difference(prices: Iterable[Price], wanted: Iterable[NewPrice], now: datetim
             unchanged += 1
             continue
         changes.append(Change(new, before))
-        amounts = {kind: getattr(new.rates, kind) for kind in KINDS}
-        history.append(Price(count, new.model, when, **amounts, tiers=new.tiers))
+        history.append(Price(id=count, model=new.model, effective_at=when, rates=new.rates, tiers=new.tiers))
     return Difference(changes, unchanged)
 
 
@@ -74,10 +74,9 @@ def exported(prices: Sequence[Price]) -> list[Price]:
 
 def csv_cells(price: Price) -> list[str]:
     """The cells of a price below `COLUMNS`."""
-    rates = [getattr(price, kind) for kind in KINDS]
     moment = price.effective_at.astimezone(UTC).isoformat().replace("+00:00", "Z")
-    amounts = ["" if rate is None else plain(rate) for rate in rates]
-    return [_exit_on_error(price.model), moment, *amounts, show_tiers(price.tiers)]
+    amounts = ["" if rate is None else plain(rate) for rate in price.rates.all_rates().values()]
+    return [_guarded(price.model), moment, *amounts, show_tiers(price.tiers)]
 
 
 def read_table(rows: Sequence[Sequence[str]]) -> list[NewPrice]:
@@ -119,7 +118,7 @@ def _check_headings(headings: Sequence[str]) -> None:
 
 
 def _price_of(cells: dict[str, str]) -> NewPrice:
-    amounts = {kind: cells[kind] for kind in KINDS if cells.get(kind, "").strip()}
+    amounts = {kind: cells[kind] for kind in RATE_NAMES if cells.get(kind, "").strip()}
     return NewPrice(
         _unguarded(cells["model"]),
         Rates(**{kind: parse_usd(text, kind_name(kind)) for kind, text in amounts.items()}),
@@ -139,7 +138,7 @@ def _moment(text: str) -> datetime | None:
         raise InvalidValue(f"effective_at: {text[:40]!r} is not a date, such as 2026-11-23T18:00:00Z") from None
 
 
-def _exit_on_error(text: str) -> str:
+def _guarded(text: str) -> str:
     return f"'{text}" if text.startswith(_GUARDED) else text
 
 

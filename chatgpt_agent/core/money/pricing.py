@@ -11,6 +11,7 @@ from decimal import Context, Decimal, Inexact, InvalidOperation
 import msgspec
 
 from chatgpt_agent.core.errors import InvalidValue
+from chatgpt_agent.core.money.kinds import SIDES, Rates, charged_parts
 from chatgpt_agent.core.usage import MAX_COUNT, Usage
 
 MAX_MODEL = 128  # characters of a model's name
@@ -27,23 +28,6 @@ _NO_TIER = frozenset({"default", "auto", "above"})  # the price itself, OpenAI's
 _EXACT = Context(prec=60, traps=[Inexact, InvalidOperation])
 
 
-class Rates(msgspec.Struct, frozen=True, kw_only=True):
-    """USD per 1,000,000 tokens of each kind. None: such a token costs what another of its side costs, `input` or
-    `output`."""
-
-    input: Decimal | None = None
-    output: Decimal | None = None
-    cached_input: Decimal | None = None
-    cache_write: Decimal | None = None
-    audio_input: Decimal | None = None
-    audio_output: Decimal | None = None
-    image_input: Decimal | None = None
-    image_output: Decimal | None = None
-
-
-KINDS = Rates.__struct_fields__
-
-
 class Tier(Rates, frozen=True, kw_only=True):
     """Other rates for answers of a service tier (None: of every one) that have more than `above` input tokens: either
     `multiplier` times those of the price, or the tier's own, of which `input` and `output` must be there."""
@@ -53,22 +37,20 @@ class Tier(Rates, frozen=True, kw_only=True):
     multiplier: Decimal | None = None
 
 
-class Price(msgspec.Struct, frozen=True):
-    """A model's price from a moment on. `cached_input` None: cached tokens cost what others do.
-    `input` None: from then on the model has no price, so it is refused."""
+class Price(msgspec.Struct, frozen=True, kw_only=True):
+    """A model's price from a moment on. Without an input rate the model has no price from then on, so requests for it
+    are refused."""
 
     id: int
     model: str
     effective_at: datetime
-    input: Decimal | None
-    output: Decimal | None
-    cached_input: Decimal | None = None
-    cache_write: Decimal | None = None
-    audio_input: Decimal | None = None
-    audio_output: Decimal | None = None
-    image_input: Decimal | None = None
-    image_output: Decimal | None = None
+    rates: Rates
     tiers: tuple[Tier, ...] = ()
+
+    @property
+    def is_removed(self) -> bool:
+        """Whether it ends the model's price."""
+        return self.rates.input is None
 
     def cost(self, usage: Usage, service_tier: str | None = None) -> Decimal:
         """USD for these tokens, each charged once: the parts of input and output at their own rates, and what is left
@@ -76,10 +58,10 @@ class Price(msgspec.Struct, frozen=True):
         that of cached ones, goes first."""
         tier = self.tier_of(service_tier, usage.input) if self.tiers else None
         if tier is None:
-            return _cost(self, usage)
+            return _cost(self.rates, usage)
         if tier.multiplier is None:
             return _cost(tier, usage)
-        return _EXACT.multiply(_cost(self, usage), tier.multiplier)
+        return _EXACT.multiply(_cost(self.rates, usage), tier.multiplier)
 
     def tier_of(self, service_tier: str | None, input_tokens: int) -> Tier | None:
         """The tier that an answer is charged at: of those that fit, the one with the highest `above`, and of these one
@@ -94,39 +76,31 @@ class Price(msgspec.Struct, frozen=True):
         ]
         return max(fits, key=lambda tier: (tier.above, tier.service_tier is not None), default=None)
 
-    @property
-    def rates(self) -> Rates:
-        """Its own rates, without id and date."""
-        return Rates(**{kind: getattr(self, kind) for kind in KINDS})
+
+# The rate and the count of each part that has its own rate.
+_PARTS = {side: [(str(kind.rate), kind.name) for kind in charged_parts(side)] for side in SIDES}
 
 
-def _cost(rates: "Price | Rates", usage: Usage) -> Decimal:
-    assert rates.input is not None, "a removed price prices nothing"
+def _cost(rates: Rates, usage: Usage) -> Decimal:
+    assert rates.input is not None, "a removed price cannot be charged"
     assert rates.output is not None
-    if not (usage.cache_write or usage.audio_input or usage.image_input or usage.audio_output or usage.image_output):
-        # Which is nearly every answer.
+    if usage.is_text:  # as nearly every answer is
         cached = min(usage.cached, usage.input)
         rate = rates.input if rates.cached_input is None else rates.cached_input
         total = _EXACT.multiply(rates.input, Decimal(usage.input - cached))
         total = _EXACT.add(total, _EXACT.multiply(rate, Decimal(cached)))
         return _EXACT.scaleb(_EXACT.add(total, _EXACT.multiply(rates.output, Decimal(usage.output))), -6)
-    parts = (
-        (rates.cached_input, usage.cached),
-        (rates.cache_write, usage.cache_write),
-        (rates.audio_input, usage.audio_input),
-        (rates.image_input, usage.image_input),
-    )
-    total = _side(rates.input, usage.input, parts)
-    parts_out = ((rates.audio_output, usage.audio_output), (rates.image_output, usage.image_output))
-    return _EXACT.scaleb(_EXACT.add(total, _side(rates.output, usage.output, parts_out)), -6)
+    total = _side_cost(rates, usage, "input", (rates.input, usage.input))
+    return _EXACT.scaleb(_EXACT.add(total, _side_cost(rates, usage, "output", (rates.output, usage.output))), -6)
 
 
-def _side(rate: Decimal, tokens: int, parts: Iterable[tuple[Decimal | None, int]]) -> Decimal:
-    """USD times a million for the tokens of one side, each of them once."""
-    total, left = Decimal(0), tokens
-    for own, count in parts:
-        count = min(count, left)
+def _side_cost(rates: Rates, usage: Usage, side: str, whole: tuple[Decimal, int]) -> Decimal:
+    """USD times a million for the tokens of a side, each charged once. `whole`: the side's rate and count."""
+    (rate, left), total = whole, Decimal(0)
+    for name, part in _PARTS[side]:
+        count = min(getattr(usage, part), left)
         left -= count
+        own = rates.get(name)
         total = _EXACT.add(total, _EXACT.multiply(rate if own is None else own, Decimal(count)))
     return _EXACT.add(total, _EXACT.multiply(rate, Decimal(left)))
 
@@ -157,7 +131,7 @@ class PriceBook:
         """The price in force, or None: no price, not yet, or removed."""
         for price in reversed(self._history.get(model, ())):
             if price.effective_at <= when:
-                return None if price.input is None else price
+                return None if price.is_removed else price
         return None
 
     def charged(self, asked: Price, served: str | None, when: datetime) -> Price:
@@ -176,7 +150,7 @@ class PriceBook:
 def check_rates(rates: Rates, tiers: Sequence[Tier] = ()) -> None:
     """Raises InvalidValue where rates are not what a price can have, or tiers contradict each other."""
     for where, each in (("the price", rates), *((tier_name(tier), tier) for tier in tiers)):
-        own = {kind: getattr(each, kind) for kind in KINDS}
+        own = each.all_rates()
         multiplier = each.multiplier if isinstance(each, Tier) else None
         if multiplier is not None:
             if any(value is not None for value in own.values()):

@@ -10,7 +10,8 @@ from decimal import Decimal, InvalidOperation
 
 from chatgpt_agent.core.errors import InvalidValue
 from chatgpt_agent.core.money.exact import plain
-from chatgpt_agent.core.money.pricing import KINDS, Rates, Tier, check_rates, parse_usd
+from chatgpt_agent.core.money.kinds import RATE_NAMES, Rates
+from chatgpt_agent.core.money.pricing import Tier, check_rates, parse_usd
 from chatgpt_agent.core.usage import MAX_COUNT
 
 _SOUND = Rates(input=Decimal(0), output=Decimal(0))  # a price that has no fault of its own
@@ -26,12 +27,7 @@ def show_tier(tier: Tier) -> str:
     when = [*([tier.service_tier] if tier.service_tier else []), *([f"above={tier.above}"] if tier.above else [])]
     if tier.multiplier is not None:
         return f"{','.join(when)}:x{plain(tier.multiplier)}"
-    return f"{','.join(when)}:{','.join(f'{kind_name(kind)}={plain(rate)}' for kind, rate in given(tier))}"
-
-
-def given(rates: Rates) -> list[tuple[str, Decimal]]:
-    """The kinds that have a rate, with it."""
-    return [(kind, rate) for kind in KINDS if (rate := getattr(rates, kind)) is not None]
+    return f"{','.join(when)}:{','.join(f'{kind_name(kind)}={plain(rate)}' for kind, rate in tier.set_rates().items())}"
 
 
 def show_tiers(tiers: Iterable[Tier]) -> str:
@@ -99,8 +95,10 @@ def _rates(text: str, name: str) -> dict[str, Decimal]:
     for part in text.split(","):
         key, is_pair, value = part.partition("=")
         kind = key.strip().replace("-", "_")
-        if not is_pair or kind not in KINDS:
-            raise InvalidValue(f"{name}: {part.strip()[:40]!r} is not KIND=USD, of {', '.join(map(kind_name, KINDS))}")
+        if not is_pair or kind not in RATE_NAMES:
+            raise InvalidValue(
+                f"{name}: {part.strip()[:40]!r} is not KIND=USD, of {', '.join(map(kind_name, RATE_NAMES))}"
+            )
         if kind in found:
             raise InvalidValue(f"{name}: {kind_name(kind)} is there twice")
         found[kind] = parse_usd(value, f"{name}: {kind_name(kind)}")

@@ -11,8 +11,9 @@ from chatgpt_agent.admin.prices import Prices, total
 from chatgpt_agent.core.access.user_import import NewUserRow, ReportLine, Result, read_people
 from chatgpt_agent.core.csv_writer import csv_text
 from chatgpt_agent.core.errors import InvalidValue
+from chatgpt_agent.core.money.kinds import Rates
 from chatgpt_agent.core.money.price_csv import COLUMNS, csv_cells
-from chatgpt_agent.core.money.pricing import NewPrice, Rates
+from chatgpt_agent.core.money.pricing import NewPrice
 from chatgpt_agent.web.admin.ledger import MAX_LINES
 from chatgpt_agent.web.admin.outcome_schemas import (
     ImportLineOut,

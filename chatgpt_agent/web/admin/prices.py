@@ -5,7 +5,8 @@ from decimal import Decimal
 
 from chatgpt_agent.adapters.postgres.budgets import BudgetRow
 from chatgpt_agent.core.errors import NotFound, VersionMismatch
-from chatgpt_agent.core.money.pricing import PriceBook, Rates
+from chatgpt_agent.core.money.kinds import Rates
+from chatgpt_agent.core.money.pricing import PriceBook
 from chatgpt_agent.web.admin import cursors as pages
 from chatgpt_agent.web.admin.cursors import Page
 from chatgpt_agent.web.admin.request_schemas import (

@@ -14,7 +14,8 @@ from chatgpt_agent.admin.ledger import MAX_WAITING
 from chatgpt_agent.core.access.admission import Limits
 from chatgpt_agent.core.budget.period import Period
 from chatgpt_agent.core.ledger import State
-from chatgpt_agent.core.money.pricing import KINDS, Tier
+from chatgpt_agent.core.money.kinds import RATE_NAMES
+from chatgpt_agent.core.money.pricing import Tier
 from chatgpt_agent.core.usage import MAX_COUNT
 from chatgpt_agent.web.admin import cursors as pages
 
@@ -301,7 +302,7 @@ class Correction(Strict, frozen=True, kw_only=True):
 
 def rates_of(body: NewPrice | OtherPrice | TierBody) -> dict[str, Decimal | None]:
     """The rates of a body, by kind."""
-    found = {kind: getattr(body, kind) for kind in KINDS}
+    found = {kind: getattr(body, kind) for kind in RATE_NAMES}
     return {kind: None if text is None else Decimal(text) for kind, text in found.items()}
 
 

@@ -10,7 +10,8 @@ from msgspec import Meta, Struct
 
 from chatgpt_agent.admin.admins import Role
 from chatgpt_agent.core.budget.period import Period
-from chatgpt_agent.core.money.pricing import KINDS, Price, Rates, Tier
+from chatgpt_agent.core.money.kinds import RATE_NAMES, Rates
+from chatgpt_agent.core.money.pricing import Price, Tier
 
 T = TypeVar("T", bound=Struct)
 
@@ -116,7 +117,9 @@ class PriceOut(Struct, frozen=True):
 
 def price_out(price: Price) -> PriceOut:
     """A price as it is answered."""
-    return PriceOut(price.id, price.model, utc(price.effective_at), **amounts(price), tiers=tiers_out(price.tiers))
+    return PriceOut(
+        price.id, price.model, utc(price.effective_at), **amounts(price.rates), tiers=tiers_out(price.tiers)
+    )
 
 
 def tiers_out(tiers: Iterable[Tier]) -> list[TierOut]:
@@ -124,9 +127,9 @@ def tiers_out(tiers: Iterable[Tier]) -> list[TierOut]:
     return [TierOut(tier.service_tier, tier.above, perhaps(tier.multiplier), **amounts(tier)) for tier in tiers]
 
 
-def amounts(rates: Price | Rates) -> dict[str, str | None]:
+def amounts(rates: Rates) -> dict[str, str | None]:
     """Rates as they are answered, by kind."""
-    return {kind: perhaps(getattr(rates, kind)) for kind in KINDS}
+    return {kind: perhaps(getattr(rates, kind)) for kind in RATE_NAMES}
 
 
 def utc(moment: datetime) -> datetime:

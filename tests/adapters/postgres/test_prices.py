@@ -20,7 +20,8 @@ from chatgpt_agent.admin.reconcile import Reconciler
 from chatgpt_agent.core.errors import StoreBadValue
 from chatgpt_agent.core.ledger import Row, State
 from chatgpt_agent.core.money.exact import add_up
-from chatgpt_agent.core.money.pricing import NewPrice, Price, Rates, Tier
+from chatgpt_agent.core.money.kinds import Rates
+from chatgpt_agent.core.money.pricing import NewPrice, Price, Tier
 from chatgpt_agent.core.usage import Usage
 from tests.support.database import query
 from tests.support.factories import NOON, make_intent, request_id

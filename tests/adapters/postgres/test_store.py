@@ -22,7 +22,7 @@ from chatgpt_agent.adapters.postgres.reports import UsageFilter, UsageLine, usag
 from chatgpt_agent.adapters.postgres.usage import array, ensure_partition, ship
 from chatgpt_agent.core.errors import ConfigError, StoreError, StoreRejected, StoreUnavailable
 from chatgpt_agent.core.ledger import State
-from chatgpt_agent.core.money.pricing import Rates
+from chatgpt_agent.core.money.kinds import Rates
 from tests.support.database import connected, end_connections, query
 from tests.support.factories import NOON, make_row
 
@@ -482,7 +482,11 @@ async def test_prices_keep_their_history(store: Store) -> None:
     await add_price(store, "m", None, LATER + timedelta(days=1))
     await add_price(store, "a", "2")
     found = await prices.list_prices(store)
-    assert [(price.model, str(price.input)) for price in found] == [("a", "2"), ("m", "0.1234567890"), ("m", "None")]
+    assert [(price.model, str(price.rates.input)) for price in found] == [
+        ("a", "2"),
+        ("m", "0.1234567890"),
+        ("m", "None"),
+    ]
 
 
 @pytest.mark.parametrize("amounts", [("-1", "1"), ("1", "-1"), (None, "1"), ("1", None)])

@@ -12,10 +12,11 @@ from chatgpt_agent.core.access.admission import Identity, Token, User, admit, ma
 from chatgpt_agent.core.access.model_patterns import compile_patterns
 from chatgpt_agent.core.access.networks import Networks
 from chatgpt_agent.core.errors import ModelNotFound
+from chatgpt_agent.core.money.kinds import Rates
 from chatgpt_agent.core.money.pricing import Price, PriceBook
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
-PRICE = Price(1, "gpt-4o", NOON, Decimal("2.5"), Decimal(10))
+PRICE = Price(id=1, model="gpt-4o", effective_at=NOON, rates=Rates(input=Decimal("2.5"), output=Decimal(10)))
 
 
 ANN = User(1, "ann", b"", disabled=False)
@@ -102,7 +103,7 @@ def test_price_of_tomorrow_admits_nothing_today() -> None:
 def test_removed_price_admits_nothing() -> None:
     """A model whose price was removed is refused from then on, and not a moment before."""
     later = NOON + timedelta(days=1)
-    book = PriceBook([PRICE, Price(2, "gpt-4o", later, None, None)])
+    book = PriceBook([PRICE, Price(id=2, model="gpt-4o", effective_at=later, rates=Rates(input=None, output=None))])
     assert admit("gpt-4o", book, later - timedelta(microseconds=1), identity()) is PRICE
     with pytest.raises(ModelNotFound):
         admit("gpt-4o", book, later, identity())

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chatgpt_agent.core.budget.max_cost import Assumptions, Size, estimate_tokens, most
-from chatgpt_agent.core.money.pricing import KINDS, Price, Tier
+from chatgpt_agent.core.money.kinds import RATE_NAMES, Rates
+from chatgpt_agent.core.money.pricing import Price, Tier
 from chatgpt_agent.core.usage import Usage
 from tests.support.factories import NOON
 
@@ -17,9 +18,10 @@ COUNTS = st.integers(0, 10**6)
 AMOUNTS = st.decimals(0, 1000, places=6)
 
 
-def price(**rates: Any) -> Price:
-    """A price of 2 and 8 USD, but for what is said."""
-    return Price(1, "m", NOON, **{"input": Decimal(2), "output": Decimal(8), **rates})
+def price(*tiers: Tier, **rates: Any) -> Price:
+    """A price of 2 USD for input and 8 USD for output, unless `rates` has others."""
+    rates = {"input": Decimal(2), "output": Decimal(8), **rates}
+    return Price(id=1, model="m", effective_at=NOON, rates=Rates(**rates), tiers=tiers)
 
 
 @pytest.mark.parametrize(
@@ -52,13 +54,13 @@ def test_the_dearest_tier_that_may_be_charged_counts() -> None:
         Tier(above=100, input=Decimal(4), output=Decimal(16)),
     )
     short, long = Size(100, output_limit=100), Size(101, output_limit=0)
-    assert most(price(tiers=tiers), short, ASSUMED) == Decimal("0.001")
-    assert most(price(tiers=tiers), long, ASSUMED) == Decimal("0.000404")
-    assert most(price(tiers=tiers), Size(100, output_limit=100, service_tier="priority"), ASSUMED) == Decimal("0.002")
-    assert most(price(tiers=tiers), Size(100, output_limit=100, service_tier="flex"), ASSUMED) == Decimal("0.001")
+    assert most(price(*tiers), short, ASSUMED) == Decimal("0.001")
+    assert most(price(*tiers), long, ASSUMED) == Decimal("0.000404")
+    assert most(price(*tiers), Size(100, output_limit=100, service_tier="priority"), ASSUMED) == Decimal("0.002")
+    assert most(price(*tiers), Size(100, output_limit=100, service_tier="flex"), ASSUMED) == Decimal("0.001")
 
 
-@given(st.fixed_dictionaries(dict.fromkeys(KINDS, AMOUNTS)), COUNTS, COUNTS, st.data())
+@given(st.fixed_dictionaries(dict.fromkeys(RATE_NAMES, AMOUNTS)), COUNTS, COUNTS, st.data())
 def test_no_answer_within_its_size_costs_more(
     rates: dict[str, Decimal], tokens: int, limit: int, data: st.DataObject
 ) -> None:

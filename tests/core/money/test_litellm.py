@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from chatgpt_agent.core.errors import InvalidValue
+from chatgpt_agent.core.money.kinds import Rates
 from chatgpt_agent.core.money.litellm import read_litellm
-from chatgpt_agent.core.money.pricing import NewPrice, Rates
+from chatgpt_agent.core.money.pricing import NewPrice
 from chatgpt_agent.core.money.tier_syntax import show_tier
 from tests.support.litellm import LIST
 

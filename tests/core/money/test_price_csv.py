@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chatgpt_agent.core.errors import InvalidValue
+from chatgpt_agent.core.money.kinds import Rates
 from chatgpt_agent.core.money.price_csv import COLUMNS, csv_cells, difference, exported, read_table, same
-from chatgpt_agent.core.money.pricing import KINDS, NewPrice, Price, PriceBook, Rates, Tier
+from chatgpt_agent.core.money.pricing import NewPrice, Price, PriceBook, Tier
 from tests.support.prices import new_prices
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
@@ -27,8 +28,7 @@ GONE = NewPrice("m", Rates())
 
 def price(number: int, new: NewPrice, when: datetime = NOON) -> Price:
     """A price as a row has it."""
-    rates = {kind: getattr(new.rates, kind) for kind in KINDS}
-    return Price(number, new.model, new.effective_at or when, **rates, tiers=new.tiers)
+    return Price(id=number, model=new.model, effective_at=new.effective_at or when, rates=new.rates, tiers=new.tiers)
 
 
 @st.composite

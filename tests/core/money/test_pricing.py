@@ -9,14 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chatgpt_agent.core.errors import InvalidValue
+from chatgpt_agent.core.money.kinds import RATE_NAMES, Rates
 from chatgpt_agent.core.money.pricing import (
-    KINDS,
     MAX_PLACES,
     MAX_PRICE,
     NewPrice,
     Price,
     PriceBook,
-    Rates,
     Tier,
     check_price,
     check_rates,
@@ -35,7 +34,12 @@ moments = st.integers(-3, 3).map(lambda days: NOON + days * DAY)
 
 def price(number: int, when: datetime = NOON, model: str = "gpt-4o", usd: str | None = "2.5") -> Price:
     """A price; `usd` None removes the model's."""
-    return Price(number, model, when, Decimal(usd) if usd else None, Decimal(10) if usd else None)
+    return Price(
+        id=number,
+        model=model,
+        effective_at=when,
+        rates=Rates(input=Decimal(usd) if usd else None, output=Decimal(10) if usd else None),
+    )
 
 
 # What it costs.
@@ -48,9 +52,12 @@ def test_cost_is_the_exact_product(
 ) -> None:
     """A cost is prices times tokens to the last digit, with each token charged once."""
     cached = min(cached, inputs)
-    cost = Price(1, "m", NOON, given_input, given_output, cached_input).cost(
-        Usage(input=inputs, output=output, cached=cached)
-    )
+    cost = Price(
+        id=1,
+        model="m",
+        effective_at=NOON,
+        rates=Rates(input=given_input, output=given_output, cached_input=cached_input),
+    ).cost(Usage(input=inputs, output=output, cached=cached))
     per_cached = Fraction(given_input if cached_input is None else cached_input)
     exact = Fraction(given_input) * (inputs - cached) + per_cached * cached + Fraction(given_output) * output
     assert Fraction(cost) == exact / 1_000_000
@@ -58,13 +65,20 @@ def test_cost_is_the_exact_product(
 
 def test_cost_of_a_known_answer() -> None:
     """1,000 tokens in, 400 of them cached, and 500 out, at 2.50, 1.25 and 10.00 USD per million: 0.007 USD."""
-    known = Price(1, "gpt-4o", NOON, Decimal("2.50"), Decimal("10.00"), Decimal("1.25"))
+    known = Price(
+        id=1,
+        model="gpt-4o",
+        effective_at=NOON,
+        rates=Rates(input=Decimal("2.50"), output=Decimal("10.00"), cached_input=Decimal("1.25")),
+    )
     assert known.cost(Usage(input=1000, output=500, cached=400)) == Decimal("0.007")
 
 
 def test_cached_tokens_are_charged_once() -> None:
     """Cached tokens are a part of the input: they are charged at their own price and at no other."""
-    cheap = Price(1, "m", NOON, Decimal(8), Decimal(0), Decimal(1))
+    cheap = Price(
+        id=1, model="m", effective_at=NOON, rates=Rates(input=Decimal(8), output=Decimal(0), cached_input=Decimal(1))
+    )
     assert cheap.cost(Usage(input=1_000_000, output=0, cached=1_000_000)) == 1
 
 
@@ -72,7 +86,15 @@ def test_cached_tokens_are_charged_once() -> None:
 def test_missing_cached_price_is_not_zero(cached_input: Decimal | None, cost: int) -> None:
     """Without a price of their own cached tokens cost what others do; a price of zero makes them free."""
     half = Usage(input=1_000_000, output=0, cached=500_000)
-    assert Price(1, "m", NOON, Decimal(8), Decimal(0), cached_input).cost(half) == cost
+    assert (
+        Price(
+            id=1,
+            model="m",
+            effective_at=NOON,
+            rates=Rates(input=Decimal(8), output=Decimal(0), cached_input=cached_input),
+        ).cost(half)
+        == cost
+    )
 
 
 def test_reasoning_is_a_part_of_the_output() -> None:
@@ -82,16 +104,16 @@ def test_reasoning_is_a_part_of_the_output() -> None:
 
 def test_single_token_at_the_smallest_price_costs_something() -> None:
     """The smallest price there is, for one token, is not rounded to zero."""
-    smallest = Price(1, "m", NOON, Decimal("0.0000000001"), Decimal(0))
+    smallest = Price(id=1, model="m", effective_at=NOON, rates=Rates(input=Decimal("0.0000000001"), output=Decimal(0)))
     assert smallest.cost(Usage(input=1, output=0)) == Decimal("1E-16")
 
 
 def test_dearest_answer_is_charged_to_the_last_digit() -> None:
     """The largest counts at a price with every digit need 29 digits, and not one of them is rounded."""
     dear = Decimal("999999.9999999999")
-    cost = Price(1, "m", NOON, dear, dear, Decimal("0.0000000001")).cost(
-        Usage(input=10**12 - 1, output=10**12 - 1, cached=1)
-    )
+    cost = Price(
+        id=1, model="m", effective_at=NOON, rates=Rates(input=dear, output=dear, cached_input=Decimal("0.0000000001"))
+    ).cost(Usage(input=10**12 - 1, output=10**12 - 1, cached=1))
     assert Fraction(cost) * 10**6 == Fraction(dear) * (2 * 10**12 - 3) + Fraction(1, 10**10)
 
 
@@ -105,8 +127,7 @@ def test_no_tokens_cost_nothing() -> None:
 
 def made(new: NewPrice) -> Price:
     """A price as a row has it."""
-    rates = {kind: getattr(new.rates, kind) for kind in KINDS}
-    return Price(1, new.model, NOON, **rates, tiers=new.tiers)
+    return Price(id=1, model=new.model, effective_at=NOON, rates=new.rates, tiers=new.tiers)
 
 
 @settings(deadline=None, max_examples=300)
@@ -119,7 +140,7 @@ def test_cost_is_that_of_another_arithmetic(new: NewPrice, usage: Usage, service
 
 def charged(usage: Usage, kind: str) -> int:
     """The tokens that are charged as of this kind: what they cost where no other costs anything."""
-    rates = {each: Decimal(1_000_000 if each == kind else 0) for each in KINDS}
+    rates = {each: Decimal(1_000_000 if each == kind else 0) for each in RATE_NAMES}
     return int(made(NewPrice("m", Rates(**rates))).cost(usage))
 
 
@@ -127,11 +148,11 @@ def charged(usage: Usage, kind: str) -> int:
 @given(usages())
 def test_every_token_is_charged_once(usage: Usage) -> None:
     """The charged tokens of all kinds are those of input and output, and of no kind more than there are."""
-    found = {kind: charged(usage, kind) for kind in KINDS}
+    found = {kind: charged(usage, kind) for kind in RATE_NAMES}
     outputs = found["output"] + found["audio_output"] + found["image_output"]
     assert (sum(found.values()) - outputs, outputs) == (usage.input, usage.output)
     assert found["cached_input"] == usage.cached
-    assert all(found[kind] <= getattr(usage, kind) for kind in KINDS if kind != "cached_input")
+    assert all(found[kind] <= getattr(usage, kind) for kind in RATE_NAMES if kind != "cached_input")
     assert min(found.values()) >= 0
 
 
@@ -159,13 +180,24 @@ def test_tier_is_that_of_the_answer(service_tier: str | None, tokens: int, cost:
         Tier(above=10, multiplier=Decimal(4)),
         Tier(service_tier="priority", above=10, input=5 * one, output=one),
     )
-    assert Price(1, "m", NOON, one, one, tiers=tiers).cost(Usage(input=tokens, output=0), service_tier) == cost
+    assert (
+        Price(id=1, model="m", effective_at=NOON, rates=Rates(input=one, output=one), tiers=tiers).cost(
+            Usage(input=tokens, output=0), service_tier
+        )
+        == cost
+    )
 
 
 def test_long_request_is_charged_its_tier_as_a_whole() -> None:
     """Not only the tokens above the mark, and its output, too; at the mark itself it is none yet."""
     long = Tier(above=200, input=Decimal(2_000_000), output=Decimal(3_000_000))
-    price = Price(1, "m", NOON, Decimal(1_000_000), Decimal(1_000_000), tiers=(long,))
+    price = Price(
+        id=1,
+        model="m",
+        effective_at=NOON,
+        rates=Rates(input=Decimal(1_000_000), output=Decimal(1_000_000)),
+        tiers=(long,),
+    )
     assert price.cost(Usage(input=200, output=10)) == 210
     assert price.cost(Usage(input=201, output=10)) == 432
 
@@ -173,7 +205,13 @@ def test_long_request_is_charged_its_tier_as_a_whole() -> None:
 def test_tier_with_rates_of_its_own_takes_none_from_the_price() -> None:
     """Cached tokens, of which it says nothing, cost what its own input does."""
     flex = Tier(service_tier="flex", input=Decimal(3_000_000), output=Decimal(0))
-    price = Price(1, "m", NOON, Decimal(9), Decimal(9), Decimal(0), tiers=(flex,))
+    price = Price(
+        id=1,
+        model="m",
+        effective_at=NOON,
+        rates=Rates(input=Decimal(9), output=Decimal(9), cached_input=Decimal(0)),
+        tiers=(flex,),
+    )
     assert price.cost(Usage(input=2, output=0, cached=1), "flex") == 6
 
 
@@ -200,7 +238,7 @@ def test_tier_that_says_nothing_or_two_things_is_refused(tier: Tier, message: st
         check_rates(Rates(input=Decimal(1), output=Decimal(1)), [tier])
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", RATE_NAMES)
 @pytest.mark.parametrize("amount", ["NaN", "sNaN", "Infinity", "-1", "1000001", "1e-11"])
 def test_rate_that_is_no_amount_is_refused(kind: str, amount: str) -> None:
     """By its kind, whatever typed it."""
@@ -371,4 +409,9 @@ def test_price_that_is_read_can_be_charged(typed: str) -> None:
         return
     assert 0 <= value <= MAX_PRICE
     assert (Fraction(value) * 10**MAX_PLACES).denominator == 1
-    assert Price(1, "m", NOON, value, value).cost(Usage(input=MAX_COUNT, output=MAX_COUNT)) == value * 2_000_000
+    assert (
+        Price(id=1, model="m", effective_at=NOON, rates=Rates(input=value, output=value)).cost(
+            Usage(input=MAX_COUNT, output=MAX_COUNT)
+        )
+        == value * 2_000_000
+    )

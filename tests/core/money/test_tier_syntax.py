@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from chatgpt_agent.core.errors import InvalidValue
 from chatgpt_agent.core.money.exact import plain
-from chatgpt_agent.core.money.pricing import Rates, Tier, check_rates
+from chatgpt_agent.core.money.kinds import Rates
+from chatgpt_agent.core.money.pricing import Tier, check_rates
 from chatgpt_agent.core.money.tier_syntax import parse_tier, parse_tiers, show_tier, show_tiers
 from tests.support.prices import amounts, tiers
 
