@@ -19,10 +19,8 @@ Tests about these, tests that change `agent.server`, stop it or end its connecti
 
 import inspect
 import itertools
-import shutil
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
-from urllib.parse import quote
 
 import pytest
 from tornado.ioloop import IOLoop
@@ -57,11 +55,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[str]:
     """A private PostgreSQL for the whole run; its connection string."""
-    folder = server_folder()
-    with run_postgres(folder) as dsn:
-        yield dsn
-    _nothing_kept(folder)
-    shutil.rmtree(folder)
+    with server_folder() as folder:
+        with run_postgres(folder) as dsn:
+            yield dsn
+        _nothing_kept(folder)
 
 
 def _nothing_kept(folder: Path) -> None:
@@ -123,12 +120,6 @@ def dsn(request: pytest.FixtureRequest, shared: SharedAgent | None) -> Iterator[
         return
     with temporary_database(request.getfixturevalue("postgres")) as dsn:
         yield dsn
-
-
-def url_of(dsn: str) -> str:
-    """A connection string as a postgresql:// URL."""
-    fields = dict(field.split("=", 1) for field in dsn.split())
-    return f"postgresql://{fields['user']}@/{fields['dbname']}?host={quote(fields['host'].strip(chr(39)), safe='')}"
 
 
 @pytest.fixture

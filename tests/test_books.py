@@ -6,8 +6,8 @@ import random
 from decimal import Decimal
 from fractions import Fraction
 
-from tests.conftest import url_of
 from tests.support.agent import Agent
+from tests.support.postgres_server import url_of
 from tests.support.process import run_command
 from tests.support.upstream import Upstream
 

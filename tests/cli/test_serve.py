@@ -2,10 +2,8 @@
 
 import asyncio
 import os
-import shutil
 import signal
 import socket
-import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
@@ -19,21 +17,19 @@ from chatgpt_agent.adapters.embedded_postgres import EmbeddedPostgres
 from chatgpt_agent.server import Server
 from tests.cli.commands import KEY, Cli
 from tests.cli.serving import Serve, begin_stream, chat, headers, until
-from tests.conftest import _in_memory
 from tests.support.client import Connection, fetch
+from tests.support.postgres_server import server_folder
 from tests.support.upstream import Received, Reply, Upstream, stream_events
 
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
     """A folder with a short name that every account may enter: PostgreSQL does not run as root."""
-    made = Path(tempfile.mkdtemp(prefix="cga", dir=_in_memory()))
-    made.chmod(0o755)
-    yield made
-    if postmaster(made).exists():  # a test has failed, or killed who was to stop it
-        with EmbeddedPostgres(made / "data" / "postgres"):
-            pass
-    shutil.rmtree(made)
+    with server_folder() as folder:
+        yield folder
+        if postmaster(folder).exists():  # a test has failed, or killed the agent that stops it
+            with EmbeddedPostgres(folder / "data" / "postgres"):
+                pass
 
 
 def postmaster(folder: Path) -> Path:

@@ -8,9 +8,9 @@ import pytest
 from chatgpt_agent.core.access.admission import Identity
 from chatgpt_agent.core.access.user_changes import UserChanges
 from tests.cli.commands import Cli
-from tests.conftest import url_of
 from tests.support.agent import MODEL, Agent
 from tests.support.client import fetch
+from tests.support.postgres_server import url_of
 from tests.support.upstream import Upstream
 
 PRICED = ["--input", "1", "--output", "2"]

@@ -4,9 +4,7 @@ import asyncio
 import contextlib
 import os
 import resource
-import shutil
 import signal
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,11 +13,10 @@ import pytest
 from tornado.ioloop import IOLoop
 
 from chatgpt_agent.adapters.embedded_postgres import EmbeddedPostgres
-from chatgpt_agent.adapters.migrate import migrate
-from tests.conftest import _in_memory, _named
 from tests.support.agent import Agent
 from tests.support.client import Answer
 from tests.support.database import query
+from tests.support.postgres_server import make_template, server_folder
 from tests.support.tcp_relay import Link
 
 # A killed server may lose nothing that it said it had: what it wrote is in the system's hands, which nobody kills.
@@ -157,24 +154,21 @@ class Load:
 
 @contextmanager
 def private_server() -> Iterator[Postgres]:
-    """A server in a short folder that every account may enter: as root, PostgreSQL runs as another one."""
-    folder = Path(tempfile.mkdtemp(prefix="cga", dir=_in_memory()))
-    folder.chmod(0o755)
-    server = Postgres(folder / "p")
-    server.start()
-    try:
-        yield server
-    finally:
-        server.stop()
-        shutil.rmtree(folder)
+    """A server of its own, in a folder of its own."""
+    with server_folder() as folder:
+        server = Postgres(folder / "p")
+        server.start()
+        try:
+            yield server
+        finally:
+            server.stop()
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Postgres]:
     """The module's own server, with a database to copy."""
     with private_server() as server:
-        query(server.dsn, 'CREATE DATABASE "template_migrated"')
-        migrate(_named(server.dsn, "template_migrated"))
+        make_template(server.dsn)
         yield server
 
 

@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import quote
 
 from chatgpt_agent.adapters.embedded_postgres import EmbeddedPostgres
 from chatgpt_agent.adapters.migrate import migrate
@@ -20,19 +21,28 @@ OPTIONS = "-c fsync=off -c synchronous_commit=off -c full_page_writes=off -c max
 def run_postgres(folder: Path) -> Iterator[str]:
     """Runs a server in a folder; its connection string. A crash of the machine may cost it its data."""
     with EmbeddedPostgres(folder / "p", OPTIONS) as dsn:
-        query(dsn, f'CREATE DATABASE "{MIGRATED}"')
-        migrate(dsn_of(dsn, MIGRATED))
+        make_template(dsn)
         yield dsn
 
 
-def server_folder() -> Path:
-    """Makes a folder for a server, in memory where there is room: /dev/shm of a container may have 64 MiB."""
+def make_template(dsn: str) -> None:
+    """Makes the database with all tables that others are copied from."""
+    query(dsn, f'CREATE DATABASE "{MIGRATED}"')
+    migrate(dsn_of(dsn, MIGRATED))
+
+
+@contextmanager
+def server_folder() -> Iterator[Path]:
+    """A folder for a server, in memory where there is room: /dev/shm of a container may have 64 MiB."""
     memory = Path("/dev/shm")
     parent = memory if memory.is_dir() and shutil.disk_usage(memory).free > 4 * 1024**3 else None
     # A short path, because a socket's path is limited; readable, because as root PostgreSQL runs as another account.
     folder = Path(tempfile.mkdtemp(prefix="cga", dir=parent))
     folder.chmod(0o755)
-    return folder
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder)
 
 
 @contextmanager
@@ -48,3 +58,9 @@ def temporary_database(server: str, template: str = MIGRATED) -> Iterator[str]:
 def dsn_of(server: str, name: str) -> str:
     """The connection string of a database, from that of its server."""
     return server.replace("dbname=postgres", f"dbname={name}")
+
+
+def url_of(dsn: str) -> str:
+    """A connection string as a postgresql:// URL."""
+    fields = dict(field.split("=", 1) for field in dsn.split())
+    return f"postgresql://{fields['user']}@/{fields['dbname']}?host={quote(fields['host'].strip(chr(39)), safe='')}"
