@@ -1,15 +1,24 @@
 """Reports on what was used. Every face (commands, REST, a token's holder) calls these."""
 
 from collections.abc import AsyncIterator, Sequence
-from datetime import date
+from datetime import date, datetime
 from uuid import UUID
 
 import msgspec
 
-from chatgpt_agent.adapters.cooperative import batches
+from chatgpt_agent.adapters.cooperative import batches, map_cooperatively
 from chatgpt_agent.adapters.postgres import reports
 from chatgpt_agent.adapters.postgres.connection import Line, Store
-from chatgpt_agent.adapters.postgres.reports import COUNTS, EXPORTED, GROUPS, SUMMED, Sums, UsageFilter, UsageLine
+from chatgpt_agent.adapters.postgres.reports import (
+    COUNTS,
+    EXPORTED,
+    GROUPS,
+    SUMMED,
+    Sums,
+    TokenFacts,
+    UsageFilter,
+    UsageLine,
+)
 from chatgpt_agent.admin import groups
 from chatgpt_agent.core.errors import InvalidValue, NotFound
 from chatgpt_agent.core.money.exact import add_up, plain
@@ -74,6 +83,13 @@ def line_record(by: Sequence[str], line: UsageLine) -> dict[str, object]:
     return record | sums_record(line)
 
 
+async def encode_lines(report: Report) -> list[msgspec.Raw]:
+    """Returns the lines as JSON objects. Thousands take milliseconds, in which other tasks run, too."""
+    return await map_cooperatively(
+        lambda line: msgspec.Raw(msgspec.json.encode(line_record(report.by, line))), report.lines
+    )
+
+
 def sums_record(sums: Sums) -> dict[str, object]:
     """Sums as CSV and JSON have them; amounts as texts, which no reader rounds."""
     counts = {name: getattr(sums, name) for name in COUNTS}
@@ -116,3 +132,16 @@ def export_record(line: Line) -> dict[str, object]:
     """A row as CSV and JSON have it; amounts as texts."""
     record = dict(zip(EXPORTED, line, strict=True))
     return record | {name: plain(record[name]) for name in ("cost_usd", "uncertain_cost_usd")}
+
+
+# What a user sees with a token.
+
+
+async def token_facts(store: Store, token_id: int) -> TokenFacts | None:
+    """Returns what the database knows of a token beside what the directory holds, or None if it does not exist."""
+    return await reports.token_facts(store, token_id)
+
+
+async def token_rows(store: Store, token_id: int, *, since: datetime, limit: int) -> str:
+    """Returns the newest rows of a token, oldest first, in the original program's JSON."""
+    return await reports.rows_since(store, token_id, since, limit=limit)

@@ -1,4 +1,4 @@
-"""What a token's holder sees of themselves: who they are, what they may spend, and their own books."""
+"""What a user sees with their token: their account, what they may spend, and their usage."""
 
 import re
 from datetime import UTC, datetime, timedelta
@@ -7,8 +7,6 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from chatgpt_agent.adapters.cooperative import map_cooperatively
-from chatgpt_agent.adapters.postgres.reports import read_time_zone, rows_since, token_facts
 from chatgpt_agent.admin import reports
 from chatgpt_agent.core.budget.budget_state import Status
 from chatgpt_agent.core.errors import InvalidApiKey, InvalidRequest, InvalidValue
@@ -23,53 +21,54 @@ from chatgpt_agent.web.base import TokenHandler
 MAX_DAYS = 3660
 MAX_LINES = 2000  # of a report
 WEEK = timedelta(days=7)
-WEEK_ROWS = 10_000  # the newest of a week, at most
+WEEK_ROWS = 10_000  # if a week has more, the newest
 
 _encoder = msgspec.json.Encoder(decimal_format="string", enc_hook=str)
 
 
 class AccountHandler(TokenHandler):
-    """A handler that reads a holder's own books."""
+    """A handler that reads a user's own data from PostgreSQL. `directory.time_zone` is that of the reports' days."""
 
-    def initialize(self, gate: Authenticator, desk: ReadPool, limits: Limits) -> None:  # type: ignore[override]
+    def initialize(  # type: ignore[override]
+        self, gate: Authenticator, limits: Limits, read_pool: ReadPool, directory: Directory
+    ) -> None:
         super().initialize(gate, limits)
-        self._desk = desk
+        self._read_pool = read_pool
+        self._directory = directory
 
     def parameter(self, name: str, default: str) -> str:
-        """A parameter of the query. Raises InvalidRequest where it is there twice."""
+        """Returns a query parameter. Raises InvalidRequest if it is repeated."""
         values = self.get_query_arguments(name, strip=False)
         if len(values) > 1:
-            raise InvalidRequest(f"{name}: it is there more than once", param=name)
+            raise InvalidRequest(f"Duplicate query parameter '{name}'.", param=name)
         return values[0] if values else default
 
-    def only(self, *names: str) -> None:
-        """Raises InvalidRequest where the query has other parameters: one that is mistyped would go unseen."""
+    def reject_unknown_parameters(self, *allowed: str) -> None:
+        """Raises InvalidRequest if the query has other parameters, which may be misspelled."""
         for name in self.request.query_arguments:
-            if name not in names:
-                allowed = f"; there are {', '.join(names)}" if names else ""
-                raise InvalidRequest(f"There is no parameter {name[:40]!r}{allowed}.", param=name[:40])
+            if name not in allowed:
+                text = f"allowed: {', '.join(allowed)}" if allowed else "none is allowed"
+                raise InvalidRequest(f"Unknown query parameter {name[:40]!r}; {text}.", param=name[:40])
 
 
 class MeHandler(AccountHandler):
-    """`GET /me`: user, token, models, limits, budgets."""
+    """`GET /me`: user, token, models, limits and budgets."""
 
     def initialize(  # type: ignore[override]
-        self, gate: Authenticator, desk: ReadPool, limits: Limits, directory: Directory, budgets: Budgets
+        self, gate: Authenticator, limits: Limits, read_pool: ReadPool, directory: Directory, budgets: Budgets
     ) -> None:
-        super().initialize(gate, desk, limits)
-        self._directory = directory
+        super().initialize(gate, limits, read_pool, directory)
         self._budgets = budgets
 
     async def get(self) -> None:
-        self.only()
-        user, token = self.identity.user, self.identity.token
-        async with self._desk.store() as store:
-            facts = await token_facts(store, token.id)
-            zone = await read_time_zone(store)
-        if facts is None:  # deleted by hand, a moment ago
+        self.reject_unknown_parameters()
+        token = self.identity.token
+        async with self._read_pool.store() as store:
+            facts = await reports.token_facts(store, token.id)
+        if facts is None:  # a moment ago its row was deleted in the database
             raise InvalidApiKey
         answer = {
-            "user": user.name,
+            "user": self.identity.user.name,
             "token": {
                 "id": token.id,
                 "label": facts.label,
@@ -80,37 +79,38 @@ class MeHandler(AccountHandler):
             },
             "models": [price.model for price in self._directory.models(self.identity)],
             "limits": self._limits.status(self.identity),
-            "budgets": [_budget(found) for found in self._budgets.status(self.identity)],
-            "time_zone": zone,
+            "budgets": [_budget(status) for status in self._budgets.status(self.identity)],
+            "time_zone": self._directory.time_zone,
         }
         self.write_json(_encoder.encode(answer))
 
     head = get
 
 
-def _budget(found: Status) -> dict[str, object]:
-    fields = msgspec.structs.asdict(found)
+def _budget(status: Status) -> dict[str, object]:
+    fields = msgspec.structs.asdict(status)
     return {name: plain(value) if isinstance(value, Decimal) else value for name, value in fields.items()}
 
 
 class MyUsageHandler(AccountHandler):
-    """`GET /me/usage?days=7&by=day,model&scope=token`: sums of the last days, today among them."""
+    """`GET /me/usage?days=7&by=day,model&scope=token`: sums of the last days, including today."""
 
     async def get(self) -> None:
-        self.only("days", "by", "scope")
+        self.reject_unknown_parameters("days", "by", "scope")
         days = self._days()
         scope = self.parameter("scope", "token")
         if scope not in ("token", "user"):
-            raise InvalidRequest("scope: give token or user", param="scope")
+            raise InvalidRequest("scope must be 'token' or 'user'.", param="scope")
+        zone = self._directory.time_zone
+        today = datetime.now(ZoneInfo(zone)).date()
+        since = today - timedelta(days=days - 1)
         try:
             by = reports.parse_groups(self.parameter("by", "day,model"))
-            async with self._desk.store() as store:
-                zone = await read_time_zone(store)
-                today = datetime.now(ZoneInfo(zone)).date()
-                found = await reports.report(
+            async with self._read_pool.store() as store:
+                report = await reports.report(
                     store,
                     by,
-                    since=today - timedelta(days=days - 1),
+                    since=since,
                     until=today,
                     user_id=self.identity.user.id,
                     token_id=self.identity.token.id if scope == "token" else None,
@@ -118,17 +118,14 @@ class MyUsageHandler(AccountHandler):
                 )
         except InvalidValue as error:
             raise InvalidRequest(f"by: {error.message}", param="by") from None
-        rows = await map_cooperatively(
-            lambda line: msgspec.Raw(_encoder.encode(reports.line_record(by, line))), found.lines
-        )
         answer = {
             "scope": scope,
-            "since": str(today - timedelta(days=days - 1)),
+            "since": str(since),
             "until": str(today),
             "time_zone": zone,
             "by": by,
-            "rows": rows,
-            "total": reports.sums_record(found.total),
+            "rows": await reports.encode_lines(report),
+            "total": reports.sums_record(report.total),
         }
         self.write_json(_encoder.encode(answer))
 
@@ -137,17 +134,17 @@ class MyUsageHandler(AccountHandler):
     def _days(self) -> int:
         text = self.parameter("days", "7")
         if not re.fullmatch(r"[0-9]{1,5}", text) or not 1 <= int(text) <= MAX_DAYS:
-            raise InvalidRequest(f"days: give a number from 1 to {MAX_DAYS}", param="days")
+            raise InvalidRequest(f"days must be a whole number from 1 to {MAX_DAYS}.", param="days")
         return int(text)
 
 
 class WeekHandler(AccountHandler):
-    """`GET /data/week`: the token's last seven days as the original program told them, request by request."""
+    """`GET /data/week`: the token's requests of the last seven days, in the original program's JSON."""
 
     async def get(self) -> None:
-        async with self._desk.store() as store:
-            since = datetime.now(UTC) - WEEK
-            text = await rows_since(store, self.identity.token.id, since, limit=WEEK_ROWS)
-        self.write_json(text.encode())
+        since = datetime.now(UTC) - WEEK
+        async with self._read_pool.store() as store:
+            rows = await reports.token_rows(store, self.identity.token.id, since=since, limit=WEEK_ROWS)
+        self.write_json(rows.encode())
 
     head = get

@@ -28,21 +28,21 @@ _SETTINGS: dict[str, Any] = {
 
 
 def api_app(
-    directory: Directory, relay: Relay, lifecycle: Lifecycle, gate: Authenticator, desk: ReadPool
+    directory: Directory, relay: Relay, lifecycle: Lifecycle, gate: Authenticator, read_pool: ReadPool
 ) -> HTTPServerConnectionDelegate:
     """What clients reach."""
     forwarded = {"/chat": CHAT} | {endpoint.path: endpoint for endpoint in ENDPOINTS if endpoint.path in relay.urls}
     models = {"directory": directory, "gate": gate, "limits": relay.limits}
-    own = {"gate": gate, "desk": desk, "limits": relay.limits}
-    me = {**own, "directory": directory, "budgets": relay.budgets}
+    account = {**models, "read_pool": read_pool}
+    me = {**account, "budgets": relay.budgets}
     app = Application(
         [
             *((re.escape(path), ForwardedHandler) for path in forwarded),
             (r"/v1/models", ModelsHandler, models),
             (r"/v1/models/(.+)", ModelsHandler, models),
             (r"/me", MeHandler, me),
-            (r"/me/usage", MyUsageHandler, own),
-            (r"/data/week", WeekHandler, own),
+            (r"/me/usage", MyUsageHandler, account),
+            (r"/data/week", WeekHandler, account),
             *_health(relay, lifecycle),
         ],
         **_SETTINGS,

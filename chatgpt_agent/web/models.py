@@ -1,9 +1,10 @@
-"""What a token may know of itself: the models that it can use."""
+"""The models that a token may use."""
 
 import msgspec
 
 from chatgpt_agent.core.errors import ModelNotFound
 from chatgpt_agent.core.money.pricing import Price
+from chatgpt_agent.core.names import MAX_NAME
 from chatgpt_agent.runtime.authentication import Authenticator
 from chatgpt_agent.runtime.directory import Directory
 from chatgpt_agent.runtime.rate_limiter import Limits
@@ -11,8 +12,8 @@ from chatgpt_agent.web.base import TokenHandler
 
 
 class ModelsHandler(TokenHandler):
-    """`GET /v1/models` and `/v1/models/MODEL` (https://platform.openai.com/docs/api-reference/models): those that
-    have a price and that this token may use."""
+    """`GET /v1/models` and `/v1/models/MODEL` (https://platform.openai.com/docs/api-reference/models): the models that
+    have a price and that the token may use."""
 
     def initialize(self, directory: Directory, gate: Authenticator, limits: Limits) -> None:  # type: ignore[override]
         super().initialize(gate, limits)
@@ -23,16 +24,16 @@ class ModelsHandler(TokenHandler):
         if model is None:
             self.write_json(msgspec.json.encode({"object": "list", "data": [_model(price) for price in prices]}))
             return
-        found = next((price for price in prices if price.model == model), None)
-        if found is None:
-            raise ModelNotFound(model[:128])
-        self.write_json(msgspec.json.encode(_model(found)))
+        price = next((price for price in prices if price.model == model), None)
+        if price is None:
+            raise ModelNotFound(model[:MAX_NAME])
+        self.write_json(msgspec.json.encode(_model(price)))
 
     head = get
 
 
 def _model(price: Price) -> dict[str, object]:
-    """openai.types.Model."""
+    """Returns a price as an `openai.types.Model`."""
     return {
         "id": price.model,
         "object": "model",
