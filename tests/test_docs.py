@@ -112,7 +112,10 @@ def test_every_key_is_documented() -> None:
 
 def test_every_error_is_documented() -> None:
     """docs/errors.md has each error of the API with its status, and no other."""
-    classes = [AgentError, *(kind for top in (ClientError, UpstreamError, Unavailable) for kind in leaf_classes(top))]
+    classes: list[type[AgentError]] = [
+        AgentError,
+        *(kind for top in (ClientError, UpstreamError, Unavailable) for kind in leaf_classes(top)),
+    ]
     rows = [cells for cells in table_rows("docs/errors.md") if re.fullmatch(r"[45]\d\d", cells[0])]
     assert {(int(cells[0]), cells[1].strip("`")) for cells in rows} == {(kind.status, kind.code) for kind in classes}
 
