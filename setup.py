@@ -43,6 +43,7 @@ setup(
             *EMBEDDED,
             "pytest>=8.3,<10",  # pytest 10 drops the hook style of pytest-tornado 0.8
             "pytest-tornado==0.8.1",
+            "pytest-xdist>=3.6",  # the tests wait a lot: two workers take half the time
             "setuptools>=77,<82",  # 77 as pyproject.toml says; pytest-tornado imports pkg_resources, which 82 removed
             "hypothesis>=6.100",
             "apsw>=3.46",  # SQLite on a disk of the test's own making

@@ -21,6 +21,7 @@ import inspect
 import itertools
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tornado.ioloop import IOLoop
@@ -35,6 +36,9 @@ from tests.support.upstream import Upstream
 
 MakeAgent = Callable[..., Awaitable[Agent]]
 
+# Fixtures that live as long as a module and take long to make: their tests stay together in one parallel worker.
+MODULE_FIXTURES = {"server", "books", "shared_cli", "built", "program"}
+
 SEARCHED: list[str] = []  # results of the search for secrets, for the end of the run
 _addresses = itertools.count(2)
 
@@ -46,10 +50,13 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Every async test runs on the loop of the `io_loop` fixture."""
+    """Runs every async test on the loop of the `io_loop` fixture, and tests that share something in one worker."""
     for item in items:
         if inspect.iscoroutinefunction(getattr(item, "obj", None)):
             item.add_marker(pytest.mark.gen_test(timeout=30))
+        fixtures = MODULE_FIXTURES.intersection(getattr(item, "fixturenames", ()))
+        if fixtures or item.get_closest_marker("shared_agent"):
+            item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
 
 
 @pytest.fixture(scope="session")
@@ -68,8 +75,20 @@ def _nothing_kept(folder: Path) -> None:
     assert hits == []
 
 
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Hands a parallel worker's results to the process that prints the summary."""
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["searched"] = SEARCHED
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Takes over the results of a parallel worker that has ended."""
+    SEARCHED.extend(getattr(node, "workeroutput", {}).get("searched", []))
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Says what was searched: a search through nothing finds nothing."""
+    """Prints how much was searched: a search through nothing finds nothing."""
     for line in SEARCHED:
         terminalreporter.write_line(line)
 
@@ -83,7 +102,7 @@ def shared_agents(postgres: str, tmp_path_factory: pytest.TempPathFactory) -> It
 
 
 @pytest.fixture
-def shared(request: pytest.FixtureRequest) -> SharedAgent | None:
+def shared_agent(request: pytest.FixtureRequest) -> SharedAgent | None:
     """The shared agent of a test with the marker `shared_agent`, or None; see the head of this file."""
     marker = request.node.get_closest_marker("shared_agent")
     own = request.node.get_closest_marker("own_agent") is not None or "make_agent" in request.fixturenames
@@ -94,12 +113,12 @@ def shared(request: pytest.FixtureRequest) -> SharedAgent | None:
 
 
 @pytest.fixture
-def io_loop(shared: SharedAgent | None) -> Iterator[IOLoop]:
+def io_loop(shared_agent: SharedAgent | None) -> Iterator[IOLoop]:
     """The test's loop. The test fails if it leaves a task behind or loses an exception."""
-    loop = StrictLoop() if shared is None else shared.loop
+    loop = StrictLoop() if shared_agent is None else shared_agent.loop
     loop.make_current()
     yield loop.io_loop
-    if shared is None:
+    if shared_agent is None:
         loop.close()
     else:
         loop.check_test()
@@ -113,20 +132,20 @@ def empty_dsn(postgres: str) -> Iterator[str]:
 
 
 @pytest.fixture
-def dsn(request: pytest.FixtureRequest, shared: SharedAgent | None) -> Iterator[str]:
+def dsn(request: pytest.FixtureRequest, shared_agent: SharedAgent | None) -> Iterator[str]:
     """A migrated database: this test's own, or that of the shared agent."""
-    if shared is not None:
-        yield shared.dsn
+    if shared_agent is not None:
+        yield shared_agent.dsn
         return
     with temporary_database(request.getfixturevalue("postgres")) as dsn:
         yield dsn
 
 
 @pytest.fixture
-def upstream(io_loop: IOLoop, shared: SharedAgent | None) -> Iterator[Upstream]:
+def upstream(io_loop: IOLoop, shared_agent: SharedAgent | None) -> Iterator[Upstream]:
     """A fake OpenAI over HTTP on a loopback address."""
-    if shared is not None:
-        yield shared.upstream
+    if shared_agent is not None:
+        yield shared_agent.upstream
         return
     fake = Upstream()
     io_loop.run_sync(fake.start)
@@ -167,15 +186,15 @@ def make_agent(
 
 @pytest.fixture
 def agent(
-    request: pytest.FixtureRequest, shared: SharedAgent | None, io_loop: IOLoop, caplog: pytest.LogCaptureFixture
+    request: pytest.FixtureRequest, shared_agent: SharedAgent | None, io_loop: IOLoop, caplog: pytest.LogCaptureFixture
 ) -> Iterator[Agent]:
     """An agent with default settings, or the module's shared one; it has a user and a price."""
-    if shared is None:
+    if shared_agent is None:
         make_agent: MakeAgent = request.getfixturevalue("make_agent")
         yield io_loop.run_sync(make_agent)
         return
-    yield shared.agent
-    request.getfixturevalue("shared_agents").finish_test(shared)
+    yield shared_agent.agent
+    request.getfixturevalue("shared_agents").finish_test(shared_agent)
     assert secrets_in(caplog) == []
 
 
