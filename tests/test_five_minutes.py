@@ -12,9 +12,9 @@ import pytest
 
 from tests.cli.commands import Cli
 from tests.cli.serving import Serve, until
-from tests.conftest import url_of
 from tests.support.canaries import SECRETS
 from tests.support.client import fetch
+from tests.support.postgres_server import url_of
 from tests.support.upstream import Received, Reply, Upstream, completion, stream_events
 from tests.test_readme import ENGLISH, blocks
 
