@@ -10,10 +10,14 @@ from tornado.httputil import HTTPServerConnectionDelegate
 from chatgpt_agent import __version__, process
 from chatgpt_agent.adapters.config import Config
 from chatgpt_agent.adapters.curl.exchange import UpstreamClient
+from chatgpt_agent.adapters.curl.options import http_client
 from chatgpt_agent.adapters.outbox import Outbox
 from chatgpt_agent.adapters.postgres.connection import Store
 from chatgpt_agent.admin.administration import Stores
+from chatgpt_agent.core.budget.max_cost import Assumptions
 from chatgpt_agent.core.errors import SetupError
+from chatgpt_agent.core.http.endpoints import upstream_urls
+from chatgpt_agent.runtime.admission import Admissions
 from chatgpt_agent.runtime.alerts import Alerts, open_webhook
 from chatgpt_agent.runtime.authentication import AdminAuthenticator, Authenticator
 from chatgpt_agent.runtime.background import Background
@@ -24,13 +28,14 @@ from chatgpt_agent.runtime.in_flight import Lifecycle
 from chatgpt_agent.runtime.last_used import WRITE_TIMEOUT, LastUsed
 from chatgpt_agent.runtime.ledger import SHIP_TIMEOUT, Ledger
 from chatgpt_agent.runtime.master_key import check_master_key_file
-from chatgpt_agent.runtime.rate_limiter import Limits
+from chatgpt_agent.runtime.rate_limiter import RateLimiter
 from chatgpt_agent.runtime.read_pool import ReadPool
-from chatgpt_agent.runtime.relay import Relay
+from chatgpt_agent.runtime.relay import DrainLimits, Relay
 from chatgpt_agent.web.admin.routing import AdminApi
-from chatgpt_agent.web.app import admin_app, api_app
-from chatgpt_agent.web.listener import Limits as ListenerLimits
-from chatgpt_agent.web.listener import Listener
+from chatgpt_agent.web.app import Services, admin_app, api_app, forwarded_endpoints
+from chatgpt_agent.web.forward import Gateway
+from chatgpt_agent.web.health import Readiness
+from chatgpt_agent.web.listener import ConnectionLimits, Listener
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +58,7 @@ def serve(config: Config) -> None:
 class Server:
     """One agent. `start` returns when it listens; it is ready once it has reached the database."""
 
-    def __init__(self, config: Config, dsn: str, limits: ListenerLimits = ListenerLimits()) -> None:
+    def __init__(self, config: Config, dsn: str, limits: ConnectionLimits = ConnectionLimits()) -> None:
         config, self._limits = _within_file_limit(config, limits)
         self._config, self._dsn = config, dsn
         clock = asyncio.get_running_loop().time
@@ -63,8 +68,9 @@ class Server:
         self._background = Background(self._on_death)
         # Services, each after those that it uses; only the users' names in alerts come from a later one.
         self.lifecycle = Lifecycle()
-        self.upstream = UpstreamClient(config)
-        self.rate_limiter = Limits(clock)
+        self.http_client = http_client(config)
+        self.upstream = UpstreamClient(self.http_client, config)
+        self.rate_limiter = RateLimiter(clock)
         self.read_pool = ReadPool(dsn)
         self.last_used = LastUsed(Store(dsn, seconds=WRITE_TIMEOUT), clock=clock, on_death=self._on_death)
         self.alerts = Alerts(
@@ -84,7 +90,20 @@ class Server:
         self.ledger = Ledger(
             Outbox(config.data_dir), Store(dsn, seconds=SHIP_TIMEOUT), observer=self.budgets, on_death=self._on_death
         )
-        self.relay = Relay(config, self.directory, self.ledger, self.upstream, self.budgets, self.rate_limiter)
+        self.admissions = Admissions(
+            directory=self.directory,
+            rate_limiter=self.rate_limiter,
+            budgets=self.budgets,
+            assumptions=Assumptions(config.budget_linked_tokens, config.budget_output_tokens),
+            max_requests=config.max_concurrent_requests,
+        )
+        self.relay = Relay(
+            directory=self.directory,
+            ledger=self.ledger,
+            upstream=self.upstream,
+            urls=upstream_urls(config.openai_url),
+            drain=DrainLimits(config.drain_after_disconnect, config.drain_after_disconnect_max),
+        )
         self.authenticator = Authenticator(
             self.directory, self.last_used, trusted_proxies=config.trusted_proxies, clock=clock
         )
@@ -103,6 +122,24 @@ class Server:
         self.port = 0
         self.admin_port = 0
 
+    def _api_services(self, readiness: Readiness) -> Services:
+        gateway = Gateway(
+            authenticator=self.authenticator,
+            admissions=self.admissions,
+            rate_limiter=self.rate_limiter,
+            relay=self.relay,
+            lifecycle=self.lifecycle,
+            max_body_size=self._config.max_body_size,
+        )
+        return Services(
+            endpoints=forwarded_endpoints(self.relay.urls),
+            gateway=gateway,
+            directory=self.directory,
+            budgets=self.budgets,
+            read_pool=self.read_pool,
+            readiness=readiness,
+        )
+
     async def run(self) -> None:
         """Serves until a signal stops it, or until it cannot go on: then it raises the reason, such as SetupError."""
         with process.handle_signals(self._on_signal):
@@ -117,8 +154,11 @@ class Server:
         """Recovers the ledger and listens. Raises SetupError."""
         config = self._config
         check_master_key_file(config)
-        api = api_app(self.directory, self.relay, self.lifecycle, self.authenticator, self.read_pool)
-        admin = admin_app(self.relay, self._admin_api)
+        readiness = Readiness(
+            directory=self.directory, budgets=self.budgets, ledger=self.ledger, lifecycle=self.lifecycle
+        )
+        api = api_app(self._api_services(readiness))
+        admin = admin_app(self._admin_api, readiness)
         # Ports first: a second agent that is started by mistake must not touch the first one's outbox.
         api_sockets = process.bind("port", config.port, config.bind_address)
         admin_sockets = process.bind("admin_port", config.admin_port, config.admin_bind_address)
@@ -153,13 +193,14 @@ class Server:
         await self.ledger.close()
         await self.budgets.close()
         await self.alerts.close()
-        await self.upstream.close()
+        self.upstream.abort_all()
+        self.http_client.close()
         await self.last_used.close()
         await self.directory.close()
         await self._admin_stores.close()
         log.info("chatgpt-agent has stopped")
 
-    def _listen(self, app: HTTPServerConnectionDelegate, sockets: list[socket.socket], limits: ListenerLimits) -> int:
+    def _listen(self, app: HTTPServerConnectionDelegate, sockets: list[socket.socket], limits: ConnectionLimits) -> int:
         listener = Listener(app, limits)
         listener.listen_on(sockets)
         self.listeners.append(listener)
@@ -200,7 +241,7 @@ class Server:
         self.stopping.set()
 
 
-def _within_file_limit(config: Config, limits: ListenerLimits) -> tuple[Config, ListenerLimits]:
+def _within_file_limit(config: Config, limits: ConnectionLimits) -> tuple[Config, ConnectionLimits]:
     """The configuration and the limits, lowered to what the limit of open files allows."""
     transfers, connections = process.split_file_limit(process.file_limit(), config.max_concurrent_requests)
     if transfers < config.max_concurrent_requests:

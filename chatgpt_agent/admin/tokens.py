@@ -9,7 +9,7 @@ from chatgpt_agent.adapters.postgres import tokens
 from chatgpt_agent.adapters.postgres.connection import AnyStore
 from chatgpt_agent.adapters.postgres.tokens import TokenRow
 from chatgpt_agent.admin.users import IssuedToken, Users
-from chatgpt_agent.core.access.admission import Limits
+from chatgpt_agent.core.access.admission import RateLimits
 from chatgpt_agent.core.access.tokens import SHOWN
 from chatgpt_agent.core.access.user_changes import TokenChanges, check_changes, set_fields
 from chatgpt_agent.core.errors import InvalidValue, NotFound, VersionMismatch
@@ -35,7 +35,7 @@ class Tokens:
         expires_at: datetime | None = None,
         allowed_models: tuple[str, ...] | None = None,
         allowed_networks: tuple[str, ...] | None = None,
-        limits: Limits = Limits(),
+        limits: RateLimits = RateLimits(),
     ) -> IssuedToken:
         """Issues one more token for a user. Raises InvalidValue, NotFound."""
         changes = TokenChanges(

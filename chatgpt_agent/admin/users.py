@@ -9,7 +9,7 @@ from chatgpt_agent.adapters.keyring import Keyring
 from chatgpt_agent.adapters.postgres import users
 from chatgpt_agent.adapters.postgres.connection import AnyStore
 from chatgpt_agent.adapters.postgres.users import UserRow
-from chatgpt_agent.core.access.admission import Limits
+from chatgpt_agent.core.access.admission import RateLimits
 from chatgpt_agent.core.access.tokens import SHOWN
 from chatgpt_agent.core.access.user_changes import (
     MAX_NAME,
@@ -46,7 +46,7 @@ class Users:
         *,
         comment: str = "",
         allowed_models: tuple[str, ...] | None = None,
-        limits: Limits = Limits(),
+        limits: RateLimits = RateLimits(),
     ) -> IssuedToken:
         """Adds a user and issues a first token. Raises InvalidValue, Conflict."""
         changes = UserChanges(comment=comment, allowed_models=allowed_models, **msgspec.structs.asdict(limits))

@@ -11,7 +11,7 @@ from msgspec import UNSET
 
 from chatgpt_agent.admin.tokens import TokenRow
 from chatgpt_agent.admin.users import UserRow
-from chatgpt_agent.core.access.admission import Limits
+from chatgpt_agent.core.access.admission import RateLimits
 from chatgpt_agent.core.access.model_patterns import parse_patterns
 from chatgpt_agent.core.access.user_changes import MAX_LIMIT
 
@@ -106,8 +106,8 @@ def parse_duration(text: str) -> timedelta | None:
 def given(options: dict[str, Any]) -> dict[str, Any]:
     """What the command line says, as the services take it for something new: limits together, nothing for UNSET."""
     found = {name: value for name, value in options.items() if value is not UNSET}
-    limits = {name: found.pop(name) for name in Limits.__struct_fields__ if name in found}
-    return {**found, "limits": Limits(**limits)}
+    limits = {name: found.pop(name) for name in RateLimits.__struct_fields__ if name in found}
+    return {**found, "limits": RateLimits(**limits)}
 
 
 def changed(options: dict[str, Any]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from chatgpt_agent.adapters.cooperative import batches
 from chatgpt_agent.adapters.keyring import Keyring
 from chatgpt_agent.adapters.postgres.connection import Store
 from chatgpt_agent.adapters.postgres.directory import Changes, read_changes
-from chatgpt_agent.core.access.admission import Identity, Token, User, may_use, refusal
+from chatgpt_agent.core.access.admission import Identity, Token, User, denial_reason, may_use
 from chatgpt_agent.core.access.networks import Address
 from chatgpt_agent.core.budget.period import Budget
 from chatgpt_agent.core.errors import DirectoryStale, InvalidApiKey, StoreError
@@ -102,7 +102,7 @@ class Directory:
         if user is None:
             raise InvalidApiKey(f"token {found.id}: of an unknown user")
         identity = Identity(user, found)
-        if reason := refusal(identity, datetime.now(UTC), address):
+        if reason := denial_reason(identity, datetime.now(UTC), address):
             raise InvalidApiKey(f"token {found.id}: {reason}")
         return identity
 

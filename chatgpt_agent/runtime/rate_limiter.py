@@ -1,24 +1,23 @@
 """Requests a minute, tokens a minute, and requests at once, of users and of tokens.
 
-In the memory of one agent: several agents each let their own share of the requests through these limits.
+Kept in the memory of one agent: several agents each admit their own share of the requests up to these limits.
 """
 
 from collections.abc import Callable
 from typing import Any
 
-from chatgpt_agent.core.access.admission import Identity
-from chatgpt_agent.core.access.admission import Limits as Allowed
+from chatgpt_agent.core.access.admission import Identity, RateLimits
 from chatgpt_agent.core.budget.token_bucket import Bucket, Rate, rate_headers
 from chatgpt_agent.core.errors import RateLimited
 
-CONCURRENCY_RETRY = 1.0  # seconds: nobody knows when one of the others ends
+CONCURRENCY_RETRY = 1.0  # seconds: when one of the running requests will end cannot be known
 
-
-_YOURS = {"user": "Your user account", "token": "Your token"}
+_OWNERS = {"user": "Your user account", "token": "Your token"}
+_UNLIMITED = RateLimits()
 
 
 class _Meter:
-    """What one user, or one token, has taken."""
+    """What one user, or one token, has used of its limits."""
 
     __slots__ = ("requests", "running", "tokens")
 
@@ -27,119 +26,125 @@ class _Meter:
         self.tokens: Bucket | None = None
         self.running = 0
 
-    def fit(self, allowed: Allowed, now: float) -> None:
-        """Takes the limits over, which may have changed."""
-        self.requests = _fitted(self.requests, allowed.rpm, now)
-        self.tokens = _fitted(self.tokens, allowed.tpm, now)
+    def update_limits(self, limits: RateLimits, now: float) -> None:
+        """Adopts the limits, which may have changed."""
+        self.requests = _resized(self.requests, limits.rpm, now)
+        self.tokens = _resized(self.tokens, limits.tpm, now)
 
 
 class Slot:
-    """A place within the limits, held until `done`."""
+    """The share of its limits that a request under way has, until `release`."""
 
-    __slots__ = ("_clock", "_taken")
+    __slots__ = ("_clock", "_shares")
 
-    def __init__(self, taken: list[tuple[_Meter, int]], clock: Callable[[], float]) -> None:
-        self._taken = taken  # of each meter, so many tokens
+    def __init__(self, shares: list[tuple[_Meter, int]], clock: Callable[[], float]) -> None:
+        self._shares = shares  # of each meter, with the token count that was estimated
         self._clock = clock
 
-    def used(self, tokens: int) -> None:
-        """Says how many tokens it took in the place of the guess. Where nobody says so, the guess stands."""
+    def settle(self, tokens: int) -> None:
+        """Replaces the estimate by the token count. Without a call of this, the estimate stands."""
         now = self._clock()
-        for meter, guessed in self._taken:
+        for meter, estimate in self._shares:
             if meter.tokens is not None:
-                meter.tokens.take(tokens - guessed, now)
-        self._taken = [(meter, tokens) for meter, _ in self._taken]
+                meter.tokens.take(tokens - estimate, now)
+        self._shares = [(meter, tokens) for meter, _ in self._shares]
 
-    def done(self) -> None:
-        """Gives the place back."""
-        for meter, _ in self._taken:
+    def release(self) -> None:
+        """Ends the request's part in the number of requests at once."""
+        for meter, _ in self._shares:
             meter.running -= 1
 
 
 _FREE = Slot([], lambda: 0.0)
 
 
-class Limits:
-    """What everybody has taken. `clock`: monotonic seconds."""
+class RateLimiter:
+    """The limits of all users and tokens. `clock`: monotonic seconds."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._meters: dict[tuple[str, int], _Meter] = {}
 
-    def take(self, identity: Identity, tokens: int) -> Slot:
-        """A place for a request of about so many tokens. Raises RateLimited, and then nothing is taken."""
-        found = self._found(identity)
-        if not found:
+    @property
+    def running(self) -> dict[tuple[str, int], int]:
+        """Requests at once of each limited owner: ("user" or "token", id)."""
+        return {owner: meter.running for owner, meter in self._meters.items()}
+
+    def acquire(self, identity: Identity, tokens: int) -> Slot:
+        """A slot for a request of about so many tokens. Raises RateLimited, and then nothing is counted."""
+        limited = self._limited(identity)
+        if not limited:
             return _FREE
         now = self._clock()
-        for of, allowed, meter in found:
-            meter.fit(allowed, now)
-            if allowed.concurrency is not None and meter.running >= allowed.concurrency:
-                raise RateLimited(
-                    f"{_YOURS[of]} may make {allowed.concurrency} requests at once.", retry_after=CONCURRENCY_RETRY
-                )
-            for bucket, amount, what in ((meter.requests, 1, "requests"), (meter.tokens, tokens, "tokens")):
-                wait = bucket.wait(amount, now) if bucket is not None else 0.0
-                if wait > 0 and bucket is not None:
-                    said = f"{_YOURS[of]} may use {bucket.limit} {what} a minute."
-                    raise RateLimited(said, retry_after=wait, type=what)
-        taken = []
-        for _, _, meter in found:
+        for owner, limits, meter in limited:
+            meter.update_limits(limits, now)
+            _check(owner, limits, meter, tokens, now)
+        shares = []
+        for _, _, meter in limited:
             meter.running += 1
             if meter.requests is not None:
                 meter.requests.take(1, now)
-            guessed = 0 if meter.tokens is None else min(tokens, meter.tokens.limit)
+            estimate = 0 if meter.tokens is None else min(tokens, meter.tokens.limit)
             if meter.tokens is not None:
-                meter.tokens.take(guessed, now)
-            taken.append((meter, guessed))
-        return Slot(taken, self._clock)
+                meter.tokens.take(estimate, now)
+            shares.append((meter, estimate))
+        return Slot(shares, self._clock)
 
     def headers(self, identity: Identity) -> list[tuple[str, str]]:
-        """The `x-ratelimit-*` header fields of who is asking: of each limit the one that is nearest."""
-        found = self._found(identity)
-        if not found:
+        """The `x-ratelimit-*` header fields for an identity: of each limit the one that is nearest."""
+        limited = self._limited(identity)
+        if not limited:
             return []
         now = self._clock()
-        for _, allowed, meter in found:
-            meter.fit(allowed, now)
+        for _, limits, meter in limited:
+            meter.update_limits(limits, now)
         return rate_headers(
-            _nearest([meter.requests for _, _, meter in found], now),
-            _nearest([meter.tokens for _, _, meter in found], now),
+            _nearest([meter.requests for _, _, meter in limited], now),
+            _nearest([meter.tokens for _, _, meter in limited], now),
         )
 
     def status(self, identity: Identity) -> dict[str, dict[str, Any]]:
-        """The limits of the user and of the token and what is left of each, for them to read. None: no limit."""
+        """The limits of the user and of the token and what is left of each, as `GET /me` shows them. None: no limit."""
         now = self._clock()
-        said = {}
-        meters = {of: meter for of, _, meter in self._found(identity)}
-        for of, allowed in (("user", identity.user.limits), ("token", identity.token.limits)):
-            meter = meters.get(of, _Meter())
-            meter.fit(allowed, now)
-            said[of] = {
-                "requests_per_minute": allowed.rpm,
+        status = {}
+        meters = {owner: meter for owner, _, meter in self._limited(identity)}
+        for owner, limits in (("user", identity.user.limits), ("token", identity.token.limits)):
+            meter = meters.get(owner, _Meter())
+            meter.update_limits(limits, now)
+            status[owner] = {
+                "requests_per_minute": limits.rpm,
                 "requests_left": None if meter.requests is None else meter.requests.left(now),
-                "tokens_per_minute": allowed.tpm,
+                "tokens_per_minute": limits.tpm,
                 "tokens_left": None if meter.tokens is None else meter.tokens.left(now),
-                "concurrent_requests": allowed.concurrency,
-                "requests_under_way": meter.running if of in meters else None,
+                "concurrent_requests": limits.concurrency,
+                "requests_under_way": meter.running if owner in meters else None,
             }
-        return said
+        return status
 
-    def _found(self, identity: Identity) -> list[tuple[str, Allowed, _Meter]]:
-        found = []
-        for of, owner in (("token", identity.token), ("user", identity.user)):
+    def _limited(self, identity: Identity) -> list[tuple[str, RateLimits, _Meter]]:
+        limited = []
+        for kind, owner in (("token", identity.token), ("user", identity.user)):
             if owner.limits != _UNLIMITED:
-                meter = self._meters.get((of, owner.id))
+                meter = self._meters.get((kind, owner.id))
                 if meter is None:
-                    meter = self._meters[of, owner.id] = _Meter()
-                found.append((of, owner.limits, meter))
-        return found
+                    meter = self._meters[kind, owner.id] = _Meter()
+                limited.append((kind, owner.limits, meter))
+        return limited
 
 
-_UNLIMITED = Allowed()
+def _check(owner: str, limits: RateLimits, meter: _Meter, tokens: int, now: float) -> None:
+    """Raises RateLimited where one more request of so many tokens is over a limit."""
+    if limits.concurrency is not None and meter.running >= limits.concurrency:
+        message = f"{_OWNERS[owner]} may make {limits.concurrency} requests at once."
+        raise RateLimited(message, retry_after=CONCURRENCY_RETRY)
+    for bucket, amount, unit in ((meter.requests, 1, "requests"), (meter.tokens, tokens, "tokens")):
+        wait = bucket.wait(amount, now) if bucket is not None else 0.0
+        if wait > 0 and bucket is not None:
+            message = f"{_OWNERS[owner]} may use {bucket.limit} {unit} a minute."
+            raise RateLimited(message, retry_after=wait, type=unit)
 
 
-def _fitted(bucket: Bucket | None, limit: int | None, now: float) -> Bucket | None:
+def _resized(bucket: Bucket | None, limit: int | None, now: float) -> Bucket | None:
     if limit is None:
         return None
     if bucket is None:

@@ -14,7 +14,7 @@ from chatgpt_agent.core.money.exact import plain
 from chatgpt_agent.runtime.authentication import Authenticator
 from chatgpt_agent.runtime.budgets import Budgets
 from chatgpt_agent.runtime.directory import Directory
-from chatgpt_agent.runtime.rate_limiter import Limits
+from chatgpt_agent.runtime.rate_limiter import RateLimiter
 from chatgpt_agent.runtime.read_pool import ReadPool
 from chatgpt_agent.web.base import TokenHandler
 
@@ -30,9 +30,9 @@ class AccountHandler(TokenHandler):
     """A handler that reads a user's own data from PostgreSQL. `directory.time_zone` is that of the reports' days."""
 
     def initialize(  # type: ignore[override]
-        self, gate: Authenticator, limits: Limits, read_pool: ReadPool, directory: Directory
+        self, authenticator: Authenticator, rate_limiter: RateLimiter, read_pool: ReadPool, directory: Directory
     ) -> None:
-        super().initialize(gate, limits)
+        super().initialize(authenticator, rate_limiter)
         self._read_pool = read_pool
         self._directory = directory
 
@@ -55,9 +55,14 @@ class MeHandler(AccountHandler):
     """`GET /me`: user, token, models, limits and budgets."""
 
     def initialize(  # type: ignore[override]
-        self, gate: Authenticator, limits: Limits, read_pool: ReadPool, directory: Directory, budgets: Budgets
+        self,
+        authenticator: Authenticator,
+        rate_limiter: RateLimiter,
+        read_pool: ReadPool,
+        directory: Directory,
+        budgets: Budgets,
     ) -> None:
-        super().initialize(gate, limits, read_pool, directory)
+        super().initialize(authenticator, rate_limiter, read_pool, directory)
         self._budgets = budgets
 
     async def get(self) -> None:
@@ -78,7 +83,7 @@ class MeHandler(AccountHandler):
                 "allowed_networks": facts.allowed_networks,
             },
             "models": [price.model for price in self._directory.models(self.identity)],
-            "limits": self._limits.status(self.identity),
+            "limits": self._rate_limiter.status(self.identity),
             "budgets": [_budget(status) for status in self._budgets.status(self.identity)],
             "time_zone": self._directory.time_zone,
         }

@@ -1,23 +1,22 @@
 """The route tables: one for the API, one for administration."""
 
-import re
+from collections.abc import Collection
 from typing import Any
 
-from tornado.httputil import HTTPServerConnectionDelegate
-from tornado.web import Application
+import msgspec
+from tornado.httputil import HTTPMessageDelegate, HTTPServerRequest
+from tornado.web import Application, RequestHandler
 
-from chatgpt_agent.core.http.endpoints import CHAT, ENDPOINTS
-from chatgpt_agent.runtime.authentication import Authenticator
+from chatgpt_agent.core.http.endpoints import CHAT, ENDPOINTS, Endpoint
+from chatgpt_agent.runtime.budgets import Budgets
 from chatgpt_agent.runtime.directory import Directory
-from chatgpt_agent.runtime.in_flight import Lifecycle
 from chatgpt_agent.runtime.read_pool import ReadPool
-from chatgpt_agent.runtime.relay import Relay
 from chatgpt_agent.web.account import MeHandler, MyUsageHandler, WeekHandler
 from chatgpt_agent.web.admin.handler import admin_handlers
 from chatgpt_agent.web.admin.routing import AdminApi
 from chatgpt_agent.web.base import UnknownUrlHandler, log_request
-from chatgpt_agent.web.forward import ForwardedHandler, Front
-from chatgpt_agent.web.health import AliveHandler, ReadyHandler, RootHandler
+from chatgpt_agent.web.forward import ForwardHandler, Gateway
+from chatgpt_agent.web.health import AliveHandler, Readiness, ReadyHandler, RootHandler
 from chatgpt_agent.web.models import ModelsHandler
 
 _SETTINGS: dict[str, Any] = {
@@ -27,36 +26,64 @@ _SETTINGS: dict[str, Any] = {
 }
 
 
-def api_app(
-    directory: Directory, relay: Relay, lifecycle: Lifecycle, gate: Authenticator, read_pool: ReadPool
-) -> HTTPServerConnectionDelegate:
+class Services(msgspec.Struct, frozen=True, kw_only=True):
+    """What the handlers of the API work with. `endpoints`: the forwarded ones, by the paths that clients use."""
+
+    endpoints: dict[str, Endpoint]
+    gateway: Gateway
+    directory: Directory
+    budgets: Budgets
+    read_pool: ReadPool
+    readiness: Readiness
+
+
+class RoutedApplication(Application):
+    """An application that looks up `paths` in a dictionary before it tries its patterns one after the other."""
+
+    def __init__(self, paths: dict[str, tuple[type[RequestHandler], dict[str, Any]]], handlers: list[Any]) -> None:
+        super().__init__(handlers, **_SETTINGS)
+        self._paths = paths
+
+    def find_handler(  # type: ignore[override] # Tornado's own type for it is a private class
+        self, request: HTTPServerRequest, **kwargs: Any
+    ) -> HTTPMessageDelegate:
+        """The handler of a request's path."""
+        route = self._paths.get(request.path)
+        return self.get_handler_delegate(request, *route) if route else super().find_handler(request, **kwargs)
+
+
+def forwarded_endpoints(urls: Collection[str]) -> dict[str, Endpoint]:
+    """The endpoints whose upstream URLs are known, by the paths at which clients reach them."""
+    return {"/chat": CHAT} | {endpoint.path: endpoint for endpoint in ENDPOINTS if endpoint.path in urls}
+
+
+def api_app(services: Services) -> Application:
     """What clients reach."""
-    forwarded = {"/chat": CHAT} | {endpoint.path: endpoint for endpoint in ENDPOINTS if endpoint.path in relay.urls}
-    models = {"directory": directory, "gate": gate, "limits": relay.limits}
-    account = {**models, "read_pool": read_pool}
-    me = {**account, "budgets": relay.budgets}
-    app = Application(
+    gateway = services.gateway
+    token = {"authenticator": gateway.authenticator, "rate_limiter": gateway.rate_limiter}
+    models = {**token, "directory": services.directory}
+    account = {**models, "read_pool": services.read_pool}
+    me = {**account, "budgets": services.budgets}
+    return RoutedApplication(
+        {
+            path: (ForwardHandler, {"endpoint": endpoint, "gateway": gateway})
+            for path, endpoint in services.endpoints.items()
+        },
         [
-            *((re.escape(path), ForwardedHandler) for path in forwarded),
             (r"/v1/models", ModelsHandler, models),
             (r"/v1/models/(.+)", ModelsHandler, models),
             (r"/me", MeHandler, me),
             (r"/me/usage", MyUsageHandler, account),
             (r"/data/week", WeekHandler, account),
-            *_health(relay, lifecycle),
+            *_health(services.readiness),
         ],
-        **_SETTINGS,
     )
-    return Front(app, forwarded, relay, lifecycle, gate)
 
 
-def admin_app(relay: Relay, api: AdminApi) -> Application:
+def admin_app(api: AdminApi, readiness: Readiness) -> Application:
     """What only administrators reach, on a listener of its own."""
-    return Application(
-        [*admin_handlers(api), *_health(relay, api.lifecycle)], **_SETTINGS, cross_origin_protection=True
-    )
+    return Application([*admin_handlers(api), *_health(readiness)], **_SETTINGS, cross_origin_protection=True)
 
 
-def _health(relay: Relay, lifecycle: Lifecycle) -> list[Any]:
-    ready = {"relay": relay, "lifecycle": lifecycle}
-    return [(r"/", RootHandler), (r"/healthz", AliveHandler), (r"/readyz", ReadyHandler, ready)]
+def _health(readiness: Readiness) -> list[Any]:
+    return [(r"/", RootHandler), (r"/healthz", AliveHandler), (r"/readyz", ReadyHandler, {"readiness": readiness})]

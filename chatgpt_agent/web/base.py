@@ -18,7 +18,7 @@ from chatgpt_agent.core.errors import (
 )
 from chatgpt_agent.core.ids import uuid7
 from chatgpt_agent.runtime.authentication import Authenticator
-from chatgpt_agent.runtime.rate_limiter import Limits
+from chatgpt_agent.runtime.rate_limiter import RateLimiter
 from chatgpt_agent.web.errors import render
 
 access_log = logging.getLogger("chatgpt_agent.access")
@@ -89,9 +89,9 @@ class ApiHandler(RequestHandler):
     def check(self) -> None:
         """What a handler asks of a request's headers."""
 
-    def identify(self, gate: Authenticator) -> Identity:
+    def identify(self, authenticator: Authenticator) -> Identity:
         """Whose request this is. Raises InvalidApiKey, RateLimited, DirectoryStale."""
-        identity = identify(gate, self.request)
+        identity = identify(authenticator, self.request)
         self.access.who = identity.user.name
         return identity
 
@@ -99,8 +99,16 @@ class ApiHandler(RequestHandler):
         """What an answer says of limits, where it is known whose they are."""
         return []
 
+    def log_status(self) -> int:
+        """The status in the access line."""
+        return self.get_status()
+
+    def log_details(self) -> str:
+        """What the access line says at its end."""
+        return ""
+
     def refuse(self, error: AgentError) -> None:
-        """Answers with an error and does not want the body."""
+        """Answers with an error, before the body is read."""
         self.write_agent_error(error)
         self.finish()
 
@@ -166,14 +174,14 @@ class ApiHandler(RequestHandler):
 class TokenHandler(ApiHandler):
     """A handler for whoever has a token, who is `identity` from `check` on."""
 
-    def initialize(self, gate: Authenticator, limits: Limits) -> None:  # type: ignore[override]
+    def initialize(self, authenticator: Authenticator, rate_limiter: RateLimiter) -> None:  # type: ignore[override]
         super().initialize()
-        self._gate = gate
-        self._limits = limits
+        self._authenticator = authenticator
+        self._rate_limiter = rate_limiter
         self._known: Identity | None = None
 
     def check(self) -> None:
-        self._known = self.identify(self._gate)
+        self._known = self.identify(self._authenticator)
 
     @property
     def identity(self) -> Identity:
@@ -188,12 +196,12 @@ class TokenHandler(ApiHandler):
         super().write_json(value, status)
 
     def limit_headers(self) -> list[tuple[str, str]]:
-        return [] if self._known is None else self._limits.headers(self._known)
+        return [] if self._known is None else self._rate_limiter.headers(self._known)
 
 
-def identify(gate: Authenticator, request: HTTPServerRequest) -> Identity:
+def identify(authenticator: Authenticator, request: HTTPServerRequest) -> Identity:
     """Whose request this is. Raises InvalidApiKey, RateLimited, DirectoryStale."""
-    return gate.identify(
+    return authenticator.identify(
         request.headers.get_list("Authorization"),
         request.remote_ip or "0.0.0.0",  # noqa: S104 - an address that nobody has
         request.headers.get_list("X-Forwarded-For"),
@@ -201,9 +209,9 @@ def identify(gate: Authenticator, request: HTTPServerRequest) -> Identity:
 
 
 def log_request(handler: RequestHandler) -> None:
-    """One line a request of Tornado's handlers."""
+    """Writes the access line of a request."""
     if isinstance(handler, ApiHandler):
-        handler.access.log(handler.request, handler.get_status(), quiet=handler.quiet)
+        handler.access.log(handler.request, handler.log_status(), handler.log_details(), quiet=handler.quiet)
 
 
 class UnknownUrlHandler(ApiHandler):

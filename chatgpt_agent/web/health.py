@@ -1,12 +1,14 @@
-"""Is it alive, may it serve, and what is it."""
+"""`/`, `/healthz` (liveness) and `/readyz` (readiness)."""
 
 from datetime import UTC, datetime
 
 import msgspec
 
 from chatgpt_agent import __version__
+from chatgpt_agent.runtime.budgets import Budgets
+from chatgpt_agent.runtime.directory import Directory
 from chatgpt_agent.runtime.in_flight import Lifecycle
-from chatgpt_agent.runtime.relay import Relay
+from chatgpt_agent.runtime.ledger import Ledger
 from chatgpt_agent.web.base import ApiHandler
 
 
@@ -20,7 +22,7 @@ class RootHandler(ApiHandler):
 
 
 class AliveHandler(ApiHandler):
-    """`GET /healthz`: the process runs and its loop turns. A supervisor restarts it where this fails."""
+    """`GET /healthz`: the process runs and its event loop answers. A supervisor restarts it where this fails."""
 
     quiet = True
 
@@ -30,37 +32,44 @@ class AliveHandler(ApiHandler):
     head = get
 
 
-class ReadyHandler(ApiHandler):
-    """`GET /readyz`: 200 where requests can be served. A balancer sends none where this says 503.
+class Readiness(msgspec.Struct, frozen=True, kw_only=True):
+    """The services that decide whether the agent is ready."""
 
-    A database that is away does not end that by itself: known tokens go on working for `stale_after`."""
+    directory: Directory
+    budgets: Budgets
+    ledger: Ledger
+    lifecycle: Lifecycle
+
+
+class ReadyHandler(ApiHandler):
+    """`GET /readyz`: 200 while requests can be served, else 503, at which a load balancer sends none.
+
+    A database that is away does not change that at once: known tokens go on working for `stale_after`."""
 
     quiet = True
 
-    def initialize(self, relay: Relay, lifecycle: Lifecycle) -> None:  # type: ignore[override]
+    def initialize(self, readiness: Readiness) -> None:  # type: ignore[override]
         super().initialize()
-        self._directory = relay.directory
-        self._budgets = relay.budgets
-        self._ledger = relay.ledger
-        self._lifecycle = lifecycle
+        self._services = readiness
 
     def get(self) -> None:
-        # Without what was spent, whoever has a budget is refused.
-        directory = self._directory.loaded and self._budgets.loaded
-        ledger, draining = self._ledger.writable, self._lifecycle.draining
+        # While it is not known what was spent, every request under a budget is refused.
+        services = self._services
+        directory = services.directory.loaded and services.budgets.loaded
+        ledger, draining = services.ledger.writable, services.lifecycle.draining
         ready = directory and ledger and not draining
-        oldest = self._ledger.oldest_at
+        oldest = services.ledger.oldest_at
         state = {
             "ready": ready,
-            "database": "connected" if self._directory.connected else "away",
+            "database": "connected" if services.directory.connected else "away",
             "directory": "loaded" if directory else "stale",
             "ledger": "writable" if ledger else "not writable",
             "draining": draining,
-            # Rows that PostgreSQL does not have yet, and those since the start by state: nothing goes wrong silently.
-            "waiting_rows": self._ledger.waiting,
+            # Rows that are not in PostgreSQL yet, and the rows since the start by state: no fault stays unseen.
+            "waiting_rows": services.ledger.waiting,
             "oldest_waiting_seconds": max(0, int((datetime.now(UTC) - oldest).total_seconds())) if oldest else 0,
-            "dead_letters": self._ledger.buried,
-            "rows": dict(self._ledger.states),
+            "dead_letters": services.ledger.buried,
+            "rows": dict(services.ledger.states),
         }
         self.write_json(msgspec.json.encode(state), 200 if ready else 503)
 

@@ -32,7 +32,7 @@ READ_BYTES = 16 * 1024  # of what a client sends, at a time; as much is made rea
 NO_ROOM = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}  # accept(2)
 
 
-class Limits(msgspec.Struct, frozen=True, kw_only=True):
+class ConnectionLimits(msgspec.Struct, frozen=True, kw_only=True):
     """What a client may take. Times in seconds, sizes in bytes."""
 
     connections: int = 10_000
@@ -45,10 +45,10 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 class Listener(HTTPServer):
     """Tornado's server over connections that are counted. Those over the limit wait in the system's queue."""
 
-    def __init__(self, app: HTTPServerConnectionDelegate, limits: Limits) -> None:
+    def __init__(self, app: HTTPServerConnectionDelegate, limits: ConnectionLimits) -> None:
         """Nothing: Tornado's servers are made by `initialize`."""
 
-    def initialize(self, app: HTTPServerConnectionDelegate, limits: Limits) -> None:  # type: ignore[override]
+    def initialize(self, app: HTTPServerConnectionDelegate, limits: ConnectionLimits) -> None:  # type: ignore[override]
         super().initialize(
             app,
             max_header_size=limits.head_bytes,
@@ -135,7 +135,7 @@ class ClientStream(IOStream):
     when it fires. Without it such a client would hold its stream, and OpenAI's, for ever: as long as the other side
     answers probes, TCP never gives up."""
 
-    def __init__(self, connection: socket.socket, limits: Limits) -> None:
+    def __init__(self, connection: socket.socket, limits: ConnectionLimits) -> None:
         super().__init__(connection, read_chunk_size=READ_BYTES)
         # Once and for all: a piece of a stream must not wait until the client has acknowledged the one before.
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -7,7 +7,7 @@ from chatgpt_agent.core.money.pricing import Price
 from chatgpt_agent.core.names import MAX_NAME
 from chatgpt_agent.runtime.authentication import Authenticator
 from chatgpt_agent.runtime.directory import Directory
-from chatgpt_agent.runtime.rate_limiter import Limits
+from chatgpt_agent.runtime.rate_limiter import RateLimiter
 from chatgpt_agent.web.base import TokenHandler
 
 
@@ -15,8 +15,10 @@ class ModelsHandler(TokenHandler):
     """`GET /v1/models` and `/v1/models/MODEL` (https://platform.openai.com/docs/api-reference/models): the models that
     have a price and that the token may use."""
 
-    def initialize(self, directory: Directory, gate: Authenticator, limits: Limits) -> None:  # type: ignore[override]
-        super().initialize(gate, limits)
+    def initialize(  # type: ignore[override]
+        self, directory: Directory, authenticator: Authenticator, rate_limiter: RateLimiter
+    ) -> None:
+        super().initialize(authenticator, rate_limiter)
         self._directory = directory
 
     def get(self, model: str | None = None) -> None:

@@ -12,7 +12,7 @@ from tornado.ioloop import IOLoop
 from chatgpt_agent.adapters.keyring import Keyring
 from chatgpt_agent.adapters.postgres.users import UserRow
 from chatgpt_agent.admin.administration import Administration
-from chatgpt_agent.core.access.admission import Limits
+from chatgpt_agent.core.access.admission import RateLimits
 from chatgpt_agent.core.access.tokens import is_well_formed
 from chatgpt_agent.core.access.user_changes import (
     MAX_KEY,
@@ -31,7 +31,7 @@ from tests.support.factories import NOON
 
 KEYRING = Keyring(b"m" * 32)
 KEY = "sk-made-up-canary"
-LIMITS = Limits(rpm=3)
+LIMITS = RateLimits(rpm=3)
 TEXTS = ["", " ", " a", "a ", "a\nb", "a\0b", "a\tb", "a\x1bb", "a\u2028b", "a\udcffb"]
 
 
@@ -197,7 +197,7 @@ async def test_a_token_that_is_not_there_is_told(administration: Administration)
 
 async def test_a_user_is_changed_where_it_is_said(administration: Administration) -> None:
     """What is not said stays."""
-    await administration.users.add("alice", KEY, comment="Sales", limits=Limits(rpm=5))
+    await administration.users.add("alice", KEY, comment="Sales", limits=RateLimits(rpm=5))
     changed = await administration.users.change("alice", UserChanges(allowed_models=("gpt-4o*",), rpm=None, tpm=9))
     assert (changed.comment, changed.allowed_models, changed.rpm, changed.tpm) == ("Sales", ("gpt-4o*",), None, 9)
     assert await administration.users.get("alice") == changed
@@ -208,7 +208,7 @@ async def test_a_token_is_changed_where_it_is_said(administration: Administratio
     await administration.users.add("alice", KEY)
     until = datetime(2099, 1, 1, tzinfo=UTC)
     issued = await administration.tokens.issue(
-        "alice", label="a", allowed_networks=("10.0.0.0/8",), limits=Limits(tpm=7)
+        "alice", label="a", allowed_networks=("10.0.0.0/8",), limits=RateLimits(tpm=7)
     )
     changed = await administration.tokens.change(issued.id, TokenChanges(expires_at=until, allowed_models=("m",)))
     assert (changed.label, changed.tpm, changed.allowed_networks) == ("a", 7, ("10.0.0.0/8",))
@@ -293,7 +293,7 @@ async def test_a_token_is_rotated(administration: Administration, dsn: str) -> N
     await administration.users.add("alice", KEY)
     until = datetime(2099, 1, 1, tzinfo=UTC)
     old = await administration.tokens.issue(
-        "alice", label="ci", expires_at=until, allowed_models=("m*",), limits=Limits(rpm=3)
+        "alice", label="ci", expires_at=until, allowed_models=("m*",), limits=RateLimits(rpm=3)
     )
     query(
         dsn,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from chatgpt_agent.web.listener import Limits
+from chatgpt_agent.web.listener import ConnectionLimits
 from tests.cli.commands import Cli
 from tests.cli.serving import body
 from tests.conftest import MakeAgent
@@ -64,7 +64,7 @@ async def chat(url: str, token: str) -> Answer:
 
 async def test_who_does_not_read_is_cut_off(make_agent: MakeAgent, upstream: Upstream) -> None:
     """After `stall_seconds`; as after any hang-up, the stream is read on to its usage, and the row says so."""
-    agent = await make_agent(limits=Limits(stall_seconds=0.5))
+    agent = await make_agent(limits=ConnectionLimits(stall_seconds=0.5))
     flood = Flood(300)
     upstream.script = flood
     connection = await narrow(agent.url)
@@ -76,13 +76,13 @@ async def test_who_does_not_read_is_cut_off(make_agent: MakeAgent, upstream: Ups
 
 async def test_who_is_cut_off_gives_the_place_back(make_agent: MakeAgent, upstream: Upstream) -> None:
     """Four who do not read, in four places: the fifth is served."""
-    agent = await make_agent(limits=Limits(stall_seconds=0.5), max_concurrent_requests=4)
+    agent = await make_agent(limits=ConnectionLimits(stall_seconds=0.5), max_concurrent_requests=4)
     upstream.script = Flood(300)
     clients = [await narrow(agent.url) for _ in range(4)]
     for client in clients:
         await ask(client, agent.token, agent.body(stream=True))
-    await agent.until(lambda: agent.server.relay.full)
-    await agent.until(lambda: agent.server.relay.calls == 0, seconds=20)
+    await agent.until(lambda: agent.server.admissions.full)
+    await agent.until(lambda: agent.server.admissions.running == 0, seconds=20)
     upstream.script = upstream.openai
     assert (await agent.chat()).status == 200
     for client in clients:
@@ -91,7 +91,7 @@ async def test_who_is_cut_off_gives_the_place_back(make_agent: MakeAgent, upstre
 
 async def test_a_whole_answer_that_nobody_reads_is_let_go(make_agent: MakeAgent, upstream: Upstream) -> None:
     """Its row was written before its first byte went out."""
-    agent = await make_agent(limits=Limits(stall_seconds=0.5))
+    agent = await make_agent(limits=ConnectionLimits(stall_seconds=0.5))
 
     async def script(request: object, reply: Reply) -> None:
         await reply.whole(completion(10, 2, 5, text="x" * 20_000_000))
@@ -268,7 +268,7 @@ HALF = {
 @pytest.mark.parametrize("part", HALF)
 async def test_two_hundred_halves_leave_others_alone(make_agent: MakeAgent, upstream: Upstream, part: str) -> None:
     """Others are served while these wait, and these are cut off in time."""
-    agent = await make_agent(limits=Limits(head_seconds=2.0, body_seconds=2.0))
+    agent = await make_agent(limits=ConnectionLimits(head_seconds=2.0, body_seconds=2.0))
     halves = [await Connection.open(agent.url) for _ in range(200)]
     for connection in halves:
         await connection.send(HALF[part](agent))
@@ -290,7 +290,7 @@ async def ended(connection: Connection) -> None:
 
 async def test_those_over_the_limit_wait_and_are_served(make_agent: MakeAgent, upstream: Upstream) -> None:
     """Where halves take every place, others come in when these are cut off; administrators come in at once."""
-    agent = await make_agent(limits=Limits(connections=5, head_seconds=1.0), max_concurrent_requests=5)
+    agent = await make_agent(limits=ConnectionLimits(connections=5, head_seconds=1.0), max_concurrent_requests=5)
     halves = [await Connection.open(agent.url) for _ in range(5)]
     await agent.until(lambda: agent.server.listeners[0].connections == 5)
     assert (await fetch(f"http://127.0.0.1:{agent.server.admin_port}/healthz")).status == 200

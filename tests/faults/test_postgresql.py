@@ -662,29 +662,16 @@ async def test_a_day_is_the_agents_wherever_postgresql_is(
 
 
 @pytest.mark.parametrize("hours", [-40 * 24, -1, 1, 40 * 24])
-async def test_a_row_lies_on_the_day_that_its_intent_says(
-    agent: Agent, dsn: str, hours: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_row_lies_on_the_day_that_its_intent_says(agent: Agent, dsn: str, hours: int) -> None:
     """Though PostgreSQL's clock says another."""
     then = datetime.now(UTC) + timedelta(hours=hours)
-    monkeypatch.setattr("chatgpt_agent.runtime.relay.datetime", Fixed(then))
+    agent.server.admissions.now = lambda: then
     query(dsn, "UPDATE prices SET effective_at = %s", [then - timedelta(days=1)])
     await agent.until(lambda: agent.server.directory.book.at(MODEL, then) is not None)
     assert (await agent.chat()).status == 200
     await settled(agent)
     assert query(dsn, "SELECT started_at FROM usage") == [(then,)]
     assert query(dsn, "SELECT day FROM usage_daily") == [(then.date(),)]
-
-
-class Fixed:
-    """`datetime`, for who only asks it for the time."""
-
-    def __init__(self, moment: datetime) -> None:
-        self._moment = moment
-
-    def now(self, zone: object) -> datetime:
-        """Always the same."""
-        return self._moment
 
 
 def test_no_column_of_the_books_has_a_default_from_postgresqls_clock(dsn: str) -> None:

@@ -16,21 +16,22 @@ from uuid import UUID
 import msgspec
 import pytest
 
-from chatgpt_agent.adapters.config import Config
 from chatgpt_agent.adapters.curl.exchange import Head, UpstreamClient
 from chatgpt_agent.adapters.outbox import Outbox
 from chatgpt_agent.core.access.admission import Identity, Token, User
+from chatgpt_agent.core.budget.max_cost import Assumptions
 from chatgpt_agent.core.cooperative import run_to_end
 from chatgpt_agent.core.errors import AgentError, UpstreamTruncated, UpstreamUnreachable
 from chatgpt_agent.core.http.endpoints import CHAT
 from chatgpt_agent.core.http.request import parse_request
 from chatgpt_agent.core.ledger import State
 from chatgpt_agent.core.usage import Usage
+from chatgpt_agent.runtime.admission import Admissions
 from chatgpt_agent.runtime.budgets import Budgets
 from chatgpt_agent.runtime.directory import Directory
 from chatgpt_agent.runtime.ledger import Ledger
-from chatgpt_agent.runtime.rate_limiter import Limits
-from chatgpt_agent.runtime.relay import Call, Relay
+from chatgpt_agent.runtime.rate_limiter import RateLimiter
+from chatgpt_agent.runtime.relay import Call, DrainLimits, Relay
 from tests.proofs.books import (
     StillLoop,
     check_cost,
@@ -188,6 +189,8 @@ class _Watched(sqlite3.Connection):
 class FakeUpstream:
     """OpenAI, as the relay knows its client."""
 
+    has_proxy = False
+
     def __init__(self, world: World) -> None:
         self._world = world
 
@@ -227,10 +230,10 @@ class FakeExchange:
         self._world.point("after a piece of OpenAI")
         return piece
 
-    async def pour(self, take: Callable[[bytes], bool]) -> bool:
-        """Piece by piece, until the end or until the reader says no."""
+    async def stream_to(self, on_chunk: Callable[[bytes], bool]) -> bool:
+        """Passes the pieces on one by one, until the end or until the sink is full."""
         while piece := await self.read():
-            if not take(piece):
+            if not on_chunk(piece):
                 return False
         return True
 
@@ -271,15 +274,27 @@ async def live(loop: StillLoop, world: World, mode: str) -> None:
 async def serve(world: World, ledger: Ledger) -> None:
     """One request from its admission to the last byte that the client gets."""
     upstream = cast(UpstreamClient, FakeUpstream(world))
-    nobodys = Budgets(FakeStore(world.server), FakeStore(world.server), on_threshold=ignore)
-    relay = Relay(
-        Config(data_dir=world.folder), cast(Directory, _Directory()), ledger, upstream, nobodys, Limits(lambda: 0.0)
+    directory = cast(Directory, _Directory())
+    admissions = Admissions(
+        directory=directory,
+        rate_limiter=RateLimiter(lambda: 0.0),
+        budgets=Budgets(FakeStore(world.server), FakeStore(world.server), on_threshold=ignore),
+        assumptions=Assumptions(1000, 1000),
+        max_requests=1,
     )
-    who = Identity(User(1, "alice", b"", False), Token(11, 1, b"", False))
+    relay = Relay(
+        directory=directory,
+        ledger=ledger,
+        upstream=upstream,
+        urls={CHAT.path: "http://127.0.0.1:1/v1/chat/completions"},
+        drain=DrainLimits(60.0, 1),
+    )
+    identity = Identity(User(1, "alice", b"", False), Token(11, 1, b"", False))
     body = {"model": PRICE.model, "messages": [{"role": "user", "content": CANARY}], "stream": world.script.streamed}
     request = run_to_end(parse_request(CHAT, msgspec.json.encode(body)))
     world.point("before the request is admitted")
-    world.call = call = relay.call(who, request, request_id=UUID(str(request_id(1))))
+    admission = admissions.admit(identity, request, request_id=UUID(str(request_id(1))))
+    world.call = call = relay.call(identity.user, request, admission)
     try:
         await read(world, call)
     except AgentError:
@@ -296,7 +311,7 @@ class Client:
         self._call = call
         self._got = b""
 
-    def put(self, piece: bytes) -> bool:
+    def write(self, piece: bytes) -> bool:
         """Gets a piece."""
         world, leaves_at = self._world, self._world.script.leaves_at
         if not piece or (leaves_at is not None and world.pieces >= leaves_at):
@@ -307,22 +322,22 @@ class Client:
         world.whole = b"[DONE]" in self._got
         world.point("after a piece is given out")
         if world.pieces == leaves_at:
-            self._call.client_left()
+            self._call.on_disconnect()
         return True
 
-    async def drained(self) -> None:
+    async def drain(self) -> None:
         """It reads fast."""
 
 
 async def read(world: World, call: Call) -> None:
     """The client reads, as long as it stays."""
     if world.script.leaves_at == 0:
-        call.client_left()
-    await call.begin(None)
-    if call.streaming:
-        await call.stream(Client(world, call))
+        call.on_disconnect()
+    answering = await call.send(None)
+    if answering.is_stream:
+        await answering.stream_to(Client(world, call))
         return
-    await call.whole()
+    await answering.whole()
     world.point("before a piece is given out")
     world.pieces, world.whole = 1, True
     world.point("after a piece is given out")

@@ -17,7 +17,7 @@ from chatgpt_agent.core.money.kinds import Rates
 from chatgpt_agent.core.money.pricing import Tier
 from chatgpt_agent.runtime.master_key import open_keyring
 from chatgpt_agent.server import Server
-from chatgpt_agent.web.listener import Limits
+from chatgpt_agent.web.listener import ConnectionLimits
 from tests.support.administration import ROOT
 from tests.support.canaries import SECRETS
 from tests.support.client import Answer, Connection, fetch, request_bytes
@@ -30,7 +30,7 @@ class Agent:
     """A running agent. `token` is that of its user `alice`; the setting `limits` is what a client may take."""
 
     def __init__(self, settings: dict[str, Any]) -> None:
-        self.limits = settings.pop("limits", Limits())
+        self.limits = settings.pop("limits", ConnectionLimits())
         small = {"bind_address": "127.0.0.1", "port": 0, "admin_port": 0, "max_concurrent_requests": 200}
         self.config = Config(**{**small, **settings})
         self.token = ""

@@ -303,9 +303,9 @@ async def test_nothing_stays_set_aside(
     await set_budget(agent, Decimal(1000), token_id=1, period=Period.DAY)
     for _ in range(10):
         await asyncio.gather(*(way(agent, upstream) for _ in range(10)))
-    await agent.until(lambda: agent.server.relay.calls == 0)
+    await agent.until(lambda: agent.server.admissions.running == 0)
     assert set_aside(agent) == 0
-    assert [meter.running for meter in agent.server.relay.limits._meters.values()] == [0, 0]
+    assert list(agent.server.rate_limiter.running.values()) == [0, 0]
     counted = await spent(agent)
     await agent.until(lambda: not any(account.entries for account in budgets(agent)._accounts.values()))
     states = [state for account in budgets(agent)._accounts.values() for state in account.states]

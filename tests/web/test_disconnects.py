@@ -103,5 +103,5 @@ async def test_places_are_free_again_after_hang_ups(make_agent: MakeAgent, upstr
         await connection.close()
     await agent.rows(5)
     await agent.until(lambda: agent.server.lifecycle.in_flight == 0)
-    relay = agent.server.relay
-    assert (relay.calls, relay.abandoned_calls, agent.server.upstream.running) == (0, 0, 0)
+    server = agent.server
+    assert (server.admissions.running, server.relay.abandoned_calls, server.upstream.running) == (0, 0, set())

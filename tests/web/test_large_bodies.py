@@ -71,7 +71,7 @@ async def test_a_client_that_leaves_while_its_body_is_read_has_no_request(
     await asyncio.sleep(0.05)
     gone.set()
     await agent.until(lambda: agent.server.lifecycle.in_flight == 0)
-    assert (upstream.requests, agent.server.relay.calls) == ([], 0)
+    assert (upstream.requests, agent.server.admissions.running) == ([], 0)
 
 
 @pytest.mark.parametrize("text", ["A" * LARGE, 'a "line"\n' * (LARGE // 9)])
@@ -94,7 +94,7 @@ async def test_others_are_served_while_a_large_answer_is_read_slowly(agent: Agen
     [row] = await agent.rows(1)  # which is written before the first byte
     assert row["state"] == "done"
     await slow.close()
-    await agent.until(lambda: agent.server.relay.calls == 0)
+    await agent.until(lambda: agent.server.admissions.running == 0)
 
 
 async def test_a_client_that_leaves_a_large_answer_leaves_nothing_behind(agent: Agent, upstream: Upstream) -> None:
@@ -103,6 +103,6 @@ async def test_a_client_that_leaves_a_large_answer_leaves_nothing_behind(agent: 
     connection = await agent.begin()
     await connection.head()
     await connection.close()
-    await agent.until(lambda: agent.server.relay.calls == 0)
+    await agent.until(lambda: agent.server.admissions.running == 0)
     [row] = await agent.rows(1)
     assert row["state"] == "done"

@@ -49,7 +49,7 @@ async def test_tokens_a_minute_are_settled_with_the_truth(agent: Agent, upstream
     [row] = await agent.rows(1)
     used = row["input_tokens"] + row["output_tokens"]
     identity = agent.server.directory.identify(agent.token)
-    [fields] = [agent.server.relay.limits.status(identity)["token"]]
+    [fields] = [agent.server.rate_limiter.status(identity)["token"]]
     assert 10_000 - used <= fields["tokens_left"] <= 10_000
 
 
@@ -73,7 +73,7 @@ async def test_requests_at_once(agent: Agent, upstream: Upstream) -> None:
     await running[0].close()
     await running[1].answer()
     await running[1].close()
-    await agent.until(lambda: agent.server.relay.calls == 0)
+    await agent.until(lambda: agent.server.admissions.running == 0)
     assert (await agent.chat()).status == 200
 
 
@@ -120,7 +120,7 @@ async def test_the_sdk_waits_as_it_is_told(agent: Agent, upstream: Upstream) -> 
     await limit(agent, "tokens", rpm=120)
     identity = agent.server.directory.identify(agent.token)
     began = asyncio.get_running_loop().time()  # making a client may take longer than is waited for
-    taken = [agent.server.relay.limits.take(identity, 0) for _ in range(120)]
+    taken = [agent.server.rate_limiter.acquire(identity, 0) for _ in range(120)]
     client = openai.AsyncOpenAI(base_url=agent.url + "/v1", api_key=agent.token)
     await client.chat.completions.create(model=MODEL, messages=[{"role": "user", "content": "hello"}])
     await client.close()

@@ -14,7 +14,7 @@ from tornado.ioloop import IOLoop
 from tornado.netutil import bind_sockets
 from tornado.web import Application, RequestHandler
 
-from chatgpt_agent.web.listener import Limits, Listener
+from chatgpt_agent.web.listener import ConnectionLimits, Listener
 from tests.support.client import Connection, fetch
 
 SIZE = 20_000_000  # more than any socket's buffer
@@ -38,7 +38,7 @@ class Large(RequestHandler):
 class Listening:
     """A listener on a free port."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: ConnectionLimits) -> None:
         self.clients: list[socket.socket] = []
         self.server = Listener(Application([("/", Small), ("/large", Large)]), limits)
         sockets = bind_sockets(0, "127.0.0.1")
@@ -75,7 +75,7 @@ def listen(io_loop: IOLoop) -> Iterator[Listen]:
 
     def start(**limits: float) -> Listening:
         asyncio.set_event_loop(io_loop.asyncio_loop)
-        made.append(Listening(Limits(**limits)))  # type: ignore[arg-type]
+        made.append(Listening(ConnectionLimits(**limits)))  # type: ignore[arg-type]
         return made[-1]
 
     yield start

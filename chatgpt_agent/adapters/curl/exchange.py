@@ -1,20 +1,22 @@
-"""One POST to OpenAI as an ordered, back-pressured, abortable stream.
+"""One POST to OpenAI as an ordered, back-pressured, abortable stream, through Tornado's AsyncHTTPClient.
 
-- A POST is never sent twice: libcurl would silently repeat it when a kept connection dies (curl#18417, open), which a
-  proxy must not do (RFC 9112 §9.3.1).
-- The transfer is paused while the client reads slowly, and can be aborted at any time.
+The transfer is paused while the client reads slowly, and can be aborted at any time.
 """
 
 import asyncio
 import contextlib
 from collections.abc import Callable
+from typing import cast
 
 import msgspec
 import pycurl
+from tornado.curl_httpclient import CurlError
+from tornado.httpclient import AsyncHTTPClient, HTTPRequest, HTTPResponse
+from tornado.httputil import HTTPHeaders
 
 from chatgpt_agent.adapters.config import Config
-from chatgpt_agent.adapters.curl.driver import CurlDriver
-from chatgpt_agent.adapters.curl.options import CurlOptions
+from chatgpt_agent.adapters.curl.errors import upstream_error
+from chatgpt_agent.adapters.curl.options import request_options
 from chatgpt_agent.core.errors import (
     AgentError,
     ProxyError,
@@ -25,7 +27,6 @@ from chatgpt_agent.core.errors import (
 )
 
 HIGH_WATER = 128 * 1024  # bytes that wait for the client before the transfer is paused; it costs memory four times
-SEND_BYTES = 16 * 1024  # of a body that libcurl takes at a time: it holds as much for as long as an answer takes
 
 
 class Head(msgspec.Struct, frozen=True):
@@ -42,121 +43,120 @@ class Head(msgspec.Struct, frozen=True):
 class UpstreamClient:
     """Sends requests to OpenAI. Lives as long as the process."""
 
-    def __init__(self, config: Config) -> None:
-        self._config = config
-        self._way = CurlOptions(config)
-        self._transfers = CurlDriver(self._prepare, connections=config.max_concurrent_requests)
-        self._running: set[Exchange] = set()
-        self._closed = False
-
-    @property
-    def running(self) -> int:
-        """Transfers that have not ended."""
-        return len(self._running)
+    def __init__(self, http_client: AsyncHTTPClient, config: Config) -> None:
+        self.http_client = http_client
+        self.config = config
+        self.has_proxy = config.openai_proxy is not None
+        self.options = request_options(config)
+        self.running: set[Exchange] = set()  # exchanges that have not ended
+        self._loop = asyncio.get_running_loop()
+        self._with_data: list[Exchange] = []
 
     def send(self, url: str, body: bytes, headers: list[tuple[str, str]]) -> "Exchange":
-        """Begins to POST a body."""
-        exchange = Exchange(self._config, self._way, self._transfers, self._running)
-        exchange.begin(url, body, headers)
+        """Starts to POST a body."""
+        exchange = Exchange(self)
+        exchange.start(url, body, headers)
         return exchange
 
     def abort_all(self) -> None:
-        """Ends every transfer now."""
-        for exchange in list(self._running):
+        """Ends every exchange now."""
+        for exchange in list(self.running):
             exchange.abort()
 
-    async def close(self) -> None:
-        """Ends what runs and closes the connections."""
-        if not self._closed:
-            self._closed = True
-            self.abort_all()
-            self._transfers.close()
+    def schedule_delivery(self, exchange: "Exchange") -> None:
+        """Calls `deliver` of an exchange when all sockets that are readable in this iteration of the loop were read.
 
-    def _prepare(self, curl: pycurl.Curl) -> None:
-        self._way.apply(curl)
-        curl.setopt(pycurl.POST, 1)
-        curl.setopt(pycurl.UPLOAD_BUFFERSIZE, SEND_BYTES)
-        curl.setopt(pycurl.SEEKFUNCTION, _refuse_to_seek)
+        Chunks for many clients are then written one after the other, with no read between two of them: a client that is
+        awake already need not be woken for the next chunk, which costs as much as sending it.
+        """
+        if not self._with_data:
+            self._loop.call_soon(self._deliver)
+        self._with_data.append(exchange)
+
+    def _deliver(self) -> None:
+        exchanges, self._with_data = self._with_data, []
+        now = self._loop.time()
+        for exchange in exchanges:
+            exchange.deliver(now)
 
 
 class Exchange:
-    """One request and its answer. Read `head`, then `read` until it returns nothing, or `pour` until all has come."""
+    """One request and its answer: read `head`, then `read` until it returns b"", or `stream_to` until it is True."""
 
-    # A chunk finds what belongs to its stream far from the processor, so there is little of it, and in one place.
+    # Slots: a chunk costs less where what belongs to its stream is small and in one place.
     __slots__ = (
         "__weakref__",
         "_body",
-        "_config",
         "_curl",
-        "_enough",
+        "_delivery_scheduled",
         "_failure",
+        "_fetch",
         "_finished",
-        "_first",
         "_head",
-        "_last",
+        "_last_heard",
         "_lines",
         "_loop",
-        "_more",
+        "_on_chunk",
         "_paused",
+        "_queue_head",
+        "_queue_tail",
         "_queued",
-        "_running",
+        "_sink_full",
         "_status",
-        "_take",
-        "_told",
+        "_timeout",
         "_total",
-        "_transfers",
+        "_upstream",
         "_waiter",
-        "_watch",
-        "_way",
         "sent",
     )
 
-    def __init__(self, config: Config, way: CurlOptions, transfers: CurlDriver, running: "set[Exchange]") -> None:
-        self._config = config
-        self._way = way
-        self._transfers = transfers
-        self._running = running
+    def __init__(self, upstream: UpstreamClient) -> None:
+        self._upstream = upstream
         self._loop = asyncio.get_running_loop()
-        # What has happened.
+        # State.
         self.sent = False  # whether libcurl took bytes of the body: from then on OpenAI may bill
         self._finished = False
-        self._failure: AgentError | None = None
-        self._last = self._loop.time()  # when the upstream was last heard of
+        self._failure: BaseException | None = None
+        self._last_heard = self._loop.time()
         # The answer.
         self._body = memoryview(b"")
         self._head: Head | None = None
         self._status = 0
-        self._lines: list[bytes] = []
-        self._queued = 0  # bytes that wait for who reads
-        self._first = b""  # the first of them: more come together only to who is slow
-        self._more: list[bytes] = []
+        self._lines: list[str] = []
+        self._queued = 0  # bytes that wait for the reader
+        self._queue_head = b""  # the first chunk: there are more only for a reader that is slow
+        self._queue_tail: list[bytes] = []
         self._total = 0
         self._paused = False
-        # Between libcurl and who reads.
-        self._curl: pycurl.Curl | None = None  # while it is ours
-        self._told = False  # whether the transfers know that something has come
+        # Between libcurl and the reader.
+        self._fetch: asyncio.Future[HTTPResponse] | None = None  # until it is done
+        self._curl: pycurl.Curl | None = None  # likewise; the handle is given to other requests later
+        self._delivery_scheduled = False
         self._waiter: asyncio.Future[None] | None = None
-        self._take: Callable[[bytes], bool] | None = None  # while whoever it is of waits
-        self._enough = False
-        self._watch: asyncio.TimerHandle | None = None
+        self._on_chunk: Callable[[bytes], bool] | None = None  # the sink, while its owner waits in `stream_to`
+        self._sink_full = False
+        self._timeout: asyncio.TimerHandle | None = None
 
-    def begin(self, url: str, body: bytes, headers: list[tuple[str, str]]) -> None:
-        """Hands the request to libcurl."""
+    def start(self, url: str, body: bytes, headers: list[tuple[str, str]]) -> None:
+        """Hands the request to the HTTP client."""
         self._body = memoryview(body)
-        curl = self._transfers.handle()
-        curl.setopt(pycurl.URL, url)
-        # No `Expect: 100-continue`, for which libcurl waits a second where the server does not know it.
-        curl.setopt(pycurl.HTTPHEADER, [*(_line(name, value) for name, value in headers), b"Expect:"])
-        curl.setopt(pycurl.POSTFIELDSIZE_LARGE, len(body))
-        curl.setopt(pycurl.READFUNCTION, self._on_send)
-        curl.setopt(pycurl.HEADERFUNCTION, self._on_header)
-        curl.setopt(pycurl.WRITEFUNCTION, self._on_chunk)
-        self._running.add(self)
-        self._curl = curl
-        self._transfers.start(curl, self)
-        self._watch = self._loop.call_later(self._config.first_byte_timeout, self._check_time)
+        upstream = self._upstream
+        upstream.running.add(self)
+        request = HTTPRequest(
+            url,
+            method="POST",
+            headers=HTTPHeaders(dict(headers)),
+            body=body,
+            header_callback=self._on_header,
+            streaming_callback=cast(Callable[[bytes], None], self._on_data),
+            prepare_curl_callback=self._on_start,
+            **upstream.options,
+        )
+        self._fetch = upstream.http_client.fetch(request, raise_error=False)
+        self._fetch.add_done_callback(self._on_done)
+        self._timeout = self._loop.call_later(upstream.config.first_byte_timeout, self._check_time)
 
-    # The reader's side.
+    # For the reader.
 
     async def head(self) -> Head:
         """Status and headers. Raises UpstreamError where none come."""
@@ -168,58 +168,58 @@ class Exchange:
 
     async def read(self) -> bytes:
         """What has come of the body since the last call, at least one byte; nothing at the clean end.
-        Raises UpstreamError, or what `abort` was given, where there is no clean end."""
+        Raises UpstreamError, or the reason given to `abort`, where the answer is not complete."""
         while not self._queued:
             if self._is_over():
                 return b""
             if not self._queued:
                 await self._wait()
-        return self._joined()
+        return self._take_queue()
 
-    async def pour(self, take: Callable[[bytes], bool]) -> bool:
-        """Gives what comes of the body to `take`, what came in one turn of the loop in one piece. Returns
-        False once `take` does, and True at the clean end; to be called again after the first. Raises as `read`."""
-        # A stream's every chunk comes this way, which takes no task and no future.
-        self._enough = False
+    async def stream_to(self, on_chunk: Callable[[bytes], bool]) -> bool:
+        """Passes the body to `on_chunk` as it comes, what came in one iteration of the loop in one piece. Returns False
+        once `on_chunk` does, and True at the clean end; to be called again after False. Raises as `read` does."""
+        # Every chunk of a stream takes this path, which needs neither a task nor a future.
+        self._sink_full = False
         while True:
             if self._queued:
-                if not take(self._joined()):
+                if not on_chunk(self._take_queue()):
                     return False
             elif self._is_over():
                 return True
             elif not self._queued:
-                self._take = take
+                self._on_chunk = on_chunk
                 await self._wait()
-                if self._enough:
+                if self._sink_full:
                     return False
 
     def abort(self, reason: AgentError | None = None) -> None:
-        """Ends the transfer now; who reads it gets the reason."""
+        """Ends the transfer now; its reader gets the reason."""
         if self._finished or self._failure is not None:
             return
         self._failure = reason or UpstreamTruncated("The agent ended the request.", sent=self.sent)
-        if self._curl is not None:
-            self._transfers.stop(self._curl)
+        if self._fetch is not None:
+            self._fetch.cancel()
         self._end()
 
     def _is_over(self) -> bool:
-        """Whether the end has come. Lets what was paused go on. Raises the failure."""
+        """Whether the end has come. Resumes a paused transfer. Raises the failure."""
         if self._paused and self._curl is not None:
             self._paused = False
-            self._last = self._loop.time()
-            with contextlib.suppress(pycurl.error):  # it failed while it was paused: on_end will say so
-                self._curl.pause(pycurl.PAUSE_CONT)  # may call _on_chunk before it returns
+            self._last_heard = self._loop.time()
+            with contextlib.suppress(pycurl.error):  # it failed while it was paused: _on_done will be called
+                self._curl.pause(pycurl.PAUSE_CONT)  # may call _on_data before it returns
             return False
         if self._failure is not None and not self._queued:
             raise self._failure
         return self._finished and not self._queued
 
-    def _joined(self) -> bytes:
-        first, self._first, self._queued = self._first, b"", 0
-        if not self._more:
+    def _take_queue(self) -> bytes:
+        first, self._queue_head, self._queued = self._queue_head, b"", 0
+        if not self._queue_tail:
             return first
-        joined = b"".join([first, *self._more])
-        self._more.clear()
+        joined = b"".join([first, *self._queue_tail])
+        self._queue_tail.clear()
         return joined
 
     async def _wait(self) -> None:
@@ -227,14 +227,35 @@ class Exchange:
         try:
             await self._waiter
         finally:
-            self._waiter = self._take = None
+            self._waiter = self._on_chunk = None
 
     def _wake(self) -> None:
-        self._take = None
+        self._on_chunk = None
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
-    # libcurl's side: it is at work, so these never raise and never call it.
+    def deliver(self, now: float) -> None:
+        """Passes what has come to the sink, or wakes the reader. `now`: seconds on the loop's clock."""
+        self._delivery_scheduled = False
+        self._last_heard = now
+        on_chunk = self._on_chunk
+        if on_chunk is None or not self._queued:
+            self._wake()
+            return
+        try:
+            self._sink_full = not on_chunk(self._take_queue())
+        except Exception as error:  # of the sink: it is raised to its owner, who waits in stream_to
+            if self._waiter is not None and not self._waiter.done():
+                self._waiter.set_exception(error)
+        else:
+            if self._sink_full or self._paused:
+                self._wake()
+
+    # Callbacks of the HTTP client. The first four run inside libcurl: they never raise and never call it.
+
+    def _on_start(self, curl: pycurl.Curl) -> None:
+        self._curl = curl
+        curl.setopt(pycurl.READFUNCTION, self._on_send)
 
     def _on_send(self, size: int) -> bytes:
         self.sent = True
@@ -242,94 +263,83 @@ class Exchange:
         self._body = self._body[size:]
         return part
 
-    def _on_header(self, line: bytes) -> None:
+    def _on_header(self, line: str) -> None:
         if self._head is not None:
             return  # a trailer
-        if line.startswith(b"HTTP/"):  # once more after each 1xx
+        if line.startswith("HTTP/"):  # again after each 1xx
             words = line.split(None, 2)
-            self._status = int(words[1]) if len(words) > 1 and words[1].isdigit() else 0
+            self._status = int(words[1]) if len(words) > 1 and words[1].isdecimal() else 0
             self._lines.clear()
         elif line.strip():
             self._lines.append(line)
         elif self._status >= 200:
-            self._last = self._loop.time()
+            self._last_heard = self._loop.time()
             self._head = Head(self._status, [_field(line) for line in self._lines])
-            if self._config.silence_timeout < self._config.first_byte_timeout and self._watch is not None:
-                self._watch.cancel()  # from here on silence is what counts
-                self._watch = self._loop.call_at(self._last + self._config.silence_timeout, self._check_time)
+            config = self._upstream.config
+            if config.silence_timeout < config.first_byte_timeout and self._timeout is not None:
+                self._timeout.cancel()  # from here on the limit is the one of silence
+                self._timeout = self._loop.call_at(self._last_heard + config.silence_timeout, self._check_time)
             self._wake()
 
-    def _on_chunk(self, chunk: bytes) -> int:
+    def _on_data(self, chunk: bytes) -> int:
         if self._queued >= HIGH_WATER:
             self._paused = True
             return int(pycurl.WRITEFUNC_PAUSE)  # libcurl keeps this chunk and brings it again
         size = len(chunk)
         self._total += size
-        if self._total > self._config.max_response_size:
+        if self._finished or self._total > self._upstream.config.max_response_size:
             self._failure = self._failure or UpstreamInvalid("The answer is over the limit of size.", sent=True)
             return 0  # not the size: libcurl ends the transfer
         if self._queued:
-            self._more.append(chunk)
+            self._queue_tail.append(chunk)
         else:
-            self._first = chunk
+            self._queue_head = chunk
         self._queued += size
-        if not self._told:
-            self._told = True
-            self._transfers.ready(self)
+        if not self._delivery_scheduled:
+            self._delivery_scheduled = True
+            self._upstream.schedule_delivery(self)
         return size
 
-    # What the transfers say.
-
-    def on_data(self, now: float) -> None:
-        """Something has come of the body."""
-        self._told = False
-        self._last = now
-        take = self._take
-        if take is None or not self._queued:
-            self._wake()
-            return
-        try:
-            self._enough = not take(self._joined())
-        except Exception as error:  # of whoever reads, who must hear of it
-            if self._waiter is not None and not self._waiter.done():  # else what it took aborted it, which it is told
-                self._waiter.set_exception(error)
-        else:
-            if self._enough or self._paused:
-                self._wake()
-
-    def on_end(self, code: int, message: str) -> None:
-        """libcurl has ended it."""
-        if code and self._failure is None:
-            self._failure = self._way.error(code, message, sent=self.sent, answering=self._head is not None)
-        elif self._head is None and self._failure is None:
-            self._failure = UpstreamInvalid(sent=self.sent)
+    def _on_done(self, fetch: "asyncio.Future[HTTPResponse]") -> None:
+        self._fetch = None  # the response holds the request, and the request this exchange: a reference cycle
+        if self._finished:
+            return  # aborted
+        error = fetch.exception()
+        if self._failure is None:
+            if isinstance(error, CurlError):
+                has_proxy, answering = self._upstream.has_proxy, self._head is not None
+                self._failure = upstream_error(error, sent=self.sent, answering=answering, has_proxy=has_proxy)
+            else:
+                self._failure = error or (None if self._head else UpstreamInvalid(sent=self.sent))
         self._end()
 
     def _end(self) -> None:
         self._curl = None
         self._finished = True
         self._body = memoryview(b"")
-        if self._watch is not None:
-            self._watch.cancel()
-        self._running.discard(self)
+        if self._timeout is not None:
+            self._timeout.cancel()
+        self._upstream.running.discard(self)
         self._wake()
 
     # Time.
 
     def _check_time(self) -> None:
-        """One timer a transfer, set again when it fires, because one for every chunk would cost more than the chunk."""
-        limit = self._config.first_byte_timeout if self._head is None else self._config.silence_timeout
+        """One timer for each exchange, which is set again when it fires: one for each chunk would cost more than the
+        chunk."""
+        config = self._upstream.config
+        limit = config.first_byte_timeout if self._head is None else config.silence_timeout
         now = self._loop.time()
         if self._paused:
-            self._last = now  # it is we who do not listen
-        if now - self._last >= limit:
+            self._last_heard = now  # paused by us: this is not the upstream's silence
+        if now - self._last_heard >= limit:
             self.abort(UpstreamTimeout(sent=self.sent))
         else:
-            self._watch = self._loop.call_at(self._last + limit, self._check_time)
+            self._timeout = self._loop.call_at(self._last_heard + limit, self._check_time)
 
 
-def unusable(head: Head, *, has_proxy: bool) -> UpstreamError | None:
-    """The error that a head is, where it cannot be relayed: a redirect, a status outside of HTTP, a proxy's 407."""
+def head_error(head: Head, *, has_proxy: bool) -> UpstreamError | None:
+    """Why a head cannot be relayed: a redirect, a status outside of HTTP, a proxy's 407. None: it can."""
     if head.status == 407 and has_proxy:
         return ProxyError(sent=True)
     if not 200 <= head.status < 600 or 300 <= head.status < 400:
@@ -337,16 +347,6 @@ def unusable(head: Head, *, has_proxy: bool) -> UpstreamError | None:
     return None
 
 
-def _line(name: str, value: str) -> bytes:
-    line = f"{name}: {value}".encode("latin-1")
-    assert len(line.splitlines()) == 1, "it would be two fields"
-    return line
-
-
-def _field(line: bytes) -> tuple[str, str]:
-    name, _, value = line.decode("latin-1").partition(":")
+def _field(line: str) -> tuple[str, str]:
+    name, _, value = line.partition(":")
     return name.strip(), value.strip()
-
-
-def _refuse_to_seek(_offset: int, _origin: int) -> int:
-    return int(pycurl.SEEKFUNC_FAIL)

@@ -1,4 +1,4 @@
-"""One GET the way that requests to OpenAI go, for commands, which have no client of their own."""
+"""One GET over the same path as requests to OpenAI, for commands, which have no client of their own."""
 
 import logging
 
@@ -7,37 +7,34 @@ from tornado.curl_httpclient import CurlAsyncHTTPClient, CurlError
 from tornado.httpclient import HTTPClientError, HTTPRequest
 
 from chatgpt_agent.adapters.config import Config
-from chatgpt_agent.adapters.curl.options import CurlOptions
-from chatgpt_agent.core.errors import ProxyError
+from chatgpt_agent.adapters.curl.errors import get_error
+from chatgpt_agent.adapters.curl.options import check_libcurl, handle_options, request_options
+from chatgpt_agent.core.errors import ProxyError, UpstreamUnreachable
 
 # At DEBUG this logger prints the Authorization header.
 logging.getLogger("tornado.curl_httpclient").setLevel(logging.WARNING)
 
 
 async def get(config: Config, url: str, headers: dict[str, str], *, timeout: float) -> tuple[int, bytes]:
-    """Its status and its body, up to `max_response_size`. Raises UpstreamError."""
-    way = CurlOptions(config)
+    """Its status and its body, up to `max_response_size` bytes. `timeout`: seconds. Raises UpstreamError."""
+    check_libcurl()
+    configure_handle, has_proxy = handle_options(config), config.openai_proxy is not None
 
     def prepare(curl: pycurl.Curl) -> None:
-        way.apply(curl)
+        configure_handle(curl)
         curl.setopt(pycurl.MAXFILESIZE, config.max_response_size)
 
-    request = HTTPRequest(
-        url,
-        headers=headers,
-        request_timeout=timeout,
-        follow_redirects=False,
-        decompress_response=False,
-        ca_certs=str(config.openai_ca_file) if config.openai_ca_file else None,
-        prepare_curl_callback=prepare,
-    )
+    options = request_options(config) | {"request_timeout": timeout}
+    request = HTTPRequest(url, headers=headers, prepare_curl_callback=prepare, **options)
     client = CurlAsyncHTTPClient(force_instance=True, max_clients=1)
     try:
         response = await client.fetch(request, raise_error=False)
-    except HTTPClientError as error:
-        raise way.get_error(error.errno if isinstance(error, CurlError) else None, str(error)) from None
+    except CurlError as error:
+        raise get_error(error, has_proxy=has_proxy) from None
+    except HTTPClientError:
+        raise UpstreamUnreachable(sent=False) from None
     finally:
         client.close()
-    if response.code == 407 and config.openai_proxy is not None:
+    if response.code == 407 and has_proxy:
         raise ProxyError(sent=False)
     return response.code, response.body

@@ -1,124 +1,74 @@
-"""The way to OpenAI: proxy, TLS, versions, and what libcurl's errors mean on it."""
+"""How requests go to OpenAI: proxy, TLS, HTTP version, timeouts."""
 
+from collections.abc import Callable
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
-import msgspec
 import pycurl
 
 from chatgpt_agent.adapters.config import Config
-from chatgpt_agent.core.errors import (
-    AgentError,
-    ProxyError,
-    SetupError,
-    UpstreamInvalid,
-    UpstreamLost,
-    UpstreamTimeout,
-    UpstreamTls,
-    UpstreamTruncated,
-    UpstreamUnreachable,
-)
+from chatgpt_agent.adapters.curl.client import GatewayHTTPClient
+from chatgpt_agent.core.errors import SetupError
 
 MIN_LIBCURL = (8, 23, 0)
+SEND_BYTES = 16 * 1024  # of a body that libcurl takes at a time: it holds as much for as long as an answer takes
 SUPPRESS_CONNECT_HEADERS = 265  # CURLOPT_SUPPRESS_CONNECT_HEADERS, which pycurl does not name
 
-_TLS = {
-    pycurl.E_SSL_CONNECT_ERROR,
-    pycurl.E_PEER_FAILED_VERIFICATION,
-    pycurl.E_SSL_CERTPROBLEM,
-    pycurl.E_SSL_CIPHER,
-    pycurl.E_SSL_CACERT_BADFILE,
-    pycurl.E_SSL_ISSUER_ERROR,
-    pycurl.E_SSL_ENGINE_INITFAILED,
-    pycurl.E_USE_SSL_FAILED,
-}
-_PROXY = {pycurl.E_COULDNT_RESOLVE_PROXY, 97}  # 97: CURLE_PROXY
+
+def http_client(config: Config) -> GatewayHTTPClient:
+    """The client of one agent, on the running loop. Raises SetupError where libcurl is too old."""
+    check_libcurl()
+    return GatewayHTTPClient(
+        force_instance=True,
+        configure_handle=handle_options(config),
+        max_connections=config.max_concurrent_requests,
+    )
 
 
-class Proxy(msgspec.Struct, frozen=True):
-    """`http://[user:password@]host:port`, taken apart."""
-
-    url: str
-    credentials: str | None
-
-    @classmethod
-    def parse(cls, text: str | None) -> "Proxy | None":
-        """The proxy that a setting names."""
-        if text is None:
-            return None
-        url = urlsplit(text)
-        host = f"[{url.hostname}]" if ":" in (url.hostname or "") else url.hostname
-        credentials = None
-        if url.username is not None:
-            credentials = f"{unquote(url.username)}:{unquote(url.password or '')}"
-        return cls(f"http://{host}:{url.port}", credentials)
-
-    def apply(self, curl: pycurl.Curl) -> None:
-        """Sends a handle through it."""
-        curl.setopt(pycurl.PROXY, self.url)
-        curl.setopt(pycurl.PROXYTYPE, pycurl.PROXYTYPE_HTTP)
-        if self.credentials is not None:
-            user, _, password = self.credentials.partition(":")
-            curl.setopt(pycurl.PROXYUSERNAME, user)
-            curl.setopt(pycurl.PROXYPASSWORD, password)
-            curl.setopt(pycurl.PROXYAUTH, pycurl.HTTPAUTH_BASIC)
+def request_options(config: Config) -> dict[str, Any]:
+    """Arguments of Tornado's HTTPRequest for each request to OpenAI (tornado.httpclient.HTTPRequest)."""
+    return {
+        **proxy_options(config.openai_proxy),
+        "ca_certs": str(config.openai_ca_file) if config.openai_ca_file else None,
+        "connect_timeout": config.connect_timeout,
+        "request_timeout": 0,  # none for the whole: a stream may take an hour
+        "follow_redirects": False,
+        "decompress_response": False,
+    }
 
 
-class CurlOptions:
-    """How requests go to OpenAI. Raises SetupError where libcurl is too old."""
+def proxy_options(url: str | None) -> dict[str, Any]:
+    """`http://[user:password@]host:port` as arguments of Tornado's HTTPRequest."""
+    if url is None:
+        return {}
+    parts = urlsplit(url)
+    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+    options: dict[str, Any] = {"proxy_host": host, "proxy_port": parts.port, "proxy_auth_mode": "basic"}
+    if parts.username is not None:
+        options |= {"proxy_username": unquote(parts.username), "proxy_password": unquote(parts.password or "")}
+    return options
 
-    def __init__(self, config: Config) -> None:
-        check_libcurl()
-        self._config = config
-        self._proxy = Proxy.parse(config.openai_proxy)
 
-    def apply(self, curl: pycurl.Curl) -> None:
-        """Tells a handle what every transfer to OpenAI has in common. The proxy is what the configuration says,
-        whatever http_proxy or no_proxy are in the environment."""
-        config = self._config
-        curl.setopt(pycurl.PROTOCOLS, pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS)
-        curl.setopt(pycurl.FOLLOWLOCATION, 0)
+def handle_options(config: Config) -> Callable[[pycurl.Curl], None]:
+    """A function that sets on a handle what Tornado's HTTPRequest has no argument for."""
+    http2 = config.openai_http_version == "2"
+    version = pycurl.CURL_HTTP_VERSION_2TLS if http2 else pycurl.CURL_HTTP_VERSION_1_1
+
+    def configure(curl: pycurl.Curl) -> None:
+        # The proxy is the configured one, whatever http_proxy or no_proxy are in the environment.
+        curl.setopt(pycurl.NOPROXY, "")
+        if config.openai_proxy is None:
+            curl.setopt(pycurl.PROXY, "")
+        else:
+            curl.setopt(pycurl.PROXYTYPE, pycurl.PROXYTYPE_HTTP)
         curl.setopt(SUPPRESS_CONNECT_HEADERS, 1)
         curl.setopt(pycurl.NOSIGNAL, 1)
         curl.setopt(pycurl.TCP_NODELAY, 1)
-        curl.setopt(pycurl.CONNECTTIMEOUT_MS, round(1000 * config.connect_timeout))
         curl.setopt(pycurl.SSLVERSION, pycurl.SSLVERSION_TLSv1_2)
-        curl.setopt(pycurl.SSL_VERIFYPEER, 1)
-        curl.setopt(pycurl.SSL_VERIFYHOST, 2)
-        if config.openai_ca_file is not None:
-            curl.setopt(pycurl.CAINFO, str(config.openai_ca_file))
-        version = pycurl.CURL_HTTP_VERSION_2TLS if config.openai_http_version == "2" else pycurl.CURL_HTTP_VERSION_1_1
         curl.setopt(pycurl.HTTP_VERSION, version)
-        curl.setopt(pycurl.NOPROXY, "")
-        if self._proxy is None:
-            curl.setopt(pycurl.PROXY, "")
-        else:
-            self._proxy.apply(curl)
+        curl.setopt(pycurl.UPLOAD_BUFFERSIZE, SEND_BYTES)
 
-    def error(self, code: int, message: str, *, sent: bool, answering: bool) -> AgentError:
-        """One of libcurl's errors (https://curl.se/libcurl/c/libcurl-errors.html) as ours. `sent`: libcurl took bytes
-        of the body; `answering`: the head of an answer has come."""
-        if answering:
-            return UpstreamTruncated(sent=True)
-        if self._is_proxys(code, message, sent):
-            return ProxyError(sent=sent)
-        if code in _TLS:
-            return UpstreamTls(sent=sent)
-        return UpstreamLost(sent=True) if sent else UpstreamUnreachable(sent=False)
-
-    def get_error(self, code: int | None, message: str) -> AgentError:
-        """The same for a request without a body, which has a time limit and one of size."""
-        if code == pycurl.E_FILESIZE_EXCEEDED:
-            return UpstreamInvalid("The answer is over the limit of size.", sent=False)
-        if code == pycurl.E_OPERATION_TIMEDOUT:
-            return UpstreamTimeout(sent=False)
-        return self.error(code or 0, message, sent=False, answering=False)
-
-    def _is_proxys(self, code: int, message: str, sent: bool) -> bool:
-        """Whether an error is the proxy's: without a tunnel every connection is one to the proxy."""
-        if self._proxy is None:
-            return code in _PROXY
-        at_fault = code == pycurl.E_COULDNT_CONNECT or "CONNECT" in message or "proxy" in message.lower()
-        return code in _PROXY or (not sent and at_fault)
+    return configure
 
 
 def check_libcurl(version: str = pycurl.version_info()[1]) -> None:

@@ -9,7 +9,7 @@ import msgspec
 
 from chatgpt_agent.adapters.postgres.connection import Line, Store
 from chatgpt_agent.adapters.postgres.prices import PRICE_COLUMNS, price_of
-from chatgpt_agent.core.access.admission import Limits, Token, User
+from chatgpt_agent.core.access.admission import RateLimits, Token, User
 from chatgpt_agent.core.access.model_patterns import compile_patterns
 from chatgpt_agent.core.access.networks import Networks, is_network
 from chatgpt_agent.core.budget.period import Budget, Period
@@ -18,7 +18,7 @@ from chatgpt_agent.core.money.pricing import Price
 PAGE = 1000  # rows that are read at once: the loop is held for 5 ms
 
 _MAX_ID = 2**63 - 1
-_NO_LIMITS = Limits()  # one for all: most have none
+_NO_LIMITS = RateLimits()  # one for all: most have none
 
 Entry = TypeVar("Entry")
 
@@ -97,8 +97,8 @@ def _budget(line: Line) -> Budget:
     return Budget(id_, user, token, Period(period), amount)
 
 
-def _limits(found: list[int | None]) -> Limits:
-    return _NO_LIMITS if found == [None, None, None] else Limits(*found)
+def _limits(found: list[int | None]) -> RateLimits:
+    return _NO_LIMITS if found == [None, None, None] else RateLimits(*found)
 
 
 def _models(found: list[str] | None) -> re.Pattern[str] | None:

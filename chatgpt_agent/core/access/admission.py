@@ -15,7 +15,7 @@ from chatgpt_agent.core.errors import ModelNotFound
 from chatgpt_agent.core.money.pricing import Price, PriceBook
 
 
-class Limits(msgspec.Struct, frozen=True, gc=False):
+class RateLimits(msgspec.Struct, frozen=True, gc=False):
     """What somebody may take: requests a minute, tokens a minute, requests at once. None: no limit."""
 
     rpm: int | None = None
@@ -32,7 +32,7 @@ class User(msgspec.Struct, frozen=True, gc=False):
     upstream_key: bytes
     disabled: bool
     allowed_models: re.Pattern[str] | None = None
-    limits: Limits = Limits()
+    limits: RateLimits = RateLimits()
 
 
 class Token(msgspec.Struct, frozen=True, gc=False):
@@ -45,7 +45,7 @@ class Token(msgspec.Struct, frozen=True, gc=False):
     expires_at: datetime | None = None
     allowed_models: re.Pattern[str] | None = None
     allowed_networks: Networks | None = None
-    limits: Limits = Limits()
+    limits: RateLimits = RateLimits()
 
 
 class Identity(msgspec.Struct, frozen=True):
@@ -55,7 +55,7 @@ class Identity(msgspec.Struct, frozen=True):
     token: Token
 
 
-def refusal(identity: Identity, now: datetime, address: Address | None) -> str | None:
+def denial_reason(identity: Identity, now: datetime, address: Address | None) -> str | None:
     """Why a token does not count now, coming from this address; None: it does. The reason is for the log: a client is
     never told. Where it is not known from where it comes, a token that has networks does not count."""
     user, token = identity.user, identity.token

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from chatgpt_agent.core.access.admission import Limits
+from chatgpt_agent.core.access.admission import RateLimits
 from chatgpt_agent.core.access.model_patterns import check_patterns
 from chatgpt_agent.core.access.networks import check_networks
 from chatgpt_agent.core.errors import InvalidValue
@@ -51,7 +51,7 @@ def check_changes(changes: UserChanges | TokenChanges) -> None:
             _check_expiry(value)
         elif name in _LISTS and value is not None:
             _LISTS[name](value)
-        elif name in Limits.__struct_fields__ and value is not None and not 0 < value <= MAX_LIMIT:
+        elif name in RateLimits.__struct_fields__ and value is not None and not 0 < value <= MAX_LIMIT:
             raise InvalidValue(f"{name}: {value} is not a whole number from 1 to {MAX_LIMIT}")
 
 

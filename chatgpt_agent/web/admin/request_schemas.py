@@ -11,7 +11,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType, field
 from chatgpt_agent.adapters.postgres.audit import Object
 from chatgpt_agent.adapters.postgres.reports import GROUPS
 from chatgpt_agent.admin.ledger import MAX_WAITING
-from chatgpt_agent.core.access.admission import Limits
+from chatgpt_agent.core.access.admission import RateLimits
 from chatgpt_agent.core.budget.period import Period
 from chatgpt_agent.core.ledger import State
 from chatgpt_agent.core.money.kinds import RATE_NAMES
@@ -181,8 +181,8 @@ class WithLimits(Strict, frozen=True, kw_only=True):
     concurrency: Limit | None = None
 
     @property
-    def limits(self) -> Limits:
-        return Limits(self.rpm, self.tpm, self.concurrency)
+    def limits(self) -> RateLimits:
+        return RateLimits(self.rpm, self.tpm, self.concurrency)
 
 
 class NewUser(WithLimits, frozen=True, kw_only=True):

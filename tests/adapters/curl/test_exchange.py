@@ -11,6 +11,7 @@ from tornado.ioloop import IOLoop
 
 from chatgpt_agent.adapters.config import Config
 from chatgpt_agent.adapters.curl.exchange import HIGH_WATER, Exchange, UpstreamClient
+from chatgpt_agent.adapters.curl.options import http_client
 from chatgpt_agent.core.errors import ClientClosed, UpstreamError
 from tests.support.upstream import Received, Reply, Upstream
 
@@ -21,12 +22,13 @@ PIECES = [b"one ", b"two ", b"three"]
 def client(io_loop: IOLoop) -> Iterator[UpstreamClient]:
     """As the agent's."""
 
-    async def made() -> UpstreamClient:
-        return UpstreamClient(Config())
+    async def start() -> UpstreamClient:
+        return UpstreamClient(http_client(Config()), Config())
 
-    client = io_loop.run_sync(made)
+    client = io_loop.run_sync(start)
     yield client
-    io_loop.run_sync(client.close)
+    client.abort_all()
+    client.http_client.close()
 
 
 @pytest.fixture
@@ -61,7 +63,7 @@ async def test_pieces_are_poured_as_they_come(client: UpstreamClient, upstream: 
     upstream.script = in_pieces
     exchange, got = send(client, upstream.port), []
     await exchange.head()
-    assert await exchange.pour(lambda piece: got.append(piece) is None)
+    assert await exchange.stream_to(lambda piece: got.append(piece) is None)
     assert got == PIECES
 
 
@@ -71,7 +73,7 @@ async def test_who_has_enough_may_go_on_later(client: UpstreamClient, upstream: 
     exchange, got = send(client, upstream.port), []
     await exchange.head()
     rounds = 1
-    while not await exchange.pour(lambda piece: got.append(piece) is not None):
+    while not await exchange.stream_to(lambda piece: got.append(piece) is not None):
         rounds += 1
     assert (b"".join(got), rounds) == (b"".join(PIECES), 4)
 
@@ -88,9 +90,9 @@ async def test_a_fault_of_who_takes_reaches_who_waits(client: UpstreamClient, up
     exchange = send(client, upstream.port)
     await exchange.head()
     with pytest.raises(ZeroDivisionError):
-        await exchange.pour(take)
+        await exchange.stream_to(take)
     exchange.abort()
-    assert client.running == 0
+    assert not client.running
 
 
 async def test_who_aborts_and_fails_in_one_step_is_told_of_the_abort(
@@ -114,7 +116,7 @@ async def test_who_aborts_and_fails_in_one_step_is_told_of_the_abort(
         raise ZeroDivisionError
 
     with pytest.raises(ClientClosed):
-        await exchange.pour(take)
+        await exchange.stream_to(take)
     await asyncio.sleep(0)
     assert faults == []
 
@@ -145,7 +147,7 @@ async def test_a_connection_that_does_not_come_about_is_given_up_at_once(
     exchange.abort(ClientClosed())
     with pytest.raises(ClientClosed):
         await asyncio.wait_for(exchange.head(), 0.5)
-    assert client.running == 0
+    assert not client.running
 
 
 async def test_nothing_of_a_request_stays_in_its_handle(client: UpstreamClient, upstream: Upstream) -> None:
@@ -158,7 +160,7 @@ async def test_nothing_of_a_request_stays_in_its_handle(client: UpstreamClient, 
     kept = weakref.ref(exchange)
     del exchange
     gc.collect()
-    assert len(client._transfers._free) == 1
+    assert client.http_client.idle_handles == 1
     assert kept() is None
 
 

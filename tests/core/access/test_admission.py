@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from msgspec import structs
 
-from chatgpt_agent.core.access.admission import Identity, Token, User, admit, may_use, refusal
+from chatgpt_agent.core.access.admission import Identity, Token, User, admit, denial_reason, may_use
 from chatgpt_agent.core.access.model_patterns import compile_patterns
 from chatgpt_agent.core.access.networks import Networks
 from chatgpt_agent.core.errors import ModelNotFound
@@ -50,7 +50,7 @@ def limited(models: tuple[str, ...] | None, token_models: tuple[str, ...] | None
 )
 def test_token_that_does_not_count_has_a_reason(who: Identity, reason: str | None) -> None:
     """For the log; None where it counts."""
-    assert refusal(who, NOON, HOME) == reason
+    assert denial_reason(who, NOON, HOME) == reason
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,129 @@
+"""May this request be made now, and at what price? The decision, and what an admitted request holds until it ends.
+
+All steps run without an await between them, so that no other request can be admitted in between.
+"""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from uuid import UUID
+
+from chatgpt_agent.core.access.admission import Identity, admit
+from chatgpt_agent.core.budget.max_cost import Assumptions, estimate_tokens, most
+from chatgpt_agent.core.errors import AgentError, Overloaded
+from chatgpt_agent.core.http.request import ApiRequest
+from chatgpt_agent.core.ledger import UNCERTAIN, Intent, Row
+from chatgpt_agent.core.money.pricing import Price, PriceBook
+from chatgpt_agent.runtime.budgets import Budgets, Reservation
+from chatgpt_agent.runtime.directory import Directory
+from chatgpt_agent.runtime.rate_limiter import RateLimiter, Slot
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+class Admissions:
+    """Admits requests, at most `max_requests` at once, and knows how many are under way."""
+
+    def __init__(
+        self,
+        *,
+        directory: Directory,
+        rate_limiter: RateLimiter,
+        budgets: Budgets,
+        assumptions: Assumptions,
+        max_requests: int,
+        now: Callable[[], datetime] = _utc_now,
+    ) -> None:
+        self._directory = directory
+        self._rate_limiter = rate_limiter
+        self._budgets = budgets
+        self._assumptions = assumptions
+        self._max_requests = max_requests
+        self.now = now  # the agent's clock: a row's time, and the time at which prices and budgets are looked up
+        self.running = 0  # requests that were admitted and not yet released
+
+    @property
+    def full(self) -> bool:
+        """Whether no more requests are admitted until one ends."""
+        return self.running >= self._max_requests
+
+    def admit(self, identity: Identity, request: ApiRequest, *, request_id: UUID) -> "Admission":
+        """The decision, in the order in which its reasons are given. Whatever is refused has taken nothing.
+
+        Raises Overloaded, ModelNotFound (no price, or not for this token), RateLimited, InsufficientQuota,
+        DirectoryStale (what was spent of a budget is not known yet).
+        """
+        if self.full:
+            raise Overloaded
+        now = self.now()
+        book = self._directory.book  # pinned: whatever changes later, this request is charged by this book
+        price = admit(request.model, book, now, identity)
+        reserved = most(price, request.size, self._assumptions)
+        slot = self._rate_limiter.acquire(identity, estimate_tokens(request.size))
+        try:
+            reservation = self._budgets.reserve(identity, request_id, reserved, now)
+        except AgentError:
+            slot.settle(0)
+            slot.release()
+            raise
+        self.running += 1
+        intent = Intent(
+            request_id=request_id,
+            user_id=identity.user.id,
+            token_id=identity.token.id,
+            endpoint=request.endpoint.path,
+            model=request.model,
+            price_id=price.id,
+            streamed=request.stream,
+            started_at=now,
+            max_cost=reserved,
+        )
+        return Admission(self, intent, price, book, slot=slot, reservation=reservation)
+
+
+class Admission:
+    """What an admitted request holds: a place, a share of its rate limits, and a reservation in its budgets.
+
+    `settle` it once its row is written, or `cancel` it where nothing was sent; then `release` it.
+    """
+
+    __slots__ = ("_admissions", "_reservation", "_slot", "book", "intent", "price")
+
+    def __init__(
+        self,
+        admissions: Admissions,
+        intent: Intent,
+        price: Price,
+        book: PriceBook,
+        *,
+        slot: Slot,
+        reservation: Reservation | None,
+    ) -> None:
+        self._admissions = admissions
+        self._slot = slot
+        self._reservation = reservation
+        self.intent = intent
+        self.price = price
+        self.book = book
+
+    def settle(self, row: Row | None) -> None:
+        """Replaces what was reserved by what the request cost. None: its row waits for the disk, and the reservation
+        stands until it is written."""
+        if self._reservation is not None:
+            self._reservation.settle(row)
+        if row is not None and row.usage is not None:
+            self._slot.settle(row.usage.input + row.usage.output)
+        elif row is not None and row.state not in UNCERTAIN:
+            self._slot.settle(0)
+
+    def cancel(self) -> None:
+        """Gives back everything: no row was written and nothing was sent."""
+        self._slot.settle(0)
+        if self._reservation is not None:
+            self._reservation.release()
+
+    def release(self) -> None:
+        """Gives back the place."""
+        self._admissions.running -= 1
+        self._slot.release()
