@@ -31,6 +31,7 @@ from chatgpt_agent.runtime.master_key import check_master_key_file
 from chatgpt_agent.runtime.rate_limiter import RateLimiter
 from chatgpt_agent.runtime.read_pool import ReadPool
 from chatgpt_agent.runtime.relay import DrainLimits, Relay
+from chatgpt_agent.runtime.tuning import Tuning
 from chatgpt_agent.web.admin.routing import AdminApi
 from chatgpt_agent.web.app import Services, admin_app, api_app, forwarded_endpoints
 from chatgpt_agent.web.forward import Gateway
@@ -58,7 +59,9 @@ def serve(config: Config) -> None:
 class Server:
     """One agent. `start` returns when it listens; it is ready once it has reached the database."""
 
-    def __init__(self, config: Config, dsn: str, limits: ConnectionLimits = ConnectionLimits()) -> None:
+    def __init__(
+        self, config: Config, dsn: str, limits: ConnectionLimits = ConnectionLimits(), tuning: Tuning = Tuning()
+    ) -> None:
         config, self._limits = _within_file_limit(config, limits)
         self._config, self._dsn = config, dsn
         clock = asyncio.get_running_loop().time
@@ -105,14 +108,21 @@ class Server:
             drain=DrainLimits(config.drain_after_disconnect, config.drain_after_disconnect_max),
         )
         self.authenticator = Authenticator(
-            self.directory, self.last_used, trusted_proxies=config.trusted_proxies, clock=clock
+            self.directory,
+            self.last_used,
+            trusted_proxies=config.trusted_proxies,
+            clock=clock,
+            burst=tuning.wrong_token_burst,
         )
         # Administration.
         self._admin_stores = Stores(
             changes=Store(dsn), reports=Store(dsn, seconds=REPORT_SECONDS), proofs=Store(dsn, seconds=PROOF_SECONDS)
         )
         self.admin_authenticator = AdminAuthenticator(
-            self._admin_stores.changes, trusted_proxies=config.trusted_proxies, clock=clock
+            self._admin_stores.changes,
+            trusted_proxies=config.trusted_proxies,
+            clock=clock,
+            burst=tuning.wrong_token_burst,
         )
         self._admin_api = AdminApi(
             config=config, gate=self.admin_authenticator, stores=self._admin_stores, lifecycle=self.lifecycle

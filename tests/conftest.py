@@ -26,6 +26,7 @@ from typing import Any
 import pytest
 from tornado.ioloop import IOLoop
 
+from chatgpt_agent.runtime.tuning import Tuning
 from tests.support.agent import Agent
 from tests.support.canaries import SECRETS, search
 from tests.support.loops import StrictLoop
@@ -161,16 +162,22 @@ def source_address() -> str:
 
 
 @pytest.fixture
+def tuning() -> Tuning:
+    """What the test's own agents are constructed with; a test module may override it."""
+    return Tuning()
+
+
+@pytest.fixture
 def make_agent(
-    io_loop: IOLoop, dsn: str, upstream: Upstream, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    io_loop: IOLoop, dsn: str, upstream: Upstream, tmp_path: Path, tuning: Tuning, caplog: pytest.LogCaptureFixture
 ) -> Iterator[MakeAgent]:
     """Starts an agent with settings of the test's own; it is ready when the awaited call returns. After the test the
     ledger must be right, and no secret in any file or log line."""
     agents: list[Agent] = []
 
     async def make(**settings: object) -> Agent:
-        merged = {"openai_url": upstream.url, "data_dir": tmp_path / "data", "database_url": dsn, **settings}
-        agent = Agent(merged)
+        defaults = {"openai_url": upstream.url, "data_dir": tmp_path / "data", "database_url": dsn, "tuning": tuning}
+        agent = Agent({**defaults, **settings})
         await agent.start()
         agents.append(agent)
         return agent

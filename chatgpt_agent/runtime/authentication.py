@@ -1,10 +1,11 @@
-"""Who may come in: a request's token and address in, an identity out, before any of its body is read.
+"""Authentication: a request's headers and its peer in, an identity out, before any of the body is read.
 
-An address is used here and forgotten, but for those that wrong tokens come from.
+Client addresses are not kept, except those that wrong tokens come from.
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
+from typing import Protocol
 
 from chatgpt_agent.adapters.keyring import Keyring
 from chatgpt_agent.adapters.postgres.admins import AdminRow, find_admin
@@ -17,37 +18,53 @@ from chatgpt_agent.runtime.directory import Directory
 from chatgpt_agent.runtime.last_used import LastUsed
 
 BURST = 10  # wrong tokens that an address may send at once
-EVERY_SECONDS = 6.0  # and then one more: ten a minute
-ADDRESSES = 10_000  # that are remembered, about 2 MB
+INTERVAL = 6.0  # seconds until it may send one more: ten a minute
+MAX_ADDRESSES = 10_000  # that are counted, about 2 MB
+NO_PEER = "0.0.0.0"  # noqa: S104 - the address of a connection that has none, such as a Unix socket's
+
+
+class Headers(Protocol):
+    """The header fields of a request."""
+
+    def get_list(self, name: str) -> list[str]:
+        """The values of all fields of this name."""
 
 
 class Authenticator:
-    """`clock` is monotonic seconds."""
+    """Identifies users by their tokens. `clock` is monotonic seconds."""
 
     def __init__(
-        self, directory: Directory, uses: LastUsed, *, trusted_proxies: Iterable[str], clock: Callable[[], float]
+        self,
+        directory: Directory,
+        last_used: LastUsed,
+        *,
+        trusted_proxies: Iterable[str],
+        clock: Callable[[], float],
+        burst: int = BURST,
     ) -> None:
         self._directory = directory
-        self._uses = uses
-        self._validated = Networks(trusted_proxies)
-        self._wrong = FailedAttempts(clock)
+        self._last_used = last_used
+        self._trusted_proxies = Networks(trusted_proxies)
+        self._failed = FailedAttempts(clock, burst)
 
-    def identify(self, authorization: list[str], peer: str, forwarded: Sequence[str]) -> Identity:
-        """Whose request this is, by the fields of its Authorization and X-Forwarded-For headers and its connection's
-        other end. Raises InvalidApiKey, RateLimited where too many of those came, DirectoryStale."""
-        address = client_address(peer, forwarded, self._validated)
+    def identify(self, headers: Headers, peer: str | None) -> Identity:
+        """The user and token of a request. Raises InvalidApiKey, RateLimited after too many wrong tokens from the
+        client's address, DirectoryStale."""
+        address = client_address(peer or NO_PEER, headers.get_list("X-Forwarded-For"), self._trusted_proxies)
+        authorization = headers.get_list("Authorization")
         try:
             identity = self._directory.identify(token_from_headers(authorization), address)
         except InvalidApiKey:
-            # Only now: behind one address a whole office may be, and one wrong program must not lock the others out.
-            # So a good token always works, and looking one up costs less than any refusal does.
-            self._wrong.count(address)
+            # Counted after the look-up, which costs less than any refusal: clients behind one NAT address must not lose
+            # valid tokens.
+            if authorization:  # a request without credentials is not a guess
+                self._failed.record(address)
             raise
-        self._uses.used(identity.token.id)
+        self._last_used.touch(identity.token.id)
         return identity
 
     def still_holds(self, identity: Identity) -> bool:
-        """Whether who was identified by this request's headers may still come in, as they were then."""
+        """Whether an identity is still valid. Its network is not checked again: the connection is the same."""
         return self._directory.still_holds(identity)
 
 
@@ -56,10 +73,12 @@ class AdminAuthenticator:
 
     A token is looked up in the database at each request, so that a revocation is in force at once."""
 
-    def __init__(self, store: Store, *, trusted_proxies: Iterable[str], clock: Callable[[], float]) -> None:
+    def __init__(
+        self, store: Store, *, trusted_proxies: Iterable[str], clock: Callable[[], float], burst: int = BURST
+    ) -> None:
         self._store = store
         self._trusted_proxies = Networks(trusted_proxies)
-        self._failed = FailedAttempts(clock)
+        self._failed = FailedAttempts(clock, burst)
         self._keyring: Keyring | None = None
 
     def open(self, keyring: Keyring) -> None:
@@ -73,15 +92,16 @@ class AdminAuthenticator:
             raise StoreUnavailable("the database has not been reached yet")
         return self._keyring
 
-    async def identify(self, authorization: list[str], peer: str, forwarded: Sequence[str]) -> tuple[AdminRow, str]:
+    async def identify(self, headers: Headers, peer: str | None) -> tuple[AdminRow, str]:
         """The administrator of a request, and the client's address. Raises InvalidApiKey, RateLimited after too many
         wrong tokens from that address, StoreError."""
-        address = client_address(peer, forwarded, self._trusted_proxies)
+        address = client_address(peer or NO_PEER, headers.get_list("X-Forwarded-For"), self._trusted_proxies)
+        authorization = headers.get_list("Authorization")
         try:
             return await self._find(token_from_headers(authorization)), str(address)
         except InvalidApiKey:
-            if authorization:  # a request without credentials is not a guess
-                self._failed.count(address)
+            if authorization:
+                self._failed.record(address)
             raise
 
     async def _find(self, token: str) -> AdminRow:
@@ -94,25 +114,28 @@ class AdminAuthenticator:
 
 
 class FailedAttempts:
-    """How many wrong tokens came from where; of addresses that were not heard of for longest, nothing is kept.
+    """Counts wrong tokens by address: `burst` at once, then one in INTERVAL. When there are too many addresses, the one
+    that was quiet for longest is forgotten.
 
-    The generic cell rate algorithm (ITU-T I.371): for each address the moment at which all that it sent will have been
-    worked off. One that is refused does not move it."""
+    The generic cell rate algorithm (ITU-T I.371): for each address the time at which its count is back at zero. A
+    refused attempt does not postpone it."""
 
-    def __init__(self, clock: Callable[[], float]) -> None:
+    def __init__(self, clock: Callable[[], float], burst: int = BURST) -> None:
         self._clock = clock
-        self._worked_off: OrderedDict[int, float] = OrderedDict()
+        self._tolerance = (burst - 1) * INTERVAL
+        self._zero_at: OrderedDict[int, float] = OrderedDict()
 
     def __len__(self) -> int:
-        return len(self._worked_off)
+        """The number of addresses that are counted."""
+        return len(self._zero_at)
 
-    def count(self, address: Address) -> None:
-        """Counts a wrong token. Raises RateLimited where it is one too many."""
-        now, who = self._clock(), rate_limit_key(address)
-        due = max(self._worked_off.pop(who, now), now)
-        wait = due - now - (BURST - 1) * EVERY_SECONDS
-        self._worked_off[who] = due if wait > 0 else due + EVERY_SECONDS
-        if len(self._worked_off) > ADDRESSES:
-            self._worked_off.popitem(last=False)
+    def record(self, address: Address) -> None:
+        """Records a wrong token. Raises RateLimited if it is one too many."""
+        now, key = self._clock(), rate_limit_key(address)
+        zero_at = max(self._zero_at.pop(key, now), now)
+        wait = zero_at - now - self._tolerance
+        self._zero_at[key] = zero_at if wait > 0 else zero_at + INTERVAL
+        if len(self._zero_at) > MAX_ADDRESSES:
+            self._zero_at.popitem(last=False)
         if wait > 0:
             raise RateLimited("Too many wrong API keys came from your address. Wait, and try again.", retry_after=wait)

@@ -28,7 +28,7 @@ class LastUsed:
         self._warning = Throttle(log, clock=clock)
         self.background = Background(on_death)
 
-    def used(self, token_id: int) -> None:
+    def touch(self, token_id: int) -> None:
         """Remembers that a token was used now."""
         self._waiting[token_id] = datetime.now(UTC)
 

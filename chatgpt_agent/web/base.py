@@ -91,7 +91,7 @@ class ApiHandler(RequestHandler):
 
     def identify(self, authenticator: Authenticator) -> Identity:
         """Whose request this is. Raises InvalidApiKey, RateLimited, DirectoryStale."""
-        identity = identify(authenticator, self.request)
+        identity = authenticator.identify(self.request.headers, self.request.remote_ip)
         self.access.who = identity.user.name
         return identity
 
@@ -197,15 +197,6 @@ class TokenHandler(ApiHandler):
 
     def limit_headers(self) -> list[tuple[str, str]]:
         return [] if self._known is None else self._rate_limiter.headers(self._known)
-
-
-def identify(authenticator: Authenticator, request: HTTPServerRequest) -> Identity:
-    """Whose request this is. Raises InvalidApiKey, RateLimited, DirectoryStale."""
-    return authenticator.identify(
-        request.headers.get_list("Authorization"),
-        request.remote_ip or "0.0.0.0",  # noqa: S104 - an address that nobody has
-        request.headers.get_list("X-Forwarded-For"),
-    )
 
 
 def log_request(handler: RequestHandler) -> None:

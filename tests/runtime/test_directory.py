@@ -19,6 +19,7 @@ from chatgpt_agent.core.errors import DirectoryStale, InvalidApiKey, KeyUnusable
 from chatgpt_agent.core.money.kinds import Rates
 from chatgpt_agent.runtime.directory import OPENED, Directory
 from tests.support.administration import administration_on
+from tests.support.clock import Clock
 from tests.support.database import Database, end_connections, query
 from tests.support.observers import ignore
 
@@ -36,16 +37,6 @@ $$"""
 UNVERSIONED = (
     "CREATE OR REPLACE FUNCTION directory_changed() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'"
 )
-
-
-class Clock:
-    """Monotonic seconds that pass when a test says so."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture
@@ -123,12 +114,14 @@ async def test_the_users_key_is_opened_for_them(directory: Directory, token: str
 
 
 async def test_a_key_that_was_copied_to_another_user_is_refused(
-    directory: Directory, administration: Administration, dsn: str
+    directory: Directory, administration: Administration, dsn: str, token: str
 ) -> None:
     """By whoever can write the database."""
     issued = await administration.users.add("bob", "sk-bob")
     query(dsn, "UPDATE users SET upstream_key = (SELECT upstream_key FROM users WHERE name = 'alice')")
+    alice = directory.identify(token).user
     await within(5, lambda: works(directory, issued.token))
+    await within(5, lambda: directory.identify(issued.token).user.upstream_key == alice.upstream_key)
     with pytest.raises(KeyUnusable, match="was not encrypted for this user"):
         directory.upstream_key(directory.identify(issued.token).user)
 

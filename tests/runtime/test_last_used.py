@@ -11,7 +11,7 @@ from tornado.ioloop import IOLoop
 from chatgpt_agent.adapters.postgres.connection import Store
 from chatgpt_agent.runtime.last_used import WRITE_SECONDS, LastUsed
 from tests.conftest import MakeAgent
-from tests.runtime.test_directory import Clock
+from tests.support.clock import Clock
 from tests.support.database import Database, query
 
 
@@ -49,7 +49,7 @@ def written(dsn: str) -> dict[int, datetime]:
 async def test_a_first_use_is_written(uses: LastUsed, dsn: str) -> None:
     """With its time, and all tokens in one statement."""
     for id_ in (2, 1):
-        uses.used(id_)
+        uses.touch(id_)
     await uses.write()
     found = written(dsn)
     assert found.keys() == {1, 2}
@@ -58,11 +58,11 @@ async def test_a_first_use_is_written(uses: LastUsed, dsn: str) -> None:
 
 async def test_a_token_is_written_every_five_minutes_at_most(uses: LastUsed, dsn: str, clock: Clock) -> None:
     """However often it is used."""
-    uses.used(1)
+    uses.touch(1)
     await uses.write()
     first = written(dsn)
     clock.now += WRITE_SECONDS - 1
-    uses.used(1)
+    uses.touch(1)
     await uses.write()
     assert written(dsn) == first
     clock.now += 1
@@ -72,7 +72,7 @@ async def test_a_token_is_written_every_five_minutes_at_most(uses: LastUsed, dsn
 
 async def test_what_was_not_used_is_not_written_again(uses: LastUsed, dsn: str, clock: Clock) -> None:
     """A token that rests costs nothing."""
-    uses.used(1)
+    uses.touch(1)
     await uses.write()
     query(dsn, "DELETE FROM token_uses")
     clock.now += WRITE_SECONDS
@@ -83,8 +83,8 @@ async def test_what_was_not_used_is_not_written_again(uses: LastUsed, dsn: str, 
 async def test_the_latest_of_several_agents_counts(make_uses: Callable[[], LastUsed], dsn: str) -> None:
     """Whoever writes last."""
     early, late = make_uses(), make_uses()
-    early.used(1)
-    late.used(1)
+    early.touch(1)
+    late.touch(1)
     await late.write()
     latest = written(dsn)
     await early.write()
@@ -96,7 +96,7 @@ async def test_while_the_database_is_away_uses_wait(
 ) -> None:
     """They are written when it is back; the log tells once."""
     database = Database(postgres, parse_dsn(dsn)["dbname"])
-    uses.used(1)
+    uses.touch(1)
     database.close()
     await uses.write()
     await uses.write()
@@ -109,10 +109,10 @@ async def test_while_the_database_is_away_uses_wait(
 async def test_what_waits_is_written_at_the_end(uses: LastUsed, dsn: str) -> None:
     """An agent that is stopped forgets nothing."""
     uses.start()
-    uses.used(1)
+    uses.touch(1)
     await uses.write()
     first = written(dsn)
-    uses.used(1)
+    uses.touch(1)
     await uses.close()
     assert written(dsn)[1] > first[1]
 

@@ -16,6 +16,7 @@ from chatgpt_agent.core.errors import Conflict, InvalidApiKey, StoreError
 from chatgpt_agent.core.money.kinds import Rates
 from chatgpt_agent.core.money.pricing import Tier
 from chatgpt_agent.runtime.master_key import open_keyring
+from chatgpt_agent.runtime.tuning import Tuning
 from chatgpt_agent.server import Server
 from chatgpt_agent.web.listener import ConnectionLimits
 from tests.support.administration import ROOT
@@ -27,10 +28,12 @@ MODEL = "gpt-4o-mini"
 
 
 class Agent:
-    """A running agent. `token` is that of its user `alice`; the setting `limits` is what a client may take."""
+    """A running agent. `token` is that of its user `alice`; the settings `limits` and
+    `tuning` are what the server is constructed with."""
 
     def __init__(self, settings: dict[str, Any]) -> None:
         self.limits = settings.pop("limits", ConnectionLimits())
+        self.tuning = settings.pop("tuning", Tuning())
         small = {"bind_address": "127.0.0.1", "port": 0, "admin_port": 0, "max_concurrent_requests": 200}
         self.config = Config(**{**small, **settings})
         self.token = ""
@@ -39,7 +42,7 @@ class Agent:
     async def start(self) -> None:
         """Starts it with a user and a price, and waits until it is ready."""
         assert self.config.database_url is not None
-        self.server = Server(self.config, self.config.database_url, self.limits)
+        self.server = Server(self.config, self.config.database_url, self.limits, self.tuning)
         await self.server.start()
         await self.until(lambda: self.server.directory.loaded and self.server.budgets.loaded)
         self.store = Store(self.config.database_url)

@@ -74,10 +74,7 @@ class AdminHandler(ApiHandler):
             raise MethodNotAllowed(f"Only {' and '.join(self.methods)} requests are accepted here.")
         if self._api.lifecycle.draining:
             raise Draining
-        headers, peer = self.request.headers, self.request.remote_ip or "0.0.0.0"  # noqa: S104 - nobody's address
-        admin, address = await self._api.gate.identify(
-            headers.get_list("Authorization"), peer, headers.get_list("X-Forwarded-For")
-        )
+        admin, address = await self._api.gate.identify(self.request.headers, self.request.remote_ip)
         self.access.who = admin.name
         if admin.role != Role.ADMIN and not self._route.for_viewers:
             raise Forbidden("A viewer changes nothing." if self._route.changes else "This is not for viewers.")

@@ -5,18 +5,13 @@ import pytest
 from chatgpt_agent.admin.admins import Admins
 from chatgpt_agent.core.audit import Actor, Via
 from chatgpt_agent.runtime.master_key import open_keyring
+from chatgpt_agent.runtime.tuning import Tuning
 from chatgpt_agent.web.admin.routes import ROUTES
 from tests.support.agent import Agent
 from tests.support.client import fetch
 from tests.web.admin.conftest import EXAMPLES, Administrator
 
 Statuses = dict[tuple[str, str], int]
-
-
-@pytest.fixture
-def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An agent that takes any number of wrong tokens."""
-    monkeypatch.setattr("chatgpt_agent.runtime.authentication.BURST", 10**6)
 
 
 async def statuses(somebody: Administrator) -> Statuses:
@@ -61,9 +56,9 @@ async def test_nobody_may_nothing(admin: Administrator) -> None:
     assert await statuses(admin.with_token(None)) == every(401)
 
 
-@pytest.mark.usefixtures("patient")
+@pytest.mark.parametrize("tuning", [Tuning(wrong_token_burst=10**6)], ids=[""])
 @pytest.mark.parametrize("kind", ["malformed", "mistyped", "user's", "revoked"])
-async def test_a_wrong_token_may_nothing(admin: Administrator, kind: str) -> None:
+async def test_a_wrong_token_may_nothing(admin: Administrator, kind: str, tuning: Tuning) -> None:
     """Every route answers 401, with the same body, and nothing is changed."""
     assert admin.token is not None
     tokens = {
