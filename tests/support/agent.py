@@ -109,6 +109,11 @@ class Agent:
         )
         await self.until(lambda: self.server.directory.book is not before)
 
+    async def follow(self) -> None:
+        """Waits until the agent has every change of users, tokens, prices and budgets that is in the database."""
+        [(version,)] = await self.store.fetch("SELECT version FROM directory_version")
+        await self.until(lambda: self.server.directory.version >= version)
+
     async def until(self, happened: Any, seconds: float = 5) -> None:
         """Waits for something that is about to happen."""
         async with asyncio.timeout(seconds):

@@ -1,6 +1,8 @@
-"""What is not a good request gets its documented error in OpenAI's envelope, and nothing of it reaches OpenAI."""
+"""An invalid request gets its documented error in OpenAI's format, and nothing of it reaches OpenAI."""
 
+import contextlib
 import json
+from collections.abc import Callable
 from urllib.parse import urlsplit
 
 import pytest
@@ -11,53 +13,93 @@ from tests.support.upstream import Upstream
 
 CHAT = "/v1/chat/completions"
 
+pytestmark = pytest.mark.shared_agent
 
-def changed(token: str) -> str:
-    """A token with one character changed."""
+
+async def send(agent: Agent, data: bytes, source: str | None = None) -> Answer:
+    """Sends bytes on a connection of their own and returns the answer."""
+    connection = await Connection.open(agent.url, source)
+    await connection.send(data)
+    answer = await connection.answer()
+    await connection.close()
+    return answer
+
+
+# Tokens.
+
+
+def with_one_other_character(token: str) -> str:
     return token[:20] + ("a" if token[20] != "a" else "b") + token[21:]
 
 
-AUTHORIZATIONS = {
+AUTHORIZATIONS: dict[str, Callable[[str], list[str]]] = {
     "missing": lambda token: [],
-    "twice": lambda token: [f"Bearer {token}", f"Bearer {token}"],
+    "repeated": lambda token: [f"Bearer {token}", f"Bearer {token}"],
     "empty": lambda token: [""],
     "no scheme": lambda token: [token],
     "basic": lambda token: [f"Basic {token}"],
-    "one character changed": lambda token: [f"Bearer {changed(token)}"],
-    "cut short": lambda token: [f"Bearer {token[:-1]}"],
+    "one other character": lambda token: [f"Bearer {with_one_other_character(token)}"],
+    "truncated": lambda token: [f"Bearer {token[:-1]}"],
     "an OpenAI key": lambda token: ["Bearer sk-made-up-key-of-alice"],
-    "sql": lambda token: ["Bearer ' OR (SELECT pg_sleep(8))::text = '"],
-    "long": lambda token: [f"Bearer {token}{'x' * 5000}"],
-    "not ascii": lambda token: [f"Bearer {token[:-1]}\xe9"],
+    "SQL": lambda token: ["Bearer ' OR (SELECT pg_sleep(8))::text = '"],
+    "too long": lambda token: [f"Bearer {token}{'x' * 5000}"],
+    "not ASCII": lambda token: [f"Bearer {token[:-1]}\xe9"],
 }
 
 
-@pytest.mark.parametrize("kind", AUTHORIZATIONS)
-async def test_a_token_that_is_not_right_is_refused(agent: Agent, upstream: Upstream, kind: str) -> None:
-    """401, one body for every reason, and nothing is sent."""
-    connection = await Connection.open(agent.url)
-    fields = "".join(f"Authorization: {value}\r\n" for value in AUTHORIZATIONS[kind](agent.token))
+@pytest.mark.parametrize("case", AUTHORIZATIONS)
+async def test_invalid_token_is_rejected(agent: Agent, upstream: Upstream, source_address: str, case: str) -> None:
+    """An invalid token is a 401 that does not say why, and nothing is sent to OpenAI."""
+    fields = "".join(f"Authorization: {value}\r\n" for value in AUTHORIZATIONS[case](agent.token))
     body = agent.body()
     head = f"POST {CHAT} HTTP/1.1\r\nHost: a\r\n{fields}Content-Length: {len(body)}\r\n\r\n"
-    await connection.send(head.encode("latin-1") + body)
-    answer = await connection.answer()
-    await connection.close()
+    answer = await send(agent, head.encode("latin-1") + body, source_address)
     assert (answer.status, answer.error["code"]) == (401, "invalid_api_key")
     assert "alice" not in answer.body.decode()
     assert answer.header("www-authenticate") == "Bearer"
     assert upstream.requests == []
 
 
-async def test_the_scheme_may_be_written_in_lower_case(agent: Agent) -> None:
-    """`bearer` is `Bearer` (RFC 9110 §11.1)."""
-    answer = await agent.post(agent.body(), Authorization=f"bearer {agent.token}")
-    assert answer.status == 200
+async def test_scheme_is_case_insensitive(agent: Agent) -> None:
+    """`bearer` is accepted as `Bearer` (RFC 9110 §11.1)."""
+    assert (await agent.post(agent.body(), Authorization=f"bearer {agent.token}")).status == 200
 
+
+async def test_client_that_sends_all_of_a_refused_body_reads_the_answer(agent: Agent, source_address: str) -> None:
+    """The connection is not reset while a client still sends the body of a refused request."""
+    headers = agent.headers(Authorization="Bearer wrong")
+    answer = await fetch(agent.url + CHAT, "POST", headers, b"x" * 3_000_000, source=source_address)
+    assert (answer.status, answer.complete) == (401, True)
+
+
+async def test_invalid_token_gets_no_100_continue(agent: Agent, source_address: str) -> None:
+    """A client that expects a 100 gets the 401 instead, and the connection is closed."""
+    connection = await Connection.open(agent.url, source_address)
+    headers = {"Authorization": "Bearer wrong", "Expect": "100-continue", "Content-Length": "10"}
+    await connection.send(request_bytes("POST", CHAT, headers, b""))
+    assert (await connection.answer()).status == 401
+    assert await connection.reader.read() == b""
+    await connection.close()
+
+
+async def test_valid_token_gets_100_continue(agent: Agent) -> None:
+    """A client that expects a 100 gets it, and its answer once the body is sent."""
+    connection = await Connection.open(agent.url)
+    body = agent.body()
+    headers = agent.headers(Expect="100-continue", **{"Content-Length": str(len(body))})
+    await connection.send(request_bytes("POST", CHAT, headers, b""))
+    assert (await connection.head())[0] == 100
+    await connection.send(body)
+    assert (await connection.answer()).status == 200
+    await connection.close()
+
+
+# Bodies.
 
 BODIES: dict[str, tuple[bytes, int, str]] = {
     "empty": (b"", 400, "invalid_json"),
     "not JSON": (b"model=gpt-4o-mini", 400, "invalid_json"),
-    "cut": (b'{"model": "gpt-4o-mini"', 400, "invalid_json"),
+    "truncated": (b'{"model": "gpt-4o-mini"', 400, "invalid_json"),
     "not UTF-8": (b'{"model": "gpt-4o-mini", "messages": "\xff"}', 400, "invalid_json"),
     "UTF-16": ('{"model": "gpt-4o-mini"}'.encode("utf-16"), 400, "invalid_json"),
     "a BOM": (b'\xef\xbb\xbf{"model": "gpt-4o-mini"}', 400, "invalid_json"),
@@ -70,8 +112,8 @@ BODIES: dict[str, tuple[bytes, int, str]] = {
     "model a number": (b'{"model": 4}', 400, "invalid_request"),
     "model an object": (b'{"model": {"name": "gpt-4o-mini"}}', 400, "invalid_request"),
     "model empty": (b'{"model": ""}', 400, "invalid_request"),
-    "model twice": (b'{"model": "gpt-4o-mini", "model": "gpt-4o"}', 400, "invalid_json"),
-    "model twice, escaped": (b'{"model": "gpt-4o-mini", "mod\\u0065l": "gpt-4o"}', 400, "invalid_json"),
+    "model duplicated": (b'{"model": "gpt-4o-mini", "model": "gpt-4o"}', 400, "invalid_json"),
+    "model duplicated, escaped": (b'{"model": "gpt-4o-mini", "mod\\u0065l": "gpt-4o"}', 400, "invalid_json"),
     "model 200 KB long": (b'{"model": "%s"}' % (b"x" * 200_000), 400, "invalid_request"),
     "model with a NUL": (b'{"model": "gpt\\u0000"}', 400, "invalid_request"),
     "300,000 numbers": (b'{"model": "gpt-4o-mini", "x": [%s0]}' % (b"0," * 300_000), 400, "invalid_request"),
@@ -81,15 +123,15 @@ BODIES: dict[str, tuple[bytes, int, str]] = {
         400,
         "invalid_request",
     ),
-    "no price": (b'{"model": "gpt-5-pro"}', 404, "model_not_found"),
-    "no price, by a space": (b'{"model": "gpt-4o-mini "}', 404, "model_not_found"),
+    "model without a price": (b'{"model": "gpt-5-pro"}', 404, "model_not_found"),
+    "model with a space more than the price": (b'{"model": "gpt-4o-mini "}', 404, "model_not_found"),
 }
 
 
-@pytest.mark.parametrize("kind", BODIES)
-async def test_a_body_that_is_not_right_is_refused(agent: Agent, upstream: Upstream, kind: str) -> None:
-    """Each gets its own code, and nothing is sent or written down."""
-    body, status, code = BODIES[kind]
+@pytest.mark.parametrize("case", BODIES)
+async def test_invalid_body_is_refused(agent: Agent, upstream: Upstream, case: str) -> None:
+    """An invalid body gets its own error code, and is neither sent to OpenAI nor recorded."""
+    body, status, code = BODIES[case]
     answer = await agent.post(body)
     assert (answer.status, answer.error["code"], answer.header("x-agent-error")) == (status, code, code)
     assert set(answer.error) == {"message", "type", "param", "code"}
@@ -97,39 +139,40 @@ async def test_a_body_that_is_not_right_is_refused(agent: Agent, upstream: Upstr
     assert await agent.rows(0) == []
 
 
-async def chunked(agent: Agent, sizes: list[int], **headers: str) -> Answer:
-    """Sends a chunked body of these chunks."""
+async def send_chunked(agent: Agent, sizes: list[int]) -> Answer:
+    """Sends a chunked body with chunks of these sizes."""
     connection = await Connection.open(agent.url)
-    fields = {"Host": "a", **agent.headers(**headers), "Transfer-Encoding": "chunked"}
+    fields = {"Host": "a", **agent.headers(), "Transfer-Encoding": "chunked"}
     head = f"POST {CHAT} HTTP/1.1\r\n" + "".join(f"{name}: {value}\r\n" for name, value in fields.items()) + "\r\n"
     await connection.send(head.encode())
-    try:
+    with contextlib.suppress(ConnectionError):  # the agent may have refused it by now
         for size in sizes:
             await connection.send(b"%x\r\n%s\r\n" % (size, b" " * size))
         await connection.send(b"0\r\n\r\n")
-    except ConnectionError:
-        pass  # refused already
     answer = await connection.answer()
     await connection.close()
     return answer
 
 
-async def test_a_body_over_the_limit_is_refused_before_it_is_read(agent: Agent, upstream: Upstream) -> None:
-    """An announced length is enough: no byte of the body was sent."""
-    connection = await Connection.open(agent.url)
+async def test_body_over_the_limit_is_refused_before_it_is_read(agent: Agent, upstream: Upstream) -> None:
+    """A Content-Length over the limit is a 413 before any byte of the body is sent."""
     length = agent.config.max_body_size + 1
-    head = request_bytes("POST", CHAT, agent.headers(**{"Content-Length": str(length)}), b"")
-    await connection.send(head)
-    answer = await connection.answer()
-    await connection.close()
+    answer = await send(agent, request_bytes("POST", CHAT, agent.headers(**{"Content-Length": str(length)}), b""))
+    assert (answer.status, answer.error["code"], upstream.requests) == (413, "request_too_large", [])
+
+
+async def test_chunked_body_over_the_limit_is_refused(agent: Agent, upstream: Upstream) -> None:
+    """A body of unknown length is a 413 once it exceeds the limit."""
+    answer = await send_chunked(agent, [1_000_000] * 11)
     assert (answer.status, answer.error["code"], upstream.requests) == (413, "request_too_large", [])
 
 
 @pytest.mark.parametrize(("length", "status"), [("9" * 5000, 413), ("\xb2", 400), ("-1", 400), ("1_0", 400)])
-async def test_a_length_that_is_none_is_no_fault_of_ours(
+async def test_invalid_length_is_refused(
     agent: Agent, upstream: Upstream, caplog: pytest.LogCaptureFixture, length: str, status: int
 ) -> None:
-    """More digits than Python reads, and what is a digit to it but not to HTTP (RFC 9110 §8.6)."""
+    """A Content-Length with too many digits for Python, or with digits that only Python accepts (RFC 9110 §8.6), is
+    refused without an exception."""
     connection = await Connection.open(agent.url)
     await connection.send(request_bytes("POST", CHAT, {**agent.headers(), "Content-Length": length}, b""))
     assert (await connection.head())[0] == status
@@ -138,63 +181,37 @@ async def test_a_length_that_is_none_is_no_fault_of_ours(
     assert upstream.requests == []
 
 
-async def test_a_chunked_body_over_the_limit_is_refused(agent: Agent, upstream: Upstream) -> None:
-    """What was not announced is counted."""
-    answer = await chunked(agent, [1_000_000] * 11)
-    assert (answer.status, answer.error["code"], upstream.requests) == (413, "request_too_large", [])
+@pytest.mark.parametrize(
+    "header", [{"Content-Encoding": "gzip"}, {"Content-Type": "application/x-www-form-urlencoded"}]
+)
+async def test_body_that_is_not_plain_json_is_refused(agent: Agent, upstream: Upstream, header: dict[str, str]) -> None:
+    """A compressed body, or a form as curl's -d sends it by default, is a 415."""
+    answer = await agent.post(agent.body(), **header)
+    assert (answer.status, answer.error["code"], upstream.requests) == (415, "unsupported_media_type", [])
 
 
-async def test_a_client_that_sends_all_of_a_refused_body_reads_the_answer(agent: Agent) -> None:
-    """The connection is not reset under a client that is still sending."""
-    answer = await agent.post(b"x" * 3_000_000, Authorization="Bearer wrong")
-    assert (answer.status, answer.complete) == (401, True)
-
-
-async def test_a_wrong_token_gets_no_100_continue(agent: Agent) -> None:
-    """The first line of the answer is the 401."""
-    connection = await Connection.open(agent.url)
-    fields = {"Authorization": "Bearer wrong", "Expect": "100-continue", "Content-Length": "10"}
-    await connection.send(request_bytes("POST", CHAT, fields, b""))
-    answer = await connection.answer()
-    assert answer.status == 401
-    assert await connection.reader.read() == b""
-    await connection.close()
-
-
-async def test_a_good_token_gets_100_continue(agent: Agent) -> None:
-    """And then its answer."""
-    connection = await Connection.open(agent.url)
-    body = agent.body()
-    head = request_bytes("POST", CHAT, agent.headers(Expect="100-continue", **{"Content-Length": str(len(body))}), b"")
-    await connection.send(head)
-    assert (await connection.head())[0] == 100
-    await connection.send(body)
-    assert (await connection.answer()).status == 200
-    await connection.close()
+# Paths and methods.
 
 
 @pytest.mark.parametrize("path", ["/", "/v1/models", "/v1/models/gpt-4o-mini", "/healthz", "/readyz", "/nowhere"])
-async def test_other_paths_do_not_read_a_body_without_end(agent: Agent, path: str) -> None:
-    """They answer at once, whatever length is announced."""
-    connection = await Connection.open(agent.url)
-    await connection.send(request_bytes("POST", path, agent.headers(**{"Content-Length": "999999999"}), b""))
-    answer = await connection.answer()
-    await connection.close()
-    assert answer.status == (404 if path == "/nowhere" else 405)
+async def test_other_paths_do_not_read_a_body(agent: Agent, path: str) -> None:
+    """A path that takes no body answers at once, whatever length is announced."""
+    head = request_bytes("POST", path, agent.headers(**{"Content-Length": "999999999"}), b"")
+    assert (await send(agent, head)).status == (404 if path == "/nowhere" else 405)
 
 
 @pytest.mark.parametrize(
     "path", ["/v1/chat", "/v1/moderations", "/chat/", "/v1/chat/completions/x", "//chat", "/%63hat/x"]
 )
-async def test_an_unknown_path_is_refused(agent: Agent, upstream: Upstream, path: str) -> None:
-    """404 in OpenAI's envelope."""
+async def test_unknown_path_is_refused(agent: Agent, upstream: Upstream, path: str) -> None:
+    """An unknown path is a 404 in OpenAI's format."""
     answer = await agent.post(agent.body(), path)
     assert (answer.status, answer.error["code"], upstream.requests) == (404, "unknown_url", [])
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS", "BREW"])
-async def test_a_wrong_method_is_refused(agent: Agent, upstream: Upstream, method: str) -> None:
-    """405 with what is allowed."""
+async def test_wrong_method_is_refused(agent: Agent, upstream: Upstream, method: str) -> None:
+    """Another method than POST is a 405 that names POST."""
     connection = await Connection.open(agent.url)
     await connection.send(request_bytes(method, CHAT, agent.headers(), b""))
     status, headers = await connection.head()
@@ -202,46 +219,31 @@ async def test_a_wrong_method_is_refused(agent: Agent, upstream: Upstream, metho
     assert (status, ("Allow", "POST") in headers, upstream.requests) == (405, True, [])
 
 
-async def test_a_compressed_body_is_refused(agent: Agent, upstream: Upstream) -> None:
-    """415: what cannot be read cannot be priced."""
-    answer = await agent.post(agent.body(), **{"Content-Encoding": "gzip"})
-    assert (answer.status, answer.error["code"], upstream.requests) == (415, "unsupported_media_type", [])
-
-
-async def test_a_form_is_refused(agent: Agent, upstream: Upstream) -> None:
-    """415, as curl's -d sends it without a Content-Type."""
-    answer = await agent.post(agent.body(), **{"Content-Type": "application/x-www-form-urlencoded"})
-    assert (answer.status, answer.error["code"], upstream.requests) == (415, "unsupported_media_type", [])
-
-
 @pytest.mark.parametrize("target", ["/v1/chat/completions?model=x", "/chat?key=sk-x"])
-async def test_a_query_string_does_not_cross(agent: Agent, upstream: Upstream, target: str) -> None:
-    """The path at OpenAI is the configured one."""
-    connection = await Connection.open(agent.url)
-    await connection.send(request_bytes("POST", target, agent.headers(), agent.body()))
-    assert (await connection.answer()).status == 200
-    await connection.close()
+async def test_query_string_is_not_forwarded(agent: Agent, upstream: Upstream, target: str) -> None:
+    """The request goes to the configured URL, without the client's query string."""
+    assert (await send(agent, request_bytes("POST", target, agent.headers(), agent.body()))).status == 200
     assert upstream.requests[0].target == urlsplit(upstream.url).path
 
 
-async def test_nothing_of_a_body_changes_where_it_goes(agent: Agent, upstream: Upstream) -> None:
-    """No key of a body names a server, a key or a proxy."""
+async def test_body_cannot_change_the_destination(agent: Agent, upstream: Upstream) -> None:
+    """No member of a body and no header names another server, key or proxy."""
     body = {"model": MODEL, "messages": [{"role": "user", "content": "x"}], "api_base": "http://127.0.0.1:9/",
             "base_url": "http://127.0.0.1:9/", "api_key": "sk-other", "user_config": {"api_base": "x"}}  # fmt: skip
     answer = await agent.post(json.dumps(body).encode(), **{"x-portkey-custom-host": "http://127.0.0.1:9/"})
     assert (answer.status, len(upstream.requests)) == (200, 1)
 
 
-async def test_both_names_of_chat_are_one(agent: Agent, upstream: Upstream) -> None:
-    """`/chat` and `/v1/chat/completions` write the same kind of row."""
+async def test_both_paths_of_chat_are_one_endpoint(agent: Agent) -> None:
+    """`/chat` and `/v1/chat/completions` are recorded as the same endpoint."""
     for path in ("/chat", CHAT):
         assert (await agent.post(agent.body(), path)).status == 200
     assert {row["endpoint"] for row in await agent.rows(2)} == {CHAT}
 
 
-async def test_health_and_root_answer_without_a_token(agent: Agent) -> None:
-    """Alive, ready, and who it is."""
+async def test_health_and_root_need_no_token(agent: Agent) -> None:
+    """Liveness, readiness and the name of the program are served without a token."""
     assert (await fetch(agent.url + "/healthz")).status == 200
     ready = await fetch(agent.url + "/readyz")
-    assert (ready.status, json.loads(ready.body)["ready"]) == (200, True)
-    assert json.loads((await fetch(agent.url + "/")).body)["name"] == "chatgpt-agent"
+    assert (ready.status, ready.json["ready"]) == (200, True)
+    assert (await fetch(agent.url + "/")).json["name"] == "chatgpt-agent"

@@ -1,32 +1,53 @@
-"""Requests and tokens a minute, and requests at once, through a running agent: as OpenAI has them."""
+"""Rate limits of users and tokens, through a running agent: requests and tokens a minute, and requests at once."""
 
 import asyncio
-from typing import Any
+import itertools
 
 import openai
 import pytest
+from tornado.ioloop import IOLoop
 
 from tests.support.agent import MODEL, Agent
 from tests.support.client import Answer
-from tests.support.upstream import Upstream
+from tests.support.upstream import Received, Reply, Upstream
+
+pytestmark = pytest.mark.shared_agent
+
+_ids = itertools.count(1000)
+
+
+@pytest.fixture(autouse=True)
+def new_user(agent: Agent, io_loop: IOLoop) -> None:
+    """A user and token with ids that no other test uses, because the agent remembers limits by id."""
+
+    async def add() -> None:
+        number = next(_ids)
+        sequences = (
+            "setval(pg_get_serial_sequence('users', 'id'), %s), setval(pg_get_serial_sequence('tokens', 'id'), %s)"
+        )
+        await agent.store.fetch(f"SELECT {sequences}", [number, number])
+        agent.token = await agent.add_user("bob")
+
+    io_loop.run_sync(add)
 
 
 async def limit(agent: Agent, table: str, **limits: int | None) -> None:
-    """Sets limits of alice (`users`) or of her token (`tokens`); they are in force when this returns."""
+    """Sets limits of the user (`users`) or of the token (`tokens`); they are in force when this returns."""
+    identity = agent.server.directory.identify(agent.token)
     columns = ", ".join(f"{name} = %s" for name in limits)
-    await agent.store.fetch(f"UPDATE {table} SET {columns} WHERE id = 1", list(limits.values()))
-    version = (await agent.store.fetch("SELECT version FROM directory_version"))[0][0]
-    await agent.until(lambda: agent.server.directory._version >= version)
+    id = identity.user.id if table == "users" else identity.token.id
+    await agent.store.fetch(f"UPDATE {table} SET {columns} WHERE id = %s", [*limits.values(), id])
+    await agent.follow()
 
 
-def rate(answer: Answer, what: str) -> list[str | None]:
-    """Limit, rest and reset of an answer's headers."""
-    return [answer.header(f"x-ratelimit-{name}-{what}") for name in ("limit", "remaining", "reset")]
+def rate(answer: Answer, unit: str) -> list[str | None]:
+    """Returns limit, remaining and reset of an answer's headers, for `requests` or `tokens`."""
+    return [answer.header(f"x-ratelimit-{name}-{unit}") for name in ("limit", "remaining", "reset")]
 
 
 @pytest.mark.parametrize("table", ["users", "tokens"])
-async def test_requests_a_minute(agent: Agent, upstream: Upstream, table: str) -> None:
-    """The third of two is refused before it is sent, and told when to come back."""
+async def test_request_over_the_limit_is_refused(agent: Agent, upstream: Upstream, table: str) -> None:
+    """With two requests a minute, the third is a 429 that is not sent to OpenAI and says when to try again."""
     await limit(agent, table, rpm=2)
     answers = [await agent.chat() for _ in range(3)]
     assert [answer.status for answer in answers] == [200, 200, 429]
@@ -39,32 +60,29 @@ async def test_requests_a_minute(agent: Agent, upstream: Upstream, table: str) -
     assert [rate(answer, "requests")[:2] for answer in answers] == [["2", "1"], ["2", "0"], ["2", "0"]]
 
 
-async def test_tokens_a_minute_are_settled_with_the_truth(agent: Agent, upstream: Upstream) -> None:
-    """What the answer took counts, and not what was guessed."""
+async def test_tokens_a_minute_are_settled_by_the_usage(agent: Agent) -> None:
+    """A request counts with its output limit while it runs, and with its true usage afterwards."""
     await limit(agent, "tokens", tpm=10_000)
     answer = await agent.chat(max_completion_tokens=5000)
-    left = rate(answer, "tokens")[1]
-    assert left is not None
-    assert int(left) < 5100  # as long as it runs, all that it may take is taken
+    assert int(rate(answer, "tokens")[1] or 0) < 5100
     [row] = await agent.rows(1)
     used = row["input_tokens"] + row["output_tokens"]
     identity = agent.server.directory.identify(agent.token)
-    [fields] = [agent.server.rate_limiter.status(identity)["token"]]
-    assert 10_000 - used <= fields["tokens_left"] <= 10_000
+    assert 10_000 - used <= agent.server.rate_limiter.status(identity)["token"]["tokens_left"] <= 10_000
 
 
-async def test_too_many_tokens_are_refused(agent: Agent, upstream: Upstream) -> None:
-    """The limit of output counts before the answer does."""
+async def test_tokens_over_the_limit_are_refused(agent: Agent) -> None:
+    """A request is a 429 if its output limit does not fit into the tokens that are left."""
     await limit(agent, "users", tpm=1000)
     assert (await agent.chat("delay=0.2", max_completion_tokens=900)).status == 200
     await agent.chat(max_completion_tokens=400)
     refusal = await agent.chat(max_completion_tokens=990)
-    assert (refusal.status, "1000 tokens a minute" in refusal.error["message"]) == (429, True)
-    assert refusal.error["type"] == "tokens"
+    assert (refusal.status, refusal.error["type"]) == (429, "tokens")
+    assert "1000 tokens a minute" in refusal.error["message"]
 
 
-async def test_requests_at_once(agent: Agent, upstream: Upstream) -> None:
-    """The place is free again when one has ended, also when its client has left."""
+async def test_requests_at_once_over_the_limit_are_refused(agent: Agent, upstream: Upstream) -> None:
+    """With two requests at once, a third is a 429 until one has ended, also if its client has disconnected."""
     await limit(agent, "tokens", concurrency=2)
     running = [await agent.begin("delay=0.3") for _ in range(2)]
     await agent.until(lambda: len(upstream.requests) == 2)
@@ -77,8 +95,8 @@ async def test_requests_at_once(agent: Agent, upstream: Upstream) -> None:
     assert (await agent.chat()).status == 200
 
 
-async def test_the_narrower_limit_is_shown(agent: Agent, upstream: Upstream) -> None:
-    """Of user and token."""
+async def test_headers_show_the_nearest_limit(agent: Agent) -> None:
+    """If both user and token have a limit, the headers show the one with less left."""
     await limit(agent, "users", rpm=10, tpm=100_000)
     await limit(agent, "tokens", rpm=5)
     answer = await agent.chat()
@@ -86,10 +104,10 @@ async def test_the_narrower_limit_is_shown(agent: Agent, upstream: Upstream) -> 
     assert rate(answer, "tokens")[0] == "100000"
 
 
-async def test_openais_own_headers_pass_where_there_is_no_limit(agent: Agent, upstream: Upstream) -> None:
-    """Those of OpenAI's organization."""
+async def test_openais_headers_pass_unless_we_have_that_limit(agent: Agent, upstream: Upstream) -> None:
+    """OpenAI's own rate limit headers pass, except those that a limit of ours replaces."""
 
-    async def script(request: Any, reply: Any) -> None:
+    async def script(_: Received, reply: Reply) -> None:
         await reply.whole(b"{}", x_ratelimit_limit_requests="777", x_ratelimit_limit_tokens="888")
 
     upstream.script = script
@@ -99,15 +117,15 @@ async def test_openais_own_headers_pass_where_there_is_no_limit(agent: Agent, up
     assert (rate(answer, "requests")[0], rate(answer, "tokens")[0]) == ("5", "888")
 
 
-async def test_errors_carry_them_too(agent: Agent, upstream: Upstream) -> None:
-    """Every answer to somebody who is known."""
+async def test_errors_have_the_headers(agent: Agent) -> None:
+    """Errors of OpenAI and of the agent have the headers, too."""
     await limit(agent, "tokens", rpm=5)
     assert rate(await agent.chat("status=500"), "requests")[0] == "5"
     assert rate(await agent.post(b"{"), "requests")[0] == "5"
 
 
-async def test_a_lifted_limit_refuses_nobody(agent: Agent, upstream: Upstream) -> None:
-    """From the next request on."""
+async def test_removed_limit_is_not_applied(agent: Agent) -> None:
+    """A limit that is removed has no effect from the next request on."""
     await limit(agent, "tokens", rpm=1)
     assert [(await agent.chat()).status for _ in range(2)] == [200, 429]
     await limit(agent, "tokens", rpm=None)
@@ -115,14 +133,14 @@ async def test_a_lifted_limit_refuses_nobody(agent: Agent, upstream: Upstream) -
     assert (answer.status, answer.header("x-ratelimit-limit-requests")) == (200, None)
 
 
-async def test_the_sdk_waits_as_it_is_told(agent: Agent, upstream: Upstream) -> None:
-    """And then succeeds, without the program knowing."""
+async def test_sdk_waits_for_the_limit(agent: Agent) -> None:
+    """OpenAI's SDK waits as the 429 says and then succeeds."""
     await limit(agent, "tokens", rpm=120)
     identity = agent.server.directory.identify(agent.token)
-    began = asyncio.get_running_loop().time()  # making a client may take longer than is waited for
-    taken = [agent.server.rate_limiter.acquire(identity, 0) for _ in range(120)]
+    started = asyncio.get_running_loop().time()  # before the client is made, which may take longer than the wait
+    slots = [agent.server.rate_limiter.acquire(identity, 0) for _ in range(120)]
     client = openai.AsyncOpenAI(base_url=agent.url + "/v1", api_key=agent.token)
     await client.chat.completions.create(model=MODEL, messages=[{"role": "user", "content": "hello"}])
     await client.close()
-    assert asyncio.get_running_loop().time() - began >= 0.4
-    assert len(taken) == 120
+    assert asyncio.get_running_loop().time() - started >= 0.4
+    assert len(slots) == 120

@@ -1,43 +1,48 @@
 """`GET /v1/models`: the models that have a price now."""
 
-import json
+import pytest
 
 from tests.support.agent import MODEL, Agent
-from tests.support.client import fetch
+from tests.support.client import Answer, fetch
+
+FINE_TUNED = "ft:gpt-4o/acme"
+
+pytestmark = pytest.mark.shared_agent
+
+
+async def get(agent: Agent, path: str) -> Answer:
+    return await fetch(agent.url + path, headers=agent.headers())
 
 
 async def test_models_with_a_price_are_listed(agent: Agent) -> None:
-    """By name, as OpenAI lists them."""
-    await agent.set_price("ft:gpt-4o/acme", "1", "2")
-    answer = await fetch(agent.url + "/v1/models", headers=agent.headers())
-    data = json.loads(answer.body)["data"]
-    assert [model["id"] for model in data] == ["ft:gpt-4o/acme", MODEL]
+    """The list has all models with a price, sorted by name."""
+    await agent.set_price(FINE_TUNED, "1", "2")
+    answer = await get(agent, "/v1/models")
+    assert [model["id"] for model in answer.json["data"]] == [FINE_TUNED, MODEL]
 
 
-async def test_one_model_can_be_asked_for(agent: Agent) -> None:
-    """Also one with a slash in its name, escaped or not."""
-    await agent.set_price("ft:gpt-4o/acme", "1", "2")
-    for name in ("ft:gpt-4o/acme", "ft%3Agpt-4o%2Facme"):
-        answer = await fetch(f"{agent.url}/v1/models/{name}", headers=agent.headers())
-        assert json.loads(answer.body)["id"] == "ft:gpt-4o/acme"
+@pytest.mark.parametrize("name", [FINE_TUNED, "ft%3Agpt-4o%2Facme"])
+async def test_single_model_is_found_by_name(agent: Agent, name: str) -> None:
+    """A model with a slash in its name is found whether the URL escapes it or not."""
+    await agent.set_price(FINE_TUNED, "1", "2")
+    assert (await get(agent, f"/v1/models/{name}")).json["id"] == FINE_TUNED
 
 
-async def test_a_model_without_a_price_is_not_found(agent: Agent) -> None:
-    """404, as for a request to it."""
-    answer = await fetch(f"{agent.url}/v1/models/gpt-5", headers=agent.headers())
+async def test_model_without_a_price_is_not_found(agent: Agent) -> None:
+    """A model without a price is a 404, as it is for a request."""
+    answer = await get(agent, "/v1/models/gpt-5")
     assert (answer.status, answer.error["code"]) == (404, "model_not_found")
 
 
-async def test_a_model_whose_price_is_removed_is_gone(agent: Agent) -> None:
-    """From the list and from use."""
+async def test_model_with_a_removed_price_is_not_listed(agent: Agent) -> None:
+    """A model whose price was removed is neither listed nor served."""
     before = agent.server.directory.book
     await agent.administration.prices.remove_price(MODEL)
     await agent.until(lambda: agent.server.directory.book is not before)
-    answer = await fetch(agent.url + "/v1/models", headers=agent.headers())
-    assert json.loads(answer.body)["data"] == []
+    assert (await get(agent, "/v1/models")).json["data"] == []
     assert (await agent.chat()).status == 404
 
 
-async def test_models_need_a_token(agent: Agent) -> None:
-    """401 without one."""
-    assert (await fetch(agent.url + "/v1/models")).status == 401
+async def test_models_need_a_token(agent: Agent, source_address: str) -> None:
+    """A request without a token is a 401."""
+    assert (await fetch(agent.url + "/v1/models", source=source_address)).status == 401

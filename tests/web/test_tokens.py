@@ -1,6 +1,5 @@
-"""Tokens as a client meets them: which models, from where, how long, and what a flood of wrong ones gets."""
+"""Tokens over HTTP: their models, networks and lifetime, and what a flood of invalid ones gets."""
 
-import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -14,112 +13,112 @@ from tests.support.client import Answer, Connection, fetch, request_bytes
 from tests.support.upstream import Upstream
 
 PROXIED = {"trusted_proxies": ("127.0.0.0/8",)}
-HERE, THERE = "192.0.2.7", "198.51.100.7"
+INSIDE, OUTSIDE = "192.0.2.7", "198.51.100.7"
+NETWORK = "192.0.2.0/24"
+
+pytestmark = pytest.mark.shared_agent
 
 
 async def issue(agent: Agent, **settings: object) -> str:
-    """One more token of alice, that the agent knows when this returns."""
+    """Issues another token for alice, which the agent knows when this returns."""
     issued = await agent.administration.tokens.issue("alice", **settings)  # type: ignore[arg-type]
     SECRETS.add(issued.token)
-    await agent.until(lambda: issued.id in agent.server.directory._digests)
+    await agent.follow()
     return issued.token
 
 
-async def chat(agent: Agent, token: str, url: str = "", **headers: str) -> Answer:
-    """One request with this token."""
+async def chat(agent: Agent, token: str, url: str = "", source: str | None = None, **headers: str) -> Answer:
+    """Sends a chat request with this token."""
     fields = agent.headers(**headers) | {"Authorization": f"Bearer {token}"}
-    agent.answers.append(await fetch((url or agent.url) + "/chat", "POST", fields, agent.body()))
+    agent.answers.append(await fetch((url or agent.url) + "/chat", "POST", fields, agent.body(), source=source))
     return agent.answers[-1]
 
 
 # Models.
 
 
-async def test_a_model_that_is_not_for_a_token_is_not_found(agent: Agent) -> None:
-    """To the letter as one that has no price."""
-    token = await issue(agent, allowed_models=("o3*",))
-    answer = await chat(agent, token)
+async def test_model_that_a_token_may_not_use_is_not_found(agent: Agent) -> None:
+    """A model that the token may not use gets the same answer as one without a price."""
+    agent.token = await issue(agent, allowed_models=("o3*",))
+    answer = await agent.chat()
     assert (answer.status, answer.error["code"]) == (404, "model_not_found")
-    agent.token = token
     unknown = await agent.post(agent.body().replace(MODEL.encode(), b"gpt-none"))
     assert answer.body.replace(MODEL.encode(), b"gpt-none") == unknown.body
 
 
-async def test_a_model_that_a_pattern_stands_for_is_served(agent: Agent) -> None:
-    """Of the token's and of the user's."""
-    token = await issue(agent, allowed_models=("o3", "gpt-4o*"))
-    assert (await chat(agent, token)).status == 200
+async def test_model_that_matches_a_pattern_is_served(agent: Agent) -> None:
+    """A token may use the models that one of its patterns matches."""
+    agent.token = await issue(agent, allowed_models=("o3", "gpt-4o*"))
+    assert (await agent.chat()).status == 200
 
 
-async def test_the_list_of_models_is_the_tokens_own(agent: Agent) -> None:
-    """What it may not use is not there, one by one neither."""
+async def test_list_of_models_has_only_those_of_the_token(agent: Agent) -> None:
+    """`/v1/models` shows only the models that the token may use."""
     await agent.set_price("o3", "1", "2")
-    token = await issue(agent, allowed_models=("o?",))
-    headers = {"Authorization": f"Bearer {token}"}
-    listed = json.loads((await fetch(f"{agent.url}/v1/models", headers=headers)).body)["data"]
-    assert [model["id"] for model in listed] == ["o3"]
-    assert (await fetch(f"{agent.url}/v1/models/{MODEL}", headers=headers)).status == 404
-    assert (await fetch(f"{agent.url}/v1/models/o3", headers=headers)).status == 200
+    agent.token = await issue(agent, allowed_models=("o?",))
+    listed = await fetch(f"{agent.url}/v1/models", headers=agent.headers())
+    assert [model["id"] for model in listed.json["data"]] == ["o3"]
+    assert (await fetch(f"{agent.url}/v1/models/{MODEL}", headers=agent.headers())).status == 404
+    assert (await fetch(f"{agent.url}/v1/models/o3", headers=agent.headers())).status == 200
 
 
 # Networks.
 
 
-async def test_a_token_works_from_its_networks_alone(make_agent: MakeAgent) -> None:
-    """As the trusted proxy in front tells it; the refusal is that of a wrong token."""
-    agent = await make_agent(**PROXIED)
-    token = await issue(agent, allowed_networks=("192.0.2.0/24",))
-    assert (await chat(agent, token, **{"X-Forwarded-For": f"{THERE}, {HERE}"})).status == 200
-    refused = await chat(agent, token, **{"X-Forwarded-For": f"{HERE}, {THERE}"})
-    wrong = await chat(agent, make_token(bytes(32)), **{"X-Forwarded-For": THERE})
-    assert (refused.status, refused.body) == (401, wrong.body)
+@pytest.mark.shared_agent(**PROXIED)
+async def test_token_works_only_from_its_networks(agent: Agent) -> None:
+    """Behind a trusted proxy, a token with networks is rejected like an invalid one from any other address."""
+    token = await issue(agent, allowed_networks=(NETWORK,))
+    assert (await chat(agent, token, **{"X-Forwarded-For": f"{OUTSIDE}, {INSIDE}"})).status == 200
+    rejected = await chat(agent, token, **{"X-Forwarded-For": f"{INSIDE}, {OUTSIDE}"})
+    invalid = await chat(agent, make_token(bytes(32)), **{"X-Forwarded-For": OUTSIDE})
+    assert (rejected.status, rejected.body) == (401, invalid.body)
 
 
-async def test_nobody_is_believed_by_default(agent: Agent) -> None:
-    """A client may write there what it likes."""
-    token = await issue(agent, allowed_networks=("192.0.2.0/24",))
-    assert (await chat(agent, token, **{"X-Forwarded-For": HERE})).status == 401
+async def test_forwarded_address_is_ignored_by_default(agent: Agent, source_address: str) -> None:
+    """Without a trusted proxy, X-Forwarded-For has no effect, because a client can write anything there."""
+    token = await issue(agent, allowed_networks=(NETWORK,))
+    assert (await chat(agent, token, source=source_address, **{"X-Forwarded-For": INSIDE})).status == 401
     local = await issue(agent, allowed_networks=("127.0.0.1",))
-    assert (await chat(agent, local, **{"X-Forwarded-For": HERE})).status == 200
+    assert (await chat(agent, local, **{"X-Forwarded-For": INSIDE})).status == 200
 
 
-# How soon, on every agent.
+# Changes.
 
 
-async def test_a_change_is_in_force_within_a_second_on_every_agent(make_agent: MakeAgent) -> None:
-    """A revocation, an expiry, a network, a model, and a user who is disabled or removed."""
+async def test_change_takes_effect_within_a_second_on_every_agent(make_agent: MakeAgent) -> None:
+    """A revocation, an expiry, other networks, other models and a disabled user take effect within a second."""
     first = await make_agent()
     second = await make_agent(
         data_dir=first.config.data_dir.with_name("second"), master_key_file=first.config.data_dir / "master.key"
     )
-    administration = first.administration
+    tokens, users = first.administration.tokens, first.administration.users
     past = datetime.now(UTC) - timedelta(seconds=1)
-    ids = {}
-    for word in ("revoked", "expired", "moved", "narrowed", "left"):
-        issued = await administration.tokens.issue("alice", label=word)
-        SECRETS.add(issued.token)
-        ids[word] = issued
-    await second.until(lambda: all(agent.works(ids["left"].token) for agent in (first, second)))
-
-    for word, change in {
-        "revoked": lambda id_: administration.tokens.revoke(id_),
-        "expired": lambda id_: administration.tokens.change(id_, TokenChanges(expires_at=past)),
-        "moved": lambda id_: administration.tokens.change(id_, TokenChanges(allowed_networks=(HERE,))),
-        "narrowed": lambda id_: administration.tokens.change(id_, TokenChanges(allowed_models=("o3",))),
-        "left": lambda id_: administration.users.change("alice", UserChanges(disabled=True)),
-    }.items():
+    changes = {
+        "revoked": lambda id: tokens.revoke(id),
+        "expired": lambda id: tokens.change(id, TokenChanges(expires_at=past)),
+        "network": lambda id: tokens.change(id, TokenChanges(allowed_networks=(INSIDE,))),
+        "models": lambda id: tokens.change(id, TokenChanges(allowed_models=("o3",))),
+        "disabled": lambda id: users.change("alice", UserChanges(disabled=True)),
+    }
+    issued = {case: await tokens.issue("alice", label=case) for case in changes}
+    SECRETS.update(each.token for each in issued.values())
+    await first.follow()
+    await second.follow()
+    for case, change in changes.items():
+        token = issued[case].token
         for agent in (first, second):
-            assert (await chat(first, ids[word].token, agent.url)).status == 200
-        await change(ids[word].id)
-        began = datetime.now(UTC)
+            assert (await chat(first, token, agent.url)).status == 200
+        await change(issued[case].id)
+        changed_at = datetime.now(UTC)
         for agent in (first, second):
-            while (answer := await chat(first, ids[word].token, agent.url)).status == 200:
-                assert datetime.now(UTC) - began < timedelta(seconds=1)
-            assert answer.error["code"] == ("model_not_found" if word == "narrowed" else "invalid_api_key")
+            while (answer := await chat(first, token, agent.url)).status == 200:
+                assert datetime.now(UTC) - changed_at < timedelta(seconds=1)
+            assert answer.error["code"] == ("model_not_found" if case == "models" else "invalid_api_key")
 
 
-async def test_both_tokens_work_while_one_takes_the_others_place(agent: Agent) -> None:
-    """Then the old one is wrong."""
+async def test_old_token_works_until_the_end_of_a_rotation(agent: Agent, source_address: str) -> None:
+    """While a token is rotated both work; at the end of the grace period the old one is rejected."""
     [old] = await agent.administration.tokens.list("alice")
     new = await agent.administration.tokens.rotate(old.id, grace=timedelta(seconds=1.5))
     SECRETS.add(new.token)
@@ -127,67 +126,30 @@ async def test_both_tokens_work_while_one_takes_the_others_place(agent: Agent) -
     for token in (agent.token, new.token):
         assert (await chat(agent, token)).status == 200
     await agent.until(lambda: not agent.works(agent.token), seconds=3)
-    assert ((await chat(agent, agent.token)).status, (await chat(agent, new.token)).status) == (401, 200)
+    assert (await chat(agent, agent.token, source=source_address)).status == 401
+    assert (await chat(agent, new.token)).status == 200
 
 
-# Floods.
-
-
-async def test_a_flood_of_wrong_tokens_is_refused(agent: Agent) -> None:
-    """In OpenAI's form, with the time to wait, while good ones go on working."""
-    answers = [await chat(agent, f"wrong-{number}") for number in range(12)]
-    assert [answer.status for answer in answers] == [401] * 10 + [429] * 2
-    assert answers[-1].error["code"] == answers[-1].header("x-agent-error") == "rate_limit_exceeded"
-    assert 1 <= int(answers[-1].header("retry-after") or 0) <= 6
-    assert (await agent.chat()).status == 200
-    assert (await fetch(f"{agent.url}/v1/models", headers={"Authorization": "Bearer wrong"})).status == 429
-
-
-async def test_a_flood_is_refused_before_its_bodies(agent: Agent) -> None:
-    """Bodies that would be discarded are not read."""
-    for _ in range(10):
-        await chat(agent, "wrong")
-    connection = await Connection.open(agent.url)
-    headers = {"Authorization": "Bearer wrong", "Content-Length": "1000", "Expect": "100-continue"}
+async def test_token_revoked_while_the_body_arrives_is_rejected(
+    agent: Agent, upstream: Upstream, source_address: str
+) -> None:
+    """The token is checked again once the body is there, so that no request can be prepared in advance."""
+    body = agent.body()
+    connection = await Connection.open(agent.url, source_address)
+    headers = agent.headers(Expect="100-continue", **{"Content-Length": str(len(body))})
     await connection.send(request_bytes("POST", "/chat", headers, b""))
-    assert (await connection.answer()).status == 429
-    await connection.close()
-
-
-async def test_the_log_tells_why_a_token_was_refused(agent: Agent, caplog: pytest.LogCaptureFixture) -> None:
-    """And never which it was, nor from where it came."""
-    caplog.set_level("INFO")
-    [token] = await agent.administration.tokens.list("alice")
+    assert (await connection.head())[0] == 100  # the token was accepted
+    [token] = await agent.administration.tokens.list()
     await agent.administration.tokens.revoke(token.id)
     await agent.until(lambda: not agent.works(agent.token))
-    await agent.chat()
-    await chat(agent, "made-up-token")
-    await agent.until(lambda: "unknown token" in caplog.text)
-    lines = [record.getMessage() for record in caplog.records if record.name == "chatgpt_agent.access"]
-    assert [line.partition("error=")[2] for line in lines] == [
-        f"invalid_api_key (token {token.id}: revoked)",
-        "invalid_api_key (an unknown token)",
-    ]
-    assert "127.0.0.1" not in "".join(lines)
-    assert "made-up-token" not in caplog.text
-
-
-async def test_a_token_that_is_revoked_while_its_body_comes_is_refused(agent: Agent, upstream: Upstream) -> None:
-    """A client could else keep a request ready for a minute."""
-    whole = request_bytes("POST", "/chat", agent.headers(), agent.body())
-    connection = await Connection.open(agent.url)
-    await connection.send(whole[:-5])
-    await agent.until(lambda: agent.server.last_used._waiting)
-    await agent.administration.tokens.revoke((await agent.administration.tokens.list())[0].id)
-    await agent.until(lambda: not agent.works(agent.token))
-    await connection.send(whole[-5:])
+    await connection.send(body)
     assert (await connection.answer()).status == 401
     await connection.close()
     assert upstream.requests == []
 
 
-async def test_who_was_identified_holds_until_something_changes(agent: Agent) -> None:
-    """A change of the user or of the token, or its expiry: then they are looked up again."""
+async def test_identity_is_valid_until_a_change(agent: Agent) -> None:
+    """An identity is no longer valid once its user or token has changed or expired."""
     directory = agent.server.directory
     for change in ("UPDATE users SET rpm = 100", "UPDATE tokens SET tpm = 100000"):
         identity = directory.identify(agent.token)
@@ -199,3 +161,49 @@ async def test_who_was_identified_holds_until_something_changes(agent: Agent) ->
     identity = directory.identify(agent.token)
     assert directory.still_holds(identity)
     await agent.until(lambda: not directory.still_holds(identity))
+
+
+# Floods.
+
+
+async def test_flood_of_invalid_tokens_is_limited(agent: Agent, source_address: str) -> None:
+    """From the eleventh invalid token on, an address gets a 429 that says how long to wait; valid tokens work on."""
+    answers = [await chat(agent, f"wrong-{number}", source=source_address) for number in range(12)]
+    assert [answer.status for answer in answers] == [401] * 10 + [429] * 2
+    last = answers[-1]
+    assert last.error["code"] == last.header("x-agent-error") == "rate_limit_exceeded"
+    assert 1 <= int(last.header("retry-after") or 0) <= 6
+    assert (await chat(agent, agent.token, source=source_address)).status == 200
+    headers = {"Authorization": "Bearer wrong"}
+    assert (await fetch(f"{agent.url}/v1/models", headers=headers, source=source_address)).status == 429
+
+
+async def test_flood_is_refused_before_the_body(agent: Agent, source_address: str) -> None:
+    """The 429 for an invalid token comes before any of the body is sent."""
+    for _ in range(10):
+        await fetch(f"{agent.url}/v1/models", headers={"Authorization": "Bearer wrong"}, source=source_address)
+    connection = await Connection.open(agent.url, source_address)
+    headers = {"Authorization": "Bearer wrong", "Content-Length": "1000", "Expect": "100-continue"}
+    await connection.send(request_bytes("POST", "/chat", headers, b""))
+    assert (await connection.answer()).status == 429
+    await connection.close()
+
+
+async def test_log_says_why_a_token_was_rejected(
+    agent: Agent, source_address: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The log has the reason of a 401, but neither the token nor the address."""
+    caplog.set_level("INFO")
+    [token] = await agent.administration.tokens.list("alice")
+    await agent.administration.tokens.revoke(token.id)
+    await agent.until(lambda: not agent.works(agent.token))
+    await chat(agent, agent.token, source=source_address)
+    await chat(agent, "made-up-token", source=source_address)
+    await agent.until(lambda: "unknown token" in caplog.text)
+    lines = [record.getMessage() for record in caplog.records if record.name == "chatgpt_agent.access"]
+    assert [line.partition("error=")[2] for line in lines] == [
+        f"invalid_api_key (token {token.id}: revoked)",
+        "invalid_api_key (an unknown token)",
+    ]
+    assert source_address not in "".join(lines)
+    assert "made-up-token" not in caplog.text
