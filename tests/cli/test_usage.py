@@ -15,7 +15,7 @@ import pytest
 
 from chatgpt_agent.adapters.postgres.connection import Store
 from chatgpt_agent.adapters.postgres.reports import EXPORTED
-from chatgpt_agent.adapters.postgres.usage import TOKENS, ensure_partition, ship
+from chatgpt_agent.adapters.postgres.usage import TOKEN_COLUMNS, ensure_partition, ship
 from chatgpt_agent.core.ledger import Intent, Row, State
 from chatgpt_agent.core.money.exact import add_up
 from chatgpt_agent.core.usage import Usage
@@ -24,7 +24,7 @@ from tests.support.database import query
 
 ALICE, BOB = 1, 2
 TINY = "0.00000000000000000001"
-NOTHING = {"requests": 0, "not_done": 0, **dict.fromkeys(TOKENS, 0)}
+NOTHING = {"requests": 0, "not_done": 0, **dict.fromkeys(TOKEN_COLUMNS, 0)}
 
 
 def row(

@@ -8,7 +8,7 @@ import pytest
 from tornado.ioloop import IOLoop
 
 from chatgpt_agent.adapters.postgres.connection import Store
-from chatgpt_agent.adapters.postgres.usage import _COLUMNS, TOKENS, ensure_partition, ship
+from chatgpt_agent.adapters.postgres.usage import _COLUMNS, TOKEN_COLUMNS, ensure_partition, ship
 from chatgpt_agent.core.errors import StoreBadValue
 from chatgpt_agent.core.ledger import TERMINAL
 from tests.support.database import query
@@ -17,7 +17,7 @@ from tests.support.postgresql import FakeStore, PostgreSQL
 
 ROWS = f"SELECT {', '.join(_COLUMNS)} FROM usage"
 DAILY = f"""
-    SELECT day, user_id, token_id, model, endpoint, requests, not_done, {", ".join(TOKENS)}, cost, uncertain_cost
+    SELECT day, user_id, token_id, model, endpoint, requests, not_done, {", ".join(TOKEN_COLUMNS)}, cost, uncertain_cost
     FROM usage_daily"""
 
 

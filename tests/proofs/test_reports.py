@@ -20,7 +20,7 @@ from chatgpt_agent.adapters.postgres.connection import Store
 from chatgpt_agent.adapters.postgres.corrections import CorrectableRow, add_correction
 from chatgpt_agent.adapters.postgres.legacy import NewRequest, take_requests
 from chatgpt_agent.adapters.postgres.reports import COUNTS, GROUPS, UsageFilter, UsageLine, set_time_zone
-from chatgpt_agent.adapters.postgres.usage import TOKENS, ensure_partition, ship
+from chatgpt_agent.adapters.postgres.usage import TOKEN_COLUMNS, ensure_partition, ship
 from chatgpt_agent.admin import reports
 from chatgpt_agent.core.ledger import NOT_DONE, TERMINAL, Intent, Row, State
 from chatgpt_agent.core.usage import Usage
@@ -91,7 +91,7 @@ def lines(draw: Any) -> Line:
         draw(st.uuids()),
         draw(st.sampled_from(list(NAMES))),
         draw(st.integers(0, 3)),
-        "/chat" if imported else draw(st.sampled_from(["/v1/chat/completions", "/v1/embeddings"])),
+        "/v1/chat/completions" if imported else draw(st.sampled_from(["/v1/chat/completions", "/v1/embeddings"])),
         draw(models),
         state,
         Usage(input=usage.input, output=usage.output) if imported and usage else usage,
@@ -219,10 +219,10 @@ def _group(row: Line, by: Sequence[str], zone: str) -> tuple[object, ...]:
 
 def _sums(rows: Sequence[Line]) -> tuple[Fraction, ...]:
     usages = [row.usage for row in rows if row.usage is not None]
-    tokens = [sum(getattr(usage, name.removesuffix("_tokens")) for usage in usages) for name in TOKENS]
+    tokens = [sum(getattr(usage, name.removesuffix("_tokens")) for usage in usages) for name in TOKEN_COLUMNS]
     requests = sum(row.state is not State.CORRECTION for row in rows)
     not_done = sum(row.state in NOT_DONE for row in rows)
-    named = {"requests": requests, "not_done": not_done, **dict(zip(TOKENS, tokens, strict=True))}
+    named = {"requests": requests, "not_done": not_done, **dict(zip(TOKEN_COLUMNS, tokens, strict=True))}
     money = [sum((Fraction(getattr(row, name)) for row in rows), Fraction(0)) for name in ("cost", "uncertain_cost")]
     return (*(Fraction(named[name]) for name in COUNTS), *money)
 

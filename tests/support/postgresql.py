@@ -14,7 +14,7 @@ from typing import Any
 from psycopg2.extensions import STRINGARRAY
 
 from chatgpt_agent.adapters.postgres.connection import Line, Store
-from chatgpt_agent.adapters.postgres.usage import _COLUMNS, _SHIP, TOKENS
+from chatgpt_agent.adapters.postgres.usage import _COLUMNS, _SHIP, TOKEN_COLUMNS
 from chatgpt_agent.core.errors import StoreBadValue, StoreRejected, StoreUnavailable
 from chatgpt_agent.core.ledger import NOT_DONE, State
 
@@ -27,7 +27,7 @@ _NULLABLE = {
     "service_tier",
     "upstream_id",
     "upstream_request_id",
-    *TOKENS,
+    *TOKEN_COLUMNS,
     "status",
     "error",
     "duration_ms",
@@ -151,7 +151,7 @@ def added_up(lines: Iterable[Usage]) -> dict[Day, Sums]:
     for line in lines:
         date_ = line["started_at"].astimezone(UTC).date()
         day = (date_, line["user_id"], line["token_id"], line["model"], line["endpoint"])
-        counts = [line[name] or 0 for name in TOKENS]
+        counts = [line[name] or 0 for name in TOKEN_COLUMNS]
         sums = (
             int(line["state"] != State.CORRECTION),
             int(line["state"] in NOT_DONE),

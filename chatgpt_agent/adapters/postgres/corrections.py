@@ -9,7 +9,7 @@ import msgspec
 from chatgpt_agent.adapters.postgres.budgets import COUNT_AND_TELL
 from chatgpt_agent.adapters.postgres.connection import AnyStore, Store
 from chatgpt_agent.adapters.postgres.prices import PRICE_COLUMNS, price_of
-from chatgpt_agent.adapters.postgres.usage import FRESH, ROLL_UP, TOKENS, in_states, token_counts, usage_of
+from chatgpt_agent.adapters.postgres.usage import FRESH, ROLL_UP, TOKEN_COLUMNS, in_states, token_counts, usage_of
 from chatgpt_agent.core.ledger import ANSWERED, UNCERTAIN, State
 from chatgpt_agent.core.money.pricing import Price
 from chatgpt_agent.core.openai_usage import Counts
@@ -54,10 +54,10 @@ _SUSPECTS = f"""
 _CORRECT = f"""
     WITH fresh AS (
         INSERT INTO usage (request_id, user_id, token_id, endpoint, model, served_model, service_tier,
-                           {", ".join(TOKENS)}, price_id, cost, uncertain_cost, state, client_closed, streamed,
+                           {", ".join(TOKEN_COLUMNS)}, price_id, cost, uncertain_cost, state, client_closed, streamed,
                            started_at, corrects, reason)
         SELECT %s::uuid, u.user_id, u.token_id, u.endpoint, u.model, u.served_model, u.service_tier,
-               {", ".join(["%s"] * len(TOKENS))}, u.price_id, %s, -u.uncertain_cost,
+               {", ".join(["%s"] * len(TOKEN_COLUMNS))}, u.price_id, %s, -u.uncertain_cost,
                '{State.CORRECTION}', false, u.streamed, u.started_at, u.request_id, %s
         FROM usage u WHERE u.request_id = %s::uuid AND u.started_at = %s AND u.state <> '{State.CORRECTION}'
         ON CONFLICT DO NOTHING
@@ -97,7 +97,7 @@ async def suspects(store: Store, first: date, last: date) -> list[Candidates]:
 async def read_row(store: Store, request_id: UUID) -> CorrectableRow | None:
     """The row of a request, with the price that it was charged."""
     sql = f"""
-        SELECT u.started_at, u.state, u.cost, u.service_tier, c.request_id::text, {", ".join(f"u.{n}" for n in TOKENS)},
+        SELECT u.started_at, u.state, u.cost, u.service_tier, c.request_id::text, {", ".join(f"u.{n}" for n in TOKEN_COLUMNS)},
                {PRICE_COLUMNS}
         FROM usage u
         {_CORRECTIONS}
@@ -107,7 +107,7 @@ async def read_row(store: Store, request_id: UUID) -> CorrectableRow | None:
     if not found:
         return None
     started_at, state, cost, service_tier, corrected_by, *rest = found[0]
-    counts, price = dict(zip(TOKENS, rest, strict=False)), rest[len(TOKENS) :]
+    counts, price = dict(zip(TOKEN_COLUMNS, rest, strict=False)), rest[len(TOKEN_COLUMNS) :]
     return CorrectableRow(
         request_id,
         started_at,

@@ -10,7 +10,7 @@ import msgspec
 from chatgpt_agent.adapters.postgres.connection import Line, Store
 from chatgpt_agent.adapters.postgres.prices import DUE
 from chatgpt_agent.adapters.postgres.reports import LABEL, NAME
-from chatgpt_agent.adapters.postgres.usage import COUNT_NOT_DONE, COUNT_REQUESTS, DAY, TOKENS, AgentState
+from chatgpt_agent.adapters.postgres.usage import COUNT_NOT_DONE, COUNT_REQUESTS, DAY, TOKEN_COLUMNS, AgentState
 from chatgpt_agent.core.ledger import State
 
 
@@ -130,7 +130,7 @@ _CHECKS = {
         WITH added AS (
             SELECT {DAY} AS day, user_id, token_id, model, endpoint,
                    {COUNT_REQUESTS} AS requests, {COUNT_NOT_DONE} AS not_done,
-                   {", ".join(f"coalesce(sum({name}), 0) AS {name}" for name in TOKENS)},
+                   {", ".join(f"coalesce(sum({name}), 0) AS {name}" for name in TOKEN_COLUMNS)},
                    sum(cost) AS cost, sum(uncertain_cost) AS uncertain_cost
             FROM usage GROUP BY 1, 2, 3, 4, 5
         )
@@ -138,9 +138,9 @@ _CHECKS = {
                format('the roll-up says %%s requests and %%s USD, the rows say %%s and %%s',
                       coalesce(d.requests, 0), coalesce(d.cost, 0), coalesce(a.requests, 0), coalesce(a.cost, 0))
         FROM added a FULL JOIN usage_daily d USING (day, user_id, token_id, model, endpoint)
-        WHERE (a.requests, a.not_done, {", ".join(f"a.{name}" for name in TOKENS)}, a.cost, a.uncertain_cost)
+        WHERE (a.requests, a.not_done, {", ".join(f"a.{name}" for name in TOKEN_COLUMNS)}, a.cost, a.uncertain_cost)
               IS DISTINCT FROM
-              (d.requests, d.not_done, {", ".join(f"d.{name}" for name in TOKENS)}, d.cost, d.uncertain_cost)
+              (d.requests, d.not_done, {", ".join(f"d.{name}" for name in TOKEN_COLUMNS)}, d.cost, d.uncertain_cost)
         ORDER BY 1 LIMIT %s""",
     "price": f"""
         SELECT r.request_id::text, format('its price %%s does not exist', r.price_id)
@@ -153,7 +153,7 @@ _CHECKS = {
                    {
         ", ".join(
             f"CASE WHEN o.request_id IS NULL THEN u.{name} ELSE coalesce(o.{name}, 0) + u.{name} END AS {name}"
-            for name in TOKENS
+            for name in TOKEN_COLUMNS
         )
     }
             FROM usage u LEFT JOIN usage o
@@ -170,7 +170,7 @@ _CHECKS = {
            OR (state <> '{State.CORRECTION}' AND (
                greatest(cached_tokens, cache_write_tokens, audio_input_tokens, image_input_tokens) > input_tokens
                OR greatest(reasoning_tokens, audio_output_tokens, image_output_tokens) > output_tokens
-               OR least({", ".join(TOKENS)}) < 0))
+               OR least({", ".join(TOKEN_COLUMNS)}) < 0))
         ORDER BY started_at LIMIT %s""",
     "duplicate": """
         SELECT request_id::text, format('there are %%s rows of it', count(*))

@@ -10,7 +10,7 @@ import msgspec
 
 from chatgpt_agent.adapters.cooperative import map_cooperatively
 from chatgpt_agent.adapters.postgres.connection import Line, Store
-from chatgpt_agent.adapters.postgres.usage import DAY, TOKENS
+from chatgpt_agent.adapters.postgres.usage import DAY, TOKEN_COLUMNS
 from chatgpt_agent.core.ledger import State
 
 # What a report can be grouped by: what the roll-up is added up by, and how it is shown. Names are joined to the sums
@@ -156,7 +156,7 @@ _EXPORTED = {
     "service_tier": "r.service_tier",
     "state": "r.state",
     "status": "r.status",
-    **{name: f"r.{name}" for name in TOKENS},
+    **{name: f"r.{name}" for name in TOKEN_COLUMNS},
     "cost_usd": "r.cost",
     "uncertain_cost_usd": "r.uncertain_cost",
     "upstream_id": "r.upstream_id",

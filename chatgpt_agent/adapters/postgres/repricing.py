@@ -8,7 +8,7 @@ import msgspec
 
 from chatgpt_agent.adapters.postgres.connection import AnyStore
 from chatgpt_agent.adapters.postgres.prices import DUE, price_columns
-from chatgpt_agent.adapters.postgres.usage import TOKENS, in_states
+from chatgpt_agent.adapters.postgres.usage import TOKEN_COLUMNS, in_states
 from chatgpt_agent.core.ledger import TERMINAL, State
 from chatgpt_agent.core.money.kinds import RATE_NAMES
 from chatgpt_agent.core.money.pricing import NewPrice
@@ -30,7 +30,7 @@ _ROWS = f"""
            {
     ", ".join(
         f"CASE WHEN c.corrects IS NULL THEN u.{name} ELSE coalesce(u.{name}, 0) + coalesce(c.{name}, 0) END AS {name}"
-        for name in TOKENS
+        for name in TOKEN_COLUMNS
     )
 }
     FROM usage u

@@ -1,7 +1,8 @@
 """Writing rows of the ledger: in batches, as often as wanted, each row once."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date, datetime
+from operator import attrgetter
 from uuid import UUID
 
 import msgspec
@@ -9,6 +10,7 @@ import msgspec
 from chatgpt_agent.adapters.postgres.budgets import COUNT_AND_TELL
 from chatgpt_agent.adapters.postgres.connection import Store
 from chatgpt_agent.core.ledger import NOT_DONE, Row, State
+from chatgpt_agent.core.money.kinds import TOKEN_COLUMNS, TOKEN_KINDS
 from chatgpt_agent.core.usage import Usage
 
 _COLUMNS = {
@@ -20,15 +22,7 @@ _COLUMNS = {
     "served_model": "text",
     "upstream_id": "text",
     "upstream_request_id": "text",
-    "input_tokens": "bigint",
-    "cached_tokens": "bigint",
-    "cache_write_tokens": "bigint",
-    "audio_input_tokens": "bigint",
-    "image_input_tokens": "bigint",
-    "output_tokens": "bigint",
-    "reasoning_tokens": "bigint",
-    "audio_output_tokens": "bigint",
-    "image_output_tokens": "bigint",
+    **dict.fromkeys(TOKEN_COLUMNS, "bigint"),
     "price_id": "bigint",
     "cost": "numeric",
     "state": "text",
@@ -42,7 +36,6 @@ _COLUMNS = {
     "service_tier": "text",
     "uncertain_cost": "numeric",
 }
-TOKENS = tuple(name for name in _COLUMNS if name.endswith("_tokens"))
 
 
 def in_states(states: Iterable[State]) -> str:
@@ -58,15 +51,15 @@ COUNT_NOT_DONE = f"count(*) FILTER (WHERE state IN {in_states(NOT_DONE)})"
 DAY = "(started_at AT TIME ZONE (SELECT value FROM settings WHERE name = 'time_zone'))::date"
 
 # What is added up, and by what, of rows as `fresh` has them.
-_SUMMED = ("requests", "not_done", *TOKENS, "cost", "uncertain_cost")
+_SUMMED = ("requests", "not_done", *TOKEN_COLUMNS, "cost", "uncertain_cost")
 ROLL_UP = f"""
     INSERT INTO usage_daily AS daily (day, user_id, token_id, model, endpoint, {", ".join(_SUMMED)})
     SELECT day, user_id, token_id, model, endpoint, {COUNT_REQUESTS}, {COUNT_NOT_DONE},
-           {", ".join(f"coalesce(sum({name}), 0)" for name in TOKENS)}, sum(cost), sum(uncertain_cost)
+           {", ".join(f"coalesce(sum({name}), 0)" for name in TOKEN_COLUMNS)}, sum(cost), sum(uncertain_cost)
     FROM fresh GROUP BY day, user_id, token_id, model, endpoint ORDER BY day, user_id, token_id, model, endpoint
     ON CONFLICT (day, user_id, token_id, model, endpoint) DO UPDATE SET
         {", ".join(f"{name} = daily.{name} + excluded.{name}" for name in _SUMMED)}"""
-FRESH = f"{DAY} AS day, user_id, token_id, model, endpoint, state, {', '.join(TOKENS)}, cost, uncertain_cost"
+FRESH = f"{DAY} AS day, user_id, token_id, model, endpoint, state, {', '.join(TOKEN_COLUMNS)}, cost, uncertain_cost"
 
 # One statement, so that a row and its share of the roll-up come to be together or not at all, and no transaction
 # can be cut in the middle. A row that is there already comes out of neither. Rows of the roll-up are locked in one
@@ -132,14 +125,13 @@ async def report_agent(store: Store, state: AgentState) -> None:
     await store.fetch(sql, [str(state.id), state.seen_at, state.last_shipped_at, state.backlog, state.oldest_at])
 
 
-def token_counts(usage: Usage) -> list[int]:
-    """The counts of a usage in the order of `TOKENS`."""
-    return [getattr(usage, name.removesuffix("_tokens")) for name in TOKENS]
+# The counts of a usage in the order of `TOKEN_COLUMNS`.
+token_counts: Callable[[Usage], tuple[int, ...]] = attrgetter(*(kind.name for kind in TOKEN_KINDS))
 
 
 def usage_of(counts: Mapping[str, int | None]) -> Usage:
-    """The usage of a row's columns, by their names."""
-    return Usage(**{name.removesuffix("_tokens"): count or 0 for name, count in counts.items()})
+    """Returns the usage of a row with these columns."""
+    return Usage(**{kind.name: counts[kind.column] or 0 for kind in TOKEN_KINDS})
 
 
 def _line(row: Row) -> tuple[object, ...]:
@@ -153,7 +145,7 @@ def _line(row: Row) -> tuple[object, ...]:
         row.served_model,
         row.upstream_id,
         row.upstream_request_id,
-        *(token_counts(usage) if usage else [None] * len(TOKENS)),
+        *(token_counts(usage) if usage else [None] * len(TOKEN_COLUMNS)),
         row.price_id,
         row.cost,
         str(row.state),
