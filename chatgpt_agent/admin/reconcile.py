@@ -17,6 +17,7 @@ from chatgpt_agent.core.audit import SYSTEM, Actor
 from chatgpt_agent.core.errors import Conflict, InvalidValue, NotFound
 from chatgpt_agent.core.ids import uuid7
 from chatgpt_agent.core.ledger import State
+from chatgpt_agent.core.money.kinds import TOKEN_KINDS
 from chatgpt_agent.core.openai_usage import Figures
 from chatgpt_agent.core.reconcile import Reconciliation, compare, whole
 from chatgpt_agent.core.usage import MAX_COUNT, Usage
@@ -77,14 +78,7 @@ class Reconciler:
         if row.corrected_by is not None:
             raise Conflict(f"{request_id} is corrected already, by {row.corrected_by}")
         before = row.usage or Usage(input=0, output=0)
-        # Parts that nobody speaks of stay, as far as there is room for them.
-        inputs = {
-            kind: min(getattr(before, kind), usage.input) for kind in ("cache_write", "audio_input", "image_input")
-        }
-        outputs = {
-            kind: min(getattr(before, kind), usage.output) for kind in ("reasoning", "audio_output", "image_output")
-        }
-        after = msgspec.structs.replace(usage, **inputs, **outputs)
+        after = msgspec.structs.replace(usage, **_unnamed_parts(before, usage))
         if after == row.usage:
             raise InvalidValue(f"{request_id} has these tokens already")
         cost = row.price.cost(after, row.service_tier)
@@ -100,6 +94,12 @@ class Reconciler:
         if not added:
             raise Conflict(f"{request_id} is corrected already")
         return Corrected(own_id, request_id, row.usage, after, row.cost, cost)
+
+
+def _unnamed_parts(before: Usage, usage: Usage) -> dict[str, int]:
+    """The counts that a correction does not name, as they were, as far as their side has room for them."""
+    parts = (kind for kind in TOKEN_KINDS if kind.is_part and kind.name != "cached")
+    return {kind.name: min(getattr(before, kind.name), getattr(usage, kind.side)) for kind in parts}
 
 
 def _checked(usage: Usage, reason: str) -> str:

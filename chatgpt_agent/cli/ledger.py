@@ -10,6 +10,7 @@ from chatgpt_agent.adapters.config import Config
 from chatgpt_agent.adapters.outbox import OutboxState, peek
 from chatgpt_agent.adapters.postgres.connection import Store
 from chatgpt_agent.adapters.postgres.ledger_checks import (
+    ROW_FIELDS,
     RowLine,
     agent_states,
     count_dead_letters,
@@ -83,7 +84,7 @@ async def list_(
     """
     moment = since.replace(tzinfo=UTC) if since else None
     rows = await list_rows(store, states=states, since=moment, limit=limit)
-    headers = [field.name for field in msgspec.structs.fields(RowLine)]
+    headers = list(ROW_FIELDS)
     if form == "json":
         echo_json([dict(zip(headers, _row_cells(row), strict=True)) for row in rows])
     elif form == "csv":
@@ -143,14 +144,9 @@ def _agent_cells(agent: AgentState) -> tuple[object, ...]:
 
 
 def _row_cells(row: RowLine) -> list[object]:
-    cells = msgspec.structs.asdict(row)
-    return [
-        *(
-            {
-                **cells,
-                "started_at": f"{row.started_at:%Y-%m-%d %H:%M:%S}",
-                "cost": usd(row.cost),
-                "uncertain_cost": usd(row.uncertain_cost),
-            }.values()
-        )
-    ]
+    cells = msgspec.structs.asdict(row) | {
+        "started_at": f"{row.started_at:%Y-%m-%d %H:%M:%S}",
+        "cost": usd(row.cost),
+        "uncertain_cost": usd(row.uncertain_cost),
+    }
+    return [cells[name] for name in ROW_FIELDS]

@@ -8,21 +8,16 @@ import click
 
 from chatgpt_agent.cli.common import usd
 from chatgpt_agent.core.csv_writer import Amount
-from chatgpt_agent.core.money.kinds import RATE_NAMES, Rates
+from chatgpt_agent.core.money.kinds import RATE_NAMES, TOKEN_KINDS, Rates
 from chatgpt_agent.core.money.pricing import Tier, parse_usd
 from chatgpt_agent.core.money.tier_syntax import kind_name, parse_tier, show_tier
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 _HELP = {
-    "input": "USD per 1,000,000 input tokens.",
-    "output": "USD per 1,000,000 output tokens.",
-    "cached_input": "Input tokens read from OpenAI's cache; else as --input.",
-    "cache_write": "Input tokens written to it; else as --input.",
-    "audio_input": "Audio among the input; else as --input.",
-    "audio_output": "Audio among the output; else as --output.",
-    "image_input": "Images among the input; else as --input.",
-    "image_output": "Images among the output; else as --output.",
+    kind.rate: f"{kind.label}; else as --{kind.side}." if kind.is_part else f"{kind.label}."
+    for kind in TOKEN_KINDS
+    if kind.rate
 }
 _SHOWN = ("input", "cached_input", "output")  # the kinds that tables always show, in their order
 

@@ -16,20 +16,14 @@ from chatgpt_agent.admin import reports
 from chatgpt_agent.cli.common import echo_csv, echo_json, echo_table, on_books, on_store, usd
 from chatgpt_agent.core.csv_writer import csv_line
 from chatgpt_agent.core.errors import InvalidValue
+from chatgpt_agent.core.money.kinds import TOKEN_KINDS
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 _DAY = click.DateTime(["%Y-%m-%d"])
 _MONEY = {"cost_usd": "cost", "uncertain_cost_usd": "uncertain_cost"}
 # Columns that a table leaves out where they would hold nothing but zeros.
-_RARE = (
-    "cache_write_tokens",
-    "audio_input_tokens",
-    "image_input_tokens",
-    "audio_output_tokens",
-    "image_output_tokens",
-    "uncertain_cost_usd",
-)
+_RARE = (*(kind.column for kind in TOKEN_KINDS if kind.is_rare), "uncertain_cost_usd")
 
 
 def _groups(context: click.Context, parameter: click.Parameter, value: str) -> list[str]:

@@ -39,7 +39,7 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def is_text(self) -> bool:
-        """Whether no token has a rate but that of input, cached input or output."""
+        """Whether it has no tokens of the rare kinds, which may have rates of their own (core/money/kinds.py)."""
         return not (self.cache_write or self.audio_input or self.image_input or self.audio_output or self.image_output)
 
 

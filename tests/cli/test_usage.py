@@ -15,9 +15,10 @@ import pytest
 
 from chatgpt_agent.adapters.postgres.connection import Store
 from chatgpt_agent.adapters.postgres.reports import EXPORTED
-from chatgpt_agent.adapters.postgres.usage import TOKEN_COLUMNS, ensure_partition, ship
+from chatgpt_agent.adapters.postgres.usage import ensure_partition, ship
 from chatgpt_agent.core.ledger import Intent, Row, State
 from chatgpt_agent.core.money.exact import add_up
+from chatgpt_agent.core.money.kinds import TOKEN_COLUMNS
 from chatgpt_agent.core.usage import Usage
 from tests.cli.commands import Cli
 from tests.support.database import query

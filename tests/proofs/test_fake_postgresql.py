@@ -8,9 +8,10 @@ import pytest
 from tornado.ioloop import IOLoop
 
 from chatgpt_agent.adapters.postgres.connection import Store
-from chatgpt_agent.adapters.postgres.usage import _COLUMNS, TOKEN_COLUMNS, ensure_partition, ship
+from chatgpt_agent.adapters.postgres.usage import _COLUMNS, ensure_partition, ship
 from chatgpt_agent.core.errors import StoreBadValue
 from chatgpt_agent.core.ledger import TERMINAL
+from chatgpt_agent.core.money.kinds import TOKEN_COLUMNS
 from tests.support.database import query
 from tests.support.factories import NOON, make_row
 from tests.support.postgresql import FakeStore, PostgreSQL

@@ -20,9 +20,10 @@ from chatgpt_agent.adapters.postgres.connection import Store
 from chatgpt_agent.adapters.postgres.corrections import CorrectableRow, add_correction
 from chatgpt_agent.adapters.postgres.legacy import NewRequest, take_requests
 from chatgpt_agent.adapters.postgres.reports import COUNTS, GROUPS, UsageFilter, UsageLine, set_time_zone
-from chatgpt_agent.adapters.postgres.usage import TOKEN_COLUMNS, ensure_partition, ship
+from chatgpt_agent.adapters.postgres.usage import ensure_partition, ship
 from chatgpt_agent.admin import reports
 from chatgpt_agent.core.ledger import NOT_DONE, TERMINAL, Intent, Row, State
+from chatgpt_agent.core.money.kinds import TOKEN_COLUMNS
 from chatgpt_agent.core.usage import Usage
 from chatgpt_agent.runtime.time_zone import sync_time_zone
 from tests.support.database import query

@@ -14,9 +14,10 @@ from typing import Any
 from psycopg2.extensions import STRINGARRAY
 
 from chatgpt_agent.adapters.postgres.connection import Line, Store
-from chatgpt_agent.adapters.postgres.usage import _COLUMNS, _SHIP, TOKEN_COLUMNS
+from chatgpt_agent.adapters.postgres.usage import _COLUMNS, _SHIP
 from chatgpt_agent.core.errors import StoreBadValue, StoreRejected, StoreUnavailable
 from chatgpt_agent.core.ledger import NOT_DONE, State
+from chatgpt_agent.core.money.kinds import TOKEN_COLUMNS
 
 Usage = dict[str, Any]  # a row of the table, by column
 Day = tuple[date, int, int, str, str]  # day, user, token, model, endpoint

@@ -9,8 +9,9 @@ import msgspec
 from chatgpt_agent.adapters.postgres.budgets import COUNT_AND_TELL
 from chatgpt_agent.adapters.postgres.connection import AnyStore, Store
 from chatgpt_agent.adapters.postgres.prices import PRICE_COLUMNS, price_of
-from chatgpt_agent.adapters.postgres.usage import FRESH, ROLL_UP, TOKEN_COLUMNS, in_states, token_counts, usage_of
+from chatgpt_agent.adapters.postgres.usage import FRESH, ROLL_UP, in_states, token_counts, usage_of
 from chatgpt_agent.core.ledger import ANSWERED, UNCERTAIN, State
+from chatgpt_agent.core.money.kinds import TOKEN_COLUMNS
 from chatgpt_agent.core.money.pricing import Price
 from chatgpt_agent.core.openai_usage import Counts
 from chatgpt_agent.core.reconcile import MAX_CANDIDATE_ROWS, Candidates, LedgerSum
@@ -97,8 +98,8 @@ async def suspects(store: Store, first: date, last: date) -> list[Candidates]:
 async def read_row(store: Store, request_id: UUID) -> CorrectableRow | None:
     """The row of a request, with the price that it was charged."""
     sql = f"""
-        SELECT u.started_at, u.state, u.cost, u.service_tier, c.request_id::text, {", ".join(f"u.{n}" for n in TOKEN_COLUMNS)},
-               {PRICE_COLUMNS}
+        SELECT u.started_at, u.state, u.cost, u.service_tier, c.request_id::text,
+               {", ".join(f"u.{name}" for name in TOKEN_COLUMNS)}, {PRICE_COLUMNS}
         FROM usage u
         {_CORRECTIONS}
         LEFT JOIN prices p ON p.id = u.price_id AND p.input IS NOT NULL

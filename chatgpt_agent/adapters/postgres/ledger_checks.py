@@ -10,8 +10,9 @@ import msgspec
 from chatgpt_agent.adapters.postgres.connection import Line, Store
 from chatgpt_agent.adapters.postgres.prices import DUE
 from chatgpt_agent.adapters.postgres.reports import LABEL, NAME
-from chatgpt_agent.adapters.postgres.usage import COUNT_NOT_DONE, COUNT_REQUESTS, DAY, TOKEN_COLUMNS, AgentState
+from chatgpt_agent.adapters.postgres.usage import COUNT_NOT_DONE, COUNT_REQUESTS, DAY, AgentState
 from chatgpt_agent.core.ledger import State
+from chatgpt_agent.core.money.kinds import SIDES, TOKEN_COLUMNS, TOKEN_KINDS, TokenCounts
 
 
 class StateLine(msgspec.Struct, frozen=True):
@@ -22,7 +23,7 @@ class StateLine(msgspec.Struct, frozen=True):
     cost: Decimal
 
 
-class RowLine(msgspec.Struct, frozen=True):
+class RowLine(TokenCounts[int | None], frozen=True, kw_only=True):
     """A row of the ledger in a list. Token counts None: unknown. Costs in USD; `uncertain_cost` is the maximum that a
     row of unknown cost may have cost."""
 
@@ -40,20 +41,19 @@ class RowLine(msgspec.Struct, frozen=True):
     error: str | None
     client_closed: bool
     streamed: bool
-    input_tokens: int | None
-    cached_tokens: int | None
-    cache_write_tokens: int | None
-    audio_input_tokens: int | None
-    image_input_tokens: int | None
-    output_tokens: int | None
-    reasoning_tokens: int | None
-    audio_output_tokens: int | None
-    image_output_tokens: int | None
     cost: Decimal
     uncertain_cost: Decimal
     upstream_id: str | None
     corrects: UUID | None
     reason: str | None
+
+
+# The fields of a `RowLine` in the order of lists.
+ROW_FIELDS = (
+    "request_id", "started_at", "user", "token_id", "token", "endpoint", "model", "served_model", "service_tier",
+    "state", "status", "error", "client_closed", "streamed", *TOKEN_COLUMNS, "cost", "uncertain_cost", "upstream_id",
+    "corrects", "reason",
+)  # fmt: skip
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -103,7 +103,7 @@ async def list_rows(
         "uncertain_cost": "r.uncertain_cost",
     }
     sql = f"""
-        SELECT {", ".join(columns.get(name, f"r.{name}") for name in RowLine.__struct_fields__)}
+        SELECT {", ".join(columns.get(name, f"r.{name}") for name in ROW_FIELDS)}
         FROM usage r LEFT JOIN users u ON u.id = r.user_id LEFT JOIN tokens t ON t.id = r.token_id
         WHERE (cardinality(%s::text[]) = 0 OR r.state = ANY(%s::text[]))
           AND (%s::timestamptz IS NULL OR r.started_at >= %s) AND (%s::timestamptz IS NULL OR r.started_at < %s)
@@ -118,10 +118,15 @@ async def list_rows(
 
 
 def _row_line(line: Line) -> RowLine:
-    found = dict(zip(RowLine.__struct_fields__, line, strict=True))
+    found = dict(zip(ROW_FIELDS, line, strict=True))
     for name in ("request_id", "corrects"):
         found[name] = None if found[name] is None else UUID(str(found[name]))
     return RowLine(**found)
+
+
+def _part_is_too_large(side: str) -> str:
+    parts = (kind.column for kind in TOKEN_KINDS if kind.side == side and kind.is_part)
+    return f"greatest({', '.join(parts)}) > {side}_tokens"
 
 
 # Each check is a statement that finds (subject, text), and finds nothing in books that are right.
@@ -168,8 +173,7 @@ _CHECKS = {
         FROM usage
         WHERE (state = '{State.DONE}' AND (input_tokens IS NULL OR output_tokens IS NULL OR cached_tokens IS NULL))
            OR (state <> '{State.CORRECTION}' AND (
-               greatest(cached_tokens, cache_write_tokens, audio_input_tokens, image_input_tokens) > input_tokens
-               OR greatest(reasoning_tokens, audio_output_tokens, image_output_tokens) > output_tokens
+               {" OR ".join(map(_part_is_too_large, SIDES))}
                OR least({", ".join(TOKEN_COLUMNS)}) < 0))
         ORDER BY started_at LIMIT %s""",
     "duplicate": """

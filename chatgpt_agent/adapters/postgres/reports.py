@@ -10,8 +10,9 @@ import msgspec
 
 from chatgpt_agent.adapters.cooperative import map_cooperatively
 from chatgpt_agent.adapters.postgres.connection import Line, Store
-from chatgpt_agent.adapters.postgres.usage import DAY, TOKEN_COLUMNS
+from chatgpt_agent.adapters.postgres.usage import DAY
 from chatgpt_agent.core.ledger import State
+from chatgpt_agent.core.money.kinds import TOKEN_COLUMNS, TokenCounts
 
 # What a report can be grouped by: what the roll-up is added up by, and how it is shown. Names are joined to the sums
 # and not to the lines of the roll-up, of which there are many more. Weeks are those of ISO 8601.
@@ -40,21 +41,12 @@ _SHOWN = {
 GROUPS = tuple(_KEYS)
 
 
-class Sums(msgspec.Struct, frozen=True, kw_only=True):
+class Sums(TokenCounts[int], frozen=True, kw_only=True):
     """Requests, token counts, USD. `not_done`: requests in a state other than done. `uncertain_cost`: the maximum that
     requests of unknown cost may have cost; not part of `cost`."""
 
     requests: int
     not_done: int
-    input_tokens: int
-    cached_tokens: int
-    cache_write_tokens: int
-    audio_input_tokens: int
-    image_input_tokens: int
-    output_tokens: int
-    reasoning_tokens: int
-    audio_output_tokens: int
-    image_output_tokens: int
     cost: Decimal
     uncertain_cost: Decimal
 
@@ -66,8 +58,8 @@ class UsageLine(Sums, frozen=True, kw_only=True):
     token_id: int | None = None
 
 
-SUMMED = Sums.__struct_fields__
-COUNTS = tuple(name for name in SUMMED if name not in ("cost", "uncertain_cost"))
+COUNTS = ("requests", "not_done", *TOKEN_COLUMNS)
+SUMMED = (*COUNTS, "cost", "uncertain_cost")
 
 
 def _where(table: str, day: str) -> str:

@@ -8,9 +8,9 @@ import msgspec
 
 from chatgpt_agent.adapters.postgres.connection import AnyStore
 from chatgpt_agent.adapters.postgres.prices import DUE, price_columns
-from chatgpt_agent.adapters.postgres.usage import TOKEN_COLUMNS, in_states
+from chatgpt_agent.adapters.postgres.usage import in_states
 from chatgpt_agent.core.ledger import TERMINAL, State
-from chatgpt_agent.core.money.kinds import RATE_NAMES
+from chatgpt_agent.core.money.kinds import RATE_NAMES, TOKEN_COLUMNS
 from chatgpt_agent.core.money.pricing import NewPrice
 
 _ZONE = "(SELECT value FROM settings WHERE name = 'time_zone')"

@@ -35,6 +35,11 @@ class TokenKind(msgspec.Struct, frozen=True, kw_only=True):
         """Whether it is a part of its side, and not the whole."""
         return self.name != self.side
 
+    @property
+    def is_rare(self) -> bool:
+        """Whether most answers have none of it: any part with a rate of its own, except cached input."""
+        return self.is_part and self.rate not in (None, "cached_input")
+
 
 # Where parts of a side overlap, they are charged in this order.
 TOKEN_KINDS = (
@@ -130,6 +135,19 @@ class RateTable(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
     image_input: T | None = None
     image_output: T | None = None
 
+    def get(self, name: str) -> T | None:
+        """The rate of this name."""
+        rate: T | None = getattr(self, name)
+        return rate
+
+    def all_rates(self) -> dict[str, T | None]:
+        """All rates, by name."""
+        return {name: self.get(name) for name in RATE_NAMES}
+
+    def set_rates(self) -> dict[str, T]:
+        """The rates that are not None, by name."""
+        return {name: rate for name in RATE_NAMES if (rate := self.get(name)) is not None}
+
 
 class FullRateTable(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
     """As `RateTable`, for answers: no field may be missing."""
@@ -146,19 +164,6 @@ class FullRateTable(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
 
 class Rates(RateTable[Decimal], frozen=True, kw_only=True):
     """USD per 1,000,000 tokens of each kind."""
-
-    def get(self, name: str) -> Decimal | None:
-        """The rate of this name."""
-        rate: Decimal | None = getattr(self, name)
-        return rate
-
-    def set_rates(self) -> dict[str, Decimal]:
-        """The rates that are not None, by name."""
-        return {name: rate for name in RATE_NAMES if (rate := self.get(name)) is not None}
-
-    def all_rates(self) -> dict[str, Decimal | None]:
-        """All rates, by name."""
-        return {name: self.get(name) for name in RATE_NAMES}
 
 
 RATE_NAMES = RateTable.__struct_fields__

@@ -11,7 +11,6 @@ from chatgpt_agent.admin.prices import Prices, total
 from chatgpt_agent.core.access.user_import import NewUserRow, ReportLine, Result, read_people
 from chatgpt_agent.core.csv_writer import csv_text
 from chatgpt_agent.core.errors import InvalidValue
-from chatgpt_agent.core.money.kinds import Rates
 from chatgpt_agent.core.money.price_csv import COLUMNS, csv_cells
 from chatgpt_agent.core.money.pricing import NewPrice
 from chatgpt_agent.web.admin.ledger import MAX_LINES
@@ -90,7 +89,7 @@ async def what_if(call: Call[Nothing, Nothing, WhatIf]) -> WhatIfOut:
         raise InvalidValue("give as_model or a price, not both")
     at = None
     if body.price is not None:
-        at = NewPrice(body.model or "", Rates(**rates_of(body.price)), tuple(tiers_of(body.price)))
+        at = NewPrice(body.model or "", rates_of(body.price), tuple(tiers_of(body.price)))
     # It may go through the whole ledger, as its proof does.
     prices = Prices(call.api.stores.proofs, call.actor)
     lines = await prices.reprice(

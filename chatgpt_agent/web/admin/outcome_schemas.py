@@ -10,6 +10,7 @@ from chatgpt_agent.adapters.postgres.repricing import RepricedLine
 from chatgpt_agent.admin.reconcile import Corrected
 from chatgpt_agent.core.access.user_import import Result
 from chatgpt_agent.core.money.exact import add_up
+from chatgpt_agent.core.money.kinds import FullRateTable
 from chatgpt_agent.core.money.litellm import Skipped
 from chatgpt_agent.core.money.price_csv import Change, Difference
 from chatgpt_agent.core.reconcile import Line, Reconciliation, Span
@@ -55,19 +56,11 @@ class PeopleImportedOut(Struct, frozen=True):
 # Prices.
 
 
-class ChangeOut(Struct, frozen=True):
+class ChangeOut(FullRateTable[Amount], frozen=True, kw_only=True):
     """A price that the list sets, as USD per 1,000,000 tokens, and the one that is in force until then."""
 
     model: str
     effective_at: datetime
-    input: Amount | None
-    output: Amount | None
-    cached_input: Amount | None
-    cache_write: Amount | None
-    audio_input: Amount | None
-    audio_output: Amount | None
-    image_input: Amount | None
-    image_output: Amount | None
     tiers: list[TierOut]
     before: PriceOut | None
 
@@ -103,8 +96,8 @@ def _change(change: Change) -> ChangeOut:
     new, before = change.new, change.before
     assert new.effective_at is not None  # every price of a difference has its date
     return ChangeOut(
-        new.model,
-        utc(new.effective_at),
+        model=new.model,
+        effective_at=utc(new.effective_at),
         **amounts(new.rates),
         tiers=tiers_out(new.tiers),
         before=None if before is None else price_out(before),

@@ -5,7 +5,6 @@ from decimal import Decimal
 
 from chatgpt_agent.adapters.postgres.budgets import BudgetRow
 from chatgpt_agent.core.errors import NotFound, VersionMismatch
-from chatgpt_agent.core.money.kinds import Rates
 from chatgpt_agent.core.money.pricing import PriceBook
 from chatgpt_agent.web.admin import cursors as pages
 from chatgpt_agent.web.admin.cursors import Page
@@ -45,7 +44,7 @@ async def list_history(call: Call[Nothing, HistoryQuery, None]) -> Page[PriceOut
 async def set_price(call: Call[Nothing, Nothing, NewPrice]) -> PriceOut:
     body = call.body
     since = body.effective_at or datetime.now(UTC)
-    await call.administration.prices.set_price(body.model, Rates(**rates_of(body)), tiers_of(body), since=since)
+    await call.administration.prices.set_price(body.model, rates_of(body), tiers_of(body), since=since)
     found = [
         price
         for price in await call.administration.prices.prices()

@@ -14,7 +14,7 @@ from chatgpt_agent.admin.ledger import MAX_WAITING
 from chatgpt_agent.core.access.admission import RateLimits
 from chatgpt_agent.core.budget.period import Period
 from chatgpt_agent.core.ledger import State
-from chatgpt_agent.core.money.kinds import RATE_NAMES
+from chatgpt_agent.core.money.kinds import Rates, RateTable
 from chatgpt_agent.core.money.pricing import Tier
 from chatgpt_agent.core.usage import MAX_COUNT
 from chatgpt_agent.web.admin import cursors as pages
@@ -236,15 +236,8 @@ class Rotation(Strict, frozen=True, kw_only=True):
     grace_seconds: Annotated[int, Meta(ge=0, le=31_536_000)] = 3600
 
 
-class RatesBody(Strict, frozen=True, kw_only=True):
+class RatesBody(Strict, RateTable[Usd], frozen=True, kw_only=True):
     """USD per 1,000,000 tokens. null: as `input` or `output`."""
-
-    cached_input: Usd | None = None
-    cache_write: Usd | None = None
-    audio_input: Usd | None = None
-    audio_output: Usd | None = None
-    image_input: Usd | None = None
-    image_output: Usd | None = None
 
 
 class TierBody(RatesBody, frozen=True, kw_only=True):
@@ -253,8 +246,6 @@ class TierBody(RatesBody, frozen=True, kw_only=True):
     service_tier: ServiceTier | None = None
     above: Annotated[int, Meta(ge=0, le=10**12)] = 0
     multiplier: Multiplier | None = None
-    input: Usd | None = None
-    output: Usd | None = None
 
 
 class NewPrice(RatesBody, frozen=True, kw_only=True):
@@ -300,10 +291,13 @@ class Correction(Strict, frozen=True, kw_only=True):
     reason: Annotated[str, Meta(min_length=1, max_length=500)]
 
 
-def rates_of(body: NewPrice | OtherPrice | TierBody) -> dict[str, Decimal | None]:
-    """The rates of a body, by kind."""
-    found = {kind: getattr(body, kind) for kind in RATE_NAMES}
-    return {kind: None if text is None else Decimal(text) for kind, text in found.items()}
+def rates_of(body: RatesBody) -> Rates:
+    """The rates of a body."""
+    return Rates(**_decimals(body))
+
+
+def _decimals(body: RatesBody) -> dict[str, Decimal]:
+    return {name: Decimal(text) for name, text in body.set_rates().items()}
 
 
 def tiers_of(body: NewPrice | OtherPrice) -> list[Tier]:
@@ -313,7 +307,7 @@ def tiers_of(body: NewPrice | OtherPrice) -> list[Tier]:
             service_tier=tier.service_tier,
             above=tier.above,
             multiplier=None if tier.multiplier is None else Decimal(tier.multiplier),
-            **rates_of(tier),
+            **_decimals(tier),
         )
         for tier in body.tiers
     ]

@@ -10,7 +10,7 @@ from msgspec import Meta, Struct
 
 from chatgpt_agent.admin.admins import Role
 from chatgpt_agent.core.budget.period import Period
-from chatgpt_agent.core.money.kinds import RATE_NAMES, Rates
+from chatgpt_agent.core.money.kinds import FullRateTable, Rates, TokenCounts
 from chatgpt_agent.core.money.pricing import Price, Tier
 
 T = TypeVar("T", bound=Struct)
@@ -84,52 +84,43 @@ class AdminOut(Struct, frozen=True):
     revoked_at: datetime | None
 
 
-class TierOut(Struct, frozen=True):
+class TierOut(FullRateTable[Amount], frozen=True, kw_only=True):
     service_tier: str | None
     above: int
     multiplier: Amount | None
-    input: Amount | None
-    output: Amount | None
-    cached_input: Amount | None
-    cache_write: Amount | None
-    audio_input: Amount | None
-    audio_output: Amount | None
-    image_input: Amount | None
-    image_output: Amount | None
 
 
-class PriceOut(Struct, frozen=True):
+class PriceOut(FullRateTable[Amount], frozen=True, kw_only=True):
     """USD per 1,000,000 tokens. `input` null: from then on the model has no price."""
 
     id: int
     model: str
     effective_at: datetime
-    input: Amount | None
-    output: Amount | None
-    cached_input: Amount | None
-    cache_write: Amount | None
-    audio_input: Amount | None
-    audio_output: Amount | None
-    image_input: Amount | None
-    image_output: Amount | None
     tiers: list[TierOut]
 
 
 def price_out(price: Price) -> PriceOut:
     """A price as it is answered."""
     return PriceOut(
-        price.id, price.model, utc(price.effective_at), **amounts(price.rates), tiers=tiers_out(price.tiers)
+        id=price.id,
+        model=price.model,
+        effective_at=utc(price.effective_at),
+        tiers=tiers_out(price.tiers),
+        **amounts(price.rates),
     )
 
 
 def tiers_out(tiers: Iterable[Tier]) -> list[TierOut]:
     """Tiers as they are answered."""
-    return [TierOut(tier.service_tier, tier.above, perhaps(tier.multiplier), **amounts(tier)) for tier in tiers]
+    return [
+        TierOut(service_tier=tier.service_tier, above=tier.above, multiplier=perhaps(tier.multiplier), **amounts(tier))
+        for tier in tiers
+    ]
 
 
 def amounts(rates: Rates) -> dict[str, str | None]:
-    """Rates as they are answered, by kind."""
-    return {kind: perhaps(getattr(rates, kind)) for kind in RATE_NAMES}
+    """Rates as they are answered, by name."""
+    return {name: perhaps(rate) for name, rate in rates.all_rates().items()}
 
 
 def utc(moment: datetime) -> datetime:
@@ -150,26 +141,17 @@ class BudgetOut(Struct, frozen=True):
     version: int
 
 
-class Sums(Struct, frozen=True):
+class Sums(TokenCounts[int], frozen=True, kw_only=True):
     """`not_done`: requests in a state other than done. `cost` in USD; `uncertain_cost`: the maximum that
     requests of unknown cost may have cost, not part of `cost`."""
 
     requests: int
     not_done: int
-    input_tokens: int
-    cached_tokens: int
-    cache_write_tokens: int
-    audio_input_tokens: int
-    image_input_tokens: int
-    output_tokens: int
-    reasoning_tokens: int
-    audio_output_tokens: int
-    image_output_tokens: int
     cost: Amount
     uncertain_cost: Amount
 
 
-class UsageLineOut(Sums, frozen=True):
+class UsageLineOut(Sums, frozen=True, kw_only=True):
     group: dict[str, str]
     token_id: int | None = None  # where tokens were grouped by
 
@@ -180,7 +162,7 @@ class UsageOut(Struct, frozen=True):
     total: Sums
 
 
-class RowOut(Struct, frozen=True):
+class RowOut(TokenCounts[int | None], frozen=True, kw_only=True):
     """A row of the ledger; one with `corrects` holds what is to be added to that row. Tokens null: not known. `cost` in
     USD; `uncertain_cost`: the maximum that a row of unknown cost may have cost."""
 
@@ -198,15 +180,6 @@ class RowOut(Struct, frozen=True):
     error: str | None
     client_closed: bool
     streamed: bool
-    input_tokens: int | None
-    cached_tokens: int | None
-    cache_write_tokens: int | None
-    audio_input_tokens: int | None
-    image_input_tokens: int | None
-    output_tokens: int | None
-    reasoning_tokens: int | None
-    audio_output_tokens: int | None
-    image_output_tokens: int | None
     cost: Amount
     uncertain_cost: Amount
     upstream_id: str | None

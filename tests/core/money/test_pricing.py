@@ -301,7 +301,7 @@ def test_order_of_prices_does_not_matter(
         key=lambda one: (one.effective_at, one.id),
         default=None,
     )
-    assert book.at("a", when) == (in_force if in_force and in_force.input is not None else None)
+    assert book.at("a", when) == (in_force if in_force and not in_force.is_removed else None)
 
 
 def test_free_model_has_a_price() -> None:
