@@ -1,8 +1,8 @@
-"""The ledger: a durable intent before a request is sent, a durable row before its last byte is given out, and a
-shipper that carries rows to PostgreSQL until PostgreSQL says that it has them.
+"""The ledger: a durable intent before a request is sent, a durable row before the last byte of its answer leaves, and
+a shipper that sends rows to PostgreSQL until PostgreSQL confirms them.
 
-Only rows with an outcome are shipped. An intent stays in the outbox, which is on this machine's disk, until its request
-ends or the next start finds it: so a request costs PostgreSQL one row, written once.
+Only rows with an outcome are shipped. An intent stays in the outbox, on this machine's disk, until its request ends or
+until the next start, which turns it into a row. So each request costs PostgreSQL one row, written once.
 """
 
 import asyncio
@@ -27,17 +27,17 @@ from chatgpt_agent.runtime.background import Background, OnDeath, Throttle, repo
 log = logging.getLogger(__name__)
 
 BATCH = 500  # rows in one statement, at most
-SHIP_TIMEOUT = 2.5  # for one batch: a server that is gone without a word is given up soon after
-SHIP_SECONDS = 0.25  # rows wait so long for company
+SHIP_TIMEOUT = 2.5  # seconds for one batch: a server that no longer answers is given up soon after
+COLLECT_SECONDS = 0.25  # for which new rows are collected into one batch
 MAX_BACKOFF = 5.0
 MONTHS_AHEAD = 2
-REPORT_SECONDS = 60.0  # at the latest, an agent says that it is there
+REPORT_SECONDS = 60.0  # between two reports that this agent is alive, at most
 SHIPPER = "shipper"  # the name of its task
 CLOSE_SECONDS = 5.0  # for the last rows, when the process ends
 
 
-class Entry(msgspec.Struct, frozen=True):
-    """An open line: an intent, and the prices as they were then."""
+class OpenRequest(msgspec.Struct, frozen=True):
+    """A request without an outcome: its intent, and the prices of the moment when it was admitted."""
 
     intent: Intent
     price: Price
@@ -55,7 +55,7 @@ class ShippingObserver(Protocol):
 
 
 class Ledger:
-    """Opens and settles entries, and ships them. `now` is the time of day in UTC."""
+    """Opens and settles requests, and ships their rows. `now` is the time of day in UTC."""
 
     def __init__(
         self,
@@ -70,16 +70,16 @@ class Ledger:
         self._store = store
         self._observer = observer
         self._now = now
-        self._months: set[tuple[int, int]] = set()  # with a partition
-        self._unwritten: dict[str, Row] = {}  # rows whose write failed, to be tried again
-        # What operators ask for.
-        self.states: Counter[str] = Counter()  # of the rows since the start
-        self.waiting = 0  # rows in the outbox
-        self.oldest_at: datetime | None = None  # when the oldest of them began
-        self.buried = 0  # rows since the start that PostgreSQL refused
         self._id: UUID | None = None
+        self._unwritten: dict[str, Row] = {}  # rows that the disk refused, to be written again
+        # Figures for operators.
+        self.states: Counter[str] = Counter()  # of the rows since the start
+        self.backlog = 0  # rows in the outbox
+        self.oldest_at: datetime | None = None  # when the oldest request in the backlog began
+        self.dead_letters = 0  # rows since the start that PostgreSQL refused
         self._last_shipped_at: datetime | None = None
         # The shipper.
+        self._months: set[tuple[int, int]] = set()  # that have a partition
         self._batch = BATCH
         self._wake = asyncio.Event()
         self._backlog_warning = Throttle(log)
@@ -88,74 +88,83 @@ class Ledger:
 
     @property
     def is_shipping(self) -> bool:
-        """Whether rows go to PostgreSQL."""
+        """Whether the shipper was started."""
         return SHIPPER in self.background
 
     @property
     def writable(self) -> bool:
-        """Whether the outbox took what it was last given."""
+        """Whether the last write to the outbox succeeded, and no row waits for the disk."""
         return self._outbox.writable and not self._unwritten
 
     async def open_outbox(self) -> None:
-        """Opens the outbox; what a process that died had begun gets its row. Raises SetupError, LedgerUnavailable."""
+        """Opens the outbox. Requests that were open when the last process died get their rows. Raises SetupError,
+        LedgerUnavailable."""
         await self._outbox.open()
         orphans = await self._outbox.intents()
         for intent in orphans:
             await self._outbox.settle(orphan(intent))
             self.states[State.UNKNOWN] += 1
         self._id = await self._outbox.identity()
-        self.waiting = await self._outbox.depth()
+        self.backlog = await self._outbox.depth()
         if orphans:
-            log.warning("requests cut off when the agent last ended, whose rows say `unknown`: %d", len(orphans))
+            log.warning("%d requests were cut off when the agent last ended; their state is `unknown`", len(orphans))
         self.background.start("unwritten rows", self._write_forever())
 
     async def report(self) -> UUID:
-        """Tells PostgreSQL that this agent is there; returns its id. Raises StoreError."""
+        """Reports to PostgreSQL that this agent is alive; returns the agent's id. Raises StoreError."""
         await self._report()
         assert self._id is not None
         return self._id
 
     async def backlog_rows(self) -> list[Row]:
-        """The rows in the outbox. Raises LedgerUnavailable."""
+        """The rows in the outbox, the oldest first. Raises LedgerUnavailable."""
         return (await self._outbox.batch(-1))[1]
 
-    async def start_shipping(self) -> None:
-        """From here on rows go to PostgreSQL, whose schema must be there. Once is enough."""
-        if self.is_shipping:
-            return
-        self.background.start(SHIPPER, self._ship_forever())
+    async def depth(self) -> int:
+        """The number of rows that PostgreSQL has not confirmed, including those that the disk refused. Raises
+        LedgerUnavailable."""
+        return len(self._unwritten) + await self._outbox.depth()
 
-    async def open(self, intent: Intent, price: Price, book: PriceBook) -> Entry:
-        """Writes that a request is about to be sent. Raises LedgerUnavailable: then it must not be."""
-        if self._unwritten:  # a row is waiting for the disk: no record, no service
+    async def open_intents(self) -> list[Intent]:
+        """The intents of requests without an outcome. Raises LedgerUnavailable."""
+        return await self._outbox.intents()
+
+    async def start_shipping(self) -> None:
+        """Starts the shipper, unless it was started before. The database's schema must be up to date."""
+        if not self.is_shipping:
+            self.background.start(SHIPPER, self._ship_forever())
+
+    async def open(self, intent: Intent, price: Price, book: PriceBook) -> OpenRequest:
+        """Writes the intent of a request. Raises LedgerUnavailable: then the request must not be sent."""
+        if self._unwritten:  # a row waits for the disk: no record, no service
             raise LedgerUnavailable
         await self._outbox.add_intent(intent)
-        return Entry(intent, price, book)
+        return OpenRequest(intent, price, book)
 
-    async def settle(self, entry: Entry, outcome: Outcome) -> Row:
-        """Writes what became of a request. Raises LedgerUnavailable, when no more of the answer may go out; the row is
-        kept in memory and written when the disk takes it."""
-        row = settle(entry.intent, outcome, entry.price, entry.book)
+    async def settle(self, request: OpenRequest, outcome: Outcome) -> Row:
+        """Writes the row of a request. Raises LedgerUnavailable: then no more of the answer may leave; the row is kept
+        in memory and written once the disk accepts it."""
+        row = settle(request.intent, outcome, request.price, request.book)
         try:
             await self._outbox.settle(row)
         except LedgerUnavailable:
-            self._unwritten[str(entry.intent.request_id)] = row
-            log.critical("a row could not be written: %s", _numbers(row))
+            self._unwritten[str(request.intent.request_id)] = row
+            log.critical("a row could not be written: %s", _summary(row))
             raise
         finally:
             self.states[row.state] += 1
-        self.waiting += 1
+        self.backlog += 1
         self.oldest_at = self.oldest_at or row.intent.started_at
         self._wake.set()
         return row
 
     async def flush(self) -> None:
-        """Ships all rows that wait, at once. Raises StoreError, LedgerUnavailable."""
+        """Ships the whole backlog now. Raises StoreError, LedgerUnavailable."""
         while await self._ship_batch():
             pass
 
     async def close(self) -> None:
-        """Ships what it can within a few seconds, and closes the outbox, which keeps the rest."""
+        """Ships rows for a few seconds at most, and closes the outbox, which keeps the rest."""
         await self.background.close()
         try:
             await self._write_unwritten()
@@ -175,35 +184,35 @@ class Ledger:
             try:
                 await self._make_partitions()
                 self._wake.clear()
-                # One that is not full was all there was: what comes meanwhile waits for company, because a statement of
-                # twenty rows costs PostgreSQL nearly as much as one of five hundred.
-                asked = shipped = 1
-                while shipped >= asked:
-                    asked = self._batch
+                # A partial batch means that the outbox is drained. Then new rows are collected first, because a
+                # statement of twenty rows costs PostgreSQL nearly as much as one of five hundred.
+                limit = shipped = 1
+                while shipped >= limit:
+                    limit = self._batch
                     shipped = await self._ship_batch()
                 await self._report()
                 if failures:
                     log.info("rows are shipped again")
                 failures = 0
                 self._backlog_warning.reset()
-                await self._nap(REPORT_SECONDS)
+                await self._wait_for_rows(REPORT_SECONDS)
             except (StoreError, LedgerUnavailable) as error:
                 failures += 1
-                self._batch = max(1, self._batch // 2)  # the time may have been too short for so many
-                self._months.clear()  # a partition may have been dropped under us
-                self._backlog_warning.warning("%d rows wait in the outbox: %s", self.waiting, error)
-                await asyncio.sleep(min(MAX_BACKOFF, SHIP_SECONDS * 2**failures) * random.uniform(0.5, 1))  # noqa: S311
+                self._batch = max(1, self._batch // 2)  # the timeout may have been too short for so many
+                self._months.clear()  # a partition may have been dropped
+                self._backlog_warning.warning("%d rows wait in the outbox: %s", self.backlog, error)
+                await asyncio.sleep(min(MAX_BACKOFF, COLLECT_SECONDS * 2**failures) * random.uniform(0.5, 1))  # noqa: S311
 
-    async def _nap(self, seconds: float) -> None:
+    async def _wait_for_rows(self, seconds: float) -> None:
         try:
             async with asyncio.timeout(seconds):
                 await self._wake.wait()
         except TimeoutError:
             return
-        await asyncio.sleep(SHIP_SECONDS)
+        await asyncio.sleep(COLLECT_SECONDS)
 
     async def _ship_batch(self) -> int:
-        """Ships the oldest rows; returns how many. Any doubt, and they are shipped again: it does no harm."""
+        """Ships the oldest rows; returns their number. After an error they are shipped again, which does no harm."""
         async with self._shipping:
             last, rows = await self._outbox.batch(self._batch)
             if not rows:
@@ -215,13 +224,13 @@ class Ledger:
             await self._outbox.drop(last)
             self._batch = min(BATCH, self._batch * 2)
             self._last_shipped_at = self._now()
-            self.waiting = await self._outbox.depth()
-            if self.waiting == 0:
+            self.backlog = await self._outbox.depth()
+            if self.backlog == 0:
                 self.oldest_at = None
             return len(rows)
 
     async def _ship_rows(self, rows: list[Row]) -> None:
-        """Ships rows; one that PostgreSQL does not take is found by halving, and buried."""
+        """Ships rows. A row that PostgreSQL refuses is found by bisection and becomes a dead letter."""
         try:
             for row in rows:
                 await self._have_partition(row.intent.started_at)
@@ -232,24 +241,24 @@ class Ledger:
                 await self._ship_rows(rows[:middle])
                 await self._ship_rows(rows[middle:])
             else:
-                await self._ship_or_bury(rows[0])
+                await self._ship_or_dead_letter(rows[0])
 
-    async def _ship_or_bury(self, row: Row) -> None:
-        self._months.clear()  # its partition may have been dropped under us: that would not be the row's fault
+    async def _ship_or_dead_letter(self, row: Row) -> None:
+        self._months.clear()  # the partition may have been dropped, which is not the row's fault
         await self._have_partition(row.intent.started_at)
         try:
             await ship(self._store, [row])
         except StoreBadValue as error:
-            await self._bury(row, error)
+            await self._dead_letter(row, error)
 
-    async def _bury(self, row: Row, error: StoreBadValue) -> None:
+    async def _dead_letter(self, row: Row, error: StoreBadValue) -> None:
         await bury(self._store, row, error.message, self._now())
-        self.buried += 1
-        log.error("PostgreSQL refuses a row, which is now a dead letter: %s: %s", error.message, _numbers(row))
+        self.dead_letters += 1
+        log.error("PostgreSQL refused a row, which is now a dead letter: %s: %s", error.message, _summary(row))
 
     async def _report(self) -> None:
         assert self._id is not None
-        state = AgentState(self._id, self._now(), self._last_shipped_at, self.waiting, self.oldest_at)
+        state = AgentState(self._id, self._now(), self._last_shipped_at, self.backlog, self.oldest_at)
         await report_agent(self._store, state)
 
     async def _make_partitions(self) -> None:
@@ -270,7 +279,7 @@ class Ledger:
             await asyncio.sleep(1)
             try:
                 if not self._outbox.writable:
-                    # A balancer that sees it sends no request, whose intent would show that the disk is well again.
+                    # While the agent is not ready, a load balancer sends no request whose intent would test the disk.
                     await self._outbox.probe()
                 await self._write_unwritten()
             except LedgerUnavailable:
@@ -283,8 +292,8 @@ class Ledger:
             self._wake.set()
 
 
-def _numbers(row: Row) -> str:
-    """A row in a log line: if the disk never comes back, this is the record."""
+def _summary(row: Row) -> str:
+    """A row for a log line: if the disk never recovers, this is the record."""
     usage = row.usage
     tokens = f"{usage.input} in, {usage.cached} cached, {usage.output} out" if usage else "tokens unknown"
     intent = row.intent

@@ -31,7 +31,7 @@ from chatgpt_agent.core.names import is_printable
 from chatgpt_agent.core.usage import Answer
 from chatgpt_agent.runtime.admission import Admission
 from chatgpt_agent.runtime.directory import Directory
-from chatgpt_agent.runtime.ledger import Entry, Ledger
+from chatgpt_agent.runtime.ledger import Ledger, OpenRequest
 
 log = logging.getLogger(__name__)
 
@@ -109,7 +109,7 @@ class Call:
         self._admission = admission
         self._loop = asyncio.get_running_loop()
         # What has happened.
-        self._open: Entry | None = None  # the intent is written: from then on there will be a row
+        self._open: OpenRequest | None = None  # the intent is written: from then on there will be a row
         self._exchange: Exchange | None = None  # it was sent
         self._head: Head | None = None  # it is being answered
         self._settling = False

@@ -44,7 +44,7 @@ def statuses(answers: list[Answer]) -> set[int]:
 
 async def depth(agent: Agent) -> int:
     """How many rows wait in the outbox."""
-    return await agent.server.ledger._outbox.depth()
+    return await agent.server.ledger.depth()
 
 
 async def readiness(agent: Agent) -> tuple[int, Any]:

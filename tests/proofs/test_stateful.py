@@ -35,7 +35,7 @@ from chatgpt_agent.core.ledger import TERMINAL, Outcome, Row, State, orphan, set
 from chatgpt_agent.core.money.kinds import Rates
 from chatgpt_agent.core.money.pricing import Price, PriceBook
 from chatgpt_agent.core.usage import Answer, Usage
-from chatgpt_agent.runtime.ledger import Entry, Ledger
+from chatgpt_agent.runtime.ledger import Ledger, OpenRequest
 from tests.proofs.books import (
     StillLoop,
     check_cost,
@@ -64,7 +64,7 @@ happened: Counter[str] = Counter()  # in the whole run, so that it is seen that 
 class Asked(msgspec.Struct):
     """A dispatched request, as those outside the agent know it."""
 
-    entry: Entry
+    entry: OpenRequest
     price_id: int  # that its answer costs
     row: Row | None = None  # the outcome that the ledger was given
     written: bool = False  # whether the ledger said that it has it

@@ -140,7 +140,7 @@ async def test_a_row_counts_once_while_nobody_knows_whether_it_has_come(
     [status] = budgets.status(agent.server.directory.identify(agent.token))
     assert (status.spent, marks) == (Decimal("0.048"), [])
     held.set()
-    await agent.until(lambda: agent.server.ledger.waiting == 0)
+    await agent.until(lambda: agent.server.ledger.backlog == 0)
     assert budgets.status(agent.server.directory.identify(agent.token)) == [status]
 
 

@@ -1,4 +1,4 @@
-"""A row that PostgreSQL refuses for what is in it blocks nothing and is not lost."""
+"""A row that PostgreSQL refuses for its content blocks no other row and is not lost."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -19,7 +19,7 @@ POISON = "gpt-\x00"  # PostgreSQL's text holds no NUL
 
 @pytest.fixture
 def ledger(io_loop: IOLoop, dsn: str, tmp_path: Path) -> Iterator[Ledger]:
-    """A ledger that ships nothing yet."""
+    """A ledger without its shipper."""
     ledger = Ledger(Outbox(tmp_path), Store(dsn), observer=IgnoreRows(), now=lambda: NOON)
     io_loop.run_sync(ledger.open_outbox)
     yield ledger
@@ -27,39 +27,38 @@ def ledger(io_loop: IOLoop, dsn: str, tmp_path: Path) -> Iterator[Ledger]:
 
 
 async def ship(ledger: Ledger, poisoned: Callable[[int], bool], count: int) -> None:
-    """Writes so many rows, some of them poisoned, and ships them."""
+    """Writes this number of rows, of which some are poisoned, and ships them."""
     for number in range(count):
         fields = {"model": POISON} if poisoned(number) else {}
         await ledger.settle(await ledger.open(make_intent(number, **fields), PRICE, BOOK), make_outcome(number))
-    while await ledger._ship_batch():
-        pass
+    await ledger.flush()
 
 
 async def test_one_poison_row_is_found_among_many(ledger: Ledger, dsn: str) -> None:
-    """The others are in the ledger, and it is a dead letter."""
+    """All other rows are shipped, and the poisoned one is a dead letter."""
     await ship(ledger, lambda number: number == 37, 100)
     assert query(dsn, "SELECT count(*) FROM usage") == [(99,)]
     assert query(dsn, "SELECT request_id::text FROM dead_letters") == [(str(request_id(37)),)]
 
 
-async def test_nothing_waits_behind_poison(ledger: Ledger) -> None:
-    """The outbox is empty afterwards, and the count is known."""
+async def test_no_row_waits_behind_poison(ledger: Ledger) -> None:
+    """The outbox is empty afterwards, and the dead letters are counted."""
     await ship(ledger, lambda number: number % 10 == 0, 50)
-    assert (ledger.waiting, ledger.buried, await ledger._outbox.depth()) == (0, 5, 0)
+    assert (ledger.backlog, ledger.dead_letters, await ledger.depth()) == (0, 5, 0)
 
 
 async def test_a_dead_letter_holds_the_whole_row(ledger: Ledger, dsn: str) -> None:
-    """With its tokens, so that it can be entered by hand."""
+    """A dead letter has the token counts, so that the row can be entered by hand."""
     await ship(ledger, lambda number: True, 1)
     [(record,)] = query(dsn, "SELECT record FROM dead_letters")
     assert json.loads(record)["usage"].items() >= {"input": 1000, "output": 20, "cached": 0, "reasoning": 0}.items()
 
 
-async def test_a_lost_partition_is_not_the_rows_fault(ledger: Ledger, dsn: str) -> None:
-    """It is made anew, and nothing is buried."""
+async def test_a_dropped_partition_makes_no_dead_letter(ledger: Ledger, dsn: str) -> None:
+    """The partition is created again, and the row is shipped."""
     await ship(ledger, lambda number: False, 1)
-    await ledger._store.fetch("DROP TABLE usage_2024_05")
+    query(dsn, "DROP TABLE usage_2024_05")
     await ledger.settle(await ledger.open(make_intent(2), PRICE, BOOK), make_outcome(2))
-    await ledger._ship_batch()
+    await ledger.flush()
     assert query(dsn, "SELECT request_id::text FROM usage") == [(str(request_id(2)),)]
     assert query(dsn, "SELECT count(*) FROM dead_letters") == [(0,)]

@@ -153,7 +153,7 @@ class Agent:
         async with asyncio.timeout(10):
             while True:
                 await self._flush()
-                waiting = await self.server.ledger._outbox.depth()  # first: what is shipped after it is read below
+                waiting = await self.server.ledger.depth()  # first: what is shipped after it is read below
                 found = await self.store.fetch(
                     "SELECT to_jsonb(usage)::text FROM usage ORDER BY started_at, request_id"
                 )

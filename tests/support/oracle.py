@@ -43,7 +43,7 @@ async def verify(agent: Agent, upstream: Upstream, answers: Sequence[Answer] = (
     ledger = agent.server.ledger
     await agent.until(lambda: agent.server.lifecycle.in_flight == 0, seconds=20)
     await settled(agent)
-    assert await ledger._outbox.intents() == [], "I3: an intent is left, and no request runs"
+    assert await ledger.open_intents() == [], "I3: an intent is left, and no request runs"
     assert agent.config.database_url is not None
     # In a thread: the way to the database may be a wire that this loop has to serve.
     return await asyncio.to_thread(check, agent.config.database_url, upstream, answers)
@@ -52,7 +52,7 @@ async def verify(agent: Agent, upstream: Upstream, answers: Sequence[Answer] = (
 async def settled(agent: Agent) -> None:
     """Waits until an agent's outbox is empty."""
     async with asyncio.timeout(30):
-        while agent.server.ledger._unwritten or await agent.server.ledger._outbox.depth():
+        while await agent.server.ledger.depth():
             await asyncio.sleep(0.02)
 
 

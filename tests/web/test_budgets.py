@@ -340,7 +340,7 @@ async def test_two_agents_share_a_budget(make_agent: MakeAgent, upstream: Upstre
     other.token = one.token
     await other.until(lambda: other.works(one.token))
     for agent in (one, other):
-        await agent.until(lambda agent=agent: agent.server.ledger.waiting == 0)  # type: ignore[misc]
+        await agent.until(lambda agent=agent: agent.server.ledger.backlog == 0)  # type: ignore[misc]
         await agent.server.budgets._read_all()
         assert agent.server.budgets._agents == 2
     most_ = largest(one, one.body(max_completion_tokens=LIMIT))
