@@ -1,4 +1,4 @@
-"""Every endpoint that is forwarded, asked with the official SDK; the ledger has each kind of token, at its own rate."""
+"""Every forwarded endpoint, called with the official SDK; the ledger has every kind of token at its own rate."""
 
 import asyncio
 import json
@@ -22,32 +22,34 @@ from tests.support.sdk import MODEL, call, priced, sdk
 from tests.support.upstream import Received, Reply, Upstream, chunk_data, completion, event
 
 PATHS = [endpoint.path for endpoint in ENDPOINTS if endpoint is not CHAT]
-STREAMED = [endpoint.path for endpoint in ENDPOINTS if endpoint is not CHAT and endpoint.can_stream]
+STREAMING = [endpoint.path for endpoint in ENDPOINTS if endpoint is not CHAT and endpoint.can_stream]
+
+pytestmark = pytest.mark.shared_agent
 
 
 def cost_of(counts: dict[str, int]) -> Decimal:
-    """USD for these counts, of which no token is of two kinds."""
+    """Returns the cost in USD of counts in which no token belongs to two kinds."""
     rates = {
         "cached_tokens": "0.07", "cache_write_tokens": "0.11", "audio_input_tokens": "6.13",
         "image_input_tokens": "10.17", "audio_output_tokens": "12.19", "image_output_tokens": "40.23",
     }  # fmt: skip
     cost = sum(counts[kind] * Decimal(rate) for kind, rate in rates.items())
-    given = counts["input_tokens"] - sum(counts[kind] for kind in list(rates)[:4])
-    made = counts["output_tokens"] - sum(counts[kind] for kind in list(rates)[4:])
-    return (cost + given * Decimal("0.37") + made * Decimal("1.41")) / 1_000_000
+    input_tokens = counts["input_tokens"] - sum(counts[kind] for kind in list(rates)[:4])
+    output_tokens = counts["output_tokens"] - sum(counts[kind] for kind in list(rates)[4:])
+    return (cost + input_tokens * Decimal("0.37") + output_tokens * Decimal("1.41")) / 1_000_000
 
 
 def check_row(row: dict[str, Any], upstream: Upstream, path: str) -> None:
-    """The row has every count, and costs what they cost."""
-    told = upstream.counts[row["request_id"]]
+    """Checks that a row has every count of its answer, and their cost."""
+    counts = upstream.counts[row["request_id"]]
     assert (row["endpoint"], row["model"], row["state"]) == (path, MODEL, "done")
-    assert {kind: row[kind] for kind in told} == told
-    assert Decimal(row["cost"]) == cost_of(told)
+    assert {kind: row[kind] for kind in counts} == counts
+    assert Decimal(row["cost"]) == cost_of(counts)
 
 
 @pytest.mark.parametrize("path", PATHS)
-async def test_a_whole_answer(agent: Agent, upstream: Upstream, path: str) -> None:
-    """The SDK gets OpenAI's answer, the request goes to the sibling, the ledger has every kind of token."""
+async def test_whole_answer_is_forwarded_and_recorded(agent: Agent, upstream: Upstream, path: str) -> None:
+    """The request goes to the same path of OpenAI, the SDK gets its answer, and the row has every kind of token."""
     async with sdk(await priced(agent)) as client:
         answer = await call(client, path)
     assert answer.usage.model_dump(exclude_unset=True) == usage_of(path, counts_for(path, 1))
@@ -57,9 +59,9 @@ async def test_a_whole_answer(agent: Agent, upstream: Upstream, path: str) -> No
     assert not row["streamed"]
 
 
-@pytest.mark.parametrize("path", STREAMED)
-async def test_a_stream(agent: Agent, upstream: Upstream, path: str) -> None:
-    """The SDK gets OpenAI's events, the ledger has every kind of token."""
+@pytest.mark.parametrize("path", STREAMING)
+async def test_stream_is_forwarded_and_recorded(agent: Agent, upstream: Upstream, path: str) -> None:
+    """The SDK gets OpenAI's events, and the row has every kind of token."""
     async with sdk(await priced(agent)) as client:
         events = [event async for event in await call(client, path, stream=True)]
     assert len(events) >= 2
@@ -68,48 +70,52 @@ async def test_a_stream(agent: Agent, upstream: Upstream, path: str) -> None:
     assert row["streamed"]
 
 
-async def test_the_usage_that_only_we_asked_for(agent: Agent, upstream: Upstream) -> None:
-    """A client of legacy completions that did not ask for it does not see it; one that did does."""
+async def test_usage_of_a_stream_is_hidden_unless_the_client_asks(agent: Agent, upstream: Upstream) -> None:
+    """A client of legacy completions gets the usage event only if it asks for it."""
     async with sdk(await priced(agent)) as client:
-        unasked = [each async for each in await call(client, "/v1/completions", stream=True)]
+        default = [chunk async for chunk in await call(client, "/v1/completions", stream=True)]
         options = {"include_usage": True}
-        asked = [each async for each in await call(client, "/v1/completions", stream=True, stream_options=options)]
-    assert [each for each in unasked if not each.choices or each.usage] == []
-    assert asked[-1].usage.completion_tokens == upstream.counts[(await agent.rows(2))[1]["request_id"]]["output_tokens"]
+        with_usage = [
+            chunk async for chunk in await call(client, "/v1/completions", stream=True, stream_options=options)
+        ]
+    assert [chunk for chunk in default if not chunk.choices or chunk.usage] == []
+    counts = upstream.counts[(await agent.rows(2))[1]["request_id"]]
+    assert with_usage[-1].usage.completion_tokens == counts["output_tokens"]
 
 
 @pytest.mark.parametrize("path", PATHS)
-async def test_the_sdk_that_blocks(agent: Agent, upstream: Upstream, path: str) -> None:
-    """The same with the SDK's other client."""
+async def test_synchronous_sdk_is_served(agent: Agent, upstream: Upstream, path: str) -> None:
+    """The SDK's synchronous client is served like the asynchronous one."""
     await priced(agent)
 
-    def ask() -> None:
+    def send() -> None:
         with OpenAI(base_url=agent.url + "/v1", api_key=agent.token, max_retries=0) as client:
             call(client, path)
-            if path in STREAMED:
+            if path in STREAMING:
                 assert list(call(client, path, stream=True))
 
-    await asyncio.to_thread(ask)
-    for row in await agent.rows():
+    await asyncio.to_thread(send)
+    rows = await agent.rows()
+    assert len(rows) == 1 + (path in STREAMING)
+    for row in rows:
         check_row(row, upstream, path)
-    assert len(await agent.rows()) == 1 + (path in STREAMED)
 
 
-def test_the_fake_speaks_the_sdks_types() -> None:
-    """What the fake sends is what the SDK's own types say."""
-    kinds = dict(
+def test_fake_upstream_conforms_to_the_sdk() -> None:
+    """The answers of the fake upstream are valid by the SDK's own types."""
+    types = dict(
         zip(PATHS, (Completion, Response, CreateEmbeddingResponse, ImagesResponse, Transcription), strict=True)
     )
-    for path, kind in kinds.items():
-        kind.model_validate_json(whole(path, usage_of(path, counts_for(path, 1)), {}), strict=True)
+    for path, type_ in types.items():
+        type_.model_validate_json(whole(path, usage_of(path, counts_for(path, 1)), {}), strict=True)
 
 
 @pytest.mark.parametrize("path", PATHS)
-async def test_an_answer_without_usage(agent: Agent, upstream: Upstream, path: str) -> None:
-    """It passes, and the row says that nobody knows, whole and streamed."""
+async def test_answer_without_usage_is_recorded_as_unknown(agent: Agent, path: str) -> None:
+    """An answer without usage passes, whole or streamed, and its row says that the usage is unknown."""
     async with sdk(await priced(agent)) as client:
         await call(client, path, "nousage=1")
-        if path in STREAMED:
+        if path in STREAMING:
             assert [event async for event in await call(client, path, "nousage=1", stream=True)]
     assert {(row["state"], row["cost"], row["input_tokens"]) for row in await agent.rows()} == {
         ("usage_unknown", 0, None)
@@ -117,8 +123,8 @@ async def test_an_answer_without_usage(agent: Agent, upstream: Upstream, path: s
 
 
 @pytest.mark.parametrize("path", PATHS)
-async def test_openais_refusal(agent: Agent, path: str) -> None:
-    """RateLimitError with OpenAI's own body; the row says so."""
+async def test_error_of_openai_is_forwarded(agent: Agent, path: str) -> None:
+    """OpenAI's 429 reaches the SDK with OpenAI's own body, and its row has the status."""
     async with sdk(await priced(agent)) as client:
         with pytest.raises(openai.RateLimitError) as caught:
             await call(client, path, "status=429")
@@ -128,8 +134,8 @@ async def test_openais_refusal(agent: Agent, path: str) -> None:
 
 
 @pytest.mark.parametrize("path", PATHS)
-async def test_a_model_without_a_price(agent: Agent, upstream: Upstream, path: str) -> None:
-    """NotFoundError, and nothing is sent."""
+async def test_model_without_a_price_is_refused(agent: Agent, upstream: Upstream, path: str) -> None:
+    """A model without a price is a 404 on every endpoint, and nothing is sent to OpenAI."""
     async with sdk(agent) as client:
         with pytest.raises(openai.NotFoundError):
             await call(client, path)
@@ -139,8 +145,8 @@ async def test_a_model_without_a_price(agent: Agent, upstream: Upstream, path: s
 # Chat with more than text.
 
 
-async def test_a_chat_with_sound_and_pictures(agent: Agent, upstream: Upstream) -> None:
-    """Each kind of token at its own rate, whole and streamed."""
+async def test_chat_with_audio_and_images_is_charged_by_kind(agent: Agent, upstream: Upstream) -> None:
+    """Each kind of token of a chat is charged at its own rate, whole or streamed."""
     usage = {
         "prompt_tokens": 1000,
         "completion_tokens": 500,
@@ -166,12 +172,12 @@ async def test_a_chat_with_sound_and_pictures(agent: Agent, upstream: Upstream) 
         await agent.post(json.dumps({"model": MODEL, "messages": [], "stream": stream}).encode())
     for row in await agent.rows(2):
         assert (row["audio_input_tokens"], row["image_input_tokens"], row["audio_output_tokens"]) == (211, 307, 203)
-        due = 101 * 7 + 53 * 11 + 211 * 613 + 307 * 1017 + 328 * 37 + 203 * 1219 + 297 * 141
-        assert (Decimal(row["cost"]), row["service_tier"]) == (Decimal(due) / 10**8, "default")
+        cost = 101 * 7 + 53 * 11 + 211 * 613 + 307 * 1017 + 328 * 37 + 203 * 1219 + 297 * 141
+        assert (Decimal(row["cost"]), row["service_tier"]) == (Decimal(cost) / 10**8, "default")
 
 
-async def test_the_tier_that_served_is_charged(agent: Agent, upstream: Upstream) -> None:
-    """Not the one that was asked for."""
+async def test_tier_of_the_answer_is_charged(agent: Agent) -> None:
+    """A request is charged at the service tier that served it, not at the one that it asked for."""
     await agent.set_price(MODEL, "2", "8", tiers=[Tier(service_tier="flex", multiplier=Decimal("0.5"))])
     async with sdk(agent) as client:
         await call(client, "/v1/responses", "tier=flex", service_tier="auto")
@@ -181,8 +187,8 @@ async def test_the_tier_that_served_is_charged(agent: Agent, upstream: Upstream)
     assert rows["default"]["cost"] == Decimal(1014 * 2 + 310 * 8) / 10**6
 
 
-async def test_whisper_answers_by_the_second(agent: Agent, upstream: Upstream) -> None:
-    """Seconds are no tokens: nobody knows what it cost."""
+async def test_transcription_billed_by_the_second_has_unknown_usage(agent: Agent, upstream: Upstream) -> None:
+    """An answer that reports seconds instead of tokens, as whisper-1's does, is recorded with unknown usage."""
 
     async def script(request: Received, reply: Reply) -> None:
         await reply.whole(b'{"text":"Hi","usage":{"type":"duration","seconds":3}}')
@@ -194,25 +200,25 @@ async def test_whisper_answers_by_the_second(agent: Agent, upstream: Upstream) -
     assert row["state"] == "usage_unknown"
 
 
-# Where they are.
+# URLs.
 
 
-async def test_a_prefix_is_kept(make_agent: MakeAgent, upstream: Upstream) -> None:
-    """Siblings are beside the configured URL, wherever that is."""
+async def test_other_endpoints_are_beside_the_configured_url(make_agent: MakeAgent, upstream: Upstream) -> None:
+    """The URLs of the other endpoints have the prefix of the configured chat URL."""
     agent = await make_agent(openai_url=f"http://127.0.0.1:{upstream.port}/eu/openai/v9/chat/completions")
-    upstream.script = _whole_embedding
+    upstream.script = answer_embedding
     async with sdk(await priced(agent)) as client:
         await call(client, "/v1/embeddings")
     assert upstream.requests[0].target == "/eu/openai/v9/embeddings"
 
 
-async def _whole_embedding(request: Received, reply: Reply) -> None:
+async def answer_embedding(_: Received, reply: Reply) -> None:
     await reply.whole(whole("/v1/embeddings", usage_of("/v1/embeddings", counts_for("/v1/embeddings", 1)), {}))
 
 
 @pytest.mark.parametrize("path", PATHS)
-async def test_another_url_has_no_siblings(make_agent: MakeAgent, upstream: Upstream, path: str) -> None:
-    """Nobody knows where they would be: 404, and nothing is sent; chat works."""
+async def test_other_url_serves_chat_only(make_agent: MakeAgent, upstream: Upstream, path: str) -> None:
+    """If the configured URL does not end like OpenAI's, the other endpoints are a 404, and nothing is sent."""
     agent = await make_agent(openai_url=f"http://127.0.0.1:{upstream.port}/my-proxy")
     assert (await agent.post(agent.body(), path)).error["code"] == "unknown_url"
     assert upstream.requests == []
@@ -236,8 +242,8 @@ UNKNOWN = [
 ]  # fmt: skip
 
 
-async def test_nothing_else_is_forwarded(agent: Agent, upstream: Upstream) -> None:
-    """Every other path of OpenAI's is 404 in OpenAI's envelope."""
+async def test_other_paths_are_not_forwarded(agent: Agent, upstream: Upstream) -> None:
+    """Every other path of OpenAI's API is a 404, and nothing is sent or recorded."""
     for method, path in UNKNOWN:
         answer = await fetch(agent.url + path, method, agent.headers(), agent.body() if method == "POST" else b"")
         assert (answer.status, answer.error["code"]) == (404, "unknown_url"), path
@@ -245,7 +251,7 @@ async def test_nothing_else_is_forwarded(agent: Agent, upstream: Upstream) -> No
     assert await agent.rows() == []
 
 
-# What would use tokens that no answer tells us.
+# Requests whose tokens the answer does not report.
 
 IMAGE_TOOL = {"type": "image_generation", "size": "1024x1024"}
 
@@ -267,47 +273,47 @@ IMAGE_TOOL = {"type": "image_generation", "size": "1024x1024"}
           for kind in ("text", "srt", "vtt", "verbose_json")),
     ],
 )  # fmt: skip
-async def test_what_cannot_be_metered_is_refused(
+async def test_unmetered_request_is_refused(
     agent: Agent, upstream: Upstream, path: str, more: dict[str, Any], param: str
 ) -> None:
-    """400 that names the parameter, and nothing is sent."""
+    """A request whose tokens its answer would not report is a 400 that names the parameter, and nothing is sent."""
     async with sdk(await priced(agent)) as client:
         with pytest.raises(openai.BadRequestError) as caught:
             await call(client, path, **more)
     assert (caught.value.param, upstream.requests) == (param, [])
 
 
-async def test_a_diarized_transcription_passes(agent: Agent, upstream: Upstream) -> None:
-    """Its answer has usage like the plain one."""
+async def test_diarized_transcription_is_forwarded(agent: Agent, upstream: Upstream) -> None:
+    """A diarized transcription is served, because its answer reports the usage."""
     async with sdk(await priced(agent)) as client:
         answer = await call(client, "/v1/audio/transcriptions", response_format="diarized_json")
     assert answer.text == TEXT
     check_row((await agent.rows(1))[0], upstream, "/v1/audio/transcriptions")
 
 
-async def test_a_form_passes_as_it_came(agent: Agent, upstream: Upstream) -> None:
-    """Byte for byte, with its boundary."""
+async def test_form_is_forwarded_unchanged(agent: Agent, upstream: Upstream) -> None:
+    """A form reaches OpenAI byte for byte, with its boundary."""
     form = (
         b'--x-y\r\nContent-Disposition: form-data; name="model"\r\n\r\n%s\r\n'
         b'--x-y\r\nContent-Disposition: form-data; name="file"; filename="a.mp3"\r\n\r\n\x00\xff\r\n\r\n'
         b"--x-y--\r\n" % MODEL.encode()
     )
     await priced(agent)
-    kind = 'multipart/form-data; boundary="x-y"'
-    answer = await agent.post(form, "/v1/audio/transcriptions", **{"Content-Type": kind})
+    content_type = 'multipart/form-data; boundary="x-y"'
+    answer = await agent.post(form, "/v1/audio/transcriptions", **{"Content-Type": content_type})
     assert (answer.status, upstream.requests[0].body) == (200, form)
-    assert upstream.requests[0].header("content-type") == kind
+    assert upstream.requests[0].header("content-type") == content_type
 
 
-@pytest.mark.parametrize("kind", ["application/json", "multipart/form-data", "multipart/mixed; boundary=a", ""])
-async def test_another_type_than_a_form_is_refused(agent: Agent, upstream: Upstream, kind: str) -> None:
-    """415, before the body is read."""
-    answer = await agent.post(b"{}", "/v1/audio/transcriptions", **{"Content-Type": kind})
+@pytest.mark.parametrize("content_type", ["application/json", "multipart/form-data", "multipart/mixed; boundary=a", ""])
+async def test_transcription_that_is_not_a_form_is_refused(agent: Agent, upstream: Upstream, content_type: str) -> None:
+    """A transcription whose Content-Type is not a form with a boundary is a 415."""
+    answer = await agent.post(b"{}", "/v1/audio/transcriptions", **{"Content-Type": content_type})
     assert (answer.status, answer.error["code"], upstream.requests) == (415, "unsupported_media_type", [])
 
 
-async def test_a_form_over_the_limit_is_refused(make_agent: MakeAgent, upstream: Upstream) -> None:
-    """`max_body_size` is the limit of uploads, too."""
+async def test_form_over_the_limit_is_refused(make_agent: MakeAgent, upstream: Upstream) -> None:
+    """`max_body_size` is the limit of uploads, too: a larger form is a 413."""
     agent = await priced(await make_agent(max_body_size=4096))
     async with sdk(agent) as client:
         with pytest.raises(openai.APIStatusError) as caught:
@@ -315,8 +321,8 @@ async def test_a_form_over_the_limit_is_refused(make_agent: MakeAgent, upstream:
     assert (caught.value.status_code, upstream.requests) == (413, [])
 
 
-async def test_no_message_stays_behind(agent: Agent, upstream: Upstream, caplog: pytest.LogCaptureFixture) -> None:
-    """Neither in a row nor in a log line, of any endpoint."""
+async def test_content_is_neither_recorded_nor_logged(agent: Agent, caplog: pytest.LogCaptureFixture) -> None:
+    """No text of a request or an answer is in a row or a log line, for any endpoint."""
     async with sdk(await priced(agent)) as client:
         for path in PATHS:
             await call(client, path, "canary-of-a-prompt")
