@@ -18,7 +18,7 @@ from chatgpt_agent.core.money.kinds import SIDES, TOKEN_COLUMNS, TOKEN_KINDS, To
 class StateLine(msgspec.Struct, frozen=True):
     """How many rows are in a state, and what they cost in USD."""
 
-    state: str
+    state: State
     rows: int
     cost: Decimal
 
@@ -36,7 +36,7 @@ class RowLine(TokenCounts[int | None], frozen=True, kw_only=True):
     model: str
     served_model: str | None
     service_tier: str | None
-    state: str
+    state: State
     status: int | None
     error: str | None
     client_closed: bool
@@ -69,7 +69,7 @@ async def rows_by_state(store: Store, since: datetime | None) -> list[StateLine]
     sql = """
         SELECT state, count(*), sum(cost) FROM usage
         WHERE %s::timestamptz IS NULL OR started_at >= %s GROUP BY state ORDER BY state"""
-    return [StateLine(*line) for line in await store.fetch(sql, [since, since])]
+    return [StateLine(State(state), *line) for state, *line in await store.fetch(sql, [since, since])]
 
 
 async def agent_states(store: Store) -> list[AgentState]:
@@ -121,7 +121,7 @@ def _row_line(line: Line) -> RowLine:
     found = dict(zip(ROW_FIELDS, line, strict=True))
     for name in ("request_id", "corrects"):
         found[name] = None if found[name] is None else UUID(str(found[name]))
-    return RowLine(**found)
+    return RowLine(**found | {"state": State(found["state"])})
 
 
 def _part_is_too_large(side: str) -> str:

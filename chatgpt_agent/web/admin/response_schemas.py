@@ -10,6 +10,7 @@ from msgspec import Meta, Struct
 
 from chatgpt_agent.admin.admins import Role
 from chatgpt_agent.core.budget.period import Period
+from chatgpt_agent.core.ledger import State
 from chatgpt_agent.core.money.kinds import FullRateTable, Rates, TokenCounts
 from chatgpt_agent.core.money.pricing import Price, Tier
 
@@ -175,7 +176,7 @@ class RowOut(TokenCounts[int | None], frozen=True, kw_only=True):
     model: str
     served_model: str | None
     service_tier: str | None
-    state: str
+    state: State
     status: int | None
     error: str | None
     client_closed: bool
@@ -188,7 +189,7 @@ class RowOut(TokenCounts[int | None], frozen=True, kw_only=True):
 
 
 class StateOut(Struct, frozen=True):
-    state: str
+    state: State
     rows: int
     cost: Amount
 
