@@ -6,99 +6,100 @@ from contextlib import asynccontextmanager
 import openai
 import pytest
 from openai import AsyncOpenAI
-from openai.types.chat import ChatCompletion, ChatCompletionChunk
+from openai.types.chat import ChatCompletion, ChatCompletionChunk, ChatCompletionUserMessageParam
 
 from tests.support.agent import MODEL, Agent
-from tests.support.upstream import MODEL_SERVED, Upstream, completion, stream_events
+from tests.support.upstream import MODEL_SERVED, Received, Reply, Upstream, completion, stream_events
 
-MESSAGES = [{"role": "user", "content": "hello chunks=4"}]
+MESSAGES: list[ChatCompletionUserMessageParam] = [{"role": "user", "content": "hello chunks=4"}]
+
+pytestmark = pytest.mark.shared_agent
 
 
 @asynccontextmanager
-async def sdk(agent: Agent, token: str | None = None) -> AsyncIterator[AsyncOpenAI]:
-    """A client as a user makes one."""
-    async with AsyncOpenAI(base_url=agent.url + "/v1", api_key=token or agent.token, max_retries=0) as client:
+async def sdk(agent: Agent, token: str | None = None, retries: int = 0) -> AsyncIterator[AsyncOpenAI]:
+    async with AsyncOpenAI(base_url=agent.url + "/v1", api_key=token or agent.token, max_retries=retries) as client:
         yield client
 
 
-async def test_a_chat(agent: Agent, upstream: Upstream) -> None:
-    """The SDK gets its completion, with the usage that the ledger has."""
+async def test_chat_completion_is_parsed(agent: Agent) -> None:
+    """The SDK gets its completion, with the usage and the request id that the row has."""
     async with sdk(agent) as client:
-        answer = await client.chat.completions.create(model=MODEL, messages=MESSAGES)  # type: ignore[call-overload]
+        answer = await client.chat.completions.create(model=MODEL, messages=MESSAGES)
     assert answer.choices[0].message.content == "Hello there, how can I help?"
+    assert answer.usage is not None
     [row] = await agent.rows(1)
     assert (answer.usage.prompt_tokens, answer.usage.completion_tokens) == (row["input_tokens"], row["output_tokens"])
     assert answer._request_id == row["upstream_request_id"]
 
 
-async def test_a_stream_without_usage(agent: Agent, upstream: Upstream) -> None:
-    """No chunk is without choices, as the user's loop expects; the ledger has the usage."""
+async def test_stream_has_no_usage_by_default(agent: Agent, upstream: Upstream) -> None:
+    """Every chunk has a choice, as a user's loop expects, and the row has the usage all the same."""
     async with sdk(agent) as client:
-        stream = await client.chat.completions.create(model=MODEL, messages=MESSAGES, stream=True)  # type: ignore[call-overload]
+        stream = await client.chat.completions.create(model=MODEL, messages=MESSAGES, stream=True)
         chunks = [chunk async for chunk in stream]
     assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks) == "word0 é word1 é word2 é word3 é "
     [row] = await agent.rows(1)
     assert (row["state"], row["output_tokens"]) == ("done", upstream.billed[row["request_id"]][2])
 
 
-async def test_a_stream_with_usage(agent: Agent, upstream: Upstream) -> None:
-    """A user who asked for the usage gets it."""
+async def test_stream_has_usage_on_demand(agent: Agent) -> None:
+    """A client that asks for the usage gets it in the last chunk."""
     async with sdk(agent) as client:
-        stream = await client.chat.completions.create(  # type: ignore[call-overload]
+        stream = await client.chat.completions.create(
             model=MODEL, messages=MESSAGES, stream=True, stream_options={"include_usage": True}
         )
-        chunks = [chunk async for chunk in stream]
+        *_, last = [chunk async for chunk in stream]
     [row] = await agent.rows(1)
-    assert chunks[-1].choices == []
-    assert chunks[-1].usage.completion_tokens == row["output_tokens"]
+    assert (last.choices, last.usage and last.usage.completion_tokens) == ([], row["output_tokens"])
 
 
-async def test_models(agent: Agent) -> None:
-    """The list is that of the models with a price."""
+async def test_models_are_listed(agent: Agent) -> None:
+    """The SDK lists and retrieves the models that have a price."""
     async with sdk(agent) as client:
         assert [model.id async for model in client.models.list()] == [MODEL]
         assert (await client.models.retrieve(MODEL)).id == MODEL
 
 
-async def test_a_wrong_token(agent: Agent) -> None:
-    """AuthenticationError, as from OpenAI."""
+async def test_invalid_token_is_an_authentication_error(agent: Agent) -> None:
+    """An invalid token raises AuthenticationError, as with OpenAI."""
     async with sdk(agent, "cga_wrong") as client:
         with pytest.raises(openai.AuthenticationError) as caught:
-            await client.chat.completions.create(model=MODEL, messages=MESSAGES)  # type: ignore[call-overload]
+            await client.chat.completions.create(model=MODEL, messages=MESSAGES)
     assert caught.value.code == "invalid_api_key"
 
 
-async def test_a_model_without_a_price(agent: Agent, upstream: Upstream) -> None:
-    """NotFoundError, as from OpenAI for a model that it does not have."""
+async def test_model_without_a_price_is_a_not_found_error(agent: Agent, upstream: Upstream) -> None:
+    """A model without a price raises NotFoundError, as a model that OpenAI does not have."""
     async with sdk(agent) as client:
         with pytest.raises(openai.NotFoundError) as caught:
-            await client.chat.completions.create(model="gpt-9", messages=MESSAGES)  # type: ignore[call-overload]
+            await client.chat.completions.create(model="gpt-9", messages=MESSAGES)
     assert (caught.value.code, upstream.requests) == ("model_not_found", [])
 
 
-async def test_openais_429(agent: Agent) -> None:
-    """RateLimitError, with OpenAI's own body."""
+async def test_429_of_openai_is_a_rate_limit_error(agent: Agent) -> None:
+    """OpenAI's 429 raises RateLimitError with OpenAI's own body."""
     async with sdk(agent) as client:
         with pytest.raises(openai.RateLimitError) as caught:
             await client.chat.completions.create(model=MODEL, messages=[{"role": "user", "content": "status=429"}])
     assert caught.value.code == "rate_limit_exceeded"
 
 
-async def test_what_may_have_been_billed_is_not_tried_again(agent: Agent, upstream: Upstream) -> None:
-    """The SDK would repeat a 502 by itself; our header says not to."""
+async def test_sdk_does_not_retry_what_may_have_been_billed(agent: Agent, upstream: Upstream) -> None:
+    """The SDK would retry a 502, but `x-should-retry: false` stops it."""
 
-    async def script(request: object, reply: object) -> None:
-        await reply.close()  # type: ignore[attr-defined]
+    async def script(_: Received, reply: Reply) -> None:
+        await reply.close()
 
     upstream.script = script
-    async with AsyncOpenAI(base_url=agent.url + "/v1", api_key=agent.token, max_retries=3) as client:
+    async with sdk(agent, retries=3) as client:
         with pytest.raises(openai.InternalServerError):
-            await client.chat.completions.create(model=MODEL, messages=MESSAGES)  # type: ignore[call-overload]
+            await client.chat.completions.create(model=MODEL, messages=MESSAGES)
     assert len(upstream.requests) == 1
 
 
-def test_the_fake_speaks_the_sdks_types() -> None:
-    """What the fake sends is what the SDK's own types say."""
+def test_fake_upstream_conforms_to_the_sdk() -> None:
+    """The answers of the fake upstream are valid by the SDK's own types."""
     assert ChatCompletion.model_validate_json(completion(3, 1, 2), strict=True).model == MODEL_SERVED
     for text in stream_events(2, (3, 1, 2, 1))[:-1]:
         ChatCompletionChunk.model_validate_json(text.removeprefix(b"data: "), strict=True)

@@ -1,4 +1,4 @@
-"""Streams pass byte for byte, however they are cut, and their end waits for the ledger."""
+"""Streams are forwarded byte for byte, however they are split, and their end waits for the ledger."""
 
 import asyncio
 import gc
@@ -10,22 +10,25 @@ import pytest
 
 from tests.conftest import MakeAgent
 from tests.support.agent import Agent
-from tests.support.client import Connection
+from tests.support.client import fetch
 from tests.support.upstream import Received, Reply, Script, Upstream, completion, event, stream_events
 
 COUNTS = (20, 5, 7, 3)
 EVENTS = stream_events(2, COUNTS)
 STREAM = b"".join(EVENTS)
 USAGE_EVENT = EVENTS[-2]
+WITHOUT_USAGE = STREAM.replace(USAGE_EVENT, b"")
+
+pytestmark = pytest.mark.shared_agent
 
 
-def in_pieces(pieces: list[bytes], *, end: bool = True) -> Script:
-    """Streams these pieces, each in a packet of its own."""
+def streaming(chunks: list[bytes], *, end: bool = True) -> Script:
+    """Returns a script that streams these chunks, each in a packet of its own."""
 
-    async def script(request: Received, reply: Reply) -> None:
+    async def script(_: Received, reply: Reply) -> None:
         await reply.stream_head()
-        for piece in filter(None, pieces):
-            await reply.chunk(piece)
+        for chunk in filter(None, chunks):
+            await reply.chunk(chunk)
             await asyncio.sleep(0)
         if end:
             await reply.end()
@@ -36,51 +39,46 @@ def in_pieces(pieces: list[bytes], *, end: bool = True) -> Script:
 
 
 def sha(data: bytes) -> str:
-    """SHA-256."""
     return hashlib.sha256(data).hexdigest()
 
 
-@pytest.mark.parametrize("asks", [False, True])
-async def test_a_stream_split_at_every_byte_arrives_whole(agent: Agent, upstream: Upstream, asks: bool) -> None:
-    """The same bytes and the same usage for each split; the event that we asked for is left out exactly."""
-    expected = sha(STREAM if asks else STREAM.replace(USAGE_EVENT, b""))
-    options = {"stream_options": {"include_usage": True}} if asks else {}
+@pytest.mark.parametrize("include_usage", [False, True])
+async def test_stream_split_at_every_byte_is_unchanged(agent: Agent, upstream: Upstream, include_usage: bool) -> None:
+    """However a stream is split, its bytes and usage are the same, and only the event that we asked for is missing."""
+    expected = sha(STREAM if include_usage else WITHOUT_USAGE)
+    options = {"stream_options": {"include_usage": True}} if include_usage else {}
     for at in range(1, len(STREAM)):
-        upstream.script = in_pieces([STREAM[:at], STREAM[at:]])
+        upstream.script = streaming([STREAM[:at], STREAM[at:]])
         answer = await agent.chat(stream=True, **options)
         assert (sha(answer.body), answer.complete) == (expected, True), at
     rows = await agent.rows(len(STREAM) - 1)
-    found = {(row["state"], row["input_tokens"], row["cached_tokens"], row["output_tokens"]) for row in rows}
-    assert found == {("done", 20, 5, 7)}
+    records = {(row["state"], row["input_tokens"], row["cached_tokens"], row["output_tokens"]) for row in rows}
+    assert records == {("done", 20, 5, 7)}
 
 
-@pytest.mark.parametrize("asks", [False, True])
-async def test_a_stream_broken_off_at_every_byte_never_looks_whole(
-    agent: Agent, upstream: Upstream, asks: bool
-) -> None:
-    """What arrives is a beginning of the stream, with every event that was complete, and no clean end."""
-    visible = STREAM if asks else STREAM.replace(USAGE_EVENT, b"")
-    options = {"stream_options": {"include_usage": True}} if asks else {}
-    done = STREAM.index(b"data: [DONE]")
+@pytest.mark.parametrize("include_usage", [False, True])
+async def test_truncated_stream_is_never_complete(agent: Agent, upstream: Upstream, include_usage: bool) -> None:
+    """Wherever a stream breaks off, the client gets its beginning with all complete events, and no clean end."""
+    visible = STREAM if include_usage else WITHOUT_USAGE
+    options = {"stream_options": {"include_usage": True}} if include_usage else {}
     for at in range(1, len(STREAM), 7):
-        upstream.script = in_pieces([STREAM[:at]], end=False)
+        upstream.script = streaming([STREAM[:at]], end=False)
         answer = await agent.chat(stream=True, **options)
-        complete = STREAM[: STREAM.rfind(b"\n\n", 0, at) + 2] if b"\n\n" in STREAM[:at] else b""
+        events = STREAM[: STREAM.rfind(b"\n\n", 0, at) + 2] if b"\n\n" in STREAM[:at] else b""
+        expected = events if include_usage else events.replace(USAGE_EVENT, b"")
         assert not answer.complete, at
         assert visible.startswith(answer.body), at
-        assert len(answer.body) >= len(complete if asks else complete.replace(USAGE_EVENT, b"")), at
-        if at <= done:
-            assert b"[DONE]" not in answer.body
-    states = {row["state"] for row in await agent.rows()}
-    assert states == {"incomplete"}
+        assert len(answer.body) >= len(expected), at
+        assert at > STREAM.index(b"data: [DONE]") or b"[DONE]" not in answer.body, at
+    assert {row["state"] for row in await agent.rows()} == {"incomplete"}
 
 
-async def test_a_whole_answer_split_at_every_byte_arrives_whole(agent: Agent, upstream: Upstream) -> None:
-    """A JSON body in two packets is the same body."""
+async def test_whole_answer_split_at_every_byte_is_unchanged(agent: Agent, upstream: Upstream) -> None:
+    """However a JSON body is split into two packets, it is the same body."""
     body = completion(*COUNTS)
     for at in range(1, len(body), 3):
 
-        async def script(request: Received, reply: Reply, at: int = at) -> None:
+        async def script(_: Received, reply: Reply, at: int = at) -> None:
             await reply.head(200, content_type="application/json", content_length=str(len(body)))
             await reply.raw(body[:at])
             await asyncio.sleep(0)
@@ -91,63 +89,59 @@ async def test_a_whole_answer_split_at_every_byte_arrives_whole(agent: Agent, up
         assert (answer.status, sha(answer.body)) == (200, sha(body)), at
 
 
-async def test_everything_in_one_packet_is_the_same(agent: Agent, upstream: Upstream) -> None:
-    """Head, body and end in one write: status and headers are right all the same."""
+async def test_stream_in_one_packet_is_unchanged(agent: Agent, upstream: Upstream) -> None:
+    """A stream whose head, body and end come in one packet is forwarded like any other."""
 
-    async def script(request: Received, reply: Reply) -> None:
+    async def script(_: Received, reply: Reply) -> None:
         head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
         await reply.raw(head + b"%x\r\n%s\r\n0\r\n\r\n" % (len(STREAM), STREAM))
 
     upstream.script = script
     answer = await agent.chat(stream=True)
-    assert (answer.status, answer.body) == (200, STREAM.replace(USAGE_EVENT, b""))
+    assert (answer.status, answer.body) == (200, WITHOUT_USAGE)
 
 
-LINE_ENDS = {"LF": b"\n", "CRLF": b"\r\n", "CR": b"\r"}
-
-
-@pytest.mark.parametrize("kind", LINE_ENDS)
-async def test_every_line_end_is_understood(agent: Agent, upstream: Upstream, kind: str) -> None:
-    """With a BOM, comments, `event:` fields and no space after the colon."""
-    end = LINE_ENDS[kind]
-    events = [b"\xef\xbb\xbf: hello\n\n", *[piece.replace(b"data: ", b"event: x\ndata:") for piece in EVENTS]]
-    events = [piece.replace(b"\n", end) for piece in events]
-    upstream.script = in_pieces([b"".join(events)])
+@pytest.mark.parametrize("line_end", [b"\n", b"\r\n", b"\r"], ids=["LF", "CRLF", "CR"])
+async def test_every_line_end_is_understood(agent: Agent, upstream: Upstream, line_end: bytes) -> None:
+    """The usage is read with every line end, with a BOM, comments, `event:` fields and no space after the colon."""
+    events = [b"\xef\xbb\xbf: hello\n\n", *[event.replace(b"data: ", b"event: x\ndata:") for event in EVENTS]]
+    events = [event.replace(b"\n", line_end) for event in events]
+    upstream.script = streaming([b"".join(events)])
     answer = await agent.chat(stream=True)
     assert sha(answer.body) == sha(b"".join(events[:-2] + events[-1:]))
     [row] = await agent.rows(1)
     assert (row["state"], row["output_tokens"]) == ("done", 7)
 
 
-async def test_events_come_as_they_are_made(agent: Agent, upstream: Upstream) -> None:
-    """The first event arrives while the upstream still waits with the second."""
-    go = asyncio.Event()
+async def test_events_are_forwarded_at_once(agent: Agent, upstream: Upstream) -> None:
+    """The client gets the first event before the upstream sends the second."""
+    first_seen = asyncio.Event()
 
-    async def script(request: Received, reply: Reply) -> None:
+    async def script(_: Received, reply: Reply) -> None:
         await reply.stream_head()
         await reply.chunk(EVENTS[0])
-        await go.wait()
-        for piece in EVENTS[1:]:
-            await reply.chunk(piece)
+        await first_seen.wait()
+        for chunk in EVENTS[1:]:
+            await reply.chunk(chunk)
         await reply.end()
 
     upstream.script = script
     connection = await agent.begin(stream=True)
     assert (await connection.head())[0] == 200
     assert await connection.chunk() == EVENTS[0]
-    go.set()
+    first_seen.set()
     while await connection.chunk():
         pass
     await connection.close()
 
 
 async def test_done_waits_for_the_row(agent: Agent, upstream: Upstream) -> None:
-    """While the outbox cannot be written, everything but `[DONE]` arrives, and the stream does not end cleanly."""
+    """While the outbox cannot be written, the client gets all but `[DONE]`, and no clean end."""
     blocker = sqlite3.connect(agent.config.data_dir / "outbox.db", isolation_level=None)
 
     async def script(request: Received, reply: Reply) -> None:
         blocker.execute("BEGIN EXCLUSIVE")
-        await in_pieces(EVENTS)(request, reply)
+        await streaming(EVENTS)(request, reply)
 
     upstream.script = script
     answer = await agent.chat(stream=True)
@@ -158,112 +152,112 @@ async def test_done_waits_for_the_row(agent: Agent, upstream: Upstream) -> None:
     assert (row["state"], row["output_tokens"]) == ("done", 7)
 
 
-async def test_a_stream_without_done_gets_none(agent: Agent, upstream: Upstream) -> None:
-    """Nothing is made up, and the usage counts."""
-    upstream.script = in_pieces(EVENTS[:-1])
+async def test_missing_done_is_not_added(agent: Agent, upstream: Upstream) -> None:
+    """A stream without `[DONE]` is forwarded without it, and its usage is charged."""
+    upstream.script = streaming(EVENTS[:-1])
     answer = await agent.chat(stream=True)
     assert (answer.complete, b"[DONE]" in answer.body) == (True, False)
     assert [row["state"] for row in await agent.rows(1)] == ["done"]
 
 
-async def test_a_stream_without_usage_is_unknown(agent: Agent, upstream: Upstream) -> None:
-    """The row says so, and costs nothing that anybody knows."""
-    upstream.script = in_pieces(stream_events(2, None))
+async def test_stream_without_usage_is_recorded_as_unknown(agent: Agent, upstream: Upstream) -> None:
+    """A stream without usage has a row in state `usage_unknown`, without a cost."""
+    upstream.script = streaming(stream_events(2, None))
     assert (await agent.chat(stream=True)).complete
     [row] = await agent.rows(1)
     assert (row["state"], row["input_tokens"], row["cost"]) == ("usage_unknown", None, 0)
 
 
-async def test_an_error_in_mid_stream_is_passed_on(agent: Agent, upstream: Upstream) -> None:
-    """The client sees it, and the row says `upstream_error`."""
+async def test_error_event_is_forwarded(agent: Agent, upstream: Upstream) -> None:
+    """An error event in a stream is forwarded, and the row is in state `upstream_error`."""
     error = event({"error": {"message": "The server had an error", "type": "server_error", "code": None}})
-    upstream.script = in_pieces([EVENTS[0], error])
+    upstream.script = streaming([EVENTS[0], error])
     assert (await agent.chat(stream=True)).body == EVENTS[0] + error
     assert [row["state"] for row in await agent.rows(1)] == ["upstream_error"]
 
 
-async def test_a_line_of_a_megabyte_passes(agent: Agent, upstream: Upstream) -> None:
-    """No line is too long to pass, nor too long to be followed by a usage."""
+async def test_line_of_a_megabyte_is_forwarded(agent: Agent, upstream: Upstream) -> None:
+    """A line of a megabyte is forwarded, and the usage after it is read."""
     huge = event({"choices": [{"index": 0, "delta": {"content": "x" * 1_000_000}}]})
-    upstream.script = in_pieces([EVENTS[0], huge, *EVENTS[-2:]])
+    upstream.script = streaming([EVENTS[0], huge, *EVENTS[-2:]])
     answer = await agent.chat(stream=True)
     assert sha(answer.body) == sha(EVENTS[0] + huge + EVENTS[-1])
     assert [row["state"] for row in await agent.rows(1)] == ["done"]
 
 
-async def test_a_line_over_all_bounds_passes_unread(agent: Agent, upstream: Upstream) -> None:
-    """Ten megabytes in one event are not held, and what comes after is read again."""
+async def test_oversized_event_is_forwarded_unread(agent: Agent, upstream: Upstream) -> None:
+    """An event of ten megabytes is forwarded without being held, and the usage after it is read."""
     huge = event({"choices": [{"index": 0, "delta": {"content": "x" * 10_000_000}}]})
-    upstream.script = in_pieces([huge[i : i + 100_000] for i in range(0, len(huge), 100_000)] + EVENTS[-2:])
+    upstream.script = streaming([huge[i : i + 100_000] for i in range(0, len(huge), 100_000)] + EVENTS[-2:])
     answer = await agent.chat(stream=True)
     assert sha(answer.body) == sha(huge + EVENTS[-1])
     assert [row["state"] for row in await agent.rows(1)] == ["done"]
 
 
-async def test_a_compressed_stream_passes_as_it_is(agent: Agent, upstream: Upstream) -> None:
-    """Though identity was asked for; its usage is read all the same."""
-    packed = gzip.compress(STREAM)
+async def test_compressed_stream_is_forwarded_unchanged(agent: Agent, upstream: Upstream) -> None:
+    """A stream that comes compressed, although we asked for identity, is forwarded as it is, and its usage is read."""
+    compressed = gzip.compress(STREAM)
 
-    async def script(request: Received, reply: Reply) -> None:
+    async def script(_: Received, reply: Reply) -> None:
         await reply.stream_head(content_encoding="gzip")
-        await reply.chunk(packed[:50])
-        await reply.chunk(packed[50:])
+        await reply.chunk(compressed[:50])
+        await reply.chunk(compressed[50:])
         await reply.end()
 
     upstream.script = script
     answer = await agent.chat(stream=True)
-    assert (answer.body, answer.header("content-encoding")) == (packed, "gzip")
+    assert (answer.body, answer.header("content-encoding")) == (compressed, "gzip")
     [row] = await agent.rows(1)
     assert (row["state"], row["output_tokens"]) == ("done", 7)
 
 
-async def test_an_encoding_called_identity_is_none(agent: Agent, upstream: Upstream) -> None:
-    """Such a stream is read like any other: the event that we asked for is hidden."""
+async def test_content_encoding_identity_means_uncompressed(agent: Agent, upstream: Upstream) -> None:
+    """A stream with the Content-Encoding `identity` is read like one without: the event that we asked for is hidden."""
 
-    async def script(request: Received, reply: Reply) -> None:
+    async def script(_: Received, reply: Reply) -> None:
         await reply.stream_head(content_encoding="identity")
         await reply.chunk(STREAM)
         await reply.end()
 
     upstream.script = script
-    assert (await agent.chat(stream=True)).body == STREAM.replace(USAGE_EVENT, b"")
+    assert (await agent.chat(stream=True)).body == WITHOUT_USAGE
     assert [row["state"] for row in await agent.rows(1)] == ["done"]
 
 
-async def test_a_slow_reader_slows_the_upstream_down(agent: Agent, upstream: Upstream) -> None:
-    """Of 40 MB that nobody reads, the upstream can send only what buffers hold."""
-    piece, sent = event("x" * 100_000), 0
+async def test_slow_client_slows_the_upstream_down(agent: Agent, upstream: Upstream) -> None:
+    """Of 40 MB that the client does not read, the upstream can send only what buffers hold."""
+    chunk, sent = event("x" * 100_000), 0
 
-    async def script(request: Received, reply: Reply) -> None:
+    async def script(_: Received, reply: Reply) -> None:
         nonlocal sent
         await reply.stream_head()
         for _ in range(400):
-            await reply.chunk(piece)
-            sent += len(piece)
+            await reply.chunk(chunk)
+            sent += len(chunk)
         await reply.end()
 
     upstream.script = script
     connection = await agent.begin(stream=True)
     await connection.head()
     before = -1
-    while sent != before:  # until it does not get on any more
+    while sent != before:  # until the upstream is blocked
         before = sent
         await asyncio.sleep(0.3)
     assert 0 < sent < 25_000_000
     size = 0
     while data := await connection.chunk():
         size += len(data)
-    assert size == 400 * len(piece)
+    assert size == 400 * len(chunk)
     await connection.close()
 
 
-async def test_an_answer_over_the_limit_is_cut(make_agent: MakeAgent, upstream: Upstream) -> None:
-    """A stream without end ends at the limit, and not cleanly; a whole answer gets 502."""
+async def test_answer_over_the_limit_is_cut_off(make_agent: MakeAgent, upstream: Upstream) -> None:
+    """A stream over `max_response_size` is cut off without a clean end, and a whole answer over it is a 502."""
     agent = await make_agent(max_response_size=100_000)
-    upstream.script = in_pieces([event("x" * 1000)] * 500)
+    upstream.script = streaming([event("x" * 1000)] * 500)
     assert not (await agent.chat(stream=True)).complete
 
-    async def script(request: Received, reply: Reply) -> None:
+    async def script(_: Received, reply: Reply) -> None:
         await reply.whole(b" " * 200_000)
 
     upstream.script = script
@@ -272,16 +266,16 @@ async def test_an_answer_over_the_limit_is_cut(make_agent: MakeAgent, upstream: 
     assert [row["state"] for row in await agent.rows(2)] == ["incomplete", "incomplete"]
 
 
-async def test_a_request_for_usage_is_asked_once(agent: Agent, upstream: Upstream) -> None:
-    """A client that asks for usage has its body left alone, and sees its event."""
+async def test_request_for_usage_is_forwarded_unchanged(agent: Agent, upstream: Upstream) -> None:
+    """The body of a client that asks for the usage is not edited, and the client gets the event."""
     body = agent.body(stream=True, stream_options={"include_usage": True})
     answer = await agent.post(body)
     assert upstream.requests[0].body == body
     assert b'"usage":{' in answer.body
 
 
-async def test_two_connections_are_kept_apart(agent: Agent, upstream: Upstream) -> None:
-    """Twenty streams at once each get their own bytes."""
+async def test_concurrent_streams_are_kept_apart(agent: Agent, upstream: Upstream) -> None:
+    """Of twenty streams at once, each client gets its own bytes."""
 
     async def script(request: Received, reply: Reply) -> None:
         await reply.stream_head()
@@ -295,9 +289,9 @@ async def test_two_connections_are_kept_apart(agent: Agent, upstream: Upstream) 
     assert [answer.body for answer in answers] == [event(f"stream {n}") * 20 for n in range(20)]
 
 
-async def test_a_half_read_connection_is_a_hang_up(agent: Agent, upstream: Upstream) -> None:
-    """The stream is read on to its usage, and the row says that the client has left."""
-    connection: Connection = await agent.begin("chunks=20 gap=0.01", stream=True)
+async def test_stream_is_read_to_its_usage_after_a_disconnect(agent: Agent, upstream: Upstream) -> None:
+    """After its client has disconnected, a stream is read to its usage, and the row has `client_closed`."""
+    connection = await agent.begin("chunks=20 gap=0.01", stream=True)
     await connection.head()
     await connection.chunk()
     await connection.close()
@@ -306,35 +300,41 @@ async def test_a_half_read_connection_is_a_hang_up(agent: Agent, upstream: Upstr
     assert row["output_tokens"] == upstream.billed[row["request_id"]][2]
 
 
-@pytest.mark.parametrize("kind", ["a stream", "a whole answer", "a refusal", "one that was cut off"])
-async def test_a_request_leaves_no_circle_in_memory(agent: Agent, upstream: Upstream, kind: str) -> None:
-    """What it had goes when it ends: with the collector to wait for, a thousand streams would take 50 MB more."""
+@pytest.mark.parametrize("case", ["stream", "whole answer", "refusal", "truncated stream"])
+async def test_request_leaves_no_reference_cycle(
+    agent: Agent, upstream: Upstream, source_address: str, case: str
+) -> None:
+    """All memory of a request is freed when it ends: if it waited for the garbage collector, a thousand streams would
+    take 50 MB more."""
 
-    async def broken(request: Received, reply: Reply) -> None:
+    async def truncated(_: Received, reply: Reply) -> None:
         await reply.stream_head()
         await reply.chunk(b"data: {}\n\n")
         await reply.reset()
 
-    async def ask() -> None:
-        if kind == "a refusal":
-            assert (await agent.post(agent.body(), Authorization="Bearer wrong")).status == 401
+    async def send() -> None:
+        if case == "refusal":
+            headers = agent.headers(Authorization="Bearer wrong")
+            assert (
+                await fetch(f"{agent.url}/chat", "POST", headers, agent.body(), source=source_address)
+            ).status == 401
         else:
-            answer = await agent.chat(stream=kind != "a whole answer")
-            assert answer.complete == (kind != "one that was cut off")
+            answer = await agent.chat(stream=case != "whole answer")
+            assert answer.complete == (case != "truncated stream")
         await agent.until(lambda: not agent.server.lifecycle.in_flight)
         await asyncio.sleep(0.05)
 
-    if kind == "one that was cut off":
-        upstream.script = broken
-    await ask()
+    if case == "truncated stream":
+        upstream.script = truncated
+    await send()
     gc.collect()
     gc.disable()
     gc.set_debug(gc.DEBUG_SAVEALL)
     try:
-        await ask()
+        await send()
         gc.collect()
-        left = {type(one).__module__.partition(".")[0] for one in gc.garbage}
-        assert not left & {"chatgpt_agent", "tornado"}
+        packages = {type(garbage).__module__.partition(".")[0] for garbage in gc.garbage}
+        assert not packages & {"chatgpt_agent", "tornado"}
     finally:
         gc.set_debug(0)
         gc.garbage.clear()
