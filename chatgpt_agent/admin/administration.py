@@ -58,8 +58,8 @@ class Administration(LedgerAdministration):
         changes = stores.changes.with_actor(actor)
         self.users = Users(changes, keyring)
         self.tokens = Tokens(changes, keyring)
-        self.user_import = UserImport(stores.changes, keyring, actor)
-        self.admins = Admins(stores.changes, keyring, actor)
+        self.user_import = UserImport(changes, keyring)
+        self.admins = Admins(changes, keyring)
         self.prices = Prices(stores.changes, actor)
         self.budgets = BudgetAdmin(stores.changes, actor)
 

@@ -2,20 +2,18 @@
 
 from datetime import UTC, datetime, timedelta
 
-import msgspec
-
 from chatgpt_agent.adapters.keyring import Keyring
 from chatgpt_agent.adapters.postgres import tokens
 from chatgpt_agent.adapters.postgres.connection import AnyStore
 from chatgpt_agent.adapters.postgres.tokens import TokenRow
 from chatgpt_agent.admin.users import IssuedToken, Users
-from chatgpt_agent.core.access.admission import RateLimits
+from chatgpt_agent.core.access.settings import TokenSettings, check_settings, set_fields
 from chatgpt_agent.core.access.tokens import SHOWN
-from chatgpt_agent.core.access.user_changes import TokenChanges, check_changes, set_fields
 from chatgpt_agent.core.errors import InvalidValue, NotFound, VersionMismatch
 
 __all__ = ["IssuedToken", "TokenRow", "Tokens"]
 
+GRACE = timedelta(hours=24)  # if none is given
 MAX_GRACE = timedelta(days=366)
 
 
@@ -27,31 +25,15 @@ class Tokens:
         self._keyring = keyring
         self._users = Users(store, keyring)
 
-    async def issue(
-        self,
-        user: str,
-        *,
-        label: str = "",
-        expires_at: datetime | None = None,
-        allowed_models: tuple[str, ...] | None = None,
-        allowed_networks: tuple[str, ...] | None = None,
-        limits: RateLimits = RateLimits(),
-    ) -> IssuedToken:
+    async def issue(self, user: str, settings: TokenSettings = TokenSettings()) -> IssuedToken:
         """Issues one more token for a user. Raises InvalidValue, NotFound."""
-        changes = TokenChanges(
-            label=label,
-            expires_at=expires_at,
-            allowed_models=allowed_models,
-            allowed_networks=allowed_networks,
-            **msgspec.structs.asdict(limits),
-        )
-        check_changes(changes)
-        now = datetime.now(UTC)
-        if expires_at is not None and expires_at <= now:
+        check_settings(settings)
+        now, expires_at = datetime.now(UTC), settings.expires_at
+        if isinstance(expires_at, datetime) and expires_at <= now:
             raise InvalidValue(f"expires_at: {expires_at:%Y-%m-%d %H:%M:%S} is in the past")
         token, digest = self._keyring.new_token()
         token_id = await tokens.add_token(
-            self._store, user=user, digest=digest, token_prefix=token[:SHOWN], settings=set_fields(changes), now=now
+            self._store, user=user, digest=digest, token_prefix=token[:SHOWN], settings=set_fields(settings), now=now
         )
         if token_id is None:
             await self._users.check_changeable(user)
@@ -65,9 +47,9 @@ class Tokens:
             raise NotFound(f"there is no token {id}")
         return rows[0]
 
-    async def change(self, id: int, changes: TokenChanges, *, version: int | None = None) -> TokenRow:
+    async def change(self, id: int, changes: TokenSettings, *, version: int | None = None) -> TokenRow:
         """Changes the fields that are set. Raises InvalidValue, NotFound, VersionMismatch."""
-        check_changes(changes)
+        check_settings(changes)
         token = await tokens.change_token(self._store, id, set_fields(changes), version)
         return token if token is not None else await self._explain_no_change(id)
 
@@ -76,7 +58,7 @@ class Tokens:
         token = await tokens.revoke_token(self._store, id, datetime.now(UTC), version)
         return token if token is not None else await self._explain_no_change(id)
 
-    async def rotate(self, id: int, *, grace: timedelta) -> IssuedToken:
+    async def rotate(self, id: int, *, grace: timedelta = GRACE) -> IssuedToken:
         """Issues a token with the same settings and budgets. The old one works for the grace period, unless it expires
         earlier. Raises InvalidValue, NotFound."""
         if not timedelta(0) <= grace <= MAX_GRACE:

@@ -1,107 +1,133 @@
-"""People in bulk: all of a table, or nobody. Every face (commands, REST) calls these."""
+"""Adds all users of a CSV file, or none of them if a line has an error."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 
 import msgspec
 
+from chatgpt_agent.adapters.csv_reader import MAX_FILE, read_rows
+from chatgpt_agent.adapters.files import remove_file, write_secret
 from chatgpt_agent.adapters.keyring import Keyring
-from chatgpt_agent.adapters.postgres import users as accounts
-from chatgpt_agent.adapters.postgres.connection import Store
+from chatgpt_agent.adapters.postgres import users
+from chatgpt_agent.adapters.postgres.connection import AnyStore
 from chatgpt_agent.core.access.tokens import SHOWN
-from chatgpt_agent.core.access.user_import import NewUserRow, ReportLine, Result, report
-from chatgpt_agent.core.audit import Actor
-from chatgpt_agent.core.errors import Conflict, StoreBadValue
+from chatgpt_agent.core.access.user_import import NewUserRow, ReportLine, Result, read_people, report
+from chatgpt_agent.core.csv_writer import csv_text
+from chatgpt_agent.core.errors import AgentError, Conflict, StoreBadValue, StoreUnavailable
+
+__all__ = ["MAX_FILE", "ImportedToken", "ImportedUsers", "UserImport", "tokens_csv"]
 
 
-class FirstToken(msgspec.Struct, frozen=True):
-    """A newcomer's token in the clear: this is the only time that it is seen."""
+class ImportedToken(msgspec.Struct, frozen=True):
+    """The token of an imported user in the clear, which cannot be shown again."""
 
     user: str
     token: str
 
 
-class Imported(msgspec.Struct, frozen=True):
-    """What became of each line of a table, and the tokens of those who were added. `bad`: how many lines have a fault;
-    where there is one, nobody is added."""
+class ImportedUsers(msgspec.Struct, frozen=True):
+    """The result for each line of a file, and the tokens of the users who were added."""
 
     lines: list[ReportLine]
-    tokens: list[FirstToken]
-    bad: int
+    tokens: list[ImportedToken]
+
+    @property
+    def errors(self) -> list[ReportLine]:
+        """The lines with an error. If there is one, no user was added."""
+        return [line for line in self.lines if line.result is Result.FAULT]
 
 
 class UserImport:
-    """Who is there, and how others come."""
+    """The import of users."""
 
-    def __init__(self, store: Store, keyring: Keyring, actor: Actor) -> None:
-        self._store = store.with_actor(actor)
+    def __init__(self, store: AnyStore, keyring: Keyring) -> None:
+        self._store = store
         self._keyring = keyring
 
-    async def import_table(
-        self,
-        people: Sequence[NewUserRow],
-        faults: Sequence[ReportLine],
-        *,
-        skip_existing: bool,
-        dry_run: bool,
-        keep: Callable[[list[FirstToken]], None] = lambda tokens: None,
-    ) -> Imported:
-        """Adds all people of a table, or nobody where a line has a fault. Raises as `add` does."""
-        there = await self.who_is_there(people, skip=skip_existing)
-        names = {line.name for line in there}
-        newcomers = [newcomer for newcomer in people if newcomer.name not in names]
-        bad = len(faults) + (0 if skip_existing else len(there))
-        issued: list[FirstToken] = []
-        if not bad and not dry_run and newcomers:
-            issued = await self.add(newcomers, keep)
-        result = Result.NOT_ADDED if bad else Result.WOULD_BE_ADDED if dry_run else Result.ADDED
-        return Imported(report(newcomers, faults, there, result), issued, bad)
+    async def run(
+        self, file: bytes, *, skip_existing: bool = False, dry_run: bool = False, tokens_file: Path | None = None
+    ) -> ImportedUsers:
+        """Adds the users of a CSV file, each with a token and a budget. Users who exist are errors, unless
+        `skip_existing`. With `tokens_file`, the tokens are also written to this new file, before the users are added:
+        they cannot be shown again. Raises InvalidValue, Conflict."""
+        # In a thread: 5,000 lines would hold the event loop up.
+        new, errors = await asyncio.to_thread(lambda: read_people(read_rows(file)))
+        existing = await self._existing(new, Result.SKIPPED if skip_existing else Result.FAULT)
+        names = {line.name for line in existing}
+        new = [user for user in new if user.name not in names]
+        failed = bool(errors) or (bool(existing) and not skip_existing)
+        tokens: list[ImportedToken] = []
+        if new and not failed and not dry_run:
+            tokens = await self._add(new, tokens_file)
+        result = Result.NOT_ADDED if failed else Result.WOULD_BE_ADDED if dry_run else Result.ADDED
+        return ImportedUsers(report(new, errors, existing, result), tokens)
 
-    async def who_is_there(self, people: Sequence[NewUserRow], *, skip: bool) -> list[ReportLine]:
-        """The lines of those whose names are taken: faults, or people to be skipped."""
-        taken = await accounts.taken_names(self._store, [newcomer.name for newcomer in people])
+    async def _existing(self, new: Sequence[NewUserRow], result: Result) -> list[ReportLine]:
+        names = await users.taken_names(self._store, [user.name for user in new])
         return [
-            ReportLine(newcomer.line, newcomer.name, Result.SKIPPED)
-            if skip
-            else ReportLine(newcomer.line, newcomer.name, Result.FAULT, f"user {newcomer.name!r} already exists")
-            for newcomer in people
-            if newcomer.name in taken
+            ReportLine(
+                user.line,
+                user.name,
+                result,
+                f"user {user.name!r} already exists" if result is Result.FAULT else None,
+            )
+            for user in new
+            if user.name in names
         ]
 
-    async def add(self, people: Sequence[NewUserRow], keep: Callable[[list[FirstToken]], None]) -> list[FirstToken]:
-        """Adds all of them in one transaction, each with a token and a budget. `keep` gets the tokens before that:
-        nobody could show them again. Raises Conflict where somebody else was faster; nobody is added then."""
-        ids = await accounts.next_user_ids(self._store, len(people))
-        # Apart, because it takes 5,000 of them long enough for others to notice.
-        rows, issued = await asyncio.to_thread(self._made, people, ids)
-        keep(issued)
+    async def _add(self, new: Sequence[NewUserRow], tokens_file: Path | None) -> list[ImportedToken]:
+        ids = await users.next_user_ids(self._store, len(new))
+        # In a thread: encrypting 5,000 keys would hold the event loop up.
+        rows, tokens = await asyncio.to_thread(self._rows, new, ids)
+        if tokens_file is None:
+            await self._insert(new, rows)
+            return tokens
+        write_secret(tokens_file, tokens_csv(tokens))
         try:
-            await accounts.add_users(self._store, rows, datetime.now(UTC))
-        except StoreBadValue:
-            if await self.who_is_there(people, skip=False):
-                raise Conflict("somebody else has just added one of these users: nobody is added, try again") from None
+            await self._insert(new, rows)
+        except StoreUnavailable as error:  # the rows may have been committed
+            raise StoreUnavailable(
+                f"{error.message}; see with `user list` whether the users were added: their tokens are in {tokens_file}"
+            ) from None
+        except AgentError:
+            remove_file(tokens_file)
             raise
-        return issued
+        return tokens
 
-    def _made(
-        self, people: Sequence[NewUserRow], ids: Sequence[int]
-    ) -> tuple[list[accounts.NewUser], list[FirstToken]]:
-        """The newcomers as they are written, and their tokens."""
-        rows, issued = [], []
-        for id_, newcomer in zip(ids, people, strict=True):
+    async def _insert(self, new: Sequence[NewUserRow], rows: Sequence[users.NewUser]) -> None:
+        """Inserts all users in one transaction."""
+        try:
+            await users.add_users(self._store, rows, datetime.now(UTC))
+        except StoreBadValue:
+            if await self._existing(new, Result.FAULT):
+                raise Conflict(
+                    "one of these users was added at the same time by another administrator: no user was added, "
+                    "try again"
+                ) from None
+            raise
+
+    def _rows(self, new: Sequence[NewUserRow], ids: Sequence[int]) -> tuple[list[users.NewUser], list[ImportedToken]]:
+        rows, tokens = [], []
+        for id_, user in zip(ids, new, strict=True):
             token, digest = self._keyring.new_token()
-            row = accounts.NewUser(
+            row = users.NewUser(
                 id=id_,
-                name=newcomer.name,
-                comment=newcomer.comment,
-                upstream_key=self._keyring.encrypt(id_, newcomer.upstream_key).hex(),
+                name=user.name,
+                comment=user.comment,
+                upstream_key=self._keyring.encrypt(id_, user.upstream_key).hex(),
                 digest=digest.hex(),
                 token_prefix=token[:SHOWN],
-                allowed_models=newcomer.allowed_models,
-                amount=None if newcomer.budget is None else f"{newcomer.budget:f}",
-                period=newcomer.period,
+                allowed_models=user.allowed_models,
+                amount=None if user.budget is None else f"{user.budget:f}",
+                period=user.period,
             )
             rows.append(row)
-            issued.append(FirstToken(newcomer.name, token))
-        return rows, issued
+            tokens.append(ImportedToken(user.name, token))
+        return rows, tokens
+
+
+def tokens_csv(tokens: Iterable[ImportedToken]) -> str:
+    """Returns tokens as CSV."""
+    return csv_text(["name", "token"], [(token.user, token.token) for token in tokens])

@@ -9,16 +9,16 @@ from chatgpt_agent.adapters.keyring import Keyring
 from chatgpt_agent.adapters.postgres import users
 from chatgpt_agent.adapters.postgres.connection import AnyStore
 from chatgpt_agent.adapters.postgres.users import UserRow
-from chatgpt_agent.core.access.admission import RateLimits
-from chatgpt_agent.core.access.tokens import SHOWN
-from chatgpt_agent.core.access.user_changes import (
+from chatgpt_agent.core.access.settings import (
     MAX_NAME,
+    NewUser,
     UserChanges,
-    check_changes,
+    check_openai_key,
+    check_settings,
     check_text,
-    check_upstream_key,
     set_fields,
 )
+from chatgpt_agent.core.access.tokens import SHOWN
 from chatgpt_agent.core.errors import Conflict, NotFound, VersionMismatch
 
 __all__ = ["IssuedToken", "UserRow", "Users"]
@@ -39,35 +39,24 @@ class Users:
         self._store = store
         self._keyring = keyring
 
-    async def add(
-        self,
-        name: str,
-        openai_key: str,
-        *,
-        comment: str = "",
-        allowed_models: tuple[str, ...] | None = None,
-        limits: RateLimits = RateLimits(),
-    ) -> IssuedToken:
+    async def add(self, new: NewUser) -> IssuedToken:
         """Adds a user and issues a first token. Raises InvalidValue, Conflict."""
-        changes = UserChanges(comment=comment, allowed_models=allowed_models, **msgspec.structs.asdict(limits))
-        check_text("name", name, MAX_NAME)
-        check_upstream_key(openai_key)
-        check_changes(changes)
+        check_settings(new)
         [user_id] = await users.next_user_ids(self._store)
         token, digest = self._keyring.new_token()
         token_id = await users.add_user(
             self._store,
             id=user_id,
-            name=name,
-            upstream_key=self._keyring.encrypt(user_id, openai_key),
+            name=new.name,
+            upstream_key=self._keyring.encrypt(user_id, new.openai_key),
             digest=digest,
             token_prefix=token[:SHOWN],
-            settings=set_fields(changes),
+            settings=set_fields(new),
             now=datetime.now(UTC),
         )
         if token_id is None:
-            raise Conflict(f"user {name!r} already exists")
-        return IssuedToken(user=name, token=token, id=token_id)
+            raise Conflict(f"user {new.name!r} already exists")
+        return IssuedToken(user=new.name, token=token, id=token_id)
 
     async def check_new(self, name: str) -> None:
         """Checks that `add` would accept this name. Raises InvalidValue, Conflict."""
@@ -93,20 +82,19 @@ class Users:
 
     async def change(self, name: str, changes: UserChanges, *, version: int | None = None) -> UserRow:
         """Changes the fields that are set. Raises InvalidValue, NotFound, VersionMismatch."""
-        check_changes(changes)
+        check_settings(changes)
         disabled = None if changes.disabled is UNSET else changes.disabled
         user = await users.change_user(
             self._store, name, set_fields(changes), disabled=disabled, version=version, now=datetime.now(UTC)
         )
         return user if user is not None else await self._explain_no_change(name, version)
 
-    async def set_openai_key(self, name: str, openai_key: str) -> None:
+    async def set_openai_key(self, name: str, openai_key: str) -> UserRow:
         """Replaces a user's OpenAI key. Raises InvalidValue, NotFound."""
-        check_upstream_key(openai_key)
+        check_openai_key(openai_key)
         user = await self.check_changeable(name)
-        sealed = self._keyring.encrypt(user.id, openai_key)
-        if not await users.set_upstream_key(self._store, user.id, sealed):
-            await self.check_changeable(name)
+        await users.set_upstream_key(self._store, user.id, self._keyring.encrypt(user.id, openai_key))
+        return await self.check_changeable(name)
 
     async def remove(self, name: str, *, version: int | None = None) -> UserRow:
         """Destroys a user's OpenAI key and revokes their tokens. The rows and the name stay: the name cannot be used

@@ -3,13 +3,21 @@
 import click
 
 from chatgpt_agent.admin.administration import Administration
-from chatgpt_agent.admin.admins import Role
-from chatgpt_agent.cli.common import echo_json, echo_table, json_option, with_administration
+from chatgpt_agent.admin.admins import AdminRow, Role
+from chatgpt_agent.cli.common import Columns, echo_json, echo_rows, json_option, with_administration
+
+COLUMNS: Columns[AdminRow] = {
+    "name": lambda admin: admin.name,
+    "role": lambda admin: admin.role,
+    "token": lambda admin: f"{admin.token_prefix}…",
+    "state": lambda admin: "revoked" if admin.revoked_at else "active",
+    "since": lambda admin: admin.created_at.date(),
+}
 
 
 @click.group()
 def admin() -> None:
-    """Administrators: who may use the REST API, and who may only read there."""
+    """Administrators, who use the REST API, and viewers, who only read there."""
 
 
 @admin.command()
@@ -19,7 +27,7 @@ def admin() -> None:
     type=click.Choice([str(role) for role in Role]),
     default=str(Role.ADMIN),
     show_default=True,
-    help="A viewer changes nothing.",
+    help="A viewer has read-only access.",
 )
 @json_option
 @with_administration
@@ -30,10 +38,10 @@ async def token(administration: Administration, name: str, role: str, json: bool
     """
     issued = await administration.admins.issue(name, Role(role))
     if json:
-        echo_json({"name": name, "role": role, "token": issued})
+        echo_json(issued)
         return
-    click.echo(f"A token for {name} ({role}) on the administration port, which is shown only now:", err=True)
-    click.echo(issued)
+    click.echo(f"Token of {name} ({role}) for the administration port, which is shown only now:", err=True)
+    click.echo(issued.token)
 
 
 @admin.command(name="list")
@@ -44,17 +52,11 @@ async def list_(administration: Administration, json: bool) -> None:
 
     Example: chatgpt-agent admin list
     """
-    found = await administration.admins.list()
+    admins = await administration.admins.list()
     if json:
-        echo_json(found)
-        return
-    echo_table(
-        ["name", "role", "token", "state", "since"],
-        [
-            (a.name, a.role, f"{a.token_prefix}…", "revoked" if a.revoked_at else "active", a.created_at.date())
-            for a in found
-        ],
-    )
+        echo_json(admins)
+    else:
+        echo_rows(COLUMNS, admins)
 
 
 @admin.command()
@@ -62,12 +64,12 @@ async def list_(administration: Administration, json: bool) -> None:
 @json_option
 @with_administration
 async def revoke(administration: Administration, name: str, json: bool) -> None:
-    """End an administrator's token; it stops working at once.
+    """Revoke an administrator's token; it stops working at once.
 
     Example: chatgpt-agent admin revoke carol
     """
-    revoked = await administration.admins.revoke(name)
+    admin = await administration.admins.revoke(name)
     if json:
-        echo_json(revoked)
-        return
-    click.echo(f"The token of administrator {name} is revoked.")
+        echo_json(admin)
+    else:
+        click.echo(f"The token of administrator {name} has been revoked.")

@@ -7,7 +7,7 @@ import os
 import platform
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, TypeVar
 
@@ -28,6 +28,8 @@ from chatgpt_agent.runtime.database import database, ensure_schema
 from chatgpt_agent.runtime.master_key import open_keyring
 
 F = TypeVar("F", bound=Callable[..., Any])
+T = TypeVar("T")
+Columns = Mapping[str, Callable[[T], object]]  # headings of a table, each with its cell of a row
 
 json_option = click.option("--json", "json", is_flag=True, help="Print JSON.")
 
@@ -191,9 +193,16 @@ def echo_json(value: object) -> None:
 
 
 def echo_table(headers: Sequence[str], lines: Iterable[Sequence[object]]) -> None:
-    """Prints a table for people."""
-    found = [["" if cell is None else str(cell) for cell in line] for line in lines]
-    click.echo(tabulate(found, headers, disable_numparse=True, tablefmt="simple"))
+    """Prints a table to be read by people."""
+    rows = [["" if cell is None else str(cell) for cell in line] for line in lines]
+    # tabulate drops a heading without cells.
+    assert all(len(row) == len(headers) for row in rows), "a heading has no cells"
+    click.echo(tabulate(rows, headers, disable_numparse=True, tablefmt="simple"))
+
+
+def echo_rows(columns: Columns[T], rows: Iterable[T]) -> None:
+    """Prints a table with a line for each row."""
+    echo_table([*columns], ([cell(row) for cell in columns.values()] for row in rows))
 
 
 def echo_csv(headers: Sequence[str], lines: Iterable[Sequence[object]]) -> None:

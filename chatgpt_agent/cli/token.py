@@ -1,36 +1,43 @@
 """`chatgpt-agent token …`"""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import click
 
 from chatgpt_agent.admin.administration import Administration
-from chatgpt_agent.admin.tokens import IssuedToken, TokenRow
-from chatgpt_agent.cli.common import echo_json, echo_table, json_option, with_administration
-from chatgpt_agent.cli.options import changed, given, limits, listed, minute, parse_duration, state, token_settings
-from chatgpt_agent.core.access.user_changes import TokenChanges
-
-TOKEN_COLUMNS = (
-    "id",
-    "user",
-    "token",
-    "label",
-    "state",
-    "expires",
-    "last used",
-    "models",
-    "networks",
-    "limits",
-    "since",
+from chatgpt_agent.admin.tokens import GRACE, IssuedToken, TokenRow
+from chatgpt_agent.cli.common import Columns, echo_json, echo_rows, json_option, with_administration
+from chatgpt_agent.cli.options import (
+    format_limits,
+    format_list,
+    format_minute,
+    parse_duration,
+    require_change,
+    token_settings,
 )
+from chatgpt_agent.core.access.settings import TokenSettings
+
+TOKEN_COLUMNS: Columns[TokenRow] = {
+    "id": lambda token: token.id,
+    "user": lambda token: token.user,
+    "token": lambda token: f"{token.token_prefix}…",
+    "label": lambda token: token.label,
+    "state": lambda token: token_state(token),
+    "expires": lambda token: format_minute(token.expires_at),
+    "last used": lambda token: format_minute(token.last_used_at),
+    "models": lambda token: format_list(token.allowed_models),
+    "networks": lambda token: format_list(token.allowed_networks),
+    "limits": lambda token: format_limits(token),
+    "since": lambda token: token.created_at.date(),
+}
 
 _id = click.argument("id", type=click.IntRange(1, 2**63 - 1))
 
 
 @click.group()
 def token() -> None:
-    """Tokens: what users call the agent with."""
+    """Tokens, which users present to the agent."""
 
 
 @token.command()
@@ -38,12 +45,13 @@ def token() -> None:
 @token_settings
 @json_option
 @with_administration
-async def issue(administration: Administration, user: str, json: bool, **options: Any) -> None:
+async def issue(administration: Administration, user: str, json: bool, **settings: Any) -> None:
     """Issue one more token and print it, once, on the last line.
 
     Example: chatgpt-agent token issue alice --label laptop --expires 90d --models 'gpt-4o*'
     """
-    _show(await administration.tokens.issue(user, **given(options)), f"A token for user {user}", json=json)
+    issued = await administration.tokens.issue(user, TokenSettings(**settings))
+    _echo_issued(issued, f"Token {issued.id} of user {user}", json=json)
 
 
 @token.command(name="list")
@@ -58,8 +66,8 @@ async def list_(administration: Administration, user: str | None, json: bool) ->
     tokens = sorted(await administration.tokens.list(user), key=lambda token: (token.user, token.id))
     if json:
         echo_json(tokens)
-        return
-    echo_table(TOKEN_COLUMNS, map(token_cells, tokens))
+    else:
+        echo_rows(TOKEN_COLUMNS, tokens)
 
 
 @token.command(name="set")
@@ -67,25 +75,32 @@ async def list_(administration: Administration, user: str | None, json: bool) ->
 @token_settings
 @json_option
 @with_administration
-async def set_(administration: Administration, id: int, json: bool, **options: Any) -> None:
-    """Change what a token may do, within a second; ID is what `token list` shows. An empty value takes a setting away.
+async def set_(administration: Administration, id: int, json: bool, **settings: Any) -> None:
+    """Change what a token may do, within a second. `token list` shows the ID. An empty value removes a setting.
 
     Example: chatgpt-agent token set 7 --networks 192.0.2.0/24 --expires ''
     """
-    found = await administration.tokens.change(id, TokenChanges(**changed(options)))
+    require_change(settings)
+    token = await administration.tokens.change(id, TokenSettings(**settings))
     if json:
-        echo_json(found)
+        echo_json(token)
     else:
-        echo_table(TOKEN_COLUMNS, [token_cells(found)])
+        echo_rows(TOKEN_COLUMNS, [token])
 
 
 @token.command()
 @_id
-@click.option("--grace", default="24h", show_default=True, metavar="TIME", help="How long the old one still works.")
+@click.option(
+    "--grace",
+    default=f"{GRACE // timedelta(hours=1)}h",
+    show_default=True,
+    metavar="TIME",
+    help="How long the old token still works, such as 2d, 24h or 30m; 0: not at all.",
+)
 @json_option
 @with_administration
 async def rotate(administration: Administration, id: int, grace: str, json: bool) -> None:
-    """Issue a token with the same settings and budgets in place of one, and print it, once, on the last line.
+    """Replace a token: issue one with the same settings and budgets, and print it, once, on the last line.
 
     Example: chatgpt-agent token rotate 7 --grace 2d
     """
@@ -93,8 +108,9 @@ async def rotate(administration: Administration, id: int, grace: str, json: bool
     if duration is None:
         raise click.BadParameter(f"{grace[:40]!r} is not a time such as 2d, 24h or 30m, or 0", param_hint="--grace")
     issued = await administration.tokens.rotate(id, grace=duration)
-    ends = (await administration.tokens.get(id)).expires_at
-    _show(issued, f"Token {id} works until {minute(ends)} UTC. In its place: token {issued.id}", json=json)
+    expires_at = (await administration.tokens.get(id)).expires_at
+    text = f"Token {id} works until {format_minute(expires_at)} UTC. Its replacement is token {issued.id}"
+    _echo_issued(issued, text, json=json)
 
 
 @token.command()
@@ -102,36 +118,27 @@ async def rotate(administration: Administration, id: int, grace: str, json: bool
 @json_option
 @with_administration
 async def revoke(administration: Administration, id: int, json: bool) -> None:
-    """End a token for good; ID is what `token list` shows.
+    """Revoke a token for good. `token list` shows the ID.
 
     Example: chatgpt-agent token revoke 7
     """
-    found = await administration.tokens.revoke(id)
+    token = await administration.tokens.revoke(id)
     if json:
-        echo_json(found)
+        echo_json(token)
     else:
-        click.echo(f"Token {id} is revoked.")
+        click.echo(f"Token {id} has been revoked.")
 
 
-def _show(issued: IssuedToken, text: str, *, json: bool) -> None:
+def token_state(token: TokenRow) -> str:
+    """Returns the state of a token: active, expired or revoked."""
+    if token.revoked_at:
+        return "revoked"
+    return "expired" if token.expires_at and token.expires_at <= datetime.now(UTC) else "active"
+
+
+def _echo_issued(issued: IssuedToken, text: str, *, json: bool) -> None:
     if json:
         echo_json(issued)
         return
     click.echo(f"{text}, which is shown only now:", err=True)
     click.echo(issued.token)
-
-
-def token_cells(found: TokenRow) -> tuple[object, ...]:
-    """A token's line in a table."""
-    return (
-        found.id,
-        found.user,
-        f"{found.token_prefix}…",
-        found.label,
-        state(found),
-        minute(found.expires_at),
-        minute(found.last_used_at),
-        listed(found.allowed_models),
-        listed(found.allowed_networks),
-        limits(found),
-    )

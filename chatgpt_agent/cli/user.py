@@ -6,15 +6,31 @@ import click
 
 from chatgpt_agent.admin.administration import Administration
 from chatgpt_agent.admin.users import UserRow
-from chatgpt_agent.cli.common import confirm_name, echo_json, echo_table, json_option, read_secret, with_administration
-from chatgpt_agent.cli.options import changed, given, limits, listed, state, user_settings
-from chatgpt_agent.cli.token import TOKEN_COLUMNS, token_cells
+from chatgpt_agent.cli.common import (
+    Columns,
+    confirm_name,
+    echo_json,
+    echo_rows,
+    json_option,
+    read_secret,
+    with_administration,
+)
+from chatgpt_agent.cli.options import format_limits, format_list, require_change, user_settings
+from chatgpt_agent.cli.token import TOKEN_COLUMNS
 from chatgpt_agent.cli.user_import import import_
-from chatgpt_agent.core.access.user_changes import UserChanges, check_upstream_key
+from chatgpt_agent.core.access.settings import NewUser, UserChanges, check_openai_key
 
-_COLUMNS = ("name", "state", "tokens", "models", "limits", "comment", "since")
+COLUMNS: Columns[UserRow] = {
+    "name": lambda user: user.name,
+    "state": lambda user: user_state(user),
+    "tokens": lambda user: user.tokens,
+    "models": lambda user: format_list(user.allowed_models),
+    "limits": lambda user: format_limits(user),
+    "comment": lambda user: user.comment,
+    "since": lambda user: user.created_at.date(),
+}
 
-_from_stdin = click.option("--openai-key-stdin", is_flag=True, help="Read the OpenAI key from standard input.")
+_key_from_stdin = click.option("--openai-key-stdin", is_flag=True, help="Read the OpenAI key from standard input.")
 
 
 @click.group()
@@ -27,21 +43,22 @@ user.add_command(import_)
 
 @user.command()
 @click.argument("name")
-@_from_stdin
+@_key_from_stdin
 @user_settings
 @json_option
 @with_administration
-async def add(administration: Administration, name: str, openai_key_stdin: bool, json: bool, **options: Any) -> None:
+async def add(administration: Administration, name: str, openai_key_stdin: bool, json: bool, **settings: Any) -> None:
     """Add a user and print a token for them, once, on the last line.
 
     Example: chatgpt-agent user add alice --comment 'Sales, Berlin' --models 'gpt-4o*'
     """
-    await administration.users.check_new(name)  # before anybody types a key for nothing
-    issued = await administration.users.add(name, _read_key(openai_key_stdin), **given(options))
+    await administration.users.check_new(name)  # before the prompt for the key
+    new = NewUser(name=name, openai_key=_read_key(openai_key_stdin), **settings)
+    issued = await administration.users.add(new)
     if json:
         echo_json(issued)
         return
-    click.echo(f"User {name} is added. Their token, which is shown only now:", err=True)
+    click.echo(f"User {name} has been added. Their token, which is shown only now:", err=True)
     click.echo(issued.token)
 
 
@@ -57,7 +74,7 @@ async def list_(administration: Administration, json: bool) -> None:
     if json:
         echo_json(users)
     else:
-        echo_table(_COLUMNS, map(_cells, users))
+        echo_rows(COLUMNS, users)
 
 
 @user.command()
@@ -69,14 +86,14 @@ async def show(administration: Administration, name: str, json: bool) -> None:
 
     Example: chatgpt-agent user show alice
     """
-    found = await administration.users.get(name)
+    user = await administration.users.get(name)
     tokens = await administration.tokens.list(name)
     if json:
-        echo_json({"user": found, "tokens": tokens})
+        echo_json({"user": user, "tokens": tokens})
         return
-    echo_table(_COLUMNS, [_cells(found)])
+    echo_rows(COLUMNS, [user])
     click.echo()
-    echo_table(TOKEN_COLUMNS, map(token_cells, tokens))
+    echo_rows(TOKEN_COLUMNS, tokens)
 
 
 @user.command(name="set")
@@ -84,16 +101,17 @@ async def show(administration: Administration, name: str, json: bool) -> None:
 @user_settings
 @json_option
 @with_administration
-async def set_(administration: Administration, name: str, json: bool, **options: Any) -> None:
-    """Change what a user may do, within a second. An empty value takes a setting away.
+async def set_(administration: Administration, name: str, json: bool, **settings: Any) -> None:
+    """Change what a user may do, within a second. An empty value removes a setting.
 
     Example: chatgpt-agent user set alice --models 'gpt-4o*,o3' --rpm 60 --tpm ''
     """
-    found = await administration.users.change(name, UserChanges(**changed(options)))
+    require_change(settings)
+    user = await administration.users.change(name, UserChanges(**settings))
     if json:
-        echo_json(found)
+        echo_json(user)
     else:
-        echo_table(_COLUMNS, [_cells(found)])
+        echo_rows(COLUMNS, [user])
 
 
 @user.command()
@@ -101,12 +119,12 @@ async def set_(administration: Administration, name: str, json: bool, **options:
 @json_option
 @with_administration
 async def disable(administration: Administration, name: str, json: bool) -> None:
-    """Stop a user's tokens from working, until `enable`.
+    """Reject a user's tokens until `enable`.
 
     Example: chatgpt-agent user disable alice
     """
-    found = await administration.users.change(name, UserChanges(disabled=True))
-    _say(found, f"User {name} is disabled.", json=json)
+    user = await administration.users.change(name, UserChanges(disabled=True))
+    _echo_change(user, f"User {name} has been disabled.", json=json)
 
 
 @user.command()
@@ -114,17 +132,17 @@ async def disable(administration: Administration, name: str, json: bool) -> None
 @json_option
 @with_administration
 async def enable(administration: Administration, name: str, json: bool) -> None:
-    """Let a disabled user's tokens work again.
+    """Accept a disabled user's tokens again.
 
     Example: chatgpt-agent user enable alice
     """
-    found = await administration.users.change(name, UserChanges(disabled=False))
-    _say(found, f"User {name} is enabled.", json=json)
+    user = await administration.users.change(name, UserChanges(disabled=False))
+    _echo_change(user, f"User {name} has been enabled.", json=json)
 
 
 @user.command(name="set-key")
 @click.argument("name")
-@_from_stdin
+@_key_from_stdin
 @json_option
 @with_administration
 async def set_key(administration: Administration, name: str, openai_key_stdin: bool, json: bool) -> None:
@@ -132,9 +150,9 @@ async def set_key(administration: Administration, name: str, openai_key_stdin: b
 
     Example: chatgpt-agent user set-key alice
     """
-    await administration.users.check_changeable(name)
-    await administration.users.set_openai_key(name, _read_key(openai_key_stdin))
-    _say(await administration.users.get(name), f"The OpenAI key of user {name} is replaced.", json=json)
+    await administration.users.check_changeable(name)  # before the prompt for the key
+    user = await administration.users.set_openai_key(name, _read_key(openai_key_stdin))
+    _echo_change(user, f"The OpenAI key of user {name} has been replaced.", json=json)
 
 
 @user.command()
@@ -143,29 +161,29 @@ async def set_key(administration: Administration, name: str, openai_key_stdin: b
 @json_option
 @with_administration
 async def remove(administration: Administration, name: str, yes: bool, json: bool) -> None:
-    """Remove a user for good: their OpenAI key is destroyed and their tokens are revoked. Their rows stay in the books
-    under their name, which nobody else can have.
+    """Remove a user for good: destroy their OpenAI key and revoke their tokens. Their rows stay in the ledger under
+    their name, which cannot be used again.
 
     Example: chatgpt-agent user remove alice
     """
     await administration.users.check_changeable(name)
     confirm_name("Name of the user, again, to remove them for good", name, yes=yes)
-    _say(await administration.users.remove(name), f"User {name} is removed.", json=json)
+    _echo_change(await administration.users.remove(name), f"User {name} has been removed.", json=json)
 
 
-def _say(found: UserRow, text: str, *, json: bool) -> None:
+def user_state(user: UserRow) -> str:
+    """Returns the state of a user: active, disabled or removed."""
+    return "removed" if user.removed_at else "disabled" if user.disabled_at else "active"
+
+
+def _echo_change(user: UserRow, text: str, *, json: bool) -> None:
     if json:
-        echo_json(found)
+        echo_json(user)
     else:
         click.echo(text)
 
 
 def _read_key(from_stdin: bool) -> str:
     key = read_secret("OpenAI key", from_stdin=from_stdin)
-    check_upstream_key(key)
+    check_openai_key(key)
     return key
-
-
-def _cells(found: UserRow) -> tuple[object, ...]:
-    models = listed(found.allowed_models)
-    return (found.name, state(found), found.tokens, models, limits(found), found.comment, found.created_at.date())

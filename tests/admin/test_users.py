@@ -13,15 +13,16 @@ from chatgpt_agent.adapters.keyring import Keyring
 from chatgpt_agent.adapters.postgres.users import UserRow
 from chatgpt_agent.admin.administration import Administration
 from chatgpt_agent.core.access.admission import RateLimits
-from chatgpt_agent.core.access.tokens import is_well_formed
-from chatgpt_agent.core.access.user_changes import (
+from chatgpt_agent.core.access.settings import (
     MAX_KEY,
     MAX_NAME,
-    TokenChanges,
+    NewUser,
+    TokenSettings,
     UserChanges,
-    check_changes,
-    check_upstream_key,
+    check_openai_key,
+    check_settings,
 )
+from chatgpt_agent.core.access.tokens import is_well_formed
 from chatgpt_agent.core.errors import Conflict, InvalidValue, NotFound, VersionMismatch
 from chatgpt_agent.core.money.kinds import Rates
 from chatgpt_agent.core.money.pricing import MAX_MODEL, PriceBook
@@ -54,14 +55,14 @@ async def set_price(administration: Administration, model: str = "m", input: str
 
 async def test_a_user_gets_a_token(administration: Administration) -> None:
     """One of ours, shown this once."""
-    issued = await administration.users.add("alice", KEY)
+    issued = await administration.users.add(NewUser(name="alice", openai_key=KEY))
     assert issued.user == "alice"
     assert is_well_formed(issued.token)
 
 
 async def test_neither_token_nor_key_is_in_the_database(administration: Administration, dsn: str) -> None:
     """Its digest is, and the key sealed for this user."""
-    issued = await administration.users.add("alice", KEY)
+    issued = await administration.users.add(NewUser(name="alice", openai_key=KEY))
     [(id_, sealed, digest, token_prefix)] = query(
         dsn, "SELECT u.id, upstream_key, digest, token_prefix FROM users u JOIN tokens t ON t.user_id = u.id"
     )
@@ -75,14 +76,14 @@ async def test_a_name_that_cannot_be_shown_is_refused(administration: Administra
     """Nothing is added."""
     for name in [*TEXTS, "a" * (MAX_NAME + 1)]:
         with pytest.raises(InvalidValue, match=r"name: .* printable characters"):
-            await administration.users.add(name, KEY)
+            await administration.users.add(NewUser(name=name, openai_key=KEY))
     assert await administration.users.list() == []
 
 
 async def test_a_name_that_can_be_shown_is_kept_as_it_is(administration: Administration) -> None:
     """Whatever it would mean elsewhere."""
     for name in ["a", "a b", "Ælfgifu 陳", "o'brien; DROP TABLE users", "<b>%s</b>", "a" * MAX_NAME]:
-        await administration.users.add(name, KEY)
+        await administration.users.add(NewUser(name=name, openai_key=KEY))
         assert (await administration.users.get(name)).name == name
 
 
@@ -90,35 +91,35 @@ async def test_a_name_that_can_be_shown_is_kept_as_it_is(administration: Adminis
 def test_a_key_that_is_none_is_refused_and_not_repeated(key: str) -> None:
     """The line may end in a log."""
     with pytest.raises(InvalidValue, match="the OpenAI key must be 1 to 512 printable ASCII") as caught:
-        check_upstream_key(key)
+        check_openai_key(key)
     assert "canar" not in str(caught.value)
 
 
 @pytest.mark.parametrize("key", ["k", "k" * MAX_KEY, "Key:with/all+signs=%"])
 def test_a_key_of_any_other_maker_is_taken(key: str) -> None:
     """Not all begin with sk-."""
-    check_upstream_key(key)
+    check_openai_key(key)
 
 
 async def test_a_user_with_a_key_that_is_none_is_not_added(administration: Administration) -> None:
     """Nor is a token."""
     with pytest.raises(InvalidValue):
-        await administration.users.add("alice", "not one")
+        await administration.users.add(NewUser(name="alice", openai_key="not one"))
     assert await administration.users.list() == []
 
 
 async def test_a_name_that_is_taken_is_refused(administration: Administration) -> None:
     """The first user stays as they are."""
-    await administration.users.add("alice", KEY)
+    await administration.users.add(NewUser(name="alice", openai_key=KEY))
     before = await administration.users.get("alice")
     with pytest.raises(Conflict, match="user 'alice' already exists"):
-        await administration.users.add("alice", "another")
+        await administration.users.add(NewUser(name="alice", openai_key="another"))
     assert await administration.users.list() == [before]
 
 
 async def test_a_key_is_replaced(administration: Administration, dsn: str) -> None:
     """Sealed for the same user."""
-    await administration.users.add("alice", KEY)
+    await administration.users.add(NewUser(name="alice", openai_key=KEY))
     await administration.users.set_openai_key("alice", "another")
     [(id_, sealed)] = query(dsn, "SELECT id, upstream_key FROM users")
     assert KEYRING.decrypt(id_, bytes(sealed)) == "another"
@@ -126,7 +127,7 @@ async def test_a_key_is_replaced(administration: Administration, dsn: str) -> No
 
 async def test_a_key_is_not_replaced_by_one_that_is_none(administration: Administration, dsn: str) -> None:
     """The old one goes on working."""
-    await administration.users.add("alice", KEY)
+    await administration.users.add(NewUser(name="alice", openai_key=KEY))
     with pytest.raises(InvalidValue):
         await administration.users.set_openai_key("alice", "not one")
     [(id_, sealed)] = query(dsn, "SELECT id, upstream_key FROM users")
@@ -135,7 +136,7 @@ async def test_a_key_is_not_replaced_by_one_that_is_none(administration: Adminis
 
 async def test_a_user_is_disabled_and_enabled(administration: Administration) -> None:
     """As often as wanted."""
-    await administration.users.add("alice", KEY)
+    await administration.users.add(NewUser(name="alice", openai_key=KEY))
     await administration.users.change("alice", UserChanges(disabled=True))
     await administration.users.change("alice", UserChanges(disabled=True))
     assert (await administration.users.get("alice")).disabled_at is not None
@@ -161,23 +162,23 @@ async def test_a_user_who_is_not_there_is_told(administration: Administration) -
 
 async def test_more_tokens_can_be_issued(administration: Administration) -> None:
     """Each is another, and has its label."""
-    first = await administration.users.add("alice", KEY)
-    second = await administration.tokens.issue("alice", label="laptop")
+    first = await administration.users.add(NewUser(name="alice", openai_key=KEY))
+    second = await administration.tokens.issue("alice", TokenSettings(label="laptop"))
     assert first.token != second.token
     assert [token.label for token in await administration.tokens.list("alice")] == ["", "laptop"]
 
 
 async def test_a_label_that_cannot_be_shown_is_refused(administration: Administration) -> None:
     """No label at all is fine."""
-    await administration.users.add("alice", KEY)
+    await administration.users.add(NewUser(name="alice", openai_key=KEY))
     for label in [*TEXTS[1:], "a" * (MAX_NAME + 1)]:
         with pytest.raises(InvalidValue, match="label: "):
-            await administration.tokens.issue("alice", label=label)
+            await administration.tokens.issue("alice", TokenSettings(label=label))
 
 
 async def test_a_token_is_revoked(administration: Administration) -> None:
     """Once is enough, twice is no fault, and the first time counts."""
-    await administration.users.add("alice", KEY)
+    await administration.users.add(NewUser(name="alice", openai_key=KEY))
     [token] = await administration.tokens.list(None)
     await administration.tokens.revoke(token.id)
     [revoked] = await administration.tokens.list(None)
@@ -197,7 +198,7 @@ async def test_a_token_that_is_not_there_is_told(administration: Administration)
 
 async def test_a_user_is_changed_where_it_is_said(administration: Administration) -> None:
     """What is not said stays."""
-    await administration.users.add("alice", KEY, comment="Sales", limits=RateLimits(rpm=5))
+    await administration.users.add(NewUser(name="alice", openai_key=KEY, comment="Sales", rpm=5))
     changed = await administration.users.change("alice", UserChanges(allowed_models=("gpt-4o*",), rpm=None, tpm=9))
     assert (changed.comment, changed.allowed_models, changed.rpm, changed.tpm) == ("Sales", ("gpt-4o*",), None, 9)
     assert await administration.users.get("alice") == changed
@@ -205,12 +206,12 @@ async def test_a_user_is_changed_where_it_is_said(administration: Administration
 
 async def test_a_token_is_changed_where_it_is_said(administration: Administration) -> None:
     """What is not said stays."""
-    await administration.users.add("alice", KEY)
+    await administration.users.add(NewUser(name="alice", openai_key=KEY))
     until = datetime(2099, 1, 1, tzinfo=UTC)
     issued = await administration.tokens.issue(
-        "alice", label="a", allowed_networks=("10.0.0.0/8",), limits=RateLimits(tpm=7)
+        "alice", TokenSettings(label="a", allowed_networks=("10.0.0.0/8",), tpm=7)
     )
-    changed = await administration.tokens.change(issued.id, TokenChanges(expires_at=until, allowed_models=("m",)))
+    changed = await administration.tokens.change(issued.id, TokenSettings(expires_at=until, allowed_models=("m",)))
     assert (changed.label, changed.tpm, changed.allowed_networks) == ("a", 7, ("10.0.0.0/8",))
     assert (changed.expires_at, changed.allowed_models) == (until, ("m",))
     assert await administration.tokens.get(issued.id) == changed
@@ -218,7 +219,7 @@ async def test_a_token_is_changed_where_it_is_said(administration: Administratio
 
 async def test_of_two_changes_of_one_version_one_is_refused(administration: Administration) -> None:
     """Nobody overwrites what they have not seen."""
-    await administration.users.add("alice", KEY)
+    await administration.users.add(NewUser(name="alice", openai_key=KEY))
     read = (await administration.users.get("alice")).version
     results = await asyncio.gather(
         *(administration.users.change("alice", UserChanges(comment=word), version=read) for word in ("one", "two")),
@@ -230,10 +231,10 @@ async def test_of_two_changes_of_one_version_one_is_refused(administration: Admi
 
 async def test_a_token_of_another_version_is_not_changed(administration: Administration) -> None:
     """By no change."""
-    issued = await administration.users.add("alice", KEY)
+    issued = await administration.users.add(NewUser(name="alice", openai_key=KEY))
     before = await administration.tokens.get(issued.id)
     with pytest.raises(VersionMismatch):
-        await administration.tokens.change(issued.id, TokenChanges(label="x"), version=before.version - 1)
+        await administration.tokens.change(issued.id, TokenSettings(label="x"), version=before.version - 1)
     with pytest.raises(VersionMismatch):
         await administration.tokens.revoke(issued.id, version=before.version - 1)
     assert await administration.tokens.get(issued.id) == before
@@ -249,34 +250,34 @@ async def test_a_token_of_another_version_is_not_changed(administration: Adminis
         UserChanges(rpm=0),
         UserChanges(tpm=-1),
         UserChanges(concurrency=10**20),
-        TokenChanges(label="a\tb"),
-        TokenChanges(allowed_networks=("10.0.0.0/33",)),
-        TokenChanges(allowed_networks=()),
-        TokenChanges(expires_at=datetime(2099, 1, 1)),
+        TokenSettings(label="a\tb"),
+        TokenSettings(allowed_networks=("10.0.0.0/33",)),
+        TokenSettings(allowed_networks=()),
+        TokenSettings(expires_at=datetime(2099, 1, 1)),
     ],
 )
-def test_a_change_to_what_cannot_be_is_refused(changes: UserChanges | TokenChanges) -> None:
+def test_a_change_to_what_cannot_be_is_refused(changes: UserChanges | TokenSettings) -> None:
     """Before the database is asked."""
     with pytest.raises(InvalidValue):
-        check_changes(changes)
+        check_settings(changes)
 
 
 async def test_a_removed_user_leaves_their_name_and_nothing_that_works(
     administration: Administration, dsn: str
 ) -> None:
     """The key is destroyed, the tokens are revoked, and nobody else gets the name."""
-    await administration.users.add("alice", KEY)
+    await administration.users.add(NewUser(name="alice", openai_key=KEY))
     removed = await administration.users.remove("alice")
     assert (removed.removed_at is not None, removed.tokens) == (True, 0)
     assert query(dsn, "SELECT upstream_key FROM users")[0][0].tobytes() == b""
     assert [token.revoked_at is None for token in await administration.tokens.list("alice")] == [False]
     with pytest.raises(Conflict):
-        await administration.users.add("alice", KEY)
+        await administration.users.add(NewUser(name="alice", openai_key=KEY))
 
 
 async def test_a_removed_user_cannot_be_changed(administration: Administration) -> None:
     """Nothing brings them back."""
-    await administration.users.add("alice", KEY)
+    await administration.users.add(NewUser(name="alice", openai_key=KEY))
     await administration.users.remove("alice")
     for change in (
         administration.users.change("alice", UserChanges(disabled=False)),
@@ -290,10 +291,10 @@ async def test_a_removed_user_cannot_be_changed(administration: Administration) 
 
 async def test_a_token_is_rotated(administration: Administration, dsn: str) -> None:
     """The new one has all that the old one had, and its budgets; the old one works for the grace alone."""
-    await administration.users.add("alice", KEY)
+    await administration.users.add(NewUser(name="alice", openai_key=KEY))
     until = datetime(2099, 1, 1, tzinfo=UTC)
     old = await administration.tokens.issue(
-        "alice", label="ci", expires_at=until, allowed_models=("m*",), limits=RateLimits(rpm=3)
+        "alice", TokenSettings(label="ci", expires_at=until, allowed_models=("m*",), rpm=3)
     )
     query(
         dsn,
@@ -311,16 +312,16 @@ async def test_a_token_is_rotated(administration: Administration, dsn: str) -> N
 
 async def test_a_rotated_token_does_not_live_longer(administration: Administration) -> None:
     """Its own expiry comes first, where it is earlier than the end of the grace."""
-    await administration.users.add("alice", KEY)
+    await administration.users.add(NewUser(name="alice", openai_key=KEY))
     soon = datetime.now(UTC) + timedelta(minutes=5)
-    old = await administration.tokens.issue("alice", expires_at=soon)
+    old = await administration.tokens.issue("alice", TokenSettings(expires_at=soon))
     await administration.tokens.rotate(old.id, grace=timedelta(days=1))
     assert (await administration.tokens.get(old.id)).expires_at == soon
 
 
 async def test_a_token_that_is_over_is_not_rotated(administration: Administration) -> None:
     """It would be revived."""
-    issued = await administration.users.add("alice", KEY)
+    issued = await administration.users.add(NewUser(name="alice", openai_key=KEY))
     await administration.tokens.revoke(issued.id)
     with pytest.raises(InvalidValue, match="is not in force"):
         await administration.tokens.rotate(issued.id, grace=timedelta(0))
@@ -330,7 +331,7 @@ async def test_a_token_that_is_over_is_not_rotated(administration: Administratio
 async def test_lists_come_in_pages(administration: Administration) -> None:
     """Each goes on where the one before ended."""
     for name in "cab":
-        await administration.users.add(name, KEY)
+        await administration.users.add(NewUser(name=name, openai_key=KEY))
     assert [user.name for user in await administration.users.list(after="a", limit=1)] == ["b"]
     first, *others = [token.id for token in await administration.tokens.list()]
     assert [token.id for token in await administration.tokens.list(after=first)] == others
@@ -338,7 +339,7 @@ async def test_lists_come_in_pages(administration: Administration) -> None:
 
 async def test_the_audit_log_tells_of_a_change(administration: Administration, dsn: str) -> None:
     """Who, what, and what it was before."""
-    await administration.users.add("alice", KEY)
+    await administration.users.add(NewUser(name="alice", openai_key=KEY))
     await administration.users.change("alice", UserChanges(comment="Sales"))
     [(actor, before, after)] = query(dsn, "SELECT actor, before, after FROM audit_log WHERE action = 'update'")
     assert (actor, before, after) == ("root", {"comment": ""}, {"comment": "Sales"})

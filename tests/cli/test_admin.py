@@ -24,7 +24,7 @@ def test_a_name_has_one_token(cli: Cli) -> None:
     """A second one would outlive the first one's revocation."""
     cli.ok("admin", "token", "carol")
     assert cli.refused("admin", "token", "carol") == [
-        "Error: the administrator 'carol' has a token already: revoke it first"
+        "Error: administrator 'carol' already has a token: revoke it first"
     ]
 
 

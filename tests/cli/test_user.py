@@ -362,7 +362,7 @@ def test_set_takes_whole_numbers(shared_cli: Cli, number: str) -> None:
 def test_remove_keeps_the_name_and_destroys_the_key(cli: Cli) -> None:
     """The list still shows them."""
     cli.add_user("alice")
-    assert cli.ok("user", "remove", "alice", "--yes") == "User alice is removed.\n"
+    assert cli.ok("user", "remove", "alice", "--yes") == "User alice has been removed.\n"
     with connected(cli.settings["DATABASE_URL"]) as cursor:
         cursor.execute("SELECT length(upstream_key) FROM users")
         assert cursor.fetchall() == [(0,)]
@@ -379,7 +379,7 @@ def test_remove_asks_for_the_name_again(cli: Cli) -> None:
     assert (code, shown(cli)["user"]["removed_at"]) == (1, None)
     assert "that is another name: nothing is changed" in terminal
     code, _, out = on_terminal(cli, "user", "remove", "alice", typed=b"alice\n")
-    assert (code, out) == (0, "User alice is removed.\n")
+    assert (code, out) == (0, "User alice has been removed.\n")
 
 
 def test_remove_without_a_terminal_wants_a_word(cli: Cli) -> None:

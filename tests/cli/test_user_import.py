@@ -9,10 +9,7 @@ from typing import Any
 
 import pytest
 
-from chatgpt_agent.adapters.postgres import users as statements
-from chatgpt_agent.admin.user_import import UserImport
 from chatgpt_agent.core.access.tokens import is_well_formed
-from chatgpt_agent.core.errors import StoreUnavailable
 from tests.cli.commands import KEY, Cli
 from tests.cli.test_user import names, shown, stored_key
 from tests.support.database import query
@@ -108,7 +105,7 @@ def test_with_a_fault_nobody_is_added(cli: Cli, tmp_path: Path) -> None:
         "line 4: zoe: budget: give USD as a number with a point, such as 50 or 12.50, or nothing",
         "1 not added",
         "2 fault",
-        "Error: 2 of 3 users cannot be added, so nobody is",
+        "Error: 2 of 3 lines have an error, so no user was added",
     ]
     assert names(cli) == []
 
@@ -158,36 +155,6 @@ def test_a_file_that_is_none_is_one_line(shared_cli: Cli, tmp_path: Path) -> Non
     [line] = shared_cli.refused("user", "import", str(path))
     assert line.startswith("Error: line 1: is not UTF-8 text")
     shared_cli.refused("user", "import", str(tmp_path / "none.csv"), code=2)
-
-
-def test_whoever_is_slower_adds_nobody(cli: Cli, table: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where a name is taken between the look and the change: the tokens that come to nothing are not left behind."""
-    cli.add_user("bob")
-
-    async def nobody(*_: object, **__: object) -> list[object]:
-        return []
-
-    path = tmp_path / "tokens.csv"
-    monkeypatch.setattr(UserImport, "who_is_there", nobody)
-    [line] = cli.refused("user", "import", table, "--tokens-file", str(path))
-    assert line.startswith("Error: the database refuses a row")
-    assert (names(cli), path.exists()) == (["bob"], False)
-
-
-def test_tokens_that_may_count_are_kept(cli: Cli, table: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the database went away behind the change, nobody knows whether it was made."""
-    cli.ok("user", "list")
-    added = statements.add_users
-
-    async def lost(*words: Any) -> None:
-        await added(*words)
-        raise StoreUnavailable("the database cannot be used: it went away")
-
-    path = tmp_path / "tokens.csv"
-    monkeypatch.setattr(statements, "add_users", lost)
-    lines = cli.refused("user", "import", table, "--tokens-file", str(path))
-    assert lines[0] == f"See with `user list` whether they were added: their tokens would be those in {path}."
-    assert list(printed(path.read_text())) == names(cli)
 
 
 def test_the_audit_log_tells_who_was_added(cli: Cli, table: str) -> None:

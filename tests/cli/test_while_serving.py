@@ -6,7 +6,7 @@ from decimal import Decimal
 import pytest
 
 from chatgpt_agent.core.access.admission import Identity
-from chatgpt_agent.core.access.user_changes import UserChanges
+from chatgpt_agent.core.access.settings import UserChanges
 from tests.cli.commands import Cli
 from tests.support.agent import MODEL, Agent
 from tests.support.client import fetch

@@ -11,6 +11,7 @@ from tornado.ioloop import IOLoop
 from chatgpt_agent.adapters.keyring import Keyring
 from chatgpt_agent.adapters.postgres.connection import Store
 from chatgpt_agent.admin.administration import Administration
+from chatgpt_agent.core.access.settings import NewUser
 from chatgpt_agent.core.errors import InvalidApiKey, RateLimited
 from chatgpt_agent.runtime.authentication import BURST, INTERVAL, MAX_ADDRESSES, Authenticator, FailedAttempts
 from chatgpt_agent.runtime.directory import Directory
@@ -99,7 +100,7 @@ def administration(io_loop: IOLoop, dsn: str) -> Iterator[Administration]:
 @pytest.fixture
 def token(io_loop: IOLoop, administration: Administration) -> str:
     """A valid token of alice."""
-    return str(io_loop.run_sync(lambda: administration.users.add("alice", "sk-alice")).token)
+    return str(io_loop.run_sync(lambda: administration.users.add(NewUser(name="alice", openai_key="sk-alice"))).token)
 
 
 @pytest.fixture

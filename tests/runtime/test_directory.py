@@ -14,7 +14,7 @@ from tornado.ioloop import IOLoop
 from chatgpt_agent.adapters.keyring import Keyring
 from chatgpt_agent.adapters.postgres.connection import Store
 from chatgpt_agent.admin.administration import Administration
-from chatgpt_agent.core.access.user_changes import TokenChanges, UserChanges
+from chatgpt_agent.core.access.settings import NewUser, TokenSettings, UserChanges
 from chatgpt_agent.core.errors import DirectoryStale, InvalidApiKey, KeyUnusable, StoreError
 from chatgpt_agent.core.money.kinds import Rates
 from chatgpt_agent.runtime.directory import OPENED, Directory
@@ -70,7 +70,7 @@ def idle(io_loop: IOLoop, dsn: str, clock: Clock) -> Iterator[Directory]:
 @pytest.fixture
 def token(io_loop: IOLoop, administration: Administration) -> str:
     """A token of alice, who is there before the directory starts."""
-    issued = io_loop.run_sync(lambda: administration.users.add("alice", "sk-alice"))
+    issued = io_loop.run_sync(lambda: administration.users.add(NewUser(name="alice", openai_key="sk-alice")))
     return str(issued.token)
 
 
@@ -117,7 +117,7 @@ async def test_a_key_that_was_copied_to_another_user_is_refused(
     directory: Directory, administration: Administration, dsn: str, token: str
 ) -> None:
     """By whoever can write the database."""
-    issued = await administration.users.add("bob", "sk-bob")
+    issued = await administration.users.add(NewUser(name="bob", openai_key="sk-bob"))
     query(dsn, "UPDATE users SET upstream_key = (SELECT upstream_key FROM users WHERE name = 'alice')")
     alice = directory.identify(token).user
     await within(5, lambda: works(directory, issued.token))
@@ -130,7 +130,7 @@ async def test_no_reason_for_a_refusal_can_be_told_from_another(
     directory: Directory, administration: Administration, token: str
 ) -> None:
     """Unknown, revoked, of a disabled user: an answer must not tell which tokens exist."""
-    disabled = (await administration.users.add("bob", "sk-bob")).token
+    disabled = (await administration.users.add(NewUser(name="bob", openai_key="sk-bob"))).token
     await administration.users.change("bob", UserChanges(disabled=True))
     await administration.tokens.revoke((await administration.tokens.list("alice"))[0].id)
     await within(5, lambda: not works(directory, token) and not works(directory, disabled))
@@ -154,7 +154,7 @@ async def test_a_token_without_its_user_is_refused(directory: Directory, token: 
 
 async def test_a_new_user_is_known_within_a_second(directory: Directory, administration: Administration) -> None:
     """Their token works at once, as whoever issued it expects."""
-    issued = await administration.users.add("bob", "sk-bob")
+    issued = await administration.users.add(NewUser(name="bob", openai_key="sk-bob"))
     await within(1, lambda: works(directory, issued.token))
     assert directory.identify(issued.token).user.name == "bob"
 
@@ -181,7 +181,7 @@ async def test_a_disabled_user_is_refused_within_a_second(
 async def test_an_expired_token_is_refused(directory: Directory, administration: Administration) -> None:
     """From its moment on, though nothing has changed."""
     soon = datetime.now(UTC) + timedelta(seconds=1.5)
-    issued = await administration.tokens.issue("alice", expires_at=soon)
+    issued = await administration.tokens.issue("alice", TokenSettings(expires_at=soon))
     await within(1, lambda: works(directory, issued.token))
     await within(2, lambda: not works(directory, issued.token))
     assert datetime.now(UTC) >= soon
@@ -192,7 +192,7 @@ async def test_an_earlier_expiry_is_in_force_within_a_second(
 ) -> None:
     """As a revocation is."""
     past = datetime.now(UTC) - timedelta(days=1)
-    await administration.tokens.change((await administration.tokens.list())[0].id, TokenChanges(expires_at=past))
+    await administration.tokens.change((await administration.tokens.list())[0].id, TokenSettings(expires_at=past))
     await within(1, lambda: not works(directory, token))
 
 
@@ -216,7 +216,9 @@ async def test_both_tokens_work_until_the_grace_is_over(
 
 async def test_a_token_for_a_network_works_from_there(directory: Directory, administration: Administration) -> None:
     """And not from elsewhere, nor where nobody knows from where."""
-    issued = await administration.tokens.issue("alice", allowed_networks=("192.0.2.0/24", "2001:db8::/32"))
+    issued = await administration.tokens.issue(
+        "alice", TokenSettings(allowed_networks=("192.0.2.0/24", "2001:db8::/32"))
+    )
     home, abroad = ip_address("192.0.2.7"), ip_address("198.51.100.7")
     await within(1, lambda: issued.id in directory._digests)
     assert directory.identify(issued.token, home).token.id == issued.id

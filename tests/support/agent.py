@@ -12,6 +12,7 @@ from chatgpt_agent.adapters.config import Config
 from chatgpt_agent.adapters.postgres.connection import Store
 from chatgpt_agent.admin.administration import Administration, Stores
 from chatgpt_agent.admin.admins import Role
+from chatgpt_agent.core.access.settings import NewUser
 from chatgpt_agent.core.errors import Conflict, InvalidApiKey, StoreError
 from chatgpt_agent.core.money.kinds import Rates
 from chatgpt_agent.core.money.pricing import Tier
@@ -69,14 +70,14 @@ class Agent:
 
     async def admin_token(self, name: str, role: Role = Role.ADMIN) -> str:
         """Issues a token for an administrator."""
-        token = await self.administration.admins.issue(name, role)
+        token = (await self.administration.admins.issue(name, role)).token
         SECRETS.add(token)
         return token
 
     async def add_user(self, name: str, key: str = OPENAI_KEY) -> str:
         """Adds a user, or a token to one who is there, that works when this returns."""
         try:
-            token = (await self.administration.users.add(name, key)).token
+            token = (await self.administration.users.add(NewUser(name=name, openai_key=key))).token
         except Conflict:
             token = (await self.administration.tokens.issue(name)).token
         SECRETS.update([key, token])

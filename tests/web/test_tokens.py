@@ -4,8 +4,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from chatgpt_agent.core.access.settings import TokenSettings, UserChanges
 from chatgpt_agent.core.access.tokens import make_token
-from chatgpt_agent.core.access.user_changes import TokenChanges, UserChanges
 from tests.conftest import MakeAgent
 from tests.support.agent import MODEL, Agent
 from tests.support.canaries import SECRETS
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.shared_agent
 
 async def issue(agent: Agent, **settings: object) -> str:
     """Issues another token for alice, which the agent knows when this returns."""
-    issued = await agent.administration.tokens.issue("alice", **settings)  # type: ignore[arg-type]
+    issued = await agent.administration.tokens.issue("alice", TokenSettings(**settings))  # type: ignore[arg-type]
     SECRETS.add(issued.token)
     await agent.follow()
     return issued.token
@@ -96,12 +96,12 @@ async def test_change_takes_effect_within_a_second_on_every_agent(make_agent: Ma
     past = datetime.now(UTC) - timedelta(seconds=1)
     changes = {
         "revoked": lambda id: tokens.revoke(id),
-        "expired": lambda id: tokens.change(id, TokenChanges(expires_at=past)),
-        "network": lambda id: tokens.change(id, TokenChanges(allowed_networks=(INSIDE,))),
-        "models": lambda id: tokens.change(id, TokenChanges(allowed_models=("o3",))),
+        "expired": lambda id: tokens.change(id, TokenSettings(expires_at=past)),
+        "network": lambda id: tokens.change(id, TokenSettings(allowed_networks=(INSIDE,))),
+        "models": lambda id: tokens.change(id, TokenSettings(allowed_models=("o3",))),
         "disabled": lambda id: users.change("alice", UserChanges(disabled=True)),
     }
-    issued = {case: await tokens.issue("alice", label=case) for case in changes}
+    issued = {case: await tokens.issue("alice", TokenSettings(label=case)) for case in changes}
     SECRETS.update(each.token for each in issued.values())
     await first.follow()
     await second.follow()

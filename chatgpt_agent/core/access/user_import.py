@@ -10,7 +10,7 @@ from enum import StrEnum
 import msgspec
 
 from chatgpt_agent.core.access.model_patterns import check_patterns, parse_patterns
-from chatgpt_agent.core.access.user_changes import MAX_COMMENT, MAX_NAME, check_text, check_upstream_key
+from chatgpt_agent.core.access.settings import MAX_COMMENT, MAX_NAME, check_openai_key, check_text
 from chatgpt_agent.core.budget.period import Period
 from chatgpt_agent.core.errors import InvalidValue
 from chatgpt_agent.core.money.pricing import MAX_PLACES, check_usd
@@ -99,7 +99,7 @@ def _newcomer(line: int, columns: Sequence[str], cells: Sequence[str]) -> NewUse
         raise InvalidValue(f"{len(cells)} cells, where the first line names {len(columns)} columns")
     found = dict.fromkeys(COLUMNS, "") | {column: cell.strip() for column, cell in zip(columns, cells, strict=False)}
     check_text("name", found["name"], MAX_NAME)
-    check_upstream_key(found["openai_key"])
+    check_openai_key(found["openai_key"])
     if found["comment"]:
         check_text("comment", found["comment"], MAX_COMMENT)
     models = parse_patterns(found["models"]) or None

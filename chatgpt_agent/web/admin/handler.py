@@ -102,7 +102,7 @@ class AdminHandler(ApiHandler):
             try:
                 if self._refusal is not None:
                     raise self._refusal
-                self._write_found(await self._route.does(self._call(values)))
+                self._write_found(await self._route.handler(self._call(values)))
             except AgentError as error:
                 self.write_agent_error(_shown(error))
 
@@ -113,7 +113,7 @@ class AdminHandler(ApiHandler):
         assert self._actor is not None
         names = re.findall(r"{(\w+)}", route.path)
         try:
-            path = _parameters(zip(names, values, strict=True), route.of)
+            path = _parameters(zip(names, values, strict=True), route.path_params)
         except InvalidRequest as error:  # whatever cannot be a name or an id is not there
             raise NotFound(f"there is nothing at this address: {error.message}") from None
         query = _parameters(_query(self.request.query), route.query)
@@ -132,8 +132,8 @@ class AdminHandler(ApiHandler):
                 raise InvalidRequest("No body is wanted here.")
             return None
         kind = self.request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
-        if kind not in route.takes or "Content-Encoding" in self.request.headers:
-            raise UnsupportedMediaType(f"The body must be {' or '.join(route.takes)}, and not compressed.")
+        if kind not in route.media_types or "Content-Encoding" in self.request.headers:
+            raise UnsupportedMediaType(f"The body must be {' or '.join(route.media_types)}, and not compressed.")
         if route.body is bytes:
             return bytes(self._body)
         try:
@@ -166,7 +166,7 @@ class AdminHandler(ApiHandler):
             self.write(found)
             return
         body = _encoder.encode(found)
-        if route.tagged:
+        if route.has_etag:
             # The version alone would miss what changes without one: when a token was last used, what is spent.
             tag = f'"{found.version}-{zlib.crc32(body):08x}"'
             self.set_header("ETag", tag)

@@ -1,23 +1,18 @@
-"""People and prices in bulk over REST: files as the commands take them. They are read in a thread of their own: the
+"""Prices in bulk over REST: files as the commands take them. They are read in a thread of their own: the
 list that LiteLLM publishes would else hold clients up."""
 
 import asyncio
 from datetime import datetime
 
-from chatgpt_agent.adapters.csv_reader import read_rows
 from chatgpt_agent.adapters.openai_usage_files import trimmed
 from chatgpt_agent.adapters.price_files import PriceFile, chosen, read_prices
 from chatgpt_agent.admin.prices import Prices, total
-from chatgpt_agent.core.access.user_import import NewUserRow, ReportLine, Result, read_people
 from chatgpt_agent.core.csv_writer import csv_text
 from chatgpt_agent.core.errors import InvalidValue
 from chatgpt_agent.core.money.price_csv import COLUMNS, csv_cells
 from chatgpt_agent.core.money.pricing import NewPrice
 from chatgpt_agent.web.admin.ledger import MAX_LINES
 from chatgpt_agent.web.admin.outcome_schemas import (
-    ImportLineOut,
-    NewcomerOut,
-    PeopleImportedOut,
     PricesImportedOut,
     WhatIfOut,
     prices_imported,
@@ -26,39 +21,15 @@ from chatgpt_agent.web.admin.outcome_schemas import (
 from chatgpt_agent.web.admin.request_schemas import (
     ExportQuery,
     Nothing,
-    PeopleQuery,
     PriceListQuery,
     WhatIf,
     rates_of,
     tiers_of,
 )
-from chatgpt_agent.web.admin.response_schemas import same, utc
+from chatgpt_agent.web.admin.response_schemas import utc
 from chatgpt_agent.web.admin.routing import Call
 
-MAX_FAULTS = 20  # that an error tells of
-
 _FILE = "the file"
-
-
-async def import_users(call: Call[Nothing, PeopleQuery, bytes]) -> PeopleImportedOut:
-    def read() -> tuple[list[NewUserRow], list[ReportLine]]:
-        return read_people(read_rows(call.body))
-
-    query = call.query
-    people, faults = await asyncio.to_thread(read)
-    done = await call.administration.user_import.import_table(
-        people, faults, skip_existing=query.skip_existing, dry_run=query.dry_run
-    )
-    if done.bad and not query.dry_run:
-        raise InvalidValue(_faults(done.lines, done.bad))
-    tokens = [same(token, NewcomerOut) for token in done.tokens]
-    return PeopleImportedOut([same(line, ImportLineOut) for line in done.lines], tokens)
-
-
-def _faults(lines: list[ReportLine], bad: int) -> str:
-    said = [f"line {line.line}: {line.fault}" for line in lines if line.result is Result.FAULT][:MAX_FAULTS]
-    more = f"; and {bad - MAX_FAULTS} more, which dry_run=true tells" if bad > MAX_FAULTS else ""
-    return f"{bad} of {len(lines)} users cannot be added, so nobody is: {'; '.join(said)}{more}"
 
 
 async def import_prices(call: Call[Nothing, PriceListQuery, bytes]) -> PricesImportedOut:

@@ -1,4 +1,4 @@
-"""Reports, the ledger and the audit log over REST."""
+"""Reports and the ledger over REST."""
 
 import asyncio
 from datetime import date
@@ -27,7 +27,6 @@ from chatgpt_agent.web.admin import cursors as pages
 from chatgpt_agent.web.admin.cursors import Page
 from chatgpt_agent.web.admin.outcome_schemas import CorrectedOut, ReconciledOut, corrected, reconciled
 from chatgpt_agent.web.admin.request_schemas import (
-    AuditQuery,
     ByRequest,
     Correction,
     FigureQuery,
@@ -39,7 +38,6 @@ from chatgpt_agent.web.admin.request_schemas import (
 )
 from chatgpt_agent.web.admin.response_schemas import (
     AgentOut,
-    AuditOut,
     FindingOut,
     FindingsOut,
     LedgerOut,
@@ -145,16 +143,3 @@ async def reconcile(call: Call[Nothing, FigureQuery, bytes]) -> ReconciledOut:
     first = None if month is None else date.fromisoformat(f"{month}-01")
     figures = await asyncio.to_thread(read)  # a month of many keys would else hold clients up
     return reconciled(await Reconciler(call.api.stores.proofs, call.actor).reconcile(figures, month=first, keys=keys))
-
-
-async def list_audit(call: Call[Nothing, AuditQuery, None]) -> Page[AuditOut]:
-    query = call.query
-    lines = await call.administration.audit.list(
-        since=given(query.since),
-        actor=given(query.actor),
-        object=given(query.object),
-        object_id=given(query.object_id),
-        before_id=pages.id_of(query.after),
-        limit=query.limit + 1,
-    )
-    return pages.page([same(line, AuditOut) for line in lines], query.limit, lambda line: pages.id_cursor(line.id))

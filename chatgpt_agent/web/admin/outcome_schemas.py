@@ -8,7 +8,6 @@ from msgspec import Struct
 
 from chatgpt_agent.adapters.postgres.repricing import RepricedLine
 from chatgpt_agent.admin.reconcile import Corrected
-from chatgpt_agent.core.access.user_import import Result
 from chatgpt_agent.core.money.exact import add_up
 from chatgpt_agent.core.money.kinds import FullRateTable
 from chatgpt_agent.core.money.litellm import Skipped
@@ -26,32 +25,6 @@ from chatgpt_agent.web.admin.response_schemas import (
     tiers_out,
     utc,
 )
-
-# People.
-
-
-class ImportLineOut(Struct, frozen=True):
-    """`line`: of the file."""
-
-    line: int
-    name: str
-    result: Result
-    fault: str | None
-
-
-class NewcomerOut(Struct, frozen=True):
-    """The only time that a token is seen."""
-
-    user: str
-    token: str
-
-
-class PeopleImportedOut(Struct, frozen=True):
-    """`tokens`: of those who were added."""
-
-    lines: list[ImportLineOut]
-    tokens: list[NewcomerOut]
-
 
 # Prices.
 

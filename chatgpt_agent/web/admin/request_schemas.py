@@ -1,17 +1,16 @@
 """What requests say: their paths, queries and bodies, strictly. Amounts are texts, which no reader rounds; times are
 RFC 3339 with an offset."""
 
-from datetime import date, datetime
+from datetime import date
 from decimal import Decimal
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 
-from chatgpt_agent.adapters.postgres.audit import Object
 from chatgpt_agent.adapters.postgres.reports import GROUPS
 from chatgpt_agent.admin.ledger import MAX_WAITING
-from chatgpt_agent.core.access.admission import RateLimits
+from chatgpt_agent.core.access.settings import Moment, Name
 from chatgpt_agent.core.budget.period import Period
 from chatgpt_agent.core.ledger import State
 from chatgpt_agent.core.money.kinds import Rates, RateTable
@@ -25,14 +24,6 @@ MAX_PAGE = 500
 _FEW = "|".join(GROUPS)
 
 Id = Annotated[int, Meta(ge=1, le=MAX_ID)]
-Name = Annotated[str, Meta(min_length=1, max_length=128, description="Printable characters, no space at the ends.")]
-Comment = Annotated[str, Meta(max_length=1000)]
-Label = Annotated[str, Meta(max_length=128)]
-Limit = Annotated[int, Meta(ge=1, le=10**12)]
-Patterns = Annotated[tuple[Name, ...], Meta(min_length=1, max_length=1000, description="Names or patterns: `gpt-4o*`.")]
-Networks = Annotated[tuple[Name, ...], Meta(min_length=1, max_length=100, description="CIDR: `10.0.0.0/8`.")]
-Moment = Annotated[datetime, Meta(tz=True)]
-OpenAiKey = Annotated[str, Meta(pattern="^[!-~]{1,512}$", extra_json_schema={"writeOnly": True})]
 Usd = Annotated[str, Meta(pattern=r"^(0|[1-9][0-9]{0,5})(\.[0-9]{1,10})?$", description="USD, exactly.")]
 BudgetUsd = Annotated[str, Meta(pattern=r"^(0|[1-9][0-9]{0,8})(\.[0-9]{1,10})?$", description="USD, exactly.")]
 Multiplier = Annotated[str, Meta(pattern=r"^(0|[1-9][0-9]{0,2})(\.[0-9]{1,6})?$")]
@@ -52,6 +43,19 @@ class Strict(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 def given(value: Any) -> Any:
     """A parameter, or None where it was not given."""
     return None if value is UNSET else value
+
+
+class ErrorBody(Struct, frozen=True):
+    message: str
+    type: str
+    param: str | None
+    code: str
+
+
+class Failure(Struct, frozen=True):
+    """OpenAI's error envelope."""
+
+    error: ErrorBody
 
 
 # Paths and queries.
@@ -97,10 +101,6 @@ class TextPage(Strict, frozen=True, kw_only=True):
     after: Annotated[str, Meta(pattern=pages.TEXT_CURSOR)] | UnsetType = UNSET
 
 
-class TokenQuery(IdPage, frozen=True, kw_only=True):
-    user: Name | UnsetType = UNSET
-
-
 class HistoryQuery(IdPage, frozen=True, kw_only=True):
     model: Name | UnsetType = UNSET
 
@@ -126,13 +126,6 @@ class RowQuery(Strict, frozen=True, kw_only=True):
     user: Name | UnsetType = UNSET
     since: Moment | UnsetType = UNSET
     until: Moment | UnsetType = UNSET
-
-
-class PeopleQuery(Strict, frozen=True, kw_only=True):
-    """`dry_run`: only say what would happen; `skip_existing`: pass over users who are there already."""
-
-    dry_run: bool = False
-    skip_existing: bool = False
 
 
 class PriceListQuery(Strict, frozen=True, kw_only=True):
@@ -163,77 +156,7 @@ class FindingQuery(Strict, frozen=True, kw_only=True):
     waiting: Annotated[int, Meta(ge=1, le=MAX_ID)] = MAX_WAITING
 
 
-class AuditQuery(IdPage, frozen=True, kw_only=True):
-    since: Moment | UnsetType = UNSET
-    actor: Name | UnsetType = UNSET
-    object: Object | UnsetType = UNSET
-    object_id: Id | UnsetType = UNSET
-
-
 # Bodies.
-
-
-class WithLimits(Strict, frozen=True, kw_only=True):
-    """`rpm`, `tpm`: requests and tokens a minute; `concurrency`: requests at once. null: no limit."""
-
-    rpm: Limit | None = None
-    tpm: Limit | None = None
-    concurrency: Limit | None = None
-
-    @property
-    def limits(self) -> RateLimits:
-        return RateLimits(self.rpm, self.tpm, self.concurrency)
-
-
-class NewUser(WithLimits, frozen=True, kw_only=True):
-    """`allowed_models` null: all that have a price."""
-
-    name: Name
-    openai_key: OpenAiKey
-    comment: Comment = ""
-    allowed_models: Patterns | None = None
-
-
-class UserPatch(Strict, frozen=True, kw_only=True):
-    """What is not here stays as it is; null takes a limit away."""
-
-    comment: Comment | UnsetType = UNSET
-    allowed_models: Patterns | UnsetType | None = UNSET
-    rpm: Limit | UnsetType | None = UNSET
-    tpm: Limit | UnsetType | None = UNSET
-    concurrency: Limit | UnsetType | None = UNSET
-    disabled: bool | UnsetType = UNSET
-
-
-class NewKey(Strict, frozen=True, kw_only=True):
-    openai_key: OpenAiKey
-
-
-class NewToken(WithLimits, frozen=True, kw_only=True):
-    """`expires_at` null: never; `allowed_networks` null: from everywhere."""
-
-    label: Label = ""
-    expires_at: Moment | None = None
-    allowed_models: Patterns | None = None
-    allowed_networks: Networks | None = None
-
-
-class TokenPatch(Strict, frozen=True, kw_only=True):
-    """What is not here stays as it is; null takes a limit away."""
-
-    label: Label | UnsetType = UNSET
-    expires_at: Moment | UnsetType | None = UNSET
-    allowed_models: Patterns | UnsetType | None = UNSET
-    allowed_networks: Networks | UnsetType | None = UNSET
-    rpm: Limit | UnsetType | None = UNSET
-    tpm: Limit | UnsetType | None = UNSET
-    concurrency: Limit | UnsetType | None = UNSET
-
-
-class Rotation(Strict, frozen=True, kw_only=True):
-    """How long the old token goes on working."""
-
-    grace_seconds: Annotated[int, Meta(ge=0, le=31_536_000)] = 3600
 
 
 class RatesBody(Strict, RateTable[Usd], frozen=True, kw_only=True):

@@ -8,7 +8,6 @@ from uuid import UUID
 
 from msgspec import Meta, Struct
 
-from chatgpt_agent.admin.admins import Role
 from chatgpt_agent.core.budget.period import Period
 from chatgpt_agent.core.ledger import State
 from chatgpt_agent.core.money.kinds import FullRateTable, Rates, TokenCounts
@@ -28,61 +27,6 @@ def amount(value: Decimal) -> str:
 def perhaps(value: Decimal | None) -> str | None:
     """As `amount`, of what may be missing."""
     return None if value is None else amount(value)
-
-
-class UserOut(Struct, frozen=True):
-    """`tokens`: how many are in force."""
-
-    id: int
-    name: str
-    comment: str
-    allowed_models: tuple[str, ...] | None
-    rpm: int | None
-    tpm: int | None
-    concurrency: int | None
-    created_at: datetime
-    disabled_at: datetime | None
-    removed_at: datetime | None
-    tokens: int
-    version: int
-
-
-class TokenOut(Struct, frozen=True):
-    """`token_prefix`: the token's first characters."""
-
-    id: int
-    user: str
-    token_prefix: str
-    label: str
-    allowed_models: tuple[str, ...] | None
-    allowed_networks: tuple[str, ...] | None
-    rpm: int | None
-    tpm: int | None
-    concurrency: int | None
-    created_at: datetime
-    expires_at: datetime | None
-    revoked_at: datetime | None
-    last_used_at: datetime | None
-    version: int
-
-
-class IssuedOut(Struct, frozen=True):
-    """The only time that a token is seen."""
-
-    user: str
-    id: int
-    token: str
-
-
-class AdminOut(Struct, frozen=True):
-    """`token_prefix`: the token's first characters, which works until `revoked_at`."""
-
-    id: int
-    name: str
-    role: Role
-    token_prefix: str
-    created_at: datetime
-    revoked_at: datetime | None
 
 
 class TierOut(FullRateTable[Amount], frozen=True, kw_only=True):
@@ -220,35 +164,6 @@ class FindingsOut(Struct, frozen=True):
     """Nothing: the books are right."""
 
     findings: list[FindingOut]
-
-
-class AuditOut(Struct, frozen=True):
-    """`before` and `after`: the columns that changed; never a secret."""
-
-    id: int
-    at: datetime
-    actor: str
-    via: str
-    address: str
-    action: str
-    object: str
-    object_id: int
-    name: str | None
-    before: dict[str, Any] | None
-    after: dict[str, Any] | None
-
-
-class ErrorOut(Struct, frozen=True):
-    message: str
-    type: str
-    param: str | None
-    code: str
-
-
-class Failure(Struct, frozen=True):
-    """OpenAI's error envelope."""
-
-    error: ErrorOut
 
 
 def same(line: Struct, kind: type[T], **more: Any) -> T:

@@ -19,6 +19,7 @@ B = TypeVar("B")
 
 MAX_BODY = 1024 * 1024  # bytes
 MAX_FILE = 8 * MAX_BODY
+CSV_FILE: dict[str, Any] = {"text/csv": {"type": "string"}}
 
 
 class AdminApi(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,20 +47,22 @@ class Call(msgspec.Struct, Generic[P, Q, B], frozen=True, kw_only=True):
         return Administration(self.api.config, self.api.stores, self.actor, self.api.gate.keyring)
 
 
-Operation = Callable[[Call[Any, Any, Any]], Awaitable[Any]]
+AnyCall = Call[Any, Any, Any]
+Operation = Callable[[AnyCall], Awaitable[Any]]
 
 
 class Route(msgspec.Struct, frozen=True, kw_only=True):
-    """A method on a path. `body` bytes: a file as it is, of one of the media types in `files`, each with its schema.
-    `answer` bytes: CSV; None: it answers 204. `conditional`: it takes If-Match. `reads`: it changes nothing,
-    whatever its method; `admins_only`: no viewer may, though it changes nothing. `names_others`: what it is told may
-    name something that is not there."""
+    """A method on a path, and what the OpenAPI document says of it.
+
+    `body`: bytes for a file of one of the media types in `files`, each with its schema. `answer`: bytes for CSV, None
+    for 204. `conditional`: supports If-Match. `read_only`: changes nothing, though it is no GET. `admins_only`: closed
+    to viewers, though it changes nothing."""
 
     method: str
     path: str
-    does: Operation
+    handler: Operation
     summary: str
-    of: type[msgspec.Struct] = Nothing
+    path_params: type[msgspec.Struct] = Nothing
     query: type[msgspec.Struct] = Nothing
     body: type[msgspec.Struct] | type[bytes] | None = None
     files: Mapping[str, Any] = msgspec.field(default_factory=dict)
@@ -67,21 +70,19 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     answer: Any = None
     status: int = 200
     conditional: bool = False
-    conflicts: bool = False
-    reads: bool = False
+    read_only: bool = False
     admins_only: bool = False
-    names_others: bool = False
     tag: str
 
     @property
-    def takes(self) -> tuple[str, ...]:
+    def media_types(self) -> tuple[str, ...]:
         """The media types that its body may have."""
         return tuple(self.files) or ("application/json",)
 
     @property
     def changes(self) -> bool:
         """Whether it may change something."""
-        return self.method != "GET" and not self.reads
+        return self.method != "GET" and not self.read_only
 
     @property
     def for_viewers(self) -> bool:
@@ -89,6 +90,6 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
         return not (self.changes or self.admins_only)
 
     @property
-    def tagged(self) -> bool:
+    def has_etag(self) -> bool:
         """Whether its answer has an ETag."""
         return "version" in getattr(self.answer, "__struct_fields__", ())

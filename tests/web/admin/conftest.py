@@ -88,7 +88,7 @@ class Administrator:
 
     async def example(self, route: Route) -> Answer:
         """Asks for a route as in EXAMPLES."""
-        values, body = EXAMPLES[route.does.__name__]
+        values, body = EXAMPLES[route.handler.__name__]
         path = route.path + ("?" + values["?"] if "?" in values else "")
         for name, value in values.items():
             path = path.replace(f"{{{name}}}", quote(self.row if value == "ROW" else value, safe=""))

@@ -46,7 +46,7 @@ async def test_the_last_administrator_stays(admin: Administrator) -> None:
     await admin.ask("POST", "/admins/eve/revoke")
     answer = await admin.ask("POST", "/admins/carol/revoke")
     assert (answer.status, answer.error["code"]) == (409, "conflict")
-    assert "'carol' is the last administrator who may change something" in answer.error["message"]
+    assert "'carol' is the last administrator with the role admin" in answer.error["message"]
     assert (await admin.ask("POST", "/admins/vera/revoke")).status == 204
 
 

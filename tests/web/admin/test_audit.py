@@ -42,7 +42,7 @@ async def test_every_change_is_logged(admin: Administrator) -> None:
         before = await logged(admin.agent)
         assert (await admin.example(route)).status == route.status
         fresh = (await logged(admin.agent))[len(before) :]
-        found[route.does.__name__] = sorted((line["action"], line["object"]) for line in fresh)
+        found[route.handler.__name__] = sorted((line["action"], line["object"]) for line in fresh)
         assert {(line["actor"], line["via"], line["address"]) for line in fresh} == {("carol", "rest", "127.0.0.1")}
     assert found == {name: sorted(lines) for name, lines in CHANGES.items()}
 

@@ -43,7 +43,9 @@ async def test_one_fault_keeps_everybody_out(admin: Administrator) -> None:
     """422 with every line that has one, and never with a key."""
     answer = await send_csv(admin, "/user-import", FAULTY)
     assert (answer.status, answer.error["code"]) == (422, "invalid_value")
-    assert "2 of 3 users cannot be added, so nobody is: line 2: user 'alice' already exists" in answer.body.decode()
+    assert (
+        "2 of 3 lines have an error, so no user was added: line 2: user 'alice' already exists" in answer.body.decode()
+    )
     assert "line 3: " in answer.body.decode()
     assert KEY not in answer.body.decode()
     assert await names(admin) == ["alice", "bob", "carl"]

@@ -1,0 +1,120 @@
+"""Settings of users and tokens, and the rules for their values.
+
+The types carry the rules for JSON, and so for OpenAPI; `check_settings` holds for the command line as well.
+"""
+
+from datetime import datetime
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+from chatgpt_agent.core.access.admission import RateLimits
+from chatgpt_agent.core.access.model_patterns import check_patterns
+from chatgpt_agent.core.access.networks import check_networks
+from chatgpt_agent.core.errors import InvalidValue
+
+MAX_NAME = 128
+MAX_COMMENT = 1000
+MAX_KEY = 512
+MAX_LIMIT = 10**12
+
+Name = Annotated[
+    str, Meta(min_length=1, max_length=MAX_NAME, description="Printable characters, no space at the ends.")
+]
+OpenAIKey = Annotated[str, Meta(pattern=f"^[!-~]{{1,{MAX_KEY}}}$", extra_json_schema={"writeOnly": True})]
+Comment = Annotated[str, Meta(max_length=MAX_COMMENT)]
+Label = Annotated[str, Meta(max_length=MAX_NAME)]
+Limit = Annotated[int, Meta(ge=1, le=MAX_LIMIT)]
+Patterns = Annotated[tuple[Name, ...], Meta(min_length=1, max_length=1000, description="Names or patterns: `gpt-4o*`.")]
+CIDRs = Annotated[tuple[Name, ...], Meta(min_length=1, max_length=100, description="CIDR: `10.0.0.0/8`.")]
+Moment = Annotated[datetime, Meta(tz=True)]
+
+
+class UserSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a user may do. `rpm`, `tpm`: requests and tokens per minute; `concurrency`: concurrent requests.
+    `allowed_models` null: every model that has a price; a limit null: no limit."""
+
+    comment: Comment | UnsetType = UNSET
+    allowed_models: Patterns | UnsetType | None = UNSET
+    rpm: Limit | UnsetType | None = UNSET
+    tpm: Limit | UnsetType | None = UNSET
+    concurrency: Limit | UnsetType | None = UNSET
+
+
+class NewUser(UserSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A user to be added. `allowed_models` null: every model that has a price; a limit null: no limit."""
+
+    name: Name
+    openai_key: OpenAIKey
+
+    def __repr__(self) -> str:
+        return f"NewUser({self.name!r})"  # without the key
+
+
+class UserChanges(UserSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Changes of a user. A field that is missing stays as it is; null removes a limit."""
+
+    disabled: bool | UnsetType = UNSET
+
+
+class TokenSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a token may do. `expires_at` null: never; `allowed_networks` null: every network; `allowed_models` null:
+    every model that the user may use; a limit null: no limit. A field that is missing stays as it is."""
+
+    label: Label | UnsetType = UNSET
+    expires_at: Moment | UnsetType | None = UNSET
+    allowed_models: Patterns | UnsetType | None = UNSET
+    allowed_networks: CIDRs | UnsetType | None = UNSET
+    rpm: Limit | UnsetType | None = UNSET
+    tpm: Limit | UnsetType | None = UNSET
+    concurrency: Limit | UnsetType | None = UNSET
+
+
+def check_settings(settings: UserSettings | TokenSettings) -> None:
+    """Raises InvalidValue if a value is not allowed in its field. A comment or a label may be empty."""
+    for name, value in set_fields(settings).items():
+        if name == "name":
+            check_text("name", value, MAX_NAME)
+        elif name == "openai_key":
+            check_openai_key(value)
+        elif name == "comment":
+            _check_optional_text("comment", value, MAX_COMMENT)
+        elif name == "label":
+            _check_optional_text("label", value, MAX_NAME)
+        elif name == "expires_at":
+            _check_expiry(value)
+        elif name in _LISTS and value is not None:
+            _LISTS[name](value)
+        elif name in RateLimits.__struct_fields__ and value is not None and not 0 < value <= MAX_LIMIT:
+            raise InvalidValue(f"{name}: {value} is not a whole number from 1 to {MAX_LIMIT}")
+
+
+_LISTS = {"allowed_models": check_patterns, "allowed_networks": check_networks}
+
+
+def set_fields(settings: UserSettings | TokenSettings) -> dict[str, Any]:
+    """Returns the fields that are set."""
+    return {name: value for name, value in msgspec.structs.asdict(settings).items() if value is not UNSET}
+
+
+def check_text(field: str, text: str, limit: int) -> None:
+    """Raises InvalidValue if a text would break a list: empty, too long, or with characters that are not printable."""
+    if not (0 < len(text) <= limit and text.isprintable() and text == text.strip()):
+        raise InvalidValue(f"{field}: {text[:40]!r} must have 1 to {limit} printable characters, no space at the ends")
+
+
+def check_openai_key(key: str) -> None:
+    """Raises InvalidValue if a text cannot be an API key; the message does not contain the text."""
+    if not (0 < len(key) <= MAX_KEY and key.isascii() and key.isprintable() and " " not in key):
+        raise InvalidValue(f"the OpenAI key must be 1 to {MAX_KEY} printable ASCII characters without spaces")
+
+
+def _check_optional_text(field: str, text: str, limit: int) -> None:
+    if text:
+        check_text(field, text, limit)
+
+
+def _check_expiry(moment: datetime | None) -> None:
+    if moment is not None and moment.tzinfo is None:
+        raise InvalidValue("expires_at: the time needs its offset from UTC, such as 2026-11-23T18:00:00Z")
