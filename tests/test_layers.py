@@ -10,20 +10,40 @@ import chatgpt_agent
 
 PACKAGE = Path(chatgpt_agent.__file__).parent
 
-LAYERS = [
-    "core",
-    "adapters",
-    "runtime",
-    "admin",
-    "web",
-    "process",
-    "server",
-    "cli",
-]  # each may import itself and those before it
+# What each layer may import, beside itself.
+BELOW_FACES = ("core", "adapters.config", "adapters.logs", "runtime", "admin")
+MAY_IMPORT: dict[str, tuple[str, ...]] = {
+    "core": (),
+    "adapters": ("core",),
+    "runtime": ("core", "adapters"),
+    "admin": ("core", "adapters", "runtime"),
+    "web": BELOW_FACES,
+    "cli": BELOW_FACES,
+    "process": ("core",),
+    "server": ("core", "adapters", "runtime", "admin", "web", "process"),
+}
+ENTRY_POINT = ("cli.main", "server")  # the command `serve` starts the server
+# Faces that still reach past the use cases. This list only shrinks.
+EXCEPTIONS = {
+    "cli.budget",
+    "cli.common",
+    "cli.ledger",
+    "cli.legacy",
+    "cli.price_import",
+    "cli.price_what_if",
+    "cli.reconcile",
+    "cli.usage",
+    "web.admin.imports",
+    "web.admin.ledger",
+    "web.admin.outcome_schemas",
+    "web.admin.prices",
+    "web.admin.request_schemas",
+    "web.forward",
+}
 PURE = {"collections", "datetime", "decimal", "enum", "functools", "ipaddress", "itertools", "math", "operator", "re"}
 PURE |= {"csv", "io", "typing", "uuid", "zlib", "msgspec"}  # all that core may import
-IMPURE = {"now", "utcnow", "today", "uuid1", "uuid4", "open", "print", "input", "__import__"}  # what is in reach anyway
-ONLY_IN = {  # who alone may know a technology
+IMPURE = {"now", "utcnow", "today", "uuid1", "uuid4", "open", "print", "input", "__import__"}  # builtins and methods
+ONLY_IN = {  # the modules that may import a technology
     "psycopg2": ("adapters.postgres", "adapters.migrate"),
     "aiopg": ("adapters.postgres", "adapters.migrate"),
     "pycurl": ("adapters.curl",),
@@ -40,7 +60,7 @@ def within(module: str, *parents: str) -> bool:
 
 
 def imports(source: str) -> Iterator[str]:
-    """Every name that a source imports, wherever in it; `from a import b` counts as `a.b`."""
+    """Yields every name that a source imports, at any depth; `from a import b` counts as `a.b`."""
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -49,17 +69,21 @@ def imports(source: str) -> Iterator[str]:
 
 
 def breaches(module: str, source: str) -> list[str]:
-    """The imports with which a module (its name without the package's) breaks through a fence."""
+    """Returns the imports of a module (named without the package) that cross a fence."""
+    return [f"{module} imports {name}" for name in imports(source) if not may_import(module, name)]
+
+
+def may_import(module: str, name: str) -> bool:
     layer = module.partition(".")[0]
-    above = LAYERS[LAYERS.index(layer) + 1 :] if layer in LAYERS else []
-    found = []
-    for name in imports(source):
-        inside = name.removeprefix("chatgpt_agent.")
-        strange = layer == "core" and inside == name and name.partition(".")[0] not in PURE
-        foreign = any(within(name, what) and not within(module, *where) for what, where in ONLY_IN.items())
-        if strange or foreign or name.startswith(".") or (inside != name and within(inside, *above)):
-            found.append(f"{module} imports {name}")
-    return found
+    inside = name.removeprefix("chatgpt_agent.")
+    if name.startswith("."):
+        return False
+    if inside == name:
+        known = layer != "core" or name.partition(".")[0] in PURE
+        return known and all(within(module, *users) for what, users in ONLY_IN.items() if within(name, what))
+    if layer not in MAY_IMPORT or inside == "__version__" or (module, inside.partition(".")[0]) == ENTRY_POINT:
+        return True
+    return within(inside, layer, *MAY_IMPORT[layer])
 
 
 def modules() -> list[tuple[str, Path]]:
@@ -69,32 +93,39 @@ def modules() -> list[tuple[str, Path]]:
     return [(name.removesuffix(".__init__"), path) for name, path in names]
 
 
-def test_imports_go_down_only() -> None:
-    """No module imports a layer above it, a technology of another's, or, in core, anything with a side effect."""
-    assert [breach for name, path in modules() for breach in breaches(name, path.read_text())] == []
+def test_imports_stay_within_the_fences() -> None:
+    """No module imports a layer that it may not know, another's technology, or, in core, a side effect."""
+    found = {name: breaches(name, path.read_text()) for name, path in modules() if name not in EXCEPTIONS}
+    assert {name: lines for name, lines in found.items() if lines} == {}
+
+
+def test_exceptions_are_still_needed() -> None:
+    """An exception whose module keeps the fences is removed from the list."""
+    found = {name for name, path in modules() if breaches(name, path.read_text())}
+    assert found >= EXCEPTIONS
 
 
 def test_every_module_is_in_a_layer() -> None:
-    """Each file of the package is fenced in, but for the package itself and its `__main__`."""
-    outside = {name for name, _ in modules() if name.partition(".")[0] not in LAYERS}
+    """Only the package itself and its `__main__` are in no layer."""
+    outside = {name for name, _ in modules() if name.partition(".")[0] not in MAY_IMPORT}
     assert outside == {"__init__", "__main__"}
-    assert {name.partition(".")[0] for name, _ in modules()} >= set(LAYERS)
+    assert {name.partition(".")[0] for name, _ in modules()} >= set(MAY_IMPORT)
 
 
 def impure(source: str) -> set[str]:
-    """The calls in a source that would read a clock, draw a random number or touch the world."""
-    called = [node.func for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)]
-    return IMPURE & {getattr(what, "attr", getattr(what, "id", "")) for what in called}
+    """Returns the calls in a source that read a clock, draw a random number or have another side effect."""
+    functions = [node.func for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)]
+    return IMPURE & {getattr(function, "attr", getattr(function, "id", "")) for function in functions}
 
 
-def test_core_asks_no_clock_and_opens_nothing() -> None:
+def test_core_reads_no_clock_and_opens_no_file() -> None:
     """Core gets times, random bytes and texts from its callers."""
-    found = {name: impure(path.read_text()) for name, path in modules() if within(name, "core")}
-    assert {name: calls for name, calls in found.items() if calls} == {}
+    calls = {name: impure(path.read_text()) for name, path in modules() if within(name, "core")}
+    assert {name: found for name, found in calls.items() if found} == {}
 
 
-def test_impure_name_is_found() -> None:
-    """A clock that is asked through an import which core may make is told."""
+def test_impure_call_is_detected() -> None:
+    """The check sees a clock that is read through a permitted import."""
     assert impure("from datetime import datetime\ndatetime.now()\nprint(1)") == {"now", "print"}
 
 
@@ -119,12 +150,25 @@ def test_impure_name_is_found() -> None:
         ("runtime.ledger", "from tornado import curl_httpclient"),
         ("runtime.ledger", "import pycurl as curl"),
         ("runtime.ledger", "from chatgpt_agent.web import base"),
+        ("runtime.ledger", "from chatgpt_agent.admin import users"),
+        ("admin.users", "from chatgpt_agent.web.admin import users"),
+        ("admin.users", "from chatgpt_agent.cli import user"),
         ("web.app", "from chatgpt_agent import server"),
+        ("web.app", "from chatgpt_agent.cli import user"),
+        ("web.admin.users", "from chatgpt_agent.adapters.postgres.users import UserRow"),
+        ("web.admin.users", "from chatgpt_agent import adapters"),
+        ("cli.user", "from chatgpt_agent.adapters.postgres import users"),
+        ("cli.user", "def f():\n    import chatgpt_agent.adapters.keyring"),
+        ("cli.user", "from chatgpt_agent.adapters import config_file"),
+        ("cli.user", "from chatgpt_agent import server"),
+        ("cli.user", "from chatgpt_agent.web.admin.users import ROUTES"),
+        ("cli.main", "from chatgpt_agent.web import app"),
+        ("process", "from chatgpt_agent.web import app"),
         ("server", "from chatgpt_agent import __version__, cli"),
     ],
 )
-def test_breach_is_found(module: str, source: str) -> None:
-    """An import through a fence is told, however it is written."""
+def test_breach_is_detected(module: str, source: str) -> None:
+    """The check sees an import through a fence, however it is written."""
     assert len(breaches(module, source)) == 1
 
 
@@ -141,11 +185,14 @@ def test_breach_is_found(module: str, source: str) -> None:
             "runtime.relay",
             "import asyncio\nfrom chatgpt_agent import __version__\nfrom chatgpt_agent.core import errors",
         ),
-        ("server", "from chatgpt_agent.web.app import api_app"),
+        ("admin.users", "from chatgpt_agent.adapters.postgres import users"),
+        ("web.admin.users", "from chatgpt_agent.admin.users import UserRow"),
+        ("cli.common", "from chatgpt_agent.adapters.config import Config\nfrom chatgpt_agent.adapters import logs"),
+        ("server", "from chatgpt_agent.web.app import api_app\nfrom chatgpt_agent import process"),
         ("cli.main", "from chatgpt_agent import __version__, server"),
         ("__main__", "from chatgpt_agent.cli.main import main"),
     ],
 )
-def test_import_downwards_is_no_breach(module: str, source: str) -> None:
-    """What a layer is for is not told."""
+def test_import_downwards_is_permitted(module: str, source: str) -> None:
+    """The check accepts what a layer is for."""
     assert breaches(module, source) == []
