@@ -3,6 +3,8 @@
 
 import asyncio
 
+import pytest
+
 from tests.conftest import MakeAgent
 from tests.support.agent import Agent
 from tests.support.client import Connection, request_bytes
@@ -10,9 +12,11 @@ from tests.support.upstream import Received, Reply, Upstream, stream_events
 
 EVENTS = stream_events(2, (20, 5, 7, 3))
 
+pytestmark = pytest.mark.shared_agent
 
-async def test_a_client_that_leaves_while_openai_thinks(agent: Agent, upstream: Upstream) -> None:
-    """The answer comes, is read, and is charged."""
+
+async def test_disconnect_before_the_answer_is_charged(agent: Agent, upstream: Upstream) -> None:
+    """If the client disconnects while OpenAI works, the answer is read and charged."""
     connection = await agent.begin("delay=0.3")
     await agent.until(lambda: upstream.requests)
     await connection.close()
@@ -21,19 +25,21 @@ async def test_a_client_that_leaves_while_openai_thinks(agent: Agent, upstream: 
     assert row["input_tokens"] == upstream.billed[row["request_id"]][0]
 
 
-async def test_a_client_that_leaves_before_its_body_is_in(agent: Agent, upstream: Upstream) -> None:
-    """Nothing is sent, and there is no row."""
+async def test_disconnect_before_the_end_of_the_body_is_logged(
+    agent: Agent, upstream: Upstream, caplog: pytest.LogCaptureFixture
+) -> None:
+    """If the client disconnects before its body is complete, nothing is sent or recorded, and the log has a 499."""
+    caplog.set_level("INFO", "chatgpt_agent.access")
     connection = await Connection.open(agent.url)
-    body = agent.body()
-    await connection.send(request_bytes("POST", "/chat", agent.headers(), body)[:-5])
+    await connection.send(request_bytes("POST", "/chat", agent.headers(), agent.body())[:-5])
     await connection.close()
-    assert (await agent.chat()).status == 200
-    assert len(upstream.requests) == 1
-    assert len(await agent.rows()) == 1
+    await agent.until(lambda: "POST /chat 499" in caplog.text)
+    assert upstream.requests == []
+    assert await agent.rows() == []
 
 
-async def test_a_client_that_leaves_after_the_last_byte(agent: Agent, upstream: Upstream) -> None:
-    """It has had its answer: that is no hang-up."""
+async def test_disconnect_after_the_answer_is_not_recorded(agent: Agent) -> None:
+    """A client that disconnects after its answer is complete has not left early."""
     connection = await agent.begin()
     await connection.answer()
     await connection.close()
@@ -41,11 +47,11 @@ async def test_a_client_that_leaves_after_the_last_byte(agent: Agent, upstream: 
     assert (row["state"], row["client_closed"]) == ("done", False)
 
 
-async def test_an_upstream_that_takes_too_long_is_let_go(make_agent: MakeAgent, upstream: Upstream) -> None:
-    """Past `drain_after_disconnect` the transfer is aborted; the row says what is known."""
-    ended = asyncio.Event()
+async def test_upstream_is_aborted_when_it_takes_too_long(make_agent: MakeAgent, upstream: Upstream) -> None:
+    """After `drain_after_disconnect` the exchange is aborted, and the row is incomplete."""
+    aborted = asyncio.Event()
 
-    async def script(request: Received, reply: Reply) -> None:
+    async def script(_: Received, reply: Reply) -> None:
         await reply.stream_head()
         await reply.chunk(EVENTS[0])
         try:
@@ -53,7 +59,7 @@ async def test_an_upstream_that_takes_too_long_is_let_go(make_agent: MakeAgent, 
                 await reply.chunk(EVENTS[1])
                 await asyncio.sleep(0.02)
         finally:
-            ended.set()
+            aborted.set()
 
     upstream.script = script
     agent = await make_agent(drain_after_disconnect=0.2)
@@ -61,15 +67,15 @@ async def test_an_upstream_that_takes_too_long_is_let_go(make_agent: MakeAgent, 
     await connection.head()
     await connection.close()
     async with asyncio.timeout(2):
-        await ended.wait()
+        await aborted.wait()
     [row] = await agent.rows(1)
     assert (row["state"], row["client_closed"], row["error"]) == ("incomplete", True, "client_closed")
 
 
-async def test_a_silent_upstream_is_let_go_before_it_answers(make_agent: MakeAgent, upstream: Upstream) -> None:
-    """Nobody knows whether it will be billed: the row says `unknown`."""
+async def test_silent_upstream_is_aborted(make_agent: MakeAgent, upstream: Upstream) -> None:
+    """If the upstream has not answered by then, it is unknown whether it bills the request: the row says `unknown`."""
 
-    async def script(request: Received, reply: Reply) -> None:
+    async def script(_: Received, reply: Reply) -> None:
         await reply.writer.wait_closed()
 
     upstream.script = script
@@ -79,11 +85,11 @@ async def test_a_silent_upstream_is_let_go_before_it_answers(make_agent: MakeAge
     await connection.close()
     [row] = await agent.rows(1)
     assert (row["state"], row["client_closed"]) == ("unknown", True)
-    await agent.until(lambda: agent.server.upstream.running == 0)
+    await agent.until(lambda: not agent.server.upstream.running)
 
 
-async def test_only_so_many_are_read_on_at_once(make_agent: MakeAgent, upstream: Upstream) -> None:
-    """One over the limit of number is aborted at once; the others are read to their usage."""
+async def test_number_of_abandoned_answers_is_limited(make_agent: MakeAgent, upstream: Upstream) -> None:
+    """Above `drain_after_disconnect_max` an answer is aborted at once; the others are read to their usage."""
     agent = await make_agent(drain_after_disconnect_max=2)
     connections = [await agent.begin("chunks=10 gap=0.05", stream=True) for _ in range(3)]
     for connection in connections:
@@ -94,8 +100,8 @@ async def test_only_so_many_are_read_on_at_once(make_agent: MakeAgent, upstream:
     assert states == ["done", "done", "incomplete"]
 
 
-async def test_places_are_free_again_after_hang_ups(make_agent: MakeAgent, upstream: Upstream) -> None:
-    """Neither a call nor a drain holds its place for ever."""
+async def test_abandoned_answers_free_their_places(make_agent: MakeAgent, upstream: Upstream) -> None:
+    """After disconnects no request, abandoned answer or exchange is left."""
     agent = await make_agent(drain_after_disconnect=0.1)
     for _ in range(5):
         connection = await agent.begin("chunks=1 gap=0.02", stream=True)
