@@ -1,12 +1,14 @@
 """What every handler of the API shares: a request id, OpenAI's error envelope, and one access line a request."""
 
+import functools
 import logging
 import os
+import sys
 import time
 from typing import Any
 
-from tornado.httputil import HTTPServerRequest
-from tornado.web import RequestHandler, stream_request_body
+from tornado.httputil import HTTPHeaders, HTTPServerRequest, format_timestamp
+from tornado.web import Application, RequestHandler, stream_request_body
 
 from chatgpt_agent.core.access.admission import Identity
 from chatgpt_agent.core.errors import (
@@ -21,6 +23,7 @@ from chatgpt_agent.runtime.authentication import Authenticator
 from chatgpt_agent.runtime.rate_limiter import RateLimiter
 from chatgpt_agent.web.errors import render
 
+http_date = functools.lru_cache(maxsize=1)(format_timestamp)  # of a second (RFC 9110 §6.6.1)
 access_log = logging.getLogger("chatgpt_agent.access")
 
 
@@ -67,15 +70,18 @@ class ApiHandler(RequestHandler):
     methods: tuple[str, ...] = ("GET", "HEAD")
     quiet = False  # what is asked every second is no news for the log
 
-    def initialize(self) -> None:
+    def __init__(self, application: Application, request: HTTPServerRequest, **kwargs: Any) -> None:
         self.access = AccessLogEntry()
-        self.set_header("X-Agent-Request-Id", self.access.id_text)
+        super().__init__(application, request, **kwargs)
 
-    def set_default_headers(self) -> None:
-        self.clear_header("Server")
-        self.clear_header("Content-Type")
-        if hasattr(self, "access"):  # Tornado clears the headers for an error
-            self.set_header("X-Agent-Request-Id", self.access.id_text)
+    def clear(self) -> None:
+        """As Tornado's, but with the two headers that all our answers have. Tornado formats the date for each answer,
+        and adds Server and a Content-Type, which we would remove again."""
+        self._headers = HTTPHeaders()
+        self._headers["Date"] = http_date(int(time.time()))
+        self._headers["X-Agent-Request-Id"] = self.access.id_text
+        self._write_buffer: list[bytes] = []
+        self.set_status(200)
 
     def prepare(self) -> None:
         """The checks that need no body. Errors leave as the answer, before any of the body is read."""
@@ -85,6 +91,9 @@ class ApiHandler(RequestHandler):
             self.check()
         except AgentError as error:
             self.refuse(error)
+        except Exception:
+            self.log_exception(*sys.exc_info())
+            self.refuse(AgentError())
 
     def check(self) -> None:
         """What a handler asks of a request's headers."""
@@ -174,8 +183,7 @@ class ApiHandler(RequestHandler):
 class TokenHandler(ApiHandler):
     """A handler for whoever has a token, who is `identity` from `check` on."""
 
-    def initialize(self, authenticator: Authenticator, rate_limiter: RateLimiter) -> None:  # type: ignore[override]
-        super().initialize()
+    def initialize(self, authenticator: Authenticator, rate_limiter: RateLimiter) -> None:
         self._authenticator = authenticator
         self._rate_limiter = rate_limiter
         self._known: Identity | None = None

@@ -53,8 +53,7 @@ class ForwardHandler(ApiHandler):
 
     methods = ("POST",)
 
-    def initialize(self, endpoint: Endpoint, gateway: Gateway) -> None:  # type: ignore[override]
-        super().initialize()
+    def initialize(self, endpoint: Endpoint, gateway: Gateway) -> None:
         self._endpoint = endpoint
         self._gateway = gateway
         self._identity: Identity | None = None
@@ -83,7 +82,7 @@ class ForwardHandler(ApiHandler):
         resets it, and the reset may overtake the answer (RFC 9112 §9.6)."""
         self._state = State.REFUSED
         self.write_agent_error(error)
-        self.set_header("Connection", "close")
+        self._announce_close()
         headers = self.request.headers
         if "Expect" in headers or not ("Content-Length" in headers or "Transfer-Encoding" in headers):
             self._end_refusal()
@@ -93,9 +92,7 @@ class ForwardHandler(ApiHandler):
 
     def _end_refusal(self) -> None:
         if not self._finished:
-            # Where the whole body has come, Tornado would keep the connection, whatever the answer says.
-            stream = self.request.connection.stream  # type: ignore[union-attr]
-            self.finish().add_done_callback(lambda _: stream.close())
+            self._close_after(self.finish())
 
     def data_received(self, chunk: bytes) -> None:
         self._size += len(chunk)
@@ -153,18 +150,24 @@ class ForwardHandler(ApiHandler):
         head = answering.head
         self.set_status(head.status)
         for name, value in response_headers(head.fields):
-            self.add_header(name, value)
+            self._headers.add(name, value)  # add_header would check the value once more
         for name, value in (*RESPONSE_ADDED, *self.limit_headers()):
             self.set_header(name, value)
         if answering.is_stream:
-            self.flush()  # the client sees status and headers before the first chunk
-            self._writer = ChunkWriter(self, self.on_connection_close)
-            if self._state is State.DISCONNECTED:
-                self._writer.discard()
-            await answering.stream_to(self._writer)
-            await self._finish_with()
+            await self._stream(answering)
         else:
             await self._write_whole(await answering.whole())
+
+    async def _stream(self, answering: Answering) -> None:
+        chunked = self.request.version != "HTTP/1.0"
+        if not chunked:
+            self._announce_close()  # the end of the connection is then the end of the body (RFC 9112 §6.3)
+        self.flush()  # the client sees status and headers before the first chunk
+        self._writer = ChunkWriter(self, self.on_connection_close, chunked=chunked)
+        if self._state is State.DISCONNECTED:
+            self._writer.discard()
+        await answering.stream_to(self._writer)
+        await self._finish_with(close=not chunked)
 
     async def _write_whole(self, pieces: list[bytes]) -> None:
         size = sum(map(len, pieces))
@@ -182,11 +185,23 @@ class ForwardHandler(ApiHandler):
             self.on_connection_close()
         await self._finish_with()
 
-    async def _finish_with(self, body: bytes | None = None) -> None:
+    async def _finish_with(self, body: bytes | None = None, *, close: bool = False) -> None:
+        finished = self.finish(body or None)  # b"" would be a body, which a 204 must not have
+        if close:
+            self._close_after(finished)
         try:
-            await self.finish(body)
+            await finished
         except StreamClosedError:
             self.on_connection_close()
+
+    def _announce_close(self) -> None:
+        self.request.headers.pop("Connection", None)  # else Tornado promises an HTTP/1.0 client to keep it
+        self.set_header("Connection", "close")
+
+    def _close_after(self, finished: "asyncio.Future[None]") -> None:
+        """Closes the connection, which Tornado would keep, whatever the answer says, where the body has come."""
+        stream = self.request.connection.stream  # type: ignore[union-attr]
+        finished.add_done_callback(lambda _: stream.close())
 
     async def _fail(self, error: AgentError) -> None:
         if self._headers_written:
@@ -199,10 +214,11 @@ class ForwardHandler(ApiHandler):
     def on_connection_close(self) -> None:
         """The client has disconnected. Tornado does not always say so here: a write that fails says the same."""
         super().on_connection_close()
-        before, self._state = self._state, State.DISCONNECTED
-        if before is State.REFUSED:
+        if self._state is State.REFUSED:
             self._end_refusal()
-        elif before is State.RECEIVING:
+            return
+        before, self._state = self._state, State.DISCONNECTED
+        if before is State.RECEIVING:
             self._chunks.clear()  # now, and not when the cycle of connection and handler is collected
             self.application.log_request(self)
         elif before is State.FORWARDING:

@@ -48,8 +48,7 @@ class ReadyHandler(ApiHandler):
 
     quiet = True
 
-    def initialize(self, readiness: Readiness) -> None:  # type: ignore[override]
-        super().initialize()
+    def initialize(self, readiness: Readiness) -> None:
         self._services = readiness
 
     def get(self) -> None:

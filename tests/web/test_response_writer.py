@@ -45,14 +45,14 @@ async def test_an_old_client_may_keep_its_connection(agent: Agent, upstream: Ups
     for number in range(2):
         await connection.send(request(agent, OLD, Connection="Keep-Alive"))
         answer = await connection.answer()
-        assert (answer.header("connection"), answer.body) == ("keep-alive", upstream.sent(number))
+        assert (answer.header("connection"), answer.body) == ("Keep-Alive", upstream.sent(number))
     await connection.close()
 
 
-async def test_an_old_client_that_says_nothing_does_not_keep_it(agent: Agent, upstream: Upstream) -> None:
-    """As HTTP/1.0 has it."""
+async def test_http_1_0_connection_is_closed_by_default(agent: Agent, upstream: Upstream) -> None:
+    """A client of HTTP/1.0 that does not ask to keep its connection reads the answer to the connection's end."""
     head, body = await asked(agent, request(agent, OLD))
-    assert b"\r\nConnection: close" in head
+    assert b"Keep-Alive" not in head
     assert body == upstream.sent()
 
 

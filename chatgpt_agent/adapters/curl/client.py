@@ -15,6 +15,7 @@ answers at once, in alternating runs with and without.
 
 import asyncio
 import functools
+import operator
 from collections.abc import Callable
 from io import BytesIO
 from typing import Any
@@ -28,7 +29,7 @@ Respond = Callable[[HTTPResponse], None]
 
 _RESYNC_MS = 1  # at least, before libcurl is asked again for a timeout that it has not acted on
 # Attributes of an HTTPRequest that make a handle's settings; all others are set for each request.
-_SETTINGS = (
+_settings_of = operator.attrgetter(
     "method",
     "connect_timeout",
     "request_timeout",
@@ -117,7 +118,7 @@ class GatewayHTTPClient(CurlAsyncHTTPClient):
     ) -> None:
         """Tornado sets some 30 options for each request and resets them behind it. A handle that was used with the same
         settings keeps them here, and gets what belongs to this request alone."""
-        settings = tuple([getattr(request, name) for name in _SETTINGS])
+        settings = _settings_of(request.request)  # type: ignore[attr-defined] # without the defaults, which are constant
         if self._settings[curl] != settings:
             curl.reset()
             curl.info = {}  # Tornado keeps its own streaming buffer there

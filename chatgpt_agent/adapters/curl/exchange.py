@@ -12,7 +12,6 @@ import msgspec
 import pycurl
 from tornado.curl_httpclient import CurlError
 from tornado.httpclient import AsyncHTTPClient, HTTPRequest, HTTPResponse
-from tornado.httputil import HTTPHeaders
 
 from chatgpt_agent.adapters.config import Config
 from chatgpt_agent.adapters.curl.errors import upstream_error
@@ -48,9 +47,14 @@ class UpstreamClient:
         self.config = config
         self.has_proxy = config.openai_proxy is not None
         self.options = request_options(config)
-        self.running: set[Exchange] = set()  # exchanges that have not ended
+        self.exchanges: set[Exchange] = set()  # that have not ended
         self._loop = asyncio.get_running_loop()
         self._with_data: list[Exchange] = []
+
+    @property
+    def running(self) -> int:
+        """How many exchanges have not ended."""
+        return len(self.exchanges)
 
     def send(self, url: str, body: bytes, headers: list[tuple[str, str]]) -> "Exchange":
         """Starts to POST a body."""
@@ -60,7 +64,7 @@ class UpstreamClient:
 
     def abort_all(self) -> None:
         """Ends every exchange now."""
-        for exchange in list(self.running):
+        for exchange in list(self.exchanges):
             exchange.abort()
 
     def schedule_delivery(self, exchange: "Exchange") -> None:
@@ -141,11 +145,11 @@ class Exchange:
         """Hands the request to the HTTP client."""
         self._body = memoryview(body)
         upstream = self._upstream
-        upstream.running.add(self)
+        upstream.exchanges.add(self)
         request = HTTPRequest(
             url,
             method="POST",
-            headers=HTTPHeaders(dict(headers)),
+            headers=dict(headers),
             body=body,
             header_callback=self._on_header,
             streaming_callback=cast(Callable[[bytes], None], self._on_data),
@@ -319,7 +323,7 @@ class Exchange:
         self._body = memoryview(b"")
         if self._timeout is not None:
             self._timeout.cancel()
-        self._upstream.running.discard(self)
+        self._upstream.exchanges.discard(self)
         self._wake()
 
     # Time.

@@ -43,8 +43,7 @@ _encoder = msgspec.json.Encoder(decimal_format="string")
 class AdminHandler(ApiHandler):
     """What is asked on one path. Browsers cannot use it from another origin, and keep nothing of it."""
 
-    def initialize(self, api: AdminApi, routes: dict[str, Route]) -> None:  # type: ignore[override]
-        super().initialize()
+    def initialize(self, api: AdminApi, routes: dict[str, Route]) -> None:
         self._api = api
         self._routes = routes
         self.methods = (*routes, "HEAD") if "GET" in routes else (*routes,)
