@@ -43,7 +43,7 @@ class Admins:
         """Issues a token for a new name, or for one whose token is revoked. Raises InvalidValue, Conflict."""
         check_text("name", name, MAX_NAME)
         token, digest = self._keyring.new_admin_token()
-        if not await admins.put_admin(
+        if not await admins.add_admin(
             self._store, name=name, role=role, digest=digest, token_prefix=token[:SHOWN], now=datetime.now(UTC)
         ):
             raise Conflict(f"administrator {name!r} already has a token: revoke it first")
@@ -59,7 +59,7 @@ class Admins:
     async def revoke_unless_last(self, name: str) -> None:
         """Revokes an administrator's token, but not that of the last one with the role admin: over REST, this could not
         be undone. Raises NotFound, Conflict."""
-        if await admins.revoke_but_the_last(self._store, name, datetime.now(UTC)):
+        if await admins.revoke_unless_last(self._store, name, datetime.now(UTC)):
             return
         if all(admin.name != name for admin in await self.list()):
             raise NotFound(f"there is no administrator {name!r}")

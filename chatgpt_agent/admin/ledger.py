@@ -5,10 +5,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from chatgpt_agent.adapters.outbox import OutboxState, peek
-from chatgpt_agent.adapters.postgres import ledger_checks
+from chatgpt_agent.adapters.postgres.agents import AgentState, agent_states
+from chatgpt_agent.adapters.postgres.checks import Finding, run_checks
 from chatgpt_agent.adapters.postgres.connection import Store
-from chatgpt_agent.adapters.postgres.ledger_checks import Finding
-from chatgpt_agent.adapters.postgres.usage import AgentState
 
 MAX_WAITING = 300  # seconds that a row may wait to be shipped before `verify` reports it
 
@@ -18,9 +17,9 @@ async def verify(
 ) -> list[Finding]:
     """Everything that is wrong with the ledger, at most `limit` findings of each check. Rows must not wait to be
     shipped for more than `waiting` seconds, neither in the outboxes that agents report nor in the one of `data_dir`."""
-    findings = await ledger_checks.findings(store, limit)
+    findings = await run_checks(store, limit)
     outbox = None if data_dir is None else peek(data_dir)
-    return findings + _overdue(outbox, await ledger_checks.agent_states(store), waiting)
+    return findings + _overdue(outbox, await agent_states(store), waiting)
 
 
 def _overdue(outbox: OutboxState | None, agents: Iterable[AgentState], seconds: float) -> list[Finding]:

@@ -8,14 +8,18 @@ from decimal import Decimal
 import msgspec
 
 from chatgpt_agent.adapters.keyring import Keyring
-from chatgpt_agent.adapters.postgres import legacy
+from chatgpt_agent.adapters.postgres import legacy, legacy_import
 from chatgpt_agent.adapters.postgres.connection import Store
-from chatgpt_agent.adapters.postgres.legacy import LegacyStore, NewRequest, NewToken, NewUser
+from chatgpt_agent.adapters.postgres.legacy import LegacyStore
+from chatgpt_agent.adapters.postgres.legacy_import import ImportedRequest, ImportedToken, ImportedUser, UserKey
+from chatgpt_agent.adapters.postgres.prices import add_prices, priced_models
 from chatgpt_agent.adapters.postgres.usage import ensure_partition
+from chatgpt_agent.adapters.postgres.users import next_user_ids
 from chatgpt_agent.core import legacy as rules
 from chatgpt_agent.core.audit import Actor
 from chatgpt_agent.core.errors import KeyUnusable
 from chatgpt_agent.core.legacy import IMPORTED_USER, OldRequest, OldUser
+from chatgpt_agent.core.money.pricing import NewPrice
 
 BATCH = 2000  # rows of the history in one transaction
 LABEL = "imported"
@@ -93,29 +97,29 @@ class LegacyImport:
                 self._note("sys_user_token", old.id, fault, refused=True)
             else:
                 rows[digest] = old
-        known = await legacy.holders(self._store, rows)
+        known = await legacy_import.token_owners(self._store, rows)
         users, tokens = await self._plan({digest: old for digest, old in rows.items() if digest not in known})
         counts.there, counts.added = len(known), len(tokens)
         if tokens and not self._dry_run:
-            await legacy.add_people(self._acting, users, tokens)
-            known = await legacy.holders(self._store, rows)
+            await legacy_import.add_imported_users(self._acting, users, tokens)
+            known = await legacy_import.token_owners(self._store, rows)
         self._owners = {rows[digest].id: ids for digest, ids in known.items()}
 
-    async def _plan(self, rows: dict[bytes, OldUser]) -> tuple[list[NewUser], list[NewToken]]:
+    async def _plan(self, rows: dict[bytes, OldUser]) -> tuple[list[ImportedUser], list[ImportedToken]]:
         """The users and tokens to add. A name that is there with the same key gets one more token."""
-        people = await legacy.people(self._store)
+        people = await legacy_import.user_keys(self._store)
         keys: dict[str, str | None] = {}  # of the names that were looked at
-        ids = await legacy.reserve_user_ids(self._store, len(rows)) if rows and not self._dry_run else []
+        ids = await next_user_ids(self._store, len(rows)) if rows and not self._dry_run else []
         spare = iter(ids)
-        users: list[NewUser] = []
-        tokens: list[NewToken] = []
+        users: list[ImportedUser] = []
+        tokens: list[ImportedToken] = []
         for digest, old in rows.items():
             token, key = old.local_token or "", (old.gpt_token or "").strip()
             wanted = rules.user_name(old)
             for name in rules.numbered(wanted):
                 if name not in people:
                     keys[name] = key
-                    people[name] = legacy.Person(next(spare, 0), b"")
+                    people[name] = UserKey(next(spare, 0), b"")
                     users.append(self._new_user(people[name].id, name, key, old))
                     break
                 if name not in keys:
@@ -127,18 +131,27 @@ class LegacyImport:
             if rules.is_weak(token):
                 self._note("sys_user_token", old.id, f"its token has only {len(token)} characters: give {name} another")
             tokens.append(
-                NewToken(people[name].id, digest, rules.token_prefix(token), LABEL, old.create_time or self._now)
+                ImportedToken(
+                    user_id=people[name].id,
+                    digest=digest,
+                    token_prefix=rules.token_prefix(token),
+                    label=LABEL,
+                    created_at=old.create_time or self._now,
+                )
             )
         return users, tokens
 
-    def _new_user(self, id: int, name: str, key: str, old: OldUser) -> NewUser:
+    def _new_user(self, id: int, name: str, key: str, old: OldUser) -> ImportedUser:
         comment = "".join(char for char in old.comment or "" if char.isprintable()).strip()
-        return NewUser(id, name, self._keyring.encrypt(id, key), comment, old.create_time or self._now)
+        encrypted = self._keyring.encrypt(id, key)
+        return ImportedUser(
+            id=id, name=name, upstream_key=encrypted, comment=comment, created_at=old.create_time or self._now
+        )
 
-    def _open(self, person: legacy.Person) -> str | None:
+    def _open(self, user: UserKey) -> str | None:
         try:
-            return self._keyring.decrypt(person.id, person.sealed) if person.sealed else None
-        except KeyUnusable:  # a key that nobody can open is nobody's
+            return self._keyring.decrypt(user.id, user.encrypted) if user.encrypted else None
+        except KeyUnusable:  # counts as a different key
             return None
 
     # Prices.
@@ -147,7 +160,7 @@ class LegacyImport:
         counts = self.result.tables["sys_config"]
         config = await self._old.config()
         added, faults = rules.prices(config, await self._old.old_prices(), self._now)
-        priced = await legacy.priced_models(self._store)
+        priced = await priced_models(self._store)
         new = [price for price in added if price.model not in priced]
         for name, fault in faults.items():
             self._note("sys_config", name, fault, refused=True)
@@ -162,7 +175,8 @@ class LegacyImport:
             else:
                 counts.added += 1
         if new and not self._dry_run:
-            await legacy.add_prices(self._acting, new, self._now)
+            prices = [NewPrice(price.model, price.rates, effective_at=price.effective_at) for price in new]
+            await add_prices(self._acting, prices, now=self._now)
 
     # The history.
 
@@ -198,41 +212,48 @@ class LegacyImport:
                 taken.append(old)
         return taken
 
-    def _new_request(self, old: OldRequest, imported: int) -> NewRequest:
+    def _new_request(self, old: OldRequest, imported: int) -> ImportedRequest:
         assert old.timestamp is not None
         assert old.model is not None
         user, token = self._owners.get(old.owner or 0, (imported, 0))
-        return NewRequest(
-            rules.row_id(old),
-            user,
-            token,
-            old.model,
-            old.remote_id,
-            old.prompt_tokens,
-            old.completion_tokens,
-            old.price or Decimal(0),
-            old.timestamp,
+        return ImportedRequest(
+            request_id=rules.row_id(old),
+            user_id=user,
+            token_id=token,
+            model=old.model,
+            upstream_id=old.remote_id,
+            input_tokens=old.prompt_tokens,
+            output_tokens=old.completion_tokens,
+            cost=old.price or Decimal(0),
+            started_at=old.timestamp,
         )
 
-    async def _take(self, rows: list[NewRequest], months: set[tuple[int, int]]) -> int:
+    async def _take(self, rows: list[ImportedRequest], months: set[tuple[int, int]]) -> int:
         if self._dry_run:
-            return len(rows) - await legacy.count_taken(self._store, rows)
+            return len(rows) - await legacy_import.count_imported_requests(self._store, rows)
         for row in rows:
             moment = row.started_at.astimezone(UTC)
             if (moment.year, moment.month) not in months:
                 await ensure_partition(self._store, moment)
                 months.add((moment.year, moment.month))
-        return await legacy.take_requests(self._store, rows) if rows else 0
+        return await legacy_import.add_imported_requests(self._store, rows) if rows else 0
 
     async def _imported_user(self) -> int:
         """The user of rows whose own nobody knows: removed, so that nobody can be them."""
-        found = (await legacy.people(self._store)).get(IMPORTED_USER)
+        found = (await legacy_import.user_keys(self._store)).get(IMPORTED_USER)
         if found is not None:
             return found.id
-        [id_] = await legacy.reserve_user_ids(self._store, 1)
+        [id_] = await next_user_ids(self._store, 1)
         comment = "requests that the original program kept without a name"
-        user = NewUser(id_, IMPORTED_USER, b"", comment, self._now, self._now)
-        await legacy.add_people(self._acting, [user], [])
+        user = ImportedUser(
+            id=id_,
+            name=IMPORTED_USER,
+            upstream_key=b"",
+            comment=comment,
+            created_at=self._now,
+            removed_at=self._now,
+        )
+        await legacy_import.add_imported_users(self._acting, [user], [])
         return id_
 
     def _note(self, table: str, row: object, text: str, *, refused: bool = False) -> None:

@@ -11,7 +11,7 @@ import msgspec
 
 from chatgpt_agent.adapters.postgres import prices, repricing
 from chatgpt_agent.adapters.postgres.connection import Store
-from chatgpt_agent.adapters.postgres.repricing import RepricedLine
+from chatgpt_agent.adapters.postgres.repricing import RepricedGroup
 from chatgpt_agent.admin.groups import check_groups
 from chatgpt_agent.core.audit import Actor
 from chatgpt_agent.core.errors import InvalidValue, NotFound
@@ -39,11 +39,13 @@ class Prices:
 
     async def set_price(
         self, model: str, rates: Rates, tiers: Sequence[Tier] = (), *, since: datetime | None = None
-    ) -> None:
-        """Sets a model's price in USD per 1,000,000 tokens, from now or from a date on. Raises InvalidValue."""
+    ) -> Price:
+        """Sets a model's price in USD per 1,000,000 tokens, from now or from a date on, and returns it as stored.
+        Raises InvalidValue."""
         check_model(model)
         check_rates(rates, tiers)
-        await prices.add_prices(self._store, [NewPrice(model, rates, tuple(tiers), since)], now=_now())
+        [price] = await prices.add_prices(self._store, [NewPrice(model, rates, tuple(tiers), since)], now=_now())
+        return price
 
     async def remove_price(self, model: str) -> None:
         """Takes a model's price away from now on; what was charged stays. Raises NotFound."""
@@ -76,7 +78,7 @@ class Prices:
         model: str | None = None,
         at: NewPrice | None = None,
         as_model: str | None = None,
-    ) -> list[RepricedLine]:
+    ) -> list[RepricedGroup]:
         """What the requests of these days (the books', both included) cost, and what they would have cost: at this
         price, at another model's of today, or, where neither is given, each at its own model's of today.
         Raises InvalidValue, NotFound."""
@@ -90,7 +92,7 @@ class Prices:
             check_rates(at.rates, at.tiers)
         others = [_again(price) for price in known.values()] if at is None else [at]
         return await repricing.reprice(
-            self._store, by, others, since=since, until=until, model=model, whatever_model=at is not None
+            self._store, by, others, since=since, until=until, model=model, any_model=at is not None
         )
 
 
@@ -107,14 +109,14 @@ def _compare(prices: list[Price], wanted: Iterable[NewPrice], since: datetime | 
     return difference(prices, found, now)
 
 
-def total(lines: Sequence[RepricedLine]) -> RepricedLine:
+def total(lines: Sequence[RepricedGroup]) -> RepricedGroup:
     """The sum of all groups."""
-    return RepricedLine(
-        (),
-        sum(line.requests for line in lines),
-        sum(line.unpriced_requests for line in lines),
-        add_up(line.cost for line in lines),
-        add_up(line.other_cost for line in lines),
+    return RepricedGroup(
+        group=(),
+        requests=sum(line.requests for line in lines),
+        unpriced_requests=sum(line.unpriced_requests for line in lines),
+        cost=add_up(line.cost for line in lines),
+        other_cost=add_up(line.other_cost for line in lines),
     )
 
 

@@ -10,7 +10,7 @@ from uuid import UUID
 
 import msgspec
 
-from chatgpt_agent.adapters.postgres import corrections as books
+from chatgpt_agent.adapters.postgres import corrections, reconcile
 from chatgpt_agent.adapters.postgres import users as accounts
 from chatgpt_agent.adapters.postgres.connection import Store
 from chatgpt_agent.core.audit import SYSTEM, Actor
@@ -59,8 +59,8 @@ class Reconciler:
         if not spans:
             raise InvalidValue("there are no figures to compare with")
         first, last = min(span[0] for span in spans), max(span[1] for span in spans)
-        sums = await books.ledger_sums(self._store, first, last)
-        suspects = await books.suspects(self._store, first, last)
+        sums = await reconcile.ledger_sums(self._store, first, last)
+        suspects = await reconcile.candidate_rows(self._store, first, last)
         # Apart, because a month of many keys takes long enough for others to notice.
         return await asyncio.to_thread(compare, figures, sums, suspects, keys=keys, month=month)
 
@@ -68,7 +68,7 @@ class Reconciler:
         """Adds a row with a reason that makes this request's tokens what they are said to be, and its cost what they
         cost at the row's own price. Raises InvalidValue, NotFound, Conflict (it is corrected already)."""
         reason = _checked(usage, reason)
-        row = await books.read_row(self._store, request_id)
+        row = await corrections.read_correctable_row(self._store, request_id)
         if row is None:
             raise NotFound(f"there is no row {request_id}")
         if row.state is State.CORRECTION:
@@ -83,7 +83,7 @@ class Reconciler:
             raise InvalidValue(f"{request_id} has these tokens already")
         cost = row.price.cost(after, row.service_tier)
         own_id = uuid7(time.time_ns() // 1_000_000, os.urandom(10))
-        added = await books.add_correction(
+        added = await corrections.add_correction(
             self._acting,
             row,
             request_id=own_id,

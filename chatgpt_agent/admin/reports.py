@@ -7,18 +7,12 @@ from uuid import UUID
 import msgspec
 
 from chatgpt_agent.adapters.cooperative import batches, map_cooperatively
-from chatgpt_agent.adapters.postgres import reports
-from chatgpt_agent.adapters.postgres.connection import Line, Store
-from chatgpt_agent.adapters.postgres.reports import (
-    COUNTS,
-    EXPORTED,
-    GROUPS,
-    SUMMED,
-    Sums,
-    TokenFacts,
-    UsageFilter,
-    UsageLine,
-)
+from chatgpt_agent.adapters.postgres import export as exports
+from chatgpt_agent.adapters.postgres import reports, tokens, usage_rows, users
+from chatgpt_agent.adapters.postgres.connection import SqlRow, Store
+from chatgpt_agent.adapters.postgres.export import EXPORT_COLUMNS
+from chatgpt_agent.adapters.postgres.reports import COUNTS, GROUPS, SUMMED, Sums, UsageFilter, UsageGroup
+from chatgpt_agent.adapters.postgres.tokens import TokenDetails
 from chatgpt_agent.admin import groups
 from chatgpt_agent.core.errors import InvalidValue, NotFound
 from chatgpt_agent.core.money.exact import add_up, plain
@@ -31,7 +25,7 @@ class Report(msgspec.Struct, frozen=True):
     """Sums by groups, and of them all. They add up: `total` is the sum of the lines, to the last digit."""
 
     by: tuple[str, ...]
-    lines: list[UsageLine]
+    lines: list[UsageGroup]
     total: Sums
 
 
@@ -63,9 +57,9 @@ async def chosen(store: Store, choice: UsageFilter) -> UsageFilter:
     empty report would look like no usage."""
     if choice.since and choice.until and choice.until < choice.since:
         raise InvalidValue("the last day is before the first")
-    if choice.user is not None and await reports.find_user(store, choice.user) is None:
+    if choice.user is not None and await users.find_user(store, choice.user) is None:
         raise NotFound(f"there is no user {choice.user!r}")
-    if choice.token_id and not await reports.has_token(store, choice.token_id):
+    if choice.token_id and not await tokens.has_token(store, choice.token_id):
         raise NotFound(f"there is no token {choice.token_id}")
     return choice
 
@@ -75,7 +69,7 @@ def parse_groups(text: str) -> list[str]:
     return groups.parse_groups(text, GROUPS)
 
 
-def line_record(by: Sequence[str], line: UsageLine) -> dict[str, object]:
+def line_record(by: Sequence[str], line: UsageGroup) -> dict[str, object]:
     """A line as CSV and JSON have it: its groups by name (a token with its id), its sums."""
     record: dict[str, object] = dict(zip(by, line.group, strict=True))
     if "token" in record:
@@ -96,7 +90,7 @@ def sums_record(sums: Sums) -> dict[str, object]:
     return counts | {"cost_usd": plain(sums.cost), "uncertain_cost_usd": plain(sums.uncertain_cost)}
 
 
-async def _total(lines: Sequence[UsageLine]) -> Sums:
+async def _total(lines: Sequence[UsageGroup]) -> Sums:
     total = _sum_of([])
     async for part in batches(lines):
         total = _sum_of([total, *part])
@@ -114,34 +108,34 @@ def _sum_of(lines: Sequence[Sums]) -> Sums:
 
 async def count_rows(store: Store, choice: UsageFilter) -> int:
     """About how many rows `export` has: corrections are not counted, and rows may come meanwhile."""
-    return sum(count for _, count in await reports.exported_months(store, choice))
+    return sum(count for _, count in await exports.export_months(store, choice))
 
 
-async def export(store: Store, choice: UsageFilter) -> AsyncIterator[list[Line]]:
-    """Every row of a choice, in pages, by month (of UTC) and request id; columns as in `EXPORTED`."""
-    for month, _ in await reports.exported_months(store, choice):
+async def export(store: Store, choice: UsageFilter) -> AsyncIterator[list[SqlRow]]:
+    """Every row of a choice, in pages, by month (of UTC) and request id; columns as in `EXPORT_COLUMNS`."""
+    for month, _ in await exports.export_months(store, choice):
         after: UUID | None = None
-        while page := await reports.export_page(store, choice, month, after=after, limit=PAGE):
+        while page := await exports.export_page(store, choice, month, after=after, limit=PAGE):
             yield page
             after = UUID(str(page[-1][0]))
             if len(page) < PAGE:
                 break
 
 
-def export_record(line: Line) -> dict[str, object]:
+def export_record(line: SqlRow) -> dict[str, object]:
     """A row as CSV and JSON have it; amounts as texts."""
-    record = dict(zip(EXPORTED, line, strict=True))
+    record = dict(zip(EXPORT_COLUMNS, line, strict=True))
     return record | {name: plain(record[name]) for name in ("cost_usd", "uncertain_cost_usd")}
 
 
 # What a user sees with a token.
 
 
-async def token_facts(store: Store, token_id: int) -> TokenFacts | None:
+async def token_details(store: Store, token_id: int) -> TokenDetails | None:
     """Returns what the database knows of a token beside what the directory holds, or None if it does not exist."""
-    return await reports.token_facts(store, token_id)
+    return await tokens.token_details(store, token_id)
 
 
 async def token_rows(store: Store, token_id: int, *, since: datetime, limit: int) -> str:
     """Returns the newest rows of a token, oldest first, in the original program's JSON."""
-    return await reports.rows_since(store, token_id, since, limit=limit)
+    return await usage_rows.recent_rows_json(store, token_id, since, limit=limit)

@@ -8,16 +8,10 @@ import msgspec
 
 from chatgpt_agent.adapters.config import Config
 from chatgpt_agent.adapters.outbox import OutboxState, peek
+from chatgpt_agent.adapters.postgres.agents import AgentState, agent_states
 from chatgpt_agent.adapters.postgres.connection import Store
-from chatgpt_agent.adapters.postgres.ledger_checks import (
-    ROW_FIELDS,
-    RowLine,
-    agent_states,
-    count_dead_letters,
-    list_rows,
-    rows_by_state,
-)
-from chatgpt_agent.adapters.postgres.usage import AgentState
+from chatgpt_agent.adapters.postgres.usage import count_dead_letters
+from chatgpt_agent.adapters.postgres.usage_rows import ROW_FIELDS, UsageRow, list_rows, rows_by_state
 from chatgpt_agent.admin import ledger as ledger_use_cases
 from chatgpt_agent.cli.common import echo_csv, echo_json, echo_table, json_option, on_books, usd
 from chatgpt_agent.cli.reconcile import correct, reconcile
@@ -143,7 +137,7 @@ def _agent_cells(agent: AgentState) -> tuple[object, ...]:
     return (agent.id, *moments, agent.backlog, oldest)
 
 
-def _row_cells(row: RowLine) -> list[object]:
+def _row_cells(row: UsageRow) -> list[object]:
     cells = msgspec.structs.asdict(row) | {
         "started_at": f"{row.started_at:%Y-%m-%d %H:%M:%S}",
         "cost": usd(row.cost),

@@ -4,7 +4,7 @@ from datetime import datetime
 
 import click
 
-from chatgpt_agent.adapters.postgres.repricing import GROUPS, RepricedLine
+from chatgpt_agent.adapters.postgres.repricing import GROUPS, RepricedGroup
 from chatgpt_agent.admin.groups import parse_groups
 from chatgpt_agent.admin.prices import Prices, total
 from chatgpt_agent.cli.common import echo_csv, echo_json, echo_table, on_prices, usd
@@ -87,6 +87,6 @@ async def what_if(
         )
 
 
-def _cells(line: RepricedLine) -> list[object]:
+def _cells(line: RepricedGroup) -> list[object]:
     more = add_up([line.other_cost, line.cost.copy_negate()])
     return [*line.group, line.requests, usd(line.cost), usd(line.other_cost), usd(more)]

@@ -10,8 +10,9 @@ import click
 import msgspec
 
 from chatgpt_agent.adapters.config import Config
-from chatgpt_agent.adapters.postgres.connection import Line, Store
-from chatgpt_agent.adapters.postgres.reports import COUNTS, EXPORTED, GROUPS, Sums, UsageFilter
+from chatgpt_agent.adapters.postgres.connection import SqlRow, Store
+from chatgpt_agent.adapters.postgres.export import EXPORT_COLUMNS
+from chatgpt_agent.adapters.postgres.reports import COUNTS, GROUPS, Sums, UsageFilter
 from chatgpt_agent.admin import reports
 from chatgpt_agent.cli.common import echo_csv, echo_json, echo_table, on_books, on_store, usd
 from chatgpt_agent.core.csv_writer import csv_line
@@ -110,7 +111,7 @@ async def export(
     """
     first, last = _days(since, until)
     choice = await reports.chosen(store, UsageFilter(first, last, user, token_id, model))
-    begin, between, end = ("[\n", ",\n", "\n]\n") if form == "json" else (csv_line(EXPORTED), "", "")
+    begin, between, end = ("[\n", ",\n", "\n]\n") if form == "json" else (csv_line(EXPORT_COLUMNS), "", "")
     write = _as_json if form == "json" else _as_csv
     lead = begin
     with _progress(await reports.count_rows(store, choice)) as advance:
@@ -135,11 +136,11 @@ def _cell(line: Sums, name: str) -> object:
     return _value(line, name) if name in COUNTS else usd(_value(line, name))
 
 
-def _as_csv(line: Line) -> str:
-    return csv_line([usd(cell) if name in _MONEY else cell for name, cell in zip(EXPORTED, line, strict=True)])
+def _as_csv(line: SqlRow) -> str:
+    return csv_line([usd(cell) if name in _MONEY else cell for name, cell in zip(EXPORT_COLUMNS, line, strict=True)])
 
 
-def _as_json(line: Line) -> str:
+def _as_json(line: SqlRow) -> str:
     return msgspec.json.encode(reports.export_record(line)).decode()
 
 

@@ -15,7 +15,7 @@ from uuid import NAMESPACE_URL, uuid5
 import msgspec
 
 from chatgpt_agent.adapters.config import Config
-from chatgpt_agent.adapters.postgres.budgets import Alert, add_alert, settle_alert, take_due_alerts
+from chatgpt_agent.adapters.postgres.alerts import Alert, add_alert, claim_due_alerts, update_alert
 from chatgpt_agent.adapters.postgres.connection import Store
 from chatgpt_agent.adapters.webhook import Webhook, read_webhook_secret
 from chatgpt_agent.core.budget.period import Budget, Window
@@ -77,7 +77,13 @@ class Alerts:
                 "resets_at": window.ends_at,
             },
         }
-        alert = Alert(budget.id, window.begins_at or EVER, percent, budget.amount, msgspec.json.encode(body).decode())
+        alert = Alert(
+            budget_id=budget.id,
+            window_start=window.begins_at or EVER,
+            percent=percent,
+            amount=budget.amount,
+            body=msgspec.json.encode(body).decode(),
+        )
         whose = f"user {user}" if budget.token_id is None else f"token {budget.token_id} of user {user}"
         words = f"the budget of {whose} is at {percent}%: {spent:f} of {budget.amount:f} USD ({budget.period})"
         self._new.append((alert, words))
@@ -123,7 +129,7 @@ class Alerts:
             self._new.popleft()
 
     async def _send_due(self, webhook: Webhook) -> None:
-        while due := await take_due_alerts(self._store, self._now(), self._now() + TAKEN, BATCH):
+        while due := await claim_due_alerts(self._store, self._now(), self._now() + TAKEN, BATCH):
             await asyncio.gather(*(self._send(webhook, alert) for alert in due))
 
     async def _send(self, webhook: Webhook, alert: Alert) -> None:
@@ -139,4 +145,4 @@ class Alerts:
             else:
                 next_attempt_at += TRIES[alert.attempts - 1]
                 log.warning("the webhook was not reached, try %d: %s", alert.attempts, error)
-        await settle_alert(self._store, alert, sent_at=sent_at, next_attempt_at=next_attempt_at)
+        await update_alert(self._store, alert, sent_at=sent_at, next_attempt_at=next_attempt_at)

@@ -17,18 +17,18 @@ from decimal import Decimal
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from chatgpt_agent.adapters.postgres.budgets import (
-    EVERYBODY,
+from chatgpt_agent.adapters.postgres.agents import count_agents
+from chatgpt_agent.adapters.postgres.connection import Store
+from chatgpt_agent.adapters.postgres.spending import (
+    ALL_USERS,
     SPENT_CHANNEL,
-    SetAside,
-    Spent,
-    count_agents,
-    enter,
+    ReservedAmount,
+    Spending,
+    clear_reservations,
     publish_reservations,
     read_reservations,
-    read_spent,
+    read_spending,
 )
-from chatgpt_agent.adapters.postgres.connection import Store
 from chatgpt_agent.core.access.admission import Identity
 from chatgpt_agent.core.budget.budget_state import NOTHING, Account, Entry, State, Status, status_of
 from chatgpt_agent.core.budget.period import Budget, Period, Window, insufficient, window
@@ -233,7 +233,7 @@ class Budgets:
         if self._id is not None and self._agents > 1:
             with contextlib.suppress(StoreError, TimeoutError):
                 async with asyncio.timeout(1):
-                    await enter(self._store, self._id)
+                    await clear_reservations(self._store, self._id)
         await self._store.close()
         await self._ears.close()
 
@@ -247,7 +247,7 @@ class Budgets:
             except StoreError:
                 await asyncio.sleep(RETRY_SECONDS)
                 continue
-            if heard is None or EVERYBODY in heard:
+            if heard is None or ALL_USERS in heard:
                 self._begin_anew = True
             else:
                 named = {int(name) for names in heard for name in names.split(",") if name.isdecimal()}
@@ -290,14 +290,14 @@ class Budgets:
         for user in users & self._accounts.keys():
             for entry in self._accounts[user].entries.values():
                 found[user, entry.token_id] = found.get((user, entry.token_id), NOTHING) + entry.amount
-        lines = [SetAside(user, token, amount) for (user, token), amount in found.items()]
+        lines = [ReservedAmount(user, token, amount) for (user, token), amount in found.items()]
         await publish_reservations(self._store, self._id, sorted(users), lines)
 
     async def _read_all(self) -> None:
         self._begin_anew = False
         try:
             if self._id is not None and not self._entered:
-                await enter(self._store, self._id)
+                await clear_reservations(self._store, self._id)
                 self._entered = True
             agents, self._agents = self._agents, max(1, await count_agents(self._store, self._now() - ALIVE))
             if agents == 1:
@@ -332,15 +332,17 @@ class Budgets:
         windows = {period: window(period, now, self._zone) for period in Period}
         total = any(state.budget.period is Period.TOTAL for account in accounts.values() for state in account.states)
         try:
-            spent, there = await read_spent(self._store, list(accounts), _first_days(windows), total=total, asked=asked)
+            spent, there = await read_spending(
+                self._store, list(accounts), _first_days(windows), total=total, rows=asked
+            )
             others = await self._read_others(list(accounts))
         except StoreError:
             self._stale |= users
             raise
-        by_user: dict[int, list[Spent]] = {}
+        by_user: dict[int, list[Spending]] = {}
         for line in spent:
             by_user.setdefault(line.user_id, []).append(line)
-        others_by_user: dict[int, list[SetAside]] = {}
+        others_by_user: dict[int, list[ReservedAmount]] = {}
         for other in others:
             others_by_user.setdefault(other.user_id, []).append(other)
         for user, account in accounts.items():
@@ -351,10 +353,10 @@ class Budgets:
                     self._look(state)
                 state.others = _others(state.budget, others_by_user.get(user, ()))
 
-    async def _read_others(self, users: list[int]) -> list[SetAside]:
+    async def _read_others(self, users: list[int]) -> list[ReservedAmount]:
         if self._agents == 1 or self._id is None:
             return []
-        return await read_reservations(self._store, users, but=self._id, since=self._now() - ALIVE)
+        return await read_reservations(self._store, users, except_agent=self._id, since=self._now() - ALIVE)
 
 
 def _first_days(windows: dict[Period, Window]) -> tuple[date, date, date]:
@@ -365,11 +367,11 @@ def _first_days(windows: dict[Period, Window]) -> tuple[date, date, date]:
     return day, week, month
 
 
-def _known(budget: Budget, lines: Iterable[Spent]) -> Decimal:
+def _known(budget: Budget, lines: Iterable[Spending]) -> Decimal:
     own = (line for line in lines if budget.token_id in (None, line.token_id))
     return sum((getattr(line, budget.period.value) for line in own), NOTHING)
 
 
-def _others(budget: Budget, lines: Iterable[SetAside]) -> Decimal:
+def _others(budget: Budget, lines: Iterable[ReservedAmount]) -> Decimal:
     own = (line for line in lines if budget.token_id in (None, line.token_id))
     return sum((line.amount for line in own), NOTHING)

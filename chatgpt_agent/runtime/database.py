@@ -9,7 +9,8 @@ from chatgpt_agent.adapters.config import Config
 from chatgpt_agent.adapters.embedded_postgres import EmbeddedPostgres
 from chatgpt_agent.adapters.keyring import Keyring
 from chatgpt_agent.adapters.migrate import check_not_newer, migrate, schema_status
-from chatgpt_agent.adapters.postgres.connection import Store, dsn_from
+from chatgpt_agent.adapters.postgres.connection import Store
+from chatgpt_agent.adapters.postgres.dsn import dsn_from
 from chatgpt_agent.core.errors import SetupError, StoreUnavailable
 from chatgpt_agent.runtime.master_key import open_keyring
 from chatgpt_agent.runtime.time_zone import REBUILD_SECONDS, sync_time_zone

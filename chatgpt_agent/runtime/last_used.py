@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from chatgpt_agent.adapters.postgres.connection import Store
-from chatgpt_agent.adapters.postgres.tokens import add_uses
+from chatgpt_agent.adapters.postgres.tokens import save_last_used
 from chatgpt_agent.core.errors import StoreError
 from chatgpt_agent.runtime.background import Background, OnDeath, Throttle, report_to_loop
 
@@ -55,7 +55,7 @@ class LastUsed:
         if not due:
             return
         try:
-            await add_uses(self._store, due)
+            await save_last_used(self._store, due)
         except StoreError as error:
             self._warning.warning("cannot write last-used times of %d tokens: %s", len(due), error)
             return

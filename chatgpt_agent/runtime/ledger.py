@@ -17,8 +17,9 @@ from uuid import UUID
 import msgspec
 
 from chatgpt_agent.adapters.outbox import Outbox
+from chatgpt_agent.adapters.postgres.agents import AgentState, report_agent
 from chatgpt_agent.adapters.postgres.connection import Store
-from chatgpt_agent.adapters.postgres.usage import AgentState, bury, ensure_partition, report_agent, ship
+from chatgpt_agent.adapters.postgres.usage import add_dead_letter, ensure_partition, ship
 from chatgpt_agent.core.errors import LedgerUnavailable, StoreBadValue, StoreError
 from chatgpt_agent.core.ledger import Intent, Outcome, Row, State, orphan, settle
 from chatgpt_agent.core.money.pricing import Price, PriceBook
@@ -252,13 +253,19 @@ class Ledger:
             await self._dead_letter(row, error)
 
     async def _dead_letter(self, row: Row, error: StoreBadValue) -> None:
-        await bury(self._store, row, error.message, self._now())
+        await add_dead_letter(self._store, row, error.message, self._now())
         self.dead_letters += 1
         log.error("PostgreSQL refused a row, which is now a dead letter: %s: %s", error.message, _summary(row))
 
     async def _report(self) -> None:
         assert self._id is not None
-        state = AgentState(self._id, self._now(), self._last_shipped_at, self.backlog, self.oldest_at)
+        state = AgentState(
+            id=self._id,
+            seen_at=self._now(),
+            last_shipped_at=self._last_shipped_at,
+            backlog=self.backlog,
+            oldest_at=self.oldest_at,
+        )
         await report_agent(self._store, state)
 
     async def _make_partitions(self) -> None:

@@ -6,7 +6,7 @@ from chatgpt_agent.adapters.config import Config
 from chatgpt_agent.adapters.files import make_folder
 from chatgpt_agent.adapters.keyring import Keyring, make_master_key, read_master_key
 from chatgpt_agent.adapters.postgres.connection import Store
-from chatgpt_agent.adapters.postgres.users import check_value
+from chatgpt_agent.adapters.postgres.settings import master_key_check
 from chatgpt_agent.core.errors import SetupError
 
 
@@ -26,12 +26,12 @@ async def open_keyring(config: Config, store: Store) -> Keyring:
     """The keyring; at the first start of all, a new one. Raises SetupError where key and database do not match."""
     path = master_key_path(config)
     if not _exists(path) and config.master_key_file is None:
-        if await check_value(store, None) is not None:
+        if await master_key_check(store) is not None:
             raise SetupError(f"the master key {path} is missing, and this database was set up with one: restore it")
         make_folder(path.parent)
         make_master_key(path)
     keyring = read_master_key(path)
-    if await check_value(store, keyring.check_value) != keyring.check_value:
+    if await master_key_check(store, keyring.check_value) != keyring.check_value:
         raise SetupError(f"the master key {path} is not the one that this database was set up with")
     return keyring
 

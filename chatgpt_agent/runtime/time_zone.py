@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from chatgpt_agent.adapters.postgres.connection import Store
-from chatgpt_agent.adapters.postgres.reports import is_abbreviation, offsets, read_time_zone, set_time_zone
+from chatgpt_agent.adapters.postgres.settings import is_abbreviation, read_time_zone, set_time_zone, utc_offsets
 from chatgpt_agent.core.errors import SetupError, StoreRejected
 
 log = logging.getLogger(__name__)
@@ -32,7 +32,7 @@ async def _compare_clocks(store: Store, zone: str) -> None:
     now = datetime.now(UTC)
     moments = [now + timedelta(days=days) for days in range(-_COMPARED_DAYS, _COMPARED_DAYS)]
     try:
-        theirs = await offsets(store, zone, moments)
+        theirs = await utc_offsets(store, zone, moments)
     except StoreRejected:
         raise SetupError(f"time_zone: PostgreSQL does not know {zone}: name a place, such as Europe/Berlin") from None
     ours = [_offset(moment.astimezone(ZoneInfo(zone))) for moment in moments]

@@ -69,7 +69,7 @@ class MeHandler(AccountHandler):
         self.reject_unknown_parameters()
         token = self.identity.token
         async with self._read_pool.store() as store:
-            facts = await reports.token_facts(store, token.id)
+            facts = await reports.token_details(store, token.id)
         if facts is None:  # a moment ago its row was deleted in the database
             raise InvalidApiKey
         answer = {

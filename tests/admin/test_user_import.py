@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from tornado.ioloop import IOLoop
 
-from chatgpt_agent.adapters.postgres.connection import AuditedStore, Line, Store
+from chatgpt_agent.adapters.postgres.connection import AuditedStore, SqlRow, Store
 from chatgpt_agent.admin.user_import import UserImport
 from chatgpt_agent.core.audit import SYSTEM
 from chatgpt_agent.core.errors import Conflict, StoreUnavailable
@@ -24,7 +24,7 @@ class InterruptedStore(AuditedStore):
     before: Callable[[], object] = staticmethod(lambda: None)
     after: Callable[[], object] = staticmethod(lambda: None)
 
-    async def fetch(self, sql: str, parameters: Sequence[Any] = ()) -> list[Line]:
+    async def fetch(self, sql: str, parameters: Sequence[Any] = ()) -> list[SqlRow]:
         """Runs the statement between the two calls."""
         if "INSERT INTO budgets" not in sql:
             return await super().fetch(sql, parameters)

@@ -14,7 +14,7 @@ import msgspec
 import pytest
 
 from chatgpt_agent.adapters.postgres.connection import Store
-from chatgpt_agent.adapters.postgres.reports import EXPORTED
+from chatgpt_agent.adapters.postgres.export import EXPORT_COLUMNS
 from chatgpt_agent.adapters.postgres.usage import ensure_partition, ship
 from chatgpt_agent.core.ledger import Intent, Row, State
 from chatgpt_agent.core.money.exact import add_up
@@ -407,7 +407,7 @@ def test_the_export_is_of_the_days_that_are_asked_for(books: Cli) -> None:
     assert [line["started_at"] for line in rows] == ["2026-10-31T12:00:00.000000Z"]
 
 
-@pytest.mark.parametrize(("form", "out"), [("json", "[\n\n]\n"), ("csv", ",".join(EXPORTED) + "\r\n")])
+@pytest.mark.parametrize(("form", "out"), [("json", "[\n\n]\n"), ("csv", ",".join(EXPORT_COLUMNS) + "\r\n")])
 def test_an_export_of_nothing_is_empty(shared_cli: Cli, form: str, out: str) -> None:
     """And still JSON, or a heading."""
     assert shared_cli.run("usage", "export", "--format", form).stdout_bytes.decode() == out

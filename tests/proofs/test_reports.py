@@ -18,8 +18,9 @@ from hypothesis import strategies as st
 
 from chatgpt_agent.adapters.postgres.connection import Store
 from chatgpt_agent.adapters.postgres.corrections import CorrectableRow, add_correction
-from chatgpt_agent.adapters.postgres.legacy import NewRequest, take_requests
-from chatgpt_agent.adapters.postgres.reports import COUNTS, GROUPS, UsageFilter, UsageLine, set_time_zone
+from chatgpt_agent.adapters.postgres.legacy_import import ImportedRequest, add_imported_requests
+from chatgpt_agent.adapters.postgres.reports import COUNTS, GROUPS, UsageFilter, UsageGroup
+from chatgpt_agent.adapters.postgres.settings import set_time_zone
 from chatgpt_agent.adapters.postgres.usage import ensure_partition, ship
 from chatgpt_agent.admin import reports
 from chatgpt_agent.core.ledger import NOT_DONE, TERMINAL, Intent, Row, State
@@ -128,7 +129,7 @@ class Reconciler:
             await ensure_partition(self.store, row.at)
         if shipped := [_shipped(row) for row in rows if row.state is not State.IMPORTED]:
             await ship(self.store, shipped)
-        await take_requests(self.store, [_imported(row) for row in rows if row.state is State.IMPORTED])
+        await add_imported_requests(self.store, [_imported(row) for row in rows if row.state is State.IMPORTED])
         for row, correction in zip(rows, corrections, strict=False):
             written = CorrectableRow(row.id, row.at, row.state, row.usage, row.cost, None, None, None)
             assert correction.usage is not None
@@ -182,10 +183,20 @@ def _shipped(row: Line) -> Row:
     )
 
 
-def _imported(row: Line) -> NewRequest:
+def _imported(row: Line) -> ImportedRequest:
     usage = row.usage
     counts = (usage.input, usage.output) if usage else (None, None)
-    return NewRequest(row.id, row.user, row.token, row.model, None, *counts, row.cost, row.at)
+    return ImportedRequest(
+        request_id=row.id,
+        user_id=row.user,
+        token_id=row.token,
+        model=row.model,
+        upstream_id=None,
+        input_tokens=counts[0],
+        output_tokens=counts[1],
+        cost=row.cost,
+        started_at=row.at,
+    )
 
 
 def _correction(row: Line, usage: Usage, cost: Decimal) -> Line:
@@ -232,7 +243,7 @@ def _sums_of(line: Any) -> tuple[Fraction, ...]:
     return tuple(Fraction(getattr(line, name)) for name in (*COUNTS, "cost", "uncertain_cost"))
 
 
-def _key(line: UsageLine, by: Sequence[str]) -> tuple[object, ...]:
+def _key(line: UsageGroup, by: Sequence[str]) -> tuple[object, ...]:
     return tuple(line.token_id if name == "token" else text for name, text in zip(by, line.group, strict=True))
 
 
@@ -312,6 +323,6 @@ def test_every_report_is_the_sum_of_its_rows(
 
 async def _exported(store: Store, choice: UsageFilter) -> dict[str, tuple[Decimal, str]]:
     pages = [page async for page in reports.export(store, choice)]
-    records = [dict(zip(reports.EXPORTED, line, strict=True)) for page in pages for line in page]
+    records = [dict(zip(reports.EXPORT_COLUMNS, line, strict=True)) for page in pages for line in page]
     assert len({record["request_id"] for record in records}) == len(records)
     return {record["request_id"]: (record["cost_usd"], record["day"]) for record in records}

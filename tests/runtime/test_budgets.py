@@ -10,7 +10,7 @@ from uuid import UUID
 import msgspec
 import pytest
 
-from chatgpt_agent.adapters.postgres.budgets import SetAside, Spent
+from chatgpt_agent.adapters.postgres.spending import ReservedAmount, Spending
 from chatgpt_agent.core.access.admission import Identity, Token, User
 from chatgpt_agent.core.budget.period import Budget, Period, Window, midnight
 from chatgpt_agent.core.errors import InsufficientQuota
@@ -31,22 +31,28 @@ class PostgreSQL:
     def __init__(self, agents: int) -> None:
         self.agents = agents
         self.rows: list[Row] = []
-        self.reservations: dict[tuple[UUID, int], list[SetAside]] = {}
+        self.reservations: dict[tuple[UUID, int], list[ReservedAmount]] = {}
 
     def patch(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Puts it in the place of the statements."""
-        for name in ("read_spent", "count_agents", "read_reservations", "publish_reservations", "enter"):
+        for name in (
+            "read_spending",
+            "count_agents",
+            "read_reservations",
+            "publish_reservations",
+            "clear_reservations",
+        ):
             monkeypatch.setattr(module, name, getattr(self, name))
 
-    async def read_spent(
+    async def read_spending(
         self,
         store: Any,
         users: Sequence[int],
         firsts: tuple[date, date, date],
         *,
         total: bool,
-        asked: Sequence[tuple[UUID, datetime]],
-    ) -> tuple[list[Spent], set[UUID]]:
+        rows: Sequence[tuple[UUID, datetime]],
+    ) -> tuple[list[Spending], set[UUID]]:
         """By token."""
         found = []
         for token in TOKENS:
@@ -55,27 +61,29 @@ class PostgreSQL:
                 sum((row.budget_cost for row in own if row.intent.started_at >= midnight(first, UTC)), Decimal(0))
                 for first in firsts
             ]
-            found.append(Spent(1, token.id, *sums, sum((row.budget_cost for row in own), Decimal(0))))
-        return found, {row.intent.request_id for row in self.rows} & {id_ for id_, _ in asked}
+            day, week, month = sums
+            ever = sum((row.budget_cost for row in own), Decimal(0))
+            found.append(Spending(user_id=1, token_id=token.id, day=day, week=week, month=month, total=ever))
+        return found, {row.intent.request_id for row in self.rows} & {id_ for id_, _ in rows}
 
     async def count_agents(self, store: Any, since: datetime) -> int:
         """All are there."""
         return self.agents
 
     async def read_reservations(
-        self, store: Any, users: Sequence[int], *, but: UUID, since: datetime
-    ) -> list[SetAside]:
+        self, store: Any, users: Sequence[int], *, except_agent: UUID, since: datetime
+    ) -> list[ReservedAmount]:
         """Of the others."""
-        return [line for (agent, _), lines in self.reservations.items() if agent != but for line in lines]
+        return [line for (agent, _), lines in self.reservations.items() if agent != except_agent for line in lines]
 
     async def publish_reservations(
-        self, store: Any, agent: UUID, users: Sequence[int], found: Sequence[SetAside]
+        self, store: Any, agent: UUID, users: Sequence[int], found: Sequence[ReservedAmount]
     ) -> None:
         """One user is all there is."""
         for user in users:
             self.reservations[agent, user] = list(found)
 
-    async def enter(self, store: Any, agent: UUID) -> None:
+    async def clear_reservations(self, store: Any, agent: UUID) -> None:
         """Nothing is set aside yet."""
 
 

@@ -9,8 +9,8 @@ from uuid import UUID
 
 import pytest
 
-from chatgpt_agent.adapters.postgres.budgets import enter as really_enter
 from chatgpt_agent.adapters.postgres.connection import Store
+from chatgpt_agent.adapters.postgres.spending import clear_reservations as real_clear_reservations
 from chatgpt_agent.adapters.postgres.usage import ship
 from chatgpt_agent.core.access.admission import Identity
 from chatgpt_agent.core.budget.period import Period
@@ -155,12 +155,12 @@ async def test_what_the_last_run_set_aside_is_forgotten_when_postgresql_is_back(
     await agent.store.fetch(f"INSERT INTO reservations VALUES ('{OTHER_AGENT}', 1, 1, 5) RETURNING 1")
     failures = iter([StoreUnavailable("gone")])
 
-    async def enter(store: Store, agent: UUID) -> None:
+    async def clear_reservations(store: Store, agent: UUID) -> None:
         for failure in failures:
             raise failure
-        await really_enter(store, agent)
+        await real_clear_reservations(store, agent)
 
-    monkeypatch.setattr(module, "enter", enter)
+    monkeypatch.setattr(module, "clear_reservations", clear_reservations)
     await budgets.start(UUID(OTHER_AGENT))
     try:
         async with asyncio.timeout(5):

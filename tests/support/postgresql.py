@@ -13,8 +13,8 @@ from typing import Any
 
 from psycopg2.extensions import STRINGARRAY
 
-from chatgpt_agent.adapters.postgres.connection import Line, Store
-from chatgpt_agent.adapters.postgres.usage import _COLUMNS, _SHIP
+from chatgpt_agent.adapters.postgres.connection import SqlRow, Store
+from chatgpt_agent.adapters.postgres.usage import _COLUMNS, SHIP_SQL
 from chatgpt_agent.core.errors import StoreBadValue, StoreRejected, StoreUnavailable
 from chatgpt_agent.core.ledger import NOT_DONE, State
 from chatgpt_agent.core.money.kinds import TOKEN_COLUMNS
@@ -44,8 +44,8 @@ class PostgreSQL:
         self.usage: dict[tuple[str, datetime], Usage] = {}
         self.daily: dict[Day, Sums] = {}
         self.partitions: set[tuple[int, int]] = set()
-        self.dead_letters: dict[str, Line] = {}
-        self.agents: dict[str, Line] = {}
+        self.dead_letters: dict[str, SqlRow] = {}
+        self.agents: dict[str, SqlRow] = {}
         self.shipped: list[Sequence[Any]] = []  # the parameters of every statement that brought rows
         # What it does to who asks.
         self.up = True
@@ -59,7 +59,7 @@ class PostgreSQL:
             setattr(other, table, deepcopy(getattr(self, table)))
         return other
 
-    def run(self, sql: str, parameters: Sequence[Any]) -> list[Line]:
+    def run(self, sql: str, parameters: Sequence[Any]) -> list[SqlRow]:
         """Runs a statement to its end, or raises StoreRejected and changes nothing."""
         kind = kind_of(sql)
         if kind == "ship":
@@ -78,7 +78,7 @@ class PostgreSQL:
     def replay(self) -> None:
         """Runs every statement with rows again, the last one first."""
         for parameters in reversed(self.shipped):
-            self._ship(_SHIP, parameters)
+            self._ship(SHIP_SQL, parameters)
 
     def _ship(self, sql: str, parameters: Sequence[Any]) -> int:
         columns = [_values(text, kind) for text, kind in zip(parameters, _COLUMNS.values(), strict=True)]
@@ -116,16 +116,16 @@ class FakeStore(Store):
         self.server = server
         self._watch = watch
 
-    async def fetch(self, sql: str, parameters: Sequence[Any] = ()) -> list[Line]:
+    async def fetch(self, sql: str, parameters: Sequence[Any] = ()) -> list[SqlRow]:
         """Runs one statement. Raises StoreUnavailable (it may have run or not), or StoreRejected."""
         self._watch(f"PostgreSQL before {kind_of(sql)}")
         if not self.server.up:
-            raise StoreUnavailable("the database cannot be used: it is away")
+            raise StoreUnavailable("the database is unavailable: it is away")
         found = self.server.run(sql, parameters)
         self._watch(f"PostgreSQL after {kind_of(sql)}")
         if self.server.lost_answers and kind_of(sql) in ("ship", "bury"):
             self.server.lost_answers -= 1
-            raise StoreUnavailable("the database cannot be used: the answer was lost")
+            raise StoreUnavailable("the database is unavailable: the answer was lost")
         return found
 
     async def close(self) -> None:
@@ -134,7 +134,7 @@ class FakeStore(Store):
 
 def kind_of(sql: str) -> str:
     """Which of the ledger's statements it is. Raises StoreRejected where it is none."""
-    if sql == _SHIP:
+    if sql == SHIP_SQL:
         return "ship"
     for start, kind in (
         ("SELECT ensure_usage_partition(", "partition"),

@@ -7,7 +7,7 @@ from typing import Any
 import openai
 import pytest
 
-from chatgpt_agent.adapters.postgres.ledger_checks import findings
+from chatgpt_agent.adapters.postgres.checks import run_checks
 from chatgpt_agent.core.http.endpoints import CHAT, ENDPOINTS
 from chatgpt_agent.core.money.pricing import Tier
 from tests.support.agent import Agent
@@ -52,4 +52,4 @@ async def test_what_a_call_costs_was_set_aside(
     [state] = [state for account in budgets(agent)._accounts.values() for state in account.states]
     assert (state.known, state.open) == (sum(row["cost"] for row in rows), 0)
     assert max(row["cost"] for row in rows) <= min(asked)
-    assert await findings(agent.store, 10) == []
+    assert await run_checks(agent.store, 10) == []

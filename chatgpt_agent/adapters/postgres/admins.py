@@ -1,14 +1,16 @@
-"""Administrators and the digests of their tokens."""
+"""The table `admins`: administrators with their roles and the digests of their tokens."""
 
 from datetime import datetime
 
 import msgspec
 
-from chatgpt_agent.adapters.postgres.connection import AnyStore, AuditedStore
+from chatgpt_agent.adapters.postgres.connection import AnyStore, AuditedStore, SqlRow
+
+_COLUMNS = "id, name, role, token_prefix, created_at, revoked_at"
 
 
-class AdminRow(msgspec.Struct, frozen=True):
-    """An administrator; `token_prefix` are the token's first characters. Nothing of it works after `revoked_at`."""
+class AdminRow(msgspec.Struct, frozen=True, kw_only=True):
+    """An administrator. `token_prefix`: the token's first characters; the token is valid until `revoked_at`."""
 
     id: int
     name: str
@@ -18,12 +20,12 @@ class AdminRow(msgspec.Struct, frozen=True):
     revoked_at: datetime | None
 
 
-_COLUMNS = "id, name, role, token_prefix, created_at, revoked_at"
+def _admin_row(row: SqlRow) -> AdminRow:
+    return AdminRow(**dict(zip(AdminRow.__struct_fields__, row, strict=True)))
 
 
-async def put_admin(store: AnyStore, *, name: str, role: str, digest: bytes, token_prefix: str, now: datetime) -> bool:
-    """Adds an administrator, or gives one whose token is revoked a new one; False where one of this name has a token
-    that works."""
+async def add_admin(store: AnyStore, *, name: str, role: str, digest: bytes, token_prefix: str, now: datetime) -> bool:
+    """Adds an administrator, or issues a new token to one whose token is revoked; False if the token is valid."""
     sql = """
         INSERT INTO admins (name, role, digest, token_prefix, created_at) VALUES (%s, %s, %s, %s, %s)
         ON CONFLICT (name) DO UPDATE
@@ -35,19 +37,19 @@ async def put_admin(store: AnyStore, *, name: str, role: str, digest: bytes, tok
 
 async def list_admins(store: AnyStore) -> list[AdminRow]:
     """All administrators by name."""
-    return [AdminRow(*line) for line in await store.fetch(f"SELECT {_COLUMNS} FROM admins ORDER BY name")]
+    return [_admin_row(row) for row in await store.fetch(f"SELECT {_COLUMNS} FROM admins ORDER BY name")]
 
 
 async def revoke_admin(store: AnyStore, name: str, when: datetime) -> AdminRow | None:
-    """Revokes an administrator's token (keeping the first date); None where there is none of this name."""
+    """Revokes an administrator's token, keeping an earlier date; None if there is no such administrator."""
     sql = f"UPDATE admins SET revoked_at = coalesce(revoked_at, %s) WHERE name = %s RETURNING {_COLUMNS}"
-    found = await store.fetch(sql, [when, name])
-    return AdminRow(*found[0]) if found else None
+    rows = await store.fetch(sql, [when, name])
+    return _admin_row(rows[0]) if rows else None
 
 
-async def revoke_but_the_last(store: AuditedStore, name: str, when: datetime) -> bool:
-    """As `revoke_admin`, but of an administrator who is the last one with the role admin; False: nobody was revoked. Of
-    two who revoke each other at once, the second one waits, and is the last."""
+async def revoke_unless_last(store: AuditedStore, name: str, when: datetime) -> bool:
+    """Revokes an administrator's token unless it is the last valid one with the role admin; returns whether it did. Of
+    two admins who revoke each other at the same time, the lock lets one succeed."""
     sql = """
         LOCK TABLE admins IN SHARE ROW EXCLUSIVE MODE;
         UPDATE admins a SET revoked_at = coalesce(revoked_at, %s)
@@ -58,7 +60,6 @@ async def revoke_but_the_last(store: AuditedStore, name: str, when: datetime) ->
 
 
 async def find_admin(store: AnyStore, digest: bytes) -> AdminRow | None:
-    """Whose token has this digest, if it works."""
-    sql = f"SELECT {_COLUMNS} FROM admins WHERE digest = %s AND revoked_at IS NULL"
-    found = await store.fetch(sql, [digest])
-    return AdminRow(*found[0]) if found else None
+    """The administrator with a valid token of this digest."""
+    rows = await store.fetch(f"SELECT {_COLUMNS} FROM admins WHERE digest = %s AND revoked_at IS NULL", [digest])
+    return _admin_row(rows[0]) if rows else None

@@ -1,4 +1,4 @@
-"""Reading the audit log, which triggers of the database write."""
+"""The table `audit_log`. Triggers of the database write it."""
 
 import json
 from datetime import datetime
@@ -12,12 +12,14 @@ from chatgpt_agent.core.money.kinds import RATE_NAMES
 
 Object = Literal["users", "tokens", "prices", "budgets", "admins", "usage"]
 OBJECTS: tuple[str, ...] = get_args(Object)
-_MONEY = frozenset({*RATE_NAMES, "amount", "cost", "uncertain_cost", "reserved"})  # `reserved`: before migration 0004
+
+# Columns with amounts. Migration 0004 renamed `reserved` to `uncertain_cost`; older entries keep the former name.
+_AMOUNTS = frozenset({*RATE_NAMES, "amount", "cost", "uncertain_cost", "reserved"})
 
 
-class AuditRow(msgspec.Struct, frozen=True):
-    """One change. `name`: what people call the object, as far as it is still known; `before` and `after`: the columns
-    that changed, amounts as texts, which no reader rounds."""
+class AuditRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One change. `name` is the name of the object, if it still exists; `before` and `after` contain the columns that
+    changed, with amounts as texts, so that no reader rounds them."""
 
     id: int
     at: datetime
@@ -42,7 +44,7 @@ async def list_audit(
     before_id: int | None = None,
     limit: int,
 ) -> list[AuditRow]:
-    """The newest changes, or those older than the one of `before_id`."""
+    """The newest changes that match, or those older than the one with `before_id`."""
     sql = """
         SELECT a.id, a.at, a.actor, a.via, a.address, a.action, a.object, a.object_id,
                CASE a.object
@@ -61,13 +63,17 @@ async def list_audit(
           AND (%s::text IS NULL OR a.object = %s) AND (%s::bigint IS NULL OR a.object_id = %s)
           AND (%s::bigint IS NULL OR a.id < %s)
         ORDER BY a.id DESC LIMIT %s"""
-    asked = (since, actor, object, object_id, before_id)
-    lines = await store.fetch(sql, [value for each in asked for value in (each, each)] + [limit])
-    return [AuditRow(*[*first, _columns(before), _columns(after)]) for *first, before, after in lines]
+    filters = [value for each in (since, actor, object, object_id, before_id) for value in (each, each)]
+    names = AuditRow.__struct_fields__
+    rows = await store.fetch(sql, [*filters, limit])
+    return [
+        AuditRow(**dict(zip(names, [*columns, _decode(before), _decode(after)], strict=True)))
+        for *columns, before, after in rows
+    ]
 
 
-def _columns(text: str | None) -> dict[str, Any] | None:
+def _decode(text: str | None) -> dict[str, Any] | None:
     if text is None:
         return None
-    found = json.loads(text, parse_float=Decimal)
-    return {name: str(value) if name in _MONEY and value is not None else value for name, value in found.items()}
+    columns = json.loads(text, parse_float=Decimal)
+    return {name: str(value) if name in _AMOUNTS and value is not None else value for name, value in columns.items()}

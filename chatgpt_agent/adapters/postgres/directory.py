@@ -1,4 +1,4 @@
-"""Reading what agents keep in memory: users, tokens, prices and budgets, whole or what has changed since a version."""
+"""Reading what agents keep in memory: users, tokens, prices and budgets; all, or those changed since a version."""
 
 import functools
 import re
@@ -7,22 +7,23 @@ from typing import TypeVar
 
 import msgspec
 
-from chatgpt_agent.adapters.postgres.connection import Line, Store
-from chatgpt_agent.adapters.postgres.prices import PRICE_COLUMNS, price_of
+from chatgpt_agent.adapters.postgres.connection import SqlRow, Store
+from chatgpt_agent.adapters.postgres.prices import PRICE_COLUMNS, price_from
+from chatgpt_agent.adapters.postgres.settings import TIME_ZONE_SQL
 from chatgpt_agent.core.access.admission import RateLimits, Token, User
 from chatgpt_agent.core.access.model_patterns import compile_patterns
 from chatgpt_agent.core.access.networks import Networks, is_network
 from chatgpt_agent.core.budget.period import Budget, Period
 from chatgpt_agent.core.money.pricing import Price
 
-PAGE = 1000  # rows that are read at once: the loop is held for 5 ms
+PAGE = 1000  # rows in one result, which blocks the event loop for 5 ms
 
 _MAX_ID = 2**63 - 1
-_NO_LIMITS = RateLimits()  # one for all: most have none
+_NO_LIMITS = RateLimits()  # shared by all users and tokens without limits
 
-Entry = TypeVar("Entry")
+T = TypeVar("T")
 
-# Pages follow each other by the first two columns.
+# Pages are ordered by the first two columns.
 _USERS = """
     SELECT version, id, id, name, upstream_key, coalesce(disabled_at, removed_at) IS NOT NULL, allowed_models,
            rpm, tpm, concurrency
@@ -35,8 +36,9 @@ _PRICES = f"SELECT version, id, {PRICE_COLUMNS} FROM prices p"
 _BUDGETS = "SELECT version, id, id, user_id, token_id, period, amount FROM budgets"
 
 
-class Changes(msgspec.Struct, frozen=True):
-    """Rows that are new since a version. `whole`: these are all there are. `time_zone`: whose days budgets count."""
+class Changes(msgspec.Struct, frozen=True, kw_only=True):
+    """Rows that changed after a version. `whole`: these are all rows. `time_zone`: the name of the time zone of
+    budgets."""
 
     version: int
     whole: bool
@@ -48,69 +50,69 @@ class Changes(msgspec.Struct, frozen=True):
 
 
 async def read_changes(store: Store, since: int) -> Changes | None:
-    """What has changed since a version (-1: everything), or None. A row that changes while it is read may come
-    twice, which does no harm. A version that went back is that of a restored backup: everything, too."""
-    [(version, reset_version, zone)] = await store.fetch(
-        "SELECT version, reset_version, (SELECT value FROM settings WHERE name = 'time_zone') FROM directory_version"
+    """What changed after a version (-1: everything); None if nothing did. A row that changes meanwhile may come twice.
+    If the version decreased, a backup was restored, and everything is read."""
+    [(version, reset_version, time_zone)] = await store.fetch(
+        f"SELECT version, reset_version, {TIME_ZONE_SQL} FROM directory_version"
     )
     if version == since:
         return None
     whole = since < reset_version or since < 0 or version < since
     after = -1 if whole else since
     return Changes(
-        version,
-        whole,
-        await _read(store, _USERS, after, _user),
-        await _read(store, _TOKENS, after, _token),
-        await _read(store, _PRICES, after, price_of),
-        await _read(store, _BUDGETS, after, _budget),
-        zone,
+        version=version,
+        whole=whole,
+        users=await _read_all(store, _USERS, after, _user),
+        tokens=await _read_all(store, _TOKENS, after, _token),
+        prices=await _read_all(store, _PRICES, after, price_from),
+        budgets=await _read_all(store, _BUDGETS, after, _budget),
+        time_zone=time_zone,
     )
 
 
-async def _read(store: Store, select: str, after: int, make: Callable[[Line], Entry]) -> list[Entry]:
-    """All that changed after a version, page by page: psycopg2 makes an answer's rows in one piece, in which nothing
-    else goes on."""
+async def _read_all(store: Store, select: str, after: int, convert: Callable[[SqlRow], T]) -> list[T]:
+    """All rows that changed after a version, in pages: psycopg2 converts a whole result without yielding to the event
+    loop."""
     sql = f"{select} WHERE (version, id) > (%s, %s) ORDER BY version, id LIMIT {PAGE}"
-    found: list[Entry] = []
+    objects: list[T] = []
     last: tuple[int, int] = (after, _MAX_ID)
     while True:
         page = await store.fetch(sql, last)
-        found.extend(make(line[2:]) for line in page)
+        objects.extend(convert(row[2:]) for row in page)
         if len(page) < PAGE:
-            return found
+            return objects
         last = page[-1][:2]
 
 
-def _user(line: Line) -> User:
-    id_, name, key, disabled, models, *limits = line
+def _user(row: SqlRow) -> User:
+    id_, name, key, disabled, models, *limits = row
     return User(id_, name, bytes(key), disabled, _models(models), _limits(limits))
 
 
-def _token(line: Line) -> Token:
-    id_, user, digest, revoked, expires, models, networks, *limits = line
+def _token(row: SqlRow) -> Token:
+    id_, user, digest, revoked, expires, models, networks, *limits = row
     return Token(id_, user, bytes(digest), revoked, expires, _models(models), _networks(networks), _limits(limits))
 
 
-def _budget(line: Line) -> Budget:
-    id_, user, token, period, amount = line
+def _budget(row: SqlRow) -> Budget:
+    id_, user, token, period, amount = row
     return Budget(id_, user, token, Period(period), amount)
 
 
-def _limits(found: list[int | None]) -> RateLimits:
-    return _NO_LIMITS if found == [None, None, None] else RateLimits(*found)
+def _limits(values: list[int | None]) -> RateLimits:
+    return _NO_LIMITS if values == [None, None, None] else RateLimits(*values)
 
 
-def _models(found: list[str] | None) -> re.Pattern[str] | None:
-    return None if found is None else _compiled(tuple(found))
+def _models(patterns: list[str] | None) -> re.Pattern[str] | None:
+    return None if patterns is None else _compiled(tuple(patterns))
 
 
 @functools.lru_cache(maxsize=1000)
 def _compiled(patterns: tuple[str, ...]) -> re.Pattern[str]:
-    """Compiled once for all that have the same list, as most have: it takes as long as reading a hundred tokens."""
+    """Cached, because most users have the same list, and compiling one takes as long as reading a hundred tokens."""
     return compile_patterns(patterns)
 
 
-def _networks(found: list[str] | None) -> Networks | None:
-    """What somebody wrote by hand and is no network is none: nobody comes from there."""
-    return None if found is None else Networks(filter(is_network, found))
+def _networks(texts: list[str] | None) -> Networks | None:
+    """Invalid networks, which only an edit in SQL can add, match no address."""
+    return None if texts is None else Networks(filter(is_network, texts))

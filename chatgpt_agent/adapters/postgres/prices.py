@@ -1,4 +1,4 @@
-"""Prices as PostgreSQL keeps them, and what tokens cost at them, said in SQL."""
+"""The table `prices`, and the cost of tokens at a price, in SQL."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -16,9 +16,9 @@ _tiers = msgspec.json.Decoder(tuple[Tier, ...])
 _encoder = msgspec.json.Encoder(decimal_format="string")
 
 
-def price_of(line: Sequence[Any]) -> Price:
-    """The price of a line of `PRICE_COLUMNS`."""
-    id_, model, effective_at, *rates, tiers = line
+def price_from(row: Sequence[Any]) -> Price:
+    """The price of a row with `PRICE_COLUMNS`."""
+    id_, model, effective_at, *rates, tiers = row
     return Price(
         id=id_,
         model=model,
@@ -28,49 +28,49 @@ def price_of(line: Sequence[Any]) -> Price:
     )
 
 
-async def add_price(
-    store: AnyStore, *, model: str, effective_at: datetime, rates: Rates, tiers: Sequence[Tier] = (), now: datetime
-) -> None:
-    """Adds a price that supersedes earlier ones from its date on; with no rates, it takes the price away."""
-    await add_prices(store, [NewPrice(model, rates, tuple(tiers), effective_at)], now=now)
-
-
-async def add_prices(store: AnyStore, prices: Sequence[NewPrice], *, now: datetime) -> None:
-    """Adds prices in one statement: all of them, or none. Without a date they take effect now."""
+async def add_prices(store: AnyStore, prices: Sequence[NewPrice], *, now: datetime) -> list[Price]:
+    """Adds prices, all or none, and returns them as stored. A price supersedes earlier ones of its model from its date
+    on, or from now on if it has none; a price without rates removes the model's price."""
     sql = f"""
-        INSERT INTO prices (model, effective_at, {", ".join(RATE_NAMES)}, tiers, created_at)
+        INSERT INTO prices AS p (model, effective_at, {", ".join(RATE_NAMES)}, tiers, created_at)
         SELECT new.*, %s FROM unnest(%s::text[], %s::timestamptz[], {", ".join(["%s::numeric[]"] * len(RATE_NAMES))},
-                                     %s::jsonb[]) AS new"""
+                                     %s::jsonb[]) AS new
+        RETURNING {PRICE_COLUMNS}"""
     columns = [[new.model for new in prices], [new.effective_at or now for new in prices], *price_columns(prices)]
-    await store.fetch(sql, [now, *columns])
+    return [price_from(row) for row in await store.fetch(sql, [now, *columns])]
 
 
 def price_columns(prices: Sequence[NewPrice]) -> list[list[Any]]:
-    """The columns of rates and tiers."""
+    """The values of rates and tiers, a list for each column."""
     tiers = [_encoder.encode(new.tiers).decode() for new in prices]
     return [*([new.rates.get(name) for new in prices] for name in RATE_NAMES), tiers]
 
 
 async def list_prices(store: AnyStore) -> list[Price]:
-    """Every price that ever was, by model and date."""
+    """All prices, also superseded and removed ones, by model and date."""
     sql = f"SELECT {PRICE_COLUMNS} FROM prices p ORDER BY p.model, p.effective_at, p.id"
-    return [price_of(line) for line in await store.fetch(sql)]
+    return [price_from(row) for row in await store.fetch(sql)]
+
+
+async def priced_models(store: AnyStore) -> set[str]:
+    """The models that have or had a price."""
+    return {str(model) for (model,) in await store.fetch("SELECT DISTINCT model FROM prices")}
 
 
 def _rate(name: str) -> str:
-    """The rate of this name: that of the tier where the tier has rates of its own, else the price's."""
+    """The rate of this name: that of the tier if it has rates of its own, else that of the price."""
     side = SIDE_OF_RATE[name]
     return f"""CASE WHEN tier.input IS NULL THEN coalesce(p.{name}, p.{side})
                     ELSE coalesce(tier.{name}, tier.{side}) END AS {name}"""
 
 
 def _left(side: str, parts: Sequence[TokenKind]) -> str:
-    """The tokens of a side without these parts of it."""
+    """The tokens of a side without these parts."""
     return " - ".join([f"r.{side}_tokens", *(f"part_{part.name}.count" for part in parts)])
 
 
 def _part(kind: TokenKind) -> str:
-    """A join with the count of this kind, as far as parts that are charged before it leave any."""
+    """A join with the count of this kind, at most what the parts charged before it leave."""
     parts = charged_parts(kind.side)
     left = _left(kind.side, parts[: parts.index(kind)])
     return f"""CROSS JOIN LATERAL (
@@ -79,15 +79,15 @@ def _part(kind: TokenKind) -> str:
 
 
 def _side_cost(side: str) -> str:
-    """USD times a million for the tokens of a side, each charged once."""
+    """USD times a million of the tokens of a side, each charged once."""
     parts = charged_parts(side)
     own = (f"part_{part.name}.count * rate.{part.rate}" for part in parts)
     return " + ".join([*own, f"({_left(side, parts)}) * rate.{side}"])
 
 
-# For rows `r` with the columns of usage and their price `p`: `due.cost`, as core/money/pricing.py computes it. The
-# proof of the ledger relies on having the rule in two languages.
-DUE = f"""
+# Computes `due.cost` for rows `r` with the columns of usage and their price `p`. It repeats the rule of core/money: the
+# check of the ledger compares the two implementations.
+COST_SQL = f"""
     LEFT JOIN LATERAL (
         SELECT t.* FROM jsonb_to_recordset(p.tiers) AS t(
             service_tier text, above bigint, multiplier numeric, {", ".join(f"{name} numeric" for name in RATE_NAMES)}

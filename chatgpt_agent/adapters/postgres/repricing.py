@@ -1,4 +1,4 @@
-"""History at another price: the rows of the ledger, with what their tokens would have cost. It changes nothing."""
+"""What past requests would have cost at other prices. Nothing is written."""
 
 from collections.abc import Sequence
 from datetime import date
@@ -7,44 +7,46 @@ from decimal import Decimal
 import msgspec
 
 from chatgpt_agent.adapters.postgres.connection import AnyStore
-from chatgpt_agent.adapters.postgres.prices import DUE, price_columns
+from chatgpt_agent.adapters.postgres.corrections import JOIN_CORRECTION
+from chatgpt_agent.adapters.postgres.prices import COST_SQL, price_columns
+from chatgpt_agent.adapters.postgres.settings import TIME_ZONE_SQL
 from chatgpt_agent.adapters.postgres.usage import in_states
-from chatgpt_agent.core.ledger import TERMINAL, State
+from chatgpt_agent.adapters.postgres.users import USER_NAME_SQL
+from chatgpt_agent.core.ledger import TERMINAL
 from chatgpt_agent.core.money.kinds import RATE_NAMES, TOKEN_COLUMNS
 from chatgpt_agent.core.money.pricing import NewPrice
 
-_ZONE = "(SELECT value FROM settings WHERE name = 'time_zone')"
-
-# What it can be grouped by, and the SQL for it; days and months are those of the books.
+# Each group and its SQL. Days and months are those of the configured time zone.
 GROUPS = {
-    "user": "coalesce(n.name, 'user ' || r.user_id)",
+    "user": USER_NAME_SQL.format(id="r.user_id"),
     "model": "r.model",
     "day": "r.day::text",
     "month": "to_char(r.day, 'YYYY-MM')",
 }
 
-# A request with its correction, where there is one, is one row. Rows of another program's books have no price of ours.
-_ROWS = f"""
-    SELECT u.user_id, u.model, u.service_tier, p.model AS charged_model, u.cost + coalesce(c.cost, 0) AS cost,
-           (u.started_at AT TIME ZONE {_ZONE})::date AS day,
-           {
-    ", ".join(
-        f"CASE WHEN c.corrects IS NULL THEN u.{name} ELSE coalesce(u.{name}, 0) + coalesce(c.{name}, 0) END AS {name}"
-        for name in TOKEN_COLUMNS
+
+def _corrected(name: str) -> str:
+    return (
+        f"CASE WHEN c.corrects IS NULL THEN r.{name} ELSE coalesce(r.{name}, 0) + coalesce(c.{name}, 0) END AS {name}"
     )
-}
-    FROM usage u
-    JOIN prices p ON p.id = u.price_id
-    LEFT JOIN usage c ON c.corrects = u.request_id AND c.started_at = u.started_at AND c.user_id = u.user_id
-        AND c.state = '{State.CORRECTION}'
-    WHERE u.state IN {in_states(TERMINAL)} AND (%s::text IS NULL OR u.model = %s)
-      AND u.started_at >= (%s::date)::timestamp AT TIME ZONE {_ZONE}
-      AND (%s::date IS NULL OR u.started_at < (%s::date + 1)::timestamp AT TIME ZONE {_ZONE})"""
 
 
-class RepricedLine(msgspec.Struct, frozen=True):
-    """One group: requests, USD as charged, USD at the other price. `unpriced_requests`: requests whose model has no
-    other price; both sums contain their charged cost."""
+# A row and its correction are one row here. Imported rows are left out: they have no price of ours.
+_ROWS = f"""
+    SELECT r.user_id, r.model, r.service_tier, p.model AS charged_model, r.cost + coalesce(c.cost, 0) AS cost,
+           (r.started_at AT TIME ZONE {TIME_ZONE_SQL})::date AS day,
+           {", ".join(map(_corrected, TOKEN_COLUMNS))}
+    FROM usage r
+    JOIN prices p ON p.id = r.price_id
+    {JOIN_CORRECTION}
+    WHERE r.state IN {in_states(TERMINAL)} AND (%s::text IS NULL OR r.model = %s)
+      AND r.started_at >= (%s::date)::timestamp AT TIME ZONE {TIME_ZONE_SQL}
+      AND (%s::date IS NULL OR r.started_at < (%s::date + 1)::timestamp AT TIME ZONE {TIME_ZONE_SQL})"""
+
+
+class RepricedGroup(msgspec.Struct, frozen=True, kw_only=True):
+    """The requests of a group: their number, USD as charged, USD at the other price. `unpriced_requests`: requests
+    whose model has no other price; both sums contain their charged cost."""
 
     group: tuple[str, ...]
     requests: int
@@ -61,10 +63,10 @@ async def reprice(
     since: date,
     until: date | None = None,
     model: str | None = None,
-    whatever_model: bool = False,
-) -> list[RepricedLine]:
-    """The rows of these days (both included) of the model that was asked for, or of all, by the named groups. Each is
-    priced at the one of `prices` of the model that it was charged as, or, `whatever_model`, at the only one."""
+    any_model: bool = False,
+) -> list[RepricedGroup]:
+    """The requests of these days (both included), for one requested model or all, in groups. The other price of a
+    request is that of `prices` for the model that it was charged as; with `any_model`, the only one of `prices`."""
     groups = ", ".join(GROUPS[name] for name in by)
     sql = f"""
         WITH r AS ({_ROWS}
@@ -74,9 +76,13 @@ async def reprice(
         )
         SELECT {groups}, count(*), count(*) FILTER (WHERE p.input IS NULL), sum(r.cost),
                sum(CASE WHEN p.input IS NULL THEN r.cost ELSE due.cost END)
-        FROM r LEFT JOIN users n ON n.id = r.user_id
-        LEFT JOIN other p ON {"true" if whatever_model else "p.model = r.charged_model"} {DUE}
+        FROM r LEFT JOIN users u ON u.id = r.user_id
+        LEFT JOIN other p ON {"true" if any_model else "p.model = r.charged_model"} {COST_SQL}
         GROUP BY {groups} ORDER BY {groups}"""
     values = [model, model, since, until, until, [new.model for new in prices], *price_columns(prices)]
-    lines = await store.fetch(sql, values)
-    return [RepricedLine(line[: len(by)], *line[len(by) :]) for line in lines]
+    return [
+        RepricedGroup(
+            group=tuple(group), requests=requests, unpriced_requests=unpriced, cost=cost, other_cost=other_cost
+        )
+        for *group, requests, unpriced, cost, other_cost in await store.fetch(sql, values)
+    ]

@@ -1,14 +1,26 @@
-"""Tokens, as commands and REST read and change them. A token comes here as its digest."""
+"""The tables `tokens` and `token_uses`. Tokens arrive here as digests."""
 
 from collections.abc import Mapping
 from datetime import datetime
 
 import msgspec
 
-from chatgpt_agent.adapters.postgres.connection import AnyStore
+from chatgpt_agent.adapters.postgres.connection import AnyStore, SqlRow, Store, to_sql
+
+# How a token is named in lists: by label and first characters. For a row with a token id and its joined token `t`.
+TOKEN_LABEL_SQL = """CASE WHEN {id} = 0 THEN '(none)' WHEN t.id IS NULL THEN 'token ' || {id}
+                 WHEN t.token_prefix = '' THEN coalesce(nullif(t.label, ''), 'token ' || {id})
+                 WHEN t.label = '' THEN t.token_prefix || '…' ELSE t.label || ' (' || t.token_prefix || '…)' END"""  # noqa: S105 - not a password
+
+# Of a token `t`.
+_COLUMNS = """
+    t.id, (SELECT u.name FROM users u WHERE u.id = t.user_id), t.token_prefix, t.label, t.created_at, t.expires_at,
+    t.revoked_at, (SELECT w.last_used_at FROM token_uses w WHERE w.token_id = t.id),
+    t.allowed_models, t.allowed_networks, t.rpm, t.tpm, t.concurrency, t.version"""
+_SETTINGS = ("label", "expires_at", "allowed_models", "allowed_networks", "rpm", "tpm", "concurrency")
 
 
-class TokenRow(msgspec.Struct, frozen=True):
+class TokenRow(msgspec.Struct, frozen=True, kw_only=True):
     """A token in a list, without its digest. `token_prefix`: its first characters; `version`: the directory's version
     at its last change."""
 
@@ -28,30 +40,30 @@ class TokenRow(msgspec.Struct, frozen=True):
     version: int
 
 
-# Of a token `t`.
-_LINE = """
-    t.id, (SELECT u.name FROM users u WHERE u.id = t.user_id), t.token_prefix, t.label, t.created_at, t.expires_at,
-    t.revoked_at, (SELECT w.last_used_at FROM token_uses w WHERE w.token_id = t.id),
-    t.allowed_models, t.allowed_networks, t.rpm, t.tpm, t.concurrency, t.version"""
-_SET = ("label", "expires_at", "allowed_models", "allowed_networks", "rpm", "tpm", "concurrency")
-_IN_FORCE = "t.revoked_at IS NULL AND (t.expires_at IS NULL OR t.expires_at > %s)"
+class TokenDetails(msgspec.Struct, frozen=True):
+    """What `/me` shows of a token beside the facts in the directory."""
+
+    label: str
+    token_prefix: str
+    created_at: datetime
+    allowed_networks: list[str] | None
 
 
-def _line(columns: tuple[object, ...]) -> TokenRow:
-    return msgspec.convert(dict(zip(TokenRow.__struct_fields__, columns, strict=True)), TokenRow)
+def _token_row(row: SqlRow) -> TokenRow:
+    return msgspec.convert(dict(zip(TokenRow.__struct_fields__, row, strict=True)), TokenRow)
 
 
 async def add_token(
     store: AnyStore, *, user: str, digest: bytes, token_prefix: str, settings: Mapping[str, object], now: datetime
 ) -> int | None:
-    """Adds a token with these of its columns and returns its id; None where there is no such user, or not any more."""
-    names = [name for name in _SET if name in settings]
+    """Adds a token with some of its columns set, and returns its id; None: there is no such user, or it is removed."""
+    names = [name for name in _SETTINGS if name in settings]
     sql = f"""
         INSERT INTO tokens (user_id, digest, token_prefix, created_at{"".join(f", {name}" for name in names)})
         SELECT id, %s, %s, %s{", %s" * len(names)} FROM users WHERE name = %s AND removed_at IS NULL RETURNING id"""
-    values = [_value(settings[name]) for name in names]
-    found = await store.fetch(sql, [digest, token_prefix, now, *values, user])
-    return int(found[0][0]) if found else None
+    values = [to_sql(settings[name]) for name in names]
+    rows = await store.fetch(sql, [digest, token_prefix, now, *values, user])
+    return int(rows[0][0]) if rows else None
 
 
 async def list_tokens(
@@ -62,69 +74,77 @@ async def list_tokens(
     after: int | None = None,
     limit: int | None = None,
 ) -> list[TokenRow]:
-    """Tokens by id: of all users or of one, after an id, at most so many; or the one of this id."""
+    """Tokens by id: of all users or of one, the next `limit` ones after an id, or the one with this id."""
     sql = f"""
-        SELECT {_LINE} FROM tokens t
+        SELECT {_COLUMNS} FROM tokens t
         WHERE (%s::text IS NULL OR t.user_id = (SELECT u.id FROM users u WHERE u.name = %s))
           AND (%s::bigint IS NULL OR t.id = %s) AND t.id > coalesce(%s::bigint, 0)
         ORDER BY t.id LIMIT %s"""
-    return [_line(line) for line in await store.fetch(sql, [user, user, id, id, after, limit])]
+    return [_token_row(row) for row in await store.fetch(sql, [user, user, id, id, after, limit])]
+
+
+async def has_token(store: AnyStore, id: int) -> bool:
+    """Whether a token exists, also a revoked one."""
+    return bool(await store.fetch("SELECT 1 FROM tokens WHERE id = %s", [id]))
+
+
+async def token_details(store: Store, id: int) -> TokenDetails | None:
+    """Label, first characters, creation date and networks of a token."""
+    sql = "SELECT label, token_prefix, created_at, allowed_networks FROM tokens WHERE id = %s"
+    rows = await store.fetch(sql, [id])
+    return TokenDetails(*rows[0]) if rows else None
 
 
 async def change_token(
     store: AnyStore, id: int, settings: Mapping[str, object], version: int | None
 ) -> TokenRow | None:
-    """Sets these columns of a token; None where there is none of this id, or of another version by now."""
-    names = [name for name in _SET if name in settings]
+    """Sets columns of a token. None: there is no such token, or it does not have this `version`."""
+    names = [name for name in _SETTINGS if name in settings]
     sql = f"""
         UPDATE tokens t SET {"".join(f"{name} = %s, " for name in names)} id = t.id
-        WHERE t.id = %s AND t.version = coalesce(%s::bigint, t.version) RETURNING {_LINE}"""
-    found = await store.fetch(sql, [*(_value(settings[name]) for name in names), id, version])
-    return _line(found[0]) if found else None
+        WHERE t.id = %s AND t.version = coalesce(%s::bigint, t.version) RETURNING {_COLUMNS}"""
+    rows = await store.fetch(sql, [*(to_sql(settings[name]) for name in names), id, version])
+    return _token_row(rows[0]) if rows else None
 
 
 async def revoke_token(store: AnyStore, id: int, when: datetime, version: int | None = None) -> TokenRow | None:
-    """Revokes a token (keeping the first date); None where there is none of this id, or of another version by now."""
+    """Revokes a token, keeping an earlier date. None: there is no such token, or it does not have this `version`."""
     sql = f"""
         UPDATE tokens t SET revoked_at = coalesce(t.revoked_at, %s)
-        WHERE t.id = %s AND t.version = coalesce(%s::bigint, t.version) RETURNING {_LINE}"""
-    found = await store.fetch(sql, [when, id, version])
-    return _line(found[0]) if found else None
+        WHERE t.id = %s AND t.version = coalesce(%s::bigint, t.version) RETURNING {_COLUMNS}"""
+    rows = await store.fetch(sql, [when, id, version])
+    return _token_row(rows[0]) if rows else None
 
 
 async def rotate_token(
     store: AnyStore, id: int, *, digest: bytes, token_prefix: str, until: datetime, now: datetime
 ) -> tuple[int, str] | None:
-    """Adds a token with all that one has, its budgets too, and lets that one expire at a moment, if it does not do so
-    before; the new one's id and its user. None where there is none of this id in force."""
+    """Adds a token with the settings and budgets of another one, which expires at `until` or before. Returns the id of
+    the new one and the user's name; None: there is no such active token."""
     sql = f"""
-        WITH before AS (
+        WITH previous AS (
             SELECT t.*, u.name FROM tokens t JOIN users u ON u.id = t.user_id
-            WHERE t.id = %s AND u.removed_at IS NULL AND {_IN_FORCE} FOR UPDATE OF t
-        ), ending AS (
-            UPDATE tokens t SET expires_at = least(t.expires_at, %s) FROM before WHERE t.id = before.id
+            WHERE t.id = %s AND u.removed_at IS NULL AND t.revoked_at IS NULL
+              AND (t.expires_at IS NULL OR t.expires_at > %s) FOR UPDATE OF t
+        ), expiring AS (
+            UPDATE tokens t SET expires_at = least(t.expires_at, %s) FROM previous WHERE t.id = previous.id
         ), added AS (
-            INSERT INTO tokens (user_id, digest, token_prefix, created_at, {", ".join(_SET)})
-            SELECT user_id, %s, %s, %s, {", ".join(_SET)} FROM before RETURNING id
-        ), funded AS (
+            INSERT INTO tokens (user_id, digest, token_prefix, created_at, {", ".join(_SETTINGS)})
+            SELECT user_id, %s, %s, %s, {", ".join(_SETTINGS)} FROM previous RETURNING id
+        ), budgeted AS (
             INSERT INTO budgets (token_id, period, amount, created_at)
-            SELECT added.id, b.period, b.amount, %s FROM budgets b JOIN before ON b.token_id = before.id, added
+            SELECT added.id, b.period, b.amount, %s FROM budgets b JOIN previous ON b.token_id = previous.id, added
             WHERE b.amount IS NOT NULL
         )
-        SELECT added.id, before.name FROM added, before"""
-    found = await store.fetch(sql, [id, now, until, digest, token_prefix, now, now])
-    return (int(found[0][0]), str(found[0][1])) if found else None
+        SELECT added.id, previous.name FROM added, previous"""
+    rows = await store.fetch(sql, [id, now, until, digest, token_prefix, now, now])
+    return (int(rows[0][0]), str(rows[0][1])) if rows else None
 
 
-async def add_uses(store: AnyStore, uses: Mapping[int, datetime]) -> None:
-    """Writes when tokens were last used, unless a later time is there."""
+async def save_last_used(store: AnyStore, times: Mapping[int, datetime]) -> None:
+    """Stores when tokens were last used, by token id; a later stored time is kept."""
     sql = """
         INSERT INTO token_uses SELECT * FROM unnest(%s::bigint[], %s::timestamptz[]) AS used (id, at) ORDER BY id
         ON CONFLICT (token_id) DO UPDATE SET last_used_at = excluded.last_used_at
         WHERE token_uses.last_used_at < excluded.last_used_at"""
-    await store.fetch(sql, [list(uses), list(uses.values())])
-
-
-def _value(value: object) -> object:
-    """psycopg2 makes an array of a list, and a row of a tuple."""
-    return list(value) if isinstance(value, tuple) else value
+    await store.fetch(sql, [list(times), list(times.values())])

@@ -8,15 +8,11 @@ import msgspec
 
 from chatgpt_agent.adapters.cooperative import map_cooperatively
 from chatgpt_agent.adapters.openai_usage_files import read_figures, trimmed
-from chatgpt_agent.adapters.postgres.ledger_checks import (
-    RowLine,
-    agent_states,
-    count_dead_letters,
-    list_rows,
-    rows_by_state,
-)
-from chatgpt_agent.adapters.postgres.reports import COUNTS, UsageLine
+from chatgpt_agent.adapters.postgres.agents import agent_states
+from chatgpt_agent.adapters.postgres.reports import COUNTS, UsageGroup
 from chatgpt_agent.adapters.postgres.reports import Sums as StoredSums
+from chatgpt_agent.adapters.postgres.usage import count_dead_letters
+from chatgpt_agent.adapters.postgres.usage_rows import UsageRow, list_rows, rows_by_state
 from chatgpt_agent.admin.ledger import verify
 from chatgpt_agent.admin.reconcile import Reconciler
 from chatgpt_agent.admin.reports import parse_groups, report
@@ -67,7 +63,7 @@ async def report_usage(call: Call[Nothing, UsageQuery, None]) -> UsageOut:
         most=MAX_LINES,
     )
 
-    def written(line: UsageLine) -> UsageLineOut:
+    def written(line: UsageGroup) -> UsageLineOut:
         group = dict(zip(found.by, line.group, strict=True))
         shown = UsageLineOut(**_sums(line), group=group, token_id=line.token_id)
         # As JSON already: written all at once, 10,000 of them would hold the event loop up.
@@ -104,7 +100,7 @@ async def get_row(call: Call[ByRequest, Nothing, None]) -> RowOut:
     return _row(found[0])
 
 
-def _row(row: RowLine) -> RowOut:
+def _row(row: UsageRow) -> RowOut:
     return same(row, RowOut, cost=amount(row.cost), uncertain_cost=amount(row.uncertain_cost))
 
 

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from msgspec import Struct
 
-from chatgpt_agent.adapters.postgres.repricing import RepricedLine
+from chatgpt_agent.adapters.postgres.repricing import RepricedGroup
 from chatgpt_agent.admin.reconcile import Corrected
 from chatgpt_agent.core.money.exact import add_up
 from chatgpt_agent.core.money.kinds import FullRateTable
@@ -88,7 +88,7 @@ class WhatIfLineOut(Struct, frozen=True):
     difference: Amount
 
 
-def what_if_line(by: Sequence[str], line: RepricedLine) -> WhatIfLineOut:
+def what_if_line(by: Sequence[str], line: RepricedGroup) -> WhatIfLineOut:
     """A group, or the total, as it is answered."""
     difference = add_up([line.other_cost, line.cost.copy_negate()])
     sums = [amount(line.cost), amount(line.other_cost), amount(difference)]

@@ -9,8 +9,8 @@ import msgspec
 import pytest
 from tornado.ioloop import IOLoop
 
-from chatgpt_agent.adapters.postgres.budgets import read_spent
 from chatgpt_agent.adapters.postgres.connection import Store
+from chatgpt_agent.adapters.postgres.spending import read_spending
 from chatgpt_agent.adapters.postgres.tokens import add_token
 from chatgpt_agent.adapters.postgres.usage import ensure_partition, ship
 from chatgpt_agent.adapters.postgres.users import add_user
@@ -136,7 +136,7 @@ async def test_spent_is_what_rows_cost_and_may_have_cost(budgets: BudgetAdmin, s
     assert (month, token_day, total) == (row.cost + 4, Decimal(4), row.cost + 4 + old.cost)
     days = (now.date(), now.date(), now.date().replace(day=1))
     asked = [(row.intent.request_id, row.intent.started_at), (UUID(int=1), row.intent.started_at)]
-    spent, there = await read_spent(store, [1], days, total=True, asked=asked)
+    spent, there = await read_spending(store, [1], days, total=True, rows=asked)
     assert there == {row.intent.request_id}
     assert {(line.token_id, line.day, line.total) for line in spent} == {
         (1, row.cost, row.cost + old.cost),

@@ -8,15 +8,17 @@ from uuid import UUID
 import pytest
 from tornado.ioloop import IOLoop
 
-from chatgpt_agent.adapters.postgres import corrections as books
+from chatgpt_agent.adapters.postgres import reconcile
+from chatgpt_agent.adapters.postgres.checks import run_checks
 from chatgpt_agent.adapters.postgres.connection import Store
-from chatgpt_agent.adapters.postgres.ledger_checks import findings
-from chatgpt_agent.adapters.postgres.prices import add_price
+from chatgpt_agent.adapters.postgres.corrections import add_correction, read_correctable_row
+from chatgpt_agent.adapters.postgres.prices import add_prices
 from chatgpt_agent.adapters.postgres.usage import ensure_partition, ship
 from chatgpt_agent.admin.reconcile import Reconciler
 from chatgpt_agent.core.audit import Actor, Via
 from chatgpt_agent.core.errors import Conflict, InvalidValue, NotFound
 from chatgpt_agent.core.ledger import Outcome, Row, State, orphan, settle
+from chatgpt_agent.core.money.pricing import NewPrice
 from chatgpt_agent.core.openai_usage import Counts
 from chatgpt_agent.core.reconcile import Candidates, LedgerSum
 from chatgpt_agent.core.usage import Answer, Usage
@@ -41,13 +43,7 @@ async def _fill(store: Store) -> None:
     for month in (NOON, NOON + timedelta(days=31), datetime.now(UTC), datetime.now(UTC) + timedelta(days=31)):
         await ensure_partition(store, month)
     await store.fetch("SELECT setval(pg_get_serial_sequence('prices', 'id'), 6)")
-    await add_price(
-        store,
-        model=PRICE.model,
-        effective_at=PRICE.effective_at,
-        rates=PRICE.rates,
-        now=NOON,
-    )
+    await add_prices(store, [NewPrice(PRICE.model, PRICE.rates, effective_at=PRICE.effective_at)], now=NOON)
 
 
 @pytest.fixture
@@ -78,7 +74,7 @@ async def test_sums_are_by_day_model_and_user(store: Store) -> None:
     ]
     await ship(store, rows)
     cost = rows[0].cost + rows[1].cost
-    assert await books.ledger_sums(store, DAY, DAY) == [
+    assert await reconcile.ledger_sums(store, DAY, DAY) == [
         LedgerSum(DAY, SNAPSHOT, "user 1", True, Counts(2, 15, 2, 7), cost)
     ]
 
@@ -86,7 +82,7 @@ async def test_sums_are_by_day_model_and_user(store: Store) -> None:
 async def test_a_row_without_an_answer_is_summed_by_the_model_asked(store: Store) -> None:
     """And says so."""
     await ship(store, [row(1, State.USAGE_UNKNOWN, served=None)])
-    [found] = await books.ledger_sums(store, DAY, DAY)
+    [found] = await reconcile.ledger_sums(store, DAY, DAY)
     assert (found.model, found.served, found.counts) == ("gpt-4o-mini", False, Counts(1, 0, 0, 0))
 
 
@@ -94,7 +90,7 @@ async def test_users_are_named(store: Store) -> None:
     """As the --key option names them."""
     await store.fetch("INSERT INTO users (id, name, upstream_key, created_at) VALUES (1, 'alice', 'x', %s)", [NOON])
     await ship(store, [row(1, State.DONE, Usage(input=1, output=1))])
-    assert [found.user for found in await books.ledger_sums(store, DAY, DAY)] == ["alice"]
+    assert [found.user for found in await reconcile.ledger_sums(store, DAY, DAY)] == ["alice"]
 
 
 @pytest.mark.parametrize(
@@ -114,14 +110,14 @@ async def test_requests_are_those_that_openai_counts(
 ) -> None:
     """It answered, or there are tokens."""
     await ship(store, [row(1, state, usage)])
-    assert [found.counts.requests for found in await books.ledger_sums(store, DAY, DAY)] == [requests]
+    assert [found.counts.requests for found in await reconcile.ledger_sums(store, DAY, DAY)] == [requests]
 
 
 async def test_a_correction_is_in_the_sums(store: Store, ledger: Reconciler) -> None:
     """Its tokens and cost are, and the request that nobody saw answered is one now; itself it is none."""
     await ship(store, [row(1, State.UNKNOWN)])
     await ledger.correct(request_id(1), Usage(input=10, output=2, cached=4), "found")
-    [found] = await books.ledger_sums(store, DAY, DAY)
+    [found] = await reconcile.ledger_sums(store, DAY, DAY)
     assert (found.counts, found.cost) == (Counts(1, 10, 4, 2), PRICE.cost(Usage(input=10, output=2, cached=4)))
 
 
@@ -131,7 +127,7 @@ async def test_days_are_utc_and_both_included(store: Store) -> None:
     moments = [midnight - timedelta(microseconds=1), midnight, midnight + timedelta(days=2, microseconds=-1)]
     moments.append(midnight + timedelta(days=2))
     await ship(store, [make_row(number, started_at=moment) for number, moment in enumerate(moments)])
-    found = await books.ledger_sums(store, DAY, DAY + timedelta(days=1))
+    found = await reconcile.ledger_sums(store, DAY, DAY + timedelta(days=1))
     assert {line.day for line in found} == {date(2024, 5, 17), date(2024, 5, 18)}
 
 
@@ -142,7 +138,7 @@ async def test_suspects_are_rows_whose_tokens_are_in_doubt(store: Store) -> None
     """Whole answers with counts are not, nor what was never sent."""
     states = [State.DONE, State.USAGE_UNKNOWN, State.UPSTREAM_ERROR, State.INCOMPLETE, State.NOT_SENT, State.UNKNOWN]
     await ship(store, [row(number, state) for number, state in enumerate(states)])
-    [found] = await books.suspects(store, DAY, DAY)
+    [found] = await reconcile.candidate_rows(store, DAY, DAY)
     ids = sorted(str(request_id(number)) for number in (1, 3, 5))
     assert found == Candidates(DAY, SNAPSHOT, "user 1", True, False, 3, ids)
 
@@ -150,13 +146,13 @@ async def test_suspects_are_rows_whose_tokens_are_in_doubt(store: Store) -> None
 async def test_a_refused_request_with_tokens_is_a_suspect(store: Store) -> None:
     """OpenAI may not have billed it."""
     await ship(store, [row(1, State.UPSTREAM_ERROR, Usage(input=1, output=1))])
-    assert [found.known for found in await books.suspects(store, DAY, DAY)] == [True]
+    assert [found.known for found in await reconcile.candidate_rows(store, DAY, DAY)] == [True]
 
 
 async def test_five_suspects_are_named(store: Store) -> None:
     """The first ones; all are counted."""
     await ship(store, [row(number, State.UNKNOWN) for number in range(8)])
-    [found] = await books.suspects(store, DAY, DAY)
+    [found] = await reconcile.candidate_rows(store, DAY, DAY)
     assert (found.count, found.ids) == (8, [str(request_id(number)) for number in range(5)])
 
 
@@ -164,7 +160,7 @@ async def test_a_corrected_row_is_no_suspect(store: Store, ledger: Reconciler) -
     """It has been looked at."""
     await ship(store, [row(1, State.UNKNOWN)])
     await ledger.correct(request_id(1), Usage(input=0, output=0), "it never ran")
-    assert await books.suspects(store, DAY, DAY) == []
+    assert await reconcile.candidate_rows(store, DAY, DAY) == []
 
 
 # Corrections.
@@ -225,7 +221,7 @@ async def test_corrected_books_are_right(store: Store, ledger: Reconciler) -> No
     await ship(store, [row(1, State.UNKNOWN), row(2, State.DONE, Usage(input=100, output=9, cached=20, reasoning=8))])
     await ledger.correct(request_id(1), Usage(input=20, output=3, cached=10), "why")
     await ledger.correct(request_id(2), Usage(input=10, output=1), "why")
-    assert await findings(store, 100) == []
+    assert await run_checks(store, 100) == []
 
 
 async def test_reasoning_is_never_more_than_output(store: Store, ledger: Reconciler, dsn: str) -> None:
@@ -246,10 +242,10 @@ async def test_a_row_is_corrected_once(store: Store, ledger: Reconciler) -> None
 async def test_of_two_corrections_at_once_one_is_made(store: Store, ledger: Reconciler, dsn: str) -> None:
     """Both saw a row that nobody had corrected; the roll-up has the first."""
     await ship(store, [row(1, State.UNKNOWN)])
-    seen = await books.read_row(store, request_id(1))
+    seen = await read_correctable_row(store, request_id(1))
     assert seen is not None
     made = [
-        await books.add_correction(
+        await add_correction(
             store,
             seen,
             request_id=request_id(number),

@@ -11,10 +11,10 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from tornado.ioloop import IOLoop
 
+from chatgpt_agent.adapters.postgres.checks import run_checks
 from chatgpt_agent.adapters.postgres.connection import Store
-from chatgpt_agent.adapters.postgres.ledger_checks import findings
-from chatgpt_agent.adapters.postgres.prices import DUE, add_prices, list_prices
-from chatgpt_agent.adapters.postgres.repricing import GROUPS, RepricedLine, reprice
+from chatgpt_agent.adapters.postgres.prices import COST_SQL, add_prices, list_prices
+from chatgpt_agent.adapters.postgres.repricing import GROUPS, RepricedGroup, reprice
 from chatgpt_agent.adapters.postgres.usage import ensure_partition, ship
 from chatgpt_agent.admin.reconcile import Reconciler
 from chatgpt_agent.core.errors import StoreBadValue
@@ -28,7 +28,7 @@ from tests.support.factories import NOON, make_intent, request_id
 from tests.support.prices import SERVICE_TIERS, exact_cost, new_prices, usages
 
 SINCE = NOON.date()
-DUE_OF_ROWS = f"SELECT r.request_id::text, r.cost, due.cost FROM usage r JOIN prices p ON p.id = r.price_id {DUE}"
+COST_OF_ROWS = f"SELECT r.request_id::text, r.cost, due.cost FROM usage r JOIN prices p ON p.id = r.price_id {COST_SQL}"
 # Rows of all examples stay in one database, so that a smaller example would be another one: nothing is shrunk.
 KEEP = settings(deadline=None, max_examples=25, phases=[Phase.explicit, Phase.generate])
 
@@ -94,13 +94,13 @@ def test_sql_says_the_same_as_python(io_loop: IOLoop, made: Made) -> None:
         io_loop.run_sync(work)
 
     async def compare() -> None:
-        due = await made.store.fetch(DUE_OF_ROWS)
+        due = await made.store.fetch(COST_OF_ROWS)
         assert [line for line in due if line[1] != line[2]] == []
         assert len(due) == len(made.rows)
-        assert await findings(made.store, 1000) == []
+        assert await run_checks(made.store, 1000) == []
         await made.store.fetch("ALTER TABLE usage DISABLE TRIGGER usage_is_final")
         await made.store.fetch("UPDATE usage SET cost = cost + 1e-17")
-        found = {finding.subject for finding in await findings(made.store, 1000) if finding.check == "cost"}
+        found = {finding.subject for finding in await run_checks(made.store, 1000) if finding.check == "cost"}
         assert found == {str(row.intent.request_id) for row in made.rows}
 
     add()
@@ -114,9 +114,9 @@ async def test_part_that_is_no_part_is_found(made: Made, dsn: str, kind: str, co
     await made.add(await made.price(CHEAP), Usage(input=4, output=4))
     query(dsn, "ALTER TABLE usage DISABLE TRIGGER usage_is_final")
     query(dsn, f"UPDATE usage SET {kind}_tokens = 4")
-    assert "tokens" not in {finding.check for finding in await findings(made.store, 9)}
+    assert "tokens" not in {finding.check for finding in await run_checks(made.store, 9)}
     query(dsn, f"UPDATE usage SET {kind}_tokens = {count}")
-    assert "tokens" in {finding.check for finding in await findings(made.store, 9)}
+    assert "tokens" in {finding.check for finding in await run_checks(made.store, 9)}
 
 
 @pytest.mark.parametrize("kind", ["reasoning", "audio_output", "image_output"])
@@ -125,7 +125,7 @@ async def test_part_of_the_output_that_is_none_is_found(made: Made, dsn: str, ki
     await made.add(await made.price(CHEAP), Usage(input=4, output=4))
     query(dsn, "ALTER TABLE usage DISABLE TRIGGER usage_is_final")
     query(dsn, f"UPDATE usage SET {kind}_tokens = 5")
-    assert "tokens" in {finding.check for finding in await findings(made.store, 9)}
+    assert "tokens" in {finding.check for finding in await run_checks(made.store, 9)}
 
 
 async def test_prices_are_set_all_or_none(store: Store) -> None:
@@ -141,7 +141,7 @@ async def test_prices_are_set_all_or_none(store: Store) -> None:
 
 async def total(made: Made, new: NewPrice, **other: Any) -> tuple[Decimal, Decimal]:
     """What everything cost, and would have cost."""
-    lines = await reprice(made.store, ["model"], [new], since=SINCE, whatever_model=True, **other)
+    lines = await reprice(made.store, ["model"], [new], since=SINCE, any_model=True, **other)
     return add_up(line.cost for line in lines), add_up(line.other_cost for line in lines)
 
 
@@ -195,8 +195,14 @@ async def test_groups_are_those_of_the_books(made: Made) -> None:
     await made.store.fetch("UPDATE settings SET value = 'Pacific/Kiritimati' WHERE name = 'time_zone'")  # UTC+14
     await made.store.fetch("INSERT INTO users (id, name, upstream_key, created_at) VALUES (1, 'ann', 'x', %s)", [NOON])
     await made.add(await made.price(CHEAP), Usage(input=4, output=0), user_id=1)
-    [line] = await reprice(made.store, list(GROUPS), [DEAR], since=date(2024, 5, 18), whatever_model=True)
-    assert line == RepricedLine(("ann", "m", "2024-05-18", "2024-05"), 1, 0, Decimal(4), Decimal(12))
+    [line] = await reprice(made.store, list(GROUPS), [DEAR], since=date(2024, 5, 18), any_model=True)
+    assert line == RepricedGroup(
+        group=("ann", "m", "2024-05-18", "2024-05"),
+        requests=1,
+        unpriced_requests=0,
+        cost=Decimal(4),
+        other_cost=Decimal(12),
+    )
 
 
 @pytest.mark.parametrize(
@@ -218,7 +224,9 @@ async def test_each_row_is_repriced_as_the_model_that_it_was_charged_as(made: Ma
         price = await made.price(NewPrice(model, CHEAP.rates))
         await made.add(price, Usage(input=4, output=0), model="asked")
     lines = await reprice(made.store, ["model"], [NewPrice("b", DEAR.rates)], since=SINCE)
-    assert lines == [RepricedLine(("asked",), 2, 1, Decimal(8), Decimal(16))]
+    assert lines == [
+        RepricedGroup(group=("asked",), requests=2, unpriced_requests=1, cost=Decimal(8), other_cost=Decimal(16))
+    ]
 
 
 async def test_rows_of_other_books_are_left_out(made: Made, dsn: str) -> None:

@@ -14,15 +14,17 @@ from tornado.ioloop import IOLoop
 
 from chatgpt_agent.adapters.config import Config
 from chatgpt_agent.adapters.cooperative import BATCH
-from chatgpt_agent.adapters.postgres import prices, tokens
+from chatgpt_agent.adapters.postgres import prices, settings, tokens
 from chatgpt_agent.adapters.postgres import users as accounts
-from chatgpt_agent.adapters.postgres.connection import Store, dsn_from
+from chatgpt_agent.adapters.postgres.connection import Store
 from chatgpt_agent.adapters.postgres.directory import Changes, read_changes
-from chatgpt_agent.adapters.postgres.reports import UsageFilter, UsageLine, usage_report
-from chatgpt_agent.adapters.postgres.usage import array, ensure_partition, ship
+from chatgpt_agent.adapters.postgres.dsn import dsn_from
+from chatgpt_agent.adapters.postgres.reports import UsageFilter, UsageGroup, usage_report
+from chatgpt_agent.adapters.postgres.usage import ensure_partition, ship, sql_array
 from chatgpt_agent.core.errors import ConfigError, StoreError, StoreRejected, StoreUnavailable
 from chatgpt_agent.core.ledger import State
 from chatgpt_agent.core.money.kinds import Rates
+from chatgpt_agent.core.money.pricing import NewPrice
 from tests.support.database import connected, end_connections, query
 from tests.support.factories import NOON, make_row
 
@@ -61,7 +63,7 @@ def hasty(io_loop: IOLoop, postgres: str) -> Iterator[Store]:
 @given(values=st.lists(st.none() | st.text(st.characters(codec="utf-8", exclude_characters="\0"))))
 def test_an_array_says_what_it_was_made_of(postgres: str, values: list[str | None]) -> None:
     """Quotes, backslashes, braces, commas and the word NULL included: PostgreSQL reads them back."""
-    assert query(postgres, "SELECT %s::text[]", [array(values)]) == [(values,)]
+    assert query(postgres, "SELECT %s::text[]", [sql_array(values)]) == [(values,)]
 
 
 async def test_rows_of_a_large_answer_come_in_their_order(plain: Store) -> None:
@@ -176,7 +178,7 @@ async def test_a_timeout_of_the_caller_is_a_timeout(plain: Store) -> None:
 async def test_a_database_that_is_not_there_can_be_tried_again() -> None:
     """In one line, which shows no password."""
     async with Store("host=/nowhere user=agent password=hunter2 dbname=agent") as store:
-        with pytest.raises(StoreUnavailable, match="the database cannot be used") as caught:
+        with pytest.raises(StoreUnavailable, match="the database is unavailable") as caught:
             await store.fetch("SELECT 1")
     assert "hunter2" not in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -222,7 +224,7 @@ async def test_what_the_database_refuses_is_refused_for_good(plain: Store, sql: 
 @pytest.mark.parametrize("value", ["a\0b", "a\udcffb"])
 async def test_a_text_that_no_database_takes_is_refused_for_good(plain: Store, value: str) -> None:
     """A command's argument can hold any byte."""
-    with pytest.raises(StoreRejected, match="the database refuses a value"):
+    with pytest.raises(StoreRejected, match="the database rejects a value"):
         await plain.fetch("SELECT %s", [value])
 
 
@@ -376,14 +378,14 @@ async def add_price(store: Store, model: str = "m", input: str | None = "1", sin
     """A price."""
     amount = None if input is None else Decimal(input)
     rates = Rates(input=amount, cached_input=amount, output=amount)
-    await prices.add_price(store, model=model, effective_at=since, rates=rates, now=NOON)
+    await prices.add_prices(store, [NewPrice(model, rates, effective_at=since)], now=NOON)
 
 
 async def test_the_first_check_value_stays(store: Store) -> None:
     """Of two first starts at once one wins, and both are told which."""
-    assert await accounts.check_value(store, None) is None
-    assert await accounts.check_value(store, "a") == "a"
-    assert await accounts.check_value(store, "b") == "a"
+    assert await settings.master_key_check(store) is None
+    assert await settings.master_key_check(store, "a") == "a"
+    assert await settings.master_key_check(store, "b") == "a"
 
 
 async def test_no_two_users_get_one_id(store: Store) -> None:
@@ -680,7 +682,7 @@ def summed(*numbers: int) -> tuple[int, Decimal]:
     return len(numbers), sum((make_row(n).cost for n in numbers), Decimal(0))
 
 
-def shown(lines: list[UsageLine]) -> dict[tuple[str, ...], tuple[int, Decimal]]:
+def shown(lines: list[UsageGroup]) -> dict[tuple[str, ...], tuple[int, Decimal]]:
     """Requests and cost by group."""
     return {line.group: (line.requests, line.cost) for line in lines}
 

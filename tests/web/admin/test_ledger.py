@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from chatgpt_agent.adapters.postgres.reports import EXPORTED
+from chatgpt_agent.adapters.postgres.export import EXPORT_COLUMNS
 from chatgpt_agent.web.admin.response_schemas import RowOut
 from tests.support.agent import MODEL
 from tests.support.database import query
@@ -47,7 +47,7 @@ def figures(row: dict[str, Any], **other: Any) -> dict[str, Any]:
 def test_a_row_has_all_that_the_export_has() -> None:
     """But for the day, which depends on the books' time zone, and under the API's own names of amounts."""
     names = {"cost_usd": "cost", "uncertain_cost_usd": "uncertain_cost"}
-    assert {names.get(name, name) for name in EXPORTED} - {*RowOut.__struct_fields__} == {"day"}
+    assert {names.get(name, name) for name in EXPORT_COLUMNS} - {*RowOut.__struct_fields__} == {"day"}
 
 
 async def test_a_row_names_its_token_and_endpoint(admin: Administrator) -> None:

@@ -1,0 +1,56 @@
+"""The table `budget_alerts`: each alert is added once for all agents, and sent by one of them."""
+
+from datetime import datetime
+from decimal import Decimal
+
+import msgspec
+
+from chatgpt_agent.adapters.postgres.connection import Store
+
+_KEY = "budget_id, window_start, percent, amount"
+
+
+class Alert(msgspec.Struct, frozen=True, kw_only=True):
+    """A budget that reached a threshold (percent) in a window. `amount` is that of the budget, in USD; `body` is the
+    JSON text for the webhook."""
+
+    budget_id: int
+    window_start: datetime
+    percent: int
+    amount: Decimal
+    body: str
+    attempts: int = 0
+
+
+async def add_alert(store: Store, alert: Alert, now: datetime, *, sent: bool) -> bool:
+    """Adds an alert; returns False if an agent has added it before. `sent`: the webhook does not receive it."""
+    sql = f"""
+        INSERT INTO budget_alerts ({_KEY}, body, next_attempt_at, sent_at)
+        VALUES (%s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING RETURNING budget_id"""
+    return bool(await store.fetch(sql, [*_key(alert), alert.body, now, now if sent else None]))
+
+
+async def claim_due_alerts(store: Store, now: datetime, next_attempt_at: datetime, limit: int) -> list[Alert]:
+    """Alerts that are to be sent now. Other agents do not claim them before `next_attempt_at`."""
+    sql = f"""
+        UPDATE budget_alerts a SET attempts = a.attempts + 1, next_attempt_at = %s
+        FROM (SELECT {_KEY} FROM budget_alerts WHERE sent_at IS NULL AND next_attempt_at <= %s
+              ORDER BY next_attempt_at LIMIT %s FOR UPDATE SKIP LOCKED) due
+        WHERE (a.budget_id, a.window_start, a.percent, a.amount)
+              = (due.budget_id, due.window_start, due.percent, due.amount)
+        RETURNING a.budget_id, a.window_start, a.percent, a.amount, a.body, a.attempts"""
+    rows = await store.fetch(sql, [next_attempt_at, now, limit])
+    return [
+        Alert(budget_id=budget, window_start=start, percent=percent, amount=amount, body=body, attempts=attempts)
+        for budget, start, percent, amount, body, attempts in rows
+    ]
+
+
+async def update_alert(store: Store, alert: Alert, *, sent_at: datetime | None, next_attempt_at: datetime) -> None:
+    """Stores when an alert was sent, or when the next attempt is due."""
+    sql = f"UPDATE budget_alerts SET sent_at = %s, next_attempt_at = %s WHERE ({_KEY}) = (%s, %s, %s, %s)"
+    await store.fetch(sql, [sent_at, next_attempt_at, *_key(alert)])
+
+
+def _key(alert: Alert) -> list[object]:
+    return [alert.budget_id, alert.window_start, alert.percent, alert.amount]

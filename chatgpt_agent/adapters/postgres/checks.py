@@ -1,0 +1,108 @@
+"""Checks that prove the ledger consistent. Each one is a statement that selects what is wrong."""
+
+import msgspec
+
+from chatgpt_agent.adapters.postgres.connection import Store
+from chatgpt_agent.adapters.postgres.prices import COST_SQL
+from chatgpt_agent.adapters.postgres.settings import DAY_SQL
+from chatgpt_agent.adapters.postgres.usage import COUNT_NOT_DONE, COUNT_REQUESTS
+from chatgpt_agent.core.ledger import State
+from chatgpt_agent.core.money.kinds import SIDES, TOKEN_COLUMNS, TOKEN_KINDS
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """Something wrong with the ledger. `subject` is a request id if it is about a row."""
+
+    check: str
+    subject: str
+    text: str
+
+
+def _each(template: str) -> str:
+    """A list for SQL of a template with each token column in the place of `{}`."""
+    return ", ".join(template.replace("{}", name) for name in TOKEN_COLUMNS)
+
+
+def _part_exceeds_side(side: str) -> str:
+    parts = (kind.column for kind in TOKEN_KINDS if kind.side == side and kind.is_part)
+    return f"greatest({', '.join(parts)}) > {side}_tokens"
+
+
+# A check selects (subject, text), at most LIMIT rows; it selects nothing if the ledger is consistent.
+_CHECKS = {
+    "roll-up": f"""
+        WITH added AS (
+            SELECT {DAY_SQL} AS day, user_id, token_id, model, endpoint,
+                   {COUNT_REQUESTS} AS requests, {COUNT_NOT_DONE} AS not_done, {_each("coalesce(sum({}), 0) AS {}")},
+                   sum(cost) AS cost, sum(uncertain_cost) AS uncertain_cost
+            FROM usage GROUP BY 1, 2, 3, 4, 5
+        )
+        SELECT format('%%s, user %%s, token %%s, %%s, %%s', day, user_id, token_id, model, endpoint),
+               format('usage_daily has %%s requests and %%s USD, the rows have %%s and %%s',
+                      coalesce(d.requests, 0), coalesce(d.cost, 0), coalesce(a.requests, 0), coalesce(a.cost, 0))
+        FROM added a FULL JOIN usage_daily d USING (day, user_id, token_id, model, endpoint)
+        WHERE (a.requests, a.not_done, {_each("a.{}")}, a.cost, a.uncertain_cost)
+              IS DISTINCT FROM
+              (d.requests, d.not_done, {_each("d.{}")}, d.cost, d.uncertain_cost)
+        ORDER BY 1 LIMIT %s""",
+    "price": f"""
+        SELECT r.request_id::text, format('its price %%s does not exist', r.price_id)
+        FROM usage r LEFT JOIN prices p ON p.id = r.price_id AND p.input IS NOT NULL
+        WHERE p.id IS NULL AND r.state <> '{State.IMPORTED}' ORDER BY r.started_at LIMIT %s""",
+    # The sum of a correction and its row must have the cost of the corrected token counts.
+    "cost": f"""
+        WITH corrected AS (
+            SELECT u.request_id, u.started_at, u.price_id, u.service_tier, u.cost + coalesce(o.cost, 0) AS cost,
+                   {_each("CASE WHEN o.request_id IS NULL THEN u.{} ELSE coalesce(o.{}, 0) + u.{} END AS {}")}
+            FROM usage u LEFT JOIN usage o
+                ON u.state = '{State.CORRECTION}' AND o.request_id = u.corrects AND o.started_at = u.started_at
+            WHERE u.state <> '{State.IMPORTED}'
+        )
+        SELECT r.request_id::text, format('it costs %%s USD, its tokens cost %%s USD at its price', r.cost, due.cost)
+        FROM corrected r JOIN prices p ON p.id = r.price_id AND p.input IS NOT NULL {COST_SQL}
+        WHERE r.cost <> due.cost ORDER BY r.started_at LIMIT %s""",
+    "tokens": f"""
+        SELECT request_id::text, format('its state is %%s, but token counts are missing or contradictory', state)
+        FROM usage
+        WHERE (state = '{State.DONE}' AND (input_tokens IS NULL OR output_tokens IS NULL OR cached_tokens IS NULL))
+           OR (state <> '{State.CORRECTION}' AND (
+               {" OR ".join(map(_part_exceeds_side, SIDES))}
+               OR least({_each("{}")}) < 0))
+        ORDER BY started_at LIMIT %s""",
+    "duplicate": """
+        SELECT request_id::text, format('%%s rows have this request id', count(*))
+        FROM usage GROUP BY request_id HAVING count(*) > 1 LIMIT %s""",
+    "correction": f"""
+        SELECT c.request_id::text, format('it corrects %%s, which does not exist', c.corrects)
+        FROM usage c LEFT JOIN usage r ON r.request_id = c.corrects AND r.started_at = c.started_at
+        WHERE c.state = '{State.CORRECTION}' AND r.request_id IS NULL LIMIT %s""",
+    "dead letter": """
+        SELECT request_id::text, format('rejected by PostgreSQL at %%s: %%s', rejected_at, error)
+        FROM dead_letters ORDER BY rejected_at LIMIT %s""",
+    # Partitions cannot overlap. Past months may have none: the first row of such a month creates it.
+    "partition": """
+        WITH bounds AS (
+            SELECT c.relname::text AS name, pg_get_expr(c.relpartbound, c.oid) AS bound,
+                   regexp_match(pg_get_expr(c.relpartbound, c.oid), $$'([^']+)'.*'([^']+)'$$) AS ends
+            FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid WHERE i.inhparent = 'usage'::regclass
+        ), months AS (
+            SELECT name, bound, ends[1]::timestamptz AT TIME ZONE 'UTC' AS first,
+                   ends[2]::timestamptz AT TIME ZONE 'UTC' AS next FROM bounds
+        ), expected AS (
+            SELECT generate_series(0, 1) * interval '1 month' + date_trunc('month', now() AT TIME ZONE 'UTC') AS first
+        )
+        SELECT name, format('it does not cover one month of UTC: %%s', bound) FROM months
+        WHERE (first = date_trunc('month', first) AND next = first + interval '1 month') IS NOT TRUE
+        UNION ALL
+        SELECT to_char(e.first, 'YYYY-MM'), 'this month has no partition' FROM expected e
+        WHERE NOT EXISTS (SELECT FROM months m WHERE m.first = e.first)
+        ORDER BY 1 LIMIT %s""",
+}
+
+
+async def run_checks(store: Store, limit: int) -> list[Finding]:
+    """Everything that is wrong with the ledger, at most `limit` findings of each check."""
+    findings = []
+    for check, sql in _CHECKS.items():
+        findings += [Finding(check, *row) for row in await store.fetch(sql, [limit])]
+    return findings

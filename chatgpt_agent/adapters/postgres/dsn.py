@@ -1,0 +1,58 @@
+"""Connection strings: the one of a configuration, and the addresses that one names."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+
+import psycopg2
+from psycopg2.extensions import make_dsn, parse_dsn
+
+from chatgpt_agent.adapters.config import Config
+from chatgpt_agent.adapters.config_checks import host_and_port
+from chatgpt_agent.core.errors import ConfigError
+
+
+def dsn_from(config: Config) -> str:
+    """The libpq connection string of a configuration that is not `embedded`. Raises ConfigError."""
+    try:
+        if config.database_url is not None:
+            return str(make_dsn(config.database_url))
+    except (psycopg2.Error, ValueError):  # ValueError: bytes that are not UTF-8
+        raise ConfigError(
+            ["database_url: found (not shown); allowed: embedded, a postgresql:// URL or a libpq connection string"]
+        ) from None
+    host, port = host_and_port(config.database_address)
+    return str(
+        make_dsn(
+            host=host,
+            port=port,
+            user=config.database_username,
+            password=config.database_password,
+            dbname=config.database_name,
+        )
+    )
+
+
+async def addresses(dsn: str) -> AsyncIterator[dict[str, str]]:
+    """Yields the parameters of each host of a connection string and each address of its name, in order.
+
+    libpq could try them itself, but opens a new socket for each, while aiopg waits for the first one. And libpq
+    resolves names in the calling thread, which would block the event loop."""
+    parsed = parse_dsn(dsn)
+    hosts, ports = parsed.get("host", "").split(","), parsed.get("port", "").split(",")
+    if "hostaddr" in parsed or len(ports) not in (1, len(hosts)):  # resolved already, or an error that libpq reports
+        yield {}
+        return
+    for host, port in zip(hosts, ports * len(hosts) if len(ports) == 1 else ports, strict=True):
+        parameters = {name: value for name, value in (("host", host), ("port", port)) if value}
+        if not host or host.startswith(("/", "@")):  # a socket of this machine
+            yield parameters
+            continue
+        try:
+            resolved = await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_STREAM)
+        except OSError as error:
+            if host == hosts[-1]:
+                raise psycopg2.OperationalError(f"{host}: {error.strerror}") from None
+            continue
+        for *_, address in resolved:
+            yield {**parameters, "hostaddr": str(address[0])}

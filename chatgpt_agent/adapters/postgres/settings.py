@@ -1,0 +1,50 @@
+"""The table `settings`: the time zone of reports and budgets, and the check value of the master key."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from chatgpt_agent.adapters.postgres.connection import AnyStore, Store
+
+TIME_ZONE_SQL = "(SELECT value FROM settings WHERE name = 'time_zone')"
+DAY_SQL = f"(started_at AT TIME ZONE {TIME_ZONE_SQL})::date"  # the day of a row of usage
+
+
+async def read_time_zone(store: AnyStore) -> str:
+    """The name of the time zone whose days `usage_daily` sums up."""
+    [(zone,)] = await store.fetch("SELECT value FROM settings WHERE name = 'time_zone'")
+    return str(zone)
+
+
+async def set_time_zone(store: Store, zone: str) -> None:
+    """Sets the time zone and rebuilds `usage_daily`, in one transaction. Rows that are shipped meanwhile wait for it:
+    their statement locks `usage_daily` before it reads the time zone."""
+    await store.fetch(
+        """
+        UPDATE settings SET value = %s WHERE name = 'time_zone';
+        SELECT rebuild_usage_daily();
+        UPDATE directory_version SET version = version + 1;
+        SELECT pg_notify('chatgpt_agent', 'time_zone')""",
+        [zone],
+    )
+
+
+async def utc_offsets(store: Store, zone: str, moments: Sequence[datetime]) -> list[int]:
+    """The offsets of a time zone from UTC at these moments, in seconds, as PostgreSQL computes them."""
+    sql = """
+        SELECT extract(epoch FROM (m AT TIME ZONE %s) - (m AT TIME ZONE 'UTC'))::bigint
+        FROM unnest(%s::timestamptz[]) WITH ORDINALITY AS moments(m, position) ORDER BY position"""
+    return [int(seconds) for (seconds,) in await store.fetch(sql, [zone, list(moments)])]
+
+
+async def is_abbreviation(store: Store, zone: str) -> bool:
+    """Whether PostgreSQL reads a name as an abbreviation, which has no daylight saving time."""
+    return bool(await store.fetch("SELECT 1 FROM pg_timezone_abbrevs WHERE abbrev = upper(%s)", [zone]))
+
+
+async def master_key_check(store: AnyStore, value: str | None = None) -> str | None:
+    """The stored check value of the master key. If there is none yet, `value` is stored first."""
+    if value is not None:
+        sql = "INSERT INTO settings VALUES ('master_key_check', %s) ON CONFLICT (name) DO NOTHING"
+        await store.fetch(sql, [value])
+    rows = await store.fetch("SELECT value FROM settings WHERE name = 'master_key_check'")
+    return str(rows[0][0]) if rows else None

@@ -1,0 +1,113 @@
+"""What budgets count: spending from `usage_daily`, and the reservations of every agent."""
+
+from collections.abc import Sequence
+from datetime import date, datetime
+from decimal import Decimal
+from uuid import UUID
+
+import msgspec
+
+from chatgpt_agent.adapters.postgres.connection import Store
+
+SPENT_CHANNEL = "chatgpt_agent_spent"
+ALL_USERS = "*"  # in a notice: too many users to list
+_MAX_LISTED = 200  # users in a notice; its payload holds 8,000 bytes
+
+# The end of a statement with rows in `inserted`: their number, and a notice with the ids of their users.
+COUNT_AND_NOTIFY = f"""
+SELECT count(*), pg_notify('{SPENT_CHANNEL}', CASE WHEN count(DISTINCT user_id) > {_MAX_LISTED} THEN '{ALL_USERS}'
+                                             ELSE string_agg(DISTINCT user_id::text, ',') END)
+FROM inserted
+"""
+
+
+class Spending(msgspec.Struct, frozen=True, kw_only=True):
+    """What a token has spent in the current day, week and month, and in total, in USD."""
+
+    user_id: int
+    token_id: int
+    day: Decimal
+    week: Decimal
+    month: Decimal
+    total: Decimal
+
+
+class ReservedAmount(msgspec.Struct, frozen=True):
+    """The sum of a token's reservations for requests that are not in `usage` yet, in USD."""
+
+    user_id: int
+    token_id: int
+    amount: Decimal
+
+
+async def read_spending(
+    store: Store,
+    users: Sequence[int],
+    first_days: tuple[date, date, date],
+    *,
+    total: bool,
+    rows: Sequence[tuple[UUID, datetime]] = (),
+) -> tuple[list[Spending], set[UUID]]:
+    """What the tokens of these users have spent since the first days of the current day, week and month; and which of
+    `rows` (request id and start) these sums contain. The total is 0 unless `total` is set: it reads all days."""
+    day, week, month = first_days
+    sql = """
+        SELECT user_id, token_id, coalesce(sum(cost + uncertain_cost) FILTER (WHERE day >= %s), 0),
+               coalesce(sum(cost + uncertain_cost) FILTER (WHERE day >= %s), 0),
+               coalesce(sum(cost + uncertain_cost) FILTER (WHERE day >= %s), 0),
+               CASE WHEN %s THEN sum(cost + uncertain_cost) ELSE 0 END, NULL
+        FROM usage_daily WHERE user_id = ANY(%s) AND (%s OR day >= %s) GROUP BY user_id, token_id"""
+    values = [day, week, month, total, list(users), total, min(day, week, month)]
+    if rows:  # in the same statement, so that both are read from one snapshot
+        sql += """
+        UNION ALL SELECT 0, 0, 0, 0, 0, 0, u.request_id::text
+        FROM unnest(%s::uuid[], %s::timestamptz[]) AS r(id, at)
+        JOIN usage u ON u.request_id = r.id AND u.started_at = r.at"""
+        values += [[str(id_) for id_, _ in rows], [at for _, at in rows]]
+    spending, contained = [], set()
+    for user, token, *sums, request_id in await store.fetch(sql, values):
+        if request_id is not None:
+            contained.add(UUID(request_id))
+        else:
+            amounts = dict(zip(("day", "week", "month", "total"), sums, strict=True))
+            spending.append(Spending(user_id=user, token_id=token, **amounts))
+    return spending, contained
+
+
+async def publish_reservations(
+    store: Store, agent: UUID, users: Sequence[int], amounts: Sequence[ReservedAmount]
+) -> None:
+    """Replaces the reservations of an agent for these users, and notifies the other agents."""
+    sql = f"""
+        WITH new AS (
+            SELECT * FROM unnest(%s::bigint[], %s::bigint[], %s::numeric[]) AS n(user_id, token_id, amount)
+        ), deleted AS (
+            DELETE FROM reservations r WHERE r.agent_id = %s AND r.user_id = ANY(%s)
+              AND NOT EXISTS (SELECT FROM new n WHERE n.user_id = r.user_id AND n.token_id = r.token_id)
+        ), upserted AS (
+            INSERT INTO reservations (agent_id, user_id, token_id, amount)
+            SELECT %s, user_id, token_id, amount FROM new ORDER BY user_id, token_id
+            ON CONFLICT (agent_id, user_id, token_id) DO UPDATE SET amount = excluded.amount
+        )
+        SELECT pg_notify('{SPENT_CHANNEL}', %s)"""
+    columns = [[row.user_id for row in amounts], [row.token_id for row in amounts], [row.amount for row in amounts]]
+    notice = ",".join(map(str, users)) if len(users) <= _MAX_LISTED else ALL_USERS
+    await store.fetch(sql, [*columns, str(agent), list(users), str(agent), notice])
+
+
+async def clear_reservations(store: Store, agent: UUID) -> None:
+    """Deletes the reservations of an agent's last run, and notifies the other agents."""
+    sql = f"""
+        WITH deleted AS (DELETE FROM reservations WHERE agent_id = %s)
+        SELECT pg_notify('{SPENT_CHANNEL}', '{ALL_USERS}')"""
+    await store.fetch(sql, [str(agent)])
+
+
+async def read_reservations(
+    store: Store, users: Sequence[int], *, except_agent: UUID, since: datetime
+) -> list[ReservedAmount]:
+    """The reservations of other agents for these users, as far as the agents have reported since a moment."""
+    sql = """
+        SELECT r.user_id, r.token_id, sum(r.amount) FROM reservations r JOIN agents a ON a.id = r.agent_id
+        WHERE r.user_id = ANY(%s) AND r.agent_id <> %s AND a.seen_at >= %s GROUP BY r.user_id, r.token_id"""
+    return [ReservedAmount(*row) for row in await store.fetch(sql, [list(users), str(except_agent), since])]

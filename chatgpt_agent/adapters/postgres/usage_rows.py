@@ -1,0 +1,122 @@
+"""Reading rows of `usage`: lists, sums by state, and the newest rows of a token."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from decimal import Decimal
+from uuid import UUID
+
+import msgspec
+
+from chatgpt_agent.adapters.postgres.connection import SqlRow, Store
+from chatgpt_agent.adapters.postgres.tokens import TOKEN_LABEL_SQL
+from chatgpt_agent.adapters.postgres.users import USER_NAME_SQL
+from chatgpt_agent.core.ledger import State
+from chatgpt_agent.core.money.kinds import TOKEN_COLUMNS, TokenCounts
+
+
+class StateSum(msgspec.Struct, frozen=True):
+    """The number of rows in a state and their cost in USD."""
+
+    state: State
+    rows: int
+    cost: Decimal
+
+
+class UsageRow(TokenCounts[int | None], frozen=True, kw_only=True):
+    """A row of the ledger in a list. Token counts None: unknown. Costs in USD; `uncertain_cost` is the maximum that a
+    row of unknown cost may have cost."""
+
+    request_id: UUID
+    started_at: datetime
+    user: str
+    token_id: int
+    token: str
+    endpoint: str
+    model: str
+    served_model: str | None
+    service_tier: str | None
+    state: str
+    status: int | None
+    error: str | None
+    client_closed: bool
+    streamed: bool
+    cost: Decimal
+    uncertain_cost: Decimal
+    upstream_id: str | None
+    corrects: UUID | None
+    reason: str | None
+
+
+# The fields of a `UsageRow` in the order of lists.
+ROW_FIELDS = (
+    "request_id", "started_at", "user", "token_id", "token", "endpoint", "model", "served_model", "service_tier",
+    "state", "status", "error", "client_closed", "streamed", *TOKEN_COLUMNS, "cost", "uncertain_cost", "upstream_id",
+    "corrects", "reason",
+)  # fmt: skip
+
+
+async def rows_by_state(store: Store, since: datetime | None) -> list[StateSum]:
+    """Sums of all rows, or of those since a moment, by state."""
+    sql = """
+        SELECT state, count(*), sum(cost) FROM usage
+        WHERE %s::timestamptz IS NULL OR started_at >= %s GROUP BY state ORDER BY state"""
+    return [StateSum(State(state), rows, cost) for state, rows, cost in await store.fetch(sql, [since, since])]
+
+
+async def list_rows(
+    store: Store,
+    *,
+    states: Sequence[str] = (),
+    since: datetime | None = None,
+    until: datetime | None = None,
+    user: str | None = None,
+    request_id: UUID | None = None,
+    after: tuple[datetime, UUID] | None = None,
+    limit: int,
+) -> list[UsageRow]:
+    """The newest rows that match: of these states, if there are any, and started before `until`. `after`: the start and
+    request id of the last row of the page before."""
+    columns = {"user": USER_NAME_SQL.format(id="r.user_id"), "token": TOKEN_LABEL_SQL.format(id="r.token_id")}
+    sql = f"""
+        SELECT {", ".join(columns.get(name, f"r.{name}") for name in ROW_FIELDS)}
+        FROM usage r LEFT JOIN users u ON u.id = r.user_id LEFT JOIN tokens t ON t.id = r.token_id
+        WHERE (cardinality(%s::text[]) = 0 OR r.state = ANY(%s::text[]))
+          AND (%s::timestamptz IS NULL OR r.started_at >= %s) AND (%s::timestamptz IS NULL OR r.started_at < %s)
+          AND (%s::text IS NULL OR u.name = %s) AND (%s::uuid IS NULL OR r.request_id = %s::uuid)
+          AND (%s::timestamptz IS NULL OR r.started_at < %s OR (r.started_at = %s AND r.request_id > %s::uuid))
+        ORDER BY r.started_at DESC, r.request_id LIMIT %s"""
+    id_ = None if request_id is None else str(request_id)
+    last_start, last_id = (None, None) if after is None else (after[0], str(after[1]))
+    filters = [list(states), list(states), since, since, until, until, user, user, id_, id_]
+    rows = await store.fetch(sql, [*filters, last_start, last_start, last_start, last_id, limit])
+    return [_usage_row(row) for row in rows]
+
+
+def _usage_row(row: SqlRow) -> UsageRow:
+    fields = dict(zip(ROW_FIELDS, row, strict=True))
+    for name in ("request_id", "corrects"):
+        fields[name] = None if fields[name] is None else UUID(str(fields[name]))
+    return UsageRow(**fields)
+
+
+async def recent_rows_json(store: Store, token_id: int, since: datetime, *, limit: int) -> str:
+    """The newest rows of a token that have token counts, oldest first, in the original program's JSON. Corrections are
+    added to the rows that they correct. PostgreSQL writes the JSON, because here it would block the event loop."""
+    sql = f"""
+        SELECT coalesce(json_agg(json_build_object(
+            'remote_id', remote_id, 'model', model, 'total_token', total, 'price', price, 'timestamp', seconds
+        ) ORDER BY started_at), '[]')::text
+        FROM (
+            SELECT coalesce(u.upstream_id, u.request_id::text) AS remote_id, coalesce(u.served_model, u.model) AS model,
+                   coalesce(u.input_tokens, 0) + coalesce(u.output_tokens, 0)
+                   + coalesce(c.input_tokens, 0) + coalesce(c.output_tokens, 0) AS total,
+                   trim_scale(u.cost + coalesce(c.cost, 0)) AS price,
+                   floor(extract(epoch FROM u.started_at))::bigint AS seconds, u.started_at
+            FROM usage u LEFT JOIN usage c ON c.corrects = u.request_id AND c.started_at = u.started_at
+                AND c.user_id = u.user_id AND c.state = '{State.CORRECTION}'
+            WHERE u.token_id = %s AND u.started_at >= %s AND u.state <> '{State.CORRECTION}'
+              AND (u.input_tokens IS NOT NULL OR c.input_tokens IS NOT NULL)
+            ORDER BY u.started_at DESC LIMIT %s
+        ) newest"""
+    [(text,)] = await store.fetch(sql, [token_id, since, limit])
+    return str(text)
