@@ -1,4 +1,4 @@
-"""The way to OpenAI: TLS that is checked, and the proxy that is configured, whatever the environment says."""
+"""Connections to OpenAI: verified TLS, and the configured proxy, whatever the environment says."""
 
 import asyncio
 import signal
@@ -23,13 +23,11 @@ from tests.support.upstream import REQUEST_ID, Upstream, error_body
 
 @pytest.fixture(scope="module")
 def authority() -> trustme.CA:
-    """A certificate authority of this test's own."""
     return trustme.CA()
 
 
 @pytest.fixture
 def ca_file(authority: trustme.CA, tmp_path: Path) -> Path:
-    """Its certificate in a file."""
     path = tmp_path / "ca.pem"
     authority.cert_pem.write_to_path(path)
     return path
@@ -37,7 +35,7 @@ def ca_file(authority: trustme.CA, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def tls_upstream(io_loop: IOLoop, authority: trustme.CA) -> Iterator[Callable[..., Upstream]]:
-    """Starts a fake OpenAI over TLS, with a certificate for these names."""
+    """Returns a function that starts a fake OpenAI over TLS with a certificate for some names."""
     started: list[Upstream] = []
 
     async def start(*names: str) -> Upstream:
@@ -52,10 +50,10 @@ def tls_upstream(io_loop: IOLoop, authority: trustme.CA) -> Iterator[Callable[..
         io_loop.run_sync(fake.stop)
 
 
-async def test_https_with_a_trusted_certificate(
+async def test_trusted_certificate_is_accepted(
     make_agent: MakeAgent, tls_upstream: Callable[..., Upstream], ca_file: Path
 ) -> None:
-    """The answer comes as over HTTP."""
+    """OpenAI is reached over TLS if its certificate is from the configured authority."""
     fake = await tls_upstream("localhost")
     agent = await make_agent(openai_url=fake.url, openai_ca_file=ca_file)
     for stream in (False, True):
@@ -64,10 +62,10 @@ async def test_https_with_a_trusted_certificate(
 
 
 @pytest.mark.parametrize("names", [("localhost",), ("elsewhere.example",)])
-async def test_a_certificate_that_is_not_trusted(
+async def test_untrusted_certificate_is_rejected(
     make_agent: MakeAgent, tls_upstream: Callable[..., Upstream], ca_file: Path, names: tuple[str, ...]
 ) -> None:
-    """Of an unknown authority, or of another host: 502, and not a byte of key or message is sent."""
+    """A certificate of an unknown authority or for another host is a 502, and neither key nor message is sent."""
     fake = await tls_upstream(*names)
     trusted = None if names == ("localhost",) else ca_file
     agent = await make_agent(openai_url=fake.url, openai_ca_file=trusted)
@@ -76,8 +74,8 @@ async def test_a_certificate_that_is_not_trusted(
     assert [row["state"] for row in await agent.rows(1)] == ["not_sent"]
 
 
-async def test_a_certificate_that_has_expired(make_agent: MakeAgent, authority: trustme.CA, ca_file: Path) -> None:
-    """Of the right host and authority, and yet refused."""
+async def test_expired_certificate_is_rejected(make_agent: MakeAgent, authority: trustme.CA, ca_file: Path) -> None:
+    """An expired certificate is rejected, even if host and authority are right."""
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     authority.issue_cert("localhost", not_after=datetime(2020, 1, 1, tzinfo=UTC)).configure_cert(context)
     fake = Upstream(context)
@@ -88,8 +86,8 @@ async def test_a_certificate_that_has_expired(make_agent: MakeAgent, authority: 
     assert (answer.error["code"], fake.requests) == ("upstream_tls", [])
 
 
-async def test_a_tls_that_is_too_old(make_agent: MakeAgent, authority: trustme.CA, ca_file: Path) -> None:
-    """A server that knows TLS 1.1 at best is not spoken to."""
+async def test_old_tls_is_rejected(make_agent: MakeAgent, authority: trustme.CA, ca_file: Path) -> None:
+    """A server that supports at most TLS 1.1 is rejected."""
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.set_ciphers("ALL:@SECLEVEL=0")
     with warnings.catch_warnings(action="ignore"):
@@ -103,71 +101,72 @@ async def test_a_tls_that_is_too_old(make_agent: MakeAgent, authority: trustme.C
     assert (answer.error["code"], fake.requests) == ("upstream_tls", [])
 
 
-async def test_a_port_without_tls(make_agent: MakeAgent) -> None:
-    """https to a server that speaks HTTP is refused as TLS."""
-    server, port = await one_answer(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+async def test_port_without_tls_is_a_tls_error(make_agent: MakeAgent) -> None:
+    """HTTPS to a server that speaks HTTP is a TLS error."""
+    server, port = await start_fixed_server(b"HTTP/1.1 400 Bad Request\r\n\r\n")
     agent = await make_agent(openai_url=f"https://127.0.0.1:{port}/v1/chat/completions")
     answer = await agent.chat()
     server.close()
     assert answer.error["code"] == "upstream_tls"
 
 
-async def test_an_authority_of_one_agent_is_not_that_of_another(
+async def test_agents_do_not_share_authorities(
     make_agent: MakeAgent, tls_upstream: Callable[..., Upstream], ca_file: Path, tmp_path: Path
 ) -> None:
-    """Two agents in one process do not share what they trust."""
+    """Two agents in one process each trust only their own configured authority."""
     fake = await tls_upstream("localhost")
     trusting = await make_agent(openai_url=fake.url, openai_ca_file=ca_file)
     other = tmp_path / "other.pem"
     trustme.CA().cert_pem.write_to_path(other)
     assert (await trusting.chat()).status == 200
-    wary = await make_agent(openai_url=fake.url, openai_ca_file=other, data_dir=tmp_path / "second",
+    distrusting = await make_agent(openai_url=fake.url, openai_ca_file=other, data_dir=tmp_path / "second",
                             master_key_file=trusting.config.data_dir / "master.key")  # fmt: skip
-    assert (await wary.chat()).error["code"] == "upstream_tls"
+    assert (await distrusting.chat()).error["code"] == "upstream_tls"
 
 
 class ForwardProxy:
-    """proxy.py, a forward proxy that is not ours, as a process of its own with a log of what it was asked."""
+    """proxy.py, a forward proxy of another project, in its own process with a log of its requests."""
 
     def __init__(self, folder: Path) -> None:
         self._port_file, self._log = folder / "proxy.port", folder / "proxy.log"
-        words = ["--hostname", "127.0.0.1", "--port", "0", "--port-file", str(self._port_file), "--num-workers", "1",
-                 "--num-acceptors", "1", "--basic-auth", "team:pass word", "--log-file", str(self._log)]  # fmt: skip
-        self._process = subprocess.Popen([sys.executable, "-m", "proxy", *words], stderr=subprocess.DEVNULL)
+        arguments = ["--hostname", "127.0.0.1", "--port", "0", "--port-file", str(self._port_file),
+                     "--num-workers", "1", "--num-acceptors", "1", "--basic-auth", "team:pass word",
+                     "--log-file", str(self._log)]  # fmt: skip
+        self._process = subprocess.Popen([sys.executable, "-m", "proxy", *arguments], stderr=subprocess.DEVNULL)
 
     async def port(self) -> int:
-        """The port that it listens on."""
+        """Waits until it listens, and returns its port."""
         async with asyncio.timeout(20):
             while not (self._port_file.exists() and self._port_file.read_text().strip()):
                 await asyncio.sleep(0.05)
         return int(self._port_file.read_text())
 
     def connects(self) -> int:
-        """How many tunnels it has made and closed."""
+        """Returns the number of tunnels that it has opened and closed."""
         return self._log.read_text().count(" CONNECT ") if self._log.exists() else 0
 
     def stop(self) -> None:
-        """Ends the process."""
+        """Stops the process."""
         self._process.send_signal(signal.SIGINT)
         self._process.wait(20)
 
 
 @pytest.fixture
 def forward_proxy(tmp_path: Path) -> Iterator[ForwardProxy]:
-    """A running forward proxy that wants a name and a password."""
-    running = ForwardProxy(tmp_path)
-    yield running
-    running.stop()
+    """A running forward proxy that requires a name and a password."""
+    proxy = ForwardProxy(tmp_path)
+    yield proxy
+    proxy.stop()
 
 
-async def test_everything_goes_through_the_proxy(
+async def test_all_requests_go_through_the_proxy(
     make_agent: MakeAgent,
     tls_upstream: Callable[..., Upstream],
     ca_file: Path,
     forward_proxy: ForwardProxy,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """As many tunnels as connections at OpenAI, also where the environment says that no proxy is to be used."""
+    """Every connection to OpenAI is a tunnel through the configured proxy, even if the environment sets `no_proxy`."""
     monkeypatch.setenv("no_proxy", "*")
     fake = await tls_upstream("localhost")
     proxy_url = f"http://team:pass%20word@127.0.0.1:{await forward_proxy.port()}"
@@ -175,13 +174,13 @@ async def test_everything_goes_through_the_proxy(
     answers = await asyncio.gather(*(agent.chat("delay=0.2", stream=n % 2 == 0) for n in range(4)))
     assert [answer.status for answer in answers] == [200] * 4
     assert fake.requests[0].header("proxy-authorization") is None
-    await agent.server.upstream.close()
+    await fake.stop()  # the proxy logs a tunnel when it is closed
     await agent.until(lambda: forward_proxy.connects() == fake.connections, seconds=20)
     assert fake.connections > 0
 
 
 class Tunnel(Link):
-    """A proxy that lets every CONNECT through to one target, with the head that it is given."""
+    """A proxy that answers every CONNECT with a given head and connects it to one target."""
 
     def __init__(self, port: int, head: bytes) -> None:
         super().__init__(("127.0.0.1", port))
@@ -200,10 +199,10 @@ TUNNEL = (
 
 
 @pytest.mark.parametrize("stream", [False, True])
-async def test_what_a_proxy_says_to_connect_is_no_answer(
+async def test_answer_to_connect_is_not_forwarded(
     make_agent: MakeAgent, tls_upstream: Callable[..., Upstream], ca_file: Path, stream: bool
 ) -> None:
-    """Its 200 is not the status, and its fields are not the client's, when OpenAI then says 429."""
+    """Status and fields of the proxy's answer to CONNECT do not reach the client."""
     fake = await tls_upstream("localhost")
     tunnel = await Tunnel(fake.port, TUNNEL).start()
     agent = await make_agent(
@@ -218,17 +217,17 @@ async def test_what_a_proxy_says_to_connect_is_no_answer(
     assert (row["state"], row["status"], row["upstream_request_id"]) == ("upstream_error", 429, REQUEST_ID)
 
 
-async def test_without_a_proxy_the_environments_is_not_used(
+async def test_proxy_of_the_environment_is_ignored(
     agent: Agent, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """libcurl would take http_proxy."""
+    """Without a configured proxy, libcurl does not use the environment's."""
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     monkeypatch.setenv("all_proxy", "http://127.0.0.1:9")
     assert (await agent.chat()).status == 200
 
 
-async def one_answer(head: bytes) -> tuple[asyncio.Server, int]:
-    """A server that answers whatever it hears with the same bytes."""
+async def start_fixed_server(head: bytes) -> tuple[asyncio.Server, int]:
+    """Starts a server that answers everything with the same bytes; returns it and its port."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read(1000)
@@ -247,13 +246,13 @@ REFUSALS = {
 }
 
 
-@pytest.mark.parametrize("kind", REFUSALS)
-async def test_a_proxy_that_refuses(
-    make_agent: MakeAgent, tls_upstream: Callable[..., Upstream], ca_file: Path, kind: str
+@pytest.mark.parametrize("case", REFUSALS)
+async def test_refusal_of_the_proxy_is_a_proxy_error(
+    make_agent: MakeAgent, tls_upstream: Callable[..., Upstream], ca_file: Path, case: str
 ) -> None:
-    """502 `proxy_error`, and no connection past it."""
+    """If the proxy refuses a tunnel, the answer is a 502, and OpenAI is not reached without the proxy."""
     fake = await tls_upstream("localhost")
-    server, port = await one_answer(REFUSALS[kind])
+    server, port = await start_fixed_server(REFUSALS[case])
     agent = await make_agent(openai_url=fake.url, openai_ca_file=ca_file, openai_proxy=f"http://127.0.0.1:{port}")
     answer = await agent.chat()
     server.close()
@@ -261,8 +260,8 @@ async def test_a_proxy_that_refuses(
     assert [row["state"] for row in await agent.rows(1)] == ["not_sent"]
 
 
-async def test_a_proxy_that_is_not_there(make_agent: MakeAgent, upstream: Upstream) -> None:
-    """502 `proxy_error`, for a plain upstream too."""
+async def test_missing_proxy_is_a_proxy_error(make_agent: MakeAgent, upstream: Upstream) -> None:
+    """If no proxy listens at its URL, the answer is a 502, also for an upstream without TLS."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         agent = await make_agent(openai_proxy=f"http://127.0.0.1:{free.getsockname()[1]}")
