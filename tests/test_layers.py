@@ -48,7 +48,7 @@ ONLY_IN = {  # the modules that may import a technology
     "aiopg": ("adapters.postgres", "adapters.migrate"),
     "pycurl": ("adapters.curl",),
     "tornado.curl_httpclient": ("adapters.curl",),
-    "sqlite3": ("adapters.outbox",),
+    "sqlite3": ("adapters.outbox", "adapters.outbox_format"),
     "yoyo": ("adapters.migrate",),
     "yaml": ("adapters.config_file",),
     "cryptography": ("adapters.keyring",),

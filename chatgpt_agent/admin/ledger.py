@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from chatgpt_agent.adapters.outbox import OutboxState, peek
+from chatgpt_agent.adapters.outbox import OutboxState, read_state
 from chatgpt_agent.adapters.postgres.agents import AgentState, agent_states
 from chatgpt_agent.adapters.postgres.checks import Finding, run_checks
 from chatgpt_agent.adapters.postgres.connection import Store
@@ -18,7 +18,7 @@ async def verify(
     """Everything that is wrong with the ledger, at most `limit` findings of each check. Rows must not wait to be
     shipped for more than `waiting` seconds, neither in the outboxes that agents report nor in the one of `data_dir`."""
     findings = await run_checks(store, limit)
-    outbox = None if data_dir is None else peek(data_dir)
+    outbox = None if data_dir is None else read_state(data_dir)
     return findings + _overdue(outbox, await agent_states(store), waiting)
 
 

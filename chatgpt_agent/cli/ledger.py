@@ -7,7 +7,7 @@ import click
 import msgspec
 
 from chatgpt_agent.adapters.config import Config
-from chatgpt_agent.adapters.outbox import OutboxState, peek
+from chatgpt_agent.adapters.outbox import OutboxState, read_state
 from chatgpt_agent.adapters.postgres.agents import AgentState, agent_states
 from chatgpt_agent.adapters.postgres.connection import Store
 from chatgpt_agent.adapters.postgres.usage import count_dead_letters
@@ -41,7 +41,7 @@ async def status(store: Store, config: Config, since: datetime | None, json: boo
 
     Example: chatgpt-agent ledger status
     """
-    outbox = peek(config.data_dir)
+    outbox = read_state(config.data_dir)
     states = await rows_by_state(store, since.replace(tzinfo=UTC) if since else None)
     agents = await agent_states(store)
     dead = await count_dead_letters(store)

@@ -119,7 +119,7 @@ class Ledger:
 
     async def backlog_rows(self) -> list[Row]:
         """The rows in the outbox, the oldest first. Raises LedgerUnavailable."""
-        return (await self._outbox.batch(-1))[1]
+        return (await self._outbox.peek_batch(-1))[1]
 
     async def depth(self) -> int:
         """The number of rows that PostgreSQL has not confirmed, including those that the disk refused. Raises
@@ -215,14 +215,14 @@ class Ledger:
     async def _ship_batch(self) -> int:
         """Ships the oldest rows; returns their number. After an error they are shipped again, which does no harm."""
         async with self._shipping:
-            last, rows = await self._outbox.batch(self._batch)
+            last, rows = await self._outbox.peek_batch(self._batch)
             if not rows:
                 return 0
             self.oldest_at = rows[0].intent.started_at
             self._observer.shipping(rows)
             await self._ship_rows(rows)
             self._observer.shipped(rows)
-            await self._outbox.drop(last)
+            await self._outbox.ack(last)
             self._batch = min(BATCH, self._batch * 2)
             self._last_shipped_at = self._now()
             self.backlog = await self._outbox.depth()

@@ -1,4 +1,4 @@
-"""The outbox on a real disk: what was acknowledged is there, and what cannot be written is not sent."""
+"""The outbox on a real disk: acknowledged writes survive, failed writes are reported."""
 
 import asyncio
 import sqlite3
@@ -17,7 +17,8 @@ import msgspec
 import pytest
 from tornado.ioloop import IOLoop
 
-from chatgpt_agent.adapters.outbox import FORMAT, GROUP, Outbox
+from chatgpt_agent.adapters.outbox import GROUP, Outbox
+from chatgpt_agent.adapters.outbox_format import FORMAT
 from chatgpt_agent.adapters.postgres.connection import Store
 from chatgpt_agent.adapters.postgres.usage import ensure_partition, ship
 from chatgpt_agent.core.errors import LedgerUnavailable, SetupError
@@ -38,7 +39,7 @@ def outbox(io_loop: IOLoop, tmp_path: Path) -> Iterator[Outbox]:
 
 
 async def reopened(outbox: Outbox, folder: Path) -> Outbox:
-    """Another outbox on the same folder, after the first was closed."""
+    """Closes an outbox and returns a new one on the same folder."""
     await outbox.close()
     another = Outbox(folder)
     await another.open()
@@ -46,7 +47,7 @@ async def reopened(outbox: Outbox, folder: Path) -> Outbox:
 
 
 async def put(outbox: Outbox, *numbers: int) -> None:
-    """Rows with these numbers, in this order."""
+    """Adds the rows with these numbers, in this order."""
     for number in numbers:
         await outbox.add_intent(make_intent(number))
         await outbox.settle(make_row(number))
@@ -54,31 +55,31 @@ async def put(outbox: Outbox, *numbers: int) -> None:
 
 async def numbers(outbox: Outbox, limit: int = 1000) -> list[int]:
     """The numbers of the rows in a batch."""
-    _, rows = await outbox.batch(limit)
+    _, rows = await outbox.peek_batch(limit)
     return [next(n for n in range(2000) if request_id(n) == row.intent.request_id) for row in rows]
 
 
-# What is kept.
+# Storing.
 
 
-async def test_an_intent_is_there_after_reopening(outbox: Outbox, tmp_path: Path) -> None:
-    """To the last field."""
+async def test_an_intent_survives_reopening(outbox: Outbox, tmp_path: Path) -> None:
+    """An intent is read back with all its fields."""
     await outbox.add_intent(make_intent(1))
     again = await reopened(outbox, tmp_path)
     assert await again.intents() == [make_intent(1)]
     await again.close()
 
 
-async def test_a_row_is_there_after_reopening(outbox: Outbox, tmp_path: Path) -> None:
-    """To the last field, and its cost to the last digit."""
+async def test_a_row_survives_reopening(outbox: Outbox, tmp_path: Path) -> None:
+    """A row is read back with all its fields."""
     await put(outbox, 1)
     again = await reopened(outbox, tmp_path)
-    assert (await again.batch(10))[1] == [make_row(1)]
+    assert (await again.peek_batch(10))[1] == [make_row(1)]
     await again.close()
 
 
-async def test_what_is_acknowledged_is_on_the_disk_before_the_outbox_is_closed(outbox: Outbox, tmp_path: Path) -> None:
-    """Whoever opens the file now, as after a crash, finds it."""
+async def test_an_acknowledged_intent_is_readable_before_the_outbox_closes(outbox: Outbox, tmp_path: Path) -> None:
+    """Another connection, as after a crash, reads an acknowledged intent from the file."""
     await outbox.add_intent(make_intent(1))
     with sqlite3.connect(tmp_path / "outbox.db") as db:
         assert db.execute("SELECT request_id FROM intents").fetchall() == [(str(request_id(1)),)]
@@ -86,47 +87,44 @@ async def test_what_is_acknowledged_is_on_the_disk_before_the_outbox_is_closed(o
 
 
 async def test_every_commit_waits_for_the_disk(outbox: Outbox) -> None:
-    """WAL with synchronous = FULL (2); NORMAL would lose acknowledged rows in a power cut."""
-    settings = await outbox._do(
-        lambda db: [db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("journal_mode", "synchronous")]
-    )
-    assert settings == ["wal", 2]
+    """The file uses WAL with synchronous = FULL (2); NORMAL would lose acknowledged rows in a power cut."""
+    assert [await outbox.pragma(name) for name in ("journal_mode", "synchronous")] == ["wal", 2]
 
 
 async def test_a_cost_keeps_every_digit(outbox: Outbox) -> None:
-    """A float on the way would not."""
+    """A cost is stored as text, without rounding."""
     cost = Decimal("1234567890.12345678901234567890")
     await outbox.add_intent(make_intent(1))
     await outbox.settle(msgspec.structs.replace(make_row(1), cost=cost))
-    [row] = (await outbox.batch(1))[1]
+    [row] = (await outbox.peek_batch(1))[1]
     assert str(row.cost) == str(cost)
 
 
-async def test_settling_puts_the_row_in_the_place_of_the_intent(outbox: Outbox) -> None:
-    """A request has one or the other."""
+async def test_settling_replaces_the_intent_by_its_row(outbox: Outbox) -> None:
+    """A request has either an intent or a row."""
     await put(outbox, 1)
     assert await outbox.intents() == []
     assert await numbers(outbox) == [1]
 
 
 async def test_settling_again_changes_nothing(outbox: Outbox) -> None:
-    """A try that was told it had failed may have worked."""
+    """A repeated settle adds no second row, since a failed attempt may have succeeded."""
     await put(outbox, 1)
     await outbox.settle(make_row(1))
     assert await numbers(outbox) == [1]
 
 
-async def test_settling_again_after_the_row_was_shipped_changes_nothing(outbox: Outbox) -> None:
-    """It does not come back."""
+async def test_settling_a_shipped_row_again_changes_nothing(outbox: Outbox) -> None:
+    """A row that was shipped does not come back."""
     await put(outbox, 1)
-    last, _ = await outbox.batch(10)
-    await outbox.drop(last)
+    last, _ = await outbox.peek_batch(10)
+    await outbox.ack(last)
     await outbox.settle(make_row(1))
     assert await outbox.depth() == 0
 
 
-async def test_settling_leaves_other_intents_alone(outbox: Outbox) -> None:
-    """Only its own request has ended."""
+async def test_settling_keeps_other_intents(outbox: Outbox) -> None:
+    """Settling one request keeps the intents of others."""
     await outbox.add_intent(make_intent(1))
     await put(outbox, 2)
     assert await outbox.intents() == [make_intent(1)]
@@ -135,79 +133,79 @@ async def test_settling_leaves_other_intents_alone(outbox: Outbox) -> None:
 # Shipping.
 
 
-async def test_rows_come_in_the_order_in_which_they_were_settled(outbox: Outbox) -> None:
-    """The oldest first, whatever their ids."""
+async def test_rows_are_ordered_by_the_time_of_settling(outbox: Outbox) -> None:
+    """The row that was settled first comes first, whatever its id."""
     await put(outbox, 3, 1, 2)
     assert await numbers(outbox) == [3, 1, 2]
 
 
-async def test_a_batch_is_as_large_as_was_asked(outbox: Outbox) -> None:
-    """And of the oldest rows."""
+async def test_a_batch_has_at_most_the_requested_rows(outbox: Outbox) -> None:
+    """A batch contains the oldest rows, up to the limit."""
     await put(outbox, 1, 2, 3)
     assert await numbers(outbox, limit=2) == [1, 2]
 
 
-async def test_rows_stay_until_they_are_dropped(outbox: Outbox) -> None:
-    """Reading forgets nothing."""
+async def test_rows_stay_until_they_are_acknowledged(outbox: Outbox) -> None:
+    """Reading a batch deletes nothing."""
     await put(outbox, 1)
     assert await numbers(outbox) == await numbers(outbox) == [1]
 
 
-async def test_dropping_a_batch_leaves_what_came_later(outbox: Outbox) -> None:
-    """A row that was settled while the batch was on its way is not in it."""
+async def test_acknowledging_a_batch_keeps_later_rows(outbox: Outbox) -> None:
+    """A row that was settled after the batch was read stays."""
     await put(outbox, 1, 2)
-    last, _ = await outbox.batch(2)
+    last, _ = await outbox.peek_batch(2)
     await put(outbox, 3)
-    await outbox.drop(last)
+    await outbox.ack(last)
     assert await numbers(outbox) == [3]
 
 
 async def test_numbers_are_not_used_again(outbox: Outbox, tmp_path: Path) -> None:
-    """A late drop of a batch that was dropped already cannot hit a new row."""
+    """A late acknowledgement of a batch cannot delete a newer row."""
     await put(outbox, 1)
-    last, _ = await outbox.batch(10)
-    await outbox.drop(last)
+    last, _ = await outbox.peek_batch(10)
+    await outbox.ack(last)
     again = await reopened(outbox, tmp_path)
     await put(again, 2)
-    await again.drop(last)
+    await again.ack(last)
     assert await again.depth() == 1
     await again.close()
 
 
 async def test_an_empty_outbox_has_an_empty_batch(outbox: Outbox) -> None:
-    """And dropping it is no fault."""
-    last, rows = await outbox.batch(10)
-    await outbox.drop(last)
+    """An empty outbox returns no rows, and acknowledging them is no error."""
+    last, rows = await outbox.peek_batch(10)
+    await outbox.ack(last)
     assert (last, rows, await outbox.depth()) == (0, [], 0)
 
 
-# Many at once.
+# Group commit.
 
 
-async def test_five_hundred_at_once_all_land(outbox: Outbox, tmp_path: Path) -> None:
-    """In groups, and none is lost or doubled."""
+async def test_five_hundred_concurrent_intents_are_stored(outbox: Outbox, tmp_path: Path) -> None:
+    """All concurrent intents are stored once."""
     await asyncio.gather(*(outbox.add_intent(make_intent(n)) for n in range(500)))
     again = await reopened(outbox, tmp_path)
     assert {intent.request_id for intent in await again.intents()} == {request_id(n) for n in range(500)}
     await again.close()
 
 
-async def test_more_than_a_group_at_once_all_land(outbox: Outbox) -> None:
-    """A group has an end, and the work after it comes next."""
+async def test_more_work_than_a_group_is_stored(outbox: Outbox) -> None:
+    """Work beyond the size of a group is committed in the next one."""
     await asyncio.gather(*(put(outbox, n) for n in range(GROUP * 2 + 1)))
     assert (await outbox.depth(), await outbox.intents()) == (GROUP * 2 + 1, [])
 
 
-async def test_many_at_once_share_commits(outbox: Outbox, tmp_path: Path) -> None:
-    """The disk is waited for far fewer times than there are requests: every commit of one intent alone adds a page to
-    the log, and a group's intents share theirs."""
+async def test_concurrent_intents_share_commits(outbox: Outbox, tmp_path: Path) -> None:
+    """A commit of one intent adds at least one page to the log, so that fewer pages than intents show shared
+    commits."""
     await asyncio.gather(*(outbox.add_intent(make_intent(n)) for n in range(400)))
     frames = (tmp_path / "outbox.db-wal").stat().st_size // (4096 + 24)
     assert frames < 200
 
 
-async def test_what_was_given_before_closing_is_done(outbox: Outbox, tmp_path: Path) -> None:
-    """Closing waits for it."""
+async def test_closing_finishes_waiting_work(outbox: Outbox, tmp_path: Path) -> None:
+    """Intents that were added before closing are stored."""
     adding = [asyncio.create_task(outbox.add_intent(make_intent(n))) for n in range(50)]
     await asyncio.sleep(0)
     again = await reopened(outbox, tmp_path)
@@ -216,8 +214,8 @@ async def test_what_was_given_before_closing_is_done(outbox: Outbox, tmp_path: P
     await again.close()
 
 
-async def test_who_stops_waiting_does_not_undo_the_write(outbox: Outbox) -> None:
-    """A handler that is cancelled has asked for it all the same."""
+async def test_a_cancelled_caller_does_not_undo_the_write(outbox: Outbox) -> None:
+    """An intent is stored although its caller was cancelled."""
     adding = asyncio.create_task(outbox.add_intent(make_intent(1)))
     await asyncio.sleep(0)
     adding.cancel()
@@ -225,18 +223,18 @@ async def test_who_stops_waiting_does_not_undo_the_write(outbox: Outbox) -> None
     assert await outbox.intents() == [make_intent(1)]
 
 
-# A disk that refuses.
+# Failing writes.
 
 
-async def test_an_intent_that_the_disk_refuses_is_told(outbox: Outbox) -> None:
-    """So that nothing is sent."""
+async def test_a_failed_write_raises(outbox: Outbox) -> None:
+    """A full disk raises LedgerUnavailable, so that the request is not sent."""
     with full_disk(), pytest.raises(LedgerUnavailable):
         await outbox.add_intent(make_intent(1))
     assert not outbox.writable
 
 
-async def test_a_refused_write_leaves_nothing_behind(outbox: Outbox) -> None:
-    """A row that failed is still an intent, and an intent that failed is not there."""
+async def test_a_failed_write_stores_nothing(outbox: Outbox) -> None:
+    """After a failed settle the intent is still there, and a failed intent is not stored."""
     await outbox.add_intent(make_intent(1))
     with full_disk():
         results = await asyncio.gather(
@@ -246,8 +244,8 @@ async def test_a_refused_write_leaves_nothing_behind(outbox: Outbox) -> None:
     assert (await outbox.intents(), await outbox.depth()) == ([make_intent(1)], 0)
 
 
-async def test_it_recovers_when_the_disk_does(outbox: Outbox) -> None:
-    """By itself: the next write works, and says so."""
+async def test_a_write_after_the_disk_recovers_succeeds(outbox: Outbox) -> None:
+    """The next successful write makes the outbox writable again."""
     with full_disk(), pytest.raises(LedgerUnavailable):
         await outbox.add_intent(make_intent(1))
     await outbox.add_intent(make_intent(1))
@@ -255,17 +253,17 @@ async def test_it_recovers_when_the_disk_does(outbox: Outbox) -> None:
     assert await outbox.intents() == [make_intent(1)]
 
 
-async def test_reading_does_not_make_it_writable(outbox: Outbox) -> None:
-    """A full disk can still be read; a look at the batch must not say that all is well."""
+async def test_reading_does_not_make_the_outbox_writable(outbox: Outbox) -> None:
+    """A full disk can still be read, which does not show that writes work."""
     with full_disk():
         with pytest.raises(LedgerUnavailable):
             await outbox.add_intent(make_intent(1))
-        await outbox.batch(10)
+        await outbox.peek_batch(10)
         assert not outbox.writable
 
 
-async def test_a_probe_tells_that_the_disk_is_well_again(outbox: Outbox) -> None:
-    """It writes, and leaves nothing."""
+async def test_a_probe_shows_that_the_disk_works_again(outbox: Outbox) -> None:
+    """A probe writes to the disk and leaves no record."""
     with full_disk():
         for work in (outbox.add_intent(make_intent(1)), outbox.probe()):
             with pytest.raises(LedgerUnavailable):
@@ -275,8 +273,8 @@ async def test_a_probe_tells_that_the_disk_is_well_again(outbox: Outbox) -> None
     assert (await outbox.intents(), await outbox.depth()) == ([], 0)
 
 
-async def test_a_disk_that_refuses_is_logged_once(outbox: Outbox, caplog: pytest.LogCaptureFixture) -> None:
-    """A line for each request would fill what is left of it."""
+async def test_failing_writes_are_logged_once(outbox: Outbox, caplog: pytest.LogCaptureFixture) -> None:
+    """Only the first failed write is logged, because a line for each request would fill the disk further."""
     with full_disk():
         for number in range(3):
             await outbox.depth()
@@ -285,8 +283,8 @@ async def test_a_disk_that_refuses_is_logged_once(outbox: Outbox, caplog: pytest
     assert [record.levelname for record in caplog.records] == ["ERROR"]
 
 
-async def test_another_writer_of_the_file_is_a_refusal_too(outbox: Outbox, tmp_path: Path) -> None:
-    """Somebody who repairs it by hand, say; it goes on when they are done."""
+async def test_another_writer_makes_writes_fail(outbox: Outbox, tmp_path: Path) -> None:
+    """A write fails while another process has a transaction on the file, and succeeds afterwards."""
     other = sqlite3.connect(tmp_path / "outbox.db", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     with pytest.raises(LedgerUnavailable):
@@ -297,8 +295,8 @@ async def test_another_writer_of_the_file_is_a_refusal_too(outbox: Outbox, tmp_p
 
 
 @pytest.mark.parametrize("error", [sqlite3.OperationalError("disk I/O error"), MemoryError()])
-async def test_a_commit_that_fails_and_cannot_be_taken_back_is_told(tmp_path: Path, error: Exception) -> None:
-    """Whatever failed: nobody waits for ever, and it goes on when the disk does."""
+async def test_a_commit_that_cannot_be_rolled_back_raises(tmp_path: Path, error: Exception) -> None:
+    """Callers get LedgerUnavailable while COMMIT and ROLLBACK fail, and the outbox works again afterwards."""
     broken: list[str] = []
 
     class Failing(sqlite3.Connection):
@@ -322,8 +320,8 @@ async def test_a_commit_that_fails_and_cannot_be_taken_back_is_told(tmp_path: Pa
     await outbox.close()
 
 
-async def test_a_file_that_cannot_be_opened_for_whatever_reason_is_told(tmp_path: Path) -> None:
-    """The start does not wait for ever."""
+async def test_any_error_on_opening_is_a_setup_error(tmp_path: Path) -> None:
+    """An unexpected error of SQLite ends `open` instead of leaving it waiting."""
 
     def connect(path: Path) -> sqlite3.Connection:
         raise MemoryError
@@ -336,16 +334,16 @@ async def test_a_file_that_cannot_be_opened_for_whatever_reason_is_told(tmp_path
 # Opening and closing.
 
 
-async def test_a_closed_outbox_takes_nothing(outbox: Outbox) -> None:
-    """Whoever still asks is refused, and does not wait for ever."""
+async def test_a_closed_outbox_refuses_work(outbox: Outbox) -> None:
+    """A write after closing raises LedgerUnavailable."""
     await outbox.close()
     assert not outbox.writable
     with pytest.raises(LedgerUnavailable):
         await outbox.add_intent(make_intent(1))
 
 
-async def test_an_outbox_that_is_closing_takes_nothing(outbox: Outbox) -> None:
-    """The thread reads no more work after the word to stop."""
+async def test_a_closing_outbox_refuses_work(outbox: Outbox) -> None:
+    """A write during closing raises LedgerUnavailable at once."""
     closing = asyncio.create_task(outbox.close())
     await asyncio.sleep(0)
     with pytest.raises(LedgerUnavailable):
@@ -354,28 +352,28 @@ async def test_an_outbox_that_is_closing_takes_nothing(outbox: Outbox) -> None:
     await closing
 
 
-async def test_an_outbox_that_was_never_opened_takes_nothing(tmp_path: Path) -> None:
-    """Nor does closing it fail."""
+async def test_an_unopened_outbox_refuses_work(tmp_path: Path) -> None:
+    """A write before `open` raises LedgerUnavailable, and closing is no error."""
     outbox = Outbox(tmp_path)
     with pytest.raises(LedgerUnavailable):
         await outbox.add_intent(make_intent(1))
     await outbox.close()
 
 
-async def test_closing_twice_is_no_fault(outbox: Outbox) -> None:
-    """The second finds nothing to do."""
+async def test_closing_twice_is_allowed(outbox: Outbox) -> None:
+    """The second `close` does nothing."""
     await outbox.close()
     await outbox.close()
 
 
 async def test_a_second_outbox_on_the_folder_is_refused(outbox: Outbox, tmp_path: Path) -> None:
-    """Two agents would ship each other's rows."""
+    """Two agents on one folder would ship each other's rows."""
     with pytest.raises(SetupError, match=f"another agent is running on {tmp_path}: give each its own data_dir"):
         await Outbox(tmp_path).open()
 
 
 async def test_another_process_on_the_folder_is_refused(outbox: Outbox, tmp_path: Path) -> None:
-    """The lock is the kernel's, not ours."""
+    """The lock also excludes other processes."""
     code = (
         "import asyncio, pathlib, sys; from chatgpt_agent.adapters.outbox import Outbox\n"
         "asyncio.run(Outbox(pathlib.Path(sys.argv[1])).open())"
@@ -385,15 +383,15 @@ async def test_another_process_on_the_folder_is_refused(outbox: Outbox, tmp_path
     assert b"another agent is running on" in done.stderr
 
 
-async def test_the_folder_is_free_when_the_outbox_is_closed(outbox: Outbox, tmp_path: Path) -> None:
-    """The next start finds it."""
+async def test_closing_releases_the_folder(outbox: Outbox, tmp_path: Path) -> None:
+    """The folder can be opened again after closing."""
     again = await reopened(outbox, tmp_path)
     assert again.writable
     await again.close()
 
 
-async def test_the_folder_is_free_when_opening_has_failed(io_loop: IOLoop, tmp_path: Path) -> None:
-    """A file that was repaired can be opened without ending the process."""
+async def test_a_failed_open_releases_the_folder(io_loop: IOLoop, tmp_path: Path) -> None:
+    """The folder can be opened in the same process once the file is repaired."""
     (tmp_path / "outbox.db").write_bytes(b"not a database, but long enough to be one" * 100)
     outbox = Outbox(tmp_path)
     with pytest.raises(SetupError):
@@ -404,24 +402,24 @@ async def test_the_folder_is_free_when_opening_has_failed(io_loop: IOLoop, tmp_p
 
 
 @pytest.mark.parametrize("number", [3, 99])
-async def test_a_file_of_another_format_is_refused(outbox: Outbox, tmp_path: Path, number: int) -> None:
-    """With both numbers, and untouched."""
+async def test_a_file_of_an_unknown_format_is_refused(outbox: Outbox, tmp_path: Path, number: int) -> None:
+    """The error names the file's format and the one that this program knows."""
     await outbox.close()
     _execute(tmp_path / "outbox.db", f"PRAGMA user_version = {number}")
     with pytest.raises(SetupError, match=rf"outbox\.db cannot be used: it has format {number}, .* knows format 2"):
         await outbox.open()
 
 
-async def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
-    """And kept: what is in it may be all there is."""
+async def test_a_file_that_is_not_a_database_is_refused(tmp_path: Path) -> None:
+    """The file is kept, because it may contain the only copy of rows."""
     (tmp_path / "outbox.db").write_bytes(b"not a database" * 1000)
     with pytest.raises(SetupError, match=rf"the outbox {tmp_path}/outbox\.db cannot be used: file is not a database"):
         await Outbox(tmp_path).open()
     assert (tmp_path / "outbox.db").read_bytes() == b"not a database" * 1000
 
 
-async def test_a_file_that_is_cut_off_is_refused(outbox: Outbox, tmp_path: Path) -> None:
-    """As a disk that lost its end leaves it."""
+async def test_a_truncated_file_is_refused(outbox: Outbox, tmp_path: Path) -> None:
+    """A file that lost its end does not open."""
     await put(outbox, *range(50))
     await outbox.close()
     content = (tmp_path / "outbox.db").read_bytes()
@@ -431,7 +429,7 @@ async def test_a_file_that_is_cut_off_is_refused(outbox: Outbox, tmp_path: Path)
 
 
 async def test_a_file_with_a_damaged_page_is_refused(outbox: Outbox, tmp_path: Path) -> None:
-    """Before anything is sent, and not when the shipper comes to read it."""
+    """Damage is found when the file is opened, before any request is sent."""
     await put(outbox, *range(100))
     await outbox.close()
     with (tmp_path / "outbox.db").open("r+b") as file:
@@ -441,15 +439,15 @@ async def test_a_file_with_a_damaged_page_is_refused(outbox: Outbox, tmp_path: P
         await outbox.open()
 
 
-async def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
-    """With its path."""
+async def test_a_folder_that_cannot_be_created_is_refused(tmp_path: Path) -> None:
+    """The error says that the folder cannot be made."""
     (tmp_path / "file").write_text("")
     with pytest.raises(SetupError, match="cannot be made"):
         await Outbox(tmp_path / "file" / "data").open()
 
 
-async def test_the_files_are_for_their_owner_alone(outbox: Outbox, tmp_path: Path) -> None:
-    """Those that SQLite makes beside it, too."""
+async def test_the_files_are_readable_by_their_owner_only(outbox: Outbox, tmp_path: Path) -> None:
+    """The file and those that SQLite adds have mode 0600."""
     await put(outbox, 1)
     names = ("outbox.db", "outbox.db-wal", "outbox.db-shm")
     modes = {name: stat.S_IMODE((tmp_path / name).stat().st_mode) for name in names}
@@ -492,7 +490,7 @@ async def test_records_of_format_1_are_read_in_full(format_1: Path) -> None:
     await outbox.open()
     expected = msgspec.structs.replace(make_row(2, max_cost=Decimal("0.5")), uncertain_cost=Decimal("0.25"))
     assert await outbox.intents() == [make_intent(1, max_cost=Decimal("1.25"))]
-    assert (await outbox.batch(10))[1] == [expected]
+    assert (await outbox.peek_batch(10))[1] == [expected]
     await outbox.close()
 
 
@@ -500,7 +498,7 @@ async def test_rows_of_format_1_are_shipped(format_1: Path, dsn: str) -> None:
     """A row that waited for PostgreSQL during an upgrade reaches the ledger unchanged."""
     outbox = Outbox(format_1)
     await outbox.open()
-    _, rows = await outbox.batch(10)
+    _, rows = await outbox.peek_batch(10)
     async with Store(dsn) as store:
         await ensure_partition(store, rows[0].intent.started_at)
         assert await ship(store, rows) == 1
@@ -521,12 +519,12 @@ async def test_an_upgraded_file_keeps_its_format(format_1: Path) -> None:
     db.close()
 
 
-# What a record holds.
+# Records.
 
 
 @pytest.mark.parametrize("record", [Intent, Row, Usage])
-def test_a_record_holds_no_free_text(record: type[msgspec.Struct]) -> None:
-    """Numbers, times, enums and flags; and of text only names, ids and our own codes."""
+def test_a_record_has_no_free_text(record: type[msgspec.Struct]) -> None:
+    """The only texts in a record are names, ids and codes of our own."""
     harmless = {int, bool, Decimal, datetime, UUID, State, Intent, Usage, type(None)}
     others = {name for name, kind in get_type_hints(record).items() if not harmless.issuperset(_kinds(kind))}
     names = {"endpoint", "model", "served_model", "service_tier", "upstream_id", "upstream_request_id", "error"}

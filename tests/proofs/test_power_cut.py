@@ -266,9 +266,9 @@ class Client:
 
     async def _drop(self, outbox: Outbox) -> None:
         with contextlib.suppress(LedgerUnavailable):
-            last, rows = await outbox.batch(self._luck.randint(1, 20))
+            last, rows = await outbox.peek_batch(self._luck.randint(1, 20))
             self.dropping.update(_number(row.intent) for row in rows)
-            await outbox.drop(last)
+            await outbox.ack(last)
 
     def lost(self, intents: list[int], rows: list[int]) -> int:
         """How many acknowledged records are not there; what is there was asked for, and is there once."""
@@ -302,7 +302,7 @@ async def found(folder: Path, disk: Disk, synchronous: str) -> tuple[list[int], 
     vfs = DiskVFS(disk)
     outbox = Outbox(folder, connect=lambda path: cast(sqlite3.Connection, Connection(path, vfs, synchronous)))
     await outbox.open()
-    intents, (_, rows) = await outbox.intents(), await outbox.batch(1000)
+    intents, (_, rows) = await outbox.intents(), await outbox.peek_batch(1000)
     await outbox.close()
     db = Connection(folder / "outbox.db", vfs, synchronous)
     assert db.execute("PRAGMA integrity_check").rows == [("ok",)]

@@ -175,7 +175,7 @@ class Reconciler(RuleBasedStateMachine):
         self.refused.clear()
 
     def _has_shipped_rows(self, outbox: Outbox) -> bool:
-        _, rows = self.run(outbox.batch(1))
+        _, rows = self.run(outbox.peek_batch(1))
         return any((str(row.intent.request_id), row.intent.started_at) in self.server.usage for row in rows)
 
     # Requests.
