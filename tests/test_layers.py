@@ -29,11 +29,9 @@ EXCEPTIONS = {
     "cli.common",
     "cli.ledger",
     "cli.legacy",
-    "cli.price_import",
     "cli.price_what_if",
     "cli.reconcile",
     "cli.usage",
-    "web.admin.imports",
     "web.admin.ledger",
     "web.admin.outcome_schemas",
     "web.admin.prices",
@@ -41,7 +39,7 @@ EXCEPTIONS = {
     "web.forward",
 }
 PURE = {"collections", "datetime", "decimal", "enum", "functools", "ipaddress", "itertools", "math", "operator", "re"}
-PURE |= {"csv", "io", "typing", "uuid", "zlib", "msgspec"}  # all that core may import
+PURE |= {"csv", "io", "json", "typing", "uuid", "zlib", "msgspec"}  # all that core may import
 IMPURE = {"now", "utcnow", "today", "uuid1", "uuid4", "open", "print", "input", "__import__"}  # builtins and methods
 ONLY_IN = {  # the modules that may import a technology
     "psycopg2": ("adapters.postgres", "adapters.migrate"),

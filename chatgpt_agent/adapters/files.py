@@ -9,7 +9,8 @@ import os
 import stat
 from pathlib import Path
 
-from chatgpt_agent.core.errors import SetupError
+from chatgpt_agent.core.csv_reader import trimmed
+from chatgpt_agent.core.errors import InvalidValue, SetupError
 
 
 def make_folder(folder: Path) -> None:
@@ -66,3 +67,16 @@ def write_secret(path: Path, text: str) -> None:
 def remove_file(path: Path) -> None:
     """Removes a file, if it is there."""
     path.unlink(missing_ok=True)
+
+
+def read_limited(path: Path, limit: int) -> bytes:
+    """Returns a file's content without a byte order mark and without white space at its ends. Raises InvalidValue with
+    the file's name: it cannot be read, is empty, or has more than `limit` bytes."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(limit + 1)
+    except OSError as error:
+        raise InvalidValue(f"{path}: cannot be read: {error.strerror}") from None
+    if len(data) > limit:
+        raise InvalidValue(f"{path}: is larger than {limit} bytes")
+    return trimmed(data, str(path))

@@ -4,20 +4,23 @@ A price is never changed: another one supersedes it from a date on, and what was
 """
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, date, datetime
+from pathlib import Path
 
 import msgspec
 
+from chatgpt_agent.adapters.files import read_limited
 from chatgpt_agent.adapters.postgres import prices, repricing
 from chatgpt_agent.adapters.postgres.connection import Store
 from chatgpt_agent.adapters.postgres.repricing import RepricedGroup
 from chatgpt_agent.admin.groups import check_groups
 from chatgpt_agent.core.audit import Actor
 from chatgpt_agent.core.errors import InvalidValue, NotFound
-from chatgpt_agent.core.money.exact import add_up
+from chatgpt_agent.core.money.exact import exact_sum
 from chatgpt_agent.core.money.kinds import Rates
 from chatgpt_agent.core.money.price_csv import Difference, difference, exported
+from chatgpt_agent.core.money.price_files import MAX_FILE, PriceFile, read_prices
 from chatgpt_agent.core.money.pricing import NewPrice, Price, PriceBook, Tier, check_model, check_price, check_rates
 
 MAX_PRICES = 10_000  # of one import
@@ -96,6 +99,11 @@ class Prices:
         )
 
 
+def read_price_file(path: Path, wanted: Callable[[str], bool] = lambda model: True) -> PriceFile:
+    """Returns the prices in a file. Raises InvalidValue with the file's name."""
+    return read_prices(read_limited(path, MAX_FILE), str(path), wanted)
+
+
 def _compare(prices: list[Price], wanted: Iterable[NewPrice], since: datetime | None, now: datetime) -> Difference:
     found = [msgspec.structs.replace(new, effective_at=since or new.effective_at) for new in wanted]
     if len(found) > MAX_PRICES:
@@ -115,8 +123,8 @@ def total(lines: Sequence[RepricedGroup]) -> RepricedGroup:
         group=(),
         requests=sum(line.requests for line in lines),
         unpriced_requests=sum(line.unpriced_requests for line in lines),
-        cost=add_up(line.cost for line in lines),
-        other_cost=add_up(line.other_cost for line in lines),
+        cost=exact_sum(line.cost for line in lines),
+        other_cost=exact_sum(line.other_cost for line in lines),
     )
 
 

@@ -5,11 +5,13 @@ import os
 import time
 from collections.abc import Mapping
 from datetime import date
-from decimal import Context, Decimal, Inexact
+from decimal import Decimal
+from pathlib import Path
 from uuid import UUID
 
 import msgspec
 
+from chatgpt_agent.adapters.files import read_limited
 from chatgpt_agent.adapters.postgres import corrections, reconcile
 from chatgpt_agent.adapters.postgres import users as accounts
 from chatgpt_agent.adapters.postgres.connection import Store
@@ -17,14 +19,14 @@ from chatgpt_agent.core.audit import SYSTEM, Actor
 from chatgpt_agent.core.errors import Conflict, InvalidValue, NotFound
 from chatgpt_agent.core.ids import uuid7
 from chatgpt_agent.core.ledger import State
+from chatgpt_agent.core.money.exact import EXACT
 from chatgpt_agent.core.money.kinds import TOKEN_KINDS
-from chatgpt_agent.core.openai_usage import Figures
+from chatgpt_agent.core.openai_export import MAX_FILE, read_figures
+from chatgpt_agent.core.openai_usage import Figures, Page
 from chatgpt_agent.core.reconcile import Reconciliation, compare, whole
 from chatgpt_agent.core.usage import MAX_COUNT, Usage
 
 MAX_REASON = 500
-
-_EXACT = Context(prec=200, traps=[Inexact])
 
 
 class Corrected(msgspec.Struct, frozen=True):
@@ -88,12 +90,17 @@ class Reconciler:
             row,
             request_id=own_id,
             usage=_difference(after, before),
-            cost=_EXACT.subtract(cost, row.cost),
+            cost=EXACT.subtract(cost, row.cost),
             reason=reason,
         )
         if not added:
             raise Conflict(f"{request_id} is corrected already")
         return Corrected(own_id, request_id, row.usage, after, row.cost, cost)
+
+
+def read_figure_file(path: Path) -> list[Page]:
+    """Returns OpenAI's figures in a file. Raises InvalidValue with the file's name."""
+    return read_figures(read_limited(path, MAX_FILE), str(path))
 
 
 def _unnamed_parts(before: Usage, usage: Usage) -> dict[str, int]:

@@ -15,7 +15,7 @@ from chatgpt_agent.adapters.postgres.reports import COUNTS, GROUPS, SUMMED, Sums
 from chatgpt_agent.adapters.postgres.tokens import TokenDetails
 from chatgpt_agent.admin import groups
 from chatgpt_agent.core.errors import InvalidValue, NotFound
-from chatgpt_agent.core.money.exact import add_up, plain
+from chatgpt_agent.core.money.exact import exact_sum, format_usd
 
 PAGE = 5000  # rows that are read at once
 RECORDED = (*COUNTS, "cost_usd", "uncertain_cost_usd")  # the names of sums in CSV and JSON
@@ -87,7 +87,7 @@ async def encode_lines(report: Report) -> list[msgspec.Raw]:
 def sums_record(sums: Sums) -> dict[str, object]:
     """Sums as CSV and JSON have them; amounts as texts, which no reader rounds."""
     counts = {name: getattr(sums, name) for name in COUNTS}
-    return counts | {"cost_usd": plain(sums.cost), "uncertain_cost_usd": plain(sums.uncertain_cost)}
+    return counts | {"cost_usd": format_usd(sums.cost), "uncertain_cost_usd": format_usd(sums.uncertain_cost)}
 
 
 async def _total(lines: Sequence[UsageGroup]) -> Sums:
@@ -99,7 +99,7 @@ async def _total(lines: Sequence[UsageGroup]) -> Sums:
 
 def _sum_of(lines: Sequence[Sums]) -> Sums:
     counts = {name: sum(getattr(line, name) for line in lines) for name in COUNTS}
-    cost, uncertain_cost = (add_up(getattr(line, name) for line in lines) for name in SUMMED[len(COUNTS) :])
+    cost, uncertain_cost = (exact_sum(getattr(line, name) for line in lines) for name in SUMMED[len(COUNTS) :])
     return Sums(**counts, cost=cost, uncertain_cost=uncertain_cost)
 
 
@@ -125,7 +125,7 @@ async def export(store: Store, choice: UsageFilter) -> AsyncIterator[list[SqlRow
 def export_record(line: SqlRow) -> dict[str, object]:
     """A row as CSV and JSON have it; amounts as texts."""
     record = dict(zip(EXPORT_COLUMNS, line, strict=True))
-    return record | {name: plain(record[name]) for name in ("cost_usd", "uncertain_cost_usd")}
+    return record | {name: format_usd(record[name]) for name in ("cost_usd", "uncertain_cost_usd")}
 
 
 # What a user sees with a token.

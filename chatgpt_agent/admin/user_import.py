@@ -7,13 +7,13 @@ from pathlib import Path
 
 import msgspec
 
-from chatgpt_agent.adapters.csv_reader import MAX_FILE, read_rows
 from chatgpt_agent.adapters.files import remove_file, write_secret
 from chatgpt_agent.adapters.keyring import Keyring
 from chatgpt_agent.adapters.postgres import users
 from chatgpt_agent.adapters.postgres.connection import AnyStore
 from chatgpt_agent.core.access.tokens import SHOWN
 from chatgpt_agent.core.access.user_import import NewUserRow, ReportLine, Result, read_people, report
+from chatgpt_agent.core.csv_reader import MAX_FILE, read_rows
 from chatgpt_agent.core.csv_writer import csv_text
 from chatgpt_agent.core.errors import AgentError, Conflict, StoreBadValue, StoreUnavailable
 

@@ -23,7 +23,7 @@ from chatgpt_agent.admin.prices import Prices
 from chatgpt_agent.core.audit import Actor, Via
 from chatgpt_agent.core.csv_writer import Amount, csv_text
 from chatgpt_agent.core.errors import AgentError, ConfigError, InvalidValue, StoreUnavailable
-from chatgpt_agent.core.money.exact import plain
+from chatgpt_agent.core.money.exact import format_usd
 from chatgpt_agent.runtime.database import database, ensure_schema
 from chatgpt_agent.runtime.master_key import open_keyring
 
@@ -184,7 +184,7 @@ def _prompt(text: str, *, hide: bool) -> str:
 
 def usd(amount: Decimal | None) -> Amount:
     """An amount to its last digit, without trailing zeros."""
-    return Amount() if amount is None else Amount(plain(amount))
+    return Amount() if amount is None else Amount(format_usd(amount))
 
 
 def echo_json(value: object) -> None:

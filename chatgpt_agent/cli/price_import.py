@@ -8,12 +8,12 @@ from pathlib import Path
 import click
 import msgspec
 
-from chatgpt_agent.adapters.price_files import chosen, read_price_file
-from chatgpt_agent.admin.prices import Prices
+from chatgpt_agent.admin.prices import Prices, read_price_file
 from chatgpt_agent.cli.common import echo_json, echo_table, json_option, on_prices, usd
 from chatgpt_agent.cli.price_options import from_option, moment, price_headers, price_json, shown_kinds
 from chatgpt_agent.core.money.litellm import Skipped
 from chatgpt_agent.core.money.price_csv import Change, Difference
+from chatgpt_agent.core.money.price_files import select_models
 from chatgpt_agent.core.money.tier_syntax import show_tier
 
 
@@ -36,7 +36,7 @@ async def import_(
 
     Example: chatgpt-agent price import model_prices_and_context_window.json --only 'gpt-4o*'
     """
-    read = read_price_file(file, chosen(only))
+    read = read_price_file(file, select_models(only))
     found = await prices.compare(read.prices, since=since)
     if yes:
         await prices.apply(found)

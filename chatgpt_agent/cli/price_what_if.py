@@ -10,7 +10,7 @@ from chatgpt_agent.admin.prices import Prices, total
 from chatgpt_agent.cli.common import echo_csv, echo_json, echo_table, on_prices, usd
 from chatgpt_agent.cli.price_options import rate_options, read_price
 from chatgpt_agent.core.errors import InvalidValue
-from chatgpt_agent.core.money.exact import add_up
+from chatgpt_agent.core.money.exact import exact_sum
 from chatgpt_agent.core.money.pricing import NewPrice
 
 _DAY = click.DateTime(["%Y-%m-%d"])
@@ -88,5 +88,5 @@ async def what_if(
 
 
 def _cells(line: RepricedGroup) -> list[object]:
-    more = add_up([line.other_cost, line.cost.copy_negate()])
+    more = exact_sum([line.other_cost, line.cost.copy_negate()])
     return [*line.group, line.requests, usd(line.cost), usd(line.other_cost), usd(more)]

@@ -11,11 +11,10 @@ import msgspec
 
 from chatgpt_agent.adapters.config import Config
 from chatgpt_agent.adapters.openai_organization_api import fetch_figures, read_admin_key
-from chatgpt_agent.adapters.openai_usage_files import read_export
 from chatgpt_agent.adapters.postgres.connection import Store
-from chatgpt_agent.admin.reconcile import Reconciler
+from chatgpt_agent.admin.reconcile import Reconciler, read_figure_file
 from chatgpt_agent.cli.common import caller, echo_csv, echo_json, echo_table, json_option, on_books, usd
-from chatgpt_agent.core.openai_usage import gather
+from chatgpt_agent.core.openai_usage import merge
 from chatgpt_agent.core.reconcile import Line, Reconciliation, whole
 from chatgpt_agent.core.usage import MAX_COUNT, Usage
 
@@ -72,8 +71,8 @@ async def reconcile(
     else:
         if not files or admin_key_file is not None:
             raise click.UsageError("--admin-key-file is for --fetch" if files else "give a FILE, or --fetch")
-        pages = [page for file in files for page in read_export(file)]
-    found = await Reconciler(store).reconcile(gather(pages), month=first, keys=keys)
+        pages = [page for file in files for page in read_figure_file(file)]
+    found = await Reconciler(store).reconcile(merge(pages), month=first, keys=keys)
     _SHOWN[form](found)
     if not found.equal:
         sys.exit(1)

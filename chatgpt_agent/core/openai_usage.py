@@ -3,9 +3,9 @@
 What cannot be read is refused with one line that names the file; a figure that is not there is None, never 0.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, date, datetime
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from enum import StrEnum
 from typing import Annotated
 
@@ -17,21 +17,6 @@ MAX_COUNT = 10**15  # tokens or requests; more than this in a day is nonsense
 MAX_DIGITS = 60  # of an amount, so that sums of them are exact
 DAY_SECONDS = 86_400
 MAX_TIME = 253_402_300_799  # the end of year 9999, in Unix seconds
-
-# What a column of an export may be called. The first name of each is that of 2025; those that begin with `n_` are of
-# the export before it.
-COLUMNS = {
-    "day": ("start_time", "start_time_iso", "date", "day", "timestamp", "usage_timestamp", "aggregation_timestamp"),
-    "model": ("model", "model_name", "snapshot_id"),
-    "requests": ("num_model_requests", "num_requests", "n_requests", "requests"),
-    "input": ("input_tokens", "n_context_tokens_total", "context_tokens", "prompt_tokens"),
-    "output": ("output_tokens", "n_generated_tokens_total", "generated_tokens", "completion_tokens"),
-    "cached": ("input_cached_tokens", "n_cached_context_tokens_total", "cached_context_tokens", "cached_tokens"),
-    "key": ("api_key_id", "key_id"),
-    "amount": ("amount_value", "amount", "cost", "cost_usd", "cost_in_usd"),
-    "currency": ("amount_currency", "currency"),
-}
-_USAGE_COLUMNS = ("day", "model", "requests", "input", "output")
 
 
 class Kind(StrEnum):
@@ -187,7 +172,7 @@ def _page(page: _Page, name: str, kind: Kind | None) -> Page:
             else:
                 cost = _cost.decode(raw)
                 groups.append((bucket.start_time, cost.line_item, cost.project_id, cost.api_key_id))
-                costs.append(CostFigure(day, _usd(cost.amount.value, cost.amount.currency, name)))
+                costs.append(CostFigure(day, usd(cost.amount.value, cost.amount.currency, name)))
     return Page(name, kind, frozenset(days), frozenset(groups), usage, costs, page.has_more, page.next_page)
 
 
@@ -215,7 +200,8 @@ def _day_of(start: int, end: int, name: str) -> date:
     return datetime.fromtimestamp(start, UTC).date()
 
 
-def _usd(value: Decimal, currency: str, name: str) -> Decimal:
+def usd(value: Decimal, currency: str, name: str) -> Decimal:
+    """Returns an amount in USD. Raises InvalidValue with the name where it is in another currency, or no amount."""
     if currency.strip().lower() != "usd":
         raise InvalidValue(f"{name}: amounts are in {currency[:20]!r}; the ledger is in USD")
     digits, exponent = value.as_tuple().digits, value.as_tuple().exponent
@@ -224,81 +210,7 @@ def _usd(value: Decimal, currency: str, name: str) -> Decimal:
     return value
 
 
-# Exports of the dashboard.
-
-
-def read_table(rows: Sequence[Sequence[str]], name: str) -> Page:
-    """The figures of an export of OpenAI's dashboard, its header first: of activity or of costs
-    (https://help.openai.com/en/articles/8554956-understanding-your-api-usage). Columns are found by name, in any order;
-    those that are not needed may be missing. Raises InvalidValue with the name, and with the column or line."""
-    header = [cell.strip().lower().replace(" ", "_").replace("-", "_") for cell in rows[0]] if rows else []
-    at = {what: header.index(found) for what, names in COLUMNS.items() if (found := _first(names, header))}
-    kind = Kind.COSTS if "amount" in at and not {"input", "output"} & at.keys() else Kind.USAGE
-    needed = ("day", "amount") if kind is Kind.COSTS else _USAGE_COLUMNS
-    missing = [COLUMNS[what][0] for what in needed if what not in at]
-    if missing:
-        what = "is neither JSON nor an export of OpenAI's dashboard" if len(missing) == len(needed) else "is incomplete"
-        raise InvalidValue(f"{name}: {what}: the column {' and the column '.join(missing)} is missing")
-    days, groups = set(), []
-    usage: list[UsageFigure] = []
-    costs: list[CostFigure] = []
-    for number, row in enumerate(rows[1:], 2):
-        where = f"{name}: line {number}"
-        cells = {what: row[index].strip() if index < len(row) else "" for what, index in at.items()}
-        if not any(cells.values()):
-            continue
-        day = _export_day(cells["day"], where)
-        days.add(day)
-        if kind is Kind.COSTS and cells["amount"]:
-            costs.append(CostFigure(day, _export_amount(cells, where)))
-            groups.append(tuple(row))
-        elif kind is Kind.USAGE and (cells["requests"] or cells["input"] or cells["output"]):
-            usage.append(_export_usage(day, cells, where))
-            groups.append(tuple(row))
-    return Page(name, kind, frozenset(days), frozenset(groups), usage, costs, exported=True)
-
-
-def _first(names: Iterable[str], header: Sequence[str]) -> str | None:
-    return next((name for name in names if name in header), None)
-
-
-def _export_day(text: str, where: str) -> date:
-    try:
-        if text.isascii() and text.isdigit() and int(text) <= MAX_TIME:
-            return datetime.fromtimestamp(int(text), UTC).date()
-        found = datetime.fromisoformat(text)
-    except (ValueError, OverflowError):
-        raise InvalidValue(f"{where}: {text[:40]!r} is neither a date nor Unix seconds") from None
-    return (found.astimezone(UTC) if found.tzinfo else found).date()
-
-
-def _export_usage(day: date, cells: Mapping[str, str], where: str) -> UsageFigure:
-    counts = {what: _export_count(cells[what], what, where) for what in ("requests", "input", "output")}
-    cached = _export_count(cells["cached"], "cached", where) if cells.get("cached") else None
-    if cached is not None and cached > counts["input"]:
-        raise InvalidValue(f"{where}: more cached tokens than input tokens")
-    figures = Counts(counts["requests"], counts["input"], cached, counts["output"])
-    return UsageFigure(day, cells["model"] or None, cells.get("key") or None, figures)
-
-
-def _export_count(text: str, what: str, where: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) <= 16 and int(text) <= MAX_COUNT):
-        raise InvalidValue(f"{where}: {COLUMNS[what][0]}: {text[:40]!r} is not a count")
-    return int(text)
-
-
-def _export_amount(cells: Mapping[str, str], where: str) -> Decimal:
-    try:
-        value = Decimal(cells["amount"])
-    except InvalidOperation:
-        raise InvalidValue(f"{where}: {COLUMNS['amount'][0]}: {cells['amount'][:40]!r} is not an amount") from None
-    return _usd(value, cells.get("currency") or "usd", where)
-
-
-# All of them together.
-
-
-def gather(pages: Sequence[Page]) -> Figures:
+def merge(pages: Sequence[Page]) -> Figures:
     """All figures as one account. Raises InvalidValue where a page is missing, or the same figure stands in two."""
     for kind in Kind:
         same = [page for page in pages if page.kind is kind]

@@ -7,19 +7,19 @@ Counts are compared exactly. Amounts are told exactly and compared to within NOI
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date
-from decimal import Context, Decimal, Inexact, InvalidOperation
+from decimal import Decimal
 from functools import reduce
 
 import msgspec
 
 from chatgpt_agent.core.errors import InvalidValue
+from chatgpt_agent.core.money.exact import EXACT
 from chatgpt_agent.core.openai_usage import Counts, Figures, UsageFigure
 
 NOISE = Decimal("1e-9")  # USD a day
 MAX_CANDIDATE_ROWS = 5  # request ids that a difference names
 OTHERS = "(others)"  # users and keys that no --key tells of
 
-_EXACT = Context(prec=200, traps=[Inexact, InvalidOperation])
 _SNAPSHOT = re.compile(r"-\d{4}(-.*)?")  # what OpenAI adds to a model's name: -2024-07-18, -0613, -1106-preview
 
 Span = tuple[date, date]
@@ -79,7 +79,7 @@ class Line(msgspec.Struct, frozen=True):
         """USD that OpenAI has and the ledger has not."""
         if self.ledger_cost is None or self.openai_cost is None:
             return None
-        return _EXACT.subtract(self.openai_cost, self.ledger_cost)
+        return EXACT.subtract(self.openai_cost, self.ledger_cost)
 
     @property
     def signs(self) -> set[bool]:
@@ -163,11 +163,11 @@ def _usage_lines(figures: Figures, sums: Iterable[LedgerSum], keys: Mapping[str,
 def _cost_lines(figures: Figures, sums: Iterable[LedgerSum], days: Span) -> list[Line]:
     ours: dict[date, Decimal] = {}
     for line in sums:
-        ours[line.day] = _EXACT.add(ours.get(line.day, Decimal(0)), line.cost)
+        ours[line.day] = EXACT.add(ours.get(line.day, Decimal(0)), line.cost)
     theirs: dict[date, Decimal] = {}
     for figure in figures.costs:
         if _within(days, figure.day):
-            theirs[figure.day] = _EXACT.add(theirs.get(figure.day, Decimal(0)), figure.amount)
+            theirs[figure.day] = EXACT.add(theirs.get(figure.day, Decimal(0)), figure.amount)
     return [
         Line(day, ledger_cost=ours.get(day, Decimal(0)), openai_cost=theirs.get(day, Decimal(0)))
         for day in sorted(ours.keys() | theirs.keys())
@@ -224,7 +224,7 @@ def _total(lines: Sequence[Line]) -> Line:
 
     def cost(side: Callable[[Line], Decimal | None]) -> Decimal | None:
         found = [value for line in lines if (value := side(line)) is not None]
-        return reduce(_EXACT.add, found) if found else None
+        return reduce(EXACT.add, found) if found else None
 
     return Line(
         None,

@@ -10,7 +10,7 @@ import msgspec
 from chatgpt_agent.admin import reports
 from chatgpt_agent.core.budget.budget_state import Status
 from chatgpt_agent.core.errors import InvalidApiKey, InvalidRequest, InvalidValue
-from chatgpt_agent.core.money.exact import plain
+from chatgpt_agent.core.money.exact import format_usd
 from chatgpt_agent.runtime.authentication import Authenticator
 from chatgpt_agent.runtime.budgets import Budgets
 from chatgpt_agent.runtime.directory import Directory
@@ -94,7 +94,7 @@ class MeHandler(AccountHandler):
 
 def _budget(status: Status) -> dict[str, object]:
     fields = msgspec.structs.asdict(status)
-    return {name: plain(value) if isinstance(value, Decimal) else value for name, value in fields.items()}
+    return {name: format_usd(value) if isinstance(value, Decimal) else value for name, value in fields.items()}
 
 
 class MyUsageHandler(AccountHandler):

@@ -28,7 +28,7 @@ from chatgpt_agent.core.errors import (
     UpstreamTls,
     UpstreamUnreachable,
 )
-from chatgpt_agent.core.openai_usage import Kind, Page, gather
+from chatgpt_agent.core.openai_usage import Kind, Page, merge
 from tests.support.upstream import Received, Reply, Upstream
 
 KEY = "sk-admin-made-up-0123456789"
@@ -103,7 +103,7 @@ def answering(body: bytes, status: int = 200, **headers: str) -> Any:
 
 async def test_all_pages_of_both_are_fetched(config: Config) -> None:
     """As one account."""
-    figures = gather(await fetch(config))
+    figures = merge(await fetch(config))
     assert [figure.day.day for figure in figures.usage] == [1, 2, 3]
     assert [str(figure.amount) for figure in figures.costs] == ["0.06"]
 

@@ -17,7 +17,7 @@ from chatgpt_agent.adapters.postgres.connection import Store
 from chatgpt_agent.adapters.postgres.export import EXPORT_COLUMNS
 from chatgpt_agent.adapters.postgres.usage import ensure_partition, ship
 from chatgpt_agent.core.ledger import Intent, Row, State
-from chatgpt_agent.core.money.exact import add_up
+from chatgpt_agent.core.money.exact import exact_sum
 from chatgpt_agent.core.money.kinds import TOKEN_COLUMNS
 from chatgpt_agent.core.usage import Usage
 from tests.cli.commands import Cli
@@ -380,7 +380,7 @@ def test_every_row_is_exported(books: Cli) -> None:
     """With its amounts to the last digit, so that they add up to the report."""
     rows = list(csv.DictReader(io.StringIO(books.ok("usage", "export"))))
     assert sorted(line["day"] for line in rows) == ["2026-10-31", "2026-11-01", "2026-11-02", "2026-11-02"]
-    assert add_up(Decimal(line["cost_usd"]) for line in rows) == Decimal(f"12345678901234567890.8{TINY[3:]}")
+    assert exact_sum(Decimal(line["cost_usd"]) for line in rows) == Decimal(f"12345678901234567890.8{TINY[3:]}")
     assert {line["user"] for line in rows} == {"alice", "bob"}
 
 

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from chatgpt_agent.core.errors import InvalidValue
-from chatgpt_agent.core.openai_usage import Counts, Figures, Kind, Page, UsageFigure, gather, read_pages, read_table
+from chatgpt_agent.core.openai_export import read_table
+from chatgpt_agent.core.openai_usage import Counts, Figures, Kind, Page, UsageFigure, merge, read_pages
 from chatgpt_agent.core.reconcile import Candidates, LedgerSum, Line, Reconciliation, compare, whole
 
 DAY = date(2026, 11, 1)
@@ -213,33 +214,33 @@ def test_an_export_that_cannot_be_read_is_one_line(lines: list[str], said: str) 
 def test_the_last_page_may_not_be_missing() -> None:
     """Else what it holds would look like a fault of OpenAI's or ours."""
     with pytest.raises(InvalidValue, match=r"^a\.json: has_more is true, and the page that follows it was not given$"):
-        gather(read_pages(page_of(bucket([usage_result()]), has_more=True), "a.json"))
+        merge(read_pages(page_of(bucket([usage_result()]), has_more=True), "a.json"))
 
 
 def test_the_same_figures_are_not_counted_twice() -> None:
     """A file that is given twice is refused, with both names."""
     data = page_of(bucket([usage_result()]))
     with pytest.raises(InvalidValue, match=r"^b\.json: holds figures that a\.json holds as well$"):
-        gather(read_pages(data, "a.json") + read_pages(data, "b.json"))
+        merge(read_pages(data, "a.json") + read_pages(data, "b.json"))
 
 
 def test_an_export_and_the_api_are_not_added_up() -> None:
     """They say the same twice."""
     export = table("date,amount", "2026-11-01,1")
     with pytest.raises(InvalidValue, match=r"^export\.csv: give costs from the API or from an export, not from both$"):
-        gather([*read_pages(costs_page("1"), "costs.json"), export])
+        merge([*read_pages(costs_page("1"), "costs.json"), export])
 
 
 @pytest.mark.parametrize("data", [page_of(), page_of(bucket([]))])
 def test_a_file_without_figures_is_refused(data: bytes) -> None:
     """It does not say what there are none of."""
     with pytest.raises(InvalidValue, match=r"^a\.json: holds no figures$"):
-        gather(read_pages(data, "a.json"))
+        merge(read_pages(data, "a.json"))
 
 
 def test_no_figures_of_a_known_kind_are_figures() -> None:
     """Where OpenAI was asked for usage, nothing means that nothing was used."""
-    assert gather(read_pages(page_of(bucket([])), "a.json", Kind.USAGE)).usage_days == (DAY, DAY)
+    assert merge(read_pages(page_of(bucket([])), "a.json", Kind.USAGE)).usage_days == (DAY, DAY)
 
 
 # The comparison.
@@ -277,7 +278,7 @@ def compared(
 def compared_costs(cost: str, value: str) -> Reconciliation:
     """Costs of one day on both sides."""
     pages = read_pages(costs_page(value), "costs.json")
-    return compare(gather(pages), [ours(cost=cost)], [], keys={})
+    return compare(merge(pages), [ours(cost=cost)], [], keys={})
 
 
 def rows(

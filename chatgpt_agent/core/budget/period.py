@@ -6,6 +6,7 @@ from enum import StrEnum
 
 import msgspec
 
+from chatgpt_agent.core.money.exact import format_short
 from chatgpt_agent.core.money.pricing import check_usd
 
 MAX_AMOUNT = Decimal(1_000_000_000)  # USD
@@ -73,17 +74,12 @@ def check_amount(amount: Decimal) -> None:
 
 def insufficient(budget: Budget, of: str, left: Decimal, needed: Decimal, ends_at: datetime | None) -> str:
     """What is said to whom a budget refuses; `of` whom it is, amounts in USD."""
-    spent = f"You have {shown(max(left, Decimal(0)))} USD left of {shown(budget.amount or Decimal(0))} USD"
+    spent = (
+        f"You have {format_short(max(left, Decimal(0)))} USD left of {format_short(budget.amount or Decimal(0))} USD"
+    )
     period = "in total" if budget.period is Period.TOTAL else f"this {budget.period}"
     until = "It does not reset." if ends_at is None else f"It resets at {ends_at:%Y-%m-%dT%H:%M:%SZ}."
     return (
         f"The budget of your {of} does not allow this request. {spent} {period}, and this request may cost up to "
-        f"{shown(needed)} USD. {until} A lower limit of output tokens makes a request cost less."
+        f"{format_short(needed)} USD. {until} A lower limit of output tokens makes a request cost less."
     )
-
-
-def shown(amount: Decimal) -> str:
-    """USD for people: to the cent, or to the first digits where it is less."""
-    if amount == 0 or amount >= 1:
-        return f"{amount:.2f}"
-    return f"{amount:.{max(2, 1 - amount.adjusted())}f}"

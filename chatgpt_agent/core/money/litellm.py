@@ -7,11 +7,12 @@ OpenAI charges by tokens is taken. A rate that a tier does not have is the price
 
 import re
 from collections.abc import Mapping
-from decimal import Context, Decimal, Inexact
+from decimal import Decimal
 
 import msgspec
 
 from chatgpt_agent.core.errors import InvalidValue
+from chatgpt_agent.core.money.exact import EXACT
 from chatgpt_agent.core.money.kinds import RATE_NAMES, SIDES, TOKEN_KINDS, Rates
 from chatgpt_agent.core.money.pricing import (
     MAX_PLACES,
@@ -32,7 +33,6 @@ _MEDIA = {side: [kind.rate for kind in TOKEN_KINDS if kind.side == side and kind
 _TIERS = {"flex": "flex", "priority": "priority", "ultrafast": "ultrafast", "batches": "batch"}
 _KEY = re.compile(rf"({'|'.join(_RATES)})(?:_above_([1-9][0-9]{{0,8}})(k?)_tokens)?(?:_({'|'.join(_TIERS)}))?")
 _BY_ELSE = re.compile(r"(?:input|output)_cost_per_(second|image|pixel|character|query|request)(?:_|$)")
-_EXACT = Context(prec=60, traps=[Inexact])
 
 _Key = tuple[str | None, int]  # a service tier, and above how many input tokens
 _BASE: _Key = (None, 0)
@@ -135,4 +135,4 @@ def _rate(where: str, value: object) -> Decimal | None:
     if not isinstance(value, Decimal):
         raise InvalidValue(f"{where[:120]}: {str(value)[:40]!r} is not a number")
     check_usd(value, where[:120], MAX_PRICE.scaleb(-6), MAX_PLACES + 6)
-    return _EXACT.scaleb(value.copy_abs(), 6)
+    return EXACT.scaleb(value.copy_abs(), 6)

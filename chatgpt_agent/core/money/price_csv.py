@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from chatgpt_agent.core.errors import InvalidValue
-from chatgpt_agent.core.money.exact import plain
+from chatgpt_agent.core.money.exact import format_usd
 from chatgpt_agent.core.money.kinds import RATE_NAMES, Rates
 from chatgpt_agent.core.money.pricing import NewPrice, Price, PriceBook, check_price, parse_usd
 from chatgpt_agent.core.money.tier_syntax import kind_name, parse_tiers, show_tiers
@@ -75,7 +75,7 @@ def exported(prices: Sequence[Price]) -> list[Price]:
 def csv_cells(price: Price) -> list[str]:
     """The cells of a price below `COLUMNS`."""
     moment = price.effective_at.astimezone(UTC).isoformat().replace("+00:00", "Z")
-    amounts = ["" if rate is None else plain(rate) for rate in price.rates.all_rates().values()]
+    amounts = ["" if rate is None else format_usd(rate) for rate in price.rates.all_rates().values()]
     return [_guarded(price.model), moment, *amounts, show_tiers(price.tiers)]
 
 

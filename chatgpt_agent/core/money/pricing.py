@@ -6,11 +6,12 @@ Prices are per 1,000,000 tokens. A cost is the exact product: never a float, nev
 import re
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from decimal import Context, Decimal, Inexact, InvalidOperation
+from decimal import Decimal, Inexact, InvalidOperation
 
 import msgspec
 
 from chatgpt_agent.core.errors import InvalidValue
+from chatgpt_agent.core.money.exact import EXACT
 from chatgpt_agent.core.money.kinds import SIDES, Rates, charged_parts
 from chatgpt_agent.core.usage import MAX_COUNT, Usage
 
@@ -22,10 +23,6 @@ MULTIPLIER_PLACES = 6
 
 _TIER_NAME = re.compile(r"[a-z][a-z_-]{0,31}")
 _NO_TIER = frozenset({"default", "auto", "above"})  # the price itself, OpenAI's choice, and a word of price_text.py
-
-# 12 digits of tokens times 17 digits of a price times 10 of a multiplier: 60 digits never round, and if they did, it
-# raises.
-_EXACT = Context(prec=60, traps=[Inexact, InvalidOperation])
 
 
 class Tier(Rates, frozen=True, kw_only=True):
@@ -61,7 +58,7 @@ class Price(msgspec.Struct, frozen=True, kw_only=True):
             return _cost(self.rates, usage)
         if tier.multiplier is None:
             return _cost(tier, usage)
-        return _EXACT.multiply(_cost(self.rates, usage), tier.multiplier)
+        return EXACT.multiply(_cost(self.rates, usage), tier.multiplier)
 
     def tier_of(self, service_tier: str | None, input_tokens: int) -> Tier | None:
         """The tier that an answer is charged at: of those that fit, the one with the highest `above`, and of these one
@@ -87,11 +84,11 @@ def _cost(rates: Rates, usage: Usage) -> Decimal:
     if usage.is_text:  # as nearly every answer is
         cached = min(usage.cached, usage.input)
         rate = rates.input if rates.cached_input is None else rates.cached_input
-        total = _EXACT.multiply(rates.input, Decimal(usage.input - cached))
-        total = _EXACT.add(total, _EXACT.multiply(rate, Decimal(cached)))
-        return _EXACT.scaleb(_EXACT.add(total, _EXACT.multiply(rates.output, Decimal(usage.output))), -6)
+        total = EXACT.multiply(rates.input, Decimal(usage.input - cached))
+        total = EXACT.add(total, EXACT.multiply(rate, Decimal(cached)))
+        return EXACT.scaleb(EXACT.add(total, EXACT.multiply(rates.output, Decimal(usage.output))), -6)
     total = _side_cost(rates, usage, "input", (rates.input, usage.input))
-    return _EXACT.scaleb(_EXACT.add(total, _side_cost(rates, usage, "output", (rates.output, usage.output))), -6)
+    return EXACT.scaleb(EXACT.add(total, _side_cost(rates, usage, "output", (rates.output, usage.output))), -6)
 
 
 def _side_cost(rates: Rates, usage: Usage, side: str, whole: tuple[Decimal, int]) -> Decimal:
@@ -101,8 +98,8 @@ def _side_cost(rates: Rates, usage: Usage, side: str, whole: tuple[Decimal, int]
         count = min(getattr(usage, part), left)
         left -= count
         own = rates.get(name)
-        total = _EXACT.add(total, _EXACT.multiply(rate if own is None else own, Decimal(count)))
-    return _EXACT.add(total, _EXACT.multiply(rate, Decimal(left)))
+        total = EXACT.add(total, EXACT.multiply(rate if own is None else own, Decimal(count)))
+    return EXACT.add(total, EXACT.multiply(rate, Decimal(left)))
 
 
 class NewPrice(msgspec.Struct, frozen=True):
@@ -199,7 +196,7 @@ def check_usd(value: Decimal, name: str, limit: Decimal = MAX_PRICE, places: int
     if not value.is_finite() or not 0 <= value <= limit:
         raise InvalidValue(f"{name}: {str(value)[:40]} is not between 0 and {limit}")
     try:
-        _EXACT.quantize(value, Decimal(1).scaleb(-places))
+        EXACT.quantize(value, Decimal(1).scaleb(-places))
     except Inexact:
         raise InvalidValue(f"{name}: {str(value)[:40]} has more than {places} decimal places") from None
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from decimal import Decimal, InvalidOperation
 
 from chatgpt_agent.core.errors import InvalidValue
-from chatgpt_agent.core.money.exact import plain
+from chatgpt_agent.core.money.exact import format_usd
 from chatgpt_agent.core.money.kinds import RATE_NAMES, Rates
 from chatgpt_agent.core.money.pricing import Tier, check_rates, parse_usd
 from chatgpt_agent.core.usage import MAX_COUNT
@@ -26,8 +26,9 @@ def show_tier(tier: Tier) -> str:
     """A tier as `parse_tier` reads it."""
     when = [*([tier.service_tier] if tier.service_tier else []), *([f"above={tier.above}"] if tier.above else [])]
     if tier.multiplier is not None:
-        return f"{','.join(when)}:x{plain(tier.multiplier)}"
-    return f"{','.join(when)}:{','.join(f'{kind_name(kind)}={plain(rate)}' for kind, rate in tier.set_rates().items())}"
+        return f"{','.join(when)}:x{format_usd(tier.multiplier)}"
+    rates = (f"{kind_name(kind)}={format_usd(rate)}" for kind, rate in tier.set_rates().items())
+    return f"{','.join(when)}:{','.join(rates)}"
 
 
 def show_tiers(tiers: Iterable[Tier]) -> str:

@@ -4,12 +4,12 @@ list that LiteLLM publishes would else hold clients up."""
 import asyncio
 from datetime import datetime
 
-from chatgpt_agent.adapters.openai_usage_files import trimmed
-from chatgpt_agent.adapters.price_files import PriceFile, chosen, read_prices
 from chatgpt_agent.admin.prices import Prices, total
+from chatgpt_agent.core.csv_reader import trimmed
 from chatgpt_agent.core.csv_writer import csv_text
 from chatgpt_agent.core.errors import InvalidValue
 from chatgpt_agent.core.money.price_csv import COLUMNS, csv_cells
+from chatgpt_agent.core.money.price_files import PriceFile, read_prices, select_models
 from chatgpt_agent.core.money.pricing import NewPrice
 from chatgpt_agent.web.admin.ledger import MAX_LINES
 from chatgpt_agent.web.admin.outcome_schemas import (
@@ -34,7 +34,7 @@ _FILE = "the file"
 
 async def import_prices(call: Call[Nothing, PriceListQuery, bytes]) -> PricesImportedOut:
     def read() -> PriceFile:
-        return read_prices(trimmed(call.body, _FILE), _FILE, chosen(call.query.only))
+        return read_prices(trimmed(call.body, _FILE), _FILE, select_models(call.query.only))
 
     try:
         since = utc(call.query.since) if isinstance(call.query.since, datetime) else None

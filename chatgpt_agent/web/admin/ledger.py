@@ -7,7 +7,6 @@ from typing import Any, cast
 import msgspec
 
 from chatgpt_agent.adapters.cooperative import map_cooperatively
-from chatgpt_agent.adapters.openai_usage_files import read_figures, trimmed
 from chatgpt_agent.adapters.postgres.agents import agent_states
 from chatgpt_agent.adapters.postgres.reports import COUNTS, UsageGroup
 from chatgpt_agent.adapters.postgres.reports import Sums as StoredSums
@@ -16,8 +15,11 @@ from chatgpt_agent.adapters.postgres.usage_rows import UsageRow, list_rows, rows
 from chatgpt_agent.admin.ledger import verify
 from chatgpt_agent.admin.reconcile import Reconciler
 from chatgpt_agent.admin.reports import parse_groups, report
+from chatgpt_agent.core.csv_reader import trimmed
 from chatgpt_agent.core.errors import InvalidValue, NotFound
-from chatgpt_agent.core.openai_usage import Figures, gather
+from chatgpt_agent.core.money.exact import format_usd
+from chatgpt_agent.core.openai_export import read_figures
+from chatgpt_agent.core.openai_usage import Figures, merge
 from chatgpt_agent.core.usage import Usage
 from chatgpt_agent.web.admin import cursors as pages
 from chatgpt_agent.web.admin.cursors import Page
@@ -42,7 +44,6 @@ from chatgpt_agent.web.admin.response_schemas import (
     Sums,
     UsageLineOut,
     UsageOut,
-    amount,
     same,
 )
 from chatgpt_agent.web.admin.routing import Call
@@ -74,7 +75,7 @@ async def report_usage(call: Call[Nothing, UsageQuery, None]) -> UsageOut:
 
 def _sums(sums: StoredSums) -> dict[str, Any]:
     counts = {name: getattr(sums, name) for name in COUNTS}
-    return {**counts, "cost": amount(sums.cost), "uncertain_cost": amount(sums.uncertain_cost)}
+    return {**counts, "cost": format_usd(sums.cost), "uncertain_cost": format_usd(sums.uncertain_cost)}
 
 
 async def list_ledger(call: Call[Nothing, RowQuery, None]) -> Page[RowOut]:
@@ -101,12 +102,12 @@ async def get_row(call: Call[ByRequest, Nothing, None]) -> RowOut:
 
 
 def _row(row: UsageRow) -> RowOut:
-    return same(row, RowOut, cost=amount(row.cost), uncertain_cost=amount(row.uncertain_cost))
+    return same(row, RowOut, cost=format_usd(row.cost), uncertain_cost=format_usd(row.uncertain_cost))
 
 
 async def ledger_status(call: Call[Nothing, Nothing, None]) -> LedgerOut:
     store = call.api.stores.reports
-    states = [StateOut(line.state, line.rows, amount(line.cost)) for line in await rows_by_state(store, None)]
+    states = [StateOut(line.state, line.rows, format_usd(line.cost)) for line in await rows_by_state(store, None)]
     agents = [same(agent, AgentOut) for agent in await agent_states(store)]
     return LedgerOut(states, agents, await count_dead_letters(store))
 
@@ -133,7 +134,7 @@ async def reconcile(call: Call[Nothing, FigureQuery, bytes]) -> ReconciledOut:
         keys[key] = user
 
     def read() -> Figures:
-        return gather(read_figures(trimmed(call.body, "the body"), "the body"))
+        return merge(read_figures(trimmed(call.body, "the body"), "the body"))
 
     month = given(call.query.month)
     first = None if month is None else date.fromisoformat(f"{month}-01")

@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from chatgpt_agent.adapters.postgres.repricing import RepricedGroup
 from chatgpt_agent.admin.reconcile import Corrected
-from chatgpt_agent.core.money.exact import add_up
+from chatgpt_agent.core.money.exact import exact_sum, format_usd
 from chatgpt_agent.core.money.kinds import FullRateTable
 from chatgpt_agent.core.money.litellm import Skipped
 from chatgpt_agent.core.money.price_csv import Change, Difference
@@ -17,7 +17,6 @@ from chatgpt_agent.web.admin.response_schemas import (
     Amount,
     PriceOut,
     TierOut,
-    amount,
     amounts,
     perhaps,
     price_out,
@@ -90,8 +89,8 @@ class WhatIfLineOut(Struct, frozen=True):
 
 def what_if_line(by: Sequence[str], line: RepricedGroup) -> WhatIfLineOut:
     """A group, or the total, as it is answered."""
-    difference = add_up([line.other_cost, line.cost.copy_negate()])
-    sums = [amount(line.cost), amount(line.other_cost), amount(difference)]
+    difference = exact_sum([line.other_cost, line.cost.copy_negate()])
+    sums = [format_usd(line.cost), format_usd(line.other_cost), format_usd(difference)]
     return WhatIfLineOut(dict(zip(by, line.group, strict=False)), line.requests, line.unpriced_requests, *sums)
 
 
@@ -124,7 +123,7 @@ class CorrectedOut(Struct, frozen=True):
 def corrected(done: Corrected) -> CorrectedOut:
     """A correction as it is answered."""
     before = None if done.before is None else same(done.before, CountedOut)
-    costs = {"cost_before": amount(done.cost_before), "cost_after": amount(done.cost_after)}
+    costs = {"cost_before": format_usd(done.cost_before), "cost_after": format_usd(done.cost_after)}
     return same(done, CorrectedOut, before=before, after=same(done.after, CountedOut), **costs)
 
 

@@ -5,6 +5,7 @@ from decimal import Decimal
 
 from chatgpt_agent.adapters.postgres.budgets import BudgetRow
 from chatgpt_agent.core.errors import NotFound, VersionMismatch
+from chatgpt_agent.core.money.exact import format_usd
 from chatgpt_agent.core.money.pricing import PriceBook
 from chatgpt_agent.web.admin import cursors as pages
 from chatgpt_agent.web.admin.cursors import Page
@@ -23,7 +24,7 @@ from chatgpt_agent.web.admin.request_schemas import (
     rates_of,
     tiers_of,
 )
-from chatgpt_agent.web.admin.response_schemas import BudgetOut, PriceOut, amount, price_out, same
+from chatgpt_agent.web.admin.response_schemas import BudgetOut, PriceOut, price_out, same
 from chatgpt_agent.web.admin.routing import Call
 
 
@@ -101,4 +102,4 @@ async def remove_budget(call: Call[ById, Nothing, None]) -> None:
 
 
 def _budget(line: BudgetRow) -> BudgetOut:
-    return same(line, BudgetOut, amount=amount(line.amount), spent=amount(line.spent))
+    return same(line, BudgetOut, amount=format_usd(line.amount), spent=format_usd(line.spent))

@@ -10,6 +10,7 @@ from msgspec import Meta, Struct
 
 from chatgpt_agent.core.budget.period import Period
 from chatgpt_agent.core.ledger import State
+from chatgpt_agent.core.money.exact import format_usd
 from chatgpt_agent.core.money.kinds import FullRateTable, Rates, TokenCounts
 from chatgpt_agent.core.money.pricing import Price, Tier
 
@@ -18,15 +19,9 @@ T = TypeVar("T", bound=Struct)
 Amount = Annotated[str, Meta(pattern=r"^-?[0-9]+(\.[0-9]+)?$", description="Exactly, in decimals.")]
 
 
-def amount(value: Decimal) -> str:
-    """A number to its last digit, without exponent and trailing zeros."""
-    text = f"{value:f}"
-    return text.rstrip("0").rstrip(".") if "." in text else text
-
-
 def perhaps(value: Decimal | None) -> str | None:
-    """As `amount`, of what may be missing."""
-    return None if value is None else amount(value)
+    """As `format_usd`, of an amount that may be missing."""
+    return None if value is None else format_usd(value)
 
 
 class TierOut(FullRateTable[Amount], frozen=True, kw_only=True):

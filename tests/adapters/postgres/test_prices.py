@@ -19,7 +19,7 @@ from chatgpt_agent.adapters.postgres.usage import ensure_partition, ship
 from chatgpt_agent.admin.reconcile import Reconciler
 from chatgpt_agent.core.errors import StoreBadValue
 from chatgpt_agent.core.ledger import Row, State
-from chatgpt_agent.core.money.exact import add_up
+from chatgpt_agent.core.money.exact import exact_sum
 from chatgpt_agent.core.money.kinds import Rates
 from chatgpt_agent.core.money.pricing import NewPrice, Price, Tier
 from chatgpt_agent.core.usage import Usage
@@ -142,7 +142,7 @@ async def test_prices_are_set_all_or_none(store: Store) -> None:
 async def total(made: Made, new: NewPrice, **other: Any) -> tuple[Decimal, Decimal]:
     """What everything cost, and would have cost."""
     lines = await reprice(made.store, ["model"], [new], since=SINCE, any_model=True, **other)
-    return add_up(line.cost for line in lines), add_up(line.other_cost for line in lines)
+    return exact_sum(line.cost for line in lines), exact_sum(line.other_cost for line in lines)
 
 
 def test_history_at_its_own_price_costs_what_it_did(io_loop: IOLoop, made: Made) -> None:

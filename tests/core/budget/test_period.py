@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chatgpt_agent.core.budget.period import Budget, Period, insufficient, midnight, shown, window
+from chatgpt_agent.core.budget.period import Budget, Period, insufficient, midnight, window
+from chatgpt_agent.core.money.exact import format_short
 
 ZONES = st.sampled_from(
     ["UTC", "Europe/Berlin", "America/Havana", "America/Sao_Paulo", "Asia/Kathmandu", "Australia/Lord_Howe",
@@ -72,4 +73,4 @@ def test_a_refusal_says_what_is_left_and_when_it_resets() -> None:
 )
 def test_small_amounts_keep_their_first_digits(amount: str, text: str) -> None:
     """A call may cost a millionth."""
-    assert shown(Decimal(amount)) == text
+    assert format_short(Decimal(amount)) == text

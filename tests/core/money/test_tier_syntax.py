@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chatgpt_agent.core.errors import InvalidValue
-from chatgpt_agent.core.money.exact import plain
+from chatgpt_agent.core.money.exact import format_usd
 from chatgpt_agent.core.money.kinds import Rates
 from chatgpt_agent.core.money.pricing import Tier, check_rates
 from chatgpt_agent.core.money.tier_syntax import parse_tier, parse_tiers, show_tier, show_tiers
@@ -100,7 +100,7 @@ def test_whatever_is_typed_is_a_sound_tier_or_refused(typed: str) -> None:
 @given(amounts)
 def test_amount_is_shown_to_its_last_digit(amount: Decimal) -> None:
     """Without an exponent or trailing zeros."""
-    shown = plain(amount)
+    shown = format_usd(amount)
     assert Decimal(shown) == amount
     assert "E" not in shown
     assert not (shown.endswith("0") and "." in shown)

@@ -1,18 +1,15 @@
 """Files with prices: LiteLLM's JSON, or our CSV. What is no such file is refused as a whole, in one line."""
 
-import csv
-import io
 import json
 from collections import Counter
 from collections.abc import Callable, Sequence
 from decimal import Decimal, InvalidOperation
-from fnmatch import fnmatchcase
-from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from chatgpt_agent.adapters.openai_usage_files import read_bytes
+from chatgpt_agent.core.access.model_patterns import compile_patterns
+from chatgpt_agent.core.csv_reader import NotCsv, csv_rows
 from chatgpt_agent.core.errors import InvalidValue
 from chatgpt_agent.core.money.litellm import PROVIDERS, Skipped, model_of, provider_of, read_litellm
 from chatgpt_agent.core.money.price_csv import read_table
@@ -28,14 +25,13 @@ class PriceFile(msgspec.Struct, frozen=True):
     skipped: list[Skipped]
 
 
-def chosen(patterns: Sequence[str]) -> Callable[[str], bool]:
-    """Whether a model's name is like one of these patterns, such as `gpt-4o*`; of none: every name is."""
-    return lambda model: not patterns or any(fnmatchcase(model, pattern) for pattern in patterns)
-
-
-def read_price_file(path: Path, wanted: Callable[[str], bool] = lambda model: True) -> PriceFile:
-    """The prices in a file. Raises InvalidValue with its name."""
-    return read_prices(read_bytes(path, MAX_FILE), str(path), wanted)
+def select_models(patterns: Sequence[str]) -> Callable[[str], bool]:
+    """Returns a test whether a model's name matches one of the patterns, such as `gpt-4o*`; without patterns every name
+    does."""
+    if not patterns:
+        return lambda model: True
+    matches = compile_patterns(patterns).fullmatch
+    return lambda model: matches(model) is not None
 
 
 def read_prices(data: bytes, name: str, wanted: Callable[[str], bool] = lambda model: True) -> PriceFile:
@@ -58,9 +54,9 @@ def read_prices(data: bytes, name: str, wanted: Callable[[str], bool] = lambda m
 
 def _rows(text: str) -> list[list[str]]:
     try:
-        return list(csv.reader(io.StringIO(text, newline=""), strict=True))
-    except csv.Error as error:
-        raise InvalidValue(f"is neither JSON nor CSV: {error}") from None
+        return [cells for _, cells in csv_rows(text)]
+    except NotCsv as error:
+        raise InvalidValue(f"is neither JSON nor CSV: {error.reason}") from None
 
 
 class _Object(dict[str, Any]):

@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chatgpt_agent.adapters import price_files
-from chatgpt_agent.adapters.price_files import read_price_file, read_prices
+from chatgpt_agent.admin.prices import read_price_file
 from chatgpt_agent.core.errors import InvalidValue
+from chatgpt_agent.core.money import price_files
+from chatgpt_agent.core.money.price_files import read_prices
 from tests.support.litellm import LIST
 
 JSON = json.dumps(LIST).encode()

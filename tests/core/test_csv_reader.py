@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chatgpt_agent.adapters import csv_reader as people_file
-from chatgpt_agent.adapters.csv_reader import read_rows
+from chatgpt_agent.core import csv_reader
+from chatgpt_agent.core.csv_reader import read_rows
 from chatgpt_agent.core.errors import InvalidValue
 
 ROWS = [(1, ["name", "comment"]), (2, ["alice", "Sales"])]
@@ -52,6 +52,6 @@ def test_what_is_no_csv_is_told(text: str) -> None:
 
 def test_a_file_that_is_too_large_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """It can be no table of people."""
-    monkeypatch.setattr(people_file, "MAX_FILE", 3)
+    monkeypatch.setattr(csv_reader, "MAX_FILE", 3)
     with pytest.raises(InvalidValue, match="larger than 3 bytes"):
         read_rows(b"name")
