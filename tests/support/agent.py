@@ -1,9 +1,9 @@
-"""An agent on the test's own loop: the real server, with what tests ask of it."""
+"""An agent on the test's own loop: the real server, with helpers for tests."""
 
 import asyncio
 import contextlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -23,22 +23,25 @@ from chatgpt_agent.web.listener import ConnectionLimits
 from tests.support.administration import ROOT
 from tests.support.canaries import SECRETS
 from tests.support.client import Answer, Connection, fetch, request_bytes
+from tests.support.waiting import until
 
 OPENAI_KEY = "sk-made-up-key-of-alice"
 MODEL = "gpt-4o-mini"
 
 
 class Agent:
-    """A running agent. `token` is that of its user `alice`; the settings `limits` and
-    `tuning` are what the server is constructed with."""
+    """A running agent; `token` is a token of its user `alice`.
+
+    The settings `limits` and `tuning` are further arguments of its server.
+    """
 
     def __init__(self, settings: dict[str, Any]) -> None:
         self.limits = settings.pop("limits", ConnectionLimits())
         self.tuning = settings.pop("tuning", Tuning())
-        small = {"bind_address": "127.0.0.1", "port": 0, "admin_port": 0, "max_concurrent_requests": 200}
-        self.config = Config(**{**small, **settings})
+        defaults = {"bind_address": "127.0.0.1", "port": 0, "admin_port": 0, "max_concurrent_requests": 200}
+        self.config = Config(**{**defaults, **settings})
         self.token = ""
-        self.answers: list[Answer] = []  # what clients were given by `post` and `chat`
+        self.answers: list[Answer] = []  # of `post` and `chat`
 
     async def start(self) -> None:
         """Starts it with a user and a price, and waits until it is ready."""
@@ -54,28 +57,28 @@ class Agent:
         await self.set_price(MODEL, "0.15", "0.60", "0.075")
 
     async def stop(self) -> None:
-        """Stops it as a signal would."""
+        """Stops it as a signal does."""
         await self.server.stop()
         await self.store.close()
 
     @property
     def url(self) -> str:
-        """Where it listens."""
+        """The URL of the API."""
         return f"http://127.0.0.1:{self.server.port}"
 
     @property
     def admin_url(self) -> str:
-        """Where administration listens."""
+        """The URL of the administration."""
         return f"http://127.0.0.1:{self.server.admin_port}"
 
     async def admin_token(self, name: str, role: Role = Role.ADMIN) -> str:
-        """Issues a token for an administrator."""
+        """Issues an administrator's token."""
         token = (await self.administration.admins.issue(name, role)).token
         SECRETS.add(token)
         return token
 
     async def add_user(self, name: str, key: str = OPENAI_KEY) -> str:
-        """Adds a user, or a token to one who is there, that works when this returns."""
+        """Adds a user, or issues another token if the user exists; the token works when this returns."""
         try:
             token = (await self.administration.users.add(NewUser(name=name, openai_key=key))).token
         except Conflict:
@@ -85,7 +88,7 @@ class Agent:
         return token
 
     def works(self, token: str) -> bool:
-        """Whether the agent takes a token now."""
+        """Whether the agent accepts a token now."""
         try:
             self.server.directory.identify(token)
         except InvalidApiKey:
@@ -102,7 +105,7 @@ class Agent:
         tiers: Sequence[Tier] = (),
         **more: str,
     ) -> None:
-        """Sets a price that is in force when this returns; `more` are rates of other kinds."""
+        """Sets a price that the agent has when this returns; `more` are rates of other kinds."""
         before = self.server.directory.book
         texts = {"input": input, "output": output, **({"cached_input": cached} if cached else {}), **more}
         await self.administration.prices.set_price(
@@ -115,53 +118,49 @@ class Agent:
         [(version,)] = await self.store.fetch("SELECT version FROM directory_version")
         await self.until(lambda: self.server.directory.version >= version)
 
-    async def until(self, happened: Any, seconds: float = 5) -> None:
-        """Waits for something that is about to happen."""
-        async with asyncio.timeout(seconds):
-            while not happened():
-                await asyncio.sleep(0.005)
+    async def until(self, condition: Callable[[], Any], seconds: float = 5) -> None:
+        """Waits until a condition is true. Raises TimeoutError."""
+        await until(condition, seconds)
 
     # Requests.
 
-    def body(self, content: str = "hello", **more: Any) -> bytes:
-        """A chat request."""
+    def body(self, content: str = "hello", /, **more: Any) -> bytes:
+        """Returns the body of a chat request."""
         return json.dumps({"model": MODEL, "messages": [{"role": "user", "content": content}], **more}).encode()
 
     def headers(self, **more: str) -> dict[str, str]:
-        """The headers of a good request."""
+        """Returns the headers of a valid request."""
         return {"Authorization": f"Bearer {self.token}", "Content-Type": "application/json", **more}
 
     async def post(self, body: bytes, path: str = "/v1/chat/completions", **headers: str) -> Answer:
-        """Sends a body with good headers."""
+        """Sends a body with valid headers."""
         self.answers.append(await fetch(self.url + path, "POST", self.headers(**headers), body))
         return self.answers[-1]
 
-    async def chat(self, content: str = "hello", **more: Any) -> Answer:
+    async def chat(self, content: str = "hello", /, **more: Any) -> Answer:
         """Sends a chat request."""
         return await self.post(self.body(content, **more))
 
-    async def begin(self, content: str = "hello", **more: Any) -> Connection:
+    async def begin(self, content: str = "hello", /, **more: Any) -> Connection:
         """Sends a chat request and leaves the answer to the caller."""
         connection = await Connection.open(self.url)
         body = self.body(content, **more)
         await connection.send(request_bytes("POST", "/v1/chat/completions", self.headers(), body))
         return connection
 
-    # The books.
+    # The ledger.
 
     async def rows(self, count: int | None = None) -> list[dict[str, Any]]:
-        """The rows of the ledger in PostgreSQL, in order of time, when there are `count`, or when all are shipped."""
+        """Waits for this number of rows in PostgreSQL, or until all are shipped; returns them in order of time."""
         async with asyncio.timeout(10):
             while True:
                 await self._flush()
-                waiting = await self.server.ledger.depth()  # first: what is shipped after it is read below
-                found = await self.store.fetch(
-                    "SELECT to_jsonb(usage)::text FROM usage ORDER BY started_at, request_id"
-                )
-                if len(found) == count or (count is None and waiting == 0):
+                waiting = await self.server.ledger.depth()  # first: a row that is shipped later is read below
+                rows = await self.store.fetch("SELECT to_jsonb(usage)::text FROM usage ORDER BY started_at, request_id")
+                if len(rows) == count or (count is None and waiting == 0):
                     break
                 await asyncio.sleep(0.02)
-        return [json.loads(text, parse_float=Decimal) for (text,) in found]
+        return [json.loads(text, parse_float=Decimal) for (text,) in rows]
 
     async def _flush(self) -> None:
         """Ships rows without the delay in which the agent gathers them; where that fails, it tries again later."""
@@ -171,5 +170,5 @@ class Agent:
 
 
 def files_below(folder: Path) -> list[Path]:
-    """Every file under a folder."""
+    """Returns every file below a folder."""
     return [path for path in folder.rglob("*") if path.is_file() and not path.is_symlink()]

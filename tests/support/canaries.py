@@ -1,21 +1,21 @@
-"""Secrets that tests make up, and the search for them in whatever tests leave behind."""
+"""The secrets of all tests, and the search for them in the files that tests leave behind."""
 
 from pathlib import Path
 
-SECRETS: set[str] = set()  # every OpenAI key and token that an agent was given in this run
+SECRETS: set[str] = set()  # every OpenAI key and token of an agent in this run
 
 
 def search(folder: Path) -> tuple[int, list[str]]:
-    """How many files are below a folder, and those that hold a secret in the clear."""
+    """Returns the number of files below a folder, and the paths of those that hold a secret in clear text."""
     files = [path for path in folder.rglob("*") if path.is_file() and not path.is_symlink()]
-    wanted = [secret.encode() for secret in SECRETS]
-    return len(files), [str(path) for path in files if _holds(path, wanted)]
+    secrets = [secret.encode() for secret in SECRETS]
+    return len(files), [str(path) for path in files if _holds(path, secrets)]
 
 
-def _holds(path: Path, wanted: list[bytes]) -> bool:
+def _holds(path: Path, secrets: list[bytes]) -> bool:
     try:
         content = path.read_bytes()
-    except FileNotFoundError:  # a server is still at work in there
+    except FileNotFoundError:  # a running server has deleted it
         return False
-    # One look for what all tokens and keys begin with spares most files the look for each of them.
-    return any(sign in content for sign in (b"cga_", b"cgm_", b"sk-")) and any(secret in content for secret in wanted)
+    # Most files have none of these prefixes, so the many secrets need not be searched for.
+    return any(prefix in content for prefix in (b"cga_", b"cgm_", b"sk-")) and any(key in content for key in secrets)

@@ -1,4 +1,4 @@
-"""A client that sends exactly what it is told and sees exactly what comes back, also when it is not whole."""
+"""A client that sends any bytes and returns exactly what it receives, also when the answer is not complete."""
 
 import asyncio
 import contextlib
@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 
 class Answer:
-    """An answer as it arrived. `complete`: its framing came to an end."""
+    """An answer; `complete` says whether its framing ended as HTTP demands."""
 
     def __init__(self, status: int, headers: list[tuple[str, str]], body: bytes, complete: bool) -> None:
         self.status = status
@@ -82,14 +82,14 @@ class Connection:
         return Answer(status, headers, bytes(body), complete)
 
     async def close(self) -> None:
-        """Hangs up."""
+        """Closes the connection."""
         self.writer.close()
         with contextlib.suppress(ConnectionError):
             await self.writer.wait_closed()
 
 
 def request_bytes(method: str, path: str, headers: dict[str, str], body: bytes) -> bytes:
-    """A request on the wire."""
+    """Returns a request in bytes."""
     fields = {"Host": "agent", **headers}
     if body or method == "POST":
         fields = {"Content-Length": str(len(body)), **fields}

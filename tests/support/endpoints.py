@@ -1,4 +1,4 @@
-"""OpenAI's endpoints beside chat, in their wire format: whole answers and streams, each with counts of its own.
+"""Answers of OpenAI's endpoints other than chat, in their wire format: whole and streamed, with different token counts.
 
 `counts` are the columns of the ledger that an answer's usage must fill.
 """
@@ -10,41 +10,39 @@ from typing import Any
 
 Counts = dict[str, int]
 
-SERVED = {  # the models that serve, where the answer says so
+SERVED = {  # the model that an answer names
     "/v1/responses": "gpt-5-mini-2025-08-07",
     "/v1/completions": "gpt-3.5-turbo-instruct:20230824-v2",
     "/v1/embeddings": "text-embedding-3-small",
 }
-IMAGE = base64.b64encode(b"\x89PNG made up " * 40).decode()
+IMAGE = base64.b64encode(b"\x89PNG invented " * 40).decode()
 TEXT = "Hello there, how can I help?"
 
 
 def fields_of(body: bytes, content_type: str) -> dict[str, str]:
-    """The text fields of a form, read in another way than the agent's."""
+    """Returns the text fields of a form; independent of the agent's parser."""
     boundary = content_type.split("boundary=")[1].strip('"').encode()
     pattern = rb'; name="([^"]+)"\r\n(?:[^\r\n]+\r\n)*\r\n(.*?)\r\n--' + re.escape(boundary)
-    found = re.findall(pattern, body, re.DOTALL)
-    return {name.decode(): value.decode() for name, value in found}
+    return {name.decode(): value.decode() for name, value in re.findall(pattern, body, re.DOTALL)}
 
 
-def asked_of(path: str, body: bytes, content_type: str) -> dict[str, Any]:
-    """What a request asks, whichever way it is written."""
+def parse_body(path: str, body: bytes, content_type: str) -> dict[str, Any]:
+    """Returns the parameters of a request, from JSON or from a form."""
     if path != "/v1/audio/transcriptions":
-        found: dict[str, Any] = json.loads(body)
-        return found
+        parameters: dict[str, Any] = json.loads(body)
+        return parameters
     fields: dict[str, Any] = fields_of(body, content_type)
     return {**fields, "stream": fields.get("stream") == "true"}
 
 
-def words_of(asked: dict[str, Any]) -> dict[str, str]:
-    """The words `key=value` that tell the fake what to answer."""
-    text = str(asked.get("input") or asked.get("prompt") or "")
+def options_of(parameters: dict[str, Any]) -> dict[str, str]:
+    """Returns the words `key=value` of the text, which say what the fake answers."""
+    text = str(parameters.get("input") or parameters.get("prompt") or "")
     return dict(word.split("=", 1) for word in text.split() if "=" in word)
 
 
 def counts_for(path: str, salt: int) -> Counts:
-    """Counts that differ from request to request and from kind to kind, as far as an endpoint has them."""
-    given, made = 1000 + 7 * salt, 300 + 5 * salt
+    """Returns counts that differ between requests and between the kinds that an endpoint has."""
     kinds: dict[str, Counts] = {
         "/v1/responses": {"cached_tokens": 100 + salt, "cache_write_tokens": 50 + salt, "reasoning_tokens": 20 + salt},
         "/v1/completions": {},
@@ -52,53 +50,52 @@ def counts_for(path: str, salt: int) -> Counts:
         "/v1/images/generations": {"image_input_tokens": 400 + salt, "image_output_tokens": 250 + salt},
         "/v1/audio/transcriptions": {"audio_input_tokens": 900 + salt},
     }
-    nothing = dict.fromkeys(
+    zeros = dict.fromkeys(
         [
             "cached_tokens", "cache_write_tokens", "audio_input_tokens", "image_input_tokens", "reasoning_tokens",
             "audio_output_tokens", "image_output_tokens",
         ],
         0,
     )  # fmt: skip
-    return {"input_tokens": given, "output_tokens": made, **nothing, **kinds[path]}
+    return {"input_tokens": 1000 + 7 * salt, "output_tokens": 300 + 5 * salt, **zeros, **kinds[path]}
 
 
 def usage_of(path: str, counts: Counts) -> dict[str, Any]:
-    """The `usage` that says these counts."""
-    given, made = counts["input_tokens"], counts["output_tokens"]
-    total = {"total_tokens": given + made}
+    """Returns the `usage` object with these counts."""
+    inputs, outputs = counts["input_tokens"], counts["output_tokens"]
+    total = {"total_tokens": inputs + outputs}
     if path == "/v1/embeddings":
-        return {"prompt_tokens": given, **total}
+        return {"prompt_tokens": inputs, **total}
     if path == "/v1/completions":
-        return {"prompt_tokens": given, "completion_tokens": made, **total}
-    usage = {"input_tokens": given, "output_tokens": made, **total}
+        return {"prompt_tokens": inputs, "completion_tokens": outputs, **total}
+    usage = {"input_tokens": inputs, "output_tokens": outputs, **total}
     if path == "/v1/responses":
-        inputs = {"cached_tokens": counts["cached_tokens"], "cache_write_tokens": counts["cache_write_tokens"]}
+        details = {"cached_tokens": counts["cached_tokens"], "cache_write_tokens": counts["cache_write_tokens"]}
         return {
             **usage,
-            "input_tokens_details": inputs,
+            "input_tokens_details": details,
             "output_tokens_details": {"reasoning_tokens": counts["reasoning_tokens"]},
         }
     if path == "/v1/images/generations":
         image = counts["image_input_tokens"]
-        drawn = counts["image_output_tokens"]
+        image_output = counts["image_output_tokens"]
         return {
             **usage,
-            "input_tokens_details": {"image_tokens": image, "text_tokens": given - image},
-            "output_tokens_details": {"image_tokens": drawn, "text_tokens": made - drawn},
+            "input_tokens_details": {"image_tokens": image, "text_tokens": inputs - image},
+            "output_tokens_details": {"image_tokens": image_output, "text_tokens": outputs - image_output},
         }
     audio = counts["audio_input_tokens"]
-    details = {"audio_tokens": audio, "text_tokens": given - audio}
-    return {"type": "tokens", **usage, "input_token_details": details}
+    return {"type": "tokens", **usage, "input_token_details": {"audio_tokens": audio, "text_tokens": inputs - audio}}
 
 
-def whole(path: str, usage: dict[str, Any] | None, words: dict[str, str]) -> bytes:
-    """A whole answer."""
-    return json.dumps(_answer(path, usage, words), indent=2).encode()
+def whole(path: str, usage: dict[str, Any] | None, options: dict[str, str]) -> bytes:
+    """Returns the body of an answer that is not a stream."""
+    return json.dumps(_answer(path, usage, options), indent=2).encode()
 
 
-def _answer(path: str, usage: dict[str, Any] | None, words: dict[str, str]) -> dict[str, Any]:
+def _answer(path: str, usage: dict[str, Any] | None, options: dict[str, str]) -> dict[str, Any]:
     if path == "/v1/responses":
-        return response(usage, words.get("end", "completed"), words.get("tier", "default"))
+        return response(usage, options.get("end", "completed"), options.get("tier", "default"))
     if path == "/v1/completions":
         choice = {"index": 0, "text": TEXT, "logprobs": None, "finish_reason": "stop"}
         head = {"id": "cmpl-fake0001", "object": "text_completion", "created": 1730000000, "model": SERVED[path]}
@@ -112,7 +109,7 @@ def _answer(path: str, usage: dict[str, Any] | None, words: dict[str, str]) -> d
 
 
 def response(usage: dict[str, Any] | None, status: str, tier: str = "default") -> dict[str, Any]:
-    """openai.types.responses.Response."""
+    """Returns an openai.types.responses.Response."""
     done = status in ("completed", "incomplete")
     part = {"type": "output_text", "text": TEXT, "annotations": [], "logprobs": []}
     message = {"id": "msg_1", "type": "message", "role": "assistant", "status": "completed", "content": [part]}
@@ -138,15 +135,15 @@ def response(usage: dict[str, Any] | None, status: str, tier: str = "default") -
     }
 
 
-def stream(path: str, usage: dict[str, Any] | None, words: dict[str, str]) -> list[bytes]:
-    """The events of a stream, each as it is sent."""
+def stream(path: str, usage: dict[str, Any] | None, options: dict[str, str]) -> list[bytes]:
+    """Returns the events of a stream."""
     if path == "/v1/responses":
-        return response_events(usage, words.get("end", "completed"), int(words.get("chunks", 3)))
+        return response_events(usage, options.get("end", "completed"), int(options.get("chunks", 3)))
     if path == "/v1/completions":
-        base = {key: value for key, value in _answer(path, None, words).items() if key != "usage"}
+        base = {key: value for key, value in _answer(path, None, options).items() if key != "usage"}
         choice = base["choices"][0]
         null: dict[str, Any] = {} if usage is None else {"usage": None}
-        texts = [{**choice, "text": f"word{n} ", "finish_reason": None} for n in range(int(words.get("chunks", 3)))]
+        texts = [{**choice, "text": f"word{n} ", "finish_reason": None} for n in range(int(options.get("chunks", 3)))]
         events = [_data({**base, "choices": [text], **null}) for text in texts]
         if usage is not None:
             events.append(_data({**base, "choices": [], "usage": usage}))
@@ -168,10 +165,10 @@ def stream(path: str, usage: dict[str, Any] | None, words: dict[str, str]) -> li
 
 
 def response_events(usage: dict[str, Any] | None, end: str = "completed", chunks: int = 3) -> list[bytes]:
-    """openai.types.responses.ResponseStreamEvent, from `response.created` to its end."""
-    began = response(None, "in_progress", "auto")
+    """Returns an openai.types.responses.ResponseStreamEvent for each step from `response.created` to the end."""
+    started = response(None, "in_progress", "auto")
     events: list[dict[str, Any]] = [
-        {"type": f"response.{kind}", "response": began} for kind in ("created", "in_progress")
+        {"type": f"response.{kind}", "response": started} for kind in ("created", "in_progress")
     ]
     place = {"item_id": "msg_1", "output_index": 0, "content_index": 0, "logprobs": []}
     deltas = [{"type": "response.output_text.delta", **place, "delta": f'word{n} é "usage" '} for n in range(chunks)]

@@ -1,4 +1,4 @@
-"""Records as the ledger holds them: made up, and different from one number to the next."""
+"""Factories of the ledger's records; each number gives a record with other values."""
 
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -22,7 +22,7 @@ BOOK = PriceBook([PRICE])
 
 
 def make_intent(number: int = 1, **other: Any) -> Intent:
-    """The intent of the request with this number, a second after the one before."""
+    """Makes the intent of the request with this number, a second after that of the number before."""
     fields: dict[str, Any] = {
         "request_id": request_id(number),
         "user_id": 1 + number % 3,
@@ -37,7 +37,7 @@ def make_intent(number: int = 1, **other: Any) -> Intent:
 
 
 def make_outcome(number: int = 1, state: State = State.DONE) -> Outcome:
-    """How that request ended."""
+    """Makes the outcome of the request with this number."""
     usage = Usage(input=1000 + number, output=20 + number, cached=number, reasoning=number % 7)
     answer = Answer(usage=usage, model="gpt-4o-mini-2024-07-18", id=f"chatcmpl-{number}")
     return Outcome(
@@ -53,10 +53,10 @@ def make_outcome(number: int = 1, state: State = State.DONE) -> Outcome:
 
 
 def make_row(number: int = 1, *, state: State = State.DONE, **other: Any) -> Row:
-    """The row of that request; `other` are fields of its intent."""
+    """Makes the row of the request with this number; `other` are fields of its intent."""
     return settle(make_intent(number, **other), make_outcome(number, state), PRICE, BOOK)
 
 
 def request_id(number: int) -> UUID:
-    """The id of the request with this number."""
+    """Returns the id of the request with this number."""
     return uuid7(1_715_000_000_000 + number, number.to_bytes(10, "big"))

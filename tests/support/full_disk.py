@@ -1,15 +1,16 @@
-"""The machine when it refuses: a disk that takes nothing more, an account that may not."""
+"""Faults of the machine: a full disk, and an account without rights."""
 
 import os
-import pwd
 import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+UNPRIVILEGED = 65534  # the user id of Linux for processes without rights
+
 
 @contextmanager
 def full_disk() -> Iterator[None]:
-    """No file of this process can be written (EFBIG, as ENOSPC would come); reading goes on. Python ignores SIGXFSZ."""
+    """Lets every write to a file of this process fail (EFBIG in place of ENOSPC); Python ignores SIGXFSZ."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
     try:
@@ -20,11 +21,11 @@ def full_disk() -> Iterator[None]:
 
 @contextmanager
 def without_root() -> Iterator[None]:
-    """Root's powers are put away: this process then acts as `nobody`. Where it is not root, it acts as it is."""
+    """Drops root's rights: this process acts as the system account for unprivileged programs."""
     if os.geteuid() != 0:
         yield
         return
-    os.seteuid(pwd.getpwnam("nobody").pw_uid)
+    os.seteuid(UNPRIVILEGED)
     try:
         yield
     finally:

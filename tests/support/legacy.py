@@ -1,4 +1,4 @@
-"""A database of the original program, as its own scripts make one."""
+"""A database of the original program, as that program's scripts create it."""
 
 from typing import Any
 
@@ -21,30 +21,30 @@ KEY = "sk-old-key-of-alice"
 
 
 class Legacy:
-    """The database, and ways to put something into it."""
+    """The database; its methods insert rows."""
 
     def __init__(self, dsn: str) -> None:
         self.dsn = dsn
         query(dsn, TABLES)
 
     def user(self, name: str | None = "alice", token: str | None = TOKEN, key: str | None = KEY, **other: Any) -> None:
-        """A user with a token."""
+        """Inserts a user with a token."""
         self._insert("sys_user_token", name=name, local_token=token, gpt_token=key, **other)
 
     def price(self, key: str, value: str | None, group: str = "model_price", **other: Any) -> None:
-        """A line of the configuration."""
+        """Inserts a row of the configuration."""
         self._insert("sys_config", **{"key": key, "value": value, '"group"': group, **other})
 
     def request(self, day: str = "2023-07-01", tokens: tuple[int, int] = (10, 5), **other: Any) -> None:
-        """A row of the history, at noon of a day."""
-        given, made = tokens
+        """Inserts a row of the history, at noon of a day; `tokens` are input and output."""
+        inputs, outputs = tokens
         fields: dict[str, Any] = {
-            "remote_id": f"chatcmpl-{day}-{given}",
+            "remote_id": f"chatcmpl-{day}-{inputs}",
             "model": "gpt-3.5-turbo-0301",
             "define_price": "0.0015,0.002",
-            "prompt_tokens": given,
-            "completion_tokens": made,
-            "total_tokens": given + made,
+            "prompt_tokens": inputs,
+            "completion_tokens": outputs,
+            "total_tokens": inputs + outputs,
             "timestamp": f"{day}T12:00:00+00:00",
             "price": "0.00002500",
         }

@@ -1,4 +1,4 @@
-"""A list of prices in the form of LiteLLM's model_prices_and_context_window.json; models and figures are made up."""
+"""A price list in the format of LiteLLM's model_prices_and_context_window.json; models and figures are invented."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Prices, tiers and usages as hypothesis draws them: of every kind, with every tier, and parts that overlap."""
+"""Hypothesis strategies of prices, tiers and usages: with every kind of token and tier, and with parts that overlap."""
 
 from decimal import Decimal
 from fractions import Fraction
@@ -31,9 +31,9 @@ counts = st.integers(0, 20) | st.integers(0, 400_000) | st.integers(0, MAX_COUNT
 
 @st.composite
 def rates(draw: st.DrawFn) -> dict[str, Decimal]:
-    """Input and output, and any of the others."""
-    given = {kind: draw(st.none() | amounts) for kind in RATE_NAMES}
-    return {**{kind: rate for kind, rate in given.items() if rate is not None}, **_both(draw)}
+    """Draws rates of input and output, and any of the others."""
+    optional = {kind: draw(st.none() | amounts) for kind in RATE_NAMES}
+    return {**{kind: rate for kind, rate in optional.items() if rate is not None}, **_both(draw)}
 
 
 def _both(draw: st.DrawFn) -> dict[str, Decimal]:
@@ -42,44 +42,44 @@ def _both(draw: st.DrawFn) -> dict[str, Decimal]:
 
 @st.composite
 def tiers(draw: st.DrawFn) -> tuple[Tier, ...]:
-    """Up to five, no two for the same answers."""
+    """Draws up to five tiers, no two of which apply to the same answers."""
     when = st.tuples(
         st.sampled_from([None, "flex", "priority", "batch"]), st.sampled_from([0, 1, 10, 128_000, 272_000])
     )
-    chosen = draw(st.lists(when.filter(lambda found: found != (None, 0)), unique=True, max_size=5))
-    what: Any = st.fixed_dictionaries({"multiplier": multipliers}) | rates()
-    return tuple(Tier(service_tier=name, above=above, **draw(what)) for name, above in chosen)
+    conditions = draw(st.lists(when.filter(lambda condition: condition != (None, 0)), unique=True, max_size=5))
+    effect: Any = st.fixed_dictionaries({"multiplier": multipliers}) | rates()
+    return tuple(Tier(service_tier=name, above=above, **draw(effect)) for name, above in conditions)
 
 
 @st.composite
 def new_prices(draw: st.DrawFn, model: str = "m") -> NewPrice:
-    """A price of a model."""
+    """Draws a price of a model."""
     return NewPrice(model, Rates(**draw(rates())), draw(tiers()))
 
 
 @st.composite
 def usages(draw: st.DrawFn) -> Usage:
-    """An answer's tokens; each part fits into its side, and all parts together may not."""
+    """Draws token counts of an answer: each part is at most its total, but the parts together may be more."""
     inputs, outputs = draw(counts), draw(counts)
     parts_in = [min(draw(counts), inputs) for _ in range(4)]
     parts_out = [min(draw(counts), outputs) for _ in range(3)]
-    cached, written, heard, seen = parts_in
-    thought, spoken, drawn = parts_out
+    cached, cache_write, audio_input, image_input = parts_in
+    reasoning, audio_output, image_output = parts_out
     return Usage(
         input=inputs,
         output=outputs,
         cached=cached,
-        reasoning=thought,
-        cache_write=written,
-        audio_input=heard,
-        image_input=seen,
-        audio_output=spoken,
-        image_output=drawn,
+        reasoning=reasoning,
+        cache_write=cache_write,
+        audio_input=audio_input,
+        image_input=image_input,
+        audio_output=audio_output,
+        image_output=image_output,
     )
 
 
 def exact_cost(price: Price | NewPrice, usage: Usage, service_tier: str | None) -> Fraction:
-    """What a usage costs, in another arithmetic, and token by token kind: an independent reading of the rules."""
+    """Returns the cost of a usage in fractions, kind by kind: an independent implementation of the rules."""
     own = price.rates
     fits = [
         tier

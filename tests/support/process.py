@@ -1,4 +1,4 @@
-"""The program as its own processes: commands that end, and an agent that serves."""
+"""The program in processes of its own: commands, and an agent that serves."""
 
 import asyncio
 import os
@@ -10,10 +10,10 @@ from pathlib import Path
 from tests.support.client import fetch
 
 
-async def run_command(*words: str, environment: dict[str, str], stdin: bytes = b"", code: int = 0) -> str:
-    """Runs a command of ours and returns its standard output; its exit code must be this."""
+async def run_command(*args: str, environment: dict[str, str], stdin: bytes = b"", code: int = 0) -> str:
+    """Runs a command and returns its standard output; it must end with this exit code."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "chatgpt_agent", *words, env=_environment(environment),
+        sys.executable, "-m", "chatgpt_agent", *args, env=_environment(environment),
         stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
     out, errors = await process.communicate(stdin)
@@ -31,7 +31,7 @@ class Serving:
         self.process: asyncio.subprocess.Process | None = None
 
     async def start(self) -> "Serving":
-        """Starts it and waits until it is ready."""
+        """Starts the process and waits until it is ready."""
         with self.log.open("wb") as log:
             self.process = await asyncio.create_subprocess_exec(
                 sys.executable, "-m", "chatgpt_agent", "serve", env=_environment(self.environment), stderr=log
@@ -47,13 +47,13 @@ class Serving:
 
     @property
     def url(self) -> str:
-        """Where it listens, as its log says."""
-        found = re.search(r"listens on (http://\S+)", self.log.read_text())
-        assert found is not None
-        return found[1]
+        """The URL of the API, from the log."""
+        match = re.search(r"listens on (http://\S+)", self.log.read_text())
+        assert match is not None
+        return match[1]
 
     async def stop(self, number: int = signal.SIGTERM) -> int:
-        """Sends a signal, and returns the exit code."""
+        """Sends a signal and returns the exit code."""
         assert self.process is not None
         if self.process.returncode is None:
             self.process.send_signal(number)
@@ -62,5 +62,5 @@ class Serving:
 
 
 def _environment(settings: dict[str, str]) -> dict[str, str]:
-    kept = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR") if name in os.environ}
-    return {**kept, **settings}
+    inherited = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR") if name in os.environ}
+    return {**inherited, **settings}

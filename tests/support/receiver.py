@@ -1,6 +1,5 @@
-"""A receiver of webhooks: a real HTTP server that says what it was sent, and answers as it is told."""
+"""A receiver of webhooks: a real HTTP server that keeps what it receives and answers with the statuses of the test."""
 
-import asyncio
 import base64
 import hashlib
 import hmac
@@ -11,11 +10,13 @@ from tornado.httpserver import HTTPServer
 from tornado.httputil import HTTPHeaders, HTTPServerRequest, ResponseStartLine
 from tornado.netutil import bind_sockets
 
-SECRET = b"made-up-secret-of-a-webhook-0123"
+from tests.support.waiting import until
+
+SECRET = b"invented-secret-of-a-webhook-012"
 
 
 class Receiver:
-    """`posts`: header fields and body of each; `statuses`: what it answers, one after the other, and then 200."""
+    """`posts` has header fields and body of each request; `statuses` are its next answers, after which come 200s."""
 
     def __init__(self, *statuses: int) -> None:
         self.posts: list[tuple[HTTPHeaders, bytes]] = []
@@ -34,24 +35,22 @@ class Receiver:
         request.connection.finish()
 
     @property
-    def told(self) -> list[dict[str, Any]]:
-        """What the posts say."""
+    def messages(self) -> list[dict[str, Any]]:
+        """The bodies of the posts, decoded."""
         return [json.loads(body) for _, body in self.posts]
 
     async def wait(self, count: int) -> None:
-        """Waits for so many posts."""
-        async with asyncio.timeout(10):
-            while len(self.posts) < count:
-                await asyncio.sleep(0.01)
+        """Waits for a number of posts."""
+        await until(lambda: len(self.posts) >= count, seconds=10)
 
     async def close(self) -> None:
-        """Ends it."""
+        """Stops the server."""
         self._server.stop()
         await self._server.close_all_connections()
 
 
 def signed(headers: HTTPHeaders, body: bytes) -> bool:
-    """Whether the signature is that of the specification, computed from its text."""
+    """Whether the signature is the one that the Standard Webhooks specification demands, computed independently."""
     text = b".".join([headers["webhook-id"].encode(), headers["webhook-timestamp"].encode(), body])
-    wanted = base64.b64encode(hmac.new(SECRET, text, hashlib.sha256).digest()).decode()
-    return bool(headers["webhook-signature"] == f"v1,{wanted}")
+    expected = base64.b64encode(hmac.new(SECRET, text, hashlib.sha256).digest()).decode()
+    return bool(headers["webhook-signature"] == f"v1,{expected}")

@@ -1,4 +1,4 @@
-"""The official SDK's calls of every endpoint beside chat, and a model with a price for every kind of token."""
+"""The official SDK's calls of every endpoint but chat, and a model with a price for every kind of token."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -9,7 +9,7 @@ from openai import AsyncOpenAI
 from tests.support.agent import Agent
 
 MODEL = "a-model-of-every-kind"
-RATES = {
+RATES: dict[str, Any] = {
     "cached_input": "0.07",
     "cache_write": "0.11",
     "audio_input": "6.13",
@@ -17,30 +17,30 @@ RATES = {
     "audio_output": "12.19",
     "image_output": "40.23",
 }
-AUDIO = ("hello.mp3", b"ID3\x00\xff made up \r\n--sound", "audio/mpeg")
+AUDIO = ("hello.mp3", b"ID3\x00\xff invented \r\n--sound", "audio/mpeg")
 
 
 async def priced(agent: Agent) -> Agent:
-    """The same agent, with a price for every kind of token."""
+    """Sets a price for every kind of token; returns the same agent."""
     await agent.set_price(MODEL, "0.37", "1.41", **RATES)
     return agent
 
 
 @asynccontextmanager
 async def sdk(agent: Agent) -> AsyncIterator[AsyncOpenAI]:
-    """A client as a user makes one."""
+    """Opens a client with the arguments that a user gives."""
     async with AsyncOpenAI(base_url=agent.url + "/v1", api_key=agent.token, max_retries=0) as client:
         yield client
 
 
-def call(client: Any, path: str, words: str = "", **more: Any) -> Any:
-    """The SDK's call of an endpoint, with either of its clients."""
+def call(client: Any, path: str, options: str = "", **more: Any) -> Any:
+    """Calls an endpoint with the SDK's asynchronous or synchronous client."""
     calls: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
-        "/v1/responses": (client.responses.create, {"input": f"hello {words}"}),
-        "/v1/completions": (client.completions.create, {"prompt": f"hello {words}"}),
-        "/v1/embeddings": (client.embeddings.create, {"input": f"hello {words}"}),
-        "/v1/images/generations": (client.images.generate, {"prompt": f"hello {words}"}),
-        "/v1/audio/transcriptions": (client.audio.transcriptions.create, {"file": AUDIO, "prompt": f"hello {words}"}),
+        "/v1/responses": (client.responses.create, {"input": f"hello {options}"}),
+        "/v1/completions": (client.completions.create, {"prompt": f"hello {options}"}),
+        "/v1/embeddings": (client.embeddings.create, {"input": f"hello {options}"}),
+        "/v1/images/generations": (client.images.generate, {"prompt": f"hello {options}"}),
+        "/v1/audio/transcriptions": (client.audio.transcriptions.create, {"file": AUDIO, "prompt": f"hello {options}"}),
     }
     function, arguments = calls[path]
     return function(model=MODEL, **arguments, **more)

@@ -1,4 +1,4 @@
-"""A wire that a test can cut, freeze or slow down: between the agent and PostgreSQL, or before the upstream."""
+"""A TCP relay that a test can cut, freeze or slow down, between the agent and PostgreSQL or the upstream."""
 
 import asyncio
 import contextlib
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 class Link:
-    """Listens and passes bytes on, until told otherwise. The target is `(host, port)` or the path of a socket."""
+    """Listens and passes bytes on. The target is `(host, port)` or the path of a Unix socket."""
 
     def __init__(self, target: tuple[str, int] | Path) -> None:
         self._target = target
@@ -17,13 +17,13 @@ class Link:
         self._pairs: list[tuple[asyncio.StreamWriter, asyncio.StreamWriter]] = []
         self._flowing = asyncio.Event()
         self._flowing.set()
-        self._swallow = False  # answers are read and not passed on; then the connection is cut
-        self.delay = 0.0  # seconds before each piece
+        self._lose_answer = False
+        self.delay = 0.0  # seconds before each part is passed on
         self.accepted = 0
         self.port = 0
 
     async def start(self, listen: Path | None = None) -> "Link":
-        """Listens on a socket's path, or on a free port of 127.0.0.1."""
+        """Listens on a Unix socket, or on a free port of 127.0.0.1."""
         if listen is not None:
             self._server = await asyncio.start_unix_server(self._accept, listen)
         else:
@@ -32,7 +32,7 @@ class Link:
         return self
 
     async def stop(self) -> None:
-        """Ends everything."""
+        """Stops listening and ends every connection."""
         assert self._server is not None
         self._server.close()
         self.cut()
@@ -44,26 +44,25 @@ class Link:
         """Resets every connection."""
         for writers in self._pairs:
             for writer in writers:
-                found: socket.socket | None = writer.get_extra_info("socket")
-                if found is None:  # uvloop's, once it is closed
+                connection: socket.socket | None = writer.get_extra_info("socket")
+                if connection is None:  # of uvloop, after it is closed
                     continue
                 with contextlib.suppress(OSError):
-                    found.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 writer.transport.abort()
         self._pairs.clear()
 
     def freeze(self) -> None:
-        """Takes bytes and connections, and passes nothing on: a black hole."""
+        """Accepts bytes and connections and passes nothing on, like a network that drops packets."""
         self._flowing.clear()
 
     def thaw(self) -> None:
-        """Passes on again, what it has swallowed too."""
+        """Passes bytes on again, including those that arrived meanwhile."""
         self._flowing.set()
 
     def lose_next_answer(self) -> None:
-        """The next bytes from the target are lost, and their connection with them: what was asked has been done, and
-        who asked does not know."""
-        self._swallow = True
+        """Drops the next bytes from the target and their connection, so that the client of a statement sees no answer."""
+        self._lose_answer = True
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.accepted += 1
@@ -79,22 +78,22 @@ class Link:
             raise
         try:
             if isinstance(self._target, Path):
-                there = await asyncio.open_unix_connection(self._target)
+                target = await asyncio.open_unix_connection(self._target)
             else:
-                there = await asyncio.open_connection(*self._target)
+                target = await asyncio.open_connection(*self._target)
         except OSError:
             writer.transport.abort()
             return
-        self._pairs.append((writer, there[1]))
-        out = asyncio.create_task(self._pass(reader, there[1], back=False))
-        back = asyncio.create_task(self._pass(there[0], writer, back=True))
+        self._pairs.append((writer, target[1]))
+        out = asyncio.create_task(self._pass(reader, target[1], back=False))
+        back = asyncio.create_task(self._pass(target[0], writer, back=True))
         try:
             await asyncio.wait({out, back}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             for task in (out, back):
                 task.cancel()
             await asyncio.gather(out, back, return_exceptions=True)
-            for side in (writer, there[1]):
+            for side in (writer, target[1]):
                 side.close()
 
     async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, back: bool) -> None:
@@ -102,8 +101,8 @@ class Link:
             while data := await reader.read(65536):
                 await asyncio.sleep(self.delay)
                 await self._flowing.wait()
-                if back and self._swallow:
-                    self._swallow = False
+                if back and self._lose_answer:
+                    self._lose_answer = False
                     return
                 writer.write(data)
                 await writer.drain()

@@ -1,7 +1,7 @@
-"""A fake OpenAI: real sockets, its wire format, and a count of its own of what it billed.
+"""A fake OpenAI on real sockets, in OpenAI's wire format, with its own count of what it billed.
 
 By default it answers as the last user message says: `chunks=5 gap=0.01 status=429 nousage`. A test that needs other
-bytes gives a `script`, which writes whatever it wants.
+bytes sets a `script`, which writes any bytes.
 """
 
 import asyncio
@@ -13,14 +13,14 @@ import struct
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from tests.support.endpoints import Counts, asked_of, counts_for, stream, usage_of, whole, words_of
+from tests.support.endpoints import Counts, counts_for, options_of, parse_body, stream, usage_of, whole
 
 MODEL_SERVED = "gpt-4o-mini-2024-07-18"
 REQUEST_ID = "req_0123456789abcdef"
 
 
 class Received:
-    """A request as it arrived."""
+    """A request that arrived."""
 
     def __init__(self, line: str, headers: list[tuple[str, str]], body: bytes, connection: int) -> None:
         self.method, self.target, _ = line.split(" ", 2)
@@ -39,51 +39,51 @@ class Received:
 
 
 class Reply:
-    """Writes an answer, byte for byte as the script says."""
+    """The answer to one request; a script writes its bytes."""
 
     def __init__(self, writer: asyncio.StreamWriter, sent: list[bytes]) -> None:
         self.writer = writer
         self._sent = sent
 
     async def raw(self, data: bytes) -> None:
-        """Any bytes."""
+        """Writes bytes."""
         self.writer.write(data)
         await self.writer.drain()
 
     async def head(self, status: int = 200, **headers: str) -> None:
-        """Status line and header fields; `content_type` is Content-Type."""
+        """Writes status line and header fields; `content_type` is Content-Type."""
         lines = [f"HTTP/1.1 {status} Fine"] + [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
         await self.raw("\r\n".join([*lines, "", ""]).encode())
 
-    async def whole(self, body: bytes, status: int = 200, **headers: str) -> None:
-        """A whole answer with its length."""
+    async def whole(self, body: bytes, status: int = 200, /, **headers: str) -> None:
+        """Writes an answer with its Content-Length."""
         headers = {"content_type": "application/json", "x_request_id": REQUEST_ID, **headers}
         await self.head(status, content_length=str(len(body)), **headers)
         self._sent.append(body)
         await self.raw(body)
 
     async def stream_head(self, **headers: str) -> None:
-        """The start of a stream."""
+        """Writes the head of a stream."""
         fields = {"content_type": "text/event-stream; charset=utf-8", "x_request_id": REQUEST_ID, **headers}
         await self.head(200, transfer_encoding="chunked", **fields)
 
     async def chunk(self, data: bytes) -> None:
-        """One piece of a chunked body, in a write of its own."""
+        """Writes one chunk of a chunked body, in one write."""
         self._sent.append(data)
         await self.raw(b"%x\r\n%s\r\n" % (len(data), data))
 
     async def end(self) -> None:
-        """The last chunk."""
+        """Writes the last chunk."""
         await self.raw(b"0\r\n\r\n")
 
     async def reset(self) -> None:
         """Cuts the connection with a RST."""
-        found: socket.socket = self.writer.get_extra_info("socket")
-        found.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        connection: socket.socket = self.writer.get_extra_info("socket")
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.writer.transport.abort()
 
     async def close(self) -> None:
-        """Ends the connection with a FIN, whatever was announced."""
+        """Ends the connection with a FIN, even in the middle of a body."""
         self.writer.close()
 
 
@@ -91,8 +91,8 @@ Script = Callable[[Received, Reply], Awaitable[None]]
 
 
 class Upstream:
-    """The server. `requests` is what it received; `billed` what it counted: request id → (input, cached, output), and
-    `counts` the same with every kind of token that an answer told."""
+    """The server. `requests` is what it received; `billed` its own count of each request id: (input, cached, output);
+    `counts` the same with every kind of token that was in the answer."""
 
     def __init__(self, tls: ssl.SSLContext | None = None) -> None:
         self._tls = tls
@@ -101,7 +101,7 @@ class Upstream:
         self._answering: set[asyncio.Task[None]] = set()  # those of the tasks that run a script now
         self.script: Script = self.openai
         self.requests: list[Received] = []
-        self.bodies: list[list[bytes]] = []  # of each request, the body pieces that were sent back
+        self.bodies: list[list[bytes]] = []  # for each request, the parts of the answer's body
         self.billed: dict[str, tuple[int, int, int]] = {}
         self.counts: dict[str, Counts] = {}
         self.connections = 0  # that were opened
@@ -109,12 +109,12 @@ class Upstream:
 
     @property
     def url(self) -> str:
-        """Where chat completions are."""
+        """The URL of chat completions."""
         scheme, host = ("https", "localhost") if self._tls else ("http", "127.0.0.1")
         return f"{scheme}://{host}:{self.port}/v1/chat/completions"
 
     def sent(self, at: int = -1) -> bytes:
-        """The body that was sent in answer to a request."""
+        """The answer's body for one request."""
         return b"".join(self.bodies[at])
 
     async def start(self) -> None:
@@ -168,54 +168,54 @@ class Upstream:
         finally:
             self._answering.discard(task)
 
-    # What it answers by default.
+    # The default script.
 
     async def openai(self, request: Received, reply: Reply) -> None:
-        """What OpenAI answers at this path."""
+        """Answers as OpenAI does at this path."""
         if request.target != "/v1/chat/completions":
             await self.sibling(request, reply)
             return
-        asked = request.json
-        words = dict(word.split("=", 1) for word in str(asked["messages"][-1]["content"]).split() if "=" in word)
-        if "status" in words:
-            await reply.whole(error_body(int(words["status"])), int(words["status"]), retry_after="1")
+        body = request.json
+        options = dict(word.split("=", 1) for word in str(body["messages"][-1]["content"]).split() if "=" in word)
+        if "status" in options:
+            await reply.whole(error_body(int(options["status"])), int(options["status"]), retry_after="1")
             return
-        usage = usage_for(asked, len(self.requests))
+        usage = usage_for(body, len(self.requests))
         key = request.header("x-client-request-id") or ""
         self.billed[key] = (usage[0], usage[1], usage[2])
-        if not asked.get("stream"):
-            await asyncio.sleep(float(words.get("delay", 0)))
+        if not body.get("stream"):
+            await asyncio.sleep(float(options.get("delay", 0)))
             await reply.whole(completion(*usage))
             return
         await reply.stream_head()
-        wants_usage = (asked.get("stream_options") or {}).get("include_usage", False)
-        for event in stream_events(int(words.get("chunks", 3)), usage if wants_usage else None):
+        wants_usage = (body.get("stream_options") or {}).get("include_usage", False)
+        for event in stream_events(int(options.get("chunks", 3)), usage if wants_usage else None):
             await reply.chunk(event)
-            await asyncio.sleep(float(words.get("gap", 0)))
+            await asyncio.sleep(float(options.get("gap", 0)))
         await reply.end()
 
     async def sibling(self, request: Received, reply: Reply) -> None:
-        """The endpoints beside chat completions, as OpenAI sends them."""
+        """Answers as OpenAI does at its other endpoints."""
         path = request.target
-        asked = asked_of(path, request.body, request.header("content-type") or "")
-        words = words_of(asked)
-        if "status" in words:
-            await reply.whole(error_body(int(words["status"])), int(words["status"]), retry_after="1")
+        body = parse_body(path, request.body, request.header("content-type") or "")
+        options = options_of(body)
+        if "status" in options:
+            await reply.whole(error_body(int(options["status"])), int(options["status"]), retry_after="1")
             return
         counts = counts_for(path, len(self.requests))
-        usage = None if "nousage" in words else usage_of(path, counts)
+        usage = None if "nousage" in options else usage_of(path, counts)
         key = request.header("x-client-request-id") or ""
         self.billed[key] = counts["input_tokens"], counts["cached_tokens"], counts["output_tokens"]
         self.counts[key] = counts
-        await asyncio.sleep(float(words.get("delay", 0)))
-        if not asked.get("stream"):
-            await reply.whole(whole(path, usage, words))
+        await asyncio.sleep(float(options.get("delay", 0)))
+        if not body.get("stream"):
+            await reply.whole(whole(path, usage, options))
             return
         await reply.stream_head()
-        wanted = (asked.get("stream_options") or {}).get("include_usage", path != "/v1/completions")
-        for event in stream(path, usage if wanted else None, words):
+        with_usage = (body.get("stream_options") or {}).get("include_usage", path != "/v1/completions")
+        for event in stream(path, usage if with_usage else None, options):
             await reply.chunk(event)
-            await asyncio.sleep(float(words.get("gap", 0)))
+            await asyncio.sleep(float(options.get("gap", 0)))
         await reply.end()
 
 
@@ -227,18 +227,18 @@ async def _read_request(reader: asyncio.StreamReader, number: int) -> Received:
     return Received(line, headers, await reader.readexactly(length), number)
 
 
-def usage_for(asked: Any, salt: int) -> tuple[int, int, int, int]:
-    """Counts that differ from request to request: input, cached, output, reasoning."""
-    size = len(json.dumps(asked["messages"]))
+def usage_for(body: Any, salt: int) -> tuple[int, int, int, int]:
+    """Returns counts that differ between requests: input, cached, output, reasoning."""
+    size = len(json.dumps(body["messages"]))
     return size + salt, (size + salt) // 3, 7 + salt * 3, salt
 
 
 def _usage(counts: tuple[int, int, int, int]) -> dict[str, Any]:
-    given, cached, made, reasoning = counts
+    inputs, cached, outputs, reasoning = counts
     return {
-        "prompt_tokens": given,
-        "completion_tokens": made,
-        "total_tokens": given + made,
+        "prompt_tokens": inputs,
+        "completion_tokens": outputs,
+        "total_tokens": inputs + outputs,
         "prompt_tokens_details": {"cached_tokens": cached, "audio_tokens": 0},
         "completion_tokens_details": {
             "reasoning_tokens": reasoning,
@@ -250,8 +250,9 @@ def _usage(counts: tuple[int, int, int, int]) -> dict[str, Any]:
 
 
 def completion(*counts: int, model: str = MODEL_SERVED, text: str = "Hello there, how can I help?") -> bytes:
-    """openai.types.chat.ChatCompletion."""
-    message = {"role": "assistant", "content": text, "refusal": None, "annotations": []}
+    """Returns an openai.types.chat.ChatCompletion; `counts` are input, cached, output and reasoning tokens."""
+    inputs, cached, outputs, reasoning = (*counts, 0, 0, 0, 0)[:4]
+    message: dict[str, Any] = {"role": "assistant", "content": text, "refusal": None, "annotations": []}
     return json.dumps(
         {
             "id": "chatcmpl-fake0001",
@@ -259,7 +260,7 @@ def completion(*counts: int, model: str = MODEL_SERVED, text: str = "Hello there
             "created": 1730000000,
             "model": model,
             "choices": [{"index": 0, "message": message, "logprobs": None, "finish_reason": "stop"}],
-            "usage": _usage((*counts, 0, 0, 0, 0)[:4]),
+            "usage": _usage((inputs, cached, outputs, reasoning)),
             "service_tier": "default",
             "system_fingerprint": "fp_fake",
         },
@@ -268,13 +269,13 @@ def completion(*counts: int, model: str = MODEL_SERVED, text: str = "Hello there
 
 
 def event(data: object) -> bytes:
-    """One server-sent event."""
+    """Returns a server-sent event."""
     text = data if isinstance(data, str) else json.dumps(data, separators=(",", ":"))
     return f"data: {text}\n\n".encode()
 
 
 def chunk_data(delta: dict[str, Any] | None, finish: str | None = None, **more: Any) -> dict[str, Any]:
-    """openai.types.chat.ChatCompletionChunk; `delta` None: without choices."""
+    """Returns an openai.types.chat.ChatCompletionChunk; without a delta it has no choices."""
     choices = [] if delta is None else [{"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}]
     return {
         "id": "chatcmpl-fake0001",
@@ -289,8 +290,8 @@ def chunk_data(delta: dict[str, Any] | None, finish: str | None = None, **more: 
 
 
 def stream_events(chunks: int, counts: tuple[int, int, int, int] | None) -> list[bytes]:
-    """A stream's events, the one with the usage where there is any, and `[DONE]`."""
-    null = {} if counts is None else {"usage": None}  # as OpenAI sends it when usage was asked for
+    """Returns the events of a stream: with one for the usage unless `counts` is None, and `[DONE]`."""
+    null = {} if counts is None else {"usage": None}  # OpenAI sends it if the request asks for usage
     events = [event(chunk_data({"role": "assistant", "content": ""}, **null))]
     events += [event(chunk_data({"content": f"word{n} é "}, **null)) for n in range(chunks)]
     events.append(event(chunk_data({}, "stop", **null)))
@@ -300,7 +301,7 @@ def stream_events(chunks: int, counts: tuple[int, int, int, int] | None) -> list
 
 
 def error_body(status: int) -> bytes:
-    """OpenAI's error envelope."""
+    """Returns an error in OpenAI's format."""
     code = {429: "rate_limit_exceeded", 401: "invalid_api_key"}.get(status)
     error = {"message": f"Upstream says {status} about sk-…abcd", "type": "some_error", "param": None, "code": code}
     return json.dumps({"error": error}, indent=2).encode()

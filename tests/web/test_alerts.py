@@ -71,13 +71,13 @@ async def test_a_mark_is_told_once(
     for _ in range(3):
         await agent.server.budgets._read_all()
     await agent.until(lambda: not agent.server.alerts._new)
-    assert sorted(told["data"]["percent"] for told in receiver.told) == marks
-    for (headers, body), told in zip(receiver.posts, receiver.told, strict=True):
+    assert sorted(message["data"]["percent"] for message in receiver.messages) == marks
+    for (headers, body), message in zip(receiver.posts, receiver.messages, strict=True):
         assert signed(headers, body)
         assert abs(int(headers["webhook-timestamp"]) - time.time()) < 10
-        assert told["type"] == ("budget.exhausted" if told["data"]["percent"] == 100 else "budget.threshold")
-        assert (told["data"]["user"], told["data"]["period"]) == ("alice", "month")
-        assert Decimal(told["data"]["spent_usd"]) > 0
+        assert message["type"] == ("budget.exhausted" if message["data"]["percent"] == 100 else "budget.threshold")
+        assert (message["data"]["user"], message["data"]["period"]) == ("alice", "month")
+        assert Decimal(message["data"]["spent_usd"]) > 0
 
 
 async def test_a_refusal_tells_that_it_is_spent(make_agent: MakeAgent, upstream: Upstream, receiver: Receiver) -> None:
@@ -86,7 +86,7 @@ async def test_a_refusal_tells_that_it_is_spent(make_agent: MakeAgent, upstream:
     await set_budget(agent, largest(agent, agent.body(max_completion_tokens=100)) / 2)
     assert (await ask(agent)).status == 429
     await receiver.wait(1)
-    assert [told["data"]["percent"] for told in receiver.told] == [100]
+    assert [message["data"]["percent"] for message in receiver.messages] == [100]
     assert "webhook-signature" not in receiver.posts[0][0]
 
 
