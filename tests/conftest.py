@@ -50,6 +50,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "own_agent: starts an agent of its own in a module that shares one")
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks for groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Runs every async test on the loop of the `io_loop` fixture, and tests that share something in one worker."""
     for item in items:

@@ -53,9 +53,10 @@ async def test_other_settings_are_another_agent(agent: Agent, upstream: Upstream
 
 @pytest.mark.own_agent
 async def test_a_test_can_have_an_agent_of_its_own(agent: Agent) -> None:
-    """It may stop that one."""
+    """A test with the marker `own_agent` may leave its agent in any state."""
     assert agent not in _agents
-    await agent.stop()
+    agent.server.lifecycle.draining = True
+    assert (await agent.chat()).status == 503
 
 
 async def test_make_agent_gives_an_agent_of_its_own(make_agent: MakeAgent, agent: Agent) -> None:

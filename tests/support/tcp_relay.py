@@ -61,7 +61,7 @@ class Link:
         self._flowing.set()
 
     def lose_next_answer(self) -> None:
-        """Drops the next bytes from the target and their connection, so that the client of a statement sees no answer."""
+        """Drops the next bytes from the target and their connection, so that a client sees no answer."""
         self._lose_answer = True
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
