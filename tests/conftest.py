@@ -37,9 +37,6 @@ from tests.support.upstream import Upstream
 
 MakeAgent = Callable[..., Awaitable[Agent]]
 
-# Fixtures that live as long as a module and take long to make: their tests stay together in one parallel worker.
-MODULE_FIXTURES = {"server", "books", "shared_cli", "built", "program"}
-
 SEARCHED: list[str] = []  # results of the search for secrets, for the end of the run
 _addresses = itertools.count(2)
 

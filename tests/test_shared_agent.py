@@ -40,8 +40,8 @@ async def test_each_test_finds_the_first_content(agent: Agent, upstream: Upstrea
 
 
 async def test_the_tests_above_had_one_agent(agent: Agent) -> None:
-    """The agent is the same for all tests with the same settings."""
-    assert _agents == {agent}
+    """The agent is the same for all tests with the same settings, or a parallel worker runs only some of them."""
+    assert _agents in ({agent}, set())
 
 
 @pytest.mark.shared_agent(max_body_size=1000)
