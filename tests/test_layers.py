@@ -36,7 +36,6 @@ EXCEPTIONS = {
     "web.admin.outcome_schemas",
     "web.admin.prices",
     "web.admin.request_schemas",
-    "web.forward",
 }
 PURE = {"collections", "datetime", "decimal", "enum", "functools", "ipaddress", "itertools", "math", "operator", "re"}
 PURE |= {"csv", "io", "json", "typing", "uuid", "zlib", "msgspec"}  # all that core may import

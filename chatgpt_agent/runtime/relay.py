@@ -11,7 +11,6 @@ from typing import Protocol
 import msgspec
 
 from chatgpt_agent import __version__
-from chatgpt_agent.adapters.cooperative import run_cooperatively
 from chatgpt_agent.adapters.curl.exchange import Exchange, Head, UpstreamClient, head_error
 from chatgpt_agent.core.access.admission import User
 from chatgpt_agent.core.cooperative import SLICE
@@ -30,6 +29,7 @@ from chatgpt_agent.core.ledger import Outcome, Row, State, answered_state, faile
 from chatgpt_agent.core.names import is_printable
 from chatgpt_agent.core.usage import Answer
 from chatgpt_agent.runtime.admission import Admission
+from chatgpt_agent.runtime.cooperative import run_cooperatively
 from chatgpt_agent.runtime.directory import Directory
 from chatgpt_agent.runtime.ledger import Ledger, OpenRequest
 

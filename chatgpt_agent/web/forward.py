@@ -7,7 +7,6 @@ import msgspec
 from tornado.iostream import StreamClosedError
 from tornado.web import stream_request_body
 
-from chatgpt_agent.adapters.cooperative import run_cooperatively
 from chatgpt_agent.core.access.admission import Identity
 from chatgpt_agent.core.cooperative import SLICE
 from chatgpt_agent.core.errors import AgentError, ClientClosed, Draining, Overloaded, RequestTooLarge
@@ -16,6 +15,7 @@ from chatgpt_agent.core.http.headers import RESPONSE_ADDED, check_request_media,
 from chatgpt_agent.core.http.request import parse_request
 from chatgpt_agent.runtime.admission import Admissions
 from chatgpt_agent.runtime.authentication import Authenticator
+from chatgpt_agent.runtime.cooperative import run_cooperatively
 from chatgpt_agent.runtime.in_flight import Lifecycle
 from chatgpt_agent.runtime.rate_limiter import RateLimiter
 from chatgpt_agent.runtime.relay import Answering, Call, Relay
