@@ -135,7 +135,7 @@ async def change_user(
     version: int | None = None,
     now: datetime,
 ) -> UserRow | None:
-    """Sets columns of a user, and disables (keeping an earlier date) or enables the user. None: the user does not exist,
+    """Sets columns of a user, and disables (keeping an earlier date) or enables the user. None: it does not exist,
     the user is removed, or does not have this `version`."""
     names = [name for name in _SETTINGS if name in settings]
     sql = f"""
