@@ -21,7 +21,7 @@ import psycopg2
 
 from benchmarks.fleet import Fleet
 from chatgpt_agent.adapters.postgres.connection import Store
-from chatgpt_agent.admin.reports import report
+from chatgpt_agent.admin.reports import Reports, UsageFilter
 
 USERS = 200
 REPORT_MS = 100.0  # for the month's report by user and model
@@ -117,7 +117,7 @@ async def measure(rows: int, runs: int) -> bool:
         well = []
         async with Store(fleet.postgres.dsn) as store:
             for by, bound in ((["user", "model"], REPORT_MS), (["token", "endpoint", "week"], None)):
-                times = await timed(lambda by=by: report(store, by, since=since), runs)  # type: ignore[misc]
+                times = await timed(lambda by=by: Reports(store).report(by, UsageFilter(since=since)), runs)  # type: ignore[misc]
                 well.append(line(f"the month's report by {', '.join(by)}", times, bound))
         for path, bound in (("/me/usage?days=30&by=day,model", ME_MS), ("/me/usage", ME_MS), ("/data/week", None)):
             times = await timed(lambda path=path: asyncio.to_thread(client.get, path), runs)  # type: ignore[misc]

@@ -23,20 +23,6 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "server": ("core", "adapters", "runtime", "admin", "web", "process"),
 }
 ENTRY_POINT = ("cli.main", "server")  # the command `serve` starts the server
-# Faces that still reach past the use cases. This list only shrinks.
-EXCEPTIONS = {
-    "cli.budget",
-    "cli.common",
-    "cli.ledger",
-    "cli.legacy",
-    "cli.price_what_if",
-    "cli.reconcile",
-    "cli.usage",
-    "web.admin.ledger",
-    "web.admin.outcome_schemas",
-    "web.admin.prices",
-    "web.admin.request_schemas",
-}
 PURE = {"collections", "datetime", "decimal", "enum", "functools", "ipaddress", "itertools", "math", "operator", "re"}
 PURE |= {"csv", "io", "json", "typing", "uuid", "zlib", "msgspec"}  # all that core may import
 IMPURE = {"now", "utcnow", "today", "uuid1", "uuid4", "open", "print", "input", "__import__"}  # builtins and methods
@@ -92,14 +78,8 @@ def modules() -> list[tuple[str, Path]]:
 
 def test_imports_stay_within_the_fences() -> None:
     """No module imports a layer that it may not know, another's technology, or, in core, a side effect."""
-    found = {name: breaches(name, path.read_text()) for name, path in modules() if name not in EXCEPTIONS}
+    found = {name: breaches(name, path.read_text()) for name, path in modules()}
     assert {name: lines for name, lines in found.items() if lines} == {}
-
-
-def test_exceptions_are_still_needed() -> None:
-    """An exception whose module keeps the fences is removed from the list."""
-    found = {name for name, path in modules() if breaches(name, path.read_text())}
-    assert found >= EXCEPTIONS
 
 
 def test_every_module_is_in_a_layer() -> None:

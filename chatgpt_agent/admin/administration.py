@@ -14,8 +14,14 @@ from chatgpt_agent.adapters.postgres.connection import Store
 from chatgpt_agent.admin.admins import Admins
 from chatgpt_agent.admin.audit import AuditLog
 from chatgpt_agent.admin.budgets import BudgetAdmin
+from chatgpt_agent.admin.corrections import Corrections
+from chatgpt_agent.admin.ledger import LedgerInspector
+from chatgpt_agent.admin.legacy_import import LegacyImport
+from chatgpt_agent.admin.price_import import PriceImport
+from chatgpt_agent.admin.price_what_if import WhatIf
 from chatgpt_agent.admin.prices import Prices
 from chatgpt_agent.admin.reconcile import Reconciler
+from chatgpt_agent.admin.reports import Reports
 from chatgpt_agent.admin.tokens import Tokens
 from chatgpt_agent.admin.user_import import UserImport
 from chatgpt_agent.admin.users import Users
@@ -46,8 +52,13 @@ class LedgerAdministration:
         self.config = config
         self.stores = stores
         self.actor = actor
+        changes = stores.changes.with_actor(actor)
         self.audit = AuditLog(stores.reports)
-        self.reconciler = Reconciler(stores.proofs, actor)
+        self.budgets = BudgetAdmin(changes)
+        self.corrections = Corrections(changes)
+        self.ledger = LedgerInspector(stores.reports, stores.proofs)
+        self.reconciler = Reconciler(stores.proofs)
+        self.reports = Reports(stores.reports)
 
 
 class Administration(LedgerAdministration):
@@ -60,8 +71,10 @@ class Administration(LedgerAdministration):
         self.tokens = Tokens(changes, keyring)
         self.user_import = UserImport(changes, keyring)
         self.admins = Admins(changes, keyring)
-        self.prices = Prices(stores.changes, actor)
-        self.budgets = BudgetAdmin(stores.changes, actor)
+        self.prices = Prices(changes)
+        self.price_import = PriceImport(self.prices)
+        self.what_if = WhatIf(stores.proofs)
+        self.legacy_import = LegacyImport(stores.reports, keyring, actor)
 
 
 @contextlib.asynccontextmanager

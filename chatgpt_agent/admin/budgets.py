@@ -1,34 +1,35 @@
-"""Budgets as an administrator changes them. Every face (commands, REST) calls these."""
+"""Budgets: what users and tokens may spend, and what they have spent."""
 
 from datetime import UTC, datetime
 from decimal import Decimal
 
-from chatgpt_agent.adapters.postgres import budgets
+from chatgpt_agent.adapters.postgres import budgets, tokens, users
 from chatgpt_agent.adapters.postgres.budgets import BudgetRow
-from chatgpt_agent.adapters.postgres.connection import Store
-from chatgpt_agent.core.audit import Actor
+from chatgpt_agent.adapters.postgres.connection import AnyStore
 from chatgpt_agent.core.budget.period import Period, check_amount
 from chatgpt_agent.core.errors import NotFound, VersionMismatch
 
+__all__ = ["BudgetAdmin", "BudgetRow"]
+
 
 class BudgetAdmin:
-    """What may be spent, and what is spent of it."""
+    """Use cases on budgets. `version`: the change applies only to this version of the budget, else VersionMismatch."""
 
-    def __init__(self, store: Store, actor: Actor) -> None:
-        self._store = store.with_actor(actor)
+    def __init__(self, store: AnyStore) -> None:
+        self._store = store
 
     async def list(
         self, *, user: str | None = None, token_id: int | None = None, after: int = 0, limit: int | None = None
     ) -> list[BudgetRow]:
-        """Budgets by id: all, of one user and their tokens, or of one token."""
+        """Lists budgets by id: all of them, those of a user and their tokens, or those of one token."""
         return await budgets.list_budgets(self._store, _now(), user=user, token_id=token_id, after=after, limit=limit)
 
     async def get(self, id: int) -> BudgetRow:
-        """One budget. Raises NotFound."""
-        found = await budgets.list_budgets(self._store, _now(), id=id)
-        if not found:
+        """Returns a budget. Raises NotFound."""
+        rows = await budgets.list_budgets(self._store, _now(), id=id)
+        if not rows:
             raise NotFound(f"there is no budget {id}")
-        return found[0]
+        return rows[0]
 
     async def set(
         self,
@@ -39,18 +40,20 @@ class BudgetAdmin:
         amount: Decimal,
         version: int | None = None,
     ) -> BudgetRow:
-        """Sets what a user, or a token, may spend in each period, in USD.
-        Raises InvalidValue, NotFound, VersionMismatch (the budget has changed since)."""
+        """Sets the USD that a user, or a token, may spend in each period. Raises InvalidValue, NotFound,
+        VersionMismatch."""
         check_amount(amount)
-        return await self.get(await self._set(user, token_id, period, amount, version))
+        return await self.get(await self._write(user, token_id, period, amount, version))
 
-    async def remove(self, id: int, *, version: int | None = None) -> None:
-        """Takes a budget away: there is no limit then. Raises NotFound, VersionMismatch."""
-        found = await self.get(id)
-        owner = found.user if found.token_id is None else None
-        await self._set(owner, found.token_id, found.period, None, version)
+    async def remove(self, id: int, *, version: int | None = None) -> BudgetRow:
+        """Removes a budget, so that nothing limits the spending any more, and returns what it was. Raises NotFound,
+        VersionMismatch."""
+        budget = await self.get(id)
+        user = budget.user if budget.token_id is None else None
+        await self._write(user, budget.token_id, budget.period, None, version)
+        return budget
 
-    async def _set(
+    async def _write(
         self, user: str | None, token_id: int | None, period: Period, amount: Decimal | None, version: int | None
     ) -> int:
         assert (user is None) is not (token_id is None), "a budget is a user's or a token's"
@@ -59,10 +62,20 @@ class BudgetAdmin:
         )
         if id_ is not None:
             return id_
-        known = await budgets.list_budgets(self._store, _now(), user=user, token_id=token_id)
-        if version is not None and any(line.period is period for line in known):
-            raise VersionMismatch("the budget has been changed since it was read")
-        raise NotFound(f"there is no user {user!r}" if token_id is None else f"there is no token {token_id}")
+        await self._check_owner(user, token_id)
+        raise VersionMismatch("the budget does not exist in this version: read it again")
+
+    async def _check_owner(self, user: str | None, token_id: int | None) -> None:
+        """Raises NotFound for an owner that cannot have a budget."""
+        if token_id is not None:
+            if not await tokens.list_tokens(self._store, id=token_id):
+                raise NotFound(f"there is no token {token_id}")
+            return
+        rows = await users.list_users(self._store, user)
+        if not rows:
+            raise NotFound(f"there is no user {user!r}")
+        if rows[0].removed_at is not None:
+            raise NotFound(f"the user {user!r} was removed on {rows[0].removed_at:%Y-%m-%d}")
 
 
 def _now() -> datetime:

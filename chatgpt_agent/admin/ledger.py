@@ -1,25 +1,102 @@
-"""The ledger as an administrator inspects it: its state, its rows, and the checks that prove it consistent."""
+"""The ledger as administrators inspect it: its status, its rows, and the checks that prove it consistent."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from uuid import UUID
+
+import msgspec
 
 from chatgpt_agent.adapters.outbox import OutboxState, read_state
+from chatgpt_agent.adapters.postgres import usage_rows
 from chatgpt_agent.adapters.postgres.agents import AgentState, agent_states
 from chatgpt_agent.adapters.postgres.checks import Finding, run_checks
 from chatgpt_agent.adapters.postgres.connection import Store
+from chatgpt_agent.adapters.postgres.usage import count_dead_letters
+from chatgpt_agent.adapters.postgres.usage_rows import ROW_FIELDS, StateSum, UsageRow
+from chatgpt_agent.core.errors import NotFound
+from chatgpt_agent.core.ledger import State
+
+__all__ = [
+    "ROW_FIELDS",
+    "AgentState",
+    "Finding",
+    "LedgerInspector",
+    "LedgerStatus",
+    "OutboxState",
+    "UsageRow",
+    "StateSum",
+]
 
 MAX_WAITING = 300  # seconds that a row may wait to be shipped before `verify` reports it
 
 
-async def verify(
-    store: Store, *, limit: int = 100, waiting: float = MAX_WAITING, data_dir: Path | None = None
-) -> list[Finding]:
-    """Everything that is wrong with the ledger, at most `limit` findings of each check. Rows must not wait to be
-    shipped for more than `waiting` seconds, neither in the outboxes that agents report nor in the one of `data_dir`."""
-    findings = await run_checks(store, limit)
-    outbox = None if data_dir is None else read_state(data_dir)
-    return findings + _overdue(outbox, await agent_states(store), waiting)
+class LedgerStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """Rows by state, what each agent reported of its outbox, and how many rows were rejected."""
+
+    rows: list[StateSum]
+    agents: list[AgentState]
+    dead_letters: int
+
+
+class Findings(msgspec.Struct, frozen=True):
+    """An empty list: the ledger is consistent."""
+
+    findings: list[Finding]
+
+
+class LedgerInspector:
+    """Use cases on the ledger. They change nothing. Checks read the whole ledger, on a connection of their own."""
+
+    def __init__(self, store: Store, proofs: Store) -> None:
+        self._store = store
+        self._proofs = proofs
+
+    async def status(self, *, since: datetime | None = None) -> LedgerStatus:
+        """The status of the ledger, with the rows since a moment, or all."""
+        return LedgerStatus(
+            rows=await usage_rows.rows_by_state(self._store, since),
+            agents=await agent_states(self._store),
+            dead_letters=await count_dead_letters(self._store),
+        )
+
+    async def rows(
+        self,
+        *,
+        states: Sequence[State] = (),
+        since: datetime | None = None,
+        until: datetime | None = None,
+        user: str | None = None,
+        after: tuple[datetime, UUID] | None = None,
+        limit: int,
+    ) -> list[UsageRow]:
+        """Lists at most `limit` rows, the newest first: in one of these states, or in any; before `until`; those behind
+        the row with the time and id of `after`."""
+        return await usage_rows.list_rows(
+            self._store, states=states, since=since, until=until, user=user, after=after, limit=limit
+        )
+
+    async def row(self, request_id: UUID) -> UsageRow:
+        """Returns the row of a request. Raises NotFound."""
+        rows = await usage_rows.list_rows(self._store, request_id=request_id, limit=1)
+        if not rows:
+            raise NotFound(f"there is no row of request {request_id}")
+        return rows[0]
+
+    async def verify(
+        self, *, limit: int = 100, waiting: float = MAX_WAITING, data_dir: Path | None = None
+    ) -> list[Finding]:
+        """Finds everything that is wrong with the ledger, at most `limit` findings of each check. Rows must not wait to
+        be shipped for more than `waiting` seconds, neither in the outboxes that agents report nor in the one of
+        `data_dir`."""
+        findings = await run_checks(self._proofs, limit)
+        outbox = None if data_dir is None else read_outbox(data_dir)
+        return findings + _overdue(outbox, await agent_states(self._proofs), waiting)
+
+
+def read_outbox(data_dir: Path) -> OutboxState | None:
+    """The state of the outbox in this directory; None if there is none."""
+    return read_state(data_dir)
 
 
 def _overdue(outbox: OutboxState | None, agents: Iterable[AgentState], seconds: float) -> list[Finding]:

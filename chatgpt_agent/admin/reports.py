@@ -1,7 +1,8 @@
-"""Reports on what was used. Every face (commands, REST, a token's holder) calls these."""
+"""Reports on usage: sums by groups, and single rows for accounting."""
 
-from collections.abc import AsyncIterator, Sequence
-from datetime import date, datetime
+from collections.abc import AsyncIterator, Callable, Sequence
+from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 import msgspec
@@ -16,52 +17,66 @@ from chatgpt_agent.adapters.postgres.tokens import TokenDetails
 from chatgpt_agent.admin import groups
 from chatgpt_agent.core.errors import InvalidValue, NotFound
 from chatgpt_agent.core.money.exact import exact_sum, format_usd
+from chatgpt_agent.core.plain_json import encode
+
+__all__ = ["COUNTS", "EXPORT_COLUMNS", "GROUPS", "Report", "Reports", "Sums", "UsageFilter", "UsageGroup"]
 
 PAGE = 5000  # rows that are read at once
 RECORDED = (*COUNTS, "cost_usd", "uncertain_cost_usd")  # the names of sums in CSV and JSON
+AMOUNTS = {"cost_usd": "cost", "uncertain_cost_usd": "uncertain_cost"}  # of these, the amounts, and their fields
 
 
-class Report(msgspec.Struct, frozen=True):
-    """Sums by groups, and of them all. They add up: `total` is the sum of the lines, to the last digit."""
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """Sums by groups, and of them all: `total` is the sum of `rows`, to the last digit."""
 
     by: tuple[str, ...]
-    lines: list[UsageGroup]
+    rows: list[UsageGroup]
     total: Sums
 
 
-async def report(
-    store: Store,
-    by: Sequence[str],
-    *,
-    since: date | None = None,
-    until: date | None = None,
-    user: str | None = None,
-    token_id: int | None = None,
-    model: str | None = None,
-    user_id: int | None = None,
-    most: int | None = None,
-) -> Report:
-    """Sums for the days (of the books' time zone) from `since` to `until`, both included, of one user (by name or
-    id), token or model where they are named. With more lines than `most` it is refused: a part would not add up.
-    Raises InvalidValue, NotFound."""
-    groups.check_groups(by, GROUPS)
-    choice = await chosen(store, UsageFilter(since, until, user, token_id, model, user_id))
-    lines = await reports.usage_report(store, by, choice, limit=None if most is None else most + 1)
-    if most is not None and len(lines) > most:
-        raise InvalidValue(f"the report has more than {most} lines: ask for fewer days or groups")
-    return Report(tuple(by), lines, await _total(lines))
+class Reports:
+    """Use cases on usage. They change nothing."""
 
+    def __init__(self, store: Store, *, page: int = PAGE) -> None:
+        self._store = store
+        self._page = page
 
-async def chosen(store: Store, choice: UsageFilter) -> UsageFilter:
-    """The choice. Raises InvalidValue where it ends before it begins, NotFound where its user or token never was: an
-    empty report would look like no usage."""
-    if choice.since and choice.until and choice.until < choice.since:
-        raise InvalidValue("the last day is before the first")
-    if choice.user is not None and await users.find_user(store, choice.user) is None:
-        raise NotFound(f"there is no user {choice.user!r}")
-    if choice.token_id and not await tokens.has_token(store, choice.token_id):
-        raise NotFound(f"there is no token {choice.token_id}")
-    return choice
+    async def report(
+        self, by: Sequence[str], choice: UsageFilter = UsageFilter(), *, max_rows: int | None = None
+    ) -> Report:
+        """Sums by these groups. A report of more than `max_rows` rows is refused: a part of it would not add up.
+        Raises InvalidValue, NotFound."""
+        groups.check_groups(by, GROUPS)
+        await self.check_filter(choice)
+        limit = None if max_rows is None else max_rows + 1
+        rows = await reports.usage_report(self._store, by, choice, limit=limit)
+        if max_rows is not None and len(rows) > max_rows:
+            raise InvalidValue(f"the report has over {max_rows} rows: choose fewer days or groups")
+        return Report(by=tuple(by), rows=rows, total=await _total(rows))
+
+    async def check_filter(self, choice: UsageFilter) -> None:
+        """Raises InvalidValue for days that end before they begin, NotFound for a user or token that never existed: an
+        empty report would look like no usage."""
+        if choice.since and choice.until and choice.until < choice.since:
+            raise InvalidValue("the last day is before the first")
+        if choice.user is not None and await users.find_user(self._store, choice.user) is None:
+            raise NotFound(f"there is no user {choice.user!r}")
+        if choice.token_id and not await tokens.has_token(self._store, choice.token_id):
+            raise NotFound(f"there is no token {choice.token_id}")
+
+    async def count_rows(self, choice: UsageFilter) -> int:
+        """About how many rows `export` returns: corrections are not counted, and rows may be added meanwhile."""
+        return sum(count for _, count in await exports.export_months(self._store, choice))
+
+    async def export(self, choice: UsageFilter) -> AsyncIterator[list[SqlRow]]:
+        """Returns the rows of a filter in pages, by month (UTC) and request id; columns as in `EXPORT_COLUMNS`."""
+        for month, _ in await exports.export_months(self._store, choice):
+            after: UUID | None = None
+            while page := await exports.export_page(self._store, choice, month, after=after, limit=self._page):
+                yield page
+                after = UUID(str(page[-1][0]))
+                if len(page) < self._page:
+                    break
 
 
 def parse_groups(text: str) -> list[str]:
@@ -69,63 +84,42 @@ def parse_groups(text: str) -> list[str]:
     return groups.parse_groups(text, GROUPS)
 
 
-def line_record(by: Sequence[str], line: UsageGroup) -> dict[str, object]:
-    """A line as CSV and JSON have it: its groups by name (a token with its id), its sums."""
-    record: dict[str, object] = dict(zip(by, line.group, strict=True))
+def row_record(by: Sequence[str], row: UsageGroup) -> dict[str, object]:
+    """A row of a report as CSV and JSON have it: its groups by name (a token with its id), and its sums."""
+    record: dict[str, object] = dict(zip(by, row.group, strict=True))
     if "token" in record:
-        record["token_id"] = line.token_id
-    return record | sums_record(line)
+        record["token_id"] = row.token_id
+    return record | sums_record(row)
 
 
-async def encode_lines(report: Report) -> list[msgspec.Raw]:
-    """Returns the lines as JSON objects. Thousands take milliseconds, in which other tasks run, too."""
-    return await map_cooperatively(
-        lambda line: msgspec.Raw(msgspec.json.encode(line_record(report.by, line))), report.lines
-    )
+async def encode_rows(rows: Sequence[UsageGroup], record: Callable[[UsageGroup], object]) -> list[msgspec.Raw]:
+    """The JSON of each row's record. Thousands take milliseconds, in which other tasks run, too."""
+    return await map_cooperatively(lambda row: msgspec.Raw(encode(record(row))), rows)
 
 
 def sums_record(sums: Sums) -> dict[str, object]:
-    """Sums as CSV and JSON have them; amounts as texts, which no reader rounds."""
-    counts = {name: getattr(sums, name) for name in COUNTS}
-    return counts | {"cost_usd": format_usd(sums.cost), "uncertain_cost_usd": format_usd(sums.uncertain_cost)}
+    """Sums as CSV and JSON have them; amounts are text, which no reader rounds."""
+    counts: dict[str, object] = {name: getattr(sums, name) for name in COUNTS}
+    return counts | {name: format_usd(getattr(sums, field)) for name, field in AMOUNTS.items()}
 
 
-async def _total(lines: Sequence[UsageGroup]) -> Sums:
+def export_record(row: SqlRow) -> dict[str, object]:
+    """An exported row as JSON has it; amounts are text."""
+    record = dict(zip(EXPORT_COLUMNS, row, strict=True))
+    return record | {name: format_usd(record[name]) for name in AMOUNTS}
+
+
+async def _total(rows: Sequence[UsageGroup]) -> Sums:
     total = _sum_of([])
-    async for part in batches(lines):
-        total = _sum_of([total, *part])
+    async for batch in batches(rows):
+        total = _sum_of([total, *batch])
     return total
 
 
-def _sum_of(lines: Sequence[Sums]) -> Sums:
-    counts = {name: sum(getattr(line, name) for line in lines) for name in COUNTS}
-    cost, uncertain_cost = (exact_sum(getattr(line, name) for line in lines) for name in SUMMED[len(COUNTS) :])
-    return Sums(**counts, cost=cost, uncertain_cost=uncertain_cost)
-
-
-# Single rows.
-
-
-async def count_rows(store: Store, choice: UsageFilter) -> int:
-    """About how many rows `export` has: corrections are not counted, and rows may come meanwhile."""
-    return sum(count for _, count in await exports.export_months(store, choice))
-
-
-async def export(store: Store, choice: UsageFilter) -> AsyncIterator[list[SqlRow]]:
-    """Every row of a choice, in pages, by month (of UTC) and request id; columns as in `EXPORT_COLUMNS`."""
-    for month, _ in await exports.export_months(store, choice):
-        after: UUID | None = None
-        while page := await exports.export_page(store, choice, month, after=after, limit=PAGE):
-            yield page
-            after = UUID(str(page[-1][0]))
-            if len(page) < PAGE:
-                break
-
-
-def export_record(line: SqlRow) -> dict[str, object]:
-    """A row as CSV and JSON have it; amounts as texts."""
-    record = dict(zip(EXPORT_COLUMNS, line, strict=True))
-    return record | {name: format_usd(record[name]) for name in ("cost_usd", "uncertain_cost_usd")}
+def _sum_of(rows: Sequence[Sums]) -> Sums:
+    counts: dict[str, Any] = {name: sum(getattr(row, name) for row in rows) for name in COUNTS}
+    costs: dict[str, Any] = {name: exact_sum(getattr(row, name) for row in rows) for name in SUMMED[len(COUNTS) :]}
+    return Sums(**counts, **costs)
 
 
 # What a user sees with a token.

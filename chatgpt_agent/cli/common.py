@@ -17,13 +17,12 @@ from tabulate import tabulate
 
 from chatgpt_agent.adapters.config import Config, config_from
 from chatgpt_agent.adapters.logs import set_up_logging
-from chatgpt_agent.adapters.postgres.connection import Store
 from chatgpt_agent.admin.administration import Administration, LedgerAdministration, Stores, open_stores
-from chatgpt_agent.admin.prices import Prices
 from chatgpt_agent.core.audit import Actor, Via
 from chatgpt_agent.core.csv_writer import Amount, csv_text
 from chatgpt_agent.core.errors import AgentError, ConfigError, InvalidValue, StoreUnavailable
 from chatgpt_agent.core.money.exact import format_usd
+from chatgpt_agent.core.plain_json import plain_values
 from chatgpt_agent.runtime.database import database, ensure_schema
 from chatgpt_agent.runtime.master_key import open_keyring
 
@@ -83,16 +82,6 @@ def _on_stores(
     return wrapped
 
 
-def on_prices(command: Callable[..., Awaitable[None]]) -> Callable[..., None]:
-    """Runs an async command on prices, which may go through the whole ledger: it gets a `Prices`."""
-
-    async def work(store: Store, config: Config, options: dict[str, Any]) -> None:
-        await open_keyring(config, store)  # which refuses another installation's database
-        await command(Prices(store, caller()), **options)
-
-    return config_option(_on_store(work, command, seconds=3600))
-
-
 def caller() -> Actor:
     """Who runs this command, for the audit log: the account, also behind sudo, and the machine."""
     try:
@@ -100,44 +89,6 @@ def caller() -> Actor:
     except (KeyError, OSError):  # an account without a name
         name = str(os.getuid())
     return Actor(name, Via.COMMAND, platform.node() or "local")
-
-
-def on_store(command: Callable[..., Awaitable[None]]) -> Callable[..., None]:
-    """Runs an async command on the database alone: it gets a `Store`."""
-
-    async def work(store: Store, config: Config, options: dict[str, Any]) -> None:
-        await command(store, **options)
-
-    return config_option(_on_store(work, command))
-
-
-def on_books(command: Callable[..., Awaitable[None]]) -> Callable[..., None]:
-    """Runs an async command on the whole ledger, which may take an hour: it gets the `Store` and the `Config`."""
-
-    async def work(store: Store, config: Config, options: dict[str, Any]) -> None:
-        await command(store, config, **options)
-
-    return config_option(_on_store(work, command, seconds=3600))
-
-
-def _on_store(
-    work: Callable[[Store, Config, dict[str, Any]], Awaitable[None]],
-    command: Callable[..., Any],
-    *,
-    seconds: float = 60,
-) -> Callable[..., None]:
-    @functools.wraps(command)
-    def wrapped(config: Config, **options: Any) -> None:
-        async def main(dsn: str) -> None:
-            async with Store(dsn, seconds=seconds) as store:
-                await work(store, config, options)
-
-        set_up_logging("warning")
-        with database(config) as dsn:
-            ensure_schema(config, dsn)
-            asyncio.run(main(dsn))
-
-    return wrapped
 
 
 def _exit_on_error(work: Callable[[], Any], hint: str) -> Any:
@@ -189,7 +140,7 @@ def usd(amount: Decimal | None) -> Amount:
 
 def echo_json(value: object) -> None:
     """Prints JSON; decimals as strings, which no reader rounds."""
-    click.echo(msgspec.json.format(msgspec.json.encode(value, enc_hook=str), indent=2))
+    click.echo(msgspec.json.format(msgspec.json.encode(plain_values(value), enc_hook=str), indent=2))
 
 
 def echo_table(headers: Sequence[str], lines: Iterable[Sequence[object]]) -> None:

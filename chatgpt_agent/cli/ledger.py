@@ -1,4 +1,4 @@
-"""`chatgpt-agent ledger …`: what the ledger holds, what is wrong with it, and what still waits."""
+"""`chatgpt-agent ledger …`: what the ledger holds, what is wrong with it, and what waits to be shipped."""
 
 import sys
 from datetime import UTC, datetime
@@ -6,14 +6,9 @@ from datetime import UTC, datetime
 import click
 import msgspec
 
-from chatgpt_agent.adapters.config import Config
-from chatgpt_agent.adapters.outbox import OutboxState, read_state
-from chatgpt_agent.adapters.postgres.agents import AgentState, agent_states
-from chatgpt_agent.adapters.postgres.connection import Store
-from chatgpt_agent.adapters.postgres.usage import count_dead_letters
-from chatgpt_agent.adapters.postgres.usage_rows import ROW_FIELDS, UsageRow, list_rows, rows_by_state
-from chatgpt_agent.admin import ledger as ledger_use_cases
-from chatgpt_agent.cli.common import echo_csv, echo_json, echo_table, json_option, on_books, usd
+from chatgpt_agent.admin.administration import LedgerAdministration
+from chatgpt_agent.admin.ledger import MAX_WAITING, ROW_FIELDS, AgentState, OutboxState, UsageRow, read_outbox
+from chatgpt_agent.cli.common import echo_csv, echo_json, echo_table, json_option, usd, with_ledger
 from chatgpt_agent.cli.reconcile import correct, reconcile
 from chatgpt_agent.core.ledger import State
 
@@ -21,11 +16,12 @@ _MOMENT = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"])
 _FORMAT = click.option(
     "--format", "form", type=click.Choice(["table", "csv", "json"]), default="table", show_default=True
 )
+_TABLE_COLUMNS = ("request_id", "started_at", "user", "token", "endpoint", "model", "state", "status", "error", "cost")
 
 
 @click.group()
 def ledger() -> None:
-    """The ledger: its rows, its health, and its proof."""
+    """The ledger: its rows, its status, and the checks that prove it consistent."""
 
 
 ledger.add_command(reconcile)
@@ -33,114 +29,118 @@ ledger.add_command(correct)
 
 
 @ledger.command()
-@click.option("--since", type=_MOMENT, help="Count rows from here on, in UTC; else all.")
+@click.option("--since", type=_MOMENT, help="Count the rows from this time on, in UTC; else all.")
 @json_option
-@on_books
-async def status(store: Store, config: Config, since: datetime | None, json: bool) -> None:
-    """Show what waits in the outbox, the rows by state, the agents, and the dead letters.
+@with_ledger
+async def status(ledger: LedgerAdministration, since: datetime | None, json: bool) -> None:
+    """Show the backlog of the outbox, the rows by state, the agents, and the dead letters.
 
     Example: chatgpt-agent ledger status
     """
-    outbox = read_state(config.data_dir)
-    states = await rows_by_state(store, since.replace(tzinfo=UTC) if since else None)
-    agents = await agent_states(store)
-    dead = await count_dead_letters(store)
+    outbox = read_outbox(ledger.config.data_dir)
+    summary = await ledger.ledger.status(since=_utc(since))
     if json:
-        rows = [{"state": line.state, "rows": line.rows, "cost_usd": usd(line.cost)} for line in states]
-        echo_json({"outbox": outbox, "rows": rows, "agents": agents, "dead_letters": dead})
+        rows = [{"state": state.state, "rows": state.rows, "cost_usd": state.cost} for state in summary.rows]
+        echo_json({"outbox": outbox, "rows": rows, "agents": summary.agents, "dead_letters": summary.dead_letters})
         return
     click.echo(_outbox_line(outbox))
-    click.echo(f"Dead letters: {dead}")
+    click.echo(f"Dead letters: {summary.dead_letters}")
     click.echo()
-    echo_table(["state", "rows", "cost usd"], [(line.state, line.rows, usd(line.cost)) for line in states])
+    echo_table(["state", "rows", "cost usd"], [(state.state, state.rows, usd(state.cost)) for state in summary.rows])
     click.echo()
-    echo_table(["agent", "seen", "last shipped", "backlog", "oldest"], map(_agent_cells, agents))
+    echo_table(["agent", "seen", "last shipped", "backlog", "oldest"], map(_agent_cells, summary.agents))
 
 
 @ledger.command(name="list")
 @click.option(
-    "--state",
-    "states",
-    type=click.Choice([*map(str, State)]),
-    multiple=True,
-    help="Of this state; more than once: any.",
+    "--state", "states", type=click.Choice([*map(str, State)]), multiple=True, help="In this state. May be repeated."
 )
-@click.option("--since", type=_MOMENT, help="From here on, in UTC.")
-@click.option("--limit", type=click.IntRange(1, 1_000_000), default=50, show_default=True, help="At most so many.")
+@click.option("--since", type=_MOMENT, help="From this time on, in UTC.")
+@click.option("--until", type=_MOMENT, help="Before this time, in UTC.")
+@click.option("--user", metavar="NAME", help="Of this user.")
+@click.option("--limit", type=click.IntRange(1, 1_000_000), default=50, show_default=True, help="Rows to show.")
 @_FORMAT
-@on_books
+@with_ledger
 async def list_(
-    store: Store, config: Config, states: tuple[str, ...], since: datetime | None, limit: int, form: str
+    ledger: LedgerAdministration,
+    states: tuple[str, ...],
+    since: datetime | None,
+    until: datetime | None,
+    user: str | None,
+    limit: int,
+    form: str,
 ) -> None:
-    """List rows, the newest first, by the request id that the client got in X-Agent-Request-Id.
+    """List rows, the newest first, with the request id that the client got in X-Agent-Request-Id.
 
     Example: chatgpt-agent ledger list --state unknown --state incomplete --since 2026-11-01
     """
-    moment = since.replace(tzinfo=UTC) if since else None
-    rows = await list_rows(store, states=states, since=moment, limit=limit)
-    headers = list(ROW_FIELDS)
+    chosen = [State(state) for state in states]
+    rows = await ledger.ledger.rows(states=chosen, since=_utc(since), until=_utc(until), user=user, limit=limit)
     if form == "json":
-        echo_json([dict(zip(headers, _row_cells(row), strict=True)) for row in rows])
+        echo_json(rows)
     elif form == "csv":
-        echo_csv(headers, map(_row_cells, rows))
+        echo_csv(ROW_FIELDS, ([_cells(row)[name] for name in ROW_FIELDS] for row in rows))
     else:
-        shown = ["request_id", "started_at", "user", "token", "endpoint", "model", "state", "status", "error", "cost"]
-        at = [headers.index(name) for name in shown]
-        echo_table(
-            [name.replace("_", " ") for name in shown], [[_row_cells(row)[index] for index in at] for row in rows]
-        )
+        headers = [name.replace("_", " ") for name in _TABLE_COLUMNS]
+        echo_table(headers, ([_cells(row)[name] for name in _TABLE_COLUMNS] for row in rows))
 
 
 @ledger.command()
-@click.option("--limit", type=click.IntRange(1, 100_000), default=100, show_default=True, help="Of each kind.")
+@click.option(
+    "--limit", type=click.IntRange(1, 100_000), default=100, show_default=True, help="Findings of each check."
+)
 @click.option(
     "--waiting",
     type=click.IntRange(1),
-    default=ledger_use_cases.MAX_WAITING,
+    default=MAX_WAITING,
     show_default=True,
     metavar="SECONDS",
     help="How long a row may wait to be shipped.",
 )
 @json_option
-@on_books
-async def verify(store: Store, config: Config, limit: int, waiting: int, json: bool) -> None:
-    """Prove the books: sums, costs, prices, partitions, and that nothing waits or was refused.
+@with_ledger
+async def verify(ledger: LedgerAdministration, limit: int, waiting: int, json: bool) -> None:
+    """Check the ledger: sums, costs, prices, partitions, dead letters, and that no row waits too long.
 
-    Exit code 0 where all is right, 1 where there is a finding, each with its request id.
+    Exit code 0 if it is consistent, 1 if there is a finding, each with its request id.
 
     Example: chatgpt-agent ledger verify
     """
-    found = await ledger_use_cases.verify(store, limit=limit, waiting=waiting, data_dir=config.data_dir)
+    findings = await ledger.ledger.verify(limit=limit, waiting=waiting, data_dir=ledger.config.data_dir)
     if json:
-        echo_json(found)
-    elif found:
-        echo_table(["check", "subject", "finding"], [(line.check, line.subject, line.text) for line in found])
+        echo_json(findings)
+    elif findings:
+        lines = [(finding.check, finding.subject, finding.text) for finding in findings]
+        echo_table(["check", "subject", "finding"], lines)
     else:
-        click.echo("The books are right.")
-    if found:
+        click.echo("The ledger is consistent.")
+    if findings:
         sys.exit(1)
+
+
+def _utc(moment: datetime | None) -> datetime | None:
+    return moment.replace(tzinfo=UTC) if moment else None
 
 
 def _outbox_line(outbox: OutboxState | None) -> str:
     if outbox is None:
         return "Outbox: there is none in this data_dir"
-    line = f"Outbox: {outbox.rows} rows to be shipped, {outbox.intents} requests under way"
+    line = f"Outbox: {outbox.rows} rows to ship, {outbox.intents} requests in flight"
     if outbox.oldest_at is None:
         return line
     age = (datetime.now(UTC) - outbox.oldest_at).total_seconds()
-    return f"{line}; the oldest row began {age:.0f} s ago"
+    return f"{line}; the oldest began {age:.0f} s ago"
 
 
-def _agent_cells(agent: AgentState) -> tuple[object, ...]:
-    moments = [f"{moment:%Y-%m-%d %H:%M:%S}" if moment else "" for moment in (agent.seen_at, agent.last_shipped_at)]
-    oldest = f"{agent.oldest_at:%Y-%m-%d %H:%M:%S}" if agent.oldest_at else ""
-    return (agent.id, *moments, agent.backlog, oldest)
+def _agent_cells(agent: AgentState) -> list[object]:
+    moments = [_second(moment) for moment in (agent.seen_at, agent.last_shipped_at)]
+    return [agent.id, *moments, agent.backlog, _second(agent.oldest_at)]
 
 
-def _row_cells(row: UsageRow) -> list[object]:
-    cells = msgspec.structs.asdict(row) | {
-        "started_at": f"{row.started_at:%Y-%m-%d %H:%M:%S}",
-        "cost": usd(row.cost),
-        "uncertain_cost": usd(row.uncertain_cost),
-    }
-    return [cells[name] for name in ROW_FIELDS]
+def _cells(row: UsageRow) -> dict[str, object]:
+    amounts = {"cost": usd(row.cost), "uncertain_cost": usd(row.uncertain_cost)}
+    return msgspec.structs.asdict(row) | {"started_at": _second(row.started_at)} | amounts
+
+
+def _second(moment: datetime | None) -> str:
+    return f"{moment:%Y-%m-%d %H:%M:%S}" if moment else ""

@@ -4,27 +4,26 @@ from datetime import UTC, datetime
 
 import click
 
-from chatgpt_agent.admin.prices import Prices
-from chatgpt_agent.cli.common import echo_csv, echo_json, echo_table, json_option, on_prices
+from chatgpt_agent.admin.administration import Administration
+from chatgpt_agent.admin.prices import price_record
+from chatgpt_agent.cli.common import echo_csv, echo_json, echo_table, json_option, with_administration
 from chatgpt_agent.cli.price_import import import_
 from chatgpt_agent.cli.price_options import (
     from_option,
-    moment,
     price_cells,
     price_headers,
-    price_json,
+    rate_columns,
     rate_options,
     read_price,
-    shown_kinds,
+    second,
 )
 from chatgpt_agent.cli.price_what_if import what_if
 from chatgpt_agent.core.money.price_csv import COLUMNS, csv_cells
-from chatgpt_agent.core.money.pricing import Price, PriceBook
 
 
 @click.group()
 def price() -> None:
-    """Prices per 1,000,000 tokens. A model without a price is refused."""
+    """Prices per 1,000,000 tokens. Requests for a model without a price are refused."""
 
 
 price.add_command(import_)
@@ -36,51 +35,55 @@ price.add_command(what_if)
 @rate_options(required=True)
 @from_option
 @json_option
-@on_prices
+@with_administration
 async def set_(
-    prices: Prices, model: str, tiers: tuple[str, ...], since: datetime | None, json: bool, **typed: str | None
+    administration: Administration,
+    model: str,
+    tiers: tuple[str, ...],
+    since: datetime | None,
+    json: bool,
+    **rate_texts: str | None,
 ) -> None:
-    """Set a model's price, which supersedes the one before. Rows that are written keep theirs.
+    """Set a model's price, which supersedes the one before. Recorded requests keep the cost they were charged.
 
     Example: chatgpt-agent price set gpt-4o-mini --input 0.15 --cached-input 0.075 --output 0.60
     """
-    rates, read_tiers = read_price(typed, tiers)
-    await prices.set_price(model, rates, read_tiers, since=since)
-    now = datetime.now(UTC)
-    found = [price for price in await prices.prices() if price.model == model]
-    added, current = max(found, key=lambda price: price.id), PriceBook(found).at(model, now)
+    rates, read_tiers = read_price(rate_texts, tiers)
+    added = await administration.prices.set(model, rates, read_tiers, since=since)
     if json:
-        echo_json({"id": added.id, **_as_json(added)})
+        echo_json(price_record(added))
         return
-    click.echo(f"The price of {model} is set from {moment(added.effective_at)} UTC on.")
+    click.echo(f"The price of {model} is set from {second(added.effective_at)} UTC on.")
+    current = await administration.prices.current(model)
     if current is None or current.id != added.id:
-        other = f"the price of {moment(current.effective_at)}" if current else "no price"
-        click.echo(f"Until then, there is {other}." if added.effective_at > now else f"Now in force is {other}.")
+        other = f"the price of {second(current.effective_at)}" if current else "no price"
+        later = added.effective_at > datetime.now(UTC)
+        click.echo(f"Until then, {other} is in force." if later else f"Now, {other} is in force.")
 
 
 @price.command(name="list")
-@click.option("--history", is_flag=True, help="Also those that are superseded, removed or still to come.")
+@click.option("--history", is_flag=True, help="Also prices that are superseded, removed or of a later date.")
 @json_option
-@on_prices
-async def list_(prices: Prices, history: bool, json: bool) -> None:
-    """List the prices in force. What has no rate of its own costs what `input` or `output` does.
+@with_administration
+async def list_(administration: Administration, history: bool, json: bool) -> None:
+    """List the prices in force. Tokens without a rate of their own cost the rate of `input` or `output`.
 
     Example: chatgpt-agent price list --history
     """
-    found = await prices.prices() if history else await prices.in_force()
+    prices = await (administration.prices.history() if history else administration.prices.in_force())
     if json:
-        echo_json([{"id": price.id, **_as_json(price)} for price in found])
+        echo_json([price_record(price) for price in prices])
         return
-    kinds = shown_kinds(price.rates for price in found)
-    with_tiers = any(price.tiers for price in found)
+    kinds = rate_columns(price.rates for price in prices)
+    with_tiers = any(price.tiers for price in prices)
     lines = [
         (
             price.model,
             *(["removed"] if price.is_removed else []),
             *price_cells(price.rates, price.tiers if with_tiers else None, kinds)[price.is_removed :],
-            moment(price.effective_at),
+            second(price.effective_at),
         )
-        for price in found
+        for price in prices
     ]
     echo_table(["model", *price_headers(kinds, tiers=with_tiers), "from (UTC)"], lines)
 
@@ -88,13 +91,13 @@ async def list_(prices: Prices, history: bool, json: bool) -> None:
 @price.command()
 @click.argument("model")
 @json_option
-@on_prices
-async def remove(prices: Prices, model: str, json: bool) -> None:
-    """Take a model's price away, so that it is refused from now on. Rows that are written keep theirs.
+@with_administration
+async def remove(administration: Administration, model: str, json: bool) -> None:
+    """Remove a model's price, so that requests for it are refused from now on. Recorded requests keep their cost.
 
     Example: chatgpt-agent price remove gpt-4o-mini
     """
-    await prices.remove_price(model)
+    await administration.prices.remove(model)
     if json:
         echo_json({"model": model, "removed": True})
         return
@@ -102,20 +105,16 @@ async def remove(prices: Prices, model: str, json: bool) -> None:
 
 
 @price.command()
-@click.option("--history", is_flag=True, help="Also those that are superseded, removed or still to come.")
+@click.option("--history", is_flag=True, help="Also prices that are superseded, removed or of a later date.")
 @click.option("--format", "form", type=click.Choice(["csv", "json"]), default="csv", show_default=True)
-@on_prices
-async def export(prices: Prices, history: bool, form: str) -> None:
+@with_administration
+async def export(administration: Administration, history: bool, form: str) -> None:
     """Print the prices in force as a file that `price import` reads.
 
     Example: chatgpt-agent price export --history > prices.csv
     """
-    found = await prices.export(history=history)
+    prices = await administration.prices.export(history=history)
     if form == "json":
-        echo_json([_as_json(price) for price in found])
+        echo_json([price_record(price) for price in prices])
     else:
-        echo_csv(COLUMNS, map(csv_cells, found))
-
-
-def _as_json(price: Price) -> dict[str, object]:
-    return price_json(price.model, price.effective_at, price.rates, price.tiers)
+        echo_csv(COLUMNS, map(csv_cells, prices))

@@ -1,20 +1,19 @@
-"""`chatgpt-agent usage …`: sums for people and single rows for accountants."""
+"""`chatgpt-agent usage …`: sums, and single rows for accounting."""
 
 import contextlib
+import functools
 import sys
 from collections.abc import Callable, Iterator
-from datetime import date, datetime
+from datetime import datetime
 from typing import Any, TypeVar
 
 import click
 import msgspec
 
-from chatgpt_agent.adapters.config import Config
-from chatgpt_agent.adapters.postgres.connection import SqlRow, Store
-from chatgpt_agent.adapters.postgres.export import EXPORT_COLUMNS
-from chatgpt_agent.adapters.postgres.reports import COUNTS, GROUPS, Sums, UsageFilter
 from chatgpt_agent.admin import reports
-from chatgpt_agent.cli.common import echo_csv, echo_json, echo_table, on_books, on_store, usd
+from chatgpt_agent.admin.administration import LedgerAdministration
+from chatgpt_agent.admin.reports import AMOUNTS, EXPORT_COLUMNS, GROUPS, Report, Sums, UsageFilter
+from chatgpt_agent.cli.common import echo_csv, echo_json, echo_table, usd, with_ledger
 from chatgpt_agent.core.csv_writer import csv_line
 from chatgpt_agent.core.errors import InvalidValue
 from chatgpt_agent.core.money.kinds import TOKEN_KINDS
@@ -22,8 +21,7 @@ from chatgpt_agent.core.money.kinds import TOKEN_KINDS
 F = TypeVar("F", bound=Callable[..., Any])
 
 _DAY = click.DateTime(["%Y-%m-%d"])
-_MONEY = {"cost_usd": "cost", "uncertain_cost_usd": "uncertain_cost"}
-# Columns that a table leaves out where they would hold nothing but zeros.
+# Columns that a table leaves out if they hold only zeros.
 _RARE = (*(kind.column for kind in TOKEN_KINDS if kind.is_rare), "uncertain_cost_usd")
 
 
@@ -34,119 +32,114 @@ def _groups(context: click.Context, parameter: click.Parameter, value: str) -> l
         raise click.BadParameter(error.message) from None
 
 
-def _choosing(command: F) -> F:
-    """The options that say which part of the books is asked for."""
-    for option in reversed(
-        [
-            click.option("--since", type=_DAY, help="First day, in the books' time zone."),
-            click.option("--until", type=_DAY, help="Last day, in the books' time zone."),
-            click.option("--user", metavar="NAME", help="Of this user alone."),
-            click.option("--token", "token_id", type=click.IntRange(0, 2**63 - 1), metavar="ID", help="Of this token."),
-            click.option("--model", metavar="NAME", help="Of this model, as it was asked for."),
-        ]
-    ):
-        command = option(command)
-    return command
+def _filter_options(command: F) -> F:
+    """The options that choose a part of the usage; the command gets a `UsageFilter`."""
+
+    @click.option("--since", type=_DAY, help="First day, in the configured time zone.")
+    @click.option("--until", type=_DAY, help="Last day, in the configured time zone.")
+    @click.option("--user", metavar="NAME", help="Of this user.")
+    @click.option("--token", "token_id", type=click.IntRange(0, 2**63 - 1), metavar="ID", help="Of this token.")
+    @click.option("--model", metavar="NAME", help="Of requests for this model.")
+    @functools.wraps(command)
+    def wrapped(since: datetime | None, until: datetime | None, **options: Any) -> Any:
+        if since and until and until < since:
+            raise click.UsageError("--until is before --since")
+        choice = UsageFilter(
+            since=since.date() if since else None,
+            until=until.date() if until else None,
+            user=options.pop("user"),
+            token_id=options.pop("token_id"),
+            model=options.pop("model"),
+        )
+        return command(choice=choice, **options)
+
+    return wrapped  # type: ignore[return-value]
 
 
 @click.group()
 def usage() -> None:
-    """What was used, and what it cost."""
+    """Usage and what it cost."""
 
 
 @usage.command()
-@click.option("--by", callback=_groups, default="user,model", show_default=True, help=f"Of {', '.join(GROUPS)}.")
-@_choosing
+@click.option(
+    "--by", callback=_groups, default="user,model", show_default=True, help=f"What to group by: {', '.join(GROUPS)}."
+)
+@_filter_options
 @click.option("--format", "form", type=click.Choice(["table", "csv", "json"]), default="table", show_default=True)
-@on_store
-async def report(
-    store: Store,
-    by: list[str],
-    since: datetime | None,
-    until: datetime | None,
-    user: str | None,
-    token_id: int | None,
-    model: str | None,
-    form: str,
-) -> None:
+@with_ledger
+async def report(ledger: LedgerAdministration, by: list[str], choice: UsageFilter, form: str) -> None:
     """Sum up requests, tokens and cost in USD, to the last digit.
 
     Example: chatgpt-agent usage report --by day,user --since 2026-11-01 --format csv
     """
-    first, last = _days(since, until)
-    found = await reports.report(store, by, since=first, until=last, user=user, token_id=token_id, model=model)
-    records = [reports.line_record(by, line) for line in found.lines]
-    if form == "json":
-        echo_json({"rows": records, "total": reports.sums_record(found.total)})
-        return
-    if form == "csv":
-        headers = [*by, *(["token_id"] if "token" in by else []), *reports.RECORDED]
-        amounts = [{name: usd(getattr(line, field)) for name, field in _MONEY.items()} for line in found.lines]
-        merged = [record | money for record, money in zip(records, amounts, strict=True)]
-        echo_csv(headers, ([record[name] for name in headers] for record in merged))
-        return
-    shown = [name for name in reports.RECORDED if name not in _RARE or any(_value(line, name) for line in found.lines)]
-    lines = [[*line.group, *(_cell(line, name) for name in shown)] for line in found.lines]
-    total = ["total", *[""] * (len(by) - 1), *(_cell(found.total, name) for name in shown)]
-    echo_table([name.replace("_", " ") for name in [*by, *shown]], [*lines, total])
+    _ECHO[form](await ledger.reports.report(by, choice))
+
+
+def _echo_report_json(report: Report) -> None:
+    rows = [reports.row_record(report.by, row) for row in report.rows]
+    echo_json({"rows": rows, "total": reports.sums_record(report.total)})
+
+
+def _echo_report_csv(report: Report) -> None:
+    headers = [*report.by, *(["token_id"] if "token" in report.by else []), *reports.RECORDED]
+    records = [
+        reports.row_record(report.by, row) | {name: usd(getattr(row, field)) for name, field in AMOUNTS.items()}
+        for row in report.rows
+    ]
+    echo_csv(headers, ([record[name] for name in headers] for record in records))
+
+
+def _echo_report_table(report: Report) -> None:
+    columns = [name for name in reports.RECORDED if name not in _RARE or any(_value(row, name) for row in report.rows)]
+    lines = [[*row.group, *(_cell(row, name) for name in columns)] for row in report.rows]
+    total = ["total", *[""] * (len(report.by) - 1), *(_cell(report.total, name) for name in columns)]
+    echo_table([name.replace("_", " ") for name in [*report.by, *columns]], [*lines, total])
+
+
+_ECHO = {"table": _echo_report_table, "csv": _echo_report_csv, "json": _echo_report_json}
+
+
+def _value(sums: Sums, name: str) -> Any:
+    return getattr(sums, AMOUNTS.get(name, name))
+
+
+def _cell(sums: Sums, name: str) -> object:
+    return usd(_value(sums, name)) if name in AMOUNTS else _value(sums, name)
 
 
 @usage.command()
-@_choosing
+@_filter_options
 @click.option("--format", "form", type=click.Choice(["csv", "json"]), default="csv", show_default=True)
-@on_books
-async def export(
-    store: Store,
-    config: Config,
-    since: datetime | None,
-    until: datetime | None,
-    user: str | None,
-    token_id: int | None,
-    model: str | None,
-    form: str,
-) -> None:
-    """Print every single row, for whoever keeps the accounts: one line a request or correction.
+@with_ledger
+async def export(ledger: LedgerAdministration, choice: UsageFilter, form: str) -> None:
+    """Print single rows for accounting: one line for each request or correction.
 
     Example: chatgpt-agent usage export --since 2026-11-01 --until 2026-11-30 > november.csv
     """
-    first, last = _days(since, until)
-    choice = await reports.chosen(store, UsageFilter(first, last, user, token_id, model))
+    await ledger.reports.check_filter(choice)
     begin, between, end = ("[\n", ",\n", "\n]\n") if form == "json" else (csv_line(EXPORT_COLUMNS), "", "")
     write = _as_json if form == "json" else _as_csv
     lead = begin
-    with _progress(await reports.count_rows(store, choice)) as advance:
-        async for page in reports.export(store, choice):
+    with _progress(await ledger.reports.count_rows(choice)) as advance:
+        async for page in ledger.reports.export(choice):
             click.echo(lead + between.join(map(write, page)), nl=False)
             lead = between
             advance(len(page))
     click.echo(begin + end if lead is begin else end, nl=False)
 
 
-def _days(since: datetime | None, until: datetime | None) -> tuple[date | None, date | None]:
-    if since and until and until < since:
-        raise click.UsageError("--until is before --since")
-    return since.date() if since else None, until.date() if until else None
+def _as_csv(row: tuple[Any, ...]) -> str:
+    return csv_line([usd(cell) if name in AMOUNTS else cell for name, cell in zip(EXPORT_COLUMNS, row, strict=True)])
 
 
-def _value(line: Sums, name: str) -> Any:
-    return getattr(line, _MONEY.get(name, name))
-
-
-def _cell(line: Sums, name: str) -> object:
-    return _value(line, name) if name in COUNTS else usd(_value(line, name))
-
-
-def _as_csv(line: SqlRow) -> str:
-    return csv_line([usd(cell) if name in _MONEY else cell for name, cell in zip(EXPORT_COLUMNS, line, strict=True)])
-
-
-def _as_json(line: SqlRow) -> str:
-    return msgspec.json.encode(reports.export_record(line)).decode()
+def _as_json(row: tuple[Any, ...]) -> str:
+    return msgspec.json.encode(reports.export_record(row)).decode()
 
 
 @contextlib.contextmanager
 def _progress(rows: int) -> Iterator[Callable[[int], None]]:
-    """A bar on standard error, where somebody looks at it and the rows go somewhere else."""
+    """A progress bar on standard error, if that is a terminal and the rows go elsewhere."""
     if sys.stdout.isatty() or not sys.stderr.isatty():
         yield lambda count: None
         return

@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from chatgpt_agent.admin import reports
+from chatgpt_agent.admin.reports import UsageFilter
 from chatgpt_agent.core.budget.budget_state import Status
 from chatgpt_agent.core.errors import InvalidApiKey, InvalidRequest, InvalidValue
 from chatgpt_agent.core.money.exact import format_usd
@@ -112,15 +113,13 @@ class MyUsageHandler(AccountHandler):
         try:
             by = reports.parse_groups(self.parameter("by", "day,model"))
             async with self._read_pool.store() as store:
-                report = await reports.report(
-                    store,
-                    by,
+                choice = UsageFilter(
                     since=since,
                     until=today,
                     user_id=self.identity.user.id,
                     token_id=self.identity.token.id if scope == "token" else None,
-                    most=MAX_LINES,
                 )
+                report = await reports.Reports(store).report(by, choice, max_rows=MAX_LINES)
         except InvalidValue as error:
             raise InvalidRequest(f"by: {error.message}", param="by") from None
         answer = {
@@ -129,7 +128,7 @@ class MyUsageHandler(AccountHandler):
             "until": str(today),
             "time_zone": zone,
             "by": by,
-            "rows": await reports.encode_lines(report),
+            "rows": await reports.encode_rows(report.rows, lambda row: reports.row_record(by, row)),
             "total": reports.sums_record(report.total),
         }
         self.write_json(_encoder.encode(answer))

@@ -8,13 +8,14 @@ import msgspec
 import pytest
 from tornado.ioloop import IOLoop
 
-from chatgpt_agent.adapters.postgres.connection import Store
-from chatgpt_agent.admin import prices as service
-from chatgpt_agent.admin.prices import Prices
+from chatgpt_agent.admin.administration import Administration
+from chatgpt_agent.admin.price_import import PriceImport
+from chatgpt_agent.admin.price_what_if import WhatIfQuery
 from chatgpt_agent.core.audit import Actor, Via
 from chatgpt_agent.core.errors import InvalidValue, NotFound
 from chatgpt_agent.core.money.kinds import Rates
 from chatgpt_agent.core.money.pricing import NewPrice, Tier
+from tests.support.administration import administration_on
 from tests.support.database import query
 from tests.support.factories import NOON
 
@@ -24,108 +25,115 @@ DAY = timedelta(days=1)
 
 
 @pytest.fixture
-def prices(io_loop: IOLoop, dsn: str) -> Iterator[Prices]:
-    """The service, on a database of the test's own, for somebody."""
-    store = Store(dsn)
-    yield Prices(store, Actor("ann", Via.REST, "192.0.2.1"))
-    io_loop.run_sync(store.close)
+def admin(io_loop: IOLoop, dsn: str) -> Iterator[Administration]:
+    """The use cases, on a database of the test's own."""
+    administration = administration_on(dsn, actor=Actor("ann", Via.REST, "192.0.2.1"))
+    yield administration
+    io_loop.run_sync(administration.stores.close)
 
 
-async def test_tiers_are_kept_to_the_last_digit(prices: Prices) -> None:
-    """With every kind of rate."""
+async def test_set_returns_the_price_it_wrote(admin: Administration) -> None:
+    """The returned price has the id, date and rates that the database stored."""
+    price = await admin.prices.set("m", ONE, [FLEX], since=NOON)
+    assert await admin.prices.history() == [price]
+    assert (price.model, price.effective_at, price.tiers) == ("m", NOON, (FLEX,))
+
+
+async def test_rates_and_tiers_keep_every_digit(admin: Administration) -> None:
+    """Rates of every kind are stored exactly, those of tiers as well."""
     own = Tier(service_tier="priority", above=5, input=Decimal("0.0000000001"), output=Decimal(10**6))
     rates = Rates(**dict.fromkeys(Rates.__struct_fields__, Decimal("999999.9999999999")))
-    await prices.set_price("m", rates, [FLEX, own])
-    [price] = await prices.in_force()
+    await admin.prices.set("m", rates, [FLEX, own])
+    [price] = await admin.prices.in_force()
     assert (price.rates, price.tiers) == (rates, (FLEX, own))
 
 
 @pytest.mark.parametrize("amount", ["NaN", "sNaN", "Infinity", "-1"])
-async def test_amount_that_is_none_is_refused(prices: Prices, amount: str) -> None:
-    """By whatever way it comes."""
+async def test_invalid_amount_is_refused(admin: Administration, amount: str) -> None:
+    """Every use case that takes a price refuses an amount that is negative or no finite number."""
     wrong = Rates(input=Decimal(1), output=Decimal(1), image_output=Decimal(amount))
     tier = Tier(service_tier="flex", multiplier=Decimal(amount))
     for work in (
-        prices.set_price("m", wrong),
-        prices.set_price("m", ONE, [tier]),
-        prices.compare([NewPrice("m", wrong)]),
-        prices.compare([NewPrice("m", ONE, (tier,))]),
-        prices.reprice(["model"], since=NOON.date(), at=NewPrice("m", wrong)),
+        admin.prices.set("m", wrong),
+        admin.prices.set("m", ONE, [tier]),
+        admin.price_import.compare([NewPrice("m", wrong)]),
+        admin.price_import.compare([NewPrice("m", ONE, (tier,))]),
+        admin.what_if.report(WhatIfQuery(by=["model"], since=NOON.date(), price=NewPrice("m", wrong))),
     ):
         with pytest.raises(InvalidValue, match="is not between"):
             await work
-    assert await prices.prices() == []
+    assert await admin.prices.history() == []
 
 
-async def test_list_is_set_in_one_statement(prices: Prices, dsn: str) -> None:
-    """From one moment on, in the name of whoever asked."""
-    changes = await prices.compare([NewPrice("a", ONE, (FLEX,)), NewPrice("b", TWO)])
-    assert await prices.prices() == []
-    await prices.apply(changes)
-    found = await prices.prices()
-    assert [(price.model, price.rates, price.tiers) for price in found] == [("a", ONE, (FLEX,)), ("b", TWO, ())]
-    assert found[0].effective_at == found[1].effective_at
+async def test_list_is_set_in_one_statement(admin: Administration, dsn: str) -> None:
+    """All prices of a list take effect at one moment, and the audit log names the actor."""
+    difference = await admin.price_import.compare([NewPrice("a", ONE, (FLEX,)), NewPrice("b", TWO)])
+    assert await admin.prices.history() == []
+    await admin.price_import.apply(difference)
+    prices = await admin.prices.history()
+    assert [(price.model, price.rates, price.tiers) for price in prices] == [("a", ONE, (FLEX,)), ("b", TWO, ())]
+    assert prices[0].effective_at == prices[1].effective_at
     assert (
         query(dsn, "SELECT actor, via, address, action FROM audit_log WHERE object = 'prices'")
         == [("ann", "rest", "192.0.2.1", "insert")] * 2
     )
 
 
-async def test_list_that_changes_nothing_writes_nothing(prices: Prices) -> None:
-    """Not even a row."""
+async def test_unchanged_list_writes_nothing(admin: Administration) -> None:
+    """A list of prices that are in force already adds no row."""
     for _ in range(2):
-        await prices.apply(await prices.compare([NewPrice("a", ONE)]))
-    assert len(await prices.prices()) == 1
+        await admin.price_import.apply(await admin.price_import.compare([NewPrice("a", ONE)]))
+    assert len(await admin.prices.history()) == 1
 
 
-async def test_date_of_the_list_gives_way_to_another(prices: Prices) -> None:
-    """All its prices are from that date on."""
-    found = await prices.compare([NewPrice("a", ONE, (), NOON), NewPrice("b", ONE)], since=NOON + DAY)
-    assert [change.new.effective_at for change in found.changes] == [NOON + DAY] * 2
+async def test_since_replaces_the_dates_of_the_list(admin: Administration) -> None:
+    """With `since`, all prices of a list take effect on that date."""
+    listed = [NewPrice("a", ONE, (), NOON), NewPrice("b", ONE)]
+    difference = await admin.price_import.compare(listed, since=NOON + DAY)
+    assert [change.new.effective_at for change in difference.changes] == [NOON + DAY] * 2
 
 
-async def test_two_prices_cannot_have_the_same_date(prices: Prices) -> None:
-    """As those of a history would."""
+async def test_two_prices_of_one_date_are_refused(admin: Administration) -> None:
+    """A model cannot have two prices from one date on, as a history with `since` would give it."""
     history = [NewPrice("a", ONE, (), NOON), NewPrice("a", TWO, (), NOON + DAY)]
-    assert len((await prices.compare(history)).changes) == 2
-    with pytest.raises(InvalidValue, match="'a' is there twice"):
-        await prices.compare(history, since=NOON)
+    assert len((await admin.price_import.compare(history)).changes) == 2
+    with pytest.raises(InvalidValue, match="duplicate price of 'a' from the same date on"):
+        await admin.price_import.compare(history, since=NOON)
 
 
-async def test_list_without_end_is_refused(prices: Prices, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its size is bounded."""
-    monkeypatch.setattr(service, "MAX_PRICES", 1)
+async def test_too_long_list_is_refused(admin: Administration) -> None:
+    """The number of prices in a list is bounded."""
     with pytest.raises(InvalidValue, match="more than 1 prices"):
-        await prices.compare([NewPrice("a", ONE), NewPrice("b", ONE)])
+        await PriceImport(admin.prices, max_prices=1).compare([NewPrice("a", ONE), NewPrice("b", ONE)])
 
 
-async def test_model_that_cannot_be_asked_for_is_refused(prices: Prices) -> None:
-    """In a list, too."""
+async def test_model_that_no_request_can_name_is_refused(admin: Administration) -> None:
+    """A list is refused for a model's name with control characters."""
     with pytest.raises(InvalidValue, match="model: "):
-        await prices.compare([NewPrice("a\nb", ONE)])
+        await admin.price_import.compare([NewPrice("a\nb", ONE)])
 
 
-async def test_export_has_what_is_in_force_or_all(prices: Prices) -> None:
-    """A price that is to come is in the history."""
-    await prices.set_price("m", ONE, since=NOON)
-    await prices.set_price("m", TWO, since=datetime.now(UTC) + DAY)
-    assert [price.rates for price in await prices.export()] == [ONE]
-    assert [price.rates for price in await prices.export(history=True)] == [ONE, TWO]
+async def test_export_lists_prices_in_force_or_the_history(admin: Administration) -> None:
+    """A price of a later date is in the history only."""
+    await admin.prices.set("m", ONE, since=NOON)
+    await admin.prices.set("m", TWO, since=datetime.now(UTC) + DAY)
+    assert [price.rates for price in await admin.prices.export()] == [ONE]
+    assert [price.rates for price in await admin.prices.export(history=True)] == [ONE, TWO]
 
 
-async def test_removal_is_exported(prices: Prices) -> None:
-    """And taken over under another name it is one again."""
-    await prices.set_price("m", ONE, [FLEX], since=NOON)
-    await prices.remove_price("m")
+async def test_removal_is_exported(admin: Administration) -> None:
+    """The exported end of a price, imported for another model, ends that model's price."""
+    await admin.prices.set("m", ONE, [FLEX], since=NOON)
+    await admin.prices.remove("m")
     exported = [
         NewPrice(price.model, price.rates, price.tiers, price.effective_at)
-        for price in await prices.export(history=True)
+        for price in await admin.prices.export(history=True)
     ]
-    found = await prices.compare([msgspec.structs.replace(new, model="n") for new in exported])
-    assert [change.kind for change in found.changes] == ["new", "removed"]
+    difference = await admin.price_import.compare([msgspec.structs.replace(new, model="n") for new in exported])
+    assert [change.kind for change in difference.changes] == ["new", "removed"]
 
 
-async def test_history_at_a_model_without_a_price_is_refused(prices: Prices) -> None:
-    """By its name."""
+async def test_what_if_of_a_model_without_a_price_is_refused(admin: Administration) -> None:
+    """The error names the model."""
     with pytest.raises(NotFound, match="the model 'n' has no price"):
-        await prices.reprice(["model"], since=NOON.date(), as_model="n")
+        await admin.what_if.report(WhatIfQuery(by=["model"], since=NOON.date(), as_model="n"))

@@ -47,7 +47,7 @@ def administration(io_loop: IOLoop, dsn: str) -> Iterator[Administration]:
 async def set_price(administration: Administration, model: str = "m", input: str = "1", **other: Any) -> None:
     """A price whose amounts are all the same."""
     amount = Decimal(input)
-    await administration.prices.set_price(model, Rates(input=amount, output=amount), **other)
+    await administration.prices.set(model, Rates(input=amount, output=amount), **other)
 
 
 # Users.
@@ -351,7 +351,7 @@ async def test_the_audit_log_tells_of_a_change(administration: Administration, d
 async def test_a_price_is_in_force_from_now_on(administration: Administration) -> None:
     """And keeps its digits."""
     await set_price(administration, input="0.1234567891")
-    [price] = await administration.prices.prices()
+    [price] = await administration.prices.history()
     assert (price.model, price.rates.input, price.rates.output) == (
         "m",
         Decimal("0.1234567891"),
@@ -364,7 +364,7 @@ async def test_a_price_can_begin_on_a_date(administration: Administration) -> No
     """The one before counts until then."""
     await set_price(administration, input="1", since=NOON)
     await set_price(administration, input="2", since=NOON + timedelta(days=1))
-    book = PriceBook(await administration.prices.prices())
+    book = PriceBook(await administration.prices.history())
     found = [book.at("m", NOON + timedelta(hours=hours)) for hours in (-1, 0, 23, 24)]
     assert [price and price.rates.input for price in found] == [None, 1, 1, 2]
 
@@ -372,17 +372,17 @@ async def test_a_price_can_begin_on_a_date(administration: Administration) -> No
 async def test_a_price_is_superseded_and_not_changed(administration: Administration) -> None:
     """Rows that were charged with it still show what it was."""
     await set_price(administration, input="1")
-    [first] = await administration.prices.prices()
+    [first] = await administration.prices.history()
     await set_price(administration, input="2")
-    assert [price.rates.input for price in await administration.prices.prices()] == [1, 2]
-    assert first in await administration.prices.prices()
+    assert [price.rates.input for price in await administration.prices.history()] == [1, 2]
+    assert first in await administration.prices.history()
 
 
 async def test_a_price_is_taken_away_from_now_on(administration: Administration) -> None:
     """Its history stays."""
     await set_price(administration, since=NOON)
-    await administration.prices.remove_price("m")
-    prices = await administration.prices.prices()
+    await administration.prices.remove("m")
+    prices = await administration.prices.history()
     assert len(prices) == 2
     assert PriceBook(prices).at("m", prices[-1].effective_at) is None
     assert PriceBook(prices).at("m", NOON) is not None
@@ -391,10 +391,10 @@ async def test_a_price_is_taken_away_from_now_on(administration: Administration)
 async def test_a_price_that_is_not_there_is_told(administration: Administration) -> None:
     """One that was taken away is not there either."""
     await set_price(administration)
-    await administration.prices.remove_price("m")
+    await administration.prices.remove("m")
     for model in ("m", "n"):
         with pytest.raises(NotFound, match=f"the model '{model}' has no price"):
-            await administration.prices.remove_price(model)
+            await administration.prices.remove(model)
 
 
 async def test_a_model_that_cannot_be_asked_for_is_refused(administration: Administration) -> None:
@@ -402,4 +402,4 @@ async def test_a_model_that_cannot_be_asked_for_is_refused(administration: Admin
     for model in [*TEXTS, "m" * (MAX_MODEL + 1)]:
         with pytest.raises(InvalidValue, match="model: "):
             await set_price(administration, model)
-    assert await administration.prices.prices() == []
+    assert await administration.prices.history() == []

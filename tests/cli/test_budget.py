@@ -16,9 +16,9 @@ def test_a_budget_is_set_shown_and_removed(cli: Cli) -> None:
     """In words."""
     alice(cli)
     said = cli.ok("budget", "set", "20.50", "--user", "alice")
-    assert said == "User alice may spend 20.5 USD a month; 0 are spent.\n"
+    assert said == "User alice may spend 20.5 USD a month; spent: 0 USD.\n"
     assert cli.ok("budget", "list").splitlines()[2].split()[:6] == ["1", "alice", "month", "20.5", "0", "20.5"]
-    assert cli.ok("budget", "remove", "1") == "User alice has no budget a month any more.\n"
+    assert cli.ok("budget", "remove", "1") == "Removed the budget of 20.5 USD a month: User alice.\n"
     assert len(cli.ok("budget", "list").splitlines()) == 2
 
 
@@ -38,7 +38,7 @@ def test_a_token_has_a_budget_of_its_own(cli: Cli) -> None:
         (["5", "--user", "alice", "--token", "1"], 2, "give --user or --token"),
         (["5", "--user", "bob"], 1, "there is no user 'bob'"),
         (["5", "--token", "77"], 1, "there is no token 77"),
-        (["much", "--user", "bob"], 1, "AMOUNT: 'much' is not a number"),
+        (["much", "--user", "bob"], 1, "AMOUNT: give USD as a number"),
         (["--user", "bob", "--", "-1"], 1, "is not between 0 and"),
         (["5", "--user", "bob", "--period", "year"], 2, "'year' is not one of"),
     ],

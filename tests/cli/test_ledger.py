@@ -74,7 +74,7 @@ def test_status_shows_what_waits_in_the_outbox(cli: Cli, write: Callable[..., No
 
     write()
     asyncio.run(fill())
-    assert cli.ok("ledger", "status").startswith("Outbox: 1 rows to be shipped, 2 requests under way; the oldest row")
+    assert cli.ok("ledger", "status").startswith("Outbox: 1 rows to ship, 2 requests in flight; the oldest began ")
 
 
 def test_list_shows_the_newest_first(cli: Cli, write: Callable[..., None]) -> None:
@@ -108,7 +108,7 @@ def test_list_has_a_csv(cli: Cli, write: Callable[..., None]) -> None:
 def test_verify_finds_nothing_in_books_that_are_right(cli: Cli, write: Callable[..., None]) -> None:
     """Exit code 0."""
     write(make_row(1), make_row(2), orphan(make_intent(3)))
-    assert cli.ok("ledger", "verify") == "The books are right.\n"
+    assert cli.ok("ledger", "verify") == "The ledger is consistent.\n"
 
 
 DAMAGES = {

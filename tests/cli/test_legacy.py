@@ -164,7 +164,7 @@ def test_one_name_with_one_key_is_one_user(cli: Cli, old: Legacy) -> None:
     assert ours(
         cli, "SELECT u.name, count(*) FROM users u JOIN tokens t ON t.user_id = u.id GROUP BY 1 ORDER BY 1"
     ) == [("alice", 2), ("alice-2", 1)]
-    assert [(note["row"], note["text"]) for note in found["notes"]] == [("3", "its user is 'alice-2' here")]
+    assert [(note["row"], note["text"]) for note in found["warnings"]] == [("3", "its user is named 'alice-2' here")]
     old.user("alice", "old-token-four-0123456789", "sk-another")
     move(cli, old)
     assert ours(cli, "SELECT count(*) FROM tokens t JOIN users u ON u.id = t.user_id WHERE u.name = 'alice-2'") == [
@@ -196,7 +196,7 @@ def test_what_cannot_be_taken_over_is_told(cli: Cli, old: Legacy) -> None:
     old.request(timestamp=None)
     found = move(cli, old, code=1)
     assert [line[1:] for line in counts(found).values()] == [(1, 0, 2), (2, 0, 1), (1, 0, 1)]
-    assert [(note["table"], note["row"]) for note in found["notes"] if note["refused"]] == [
+    assert [(note["table"], note["row"]) for note in found["warnings"] if note["refused"]] == [
         ("sys_user_token", "2"),
         ("sys_user_token", "3"),
         ("sys_config", "gpt-4"),
@@ -209,7 +209,7 @@ def test_a_short_token_works_and_is_told(cli: Cli, old: Legacy) -> None:
     """Nothing of it is shown."""
     old.user("bob", "123123", "sk-old-key-of-bob")
     found = move(cli, old)
-    assert found["notes"][0]["text"] == "its token has only 6 characters: give bob another"
+    assert found["warnings"][0]["text"] == "its token has only 6 characters: issue another one for bob"
     assert ours(cli, "SELECT t.token_prefix FROM tokens t JOIN users u ON u.id = t.user_id WHERE u.name = 'bob'") == [
         ("",)
     ]
@@ -219,7 +219,7 @@ def test_a_row_without_a_price_costs_nothing(cli: Cli, old: Legacy) -> None:
     """As there; how many there were is told."""
     old.request("2023-07-02", price=None, define_price=None)
     found = move(cli, old)
-    assert found["notes"][-1]["text"] == "1 rows have no price there, and cost nothing here"
+    assert found["warnings"][-1]["text"] == "1 rows have no price there, and cost nothing here"
     assert ours(cli, "SELECT sum(cost) FROM usage") == [(Decimal("0.000025"),)]
 
 
@@ -260,7 +260,7 @@ def test_for_people_it_prints_a_table(cli: Cli, old: Legacy) -> None:
     lines = cli.run("import-legacy", "-", "--dry-run", stdin=old.dsn).stdout.splitlines()
     assert lines[0].split("  ")[0] == "table"
     assert "would be added" in lines[0]
-    assert lines[-1] == "sys_user_token 2: its token has only 6 characters: give bob another"
+    assert lines[-1] == "sys_user_token 2: its token has only 6 characters: issue another one for bob"
 
 
 def test_the_url_can_come_from_a_file_or_the_environment(

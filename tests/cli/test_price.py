@@ -219,7 +219,7 @@ def test_set_for_later_says_what_is_in_force_until_then(cli: Cli) -> None:
     out = cli.ok("price", "set", "m", "--input", "1", "--output", "2", "--from", "2999-01-01")
     assert out.splitlines() == [
         "The price of m is set from 2999-01-01 00:00:00 UTC on.",
-        "Until then, there is no price.",
+        "Until then, no price is in force.",
     ]
 
 
@@ -227,7 +227,7 @@ def test_set_for_the_past_says_that_a_newer_price_stays(cli: Cli) -> None:
     """Somebody who mends the past should know that today is not touched."""
     set_price(cli, "m", "1", "2", "--from", "2020-06-01")
     out = cli.ok("price", "set", "m", "--input", "9", "--output", "9", "--from", "2020-01-01")
-    assert out.splitlines()[-1] == "Now in force is the price of 2020-06-01 00:00:00."
+    assert out.splitlines()[-1] == "Now, the price of 2020-06-01 00:00:00 is in force."
 
 
 def test_json_has_plain_numbers(cli: Cli) -> None:

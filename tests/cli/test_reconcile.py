@@ -392,7 +392,9 @@ def test_a_correction_is_in_the_usage_report(books: Cli) -> None:
 def test_an_unknown_row_is_one_line(shared_cli: Cli) -> None:
     """With its id."""
     words = ["--input", "1", "--output", "1", "--reason", "why"]
-    assert shared_cli.refused("ledger", "correct", str(id_of(9)), *words) == [f"Error: there is no row {id_of(9)}"]
+    assert shared_cli.refused("ledger", "correct", str(id_of(9)), *words) == [
+        f"Error: there is no row of request {id_of(9)}"
+    ]
 
 
 @pytest.mark.parametrize("words", [("--cached", "2"), ("--reason", " ")])

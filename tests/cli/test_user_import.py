@@ -102,7 +102,7 @@ def test_with_a_fault_nobody_is_added(cli: Cli, tmp_path: Path) -> None:
     assert cli.refused("user", "import", table) == [
         "line 2: alice: not added",
         "line 3: bob: the OpenAI key must be 1 to 512 printable ASCII characters without spaces",
-        "line 4: zoe: budget: give USD as a number with a point, such as 50 or 12.50, or nothing",
+        "line 4: zoe: budget: give USD as a number, such as 50 or 12.50",
         "1 not added",
         "2 fault",
         "Error: 2 of 3 lines have an error, so no user was added",

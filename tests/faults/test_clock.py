@@ -165,7 +165,7 @@ async def test_the_books_are_right_whatever_the_clock_does(
         assert await serve.stopped() == 0
     assert {(answer.status, answer.complete) for answer in answers} == {(200, True)}
     assert {row["state"] for row in check(cli.settings["DATABASE_URL"], upstream, answers)} == {"done"}
-    assert await cli.command("ledger", "verify") == "The books are right.\n"
+    assert await cli.command("ledger", "verify") == "The ledger is consistent.\n"
 
 
 @pytest.mark.parametrize("step", STEPS.values(), ids=STEPS)

@@ -22,7 +22,7 @@ from chatgpt_agent.adapters.postgres.legacy_import import ImportedRequest, add_i
 from chatgpt_agent.adapters.postgres.reports import COUNTS, GROUPS, UsageFilter, UsageGroup
 from chatgpt_agent.adapters.postgres.settings import set_time_zone
 from chatgpt_agent.adapters.postgres.usage import ensure_partition, ship
-from chatgpt_agent.admin import reports
+from chatgpt_agent.admin.reports import EXPORT_COLUMNS, Reports
 from chatgpt_agent.core.ledger import NOT_DONE, TERMINAL, Intent, Row, State
 from chatgpt_agent.core.money.kinds import TOKEN_COLUMNS
 from chatgpt_agent.core.usage import Usage
@@ -302,18 +302,19 @@ def test_every_report_is_the_sum_of_its_rows(
         for row in wanted:
             expected.setdefault(_group(row, groups, zone), []).append(row)
         found = books.run(
-            reports.report(
-                books.store,
+            Reports(books.store).report(
                 groups,
-                since=since,
-                until=until,
-                user=asked.user,
-                token_id=asked.token_id,
-                model=asked.model,
+                UsageFilter(
+                    since=since,
+                    until=until,
+                    user=asked.user,
+                    token_id=asked.token_id,
+                    model=asked.model,
+                ),
             )
         )
-        assert len(found.lines) == len(expected)
-        assert {_key(line, groups): _sums_of(line) for line in found.lines} == {
+        assert len(found.rows) == len(expected)
+        assert {_key(line, groups): _sums_of(line) for line in found.rows} == {
             group: _sums(rows) for group, rows in expected.items()
         }
         assert _sums_of(found.total) == _sums(wanted)
@@ -322,7 +323,7 @@ def test_every_report_is_the_sum_of_its_rows(
 
 
 async def _exported(store: Store, choice: UsageFilter) -> dict[str, tuple[Decimal, str]]:
-    pages = [page async for page in reports.export(store, choice)]
-    records = [dict(zip(reports.EXPORT_COLUMNS, line, strict=True)) for page in pages for line in page]
+    pages = [page async for page in Reports(store).export(choice)]
+    records = [dict(zip(EXPORT_COLUMNS, line, strict=True)) for page in pages for line in page]
     assert len({record["request_id"] for record in records}) == len(records)
     return {record["request_id"]: (record["cost_usd"], record["day"]) for record in records}

@@ -299,11 +299,11 @@ async def test_a_price_is_in_force_within_a_second(
     """Set, changed and taken away."""
     alice = directory.identify(token)
     for amount in ("1", "2"):
-        await administration.prices.set_price("m", Rates(input=Decimal(amount), output=Decimal(1)))
+        await administration.prices.set("m", Rates(input=Decimal(amount), output=Decimal(1)))
         await within(
             1, lambda amount=amount: [price.rates.input for price in directory.models(alice)] == [Decimal(amount)]
         )
-    await administration.prices.remove_price("m")
+    await administration.prices.remove("m")
     await within(1, lambda: directory.models(alice) == [])
 
 
@@ -312,7 +312,7 @@ async def test_a_book_that_was_taken_does_not_change(
 ) -> None:
     """A request is charged by the prices that it began with."""
     before = directory.book
-    await administration.prices.set_price("m", Rates(input=Decimal(1), output=Decimal(1)))
+    await administration.prices.set("m", Rates(input=Decimal(1), output=Decimal(1)))
     await within(1, lambda: directory.book is not before)
     assert directory.models(directory.identify(token)) != []
     assert before._history == {}

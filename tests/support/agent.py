@@ -108,7 +108,7 @@ class Agent:
         """Sets a price that the agent has when this returns; `more` are rates of other kinds."""
         before = self.server.directory.book
         texts = {"input": input, "output": output, **({"cached_input": cached} if cached else {}), **more}
-        await self.administration.prices.set_price(
+        await self.administration.prices.set(
             model, Rates(**{kind: Decimal(text) for kind, text in texts.items()}), tiers
         )
         await self.until(lambda: self.server.directory.book is not before)

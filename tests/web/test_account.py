@@ -10,7 +10,7 @@ import pytest
 
 from chatgpt_agent.adapters.postgres.usage import ensure_partition
 from chatgpt_agent.admin.budgets import BudgetAdmin
-from chatgpt_agent.admin.reconcile import Reconciler
+from chatgpt_agent.admin.corrections import Corrections
 from chatgpt_agent.core.audit import Actor, Via
 from chatgpt_agent.core.budget.period import Period
 from chatgpt_agent.core.usage import Usage
@@ -72,7 +72,7 @@ async def test_me_shows_what_is_allowed(agent: Agent) -> None:
 async def test_me_shows_what_is_left_of_a_budget(agent: Agent) -> None:
     """`/me` shows a budget with its amount, what is spent, reserved and left, and when it resets."""
     actor = Actor("admin", Via.COMMAND, "host")
-    await BudgetAdmin(agent.store, actor).set(user="alice", period=Period.MONTH, amount=Decimal("2.50"))
+    await BudgetAdmin(agent.store.with_actor(actor)).set(user="alice", period=Period.MONTH, amount=Decimal("2.50"))
     await agent.until(lambda: agent.server.directory.budgets)
     [row] = await chat_and_ship(agent)
     [budget] = (await get_json(agent, "/me"))["budgets"]
@@ -172,8 +172,8 @@ async def test_message_says_which_parameters_are_allowed(agent: Agent, path: str
     assert (await get(agent, path)).error["message"] == message
 
 
-async def test_report_with_too_many_lines_is_refused(agent: Agent) -> None:
-    """A report with more lines than the limit is refused, because a part of it would not add up."""
+async def test_report_with_too_many_rows_is_refused(agent: Agent) -> None:
+    """A report with more rows than the limit is refused, because a part of it would not add up."""
     await agent.store.fetch(
         """INSERT INTO usage_daily
            SELECT current_date, 1, 1, 'model-' || number, '/chat', 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0
@@ -185,7 +185,7 @@ async def test_report_with_too_many_lines_is_refused(agent: Agent) -> None:
     accepted = await get(agent, "/me/usage")
     await agent.store.fetch("DELETE FROM usage_daily")
     assert (refused.status, refused.error["param"], accepted.status) == (400, "by", 200)
-    assert f"more than {MAX_LINES} lines" in refused.error["message"]
+    assert f"over {MAX_LINES} rows" in refused.error["message"]
 
 
 # The week.
@@ -218,7 +218,7 @@ async def test_week_includes_corrections(agent: Agent) -> None:
     """A corrected request is one entry in `/data/week`, with its corrected tokens and cost."""
     [row] = await chat_and_ship(agent)
     usage = Usage(input=1000, output=10)
-    correction = await Reconciler(agent.store).correct(row["request_id"], usage, "as OpenAI has it")
+    correction = await Corrections(agent.store).correct(row["request_id"], usage, "as OpenAI has it")
     [request] = await get_json(agent, "/data/week")
     assert (request["total_token"], request["price"]) == (1010, correction.cost_after)
 

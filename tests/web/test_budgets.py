@@ -37,7 +37,7 @@ def largest(agent: Agent, body: bytes) -> Decimal:
 async def set_budget(agent: Agent, amount: Decimal, **whose: Any) -> BudgetRow:
     """A budget that is in force when this returns: of alice, in all, where nothing else is said."""
     whose = {"period": Period.TOTAL, **({} if "token_id" in whose else {"user": "alice"}), **whose}
-    line = await BudgetAdmin(agent.store, BOSS).set(amount=amount, **whose)
+    line = await BudgetAdmin(agent.store.with_actor(BOSS)).set(amount=amount, **whose)
     known = agent.server.directory.budgets
     await agent.until(lambda: line.id in known and known[line.id].amount == amount)
     await agent.until(lambda: not agent.server.budgets._stale)
@@ -167,7 +167,7 @@ async def test_a_raised_budget_counts_at_once(agent: Agent, upstream: Upstream) 
     await set_budget(agent, Decimal(1))
     assert (await ask(agent)).status == 200
     await set_budget(agent, Decimal(0))
-    await BudgetAdmin(agent.store, BOSS).remove(line.id)
+    await BudgetAdmin(agent.store.with_actor(BOSS)).remove(line.id)
     await agent.until(lambda: agent.server.directory.budgets[line.id].amount is None)
     assert (await ask(agent)).status == 200
 
@@ -184,7 +184,7 @@ async def test_a_row_of_unknown_cost_counts_with_the_most_it_may_have_cost(agent
     assert (await ask(agent, "nousage")).status == 502
     [row] = await agent.rows(1)
     assert (row["state"], row["cost"], row["uncertain_cost"]) == ("unknown", 0, one)
-    [found] = await BudgetAdmin(agent.store, BOSS).list()
+    [found] = await BudgetAdmin(agent.store.with_actor(BOSS)).list()
     assert (found.id, found.spent) == (line.id, one)
 
 

@@ -37,7 +37,7 @@ async def test_model_without_a_price_is_not_found(agent: Agent) -> None:
 async def test_model_with_a_removed_price_is_not_listed(agent: Agent) -> None:
     """A model whose price was removed is neither listed nor served."""
     before = agent.server.directory.book
-    await agent.administration.prices.remove_price(MODEL)
+    await agent.administration.prices.remove(MODEL)
     await agent.until(lambda: agent.server.directory.book is not before)
     assert (await get(agent, "/v1/models")).json["data"] == []
     assert (await agent.chat()).status == 404

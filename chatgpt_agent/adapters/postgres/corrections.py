@@ -6,7 +6,7 @@ from uuid import UUID
 
 import msgspec
 
-from chatgpt_agent.adapters.postgres.connection import AnyStore, Store
+from chatgpt_agent.adapters.postgres.connection import AnyStore
 from chatgpt_agent.adapters.postgres.prices import PRICE_COLUMNS, price_from
 from chatgpt_agent.adapters.postgres.spending import COUNT_AND_NOTIFY
 from chatgpt_agent.adapters.postgres.usage import INSERTED, ROLL_UP_SQL, token_counts, usage_from
@@ -51,7 +51,7 @@ class CorrectableRow(msgspec.Struct, frozen=True, kw_only=True):
     corrected_by: UUID | None
 
 
-async def read_correctable_row(store: Store, request_id: UUID) -> CorrectableRow | None:
+async def read_correctable_row(store: AnyStore, request_id: UUID) -> CorrectableRow | None:
     """The row of a request, with its price."""
     sql = f"""
         SELECT r.started_at, r.state, r.cost, r.service_tier, c.request_id::text,

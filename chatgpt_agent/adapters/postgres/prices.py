@@ -46,10 +46,12 @@ def price_columns(prices: Sequence[NewPrice]) -> list[list[Any]]:
     return [*([new.rates.get(name) for new in prices] for name in RATE_NAMES), tiers]
 
 
-async def list_prices(store: AnyStore) -> list[Price]:
-    """All prices, also superseded and removed ones, by model and date."""
-    sql = f"SELECT {PRICE_COLUMNS} FROM prices p ORDER BY p.model, p.effective_at, p.id"
-    return [price_from(row) for row in await store.fetch(sql)]
+async def list_prices(store: AnyStore, model: str | None = None) -> list[Price]:
+    """Every price that was ever set, of all models or of one, by model and date."""
+    sql = f"""
+        SELECT {PRICE_COLUMNS} FROM prices p WHERE %s::text IS NULL OR p.model = %s
+        ORDER BY p.model, p.effective_at, p.id"""
+    return [price_from(row) for row in await store.fetch(sql, [model, model])]
 
 
 async def priced_models(store: AnyStore) -> set[str]:

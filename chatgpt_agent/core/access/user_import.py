@@ -4,21 +4,19 @@ No fault repeats what may be an OpenAI key, whatever column it stands in.
 """
 
 from collections.abc import Iterable, Sequence
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from enum import StrEnum
 
 import msgspec
 
 from chatgpt_agent.core.access.model_patterns import check_patterns, parse_patterns
 from chatgpt_agent.core.access.settings import MAX_COMMENT, MAX_NAME, check_openai_key, check_text
-from chatgpt_agent.core.budget.period import Period
+from chatgpt_agent.core.budget.period import Period, parse_amount
 from chatgpt_agent.core.errors import InvalidValue
-from chatgpt_agent.core.money.pricing import MAX_PLACES, check_usd
 
 COLUMNS = ("name", "openai_key", "comment", "budget", "budget_period", "models")
 NEEDED = COLUMNS[:2]
 MAX_PEOPLE = 5000
-MAX_BUDGET = Decimal(1_000_000_000)  # USD
 
 
 class NewUserRow(msgspec.Struct, frozen=True):
@@ -119,12 +117,7 @@ def _newcomer(line: int, columns: Sequence[str], cells: Sequence[str]) -> NewUse
 def _budget(text: str) -> Decimal | None:
     if not text:
         return None
-    try:
-        amount = Decimal(text)
-    except InvalidOperation:
-        raise InvalidValue("budget: give USD as a number with a point, such as 50 or 12.50, or nothing") from None
-    check_usd(amount, "budget", MAX_BUDGET, MAX_PLACES)
-    return amount
+    return parse_amount(text, "budget")
 
 
 def _period(text: str) -> Period:

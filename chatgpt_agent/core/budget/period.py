@@ -1,11 +1,12 @@
 """Budgets: how much may be spent in a day, a week, a month, or at all. Amounts in USD, days of a time zone."""
 
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from enum import StrEnum
 
 import msgspec
 
+from chatgpt_agent.core.errors import InvalidValue
 from chatgpt_agent.core.money.exact import format_short
 from chatgpt_agent.core.money.pricing import check_usd
 
@@ -67,9 +68,20 @@ def midnight(day: date, zone: tzinfo) -> datetime:
     return max(found, begin.replace(fold=1).astimezone(UTC))
 
 
-def check_amount(amount: Decimal) -> None:
-    """Raises InvalidValue where this is no amount of a budget."""
-    check_usd(amount, "the amount of a budget", MAX_AMOUNT, MAX_PLACES)
+def parse_amount(text: str, name: str) -> Decimal:
+    """The amount of a budget, in USD, out of text. Raises InvalidValue."""
+    try:
+        amount = Decimal(text.strip())
+    except InvalidOperation:
+        # The text is not repeated: in a table of users it may be an OpenAI key in the wrong column.
+        raise InvalidValue(f"{name}: give USD as a number, such as 50 or 12.50") from None
+    check_amount(amount, name)
+    return amount
+
+
+def check_amount(amount: Decimal, name: str = "amount") -> None:
+    """Raises InvalidValue for an amount that a budget cannot have."""
+    check_usd(amount, name, MAX_AMOUNT, MAX_PLACES)
 
 
 def insufficient(budget: Budget, of: str, left: Decimal, needed: Decimal, ends_at: datetime | None) -> str:

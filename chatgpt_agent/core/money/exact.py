@@ -2,6 +2,12 @@
 
 from collections.abc import Iterable
 from decimal import Context, Decimal, Inexact, InvalidOperation
+from typing import Annotated
+
+from msgspec import Meta
+
+# An amount in JSON: text in plain decimal notation.
+Usd = Annotated[Decimal, Meta(description="USD, exactly.", extra_json_schema={"pattern": r"^-?[0-9]+(\.[0-9]+)?$"})]
 
 # Of all computations with amounts. 200 digits hold the longest product (12 digits of tokens, 17 of a rate, 10 of a
 # multiplier) and every sum of PostgreSQL; a result that would have to be rounded raises instead.

@@ -201,14 +201,6 @@ def check_usd(value: Decimal, name: str, limit: Decimal = MAX_PRICE, places: int
         raise InvalidValue(f"{name}: {str(value)[:40]} has more than {places} decimal places") from None
 
 
-def parse_amount(text: str, name: str) -> Decimal:
-    """A number out of what somebody typed. Raises InvalidValue."""
-    try:
-        return Decimal(text.strip())
-    except InvalidOperation:
-        raise InvalidValue(f"{name}: {text!r} is not a number") from None
-
-
 def parse_usd(text: str, name: str) -> Decimal:
     """A price in USD per 1,000,000 tokens out of what somebody typed. Raises InvalidValue."""
     try:

@@ -27,6 +27,7 @@ from chatgpt_agent.core.errors import (
     StoreUnavailable,
     UnsupportedMediaType,
 )
+from chatgpt_agent.core.plain_json import encode
 from chatgpt_agent.web.admin.routes import PREFIX, ROUTES
 from chatgpt_agent.web.admin.routing import MAX_BODY, AdminApi, Call, Route
 from chatgpt_agent.web.base import ApiHandler
@@ -37,7 +38,6 @@ MAX_IGNORED = 8 * MAX_BODY  # bytes more than a body may have, which are read so
 
 _ENTITY_TAG = re.compile(r'"([^"]*)"')
 _VERSION = re.compile(r'"([0-9]{1,18})(?:-[0-9a-f]{8})?"')
-_encoder = msgspec.json.Encoder(decimal_format="string")
 
 
 class AdminHandler(ApiHandler):
@@ -164,7 +164,7 @@ class AdminHandler(ApiHandler):
             self.set_header("Content-Type", "text/csv; charset=utf-8")
             self.write(found)
             return
-        body = _encoder.encode(found)
+        body = encode(found)
         if route.has_etag:
             # The version alone would miss what changes without one: when a token was last used, what is spent.
             tag = f'"{found.version}-{zlib.crc32(body):08x}"'
@@ -253,7 +253,7 @@ def _parameters(texts: Iterable[tuple[str, str]], kind: type[msgspec.Struct]) ->
 
 
 def _value(text: str, kind: Any) -> Any:
-    if _may_be(kind, int) and re.fullmatch("[1-9][0-9]{0,18}", text):
+    if _may_be(kind, int) and re.fullmatch("0|[1-9][0-9]{0,18}", text):
         return int(text)
     if _may_be(kind, bool) and text in ("true", "false"):
         return text == "true"

@@ -1,142 +1,219 @@
-"""Reports and the ledger over REST."""
+"""The ledger over REST: its rows, its status, its checks, corrections, and the comparison with OpenAI's figures."""
 
-import asyncio
 from datetime import date
-from typing import Any, cast
+from typing import Annotated
+from uuid import UUID
 
 import msgspec
+from msgspec import UNSET, Meta, UnsetType
 
-from chatgpt_agent.adapters.cooperative import map_cooperatively
-from chatgpt_agent.adapters.postgres.agents import agent_states
-from chatgpt_agent.adapters.postgres.reports import COUNTS, UsageGroup
-from chatgpt_agent.adapters.postgres.reports import Sums as StoredSums
-from chatgpt_agent.adapters.postgres.usage import count_dead_letters
-from chatgpt_agent.adapters.postgres.usage_rows import UsageRow, list_rows, rows_by_state
-from chatgpt_agent.admin.ledger import verify
-from chatgpt_agent.admin.reconcile import Reconciler
-from chatgpt_agent.admin.reports import parse_groups, report
-from chatgpt_agent.core.csv_reader import trimmed
-from chatgpt_agent.core.errors import InvalidValue, NotFound
-from chatgpt_agent.core.money.exact import format_usd
-from chatgpt_agent.core.openai_export import read_figures
-from chatgpt_agent.core.openai_usage import Figures, merge
-from chatgpt_agent.core.usage import Usage
-from chatgpt_agent.web.admin import cursors as pages
+from chatgpt_agent.admin import reconcile as reconcile_use_case
+from chatgpt_agent.admin.corrections import Correction
+from chatgpt_agent.admin.ledger import MAX_WAITING, Findings, LedgerStatus, UsageRow
+from chatgpt_agent.core.access.settings import Moment, Name
+from chatgpt_agent.core.ledger import State
+from chatgpt_agent.core.money.exact import Usd
+from chatgpt_agent.core.openai_usage import Counts
+from chatgpt_agent.core.reconcile import Line, Reconciliation, Span
+from chatgpt_agent.core.usage import MAX_COUNT, Usage
+from chatgpt_agent.web.admin import cursors
 from chatgpt_agent.web.admin.cursors import Page
-from chatgpt_agent.web.admin.outcome_schemas import CorrectedOut, ReconciledOut, corrected, reconciled
-from chatgpt_agent.web.admin.request_schemas import (
-    ByRequest,
-    Correction,
-    FigureQuery,
-    FindingQuery,
-    Nothing,
-    RowQuery,
-    UsageQuery,
-    given,
-)
-from chatgpt_agent.web.admin.response_schemas import (
-    AgentOut,
-    FindingOut,
-    FindingsOut,
-    LedgerOut,
-    RowOut,
-    StateOut,
-    Sums,
-    UsageLineOut,
-    UsageOut,
-    same,
-)
-from chatgpt_agent.web.admin.routing import Call
+from chatgpt_agent.web.admin.request_schemas import MAX_ID, Nothing, PageSize, Strict, given
+from chatgpt_agent.web.admin.routing import CSV_FILE, MAX_FILE, Call, Route
 
-MAX_LINES = 10_000  # of a report: more would hold the event loop up while they are written
+Month = Annotated[str, Meta(pattern="^20[0-9]{2}-(0[1-9]|1[0-2])$", description="In UTC: `2026-11`.")]
+KeyOwner = Annotated[str, Meta(pattern="^[!-<>-~]{1,128}=[^\n]{1,128}$", description="`key_abc=alice`.")]
+Tokens = Annotated[int, Meta(ge=0, le=MAX_COUNT)]
 
 
-async def report_usage(call: Call[Nothing, UsageQuery, None]) -> UsageOut:
+class ByRequest(Strict, frozen=True, kw_only=True):
+    request_id: UUID
+
+
+class RowQuery(Strict, frozen=True, kw_only=True):
+    """`state`: any of these; `until` is not included."""
+
+    limit: PageSize = 100
+    after: Annotated[str, Meta(pattern=cursors.ROW_CURSOR)] | UnsetType = UNSET
+    state: tuple[State, ...] = ()
+    user: Name | UnsetType = UNSET
+    since: Moment | UnsetType = UNSET
+    until: Moment | UnsetType = UNSET
+
+
+class StatusQuery(Strict, frozen=True, kw_only=True):
+    """`since`: count rows from this time on."""
+
+    since: Moment | UnsetType = UNSET
+
+
+class FindingQuery(Strict, frozen=True, kw_only=True):
+    """`limit`: findings of each check; `waiting`: seconds that a row may wait to be shipped."""
+
+    limit: PageSize = 100
+    waiting: Annotated[int, Meta(ge=1, le=MAX_ID)] = MAX_WAITING
+
+
+class FigureQuery(Strict, frozen=True, kw_only=True):
+    """`key`: the id of an OpenAI key and its user; `month`: compare all of it."""
+
+    month: Month | UnsetType = UNSET
+    key: tuple[KeyOwner, ...] = ()
+
+
+class CorrectionBody(Strict, frozen=True, kw_only=True):
+    """The right token counts of the row; `input` includes the cached tokens."""
+
+    input: Tokens
+    output: Tokens
+    cached: Tokens = 0
+    reason: Annotated[str, Meta(min_length=1, max_length=500)]
+
+
+class ReconciledLine(msgspec.Struct, frozen=True, kw_only=True):
+    """A day, model and user on both sides; null: all of them, or not compared. `candidate_rows`: request ids of rows
+    that may explain the difference, the first of `candidate_count`."""
+
+    day: date | None
+    model: str | None
+    user: str | None
+    ledger_requests: int | None
+    openai_requests: int | None
+    ledger_input: int | None
+    openai_input: int | None
+    ledger_cached: int | None
+    openai_cached: int | None
+    ledger_output: int | None
+    openai_output: int | None
+    ledger_cost: Usd | None
+    openai_cost: Usd | None
+    candidate_rows: list[str]
+    candidate_count: int
+
+
+class Days(msgspec.Struct, frozen=True):
+    """Both are included."""
+
+    first: date
+    last: date
+
+
+class Reconciled(msgspec.Struct, frozen=True, kw_only=True):
+    """What differs; `equal`: nothing does. The days are in UTC; null: not compared."""
+
+    equal: bool
+    usage_days: Days | None
+    cost_days: Days | None
+    lines: list[ReconciledLine]
+    total: ReconciledLine
+
+
+async def list_rows(call: Call[Nothing, RowQuery, None]) -> Page[UsageRow]:
     query = call.query
-    found = await report(
-        call.api.stores.reports,
-        parse_groups(query.by),
+    rows = await call.administration.ledger.rows(
+        states=query.state,
         since=given(query.since),
         until=given(query.until),
         user=given(query.user),
-        token_id=given(query.token),
-        model=given(query.model),
-        most=MAX_LINES,
-    )
-
-    def written(line: UsageGroup) -> UsageLineOut:
-        group = dict(zip(found.by, line.group, strict=True))
-        shown = UsageLineOut(**_sums(line), group=group, token_id=line.token_id)
-        # As JSON already: written all at once, 10,000 of them would hold the event loop up.
-        return cast(UsageLineOut, msgspec.Raw(msgspec.json.encode(shown)))
-
-    return UsageOut(list(found.by), await map_cooperatively(written, found.lines), Sums(**_sums(found.total)))
-
-
-def _sums(sums: StoredSums) -> dict[str, Any]:
-    counts = {name: getattr(sums, name) for name in COUNTS}
-    return {**counts, "cost": format_usd(sums.cost), "uncertain_cost": format_usd(sums.uncertain_cost)}
-
-
-async def list_ledger(call: Call[Nothing, RowQuery, None]) -> Page[RowOut]:
-    query = call.query
-    state = given(query.state)
-    rows = await list_rows(
-        call.api.stores.reports,
-        states=[state] if state else [],
-        since=given(query.since),
-        until=given(query.until),
-        user=given(query.user),
-        after=pages.row_of(query.after),
+        after=cursors.row_of(query.after),
         limit=query.limit + 1,
     )
-    found = [_row(row) for row in rows]
-    return pages.page(found, query.limit, lambda row: pages.row_cursor(row.started_at, row.request_id))
+    return cursors.page(rows, query.limit, lambda row: cursors.row_cursor(row.started_at, row.request_id))
 
 
-async def get_row(call: Call[ByRequest, Nothing, None]) -> RowOut:
-    found = await list_rows(call.api.stores.reports, request_id=call.path.request_id, limit=1)
-    if not found:
-        raise NotFound(f"there is no row of request {call.path.request_id}")
-    return _row(found[0])
+async def get_row(call: Call[ByRequest, Nothing, None]) -> UsageRow:
+    return await call.administration.ledger.row(call.path.request_id)
 
 
-def _row(row: UsageRow) -> RowOut:
-    return same(row, RowOut, cost=format_usd(row.cost), uncertain_cost=format_usd(row.uncertain_cost))
+async def ledger_status(call: Call[Nothing, StatusQuery, None]) -> LedgerStatus:
+    return await call.administration.ledger.status(since=given(call.query.since))
 
 
-async def ledger_status(call: Call[Nothing, Nothing, None]) -> LedgerOut:
-    store = call.api.stores.reports
-    states = [StateOut(line.state, line.rows, format_usd(line.cost)) for line in await rows_by_state(store, None)]
-    agents = [same(agent, AgentOut) for agent in await agent_states(store)]
-    return LedgerOut(states, agents, await count_dead_letters(store))
+async def verify_ledger(call: Call[Nothing, FindingQuery, None]) -> Findings:
+    query = call.query
+    return Findings(await call.administration.ledger.verify(limit=query.limit, waiting=query.waiting))
 
 
-async def verify_ledger(call: Call[Nothing, FindingQuery, None]) -> FindingsOut:
-    found = await verify(call.api.stores.proofs, limit=call.query.limit, waiting=call.query.waiting)
-    return FindingsOut([same(finding, FindingOut) for finding in found])
-
-
-async def correct_row(call: Call[ByRequest, Nothing, Correction]) -> CorrectedOut:
+async def correct_row(call: Call[ByRequest, Nothing, CorrectionBody]) -> Correction:
     body = call.body
     usage = Usage(input=body.input, output=body.output, cached=body.cached)
-    return corrected(
-        await Reconciler(call.api.stores.changes, call.actor).correct(call.path.request_id, usage, body.reason)
+    return await call.administration.corrections.correct(call.path.request_id, usage, body.reason)
+
+
+async def reconcile(call: Call[Nothing, FigureQuery, bytes]) -> Reconciled:
+    keys = reconcile_use_case.parse_keys(call.query.key)
+    month = given(call.query.month)
+    first = None if month is None else date.fromisoformat(f"{month}-01")
+    figures = await reconcile_use_case.read_body(call.body)
+    return _reconciled(await call.administration.reconciler.reconcile(figures, month=first, keys=keys))
+
+
+def _reconciled(result: Reconciliation) -> Reconciled:
+    return Reconciled(
+        equal=result.equal,
+        usage_days=_days(result.usage_days),
+        cost_days=_days(result.cost_days),
+        lines=[_line(line) for line in result.lines],
+        total=_line(result.total),
     )
 
 
-async def reconcile(call: Call[Nothing, FigureQuery, bytes]) -> ReconciledOut:
-    keys: dict[str, str] = {}
-    for text in call.query.key:
-        key, _, user = text.partition("=")
-        if key in keys:
-            raise InvalidValue(f"the key {key!r} is named twice")
-        keys[key] = user
+def _days(span: Span | None) -> Days | None:
+    return None if span is None else Days(*span)
 
-    def read() -> Figures:
-        return merge(read_figures(trimmed(call.body, "the body"), "the body"))
 
-    month = given(call.query.month)
-    first = None if month is None else date.fromisoformat(f"{month}-01")
-    figures = await asyncio.to_thread(read)  # a month of many keys would else hold clients up
-    return reconciled(await Reconciler(call.api.stores.proofs, call.actor).reconcile(figures, month=first, keys=keys))
+def _line(line: Line) -> ReconciledLine:
+    return ReconciledLine(
+        day=line.day,
+        model=line.model,
+        user=line.user,
+        **_counts("ledger", line.ledger),
+        **_counts("openai", line.openai),
+        ledger_cost=line.ledger_cost,
+        openai_cost=line.openai_cost,
+        candidate_rows=line.candidate_rows,
+        candidate_count=line.candidate_count,
+    )
+
+
+def _counts(side: str, counts: Counts | None) -> dict[str, int | None]:
+    fields = dict.fromkeys(Counts.__struct_fields__) if counts is None else msgspec.structs.asdict(counts)
+    return {f"{side}_{name}": count for name, count in fields.items()}
+
+
+_FIGURES = {
+    **CSV_FILE,
+    "application/json": {"type": ["object", "array"], "description": "OpenAI's page, or a list of them."},
+}
+
+ROUTES = [
+    Route(
+        method="GET", path="/ledger/rows", handler=list_rows, summary="List rows, the newest first",
+        query=RowQuery, answer=Page[UsageRow], tag="ledger",
+    ),
+    Route(
+        method="GET", path="/ledger/rows/{request_id}", handler=get_row, summary="Show the row of a request",
+        path_params=ByRequest, answer=UsageRow, tag="ledger",
+    ),
+    Route(
+        method="POST", path="/ledger/rows/{request_id}/correction", handler=correct_row,
+        summary="Correct a row's token counts and cost, once, by adding a row",
+        path_params=ByRequest, body=CorrectionBody, answer=Correction, status=201, tag="ledger",
+    ),
+    Route(
+        method="POST", path="/ledger/reconcile", handler=reconcile,
+        summary="Compare the ledger with OpenAI's figures; nothing is changed",
+        query=FigureQuery, body=bytes, files=_FIGURES, max_body=MAX_FILE, answer=Reconciled, read_only=True,
+        tag="ledger",
+    ),
+    Route(
+        method="GET", path="/ledger/status", handler=ledger_status,
+        summary="Show rows by state, the agents and the dead letters",
+        query=StatusQuery, answer=LedgerStatus, tag="ledger",
+    ),
+    Route(
+        method="GET", path="/ledger/findings", handler=verify_ledger,
+        summary="Check the ledger and list everything that is wrong",
+        query=FindingQuery, answer=Findings, tag="ledger",
+    ),
+]  # fmt: skip

@@ -1,105 +1,129 @@
-"""Prices and budgets over REST. Prices are never changed, only followed by others: two who set one lose nothing."""
+"""Prices over REST. A price is never changed, only superseded: two administrators who set one lose nothing."""
 
-from datetime import UTC, datetime
-from decimal import Decimal
+import asyncio
+from datetime import datetime
 
-from chatgpt_agent.adapters.postgres.budgets import BudgetRow
-from chatgpt_agent.core.errors import NotFound, VersionMismatch
-from chatgpt_agent.core.money.exact import format_usd
-from chatgpt_agent.core.money.pricing import PriceBook
-from chatgpt_agent.web.admin import cursors as pages
+import msgspec
+
+from chatgpt_agent.admin import price_import
+from chatgpt_agent.admin.price_import import PriceImportResult
+from chatgpt_agent.admin.price_what_if import WhatIfQuery, WhatIfReport
+from chatgpt_agent.admin.prices import PriceRecord, price_record
+from chatgpt_agent.core.csv_writer import csv_text
+from chatgpt_agent.core.errors import InvalidValue
+from chatgpt_agent.core.money.price_csv import COLUMNS, csv_cells
+from chatgpt_agent.core.money.pricing import NewPrice
+from chatgpt_agent.core.plain_json import encode
+from chatgpt_agent.web.admin import cursors
 from chatgpt_agent.web.admin.cursors import Page
-from chatgpt_agent.web.admin.request_schemas import (
-    BudgetQuery,
-    ById,
+from chatgpt_agent.web.admin.price_schemas import (
     ByModel,
+    ExportQuery,
     HistoryQuery,
-    NewBudget,
-    NewPrice,
-    Nothing,
-    OfToken,
-    TextPage,
-    UserBudgetPath,
-    given,
-    rates_of,
-    tiers_of,
+    PriceBody,
+    PriceListQuery,
+    WhatIfBody,
+    rates,
+    tiers,
+    utc,
 )
-from chatgpt_agent.web.admin.response_schemas import BudgetOut, PriceOut, price_out, same
-from chatgpt_agent.web.admin.routing import Call
+from chatgpt_agent.web.admin.request_schemas import Nothing, TextPage, given
+from chatgpt_agent.web.admin.routing import CSV_FILE, MAX_FILE, Call, Route
+
+MAX_ROWS = 10_000  # of a what-if: more would take the event loop too long to write
 
 
-async def list_prices(call: Call[Nothing, TextPage, None]) -> Page[PriceOut]:
-    after = pages.text_of(call.query.after) or ""
-    in_force = PriceBook(await call.administration.prices.prices()).models(datetime.now(UTC))
-    behind = [price for price in in_force if price.model > after][: call.query.limit + 1]
-    return pages.page([*map(price_out, behind)], call.query.limit, lambda price: pages.text_cursor(price.model))
+async def list_prices(call: Call[Nothing, TextPage, None]) -> Page[PriceRecord]:
+    limit, after = call.query.limit, cursors.text_of(call.query.after) or ""
+    prices = [price for price in await call.administration.prices.in_force() if price.model > after]
+    return cursors.page(
+        [price_record(price) for price in prices[: limit + 1]], limit, lambda price: cursors.text_cursor(price.model)
+    )
 
 
-async def list_history(call: Call[Nothing, HistoryQuery, None]) -> Page[PriceOut]:
-    after, model = pages.id_of(call.query.after) or 0, given(call.query.model)
-    every = sorted(await call.administration.prices.prices(), key=lambda price: price.id)
-    behind = [price for price in every if price.id > after and model in (None, price.model)][: call.query.limit + 1]
-    return pages.page([*map(price_out, behind)], call.query.limit, lambda price: pages.id_cursor(price.id))
+async def list_history(call: Call[Nothing, HistoryQuery, None]) -> Page[PriceRecord]:
+    limit, after, model = call.query.limit, cursors.id_of(call.query.after) or 0, given(call.query.model)
+    history = await call.administration.prices.history(model)
+    prices = sorted((price for price in history if price.id > after), key=lambda price: price.id)
+    return cursors.page(
+        [price_record(price) for price in prices[: limit + 1]], limit, lambda price: cursors.id_cursor(price.id)
+    )
 
 
-async def set_price(call: Call[Nothing, Nothing, NewPrice]) -> PriceOut:
+async def set_price(call: Call[Nothing, Nothing, PriceBody]) -> PriceRecord:
     body = call.body
-    since = body.effective_at or datetime.now(UTC)
-    await call.administration.prices.set_price(body.model, rates_of(body), tiers_of(body), since=since)
-    found = [
-        price
-        for price in await call.administration.prices.prices()
-        if (price.model, price.effective_at) == (body.model, since)
-    ]
-    return price_out(max(found, key=lambda price: price.id))
+    price = await call.administration.prices.set(body.model, rates(body), tiers(body), since=body.effective_at)
+    return price_record(price)
 
 
 async def remove_price(call: Call[ByModel, Nothing, None]) -> None:
-    await call.administration.prices.remove_price(call.path.model)
+    await call.administration.prices.remove(call.path.model)
 
 
-async def list_budgets(call: Call[Nothing, BudgetQuery, None]) -> Page[BudgetOut]:
-    query = call.query
-    found = await call.administration.budgets.list(
-        user=given(query.user),
-        token_id=given(query.token),
-        after=pages.id_of(query.after) or 0,
-        limit=query.limit + 1,
+async def import_prices(call: Call[Nothing, PriceListQuery, bytes]) -> PriceImportResult | msgspec.Raw:
+    try:
+        since = utc(call.query.since) if isinstance(call.query.since, datetime) else None
+    except OverflowError:
+        raise InvalidValue("from: there is no such time in UTC") from None
+    file = await price_import.read_body(call.body, call.query.only)
+    use_case = call.administration.price_import
+    difference = await use_case.compare(file.prices, since=since)
+    if call.query.apply:
+        await use_case.apply(difference)
+
+    def write() -> msgspec.Raw:
+        return msgspec.Raw(encode(price_import.result(difference, file.skipped, applied=call.query.apply)))
+
+    return await asyncio.to_thread(write)  # thousands of prices would delay requests
+
+
+async def export_prices(call: Call[Nothing, ExportQuery, None]) -> bytes:
+    prices = await call.administration.prices.export(history=call.query.history)
+    return (await asyncio.to_thread(csv_text, COLUMNS, map(csv_cells, prices))).encode()
+
+
+async def what_if(call: Call[Nothing, Nothing, WhatIfBody]) -> WhatIfReport | msgspec.Raw:
+    body = call.body
+    price = None if body.price is None else NewPrice(body.model or "", rates(body.price), tiers(body.price))
+    query = WhatIfQuery(
+        by=body.by, since=body.since, until=body.until, model=body.model, price=price, as_model=body.as_model
     )
-    return pages.page([_budget(line) for line in found], query.limit, lambda budget: pages.id_cursor(budget.id))
+    report = await call.administration.what_if.report(query, max_rows=MAX_ROWS)
+    return msgspec.Raw(await asyncio.to_thread(encode, report))
 
 
-async def get_budget(call: Call[ById, Nothing, None]) -> BudgetOut:
-    return _budget(await call.administration.budgets.get(call.path.id))
+_PRICE_LIST = {**CSV_FILE, "application/json": {"type": "object", "description": "LiteLLM's list of prices."}}
 
-
-async def set_user_budget(call: Call[UserBudgetPath, Nothing, NewBudget]) -> BudgetOut:
-    usd, path = Decimal(call.body.amount), call.path
-    try:
-        return _budget(
-            await call.administration.budgets.set(user=path.name, period=path.period, amount=usd, version=call.version)
-        )
-    except NotFound:
-        await call.administration.users.check_changeable(path.name)
-        raise VersionMismatch("there is no such budget yet") from None
-
-
-async def set_token_budget(call: Call[OfToken, Nothing, NewBudget]) -> BudgetOut:
-    usd, path = Decimal(call.body.amount), call.path
-    try:
-        return _budget(
-            await call.administration.budgets.set(
-                token_id=path.id, period=path.period, amount=usd, version=call.version
-            )
-        )
-    except NotFound:
-        await call.administration.tokens.get(path.id)
-        raise VersionMismatch("there is no such budget yet") from None
-
-
-async def remove_budget(call: Call[ById, Nothing, None]) -> None:
-    await call.administration.budgets.remove(call.path.id, version=call.version)
-
-
-def _budget(line: BudgetRow) -> BudgetOut:
-    return same(line, BudgetOut, amount=format_usd(line.amount), spent=format_usd(line.spent))
+ROUTES = [
+    Route(
+        method="GET", path="/prices", handler=list_prices, summary="List the prices in force by model",
+        query=TextPage, answer=Page[PriceRecord], tag="prices",
+    ),
+    Route(
+        method="POST", path="/prices", handler=set_price,
+        summary="Set a model's price, which supersedes the one before",
+        body=PriceBody, answer=PriceRecord, status=201, tag="prices",
+    ),
+    Route(
+        method="POST", path="/price-import", handler=import_prices,
+        summary="Show what a list of prices would change, and set the prices with `apply`",
+        query=PriceListQuery, body=bytes, files=_PRICE_LIST, max_body=MAX_FILE, answer=PriceImportResult, tag="prices",
+    ),
+    Route(
+        method="GET", path="/price-export", handler=export_prices, summary="Show the prices as CSV",
+        query=ExportQuery, answer=bytes, tag="prices",
+    ),
+    Route(
+        method="POST", path="/price-what-if", handler=what_if,
+        summary="Show what past requests would have cost at other prices; nothing is changed",
+        body=WhatIfBody, answer=WhatIfReport, read_only=True, tag="prices",
+    ),
+    Route(
+        method="DELETE", path="/prices/{model}", handler=remove_price, summary="End a model's price now",
+        path_params=ByModel, status=204, tag="prices",
+    ),
+    Route(
+        method="GET", path="/price-history", handler=list_history, summary="List every price that was ever set",
+        query=HistoryQuery, answer=Page[PriceRecord], tag="prices",
+    ),
+]  # fmt: skip

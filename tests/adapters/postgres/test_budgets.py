@@ -50,7 +50,7 @@ def store(io_loop: IOLoop, dsn: str) -> Iterator[Store]:
 @pytest.fixture
 def budgets(store: Store) -> BudgetAdmin:
     """The changes."""
-    return BudgetAdmin(store, BOSS)
+    return BudgetAdmin(store.with_actor(BOSS))
 
 
 async def test_a_user_has_one_budget_for_each_period(budgets: BudgetAdmin) -> None:

@@ -14,7 +14,7 @@ from chatgpt_agent.adapters.postgres.connection import Store
 from chatgpt_agent.adapters.postgres.corrections import add_correction, read_correctable_row
 from chatgpt_agent.adapters.postgres.prices import add_prices
 from chatgpt_agent.adapters.postgres.usage import ensure_partition, ship
-from chatgpt_agent.admin.reconcile import Reconciler
+from chatgpt_agent.admin.corrections import Corrections
 from chatgpt_agent.core.audit import Actor, Via
 from chatgpt_agent.core.errors import Conflict, InvalidValue, NotFound
 from chatgpt_agent.core.ledger import Outcome, Row, State, orphan, settle
@@ -47,9 +47,9 @@ async def _fill(store: Store) -> None:
 
 
 @pytest.fixture
-def ledger(store: Store) -> Reconciler:
-    """The service on it."""
-    return Reconciler(store)
+def corrections(store: Store) -> Corrections:
+    """The use case on this database."""
+    return Corrections(store)
 
 
 def row(number: int, state: State, usage: Usage | None = None, *, served: str | None = SNAPSHOT) -> Row:
@@ -113,10 +113,10 @@ async def test_requests_are_those_that_openai_counts(
     assert [found.counts.requests for found in await reconcile.ledger_sums(store, DAY, DAY)] == [requests]
 
 
-async def test_a_correction_is_in_the_sums(store: Store, ledger: Reconciler) -> None:
+async def test_a_correction_is_in_the_sums(store: Store, corrections: Corrections) -> None:
     """Its tokens and cost are, and the request that nobody saw answered is one now; itself it is none."""
     await ship(store, [row(1, State.UNKNOWN)])
-    await ledger.correct(request_id(1), Usage(input=10, output=2, cached=4), "found")
+    await corrections.correct(request_id(1), Usage(input=10, output=2, cached=4), "found")
     [found] = await reconcile.ledger_sums(store, DAY, DAY)
     assert (found.counts, found.cost) == (Counts(1, 10, 4, 2), PRICE.cost(Usage(input=10, output=2, cached=4)))
 
@@ -156,90 +156,92 @@ async def test_five_suspects_are_named(store: Store) -> None:
     assert (found.count, found.ids) == (8, [str(request_id(number)) for number in range(5)])
 
 
-async def test_a_corrected_row_is_no_suspect(store: Store, ledger: Reconciler) -> None:
+async def test_a_corrected_row_is_no_suspect(store: Store, corrections: Corrections) -> None:
     """It has been looked at."""
     await ship(store, [row(1, State.UNKNOWN)])
-    await ledger.correct(request_id(1), Usage(input=0, output=0), "it never ran")
+    await corrections.correct(request_id(1), Usage(input=0, output=0), "it never ran")
     assert await reconcile.candidate_rows(store, DAY, DAY) == []
 
 
 # Corrections.
 
 
-async def test_a_correction_is_a_row_of_differences(store: Store, ledger: Reconciler, dsn: str) -> None:
+async def test_a_correction_is_a_row_of_differences(store: Store, corrections: Corrections, dsn: str) -> None:
     """New minus old, which may be negative, with its reason."""
     await ship(store, [row(1, State.DONE, Usage(input=100, output=10, cached=50, reasoning=5))])
-    done = await ledger.correct(request_id(1), Usage(input=90, output=12, cached=60), " OpenAI says so ")
+    done = await corrections.correct(request_id(1), Usage(input=90, output=12, cached=60), " OpenAI says so ")
     columns = "request_id::text, corrects::text, reason, input_tokens, cached_tokens, output_tokens, reasoning_tokens"
     assert usage_of(dsn, columns) == [
         (str(done.request_id), str(request_id(1)), "OpenAI says so", -10, 10, 2, 0),
     ]
 
 
-async def test_a_correction_costs_the_difference_at_the_rows_price(store: Store, ledger: Reconciler, dsn: str) -> None:
+async def test_a_correction_costs_the_difference_at_the_rows_price(
+    store: Store, corrections: Corrections, dsn: str
+) -> None:
     """To the last digit."""
     await ship(store, [row(1, State.DONE, Usage(input=100, output=10, cached=50, reasoning=5))])
-    await ledger.correct(request_id(1), Usage(input=90, output=12, cached=60), "why")
+    await corrections.correct(request_id(1), Usage(input=90, output=12, cached=60), "why")
     expected = PRICE.cost(Usage(input=90, output=12, cached=60)) - PRICE.cost(Usage(input=100, output=10, cached=50))
     assert usage_of(dsn, "cost, price_id") == [(expected, PRICE.id)]
 
 
-async def test_a_correction_stands_where_its_row_does(store: Store, ledger: Reconciler, dsn: str) -> None:
+async def test_a_correction_stands_where_its_row_does(store: Store, corrections: Corrections, dsn: str) -> None:
     """The same user, token, endpoint, models and moment, so that every report counts it there."""
     await ship(store, [row(1, State.DONE, Usage(input=1, output=1))])
-    await ledger.correct(request_id(1), Usage(input=2, output=2), "why")
+    await corrections.correct(request_id(1), Usage(input=2, output=2), "why")
     same = "user_id, token_id, endpoint, model, served_model, price_id, started_at, streamed"
     assert usage_of(dsn, same) == query(dsn, f"SELECT {same} FROM usage WHERE state = 'done'")
 
 
-async def test_a_correction_has_an_id_of_its_own(store: Store, ledger: Reconciler) -> None:
+async def test_a_correction_has_an_id_of_its_own(store: Store, corrections: Corrections) -> None:
     """A UUIDv7 of when it was made."""
     await ship(store, [row(1, State.DONE, Usage(input=1, output=1))])
-    done = await ledger.correct(request_id(1), Usage(input=2, output=2), "why")
+    done = await corrections.correct(request_id(1), Usage(input=2, output=2), "why")
     assert done.request_id.version == 7
     assert abs((done.request_id.int >> 80) / 1000 - datetime.now(UTC).timestamp()) < 60
 
 
-async def test_the_row_itself_stays(store: Store, ledger: Reconciler, dsn: str) -> None:
+async def test_the_row_itself_stays(store: Store, corrections: Corrections, dsn: str) -> None:
     """Never an edit."""
     before = "SELECT * FROM usage WHERE state <> 'correction'"
     await ship(store, [row(1, State.INCOMPLETE)])
     was = query(dsn, before)
-    await ledger.correct(request_id(1), Usage(input=2, output=2), "why")
+    await corrections.correct(request_id(1), Usage(input=2, output=2), "why")
     assert query(dsn, before) == was
 
 
-async def test_the_roll_up_has_the_correction(store: Store, ledger: Reconciler, dsn: str) -> None:
+async def test_the_roll_up_has_the_correction(store: Store, corrections: Corrections, dsn: str) -> None:
     """Tokens and cost are those of the corrected row, and the number of requests is what it was."""
     await ship(store, [row(1, State.INCOMPLETE)])
-    await ledger.correct(request_id(1), Usage(input=20, output=3, cached=10), "why")
+    await corrections.correct(request_id(1), Usage(input=20, output=3, cached=10), "why")
     assert query(dsn, DAILY) == [(1, 1, 20, 10, 3, 0, PRICE.cost(Usage(input=20, output=3, cached=10)))]
 
 
-async def test_corrected_books_are_right(store: Store, ledger: Reconciler) -> None:
+async def test_corrected_books_are_right(store: Store, corrections: Corrections) -> None:
     """All checks of the ledger find nothing."""
     await ship(store, [row(1, State.UNKNOWN), row(2, State.DONE, Usage(input=100, output=9, cached=20, reasoning=8))])
-    await ledger.correct(request_id(1), Usage(input=20, output=3, cached=10), "why")
-    await ledger.correct(request_id(2), Usage(input=10, output=1), "why")
+    await corrections.correct(request_id(1), Usage(input=20, output=3, cached=10), "why")
+    await corrections.correct(request_id(2), Usage(input=10, output=1), "why")
     assert await run_checks(store, 100) == []
 
 
-async def test_reasoning_is_never_more_than_output(store: Store, ledger: Reconciler, dsn: str) -> None:
+async def test_reasoning_is_never_more_than_output(store: Store, corrections: Corrections, dsn: str) -> None:
     """It is a part of it."""
     await ship(store, [row(1, State.DONE, Usage(input=1, output=10, cached=0, reasoning=8))])
-    await ledger.correct(request_id(1), Usage(input=1, output=5), "why")
+    await corrections.correct(request_id(1), Usage(input=1, output=5), "why")
     assert usage_of(dsn, "output_tokens, reasoning_tokens") == [(-5, -3)]
 
 
-async def test_a_row_is_corrected_once(store: Store, ledger: Reconciler) -> None:
+async def test_a_row_is_corrected_once(store: Store, corrections: Corrections) -> None:
     """The second correction is told of the first."""
     await ship(store, [row(1, State.UNKNOWN)])
-    first = await ledger.correct(request_id(1), Usage(input=1, output=1), "why")
+    first = await corrections.correct(request_id(1), Usage(input=1, output=1), "why")
     with pytest.raises(Conflict, match=f"is corrected already, by {first.request_id}"):
-        await ledger.correct(request_id(1), Usage(input=2, output=2), "why not")
+        await corrections.correct(request_id(1), Usage(input=2, output=2), "why not")
 
 
-async def test_of_two_corrections_at_once_one_is_made(store: Store, ledger: Reconciler, dsn: str) -> None:
+async def test_of_two_corrections_at_once_one_is_made(store: Store, corrections: Corrections, dsn: str) -> None:
     """Both saw a row that nobody had corrected; the roll-up has the first."""
     await ship(store, [row(1, State.UNKNOWN)])
     seen = await read_correctable_row(store, request_id(1))
@@ -261,7 +263,7 @@ async def test_of_two_corrections_at_once_one_is_made(store: Store, ledger: Reco
 async def test_a_correction_is_in_the_audit_log(store: Store, dsn: str) -> None:
     """Who wrote it and why; rows that nobody writes are not."""
     await ship(store, [row(1, State.UNKNOWN)])
-    made = await Reconciler(store, Actor("boss", Via.COMMAND, "here")).correct(
+    made = await Corrections(store.with_actor(Actor("boss", Via.COMMAND, "here"))).correct(
         request_id(1), Usage(input=1, output=1), "the invoice"
     )
     found = query(dsn, "SELECT actor, action, object, after FROM audit_log WHERE object = 'usage'")
@@ -272,41 +274,43 @@ async def test_a_correction_is_in_the_audit_log(store: Store, dsn: str) -> None:
     )  # fmt: skip
 
 
-async def test_a_corrected_row_counts_what_it_cost_and_no_more_what_it_might(store: Store, ledger: Reconciler) -> None:
+async def test_a_corrected_row_counts_what_it_cost_and_no_more_what_it_might(
+    store: Store, corrections: Corrections
+) -> None:
     """What was set aside for it goes, in the row and in the roll-up."""
     unknown = orphan(make_intent(1, user_id=1, model="gpt-4o-mini", max_cost=Decimal(5)))
     await ship(store, [unknown])
-    made = await ledger.correct(request_id(1), Usage(input=1000, output=0), "the invoice")
+    made = await corrections.correct(request_id(1), Usage(input=1000, output=0), "the invoice")
     sums = "SELECT sum(cost), sum(uncertain_cost) FROM "
     assert await store.fetch(sums + "usage") == await store.fetch(sums + "usage_daily") == [(made.cost_after, 0)]
 
 
-async def test_a_correction_is_not_corrected(store: Store, ledger: Reconciler) -> None:
+async def test_a_correction_is_not_corrected(store: Store, corrections: Corrections) -> None:
     """It is final, as every row is."""
     await ship(store, [row(1, State.UNKNOWN)])
-    first = await ledger.correct(request_id(1), Usage(input=1, output=1), "why")
-    with pytest.raises(InvalidValue, match="is a correction itself, which cannot be corrected"):
-        await ledger.correct(first.request_id, Usage(input=2, output=2), "why not")
+    first = await corrections.correct(request_id(1), Usage(input=1, output=1), "why")
+    with pytest.raises(InvalidValue, match="is a correction, which cannot be corrected"):
+        await corrections.correct(first.request_id, Usage(input=2, output=2), "why not")
 
 
-async def test_an_unknown_row_is_not_corrected(ledger: Reconciler) -> None:
+async def test_an_unknown_row_is_not_corrected(corrections: Corrections) -> None:
     """It is named."""
     with pytest.raises(NotFound, match=str(UUID(int=1))):
-        await ledger.correct(UUID(int=1), Usage(input=1, output=1), "why")
+        await corrections.correct(UUID(int=1), Usage(input=1, output=1), "why")
 
 
-async def test_a_row_without_a_price_is_not_corrected(store: Store, ledger: Reconciler) -> None:
+async def test_a_row_without_a_price_is_not_corrected(store: Store, corrections: Corrections) -> None:
     """Nobody can tell what it would cost."""
     await ship(store, [orphan(make_intent(1, price_id=99))])
-    with pytest.raises(InvalidValue, match=f"the price of {request_id(1)} is not there"):
-        await ledger.correct(request_id(1), Usage(input=1, output=1), "why")
+    with pytest.raises(InvalidValue, match=f"{request_id(1)} has no price"):
+        await corrections.correct(request_id(1), Usage(input=1, output=1), "why")
 
 
-async def test_a_correction_that_changes_nothing_is_refused(store: Store, ledger: Reconciler, dsn: str) -> None:
+async def test_a_correction_that_changes_nothing_is_refused(store: Store, corrections: Corrections, dsn: str) -> None:
     """It would be the one that the row can have."""
     await ship(store, [row(1, State.DONE, Usage(input=3, output=2, cached=1))])
-    with pytest.raises(InvalidValue, match="has these tokens already"):
-        await ledger.correct(request_id(1), Usage(input=3, output=2, cached=1), "why")
+    with pytest.raises(InvalidValue, match="has these token counts already"):
+        await corrections.correct(request_id(1), Usage(input=3, output=2, cached=1), "why")
     assert usage_of(dsn, "*") == []
 
 
@@ -324,9 +328,9 @@ async def test_a_correction_that_changes_nothing_is_refused(store: Store, ledger
     ],
 )
 async def test_what_a_correction_says_must_make_sense(
-    store: Store, ledger: Reconciler, usage: Usage, reason: str
+    store: Store, corrections: Corrections, usage: Usage, reason: str
 ) -> None:
     """Before anything is written."""
     await ship(store, [row(1, State.UNKNOWN)])
     with pytest.raises(InvalidValue):
-        await ledger.correct(request_id(1), usage, reason)
+        await corrections.correct(request_id(1), usage, reason)

@@ -16,7 +16,7 @@ from chatgpt_agent.adapters.postgres.connection import Store
 from chatgpt_agent.adapters.postgres.prices import COST_SQL, add_prices, list_prices
 from chatgpt_agent.adapters.postgres.repricing import GROUPS, RepricedGroup, reprice
 from chatgpt_agent.adapters.postgres.usage import ensure_partition, ship
-from chatgpt_agent.admin.reconcile import Reconciler
+from chatgpt_agent.admin.corrections import Corrections
 from chatgpt_agent.core.errors import StoreBadValue
 from chatgpt_agent.core.ledger import Row, State
 from chatgpt_agent.core.money.exact import exact_sum
@@ -177,7 +177,7 @@ DEAR = NewPrice("m", Rates(input=Decimal(3_000_000), output=Decimal(0)))
 async def test_correction_is_repriced_with_its_row(made: Made) -> None:
     """Its tokens are differences: at a price with tiers only the corrected row as a whole has a cost."""
     await made.add(await made.price(CHEAP), Usage(input=4, output=0))
-    await Reconciler(made.store).correct(request_id(1), Usage(input=6, output=0), "found")
+    await Corrections(made.store).correct(request_id(1), Usage(input=6, output=0), "found")
     assert await total(made, CHEAP) == (60, 60)
     assert await total(made, DEAR) == (60, 18)
 
@@ -186,7 +186,7 @@ async def test_request_without_tokens_costs_nothing_at_any_price(made: Made) -> 
     """Nobody knows how many there were; a correction says."""
     await made.add(await made.price(CHEAP), None)
     assert await total(made, DEAR) == (0, 0)
-    await Reconciler(made.store).correct(request_id(1), Usage(input=2, output=0), "found")
+    await Corrections(made.store).correct(request_id(1), Usage(input=2, output=0), "found")
     assert await total(made, DEAR) == (2, 6)
 
 

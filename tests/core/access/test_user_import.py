@@ -67,7 +67,7 @@ def test_empty_lines_are_passed_over() -> None:
         ("alice,", "the OpenAI key must be"),
         ("alice,sk two", "the OpenAI key must be"),
         (f"alice,{KEY},a\x1bb", "comment: "),
-        (f"alice,{KEY},,fifty", "budget: give USD as a number with a point"),
+        (f"alice,{KEY},,fifty", "budget: give USD as a number, such as 50 or 12.50"),
         (f"alice,{KEY},,NaN", "budget: "),
         (f"alice,{KEY},,-1", "budget: "),
         (f"alice,{KEY},,1e99", "budget: "),

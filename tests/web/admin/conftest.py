@@ -49,7 +49,7 @@ EXAMPLES: dict[str, tuple[dict[str, str], Any]] = {
     "set_token_budget": ({"id": "2", "period": "total"}, {"amount": "5"}),
     "remove_budget": ({"id": "1"}, None),
     "report_usage": ({}, None),
-    "list_ledger": ({}, None),
+    "list_rows": ({}, None),
     "get_row": ({"request_id": "ROW"}, None),
     "correct_row": ({"request_id": "ROW"}, {"input": 120, "output": 30, "reason": "OpenAI says so"}),
     "reconcile": ({}, FIGURES),

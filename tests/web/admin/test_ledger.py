@@ -8,7 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from chatgpt_agent.adapters.postgres.export import EXPORT_COLUMNS
-from chatgpt_agent.web.admin.response_schemas import RowOut
+from chatgpt_agent.admin.ledger import UsageRow
 from tests.support.agent import MODEL
 from tests.support.database import query
 from tests.web.admin.conftest import Administrator
@@ -47,7 +47,7 @@ def figures(row: dict[str, Any], **other: Any) -> dict[str, Any]:
 def test_a_row_has_all_that_the_export_has() -> None:
     """But for the day, which depends on the books' time zone, and under the API's own names of amounts."""
     names = {"cost_usd": "cost", "uncertain_cost_usd": "uncertain_cost"}
-    assert {names.get(name, name) for name in EXPORT_COLUMNS} - {*RowOut.__struct_fields__} == {"day"}
+    assert {names.get(name, name) for name in EXPORT_COLUMNS} - {*UsageRow.__struct_fields__} == {"day"}
 
 
 async def test_a_row_names_its_token_and_endpoint(admin: Administrator) -> None:
@@ -84,7 +84,7 @@ async def test_a_row_is_corrected(admin: Administrator) -> None:
     answer = await correct(admin)
     done = answer.json
     assert (answer.status, done["corrects"]) == (201, admin.row)
-    assert done["after"] == {"input": 1000, "cached": 200, "output": 100}
+    assert done["after"].items() >= {"input": 1000, "cached": 200, "output": 100}.items()
     rows = (await admin.ask("GET", "/ledger/rows?state=correction")).json["data"]
     assert [(row["request_id"], row["corrects"], row["reason"]) for row in rows] == [
         (done["request_id"], admin.row, CORRECTION["reason"])

@@ -1,0 +1,105 @@
+"""Imports a list of prices: LiteLLM's JSON, or the CSV that `price export` writes. It is shown first, then applied."""
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+
+from chatgpt_agent.adapters.files import read_limited
+from chatgpt_agent.admin.prices import PriceRecord, Prices, price_record
+from chatgpt_agent.core.csv_reader import trimmed
+from chatgpt_agent.core.errors import InvalidValue
+from chatgpt_agent.core.money.exact import Usd
+from chatgpt_agent.core.money.kinds import FullRateTable
+from chatgpt_agent.core.money.litellm import Skipped
+from chatgpt_agent.core.money.price_csv import Change, Difference, difference
+from chatgpt_agent.core.money.price_files import MAX_FILE, PriceFile, read_prices, select_models
+from chatgpt_agent.core.money.pricing import NewPrice, Price, Tier, check_price
+
+MAX_PRICES = 10_000  # in one list
+
+
+class PriceChange(FullRateTable[Usd], frozen=True, kw_only=True):
+    """A price that the list sets, in USD per 1,000,000 tokens. `before`: the price in force until then."""
+
+    model: str
+    effective_at: datetime
+    tiers: tuple[Tier, ...]
+    before: PriceRecord | None
+
+
+class PriceImportResult(msgspec.Struct, frozen=True, kw_only=True):
+    """What a list changes. `unchanged`: how many of its prices are in force already. `applied` false: nothing is
+    set."""
+
+    new: list[PriceChange]
+    changed: list[PriceChange]
+    removed: list[PriceChange]
+    unchanged: int
+    skipped: list[Skipped]
+    applied: bool
+
+
+class PriceImport:
+    """Compares a list with the prices in force, and sets what differs."""
+
+    def __init__(self, prices: Prices, *, max_prices: int = MAX_PRICES) -> None:
+        self._prices = prices
+        self._max_prices = max_prices
+
+    async def compare(self, listed: Iterable[NewPrice], *, since: datetime | None = None) -> Difference:
+        """What a list would change; with `since`, all its prices take effect on that date. Raises InvalidValue."""
+        # In a thread: thousands of prices take long enough to delay requests.
+        return await asyncio.to_thread(self._compare, await self._prices.history(), listed, since, datetime.now(UTC))
+
+    async def apply(self, changes: Difference) -> None:
+        """Sets the prices that `compare` found to differ: all of them, or none."""
+        if changes.changes:
+            await self._prices.add([change.new for change in changes.changes])
+
+    def _compare(
+        self, current: list[Price], listed: Iterable[NewPrice], since: datetime | None, now: datetime
+    ) -> Difference:
+        new_prices = [msgspec.structs.replace(new, effective_at=since or new.effective_at) for new in listed]
+        if len(new_prices) > self._max_prices:
+            raise InvalidValue(f"the list has more than {self._max_prices} prices")
+        dates: set[tuple[str, datetime | None]] = set()
+        for new in new_prices:
+            check_price(new)
+            if (new.model, new.effective_at) in dates:
+                raise InvalidValue(f"duplicate price of {new.model!r} from the same date on")
+            dates.add((new.model, new.effective_at))
+        return difference(current, new_prices, now)
+
+
+def read_file(path: Path, only: Sequence[str] = ()) -> PriceFile:
+    """The prices in a file, of the models whose names match one of these patterns. Raises InvalidValue."""
+    return read_prices(read_limited(path, MAX_FILE), str(path), select_models(only))
+
+
+async def read_body(body: bytes, only: Sequence[str] = ()) -> PriceFile:
+    """As `read_file`, out of the body of a request."""
+    # In a thread: the list that LiteLLM publishes takes long enough to delay requests.
+    return await asyncio.to_thread(lambda: read_prices(trimmed(body, "the file"), "the file", select_models(only)))
+
+
+def result(changes: Difference, skipped: Sequence[Skipped], *, applied: bool) -> PriceImportResult:
+    """An import as commands and REST write it in JSON."""
+    by_kind: dict[str, list[PriceChange]] = {"new": [], "changed": [], "removed": []}
+    for change in changes.changes:
+        by_kind[change.kind].append(_change(change))
+    return PriceImportResult(**by_kind, unchanged=changes.unchanged, skipped=list(skipped), applied=applied)
+
+
+def _change(change: Change) -> PriceChange:
+    new, before = change.new, change.before
+    assert new.effective_at is not None, "`difference` dates every price"
+    return PriceChange(
+        model=new.model,
+        effective_at=new.effective_at.astimezone(UTC),
+        tiers=new.tiers,
+        before=None if before is None else price_record(before),
+        **new.rates.all_rates(),
+    )

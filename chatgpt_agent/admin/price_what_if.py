@@ -1,0 +1,113 @@
+"""Past requests at other prices: what they cost, and what they would have cost. Nothing is changed."""
+
+from collections.abc import Sequence
+from datetime import UTC, date, datetime
+
+import msgspec
+
+from chatgpt_agent.adapters.postgres import repricing
+from chatgpt_agent.adapters.postgres.connection import AnyStore
+from chatgpt_agent.adapters.postgres.prices import list_prices
+from chatgpt_agent.adapters.postgres.repricing import GROUPS, RepricedGroup
+from chatgpt_agent.admin.groups import check_groups
+from chatgpt_agent.core.errors import InvalidValue, NotFound
+from chatgpt_agent.core.money.exact import Usd, exact_sum
+from chatgpt_agent.core.money.pricing import NewPrice, Price, PriceBook, check_rates
+
+__all__ = ["GROUPS", "WhatIf", "WhatIfQuery", "WhatIfReport", "WhatIfRow"]
+
+
+class WhatIfQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """Requests for `model` (None: for any) on these days of the configured time zone, both included; priced at
+    `price`, at the current price of `as_model`, or, without either, at the current price of each one's own model."""
+
+    by: Sequence[str]
+    since: date
+    until: date | None = None
+    model: str | None = None
+    price: NewPrice | None = None
+    as_model: str | None = None
+
+
+class WhatIfRow(msgspec.Struct, frozen=True, kw_only=True):
+    """The sums of one group, or of all, in USD. `unpriced_requests`: those of models without a current price, which
+    count in both sums with what they cost."""
+
+    group: dict[str, str]
+    requests: int
+    unpriced_requests: int
+    cost: Usd
+    what_if: Usd
+    difference: Usd
+
+
+class WhatIfReport(msgspec.Struct, frozen=True, kw_only=True):
+    """The sums by groups, and their total."""
+
+    by: list[str]
+    rows: list[WhatIfRow]
+    total: WhatIfRow
+
+
+class WhatIf:
+    """Prices the rows of the ledger anew."""
+
+    def __init__(self, store: AnyStore) -> None:
+        self._store = store
+
+    async def report(self, query: WhatIfQuery, *, max_rows: int | None = None) -> WhatIfReport:
+        """Raises InvalidValue, also for a report of more than `max_rows` rows; NotFound."""
+        check_groups(query.by, GROUPS)
+        if query.until is not None and query.until < query.since:
+            raise InvalidValue("until: the last day is before the first")
+        if query.price is not None and query.as_model is not None:
+            raise InvalidValue("give as_model or a price, not both")
+        other = await self._other_prices(query)
+        rows = await repricing.reprice(
+            self._store,
+            query.by,
+            other,
+            since=query.since,
+            until=query.until,
+            model=query.model,
+            any_model=query.price is not None or query.as_model is not None,
+        )
+        if max_rows is not None and len(rows) > max_rows:
+            raise InvalidValue(f"the report has over {max_rows} rows: choose fewer days or groups")
+        return WhatIfReport(by=list(query.by), rows=[_row(query.by, row) for row in rows], total=_row([], _total(rows)))
+
+    async def _other_prices(self, query: WhatIfQuery) -> list[NewPrice]:
+        if query.price is not None:
+            check_rates(query.price.rates, query.price.tiers)
+            return [query.price]
+        current = {price.model: price for price in PriceBook(await list_prices(self._store)).models(datetime.now(UTC))}
+        if query.as_model is None:
+            return [_as_new(price) for price in current.values()]
+        if query.as_model not in current:
+            raise NotFound(f"the model {query.as_model!r} has no price")
+        return [_as_new(current[query.as_model])]
+
+
+def _row(by: Sequence[str], row: RepricedGroup) -> WhatIfRow:
+    return WhatIfRow(
+        group=dict(zip(by, row.group, strict=True)),
+        requests=row.requests,
+        unpriced_requests=row.unpriced_requests,
+        cost=row.cost,
+        what_if=row.other_cost,
+        difference=exact_sum([row.other_cost, row.cost.copy_negate()]),
+    )
+
+
+def _total(rows: Sequence[RepricedGroup]) -> RepricedGroup:
+    return RepricedGroup(
+        group=(),
+        requests=sum(row.requests for row in rows),
+        unpriced_requests=sum(row.unpriced_requests for row in rows),
+        cost=exact_sum(row.cost for row in rows),
+        other_cost=exact_sum(row.other_cost for row in rows),
+    )
+
+
+def _as_new(price: Price) -> NewPrice:
+    return NewPrice(price.model, price.rates, price.tiers)

@@ -1,0 +1,25 @@
+"""JSON of commands and REST. Amounts are text in plain decimal notation, which no reader rounds."""
+
+from decimal import Decimal
+
+import msgspec
+
+from chatgpt_agent.core.money.exact import format_usd
+
+
+def encode(value: object) -> bytes:
+    """The JSON of a value."""
+    return msgspec.json.encode(plain_values(value))
+
+
+def plain_values(value: object) -> object:
+    """A value for msgspec to encode: structs as objects, decimals as text (`0.0000000001`, not `1E-10`)."""
+    if isinstance(value, Decimal):
+        return format_usd(value)
+    if isinstance(value, msgspec.Struct):
+        return {name: plain_values(getattr(value, name)) for name in value.__struct_fields__}
+    if isinstance(value, dict):
+        return {key: plain_values(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain_values(item) for item in value]
+    return value

@@ -1,0 +1,108 @@
+"""Requests about prices. Amounts are text, which no reader rounds."""
+
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from typing import Annotated, Literal
+
+from msgspec import UNSET, Meta, UnsetType, field
+
+from chatgpt_agent.core.access.settings import Moment, Name
+from chatgpt_agent.core.money.kinds import Rates, RateTable
+from chatgpt_agent.core.money.pricing import Tier
+from chatgpt_agent.web.admin.request_schemas import IdPage, Strict
+
+# As many digits as the largest allowed value has: a larger one is refused by the same rule as a command's.
+RateText = Annotated[str, Meta(pattern=r"^(0|[1-9][0-9]{0,6})(\.[0-9]{1,10})?$", description="USD, exactly.")]
+Multiplier = Annotated[str, Meta(pattern=r"^(0|[1-9][0-9]{0,3})(\.[0-9]{1,6})?$")]
+ServiceTier = Annotated[str, Meta(pattern="^[a-z][a-z_-]{0,31}$")]
+WhatIfGroup = Literal["user", "model", "day", "month"]
+
+
+class ByModel(Strict, frozen=True, kw_only=True):
+    model: Name
+
+
+class HistoryQuery(IdPage, frozen=True, kw_only=True):
+    model: Name | UnsetType = UNSET
+
+
+class PriceListQuery(Strict, frozen=True, kw_only=True):
+    """`apply`: set the prices, not only show them; `only`: names or patterns of models to choose; `from`: the date from
+    which all of them are in force."""
+
+    apply: bool = False
+    only: tuple[Name, ...] = ()
+    since: Moment | UnsetType = field(default=UNSET, name="from")
+
+
+class ExportQuery(Strict, frozen=True, kw_only=True):
+    """`history`: also prices that are superseded, removed or of a later date."""
+
+    history: bool = False
+
+
+class RatesBody(Strict, RateTable[RateText], frozen=True, kw_only=True):
+    """USD per 1,000,000 tokens. null: the rate of `input` or `output`."""
+
+
+class TierBody(RatesBody, frozen=True, kw_only=True):
+    """Either a multiplier, or `input`, `output` and the other rates that differ, in USD per 1,000,000 tokens."""
+
+    service_tier: ServiceTier | None = None
+    above: Annotated[int, Meta(ge=0, le=10**12)] = 0
+    multiplier: Multiplier | None = None
+
+
+class OtherPrice(RatesBody, frozen=True, kw_only=True):
+    """A price to compute past requests at, in USD per 1,000,000 tokens. null: the rate of `input` or `output`."""
+
+    input: RateText
+    output: RateText
+    tiers: Annotated[tuple[TierBody, ...], Meta(max_length=20)] = ()
+
+
+class PriceBody(OtherPrice, frozen=True, kw_only=True):
+    """A price in USD per 1,000,000 tokens. null: the rate of `input` or `output`. `effective_at`: from when it is in
+    force; else from now."""
+
+    model: Name
+    effective_at: Moment | None = None
+
+
+class WhatIfBody(Strict, frozen=True, kw_only=True):
+    """Requests for `model` (null: for any) on these days of the configured time zone, both included (`until` null:
+    until now); at this `price`, at the current price of `as_model`, or, without either, at the current price of each
+    one's own model."""
+
+    since: date
+    until: date | None = None
+    model: Name | None = None
+    as_model: Name | None = None
+    price: OtherPrice | None = None
+    by: Annotated[tuple[WhatIfGroup, ...], Meta(min_length=1, max_length=4)] = ("model",)
+
+
+def rates(body: OtherPrice) -> Rates:
+    """The rates of a body."""
+    return Rates(**_amounts(body))
+
+
+def tiers(body: OtherPrice) -> tuple[Tier, ...]:
+    """The tiers of a body."""
+    return tuple(
+        Tier(service_tier=tier.service_tier, above=tier.above, multiplier=_decimal(tier.multiplier), **_amounts(tier))
+        for tier in body.tiers
+    )
+
+
+def utc(moment: datetime) -> datetime:
+    """A time in UTC. Raises OverflowError before the year 1 and after 9999."""
+    return moment.astimezone(UTC)
+
+
+def _amounts(body: RatesBody) -> dict[str, Decimal]:
+    return {name: Decimal(text) for name, text in body.set_rates().items()}
+
+
+def _decimal(text: str | None) -> Decimal | None:
+    return None if text is None else Decimal(text)

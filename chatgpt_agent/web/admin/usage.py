@@ -1,0 +1,68 @@
+"""Reports on usage over REST."""
+
+from datetime import date
+from typing import Annotated
+
+import msgspec
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from chatgpt_agent.admin.reports import GROUPS, Sums, UsageFilter, UsageGroup, encode_rows, parse_groups
+from chatgpt_agent.core.access.settings import Name
+from chatgpt_agent.web.admin.request_schemas import MAX_ID, Nothing, Strict, given
+from chatgpt_agent.web.admin.routing import Call, Route
+
+MAX_ROWS = 10_000  # of a report: more would take the event loop too long to write
+
+_ANY = "|".join(GROUPS)
+Groups = Annotated[str, Meta(pattern=f"^({_ANY})(,({_ANY}))*$", description="What to group by: a list with commas.")]
+TokenId = Annotated[int, Meta(ge=0, le=MAX_ID, description="0: rows that were imported without a token.")]
+
+
+class UsageQuery(Strict, frozen=True, kw_only=True):
+    by: Groups = "user,model"
+    since: date | UnsetType = UNSET
+    until: date | UnsetType = UNSET
+    user: Name | UnsetType = UNSET
+    token: TokenId | UnsetType = UNSET
+    model: Name | UnsetType = UNSET
+
+
+class UsageRow(Sums, frozen=True, kw_only=True):
+    """`group`: its names, by what was grouped by. `token_id`: of a group of `token`."""
+
+    group: dict[str, str]
+    token_id: int | None = None
+
+
+class UsageReport(Struct, frozen=True, kw_only=True):
+    """The sums by groups, and their total."""
+
+    by: list[str]
+    rows: list[UsageRow]
+    total: Sums
+
+
+async def report_usage(call: Call[Nothing, UsageQuery, None]) -> UsageReport | dict[str, object]:
+    query = call.query
+    choice = UsageFilter(
+        since=given(query.since),
+        until=given(query.until),
+        user=given(query.user),
+        token_id=given(query.token),
+        model=given(query.model),
+    )
+    by = parse_groups(query.by)
+    report = await call.administration.reports.report(by, choice, max_rows=MAX_ROWS)
+
+    def record(row: UsageGroup) -> dict[str, object]:
+        return {**msgspec.structs.asdict(row), "group": dict(zip(by, row.group, strict=True))}
+
+    return {"by": by, "rows": await encode_rows(report.rows, record), "total": report.total}
+
+
+ROUTES = [
+    Route(
+        method="GET", path="/usage", handler=report_usage, summary="Sum up requests, token counts and cost",
+        query=UsageQuery, answer=UsageReport, tag="usage",
+    ),
+]  # fmt: skip
