@@ -1,4 +1,4 @@
-"""Clients' connections: counted, rested from where the system has no room, and reset where nobody reads."""
+"""Clients' connections: their number is limited, and those of clients that do not read or send are cut off."""
 
 import asyncio
 import logging
@@ -17,26 +17,28 @@ from tornado.web import Application, RequestHandler
 from chatgpt_agent.web.listener import ConnectionLimits, Listener
 from tests.support.client import Connection, fetch
 
-SIZE = 20_000_000  # more than any socket's buffer
+SIZE = 20_000_000  # bytes, more than any socket's buffer
+NO_FILES = "no connection can be accepted: Too many open files"
+
 Listen = Callable[..., "Listening"]
 
 
 class Small(RequestHandler):
-    """Answers at once."""
+    """Answers with a few bytes."""
 
     def get(self) -> None:
         self.write("here")
 
 
 class Large(RequestHandler):
-    """Writes more than a client may want to read."""
+    """Answers with more than buffers hold."""
 
     def get(self) -> None:
         self.write(b"x" * SIZE)
 
 
 class Listening:
-    """A listener on a free port."""
+    """A listener on a free port, and its clients."""
 
     def __init__(self, limits: ConnectionLimits) -> None:
         self.clients: list[socket.socket] = []
@@ -47,11 +49,10 @@ class Listening:
 
     @property
     def url(self) -> str:
-        """Where it listens."""
         return f"http://127.0.0.1:{self.port}"
 
     def connect(self, receive_buffer: int | None = None) -> socket.socket:
-        """A connection that the system has made, whether it is accepted or not."""
+        """Returns a connection, which the listener may not have accepted yet."""
         client = socket.socket()
         if receive_buffer is not None:
             client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
@@ -60,8 +61,11 @@ class Listening:
         self.clients.append(client)
         return client
 
+    async def until_connections(self, count: int) -> None:
+        """Waits until so many connections are open."""
+        await until(lambda: self.server.connections == count)
+
     async def stop(self) -> None:
-        """Ends it."""
         for client in self.clients:
             client.close()
         self.server.stop()
@@ -70,50 +74,50 @@ class Listening:
 
 @pytest.fixture
 def listen(io_loop: IOLoop) -> Iterator[Listen]:
-    """Listens with limits of the test's own."""
-    made: list[Listening] = []
+    """Starts a listener with some limits."""
+    started: list[Listening] = []
 
     def start(**limits: float) -> Listening:
         asyncio.set_event_loop(io_loop.asyncio_loop)
-        made.append(Listening(ConnectionLimits(**limits)))  # type: ignore[arg-type]
-        return made[-1]
+        started.append(Listening(ConnectionLimits(**limits)))  # type: ignore[arg-type]
+        return started[-1]
 
     yield start
-    for listening in made:
+    for listening in started:
         io_loop.run_sync(listening.stop)
 
 
-async def until(happened: Callable[[], object], seconds: float = 10) -> None:
-    """Waits for something that is about to happen."""
+async def until(condition: Callable[[], object], seconds: float = 10) -> None:
     async with asyncio.timeout(seconds):
-        while not happened():
+        while not condition():
             await asyncio.sleep(0.01)
 
 
-async def drained(client: socket.socket) -> None:
-    """Reads until the other side closes; raises ConnectionResetError where it does so with a reset."""
+async def read_until_closed(client: socket.socket) -> None:
+    """Reads until the other side closes. Raises ConnectionResetError if it does so with a reset."""
     async with asyncio.timeout(10):
         while await asyncio.get_running_loop().sock_recv(client, 65536):
             pass
 
 
-# How many.
+# The limit of connections.
 
 
-async def test_no_more_connections_than_may_be(listen: Listen) -> None:
-    """Those over the limit wait in the system's queue."""
+async def test_connections_over_the_limit_are_not_accepted(listen: Listen) -> None:
+    """Connections over the limit stay in the system's queue."""
     listening = listen(connections=3)
     for _ in range(5):
         listening.connect()
-    await until(lambda: listening.server.connections == 3)
-    assert len(listening.server._connections) == 3
+    await listening.until_connections(3)
+    await asyncio.sleep(0.05)
+    assert listening.server.connections == 3
 
 
-async def test_who_waits_is_served_when_another_leaves(listen: Listen) -> None:
-    """One place is enough."""
+async def test_waiting_connection_is_served_when_another_ends(listen: Listen) -> None:
+    """A connection in the system's queue is served as soon as another one ends."""
     listening = listen(connections=1)
     first = listening.connect()
-    await until(lambda: listening.server.connections == 1)
+    await listening.until_connections(1)
     waiting = asyncio.create_task(fetch(listening.url))
     await asyncio.sleep(0.05)
     assert not waiting.done()
@@ -122,17 +126,17 @@ async def test_who_waits_is_served_when_another_leaves(listen: Listen) -> None:
         assert (await waiting).status == 200
 
 
-async def test_no_place_is_lost(listen: Listen) -> None:
-    """After fifty connections through two places there are two."""
+async def test_ended_connections_are_not_counted(listen: Listen) -> None:
+    """Fifty connections are served with a limit of two, and none is counted afterwards."""
     listening = listen(connections=2)
     async with asyncio.timeout(20):
         answers = await asyncio.gather(*(fetch(listening.url) for _ in range(50)))
     assert {answer.status for answer in answers} == {200}
-    await until(lambda: listening.server.connections == 0)
+    await listening.until_connections(0)
 
 
-async def test_a_full_house_is_said_once(listen: Listen, caplog: pytest.LogCaptureFixture) -> None:
-    """And not for every client that finds it full."""
+async def test_limit_is_logged_once(listen: Listen, caplog: pytest.LogCaptureFixture) -> None:
+    """The log has one line about the limit, however many connections reach it."""
     listening = listen(connections=1)
     async with asyncio.timeout(20):
         await asyncio.gather(*(fetch(listening.url) for _ in range(20)))
@@ -141,12 +145,12 @@ async def test_a_full_house_is_said_once(listen: Listen, caplog: pytest.LogCaptu
     ]
 
 
-# No room in the system.
+# No more files.
 
 
 @contextmanager
 def no_file_left() -> Iterator[None]:
-    """This process cannot open one more file."""
+    """While it is active, this process cannot open another file."""
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     free = os.dup(0)
     os.close(free)
@@ -157,8 +161,8 @@ def no_file_left() -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
 
-async def test_without_a_file_left_it_rests(listen: Listen, caplog: pytest.LogCaptureFixture) -> None:
-    """Nothing spins: in one second of it the process uses little time, and says it in one line."""
+async def test_accepting_pauses_without_files(listen: Listen, caplog: pytest.LogCaptureFixture) -> None:
+    """If the process cannot open another file, it uses little time and logs one line."""
     listening = listen()
     for _ in range(20):
         listening.connect()
@@ -166,82 +170,71 @@ async def test_without_a_file_left_it_rests(listen: Listen, caplog: pytest.LogCa
         before = time.process_time()
         await asyncio.sleep(1)
         used = time.process_time() - before
-    assert [record.message for record in caplog.records] == ["no connection can be accepted: Too many open files"]
+    assert [record.message for record in caplog.records] == [NO_FILES]
     assert used < 0.3
 
 
-async def test_with_files_again_it_accepts(listen: Listen) -> None:
-    """Who has waited is served; nobody has to do anything."""
+async def test_accepting_resumes_with_files(listen: Listen, caplog: pytest.LogCaptureFixture) -> None:
+    """A client that waits for a file is served as soon as there is one."""
     listening = listen()
     client = listening.connect()
-    with no_file_left():
-        await until(lambda: listening.server._resting is not None)
+    with no_file_left(), caplog.at_level(logging.WARNING):
+        await until(lambda: NO_FILES in caplog.text)
         assert listening.server.connections == 0
     await asyncio.get_running_loop().sock_sendall(client, b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
     async with asyncio.timeout(10):
         assert (await asyncio.get_running_loop().sock_recv(client, 100)).startswith(b"HTTP/1.1 200")
 
 
-async def test_it_can_be_stopped_while_it_rests(listen: Listen) -> None:
-    """And does not wake up afterwards."""
+async def test_listener_can_be_stopped_during_a_pause(listen: Listen, caplog: pytest.LogCaptureFixture) -> None:
+    """A listener that is stopped while it pauses accepts no connection afterwards."""
     listening = listen()
-    listening.connect()
-    with no_file_left():
-        await until(lambda: listening.server._resting is not None)
+    client = listening.connect()
+    with no_file_left(), caplog.at_level(logging.WARNING):
+        await until(lambda: NO_FILES in caplog.text)
     listening.server.stop()
-    await asyncio.sleep(0.4)
-    assert not listening.server._accepting
+    with pytest.raises(ConnectionResetError):
+        await read_until_closed(client)
+    assert listening.server.connections == 0
 
 
-# Who does not read, or does not write.
+# Clients that do not read, or do not send.
 
 
-async def ask_for_much(listening: Listening) -> socket.socket:
-    """A client that asks for more than it has room for."""
+async def request_large(listening: Listening) -> socket.socket:
+    """Connects a client that requests more than it has room for."""
     client = listening.connect(receive_buffer=65536)
     await asyncio.get_running_loop().sock_sendall(client, b"GET /large HTTP/1.1\r\nHost: a\r\n\r\n")
     await until(lambda: listening.server.connections)
     return client
 
 
-async def test_who_reads_nothing_is_cut_off(listen: Listen) -> None:
-    """After `stall_seconds`, with all that was kept for it."""
+async def test_client_that_reads_nothing_is_reset(listen: Listen, caplog: pytest.LogCaptureFixture) -> None:
+    """After `stall_seconds` a client that reads nothing is reset, so that its answer cannot look complete, and the log
+    has one line without a traceback."""
     listening = listen(stall_seconds=0.3)
-    await ask_for_much(listening)
-    await until(lambda: listening.server.connections == 0)
-
-
-async def test_who_is_cut_off_sees_it(listen: Listen) -> None:
-    """With a reset: what it has of the answer cannot look whole, and the system lets go of the rest."""
-    listening = listen(stall_seconds=0.3)
-    client = await ask_for_much(listening)
-    await until(lambda: listening.server.connections == 0)
+    client = await request_large(listening)
+    await listening.until_connections(0)
     with pytest.raises(ConnectionResetError):
-        await drained(client)
-
-
-async def test_who_is_cut_off_is_in_the_log(listen: Listen, caplog: pytest.LogCaptureFixture) -> None:
-    """One line, no traceback."""
-    listening = listen(stall_seconds=0.3)
-    await ask_for_much(listening)
-    await until(lambda: listening.server.connections == 0)
+        await read_until_closed(client)
     [record] = [record for record in caplog.records if "cut off" in record.message]
     assert record.exc_info is None
 
 
-async def test_who_reads_slowly_is_not_cut_off(listen: Listen) -> None:
-    """Every byte that is taken counts: the whole answer takes longer than `stall_seconds`, and arrives."""
+async def test_client_that_reads_slowly_is_not_cut_off(listen: Listen) -> None:
+    """A client that reads some bytes now and then gets its whole answer, even if that takes longer than
+    `stall_seconds`."""
     listening = listen(stall_seconds=1.0)
-    client = await ask_for_much(listening)
-    loop, size, began = asyncio.get_running_loop(), 0, time.monotonic()
+    client = await request_large(listening)
+    loop, size, started = asyncio.get_running_loop(), 0, time.monotonic()
     while size < SIZE:
         size += len(await loop.sock_recv(client, SIZE // 20))
-        if time.monotonic() - began < 2.5:
+        if time.monotonic() - started < 2.5:
             await asyncio.sleep(0.2)
 
 
-async def test_a_stream_that_was_read_keeps_no_timer(listen: Listen) -> None:
-    """Kept-alive connections are not cut off for having nothing to read."""
+async def test_idle_connection_is_not_stalled(listen: Listen) -> None:
+    """A connection that is kept between requests, with nothing to read, is not cut off after `stall_seconds`."""
     listening = listen(stall_seconds=0.2)
     connection = await Connection.open(listening.url)
     for path in ("/large", "/"):
@@ -252,28 +245,27 @@ async def test_a_stream_that_was_read_keeps_no_timer(listen: Listen) -> None:
     await connection.close()
 
 
-async def trickled(client: socket.socket) -> None:
-    """Sends a byte now and then, for longer than anybody should listen."""
+async def trickle(client: socket.socket) -> None:
+    """Sends a byte now and then for ten seconds."""
     for _ in range(200):
         await asyncio.get_running_loop().sock_sendall(client, b"X")
         await asyncio.sleep(0.05)
 
 
-async def test_a_head_that_does_not_end_is_cut_off(listen: Listen) -> None:
-    """However often another byte of it comes."""
-    listening = listen(head_seconds=0.5)
-    client = listening.connect()
+async def test_endless_head_is_cut_off(listen: Listen) -> None:
+    """A head that is not complete after `head_seconds` is cut off, even if bytes of it still arrive."""
+    client = listen(head_seconds=0.5).connect()
     with pytest.raises(ConnectionError):
-        await trickled(client)
+        await trickle(client)
 
 
-async def test_a_silent_connection_is_closed(listen: Listen) -> None:
-    """That of a client which never asks."""
-    await drained(listen(head_seconds=0.3).connect())
+async def test_silent_connection_is_closed(listen: Listen) -> None:
+    """A connection without a request is closed after `head_seconds`."""
+    await read_until_closed(listen(head_seconds=0.3).connect())
 
 
-async def test_a_body_that_does_not_end_is_cut_off(listen: Listen) -> None:
-    """After `body_seconds`."""
+async def test_endless_body_is_cut_off(listen: Listen) -> None:
+    """A body that is not complete after `body_seconds` is cut off."""
     client = listen(body_seconds=0.3).connect()
     await asyncio.get_running_loop().sock_sendall(client, b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nx")
-    await drained(client)
+    await read_until_closed(client)
