@@ -227,7 +227,11 @@ async def table(what: str, sizes: list[Size], count: int) -> str:
 async def run(options: argparse.Namespace) -> None:
     """Prints everything."""
     steps = {
-        "rows": [Size(rows, 1000) for rows in (0, 100_000, 1_000_000, 10_000_000) if rows <= options.rows],
+        "rows": [
+            Size(input_bytes=rows, attachments=1000)
+            for rows in (0, 100_000, 1_000_000, 10_000_000)
+            if rows <= options.rows
+        ],
         "users": [Size(users=users) for users in (10, 1000, 10_000, 100_000) if users <= options.users],
         "prices": [Size(prices=prices) for prices in (10, 100, 1000) if prices <= options.prices],
     }

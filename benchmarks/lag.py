@@ -138,7 +138,7 @@ async def measure(options: argparse.Namespace) -> bool:
     ):
         await fleet.set_up(1, {MODEL: ("1", "1", "2")})
         admin = (await fleet.command("admin", "token", "root")).split()[-1]
-        await asyncio.to_thread(fill, fleet, Size(options.rows, 50, 10))
+        await asyncio.to_thread(fill, fleet, Size(input_bytes=options.rows, attachments=50, output_limit=10))
         await fleet.agent.start()
         await fleet.agent.until_ready()
         size = int(options.mib * MIB)

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 from chatgpt_agent.core.access.admission import Identity, admit
-from chatgpt_agent.core.budget.max_cost import Assumptions, estimate_tokens, most
+from chatgpt_agent.core.budget.max_cost import Assumptions, estimate_tokens, max_cost
 from chatgpt_agent.core.errors import AgentError, Overloaded
 from chatgpt_agent.core.http.request import ApiRequest
 from chatgpt_agent.core.ledger import UNCERTAIN, Intent, Row
@@ -59,7 +59,7 @@ class Admissions:
         now = self.now()
         book = self._directory.book  # pinned: whatever changes later, this request is charged by this book
         price = admit(request.model, book, now, identity)
-        reserved = most(price, request.size, self._assumptions)
+        reserved = max_cost(price, request.size, self._assumptions)
         slot = self._rate_limiter.acquire(identity, estimate_tokens(request.size))
         try:
             reservation = self._budgets.reserve(identity, request_id, reserved, now)

@@ -30,10 +30,11 @@ from chatgpt_agent.adapters.postgres.spending import (
     read_spending,
 )
 from chatgpt_agent.core.access.admission import Identity
-from chatgpt_agent.core.budget.budget_state import NOTHING, Account, Entry, State, Status, status_of
-from chatgpt_agent.core.budget.period import Budget, Period, Window, insufficient, window
+from chatgpt_agent.core.budget.budget_state import BudgetState, PendingCost, Status, UserBudgets, statuses
+from chatgpt_agent.core.budget.period import Budget, Period, Window, denial_message, window
 from chatgpt_agent.core.errors import DirectoryStale, InsufficientQuota, StoreError
 from chatgpt_agent.core.ledger import Row
+from chatgpt_agent.core.money.exact import ZERO
 from chatgpt_agent.runtime.background import Background, OnDeath, report_to_loop
 
 log = logging.getLogger(__name__)
@@ -50,7 +51,7 @@ class Reservation:
 
     __slots__ = ("_account", "_budgets", "_id")
 
-    def __init__(self, budgets: "Budgets", account: Account, id: UUID) -> None:
+    def __init__(self, budgets: "Budgets", account: UserBudgets, id: UUID) -> None:
         self._budgets = budgets
         self._account = account
         self._id = id
@@ -87,8 +88,8 @@ class Budgets:
         self._now = now
         self._zone = ZoneInfo("UTC")
         self._agents = 1
-        self._accounts: dict[int, Account] = {}  # by user
-        self._orphans: dict[int, dict[UUID, Entry]] = {}  # entries of the last run, by user
+        self._accounts: dict[int, UserBudgets] = {}  # by user
+        self._orphans: dict[int, dict[UUID, PendingCost]] = {}  # entries of the last run, by user
         # Reading along.
         self.loaded = False  # whether what was spent has ever been read
         self._stale: set[int] = set()  # users to be read
@@ -114,12 +115,12 @@ class Budgets:
             return None
         if not self.loaded:
             raise DirectoryStale
-        entry = Entry(identity.token.id, amount, started_at)
+        entry = PendingCost(identity.token.id, amount, started_at)
         self._turn(account, started_at)
         for state in account.covering(entry):
             if not state.allows(amount, self._agents):
                 raise self._refusal(state, amount)
-        account.add(request_id, entry)
+        account.reserve(request_id, entry)
         self._tell(account.user)
         return Reservation(self, account, request_id)
 
@@ -129,31 +130,33 @@ class Budgets:
         if account is None:
             return []
         self._turn(account, self._now())
-        return status_of([state for state in account.states if state.budget.token_id in (None, identity.token.id)])
+        return statuses([state for state in account.states if state.budget.token_id in (None, identity.token.id)])
 
-    def _refusal(self, state: State, amount: Decimal) -> InsufficientQuota:
-        if state.spent + amount > state.amount and state.mark(100):  # not for want of what is set aside for now
+    def _refusal(self, state: BudgetState, amount: Decimal) -> InsufficientQuota:
+        if state.spent + amount > state.amount and state.cross(100):  # not for want of what is set aside for now
             self._on_threshold(state.budget, state.window, 100, state.spent)
         of = "user account" if state.budget.token_id is None else "token"
-        return InsufficientQuota(insufficient(state.budget, of, state.left - state.open, amount, state.window.ends_at))
+        left, ends_at = state.left - state.pending, state.window.ends_at
+        message = denial_message(state.budget, owner=of, left=left, needed=amount, ends_at=ends_at)
+        return InsufficientQuota(message)
 
-    def _settle(self, account: Account, id: UUID, counted: Decimal | None) -> None:
-        for state in account.settle(id, counted):
+    def _settle(self, account: UserBudgets, id: UUID, counted: Decimal | None) -> None:
+        for state in account.charge(id, counted):
             self._look(state)
         self._tell(account.user)
 
-    def _drop(self, account: Account, ids: Iterable[UUID]) -> None:
-        if account.drop(ids):
+    def _drop(self, account: UserBudgets, ids: Iterable[UUID]) -> None:
+        if account.remove(ids):
             self._tell(account.user)
 
-    def _turn(self, account: Account, now: datetime) -> None:
+    def _turn(self, account: UserBudgets, now: datetime) -> None:
         """Begins new windows. What is known of them is read soon; until then only what this agent has seen counts."""
-        if account.turn(now, self._zone):
+        if account.roll_windows(now, self._zone):
             self._begin_anew = True
             self._look_again.set()
 
-    def _look(self, state: State) -> None:
-        for percent in state.passed():
+    def _look(self, state: BudgetState) -> None:
+        for percent in state.newly_crossed():
             self._on_threshold(state.budget, state.window, percent, state.spent)
 
     def _tell(self, user: int) -> None:
@@ -177,26 +180,26 @@ class Budgets:
         for user in self._accounts.keys() | wanted.keys():
             account = self._accounts.get(user)
             if account is None:
-                account = self._accounts[user] = Account(user, self._orphans.pop(user, {}))
-            elif user not in wanted and not account.entries:
+                account = self._accounts[user] = UserBudgets(user, self._orphans.pop(user, {}))
+            elif user not in wanted and not account.pending:
                 del self._accounts[user]
                 continue
             # One whose budgets are gone goes on with its entries: there may be budgets again before these have ended.
-            if account.take(wanted.get(user, ()), windows):
+            if account.set_budgets(wanted.get(user, ()), windows):
                 self._stale.add(user)
         self._look_again.set()
 
     def add_unshipped(self, rows: Iterable[Row]) -> None:
         """Counts rows that wait in the outbox since before the start."""
         for row in rows:
-            entry = Entry(row.intent.token_id, row.budget_cost, row.intent.started_at, ended=True)
+            entry = PendingCost(row.intent.token_id, row.budget_cost, row.intent.started_at, ended=True)
             self._orphans.setdefault(row.intent.user_id, {})[row.intent.request_id] = entry
 
     def shipping(self, rows: Sequence[Row]) -> None:
         """Says that these rows are about to be shipped: what is read from now on may show them."""
         for row in rows:
             account = self._accounts.get(row.intent.user_id)
-            entry = None if account is None else account.entries.get(row.intent.request_id)
+            entry = None if account is None else account.pending.get(row.intent.request_id)
             if entry is not None:
                 entry.shipping = True
 
@@ -207,7 +210,7 @@ class Budgets:
             account = self._accounts.get(user)
             if account is None:
                 self._orphans.get(user, {}).pop(id_, None)
-            elif (entry := account.entries.get(id_)) is not None:
+            elif (entry := account.pending.get(id_)) is not None:
                 entry.shipped = True
                 self._stale.add(user)
         if self._stale:
@@ -288,8 +291,8 @@ class Budgets:
         assert self._id is not None
         found: dict[tuple[int, int], Decimal] = {}
         for user in users & self._accounts.keys():
-            for entry in self._accounts[user].entries.values():
-                found[user, entry.token_id] = found.get((user, entry.token_id), NOTHING) + entry.amount
+            for entry in self._accounts[user].pending.values():
+                found[user, entry.token_id] = found.get((user, entry.token_id), ZERO) + entry.amount
         lines = [ReservedAmount(user, token, amount) for (user, token), amount in found.items()]
         await publish_reservations(self._store, self._id, sorted(users), lines)
 
@@ -317,13 +320,13 @@ class Budgets:
         if not accounts:
             return
         shown = {
-            user: [id_ for id_, entry in account.entries.items() if entry.shipped] for user, account in accounts.items()
+            user: [id_ for id_, entry in account.pending.items() if entry.shipped] for user, account in accounts.items()
         }
         # Where the answer to shipping them is late or lost, they would count twice.
         asked = [
             (id_, entry.started_at)
             for account in accounts.values()
-            for id_, entry in account.entries.items()
+            for id_, entry in account.pending.items()
             if entry.shipping and not entry.shipped
         ]
         now = self._now()
@@ -346,12 +349,12 @@ class Budgets:
         for other in others:
             others_by_user.setdefault(other.user_id, []).append(other)
         for user, account in accounts.items():
-            self._drop(account, [*shown[user], *(there & account.entries.keys())])
+            self._drop(account, [*shown[user], *(there & account.pending.keys())])
             for state in account.states:
                 if state.window == windows[state.budget.period]:
-                    state.known = _known(state.budget, by_user.get(user, []))
+                    state.shipped = _known(state.budget, by_user.get(user, []))
                     self._look(state)
-                state.others = _others(state.budget, others_by_user.get(user, ()))
+                state.reserved_elsewhere = _others(state.budget, others_by_user.get(user, ()))
 
     async def _read_others(self, users: list[int]) -> list[ReservedAmount]:
         if self._agents == 1 or self._id is None:
@@ -369,9 +372,9 @@ def _first_days(windows: dict[Period, Window]) -> tuple[date, date, date]:
 
 def _known(budget: Budget, lines: Iterable[Spending]) -> Decimal:
     own = (line for line in lines if budget.token_id in (None, line.token_id))
-    return sum((getattr(line, budget.period.value) for line in own), NOTHING)
+    return sum((getattr(line, budget.period.value) for line in own), ZERO)
 
 
 def _others(budget: Budget, lines: Iterable[ReservedAmount]) -> Decimal:
     own = (line for line in lines if budget.token_id in (None, line.token_id))
-    return sum((line.amount for line in own), NOTHING)
+    return sum((line.amount for line in own), ZERO)

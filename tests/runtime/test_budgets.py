@@ -194,7 +194,9 @@ class World:
 
 def budget(id: int, period: Period, amount: str, token_id: int | None = None) -> Budget:
     """One of alice, or of one of her tokens."""
-    return Budget(id, 1 if token_id is None else None, token_id, period, Decimal(amount))
+    return Budget(
+        id=id, user_id=1 if token_id is None else None, token_id=token_id, period=period, amount=Decimal(amount)
+    )
 
 
 ALL = [budget(1, Period.TOTAL, "30"), budget(2, Period.DAY, "10"), budget(3, Period.DAY, "6", 11)]
@@ -249,11 +251,11 @@ async def test_when_all_is_over_nothing_is_set_aside(monkeypatch: pytest.MonkeyP
         await world.say(agent)
     for agent in world.agents:
         await world.look(agent)
-        assert agent.budgets._accounts[1].entries == {}
+        assert agent.budgets._accounts[1].pending == {}
         for state in agent.budgets._accounts[1].states:
             since = state.window.begins_at or START - timedelta(days=9)
-            assert (state.open, state.others, state.spent_here) == (0, 0, 0)
-            assert state.known == world.spent(state.budget, since)
+            assert (state.pending, state.reserved_elsewhere, state.pending_ended) == (0, 0, 0)
+            assert state.shipped == world.spent(state.budget, since)
 
 
 async def test_what_others_have_set_aside_counts(monkeypatch: pytest.MonkeyPatch) -> None:

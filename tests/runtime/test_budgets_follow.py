@@ -135,7 +135,7 @@ async def test_a_row_counts_once_while_nobody_knows_whether_it_has_come(
     await set_budget(agent, Decimal("0.1"))
     upstream.script = answer
     assert (await ask(agent)).status == 200
-    await agent.until(lambda: [state.known for state in budgets._accounts[1].states] == [Decimal("0.048")])
+    await agent.until(lambda: [state.shipped for state in budgets._accounts[1].states] == [Decimal("0.048")])
     await budgets._read_all()
     [status] = budgets.status(agent.server.directory.identify(agent.token))
     assert (status.spent, marks) == (Decimal("0.048"), [])

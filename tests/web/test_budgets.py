@@ -13,7 +13,7 @@ import pytest
 from chatgpt_agent.adapters.postgres.budgets import BudgetRow
 from chatgpt_agent.admin.budgets import BudgetAdmin
 from chatgpt_agent.core.audit import Actor, Via
-from chatgpt_agent.core.budget.max_cost import Assumptions, Size, most
+from chatgpt_agent.core.budget.max_cost import Assumptions, Size, max_cost
 from chatgpt_agent.core.budget.period import Period
 from chatgpt_agent.runtime.budgets import Budgets
 from tests.conftest import MakeAgent
@@ -31,7 +31,7 @@ def largest(agent: Agent, body: bytes) -> Decimal:
     """What such a call may cost at most, in USD."""
     price = agent.server.directory.book.at(MODEL, datetime.now(UTC))
     assert price is not None
-    return most(price, Size(len(body), output_limit=LIMIT), Assumptions(0, 0))
+    return max_cost(price, Size(input_bytes=len(body), output_limit=LIMIT), Assumptions(0, 0))
 
 
 async def set_budget(agent: Agent, amount: Decimal, **whose: Any) -> BudgetRow:
@@ -53,7 +53,7 @@ def set_aside(agent: Agent) -> Decimal:
     """The sum of all reservations that are open."""
     found = Decimal(0)
     for account in budgets(agent)._accounts.values():
-        found += sum((state.open - state.spent_here for state in account.states), Decimal(0))
+        found += sum((state.pending - state.pending_ended for state in account.states), Decimal(0))
     return found
 
 
@@ -307,9 +307,9 @@ async def test_nothing_stays_set_aside(
     assert set_aside(agent) == 0
     assert list(agent.server.rate_limiter.running.values()) == [0, 0]
     counted = await spent(agent)
-    await agent.until(lambda: not any(account.entries for account in budgets(agent)._accounts.values()))
+    await agent.until(lambda: not any(account.pending for account in budgets(agent)._accounts.values()))
     states = [state for account in budgets(agent)._accounts.values() for state in account.states]
-    assert [(state.known, state.open, state.spent_here) for state in states] == [(counted, 0, 0)] * 2
+    assert [(state.shipped, state.pending, state.pending_ended) for state in states] == [(counted, 0, 0)] * 2
 
 
 # R3: a restart.
@@ -352,4 +352,4 @@ async def test_two_agents_share_a_budget(make_agent: MakeAgent, upstream: Upstre
         await agent.rows(10)
     [state] = [state for account in budgets(other)._accounts.values() for state in account.states]
     total = await spent(one)
-    await other.until(lambda: state.known == total and state.open == 0)
+    await other.until(lambda: state.shipped == total and state.pending == 0)

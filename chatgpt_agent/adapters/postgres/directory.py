@@ -96,7 +96,7 @@ def _token(row: SqlRow) -> Token:
 
 def _budget(row: SqlRow) -> Budget:
     id_, user, token, period, amount = row
-    return Budget(id_, user, token, Period(period), amount)
+    return Budget(id=id_, user_id=user, token_id=token, period=Period(period), amount=amount)
 
 
 def _limits(values: list[int | None]) -> RateLimits:

@@ -1,4 +1,4 @@
-"""What is spent of budgets, and what is set aside of them for calls under way: the sums, and the rule they obey."""
+"""What is spent and reserved of budgets, and the rule that decides whether another request fits."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, tzinfo
@@ -7,13 +7,12 @@ from uuid import UUID
 
 import msgspec
 
-from chatgpt_agent.core.budget.period import MARKS, Budget, Period, Window, window
+from chatgpt_agent.core.budget.period import THRESHOLDS, Budget, Period, Window, window
+from chatgpt_agent.core.money.exact import ZERO
 
-NOTHING = Decimal(0)
 
-
-class Entry:
-    """A call that PostgreSQL does not show yet: what is set aside for it, or, when it has ended, what it counts."""
+class PendingCost:
+    """A request whose row PostgreSQL does not show yet. `amount` is its reservation; once it has `ended`, its cost."""
 
     __slots__ = ("amount", "ended", "shipped", "shipping", "started_at", "token_id")
 
@@ -22,144 +21,143 @@ class Entry:
         self.amount = amount
         self.started_at = started_at
         self.ended = ended
-        self.shipping = False  # PostgreSQL may have it by now
+        self.shipping = False  # PostgreSQL may have its row already
         self.shipped = False
 
 
-class State:
-    """A budget in its current window. `known`: what PostgreSQL shows; `others`: what other agents have set aside;
-    `open`: what entries count beside that."""
+class BudgetState:
+    """A budget in its current window. Amounts in USD."""
 
-    __slots__ = ("budget", "known", "marked", "open", "others", "spent_here", "window")
+    __slots__ = ("budget", "last_threshold", "pending", "pending_ended", "reserved_elsewhere", "shipped", "window")
 
     def __init__(self, budget: Budget, window: Window) -> None:
         self.budget = budget
         self.window = window
-        self.known = NOTHING
-        self.others = NOTHING
-        self.open = NOTHING
-        self.spent_here = NOTHING  # the part of `open` that is of calls which have ended
-        self.marked = 0  # the highest mark in percent that was passed in this window
+        self.shipped = ZERO  # the cost of rows in PostgreSQL
+        self.reserved_elsewhere = ZERO  # by other agents
+        self.pending = ZERO  # of this agent's requests without a row in PostgreSQL
+        self.pending_ended = ZERO  # the part of `pending` that belongs to requests which have ended
+        self.last_threshold = 0  # the highest one in percent that was crossed in this window
 
     @property
     def amount(self) -> Decimal:
-        """USD that may be spent."""
+        """What may be spent."""
         assert self.budget.amount is not None
         return self.budget.amount
 
     @property
     def spent(self) -> Decimal:
-        """USD that calls which have ended count."""
-        return self.known + self.spent_here
+        """The cost of requests that have ended."""
+        return self.shipped + self.pending_ended
 
     @property
     def left(self) -> Decimal:
-        """USD that are neither spent as far as PostgreSQL shows nor set aside by others."""
-        return self.amount - self.known - self.others
+        """What is neither spent according to PostgreSQL nor reserved by other agents."""
+        return self.amount - self.shipped - self.reserved_elsewhere
 
-    def covers(self, entry: Entry) -> bool:
-        """Whether an entry is of this budget and of this window."""
+    def covers(self, cost: PendingCost) -> bool:
+        """Whether a request counts in this budget and window."""
         begins = self.window.begins_at
-        return self.budget.token_id in (None, entry.token_id) and (begins is None or entry.started_at >= begins)
+        return self.budget.token_id in (None, cost.token_id) and (begins is None or cost.started_at >= begins)
 
     def allows(self, amount: Decimal, agents: int) -> bool:
-        """Whether so much more may be set aside: within this agent's share of what is left, or as its only call."""
+        """Whether an amount may be reserved: within this agent's share of what is left, or as its only request."""
         share = self.left if agents == 1 else self.left / agents
-        return amount == 0 or self.open + amount <= share or (self.open == 0 and amount <= self.left)
+        return amount == 0 or self.pending + amount <= share or (self.pending == 0 and amount <= self.left)
 
-    def passed(self) -> list[int]:
-        """The marks in percent that were not passed before, the lowest first."""
-        found = [mark for mark in MARKS if self.spent * 100 >= self.amount * mark and self.amount > 0]
-        return [mark for mark in found if self.mark(mark)]
+    def newly_crossed(self) -> list[int]:
+        """Returns the thresholds in percent that spending has crossed since the last call, the lowest first."""
+        reached = [percent for percent in THRESHOLDS if self.spent * 100 >= self.amount * percent and self.amount > 0]
+        return [percent for percent in reached if self.cross(percent)]
 
-    def mark(self, percent: int) -> bool:
-        """Whether this mark is passed for the first time in this window."""
-        first, self.marked = self.marked < percent, max(self.marked, percent)
+    def cross(self, percent: int) -> bool:
+        """Records that a threshold is crossed. Returns whether it is the first time in this window."""
+        first, self.last_threshold = self.last_threshold < percent, max(self.last_threshold, percent)
         return first
 
 
-class Account:
-    """The budgets of a user and of the user's tokens, and their entries."""
+class UserBudgets:
+    """The budgets of a user and of the user's tokens, with their pending costs by request id."""
 
-    __slots__ = ("entries", "states", "user")
+    __slots__ = ("pending", "states", "user")
 
-    def __init__(self, user: int, entries: dict[UUID, Entry]) -> None:
+    def __init__(self, user: int, pending: dict[UUID, PendingCost]) -> None:
         self.user = user
-        self.states: list[State] = []
-        self.entries = entries
+        self.states: list[BudgetState] = []
+        self.pending = pending
 
-    def covering(self, entry: Entry) -> list[State]:
-        """The budgets that an entry counts in."""
-        return [state for state in self.states if state.covers(entry)]
+    def covering(self, cost: PendingCost) -> list[BudgetState]:
+        """The budgets in which a request counts."""
+        return [state for state in self.states if state.covers(cost)]
 
-    def add(self, id: UUID, entry: Entry) -> None:
-        """Sets an amount aside."""
-        for state in self.covering(entry):
-            state.open += entry.amount
-        self.entries[id] = entry
+    def reserve(self, id: UUID, cost: PendingCost) -> None:
+        """Adds a reservation to the budgets that it counts in."""
+        for state in self.covering(cost):
+            state.pending += cost.amount
+        self.pending[id] = cost
 
-    def settle(self, id: UUID, counted: Decimal | None) -> list[State]:
-        """Puts what a call counts (None: all that was set aside) in the place of what was set aside; the budgets that
-        this changes."""
-        entry = self.entries.get(id)
-        if entry is None:
+    def charge(self, id: UUID, amount: Decimal | None) -> list[BudgetState]:
+        """Replaces the reservation of a request that has ended by its cost (None: by all that was reserved). Returns
+        the budgets that this changes."""
+        cost = self.pending.get(id)
+        if cost is None:
             return []
-        entry.ended = True
-        before, entry.amount = entry.amount, entry.amount if counted is None else counted
-        changed = self.covering(entry)
+        cost.ended = True
+        reserved, cost.amount = cost.amount, cost.amount if amount is None else amount
+        changed = self.covering(cost)
         for state in changed:
-            state.open += entry.amount - before
-            state.spent_here += entry.amount
+            state.pending += cost.amount - reserved
+            state.pending_ended += cost.amount
         return changed
 
-    def drop(self, ids: Iterable[UUID]) -> bool:
-        """Forgets entries, which PostgreSQL shows or which come to nothing; whether there were any."""
-        dropped = [entry for id_ in ids if (entry := self.entries.pop(id_, None)) is not None]
-        for entry in dropped:
-            for state in self.covering(entry):
-                state.open -= entry.amount
-                if entry.ended:
-                    state.spent_here -= entry.amount
-        return bool(dropped)
+    def remove(self, ids: Iterable[UUID]) -> bool:
+        """Removes pending costs: PostgreSQL shows them, or nothing was sent. Returns whether there were any."""
+        removed = [cost for id_ in ids if (cost := self.pending.pop(id_, None)) is not None]
+        for cost in removed:
+            for state in self.covering(cost):
+                state.pending -= cost.amount
+                if cost.ended:
+                    state.pending_ended -= cost.amount
+        return bool(removed)
 
-    def turn(self, now: datetime, zone: tzinfo) -> bool:
-        """Begins new windows where old ones have ended; only entries are known of them then. Whether there were any."""
-        turned = False
+    def roll_windows(self, now: datetime, zone: tzinfo) -> bool:
+        """Rolls expired windows over; spending then restarts from the pending costs. Returns whether any rolled."""
+        rolled = False
         for state in self.states:
             begins, ends = state.window.begins_at, state.window.ends_at
-            # The clock on the wall may have been ahead, and go back: no call would be of tomorrow's window.
+            # The wall clock may have been ahead and go back: then no request may count in tomorrow's window.
             if begins is not None and ends is not None and not begins <= now < ends:
                 state.window = window(state.budget.period, now, zone)
-                state.known, state.marked = NOTHING, 0
-                self._add_up(state)
-                turned = True
-        return turned
+                state.shipped, state.last_threshold = ZERO, 0
+                self._recount(state)
+                rolled = True
+        return rolled
 
-    def take(self, budgets: Iterable[Budget], windows: Mapping[Period, Window]) -> bool:
-        """Takes over the budgets that there are now; whether there is one of which it is not known what was spent."""
+    def set_budgets(self, budgets: Iterable[Budget], windows: Mapping[Period, Window]) -> bool:
+        """Replaces the budgets. Returns whether there is one whose spending is not known yet."""
         before = {state.budget.id: state for state in self.states}
         self.states, unknown = [], False
         for budget in budgets:
-            state = State(budget, windows[budget.period])
+            state = BudgetState(budget, windows[budget.period])
             old = before.get(budget.id)
             if old is not None and old.window == state.window:
-                state.known, state.others = old.known, old.others
-                state.marked = old.marked if old.budget.amount == budget.amount else 0
+                state.shipped, state.reserved_elsewhere = old.shipped, old.reserved_elsewhere
+                state.last_threshold = old.last_threshold if old.budget.amount == budget.amount else 0
             else:
                 unknown = True
-            self._add_up(state)
+            self._recount(state)
             self.states.append(state)
         return unknown
 
-    def _add_up(self, state: State) -> None:
-        covered = [entry for entry in self.entries.values() if state.covers(entry)]
-        state.open = sum((entry.amount for entry in covered), NOTHING)
-        state.spent_here = sum((entry.amount for entry in covered if entry.ended), NOTHING)
+    def _recount(self, state: BudgetState) -> None:
+        covered = [cost for cost in self.pending.values() if state.covers(cost)]
+        state.pending = sum((cost.amount for cost in covered), ZERO)
+        state.pending_ended = sum((cost.amount for cost in covered if cost.ended), ZERO)
 
 
-class Status(msgspec.Struct, frozen=True):
-    """A budget as its holder sees it: `owner` is `user` or `token`, amounts in USD. `reserved`: what is set
-    aside for calls under way; `resets_at` None: never."""
+class Status(msgspec.Struct, frozen=True, kw_only=True):
+    """A budget as the user of a token sees it. `owner` is `user` or `token`; amounts in USD. `reserved`: for requests
+    under way; `resets_at` None: never."""
 
     owner: str
     period: Period
@@ -170,17 +168,17 @@ class Status(msgspec.Struct, frozen=True):
     resets_at: datetime | None
 
 
-def status_of(states: Sequence[State]) -> list[Status]:
-    """Budgets as their holder sees them."""
+def statuses(states: Sequence[BudgetState]) -> list[Status]:
+    """Returns budgets as the user of a token sees them."""
     return [
         Status(
-            "user" if state.budget.token_id is None else "token",
-            state.budget.period,
-            state.amount,
-            state.spent,
-            state.open - state.spent_here + state.others,
-            max(NOTHING, state.left - state.open),
-            state.window.ends_at,
+            owner="user" if state.budget.token_id is None else "token",
+            period=state.budget.period,
+            amount=state.amount,
+            spent=state.spent,
+            reserved=state.pending - state.pending_ended + state.reserved_elsewhere,
+            left=max(ZERO, state.left - state.pending),
+            resets_at=state.window.ends_at,
         )
         for state in states
     ]

@@ -1,4 +1,4 @@
-"""Budgets: how much may be spent in a day, a week, a month, or at all. Amounts in USD, days of a time zone."""
+"""Budgets: how much may be spent in a day, a week, a month, or in total. Amounts in USD, days of a time zone."""
 
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from decimal import Decimal, InvalidOperation
@@ -12,11 +12,11 @@ from chatgpt_agent.core.money.pricing import check_usd
 
 MAX_AMOUNT = Decimal(1_000_000_000)  # USD
 MAX_PLACES = 10
-MARKS = (80, 100)  # percent, that somebody is told of
+THRESHOLDS = (80, 100)  # percent at which an alert is sent
 
 
 class Period(StrEnum):
-    """What a budget is for. Weeks begin on Mondays (ISO 8601)."""
+    """The period of a budget. Weeks begin on Mondays (ISO 8601)."""
 
     DAY = "day"
     WEEK = "week"
@@ -24,8 +24,8 @@ class Period(StrEnum):
     TOTAL = "total"
 
 
-class Budget(msgspec.Struct, frozen=True):
-    """USD that a user or a token may spend in each period; `amount` None: no budget any more."""
+class Budget(msgspec.Struct, frozen=True, kw_only=True):
+    """USD that a user or a token may spend in each period; `amount` None: the budget is removed."""
 
     id: int
     user_id: int | None
@@ -35,7 +35,7 @@ class Budget(msgspec.Struct, frozen=True):
 
 
 class Window(msgspec.Struct, frozen=True):
-    """The period that a moment lies in: its days, and when it began and ends (UTC); a total has neither."""
+    """The period around a moment: its first day, its beginning and end in UTC. A total has none of them."""
 
     first_day: date | None
     begins_at: datetime | None
@@ -43,7 +43,7 @@ class Window(msgspec.Struct, frozen=True):
 
 
 def window(period: Period, now: datetime, zone: tzinfo) -> Window:
-    """The period around a moment, in this zone's calendar."""
+    """Returns the period around a moment, in this zone's calendar."""
     if period is Period.TOTAL:
         return Window(None, None, None)
     today = now.astimezone(zone).date()
@@ -59,13 +59,13 @@ def window(period: Period, now: datetime, zone: tzinfo) -> Window:
 
 
 def midnight(day: date, zone: tzinfo) -> datetime:
-    """The first moment of a day, in UTC. Where summer time begins at midnight, that is one o'clock on the wall."""
+    """Returns the first moment of a day, in UTC. Where summer time begins at midnight, the day begins at 1:00."""
     begin = datetime.combine(day, time.min, zone)
-    found = begin.astimezone(UTC)
-    if found.astimezone(zone).replace(fold=0) == begin:
-        return found
-    # An hour that the clock skips: of its two readings the later moment is the one behind the gap (PEP 495).
-    return max(found, begin.replace(fold=1).astimezone(UTC))
+    moment = begin.astimezone(UTC)
+    if moment.astimezone(zone).replace(fold=0) == begin:
+        return moment
+    # The clock skips this hour: of its two readings the later moment lies behind the gap (PEP 495).
+    return max(moment, begin.replace(fold=1).astimezone(UTC))
 
 
 def parse_amount(text: str, name: str) -> Decimal:
@@ -84,14 +84,13 @@ def check_amount(amount: Decimal, name: str = "amount") -> None:
     check_usd(amount, name, MAX_AMOUNT, MAX_PLACES)
 
 
-def insufficient(budget: Budget, of: str, left: Decimal, needed: Decimal, ends_at: datetime | None) -> str:
-    """What is said to whom a budget refuses; `of` whom it is, amounts in USD."""
-    spent = (
-        f"You have {format_short(max(left, Decimal(0)))} USD left of {format_short(budget.amount or Decimal(0))} USD"
-    )
+def denial_message(budget: Budget, *, owner: str, left: Decimal, needed: Decimal, ends_at: datetime | None) -> str:
+    """Returns the error of a request that a budget denies. `owner`: whose budget it is, as clients read it; amounts in
+    USD."""
+    spent = f"You have {format_short(max(left, ZERO))} USD left of {format_short(budget.amount or ZERO)} USD"
     period = "in total" if budget.period is Period.TOTAL else f"this {budget.period}"
     until = "It does not reset." if ends_at is None else f"It resets at {ends_at:%Y-%m-%dT%H:%M:%SZ}."
     return (
-        f"The budget of your {of} does not allow this request. {spent} {period}, and this request may cost up to "
+        f"The budget of your {owner} does not allow this request. {spent} {period}, and this request may cost up to "
         f"{format_short(needed)} USD. {until} A lower limit of output tokens makes a request cost less."
     )

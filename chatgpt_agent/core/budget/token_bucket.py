@@ -1,7 +1,7 @@
-"""Limits by the minute, as OpenAI has them: a bucket that holds a minute's worth and fills by and by.
+"""Rate limits as OpenAI has them: a bucket that holds the amount of a minute and refills continuously.
 
 https://platform.openai.com/docs/guides/rate-limits: a limit of 60 requests a minute lets one through each second, not
-60 at once every minute; the headers say what is left and when the bucket is full again.
+60 at once every minute; the headers state what is left and when the bucket is full again.
 """
 
 import msgspec
@@ -10,7 +10,7 @@ MINUTE = 60.0
 
 
 class Bucket:
-    """What may be taken of one thing. `limit`: a minute's worth, which is also the most it holds; times in seconds."""
+    """What may be used of one limit. `limit` is the amount of a minute and the capacity; times are in seconds."""
 
     __slots__ = ("_filled_at", "_level", "limit")
 
@@ -20,28 +20,28 @@ class Bucket:
         self._filled_at = now
 
     def change(self, limit: int, now: float) -> None:
-        """Another limit from now on; what was taken stays taken."""
+        """Sets another limit; what was used stays used."""
         if limit != self.limit:
             self._level = self._filled(now) + limit - self.limit
             self._filled_at = now
             self.limit = limit
 
     def wait(self, amount: float, now: float) -> float:
-        """Seconds until so much is there; 0: it is. More than it can ever hold is there when it is full."""
+        """Returns the seconds until the bucket holds an amount, at most until it is full."""
         missing = min(amount, self.limit) - self._filled(now)
         return max(0.0, missing * MINUTE / self.limit)
 
     def take(self, amount: float, now: float) -> None:
-        """Takes it, whether it is there or not: what has been used has been used. A negative amount gives back."""
+        """Takes an amount, even more than the bucket holds. A negative amount is given back."""
         self._level = min(self._filled(now) - amount, float(self.limit))
         self._filled_at = now
 
     def left(self, now: float) -> int:
-        """How much may be taken at once."""
+        """Returns how much may be taken now."""
         return max(0, int(self._filled(now)))
 
     def full_in(self, now: float) -> float:
-        """Seconds until it is full again."""
+        """Returns the seconds until the bucket is full."""
         return (self.limit - self._filled(now)) * MINUTE / self.limit
 
     def _filled(self, now: float) -> float:
@@ -49,7 +49,7 @@ class Bucket:
 
 
 class Rate(msgspec.Struct, frozen=True):
-    """What the headers of an answer say of one limit: `reset` in seconds."""
+    """The state of one limit for the headers of an answer; `reset` in seconds."""
 
     limit: int
     left: int
@@ -57,7 +57,7 @@ class Rate(msgspec.Struct, frozen=True):
 
 
 def rate_headers(requests: Rate | None, tokens: Rate | None) -> list[tuple[str, str]]:
-    """The `x-ratelimit-*` header fields, with OpenAI's names and form."""
+    """Returns the `x-ratelimit-*` header fields, with OpenAI's names and format."""
     fields = []
     for name, rate in (("requests", requests), ("tokens", tokens)):
         if rate is not None:
@@ -70,7 +70,7 @@ def rate_headers(requests: Rate | None, tokens: Rate | None) -> list[tuple[str, 
 
 
 def duration(seconds: float) -> str:
-    """A time as OpenAI writes it: `20ms`, `1s`, `1m30.5s`, `2h0m0s`; never less than it is."""
+    """Returns a time as OpenAI writes it, rounded up to a millisecond: `20ms`, `1s`, `1m30.5s`, `2h0m0s`."""
     milliseconds = int(-(-seconds * 1000 // 1))
     if milliseconds < 1000:
         return f"{milliseconds}ms"

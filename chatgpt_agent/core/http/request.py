@@ -45,7 +45,13 @@ class ApiRequest(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def size(self) -> Size:
         """What determines its maximum cost."""
-        return Size(self.input_bytes, self.attachments, self.output_limit, self.choices, self.service_tier)
+        return Size(
+            input_bytes=self.input_bytes,
+            attachments=self.attachments,
+            output_limit=self.output_limit,
+            choices=self.choices,
+            service_tier=self.service_tier,
+        )
 
     @property
     def hides_usage(self) -> bool:

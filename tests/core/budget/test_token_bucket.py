@@ -1,4 +1,4 @@
-"""Buckets that fill by the minute, and what headers say of them."""
+""""""
 
 import pytest
 from hypothesis import given
@@ -10,8 +10,8 @@ LIMITS = st.integers(1, 10**7)
 STEPS = st.lists(st.tuples(st.floats(0, 100), st.integers(0, 10**7)), max_size=50)
 
 
-def test_a_full_bucket_holds_a_minutes_worth() -> None:
-    """And not one more."""
+def test_full_bucket_holds_the_amount_of_a_minute() -> None:
+    """A bucket of three lets three requests through at once, and the fourth after 20 seconds."""
     bucket = Bucket(3, now=0)
     for _ in range(3):
         assert bucket.wait(1, 0) == 0
@@ -20,22 +20,22 @@ def test_a_full_bucket_holds_a_minutes_worth() -> None:
     assert (bucket.left(0), bucket.full_in(0)) == (0, pytest.approx(60))
 
 
-def test_it_fills_by_and_by() -> None:
-    """Sixty a minute is one a second."""
+def test_bucket_refills_continuously() -> None:
+    """A limit of sixty a minute gives one each second."""
     bucket = Bucket(60, now=0)
     bucket.take(60, 0)
     assert (bucket.left(0.9), bucket.left(1), bucket.left(30.5), bucket.left(10_000)) == (0, 1, 30, 60)
 
 
-def test_what_was_used_beyond_the_guess_is_missing() -> None:
-    """An answer may be longer than what was taken for it."""
+def test_use_beyond_the_estimate_has_to_refill() -> None:
+    """An answer may use more tokens than were estimated for it."""
     bucket = Bucket(60, now=0)
     bucket.take(90, 0)
     assert bucket.wait(1, 0) == pytest.approx(31)
 
 
-def test_what_was_guessed_too_much_comes_back() -> None:
-    """But never more than it holds."""
+def test_overestimate_is_given_back() -> None:
+    """Tokens that were not used are available again, up to the capacity."""
     bucket = Bucket(60, now=0)
     bucket.take(50, 0)
     bucket.take(-20, 0)
@@ -44,8 +44,8 @@ def test_what_was_guessed_too_much_comes_back() -> None:
     assert bucket.left(0) == 60
 
 
-def test_more_than_it_can_ever_hold_waits_for_it_to_be_full() -> None:
-    """Else such a request would wait for ever."""
+def test_amount_above_the_capacity_waits_for_a_full_bucket() -> None:
+    """A request that is larger than the limit may go when the bucket is full, or it would wait forever."""
     bucket = Bucket(60, now=0)
     assert bucket.wait(1000, 0) == 0
     bucket.take(30, 0)
@@ -53,8 +53,8 @@ def test_more_than_it_can_ever_hold_waits_for_it_to_be_full() -> None:
 
 
 @pytest.mark.parametrize(("limit", "left"), [(100, 50), (20, 0), (60, 10)])
-def test_a_changed_limit_keeps_what_was_taken(limit: int, left: int) -> None:
-    """Raising a limit gives at once what it gives more."""
+def test_changed_limit_keeps_what_was_used(limit: int, left: int) -> None:
+    """A raised limit adds the difference at once; a lowered one takes it away."""
     bucket = Bucket(60, now=0)
     bucket.take(50, 0)
     bucket.change(limit, 0)
@@ -62,8 +62,8 @@ def test_a_changed_limit_keeps_what_was_taken(limit: int, left: int) -> None:
 
 
 @given(LIMITS, STEPS)
-def test_never_more_than_the_limit_and_what_came_since(limit: int, steps: list[tuple[float, int]]) -> None:
-    """Over any time, whoever waits as told takes no more than a minute's worth and what has flowed in."""
+def test_use_never_exceeds_the_limit_and_the_refill(limit: int, steps: list[tuple[float, int]]) -> None:
+    """Over any time, a client that waits as required uses at most one capacity and the refill since."""
     bucket, now, taken = Bucket(limit, now=0), 0.0, 0
     for pause, amount in steps:
         now += pause
@@ -78,13 +78,13 @@ def test_never_more_than_the_limit_and_what_came_since(limit: int, steps: list[t
     ("seconds", "text"),
     [(0, "0ms"), (0.0204, "21ms"), (1, "1s"), (1.5, "1.5s"), (59.9999, "1m0s"), (90.5, "1m30.5s"), (7205, "2h0m5s")],
 )
-def test_durations_are_written_as_openai_does(seconds: float, text: str) -> None:
-    """Go's form, rounded up to a millisecond."""
+def test_durations_have_the_format_of_openai(seconds: float, text: str) -> None:
+    """Durations have Go's format and are rounded up to a millisecond."""
     assert duration(seconds) == text
 
 
-def test_headers_name_only_limits_that_are_there() -> None:
-    """Limit, what is left, and when all of it is."""
+def test_headers_describe_only_existing_limits() -> None:
+    """The header fields hold the limit, what remains, and the time until it is full."""
     assert rate_headers(None, None) == []
     assert rate_headers(Rate(60, 59, 1), None) == [
         ("x-ratelimit-limit-requests", "60"),
