@@ -7,7 +7,7 @@ from enum import StrEnum
 import msgspec
 
 from chatgpt_agent.core.errors import InvalidValue
-from chatgpt_agent.core.money.exact import format_short
+from chatgpt_agent.core.money.exact import ZERO, format_short
 from chatgpt_agent.core.money.pricing import check_usd
 
 MAX_AMOUNT = Decimal(1_000_000_000)  # USD
