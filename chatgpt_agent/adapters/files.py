@@ -1,8 +1,7 @@
-"""Files: secrets that only their owner may read, and a data directory where what root makes in an account's folder
-belongs to that account.
+"""Files: secrets that only their owner may read, and a data directory whose content belongs to its owner.
 
-So `sudo chatgpt-agent user add` before or beside a server that runs as another account leaves nothing behind that
-this account cannot open.
+What root creates in the folder of another account is given to that account, so that `sudo chatgpt-agent user add`
+leaves nothing that the server's account cannot open.
 """
 
 import os
@@ -14,7 +13,7 @@ from chatgpt_agent.core.errors import InvalidValue, SetupError
 
 
 def make_folder(folder: Path) -> None:
-    """Makes a folder for its owner alone, and those above it. Raises SetupError."""
+    """Creates a folder that only its owner can enter, and the folders above it. Raises SetupError."""
     try:
         if folder.is_dir():
             return
@@ -26,30 +25,30 @@ def make_folder(folder: Path) -> None:
 
 
 def give_to_folder_owner(path: Path) -> None:
-    """As root: hands a new file or folder to whoever owns the folder that it is in. Never what a link there points
-    at: that account could name any file of the system."""
+    """As root: gives a new file or folder to the owner of the folder that it is in. Links are not followed: that
+    account could point one at any file of the system."""
     if os.geteuid() == 0:
         owner = path.parent.stat()
         os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
 
 
-def read_secret_file(path: Path, what: str) -> bytes:
-    """What a file holds, without space at its ends. Raises SetupError, which begins with `what` it is: it cannot be
-    read, or others than its owner can."""
+def read_secret_file(path: Path, name: str) -> bytes:
+    """The content of a file, without space at its ends. Raises SetupError, which begins with `name`: the file cannot be
+    read, or accounts other than its owner can read it."""
     try:
         with path.open("rb") as file:
             mode = os.fstat(file.fileno()).st_mode
-            found = file.read(64 * 1024).strip()
+            content = file.read(64 * 1024).strip()
     except OSError as error:
-        raise SetupError(f"{what} {path} cannot be read: {error.strerror}") from None
+        raise SetupError(f"{name} {path} cannot be read: {error.strerror}") from None
     if mode & (stat.S_IRWXG | stat.S_IRWXO):
-        raise SetupError(f"{what} {path} is open to others than its owner: run `chmod 600 {path}`")
-    return found
+        raise SetupError(f"{name} {path} is accessible to other accounts: run `chmod 600 {path}`")
+    return content
 
 
 def write_secret(path: Path, text: str) -> None:
-    """Writes a new file that its owner alone can read; it is on the disk when this returns. Raises SetupError, also
-    where there is one of this name."""
+    """Writes a new file that only its owner can read; it is on the disk when this returns. Raises SetupError, also if
+    the file exists."""
     try:
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except OSError as error:
@@ -65,7 +64,7 @@ def write_secret(path: Path, text: str) -> None:
 
 
 def remove_file(path: Path) -> None:
-    """Removes a file, if it is there."""
+    """Removes a file if it exists."""
     path.unlink(missing_ok=True)
 
 

@@ -1,6 +1,6 @@
-"""The master key and what is derived from it: HMACs of tokens, encryption of OpenAI keys. No crypto of our own.
+"""The master key and its uses: HMACs of tokens, encryption of OpenAI keys. No cryptography of our own.
 
-Each purpose has a subkey of its own (HKDF-SHA256, RFC 5869), so that what one signs the other never accepts.
+Each purpose has its own subkey (HKDF-SHA256, RFC 5869), so that a value made for one is never valid for another.
 """
 
 import base64
@@ -22,7 +22,7 @@ MIN_BYTES = 32
 
 
 class Keyring:
-    """What one master key can do. Its repr shows nothing of it."""
+    """The subkeys of a master key. Its repr does not show them."""
 
     def __init__(self, master: bytes) -> None:
         if len(master) < MIN_BYTES:
@@ -33,32 +33,33 @@ class Keyring:
         self.check_value = _derive(master, b"check/1").hex()
 
     def new_token(self) -> tuple[str, bytes]:
-        """A fresh token and its digest; only the digest is ever stored."""
+        """A new token and its digest. Only the digest is stored."""
         token = make_token(secrets.token_bytes(SECRET_BYTES))
         return token, self.digest(token)
 
     def digest(self, token: str) -> bytes:
-        """HMAC-SHA256 of a token, 32 bytes: what it is stored and found by. A slow hash would defend a
-        password; 256 random bits need none, and it would let anybody keep the processor busy."""
+        """HMAC-SHA256 of a token, 32 bytes: the key by which it is stored and looked up. A slow hash is for passwords:
+        256 random bits do not need it, and it would let any client keep the CPU busy."""
         return hmac.digest(self._token_key, token.encode("ascii"), hashlib.sha256)
 
     def new_admin_token(self) -> tuple[str, bytes]:
-        """A fresh token of an administrator and its digest."""
+        """A new token of an administrator and its digest."""
         token = make_token(secrets.token_bytes(SECRET_BYTES), ADMIN_PREFIX)
         return token, self.admin_digest(token)
 
     def admin_digest(self, token: str) -> bytes:
-        """As `digest`, of an administrator's token: with a subkey of its own, so that neither passes for the other."""
+        """As `digest`, for an administrator's token, with another subkey: a token of one kind is not valid as the
+        other."""
         return hmac.digest(self._admin_key, token.encode("ascii"), hashlib.sha256)
 
     def encrypt(self, user_id: int, upstream_key: str) -> bytes:
-        """An OpenAI key, sealed for one user: the id is inside, so that a row copied to another user is refused."""
+        """An encrypted OpenAI key. The text contains the user's id, so that a key copied to another user is refused."""
         return self._fernet.encrypt(f"{user_id}:{upstream_key}".encode())
 
-    def decrypt(self, user_id: int, sealed: bytes) -> str:
+    def decrypt(self, user_id: int, encrypted: bytes) -> str:
         """Returns a user's OpenAI key. Raises KeyUnusable if it was not encrypted for them with this master key."""
         try:
-            owner, _, upstream_key = self._fernet.decrypt(sealed).decode().partition(":")
+            owner, _, upstream_key = self._fernet.decrypt(encrypted).decode().partition(":")
         except InvalidToken:
             owner, upstream_key = "", ""
         if owner != str(user_id):
@@ -71,13 +72,13 @@ def _derive(master: bytes, label: bytes) -> bytes:
 
 
 def read_master_key(path: Path) -> Keyring:
-    """The keyring of a key file. Raises SetupError: missing, short, or readable by others than its owner."""
+    """The keyring of a key file. Raises SetupError: missing, short, or accessible to other accounts."""
     return Keyring(read_secret_file(path, "the master key"))
 
 
 def make_master_key(path: Path) -> None:
-    """Writes a new random key, for its owner alone, unless one stands there by now: two first starts at once
-    end with one key. The name appears only when the bytes are on the disk. Raises SetupError."""
+    """Writes a new random key that only its owner can read. An existing key is kept, so that two first starts at the
+    same time end with one key. The file gets its name once its content is on the disk. Raises SetupError."""
     try:
         _make_master_key(path)
     except OSError as error:
@@ -100,6 +101,6 @@ def _make_master_key(path: Path) -> None:
         draft.unlink()
     folder = os.open(path.parent, os.O_RDONLY)
     try:
-        os.fsync(folder)  # without it a power cut could leave a database whose key is gone
+        os.fsync(folder)  # otherwise a power cut could leave a database without its key
     finally:
         os.close(folder)

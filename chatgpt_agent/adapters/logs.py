@@ -1,4 +1,4 @@
-"""Log lines on standard error, a line each, with nothing in them that looks like a secret."""
+"""Logging to standard error: one line for each record, without anything that looks like a secret."""
 
 import logging
 import re
@@ -8,24 +8,24 @@ import time
 _SECRET = re.compile(
     r"(?<![a-z])(sk-|cga_|cgm_)[\w-]{4,}|(Bearer|Basic)\s+[^\s'\"]+|(://[^\s/:@]*):[^\s]*@", re.IGNORECASE
 )
-_MARKS = ("sk-", "cga_", "cgm_", "bearer", "basic", "://")  # without one of these nothing of it matches
+_HINTS = ("sk-", "cga_", "cgm_", "bearer", "basic", "://")  # a line without any of these has no match
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
 
-# These print what a client sent: the bad header itself, at INFO, and whole requests, at DEBUG.
+# These log what a client sent: a malformed header at INFO, whole requests at DEBUG.
 _QUIET = ("tornado.general", "tornado.curl_httpclient", "asyncio", "yoyo", "aiopg")
 
-
-# What no line of ours says: each record would ask for it (https://docs.python.org/3/howto/logging.html#optimization).
+# Not computed for each record, because our lines do not show it
+# (https://docs.python.org/3/howto/logging.html#optimization).
 logging._srcfile = None
 logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
 
 
 class RedactingFormatter(logging.Formatter):
-    """Takes tokens, keys, credentials and control characters out of a whole line, traceback included. Only a
-    traceback goes over more than one, and its lines are indented: none can pass for a line of its own."""
+    """Removes tokens, keys, credentials and control characters from a record, traceback included. The lines of a
+    traceback are indented, so that none looks like a record of its own."""
 
     _second = -1
-    _time = ""  # of that second, in which there may be thousands of lines
+    _time = ""  # formatted once a second, which may have thousands of records
 
     def format(self, record: logging.LogRecord) -> str:
         return redact(super().format(record)).replace("\n", "\n  ")
@@ -43,15 +43,15 @@ class RedactingFormatter(logging.Formatter):
 
 def redact(text: str) -> str:
     """A text without secrets and without control characters other than tab and newline."""
-    # Looked for first: nearly no line has any, and the searches below cost ten times as much as this.
-    small = text.lower()
-    if any(mark in small for mark in _MARKS):
-        text = _SECRET.sub(lambda found: f"{found[1] or found[2] or found[3] or ''}[hidden]", text)
-    return text if text.isprintable() else _CONTROL.sub(lambda found: repr(found[0])[1:-1], text)
+    # This test costs a tenth of the searches below, and almost no line passes it.
+    lowered = text.lower()
+    if any(hint in lowered for hint in _HINTS):
+        text = _SECRET.sub(lambda match: f"{match[1] or match[2] or match[3] or ''}[hidden]", text)
+    return text if text.isprintable() else _CONTROL.sub(lambda match: repr(match[0])[1:-1], text)
 
 
 def set_up_logging(level: str) -> None:
-    """Sends what is logged to standard error."""
+    """Logs to standard error from this level on."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(RedactingFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     root = logging.getLogger()

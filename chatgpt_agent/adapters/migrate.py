@@ -1,4 +1,4 @@
-"""The schema of the database: SQL files with rollbacks, applied by yoyo-migrations under an advisory lock."""
+"""The database schema: SQL files with rollbacks, applied by yoyo-migrations under an advisory lock."""
 
 import logging
 from collections.abc import Iterator
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from yoyo.backends import DatabaseBackend
     from yoyo.migrations import MigrationList
 
-LOCK = 0x63676100  # any number, the same in every agent: `cga`
+LOCK = 0x63676100  # the advisory lock of all agents: `cga`
 
-# yoyo logs every step with its whole SQL at INFO.
+# At INFO yoyo logs every step with its whole SQL.
 logging.getLogger("yoyo").setLevel(logging.WARNING)
 
 
 class SchemaStatus(msgspec.Struct, frozen=True):
-    """Migrations by their names, in order. `unknown` are in the database and not in this code."""
+    """Names of migrations, in order. `unknown` ones are applied, but not part of this program."""
 
     applied: list[str]
     pending: list[str]
@@ -33,30 +33,30 @@ class SchemaStatus(msgspec.Struct, frozen=True):
 
 
 def migrations_folder() -> Path:
-    """Where the SQL files are installed."""
+    """The folder of the installed SQL files."""
     return Path(str(files("chatgpt_agent.migrations")))
 
 
 def known_migrations(folder: Path | None = None) -> list[str]:
-    """The names of this code's migrations, in order."""
-    found = (folder or migrations_folder()).glob("*.sql")
-    return sorted(path.stem for path in found if not path.stem.endswith(".rollback"))
+    """The names of this program's migrations, in order."""
+    paths = (folder or migrations_folder()).glob("*.sql")
+    return sorted(path.stem for path in paths if not path.stem.endswith(".rollback"))
 
 
 def schema_status(dsn: str) -> SchemaStatus:
-    """What is applied. Raises StoreUnavailable where the database cannot be reached."""
+    """Which migrations are applied. Raises StoreUnavailable."""
     with _connection(dsn) as connection:
         applied = _applied(connection)
-    known = known_migrations()
+    names = known_migrations()
     return SchemaStatus(
-        [name for name in known if name in applied],
-        [name for name in known if name not in applied],
-        sorted(applied - set(known)),
+        applied=[name for name in names if name in applied],
+        pending=[name for name in names if name not in applied],
+        unknown=sorted(applied - set(names)),
     )
 
 
 def check_not_newer(status: SchemaStatus) -> None:
-    """Raises SetupError where the database was migrated by newer code than this."""
+    """Raises SetupError if a newer version of this program has migrated the database."""
     if status.unknown:
         raise SetupError(
             f"the database is newer than this program: it has {status.unknown[-1]}, this program knows migrations "
@@ -65,8 +65,8 @@ def check_not_newer(status: SchemaStatus) -> None:
 
 
 def migrate(dsn: str) -> list[str]:
-    """Brings a fresh or older database up to this code; returns the migrations that it applied.
-    Several agents may do so at once: one works, the others wait. Raises SetupError, StoreUnavailable."""
+    """Applies pending migrations and returns their names. Several agents may call it at the same time: one migrates,
+    the others wait. Raises SetupError, StoreUnavailable."""
     with _connection(dsn) as guard, _locked(guard):
         status = schema_status(dsn)
         check_not_newer(status)
@@ -78,14 +78,15 @@ def migrate(dsn: str) -> list[str]:
 
 
 def rollback(dsn: str, count: int) -> list[str]:
-    """Takes the last `count` migrations back, newest first, and returns them. Data in what they made is lost."""
+    """Rolls back the last `count` migrations, newest first, and returns their names. Data in tables and columns that
+    they created is lost."""
     with _connection(dsn) as guard, _locked(guard):
         status = schema_status(dsn)
         check_not_newer(status)
         with _yoyo(dsn) as (backend, migrations):
-            chosen = list(backend.to_rollback(migrations))[:count]
-            backend.rollback_migrations(type(migrations)(chosen))
-        return [migration.id for migration in chosen]
+            newest = list(backend.to_rollback(migrations))[:count]
+            backend.rollback_migrations(type(migrations)(newest))
+        return [migration.id for migration in newest]
 
 
 @contextmanager
@@ -108,12 +109,12 @@ def _connection(dsn: str) -> Iterator[Any]:
 @contextmanager
 def _locked(connection: Any) -> Iterator[None]:
     with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_lock(%s)", [LOCK])  # let go when the connection ends
+        cursor.execute("SELECT pg_advisory_lock(%s)", [LOCK])  # released when the connection closes
     yield
 
 
 def _check_may_create(connection: Any) -> None:
-    """yoyo would wait 10 s for a lock table that it could not make, and then complain of that."""
+    """Raises SetupError early: yoyo would wait 10 s for a lock table that it cannot create, and report that."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT current_user, current_schema(), has_schema_privilege(current_schema(), 'CREATE')")
         account, schema, allowed = cursor.fetchone()
@@ -135,18 +136,19 @@ def _applied(connection: Any) -> set[str]:
 
 @contextmanager
 def _yoyo(dsn: str) -> Iterator[tuple["DatabaseBackend", "MigrationList"]]:
-    import yoyo  # here, because a start that has nothing to migrate need not pay for it
+    import yoyo  # only needed, and slow, when there is something to migrate
 
-    # All of it as parameters: yoyo does not decode a database's name that is the path.
+    # As query parameters: yoyo does not decode a database name in the path.
     backend = yoyo.get_backend(f"postgresql:///?{urlencode(parse_dsn(dsn))}")
     try:
-        known = set(known_migrations())
-        found = yoyo.read_migrations(str(migrations_folder()))
-        yield backend, type(found)(step for step in found if step.id in known)  # it takes __init__.py for one
+        names = set(known_migrations())
+        migrations = yoyo.read_migrations(str(migrations_folder()))
+        # yoyo reads __init__.py as a migration, too.
+        yield backend, type(migrations)(migration for migration in migrations if migration.id in names)
     finally:
         backend.connection.close()
 
 
 def first_line(error: Exception) -> str:
-    """What psycopg2 says, without the statement that it may quote below."""
+    """The first line of an error: psycopg2 may quote the statement in later ones."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -1,4 +1,4 @@
-"""OpenAI's organization API, which tells what it counted and charged: read with an admin key, which stays in here."""
+"""OpenAI's organization API, which reports usage and costs. The admin key does not leave this module."""
 
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -11,19 +11,20 @@ from chatgpt_agent.core.errors import AgentError, SetupError, UpstreamError, Ups
 from chatgpt_agent.core.openai_usage import Kind, Page, read_pages
 
 MAX_KEY = 512
-MAX_PAGES = 1000  # of a month; more is a server that never ends
+MAX_PAGES = 1000  # for a month; a server with more never ends
 TIMEOUT = 60.0  # seconds for a page
 
-# What to ask for. A page holds up to 31 days: https://platform.openai.com/docs/api-reference/usage/completions and
-# https://platform.openai.com/docs/api-reference/usage/costs. Arrays are repeated names.
-_ASKED = {
+# Path and query of each kind. A page holds up to 31 days, and arrays are sent as repeated names:
+# https://platform.openai.com/docs/api-reference/usage/completions,
+# https://platform.openai.com/docs/api-reference/usage/costs
+_QUERIES = {
     Kind.USAGE: ("/v1/organization/usage/completions", [("group_by", "model"), ("group_by", "api_key_id")]),
     Kind.COSTS: ("/v1/organization/costs", []),
 }
 
 
 def read_admin_key(path: Path) -> str:
-    """The admin key in a file. Raises SetupError: missing, no key, or readable by others than its owner."""
+    """The admin key in a file. Raises SetupError: missing, malformed, or accessible to other accounts."""
     key = read_secret_file(path, "the admin key")
     if not (0 < len(key) <= MAX_KEY and all(33 <= byte <= 126 for byte in key)):
         raise SetupError(f"the admin key {path} must hold 1 to {MAX_KEY} printable ASCII characters without spaces")
@@ -31,25 +32,25 @@ def read_admin_key(path: Path) -> str:
 
 
 async def fetch_figures(config: Config, key: str, first: date, last: date) -> list[Page]:
-    """What OpenAI counted and charged in these days (UTC, both included), all pages of both. Raises UpstreamError,
-    InvalidValue; no message holds the key, or anything that OpenAI says of it."""
+    """All pages of usage and costs of these days (UTC, both included). Raises UpstreamError, InvalidValue. No message
+    contains the key or OpenAI's text about it."""
     start = int(datetime(first.year, first.month, first.day, tzinfo=UTC).timestamp())
     end = start + (last.toordinal() - first.toordinal() + 1) * 86_400
     pages = []
-    for kind in _ASKED:
+    for kind in _QUERIES:
         pages += await _fetch(config, key, kind, [("start_time", str(start)), ("end_time", str(end))])
     return pages
 
 
 async def _fetch(config: Config, key: str, kind: Kind, days: list[tuple[str, str]]) -> list[Page]:
-    path, groups = _ASKED[kind]
-    asked = [*days, ("bucket_width", "1d"), ("limit", "31"), *groups]
+    path, groups = _QUERIES[kind]
+    query = [*days, ("bucket_width", "1d"), ("limit", "31"), *groups]
     url = urlsplit(config.openai_url)
     pages: list[Page] = []
     cursors: set[str] = set()
     following: list[tuple[str, str]] = []
     while len(pages) < MAX_PAGES:
-        target = f"{url.scheme}://{url.netloc}{path}?{urlencode([*asked, *following])}"
+        target = f"{url.scheme}://{url.netloc}{path}?{urlencode([*query, *following])}"
         status, body = await get(config, target, {"Authorization": f"Bearer {key}"}, timeout=TIMEOUT)
         if status != 200:
             raise _refusal(status, path)
@@ -66,16 +67,16 @@ async def _fetch(config: Config, key: str, kind: Kind, days: list[tuple[str, str
 
 def _page(body: bytes, path: str, kind: Kind) -> Page:
     try:
-        found = read_pages(body, path, kind)
+        pages = read_pages(body, path, kind)
     except AgentError as error:
         raise UpstreamInvalid(f"OpenAI's answer cannot be read: {error.message}", sent=True) from None
-    if len(found) != 1:
+    if len(pages) != 1:
         raise UpstreamInvalid(f"OpenAI's answer to {path} is not one page.", sent=True)
-    return found[0]
+    return pages[0]
 
 
 def _refusal(status: int, path: str) -> UpstreamError:
-    """The error that a status is. OpenAI's own text may show parts of the key."""
+    """The error for a status. OpenAI's text is omitted, because it may show parts of the key."""
     if status in (401, 403):
         return UpstreamKeyRejected(
             f"OpenAI refuses the admin key ({status}): it must be one of the organization's admin keys "

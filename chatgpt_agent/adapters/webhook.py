@@ -1,8 +1,7 @@
-"""Posts to a webhook, signed as the Standard Webhooks specification says
+"""Posts to a webhook, signed according to the Standard Webhooks specification
 (https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md).
 
-Tornado's own simple client and not curl: it is asked once in a while, and must not share anything with the calls to
-OpenAI.
+It uses Tornado's simple client: posts are rare, and must not share connections with the requests to OpenAI.
 """
 
 import base64
@@ -18,23 +17,23 @@ from chatgpt_agent import __version__
 from chatgpt_agent.adapters.files import read_secret_file
 from chatgpt_agent.core.errors import SetupError, WebhookFailed
 
-TIMEOUT = 10.0  # seconds, for the whole of it
-MAX_ANSWER = 64 * 1024  # bytes
+TIMEOUT = 10.0  # seconds for the whole request
+MAX_RESPONSE = 64 * 1024  # bytes
 PREFIX = "whsec_"
-MIN_SECRET = 24  # bytes, as the specification says
+MIN_SECRET = 24  # bytes, by the specification
 
 
 class Webhook:
-    """One receiver. `secret`: the bytes that sign, or none."""
+    """A receiver of posts. `secret` signs them; None: they are not signed."""
 
     def __init__(self, url: str, secret: bytes | None) -> None:
         self._url = url
         self._secret = secret
-        self._client = SimpleAsyncHTTPClient(force_instance=True, max_body_size=MAX_ANSWER)
+        self._client = SimpleAsyncHTTPClient(force_instance=True, max_body_size=MAX_RESPONSE)
 
     async def post(self, id: str, seconds: int, body: bytes) -> None:
-        """Posts JSON. `id` stays the same however often it is tried; `seconds`: now, since 1970.
-        Raises WebhookFailed where nobody says that it has arrived, with status 2xx."""
+        """Posts JSON. `id` is the same for all attempts, `seconds` is the current Unix time. Raises WebhookFailed
+        unless the receiver answers with status 2xx."""
         headers = {
             "Content-Type": "application/json",
             "User-Agent": f"chatgpt-agent/{__version__}",
@@ -56,11 +55,11 @@ class Webhook:
             await self._client.fetch(request)
         except HTTPClientError as error:
             raise WebhookFailed(f"status {error.code}") from None
-        except Exception as error:  # of whatever kind: a receiver's fault is nothing that may end the agent
+        except Exception as error:  # no failure of the receiver may end the agent
             raise WebhookFailed(type(error).__name__) from None
 
     def close(self) -> None:
-        """Lets go of what it holds."""
+        """Closes the HTTP client."""
         self._client.close()
 
 
@@ -71,13 +70,13 @@ def signature(secret: bytes, id: str, seconds: int, body: bytes) -> str:
 
 
 def read_webhook_secret(path: Path) -> bytes:
-    """The secret of a file, which only its owner can read: `whsec_` and base64 of 24 bytes or more.
-    Raises SetupError."""
+    """The secret in a file that only its owner can read: `whsec_` and base64 of at least 24 bytes. Raises
+    SetupError."""
     text = read_secret_file(path, "the webhook's secret").decode("ascii", "replace").strip()
     try:
         secret = base64.b64decode(text.removeprefix(PREFIX), validate=True)
     except binascii.Error:
         secret = b""
     if not text.startswith(PREFIX) or len(secret) < MIN_SECRET:
-        raise SetupError(f"the webhook's secret {path} must be {PREFIX} and base64 of {MIN_SECRET} bytes or more")
+        raise SetupError(f"the webhook's secret {path} must be {PREFIX} and base64 of at least {MIN_SECRET} bytes")
     return secret

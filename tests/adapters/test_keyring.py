@@ -236,7 +236,7 @@ def test_a_key_in_a_folder_of_another_account_is_not_made(tmp_path: Path) -> Non
 def test_a_key_file_that_is_open_to_others_is_refused(tmp_path: Path, mode: int) -> None:
     """To the group or to everybody, for reading or for writing; it says how to close it."""
     _write(tmp_path / "key", MASTER, mode)
-    with pytest.raises(SetupError, match=f"open to others than its owner: run `chmod 600 {tmp_path}/key`"):
+    with pytest.raises(SetupError, match=f"is accessible to other accounts: run `chmod 600 {tmp_path}/key`"):
         read_master_key(tmp_path / "key")
 
 

@@ -41,7 +41,7 @@ async def list_admins(store: AnyStore) -> list[AdminRow]:
 
 
 async def revoke_admin(store: AnyStore, name: str, when: datetime) -> AdminRow | None:
-    """Revokes an administrator's token, keeping an earlier date; None if there is no such administrator."""
+    """Revokes an administrator's token, keeping an earlier date; None if the administrator does not exist."""
     sql = f"UPDATE admins SET revoked_at = coalesce(revoked_at, %s) WHERE name = %s RETURNING {_COLUMNS}"
     rows = await store.fetch(sql, [when, name])
     return _admin_row(rows[0]) if rows else None

@@ -32,8 +32,8 @@ async def agent_states(store: Store) -> list[AgentState]:
     """The last state of each agent."""
     rows = await store.fetch("SELECT id, seen_at, last_shipped_at, backlog, oldest_at FROM agents ORDER BY seen_at")
     return [
-        AgentState(id=UUID(str(id_)), seen_at=seen, last_shipped_at=shipped, backlog=backlog, oldest_at=oldest)
-        for id_, seen, shipped, backlog, oldest in rows
+        AgentState(id=UUID(str(id_)), seen_at=seen_at, last_shipped_at=shipped_at, backlog=backlog, oldest_at=oldest_at)
+        for id_, seen_at, shipped_at, backlog, oldest_at in rows
     ]
 
 

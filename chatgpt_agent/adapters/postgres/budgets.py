@@ -77,8 +77,8 @@ async def set_budget(
     version: int | None,
     now: datetime,
 ) -> int | None:
-    """Sets the budget of a user or token, or removes it (`amount` None), and returns its id. None: there is no such
-    user or token, or the budget does not have this `version`."""
+    """Sets the budget of a user or token, or removes it (`amount` None), and returns its id. None: the user or
+    token does not exist, or the budget does not have this `version`."""
     column, owner = ("user_id", user) if token_id is None else ("token_id", token_id)
     source = "users o WHERE o.name = %s AND o.removed_at IS NULL" if token_id is None else "tokens o WHERE o.id = %s"
     sql = f"""

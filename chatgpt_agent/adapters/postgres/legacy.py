@@ -83,7 +83,7 @@ class LegacyStore(Store):
 
     async def owner_column(self) -> str | None:
         """The column of `sys_model_request` with the id of a row's `sys_user_token`, which later versions of the
-        original program added; None if there is no such column or more than one candidate."""
+        original program added; None if it has no such column or several candidates."""
         sql = """
             SELECT attname FROM pg_attribute
             WHERE attrelid = to_regclass('sys_model_request') AND attnum > 0 AND NOT attisdropped

@@ -56,7 +56,7 @@ def _token_row(row: SqlRow) -> TokenRow:
 async def add_token(
     store: AnyStore, *, user: str, digest: bytes, token_prefix: str, settings: Mapping[str, object], now: datetime
 ) -> int | None:
-    """Adds a token with some of its columns set, and returns its id; None: there is no such user, or it is removed."""
+    """Adds a token with some of its columns set, and returns its id; None: the user does not exist or is removed."""
     names = [name for name in _SETTINGS if name in settings]
     sql = f"""
         INSERT INTO tokens (user_id, digest, token_prefix, created_at{"".join(f", {name}" for name in names)})
@@ -98,7 +98,7 @@ async def token_details(store: Store, id: int) -> TokenDetails | None:
 async def change_token(
     store: AnyStore, id: int, settings: Mapping[str, object], version: int | None
 ) -> TokenRow | None:
-    """Sets columns of a token. None: there is no such token, or it does not have this `version`."""
+    """Sets columns of a token. None: the token does not exist or does not have this `version`."""
     names = [name for name in _SETTINGS if name in settings]
     sql = f"""
         UPDATE tokens t SET {"".join(f"{name} = %s, " for name in names)} id = t.id
@@ -108,7 +108,7 @@ async def change_token(
 
 
 async def revoke_token(store: AnyStore, id: int, when: datetime, version: int | None = None) -> TokenRow | None:
-    """Revokes a token, keeping an earlier date. None: there is no such token, or it does not have this `version`."""
+    """Revokes a token, keeping an earlier date. None: the token does not exist or does not have this `version`."""
     sql = f"""
         UPDATE tokens t SET revoked_at = coalesce(t.revoked_at, %s)
         WHERE t.id = %s AND t.version = coalesce(%s::bigint, t.version) RETURNING {_COLUMNS}"""
@@ -120,7 +120,7 @@ async def rotate_token(
     store: AnyStore, id: int, *, digest: bytes, token_prefix: str, until: datetime, now: datetime
 ) -> tuple[int, str] | None:
     """Adds a token with the settings and budgets of another one, which expires at `until` or before. Returns the id of
-    the new one and the user's name; None: there is no such active token."""
+    the new one and the user's name; None: the token does not exist or is not active."""
     sql = f"""
         WITH previous AS (
             SELECT t.*, u.name FROM tokens t JOIN users u ON u.id = t.user_id

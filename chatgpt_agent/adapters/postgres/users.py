@@ -135,8 +135,8 @@ async def change_user(
     version: int | None = None,
     now: datetime,
 ) -> UserRow | None:
-    """Sets columns of a user, and disables (keeping an earlier date) or enables the user. None: it does not exist,
-    the user is removed, or does not have this `version`."""
+    """Sets columns of a user, and disables (keeping an earlier date) or enables the user. None: the user does not
+    exist, is removed, or does not have this `version`."""
     names = [name for name in _SETTINGS if name in settings]
     sql = f"""
         UPDATE users u SET {"".join(f"{name} = %s, " for name in names)}
@@ -156,8 +156,8 @@ async def set_upstream_key(store: AnyStore, user_id: int, upstream_key: bytes) -
 
 
 async def remove_user(store: AnyStore, name: str, when: datetime, version: int | None = None) -> bool:
-    """Deletes a user's key and revokes the tokens; the name cannot be used again. False: there is no such user, the
-    user is removed, or does not have this `version`."""
+    """Deletes a user's key and revokes the tokens; the name cannot be used again. False: the user does not exist,
+    is removed, or does not have this `version`."""
     sql = """
         WITH removed AS (
             UPDATE users SET removed_at = %s, upstream_key = ''
