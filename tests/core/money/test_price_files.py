@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chatgpt_agent.admin.prices import read_price_file
+from chatgpt_agent.admin.price_import import read_file
 from chatgpt_agent.core.errors import InvalidValue
 from chatgpt_agent.core.money import price_files
 from chatgpt_agent.core.money.price_files import read_prices
@@ -27,7 +27,7 @@ def models(data: bytes) -> list[str]:
 def test_litellms_list_is_read(tmp_path: Path, data: bytes) -> None:
     """However it is laid out."""
     (tmp_path / "f").write_bytes(data)
-    found = read_price_file(tmp_path / "f")
+    found = read_file(tmp_path / "f")
     assert (len(found.prices), len(found.skipped)) == (7, 9)
 
 
@@ -37,7 +37,7 @@ def test_litellms_list_is_read(tmp_path: Path, data: bytes) -> None:
 def test_our_csv_is_read(tmp_path: Path, data: bytes) -> None:
     """As spreadsheets write it, too."""
     (tmp_path / "f").write_bytes(data)
-    assert read_price_file(tmp_path / "f").prices[0].rates.input == 1
+    assert read_file(tmp_path / "f").prices[0].rates.input == 1
 
 
 @pytest.mark.parametrize("data", [JSON, CSV])
@@ -97,7 +97,7 @@ def test_other_file_is_refused(tmp_path: Path, data: bytes, message: str) -> Non
     path = tmp_path / "f"
     path.write_bytes(data)
     with pytest.raises(InvalidValue) as caught:
-        read_price_file(path)
+        read_file(path)
     assert str(caught.value).startswith(f"{path}: {message}")
     assert len(str(caught.value).splitlines()) == 1
 
@@ -107,14 +107,14 @@ def test_file_that_is_too_large_is_not_read_whole(tmp_path: Path) -> None:
     with (tmp_path / "f").open("wb") as file:
         file.truncate(50_000_000)
     with pytest.raises(InvalidValue, match=f"is larger than {price_files.MAX_FILE} bytes"):
-        read_price_file(tmp_path / "f")
+        read_file(tmp_path / "f")
 
 
 @pytest.mark.parametrize(("name", "message"), [("none", "No such file"), (".", "Is a directory")])
 def test_file_that_cannot_be_read_is_told(tmp_path: Path, name: str, message: str) -> None:
     """With the reason."""
     with pytest.raises(InvalidValue, match=f"cannot be read: {message}"):
-        read_price_file(tmp_path / name)
+        read_file(tmp_path / name)
 
 
 @settings(deadline=None, max_examples=300)
