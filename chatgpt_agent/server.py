@@ -125,7 +125,7 @@ class Server:
             burst=tuning.wrong_token_burst,
         )
         self._admin_api = AdminApi(
-            config=config, gate=self.admin_authenticator, stores=self._admin_stores, lifecycle=self.lifecycle
+            config=config, authenticator=self.admin_authenticator, stores=self._admin_stores, lifecycle=self.lifecycle
         )
         # Listeners.
         self.listeners: list[Listener] = []

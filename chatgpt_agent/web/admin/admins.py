@@ -3,18 +3,18 @@
 from chatgpt_agent.admin.admins import AdminRow
 from chatgpt_agent.web.admin import cursors
 from chatgpt_agent.web.admin.cursors import Page
-from chatgpt_agent.web.admin.request_schemas import Nothing, TextPage, UserPath
-from chatgpt_agent.web.admin.routing import Call, Route
+from chatgpt_agent.web.admin.routing import AdminRequest, Route
+from chatgpt_agent.web.admin.schemas import Empty, TextPage, UserPath
 
 
-async def list_admins(call: Call[Nothing, TextPage, None]) -> Page[AdminRow]:
-    limit, after = call.query.limit, cursors.text_of(call.query.after) or ""
-    admins = [admin for admin in await call.administration.admins.list() if admin.name > after]
+async def list_admins(request: AdminRequest[Empty, TextPage, None]) -> Page[AdminRow]:
+    limit, after = request.query.limit, cursors.text_of(request.query.after) or ""
+    admins = [admin for admin in await request.administration.admins.list() if admin.name > after]
     return cursors.page(admins[: limit + 1], limit, lambda admin: cursors.text_cursor(admin.name))
 
 
-async def revoke_admin(call: Call[UserPath, Nothing, None]) -> None:
-    await call.administration.admins.revoke_unless_last(call.path.name)
+async def revoke_admin(request: AdminRequest[UserPath, Empty, None]) -> None:
+    await request.administration.admins.revoke_unless_last(request.path.name)
 
 
 ROUTES = [

@@ -6,8 +6,8 @@ from chatgpt_agent.admin.audit import AuditRow, Object
 from chatgpt_agent.core.access.settings import Moment, Name
 from chatgpt_agent.web.admin import cursors
 from chatgpt_agent.web.admin.cursors import Page
-from chatgpt_agent.web.admin.request_schemas import Id, IdPage, Nothing, given
-from chatgpt_agent.web.admin.routing import Call, Route
+from chatgpt_agent.web.admin.routing import AdminRequest, Route
+from chatgpt_agent.web.admin.schemas import Empty, Id, IdPage, or_none
 
 
 class AuditQuery(IdPage, frozen=True, kw_only=True):
@@ -17,13 +17,13 @@ class AuditQuery(IdPage, frozen=True, kw_only=True):
     object_id: Id | UnsetType = UNSET
 
 
-async def list_audit(call: Call[Nothing, AuditQuery, None]) -> Page[AuditRow]:
-    query = call.query
-    rows = await call.administration.audit.list(
-        since=given(query.since),
-        actor=given(query.actor),
-        object=given(query.object),
-        object_id=given(query.object_id),
+async def list_audit(request: AdminRequest[Empty, AuditQuery, None]) -> Page[AuditRow]:
+    query = request.query
+    rows = await request.administration.audit.list(
+        since=or_none(query.since),
+        actor=or_none(query.actor),
+        object=or_none(query.object),
+        object_id=or_none(query.object_id),
         before_id=cursors.id_of(query.after),
         limit=query.limit + 1,
     )

@@ -10,8 +10,8 @@ from chatgpt_agent.core.access.settings import Name
 from chatgpt_agent.core.budget.period import Period
 from chatgpt_agent.web.admin import cursors
 from chatgpt_agent.web.admin.cursors import Page
-from chatgpt_agent.web.admin.request_schemas import ById, Id, IdPage, Nothing, Strict, given
-from chatgpt_agent.web.admin.routing import Call, Route
+from chatgpt_agent.web.admin.routing import AdminRequest, Route
+from chatgpt_agent.web.admin.schemas import Empty, Id, IdPage, IdPath, Strict, or_none
 
 # As many digits as the largest allowed amount has: a larger one is refused by the same rule as a command's.
 BudgetText = Annotated[str, Meta(pattern=r"^(0|[1-9][0-9]{0,9})(\.[0-9]{1,10})?$", description="USD, exactly.")]
@@ -36,35 +36,38 @@ class BudgetBody(Strict, frozen=True, kw_only=True):
     amount: BudgetText
 
 
-async def list_budgets(call: Call[Nothing, BudgetQuery, None]) -> Page[BudgetRow]:
-    query = call.query
-    budgets = await call.administration.budgets.list(
-        user=given(query.user),
-        token_id=given(query.token),
+async def list_budgets(request: AdminRequest[Empty, BudgetQuery, None]) -> Page[BudgetRow]:
+    query = request.query
+    budgets = await request.administration.budgets.list(
+        user=or_none(query.user),
+        token_id=or_none(query.token),
         after=cursors.id_of(query.after) or 0,
         limit=query.limit + 1,
     )
     return cursors.page(budgets, query.limit, lambda budget: cursors.id_cursor(budget.id))
 
 
-async def get_budget(call: Call[ById, Nothing, None]) -> BudgetRow:
-    return await call.administration.budgets.get(call.path.id)
+async def get_budget(request: AdminRequest[IdPath, Empty, None]) -> BudgetRow:
+    return await request.administration.budgets.get(request.path.id)
 
 
-async def set_user_budget(call: Call[UserBudgetPath, Nothing, BudgetBody]) -> BudgetRow:
-    return await call.administration.budgets.set(
-        user=call.path.name, period=call.path.period, amount=Decimal(call.body.amount), version=call.version
+async def set_user_budget(request: AdminRequest[UserBudgetPath, Empty, BudgetBody]) -> BudgetRow:
+    return await request.administration.budgets.set(
+        user=request.path.name, period=request.path.period, amount=Decimal(request.body.amount), version=request.version
     )
 
 
-async def set_token_budget(call: Call[TokenBudgetPath, Nothing, BudgetBody]) -> BudgetRow:
-    return await call.administration.budgets.set(
-        token_id=call.path.id, period=call.path.period, amount=Decimal(call.body.amount), version=call.version
+async def set_token_budget(request: AdminRequest[TokenBudgetPath, Empty, BudgetBody]) -> BudgetRow:
+    return await request.administration.budgets.set(
+        token_id=request.path.id,
+        period=request.path.period,
+        amount=Decimal(request.body.amount),
+        version=request.version,
     )
 
 
-async def remove_budget(call: Call[ById, Nothing, None]) -> None:
-    await call.administration.budgets.remove(call.path.id, version=call.version)
+async def remove_budget(request: AdminRequest[IdPath, Empty, None]) -> None:
+    await request.administration.budgets.remove(request.path.id, version=request.version)
 
 
 ROUTES = [
@@ -74,7 +77,7 @@ ROUTES = [
     ),
     Route(
         method="GET", path="/budgets/{id}", handler=get_budget, summary="Show a budget",
-        path_params=ById, answer=BudgetRow, tag="budgets",
+        path_params=IdPath, answer=BudgetRow, tag="budgets",
     ),
     Route(
         method="PUT", path="/users/{name}/budgets/{period}", handler=set_user_budget,
@@ -88,6 +91,6 @@ ROUTES = [
     ),
     Route(
         method="DELETE", path="/budgets/{id}", handler=remove_budget, summary="Remove a budget",
-        path_params=ById, status=204, conditional=True, tag="budgets",
+        path_params=IdPath, status=204, conditional=True, tag="budgets",
     ),
 ]  # fmt: skip

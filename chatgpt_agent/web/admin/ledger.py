@@ -18,8 +18,8 @@ from chatgpt_agent.core.reconcile import Line, Reconciliation, Span
 from chatgpt_agent.core.usage import MAX_COUNT, Usage
 from chatgpt_agent.web.admin import cursors
 from chatgpt_agent.web.admin.cursors import Page
-from chatgpt_agent.web.admin.request_schemas import MAX_ID, Nothing, PageSize, Strict, given
-from chatgpt_agent.web.admin.routing import CSV_FILE, MAX_FILE, Call, Route
+from chatgpt_agent.web.admin.routing import CSV_FILE, MAX_FILE, AdminRequest, Route
+from chatgpt_agent.web.admin.schemas import MAX_ID, Empty, PageSize, Strict, or_none
 
 Month = Annotated[str, Meta(pattern="^20[0-9]{2}-(0[1-9]|1[0-2])$", description="In UTC: `2026-11`.")]
 KeyOwner = Annotated[str, Meta(pattern="^[!-<>-~]{1,128}=[^\n]{1,128}$", description="`key_abc=alice`.")]
@@ -108,44 +108,44 @@ class Reconciled(msgspec.Struct, frozen=True, kw_only=True):
     total: ReconciledLine
 
 
-async def list_rows(call: Call[Nothing, RowQuery, None]) -> Page[UsageRow]:
-    query = call.query
-    rows = await call.administration.ledger.rows(
+async def list_rows(request: AdminRequest[Empty, RowQuery, None]) -> Page[UsageRow]:
+    query = request.query
+    rows = await request.administration.ledger.rows(
         states=query.state,
-        since=given(query.since),
-        until=given(query.until),
-        user=given(query.user),
+        since=or_none(query.since),
+        until=or_none(query.until),
+        user=or_none(query.user),
         after=cursors.row_of(query.after),
         limit=query.limit + 1,
     )
     return cursors.page(rows, query.limit, lambda row: cursors.row_cursor(row.started_at, row.request_id))
 
 
-async def get_row(call: Call[ByRequest, Nothing, None]) -> UsageRow:
-    return await call.administration.ledger.row(call.path.request_id)
+async def get_row(request: AdminRequest[ByRequest, Empty, None]) -> UsageRow:
+    return await request.administration.ledger.row(request.path.request_id)
 
 
-async def ledger_status(call: Call[Nothing, StatusQuery, None]) -> LedgerStatus:
-    return await call.administration.ledger.status(since=given(call.query.since))
+async def ledger_status(request: AdminRequest[Empty, StatusQuery, None]) -> LedgerStatus:
+    return await request.administration.ledger.status(since=or_none(request.query.since))
 
 
-async def verify_ledger(call: Call[Nothing, FindingQuery, None]) -> Findings:
-    query = call.query
-    return Findings(await call.administration.ledger.verify(limit=query.limit, waiting=query.waiting))
+async def verify_ledger(request: AdminRequest[Empty, FindingQuery, None]) -> Findings:
+    query = request.query
+    return Findings(await request.administration.ledger.verify(limit=query.limit, waiting=query.waiting))
 
 
-async def correct_row(call: Call[ByRequest, Nothing, CorrectionBody]) -> Correction:
-    body = call.body
+async def correct_row(request: AdminRequest[ByRequest, Empty, CorrectionBody]) -> Correction:
+    body = request.body
     usage = Usage(input=body.input, output=body.output, cached=body.cached)
-    return await call.administration.corrections.correct(call.path.request_id, usage, body.reason)
+    return await request.administration.corrections.correct(request.path.request_id, usage, body.reason)
 
 
-async def reconcile(call: Call[Nothing, FigureQuery, bytes]) -> Reconciled:
-    keys = reconcile_use_case.parse_keys(call.query.key)
-    month = given(call.query.month)
+async def reconcile(request: AdminRequest[Empty, FigureQuery, bytes]) -> Reconciled:
+    keys = reconcile_use_case.parse_keys(request.query.key)
+    month = or_none(request.query.month)
     first = None if month is None else date.fromisoformat(f"{month}-01")
-    figures = await reconcile_use_case.read_body(call.body)
-    return _reconciled(await call.administration.reconciler.reconcile(figures, month=first, keys=keys))
+    figures = await reconcile_use_case.read_body(request.body)
+    return _reconciled(await request.administration.reconciler.reconcile(figures, month=first, keys=keys))
 
 
 def _reconciled(result: Reconciliation) -> Reconciled:

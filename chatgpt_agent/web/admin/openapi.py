@@ -5,8 +5,8 @@ from typing import Any
 import msgspec
 
 from chatgpt_agent import __version__
-from chatgpt_agent.web.admin.request_schemas import Failure
 from chatgpt_agent.web.admin.routing import CSV_FILE, Route
+from chatgpt_agent.web.admin.schemas import Failure
 
 _REF = "#/components/schemas/{name}"
 _ETAG = {"ETag": {"description": "For If-None-Match and If-Match.", "schema": {"type": "string"}}}

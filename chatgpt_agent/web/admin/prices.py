@@ -27,68 +27,68 @@ from chatgpt_agent.web.admin.price_schemas import (
     tiers,
     utc,
 )
-from chatgpt_agent.web.admin.request_schemas import Nothing, TextPage, given
-from chatgpt_agent.web.admin.routing import CSV_FILE, MAX_FILE, Call, Route
+from chatgpt_agent.web.admin.routing import CSV_FILE, MAX_FILE, AdminRequest, Route
+from chatgpt_agent.web.admin.schemas import Empty, TextPage, or_none
 
 MAX_ROWS = 10_000  # of a what-if: more would take the event loop too long to write
 
 
-async def list_prices(call: Call[Nothing, TextPage, None]) -> Page[PriceRecord]:
-    limit, after = call.query.limit, cursors.text_of(call.query.after) or ""
-    prices = [price for price in await call.administration.prices.in_force() if price.model > after]
+async def list_prices(request: AdminRequest[Empty, TextPage, None]) -> Page[PriceRecord]:
+    limit, after = request.query.limit, cursors.text_of(request.query.after) or ""
+    prices = [price for price in await request.administration.prices.in_force() if price.model > after]
     return cursors.page(
         [price_record(price) for price in prices[: limit + 1]], limit, lambda price: cursors.text_cursor(price.model)
     )
 
 
-async def list_history(call: Call[Nothing, HistoryQuery, None]) -> Page[PriceRecord]:
-    limit, after, model = call.query.limit, cursors.id_of(call.query.after) or 0, given(call.query.model)
-    history = await call.administration.prices.history(model)
+async def list_history(request: AdminRequest[Empty, HistoryQuery, None]) -> Page[PriceRecord]:
+    limit, after, model = request.query.limit, cursors.id_of(request.query.after) or 0, or_none(request.query.model)
+    history = await request.administration.prices.history(model)
     prices = sorted((price for price in history if price.id > after), key=lambda price: price.id)
     return cursors.page(
         [price_record(price) for price in prices[: limit + 1]], limit, lambda price: cursors.id_cursor(price.id)
     )
 
 
-async def set_price(call: Call[Nothing, Nothing, PriceBody]) -> PriceRecord:
-    body = call.body
-    price = await call.administration.prices.set(body.model, rates(body), tiers(body), since=body.effective_at)
+async def set_price(request: AdminRequest[Empty, Empty, PriceBody]) -> PriceRecord:
+    body = request.body
+    price = await request.administration.prices.set(body.model, rates(body), tiers(body), since=body.effective_at)
     return price_record(price)
 
 
-async def remove_price(call: Call[ByModel, Nothing, None]) -> None:
-    await call.administration.prices.remove(call.path.model)
+async def remove_price(request: AdminRequest[ByModel, Empty, None]) -> None:
+    await request.administration.prices.remove(request.path.model)
 
 
-async def import_prices(call: Call[Nothing, PriceListQuery, bytes]) -> PriceImportResult | msgspec.Raw:
+async def import_prices(request: AdminRequest[Empty, PriceListQuery, bytes]) -> PriceImportResult | msgspec.Raw:
     try:
-        since = utc(call.query.since) if isinstance(call.query.since, datetime) else None
+        since = utc(request.query.since) if isinstance(request.query.since, datetime) else None
     except OverflowError:
         raise InvalidValue("from: there is no such time in UTC") from None
-    file = await price_import.read_body(call.body, call.query.only)
-    use_case = call.administration.price_import
+    file = await price_import.read_body(request.body, request.query.only)
+    use_case = request.administration.price_import
     difference = await use_case.compare(file.prices, since=since)
-    if call.query.apply:
+    if request.query.apply:
         await use_case.apply(difference)
 
     def write() -> msgspec.Raw:
-        return msgspec.Raw(encode(price_import.result(difference, file.skipped, applied=call.query.apply)))
+        return msgspec.Raw(encode(price_import.result(difference, file.skipped, applied=request.query.apply)))
 
     return await asyncio.to_thread(write)  # thousands of prices would delay requests
 
 
-async def export_prices(call: Call[Nothing, ExportQuery, None]) -> bytes:
-    prices = await call.administration.prices.export(history=call.query.history)
+async def export_prices(request: AdminRequest[Empty, ExportQuery, None]) -> bytes:
+    prices = await request.administration.prices.export(history=request.query.history)
     return (await asyncio.to_thread(csv_text, COLUMNS, map(csv_cells, prices))).encode()
 
 
-async def what_if(call: Call[Nothing, Nothing, WhatIfBody]) -> WhatIfReport | msgspec.Raw:
-    body = call.body
+async def what_if(request: AdminRequest[Empty, Empty, WhatIfBody]) -> WhatIfReport | msgspec.Raw:
+    body = request.body
     price = None if body.price is None else NewPrice(body.model or "", rates(body.price), tiers(body.price))
     query = WhatIfQuery(
         by=body.by, since=body.since, until=body.until, model=body.model, price=price, as_model=body.as_model
     )
-    report = await call.administration.what_if.report(query, max_rows=MAX_ROWS)
+    report = await request.administration.what_if.report(query, max_rows=MAX_ROWS)
     return msgspec.Raw(await asyncio.to_thread(encode, report))
 
 

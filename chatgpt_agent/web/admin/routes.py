@@ -5,8 +5,8 @@ from typing import Any
 
 from chatgpt_agent.web.admin import admins, audit, budgets, ledger, prices, tokens, usage, user_import, users
 from chatgpt_agent.web.admin.openapi import document
-from chatgpt_agent.web.admin.request_schemas import Nothing
-from chatgpt_agent.web.admin.routing import Call, Route
+from chatgpt_agent.web.admin.routing import AdminRequest, Route
+from chatgpt_agent.web.admin.schemas import Empty
 
 PREFIX = "/api/v1"
 
@@ -17,7 +17,7 @@ def openapi() -> dict[str, Any]:
     return document(ROUTES, PREFIX)
 
 
-async def show_document(call: Call[Nothing, Nothing, None]) -> dict[str, Any]:
+async def show_document(request: AdminRequest[Empty, Empty, None]) -> dict[str, Any]:
     return openapi()
 
 

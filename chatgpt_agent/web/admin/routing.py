@@ -10,7 +10,7 @@ from chatgpt_agent.admin.administration import Administration, Stores
 from chatgpt_agent.core.audit import Actor
 from chatgpt_agent.runtime.authentication import AdminAuthenticator
 from chatgpt_agent.runtime.in_flight import Lifecycle
-from chatgpt_agent.web.admin.request_schemas import Nothing
+from chatgpt_agent.web.admin.schemas import Empty
 
 P = TypeVar("P")
 Q = TypeVar("Q")
@@ -26,12 +26,12 @@ class AdminApi(msgspec.Struct, frozen=True, kw_only=True):
     """What the administrators' API works with."""
 
     config: Config
-    gate: AdminAuthenticator
+    authenticator: AdminAuthenticator
     stores: Stores
     lifecycle: Lifecycle
 
 
-class Call(msgspec.Struct, Generic[P, Q, B], frozen=True, kw_only=True):
+class AdminRequest(msgspec.Struct, Generic[P, Q, B], frozen=True, kw_only=True):
     """An authorized request with its parameters. `version`: from If-Match; the change applies only to this version."""
 
     api: AdminApi
@@ -44,11 +44,11 @@ class Call(msgspec.Struct, Generic[P, Q, B], frozen=True, kw_only=True):
     @property
     def administration(self) -> Administration:
         """The use cases, for the administrator of this request."""
-        return Administration(self.api.config, self.api.stores, self.actor, self.api.gate.keyring)
+        return Administration(self.api.config, self.api.stores, self.actor, self.api.authenticator.keyring)
 
 
-AnyCall = Call[Any, Any, Any]
-Operation = Callable[[AnyCall], Awaitable[Any]]
+AnyRequest = AdminRequest[Any, Any, Any]
+Operation = Callable[[AnyRequest], Awaitable[Any]]
 
 
 class Route(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,8 +62,8 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     path: str
     handler: Operation
     summary: str
-    path_params: type[msgspec.Struct] = Nothing
-    query: type[msgspec.Struct] = Nothing
+    path_params: type[msgspec.Struct] = Empty
+    query: type[msgspec.Struct] = Empty
     body: type[msgspec.Struct] | type[bytes] | None = None
     files: Mapping[str, Any] = msgspec.field(default_factory=dict)
     max_body: int = MAX_BODY

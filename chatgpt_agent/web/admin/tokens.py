@@ -9,8 +9,8 @@ from chatgpt_agent.admin.tokens import GRACE, MAX_GRACE, IssuedToken, TokenRow
 from chatgpt_agent.core.access.settings import Name, TokenSettings
 from chatgpt_agent.web.admin import cursors
 from chatgpt_agent.web.admin.cursors import Page
-from chatgpt_agent.web.admin.request_schemas import ById, IdPage, Nothing, Strict, UserPath, given
-from chatgpt_agent.web.admin.routing import AnyCall, Call, Route
+from chatgpt_agent.web.admin.routing import AdminRequest, AnyRequest, Route
+from chatgpt_agent.web.admin.schemas import Empty, IdPage, IdPath, Strict, UserPath, or_none
 
 
 class TokenQuery(IdPage, frozen=True, kw_only=True):
@@ -23,38 +23,38 @@ class Rotation(Strict, frozen=True, kw_only=True):
     grace_seconds: Annotated[int, Meta(ge=0, le=int(MAX_GRACE.total_seconds()))] = int(GRACE.total_seconds())
 
 
-async def list_tokens(call: Call[Nothing, TokenQuery, None]) -> Page[TokenRow]:
-    return await _page(call, call.query, given(call.query.user))
+async def list_tokens(request: AdminRequest[Empty, TokenQuery, None]) -> Page[TokenRow]:
+    return await _page(request, request.query, or_none(request.query.user))
 
 
-async def list_user_tokens(call: Call[UserPath, IdPage, None]) -> Page[TokenRow]:
-    return await _page(call, call.query, call.path.name)
+async def list_user_tokens(request: AdminRequest[UserPath, IdPage, None]) -> Page[TokenRow]:
+    return await _page(request, request.query, request.path.name)
 
 
-async def _page(call: AnyCall, query: IdPage, user: str | None) -> Page[TokenRow]:
-    tokens = await call.administration.tokens.list(user, after=cursors.id_of(query.after), limit=query.limit + 1)
+async def _page(request: AnyRequest, query: IdPage, user: str | None) -> Page[TokenRow]:
+    tokens = await request.administration.tokens.list(user, after=cursors.id_of(query.after), limit=query.limit + 1)
     return cursors.page(tokens, query.limit, lambda token: cursors.id_cursor(token.id))
 
 
-async def issue_token(call: Call[UserPath, Nothing, TokenSettings]) -> IssuedToken:
-    return await call.administration.tokens.issue(call.path.name, call.body)
+async def issue_token(request: AdminRequest[UserPath, Empty, TokenSettings]) -> IssuedToken:
+    return await request.administration.tokens.issue(request.path.name, request.body)
 
 
-async def get_token(call: Call[ById, Nothing, None]) -> TokenRow:
-    return await call.administration.tokens.get(call.path.id)
+async def get_token(request: AdminRequest[IdPath, Empty, None]) -> TokenRow:
+    return await request.administration.tokens.get(request.path.id)
 
 
-async def change_token(call: Call[ById, Nothing, TokenSettings]) -> TokenRow:
-    return await call.administration.tokens.change(call.path.id, call.body, version=call.version)
+async def change_token(request: AdminRequest[IdPath, Empty, TokenSettings]) -> TokenRow:
+    return await request.administration.tokens.change(request.path.id, request.body, version=request.version)
 
 
-async def rotate_token(call: Call[ById, Nothing, Rotation]) -> IssuedToken:
-    grace = timedelta(seconds=call.body.grace_seconds)
-    return await call.administration.tokens.rotate(call.path.id, grace=grace)
+async def rotate_token(request: AdminRequest[IdPath, Empty, Rotation]) -> IssuedToken:
+    grace = timedelta(seconds=request.body.grace_seconds)
+    return await request.administration.tokens.rotate(request.path.id, grace=grace)
 
 
-async def revoke_token(call: Call[ById, Nothing, None]) -> None:
-    await call.administration.tokens.revoke(call.path.id, version=call.version)
+async def revoke_token(request: AdminRequest[IdPath, Empty, None]) -> None:
+    await request.administration.tokens.revoke(request.path.id, version=request.version)
 
 
 ROUTES = [
@@ -72,19 +72,19 @@ ROUTES = [
     ),
     Route(
         method="GET", path="/tokens/{id}", handler=get_token, summary="Show a token",
-        path_params=ById, answer=TokenRow, tag="tokens",
+        path_params=IdPath, answer=TokenRow, tag="tokens",
     ),
     Route(
         method="PATCH", path="/tokens/{id}", handler=change_token, summary="Change a token",
-        path_params=ById, body=TokenSettings, answer=TokenRow, conditional=True, tag="tokens",
+        path_params=IdPath, body=TokenSettings, answer=TokenRow, conditional=True, tag="tokens",
     ),
     Route(
         method="POST", path="/tokens/{id}/revoke", handler=revoke_token, summary="Revoke a token for good",
-        path_params=ById, status=204, conditional=True, tag="tokens",
+        path_params=IdPath, status=204, conditional=True, tag="tokens",
     ),
     Route(
         method="POST", path="/tokens/{id}/rotate", handler=rotate_token,
         summary="Issue a token like this one, which works on for a while",
-        path_params=ById, body=Rotation, answer=IssuedToken, status=201, tag="tokens",
+        path_params=IdPath, body=Rotation, answer=IssuedToken, status=201, tag="tokens",
     ),
 ]  # fmt: skip

@@ -8,8 +8,8 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from chatgpt_agent.admin.reports import GROUPS, Sums, UsageFilter, UsageGroup, encode_rows, parse_groups
 from chatgpt_agent.core.access.settings import Name
-from chatgpt_agent.web.admin.request_schemas import MAX_ID, Nothing, Strict, given
-from chatgpt_agent.web.admin.routing import Call, Route
+from chatgpt_agent.web.admin.routing import AdminRequest, Route
+from chatgpt_agent.web.admin.schemas import MAX_ID, Empty, Strict, or_none
 
 MAX_ROWS = 10_000  # of a report: more would take the event loop too long to write
 
@@ -42,17 +42,17 @@ class UsageReport(Struct, frozen=True, kw_only=True):
     total: Sums
 
 
-async def report_usage(call: Call[Nothing, UsageQuery, None]) -> UsageReport | dict[str, object]:
-    query = call.query
+async def report_usage(request: AdminRequest[Empty, UsageQuery, None]) -> UsageReport | dict[str, object]:
+    query = request.query
     choice = UsageFilter(
-        since=given(query.since),
-        until=given(query.until),
-        user=given(query.user),
-        token_id=given(query.token),
-        model=given(query.model),
+        since=or_none(query.since),
+        until=or_none(query.until),
+        user=or_none(query.user),
+        token_id=or_none(query.token),
+        model=or_none(query.model),
     )
     by = parse_groups(query.by)
-    report = await call.administration.reports.report(by, choice, max_rows=MAX_ROWS)
+    report = await request.administration.reports.report(by, choice, max_rows=MAX_ROWS)
 
     def record(row: UsageGroup) -> dict[str, object]:
         return {**msgspec.structs.asdict(row), "group": dict(zip(by, row.group, strict=True))}

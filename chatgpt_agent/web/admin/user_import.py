@@ -2,8 +2,8 @@
 
 from chatgpt_agent.admin.user_import import ImportedUsers
 from chatgpt_agent.core.errors import InvalidValue
-from chatgpt_agent.web.admin.request_schemas import Nothing, Strict
-from chatgpt_agent.web.admin.routing import CSV_FILE, MAX_FILE, Call, Route
+from chatgpt_agent.web.admin.routing import CSV_FILE, MAX_FILE, AdminRequest, Route
+from chatgpt_agent.web.admin.schemas import Empty, Strict
 
 MAX_ERRORS = 20  # in one error message
 
@@ -15,10 +15,10 @@ class UserImportQuery(Strict, frozen=True, kw_only=True):
     skip_existing: bool = False
 
 
-async def import_users(call: Call[Nothing, UserImportQuery, bytes]) -> ImportedUsers:
-    query = call.query
-    imported = await call.administration.user_import.run(
-        call.body, skip_existing=query.skip_existing, dry_run=query.dry_run
+async def import_users(request: AdminRequest[Empty, UserImportQuery, bytes]) -> ImportedUsers:
+    query = request.query
+    imported = await request.administration.user_import.run(
+        request.body, skip_existing=query.skip_existing, dry_run=query.dry_run
     )
     if imported.errors and not query.dry_run:
         raise InvalidValue(_error_text(imported))

@@ -4,38 +4,38 @@ from chatgpt_agent.admin.users import IssuedToken, UserRow
 from chatgpt_agent.core.access.settings import NewUser, OpenAIKey, UserChanges
 from chatgpt_agent.web.admin import cursors
 from chatgpt_agent.web.admin.cursors import Page
-from chatgpt_agent.web.admin.request_schemas import Nothing, Strict, TextPage, UserPath
-from chatgpt_agent.web.admin.routing import Call, Route
+from chatgpt_agent.web.admin.routing import AdminRequest, Route
+from chatgpt_agent.web.admin.schemas import Empty, Strict, TextPage, UserPath
 
 
 class NewKey(Strict, frozen=True, kw_only=True):
     openai_key: OpenAIKey
 
 
-async def list_users(call: Call[Nothing, TextPage, None]) -> Page[UserRow]:
-    limit, after = call.query.limit, cursors.text_of(call.query.after)
-    users = await call.administration.users.list(after=after, limit=limit + 1)
+async def list_users(request: AdminRequest[Empty, TextPage, None]) -> Page[UserRow]:
+    limit, after = request.query.limit, cursors.text_of(request.query.after)
+    users = await request.administration.users.list(after=after, limit=limit + 1)
     return cursors.page(users, limit, lambda user: cursors.text_cursor(user.name))
 
 
-async def add_user(call: Call[Nothing, Nothing, NewUser]) -> IssuedToken:
-    return await call.administration.users.add(call.body)
+async def add_user(request: AdminRequest[Empty, Empty, NewUser]) -> IssuedToken:
+    return await request.administration.users.add(request.body)
 
 
-async def get_user(call: Call[UserPath, Nothing, None]) -> UserRow:
-    return await call.administration.users.get(call.path.name)
+async def get_user(request: AdminRequest[UserPath, Empty, None]) -> UserRow:
+    return await request.administration.users.get(request.path.name)
 
 
-async def change_user(call: Call[UserPath, Nothing, UserChanges]) -> UserRow:
-    return await call.administration.users.change(call.path.name, call.body, version=call.version)
+async def change_user(request: AdminRequest[UserPath, Empty, UserChanges]) -> UserRow:
+    return await request.administration.users.change(request.path.name, request.body, version=request.version)
 
 
-async def remove_user(call: Call[UserPath, Nothing, None]) -> None:
-    await call.administration.users.remove(call.path.name, version=call.version)
+async def remove_user(request: AdminRequest[UserPath, Empty, None]) -> None:
+    await request.administration.users.remove(request.path.name, version=request.version)
 
 
-async def set_key(call: Call[UserPath, Nothing, NewKey]) -> None:
-    await call.administration.users.set_openai_key(call.path.name, call.body.openai_key)
+async def set_key(request: AdminRequest[UserPath, Empty, NewKey]) -> None:
+    await request.administration.users.set_openai_key(request.path.name, request.body.openai_key)
 
 
 ROUTES = [

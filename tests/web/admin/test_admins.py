@@ -74,4 +74,7 @@ async def test_two_who_revoke_each_other(admin: Administrator) -> None:
 async def test_a_viewer_does_not_see_administrators(viewer: Administrator) -> None:
     """403, with what it is."""
     answer = await viewer.ask("GET", "/admins")
-    assert (answer.status, answer.error["message"]) == (403, "This is not for viewers.")
+    assert (answer.status, answer.error["message"]) == (
+        403,
+        "Viewers have read-only access, without administrators.",
+    )

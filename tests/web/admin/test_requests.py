@@ -1,5 +1,6 @@
 """What is refused before anything is done, and how."""
 
+import asyncio
 import json
 from uuid import UUID
 
@@ -90,6 +91,38 @@ async def test_a_huge_body_is_cut_off(admin: Administrator) -> None:
     with pytest.raises(ConnectionError):
         await connection.send(head + b" " * 40_000_000)
     await connection.close()
+
+
+@pytest.mark.parametrize(
+    ("path", "token", "length", "status"),
+    [("/users", "cgm_wrong", 100, 401), ("/users", None, 100, 401), ("/users", "", 1024 * 1024 + 1, 413)],
+    ids=["wrong token", "no token", "too large"],
+)
+async def test_refusal_does_not_wait_for_the_body(
+    admin: Administrator, path: str, token: str | None, length: int, status: int
+) -> None:
+    """The answer arrives although no byte of the body is sent."""
+    headers = {"Content-Length": str(length), "Content-Type": "application/json"}
+    if token is not None:
+        headers["Authorization"] = f"Bearer {token or admin.token}"
+    connection = await Connection.open(admin.agent.admin_url)
+    await connection.send(request_bytes("POST", f"/api/v1{path}", headers, b""))
+    answer = await asyncio.wait_for(connection.answer(), 5)
+    await connection.close()
+    assert answer.status == status
+
+
+async def test_body_without_length_is_refused_at_the_limit(admin: Administrator) -> None:
+    """A chunked body that grows over 1 MiB is answered 413."""
+    headers = {"Transfer-Encoding": "chunked", "Content-Type": "application/json"}
+    headers["Authorization"] = f"Bearer {admin.token}"
+    chunk = b"80000\r\n" + b" " * 0x80000 + b"\r\n"
+    connection = await Connection.open(admin.agent.admin_url)
+    head = request_bytes("PUT", "/api/v1/users/alice/key", headers, b"")
+    await connection.send(head + chunk * 3)
+    answer = await asyncio.wait_for(connection.answer(), 5)
+    await connection.close()
+    assert answer.status == 413
 
 
 async def test_a_body_where_none_is_wanted_is_refused(admin: Administrator) -> None:
