@@ -1,4 +1,4 @@
-"""The table of endpoints, and what requests to each of them say."""
+"""The table of endpoints, and how requests to each of them are read."""
 
 import json
 from typing import Any
@@ -25,18 +25,18 @@ def parse(endpoint: Endpoint, **body: Any) -> ApiRequest:
     return run_to_end(parse_request(endpoint, json.dumps({"model": "x", **body}).encode()))
 
 
-def test_siblings_stand_beside_chat() -> None:
-    """Under the same prefix, whatever it is."""
+def test_urls_are_derived_from_that_of_chat() -> None:
+    """The URLs of all endpoints have the prefix of the configured chat URL."""
     assert upstream_urls("https://api.openai.com/v1/chat/completions") == {
         endpoint.path: f"https://api.openai.com{endpoint.path}" for endpoint in ENDPOINTS
     }
-    found = upstream_urls("https://host/eu/v2/chat/completions")
-    assert found["/v1/audio/transcriptions"] == "https://host/eu/v2/audio/transcriptions"
+    urls = upstream_urls("https://host/eu/v2/chat/completions")
+    assert urls["/v1/audio/transcriptions"] == "https://host/eu/v2/audio/transcriptions"
 
 
 @pytest.mark.parametrize("url", ["https://host/chat", "https://host/v1/chat/completions/", "https://host/completions"])
-def test_another_url_has_no_siblings(url: str) -> None:
-    """Where chat is not where OpenAI has it, nobody knows where the others are."""
+def test_other_url_serves_chat_only(url: str) -> None:
+    """From a chat URL that does not end as OpenAI's, no other URL is derived."""
     assert upstream_urls(url) == {"/v1/chat/completions": url}
 
 
@@ -55,8 +55,8 @@ def test_another_url_has_no_siblings(url: str) -> None:
         (IMAGES, {}, None),
     ],
 )
-def test_the_limit_of_the_output(endpoint: Endpoint, body: dict[str, Any], limit: int | None) -> None:
-    """The request's own, by the endpoint's name for it; the larger of two."""
+def test_output_limit_is_read(endpoint: Endpoint, body: dict[str, Any], limit: int | None) -> None:
+    """The output limit is read under the endpoint's own name for it; of two the larger counts."""
     assert parse(endpoint, **body).output_limit == limit
 
 
@@ -75,44 +75,44 @@ def test_the_limit_of_the_output(endpoint: Endpoint, body: dict[str, Any], limit
         (IMAGES, {"n": 128}, 128),
     ],
 )
-def test_the_number_of_outputs(endpoint: Endpoint, body: dict[str, Any], choices: int) -> None:
-    """For each prompt as many as it asks for."""
+def test_number_of_outputs_is_read(endpoint: Endpoint, body: dict[str, Any], choices: int) -> None:
+    """The number of outputs is that asked for, times the number of prompts."""
     assert parse(endpoint, **body).choices == choices
 
 
 @pytest.mark.parametrize("number", [0, -1, 129, 1.0, 1.5, "1", True, [], 10**20])
 @pytest.mark.parametrize("key", ["n", "best_of"])
-def test_an_odd_number_of_outputs_is_refused(key: str, number: object) -> None:
-    """A budget could not rely on it."""
+def test_invalid_number_of_outputs_is_refused(key: str, number: object) -> None:
+    """A number of outputs on which a budget could not rely is refused."""
     with pytest.raises(InvalidRequest) as caught:
         parse(COMPLETIONS, **{key: number})
     assert caught.value.param == key
 
 
 @pytest.mark.parametrize("number", [-1, 1.0, "1", True, [], 10**20])
-def test_an_odd_limit_is_refused(number: object) -> None:
-    """It may be read in another way elsewhere."""
+def test_invalid_output_limit_is_refused(number: object) -> None:
+    """An output limit that parsers may read differently is refused."""
     with pytest.raises(InvalidRequest) as caught:
         parse(RESPONSES, max_output_tokens=number)
     assert caught.value.param == "max_output_tokens"
 
 
-@pytest.mark.parametrize(("tier", "found"), [(None, None), ("flex", "flex"), ("auto", "auto")])
-def test_the_tier_that_is_asked_for(tier: str | None, found: str | None) -> None:
-    """As the request says it."""
-    assert parse(CHAT, service_tier=tier).service_tier == found
+@pytest.mark.parametrize("tier", [None, "flex", "auto"])
+def test_service_tier_is_read(tier: str | None) -> None:
+    """The service tier is read from the request."""
+    assert parse(CHAT, service_tier=tier).service_tier == tier
 
 
 @pytest.mark.parametrize("tier", [1, True, "", "FLEX ", "x" * 40, ["flex"]])
-def test_an_odd_tier_is_refused(tier: object) -> None:
-    """Nobody would know what it costs."""
+def test_invalid_service_tier_is_refused(tier: object) -> None:
+    """A service tier that is not a word is refused."""
     with pytest.raises(InvalidRequest) as caught:
         parse(CHAT, service_tier=tier)
     assert caught.value.param == "service_tier"
 
 
 @pytest.mark.parametrize(
-    ("body", "links"),
+    ("body", "attachments"),
     [
         ({"input": "x"}, 0),
         ({"previous_response_id": None, "conversation": None, "prompt": None}, 0),
@@ -121,33 +121,32 @@ def test_an_odd_tier_is_refused(tier: object) -> None:
         ({"input": [{"id": "msg_1"}], "tools": [{"type": "web_search"}]}, 2),
     ],
 )
-def test_what_a_response_refers_to(body: dict[str, Any], links: int) -> None:
-    """Turns before, stored prompts and items, tools: their tokens are input, too."""
-    assert parse(RESPONSES, **body).attachments == links
+def test_references_of_a_response_are_attachments(body: dict[str, Any], attachments: int) -> None:
+    """Earlier responses, stored prompts and items, and tools are attachments, because their tokens are input, too."""
+    assert parse(RESPONSES, **body).attachments == attachments
 
 
-def test_a_prompt_of_legacy_completions_is_text() -> None:
-    """And no stored one."""
+def test_prompt_of_completions_is_text() -> None:
+    """The prompt of legacy completions is text, not a reference to a stored prompt."""
     request = parse(COMPLETIONS, prompt="x")
     assert (request.attachments, request.input_bytes) == (0, len(request.body))
 
 
-def test_a_stream_is_asked_for_usage_where_that_is_needed() -> None:
-    """Only chat and legacy completions leave it out."""
-    asked = {endpoint.path: parse(endpoint, stream=True).hides_usage for endpoint in ENDPOINTS if endpoint.can_stream
-             and not endpoint.form}  # fmt: skip
-    assert [path for path, hides in asked.items() if hides] == ["/v1/chat/completions", "/v1/completions"]
+def test_streams_of_two_endpoints_are_asked_for_usage() -> None:
+    """Only streams of chat and legacy completions are edited to report their usage."""
+    streaming = [endpoint for endpoint in ENDPOINTS if endpoint.can_stream and not endpoint.form]
+    assert [each for each in streaming if parse(each, stream=True).hides_usage] == [CHAT, COMPLETIONS]
     assert not parse(CHAT, stream=True, stream_options={"include_usage": True}).hides_usage
     assert not parse(CHAT).hides_usage
 
 
-def test_many_tokens_may_be_given_as_numbers() -> None:
-    """OpenAI takes 300,000 in a request for embeddings."""
+def test_input_of_300_000_numbers_is_accepted() -> None:
+    """A request for embeddings may have 300,000 tokens as numbers, as many as OpenAI accepts."""
     assert parse(EMBEDDINGS, input=[[1] * 1000] * 300).output_limit == 0
 
 
-def test_a_form_says_what_it_may_cost() -> None:
-    """Its fields are text, its file is a link."""
+def test_form_is_measured() -> None:
+    """Of a form, the fields are text and the file is an attachment."""
     form = (
         b'--b\r\nContent-Disposition: form-data; name="model"\r\n\r\nx\r\n'
         b'--b\r\nContent-Disposition: form-data; name="stream"\r\n\r\ntrue\r\n'
@@ -159,8 +158,8 @@ def test_a_form_says_what_it_may_cost() -> None:
 
 
 @pytest.mark.parametrize("model", [b"", b"\xff", b"a\x00", "é".encode() * 129, b"x" * 600])
-def test_a_model_in_a_form_is_a_name(model: bytes) -> None:
-    """As in JSON."""
+def test_model_in_a_form_that_is_not_a_name_is_refused(model: bytes) -> None:
+    """The model in a form must be a name, as in JSON."""
     form = b'--b\r\nContent-Disposition: form-data; name="model"\r\n\r\n' + model + b"\r\n--b--\r\n"
     with pytest.raises(InvalidRequest) as caught:
         run_to_end(parse_request(TRANSCRIPTIONS, form, "multipart/form-data; boundary=b"))

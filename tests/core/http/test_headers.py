@@ -1,4 +1,4 @@
-"""Headers: allow-lists, both ways."""
+"""Header fields: an allow-list for each direction."""
 
 import pytest
 from hypothesis import given, settings
@@ -28,8 +28,8 @@ def sent(accept: str | None) -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize("content_type", [None, "", "application/json", " Application/JSON ; charset=utf-8"])
 @pytest.mark.parametrize("content_encoding", [None, "", "identity", " Identity "])
-def test_plain_json_is_taken(content_type: str | None, content_encoding: str | None) -> None:
-    """JSON that is not compressed is taken, and so is a body that does not say what it is."""
+def test_plain_json_is_accepted(content_type: str | None, content_encoding: str | None) -> None:
+    """Uncompressed JSON is accepted, and so is a body without a Content-Type."""
     check_request_media(content_type, content_encoding)
 
 
@@ -37,20 +37,20 @@ def test_plain_json_is_taken(content_type: str | None, content_encoding: str | N
     "content_type", ["text/plain", "application/jsonp", "application/json, text/html", "multipart/form-data", "json"]
 )
 def test_other_types_are_refused(content_type: str) -> None:
-    """A body that says it is not JSON is refused."""
+    """A body with a Content-Type other than JSON is refused."""
     with pytest.raises(UnsupportedMediaType, match="Content-Type"):
         check_request_media(content_type, None)
 
 
 @pytest.mark.parametrize("content_encoding", ["gzip", "br", "deflate", "identity, gzip"])
 def test_compressed_body_is_refused(content_encoding: str) -> None:
-    """A compressed body is refused: it could be read in two ways, or grow without bound."""
+    """A compressed body is refused: it could be ambiguous, or grow without bound."""
     with pytest.raises(UnsupportedMediaType, match="Content-Encoding"):
         check_request_media("application/json", content_encoding)
 
 
-def test_sent_headers_are_ours() -> None:
-    """OpenAI is sent the user's own key, JSON, our request id, and asked for an answer that is not compressed."""
+def test_openai_gets_our_header_fields() -> None:
+    """OpenAI gets the user's key, JSON, our request id, and a request for an uncompressed answer."""
     assert sent(None) == [
         ("Authorization", "Bearer sk-1"),
         ("Content-Type", "application/json"),
@@ -61,23 +61,23 @@ def test_sent_headers_are_ours() -> None:
     ]
 
 
-def test_accept_crosses() -> None:
-    """Of the client's header fields Accept alone reaches OpenAI, as it came."""
+def test_accept_is_forwarded() -> None:
+    """Of the client's header fields only Accept reaches OpenAI, unchanged."""
     assert ("Accept", "text/event-stream") in sent("text/event-stream")
     assert len(sent("text/event-stream")) == len(sent(None))
 
 
 @pytest.mark.parametrize("accept", ["*/*\r\nX-Evil: 1", "*/*\n", "\x00", "text/é", "a" * 257])
-def test_accept_that_could_split_a_request_is_refused(accept: str) -> None:
-    """An Accept with control characters, of other alphabets, or without end is refused."""
+def test_invalid_accept_is_refused(accept: str) -> None:
+    """An Accept that is too long, not ASCII, or has control characters is refused."""
     with pytest.raises(InvalidRequest, match="Accept"):
         sent(accept)
 
 
 @settings(deadline=None)
 @given(st.text())
-def test_accept_never_brings_another_line(accept: str) -> None:
-    """Whatever Accept holds, no value that is sent holds a control character."""
+def test_accept_never_adds_a_line(accept: str) -> None:
+    """Whatever Accept holds, no value that is sent has a control character."""
     try:
         values = [value for _, value in sent(accept)]
     except InvalidRequest:
@@ -85,8 +85,8 @@ def test_accept_never_brings_another_line(accept: str) -> None:
     assert all(value.isascii() and value.isprintable() for value in values)
 
 
-def test_response_headers_cross_as_they_came() -> None:
-    """What is allowed keeps its spelling, its order and its repeats."""
+def test_allowed_fields_are_forwarded_unchanged() -> None:
+    """Allowed fields of an answer keep their spelling, order and repeats."""
     fields = [("X-Request-ID", "b"), ("content-type", "a/b"), ("x-RateLimit-limit-tokens", "1"), ("X-Request-ID", "a")]
     assert response_headers(fields) == fields
 
@@ -115,15 +115,15 @@ def test_response_headers_cross_as_they_came() -> None:
         "",
     ],
 )
-def test_other_response_headers_stay_behind(name: str) -> None:
-    """What could set a cookie, move the client on, frame the answer or name the account does not cross."""
+def test_other_fields_are_not_forwarded(name: str) -> None:
+    """A field that could set a cookie, redirect the client, frame the answer or name the account is not forwarded."""
     assert response_headers([(name, "1")]) == []
 
 
 @settings(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(sorted(ALLOWED)) | st.text() | ratelimits, st.text())))
-def test_only_allowed_response_headers_cross(fields: list[tuple[str, str]]) -> None:
-    """Whatever OpenAI or a proxy sends, only fields of the list cross, and none of them can split our answer."""
+def test_only_allowed_fields_are_forwarded(fields: list[tuple[str, str]]) -> None:
+    """Whatever OpenAI or a proxy sends, only allowed fields are forwarded, and none can split our answer."""
     for name, value in response_headers(fields):
         assert name.lower() in ALLOWED or name.lower().startswith("x-ratelimit-")
         assert name.isascii()
@@ -132,16 +132,16 @@ def test_only_allowed_response_headers_cross(fields: list[tuple[str, str]]) -> N
 
 @pytest.mark.parametrize("value", ["a\r\nSet-Cookie: b", "a\nb", "a\x00", "\x1b[2J", "\x85"])
 def test_value_with_control_characters_is_dropped(value: str) -> None:
-    """A value that could split our own response is dropped, alone."""
+    """A field whose value could split our answer is dropped, and no other."""
     assert response_headers([("x-request-id", value), ("retry-after", "1")]) == [("retry-after", "1")]
 
 
 @pytest.mark.parametrize("suffix", ["a b", "a\r\nSet-Cookie", "é", "\u212a", "a:", "(", "\x00", "\n"])
-def test_name_that_is_no_token_is_dropped(suffix: str) -> None:
-    """A field whose name HTTP does not allow is dropped: our own server would fail on it."""
+def test_invalid_name_is_dropped(suffix: str) -> None:
+    """A field whose name HTTP does not allow is dropped, because our own server would fail on it."""
     assert response_headers([("x-ratelimit-" + suffix, "1"), ("retry-after", "1")]) == [("retry-after", "1")]
 
 
-def test_relayed_answer_is_not_a_page() -> None:
-    """Every relayed answer tells browsers neither to guess its type nor to run anything in it."""
+def test_answers_are_untrusted_by_browsers() -> None:
+    """Every forwarded answer tells browsers not to guess its type and not to run anything in it."""
     assert dict(RESPONSE_ADDED) == {"X-Content-Type-Options": "nosniff", "Content-Security-Policy": "sandbox"}

@@ -1,4 +1,4 @@
-"""How much input a body may be: its text, and what its bytes do not tell."""
+"""The input of a body: its text and its attachments."""
 
 import json
 import time
@@ -8,19 +8,19 @@ import pytest
 
 from chatgpt_agent.core.cooperative import run_to_end
 from chatgpt_agent.core.errors import InvalidRequest
-from chatgpt_agent.core.http import input_size as contents
+from chatgpt_agent.core.http import input_size
 from chatgpt_agent.core.http.input_size import MAX_ESCAPES, unescape_ascii
 
 DATA = "iVBORw0KGgo/+" * 400 + "A="
 URI = f"data:image/png;base64,{DATA}"
 
 
-def measure_input(body: bytes, *, items: bool = False) -> tuple[int, int]:
-    return run_to_end(contents.measure_input(body, run_to_end(unescape_ascii(body)), stored_items=items))
+def measure_input(body: bytes, *, stored_items: bool = False) -> tuple[int, int]:
+    return run_to_end(input_size.measure_input(body, run_to_end(unescape_ascii(body)), stored_items=stored_items))
 
 
 def count_image_tools(body: bytes) -> int:
-    return run_to_end(contents.count_image_tools(run_to_end(unescape_ascii(body))))
+    return run_to_end(input_size.count_image_tools(run_to_end(unescape_ascii(body))))
 
 
 def dump(value: object) -> bytes:
@@ -41,8 +41,8 @@ def chat(*parts: dict[str, Any]) -> bytes:
         {"input": [{"type": "input_image", "image_url": None}]},
     ],
 )
-def test_text_is_weighed_by_its_bytes(body: object) -> None:
-    """Text that speaks of links has none."""
+def test_text_is_measured_in_bytes(body: object) -> None:
+    """Text is measured in bytes, and text that looks like an attachment is not one."""
     assert measure_input(dump(body)) == (len(dump(body)), 0)
 
 
@@ -62,59 +62,59 @@ def test_text_is_weighed_by_its_bytes(body: object) -> None:
         {"type": "item_reference", "id": "msg_1"},
     ],
 )
-def test_each_link_counts_once(part: dict[str, Any]) -> None:
-    """However it is written; binary data within is no text."""
-    text, links = measure_input(chat(part, part))
-    assert links == 2
-    assert text == len(chat(part, part)) - 2 * len(DATA) * (DATA in json.dumps(part))
+def test_each_attachment_is_counted_once(part: dict[str, Any]) -> None:
+    """Each attachment is counted once, however it is written, and its binary data is not text."""
+    input_bytes, attachments = measure_input(chat(part, part))
+    assert attachments == 2
+    assert input_bytes == len(chat(part, part)) - 2 * len(DATA) * (DATA in json.dumps(part))
 
 
 @pytest.mark.parametrize(
     "kind", ["web_search", "web_search_preview", "file_search", "code_interpreter", "mcp", "shell"]
 )
-def test_tools_bring_in_what_they_find(kind: str) -> None:
-    """Each of OpenAI's own tools is a link."""
+def test_tools_of_openai_are_attachments(kind: str) -> None:
+    """Each of OpenAI's own tools is an attachment, because it adds what it finds to the input."""
     assert measure_input(dump({"input": "x", "tools": [{"type": kind}, {"type": "function"}]}))[1] == 1
 
 
-def test_a_stored_item_may_lack_its_type() -> None:
-    """An id alone refers to one."""
+def test_stored_item_may_lack_its_type() -> None:
+    """An object with only an id in a list refers to a stored item."""
     body = dump({"input": [{"id": "msg_1"}, {"type": "message", "id": "msg_2", "content": "x"}]})
-    assert measure_input(body, items=True)[1] == 1
-    assert measure_input(dump({"input": [{"id": "msg_1", "type": None}]}), items=True)[1] == 1
+    assert measure_input(body, stored_items=True)[1] == 1
+    assert measure_input(dump({"input": [{"id": "msg_1", "type": None}]}), stored_items=True)[1] == 1
 
 
 @pytest.mark.parametrize("escape", ["image\\u005furl", "\\u0069mage_url", "image_\\u0075\\u0072\\u006C"])
-def test_escapes_hide_no_link(escape: str) -> None:
-    """A key is the same with its letters escaped."""
+def test_escapes_do_not_hide_attachments(escape: str) -> None:
+    """A key with escaped letters is recognized."""
     body = b'{"input":[{"type":"input_image","%s":"https://example.org/a"}]}' % escape.encode()
     assert measure_input(body)[1] == 1
     assert count_image_tools(b'{"tools":[{"type" : "image\\u005fgeneration"}]}') == 1
 
 
 def test_too_many_escapes_are_refused() -> None:
-    """Nobody writes letters so."""
+    """A body with too many escaped ASCII letters is refused; other escapes are not limited."""
     with pytest.raises(InvalidRequest):
         measure_input(b'{"input":"' + b"\\u0061" * (MAX_ESCAPES + 1) + b'"}')
     measure_input(dump({"input": "é<>&" * 100_000}))
 
 
 def test_base64_in_a_text_is_text() -> None:
-    """Nobody gets tokens for nothing by writing them like data."""
+    """Text that is written like binary data is measured as text."""
     part = {"type": "text", "text": f'"image_url": {{"url": "{URI}"'}
     assert measure_input(chat(part)) == (len(chat(part)), 0)
     escaped = chat(part).replace(b'\\"', b"\\u0022")
     assert measure_input(escaped)[0] == len(escaped)
 
 
-def test_escaped_slashes_are_no_end() -> None:
-    """PHP writes them."""
+def test_escaped_slashes_are_part_of_the_data() -> None:
+    """Binary data with escaped slashes, as PHP writes them, is recognized."""
     body = chat({"type": "image_url", "image_url": {"url": URI}}).replace(b"/", b"\\/")
     assert measure_input(body)[0] < 300
 
 
 @pytest.mark.parametrize(
-    "piece",
+    "part",
     [
         b'"type":"image_url",',
         b'"input_audio":{',
@@ -124,10 +124,10 @@ def test_escaped_slashes_are_no_end() -> None:
         b'"file_data":"data:a',
     ],
 )
-def test_a_large_body_takes_no_long_time(piece: bytes) -> None:
-    """10 MB that were made to be slow to search."""
-    body = b'"type" "input_audio" base64, image_generation ' + piece * (10_000_000 // len(piece))
-    began = time.process_time()
-    measure_input(body, items=True)
+def test_adversarial_body_is_measured_quickly(part: bytes) -> None:
+    """A body of 10 MB that is made to be slow to search takes less than two seconds."""
+    body = b'"type" "input_audio" base64, image_generation ' + part * (10_000_000 // len(part))
+    started = time.process_time()
+    measure_input(body, stored_items=True)
     count_image_tools(body)
-    assert time.process_time() - began < 2
+    assert time.process_time() - started < 2

@@ -1,4 +1,4 @@
-"""Forms: what every parser reads alike is read, and anything else is refused."""
+"""Forms: only what all parsers read alike is accepted."""
 
 import contextlib
 import email
@@ -17,10 +17,10 @@ from chatgpt_agent.core.http.multipart import MAX_HEAD, MAX_PARTS, Form, parse_b
 
 BOUNDARY = "a-boundary"
 TYPE = f"multipart/form-data; boundary={BOUNDARY}"
-WANTED = ("model", "stream", "response_format")
-NAMED = b'Content-Disposition: form-data; name="%s"'
-MODEL = (NAMED % b"model", b"gpt-4o-transcribe")
-FILE = (NAMED % b"file" + b'; filename="a.mp3"\r\nContent-Type: audio/mpeg', b"\x00\xff\r\n\r\n--a")
+NAMES = ("model", "stream", "response_format")
+FIELD = b'Content-Disposition: form-data; name="%s"'
+MODEL = (FIELD % b"model", b"gpt-4o-transcribe")
+FILE = (FIELD % b"file" + b'; filename="a.mp3"\r\nContent-Type: audio/mpeg', b"\x00\xff\r\n\r\n--a")
 
 
 def form(*parts: tuple[bytes, bytes], end: bytes = b"--\r\n") -> bytes:
@@ -31,16 +31,16 @@ def form(*parts: tuple[bytes, bytes], end: bytes = b"--\r\n") -> bytes:
 
 
 def read(body: bytes, content_type: str = TYPE) -> Form:
-    return run_to_end(read_form(body, content_type, WANTED))
+    return run_to_end(read_form(body, content_type, NAMES))
 
 
-# What is read.
+# Accepted forms.
 
 
-def test_a_form_is_read() -> None:
-    """The fields that are wanted, how much text there is, how many files."""
-    found = read(form(MODEL, FILE, (NAMED % b"prompt", "é 模".encode()), (NAMED % b"stream", b"true")))
-    assert found == Form({"model": "gpt-4o-transcribe", "stream": "true"}, 1, 17 + 6 + 4)
+def test_form_is_read() -> None:
+    """Reading a form gives the requested fields, the number of files, and the length of the other fields."""
+    result = read(form(MODEL, FILE, (FIELD % b"prompt", "é 模".encode()), (FIELD % b"stream", b"true")))
+    assert result == Form({"model": "gpt-4o-transcribe", "stream": "true"}, 1, 17 + 6 + 4)
 
 
 @pytest.mark.parametrize(
@@ -55,13 +55,13 @@ def test_a_form_is_read() -> None:
         b"Content-Type: text/plain; charset=utf-8\r\nContent-Disposition: form-data; name=model",
     ],
 )
-def test_what_clients_send_is_taken(head: bytes) -> None:
-    """curl, Node, Java, .NET and Go write these."""
+def test_heads_of_common_clients_are_accepted(head: bytes) -> None:
+    """The heads that curl, Node, Java, .NET and Go write are accepted."""
     assert read(form((head, MODEL[1]), FILE)).values == {"model": MODEL[1].decode()}
 
 
 @pytest.mark.parametrize(
-    "name",
+    "filename",
     [
         b'filename=""',
         b"filename=a.mp3; filename*=utf-8''a.mp3",
@@ -70,35 +70,35 @@ def test_what_clients_send_is_taken(head: bytes) -> None:
         b"filename=\"a\"; filename*=UTF-8''%C3%A9.mp3",
     ],
 )
-def test_names_of_files(name: bytes) -> None:
-    """Any but one that could end its own quotes."""
-    assert read(form(MODEL, (NAMED % b"file" + b"; " + name, b"x"))).files == 1
+def test_file_names_are_accepted(filename: bytes) -> None:
+    """A file may have any name that cannot end its own quotes."""
+    assert read(form(MODEL, (FIELD % b"file" + b"; " + filename, b"x"))).files == 1
 
 
 @pytest.mark.parametrize("end", [b"--\r\n", b"--"])
-def test_the_end_may_lack_its_line_end(end: bytes) -> None:
-    """Some clients leave it out."""
+def test_last_line_end_may_be_missing(end: bytes) -> None:
+    """The line end after the last delimiter may be missing, as some clients omit it."""
     assert read(form(MODEL, end=end)).values == {"model": MODEL[1].decode()}
 
 
-def test_lists_may_repeat() -> None:
-    """Only the fields that we read may not."""
-    assert read(form(MODEL, *[(NAMED % b"include[]", b"logprobs")] * 2)).values == {"model": MODEL[1].decode()}
+def test_other_fields_may_be_repeated() -> None:
+    """A field that we do not read may be repeated."""
+    assert read(form(MODEL, *[(FIELD % b"include[]", b"logprobs")] * 2)).values == {"model": MODEL[1].decode()}
 
 
 @pytest.mark.parametrize(
-    "kind", ['multipart/form-data; boundary="a-boundary"', "Multipart/Form-Data;boundary=a-boundary"]
+    "content_type", ['multipart/form-data; boundary="a-boundary"', "Multipart/Form-Data;boundary=a-boundary"]
 )
-def test_the_boundary_may_stand_in_quotes(kind: str) -> None:
-    """And the type in any case."""
-    assert read(form(MODEL), kind).values == {"model": MODEL[1].decode()}
+def test_boundary_may_be_quoted(content_type: str) -> None:
+    """The boundary may be quoted, and the type written in any case."""
+    assert read(form(MODEL), content_type).values == {"model": MODEL[1].decode()}
 
 
-# What is refused.
+# Refused forms.
 
 
 @pytest.mark.parametrize(
-    "kind",
+    "content_type",
     [
         "", "application/json", "multipart/form-data", "multipart/form-data; boundary=", "multipart/mixed; boundary=a",
         "multipart/form-data; boundary=a; boundary=b", "multipart/form-data; boundary=a,multipart/form-data",
@@ -107,43 +107,43 @@ def test_the_boundary_may_stand_in_quotes(kind: str) -> None:
         "multipart/form-data; x=y; boundary=a", "multipart/form-data; boundary=a\t", "multipart/form-data boundary=a",
     ],
 )  # fmt: skip
-def test_no_clear_boundary(kind: str) -> None:
-    """415: it is not said, or in a way that is read in two."""
+def test_ambiguous_boundary_is_refused(content_type: str) -> None:
+    """A Content-Type without an unambiguous boundary is a 415."""
     with pytest.raises(UnsupportedMediaType):
-        parse_boundary(kind)
+        parse_boundary(content_type)
 
 
-def test_a_field_may_be_there_once() -> None:
-    """One parser takes the first, another the last."""
+def test_repeated_field_is_refused() -> None:
+    """A repeated field is refused, because some parsers take the first and others the last."""
     with pytest.raises(InvalidRequest) as caught:
-        read(form(MODEL, FILE, (NAMED % b"model", b"gpt-4o-mini-transcribe")))
+        read(form(MODEL, FILE, (FIELD % b"model", b"gpt-4o-mini-transcribe")))
     assert caught.value.param == "model"
 
 
 @pytest.mark.parametrize("name", [b"Model", b"model[]", b"model[0]", b"MODEL", b"model.x", b"stream[]"])
-def test_a_field_has_one_name(name: bytes) -> None:
-    """What some server would take for the field is refused."""
+def test_similar_field_name_is_refused(name: bytes) -> None:
+    """A name that some servers take for that of a field is refused."""
     with pytest.raises(InvalidRequest):
-        read(form(MODEL, (NAMED % name, b"x")))
+        read(form(MODEL, (FIELD % name, b"x")))
 
 
 @pytest.mark.parametrize(
     "head",
     [
-        NAMED % b"model" + b'; filename="x"',
-        NAMED % b"model" + b"\r\nContent-Type: text/plain; charset=utf-16",
-        NAMED % b"model" + b"\r\nContent-Type: application/json",
-        NAMED % b"model" + b"\r\nContent-Transfer-Encoding: base64",
-        NAMED % b"model" + b"\r\nContent-Transfer-Encoding: quoted-printable",
-        NAMED % b"model" + b"\r\nContent-Length: 3",
-        NAMED % b"model" + b"\r\nX-Other: 1",
-        NAMED % b"model" + b"\r\n" + NAMED % b"other",
-        NAMED % b"model" + b"\r\n folded: 1",
-        NAMED % b"model" + b'\r\n ; name="other"',
-        NAMED % b"model" + b'; name="other"',
-        NAMED % b"model" + b'; filename="a\\"; name="other"',
-        NAMED % b"model" + b"; filename=x",
-        NAMED % b"other" + b"; filename=x y",
+        FIELD % b"model" + b'; filename="x"',
+        FIELD % b"model" + b"\r\nContent-Type: text/plain; charset=utf-16",
+        FIELD % b"model" + b"\r\nContent-Type: application/json",
+        FIELD % b"model" + b"\r\nContent-Transfer-Encoding: base64",
+        FIELD % b"model" + b"\r\nContent-Transfer-Encoding: quoted-printable",
+        FIELD % b"model" + b"\r\nContent-Length: 3",
+        FIELD % b"model" + b"\r\nX-Other: 1",
+        FIELD % b"model" + b"\r\n" + FIELD % b"other",
+        FIELD % b"model" + b"\r\n folded: 1",
+        FIELD % b"model" + b'\r\n ; name="other"',
+        FIELD % b"model" + b'; name="other"',
+        FIELD % b"model" + b'; filename="a\\"; name="other"',
+        FIELD % b"model" + b"; filename=x",
+        FIELD % b"other" + b"; filename=x y",
         b"Content-Disposition: form-data; name=model[]",
         b"Content-Disposition: form-data; name=model; name=other",
         b"Content-Disposition: form-data; name='model'",
@@ -158,11 +158,11 @@ def test_a_field_has_one_name(name: bytes) -> None:
         b'Content-Disposition: form-data; name="\xff"',
         b"Content-Type: text/plain",
         b"",
-        NAMED % b"model" + b"\r\nContent-Type: " + b"x" * MAX_HEAD,
+        FIELD % b"model" + b"\r\nContent-Type: " + b"x" * MAX_HEAD,
     ],
 )
-def test_a_head_that_is_not_plain(head: bytes) -> None:
-    """Anything that a parser could understand in another way."""
+def test_ambiguous_head_is_refused(head: bytes) -> None:
+    """A head that parsers may read differently is refused."""
     with pytest.raises(InvalidRequest):
         read(form((head, MODEL[1]), FILE))
 
@@ -184,23 +184,23 @@ def test_a_head_that_is_not_plain(head: bytes) -> None:
         form(MODEL).replace(b"\r\n", b"\n"),
         form(MODEL).replace(b"--a-boundary\r\n", b"--a-boundary \r\n"),
         form(MODEL).replace(b"\r\n\r\n", b"\r\n"),
-        form(MODEL, (NAMED % b"file", b"x\n--a-boundary\nContent")),
-        form(MODEL, (NAMED % b"file", b"x--a-boundary")),
-        form(MODEL, (NAMED % b"file", b"\r\n--a-boundary-and-more\r\n")),
-        form(MODEL, (NAMED % b"_charset_", b"utf-16")),
+        form(MODEL, (FIELD % b"file", b"x\n--a-boundary\nContent")),
+        form(MODEL, (FIELD % b"file", b"x--a-boundary")),
+        form(MODEL, (FIELD % b"file", b"\r\n--a-boundary-and-more\r\n")),
+        form(MODEL, (FIELD % b"_charset_", b"utf-16")),
         form(MODEL, *[FILE] * MAX_PARTS),
         b'--a-boundary\r\nContent-Disposition: form-data; name="model"\r\n\r\n--a-boundary--\r\n',
     ],
 )
-def test_a_form_that_is_not_one(body: bytes) -> None:
-    """Broken off, with text around it, or with a boundary inside of a part."""
+def test_malformed_form_is_refused(body: bytes) -> None:
+    """A form that is cut off, has text around it or a boundary inside of a part is refused."""
     with pytest.raises(InvalidRequest):
         read(body)
 
 
-# Whatever comes.
+# Any bytes.
 
-PIECES = [
+FRAGMENTS = [
     b"--a-boundary", b"\r\n", b"\n", b"\r\n\r\n", b"--", b'Content-Disposition: form-data; name="model"',
     b'Content-Disposition: form-data; name="file"; filename="x"', b"; name=stream", b'"', b"x", b"a", b" ", b"\r",
     b"Content-Type: text/plain", b"Content-Disposition", b": ",
@@ -208,36 +208,36 @@ PIECES = [
 
 
 def as_tornado(body: bytes) -> dict[str, list[bytes]]:
-    """The fields as Tornado reads them."""
-    found: dict[str, list[bytes]] = {}
+    """Returns the fields that Tornado reads."""
+    fields: dict[str, list[bytes]] = {}
     files: dict[str, list[HTTPFile]] = {}
-    parse_multipart_form_data(BOUNDARY.encode(), body, found, files)
-    return found
+    parse_multipart_form_data(BOUNDARY.encode(), body, fields, files)
+    return fields
 
 
 def as_email(body: bytes) -> dict[str, list[Any]]:
-    """The fields as the standard library reads mails."""
+    """Returns the fields that the standard library's email parser reads."""
     text = b"Content-Type: " + TYPE.encode() + b"\r\n\r\n" + body
-    found: dict[str, list[Any]] = {}
+    fields: dict[str, list[Any]] = {}
     for part in email.message_from_bytes(text, policy=email.policy.HTTP).iter_parts():
         name = part.get_param("name", header="content-disposition")
         if part.get_filename() is None:
-            found.setdefault(str(name), []).append(part.get_payload(decode=True))
-    return found
+            fields.setdefault(str(name), []).append(part.get_payload(decode=True))
+    return fields
 
 
 @settings(deadline=None, max_examples=300)
-@given(st.lists(st.sampled_from(PIECES) | st.binary(max_size=2), max_size=30))
-def test_nothing_breaks_it(pieces: list[bytes]) -> None:
-    """Any bytes are a form or are refused."""
+@given(st.lists(st.sampled_from(FRAGMENTS) | st.binary(max_size=2), max_size=30))
+def test_any_bytes_are_read_or_refused(parts: list[bytes]) -> None:
+    """Any bytes are read as a form or refused."""
     with contextlib.suppress(InvalidRequest):
-        read(b"".join(pieces))
+        read(b"".join(parts))
 
 
 names = st.sampled_from([b"model", b"stream", b"prompt", b"include[]", b"language"])
-contents = st.lists(st.sampled_from(PIECES[1:5]) | st.binary(max_size=4), max_size=4).map(b"".join)
+contents = st.lists(st.sampled_from(FRAGMENTS[1:5]) | st.binary(max_size=4), max_size=4).map(b"".join)
 heads = st.sampled_from([b"", b"\r\nContent-Type: text/plain", b"\r\nContent-Type: text/plain;charset=utf-8"])
-spelled = st.sampled_from([NAMED, b"Content-Disposition: form-data; name=%s", b"Content-Disposition:form-data;name=%s"])
+spelled = st.sampled_from([FIELD, b"Content-Disposition: form-data; name=%s", b"Content-Disposition:form-data;name=%s"])
 parts = st.tuples(st.tuples(spelled, names).map(lambda pair: pair[0] % pair[1]), heads, contents).map(
     lambda part: (part[0] + part[1], part[2])
 )
@@ -257,10 +257,10 @@ def test_accepted_form_is_read_alike_by_other_parsers(fields: list[tuple[bytes, 
     ours = {name: value.encode() for name, value in accepted.values.items()}
     by_tornado, by_email = as_tornado(body), as_email(body)
     assert {name: [value] for name, value in ours.items()} == {
-        name: values for name, values in by_tornado.items() if name in WANTED
+        name: values for name, values in by_tornado.items() if name in NAMES
     }
-    assert {name: ours.get(name) for name in WANTED if name in by_email} == {
-        name: values[0] for name, values in by_email.items() if name in WANTED
+    assert {name: ours.get(name) for name in NAMES if name in by_email} == {
+        name: values[0] for name, values in by_email.items() if name in NAMES
     }
 
 
@@ -269,9 +269,9 @@ def test_accepted_form_is_read_alike_by_other_parsers(fields: list[tuple[bytes, 
     [b"\r\n--", b"-" * 4, b"\r\n--a-boundar", b"\x00" * 4, b"a-boundary"],
     ids=lambda one: one.decode("latin-1"),
 )
-def test_a_large_form_takes_no_long_time(filling: bytes) -> None:
-    """10 MB that were made to be slow to search."""
+def test_adversarial_form_is_read_quickly(filling: bytes) -> None:
+    """A form of 10 MB that is made to be slow to search takes less than half a second."""
     body = form(MODEL, (FILE[0], filling * (10_000_000 // len(filling))))
-    began = time.process_time()
+    started = time.process_time()
     read(body)
-    assert time.process_time() - began < 0.5
+    assert time.process_time() - started < 0.5
