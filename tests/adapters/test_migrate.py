@@ -1,4 +1,4 @@
-"""The schema of a real database: up, down, by several at once, and never by older code."""
+"""The schema of a real database: migrations, rollbacks, concurrent agents, and newer databases."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -20,13 +20,13 @@ from chatgpt_agent.adapters.migrate import (
 from chatgpt_agent.core.errors import SetupError, StoreUnavailable
 from tests.support.database import connected, query
 
-KNOWN = known_migrations()
+NAMES = known_migrations()
 NEWER = "INSERT INTO _yoyo_migration (migration_hash, migration_id) VALUES ('x', '9999.from-the-future')"
 UNREACHABLE = "host=/nowhere user=agent password=hunter2 dbname=agent"
 
 
 def tables(dsn: str) -> set[str]:
-    """The tables, functions and the like that are ours."""
+    """The names of our tables, indexes and functions."""
     sql = """
         SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace
         UNION SELECT proname FROM pg_proc WHERE pronamespace = 'public'::regnamespace"""
@@ -34,71 +34,71 @@ def tables(dsn: str) -> set[str]:
 
 
 def test_a_fresh_database_is_migrated(empty_dsn: str) -> None:
-    """All migrations, in order, by their names."""
-    assert migrate(empty_dsn) == KNOWN
+    """All migrations are applied in order, and their names returned."""
+    assert migrate(empty_dsn) == NAMES
     assert {"users", "tokens", "prices", "usage", "usage_daily", "settings"} <= tables(empty_dsn)
 
 
-def test_a_migrated_database_is_left_alone(dsn: str) -> None:
-    """Every start may ask."""
+def test_a_migrated_database_is_unchanged(dsn: str) -> None:
+    """A second call applies nothing."""
     assert migrate(dsn) == []
 
 
 def test_the_status_of_a_fresh_database(empty_dsn: str) -> None:
-    """Everything is pending, and asking makes nothing."""
+    """Everything is pending, and reading the status creates nothing."""
     status = schema_status(empty_dsn)
-    assert (status.applied, status.pending, status.unknown) == ([], KNOWN, [])
+    assert (status.applied, status.pending, status.unknown) == ([], NAMES, [])
     assert tables(empty_dsn) == set()
 
 
 def test_the_status_of_a_migrated_database(dsn: str) -> None:
     """Everything is applied."""
     status = schema_status(dsn)
-    assert (status.applied, status.pending, status.unknown) == (KNOWN, [], [])
+    assert (status.applied, status.pending, status.unknown) == (NAMES, [], [])
 
 
-def test_four_at_once_migrate_it_once(empty_dsn: str) -> None:
-    """One works, the others wait and find nothing to do."""
+def test_concurrent_agents_migrate_once(empty_dsn: str) -> None:
+    """One of four agents migrates, the others wait and find nothing to do."""
     with ThreadPoolExecutor(4) as threads:
         done = list(threads.map(migrate, [empty_dsn] * 4))
-    assert sorted(done) == [[], [], [], KNOWN]
+    assert sorted(done) == [[], [], [], NAMES]
 
 
-def test_a_rollback_leaves_nothing_of_ours(dsn: str) -> None:
-    """No table, no function, no index."""
-    assert rollback(dsn, len(KNOWN)) == KNOWN[::-1]
+def test_a_rollback_of_all_migrations_leaves_nothing(dsn: str) -> None:
+    """No table, function or index of ours is left."""
+    assert rollback(dsn, len(NAMES)) == NAMES[::-1]
     assert tables(dsn) == set()
 
 
-def test_a_rollback_can_be_migrated_again(dsn: str) -> None:
-    """And the schema is the same."""
+def test_a_rolled_back_database_can_be_migrated_again(dsn: str) -> None:
+    """The schema is the same as before."""
     before = tables(dsn)
-    rollback(dsn, len(KNOWN))
-    assert migrate(dsn) == KNOWN
+    rollback(dsn, len(NAMES))
+    assert migrate(dsn) == NAMES
     assert tables(dsn) == before
 
 
-def test_a_rollback_takes_no_more_than_was_asked(dsn: str) -> None:
-    """The newest first."""
-    assert rollback(dsn, 1) == KNOWN[-1:]
-    assert schema_status(dsn).applied == KNOWN[:-1]
+def test_a_rollback_takes_the_newest_migrations(dsn: str) -> None:
+    """Only the requested number of migrations is rolled back."""
+    assert rollback(dsn, 1) == NAMES[-1:]
+    assert schema_status(dsn).applied == NAMES[:-1]
 
 
-def test_a_rollback_of_more_than_there_are_takes_all(dsn: str) -> None:
-    """It is no fault."""
-    assert rollback(dsn, 100) == KNOWN[::-1]
+def test_a_rollback_of_too_many_takes_all(dsn: str) -> None:
+    """A number above that of the migrations is no error."""
+    assert rollback(dsn, 100) == NAMES[::-1]
 
 
 def test_a_rollback_of_a_used_database_works(dsn: str) -> None:
-    """Partitions that were made later go with their table."""
+    """Partitions that were added later are dropped with their table."""
     query(dsn, "SELECT ensure_usage_partition('2024-05-17')")
-    rollback(dsn, len(KNOWN))
+    rollback(dsn, len(NAMES))
     assert tables(dsn) == set()
 
 
 def test_imported_rows_get_the_endpoint_of_chat_completions(dsn: str) -> None:
-    """Rows that were imported as `/chat` move to `/v1/chat/completions`, in the roll-up as well."""
-    rollback(dsn, len(KNOWN) - KNOWN.index("0005.imported-endpoint"))
+    """Rows that were imported as `/chat` move to `/v1/chat/completions`, also in the daily sums."""
+    rollback(dsn, len(NAMES) - NAMES.index("0005.imported-endpoint"))
     query(dsn, "SELECT ensure_usage_partition('2024-05-17')")
     for state, endpoint in (("imported", "/chat"), ("done", "/v1/chat/completions")):
         query(
@@ -115,29 +115,29 @@ def test_imported_rows_get_the_endpoint_of_chat_completions(dsn: str) -> None:
     assert query(dsn, "SELECT DISTINCT endpoint FROM usage") == [("/v1/chat/completions",)]
 
 
-@pytest.mark.parametrize("name", KNOWN)
+@pytest.mark.parametrize("name", NAMES)
 def test_every_migration_has_a_rollback(name: str) -> None:
-    """Both are installed with the package."""
+    """Each migration is installed with its rollback."""
     assert (migrations_folder() / f"{name}.rollback.sql").is_file()
 
 
 def test_a_newer_database_is_refused(dsn: str) -> None:
-    """With what it has and what this program knows."""
+    """The error names the database's migration and the newest one of this program."""
     query(dsn, NEWER)
-    with pytest.raises(SetupError, match=rf"it has 9999\.from-the-future, .* up to {KNOWN[-1]}"):
+    with pytest.raises(SetupError, match=rf"it has 9999\.from-the-future, .* up to {NAMES[-1]}"):
         migrate(dsn)
 
 
 def test_a_newer_database_is_not_rolled_back(dsn: str) -> None:
-    """This program does not know what the newer one made."""
+    """This program does not have the rollback of a newer migration."""
     query(dsn, NEWER)
     with pytest.raises(SetupError, match=r"9999\.from-the-future"):
         rollback(dsn, 1)
     assert "usage" in tables(dsn)
 
 
-def test_the_status_of_a_newer_database_says_so(dsn: str) -> None:
-    """It is what the start looks at where it may not migrate."""
+def test_the_status_of_a_newer_database_has_unknown_migrations(dsn: str) -> None:
+    """A start with auto_migrate off refuses such a database."""
     query(dsn, NEWER)
     status = schema_status(dsn)
     assert status.unknown == ["9999.from-the-future"]
@@ -146,16 +146,16 @@ def test_the_status_of_a_newer_database_says_so(dsn: str) -> None:
 
 
 @pytest.mark.parametrize("work", [migrate, schema_status])
-def test_a_database_that_is_away_can_be_tried_again(work: object) -> None:
-    """In one line, which shows no password."""
+def test_an_unreachable_database_is_unavailable(work: object) -> None:
+    """The error is one line without the password."""
     with pytest.raises(StoreUnavailable, match="the database cannot be reached") as caught:
         work(UNREACHABLE)  # type: ignore[operator]
     assert "hunter2" not in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
-def test_a_database_that_is_lost_on_the_way_can_be_tried_again(empty_dsn: str) -> None:
-    """A restart of PostgreSQL in the middle of a start does not end the agent."""
+def test_a_lost_connection_is_unavailable(empty_dsn: str) -> None:
+    """A restart of PostgreSQL during a migration is reported as StoreUnavailable."""
     with connected(empty_dsn) as other, ThreadPoolExecutor(1) as threads:
         other.execute("SELECT pg_advisory_lock(%s)", [LOCK])
         work = threads.submit(migrate, empty_dsn)
@@ -165,35 +165,35 @@ def test_a_database_that_is_lost_on_the_way_can_be_tried_again(empty_dsn: str) -
             work.result(timeout=10)
 
 
-def test_what_the_account_may_not_do_is_refused(empty_dsn: str, role: str) -> None:
-    """In one line, with what lets it; PostgreSQL 15 and later lets nobody but the owner by default."""
+def test_an_account_without_the_right_to_create_is_refused(empty_dsn: str, role: str) -> None:
+    """The error contains the GRANT that PostgreSQL 15 and later need."""
     with pytest.raises(SetupError, match=r"account reader may not create tables: .* ON SCHEMA public TO reader"):
         migrate(make_dsn(empty_dsn, user=role))
 
 
-def test_what_fails_half_way_leaves_nothing(empty_dsn: str) -> None:
+def test_a_failed_migration_changes_nothing(empty_dsn: str) -> None:
     """A migration is a transaction."""
-    query(empty_dsn, "CREATE TABLE usage (x int)")  # somebody else's
+    query(empty_dsn, "CREATE TABLE usage (x int)")  # of another program
     with pytest.raises(SetupError, match='relation "usage" already exists'):
         migrate(empty_dsn)
     assert tables(empty_dsn) == {"usage"}
     query(empty_dsn, "DROP TABLE usage")
-    assert migrate(empty_dsn) == KNOWN
+    assert migrate(empty_dsn) == NAMES
 
 
-def test_an_odd_name_of_a_database_is_no_matter(odd_dsn: str) -> None:
-    """Spaces, quotes, signs that mean something in a URL."""
-    assert migrate(odd_dsn) == KNOWN
+def test_a_database_name_may_have_any_character(odd_dsn: str) -> None:
+    """Spaces, quotes and URL syntax in the name are allowed."""
+    assert migrate(odd_dsn) == NAMES
 
 
-def test_a_password_may_hold_any_sign(empty_dsn: str) -> None:
-    """It goes through as it is, and breaks nothing beside it."""
-    assert migrate(make_dsn(empty_dsn, password="a b&c=d%2f/?#é'\\")) == KNOWN
+def test_a_password_may_have_any_character(empty_dsn: str) -> None:
+    """The password is passed on unchanged."""
+    assert migrate(make_dsn(empty_dsn, password="a b&c=d%2f/?#é'\\")) == NAMES
 
 
 @pytest.fixture
 def odd_dsn(postgres: str) -> Iterator[str]:
-    """A database whose name is odd."""
+    """A database with special characters in its name."""
     name = "odd na'me %41 &x=1 é/?#"
     query(postgres, f'CREATE DATABASE "{name}" TEMPLATE template0')
     yield make_dsn(postgres, dbname=name)
@@ -235,7 +235,7 @@ BEFORE_0004 = """
 @pytest.fixture
 def migrated_with_rows(dsn: str) -> str:
     """A database with rows that were written before migration 0004, which was applied to them."""
-    rollback(dsn, len(KNOWN) - KNOWN.index(RENAMED))
+    rollback(dsn, len(NAMES) - NAMES.index(RENAMED))
     query(dsn, BEFORE_0004)
     migrate(dsn)
     return dsn
@@ -279,7 +279,7 @@ def test_the_audit_log_names_columns_as_of_migration_0004(migrated_with_rows: st
 
 def test_migration_0004_is_reversible(migrated_with_rows: str) -> None:
     """A rollback restores the former names with their values, and triggers that work with them."""
-    rollback(migrated_with_rows, len(KNOWN) - KNOWN.index(RENAMED))
+    rollback(migrated_with_rows, len(NAMES) - NAMES.index(RENAMED))
     query(migrated_with_rows, "UPDATE tokens SET shown = 'cga_wxyz'; SELECT rebuild_usage_daily()")
     sql = "SELECT t.shown, t.changed = d.version, u.reserved FROM tokens t, usage_daily u, directory_version d"
     assert query(migrated_with_rows, sql) == [("cga_wxyz", True, Decimal("0.25"))]

@@ -1,4 +1,5 @@
-"""OpenAI's organization API over real sockets: all pages, the configured way, and nothing of the key anywhere."""
+"""OpenAI's organization API over real sockets: all pages are fetched, over the configured proxy, without showing the
+key."""
 
 import asyncio
 import json
@@ -38,7 +39,7 @@ VARIABLES = ("http_proxy", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY
 
 
 def page(kind: Kind, number: int = 0, following: str | None = None) -> dict[str, Any]:
-    """A page with one day, so many days after the first."""
+    """A page with one day; the number is its distance from the first day."""
     usage = {
         "object": "organization.usage.completions.result",
         "input_tokens": 10,
@@ -55,25 +56,25 @@ def page(kind: Kind, number: int = 0, following: str | None = None) -> dict[str,
     return {"object": "page", "data": data, "has_more": following is not None, "next_page": following}
 
 
-def asked(request: Received) -> dict[str, list[str]]:
+def query_of(request: Received) -> dict[str, list[str]]:
     """The query of a request."""
     return parse_qs(urlsplit(request.target).query)
 
 
 async def organization(request: Received, reply: Reply) -> None:
-    """Three pages of usage, one of costs."""
+    """Answers with three pages of usage and one of costs."""
     path = urlsplit(request.target).path
     if path == "/v1/organization/costs":
         await reply.whole(json.dumps(page(Kind.COSTS)).encode())
         return
-    number = int(asked(request).get("page", ["page=0"])[0].removeprefix("page="))
+    number = int(query_of(request).get("page", ["page=0"])[0].removeprefix("page="))
     following = f"page={number + 1}" if number < 2 else None
     await reply.whole(json.dumps(page(Kind.USAGE, number, following)).encode())
 
 
 @pytest.fixture
 def fake(io_loop: IOLoop) -> Iterator[Upstream]:
-    """OpenAI's organization API."""
+    """A server with OpenAI's organization API."""
     fake = Upstream()
     fake.script = organization
     io_loop.run_sync(fake.start)
@@ -83,17 +84,17 @@ def fake(io_loop: IOLoop) -> Iterator[Upstream]:
 
 @pytest.fixture
 def config(fake: Upstream) -> Config:
-    """A configuration that leads to it."""
+    """A configuration with the URL of the server."""
     return Config(openai_url=fake.url)
 
 
 async def fetch(config: Config) -> list[Page]:
-    """The figures of a month."""
+    """Fetches the figures of a month."""
     return await fetch_figures(config, KEY, FIRST, LAST)
 
 
 def answering(body: bytes, status: int = 200, **headers: str) -> Any:
-    """A script that answers everything like this."""
+    """A script that gives this answer to all requests."""
 
     async def script(request: Received, reply: Reply) -> None:
         await reply.whole(body, status, **headers)
@@ -101,20 +102,20 @@ def answering(body: bytes, status: int = 200, **headers: str) -> Any:
     return script
 
 
-async def test_all_pages_of_both_are_fetched(config: Config) -> None:
-    """As one account."""
+async def test_all_pages_of_usage_and_costs_are_fetched(config: Config) -> None:
+    """The pages of usage and of costs are returned together."""
     figures = merge(await fetch(config))
     assert [figure.day.day for figure in figures.usage] == [1, 2, 3]
     assert [str(figure.amount) for figure in figures.costs] == ["0.06"]
 
 
-async def test_it_asks_for_the_month_by_day_model_and_key(config: Config, fake: Upstream) -> None:
-    """From its first second to the first of the next, 31 days a page, with the admin key."""
+async def test_usage_is_requested_by_day_model_and_key(config: Config, fake: Upstream) -> None:
+    """The query covers the whole month with 31 days a page, and carries the admin key."""
     await fetch(config)
     assert fake.requests[0].method == "GET"
     assert urlsplit(fake.requests[0].target).path == "/v1/organization/usage/completions"
     assert fake.requests[0].header("authorization") == f"Bearer {KEY}"
-    assert asked(fake.requests[0]) == {
+    assert query_of(fake.requests[0]) == {
         "start_time": [str(START)],
         "end_time": [str(START + 30 * 86_400)],
         "bucket_width": ["1d"],
@@ -123,10 +124,10 @@ async def test_it_asks_for_the_month_by_day_model_and_key(config: Config, fake: 
     }
 
 
-async def test_costs_are_asked_for_by_day(config: Config, fake: Upstream) -> None:
-    """In one sum a day."""
+async def test_costs_are_requested_by_day(config: Config, fake: Upstream) -> None:
+    """The query for costs has no groups."""
     await fetch(config)
-    assert asked(fake.requests[-1]) == {
+    assert query_of(fake.requests[-1]) == {
         "start_time": [str(START)],
         "end_time": [str(START + 30 * 86_400)],
         "bucket_width": ["1d"],
@@ -134,15 +135,15 @@ async def test_costs_are_asked_for_by_day(config: Config, fake: Upstream) -> Non
     }
 
 
-async def test_a_cursor_is_sent_as_it_came(config: Config, fake: Upstream) -> None:
-    """Whatever characters it has."""
+async def test_a_cursor_is_sent_unchanged(config: Config, fake: Upstream) -> None:
+    """A cursor may contain any character."""
     await fetch(config)
-    assert [asked(request).get("page") for request in fake.requests] == [None, ["page=1"], ["page=2"], None]
+    assert [query_of(request).get("page") for request in fake.requests] == [None, ["page=1"], ["page=2"], None]
 
 
 @pytest.mark.parametrize("following", ["same", None])
 async def test_pages_that_do_not_end_are_refused(config: Config, fake: Upstream, following: str | None) -> None:
-    """A cursor that came before, or none where more is promised."""
+    """A repeated cursor, or a missing one with more pages promised, is an error."""
     fake.script = answering(json.dumps(page(Kind.USAGE, 0, following) | {"has_more": True}).encode())
     with pytest.raises(UpstreamInvalid, match="do not end"):
         await fetch(config)
@@ -150,8 +151,8 @@ async def test_pages_that_do_not_end_are_refused(config: Config, fake: Upstream,
 
 
 @pytest.mark.parametrize("status", [401, 403])
-async def test_a_refused_key_is_said_so(config: Config, fake: Upstream, status: int) -> None:
-    """Without what OpenAI says, which holds a part of the key."""
+async def test_a_rejected_key_is_reported(config: Config, fake: Upstream, status: int) -> None:
+    """The error omits OpenAI's text, which contains a part of the key."""
     fake.script = answering(f'{{"error":{{"message":"Incorrect API key: {KEY}"}}}}'.encode(), status)
     with pytest.raises(UpstreamKeyRejected, match=f"refuses the admin key \\({status}\\)") as caught:
         await fetch(config)
@@ -159,8 +160,8 @@ async def test_a_refused_key_is_said_so(config: Config, fake: Upstream, status: 
 
 
 @pytest.mark.parametrize("status", [302, 404, 429, 500])
-async def test_another_status_is_said(config: Config, fake: Upstream, status: int) -> None:
-    """One line; a redirect is not followed, for the key would go along."""
+async def test_another_status_is_reported(config: Config, fake: Upstream, status: int) -> None:
+    """A redirect is not followed, because the key would be sent along."""
     fake.script = answering(b"<html>", status, location="/elsewhere")
     with pytest.raises(UpstreamError, match=f"OpenAI answered {status} to /v1/organization/usage/completions"):
         await fetch(config)
@@ -168,29 +169,29 @@ async def test_another_status_is_said(config: Config, fake: Upstream, status: in
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b"{}", b"null", b'{"data":[1]}', b"\xff"])
-async def test_an_answer_that_is_no_page_is_refused(config: Config, fake: Upstream, body: bytes) -> None:
-    """As OpenAI's fault, with the path."""
+async def test_an_answer_that_is_not_a_page_is_refused(config: Config, fake: Upstream, body: bytes) -> None:
+    """The error names OpenAI and the path."""
     fake.script = answering(body)
     with pytest.raises(UpstreamInvalid, match="/v1/organization/usage/completions"):
         await fetch(config)
 
 
 async def test_costs_in_place_of_usage_are_refused(config: Config, fake: Upstream) -> None:
-    """Each address has its own figures."""
+    """Each path must return its own kind of figures."""
     fake.script = answering(json.dumps(page(Kind.COSTS)).encode())
     with pytest.raises(UpstreamInvalid, match="usage and costs"):
         await fetch(config)
 
 
-async def test_an_answer_has_a_limit(fake: Upstream) -> None:
-    """So that a server that never ends fills nothing."""
+async def test_a_large_answer_is_refused(fake: Upstream) -> None:
+    """An endless answer cannot fill the memory."""
     fake.script = answering(b" " * 4096)
     with pytest.raises(UpstreamInvalid, match="over the limit of size"):
         await fetch(Config(openai_url=fake.url, max_response_size=2048))
 
 
-async def test_a_server_that_is_silent_is_left(config: Config, fake: Upstream) -> None:
-    """After the time that a page may take."""
+async def test_a_silent_server_is_a_timeout(config: Config, fake: Upstream) -> None:
+    """The request ends after the time limit of a page."""
 
     async def silent(request: Received, reply: Reply) -> None:
         await asyncio.Event().wait()
@@ -200,8 +201,8 @@ async def test_a_server_that_is_silent_is_left(config: Config, fake: Upstream) -
         await get(config, fake.url, {}, timeout=0.2)
 
 
-async def test_nobody_is_there(config: Config, fake: Upstream) -> None:
-    """It is one error, and not curl's."""
+async def test_an_unreachable_server_is_an_error(config: Config, fake: Upstream) -> None:
+    """A refused connection is an UpstreamUnreachable."""
     await fake.stop()
     with pytest.raises(UpstreamUnreachable):
         await fetch(config)
@@ -209,7 +210,7 @@ async def test_nobody_is_there(config: Config, fake: Upstream) -> None:
 
 
 async def test_https_to_a_server_without_tls() -> None:
-    """The scheme is that of openai_url: nothing is sent in the clear."""
+    """A server without TLS receives nothing over an https URL."""
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
@@ -222,7 +223,7 @@ async def test_https_to_a_server_without_tls() -> None:
 
 
 async def test_the_configured_authority_is_trusted(tmp_path: Path) -> None:
-    """That of openai_ca_file, which nobody else knows."""
+    """A certificate of the CA in openai_ca_file is accepted."""
     authority = trustme.CA()
     authority.cert_pem.write_to_path(tmp_path / "ca.pem")
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
@@ -238,7 +239,7 @@ async def test_the_configured_authority_is_trusted(tmp_path: Path) -> None:
 async def test_the_environments_proxy_is_not_used(
     config: Config, fake: Upstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Only the configured one is."""
+    """Proxies in environment variables are ignored."""
     for name in VARIABLES:
         monkeypatch.setenv(name, "http://127.0.0.1:1")
     await fetch(config)
@@ -246,28 +247,28 @@ async def test_the_environments_proxy_is_not_used(
 
 
 async def test_the_configured_proxy_is_used(fake: Upstream, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever no_proxy says: it is asked for the whole address."""
+    """The configured proxy receives the request, whatever no_proxy contains."""
     monkeypatch.setenv("no_proxy", "*")
     proxy = f"http://user:made-up@127.0.0.1:{fake.port}"
     await fetch(Config(openai_url="http://openai.test/v1/chat/completions", openai_proxy=proxy))
     assert fake.requests[0].target.startswith("http://openai.test/v1/organization/usage/completions?")
 
 
-async def test_a_proxy_that_is_away_is_named_as_the_fault() -> None:
-    """And not OpenAI."""
+async def test_an_unreachable_proxy_is_a_proxy_error() -> None:
+    """The error names the proxy, not OpenAI."""
     with pytest.raises(ProxyError):
         await fetch(Config(openai_proxy="http://127.0.0.1:1"))
 
 
-async def test_a_proxy_that_wants_another_password(fake: Upstream) -> None:
-    """Its 407 is not taken for OpenAI's."""
+async def test_a_407_is_a_proxy_error(fake: Upstream) -> None:
+    """The status 407 of the proxy is not reported as OpenAI's."""
     fake.script = answering(b"", 407)
     with pytest.raises(ProxyError):
         await fetch(Config(openai_url="http://openai.test/v1/x", openai_proxy=f"http://127.0.0.1:{fake.port}"))
 
 
 async def test_the_key_is_not_logged(config: Config, fake: Upstream, caplog: pytest.LogCaptureFixture) -> None:
-    """Not even at DEBUG, where Tornado's client prints headers."""
+    """The key is not in the log at DEBUG, where Tornado's client prints headers."""
     with caplog.at_level(logging.DEBUG):
         await fetch(config)
     assert KEY not in caplog.text
@@ -284,13 +285,13 @@ def key_file(path: Path, data: bytes = KEY.encode() + b"\n", mode: int = 0o600) 
 
 
 def test_a_key_is_read_without_its_line_end(tmp_path: Path) -> None:
-    """As an editor leaves it."""
+    """The line break that an editor adds is not part of the key."""
     assert read_admin_key(key_file(tmp_path / "key")) == KEY
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o660, 0o601])
-def test_a_key_that_others_can_read_is_refused(tmp_path: Path, mode: int) -> None:
-    """With the command that mends it."""
+def test_a_key_file_accessible_to_other_accounts_is_refused(tmp_path: Path, mode: int) -> None:
+    """The error contains the command that closes the file."""
     path = key_file(tmp_path / "key", mode=mode)
     with pytest.raises(SetupError, match=f"run `chmod 600 {path}`"):
         read_admin_key(path)
@@ -298,7 +299,7 @@ def test_a_key_that_others_can_read_is_refused(tmp_path: Path, mode: int) -> Non
 
 @pytest.mark.parametrize("data", [b"", b" \n", b"two words", "schlüssel".encode(), b"a\nb", b"x" * 513, b"\x00"])
 def test_a_file_without_a_key_is_refused(tmp_path: Path, data: bytes) -> None:
-    """What is in it is not repeated."""
+    """The error does not repeat the content."""
     path = key_file(tmp_path / "key", data)
     with pytest.raises(SetupError) as caught:
         read_admin_key(path)
@@ -306,7 +307,7 @@ def test_a_file_without_a_key_is_refused(tmp_path: Path, data: bytes) -> None:
 
 
 @pytest.mark.parametrize("name", ["missing", "."])
-def test_a_file_that_cannot_be_read_is_one_line(tmp_path: Path, name: str) -> None:
-    """With its name."""
+def test_an_unreadable_key_file_is_an_error(tmp_path: Path, name: str) -> None:
+    """The error is one line with the path."""
     with pytest.raises(AgentError, match=r"^the admin key .* cannot be read: "):
         read_admin_key(tmp_path / name)
