@@ -1,12 +1,13 @@
-"""A PostgreSQL that a test may stop, freeze and starve, which no other module uses."""
+"""A PostgreSQL that only one module uses, and that its tests may stop, freeze and starve."""
 
 import asyncio
 import contextlib
 import os
 import resource
 import signal
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -19,16 +20,16 @@ from tests.support.database import query
 from tests.support.postgres_server import make_template, server_folder
 from tests.support.tcp_relay import Link
 
-# A killed server may lose nothing that it said it had: what it wrote is in the system's hands, which nobody kills.
+# No fsync: a server that is killed loses nothing that it wrote, because the operating system has it.
 OPTIONS = "-c fsync=off -c max_connections=50 -c autovacuum=off"
 
 
 class Postgres:
-    """A private server. What a test does to it ends with the `with` that it stands in."""
+    """A private server. Faults end with the `with` block that causes them."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.server = EmbeddedPostgres(folder, OPTIONS)
+        self._uses = ExitStack()
         self.dsn = ""
 
     @property
@@ -43,39 +44,39 @@ class Postgres:
 
     @property
     def socket_folder(self) -> Path:
-        """Where its socket is: the host of its connection string."""
+        """The folder of its socket: the host of its connection string."""
         return Path(self.dsn.split("'")[1])
 
     def start(self) -> None:
-        """Starts it."""
-        self.dsn = self.server.__enter__()
+        """Starts it, or starts it again after a crash, when it replays its log."""
+        self.dsn = self._uses.enter_context(EmbeddedPostgres(self.folder, OPTIONS))
 
     def stop(self) -> None:
         """Stops it for good."""
-        self.server.__exit__(None, None, None)
+        self._uses.close()
 
     def crash(self) -> None:
-        """It ends as where it is killed."""
-        assert self.server._run(self.data, "pg_ctl", "stop", "-m", "immediate", "-w") == 0, self.server._last_words
-
-    def restart(self) -> None:
-        """It comes back, with its log to replay."""
-        self.server._start()
+        """Ends it at once, without a checkpoint (an "immediate shutdown")."""
+        os.kill(self.postmaster, signal.SIGQUIT)
+        deadline = time.monotonic() + 20
+        while (self.data / "postmaster.pid").exists():
+            assert time.monotonic() < deadline, "PostgreSQL does not end"
+            time.sleep(0.01)
 
     @contextmanager
     def down(self) -> Iterator[None]:
-        """It has crashed, and comes back."""
+        """Lets it crash, and starts it again at the end."""
         self.crash()
         try:
             yield
         finally:
-            self.restart()
+            self.start()
 
     @contextmanager
     def frozen(self) -> Iterator[None]:
-        """None of its processes runs: connections stay, and nothing comes."""
+        """Stops all of its processes: connections stay open, and no answer comes."""
         stopped = []
-        # The first one first, which makes the others: none that is made meanwhile is missed.
+        # The postmaster first, so that it starts no further process meanwhile.
         for process in (self.postmaster, *self.children()):
             os.kill(process, signal.SIGSTOP)
             stopped.append(process)
@@ -88,14 +89,14 @@ class Postgres:
 
     @contextmanager
     def files_of_at_most(self, size: int) -> Iterator[None]:
-        """None of its files can grow beyond so many bytes, as on a disk that is full. It restarts for that, because not
-        every root may set another process's limits."""
+        """Limits the size of its files in bytes, which acts like a full disk. It restarts to inherit the limit, because
+        in a container even root may not set the limits of another process."""
         soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-        query(self.dsn, "CHECKPOINT")  # what its start would have to write again might be beyond
+        query(self.dsn, "CHECKPOINT")  # so that the start has little to write again, within the limit
         self.crash()
         resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
         try:
-            self.restart()
+            self.start()
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
         try:
@@ -106,47 +107,46 @@ class Postgres:
 
     @property
     def postmaster(self) -> int:
-        """The number of its first process."""
+        """The id of its first process."""
         return int((self.data / "postmaster.pid").read_text().splitlines()[0])
 
     def children(self) -> list[int]:
-        """The numbers of the others."""
-        number = self.postmaster
-        return [int(word) for word in Path(f"/proc/{number}/task/{number}/children").read_text().split()]
+        """The ids of its other processes."""
+        pid = self.postmaster
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 class Load:
-    """Clients that ask, one request after the other, until they are told to stop. `answers` are what they got."""
+    """Clients that each send one request after the other until the block ends. `answers` are the answers so far."""
 
     def __init__(self, agent: Agent, clients: int = 4) -> None:
         self._agent = agent
         self._clients = clients
+        self._running = True
         self.answers: list[Answer] = []
-        self.lag = 0.0  # the longest that the event loop, which is the agent's too, stood still, in seconds
+        self.lag = 0.0  # seconds; the longest time in which the event loop, also the agent's, was blocked
 
     async def __aenter__(self) -> "Load":
-        self._tasks = [asyncio.create_task(self._ask(number)) for number in range(self._clients)]
-        self._tasks.append(asyncio.create_task(self._watch()))
+        self._tasks = [asyncio.create_task(self._send_requests(number)) for number in range(self._clients)]
+        self._tasks.append(asyncio.create_task(self._measure_lag()))
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self._go_on = False
+        self._running = False
         await asyncio.gather(*self._tasks)
 
     async def more(self, count: int) -> None:
-        """Waits for as many answers more."""
-        wanted = len(self.answers) + count
-        await self._agent.until(lambda: len(self.answers) >= wanted, seconds=20)
+        """Waits for a number of further answers."""
+        expected = len(self.answers) + count
+        await self._agent.until(lambda: len(self.answers) >= expected, seconds=20)
 
-    _go_on = True
-
-    async def _ask(self, number: int) -> None:
-        while self._go_on:
+    async def _send_requests(self, number: int) -> None:
+        while self._running:
             self.answers.append(await self._agent.chat(f"client={number}", stream=number % 2 == 0))
 
-    async def _watch(self) -> None:
+    async def _measure_lag(self) -> None:
         loop = asyncio.get_running_loop()
-        while self._go_on:
+        while self._running:
             before = loop.time()
             await asyncio.sleep(0.01)
             self.lag = max(self.lag, loop.time() - before - 0.01)
@@ -154,7 +154,7 @@ class Load:
 
 @contextmanager
 def private_server() -> Iterator[Postgres]:
-    """A server of its own, in a folder of its own."""
+    """Runs a server in a folder of its own."""
     with server_folder() as folder:
         server = Postgres(folder / "p")
         server.start()
@@ -174,7 +174,7 @@ def server() -> Iterator[Postgres]:
 
 @pytest.fixture
 def link(io_loop: IOLoop, server: Postgres) -> Iterator[Link]:
-    """A wire on a loopback address, to that server."""
+    """A relay on a loopback address, to the module's server."""
     link = Link(server.socket)
     io_loop.run_sync(link.start)
     yield link
@@ -183,6 +183,6 @@ def link(io_loop: IOLoop, server: Postgres) -> Iterator[Link]:
 
 @pytest.fixture
 def through(link: Link, dsn: str) -> Callable[[], str]:
-    """The connection string of the test's own database, in that server, by way of the wire."""
+    """The connection string of the test's database through the relay."""
     name = dsn.split("dbname=")[1]
     return lambda: f"host=127.0.0.1 port={link.port} user=postgres dbname={name} sslmode=disable"

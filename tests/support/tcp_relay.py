@@ -52,6 +52,27 @@ class Link:
                 writer.transport.abort()
         self._pairs.clear()
 
+    async def refuse(self) -> None:
+        """Stops listening, so that connecting is refused, and resets every connection."""
+        assert self._server is not None
+        self._server.close()
+        self.cut()
+
+    async def listen(self, port: int) -> None:
+        """Listens on this port of 127.0.0.1, for the first time or again."""
+        self.port = port
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", port)
+
+    @property
+    def is_listening(self) -> bool:
+        """Whether connections were accepted at some time."""
+        return self._server is not None
+
+    @property
+    def loses_answer(self) -> bool:
+        """Whether the next answer will be lost."""
+        return self._lose_answer
+
     def freeze(self) -> None:
         """Accepts bytes and connections and passes nothing on, like a network that drops packets."""
         self._flowing.clear()
