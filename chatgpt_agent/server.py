@@ -21,6 +21,8 @@ from chatgpt_agent.runtime.admission import Admissions
 from chatgpt_agent.runtime.alerts import Alerts, open_webhook
 from chatgpt_agent.runtime.authentication import AdminAuthenticator, Authenticator
 from chatgpt_agent.runtime.background import Background
+from chatgpt_agent.runtime.budget_store import PostgresBudgetStore
+from chatgpt_agent.runtime.budget_sync import BudgetSync
 from chatgpt_agent.runtime.budgets import Budgets
 from chatgpt_agent.runtime.database import database, prepare_database, retry_until_reachable
 from chatgpt_agent.runtime.directory import Directory
@@ -75,14 +77,23 @@ class Server:
         self.upstream = UpstreamClient(self.http_client, config)
         self.rate_limiter = RateLimiter(clock)
         self.read_pool = ReadPool(dsn)
-        self.last_used = LastUsed(Store(dsn, seconds=WRITE_TIMEOUT), clock=clock, on_death=self._on_death)
+        self.last_used = LastUsed(
+            Store(dsn, seconds=WRITE_TIMEOUT),
+            check_seconds=tuning.last_used_check,
+            clock=clock,
+            on_death=self._on_death,
+        )
         self.alerts = Alerts(
             Store(dsn),
             open_webhook(config),
             user_of=lambda budget: self.directory.user_of(budget),
+            times=tuning.alerts,
             on_death=self._on_death,
         )
-        self.budgets = Budgets(Store(dsn), Store(dsn), on_threshold=self.alerts.on_threshold, on_death=self._on_death)
+        self.budgets = Budgets(on_threshold=self.alerts.on_threshold)
+        self.budget_sync = BudgetSync(
+            self.budgets, PostgresBudgetStore(Store(dsn), Store(dsn)), times=tuning.budgets, on_death=self._on_death
+        )
         self.directory = Directory(
             Store(dsn),
             on_budgets=self.budgets.set_budgets,
@@ -201,7 +212,7 @@ class Server:
         await self._background.close()
         await self.read_pool.close()
         await self.ledger.close()
-        await self.budgets.close()
+        await self.budget_sync.close()
         await self.alerts.close()
         self.upstream.abort_all()
         self.http_client.close()
@@ -235,7 +246,7 @@ class Server:
         await self.ledger.start_shipping()
         # From here on requests are served.
         await self.directory.start(keyring)
-        await self.budgets.start(agent_id)
+        await self.budget_sync.start(agent_id)
         self.alerts.start()
         self.last_used.start()
 

@@ -1,6 +1,6 @@
-"""Who is told that a budget is nearly spent, or spent: a line in the log, and a webhook that is tried until it answers.
+"""Alerts: a budget that crosses a threshold is reported in the log and to a webhook, which is tried until it answers.
 
-An alert is a row in PostgreSQL before it is sent: of several agents one tells it, and none is lost with the process.
+An alert is a row in PostgreSQL before it is sent: of several agents one sends it, and none is lost with the process.
 """
 
 import asyncio
@@ -24,11 +24,18 @@ from chatgpt_agent.runtime.background import Background, OnDeath, report_to_loop
 
 log = logging.getLogger(__name__)
 
-EVER = datetime(1970, 1, 1, tzinfo=UTC)  # the beginning of a budget without an end
-TRIES = [timedelta(seconds=seconds) for seconds in (5, 30, 120, 600, 3600, 3 * 3600, 6 * 3600, 12 * 3600)]
-BATCH = 20
-LOOK_SECONDS = 5.0  # between two looks for alerts that are due
-TAKEN = timedelta(seconds=60)  # what an agent took is its own for so long
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)  # the start of a window that has none
+BATCH = 20  # alerts that are sent at once
+
+
+class AlertTimes(msgspec.Struct, frozen=True, kw_only=True):
+    """When alerts are sent."""
+
+    poll: float = 5.0  # seconds between two checks for due alerts
+    claim: timedelta = timedelta(seconds=60)  # for which no other agent sends a claimed alert
+    retry_delays: tuple[timedelta, ...] = tuple(
+        timedelta(seconds=seconds) for seconds in (5, 30, 120, 600, 3600, 3 * 3600, 6 * 3600, 12 * 3600)
+    )
 
 
 def open_webhook(config: Config) -> Webhook | None:
@@ -40,7 +47,7 @@ def open_webhook(config: Config) -> Webhook | None:
 
 
 class Alerts:
-    """What is to be told. `names`: the user of a budget, by name. `now` is the time of day in UTC."""
+    """Stores and sends alerts. `user_of`: the name of a budget's user. `now` is the time of day in UTC."""
 
     def __init__(
         self,
@@ -48,19 +55,26 @@ class Alerts:
         webhook: Webhook | None,
         *,
         user_of: Callable[[Budget], str],
+        times: AlertTimes = AlertTimes(),
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         on_death: OnDeath = report_to_loop,
     ) -> None:
         self._store = store
         self._webhook = webhook
         self._user_of = user_of
+        self._times = times
         self._now = now
-        self._new: deque[tuple[Alert, str]] = deque()
+        self._unstored: deque[tuple[Alert, str]] = deque()  # with the line for the log
         self._wake = asyncio.Event()
         self.background = Background(on_death)
 
+    @property
+    def unstored(self) -> int:
+        """The number of alerts that are not in PostgreSQL yet."""
+        return len(self._unstored)
+
     def on_threshold(self, budget: Budget, window: Window, percent: int, spent: Decimal) -> None:
-        """Takes note that a budget has passed a mark. Called on the request path: it waits for nothing."""
+        """Notes that a budget has crossed a threshold. Called on the request path: it neither waits nor raises."""
         assert budget.amount is not None
         user = self._user_of(budget)
         body = {
@@ -79,70 +93,71 @@ class Alerts:
         }
         alert = Alert(
             budget_id=budget.id,
-            window_start=window.begins_at or EVER,
+            window_start=window.begins_at or EPOCH,
             percent=percent,
             amount=budget.amount,
             body=msgspec.json.encode(body).decode(),
         )
-        whose = f"user {user}" if budget.token_id is None else f"token {budget.token_id} of user {user}"
-        words = f"the budget of {whose} is at {percent}%: {spent:f} of {budget.amount:f} USD ({budget.period})"
-        self._new.append((alert, words))
+        owner = f"user {user}" if budget.token_id is None else f"token {budget.token_id} of user {user}"
+        line = f"the budget of {owner} is at {percent}%: {spent:f} of {budget.amount:f} USD ({budget.period})"
+        self._unstored.append((alert, line))
         self._wake.set()
 
     def start(self) -> None:
-        """Tells from here on."""
-        self.background.start("alerts", self._tell_forever())
+        """Starts to store and send alerts."""
+        self.background.start("alerts", self._send_forever())
 
     async def close(self) -> None:
-        """Stops. What is not told yet is told at the next start, or by another agent."""
+        """Stops. Alerts that are not sent yet are sent by another agent, or after the next start."""
         await self.background.close()
         try:
             async with asyncio.timeout(1):
-                await self._write_down()
+                await self._store_all()
         except (StoreError, TimeoutError):
-            log.warning("%d alerts could not be written down", len(self._new))
+            log.warning("%d alerts could not be stored", len(self._unstored))
         if self._webhook is not None:
             self._webhook.close()
         await self._store.close()
 
-    async def _tell_forever(self) -> None:
+    async def _send_forever(self) -> None:
         while True:
             try:
-                async with asyncio.timeout(LOOK_SECONDS if self._webhook else None):
+                async with asyncio.timeout(self._times.poll if self._webhook else None):
                     await self._wake.wait()
             except TimeoutError:
-                pass  # others may be due
+                pass  # alerts of other agents, and retries, may be due
             self._wake.clear()
             try:
-                await self._write_down()
+                await self._store_all()
                 if self._webhook is not None:
                     await self._send_due(self._webhook)
-            except StoreError:  # the directory, which asks the same server, says so
-                await asyncio.sleep(LOOK_SECONDS)
+            except StoreError:  # logged by the directory, which uses the same server
+                await asyncio.sleep(self._times.poll)
                 self._wake.set()
 
-    async def _write_down(self) -> None:
-        while self._new:
-            alert, words = self._new[0]
+    async def _store_all(self) -> None:
+        while self._unstored:
+            alert, line = self._unstored[0]
             if await add_alert(self._store, alert, self._now(), sent=self._webhook is None):
-                log.warning("%s", words)
-            self._new.popleft()
+                log.warning("%s", line)
+            self._unstored.popleft()
 
     async def _send_due(self, webhook: Webhook) -> None:
-        while due := await claim_due_alerts(self._store, self._now(), self._now() + TAKEN, BATCH):
+        while due := await claim_due_alerts(self._store, self._now(), self._now() + self._times.claim, BATCH):
             await asyncio.gather(*(self._send(webhook, alert) for alert in due))
 
     async def _send(self, webhook: Webhook, alert: Alert) -> None:
         key = f"{alert.budget_id} {alert.window_start.isoformat()} {alert.percent} {alert.amount}"
+        delays = self._times.retry_delays
         sent_at, next_attempt_at = None, self._now()
         try:
             await webhook.post(f"msg_{uuid5(NAMESPACE_URL, key).hex}", int(time.time()), alert.body.encode())
             sent_at = self._now()
         except WebhookFailed as error:
-            if alert.attempts > len(TRIES):
-                log.error("the webhook was not reached for an alert, which is given up: %s", error)
-                sent_at = EVER
+            if alert.attempts > len(delays):
+                log.error("webhook alert dropped after %d retries: %s", len(delays), error)
+                sent_at = EPOCH
             else:
-                next_attempt_at += TRIES[alert.attempts - 1]
-                log.warning("the webhook was not reached, try %d: %s", alert.attempts, error)
+                next_attempt_at += delays[alert.attempts - 1]
+                log.warning("webhook alert failed, attempt %d: %s", alert.attempts, error)
         await update_alert(self._store, alert, sent_at=sent_at, next_attempt_at=next_attempt_at)

@@ -1,4 +1,4 @@
-"""When each token was last used: kept in memory, and written beside the requests, at most every five minutes each."""
+"""When each token was last used: kept in memory, and written apart from requests, every five minutes at most."""
 
 import asyncio
 import logging
@@ -12,45 +12,59 @@ from chatgpt_agent.runtime.background import Background, OnDeath, Throttle, repo
 
 log = logging.getLogger(__name__)
 
-WRITE_TIMEOUT = 2.0  # seconds for a statement, and so what a write at shutdown may take
+TASK = "last used"
+WRITE_TIMEOUT = 2.0  # seconds for a statement: a shutdown waits no longer for the last one
 WRITE_SECONDS = 300.0  # between two writes of one token
-LOOK_SECONDS = 5.0  # between two looks for tokens to be written, so that a new one's first use is soon seen
+CHECK_SECONDS = 5.0  # between two checks for tokens to write: the first use of a new token is visible soon
 
 
 class LastUsed:
-    """`clock` is monotonic seconds."""
+    """The times of last use. `clock` is monotonic seconds."""
 
-    def __init__(self, store: Store, *, clock: Callable[[], float], on_death: OnDeath = report_to_loop) -> None:
+    def __init__(
+        self,
+        store: Store,
+        *,
+        clock: Callable[[], float],
+        check_seconds: float = CHECK_SECONDS,
+        on_death: OnDeath = report_to_loop,
+    ) -> None:
         self._store = store
         self._clock = clock
-        self._waiting: dict[int, datetime] = {}
-        self._written: dict[int, float] = {}
+        self._check_seconds = check_seconds
+        self._unwritten: dict[int, datetime] = {}  # when each token was last used
+        self._written_at: dict[int, float] = {}  # when each token was last written, in monotonic seconds
         self._warning = Throttle(log, clock=clock)
         self.background = Background(on_death)
 
+    @property
+    def unwritten(self) -> int:
+        """The number of tokens whose last use is not written yet."""
+        return len(self._unwritten)
+
     def touch(self, token_id: int) -> None:
-        """Remembers that a token was used now."""
-        self._waiting[token_id] = datetime.now(UTC)
+        """Notes that a token is used now."""
+        self._unwritten[token_id] = datetime.now(UTC)
 
     def start(self) -> None:
-        """Begins to write."""
-        self.background.start("last used", self._run())
+        """Starts to write."""
+        self.background.start(TASK, self._write_forever())
 
     async def close(self) -> None:
-        """Stops, and writes what waits, if the database takes it."""
+        """Stops, and writes what is unwritten if the database can be reached."""
         await self.background.close()
-        if "last used" in self.background:
-            self._written.clear()
+        if TASK in self.background:
+            self._written_at.clear()
             await self.write()
         await self._store.close()
 
     async def write(self) -> None:
-        """Writes the tokens whose last write is long enough ago. Where that fails they wait on."""
+        """Writes the tokens that were not written for WRITE_SECONDS. After an error they stay unwritten."""
         now = self._clock()
         due = {
-            id_: when
-            for id_, when in self._waiting.items()
-            if now - self._written.get(id_, -WRITE_SECONDS) >= WRITE_SECONDS
+            id_: used_at
+            for id_, used_at in self._unwritten.items()
+            if now - self._written_at.get(id_, -WRITE_SECONDS) >= WRITE_SECONDS
         }
         if not due:
             return
@@ -59,12 +73,12 @@ class LastUsed:
         except StoreError as error:
             self._warning.warning("cannot write last-used times of %d tokens: %s", len(due), error)
             return
-        for id_, when in due.items():
-            self._written[id_] = now
-            if self._waiting[id_] == when:
-                del self._waiting[id_]
+        for id_, used_at in due.items():
+            self._written_at[id_] = now
+            if self._unwritten[id_] == used_at:
+                del self._unwritten[id_]
 
-    async def _run(self) -> None:
+    async def _write_forever(self) -> None:
         while True:
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(self._check_seconds)
             await self.write()

@@ -1,5 +1,5 @@
-"""Where tokens' holders read their own books: a few connections of their own, so that no reader, however slow, delays
-a request to OpenAI, and not so many that PostgreSQL is kept from its work."""
+"""A small pool of connections for usage queries of users, apart from the request path: they neither delay a request to
+OpenAI nor load PostgreSQL with more than POOL_SIZE statements at once."""
 
 import asyncio
 import contextlib
@@ -12,32 +12,32 @@ from chatgpt_agent.runtime.background import Throttle
 
 log = logging.getLogger(__name__)
 
-POOL_SIZE = 2  # readers at once
-MAX_WAITING = 32  # that wait for a seat; one more is told to come again
+POOL_SIZE = 2
+MAX_WAITING = 32  # queries that wait for a connection; one more is refused
 STATEMENT_SECONDS = 2.0
 
 
 class ReadPool:
-    """Connections for readers, handed out one by one."""
+    """Connections to PostgreSQL, one for each query at a time."""
 
     def __init__(self, dsn: str) -> None:
         self._stores = [Store(dsn, seconds=STATEMENT_SECONDS) for _ in range(POOL_SIZE)]
         self._free = list(self._stores)
-        self._seats = asyncio.Semaphore(POOL_SIZE)
-        self._waiting = 0
+        self._slots = asyncio.Semaphore(POOL_SIZE)
+        self.waiting = 0  # queries that wait for a connection
         self._warning = Throttle(log)
 
     @contextlib.asynccontextmanager
     async def store(self) -> AsyncIterator[Store]:
-        """A connection for one reader. Raises Overloaded where too many wait for one, and turns every error of the
-        database into UsageUnavailable."""
-        if self._waiting >= MAX_WAITING:
-            raise Overloaded("Too many are reading their books at once.")
-        self._waiting += 1
+        """A connection for one query. Raises Overloaded if too many queries wait for one; errors of the database become
+        UsageUnavailable."""
+        if self.waiting >= MAX_WAITING:
+            raise Overloaded("Too many concurrent usage queries.")
+        self.waiting += 1
         try:
-            await self._seats.acquire()
+            await self._slots.acquire()
         finally:
-            self._waiting -= 1
+            self.waiting -= 1
         store = self._free.pop()
         try:
             yield store
@@ -46,7 +46,7 @@ class ReadPool:
             raise UsageUnavailable from None
         finally:
             self._free.append(store)
-            self._seats.release()
+            self._slots.release()
 
     async def close(self) -> None:
         """Ends the connections."""

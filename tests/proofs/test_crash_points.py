@@ -278,7 +278,7 @@ async def serve(world: World, ledger: Ledger) -> None:
     admissions = Admissions(
         directory=directory,
         rate_limiter=RateLimiter(lambda: 0.0),
-        budgets=Budgets(FakeStore(world.server), FakeStore(world.server), on_threshold=ignore),
+        budgets=Budgets(on_threshold=ignore),
         assumptions=Assumptions(1000, 1000),
         max_requests=1,
     )

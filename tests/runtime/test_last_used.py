@@ -10,6 +10,7 @@ from tornado.ioloop import IOLoop
 
 from chatgpt_agent.adapters.postgres.connection import Store
 from chatgpt_agent.runtime.last_used import WRITE_SECONDS, LastUsed
+from chatgpt_agent.runtime.tuning import Tuning
 from tests.conftest import MakeAgent
 from tests.support.clock import Clock
 from tests.support.database import Database, query
@@ -117,10 +118,9 @@ async def test_what_waits_is_written_at_the_end(uses: LastUsed, dsn: str) -> Non
     assert written(dsn)[1] > first[1]
 
 
-async def test_an_agent_writes_by_itself(make_agent: MakeAgent, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_agent_writes_by_itself(make_agent: MakeAgent) -> None:
     """Seen in the list of tokens, soon after the first use."""
-    monkeypatch.setattr("chatgpt_agent.runtime.last_used.LOOK_SECONDS", 0.1)
-    agent = await make_agent()
+    agent = await make_agent(tuning=Tuning(last_used_check=0.1))
     [token] = await agent.administration.tokens.list()
     await agent.chat()
     async with asyncio.timeout(20):

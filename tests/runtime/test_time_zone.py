@@ -1,4 +1,4 @@
-"""The books' days are those of the configured time zone, and a change of it loses nothing and doubles nothing."""
+"""The ledger's days are those of the configured time zone, and changing it neither loses nor repeats a row."""
 
 import asyncio
 import random
@@ -9,8 +9,8 @@ from zoneinfo import ZoneInfo
 import pytest
 from tornado.ioloop import IOLoop
 
-from chatgpt_agent.adapters.postgres import reports
 from chatgpt_agent.adapters.postgres.connection import Store
+from chatgpt_agent.adapters.postgres.settings import read_time_zone
 from chatgpt_agent.adapters.postgres.usage import ensure_partition, ship
 from chatgpt_agent.core.errors import SetupError
 from chatgpt_agent.runtime.time_zone import sync_time_zone
@@ -20,7 +20,7 @@ from tests.support.database import query
 from tests.support.factories import NOON, make_row
 from tests.support.oracle import ADDED_UP, ROLLED, settled
 
-LATE = NOON.replace(hour=23)  # tomorrow already, east of Greenwich
+LATE = NOON.replace(hour=23)  # east of Greenwich, this is the next day
 
 
 @pytest.fixture
@@ -32,13 +32,13 @@ def store(io_loop: IOLoop, dsn: str) -> Iterator[Store]:
 
 
 async def days(store: Store) -> list[tuple[str, int]]:
-    """The days of the roll-up, and the requests of each."""
-    found = await store.fetch("SELECT day::text, sum(requests)::int FROM usage_daily GROUP BY 1 ORDER BY 1")
-    return [(str(day), count) for day, count in found]
+    """The days of the roll-up, with the number of requests of each."""
+    rows = await store.fetch("SELECT day::text, sum(requests)::int FROM usage_daily GROUP BY 1 ORDER BY 1")
+    return [(str(day), count) for day, count in rows]
 
 
 async def test_rows_move_to_the_days_of_the_new_zone(store: Store) -> None:
-    """Those that are there, and those that come."""
+    """Rows that were shipped before the change move, and rows that are shipped later count for the new days."""
     await ensure_partition(store, NOON)
     await ship(store, [make_row(1, started_at=LATE)])
     assert await days(store) == [("2024-05-17", 1)]
@@ -47,51 +47,47 @@ async def test_rows_move_to_the_days_of_the_new_zone(store: Store) -> None:
     assert await days(store) == [("2024-05-18", 2)]
 
 
-async def test_the_zone_that_is_there_already_changes_nothing(store: Store) -> None:
-    """Nor does it wake the other agents."""
+async def test_the_current_zone_changes_nothing(store: Store) -> None:
+    """The version stays the same, so other agents read nothing again."""
     before = await store.fetch("SELECT version FROM directory_version")
     assert not await sync_time_zone(store, "UTC")
     assert await store.fetch("SELECT version FROM directory_version") == before
 
 
 async def test_a_new_zone_raises_the_version(store: Store) -> None:
-    """So that every other agent hears of it."""
+    """Other agents notice the change by the version."""
     [(before,)] = await store.fetch("SELECT version FROM directory_version")
     await sync_time_zone(store, "Asia/Kolkata")
     assert await store.fetch("SELECT version FROM directory_version") == [(before + 1,)]
 
 
-async def test_a_zone_that_postgresql_does_not_know_is_refused(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In one line that says what to do, and with nothing changed."""
-    monkeypatch.setattr("chatgpt_agent.runtime.time_zone.ZoneInfo", lambda _: UTC)
+async def test_a_zone_that_postgresql_does_not_know_is_refused(store: Store) -> None:
+    """The error says what to do, and the time zone stays as it was."""
     with pytest.raises(SetupError, match="time_zone: PostgreSQL does not know Mars/Phobos"):
-        await sync_time_zone(store, "Mars/Phobos")
-    assert await reports.read_time_zone(store) == "UTC"
+        await sync_time_zone(store, "Mars/Phobos", load=lambda _: UTC)
+    assert await read_time_zone(store) == "UTC"
 
 
-async def test_a_zone_that_means_two_things_is_refused(store: Store) -> None:
-    """A budget's day would not be the report's."""
+async def test_an_abbreviation_is_refused(store: Store) -> None:
+    """PostgreSQL and Python give CET different meanings, so days of budgets and reports would differ."""
     with pytest.raises(SetupError, match="to PostgreSQL CET is an abbreviation"):
         await sync_time_zone(store, "CET")
 
 
-async def test_older_time_zone_data_is_told(
-    store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    """And is no reason not to start: nobody can update what a distribution has not got."""
-    monkeypatch.setattr("chatgpt_agent.runtime.time_zone.ZoneInfo", lambda _: ZoneInfo("America/New_York"))
-    await sync_time_zone(store, "America/Chicago")
+async def test_older_time_zone_data_is_logged(store: Store, caplog: pytest.LogCaptureFixture) -> None:
+    """A difference does not stop the agent: administrators cannot update data that their distribution does not have."""
+    await sync_time_zone(store, "America/Chicago", load=lambda _: ZoneInfo("America/New_York"))
     assert "the clocks of America/Chicago differ between PostgreSQL and this machine" in caplog.text
-    assert await reports.read_time_zone(store) == "America/Chicago"
+    assert await read_time_zone(store) == "America/Chicago"
 
 
 async def test_rows_that_are_shipped_meanwhile_are_counted_once(dsn: str, store: Store) -> None:
-    """Two shippers at work, the zone changing under them time and again."""
+    """Two agents ship rows while the time zone is changed several times."""
     await ensure_partition(store, NOON)
     draw = random.Random(4)
     shipping = True
 
-    async def carry(first: int) -> int:
+    async def ship_rows(first: int) -> int:
         count = 0
         async with Store(dsn) as own:
             while shipping:
@@ -100,7 +96,7 @@ async def test_rows_that_are_shipped_meanwhile_are_counted_once(dsn: str, store:
                 count += await ship(own, rows)
         return count
 
-    tasks = [asyncio.create_task(carry(first)) for first in (0, 1_000_000)]
+    tasks = [asyncio.create_task(ship_rows(first), name="shipper") for first in (0, 1_000_000)]
     for zone in ("Asia/Tokyo", "America/Los_Angeles", "Pacific/Chatham", "UTC", "Asia/Kathmandu", "Europe/Berlin"):
         assert await sync_time_zone(store, zone)
         await asyncio.sleep(0.02)
@@ -112,13 +108,13 @@ async def test_rows_that_are_shipped_meanwhile_are_counted_once(dsn: str, store:
 
 
 async def test_an_agent_sets_its_zone_when_it_starts(make_agent: MakeAgent, store: Store) -> None:
-    """Before it is ready."""
+    """The time zone is in force when the agent is ready."""
     await make_agent(time_zone="Asia/Kolkata")
-    assert await reports.read_time_zone(store) == "Asia/Kolkata"
+    assert await read_time_zone(store) == "Asia/Kolkata"
 
 
 async def test_a_second_agent_with_another_zone_loses_nothing(make_agent: MakeAgent, dsn: str) -> None:
-    """The first one goes on shipping while all days are summed anew; the oracle looks at the end."""
+    """The first agent ships on while all daily sums are rebuilt; the oracle checks the sums at the end."""
     first: Agent = await make_agent()
     chats = [asyncio.create_task(first.chat(f"{n}")) for n in range(30)]
     other = first.config.data_dir.parent / "other"

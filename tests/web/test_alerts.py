@@ -15,8 +15,8 @@ from chatgpt_agent.adapters.config import Config
 from chatgpt_agent.adapters.webhook import read_webhook_secret
 from chatgpt_agent.core.budget.period import Period
 from chatgpt_agent.core.errors import SetupError
-from chatgpt_agent.runtime import alerts
-from chatgpt_agent.runtime.alerts import open_webhook
+from chatgpt_agent.runtime.alerts import AlertTimes, open_webhook
+from chatgpt_agent.runtime.tuning import Tuning
 from tests.conftest import MakeAgent
 from tests.support.agent import MODEL, Agent
 from tests.support.receiver import SECRET, Receiver, signed
@@ -25,10 +25,14 @@ from tests.web.test_budgets import ask, largest, set_budget
 
 
 @pytest.fixture
-def receiver(io_loop: IOLoop, monkeypatch: pytest.MonkeyPatch) -> Iterator[Receiver]:
-    """A webhook; it is asked again at once where it fails."""
-    monkeypatch.setattr(alerts, "TRIES", [timedelta(0)] * 3)
-    monkeypatch.setattr(alerts, "LOOK_SECONDS", 0.05)
+def tuning() -> Tuning:
+    """Agents that retry failed alerts at once, three times."""
+    return Tuning(alerts=AlertTimes(poll=0.05, retry_delays=(timedelta(0),) * 3))
+
+
+@pytest.fixture
+def receiver(io_loop: IOLoop) -> Iterator[Receiver]:
+    """A receiver of webhooks."""
 
     async def make() -> Receiver:
         return Receiver()
@@ -69,8 +73,8 @@ async def test_a_mark_is_told_once(
     await spend(agent, upstream, percent)
     await receiver.wait(len(marks))
     for _ in range(3):
-        await agent.server.budgets._read_all()
-    await agent.until(lambda: not agent.server.alerts._new)
+        await agent.server.budget_sync.refresh_all()
+    await agent.until(lambda: agent.server.alerts.unstored == 0)
     assert sorted(message["data"]["percent"] for message in receiver.messages) == marks
     for (headers, body), message in zip(receiver.posts, receiver.messages, strict=True):
         assert signed(headers, body)
@@ -117,8 +121,8 @@ async def test_two_agents_tell_it_once(
     )
     await spend(one, upstream, 90)
     await receiver.wait(1)
-    await other.until(lambda: any(s.marked for a in other.server.budgets._accounts.values() for s in a.states))
-    await other.until(lambda: not other.server.alerts._new)
+    await other.until(lambda: any(s.last_threshold for a in other.server.budgets.by_user.values() for s in a.states))
+    await other.until(lambda: other.server.alerts.unstored == 0)
     assert len(receiver.posts) == 1
 
 
@@ -129,7 +133,7 @@ async def test_without_a_webhook_the_log_says_so(
     with caplog.at_level(logging.WARNING):
         await spend(agent, upstream, 80)
         await agent.until(lambda: "the budget of user alice is at 80%" in caplog.text)
-        await agent.server.budgets._read_all()
+        await agent.server.budget_sync.refresh_all()
     assert caplog.text.count("the budget of") == 1
 
 

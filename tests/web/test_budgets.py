@@ -40,7 +40,7 @@ async def set_budget(agent: Agent, amount: Decimal, **whose: Any) -> BudgetRow:
     line = await BudgetAdmin(agent.store.with_actor(BOSS)).set(amount=amount, **whose)
     known = agent.server.directory.budgets
     await agent.until(lambda: line.id in known and known[line.id].amount == amount)
-    await agent.until(lambda: not agent.server.budgets._stale)
+    await agent.until(lambda: not agent.server.budgets.stale)
     return line
 
 
@@ -52,7 +52,7 @@ def budgets(agent: Agent) -> Budgets:
 def set_aside(agent: Agent) -> Decimal:
     """The sum of all reservations that are open."""
     found = Decimal(0)
-    for account in budgets(agent)._accounts.values():
+    for account in budgets(agent).by_user.values():
         found += sum((state.pending - state.pending_ended for state in account.states), Decimal(0))
     return found
 
@@ -307,8 +307,8 @@ async def test_nothing_stays_set_aside(
     assert set_aside(agent) == 0
     assert list(agent.server.rate_limiter.running.values()) == [0, 0]
     counted = await spent(agent)
-    await agent.until(lambda: not any(account.pending for account in budgets(agent)._accounts.values()))
-    states = [state for account in budgets(agent)._accounts.values() for state in account.states]
+    await agent.until(lambda: not any(account.pending for account in budgets(agent).by_user.values()))
+    states = [state for account in budgets(agent).by_user.values() for state in account.states]
     assert [(state.shipped, state.pending, state.pending_ended) for state in states] == [(counted, 0, 0)] * 2
 
 
@@ -322,7 +322,7 @@ async def test_after_a_restart_what_was_spent_is_known(make_agent: MakeAgent, up
     await agent.server.ledger.background.close()
     assert (await ask(agent)).status == 200
     rows = await agent.server.ledger.backlog_rows()
-    known = Budgets(agent.server.budgets._store, agent.server.budgets._ears, on_threshold=ignore)
+    known = Budgets(on_threshold=ignore)
     known.add_unshipped(rows)
     known.set_budgets(agent.server.directory.budgets.values(), agent.server.directory.owner_of, "UTC")
     [status] = known.status(agent.server.directory.identify(agent.token))
@@ -341,8 +341,8 @@ async def test_two_agents_share_a_budget(make_agent: MakeAgent, upstream: Upstre
     await other.until(lambda: other.works(one.token))
     for agent in (one, other):
         await agent.until(lambda agent=agent: agent.server.ledger.backlog == 0)  # type: ignore[misc]
-        await agent.server.budgets._read_all()
-        assert agent.server.budgets._agents == 2
+        await agent.server.budget_sync.refresh_all()
+        assert agent.server.budgets.agents == 2
     most_ = largest(one, one.body(max_completion_tokens=LIMIT))
     await set_budget(one, most_ * 10)
     await other.until(lambda: other.server.directory.budgets)
@@ -350,6 +350,6 @@ async def test_two_agents_share_a_budget(make_agent: MakeAgent, upstream: Upstre
     assert statuses == [200] * 10 + [429] * 90
     for agent in (one, other):
         await agent.rows(10)
-    [state] = [state for account in budgets(other)._accounts.values() for state in account.states]
+    [state] = [state for account in budgets(other).by_user.values() for state in account.states]
     total = await spent(one)
     await other.until(lambda: state.shipped == total and state.pending == 0)

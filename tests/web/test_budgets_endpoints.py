@@ -48,8 +48,8 @@ async def test_what_a_call_costs_was_set_aside(
                     assert [event async for event in answer]
     rows = await agent.rows(len(ENDS))
     assert [row["state"] for row in rows] == ["done", "upstream_error", "done"]
-    await agent.until(lambda: not any(account.entries for account in budgets(agent)._accounts.values()))
-    [state] = [state for account in budgets(agent)._accounts.values() for state in account.states]
-    assert (state.known, state.open) == (sum(row["cost"] for row in rows), 0)
+    await agent.until(lambda: not any(account.pending for account in budgets(agent).by_user.values()))
+    [state] = [state for account in budgets(agent).by_user.values() for state in account.states]
+    assert (state.shipped, state.pending) == (sum(row["cost"] for row in rows), 0)
     assert max(row["cost"] for row in rows) <= min(asked)
     assert await run_checks(agent.store, 10) == []

@@ -1,0 +1,177 @@
+"""Keeps budgets in step with PostgreSQL and with other agents: reads spending, publishes reservations.
+
+What was spent is read when a notice says that rows of a user were shipped, by whichever agent.
+"""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Callable, Mapping
+from datetime import UTC, date, datetime, timedelta
+from uuid import UUID
+
+import msgspec
+
+from chatgpt_agent.adapters.postgres.spending import ReservedAmount
+from chatgpt_agent.core.budget.period import Period, Window
+from chatgpt_agent.core.errors import StoreError
+from chatgpt_agent.runtime.background import Background, OnDeath, report_to_loop
+from chatgpt_agent.runtime.budget_store import BudgetStore
+from chatgpt_agent.runtime.budgets import Budgets
+
+log = logging.getLogger(__name__)
+
+ALIVE = timedelta(seconds=150)  # an agent that has not reported for longer has ended
+
+
+class SyncTimes(msgspec.Struct, frozen=True, kw_only=True):
+    """Seconds between two steps."""
+
+    refresh: float = 60.0  # between two readings of all budgets, in case a notice was lost
+    listen: float = 5.0  # without a notice, until the server is asked whether it is alive
+    publish: float = 0.2  # until other agents learn of a reservation
+    retry: float = 1.0  # after an error of the database
+
+
+class BudgetSync:
+    """The background work of budgets. `now` is the time of day in UTC."""
+
+    def __init__(
+        self,
+        budgets: Budgets,
+        store: BudgetStore,
+        *,
+        times: SyncTimes = SyncTimes(),
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        on_death: OnDeath = report_to_loop,
+    ) -> None:
+        self._budgets = budgets
+        self._store = store
+        self._times = times
+        self._now = now
+        self._agent: UUID | None = None
+        self._cleared = False  # whether the reservations of this agent's last run are deleted
+        self._refreshed_at = float("-inf")  # when all was last read, in monotonic seconds
+        self.background = Background(on_death)
+
+    async def start(self, agent: UUID) -> None:
+        """Reads what was spent, and follows changes from then on. `agent`: the id under which this agent reports."""
+        try:
+            await self.load(agent)
+        except StoreError as error:
+            log.warning("cannot read budget spending: %s", error)
+            self._budgets.read_due.set()
+        self.background.start("budget notices", self._listen())
+        self.background.start("budgets", self._follow())
+        self.background.start("reservations", self._publish_forever())
+
+    async def load(self, agent: UUID) -> None:
+        """Reads what was spent, once. Raises StoreError."""
+        self._agent = agent
+        await self.refresh_all()
+
+    async def close(self) -> None:
+        """Stops following, and deletes this agent's reservations."""
+        await self.background.close()
+        if self._agent is not None and self._budgets.agents > 1:
+            with contextlib.suppress(StoreError, TimeoutError):
+                async with asyncio.timeout(1):
+                    await self._store.clear_reservations(self._agent)
+        await self._store.close()
+
+    # Steps.
+
+    async def refresh_all(self) -> None:
+        """Reads what all users have spent, and how many agents are alive. Raises StoreError."""
+        budgets = self._budgets
+        budgets.reload_all = False
+        try:
+            if self._agent is not None and not self._cleared:
+                await self._store.clear_reservations(self._agent)
+                self._cleared = True
+            before, budgets.agents = budgets.agents, max(1, await self._store.count_agents(self._now() - ALIVE))
+            if before == 1:
+                for user in budgets.by_user:
+                    budgets.schedule_publish(user)
+            await self.refresh(set(budgets.by_user))
+            budgets.loaded = True
+            self._refreshed_at = time.monotonic()
+        except StoreError:
+            budgets.reload_all = True
+            raise
+
+    async def refresh(self, users: set[int]) -> None:
+        """Reads what these users have spent. Raises StoreError."""
+        self._budgets.stale -= users
+        refresh = self._budgets.begin_refresh(users)
+        if refresh is None:
+            return
+        try:
+            spending, contained = await self._store.read_spending(
+                refresh.users, _first_days(refresh.windows), total=refresh.total, rows=refresh.uncertain
+            )
+            reservations = await self._read_reservations(refresh.users)
+        except StoreError:
+            self._budgets.stale |= users
+            raise
+        self._budgets.finish_refresh(refresh, spending, contained, reservations)
+
+    async def publish(self, users: set[int]) -> None:
+        """Publishes what this agent has reserved for these users. Raises StoreError."""
+        assert self._agent is not None
+        await self._store.publish_reservations(self._agent, sorted(users), self._budgets.reserved_amounts(users))
+
+    async def _read_reservations(self, users: list[int]) -> list[ReservedAmount]:
+        if self._budgets.agents == 1 or self._agent is None:
+            return []
+        return await self._store.read_reservations(users, except_agent=self._agent, since=self._now() - ALIVE)
+
+    # Tasks.
+
+    async def _listen(self) -> None:
+        """Collects the users in notices. Connection errors are logged by the directory."""
+        while True:
+            try:
+                self._budgets.note_changes(await self._store.wait_for_changes(self._times.listen))
+            except StoreError:
+                await asyncio.sleep(self._times.retry)
+
+    async def _follow(self) -> None:
+        budgets = self._budgets
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._times.refresh):
+                    await budgets.read_due.wait()
+            budgets.read_due.clear()
+            try:
+                # The time counts even if there is always a stale user.
+                if budgets.reload_all or time.monotonic() - self._refreshed_at >= self._times.refresh:
+                    await self.refresh_all()
+                else:
+                    await self.refresh(set(budgets.stale))
+            except StoreError:
+                await asyncio.sleep(self._times.retry)
+                budgets.read_due.set()
+
+    async def _publish_forever(self) -> None:
+        budgets = self._budgets
+        while True:
+            await budgets.publish_due.wait()
+            await asyncio.sleep(self._times.publish)
+            budgets.publish_due.clear()
+            users, budgets.unpublished = budgets.unpublished, set()
+            try:
+                await self.publish(users)
+            except StoreError:
+                budgets.unpublished |= users
+                await asyncio.sleep(self._times.retry)
+                budgets.publish_due.set()
+
+
+def _first_days(windows: Mapping[Period, Window]) -> tuple[date, date, date]:
+    day, week, month = (windows[period].first_day for period in (Period.DAY, Period.WEEK, Period.MONTH))
+    assert day is not None
+    assert week is not None
+    assert month is not None
+    return day, week, month
