@@ -23,7 +23,7 @@ TIME = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d")
 
 
 def console_block(start: str) -> tuple[list[str], str]:
-    """Returns the last command of the console block that begins with a text, in words, and the output that it shows."""
+    """Returns the last command of the console block that begins with a text, split, and the output that it shows."""
     [block] = [block for block in blocks(ENGLISH, "console") if block.startswith(f"$ {start}")]
     command, output = re.findall(r"^\$ ((?:.*\\\n)*.*)\n((?:(?!\$ ).*\n)*)", block, re.MULTILINE)[-1]
     return shlex.split(command.replace("\\\n", " ")), output
@@ -34,9 +34,9 @@ def as_shown(text: str) -> str:
     return re.escape(TIME.sub("TIME", text)).replace("…", ".*")
 
 
-def shows(shown: str, printed: str) -> bool:
+def shows(expected: str, printed: str) -> bool:
     """Returns whether a command printed what the README shows."""
-    return re.fullmatch(as_shown(shown), TIME.sub("TIME", printed)) is not None
+    return re.fullmatch(as_shown(expected), TIME.sub("TIME", printed)) is not None
 
 
 async def answer_as_shown(request: Received, reply: Reply) -> None:
@@ -59,12 +59,12 @@ def cli(empty_dsn: str, tmp_path: Path, upstream: Upstream) -> Cli:
 
 async def send_with_curl(url: str, token: str) -> tuple[str, str]:
     """Sends the curl command's request; returns the shown output and the answer."""
-    words, shown = console_block("export TOKEN")
-    arguments = " ".join(words).replace("http://127.0.0.1:8080", url).replace("$TOKEN", token)
-    assert f"curl {url}/v1/chat/completions -H Authorization: Bearer {token} " in arguments
+    arguments, expected = console_block("export TOKEN")
+    command = " ".join(arguments).replace("http://127.0.0.1:8080", url).replace("$TOKEN", token)
+    assert f"curl {url}/v1/chat/completions -H Authorization: Bearer {token} " in command
     headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
-    answer = await fetch(f"{url}/v1/chat/completions", "POST", headers, words[words.index("-d") + 1].encode())
-    return shown, f"{answer.body.decode()}\n"
+    answer = await fetch(f"{url}/v1/chat/completions", "POST", headers, arguments[arguments.index("-d") + 1].encode())
+    return expected, f"{answer.body.decode()}\n"
 
 
 async def run_python_block(url: str, token: str) -> str:
@@ -83,22 +83,22 @@ async def test_five_minutes(cli: Cli) -> None:
     async with Serve(cli.settings) as serve:
         url = await serve.ready()
 
-        words, shown = console_block("chatgpt-agent user add")
-        result = cli.process(*words[1:], "--openai-key-stdin", stdin=b"sk-of-the-five-minutes")
+        arguments, expected = console_block("chatgpt-agent user add")
+        result = cli.process(*arguments[1:], "--openai-key-stdin", stdin=b"sk-of-the-five-minutes")
         token = result.stdout.decode().strip()
         SECRETS.add(token)
-        assert shows(shown.removeprefix("OpenAI key:\n"), result.stderr.decode() + result.stdout.decode())
+        assert shows(expected.removeprefix("OpenAI key:\n"), result.stderr.decode() + result.stdout.decode())
 
-        words, shown = console_block("chatgpt-agent price set")
-        assert shows(shown, await cli.command(*words[1:]))
+        arguments, expected = console_block("chatgpt-agent price set")
+        assert shows(expected, await cli.command(*arguments[1:]))
 
         await until(
             lambda: fetch(f"{url}/v1/models", headers={"Authorization": f"Bearer {token}"}),
             lambda answer: b"gpt" in answer.body,
         )
-        shown, printed = await send_with_curl(url, token)
-        assert shows(shown, printed)
+        expected, printed = await send_with_curl(url, token)
+        assert shows(expected, printed)
         assert await run_python_block(url, token) == "word0 é word1 é word2 é "
 
-        words, shown = console_block("chatgpt-agent usage report")
-        await until(lambda: cli.command(*words[1:]), lambda printed: shows(shown, printed))
+        arguments, expected = console_block("chatgpt-agent usage report")
+        await until(lambda: cli.command(*arguments[1:]), lambda printed: shows(expected, printed))
