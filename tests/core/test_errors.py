@@ -1,4 +1,4 @@
-"""Errors: one tree, OpenAI's envelope, and whether a retry is safe."""
+"""Errors: one tree, OpenAI's error object, and whether a retry is safe."""
 
 import json
 
@@ -23,7 +23,7 @@ CLASSES = [value for value in vars(errors).values() if isinstance(value, type) a
 
 
 def make(cls: type[AgentError]) -> AgentError:
-    """An error of any class, with the least that it takes."""
+    """Returns an error of any class."""
     if issubclass(cls, UpstreamError):
         return cls(sent=True)
     if cls is ModelNotFound:
@@ -67,14 +67,14 @@ def make(cls: type[AgentError]) -> AgentError:
     ],
 )
 def test_status_and_code_are_fixed(name: str, status: int, code: str) -> None:
-    """Clients tell errors apart by status and code, so these do not change."""
+    """The status and code of an error do not change, because clients tell errors apart by them."""
     error = make(getattr(errors, name))
     assert (error.status, error.code) == (status, code)
 
 
 @pytest.mark.parametrize("cls", CLASSES)
 def test_envelope_is_that_of_openai(cls: type[AgentError]) -> None:
-    """Every error has a body with OpenAI's four fields and a message that says something."""
+    """Every error has a body with OpenAI's four fields and a message."""
     error = make(cls)
     fields = json.loads(error.envelope())["error"]
     assert set(fields) == {"message", "type", "param", "code"}
@@ -82,56 +82,54 @@ def test_envelope_is_that_of_openai(cls: type[AgentError]) -> None:
 
 
 @pytest.mark.parametrize("cls", CLASSES)
-def test_type_says_whose_fault_it_was(cls: type[AgentError]) -> None:
-    """What has a status of 4xx for a client to read is an `invalid_request_error`, all else a `server_error`; those of
-    limits are named as OpenAI names them."""
+def test_type_says_whose_fault_it_is(cls: type[AgentError]) -> None:
+    """A 4xx error is an `invalid_request_error`, any other a `server_error`; a 429 has one of OpenAI's own types."""
     if cls.status == 429:
         assert make(cls).type in ("requests", "insufficient_quota")
         return
-    callers = cls.status < 499
-    assert make(cls).type == ("invalid_request_error" if callers else "server_error")
+    is_callers_fault = cls.status < 499
+    assert make(cls).type == ("invalid_request_error" if is_callers_fault else "server_error")
 
 
 @pytest.mark.parametrize("cls", CLASSES)
-def test_tree_is_drawn_in_the_module(cls: type[AgentError]) -> None:
-    """The drawing at the head of the module leaves no error out."""
+def test_tree_in_the_docstring_is_complete(cls: type[AgentError]) -> None:
+    """The tree in the module's docstring has every error."""
     assert cls.__name__ in (errors.__doc__ or "")
 
 
 @pytest.mark.parametrize("cls", [cls for cls in CLASSES if issubclass(cls, UpstreamError)])
 @pytest.mark.parametrize("sent", [False, True])
 def test_retry_is_safe_only_if_nothing_was_sent(cls: type[UpstreamError], sent: bool) -> None:
-    """Once OpenAI may have billed a request its client is told not to send it again, nor ever with a refused key."""
+    """A retry is safe only if nothing was sent to OpenAI, and never with a rejected key."""
     error = cls(sent=sent)
     assert error.sent is sent
     assert error.retry is (not sent and cls is not UpstreamKeyRejected)
 
 
-def test_fault_of_the_agent_is_not_retried() -> None:
-    """An error that nobody foresaw may come after OpenAI has billed: the client is told not to try again."""
+def test_internal_error_is_not_retried() -> None:
+    """An internal error must not be retried, because OpenAI may have billed the request."""
     assert AgentError().retry is False
 
 
 @pytest.mark.parametrize("cls", [cls for cls in CLASSES if issubclass(cls, ClientError)])
-def test_fault_of_the_caller_says_nothing_of_retries(cls: type[ClientError]) -> None:
-    """SDKs know from a 4xx status alone that the same request would fail again; a 429 they would try again, which does
-    not fill a budget."""
+def test_client_error_leaves_the_retry_to_its_status(cls: type[ClientError]) -> None:
+    """SDKs do not retry a 4xx; they would retry a 429, which does not fill a budget."""
     assert make(cls).retry is (False if cls is InsufficientQuota else None)
 
 
 @pytest.mark.parametrize("cls", [cls for cls in CLASSES if issubclass(cls, Unavailable)])
 def test_refusal_before_sending_may_be_retried(cls: type[Unavailable]) -> None:
-    """Where the agent refused before anything was sent, the client may try again."""
+    """A request that the agent refused before sending it may be retried."""
     assert cls().retry is True
 
 
-def test_message_and_parameter_are_told() -> None:
-    """The envelope holds the message and the parameter that the error was raised with."""
+def test_envelope_has_message_and_parameter() -> None:
+    """The envelope has the message and the parameter of the error."""
     fields = json.loads(errors.InvalidRequest('not "so"', param="model").envelope())["error"]
     assert (fields["message"], fields["param"]) == ('not "so"', "model")
 
 
-def test_configuration_faults_are_all_told() -> None:
-    """A faulty configuration is told with every fault at once, a line each."""
+def test_configuration_error_has_all_faults() -> None:
+    """The error of a configuration has all its faults, one a line."""
     error = ConfigError(["PORT: not a number", "OPENAI_URL: no host"])
     assert str(error).splitlines() == error.faults == ["PORT: not a number", "OPENAI_URL: no host"]

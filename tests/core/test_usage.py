@@ -1,4 +1,4 @@
-"""Usage in each shape that OpenAI's answers have: every kind of token, or nothing where the numbers contradict."""
+"""Usage in every format of OpenAI's answers: all kinds of tokens are read, and contradictions refused."""
 
 import json
 from typing import Any
@@ -44,15 +44,15 @@ TRANSCRIPTION = {
     "input_token_details": {"text_tokens": 100, "audio_tokens": 900},
 }
 EMBEDDING = {"prompt_tokens": 1000, "total_tokens": 1000}
-DRAWN = {**IMAGES, "output_tokens_details": {"image_tokens": 450, "text_tokens": 50}}
+IMAGES_WITH_TEXT = {**IMAGES, "output_tokens_details": {"image_tokens": 450, "text_tokens": 50}}
 
 
-def read(usage: object, shape: UsageFormat) -> Usage | None:
-    return read_usage(msgspec.Raw(json.dumps(usage).encode()), shape)
+def read(usage: object, usage_format: UsageFormat) -> Usage | None:
+    return read_usage(msgspec.Raw(json.dumps(usage).encode()), usage_format)
 
 
 @pytest.mark.parametrize(
-    ("usage", "shape", "expected"),
+    ("usage", "usage_format", "expected"),
     [
         (
             COMPLETION,
@@ -72,17 +72,17 @@ def read(usage: object, shape: UsageFormat) -> Usage | None:
         (RESPONSE, UsageFormat.TOKENS, Usage(input=1000, output=500, cached=101, reasoning=17, cache_write=53)),
         (EMBEDDING, UsageFormat.EMBEDDING, Usage(input=1000, output=0)),
         (IMAGES, UsageFormat.IMAGES, Usage(input=1000, output=500, image_input=400, image_output=500)),
-        (DRAWN, UsageFormat.IMAGES, Usage(input=1000, output=500, image_input=400, image_output=450)),
+        (IMAGES_WITH_TEXT, UsageFormat.IMAGES, Usage(input=1000, output=500, image_input=400, image_output=450)),
         (TRANSCRIPTION, UsageFormat.TOKENS, Usage(input=1000, output=500, audio_input=900)),
     ],
 )
-def test_every_kind_of_token_is_read(usage: dict[str, Any], shape: UsageFormat, expected: Usage) -> None:
-    """From where its endpoint's answers have it."""
-    assert read(usage, shape) == expected
+def test_every_kind_of_token_is_read(usage: dict[str, Any], usage_format: UsageFormat, expected: Usage) -> None:
+    """Every kind of token is read from the place that the format has for it."""
+    assert read(usage, usage_format) == expected
 
 
 @pytest.mark.parametrize(
-    ("usage", "shape"),
+    ("usage", "usage_format"),
     [
         (RESPONSE, UsageFormat.COMPLETION),
         (COMPLETION, UsageFormat.TOKENS),
@@ -90,23 +90,25 @@ def test_every_kind_of_token_is_read(usage: dict[str, Any], shape: UsageFormat, 
         (EMBEDDING, UsageFormat.COMPLETION),
     ],
 )
-def test_another_shape_is_not_guessed_at(usage: dict[str, Any], shape: UsageFormat) -> None:
-    """A usage that an endpoint's answers do not have is unknown."""
-    assert read(usage, shape) is None
+def test_usage_in_another_format_is_unknown(usage: dict[str, Any], usage_format: UsageFormat) -> None:
+    """A usage that is not in the endpoint's own format is unknown."""
+    assert read(usage, usage_format) is None
 
 
 @pytest.mark.parametrize("total", [1499, 1501, 0, "1500", -1, 1500.5])
 @pytest.mark.parametrize(
-    ("usage", "shape"),
-    [(COMPLETION, UsageFormat.COMPLETION), (RESPONSE, UsageFormat.TOKENS), (DRAWN, UsageFormat.IMAGES)],
+    ("usage", "usage_format"),
+    [(COMPLETION, UsageFormat.COMPLETION), (RESPONSE, UsageFormat.TOKENS), (IMAGES_WITH_TEXT, UsageFormat.IMAGES)],
 )
-def test_a_total_that_is_not_the_sum_is_not_trusted(usage: dict[str, Any], shape: UsageFormat, total: object) -> None:
-    """There are tokens that we know nothing of, or the parts are wrong."""
-    assert read({**usage, "total_tokens": total}, shape) is None
+def test_total_that_is_not_the_sum_makes_the_usage_unknown(
+    usage: dict[str, Any], usage_format: UsageFormat, total: object
+) -> None:
+    """If the total is not the sum of input and output, the usage is unknown."""
+    assert read({**usage, "total_tokens": total}, usage_format) is None
 
 
-def test_a_total_may_be_left_out() -> None:
-    """Some servers with OpenAI's API do."""
+def test_total_may_be_missing() -> None:
+    """The total may be missing, as in answers of some servers with OpenAI's API."""
     assert read({"input_tokens": 3, "output_tokens": 4}, UsageFormat.TOKENS) == Usage(input=3, output=4)
     assert read({"prompt_tokens": 3, "total_tokens": None}, UsageFormat.EMBEDDING) == Usage(input=3, output=0)
 
@@ -127,50 +129,47 @@ def test_a_total_may_be_left_out() -> None:
         ("completion", {"image_tokens": 300, "text_tokens": 201}),
     ],
 )
-def test_parts_over_their_whole_are_not_trusted(side: str, details: dict[str, int]) -> None:
-    """No part is larger than its whole, nor are text, audio and image tokens together."""
+def test_parts_above_their_whole_make_the_usage_unknown(side: str, details: dict[str, int]) -> None:
+    """No part may be larger than its whole, nor the sum of text, audio and image tokens."""
     usage = {"prompt_tokens": 1000, "completion_tokens": 500, f"{side}_tokens_details": details}
     assert read(usage, UsageFormat.COMPLETION) is None
 
 
-def test_parts_may_overlap() -> None:
-    """Cached tokens may be of sound: that is no contradiction."""
+def test_cached_tokens_may_be_audio() -> None:
+    """Cached tokens may be audio tokens, too, which is no contradiction."""
     details = {"cached_tokens": 900, "audio_tokens": 900}
     usage = {"prompt_tokens": 1000, "completion_tokens": 0, "prompt_tokens_details": details}
     assert read(usage, UsageFormat.COMPLETION) == Usage(input=1000, output=0, cached=900, audio_input=900)
 
 
-def test_seconds_are_no_tokens() -> None:
-    """whisper-1 is charged by the minute."""
+def test_seconds_are_not_tokens() -> None:
+    """A usage in seconds, as whisper-1 reports it, is unknown."""
     assert read({"type": "duration", "seconds": 30}, UsageFormat.TOKENS) is None
 
 
 @settings(deadline=None)
 @given(st.lists(st.integers(0, MAX_COUNT // 4), min_size=6, max_size=6))
-def test_no_count_is_changed(counts: list[int]) -> None:
-    """Sound counts of every kind come out as they went in."""
-    text, audio, image, made, drawn, spoken = counts
+def test_counts_are_not_changed(counts: list[int]) -> None:
+    """Valid counts of every kind are read unchanged."""
+    text, audio, image, text_output, image_output, audio_output = counts
     usage = {
         "prompt_tokens": text + audio + image,
-        "completion_tokens": made + drawn + spoken,
+        "completion_tokens": text_output + image_output + audio_output,
         "prompt_tokens_details": {"text_tokens": text, "audio_tokens": audio, "image_tokens": image},
-        "completion_tokens_details": {"audio_tokens": spoken, "image_tokens": drawn},
+        "completion_tokens_details": {"audio_tokens": audio_output, "image_tokens": image_output},
     }
     expected = Usage(
         input=text + audio + image,
-        output=made + drawn + spoken,
-        cached=0,
-        reasoning=0,
-        cache_write=0,
+        output=text_output + image_output + audio_output,
         audio_input=audio,
         image_input=image,
-        audio_output=spoken,
-        image_output=drawn,
+        audio_output=audio_output,
+        image_output=image_output,
     )
     assert read(usage, UsageFormat.COMPLETION) == expected
 
 
 @given(st.binary(max_size=40) | st.sampled_from([b"[]", b"null", b"1e999", b'{"input_tokens":', b"[" * 2000]))
-def test_nothing_breaks_it(text: bytes) -> None:
-    """Whatever stands where a usage should be is no usage."""
-    assert [read_usage(msgspec.Raw(text), shape) for shape in UsageFormat] == [None] * 4
+def test_any_other_value_is_unknown(text: bytes) -> None:
+    """Any bytes in the place of a usage are an unknown usage, and raise no error."""
+    assert [read_usage(msgspec.Raw(text), usage_format) for usage_format in UsageFormat] == [None] * 4

@@ -1,4 +1,4 @@
-"""Usage: OpenAI's own numbers or none, and a stream that passes byte for byte while it is read."""
+"""Answers of chat are read for their usage, and streams pass byte for byte meanwhile."""
 
 import itertools
 import json
@@ -35,7 +35,7 @@ def event(value: object, end: bytes = b"\n") -> bytes:
 
 
 def chunk(content: str = "Hi", **more: Any) -> dict[str, Any]:
-    """A chunk of a stream as OpenAI sends it."""
+    """Returns a chunk of a stream as OpenAI sends it."""
     delta = {"index": 0, "delta": {"content": content}, "finish_reason": None}
     return {"id": "chatcmpl-1", "model": "gpt-4o-2024-08-06", "choices": [delta], "usage": None, **more}
 
@@ -44,7 +44,7 @@ def done(end: bytes = b"\n") -> bytes:
     return b"data: [DONE]" + end + end
 
 
-LAST = chunk(choices=[], usage=USAGE)  # what we ask OpenAI for
+LAST = chunk(choices=[], usage=USAGE)  # the event for which only we ask
 
 
 def with_usage(usage: object) -> bytes:
@@ -55,12 +55,12 @@ def counts(**changes: Any) -> dict[str, Any]:
     return {"prompt_tokens": 5, "completion_tokens": 7, **changes}
 
 
-def passed(pieces: list[bytes], *, hide: bool = False, clean: bool = True) -> tuple[bytes, bytes, Answer]:
-    """What a meter lets go on at once, what it keeps back, and what it has read."""
-    meter = StreamMeter(hide_usage=hide)
-    passed_on = b"".join([meter.feed(piece) for piece in pieces])
+def run_meter(chunks: list[bytes], *, hide_usage: bool = False, clean: bool = True) -> tuple[bytes, bytes, Answer]:
+    """Returns what a meter passes at once, what it holds, and what it has read."""
+    meter = StreamMeter(hide_usage=hide_usage)
+    passed = b"".join([meter.feed(chunk) for chunk in chunks])
     meter.end(clean=clean)
-    return passed_on, meter.take_held(), meter.answer()
+    return passed, meter.take_held(), meter.answer()
 
 
 # Whole answers.
@@ -71,23 +71,23 @@ def read(body: bytes) -> Answer:
 
 
 def test_whole_answer_is_read() -> None:
-    """Model, id and the four counts come out of a whole answer."""
+    """Model, id and counts are read from a whole answer."""
     body = with_usage(USAGE)
     assert read(body) == Answer(usage=COUNTED, model="gpt-4o-2024-08-06", id="chatcmpl-1", complete=True)
 
 
-COUNTS_OF_NO_USE = ["5", "", 5.0, 5.5, 1e2, -1, 10**30, MAX_COUNT + 1, True, False, None, [], [5], {}, "null"]
+INVALID_COUNTS = ["5", "", 5.0, 5.5, 1e2, -1, 10**30, MAX_COUNT + 1, True, False, None, [], [5], {}, "null"]
 
 
 @pytest.mark.parametrize("name", ["prompt_tokens", "completion_tokens"])
-@pytest.mark.parametrize("count", COUNTS_OF_NO_USE)
-def test_count_that_is_no_count_is_not_trusted(name: str, count: object) -> None:
-    """A count that is not an integer from 0 to the limit makes the usage unknown, and is not repaired."""
+@pytest.mark.parametrize("count", INVALID_COUNTS)
+def test_invalid_count_makes_the_usage_unknown(name: str, count: object) -> None:
+    """A count that is not an integer from 0 to the limit makes the usage unknown, and is not corrected."""
     assert read(with_usage(counts(**{name: count}))).usage is None
 
 
-@pytest.mark.parametrize("count", [count for count in COUNTS_OF_NO_USE if count is not None])
-def test_detail_that_is_no_count_is_not_trusted(count: object) -> None:
+@pytest.mark.parametrize("count", [count for count in INVALID_COUNTS if count is not None])
+def test_invalid_detail_makes_the_usage_unknown(count: object) -> None:
     """Details that are not counts make the whole usage unknown."""
     cached = counts(prompt_tokens_details={"cached_tokens": count})
     reasoning = counts(completion_tokens_details={"reasoning_tokens": count})
@@ -98,21 +98,21 @@ def test_detail_that_is_no_count_is_not_trusted(count: object) -> None:
 @pytest.mark.parametrize(
     "usage", [None, "5", 5, 5.5, True, [], [5, 7], {}, {"prompt_tokens": 5}, {"completion_tokens": 7}]
 )
-def test_usage_of_another_shape_is_unknown(usage: object) -> None:
-    """A usage that is missing, half there or of another type is unknown; the rest of the answer is still read."""
+def test_invalid_usage_is_unknown(usage: object) -> None:
+    """A usage that is missing, incomplete or of another type is unknown; the rest of the answer is still read."""
     answer = read(with_usage(usage))
     assert (answer.usage, answer.model) == (None, "gpt-4o-2024-08-06")
 
 
 @pytest.mark.parametrize("details", [None, {}, {"cached_tokens": None, "audio_tokens": None, "other": "x"}])
-def test_missing_details_count_nothing(details: object) -> None:
-    """Details may be left out: then no token was cached and none was for reasoning."""
+def test_missing_details_are_zero(details: object) -> None:
+    """Without details, no token was cached and none was for reasoning."""
     usage = counts(prompt_tokens_details=details, completion_tokens_details={})
     assert read(with_usage(usage)).usage == Usage(input=5, output=7)
 
 
-def test_explicit_zero_is_kept() -> None:
-    """Zero tokens are a count like any other, and not a missing one."""
+def test_zero_is_a_count() -> None:
+    """A usage of zero tokens is known, unlike a missing one."""
     assert read(with_usage(counts(prompt_tokens=0, completion_tokens=0))).usage == Usage(input=0, output=0)
 
 
@@ -120,15 +120,15 @@ def test_explicit_zero_is_kept() -> None:
     "details",
     [{"prompt_tokens_details": {"cached_tokens": 6}}, {"completion_tokens_details": {"reasoning_tokens": 8}}],
 )
-def test_part_over_its_whole_is_not_trusted(details: dict[str, Any]) -> None:
-    """More cached tokens than input, or more reasoning than output, contradict the count: it is unknown."""
+def test_part_above_its_whole_makes_the_usage_unknown(details: dict[str, Any]) -> None:
+    """More cached tokens than input, or more reasoning than output, make the usage unknown."""
     assert read(with_usage(counts(**details))).usage is None
 
 
 @settings(deadline=None)
 @given(*[st.integers(0, MAX_COUNT)] * 4)
-def test_sane_counts_are_taken_as_they_are(inputs: int, output: int, cached: int, reasoning: int) -> None:
-    """Counts within the limit that do not contradict each other are the usage, unchanged."""
+def test_valid_counts_are_not_changed(inputs: int, output: int, cached: int, reasoning: int) -> None:
+    """Counts within the limit that do not contradict each other are the usage."""
     details = {"cached_tokens": min(cached, inputs)}, {"reasoning_tokens": min(reasoning, output)}
     usage = counts(prompt_tokens=inputs, completion_tokens=output)
     usage |= {"prompt_tokens_details": details[0], "completion_tokens_details": details[1]}
@@ -140,8 +140,8 @@ def test_sane_counts_are_taken_as_they_are(inputs: int, output: int, cached: int
 @pytest.mark.parametrize(
     "body", [b"", b"[]", b"null", b"<html>", b'{"usage":', b'{"id":NaN}', b"\xef\xbb\xbf{}", b'{"a":' + b"[" * 100_000]
 )
-def test_body_that_is_no_answer_says_nothing(body: bytes) -> None:
-    """A body that is not a JSON object has no model, no id and no usage, and raises nothing."""
+def test_body_that_is_not_an_answer_is_empty(body: bytes) -> None:
+    """A body that is not a JSON object has no model, id or usage, and raises no error."""
     assert read(body) == Answer()
 
 
@@ -160,100 +160,102 @@ def test_body_that_is_no_answer_says_nothing(body: bytes) -> None:
         b'"\xff"',
     ],
 )
-def test_name_that_no_row_could_hold_is_dropped(name: bytes) -> None:
+def test_invalid_name_is_left_out(name: bytes) -> None:
     """A model or id that is not a printable string within the limit is left out, and the usage is still read."""
     body = b'{"id":%s,"model":%s,"usage":%s}' % (name, name, text(USAGE))
     assert read(body) == Answer(usage=COUNTED, complete=True)
 
 
-# Streams: what is read.
+# Streams: reading.
 
 
 def test_stream_is_read_like_a_whole_answer() -> None:
-    """Model, id, usage and the end come out of a stream."""
-    *_, answer = passed([event(chunk()) + event(chunk("!")) + event(LAST) + done()])
+    """Model, id, usage and the end are read from a stream."""
+    *_, answer = run_meter([event(chunk()) + event(chunk("!")) + event(LAST) + done()])
     assert answer == Answer(usage=COUNTED, model="gpt-4o-2024-08-06", id="chatcmpl-1", complete=True)
 
 
 @pytest.mark.parametrize("later", [counts(), counts(prompt_tokens=0, completion_tokens=0)])
-def test_last_usage_wins(later: dict[str, int]) -> None:
-    """Where usage comes more than once, the last one counts, and nothing is summed."""
-    pieces = [event(chunk(usage=USAGE)), event(chunk(usage=counts(prompt_tokens=9))), event(chunk(usage=later)), done()]
-    *_, answer = passed(pieces)
+def test_last_usage_counts(later: dict[str, int]) -> None:
+    """If a stream reports its usage more than once, the last one counts, and they are not added."""
+    chunks = [event(chunk(usage=USAGE)), event(chunk(usage=counts(prompt_tokens=9))), event(chunk(usage=later)), done()]
+    *_, answer = run_meter(chunks)
     assert answer.usage == Usage(input=later["prompt_tokens"], output=later["completion_tokens"])
 
 
-def test_last_usage_wins_even_if_it_is_not_to_be_trusted() -> None:
-    """A broken usage after a good one leaves the usage unknown: nobody knows which of them holds."""
-    *_, answer = passed([event(chunk(usage=USAGE)), event(chunk(usage=counts(prompt_tokens=-1))), done()])
+def test_last_usage_counts_even_if_it_is_invalid() -> None:
+    """An invalid usage after a valid one makes the usage unknown."""
+    *_, answer = run_meter([event(chunk(usage=USAGE)), event(chunk(usage=counts(prompt_tokens=-1))), done()])
     assert answer.usage is None
 
 
-def test_null_usage_takes_nothing_back() -> None:
-    """Chunks with `usage: null` say nothing, before the usage or after it."""
-    *_, answer = passed([event(chunk()), event(LAST), event(chunk()), b'data: {"usage" : null}\n\n', done()])
+def test_null_usage_is_ignored() -> None:
+    """Chunks with `usage: null` before or after the usage have no effect."""
+    *_, answer = run_meter([event(chunk()), event(LAST), event(chunk()), b'data: {"usage" : null}\n\n', done()])
     assert answer.usage == COUNTED
 
 
-def test_null_usage_elsewhere_hides_nothing() -> None:
-    """An event with a usage is read even if `usage: null` stands in another place of it."""
-    pieces = [event(chunk()), event(chunk(choices=[], usage=USAGE, meta={"usage": None})), done()]
-    passed_on, held, answer = passed(pieces, hide=True)
+def test_null_usage_in_another_member_is_ignored() -> None:
+    """An event with a usage is read even if it has `usage: null` in another member."""
+    chunks = [event(chunk()), event(chunk(choices=[], usage=USAGE, meta={"usage": None})), done()]
+    passed, held, answer = run_meter(chunks, hide_usage=True)
     assert answer.usage == COUNTED
-    assert passed_on + held == pieces[0] + pieces[2]
+    assert passed + held == chunks[0] + chunks[2]
 
 
-def test_usage_in_a_message_is_not_a_usage() -> None:
-    """A message that talks about usage is not taken for one."""
-    words = json.dumps({"usage": USAGE, "choices": []})
-    passed_on, held, answer = passed([event(chunk()), event(chunk(words)), event(chunk("[DONE]")), done()], hide=True)
+def test_usage_in_a_message_is_not_read() -> None:
+    """A message that contains the text of a usage is not read as one."""
+    message = json.dumps({"usage": USAGE, "choices": []})
+    passed, held, answer = run_meter(
+        [event(chunk()), event(chunk(message)), event(chunk("[DONE]")), done()], hide_usage=True
+    )
     assert answer.usage is None
-    assert passed_on + held == event(chunk()) + event(chunk(words)) + event(chunk("[DONE]")) + done()
+    assert passed + held == event(chunk()) + event(chunk(message)) + event(chunk("[DONE]")) + done()
 
 
-def test_stream_without_usage_has_none() -> None:
-    """A stream that never tells its usage ends complete, and unknown."""
-    *_, answer = passed([event(chunk()), done()])
+def test_stream_without_usage_is_complete() -> None:
+    """A stream without usage is complete, and its usage is unknown."""
+    *_, answer = run_meter([event(chunk()), done()])
     assert (answer.usage, answer.complete, answer.model) == (None, True, "gpt-4o-2024-08-06")
 
 
 def test_stream_without_done_is_not_complete() -> None:
-    """A stream that ends without `[DONE]` says so, keeps its usage, and none is made up."""
-    passed_on, held, answer = passed([event(chunk()) + event(LAST)])
+    """A stream that ends without `[DONE]` is not complete and keeps its usage, and no `[DONE]` is added."""
+    passed, held, answer = run_meter([event(chunk()) + event(LAST)])
     assert (answer.usage, answer.complete) == (COUNTED, False)
-    assert passed_on + held == event(chunk()) + event(LAST)
+    assert passed + held == event(chunk()) + event(LAST)
 
 
 @pytest.mark.parametrize("usage", [None, USAGE])
 def test_error_event_fails_the_answer(usage: dict[str, Any] | None) -> None:
-    """An error in mid-stream is passed on and noted, whatever usage comes with it."""
+    """An error event is passed and makes the answer failed, with or without a usage."""
     failing = event({"error": {"message": "The server had an error", "type": "server_error"}, "usage": usage})
-    passed_on, _, answer = passed([event(chunk()), failing])
+    passed, _, answer = run_meter([event(chunk()), failing])
     assert (answer.failed, answer.usage) == (True, COUNTED if usage else None)
-    assert passed_on.endswith(failing)
+    assert passed.endswith(failing)
 
 
-def test_later_events_take_nothing_back() -> None:
-    """An error, the model and the id stay known when the usage comes in an event that says nothing of them."""
+def test_error_and_model_stay_known() -> None:
+    """Error, model and id stay known when the usage comes in an event without them."""
     failing, usage = event({"error": {"message": "overloaded"}}), event({"choices": [], "usage": USAGE})
-    *_, answer = passed([event(chunk()), failing, usage, done()])
+    *_, answer = run_meter([event(chunk()), failing, usage, done()])
     assert answer == Answer(usage=COUNTED, model="gpt-4o-2024-08-06", id="chatcmpl-1", failed=True, complete=True)
 
 
 @pytest.mark.parametrize(
     "first", [b": ping\n\n", b"event: ping\ndata: {}\n\n", event({"error": None, "model": "", "id": ""})]
 )
-def test_model_may_come_late(first: bytes) -> None:
-    """Comments, pings and an empty first chunk do not hide the model that served."""
-    *_, answer = passed([first, event(chunk()), event(LAST), done()])
+def test_model_is_read_from_a_later_event(first: bytes) -> None:
+    """Comments, pings and an empty first chunk do not prevent that the model is read."""
+    *_, answer = run_meter([first, event(chunk()), event(LAST), done()])
     assert (answer.model, answer.failed) == ("gpt-4o-2024-08-06", False)
 
 
-# Streams: what goes on.
+# Streams: passing.
 
 
 def sample(end: bytes, *, bom: bytes = b"") -> tuple[bytes, bytes, bytes]:
-    """A stream in three parts: what comes before the usage event, that event, and the end."""
+    """Returns a stream in three parts: all before the usage event, that event, and the end."""
     many_lines = end.join(
         [b"event: message", *(b"data:" + line for line in json.dumps(chunk(), indent=1).encode().split(b"\n"))]
     )
@@ -261,63 +263,65 @@ def sample(end: bytes, *, bom: bytes = b"") -> tuple[bytes, bytes, bytes]:
     return before, event(LAST, end), done(end)
 
 
-@pytest.mark.parametrize("hide", [False, True])
+@pytest.mark.parametrize("hide_usage", [False, True])
 @pytest.mark.parametrize("end", [b"\n", b"\r", b"\r\n"], ids=["LF", "CR", "CRLF"])
 @pytest.mark.parametrize("bom", [b"", b"\xef\xbb\xbf"], ids=["", "BOM"])
-def test_cut_anywhere_the_same_comes_out(bom: bytes, end: bytes, hide: bool) -> None:
-    """For each of its bytes, a stream cut in two there gives the same bytes, the same usage and the same tail."""
+def test_stream_may_be_split_at_any_byte(bom: bytes, end: bytes, hide_usage: bool) -> None:
+    """A stream split at any byte gives the same bytes, usage and held end."""
     before, usage, tail = sample(end, bom=bom)
     stream = before + usage + tail
-    expected = (before if hide else before + usage, tail, passed([stream])[2])
+    expected = (before if hide_usage else before + usage, tail, run_meter([stream])[2])
     assert expected[2].usage == COUNTED
-    assert [at for at in range(len(stream) + 1) if passed([stream[:at], stream[at:]], hide=hide) != expected] == []
+    assert [
+        at for at in range(len(stream) + 1) if run_meter([stream[:at], stream[at:]], hide_usage=hide_usage) != expected
+    ] == []
 
 
 @settings(deadline=None)
 @given(st.lists(st.integers(0, 1500), max_size=30), st.booleans(), st.sampled_from([b"\n", b"\r", b"\r\n"]))
-def test_any_pieces_give_the_same(at: list[int], hide: bool, end: bytes) -> None:
-    """In whatever pieces it comes, what goes on is the stream less exactly the hidden usage event."""
+def test_stream_may_be_split_into_any_chunks(at: list[int], hide_usage: bool, end: bytes) -> None:
+    """However a stream is split, all of it passes except the hidden usage event."""
     before, usage, tail = sample(end)
     stream = before + usage + tail
     bounds = [0, *sorted(min(offset, len(stream)) for offset in at), len(stream)]
-    pieces = [stream[start:stop] for start, stop in itertools.pairwise(bounds)]
-    passed_on, held, answer = passed(pieces, hide=hide)
-    assert passed_on + held == (before + tail if hide else stream)
+    chunks = [stream[start:stop] for start, stop in itertools.pairwise(bounds)]
+    passed, held, answer = run_meter(chunks, hide_usage=hide_usage)
+    assert passed + held == (before + tail if hide_usage else stream)
     assert (answer.usage, answer.complete) == (COUNTED, True)
 
 
 @pytest.mark.parametrize("usage", [counts(prompt_tokens=-1), counts(prompt_tokens="5"), {}, "5", 0])
-def test_usage_event_is_hidden_even_if_it_is_broken(usage: object) -> None:
-    """The extra event is hidden by its shape, whether its numbers are of use or not."""
-    pieces = [event(chunk()), event(chunk(choices=[], usage=usage)), done()]
-    passed_on, held, _ = passed(pieces, hide=True)
-    assert passed_on + held == pieces[0] + pieces[2]
+def test_invalid_usage_event_is_hidden(usage: object) -> None:
+    """The extra event is hidden by its form, even if its usage is invalid."""
+    chunks = [event(chunk()), event(chunk(choices=[], usage=usage)), done()]
+    passed, held, _ = run_meter(chunks, hide_usage=True)
+    assert passed + held == chunks[0] + chunks[2]
 
 
 @pytest.mark.parametrize(
-    "kept",
+    "data",
     [chunk(usage=USAGE), chunk(choices=[]), {"usage": USAGE}, chunk(choices=None, usage=USAGE), {"choices": []}],
 )
-def test_only_the_extra_event_is_hidden(kept: dict[str, Any]) -> None:
-    """An event with choices and usage, or with neither, was not made for us and is passed on."""
-    pieces = [event(chunk()), event(kept), done()]
-    passed_on, held, _ = passed(pieces, hide=True)
-    assert passed_on + held == b"".join(pieces)
+def test_only_the_extra_event_is_hidden(data: dict[str, Any]) -> None:
+    """An event with both choices and usage, or with neither, is passed."""
+    chunks = [event(chunk()), event(data), done()]
+    passed, held, _ = run_meter(chunks, hide_usage=True)
+    assert passed + held == b"".join(chunks)
 
 
 @pytest.mark.parametrize(
     "choices", [b"[1e999]", b"[" + b"9" * 5000 + b"]", b'["\xff"]', b"[[]]", b'"[]"', b"[" * 500 + b"]" * 500]
 )
-def test_choices_of_any_kind_are_passed_on(choices: bytes) -> None:
-    """An event is hidden only if its choices are an empty list; nothing in them breaks the meter."""
-    pieces = [event(chunk()), b'data: {"choices":%s,"usage":%s}\n\n' % (choices, text(USAGE)), done()]
-    passed_on, held, answer = passed(pieces, hide=True)
-    assert passed_on + held == b"".join(pieces)
+def test_event_with_any_choices_is_passed(choices: bytes) -> None:
+    """An event is hidden only if its choices are an empty list, and no value of them raises an error."""
+    chunks = [event(chunk()), b'data: {"choices":%s,"usage":%s}\n\n' % (choices, text(USAGE)), done()]
+    passed, held, answer = run_meter(chunks, hide_usage=True)
+    assert passed + held == b"".join(chunks)
     assert answer.usage == COUNTED
 
 
-def test_end_is_kept_back_until_it_is_taken() -> None:
-    """From `[DONE]` on nothing goes out by itself, and what is taken does not come again."""
+def test_end_is_held_until_it_is_taken() -> None:
+    """From `[DONE]` on all is held until it is taken, and taken only once."""
     meter = StreamMeter(hide_usage=False)
     assert meter.feed(event(chunk()) + done() + event(chunk("more"))) == event(chunk())
     assert meter.complete
@@ -326,30 +330,30 @@ def test_end_is_kept_back_until_it_is_taken() -> None:
 
 
 @pytest.mark.parametrize("end", [b"", b"\n", b"\r", b"\r\r"])
-@pytest.mark.parametrize("hide", [False, True])
-def test_last_event_may_lack_its_blank_line(end: bytes, hide: bool) -> None:
-    """A clean end ends the last event too: `[DONE]` is seen and kept back, a usage is counted and hidden."""
-    assert passed([event(chunk()), done()[:-2] + end], hide=hide)[1:] == (
+@pytest.mark.parametrize("hide_usage", [False, True])
+def test_last_event_may_lack_its_blank_line(end: bytes, hide_usage: bool) -> None:
+    """At a clean end, an event without its blank line is read: `[DONE]` is held, and a usage is read and hidden."""
+    assert run_meter([event(chunk()), done()[:-2] + end], hide_usage=hide_usage)[1:] == (
         done()[:-2] + end,
         Answer(usage=None, model="gpt-4o-2024-08-06", id="chatcmpl-1", complete=True),
     )
-    _, held, answer = passed([event(chunk()), event(LAST)[:-2] + end], hide=hide)
-    assert (held, answer.usage) == (b"" if hide else event(LAST)[:-2] + end, COUNTED)
+    _, held, answer = run_meter([event(chunk()), event(LAST)[:-2] + end], hide_usage=hide_usage)
+    assert (held, answer.usage) == (b"" if hide_usage else event(LAST)[:-2] + end, COUNTED)
 
 
 @pytest.mark.parametrize("at", [1, 8, 40, len(event(LAST)) - 1])
-def test_cut_off_usage_event_stays_hidden(at: int) -> None:
-    """A stream that breaks off within the extra event shows no part of it, and its usage is unknown."""
-    passed_on, held, answer = passed([event(chunk()), event(LAST)[:at]], hide=True, clean=False)
-    assert (passed_on, held) == (event(chunk()), b"")
+def test_truncated_usage_event_is_hidden(at: int) -> None:
+    """If a stream breaks off within the extra event, no part of it is passed, and its usage is unknown."""
+    passed, held, answer = run_meter([event(chunk()), event(LAST)[:at]], hide_usage=True, clean=False)
+    assert (passed, held) == (event(chunk()), b"")
     assert answer.usage is None
 
 
-def test_cut_off_message_is_passed_on() -> None:
-    """A stream that breaks off within a message passes on the part that came."""
+def test_truncated_message_is_passed() -> None:
+    """If a stream breaks off within a message, the part that has arrived is passed."""
     part = event(chunk("a message"))[:-5]
-    assert passed([event(chunk()), part], hide=True, clean=False)[:2] == (event(chunk()), part)
-    assert passed([event(chunk()), part[:9]], hide=False, clean=False)[:2] == (event(chunk()), part[:9])
+    assert run_meter([event(chunk()), part], hide_usage=True, clean=False)[:2] == (event(chunk()), part)
+    assert run_meter([event(chunk()), part[:9]], hide_usage=False, clean=False)[:2] == (event(chunk()), part[:9])
 
 
 # Streams: bounds.
@@ -359,42 +363,42 @@ def huge() -> bytes:
     return b"data: " + b"x" * MAX_EVENT
 
 
-def test_huge_event_passes_without_being_held() -> None:
-    """An event over the limit goes on while it comes, so it takes no memory."""
+def test_oversized_event_is_not_held() -> None:
+    """An event over the limit is passed as it arrives, so that it takes no memory."""
     meter = StreamMeter(hide_usage=True)
     assert len(meter.feed(huge())) >= MAX_EVENT
     assert len(meter.feed(b"x" * 1000)) >= 1000
 
 
 @pytest.mark.parametrize("end", [b"\n\n", b"\r\r", b"\r\n\r\n"], ids=repr)
-def test_what_follows_a_huge_event_is_read(end: bytes) -> None:
-    """The usage after an event over the limit is found and hidden, wherever the blank line between them is cut."""
+def test_usage_after_an_oversized_event_is_read(end: bytes) -> None:
+    """The usage after an event over the limit is read and hidden, wherever their blank line is split."""
     expected = (huge() + end + done(), COUNTED)
     for at in range(len(end) + 1):
-        pieces = [huge() + end[:at], end[at:] + event(LAST) + done()]
-        passed_on, held, answer = passed(pieces, hide=True)
-        assert (passed_on + held == expected[0], answer.usage) == (True, expected[1])
+        chunks = [huge() + end[:at], end[at:] + event(LAST) + done()]
+        passed, held, answer = run_meter(chunks, hide_usage=True)
+        assert (passed + held == expected[0], answer.usage) == (True, expected[1])
 
 
 @pytest.mark.parametrize("clean", [False, True])
-@pytest.mark.parametrize("hide", [False, True])
-def test_huge_event_loses_nothing_at_the_end(hide: bool, clean: bool) -> None:
-    """An event over the limit that never ends is passed on to its last byte."""
-    passed_on, held, _ = passed([huge(), b"the end\r\n"], hide=hide, clean=clean)
-    assert passed_on + held == huge() + b"the end\r\n"
+@pytest.mark.parametrize("hide_usage", [False, True])
+def test_oversized_event_without_an_end_is_passed(hide_usage: bool, clean: bool) -> None:
+    """An event over the limit that does not end is passed to its last byte."""
+    passed, held, _ = run_meter([huge(), b"the end\r\n"], hide_usage=hide_usage, clean=clean)
+    assert passed + held == huge() + b"the end\r\n"
 
 
-def test_huge_event_after_done_keeps_its_place() -> None:
-    """What follows `[DONE]` never overtakes it, whatever its size."""
+def test_oversized_event_after_done_is_held() -> None:
+    """What follows `[DONE]` is held with it, whatever its size."""
     meter = StreamMeter(hide_usage=False)
     assert meter.feed(event(chunk()) + done() + huge()) == event(chunk())
     meter.end(clean=True)
     assert meter.take_held() == done() + huge()
 
 
-# Whatever comes.
+# Any bytes.
 
-PIECES = [
+FRAGMENTS = [
     b"data: ",
     b"\n",
     b"\r\n\r\n",
@@ -419,11 +423,11 @@ PIECES = [
 
 
 @settings(deadline=None, max_examples=200)
-@given(st.lists(st.sampled_from(PIECES) | st.binary(max_size=3), max_size=20), st.booleans())
-def test_no_stream_breaks_the_meter(pieces: list[bytes], clean: bool) -> None:
-    """Any bytes in any pieces pass in their order, and raise nothing."""
-    passed_on, held, _ = passed(pieces, clean=clean)
-    assert passed_on + held == b"".join(pieces)
+@given(st.lists(st.sampled_from(FRAGMENTS) | st.binary(max_size=3), max_size=20), st.booleans())
+def test_any_bytes_pass_in_order(chunks: list[bytes], clean: bool) -> None:
+    """Any bytes in any chunks pass in their order, and raise no error."""
+    passed, held, _ = run_meter(chunks, clean=clean)
+    assert passed + held == b"".join(chunks)
 
 
 ODD = [b"null", b"[]", b"[ ]", b"[{}]", b'"\xff"', b"1e999", b"9" * 400, b"{}", text(USAGE), b"-1", b"true"]
@@ -432,8 +436,8 @@ ODD_EVENT = b'data: {"choices":%s,"usage":%s,"id":%s,"model":%s,"error":%s}\n\n'
 
 @settings(deadline=None, max_examples=200)
 @given(st.lists(st.tuples(*[st.sampled_from(ODD)] * 5), max_size=4))
-def test_no_event_breaks_the_meter(events: list[tuple[bytes, ...]]) -> None:
-    """Events with any values are passed on, except those without choices and with some usage."""
-    passed_on, held, _ = passed([ODD_EVENT % fields for fields in events], hide=True)
-    shown = [fields for fields in events if fields[0] not in (b"[]", b"[ ]") or fields[1] == b"null"]
-    assert passed_on + held == b"".join([ODD_EVENT % fields for fields in shown])
+def test_any_event_passes_unless_it_is_the_extra_one(events: list[tuple[bytes, ...]]) -> None:
+    """Events with any values pass, except those with empty choices and a usage."""
+    passed, held, _ = run_meter([ODD_EVENT % fields for fields in events], hide_usage=True)
+    visible = [fields for fields in events if fields[0] not in (b"[]", b"[ ]") or fields[1] == b"null"]
+    assert passed + held == b"".join([ODD_EVENT % fields for fields in visible])

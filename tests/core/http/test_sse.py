@@ -1,4 +1,4 @@
-"""Server-sent events: cut anywhere, nothing lost, and the events are those of the standard."""
+"""Server-sent events are split as the standard says, without losing a byte."""
 
 import itertools
 from time import process_time
@@ -22,59 +22,59 @@ cuts = st.lists(st.integers(0, 200), max_size=8)
 
 
 def split(stream: bytes, at: list[int]) -> list[bytes]:
-    """A stream in the pieces that these offsets make of it, some of them empty."""
+    """Returns a stream split at these offsets; chunks may be empty."""
     bounds = [0, *sorted(min(offset, len(stream)) for offset in at), len(stream)]
     return [stream[start:end] for start, end in itertools.pairwise(bounds)]
 
 
-def events_of(pieces: list[bytes]) -> tuple[list[bytes], bytes]:
-    """The events that come out of these pieces, and the rest."""
+def events_of(chunks: list[bytes]) -> tuple[list[bytes], bytes]:
+    """Returns the events in these chunks, and the rest."""
     splitter = SseSplitter()
-    events = [event for piece in pieces for event in splitter.feed(piece)]
+    events = [event for chunk in chunks for event in splitter.feed(chunk)]
     return events, splitter.take_rest()
 
 
 def standard_data(stream: bytes) -> list[bytes]:
-    """The data of each event, by the letter of the standard's section 9.2.6: line by line."""
+    """Returns the data of each event, read line by line as section 9.2.6 of the standard describes."""
     text = stream.removeprefix(BOM).replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-    found: list[bytes] = []
+    events: list[bytes] = []
     data: list[bytes] = []
     for line in text.split(b"\n")[:-1]:
         if not line:
-            found.append(b"\n".join(data))
+            events.append(b"\n".join(data))
             data = []
         elif line.startswith(b"data:") or line == b"data":
             data.append(line[5:].removeprefix(b" "))
-    return [one for one in found if one]
+    return [event for event in events if event]
 
 
 @settings(deadline=None, max_examples=200)
 @given(stream=streams, at=cuts)
 def test_no_byte_is_lost(stream: bytes, at: list[int]) -> None:
-    """The events and the rest, joined, are the stream, however it is cut."""
+    """The events and the rest, joined, are the stream, however it is split."""
     events, rest = events_of(split(stream, at))
     assert b"".join(events) + rest == stream
 
 
 @settings(deadline=None, max_examples=200)
 @given(stream=streams, at=cuts)
-def test_cuts_change_no_event(stream: bytes, at: list[int]) -> None:
-    """A stream gives the same events whole and in any pieces."""
+def test_events_do_not_depend_on_chunks(stream: bytes, at: list[int]) -> None:
+    """A stream gives the same events however it is split into chunks."""
     assert events_of(split(stream, at)) == events_of([stream])
 
 
 @settings(deadline=None, max_examples=200)
 @given(stream=streams)
 def test_events_are_those_of_the_standard(stream: bytes) -> None:
-    """The events hold the data that a reader by the letter of the standard finds."""
+    """The events have the data that a parser by the letter of the standard finds."""
     stream += b"\n: more\n\n"  # a CR at the very end would wait for its LF
     events, _ = events_of([stream])
     assert [data for data in map(event_data, events) if data] == standard_data(stream)
 
 
 @pytest.mark.parametrize("end", [b"\n", b"\r", b"\r\n"])
-def test_every_offset_gives_the_same_events(end: bytes) -> None:
-    """A stream cut in two at any byte, or in single bytes, gives the same three events."""
+def test_stream_may_be_split_at_any_byte(end: bytes) -> None:
+    """A stream split at any byte, or into single bytes, gives the same events."""
     lines = [BOM + b": hello", b"", b"data: one", b"event: x", b"data: two", b"", "data: é".encode(), b"", b": end"]
     stream = end.join(lines)
     whole = events_of([stream])
@@ -84,24 +84,24 @@ def test_every_offset_gives_the_same_events(end: bytes) -> None:
 
 
 @pytest.mark.parametrize(("one", "other"), itertools.product([b"\n", b"\r", b"\r\n"], repeat=2))
-def test_any_two_line_ends_end_an_event(one: bytes, other: bytes) -> None:
-    """Line ends may be mixed, even within one blank line; CR LF is one end and not two."""
+def test_two_line_ends_end_an_event(one: bytes, other: bytes) -> None:
+    """Line ends may be mixed, even in a blank line; CR LF is one line end."""
     stream = b"data: x" + one + other + b"data: y"
     expected = ([], stream) if one + other == b"\r\n" else ([b"data: x" + one + other], b"data: y")
     assert events_of([stream]) == expected
     assert events_of([stream[at : at + 1] for at in range(len(stream))]) == expected
 
 
-def test_event_comes_with_its_last_byte() -> None:
-    """An event is given out as soon as its blank line is there."""
+def test_event_is_returned_with_its_last_byte() -> None:
+    """An event is returned as soon as its blank line is complete."""
     splitter = SseSplitter()
     assert splitter.feed(b"data: x\n") == []
     assert splitter.feed(b"\n") == [b"data: x\n\n"]
     assert splitter.waiting == 0
 
 
-def test_carriage_return_waits_for_its_line_feed() -> None:
-    """A CR at the end of a piece may be half of a CRLF, so the event that it ends waits for one byte more."""
+def test_carriage_return_waits_for_a_line_feed() -> None:
+    """A CR at the end of a chunk may be half of a CRLF, so the event that it ends waits for the next byte."""
     splitter = SseSplitter()
     assert splitter.feed(b"data: x\r\n\r") == []
     assert splitter.feed(b"\ndata: y") == [b"data: x\r\n\r\n"]
@@ -111,14 +111,14 @@ def test_carriage_return_waits_for_its_line_feed() -> None:
 @settings(deadline=None)
 @given(stream=streams, at=cuts, keep=st.integers(0, 10))
 def test_rest_is_taken_once(stream: bytes, at: list[int], keep: int) -> None:
-    """What is taken of the rest does not come again, and what is kept of it does."""
+    """What is taken of the rest is removed, and what is kept stays."""
     splitter = SseSplitter()
-    for piece in split(stream, at):
-        splitter.feed(piece)
+    for chunk in split(stream, at):
+        splitter.feed(chunk)
     waiting = splitter.waiting
-    taken = splitter.take_rest(keep=keep)
+    rest = splitter.take_rest(keep=keep)
     assert splitter.waiting == min(keep, waiting)
-    assert stream.endswith(taken + splitter.take_rest())
+    assert stream.endswith(rest + splitter.take_rest())
 
 
 @pytest.mark.parametrize(
@@ -136,14 +136,14 @@ def test_rest_is_taken_once(stream: bytes, at: list[int], keep: int) -> None:
     ],
 )
 def test_data_lines_are_joined(event: bytes, data: bytes) -> None:
-    """An event's data are its `data` lines, less one space after the colon, joined by LF."""
+    """The data of an event is its `data` lines, without one space after the colon, joined by LF."""
     assert event_data(event) == data
 
 
-def test_long_line_in_small_pieces_is_read_once() -> None:
-    """A line of 4 MB in pieces of 1 kB is not scanned again with every piece, which would take many seconds."""
+def test_long_line_in_small_chunks_is_scanned_once() -> None:
+    """A line of 4 MB in chunks of 1 kB is not scanned again with every chunk, which would take many seconds."""
     splitter = SseSplitter()
-    began = process_time()
+    started = process_time()
     assert [splitter.feed(b"x" * 1024) for _ in range(4096)] == [[]] * 4096
-    assert process_time() - began < 1.0
+    assert process_time() - started < 1.0
     assert splitter.feed(b"\n\n") == [b"x" * 4096 * 1024 + b"\n\n"]
