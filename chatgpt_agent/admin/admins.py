@@ -10,9 +10,9 @@ from chatgpt_agent.adapters.keyring import Keyring
 from chatgpt_agent.adapters.postgres import admins
 from chatgpt_agent.adapters.postgres.admins import AdminRow
 from chatgpt_agent.adapters.postgres.connection import AuditedStore
-from chatgpt_agent.core.access.settings import MAX_NAME, check_text
 from chatgpt_agent.core.access.tokens import SHOWN
 from chatgpt_agent.core.errors import Conflict, NotFound
+from chatgpt_agent.core.names import check_name
 
 __all__ = ["AdminRow", "Admins", "IssuedAdminToken", "Role"]
 
@@ -41,7 +41,7 @@ class Admins:
 
     async def issue(self, name: str, role: Role) -> IssuedAdminToken:
         """Issues a token for a new name, or for one whose token is revoked. Raises InvalidValue, Conflict."""
-        check_text("name", name, MAX_NAME)
+        check_name("name", name)
         token, digest = self._keyring.new_admin_token()
         if not await admins.add_admin(
             self._store, name=name, role=role, digest=digest, token_prefix=token[:SHOWN], now=datetime.now(UTC)

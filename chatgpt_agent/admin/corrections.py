@@ -16,6 +16,7 @@ from chatgpt_agent.core.ledger import State
 from chatgpt_agent.core.money.exact import exact_sum
 from chatgpt_agent.core.money.kinds import TOKEN_KINDS
 from chatgpt_agent.core.money.pricing import Price
+from chatgpt_agent.core.names import is_printable
 from chatgpt_agent.core.usage import MAX_COUNT, Usage
 
 MAX_REASON = 500  # characters
@@ -85,7 +86,7 @@ class Corrections:
 
 def _checked_reason(reason: str) -> str:
     reason = reason.strip()
-    if not (0 < len(reason) <= MAX_REASON and reason.isprintable()):
+    if not is_printable(reason, MAX_REASON):
         raise InvalidValue(f"the reason must have 1 to {MAX_REASON} printable characters")
     return reason
 

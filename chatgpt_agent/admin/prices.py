@@ -9,7 +9,7 @@ from chatgpt_agent.adapters.postgres.connection import AnyStore
 from chatgpt_agent.core.errors import NotFound
 from chatgpt_agent.core.money.exact import Usd
 from chatgpt_agent.core.money.kinds import FullRateTable, Rates
-from chatgpt_agent.core.money.price_csv import exported
+from chatgpt_agent.core.money.price_csv import effective_prices
 from chatgpt_agent.core.money.pricing import NewPrice, Price, PriceBook, Tier, check_model, check_rates
 
 
@@ -73,7 +73,7 @@ class Prices:
 
     async def export(self, *, history: bool = False) -> list[Price]:
         """Lists the prices in force, or all that have or will have an effect; imported, they make the same prices."""
-        return exported(await self.history()) if history else await self.in_force()
+        return effective_prices(await self.history()) if history else await self.in_force()
 
 
 def records(listed: Iterable[Price]) -> list[PriceRecord]:

@@ -10,16 +10,15 @@ from chatgpt_agent.adapters.postgres import users
 from chatgpt_agent.adapters.postgres.connection import AnyStore
 from chatgpt_agent.adapters.postgres.users import UserRow
 from chatgpt_agent.core.access.settings import (
-    MAX_NAME,
     NewUser,
     UserChanges,
     check_openai_key,
     check_settings,
-    check_text,
     set_fields,
 )
 from chatgpt_agent.core.access.tokens import SHOWN
 from chatgpt_agent.core.errors import Conflict, NotFound, VersionMismatch
+from chatgpt_agent.core.names import check_name
 
 __all__ = ["IssuedToken", "UserRow", "Users"]
 
@@ -60,7 +59,7 @@ class Users:
 
     async def check_new(self, name: str) -> None:
         """Checks that `add` would accept this name. Raises InvalidValue, Conflict."""
-        check_text("name", name, MAX_NAME)
+        check_name("name", name)
         if await users.list_users(self._store, name):
             raise Conflict(f"user {name!r} already exists")
 

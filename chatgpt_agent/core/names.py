@@ -2,6 +2,8 @@
 
 import re
 
+from chatgpt_agent.core.errors import InvalidValue
+
 MAX_NAME = 128  # characters
 SERVICE_TIER = "[a-z][a-z_-]{0,31}"  # such as flex
 
@@ -27,3 +29,9 @@ def is_secret(text: str, limit: int = MAX_NAME) -> bool:
 def is_service_tier(text: str) -> bool:
     """Whether a text can be the name of a service tier of OpenAI."""
     return _SERVICE_TIER.fullmatch(text) is not None
+
+
+def check_name(field: str, text: str, limit: int = MAX_NAME) -> None:
+    """Raises InvalidValue, which begins with the field, if a text is not a name."""
+    if not is_name(text, limit):
+        raise InvalidValue(f"{field}: {text[:40]!r} must have 1 to {limit} printable characters, no space at the ends")

@@ -25,7 +25,7 @@ from chatgpt_agent.core.access.settings import (
 from chatgpt_agent.core.access.tokens import is_well_formed
 from chatgpt_agent.core.errors import Conflict, InvalidValue, NotFound, VersionMismatch
 from chatgpt_agent.core.money.kinds import Rates
-from chatgpt_agent.core.money.pricing import MAX_MODEL, PriceBook
+from chatgpt_agent.core.money.pricing import PriceBook
 from tests.support.administration import administration_on
 from tests.support.database import query
 from tests.support.factories import NOON
@@ -399,7 +399,7 @@ async def test_a_price_that_is_not_there_is_told(administration: Administration)
 
 async def test_a_model_that_cannot_be_asked_for_is_refused(administration: Administration) -> None:
     """No request could name it."""
-    for model in [*TEXTS, "m" * (MAX_MODEL + 1)]:
+    for model in [*TEXTS, "m" * (MAX_NAME + 1)]:
         with pytest.raises(InvalidValue, match="model: "):
             await set_price(administration, model)
     assert await administration.prices.history() == []

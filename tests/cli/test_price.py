@@ -96,7 +96,7 @@ def test_set_takes_tiers(cli: Cli) -> None:
         (["flex=0.5"], "--tier 'flex=0.5': give WHEN:WHAT"),
         (["flex:input=1,output=x"], "--tier 'flex:input=1,output=x': output: 'x' is not a number"),
         (["flex:xNaN"], "--tier 'flex:xNaN': flex, multiplier: NaN is not between"),
-        (["flex:x1", "flex:x2"], "a tier is there twice"),
+        (["flex:x1", "flex:x2"], "duplicate tier"),
     ],
 )
 def test_set_refuses_a_tier_that_is_none(shared_cli: Cli, tiers: list[str], message: str) -> None:

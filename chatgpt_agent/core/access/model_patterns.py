@@ -8,9 +8,9 @@ import re
 from collections.abc import Iterable
 
 from chatgpt_agent.core.errors import InvalidValue
+from chatgpt_agent.core.names import check_name
 
 MAX_PATTERNS = 100
-MAX_PATTERN = 128
 
 _SEPARATORS = re.compile(r"[,;\s]+")
 
@@ -39,7 +39,4 @@ def check_patterns(patterns: tuple[str, ...]) -> None:
     if not 0 < len(patterns) <= MAX_PATTERNS:
         raise InvalidValue(f"models: give 1 to {MAX_PATTERNS} names or patterns, or none at all for every model")
     for pattern in patterns:
-        if not (0 < len(pattern) <= MAX_PATTERN and pattern.isprintable() and pattern == pattern.strip()):
-            raise InvalidValue(
-                f"models: {pattern[:40]!r} must have 1 to {MAX_PATTERN} printable characters, no space at the ends"
-            )
+        check_name("models", pattern)

@@ -13,8 +13,8 @@ from chatgpt_agent.core.access.admission import RateLimits
 from chatgpt_agent.core.access.model_patterns import check_patterns
 from chatgpt_agent.core.access.networks import check_networks
 from chatgpt_agent.core.errors import InvalidValue
+from chatgpt_agent.core.names import MAX_NAME, check_name, is_secret
 
-MAX_NAME = 128
 MAX_COMMENT = 1000
 MAX_KEY = 512
 MAX_LIMIT = 10**12
@@ -75,7 +75,7 @@ def check_settings(settings: UserSettings | TokenSettings) -> None:
     """Raises InvalidValue if a value is not allowed in its field. A comment or a label may be empty."""
     for name, value in set_fields(settings).items():
         if name == "name":
-            check_text("name", value, MAX_NAME)
+            check_name("name", value)
         elif name == "openai_key":
             check_openai_key(value)
         elif name == "comment":
@@ -98,21 +98,15 @@ def set_fields(settings: UserSettings | TokenSettings) -> dict[str, Any]:
     return {name: value for name, value in msgspec.structs.asdict(settings).items() if value is not UNSET}
 
 
-def check_text(field: str, text: str, limit: int) -> None:
-    """Raises InvalidValue if a text would break a list: empty, too long, or with characters that are not printable."""
-    if not (0 < len(text) <= limit and text.isprintable() and text == text.strip()):
-        raise InvalidValue(f"{field}: {text[:40]!r} must have 1 to {limit} printable characters, no space at the ends")
-
-
 def check_openai_key(key: str) -> None:
     """Raises InvalidValue if a text cannot be an API key; the message does not contain the text."""
-    if not (0 < len(key) <= MAX_KEY and key.isascii() and key.isprintable() and " " not in key):
+    if not is_secret(key, MAX_KEY):
         raise InvalidValue(f"the OpenAI key must be 1 to {MAX_KEY} printable ASCII characters without spaces")
 
 
 def _check_optional_text(field: str, text: str, limit: int) -> None:
     if text:
-        check_text(field, text, limit)
+        check_name(field, text, limit)
 
 
 def _check_expiry(moment: datetime | None) -> None:

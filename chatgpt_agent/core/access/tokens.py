@@ -9,6 +9,7 @@ another program have no such form: any text may be one.
 import zlib
 
 from chatgpt_agent.core.errors import InvalidApiKey
+from chatgpt_agent.core.names import is_secret
 
 PREFIX = "cga_"
 ADMIN_PREFIX = "cgm_"  # of the same length
@@ -54,7 +55,7 @@ def may_be_token(text: str) -> bool:
     without spaces."""
     if text.startswith(PREFIX):
         return is_well_formed(text)
-    return 0 < len(text) <= MAX_LENGTH and text.isascii() and text.isprintable() and " " not in text
+    return is_secret(text, MAX_LENGTH)
 
 
 def token_from_headers(values: list[str]) -> str:

@@ -10,9 +10,10 @@ from enum import StrEnum
 import msgspec
 
 from chatgpt_agent.core.access.model_patterns import check_patterns, parse_patterns
-from chatgpt_agent.core.access.settings import MAX_COMMENT, MAX_NAME, check_openai_key, check_text
+from chatgpt_agent.core.access.settings import MAX_COMMENT, check_openai_key
 from chatgpt_agent.core.budget.period import Period, parse_amount
 from chatgpt_agent.core.errors import InvalidValue
+from chatgpt_agent.core.names import MAX_NAME, check_name
 
 COLUMNS = ("name", "openai_key", "comment", "budget", "budget_period", "models")
 NEEDED = COLUMNS[:2]
@@ -96,10 +97,10 @@ def _newcomer(line: int, columns: Sequence[str], cells: Sequence[str]) -> NewUse
     if len(cells) > len(columns):
         raise InvalidValue(f"{len(cells)} cells, where the first line names {len(columns)} columns")
     found = dict.fromkeys(COLUMNS, "") | {column: cell.strip() for column, cell in zip(columns, cells, strict=False)}
-    check_text("name", found["name"], MAX_NAME)
+    check_name("name", found["name"])
     check_openai_key(found["openai_key"])
     if found["comment"]:
-        check_text("comment", found["comment"], MAX_COMMENT)
+        check_name("comment", found["comment"], MAX_COMMENT)
     models = parse_patterns(found["models"]) or None
     if models is not None:
         check_patterns(models)

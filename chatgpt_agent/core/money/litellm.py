@@ -1,8 +1,8 @@
 """LiteLLM's public list of prices, `model_prices_and_context_window.json`
 (https://github.com/BerriAI/litellm/blob/main/model_prices_and_context_window.json), as prices of ours.
 
-There a price is USD for one token, under a key such as `output_cost_per_token_above_272k_tokens_priority`. Only what
-OpenAI charges by tokens is taken. A rate that a tier does not have is the price's own, as LiteLLM itself charges it.
+A price there is USD for one token, under a key such as `output_cost_per_token_above_272k_tokens_priority`. Only models
+that OpenAI charges by tokens are read. A tier without a certain rate has that of the price, as LiteLLM charges it.
 """
 
 import re
@@ -32,44 +32,45 @@ _RATES = {kind.litellm: str(kind.rate) for kind in TOKEN_KINDS if kind.litellm} 
 _MEDIA = {side: [kind.rate for kind in TOKEN_KINDS if kind.side == side and kind.is_medium] for side in SIDES}
 _TIERS = {"flex": "flex", "priority": "priority", "ultrafast": "ultrafast", "batches": "batch"}
 _KEY = re.compile(rf"({'|'.join(_RATES)})(?:_above_([1-9][0-9]{{0,8}})(k?)_tokens)?(?:_({'|'.join(_TIERS)}))?")
-_BY_ELSE = re.compile(r"(?:input|output)_cost_per_(second|image|pixel|character|query|request)(?:_|$)")
+_OTHER_UNIT = re.compile(r"(?:input|output)_cost_per_(second|image|pixel|character|query|request)(?:_|$)")
 
 _Key = tuple[str | None, int]  # a service tier, and above how many input tokens
 _BASE: _Key = (None, 0)
 
 
 class Skipped(msgspec.Struct, frozen=True):
-    """An entry that is no price of ours, and why."""
+    """An entry that is skipped, and why."""
 
     model: str
     reason: str
 
 
 def read_litellm(entries: Mapping[str, object]) -> tuple[list[NewPrice], list[Skipped]]:
-    """The prices of OpenAI's models, and what is left out. Numbers must be Decimal. Raises InvalidValue."""
+    """Returns the prices of OpenAI's models, and the entries that are skipped. Numbers must be Decimal. Raises
+    InvalidValue."""
     prices: dict[str, NewPrice] = {}
     skipped: list[Skipped] = []
-    # A name with its provider before it is another one for the same model; the plain one goes first.
+    # A name with a provider's prefix is a second name of the same model; the plain name comes first.
     for name in sorted(entries, key=lambda name: (name != model_of(name), name)):
         model = model_of(name)
-        found = _read(name, entries[name])
-        if isinstance(found, NewPrice) and model in prices:
-            found = Skipped(name, f"there is {model} itself")
-        if isinstance(found, NewPrice):
-            prices[model] = found
+        result = _read(name, entries[name])
+        if isinstance(result, NewPrice) and model in prices:
+            result = Skipped(name, f"duplicate of {model}")
+        if isinstance(result, NewPrice):
+            prices[model] = result
         else:
-            skipped.append(found)
+            skipped.append(result)
     return [prices[model] for model in sorted(prices)], skipped
 
 
 def provider_of(entry: object) -> str | None:
-    """Whose model an entry is about."""
+    """Returns the provider of an entry's model."""
     provider = entry.get("litellm_provider") if isinstance(entry, dict) else None
     return provider if isinstance(provider, str) else None
 
 
 def model_of(name: str) -> str:
-    """The name that OpenAI's API knows: without LiteLLM's own prefix."""
+    """Returns the name in OpenAI's API: without LiteLLM's prefix."""
     provider, _, rest = name.partition("/")
     return rest if rest and provider in PROVIDERS else name
 
@@ -86,18 +87,18 @@ def _read(name: str, entry: object) -> NewPrice | Skipped:
     table = _table(name, entry)
     base = table.pop(_BASE, {})
     for side in SIDES:
-        # Where only the audio or the images of a side cost something, an answer that does not tell them apart does too.
+        # Where only the audio or the images of a side have a price, an answer without separate counts has it too.
         parts = [rate for kind, rate in base.items() if kind in _MEDIA[side]]
         if not base.get(side) and parts:
             base[side] = max(parts)
     if mode == "embedding":
         base.setdefault("output", Decimal(0))
-    by_else = [match[1] for key, value in entry.items() if value and (match := _BY_ELSE.match(key))]
-    if not base.keys() >= {"input", "output"} or (by_else and not any(base.values())):
-        return Skipped(name, f"priced per {by_else[0]}" if by_else else "no price per token")
-    thoughts = _rate(f"{name}, reasoning", entry.get("output_cost_per_reasoning_token"))
-    if thoughts is not None and thoughts != base["output"]:
-        return Skipped(name, "a price of its own for reasoning tokens")
+    other_units = [match[1] for key, value in entry.items() if value and (match := _OTHER_UNIT.match(key))]
+    if not base.keys() >= {"input", "output"} or (other_units and not any(base.values())):
+        return Skipped(name, f"priced per {other_units[0]}" if other_units else "no price per token")
+    reasoning = _rate(f"{name}, reasoning", entry.get("output_cost_per_reasoning_token"))
+    if reasoning is not None and reasoning != base["output"]:
+        return Skipped(name, "separate price for reasoning tokens")
     tiers = [
         Tier(service_tier=service_tier, above=above, **_filled(table, base, (service_tier, above)))
         for service_tier, above in sorted(table, key=lambda key: (key[0] or "", key[1]))
@@ -108,7 +109,7 @@ def _read(name: str, entry: object) -> NewPrice | Skipped:
 
 
 def _table(name: str, entry: dict[str, object]) -> dict[_Key, dict[str, Decimal]]:
-    """The rates of an entry by the tier that they are for, in USD per 1,000,000 tokens."""
+    """Returns the rates of an entry by tier, in USD per 1,000,000 tokens."""
     table: dict[_Key, dict[str, Decimal]] = {}
     for key, value in entry.items():
         match = _KEY.fullmatch(key)
@@ -120,16 +121,16 @@ def _table(name: str, entry: dict[str, object]) -> dict[_Key, dict[str, Decimal]
 
 
 def _filled(table: Mapping[_Key, dict[str, Decimal]], base: dict[str, Decimal], key: _Key) -> dict[str, Decimal]:
-    """The rates of a tier; what it does not say is that of long contexts, or of its service tier, or the price's."""
+    """Returns the rates of a tier; a missing one is that of long contexts, of its service tier, or of the price."""
     service_tier, above = key
-    said: dict[str, Decimal] = {}
+    filled: dict[str, Decimal] = {}
     for rates in (base, table.get((service_tier, 0), {}), table.get((None, above), {}), table[key]):
-        said |= rates
-    return {kind: said[kind] for kind in RATE_NAMES if kind in said}
+        filled |= rates
+    return {name: filled[name] for name in RATE_NAMES if name in filled}
 
 
 def _rate(where: str, value: object) -> Decimal | None:
-    """USD per 1,000,000 tokens out of USD per token."""
+    """Returns USD per 1,000,000 tokens, from USD per token."""
     if value is None:
         return None
     if not isinstance(value, Decimal):

@@ -1,4 +1,4 @@
-"""Lists of prices: ours as CSV, and how a list differs from the prices that there are."""
+"""Lists of prices as CSV, and the difference between a list and the prices in the database."""
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
@@ -13,12 +13,13 @@ from chatgpt_agent.core.money.tier_syntax import kind_name, parse_tiers, show_ti
 
 COLUMNS = ("model", "effective_at", *RATE_NAMES, "tiers")
 
-# What a spreadsheet would run, or lose: such a text gets an apostrophe before it, which is taken away again.
+# A spreadsheet would run or drop a text that begins with one of these: it is written behind an apostrophe, which is
+# removed when it is read.
 _GUARDED = ("=", "+", "-", "@", "\t", "\r", "'")
 
 
 class Change(msgspec.Struct, frozen=True):
-    """A price that a list would set, its date with it, and the one that is in force until then."""
+    """A price that a list would set, with its date, and the price in force until then."""
 
     new: NewPrice
     before: Price | None
@@ -32,26 +33,26 @@ class Change(msgspec.Struct, frozen=True):
 
 
 class Difference(msgspec.Struct, frozen=True):
-    """What a list would change, and how many of its prices are in force already."""
+    """The changes that a list would make, and how many of its prices are in force already."""
 
     changes: list[Change]
     unchanged: int
 
 
-def difference(prices: Iterable[Price], wanted: Iterable[NewPrice], now: datetime) -> Difference:
-    """What is to be set so that each wanted price is in force from its date on, be it for the same amounts."""
+def difference(prices: Iterable[Price], listed: Iterable[NewPrice], now: datetime) -> Difference:
+    """Returns the changes with which each listed price is in force from its date on."""
     histories: dict[str, list[Price]] = {}
     for price in prices:
         histories.setdefault(price.model, []).append(price)
     number = 1 + max((price.id for history in histories.values() for price in history), default=0)
-    dated = [msgspec.structs.replace(new, effective_at=new.effective_at or now) for new in wanted]
+    dated = [msgspec.structs.replace(new, effective_at=new.effective_at or now) for new in listed]
     changes: list[Change] = []
     unchanged = 0
     for count, new in enumerate(sorted(dated, key=lambda new: (new.effective_at or now, new.model)), number):
         when = new.effective_at or now
         history = histories.setdefault(new.model, [])
         before = PriceBook(history).at(new.model, when)
-        if same(new, before):
+        if is_same(new, before):
             unchanged += 1
             continue
         changes.append(Change(new, before))
@@ -59,29 +60,29 @@ def difference(prices: Iterable[Price], wanted: Iterable[NewPrice], now: datetim
     return Difference(changes, unchanged)
 
 
-def same(new: NewPrice, price: Price | None) -> bool:
-    """Whether a price has these rates and tiers already."""
+def is_same(new: NewPrice, price: Price | None) -> bool:
+    """Whether a price has the same rates and tiers as a new one."""
     if price is None:
         return new.removes
     return new.rates == price.rates and frozenset(new.tiers) == frozenset(price.tiers)
 
 
-def exported(prices: Sequence[Price]) -> list[Price]:
-    """Prices without those that another one from the same moment on has taken the place of: they are of no effect."""
+def effective_prices(prices: Sequence[Price]) -> list[Price]:
+    """Returns the prices that are or were ever in force: without those replaced by another of the same date."""
     last = {(price.model, price.effective_at): price for price in sorted(prices, key=lambda price: price.id)}
     return sorted(last.values(), key=lambda price: (price.model, price.effective_at))
 
 
 def csv_cells(price: Price) -> list[str]:
-    """The cells of a price below `COLUMNS`."""
+    """Returns the cells of a price, in the order of `COLUMNS`."""
     moment = price.effective_at.astimezone(UTC).isoformat().replace("+00:00", "Z")
     amounts = ["" if rate is None else format_usd(rate) for rate in price.rates.all_rates().values()]
     return [_guarded(price.model), moment, *amounts, show_tiers(price.tiers)]
 
 
 def read_table(rows: Sequence[Sequence[str]]) -> list[NewPrice]:
-    """The prices of a table below its headings; of these only `model`, `input` and `output` must be there. A row
-    without any rate takes the model's price away. Raises InvalidValue with the number of the row."""
+    """Returns the prices of a table, whose first row names the columns: at least `model`, `input` and `output`. A row
+    without any rate removes the model's price. Raises InvalidValue with the number of the row."""
     headings = [cell.strip() for cell in rows[0]] if rows else []
     _check_headings(headings)
     prices: list[NewPrice] = []
@@ -91,30 +92,30 @@ def read_table(rows: Sequence[Sequence[str]]) -> list[NewPrice]:
             continue
         try:
             if len(row) != len(headings):
-                raise InvalidValue(f"there are {len(row)} cells below {len(headings)} headings")
+                raise InvalidValue(f"{len(row)} cells for {len(headings)} columns")
             price = _price_of(dict(zip(headings, row, strict=True)))
             check_price(price)
         except InvalidValue as error:
             raise InvalidValue(f"row {number}: {error.message}") from None
         first = seen.setdefault((price.model, price.effective_at), number)
         if first != number:
-            raise InvalidValue(f"row {number}: {price.model!r} has a price from the same date on in row {first}")
+            raise InvalidValue(f"row {number}: {price.model!r} has a price of the same date in row {first}")
         prices.append(price)
     return prices
 
 
 def _check_headings(headings: Sequence[str]) -> None:
     hint = "; cells are separated by commas" if any(";" in heading for heading in headings) else ""
-    if not set(headings) & set(COLUMNS):  # and what it is instead, perhaps a file with a key, is not repeated
-        raise InvalidValue(f"is no list of prices: its first line has no heading {', '.join(COLUMNS)}{hint}")
+    if not set(headings) & set(COLUMNS):  # the content is not quoted: it may be a file with a key
+        raise InvalidValue(f"is not a list of prices: its first line must name columns, of {', '.join(COLUMNS)}{hint}")
     for heading in headings:
         if heading not in COLUMNS:
-            raise InvalidValue(f"{heading[:80]!r} is not a heading of prices, which are {', '.join(COLUMNS)}{hint}")
+            raise InvalidValue(f"unknown column {heading[:80]!r}; allowed: {', '.join(COLUMNS)}{hint}")
     for needed in ("model", "input", "output"):
         if needed not in headings:
-            raise InvalidValue(f"there is no heading {needed!r}")
+            raise InvalidValue(f"missing column {needed!r}")
     if len(set(headings)) < len(headings):
-        raise InvalidValue("a heading is there twice")
+        raise InvalidValue("duplicate column")
 
 
 def _price_of(cells: dict[str, str]) -> NewPrice:
@@ -128,7 +129,7 @@ def _price_of(cells: dict[str, str]) -> NewPrice:
 
 
 def _moment(text: str) -> datetime | None:
-    """A date of ISO 8601, with UTC where it does not say. None: there is none."""
+    """Returns a date of ISO 8601, in UTC unless it names an offset. None: the text is empty."""
     if not text:
         return None
     try:

@@ -1,4 +1,4 @@
-"""Prices as people type and read them: amounts, and tiers in one line.
+"""The syntax of tiers in one line, as administrators type and read them.
 
 A tier is `WHEN:WHAT`. WHEN: a service tier, `above=TOKENS`, or both with a comma. WHAT: `x` and a multiplier of the
 price's own rates, or rates of its own. `flex:x0.5`, `priority:input=4.25,output=17`, `flex,above=272000:x0.8`.
@@ -14,16 +14,16 @@ from chatgpt_agent.core.money.kinds import RATE_NAMES, Rates
 from chatgpt_agent.core.money.pricing import Tier, check_rates, parse_usd
 from chatgpt_agent.core.usage import MAX_COUNT
 
-_SOUND = Rates(input=Decimal(0), output=Decimal(0))  # a price that has no fault of its own
+_VALID = Rates(input=Decimal(0), output=Decimal(0))  # to check a tier by itself
 
 
 def kind_name(kind: str) -> str:
-    """A kind of token as options and tiers call it: `cached-input`."""
+    """Returns the name of a rate in options and tiers: `cached-input`."""
     return kind.replace("_", "-")
 
 
 def show_tier(tier: Tier) -> str:
-    """A tier as `parse_tier` reads it."""
+    """Returns a tier in the syntax of `parse_tier`."""
     when = [*([tier.service_tier] if tier.service_tier else []), *([f"above={tier.above}"] if tier.above else [])]
     if tier.multiplier is not None:
         return f"{','.join(when)}:x{format_usd(tier.multiplier)}"
@@ -32,17 +32,17 @@ def show_tier(tier: Tier) -> str:
 
 
 def show_tiers(tiers: Iterable[Tier]) -> str:
-    """All tiers of a price in one text."""
+    """Returns all tiers of a price in one text."""
     return "; ".join(map(show_tier, tiers))
 
 
 def parse_tiers(text: str, name: str) -> tuple[Tier, ...]:
-    """What `show_tiers` has written. Raises InvalidValue."""
+    """Returns the tiers in a text that `show_tiers` wrote. Raises InvalidValue."""
     return tuple(parse_tier(part, name) for part in text.split(";") if part.strip())
 
 
 def parse_tier(text: str, name: str) -> Tier:
-    """A tier out of what somebody typed. Raises InvalidValue, which begins with the name and says which part."""
+    """Returns the tier in a text. Raises InvalidValue, which begins with the name and quotes the part that is wrong."""
     name = f"{name} {text.strip()[:80]!r}"
     when, colon, what = text.partition(":")
     if not colon or not what.strip():
@@ -55,7 +55,7 @@ def parse_tier(text: str, name: str) -> Tier:
     else:
         tier = Tier(service_tier=service_tier, above=above, **_rates(what, name))
     try:
-        check_rates(_SOUND, [tier])
+        check_rates(_VALID, [tier])
     except InvalidValue as error:
         raise InvalidValue(f"{name}: {error.message}") from None
     return tier
@@ -86,13 +86,13 @@ def _count(text: str, name: str) -> int:
 def _number(text: str, name: str) -> Decimal:
     try:
         value = Decimal(text.strip())
-        return value or Decimal(0)  # which may be -0
+        return value or Decimal(0)  # turns -0 into 0
     except InvalidOperation:
         raise InvalidValue(f"{name}: multiplier: {text[:40]!r} is not a number, such as 0.5") from None
 
 
 def _rates(text: str, name: str) -> dict[str, Decimal]:
-    found: dict[str, Decimal] = {}
+    rates: dict[str, Decimal] = {}
     for part in text.split(","):
         key, is_pair, value = part.partition("=")
         kind = key.strip().replace("-", "_")
@@ -100,7 +100,7 @@ def _rates(text: str, name: str) -> dict[str, Decimal]:
             raise InvalidValue(
                 f"{name}: {part.strip()[:40]!r} is not KIND=USD, of {', '.join(map(kind_name, RATE_NAMES))}"
             )
-        if kind in found:
-            raise InvalidValue(f"{name}: {kind_name(kind)} is there twice")
-        found[kind] = parse_usd(value, f"{name}: {kind_name(kind)}")
-    return found
+        if kind in rates:
+            raise InvalidValue(f"{name}: duplicate {kind_name(kind)}")
+        rates[kind] = parse_usd(value, f"{name}: {kind_name(kind)}")
+    return rates

@@ -9,12 +9,13 @@ from msgspec import UNSET, Meta, UnsetType, field
 from chatgpt_agent.core.access.settings import Moment, Name
 from chatgpt_agent.core.money.kinds import Rates, RateTable
 from chatgpt_agent.core.money.pricing import Tier
+from chatgpt_agent.core.names import SERVICE_TIER
 from chatgpt_agent.web.admin.schemas import IdPage, Strict
 
 # As many digits as the largest allowed value has: a larger one is refused by the same rule as a command's.
 RateText = Annotated[str, Meta(pattern=r"^(0|[1-9][0-9]{0,6})(\.[0-9]{1,10})?$", description="USD, exactly.")]
 Multiplier = Annotated[str, Meta(pattern=r"^(0|[1-9][0-9]{0,3})(\.[0-9]{1,6})?$")]
-ServiceTier = Annotated[str, Meta(pattern="^[a-z][a-z_-]{0,31}$")]
+ServiceTier = Annotated[str, Meta(pattern=f"^{SERVICE_TIER}$")]
 WhatIfGroup = Literal["user", "model", "day", "month"]
 
 

@@ -8,13 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chatgpt_agent.core.access.model_patterns import (
-    MAX_PATTERN,
     MAX_PATTERNS,
     check_patterns,
     compile_patterns,
     parse_patterns,
 )
 from chatgpt_agent.core.errors import InvalidValue
+from chatgpt_agent.core.names import MAX_NAME
 
 few = st.text("ab.-\n", max_size=12)
 
@@ -67,7 +67,7 @@ def test_patterns_are_read_from_a_line(text: str) -> None:
     assert parse_patterns(text) == ("a", "b*")
 
 
-@pytest.mark.parametrize("patterns", [(), ("",), (" a",), ("a\n",), ("a" * (MAX_PATTERN + 1),), ("a",) * 101])
+@pytest.mark.parametrize("patterns", [(), ("",), (" a",), ("a\n",), ("a" * (MAX_NAME + 1),), ("a",) * 101])
 def test_what_can_be_no_list_is_refused(patterns: tuple[str, ...]) -> None:
     """Nobody is left to wonder whether nothing means all."""
     with pytest.raises(InvalidValue, match="models: "):
@@ -76,4 +76,4 @@ def test_what_can_be_no_list_is_refused(patterns: tuple[str, ...]) -> None:
 
 def test_a_list_of_the_greatest_size_is_taken() -> None:
     """Of the longest names."""
-    check_patterns(("a" * MAX_PATTERN,) * MAX_PATTERNS)
+    check_patterns(("a" * MAX_NAME,) * MAX_PATTERNS)

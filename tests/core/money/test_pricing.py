@@ -1,4 +1,4 @@
-"""Prices: exact costs, and the price that was in force."""
+""""""
 
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -42,7 +42,7 @@ def price(number: int, when: datetime = NOON, model: str = "gpt-4o", usd: str | 
     )
 
 
-# What it costs.
+# Costs.
 
 
 @settings(deadline=None, max_examples=200)
@@ -50,7 +50,7 @@ def price(number: int, when: datetime = NOON, model: str = "gpt-4o", usd: str | 
 def test_cost_is_the_exact_product(
     given_input: Decimal, given_output: Decimal, cached_input: Decimal | None, inputs: int, cached: int, output: int
 ) -> None:
-    """A cost is prices times tokens to the last digit, with each token charged once."""
+    """A cost is the exact sum of rates times tokens, with each token charged once."""
     cached = min(cached, inputs)
     cost = Price(
         id=1,
@@ -64,7 +64,7 @@ def test_cost_is_the_exact_product(
 
 
 def test_cost_of_a_known_answer() -> None:
-    """1,000 tokens in, 400 of them cached, and 500 out, at 2.50, 1.25 and 10.00 USD per million: 0.007 USD."""
+    """600 input, 400 cached and 500 output tokens at 2.50, 1.25 and 10 USD per million cost 0.007 USD."""
     known = Price(
         id=1,
         model="gpt-4o",
@@ -75,7 +75,7 @@ def test_cost_of_a_known_answer() -> None:
 
 
 def test_cached_tokens_are_charged_once() -> None:
-    """Cached tokens are a part of the input: they are charged at their own price and at no other."""
+    """Cached tokens are a part of the input and have only their own rate."""
     cheap = Price(
         id=1, model="m", effective_at=NOON, rates=Rates(input=Decimal(8), output=Decimal(0), cached_input=Decimal(1))
     )
@@ -83,8 +83,8 @@ def test_cached_tokens_are_charged_once() -> None:
 
 
 @pytest.mark.parametrize(("cached_input", "cost"), [(None, 8), (Decimal(0), 4)])
-def test_missing_cached_price_is_not_zero(cached_input: Decimal | None, cost: int) -> None:
-    """Without a price of their own cached tokens cost what others do; a price of zero makes them free."""
+def test_missing_cached_rate_is_not_zero(cached_input: Decimal | None, cost: int) -> None:
+    """Without a rate of their own cached tokens cost the input rate; a rate of zero makes them free."""
     half = Usage(input=1_000_000, output=0, cached=500_000)
     assert (
         Price(
@@ -97,19 +97,19 @@ def test_missing_cached_price_is_not_zero(cached_input: Decimal | None, cost: in
     )
 
 
-def test_reasoning_is_a_part_of_the_output() -> None:
-    """Reasoning tokens are charged with the output, and not on top of it."""
+def test_reasoning_is_charged_as_output() -> None:
+    """Reasoning tokens are charged as a part of the output, not on top of it."""
     assert price(1).cost(Usage(input=0, output=50, reasoning=40)) == price(1).cost(Usage(input=0, output=50))
 
 
-def test_single_token_at_the_smallest_price_costs_something() -> None:
-    """The smallest price there is, for one token, is not rounded to zero."""
+def test_one_token_at_the_smallest_price_is_not_rounded_to_zero() -> None:
+    """The smallest price for one token is kept to its last digit."""
     smallest = Price(id=1, model="m", effective_at=NOON, rates=Rates(input=Decimal("0.0000000001"), output=Decimal(0)))
     assert smallest.cost(Usage(input=1, output=0)) == Decimal("1E-16")
 
 
-def test_dearest_answer_is_charged_to_the_last_digit() -> None:
-    """The largest counts at a price with every digit need 29 digits, and not one of them is rounded."""
+def test_dearest_answer_is_exact() -> None:
+    """The largest counts at the longest price need 29 digits, none of which is rounded."""
     dear = Decimal("999999.9999999999")
     cost = Price(
         id=1, model="m", effective_at=NOON, rates=Rates(input=dear, output=dear, cached_input=Decimal("0.0000000001"))
@@ -117,7 +117,7 @@ def test_dearest_answer_is_charged_to_the_last_digit() -> None:
     assert Fraction(cost) * 10**6 == Fraction(dear) * (2 * 10**12 - 3) + Fraction(1, 10**10)
 
 
-def test_no_tokens_cost_nothing() -> None:
+def test_zero_tokens_cost_zero() -> None:
     """An answer of zero tokens costs zero."""
     assert price(1).cost(Usage(input=0, output=0)) == 0
 
@@ -125,35 +125,35 @@ def test_no_tokens_cost_nothing() -> None:
 # Every kind of token, and tiers.
 
 
-def made(new: NewPrice) -> Price:
-    """A price as a row has it."""
+def stored(new: NewPrice) -> Price:
+    """Returns the price as the database would hold it."""
     return Price(id=1, model=new.model, effective_at=NOON, rates=new.rates, tiers=new.tiers)
 
 
 @settings(deadline=None, max_examples=300)
 @given(new_prices(), usages(), st.sampled_from(SERVICE_TIERS))
-def test_cost_is_that_of_another_arithmetic(new: NewPrice, usage: Usage, service_tier: str | None) -> None:
-    """Whatever rates, tiers and parts there are: to the last digit what fractions make of the same rules."""
+def test_cost_agrees_with_fractions(new: NewPrice, usage: Usage, service_tier: str | None) -> None:
+    """The cost equals an independent computation with fractions, for all rates, tiers and parts."""
     check_price(new)
-    assert Fraction(made(new).cost(usage, service_tier)) == exact_cost(new, usage, service_tier)
+    assert Fraction(stored(new).cost(usage, service_tier)) == exact_cost(new, usage, service_tier)
 
 
 def charged(usage: Usage, kind: str) -> int:
     """The tokens that are charged as of this kind: what they cost where no other costs anything."""
     rates = {each: Decimal(1_000_000 if each == kind else 0) for each in RATE_NAMES}
-    return int(made(NewPrice("m", Rates(**rates))).cost(usage))
+    return int(stored(NewPrice("m", Rates(**rates))).cost(usage))
 
 
 @settings(deadline=None, max_examples=200)
 @given(usages())
 def test_every_token_is_charged_once(usage: Usage) -> None:
-    """The charged tokens of all kinds are those of input and output, and of no kind more than there are."""
-    found = {kind: charged(usage, kind) for kind in RATE_NAMES}
-    outputs = found["output"] + found["audio_output"] + found["image_output"]
-    assert (sum(found.values()) - outputs, outputs) == (usage.input, usage.output)
-    assert found["cached_input"] == usage.cached
-    assert all(found[kind] <= getattr(usage, kind) for kind in RATE_NAMES if kind != "cached_input")
-    assert min(found.values()) >= 0
+    """The charged tokens of all rates add up to input and output, and no part is charged beyond its count."""
+    counts = {kind: charged(usage, kind) for kind in RATE_NAMES}
+    outputs = counts["output"] + counts["audio_output"] + counts["image_output"]
+    assert (sum(counts.values()) - outputs, outputs) == (usage.input, usage.output)
+    assert counts["cached_input"] == usage.cached
+    assert all(counts[kind] <= getattr(usage, kind) for kind in RATE_NAMES if kind != "cached_input")
+    assert min(counts.values()) >= 0
 
 
 @pytest.mark.parametrize(
@@ -171,8 +171,8 @@ def test_every_token_is_charged_once(usage: Usage) -> None:
         (None, 11, 44),
     ],
 )
-def test_tier_is_that_of_the_answer(service_tier: str | None, tokens: int, cost: int) -> None:
-    """Its service tier and the number of its input tokens choose; what no tier is for costs the price itself."""
+def test_tier_depends_on_service_tier_and_input(service_tier: str | None, tokens: int, cost: int) -> None:
+    """Service tier and input tokens choose the tier; without a match the price itself applies."""
     one = Decimal(1_000_000)
     tiers = (
         Tier(service_tier="flex", multiplier=Decimal("0.5")),
@@ -188,8 +188,8 @@ def test_tier_is_that_of_the_answer(service_tier: str | None, tokens: int, cost:
     )
 
 
-def test_long_request_is_charged_its_tier_as_a_whole() -> None:
-    """Not only the tokens above the mark, and its output, too; at the mark itself it is none yet."""
+def test_long_request_is_charged_entirely_at_its_tier() -> None:
+    """All tokens of a long request have the rates of its tier; at the limit itself it is not long yet."""
     long = Tier(above=200, input=Decimal(2_000_000), output=Decimal(3_000_000))
     price = Price(
         id=1,
@@ -202,8 +202,8 @@ def test_long_request_is_charged_its_tier_as_a_whole() -> None:
     assert price.cost(Usage(input=201, output=10)) == 432
 
 
-def test_tier_with_rates_of_its_own_takes_none_from_the_price() -> None:
-    """Cached tokens, of which it says nothing, cost what its own input does."""
+def test_tier_with_own_rates_ignores_those_of_the_price() -> None:
+    """A rate that the tier does not name is that of its own side."""
     flex = Tier(service_tier="flex", input=Decimal(3_000_000), output=Decimal(0))
     price = Price(
         id=1,
@@ -223,38 +223,38 @@ def test_tier_with_rates_of_its_own_takes_none_from_the_price() -> None:
         (Tier(service_tier="flex", multiplier=Decimal(1), audio_input=Decimal(1)), "flex: give a multiplier or rates"),
         (Tier(service_tier="flex", multiplier=Decimal("NaN")), "flex, multiplier: NaN is not between"),
         (Tier(service_tier="flex", multiplier=Decimal("0.0000001")), "flex, multiplier: .* decimal places"),
-        (Tier(multiplier=Decimal(1)), "a tier: a tier is one of a service tier"),
-        (Tier(above=-1, multiplier=Decimal(1)), "above -1: above is a count"),
-        (Tier(above=10**13, multiplier=Decimal(1)), "above 10000000000000: above is a count"),
-        (Tier(service_tier="default", multiplier=Decimal(1)), "default: default is no service tier with a price"),
-        (Tier(service_tier="auto", multiplier=Decimal(1)), "auto: auto is no service tier"),
+        (Tier(multiplier=Decimal(1)), "a tier: a tier needs a service tier"),
+        (Tier(above=-1, multiplier=Decimal(1)), "above -1: above must be a count"),
+        (Tier(above=10**13, multiplier=Decimal(1)), "above 10000000000000: above must be a count"),
+        (Tier(service_tier="default", multiplier=Decimal(1)), "default: 'default' cannot have its own price"),
+        (Tier(service_tier="auto", multiplier=Decimal(1)), "auto: 'auto' cannot have its own price"),
         (Tier(service_tier="Flex 2", multiplier=Decimal(1)), "Flex 2: a service tier is one word"),
         (Tier(service_tier="flex", input=Decimal("inf"), output=Decimal(1)), "flex, input: Infinity is not between"),
     ],
 )
-def test_tier_that_says_nothing_or_two_things_is_refused(tier: Tier, message: str) -> None:
-    """By its name."""
+def test_incomplete_or_contradictory_tier_is_rejected(tier: Tier, message: str) -> None:
+    """The error begins with the name of the tier."""
     with pytest.raises(InvalidValue, match=f"^{message}"):
         check_rates(Rates(input=Decimal(1), output=Decimal(1)), [tier])
 
 
 @pytest.mark.parametrize("kind", RATE_NAMES)
 @pytest.mark.parametrize("amount", ["NaN", "sNaN", "Infinity", "-1", "1000001", "1e-11"])
-def test_rate_that_is_no_amount_is_refused(kind: str, amount: str) -> None:
-    """By its kind, whatever typed it."""
+def test_invalid_rate_is_rejected(kind: str, amount: str) -> None:
+    """The error names the rate that is not an amount from 0 to the limit."""
     amounts = {"input": Decimal(1), "output": Decimal(1), kind: Decimal(amount)}
     with pytest.raises(InvalidValue, match=f"^the price, {kind}: "):
         check_rates(Rates(**amounts))
 
 
-def test_two_tiers_for_the_same_answers_are_refused() -> None:
-    """Which of them holds, nobody could say."""
+def test_duplicate_tier_is_rejected() -> None:
+    """Two tiers for the same answers would be ambiguous."""
     tier = Tier(service_tier="flex", multiplier=Decimal(1))
-    with pytest.raises(InvalidValue, match="a tier is there twice"):
+    with pytest.raises(InvalidValue, match="duplicate tier"):
         check_rates(Rates(input=Decimal(1), output=Decimal(1)), [tier, tier])
 
 
-# Which price it is.
+# The price in force.
 
 
 @pytest.mark.parametrize(
@@ -269,20 +269,20 @@ def test_two_tiers_for_the_same_answers_are_refused() -> None:
         (NOON + 30 * DAY, 4),
     ],
 )
-def test_price_in_force_is_that_of_the_moment(when: datetime, number: int | None) -> None:
-    """A price holds from its moment to the next one's; one without an input price removes the model."""
+def test_price_is_in_force_until_the_next_one(when: datetime, number: int | None) -> None:
+    """A price is in force from its date to the next one; one without an input rate removes the model."""
     book = PriceBook([price(1), price(2, NOON + DAY), price(3, NOON + 2 * DAY, usd=None), price(4, NOON + 3 * DAY)])
-    found = book.at("gpt-4o", when)
-    assert (found.id if found else None) == number
+    in_force = book.at("gpt-4o", when)
+    assert (in_force.id if in_force else None) == number
 
 
-def test_later_correction_of_a_moment_wins() -> None:
-    """Of two prices from the same moment on, the one entered last holds."""
+def test_last_entered_price_of_a_date_wins() -> None:
+    """Of two prices with the same date, the one entered last is in force."""
     assert PriceBook([price(2), price(1)]).at("gpt-4o", NOON) == price(2)
 
 
 def test_price_may_be_entered_for_the_past() -> None:
-    """The price in force goes by the moment that it is for, and not by the order of entry."""
+    """The date of a price decides, not the order of entry."""
     book = PriceBook([price(1, NOON), price(2, NOON - DAY)])
     assert book.at("gpt-4o", NOON) == price(1, NOON)
     assert book.at("gpt-4o", NOON - DAY) == price(2, NOON - DAY)
@@ -293,7 +293,7 @@ def test_price_may_be_entered_for_the_past() -> None:
 def test_order_of_prices_does_not_matter(
     entries: list[tuple[datetime, str, str | None]], when: datetime, data: st.DataObject
 ) -> None:
-    """A book gives the last entry of the latest moment that has come, in whatever order it was filled."""
+    """A book gives the same price in whatever order it was filled."""
     prices = [price(number, *entry) for number, entry in enumerate(entries)]
     book = PriceBook(data.draw(st.permutations(prices)))
     in_force = max(
@@ -305,12 +305,12 @@ def test_order_of_prices_does_not_matter(
 
 
 def test_free_model_has_a_price() -> None:
-    """A price of zero is a price: the model may be called."""
+    """A price of zero is a price, so the model may be requested."""
     assert PriceBook([price(1, usd="0")]).at("gpt-4o", NOON) == price(1, usd="0")
 
 
 def test_models_are_those_with_a_price() -> None:
-    """The list of models has each one with a price in force once, by name."""
+    """The list holds each model with a price in force once, by name."""
     book = PriceBook(
         [price(1, model="b"), price(2, model="a"), price(3, NOON + DAY, "c"), price(4, model="d", usd=None)]
     )
@@ -318,9 +318,9 @@ def test_models_are_those_with_a_price() -> None:
     assert PriceBook().models(NOON) == []
 
 
-# Whose price it is.
+# The price of the served model.
 
-ASKED = price(1)
+REQUESTED = price(1)
 
 
 @pytest.mark.parametrize(
@@ -335,29 +335,29 @@ ASKED = price(1)
     ],
 )
 def test_served_model_is_charged_at_its_own_price(served: str | None, number: int) -> None:
-    """Where the model that served has a price in force it is charged, and else that of the model asked for."""
+    """A served model without a price in force is charged at the price of the requested model."""
     removed = [price(3, NOON - DAY, "old"), price(4, NOON, "old", usd=None)]
-    book = PriceBook([ASKED, price(2, model="gpt-4o-2024-08-06", usd="9"), *removed])
-    assert book.charged(ASKED, served, NOON).id == number
+    book = PriceBook([REQUESTED, price(2, model="gpt-4o-2024-08-06", usd="9"), *removed])
+    assert book.charged(REQUESTED, served, NOON).id == number
 
 
 def test_price_of_dispatch_is_pinned() -> None:
-    """A call that was served as asked is charged the price that it was admitted at, whatever holds by then."""
-    book = PriceBook([ASKED, price(2, NOON + DAY)])
-    assert book.charged(ASKED, "gpt-4o", NOON + DAY) is ASKED
+    """A request that was served by its model is charged the price at which it was admitted."""
+    book = PriceBook([REQUESTED, price(2, NOON + DAY)])
+    assert book.charged(REQUESTED, "gpt-4o", NOON + DAY) is REQUESTED
 
 
 def test_free_served_model_is_free() -> None:
-    """A served model with a price of zero is charged zero, and not what was asked for."""
-    book = PriceBook([ASKED, price(2, model="free", usd="0")])
-    assert book.charged(ASKED, "free", NOON).id == 2
+    """A served model with a price of zero costs zero, whatever the requested model costs."""
+    book = PriceBook([REQUESTED, price(2, model="free", usd="0")])
+    assert book.charged(REQUESTED, "free", NOON).id == 2
 
 
-# What somebody typed.
+# Prices as text.
 
 
 @pytest.mark.parametrize(
-    ("typed", "value"),
+    ("text", "value"),
     [
         ("2.50", "2.5"),
         (" 0 ", "0"),
@@ -367,13 +367,13 @@ def test_free_served_model_is_free() -> None:
         ("1." + "0" * 40, "1"),
     ],
 )
-def test_price_is_read(typed: str, value: str) -> None:
-    """A price is a decimal number from 0 to the limit, with up to ten places that say something."""
-    assert parse_usd(typed, "input") == Decimal(value)
+def test_price_is_parsed(text: str, value: str) -> None:
+    """A price is a decimal number from 0 to the limit with up to ten significant places."""
+    assert parse_usd(text, "input") == Decimal(value)
 
 
 @pytest.mark.parametrize(
-    "typed",
+    "text",
     [
         "",
         "free",
@@ -393,18 +393,18 @@ def test_price_is_read(typed: str, value: str) -> None:
         "1e-9999999",
     ],
 )
-def test_other_text_is_no_price(typed: str) -> None:
-    """What is no number, out of range or too fine is refused, with the name of the field."""
+def test_invalid_price_is_rejected_with_its_field(text: str) -> None:
+    """A text that is not a number, out of range or too precise is rejected."""
     with pytest.raises(InvalidValue, match=r"^output: "):
-        parse_usd(typed, "output")
+        parse_usd(text, "output")
 
 
 @settings(deadline=None, max_examples=300)
 @given(st.decimals().map(str) | st.text(max_size=5))
-def test_price_that_is_read_can_be_charged(typed: str) -> None:
-    """Whatever is taken for a price is in range, has at most ten places, and prices any usage exactly."""
+def test_parsed_price_can_be_charged(text: str) -> None:
+    """Every price that is accepted is in range, has at most ten places, and charges any usage exactly."""
     try:
-        value = parse_usd(typed, "input")
+        value = parse_usd(text, "input")
     except InvalidValue:
         return
     assert 0 <= value <= MAX_PRICE

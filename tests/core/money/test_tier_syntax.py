@@ -1,4 +1,4 @@
-"""Tiers and amounts as people type and read them."""
+""""""
 
 from decimal import Decimal
 
@@ -15,7 +15,7 @@ from tests.support.prices import amounts, tiers
 
 
 @pytest.mark.parametrize(
-    ("typed", "tier"),
+    ("text", "tier"),
     [
         ("flex:x0.5", Tier(service_tier="flex", multiplier=Decimal("0.5"))),
         (" flex : x 0.50 ", Tier(service_tier="flex", multiplier=Decimal("0.5"))),
@@ -29,13 +29,13 @@ from tests.support.prices import amounts, tiers
         ("flex,above=1:input=1,output=2", Tier(service_tier="flex", above=1, input=Decimal(1), output=Decimal(2))),
     ],
 )
-def test_tier_is_read(typed: str, tier: Tier) -> None:
-    """A service tier, a number of tokens, or both; then a multiplier or rates."""
-    assert parse_tier(typed, "--tier") == tier
+def test_tier_is_parsed(text: str, tier: Tier) -> None:
+    """A tier is a service tier, a number of tokens or both, and then a multiplier or rates."""
+    assert parse_tier(text, "--tier") == tier
 
 
 @pytest.mark.parametrize(
-    ("typed", "message"),
+    ("text", "message"),
     [
         ("", "give WHEN:WHAT"),
         ("flex", "give WHEN:WHAT"),
@@ -58,36 +58,36 @@ def test_tier_is_read(typed: str, tier: Tier) -> None:
         ("flex:x1001", "flex, multiplier: 1001 is not between"),
         ("flex:0.5", "'0.5' is not KIND=USD, of input, output"),
         ("flex:input=1", "flex: both input and output must have a rate"),
-        ("flex:input=1,output=1,input=2", "input is there twice"),
+        ("flex:input=1,output=1,input=2", "duplicate input"),
         ("flex:input=1,output=1,cached=2", "'cached=2' is not KIND=USD"),
         ("flex:input=1,output=free", "output: 'free' is not a number"),
         ("flex:input=1,output=-1", "output: -1 is not between"),
-        ("default:x1", "default: default is no service tier"),
+        ("default:x1", "default: 'default' cannot have its own price"),
         ("FLEX:x1", "FLEX: a service tier is one word"),
     ],
 )
-def test_part_that_is_wrong_is_named(typed: str, message: str) -> None:
-    """In one line that begins with the option and what was typed."""
+def test_invalid_part_is_named(text: str, message: str) -> None:
+    """The error begins with the option and the text, and says which part is wrong."""
     with pytest.raises(InvalidValue) as caught:
-        parse_tier(typed, "--tier")
-    start, _, rest = str(caught.value).partition(f"{typed!r}: ")
+        parse_tier(text, "--tier")
+    start, _, rest = str(caught.value).partition(f"{text!r}: ")
     assert (start, rest[: len(message)]) == ("--tier ", message)
 
 
 @settings(deadline=None)
 @given(tiers())
-def test_what_is_shown_is_read_again(drawn: tuple[Tier, ...]) -> None:
-    """All tiers of a price, in their order."""
+def test_shown_tiers_are_parsed_again(drawn: tuple[Tier, ...]) -> None:
+    """All tiers of a price survive formatting and parsing in their order."""
     assert parse_tiers(show_tiers(drawn), "tier") == drawn
     assert all(parse_tier(show_tier(tier), "tier") == tier for tier in drawn)
 
 
 @settings(deadline=None, max_examples=300)
 @given(st.text(max_size=30) | st.from_regex(r"(flex|above=\d+)(,[a-z=0-9]+)?:(x|input=)[0-9.e,=a-z-]*"))
-def test_whatever_is_typed_is_a_sound_tier_or_refused(typed: str) -> None:
-    """In one line, and with no other error."""
+def test_any_text_is_a_valid_tier_or_rejected(text: str) -> None:
+    """Parsing raises no other error, and its message is one line."""
     try:
-        tier = parse_tier(typed, "--tier")
+        tier = parse_tier(text, "--tier")
     except InvalidValue as error:
         lines = str(error).splitlines()
     else:
@@ -98,9 +98,9 @@ def test_whatever_is_typed_is_a_sound_tier_or_refused(typed: str) -> None:
 
 @settings(deadline=None)
 @given(amounts)
-def test_amount_is_shown_to_its_last_digit(amount: Decimal) -> None:
-    """Without an exponent or trailing zeros."""
-    shown = format_usd(amount)
-    assert Decimal(shown) == amount
-    assert "E" not in shown
-    assert not (shown.endswith("0") and "." in shown)
+def test_amount_is_formatted_to_its_last_digit(amount: Decimal) -> None:
+    """An amount has neither an exponent nor trailing zeros."""
+    text = format_usd(amount)
+    assert Decimal(text) == amount
+    assert "E" not in text
+    assert not (text.endswith("0") and "." in text)
