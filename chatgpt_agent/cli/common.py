@@ -1,4 +1,4 @@
-"""What commands share: the configuration, the database behind it, errors as one line, and ways to print."""
+"""What all commands share: configuration, database, errors as one line, prompts and output."""
 
 import asyncio
 import functools
@@ -34,13 +34,18 @@ json_option = click.option("--json", "json", is_flag=True, help="Print JSON.")
 
 
 def config_option(command: F) -> F:
-    """`--config FILE`, as every command has it; the command gets the loaded configuration."""
+    """Adds `--config FILE` to a command, which gets the loaded configuration. Errors end it with one line."""
 
-    @click.option("--config", "config_file", metavar="FILE", help="Configuration file; else CHATGPT_AGENT_CONFIG.")
+    @click.option(
+        "--config",
+        "config_file",
+        metavar="FILE",
+        help="Configuration file; default: the variable CHATGPT_AGENT_CONFIG.",
+    )
     @functools.wraps(command)
     def wrapped(config_file: str | None, **options: Any) -> Any:
-        found = config_file or os.environ.get("CHATGPT_AGENT_CONFIG")
-        hint = "" if found else " (no configuration file was given: --config FILE or CHATGPT_AGENT_CONFIG)"
+        has_file = config_file or os.environ.get("CHATGPT_AGENT_CONFIG")
+        hint = "" if has_file else " (without a configuration file: give --config FILE or CHATGPT_AGENT_CONFIG)"
         return _exit_on_error(lambda: command(config=config_from(config_file), **options), hint)
 
     return wrapped  # type: ignore[return-value]
@@ -51,7 +56,7 @@ def with_administration(command: Callable[..., Awaitable[None]]) -> Callable[...
 
     async def work(config: Config, stores: Stores, options: dict[str, Any]) -> None:
         keyring = await open_keyring(config, stores.changes)
-        await command(Administration(config, stores, caller(), keyring), **options)
+        await command(Administration(config, stores, _caller(), keyring), **options)
 
     return config_option(_on_stores(work, command))
 
@@ -60,7 +65,7 @@ def with_ledger(command: Callable[..., Awaitable[None]]) -> Callable[..., None]:
     """Runs an async command that needs no master key; it gets a `LedgerAdministration`."""
 
     async def work(config: Config, stores: Stores, options: dict[str, Any]) -> None:
-        await command(LedgerAdministration(config, stores, caller()), **options)
+        await command(LedgerAdministration(config, stores, _caller()), **options)
 
     return config_option(_on_stores(work, command))
 
@@ -82,8 +87,8 @@ def _on_stores(
     return wrapped
 
 
-def caller() -> Actor:
-    """Who runs this command, for the audit log: the account, also behind sudo, and the machine."""
+def _caller() -> Actor:
+    """Returns who runs this command, for the audit log: the account, also before sudo, and the machine."""
     try:
         name = os.environ.get("SUDO_USER") or getpass.getuser()
     except (KeyError, OSError):  # an account without a name
@@ -95,37 +100,37 @@ def _exit_on_error(work: Callable[[], Any], hint: str) -> Any:
     try:
         return work()
     except ConfigError as error:
-        for fault in error.faults:
-            click.echo(fault, err=True)
+        for line in error.faults:
+            click.echo(line, err=True)
         sys.exit(2)
     except AgentError as error:
-        # In another terminal the commonest reason is that the server was given a file, and this command was not.
-        more = hint if isinstance(error, StoreUnavailable) else ""
-        click.echo(f"Error: {' '.join(error.message.splitlines())}{more}", err=True)
+        # The usual reason: the server was started with a configuration file, and this command without it.
+        suffix = hint if isinstance(error, StoreUnavailable) else ""
+        click.echo(f"Error: {' '.join(error.message.splitlines())}{suffix}", err=True)
         sys.exit(1)
 
 
 def read_secret(name: str, *, from_stdin: bool) -> str:
-    """A secret from standard input or a prompt; never from the command line, where everybody can read it."""
+    """Reads a secret from standard input or a prompt. Every account can read the command line of a process."""
     if from_stdin:
         return sys.stdin.buffer.readline().decode("utf-8", "replace").strip()
     if not sys.stdin.isatty():
-        raise click.UsageError(f"no terminal to ask for the {name} at: give --openai-key-stdin and pipe it in")
+        raise click.UsageError(f"no terminal for the prompt: pipe the {name} in with --openai-key-stdin")
     return _prompt(name, hide=True)
 
 
-def confirm_name(what: str, name: str, *, yes: bool) -> None:
-    """Asks for a name again, before something that nobody can take back. Raises InvalidValue for another one."""
+def confirm_name(prompt: str, name: str, *, yes: bool) -> None:
+    """Asks for a name again before something that cannot be undone. Raises InvalidValue if the names differ."""
     if yes:
         return
     if not sys.stdin.isatty():
-        raise click.UsageError("no terminal to ask at: give --yes")
-    if _prompt(what, hide=False) != name:
-        raise InvalidValue("that is another name: nothing is changed")
+        raise click.UsageError("no terminal for the prompt: give --yes")
+    if _prompt(prompt, hide=False) != name:
+        raise InvalidValue("the names differ: nothing was changed")
 
 
 def _prompt(text: str, *, hide: bool) -> str:
-    # asyncio's own handler leaves Ctrl-C to a loop that is waiting for this prompt.
+    # asyncio's handler would leave Ctrl-C to the event loop, which this prompt blocks.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         return str(click.prompt(text, hide_input=hide, err=True)).strip()
@@ -134,7 +139,7 @@ def _prompt(text: str, *, hide: bool) -> str:
 
 
 def usd(amount: Decimal | None) -> Amount:
-    """An amount to its last digit, without trailing zeros."""
+    """Formats an amount exactly, without trailing zeros."""
     return Amount() if amount is None else Amount(format_usd(amount))
 
 

@@ -363,7 +363,7 @@ def test_a_database_that_is_away_without_a_file_hints_at_the_file(tmp_path: Path
     """The commonest mistake in a second terminal."""
     cli = Cli({"DATABASE_ADDRESS": str(tmp_path), "DATA_DIR": str(tmp_path)})
     [line] = cli.refused("user", "list")
-    assert line.endswith("(no configuration file was given: --config FILE or CHATGPT_AGENT_CONFIG)")
+    assert line.endswith("(without a configuration file: give --config FILE or CHATGPT_AGENT_CONFIG)")
 
 
 def test_a_database_url_that_is_no_text_is_a_fault() -> None:

@@ -377,7 +377,7 @@ def test_remove_asks_for_the_name_again(cli: Cli) -> None:
     cli.add_user("alice")
     code, terminal, _ = on_terminal(cli, "user", "remove", "alice", typed=b"bob\n")
     assert (code, shown(cli)["user"]["removed_at"]) == (1, None)
-    assert "that is another name: nothing is changed" in terminal
+    assert "the names differ: nothing was changed" in terminal
     code, _, out = on_terminal(cli, "user", "remove", "alice", typed=b"alice\n")
     assert (code, out) == (0, "User alice has been removed.\n")
 
@@ -385,7 +385,7 @@ def test_remove_asks_for_the_name_again(cli: Cli) -> None:
 def test_remove_without_a_terminal_wants_a_word(cli: Cli) -> None:
     """A script that goes wrong removes nobody."""
     cli.add_user("alice")
-    assert cli.refused("user", "remove", "alice", code=2)[-1] == "Error: no terminal to ask at: give --yes"
+    assert cli.refused("user", "remove", "alice", code=2)[-1] == "Error: no terminal for the prompt: give --yes"
 
 
 @pytest.mark.parametrize("words", [("set-key",), ("enable",), ("set", "--rpm", "1"), ("remove", "--yes")])
