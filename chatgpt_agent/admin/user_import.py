@@ -12,7 +12,7 @@ from chatgpt_agent.adapters.keyring import Keyring
 from chatgpt_agent.adapters.postgres import users
 from chatgpt_agent.adapters.postgres.connection import AnyStore
 from chatgpt_agent.core.access.tokens import SHOWN
-from chatgpt_agent.core.access.user_import import NewUserRow, ReportLine, Result, read_people, report
+from chatgpt_agent.core.access.user_import import NewUserRow, ReportLine, Result, read_users, report
 from chatgpt_agent.core.csv_reader import MAX_FILE, read_rows
 from chatgpt_agent.core.csv_writer import csv_text
 from chatgpt_agent.core.errors import AgentError, Conflict, StoreBadValue, StoreUnavailable
@@ -53,7 +53,7 @@ class UserImport:
         `skip_existing`. With `tokens_file`, the tokens are also written to this new file, before the users are added:
         they cannot be shown again. Raises InvalidValue, Conflict."""
         # In a thread: 5,000 lines would hold the event loop up.
-        new, errors = await asyncio.to_thread(lambda: read_people(read_rows(file)))
+        new, errors = await asyncio.to_thread(lambda: read_users(read_rows(file)))
         existing = await self._existing(new, Result.SKIPPED if skip_existing else Result.FAULT)
         names = {line.name for line in existing}
         new = [user for user in new if user.name not in names]

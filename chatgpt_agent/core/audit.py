@@ -1,4 +1,4 @@
-"""Who changes something, as the audit log tells it."""
+"""The actor of a change, as the audit log records it."""
 
 from enum import StrEnum
 
@@ -6,7 +6,7 @@ import msgspec
 
 
 class Via(StrEnum):
-    """The way that a change came. What is changed by hand in PostgreSQL is logged as `sql`."""
+    """The interface through which a change is made. Changes by hand in PostgreSQL are logged as `sql`."""
 
     COMMAND = "command"
     REST = "rest"
@@ -14,12 +14,12 @@ class Via(StrEnum):
 
 
 class Actor(msgspec.Struct, frozen=True):
-    """Somebody who changes something: their name, the way they came, and where they are (an IP address or a host)."""
+    """The author of a change: a name, the interface, and an IP address or host name."""
 
     name: str
     via: Via
     address: str
 
 
-# For what nobody in particular does, such as a program that sets itself up.
+# The actor of changes that the program makes itself.
 SYSTEM = Actor("chatgpt-agent", Via.COMMAND, "local")

@@ -1,7 +1,7 @@
-"""Which models somebody may use: names, or patterns in which `*` stands for any text and `?` for one character.
+"""The models that a user may use: names, or patterns in which `*` matches any text and `?` one character.
 
-Nothing else is special, and case counts. A pattern is an administrator's, the name that it is held against is a
-client's: matching takes time in proportion to their lengths, whatever they are.
+No other character is special, and matching is case-sensitive. Administrators write patterns, clients send names: so
+matching takes time in proportion to their lengths, whatever they are.
 """
 
 import re
@@ -16,7 +16,7 @@ _SEPARATORS = re.compile(r"[,;\s]+")
 
 
 def compile_patterns(patterns: Iterable[str]) -> re.Pattern[str]:
-    """What `fullmatch`es the names that at least one of these patterns stands for; of no pattern, none."""
+    """Returns an expression that `fullmatch`es the names which match at least one pattern."""
     return re.compile("|".join(map(_expression, patterns)) or r"(?!)", re.DOTALL)
 
 
@@ -24,19 +24,19 @@ def _expression(pattern: str) -> str:
     first, *rest = ["".join("." if char == "?" else re.escape(char) for char in part) for part in pattern.split("*")]
     if not rest:
         return first
-    # Each part between two stars is looked for once, from the left. Were it looked for again (without the atomic group)
-    # whenever a later part is not found, `*a*a*a*a*b` would take hours.
+    # Each part between two stars is searched once, from the left. Without the atomic group it would be searched again
+    # whenever a later part is missing, and `*a*a*a*a*b` would take hours.
     return first + "".join(f"(?>.*?{part})" for part in rest[:-1] if part) + f".*{rest[-1]}"
 
 
 def parse_patterns(text: str) -> tuple[str, ...]:
-    """Patterns out of what somebody typed, with commas, semicolons or spaces between them."""
+    """Returns the patterns in a text, separated by commas, semicolons or spaces."""
     return tuple(part for part in _SEPARATORS.split(text) if part)
 
 
 def check_patterns(patterns: tuple[str, ...]) -> None:
-    """Raises InvalidValue where a list of models cannot be one."""
+    """Raises InvalidValue if a list of patterns is empty, too long, or holds an invalid pattern."""
     if not 0 < len(patterns) <= MAX_PATTERNS:
-        raise InvalidValue(f"models: give 1 to {MAX_PATTERNS} names or patterns, or none at all for every model")
+        raise InvalidValue(f"models: give 1 to {MAX_PATTERNS} names or patterns, or no list for every model")
     for pattern in patterns:
         check_name("models", pattern)

@@ -1,6 +1,6 @@
-"""Networks and addresses: from where a token may be used, and who is behind a reverse proxy.
+"""Networks and addresses: where a token may be used, and which client is behind a reverse proxy.
 
-An IPv4 address that came in IPv6's clothes (`::ffff:192.0.2.1`, RFC 4291 §2.5.5.2) is the IPv4 address.
+IPv4-mapped IPv6 addresses (`::ffff:192.0.2.1`, RFC 4291 §2.5.5.2) are treated as IPv4.
 """
 
 from collections.abc import Iterable, Sequence
@@ -15,10 +15,10 @@ Network = IPv4Network | IPv6Network
 
 
 class Networks:
-    """Some networks, read once and asked often."""
+    """A set of networks, parsed once for many look-ups."""
 
     def __init__(self, texts: Iterable[str] = ()) -> None:
-        """Raises ValueError where a text is no network in CIDR notation."""
+        """Raises ValueError if a text is not a network in CIDR notation."""
         self._networks = tuple(map(parse_network, texts))
 
     def __contains__(self, address: Address) -> bool:
@@ -32,11 +32,13 @@ class Networks:
 
 
 def parse_network(text: str) -> Network:
-    """A network in CIDR notation, or a single address. Raises ValueError."""
-    found = ip_network(text, strict=False)
-    if isinstance(found, IPv6Network) and found.prefixlen >= 96 and found.network_address.ipv4_mapped is not None:
-        return ip_network((found.network_address.ipv4_mapped, found.prefixlen - 96))
-    return found
+    """Returns the network of a text in CIDR notation, or of a single address. Raises ValueError."""
+    network = ip_network(text, strict=False)
+    if isinstance(network, IPv6Network) and network.prefixlen >= 96:
+        mapped = network.network_address.ipv4_mapped
+        if mapped is not None:
+            return ip_network((mapped, network.prefixlen - 96))
+    return network
 
 
 def is_network(text: str) -> bool:
@@ -49,49 +51,49 @@ def is_network(text: str) -> bool:
 
 
 def parse_address(text: str) -> Address:
-    """An address as a socket names it. Raises ValueError."""
-    found = ip_address(text.partition("%")[0])  # the interface that a link-local address is on
-    return getattr(found, "ipv4_mapped", None) or found
+    """Returns the address in a text as sockets give it. Raises ValueError."""
+    address = ip_address(text.partition("%")[0])  # without the interface of a link-local address
+    return getattr(address, "ipv4_mapped", None) or address
 
 
 def client_address(peer: str, forwarded: Sequence[str], trusted: Networks) -> Address:
-    """Who is asking: the peer, or where that is a trusted proxy, whoever it says that it asks for.
+    """Returns the address of the client: the peer, or the client that a trusted proxy names.
 
-    Each proxy adds to the end of X-Forwarded-For (`forwarded`: the values of all its fields) who asked it; what a
-    client writes there itself stands further left. So the client is the rightmost address that is no trusted proxy.
-    Where one on the way there cannot be read, nothing is known but the peer.
+    Each proxy appends the address of its own peer to X-Forwarded-For (`forwarded`: the values of all its fields); what
+    a client writes there itself stands further left. So the client is the rightmost address that is not a trusted
+    proxy. If an address before it cannot be parsed, only the peer is known.
     """
-    known = parse_address(peer)
-    if known not in trusted:
-        return known
-    found = known
+    peer_address = parse_address(peer)
+    if peer_address not in trusted:
+        return peer_address
+    client = peer_address
     for entry in reversed(",".join(forwarded).split(",") if forwarded else ()):
         try:
-            found = parse_address(_without_port(entry.strip(" \t")))
+            client = parse_address(_without_port(entry.strip(" \t")))
         except ValueError:
-            return known
-        if found not in trusted:
+            return peer_address
+        if client not in trusted:
             break
-    return found
+    return client
 
 
 def _without_port(entry: str) -> str:
-    """Some proxies add the port: `192.0.2.1:4711`, `[2001:db8::1]:4711`."""
+    """Removes the port that some proxies add: `192.0.2.1:4711`, `[2001:db8::1]:4711`."""
     if entry.startswith("["):
         return entry[1:].partition("]")[0]
     return entry.partition(":")[0] if entry.count(":") == 1 else entry
 
 
 def rate_limit_key(address: Address) -> int:
-    """Whom a client can be that has this address: itself, or in IPv6 anybody of its /64, which is what one line gets
-    (RFC 6177). A number to count them by."""
+    """Returns the key by which clients are limited: the IPv4 address, or the /64 of an IPv6 address, since one customer
+    gets at least that (RFC 6177)."""
     return int(address) if isinstance(address, IPv4Address) else -1 - (int(address) >> 64)
 
 
 def check_networks(texts: tuple[str, ...]) -> None:
-    """Raises InvalidValue where a list of networks cannot be one."""
+    """Raises InvalidValue if a list of networks is empty, too long, or holds a text that is not a network."""
     if not 0 < len(texts) <= MAX_NETWORKS:
-        raise InvalidValue(f"networks: give 1 to {MAX_NETWORKS} networks, or none at all for everywhere")
+        raise InvalidValue(f"networks: give 1 to {MAX_NETWORKS} networks, or no list for every network")
     for text in texts:
         if not is_network(text):
-            raise InvalidValue(f"networks: {text[:50]!r} is no network, such as 192.0.2.0/24 or 2001:db8::/32")
+            raise InvalidValue(f"networks: {text[:50]!r} is not a network, such as 192.0.2.0/24 or 2001:db8::/32")

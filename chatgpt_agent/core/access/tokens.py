@@ -1,9 +1,9 @@
-"""A token of ours: `cga_` (a user's) or `cgm_` (an administrator's) + 43 base62 digits (256 random bits) + 6 base62
-digits of CRC-32.
+"""The format of tokens: `cga_` (of a user) or `cgm_` (of an administrator), 43 base62 digits (256 random bits), and 6
+base62 digits of their CRC-32.
 
-The checksum lets a mistyped or made-up token be refused without a look-up, as GitHub's tokens do
-(https://github.blog/engineering/behind-githubs-new-authentication-token-formats/). Tokens that were taken over from
-another program have no such form: any text may be one.
+The checksum rejects mistyped and invented tokens without a look-up, like that of GitHub's tokens
+(https://github.blog/engineering/behind-githubs-new-authentication-token-formats/). Tokens imported from another
+program may be any text.
 """
 
 import zlib
@@ -15,8 +15,8 @@ PREFIX = "cga_"
 ADMIN_PREFIX = "cgm_"  # of the same length
 SECRET_BYTES = 32
 LENGTH = len(PREFIX) + 43 + 6
-MAX_LENGTH = 128  # of a token of another program
-SHOWN = 8  # characters of a token that may be shown to tell tokens apart: its prefix and four more
+MAX_LENGTH = 128  # characters of an imported token
+SHOWN = 8  # characters that are stored to tell tokens apart: the prefix and four more
 
 _ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
@@ -34,9 +34,9 @@ def _checksum(text: str) -> str:
 
 
 def make_token(secret: bytes, prefix: str = PREFIX) -> str:
-    """The token that carries these 32 random bytes."""
+    """Returns the token of 32 random bytes."""
     if len(secret) != SECRET_BYTES:
-        raise ValueError(f"a token carries {SECRET_BYTES} bytes")
+        raise ValueError(f"a token needs {SECRET_BYTES} bytes")
     text = prefix + _base62(int.from_bytes(secret), 43)
     return text + _checksum(text)
 
@@ -51,7 +51,7 @@ def is_well_formed(token: str, prefix: str = PREFIX) -> bool:
 
 
 def may_be_token(text: str) -> bool:
-    """Whether a text is worth a look-up: well formed where it has our prefix, else 1 to 128 printable ASCII characters
+    """Whether a text is worth a look-up: well formed if it has our prefix, or else 1 to 128 printable ASCII characters
     without spaces."""
     if text.startswith(PREFIX):
         return is_well_formed(text)
@@ -59,8 +59,8 @@ def may_be_token(text: str) -> bool:
 
 
 def token_from_headers(values: list[str]) -> str:
-    """The token out of a request's Authorization header fields (RFC 6750 §2.1; the scheme's name is
-    case-insensitive, RFC 9110 §11.1). Raises InvalidApiKey unless there is exactly one that may be a token."""
+    """Returns the token in a request's Authorization header fields (RFC 6750 §2.1; the scheme is case-insensitive,
+    RFC 9110 §11.1). Raises InvalidApiKey unless there is exactly one that may be a token."""
     if len(values) == 1 and len(values[0]) <= 2 * MAX_LENGTH:
         scheme, _, token = values[0].partition(" ")
         token = token.strip(" ")

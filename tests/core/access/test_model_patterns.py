@@ -1,4 +1,4 @@
-"""Patterns of models: `*` and `?`, and nothing else."""
+""""""
 
 import time
 from fnmatch import fnmatchcase
@@ -25,21 +25,21 @@ def matches(pattern: str, name: str) -> bool:
 
 
 @given(st.text("ab.-\n*?", min_size=1, max_size=12), few)
-def test_patterns_are_those_of_fnmatch(pattern: str, name: str) -> None:
-    """As the shell's, with case."""
+def test_patterns_match_as_fnmatch_does(pattern: str, name: str) -> None:
+    """Matching agrees with the shell's rules and is case-sensitive."""
     assert matches(pattern, name) is fnmatchcase(name, pattern)
 
 
 @pytest.mark.parametrize("name", ["gpt-4o", "[g]pt", "gpt.4o", "a+b", "a|b", "(?i)a", "a\\b", "ft:gpt-4o/acme"])
-def test_name_stands_for_itself_alone(name: str) -> None:
-    """Whatever its characters would mean elsewhere."""
+def test_name_matches_only_itself(name: str) -> None:
+    """Characters that are special elsewhere have no meaning."""
     assert matches(name, name)
     assert not matches(name, name + "x")
     assert not matches(name, name.swapcase())
 
 
-def test_one_of_several_is_enough() -> None:
-    """Each is held against the whole name."""
+def test_one_matching_pattern_is_enough() -> None:
+    """Each pattern is compared with the whole name."""
     pattern = compile_patterns(["gpt-4o*", "o?"])
     assert [name for name in ("gpt-4o", "gpt-4o-mini", "o3", "o3-mini", "xo3") if pattern.fullmatch(name)] == [
         "gpt-4o",
@@ -48,32 +48,32 @@ def test_one_of_several_is_enough() -> None:
     ]
 
 
-def test_no_pattern_stands_for_no_name() -> None:
-    """Not even for an empty one."""
+def test_empty_list_matches_no_name() -> None:
+    """Without patterns not even the empty name matches."""
     assert compile_patterns([]).fullmatch("") is None
 
 
 @pytest.mark.parametrize("pattern", ["*a" * 60 + "b", "*" * 128, "?*" * 60 + "b", "*a?" * 40 + "b"])
-def test_no_name_takes_long(pattern: str) -> None:
-    """The pattern is an administrator's, the name is whatever a client sends."""
+def test_no_name_is_slow_to_match(pattern: str) -> None:
+    """An administrator writes the pattern, and a client may send any name."""
     compiled, began = compile_patterns([pattern] * 20), time.perf_counter()
     compiled.fullmatch("a" * 128)
     assert time.perf_counter() - began < 0.1
 
 
 @pytest.mark.parametrize("text", ["a,b*", " a , b* ", "a b*", "a;b*", "a\nb*,"])
-def test_patterns_are_read_from_a_line(text: str) -> None:
-    """With commas, semicolons or spaces between them."""
+def test_patterns_are_parsed_from_a_line(text: str) -> None:
+    """Commas, semicolons and spaces separate patterns."""
     assert parse_patterns(text) == ("a", "b*")
 
 
 @pytest.mark.parametrize("patterns", [(), ("",), (" a",), ("a\n",), ("a" * (MAX_NAME + 1),), ("a",) * 101])
-def test_what_can_be_no_list_is_refused(patterns: tuple[str, ...]) -> None:
-    """Nobody is left to wonder whether nothing means all."""
+def test_invalid_list_is_rejected(patterns: tuple[str, ...]) -> None:
+    """An empty list is rejected too, so that it cannot be mistaken for all models."""
     with pytest.raises(InvalidValue, match="models: "):
         check_patterns(patterns)
 
 
-def test_a_list_of_the_greatest_size_is_taken() -> None:
-    """Of the longest names."""
+def test_longest_list_is_accepted() -> None:
+    """The limit of patterns with names of the longest length is valid."""
     check_patterns(("a" * MAX_NAME,) * MAX_PATTERNS)

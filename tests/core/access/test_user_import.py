@@ -1,4 +1,4 @@
-"""A table of people: what it may hold, and how its faults are told."""
+"""A table of users to be added: its columns, and the faults of its lines."""
 
 from decimal import Decimal
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chatgpt_agent.core.access.user_import import COLUMNS, NewUserRow, Result, read_people
+from chatgpt_agent.core.access.user_import import COLUMNS, NewUserRow, Result, read_users
 from chatgpt_agent.core.budget.period import Period
 from chatgpt_agent.core.errors import InvalidValue
 
@@ -16,52 +16,62 @@ KEY = "sk-made-up-canary"
 def read(
     *lines: str, header: str = "name,openai_key,comment,budget,budget_period,models"
 ) -> tuple[list[NewUserRow], ...]:
-    """The people and the faults of lines that hold no quotes."""
-    return read_people([(at, line.split(",")) for at, line in enumerate([header, *lines], 1)])  # type: ignore[return-value]
+    """Returns the users and the faults of lines without quotes."""
+    return read_users([(at, line.split(",")) for at, line in enumerate([header, *lines], 1)])  # type: ignore[return-value]
 
 
 def fault(line: str) -> str:
-    """The one fault of a line."""
-    people, faults = read(line)
-    [found] = faults
-    assert people == []
-    assert (found.line, found.result) == (2, Result.FAULT)
-    return found.fault or ""
+    """Returns the only fault of a line."""
+    users, faults = read(line)
+    [reported] = faults
+    assert users == []
+    assert (reported.line, reported.result) == (2, Result.FAULT)
+    return reported.fault or ""
 
 
-def test_a_line_becomes_somebody() -> None:
-    """With all that it says."""
-    people, faults = read(f"alice,{KEY},Sales,12.50,week,gpt-4o* o3")
-    assert people == [NewUserRow(2, "alice", KEY, "Sales", Decimal("12.50"), Period.WEEK, ("gpt-4o*", "o3"))]
+def test_line_becomes_a_user() -> None:
+    """All columns of the line are read."""
+    users, faults = read(f"alice,{KEY},Sales,12.50,week,gpt-4o* o3")
+    assert users == [
+        NewUserRow(
+            line=2,
+            name="alice",
+            upstream_key=KEY,
+            comment="Sales",
+            budget=Decimal("12.50"),
+            period=Period.WEEK,
+            allowed_models=("gpt-4o*", "o3"),
+        )
+    ]
     assert faults == []
 
 
-def test_what_is_not_said_is_not_limited() -> None:
-    """No budget, all models; a budget is a month's."""
+def test_empty_cells_set_no_limits() -> None:
+    """Without values there is no budget, every model is allowed, and the period is a month."""
     [alice], _ = read(f"alice,{KEY},,,,")
     assert (alice.budget, alice.period, alice.allowed_models, alice.comment) == (None, Period.MONTH, None, "")
 
 
-def test_a_short_line_lacks_what_is_behind() -> None:
-    """Spreadsheets leave empty cells at the end away."""
+def test_short_line_has_empty_cells_at_its_end() -> None:
+    """Spreadsheets omit empty cells at the end of a line."""
     [alice], _ = read(f"alice,{KEY}")
     assert alice.name == "alice"
 
 
-def test_columns_stand_in_any_order() -> None:
-    """In any case, with spaces."""
+def test_columns_are_found_in_any_order() -> None:
+    """Upper case and spaces in the names of columns are accepted."""
     [alice], _ = read(f"{KEY},alice", header=" OpenAI Key , NAME")
     assert (alice.name, alice.upstream_key) == ("alice", KEY)
 
 
-def test_empty_lines_are_passed_over() -> None:
-    """The others keep their numbers."""
-    people, _ = read(",,,,,", f"alice,{KEY}", "", f"bob,{KEY}")
-    assert [newcomer.line for newcomer in people] == [3, 5]
+def test_empty_lines_are_skipped() -> None:
+    """Other lines keep their numbers."""
+    users, _ = read(",,,,,", f"alice,{KEY}", "", f"bob,{KEY}")
+    assert [newcomer.line for newcomer in users] == [3, 5]
 
 
 @pytest.mark.parametrize(
-    ("line", "words"),
+    ("line", "expected"),
     [
         (f",{KEY}", "name: "),
         ("alice,", "the OpenAI key must be"),
@@ -73,54 +83,54 @@ def test_empty_lines_are_passed_over() -> None:
         (f"alice,{KEY},,1e99", "budget: "),
         (f"alice,{KEY},,1,year", "budget_period: give one of day, week, month, total"),
         (f"alice,{KEY},,,,{'x' * 129}", "models: "),
-        (f"alice,{KEY},,,,,more", "7 cells, where the first line names 6 columns"),
+        (f"alice,{KEY},,,,,more", "7 cells for 6 columns"),
     ],
 )
-def test_a_fault_says_what_is_allowed(line: str, words: str) -> None:
-    """And nobody is made of that line."""
-    assert words in fault(line)
+def test_fault_states_what_is_allowed(line: str, expected: str) -> None:
+    """A line with a fault adds no user."""
+    assert expected in fault(line)
 
 
-def test_a_name_that_stands_twice_is_a_fault() -> None:
-    """With both lines."""
-    people, [found] = read(f"alice,{KEY}", f"bob,{KEY}", f"alice,{KEY}")
-    assert [newcomer.name for newcomer in people] == ["alice", "bob"]
-    assert (found.line, found.fault) == (4, "name: 'alice' stands in line 2 already")
+def test_duplicate_name_is_a_fault() -> None:
+    """The fault names both lines."""
+    users, [reported] = read(f"alice,{KEY}", f"bob,{KEY}", f"alice,{KEY}")
+    assert [newcomer.name for newcomer in users] == ["alice", "bob"]
+    assert (reported.line, reported.fault) == (4, "name: duplicate of 'alice' in line 2")
 
 
 @pytest.mark.parametrize(
-    ("header", "words"),
+    ("header", "expected"),
     [
         ("name,openai_key,colour", "line 1: unknown column colour; allowed: name, openai_key, comment"),
         ("name,comment", "line 1: the column openai_key is missing"),
-        ("name,name,openai_key", "line 1: a column stands there twice"),
+        ("name,name,openai_key", "line 1: duplicate column"),
         (f"alice,{KEY}", "line 1: unknown column alice"),
         (f"{KEY},alice", "line 1: unknown column (not shown)"),
     ],
 )
-def test_a_first_line_that_names_no_columns_is_refused(header: str, words: str) -> None:
-    """It may be somebody, with a key: that is not repeated."""
+def test_file_without_header_is_rejected(header: str, expected: str) -> None:
+    """The first line may hold a user with a key, so it is not quoted."""
     with pytest.raises(InvalidValue) as caught:
         read(f"alice,{KEY}", header=header)
-    assert words in str(caught.value)
+    assert expected in str(caught.value)
     assert KEY not in str(caught.value)
 
 
-def test_an_empty_table_is_refused() -> None:
-    """With what the first line should be."""
+def test_empty_table_is_rejected() -> None:
+    """The error states what the first line must be."""
     with pytest.raises(InvalidValue, match="the file is empty: its first line names the columns, of name, openai_key"):
-        read_people([(1, [""])])
+        read_users([(1, [""])])
 
 
-def test_a_newcomer_shows_no_key() -> None:
-    """In no traceback."""
+def test_key_is_not_in_the_representation() -> None:
+    """A traceback cannot show the key."""
     [alice], _ = read(f"alice,{KEY}")
     assert KEY not in repr(alice)
 
 
 @given(st.lists(st.lists(st.text(max_size=20), max_size=8), max_size=8))
-def test_no_table_breaks_the_reader(cells: list[list[str]]) -> None:
-    """Every line is somebody, or a fault, or empty."""
+def test_any_line_is_a_user_a_fault_or_empty(cells: list[list[str]]) -> None:
+    """No content of a table raises another error."""
     rows = [(1, list(COLUMNS)), *enumerate(cells, 2)]
-    people, faults = read_people(rows)
-    assert len(people) + len(faults) == sum(any(cell.strip() for cell in line) for line in cells)
+    users, faults = read_users(rows)
+    assert len(users) + len(faults) == sum(any(cell.strip() for cell in line) for line in cells)
