@@ -53,15 +53,15 @@ async def set_price(administration: Administration, model: str = "m", input: str
 # Users.
 
 
-async def test_a_user_gets_a_token(administration: Administration) -> None:
-    """One of ours, shown this once."""
+async def test_new_user_gets_a_token(administration: Administration) -> None:
+    """The token is returned once, in the clear."""
     issued = await administration.users.add(NewUser(name="alice", openai_key=KEY))
     assert issued.user == "alice"
     assert is_well_formed(issued.token)
 
 
-async def test_neither_token_nor_key_is_in_the_database(administration: Administration, dsn: str) -> None:
-    """Its digest is, and the key sealed for this user."""
+async def test_database_holds_neither_token_nor_key(administration: Administration, dsn: str) -> None:
+    """It holds the token's digest and the encrypted key."""
     issued = await administration.users.add(NewUser(name="alice", openai_key=KEY))
     [(id_, sealed, digest, token_prefix)] = query(
         dsn, "SELECT u.id, upstream_key, digest, token_prefix FROM users u JOIN tokens t ON t.user_id = u.id"

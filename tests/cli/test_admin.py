@@ -9,27 +9,27 @@ from tests.cli.commands import Cli
 
 
 def test_token_is_alone_on_standard_output(cli: Cli) -> None:
-    """So that a script can catch it."""
+    """A script can read the token from standard output."""
     token = cli.ok("admin", "token", "carol").removesuffix("\n")
     assert is_well_formed(token, ADMIN_PREFIX)
 
 
 def test_token_prints_json(cli: Cli) -> None:
-    """With name and role."""
+    """The JSON has the name, the role and the token."""
     found = json.loads(cli.ok("admin", "token", "vic", "--role", "viewer", "--json"))
     assert (found["name"], found["role"], is_well_formed(found["token"], ADMIN_PREFIX)) == ("vic", "viewer", True)
 
 
-def test_a_name_has_one_token(cli: Cli) -> None:
-    """A second one would outlive the first one's revocation."""
+def test_name_has_one_token(cli: Cli) -> None:
+    """A second token would outlive the revocation of the first."""
     cli.ok("admin", "token", "carol")
     assert cli.refused("admin", "token", "carol") == [
         "Error: administrator 'carol' already has a token: revoke it first"
     ]
 
 
-def test_a_revoked_name_gets_a_new_token(cli: Cli) -> None:
-    """In another role, if need be."""
+def test_revoked_administrator_gets_a_new_token(cli: Cli) -> None:
+    """A new token may have another role."""
     first = cli.ok("admin", "token", "carol")
     cli.ok("admin", "revoke", "carol")
     assert cli.ok("admin", "token", "carol", "--role", "viewer") != first
@@ -37,8 +37,8 @@ def test_a_revoked_name_gets_a_new_token(cli: Cli) -> None:
     assert (found["role"], found["revoked_at"]) == ("viewer", None)
 
 
-def test_list_shows_first_characters(cli: Cli) -> None:
-    """And the state, never the token."""
+def test_list_shows_only_the_prefix_of_a_token(cli: Cli) -> None:
+    """The list shows the state and the first characters, never the token."""
     token = cli.ok("admin", "token", "carol").strip()
     cli.ok("admin", "revoke", "carol")
     out = cli.ok("admin", "list")
@@ -47,25 +47,25 @@ def test_list_shows_first_characters(cli: Cli) -> None:
 
 
 def test_revoke_prints_json(cli: Cli) -> None:
-    """Since when."""
+    """The JSON has the time of the revocation."""
     cli.ok("admin", "token", "carol")
     assert json.loads(cli.ok("admin", "revoke", "carol", "--json"))["revoked_at"] is not None
 
 
-def test_revoke_of_nobody_is_one_line(shared_cli: Cli) -> None:
-    """Exit code 1."""
+def test_revoke_rejects_an_unknown_name(shared_cli: Cli) -> None:
+    """One line, exit code 1."""
     assert shared_cli.refused("admin", "revoke", "nobody") == ["Error: there is no administrator 'nobody'"]
 
 
 @pytest.mark.parametrize("name", ["", " carol", "carol\n", "x" * 129])
-def test_a_name_that_would_spoil_a_list_is_refused(shared_cli: Cli, name: str) -> None:
-    """In one line."""
+def test_name_that_breaks_a_table_is_rejected(shared_cli: Cli, name: str) -> None:
+    """The error is one line."""
     [line] = shared_cli.refused("admin", "token", name)
     assert line.startswith("Error: name: ")
 
 
-def test_a_token_is_stored_as_hmac(cli: Cli) -> None:
-    """Its text is nowhere in the table."""
+def test_token_is_not_in_the_audit_log(cli: Cli) -> None:
+    """The audit log contains neither the token nor its end."""
     token = cli.ok("admin", "token", "carol").strip()
     text = json.dumps(json.loads(cli.ok("audit", "list", "--format", "json")))
     assert token not in text

@@ -89,13 +89,13 @@ def execute(cli: Cli, sql: str) -> None:
         connection.close()
 
 
-def test_every_command_is_known() -> None:
-    """One that is missing here may change something that nobody logs."""
+def test_every_command_is_covered() -> None:
+    """A command missing in these tables might change something without a record."""
     assert CHANGES.keys() | OTHERS == leaf_commands().keys()
 
 
 def test_every_change_is_logged(peopled: Cli) -> None:
-    """Of every command that changes something: as what it is, by whom, which way and from where."""
+    """The log has the actor, the interface and the address of every change."""
     found = {}
     for command, (words, stdin, _) in CHANGES.items():
         before = logged(peopled)
@@ -108,7 +108,7 @@ def test_every_change_is_logged(peopled: Cli) -> None:
 
 
 def test_no_secret_is_logged(peopled: Cli) -> None:
-    """After every change there is: no key, no token, in no column of the table."""
+    """No column of the log contains a key or a token after all these changes."""
     tokens = [peopled.ok("token", "issue", "alice"), peopled.ok("admin", "token", "erin")]
     for command, (words, stdin, _) in CHANGES.items():
         tokens.append(peopled.ok(*command.split(), *words_for(peopled, words), stdin=stdin))
@@ -119,7 +119,7 @@ def test_no_secret_is_logged(peopled: Cli) -> None:
     execute(peopled, f"SELECT 1 / (CASE WHEN {condition} THEN 0 ELSE 1 END) FROM found")
 
 
-def test_what_is_refused_is_not_logged(peopled: Cli) -> None:
+def test_rejected_change_is_not_logged(peopled: Cli) -> None:
     """Nothing was changed."""
     before = logged(peopled)
     peopled.refused("user", "disable", "nobody")
@@ -127,38 +127,38 @@ def test_what_is_refused_is_not_logged(peopled: Cli) -> None:
     assert logged(peopled) == before
 
 
-def test_a_change_by_hand_is_logged(peopled: Cli) -> None:
-    """As `sql`, by PostgreSQL's own user."""
+def test_change_by_hand_is_logged(peopled: Cli) -> None:
+    """A change in PostgreSQL itself is logged as `sql`."""
     execute(peopled, "UPDATE users SET comment = 'by hand' WHERE name = 'alice'")
     line = logged(peopled)[-1]
     assert (line["via"], line["name"], line["after"]) == ("sql", "alice", {"comment": "by hand"})
 
 
 @pytest.mark.parametrize("sql", ["UPDATE audit_log SET actor = 'nobody'", "DELETE FROM audit_log"])
-def test_the_log_is_only_added_to(peopled: Cli, sql: str) -> None:
-    """Also by who owns the database."""
+def test_log_is_append_only(peopled: Cli, sql: str) -> None:
+    """Not even the database's owner can change or delete an entry."""
     with pytest.raises(psycopg2.errors.RestrictViolation):
         execute(peopled, sql)
 
 
-def test_list_shows_what_changed(peopled: Cli) -> None:
-    """The newest first, with both values of a column that has changed."""
+def test_list_shows_old_and_new_values(peopled: Cli) -> None:
+    """The newest change comes first."""
     execute(peopled, "UPDATE users SET rpm = 5 WHERE name = 'alice'")
     first = peopled.ok("audit", "list", "--limit", "1").splitlines()[2]
     assert "update users" in first
     assert first.endswith("rpm: none → 5")
 
 
-def test_a_correction_names_its_row(peopled: Cli) -> None:
-    """With tokens, cost and reason."""
+def test_correction_names_its_row(peopled: Cli) -> None:
+    """The entry has tokens, cost and reason."""
     peopled.ok("ledger", "correct", str(id_of(1)), "--input", "9", "--output", "9", "--reason", "why")
     line = logged(peopled)[-1]
     assert (line["object"], line["name"], line["after"]["reason"]) == ("usage", str(id_of(1)), "why")
     assert isinstance(line["after"]["cost"], str)
 
 
-def test_list_can_be_narrowed(peopled: Cli) -> None:
-    """By what was changed, by whom, and since when."""
+def test_list_can_be_filtered(peopled: Cli) -> None:
+    """By object, actor and time."""
     prices = json.loads(peopled.ok("audit", "list", "--object", "prices", "--format", "json"))
     assert {line["object"] for line in prices} == {"prices"}
     for option in (["--actor", "nobody"], ["--since", "2999-01-01"]):
@@ -166,12 +166,12 @@ def test_list_can_be_narrowed(peopled: Cli) -> None:
 
 
 def test_csv_has_a_line_for_each_change(peopled: Cli) -> None:
-    """With before and after as JSON."""
+    """The values before and after are JSON."""
     rows = list(csv.DictReader(io.StringIO(peopled.ok("audit", "list", "--object", "users", "--format", "csv"))))
     assert len(rows) == 3
     assert json.loads(rows[0]["before"]) == {"disabled_at": None}
 
 
-def test_an_unknown_object_is_a_wrong_command_line(shared_cli: Cli) -> None:
+def test_unknown_object_is_rejected(shared_cli: Cli) -> None:
     """Exit code 2."""
     shared_cli.refused("audit", "list", "--object", "messages", code=2)

@@ -68,14 +68,14 @@ def key_file(path: Path, text: str = "k" * 44, mode: int = 0o600) -> str:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help_has_an_example(command: str) -> None:
-    """Of every command, which begins as the command does."""
+    """The help of every command has an example that begins with the command."""
     help_ = Cli({}).ok(*command.split(), "--help")
     assert f"Example: chatgpt-agent {command}" in help_
 
 
 @pytest.mark.parametrize("command", sorted({*COMMANDS} - {"serve"}))
 def test_every_command_can_print_json(command: str) -> None:
-    """For programs; `serve` prints nothing."""
+    """Programs read JSON; only `serve` prints nothing."""
     choices = [parameter.type for parameter in leaf_commands()[command].params if "--format" in parameter.opts]
     formats = [name for choice in choices if isinstance(choice, click.Choice) for name in choice.choices]
     options = {option for parameter in leaf_commands()[command].params for option in parameter.opts}
@@ -84,7 +84,7 @@ def test_every_command_can_print_json(command: str) -> None:
 
 @pytest.mark.parametrize("command", ["", *sorted({command.split()[0] for command in COMMANDS if " " in command})])
 def test_help_of_a_group_lists_its_commands(command: str) -> None:
-    """Each with a line that says what it does."""
+    """Each command has a line that says what it does."""
     help_ = Cli({}).ok(*command.split(), "-h" if not command else "--help")
     below = {name.removeprefix(command).split()[0] for name in COMMANDS if name.startswith(command)}
     listed = [line.split() for line in help_.partition("Commands:")[2].splitlines() if line.strip()]
@@ -92,13 +92,13 @@ def test_help_of_a_group_lists_its_commands(command: str) -> None:
     assert all(len(words) > 1 for words in listed)
 
 
-def test_version_is_the_packages() -> None:
-    """Alone with the program's name."""
+def test_version_is_that_of_the_package() -> None:
+    """The program prints its name and version."""
     assert Cli({}).ok("--version") == f"chatgpt-agent, version {__version__}\n"
 
 
-def test_python_dash_m_is_the_program(shared_cli: Cli) -> None:
-    """In a process of its own."""
+def test_python_dash_m_runs_the_program(shared_cli: Cli) -> None:
+    """`python -m chatgpt_agent` is the same program."""
     done = shared_cli.process("--version")
     assert (done.returncode, done.stdout.decode()) == (0, f"chatgpt-agent, version {__version__}\n")
 
@@ -107,23 +107,23 @@ def test_python_dash_m_is_the_program(shared_cli: Cli) -> None:
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_config_is_an_option_of_every_command(command: str) -> None:
-    """A file that is not there is one line that names it, exit code 2."""
+def test_every_command_has_the_option_config(command: str) -> None:
+    """A missing file is one line that names it, exit code 2."""
     [line] = Cli({}).refused(*words_of(command), "--config", "/nowhere/config.yml", code=2, stdin=KEY)
     assert line == "/nowhere/config.yml: cannot be read: No such file or directory"
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_the_environment_names_the_file_where_no_option_does(command: str, tmp_path: Path) -> None:
-    """CHATGPT_AGENT_CONFIG, for every command."""
+def test_environment_names_the_file_without_an_option(command: str, tmp_path: Path) -> None:
+    """Every command reads CHATGPT_AGENT_CONFIG."""
     file = tmp_path / "config.yml"
     file.write_text("port: high")
     [line] = Cli({"CHATGPT_AGENT_CONFIG": str(file)}).refused(*words_of(command), code=2, stdin=KEY)
     assert line.startswith(f"{file}: port: found 'high'; allowed: ")
 
 
-def test_the_option_wins_over_the_environment(shared_cli: Cli, tmp_path: Path) -> None:
-    """A file that the environment names is not even read then."""
+def test_option_overrides_the_environment(shared_cli: Cli, tmp_path: Path) -> None:
+    """The file that the environment names is not read then."""
     file = tmp_path / "config.yml"
     file.write_text("log_level: error")
     words = ["user", "list", "--config", str(file)]
@@ -131,16 +131,16 @@ def test_the_option_wins_over_the_environment(shared_cli: Cli, tmp_path: Path) -
     assert result.exit_code == 0
 
 
-def test_a_file_is_enough(cli: Cli, tmp_path: Path) -> None:
-    """Folders in it are relative to it."""
+def test_configuration_file_is_sufficient(cli: Cli, tmp_path: Path) -> None:
+    """Folders in the file are relative to it."""
     file = tmp_path / "config.yml"
     file.write_text(f'database_url: "{cli.settings["DATABASE_URL"]}"\ndata_dir: kept here\n')
     Cli({}).ok("user", "list", "--config", str(file))
     assert (tmp_path / "kept here" / "master.key").exists()
 
 
-def test_a_variable_wins_over_the_file(shared_cli: Cli, tmp_path: Path) -> None:
-    """DATABASE_URL of the environment is used, that of the file is not."""
+def test_variable_overrides_the_file(shared_cli: Cli, tmp_path: Path) -> None:
+    """DATABASE_URL is taken from the environment, not from the file."""
     file = tmp_path / "config.yml"
     file.write_text(f"database_url: host={tmp_path}/nowhere")
     assert shared_cli.ok("user", "list", "--config", str(file))
@@ -149,8 +149,8 @@ def test_a_variable_wins_over_the_file(shared_cli: Cli, tmp_path: Path) -> None:
 # Faults of the configuration.
 
 
-def test_all_faults_are_named_at_once(tmp_path: Path) -> None:
-    """A line each, of file and environment alike, exit code 2."""
+def test_all_errors_are_reported_at_once(tmp_path: Path) -> None:
+    """One line for each error of file and environment, exit code 2."""
     file = tmp_path / "config.yml"
     file.write_text("port: 70000\nprot: 1\nopenai_url: ftp://x\ndrain_timeout: soon\n")
     lines = Cli({"LOG_LEVEL": "loud"}).refused("user", "list", "--config", str(file), code=2)
@@ -172,21 +172,21 @@ BAD_FILES = [
 
 
 @pytest.mark.parametrize("text", BAD_FILES)
-def test_a_file_that_is_no_configuration_is_one_line(tmp_path: Path, text: str) -> None:
-    """It names the file."""
+def test_invalid_configuration_file_is_one_line(tmp_path: Path, text: str) -> None:
+    """The line names the file."""
     file = tmp_path / "config.yml"
     file.write_text(text)
     [line] = Cli({}).refused("user", "list", "--config", str(file), code=2)
     assert line.startswith(f"{file}:")
 
 
-def test_a_folder_is_no_file(tmp_path: Path) -> None:
-    """One line that names it."""
+def test_folder_instead_of_a_file_is_one_line(tmp_path: Path) -> None:
+    """The line names the folder."""
     [line] = Cli({}).refused("user", "list", "--config", str(tmp_path), code=2)
     assert line == f"{tmp_path}: cannot be read: Is a directory"
 
 
-def test_a_fault_in_a_process_of_its_own_is_one_line() -> None:
+def test_configuration_error_of_a_process_is_one_line() -> None:
     """Exit code 2, and no traceback."""
     done = Cli({"PORT": "high"}).process("serve")
     assert (done.returncode, done.stdout) == (2, b"")
@@ -196,8 +196,8 @@ def test_a_fault_in_a_process_of_its_own_is_one_line() -> None:
 
 
 @pytest.mark.parametrize("url", ["postgresql://u:geheim@[::1/x", "geheim", "postgresql://u:geheim@h/x?what=1"])
-def test_a_fault_in_a_database_url_does_not_show_it(url: str, tmp_path: Path) -> None:
-    """There may be a password in it."""
+def test_error_in_a_database_url_does_not_show_it(url: str, tmp_path: Path) -> None:
+    """The URL may contain a password."""
     [line] = Cli({"DATABASE_URL": url, "DATA_DIR": str(tmp_path)}).refused("user", "list", code=2)
     assert "database_url" in line
     assert "geheim" not in line
@@ -207,7 +207,7 @@ def test_a_fault_in_a_database_url_does_not_show_it(url: str, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("command", ON_A_DATABASE)
-def test_a_database_that_is_away_is_one_line(command: str, tmp_path: Path) -> None:
+def test_unreachable_database_is_one_line(command: str, tmp_path: Path) -> None:
     """Exit code 1, without the password."""
     url = f"postgresql://agent:geheim@127.0.0.1:{free_port()}/books"
     [line] = Cli({"DATABASE_URL": url, "DATA_DIR": str(tmp_path)}).refused(*words_of(command), stdin=KEY)
@@ -215,15 +215,15 @@ def test_a_database_that_is_away_is_one_line(command: str, tmp_path: Path) -> No
     assert "geheim" not in line
 
 
-def test_the_parts_of_a_database_address_are_not_shown_either(tmp_path: Path) -> None:
-    """DATABASE_PASSWORD stays out of what is printed."""
+def test_database_password_is_not_shown(tmp_path: Path) -> None:
+    """DATABASE_PASSWORD does not appear in the output."""
     settings = {"DATABASE_ADDRESS": f"127.0.0.1:{free_port()}", "DATABASE_PASSWORD": "geheim"}
     [line] = Cli({**settings, "DATA_DIR": str(tmp_path)}).refused("user", "list")
     assert line.startswith("Error: the database cannot be reached: ")
     assert "geheim" not in line
 
 
-def test_a_database_that_is_not_there_is_one_line(cli: Cli) -> None:
+def test_missing_database_is_one_line(cli: Cli) -> None:
     """Exit code 1."""
     dsn = f"{cli.settings['DATABASE_URL']}_of_nobody"
     [line] = cli.refused("user", "list", settings={"DATABASE_URL": dsn})
@@ -232,7 +232,7 @@ def test_a_database_that_is_not_there_is_one_line(cli: Cli) -> None:
 
 @pytest.mark.parametrize("command", ON_A_MASTER_KEY)
 def test_another_master_key_is_one_line(shared_cli: Cli, command: str, tmp_path: Path) -> None:
-    """Exit code 1, and nothing is done: what it sealed, this database's own could not open."""
+    """Exit code 1, and nothing is done: the database's keys could not be decrypted."""
     shared_cli.ok("user", "list")
     other = {"MASTER_KEY_FILE": key_file(tmp_path / "other.key")}
     [line] = shared_cli.refused(*words_of(command), stdin=KEY, settings=other)
@@ -240,8 +240,8 @@ def test_another_master_key_is_one_line(shared_cli: Cli, command: str, tmp_path:
     assert "not the one" in line
 
 
-def test_a_master_key_that_is_gone_is_one_line(cli: Cli, tmp_path: Path) -> None:
-    """No new one is made for a database that has one."""
+def test_missing_master_key_is_one_line(cli: Cli, tmp_path: Path) -> None:
+    """A database that has a master key gets no new one."""
     cli.ok("user", "list")
     [line] = cli.refused("user", "list", settings={"DATA_DIR": str(tmp_path / "elsewhere")})
     assert "is missing" in line
@@ -249,16 +249,16 @@ def test_a_master_key_that_is_gone_is_one_line(cli: Cli, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(("text", "mode"), [("short", 0o600), ("", 0o600), ("k" * 44, 0o640), ("k" * 44, 0o604)])
-def test_a_master_key_that_cannot_be_trusted_is_one_line(shared_cli: Cli, tmp_path: Path, text: str, mode: int) -> None:
-    """Too short, or open to others than its owner: exit code 1."""
+def test_insecure_master_key_is_one_line(shared_cli: Cli, tmp_path: Path, text: str, mode: int) -> None:
+    """A key that is too short or readable by others: exit code 1."""
     file = key_file(tmp_path / "bad.key", text, mode)
     [line] = shared_cli.refused("user", "list", settings={"MASTER_KEY_FILE": file})
     assert line.startswith("Error: the master key ")
 
 
 @pytest.mark.parametrize("place", ["file", "file/below"])
-def test_a_data_folder_that_cannot_be_made_is_one_line(cli: Cli, tmp_path: Path, place: str) -> None:
-    """Exit code 1, naming it."""
+def test_data_folder_that_cannot_be_created_is_one_line(cli: Cli, tmp_path: Path, place: str) -> None:
+    """Exit code 1; the line names the folder."""
     (tmp_path / "file").write_text("in the way")
     [line] = cli.refused("user", "list", settings={"DATA_DIR": str(tmp_path / place)})
     assert str(tmp_path / place) in line
@@ -327,7 +327,7 @@ BAD_COMMANDS = [
 
 
 @pytest.mark.parametrize("words", BAD_COMMANDS, ids=lambda words: ascii(" ".join(words))[:50])
-def test_a_bad_command_line_never_ends_in_a_traceback(shared_cli: Cli, words: list[str]) -> None:
+def test_bad_command_line_never_prints_a_traceback(shared_cli: Cli, words: list[str]) -> None:
     """Exit code 1 or 2, and the last line says why."""
     result = shared_cli.run(*words, stdin=KEY)  # raises what is not handled
     assert result.exit_code in (1, 2)
@@ -335,14 +335,14 @@ def test_a_bad_command_line_never_ends_in_a_traceback(shared_cli: Cli, words: li
     assert "Traceback" not in result.output
 
 
-def test_bytes_that_are_no_text_are_one_line(shared_cli: Cli) -> None:
-    """Exit code 1 in a process of its own, and no traceback."""
+def test_bytes_that_are_not_text_are_one_line(shared_cli: Cli) -> None:
+    """A process ends with exit code 1, and without a traceback."""
     done = shared_cli.process("user", "show", b"\xff")
     assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (1, b"", 1)
 
 
-def test_a_key_that_is_no_text_is_one_line(shared_cli: Cli) -> None:
-    """Also where standard input is read strictly."""
+def test_key_that_is_not_text_is_one_line(shared_cli: Cli) -> None:
+    """Standard input may be decoded strictly."""
     shared_cli.settings["PYTHONIOENCODING"] = "utf-8:strict"
     done = shared_cli.process("user", "add", "alice", "--openai-key-stdin", stdin=b"\xff\n")
     del shared_cli.settings["PYTHONIOENCODING"]
@@ -350,7 +350,7 @@ def test_a_key_that_is_no_text_is_one_line(shared_cli: Cli) -> None:
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_a_reader_that_leaves_is_no_fault_of_ours(cli: Cli) -> None:
+def test_closed_output_prints_no_error(cli: Cli) -> None:
     """`chatgpt-agent user list | head -0` shows no traceback."""
     with Popen([*PROGRAM, "user", "list"], stdout=PIPE, stderr=PIPE, env=environ_with(cli.settings)) as process:
         assert process.stdout is not None
@@ -359,14 +359,14 @@ def test_a_reader_that_leaves_is_no_fault_of_ours(cli: Cli) -> None:
         assert process.stderr.read() == b""
 
 
-def test_a_database_that_is_away_without_a_file_hints_at_the_file(tmp_path: Path) -> None:
-    """The commonest mistake in a second terminal."""
+def test_unreachable_database_without_a_file_hints_at_the_file(tmp_path: Path) -> None:
+    """A second terminal often lacks the configuration file."""
     cli = Cli({"DATABASE_ADDRESS": str(tmp_path), "DATA_DIR": str(tmp_path)})
     [line] = cli.refused("user", "list")
     assert line.endswith("(without a configuration file: give --config FILE or CHATGPT_AGENT_CONFIG)")
 
 
-def test_a_database_url_that_is_no_text_is_a_fault() -> None:
-    """Exit code 2 in a process of its own, and no traceback."""
+def test_database_url_that_is_not_text_is_an_error() -> None:
+    """A process ends with exit code 2, and without a traceback."""
     done = Cli({"DATABASE_URL": "postgresql://u:\udcff@127.0.0.1/x"}).process("user", "list")
     assert (done.returncode, b"Traceback" in done.stderr) == (2, False)

@@ -30,24 +30,24 @@ def applied(cli: Cli) -> list[str]:
     return schema_status(cli.settings["DATABASE_URL"]).applied
 
 
-def test_migrate_brings_an_empty_database_up(empty_cli: Cli) -> None:
-    """Every migration is applied."""
+def test_migrate_applies_every_migration_to_an_empty_database(empty_cli: Cli) -> None:
+    """An empty database gets the whole schema."""
     empty_cli.ok("migrate")
     assert applied(empty_cli) == known_migrations()
 
 
-def test_migrate_says_what_it_applied(empty_cli: Cli) -> None:
-    """A line for each."""
+def test_migrate_lists_the_applied_migrations(empty_cli: Cli) -> None:
+    """One line for each migration."""
     assert empty_cli.ok("migrate").splitlines() == [f"applied {name}" for name in known_migrations()]
 
 
-def test_a_second_migrate_has_nothing_to_do(cli: Cli) -> None:
-    """And says so."""
+def test_second_migrate_changes_nothing(cli: Cli) -> None:
+    """The command says that the schema is up to date."""
     assert "up to date" in cli.ok("migrate")
 
 
-def test_status_shows_what_is_pending(empty_cli: Cli) -> None:
-    """Of an empty database everything."""
+def test_status_lists_pending_migrations(empty_cli: Cli) -> None:
+    """In an empty database, every migration is pending."""
     lines = empty_cli.ok("migrate", "--status").splitlines()[2:]
     assert [line.split() for line in lines] == [[name, "pending"] for name in known_migrations()]
 
@@ -58,58 +58,58 @@ def test_status_changes_nothing(empty_cli: Cli) -> None:
     assert applied(empty_cli) == []
 
 
-def test_status_shows_what_is_applied(cli: Cli) -> None:
-    """Of a migrated database everything."""
+def test_status_lists_applied_migrations(cli: Cli) -> None:
+    """In a migrated database, every migration is applied."""
     lines = cli.ok("migrate", "--status").splitlines()[2:]
     assert [line.split() for line in lines] == [[name, "applied"] for name in known_migrations()]
 
 
-def test_rollback_takes_the_last_back(cli: Cli) -> None:
-    """One where one is asked for."""
+def test_rollback_undoes_the_last_migration(cli: Cli) -> None:
+    """Only the given number of migrations is rolled back."""
     out = cli.ok("migrate", "--rollback", "1")
     assert (out.splitlines(), applied(cli)) == ([f"rolled back {known_migrations()[-1]}"], known_migrations()[:-1])
 
 
-def test_rollback_of_more_than_there_are_takes_all_back(cli: Cli) -> None:
-    """Newest first."""
+def test_rollback_of_a_large_number_undoes_all(cli: Cli) -> None:
+    """The newest migration is rolled back first."""
     out = cli.ok("migrate", "--rollback", "999999999999999999999")
     assert out.splitlines() == [f"rolled back {name}" for name in reversed(known_migrations())]
 
 
-def test_the_schema_comes_up_again_after_a_rollback(cli: Cli) -> None:
-    """A rollback leaves nothing behind that is in the way."""
+def test_schema_can_be_migrated_again_after_a_rollback(cli: Cli) -> None:
+    """A rollback leaves nothing in the way."""
     cli.ok("migrate", "--rollback", "99")
     cli.ok("migrate")
     assert cli.ok("user", "list")
 
 
 @pytest.mark.parametrize("number", ["0", "-1", "all", "1.5", ""])
-def test_rollback_takes_a_number(shared_cli: Cli, number: str) -> None:
-    """Exit code 2 for any other, naming the option."""
+def test_rollback_requires_a_positive_number(shared_cli: Cli, number: str) -> None:
+    """Exit code 2; the error names the option."""
     assert "--rollback" in shared_cli.refused("migrate", "--rollback", number, code=2)[-1]
 
 
-def test_status_and_rollback_are_two_things(shared_cli: Cli) -> None:
-    """Exit code 2, and nothing is taken back."""
+def test_status_and_rollback_exclude_each_other(shared_cli: Cli) -> None:
+    """Exit code 2, and nothing is rolled back."""
     shared_cli.refused("migrate", "--status", "--rollback", "1", code=2)
     assert applied(shared_cli) == known_migrations()
 
 
-def test_migrate_works_where_auto_migrate_is_off(empty_cli: Cli) -> None:
-    """That is what it is there for."""
+def test_migrate_works_without_auto_migrate(empty_cli: Cli) -> None:
+    """The command applies migrations when the start must not."""
     empty_cli.settings["AUTO_MIGRATE"] = "false"
     empty_cli.ok("migrate")
     assert applied(empty_cli) == known_migrations()
 
 
-def test_any_command_brings_an_empty_database_up(empty_cli: Cli) -> None:
-    """The first one on a new machine may be any."""
+def test_any_command_migrates_an_empty_database(empty_cli: Cli) -> None:
+    """The first command on a new machine may be any."""
     empty_cli.ok("user", "list")
     assert applied(empty_cli) == known_migrations()
 
 
-def test_no_command_migrates_where_auto_migrate_is_off(empty_cli: Cli) -> None:
-    """It says what to do instead, in one line."""
+def test_no_other_command_migrates_without_auto_migrate(empty_cli: Cli) -> None:
+    """The error says to run `chatgpt-agent migrate`."""
     empty_cli.settings["AUTO_MIGRATE"] = "false"
     [line] = empty_cli.refused("user", "list")
     assert "`chatgpt-agent migrate`" in line
@@ -117,27 +117,27 @@ def test_no_command_migrates_where_auto_migrate_is_off(empty_cli: Cli) -> None:
 
 
 @pytest.mark.parametrize("words", ["user list", "usage report", "migrate", "migrate --rollback 1", "price remove m"])
-def test_a_newer_database_is_left_alone(newer_cli: Cli, words: str) -> None:
-    """One line that names what is newer, exit code 1."""
+def test_newer_database_is_not_changed(newer_cli: Cli, words: str) -> None:
+    """One line names the unknown migration, exit code 1."""
     [line] = newer_cli.refused(*words.split())
     assert line.startswith("Error: the database is newer than this program")
     assert NEWER in line
 
 
-def test_status_shows_what_is_newer(newer_cli: Cli) -> None:
-    """And exits with 1, so that a script sees it."""
+def test_status_of_a_newer_database_exits_with_1(newer_cli: Cli) -> None:
+    """The status lists the unknown migration."""
     result = newer_cli.run("migrate", "--status")
     assert (result.exit_code, result.stdout.splitlines()[-1].split()[:2]) == (1, [NEWER, "unknown:"])
 
 
-def test_an_unreachable_database_is_one_line(empty_cli: Cli, tmp_path: Path) -> None:
+def test_unreachable_database_is_one_line(empty_cli: Cli, tmp_path: Path) -> None:
     """Exit code 1."""
     for words in ("migrate", "migrate --status", "migrate --rollback 1"):
         [line] = empty_cli.refused(*words.split(), settings={"DATABASE_URL": f"host={tmp_path}"})
         assert line.startswith("Error: the database cannot be reached")
 
 
-def test_migrate_with_nothing_to_do_says_so(cli: Cli) -> None:
-    """Once more is no fault."""
+def test_migrate_without_changes_says_so(cli: Cli) -> None:
+    """A second run is no error."""
     cli.ok("migrate")
     assert cli.ok("migrate") == "nothing to do: the schema is up to date\n"

@@ -100,16 +100,16 @@ async def mid_stream(served: Cli, upstream: Upstream, **settings: str) -> AsyncI
 # A private database.
 
 
-async def test_the_first_start_is_all_there_is_to_do(embedded: Cli) -> None:
-    """Without a database, a data folder or a key it makes them, and is ready."""
+async def test_first_start_needs_no_preparation(embedded: Cli) -> None:
+    """The agent creates database, data folder and master key, and becomes ready."""
     async with Serve(embedded.settings) as serve:
         await serve.ready()
         assert await serve.stopped() == 0
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
-async def test_a_signal_ends_it_and_its_database(embedded: Cli, folder: Path, number: signal.Signals) -> None:
-    """Exit code 0, and no PostgreSQL is left behind."""
+async def test_signal_stops_the_agent_and_its_database(embedded: Cli, folder: Path, number: signal.Signals) -> None:
+    """Exit code 0, and no PostgreSQL stays behind."""
     async with Serve(embedded.settings) as serve:
         await serve.ready()
         assert postmaster(folder).exists()
@@ -118,18 +118,18 @@ async def test_a_signal_ends_it_and_its_database(embedded: Cli, folder: Path, nu
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-async def test_a_signal_during_the_start_leaves_no_database_behind(
+async def test_signal_during_the_start_leaves_no_database_behind(
     embedded: Cli, folder: Path, number: signal.Signals
 ) -> None:
-    """Also while it is still being made."""
+    """PostgreSQL stops even while it is being created."""
     async with Serve(embedded.settings) as serve:
         await until(lambda: asyncio.sleep(0, (folder / "data" / "postgres" / "pg").exists()), bool)
         assert await serve.ended(number) == 0
     assert not postmaster(folder).exists()
 
 
-async def test_what_a_command_made_before_is_there(embedded: Cli) -> None:
-    """A user who was added before the first start can call."""
+async def test_user_added_before_the_first_start_can_call(embedded: Cli) -> None:
+    """A command may create the database."""
     token = await with_user(embedded)
     async with Serve(embedded.settings) as serve:
         answer = await fetch(f"{await serve.ready()}/v1/models", headers=headers(token))
@@ -137,8 +137,8 @@ async def test_what_a_command_made_before_is_there(embedded: Cli) -> None:
         await serve.stopped()
 
 
-async def test_commands_share_the_database_while_it_runs_and_afterwards(embedded: Cli) -> None:
-    """Neither stops it under the other."""
+async def test_commands_share_the_database_with_the_agent(embedded: Cli) -> None:
+    """Neither of them stops it while the other uses it."""
     async with Serve(embedded.settings) as serve:
         url = await serve.ready()
         token = await with_user(embedded)
@@ -147,8 +147,8 @@ async def test_commands_share_the_database_while_it_runs_and_afterwards(embedded
     assert "alice" in await embedded.command("user", "list")
 
 
-async def test_a_database_that_outlived_its_agent_is_used_and_stopped(embedded: Cli, folder: Path) -> None:
-    """After a `kill -9` the next start finds it running."""
+async def test_database_left_by_a_killed_agent_is_used_and_stopped(embedded: Cli, folder: Path) -> None:
+    """After `kill -9`, the next start finds PostgreSQL running."""
     async with Serve(embedded.settings) as serve:
         await serve.ready()
         await serve.ended(signal.SIGKILL)
@@ -159,8 +159,8 @@ async def test_a_database_that_outlived_its_agent_is_used_and_stopped(embedded: 
     assert not postmaster(folder).exists()
 
 
-async def test_a_configuration_file_is_all_it_needs(folder: Path) -> None:
-    """`--config`, and an environment that says nothing."""
+async def test_configuration_file_is_sufficient(folder: Path) -> None:
+    """With `--config`, the environment needs no variables."""
     file = folder / "config.yml"
     file.write_text("database_url: embedded\ndata_dir: data\nbind_address: 127.0.0.1\nport: 0\nadmin_port: 0\n")
     async with Serve({}, "--config", str(file)) as serve:
@@ -172,8 +172,8 @@ async def test_a_configuration_file_is_all_it_needs(folder: Path) -> None:
 # Signals.
 
 
-async def test_a_stream_that_runs_is_finished(served: Cli, upstream: Upstream) -> None:
-    """SIGTERM in mid-stream: the client gets the rest, then the agent ends with 0."""
+async def test_open_stream_is_finished_after_a_stop_signal(served: Cli, upstream: Upstream) -> None:
+    """The client gets the rest of the stream, then the agent exits with 0."""
     async with mid_stream(served, upstream) as (serve, connection, held):
         serve.process.send_signal(signal.SIGTERM)
         await serve.logged("received a stop signal")
@@ -189,8 +189,8 @@ async def chunks(connection: Connection) -> AsyncIterator[bytes]:
         yield chunk
 
 
-async def test_a_stream_that_was_finished_is_in_the_ledger(served: Cli, upstream: Upstream) -> None:
-    """The last rows are shipped before it ends."""
+async def test_stream_finished_after_a_stop_signal_is_in_the_ledger(served: Cli, upstream: Upstream) -> None:
+    """The last rows are shipped before the agent exits."""
     async with mid_stream(served, upstream) as (serve, _, held):
         serve.process.send_signal(signal.SIGTERM)
         await serve.logged("received a stop signal")
@@ -199,8 +199,8 @@ async def test_a_stream_that_was_finished_is_in_the_ledger(served: Cli, upstream
     assert states(served.settings["DATABASE_URL"]) == ["done"]
 
 
-async def test_nobody_new_is_let_in_while_it_ends(served: Cli, upstream: Upstream) -> None:
-    """It has stopped listening."""
+async def test_stopping_agent_accepts_no_connection(served: Cli, upstream: Upstream) -> None:
+    """The agent stops listening at the signal."""
     async with mid_stream(served, upstream) as (serve, _, _):
         url = await serve.listening()
         serve.process.send_signal(signal.SIGTERM)
@@ -218,8 +218,8 @@ async def refuses(url: str) -> bool:
     return False
 
 
-async def test_a_stream_that_takes_too_long_is_cut_off(served: Cli, upstream: Upstream) -> None:
-    """After `drain_timeout`: the client sees that it is not whole, the row says so, the exit code is 0."""
+async def test_stream_is_aborted_after_the_drain_timeout(served: Cli, upstream: Upstream) -> None:
+    """The client sees the truncation, the row is incomplete, and the exit code is 0."""
     async with mid_stream(served, upstream, DRAIN_TIMEOUT="0.2") as (serve, connection, _):
         serve.process.send_signal(signal.SIGTERM)
         with pytest.raises((asyncio.IncompleteReadError, ConnectionError)):
@@ -228,8 +228,8 @@ async def test_a_stream_that_takes_too_long_is_cut_off(served: Cli, upstream: Up
     assert states(served.settings["DATABASE_URL"]) == ["incomplete"]
 
 
-async def test_a_second_signal_does_not_wait(served: Cli, upstream: Upstream) -> None:
-    """What still runs is cut off at once, and its row is written all the same."""
+async def test_second_signal_aborts_open_requests(served: Cli, upstream: Upstream) -> None:
+    """Their rows are written nevertheless."""
     async with mid_stream(served, upstream, DRAIN_TIMEOUT="3600") as (serve, _, _):
         serve.process.send_signal(signal.SIGTERM)
         await serve.logged("received a stop signal")
@@ -246,8 +246,8 @@ async def again(serve: Serve) -> int:
     return serve.process.returncode
 
 
-async def test_a_killed_agent_owns_up_to_what_it_had_sent(served: Cli, upstream: Upstream) -> None:
-    """`kill -9` in mid-request: the next start writes the row, which says `unknown`."""
+async def test_open_request_of_a_killed_agent_is_unknown(served: Cli, upstream: Upstream) -> None:
+    """After `kill -9`, the next start writes the row with the state unknown."""
     async with mid_stream(served, upstream) as (serve, _, _):
         await serve.ended(signal.SIGKILL)
     async with Serve(served.settings) as serve:
@@ -257,8 +257,8 @@ async def test_a_killed_agent_owns_up_to_what_it_had_sent(served: Cli, upstream:
         await serve.stopped()
 
 
-async def test_a_killed_agent_loses_no_row(served: Cli, upstream: Upstream) -> None:
-    """`kill -9` after an answer: whatever was not shipped by then, the next start ships, once."""
+async def test_killed_agent_loses_no_row(served: Cli, upstream: Upstream) -> None:
+    """The next start ships once what had not been shipped."""
     token = await with_user(served)
     async with Serve(served.settings) as serve:
         assert (await chat(await serve.ready(), token)).status == 200
@@ -273,8 +273,8 @@ async def test_a_killed_agent_loses_no_row(served: Cli, upstream: Upstream) -> N
 
 
 @pytest.mark.parametrize("key", ["PORT", "ADMIN_PORT"])
-async def test_a_port_in_use_is_one_line(served: Cli, key: str) -> None:
-    """Exit code 1, naming the key and the port."""
+async def test_port_in_use_is_one_line(served: Cli, key: str) -> None:
+    """Exit code 1; the line names the key and the port."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         async with Serve({**served.settings, key: str(port)}) as serve:
@@ -282,8 +282,8 @@ async def test_a_port_in_use_is_one_line(served: Cli, key: str) -> None:
     assert serve.lines == [f"Error: {key.lower()}: cannot listen on 127.0.0.1:{port}: Address already in use"]
 
 
-async def test_a_second_agent_on_one_data_folder_is_one_line(served: Cli) -> None:
-    """Exit code 1: two processes would spoil one outbox."""
+async def test_second_agent_on_a_data_folder_is_one_line(served: Cli) -> None:
+    """Exit code 1: two processes would corrupt the outbox."""
     async with Serve(served.settings) as first:
         await first.ready()
         async with Serve(served.settings) as second:
@@ -294,8 +294,8 @@ async def test_a_second_agent_on_one_data_folder_is_one_line(served: Cli) -> Non
     ]
 
 
-async def test_a_second_agent_leaves_the_first_alone(embedded: Cli) -> None:
-    """And its database."""
+async def test_second_agent_does_not_disturb_the_first(embedded: Cli) -> None:
+    """The first agent and its database keep running."""
     async with Serve(embedded.settings) as first:
         url = await first.ready()
         async with Serve(embedded.settings) as second:
@@ -306,7 +306,7 @@ async def test_a_second_agent_leaves_the_first_alone(embedded: Cli) -> None:
 
 
 async def test_two_agents_share_a_database(served: Cli, tmp_path: Path) -> None:
-    """Each with a data folder of its own and the same master key."""
+    """Each has its own data folder, and both have the same master key."""
     await served.command("user", "list")
     key = Path(served.settings["DATA_DIR"]) / "master.key"
     other = {"DATA_DIR": str(tmp_path / "other"), "MASTER_KEY_FILE": str(key)}
@@ -323,7 +323,7 @@ async def refused_start(settings: dict[str, str]) -> str:
     return line
 
 
-async def test_another_master_key_ends_the_start(cli: Cli, tmp_path: Path) -> None:
+async def test_start_with_another_master_key_fails(cli: Cli, tmp_path: Path) -> None:
     """One line, exit code 1."""
     await cli.command("user", "list")
     other = tmp_path / "other.key"
@@ -333,22 +333,22 @@ async def test_another_master_key_ends_the_start(cli: Cli, tmp_path: Path) -> No
     assert line == f"Error: the master key {other} is not the one that this database was set up with"
 
 
-async def test_a_master_key_that_is_gone_ends_the_start(cli: Cli, tmp_path: Path) -> None:
-    """It makes no new one, with which nothing would work."""
+async def test_start_without_the_master_key_fails(cli: Cli, tmp_path: Path) -> None:
+    """The agent creates no new key, which would decrypt nothing."""
     await cli.command("user", "list")
     line = await refused_start({**cli.settings, "DATA_DIR": str(tmp_path / "other")})
     assert "is missing" in line
 
 
-async def test_a_master_key_that_others_may_read_ends_the_start(cli: Cli) -> None:
-    """One line that says what to do."""
+async def test_start_with_a_readable_master_key_fails(cli: Cli) -> None:
+    """The line says which command fixes the mode."""
     await cli.command("user", "list")
     key = Path(cli.settings["DATA_DIR"]) / "master.key"
     key.chmod(0o644)
     assert f"chmod 600 {key}" in await refused_start(cli.settings)
 
 
-async def test_a_newer_database_ends_the_start(cli: Cli) -> None:
+async def test_start_with_a_newer_database_fails(cli: Cli) -> None:
     """One line, exit code 1."""
     execute(
         cli.settings["DATABASE_URL"],
@@ -358,14 +358,14 @@ async def test_a_newer_database_ends_the_start(cli: Cli) -> None:
     assert line.startswith("Error: the database is newer than this program: it has 9999.new, ")
 
 
-async def test_an_empty_database_ends_the_start_where_auto_migrate_is_off(empty_cli: Cli) -> None:
-    """One line that says what to do."""
+async def test_start_with_an_empty_database_fails_without_auto_migrate(empty_cli: Cli) -> None:
+    """The line says which command migrates the database."""
     line = await refused_start({**empty_cli.settings, "AUTO_MIGRATE": "false"})
     assert "run `chatgpt-agent migrate`" in line
 
 
-async def test_an_empty_database_is_migrated(empty_cli: Cli) -> None:
-    """By the start, where nothing is said."""
+async def test_start_migrates_an_empty_database(empty_cli: Cli) -> None:
+    """`auto_migrate` is on by default."""
     async with Serve(empty_cli.settings) as serve:
         await serve.ready()
         assert await serve.stopped() == 0
@@ -392,8 +392,8 @@ def away(dsn: str, folder: Path) -> tuple[Cli, Path, str]:
     return Cli(settings), place, words["host"].strip("'")
 
 
-async def test_without_its_database_it_is_alive_and_not_ready(away: tuple[Cli, Path, str]) -> None:
-    """So that a supervisor leaves it alone and a balancer sends nothing."""
+async def test_agent_without_its_database_is_alive_and_not_ready(away: tuple[Cli, Path, str]) -> None:
+    """A supervisor keeps it running, and a load balancer sends nothing."""
     async with Serve(away[0].settings) as serve:
         url = await serve.listening()
         assert (await fetch(f"{url}/healthz")).status == 200
@@ -401,8 +401,8 @@ async def test_without_its_database_it_is_alive_and_not_ready(away: tuple[Cli, P
         assert await serve.stopped() == 0
 
 
-async def test_when_its_database_comes_it_is_ready(away: tuple[Cli, Path, str]) -> None:
-    """Nobody needs to start it again."""
+async def test_agent_becomes_ready_when_its_database_appears(away: tuple[Cli, Path, str]) -> None:
+    """The agent needs no restart."""
     cli, place, socket_folder = away
     async with Serve(cli.settings) as serve:
         await serve.logged("not ready: the database cannot be reached")
@@ -411,8 +411,8 @@ async def test_when_its_database_comes_it_is_ready(away: tuple[Cli, Path, str]) 
         assert await serve.stopped() == 0
 
 
-async def test_it_says_once_that_its_database_is_away(away: tuple[Cli, Path, str]) -> None:
-    """And not every second."""
+async def test_unreachable_database_is_logged_once(away: tuple[Cli, Path, str]) -> None:
+    """The log does not repeat the line every second."""
     cli, place, socket_folder = away
     async with Serve(cli.settings) as serve:
         await serve.logged("not ready")
@@ -429,8 +429,8 @@ class Broken(Server):
         raise RuntimeError("a bug")
 
 
-async def test_a_bug_in_the_start_ends_it(dsn: str, tmp_path: Path) -> None:
-    """It does not stay there for ever, alive and never ready, without a word."""
+async def test_bug_in_the_start_ends_the_agent(dsn: str, tmp_path: Path) -> None:
+    """The agent must not stay alive without ever becoming ready."""
     config = Config(bind_address="127.0.0.1", port=0, admin_port=0, data_dir=tmp_path / "data")
     with pytest.raises(RuntimeError, match="a bug"):
         await Broken(config, dsn).run()
@@ -439,8 +439,8 @@ async def test_a_bug_in_the_start_ends_it(dsn: str, tmp_path: Path) -> None:
 # How fast and how small it is.
 
 
-async def test_it_is_ready_in_time(embedded: Cli) -> None:
-    """In under 3 s with a private database that is there and not running."""
+async def test_agent_is_ready_within_3_seconds(embedded: Cli) -> None:
+    """The embedded database exists and is not running."""
     await embedded.command("user", "list")
     began = time.monotonic()
     async with Serve(embedded.settings) as serve:
@@ -449,8 +449,8 @@ async def test_it_is_ready_in_time(embedded: Cli) -> None:
         await serve.stopped()
 
 
-async def test_it_is_small(served: Cli, upstream: Upstream) -> None:
-    """Under 100 MB, ready and idle, after a request."""
+async def test_idle_agent_uses_less_than_100_megabytes(served: Cli, upstream: Upstream) -> None:
+    """Measured after one request."""
     token = await with_user(served)
     async with Serve(served.settings) as serve:
         await chat(await serve.ready(), token)

@@ -43,19 +43,19 @@ def names(cli: Cli) -> list[str]:
 
 
 def test_add_prints_the_token_alone_on_the_last_line(cli: Cli) -> None:
-    """So that `token=$(chatgpt-agent user add alice | tail -n 1)` works."""
+    """`token=$(chatgpt-agent user add alice | tail -n 1)` works."""
     out = cli.ok("user", "add", "alice", "--openai-key-stdin", stdin=f"{KEY}\n")
     assert is_well_formed(out.splitlines()[-1])
 
 
 def test_add_prints_the_token_once(cli: Cli) -> None:
-    """Neither a second time on standard output nor on standard error."""
+    """The token is printed once, over both streams."""
     result = cli.run("user", "add", "alice", "--openai-key-stdin", stdin=KEY)
     assert result.output.count("cga_") == 1
 
 
 def test_add_prints_json(cli: Cli) -> None:
-    """Name and token, and nothing else on either stream."""
+    """The JSON has the user, the token and its id, and nothing else is printed."""
     result = cli.run("user", "add", "alice", "--openai-key-stdin", "--json", stdin=KEY)
     printed = json.loads(result.output)
     assert printed.keys() == {"user", "token", "id"}
@@ -63,40 +63,40 @@ def test_add_prints_json(cli: Cli) -> None:
 
 
 def test_add_stores_the_key(cli: Cli) -> None:
-    """What was piped in is what OpenAI will get, without the end of the line."""
+    """The piped key is stored without its line end."""
     cli.ok("user", "add", "alice", "--openai-key-stdin", stdin=f"{KEY}\r\n")
     assert stored_key(cli) == KEY
 
 
-def test_add_takes_the_first_line_of_a_pipe(cli: Cli) -> None:
-    """What follows is not a part of the key."""
+def test_add_reads_the_first_line_of_a_pipe(cli: Cli) -> None:
+    """Later lines are not a part of the key."""
     cli.ok("user", "add", "alice", "--openai-key-stdin", stdin=f"{KEY}\nsomething else\n")
     assert stored_key(cli) == KEY
 
 
 @pytest.mark.parametrize("words", [(KEY,), ("--openai-key", KEY), (f"--openai-key-stdin={KEY}",)])
-def test_add_takes_no_key_on_the_command_line(shared_cli: Cli, words: tuple[str, ...]) -> None:
-    """There everybody on the machine could read it."""
+def test_add_accepts_no_key_on_the_command_line(shared_cli: Cli, words: tuple[str, ...]) -> None:
+    """Every account of the machine could read it there."""
     shared_cli.refused("user", "add", "alice", *words, code=2)
     assert names(shared_cli) == []
 
 
-def test_add_without_a_terminal_and_without_a_pipe_says_so(shared_cli: Cli) -> None:
-    """It does not wait for ever for a key that nobody can type."""
+def test_add_without_a_terminal_names_the_option(shared_cli: Cli) -> None:
+    """Without a terminal for the prompt, the error names --openai-key-stdin."""
     lines = shared_cli.refused("user", "add", "alice", code=2)
     assert [line for line in lines if "Error" in line] == [lines[-1]]
     assert "--openai-key-stdin" in lines[-1]
 
 
-def test_add_refuses_a_name_that_is_taken(cli: Cli) -> None:
+def test_add_rejects_an_existing_name(cli: Cli) -> None:
     """One line, exit code 1."""
     cli.add_user("alice")
     lines = cli.refused("user", "add", "alice", "--openai-key-stdin", stdin=KEY)
     assert lines == ["Error: user 'alice' already exists"]
 
 
-def test_add_of_a_taken_name_changes_nothing(cli: Cli) -> None:
-    """The user keeps key and token, and gets no second one."""
+def test_add_of_an_existing_name_changes_nothing(cli: Cli) -> None:
+    """The user keeps the key and gets no second token."""
     cli.add_user("alice")
     cli.run("user", "add", "alice", "--openai-key-stdin", stdin="sk-another")
     assert (stored_key(cli), len(shown(cli)["tokens"])) == (KEY, 1)
@@ -105,8 +105,8 @@ def test_add_of_a_taken_name_changes_nothing(cli: Cli) -> None:
 @pytest.mark.parametrize(
     "name", ["", " alice", "alice ", "a\nb", "a\tb", "x" * 129, "\x1b[31m", "a\u202eb", "a\u2028b"]
 )
-def test_add_refuses_a_name_that_would_spoil_a_list(shared_cli: Cli, name: str) -> None:
-    """Empty, too long, with space at the ends, or with characters that cannot be seen."""
+def test_add_rejects_a_name_that_breaks_a_table(shared_cli: Cli, name: str) -> None:
+    """Empty, too long, spaces at the ends, or characters that are not printable."""
     lines = shared_cli.refused("user", "add", "--openai-key-stdin", "--", name, stdin=KEY)
     assert len(lines) == 1
     assert lines[0].startswith("Error: name: ")
@@ -115,21 +115,21 @@ def test_add_refuses_a_name_that_would_spoil_a_list(shared_cli: Cli, name: str) 
 @pytest.mark.parametrize(
     "name", ["Ünï cödé", "名前", "x" * 128, "=cmd()", "-v", "a'b\"c", "%s", "Robert'); DROP TABLE users;--"]
 )
-def test_add_takes_any_other_name(cli: Cli, name: str) -> None:
-    """It comes back as it was given."""
+def test_add_accepts_every_other_name(cli: Cli, name: str) -> None:
+    """The list shows the name as it was given."""
     cli.ok("user", "add", "--openai-key-stdin", "--", name, stdin=KEY)
     assert names(cli) == [name]
 
 
 @pytest.mark.parametrize("key", ["", "\n", "sk two words", "sk-é", "sk-\x07bell", "x" * 513, b"\xff\xfe"])
-def test_add_refuses_what_cannot_be_a_key(shared_cli: Cli, key: str | bytes) -> None:
-    """In one line, that does not repeat it."""
+def test_add_rejects_an_invalid_key(shared_cli: Cli, key: str | bytes) -> None:
+    """The error is one line that does not repeat the key."""
     lines = shared_cli.refused("user", "add", "alice", "--openai-key-stdin", stdin=key)
     assert lines == ["Error: the OpenAI key must be 1 to 512 printable ASCII characters without spaces"]
 
 
-def test_a_refused_key_leaves_no_user(shared_cli: Cli) -> None:
-    """Nothing is added by halves."""
+def test_rejected_key_leaves_no_user(shared_cli: Cli) -> None:
+    """Nothing is added."""
     shared_cli.run("user", "add", "alice", "--openai-key-stdin", stdin="not a key")
     assert names(shared_cli) == []
 
@@ -187,35 +187,35 @@ def _read(terminal: int) -> bytes:
         return b""
 
 
-def test_a_key_can_be_typed(cli: Cli) -> None:
-    """The prompt asks for it, and takes it."""
+def test_key_can_be_typed(cli: Cli) -> None:
+    """The prompt asks for the key."""
     code, terminal, _ = on_terminal(cli, "user", "add", "alice", typed=f"{KEY}\n".encode())
     assert code == 0
     assert terminal.startswith("OpenAI key: ")
     assert stored_key(cli) == KEY
 
 
-def test_a_typed_key_is_not_shown(cli: Cli) -> None:
-    """The terminal does not echo it."""
+def test_typed_key_is_not_shown(cli: Cli) -> None:
+    """The terminal does not echo the key."""
     _, terminal, out = on_terminal(cli, "user", "add", "alice", typed=f"{KEY}\n".encode())
     assert KEY not in terminal + out
 
 
-def test_a_prompt_is_not_in_the_standard_output(cli: Cli) -> None:
-    """Where only standard output is caught, the token is still alone in it."""
+def test_prompt_is_not_in_standard_output(cli: Cli) -> None:
+    """Standard output holds only the token."""
     _, _, out = on_terminal(cli, "user", "add", "alice", typed=f"{KEY}\n".encode())
     assert is_well_formed(out.removesuffix("\n"))
 
 
 @pytest.mark.parametrize("typed", [b"\x03", b"\x04"], ids=["ctrl-c", "ctrl-d"])
-def test_a_prompt_can_be_left(cli: Cli, typed: bytes) -> None:
-    """The first Ctrl-C or Ctrl-D ends the command, without a traceback."""
+def test_prompt_can_be_aborted(cli: Cli, typed: bytes) -> None:
+    """Ctrl-C or Ctrl-D ends the command without a traceback."""
     code, terminal, _ = on_terminal(cli, "user", "add", "alice", typed=typed)
     assert (code, terminal.split()[-1]) == (1, "Aborted!")
 
 
-def test_a_new_key_can_be_typed(cli: Cli) -> None:
-    """`set-key` asks as `add` does."""
+def test_new_key_can_be_typed(cli: Cli) -> None:
+    """`set-key` prompts as `add` does."""
     cli.add_user("alice")
     on_terminal(cli, "user", "set-key", "alice", typed=b"sk-new\n")
     assert stored_key(cli) == "sk-new"
@@ -224,8 +224,8 @@ def test_a_new_key_can_be_typed(cli: Cli) -> None:
 # The others.
 
 
-def test_list_of_nobody_is_an_empty_table(shared_cli: Cli) -> None:
-    """The headings stand there all the same."""
+def test_list_without_users_is_an_empty_table(shared_cli: Cli) -> None:
+    """An empty table has its headings."""
     assert shared_cli.ok("user", "list").split("\n")[0].split() == [
         "name",
         "state",
@@ -237,8 +237,8 @@ def test_list_of_nobody_is_an_empty_table(shared_cli: Cli) -> None:
     ]
 
 
-def test_list_shows_users_by_name(cli: Cli) -> None:
-    """With their state and how many tokens they have."""
+def test_list_sorts_users_by_name(cli: Cli) -> None:
+    """The list shows state and number of tokens."""
     for name in ("zoe", "alice"):
         cli.add_user(name)
     cli.ok("user", "disable", "zoe")
@@ -246,8 +246,8 @@ def test_list_shows_users_by_name(cli: Cli) -> None:
     assert [line.split()[:3] for line in lines] == [["alice", "active", "1"], ["zoe", "disabled", "1"]]
 
 
-def test_list_prints_json(cli: Cli) -> None:
-    """Of a user everything but the key."""
+def test_list_in_json_has_no_key(cli: Cli) -> None:
+    """The JSON has every field of a user but the key."""
     cli.add_user("alice")
     [user] = json.loads(cli.ok("user", "list", "--json"))
     assert user.keys() == set(UserRow.__struct_fields__)
@@ -255,7 +255,7 @@ def test_list_prints_json(cli: Cli) -> None:
 
 
 def test_show_lists_the_tokens(cli: Cli) -> None:
-    """Each by its first characters."""
+    """Each token is shown by its first characters."""
     token = cli.add_user("alice")
     out = cli.ok("user", "show", "alice")
     assert f"{token[:8]}…" in out
@@ -263,15 +263,15 @@ def test_show_lists_the_tokens(cli: Cli) -> None:
 
 
 def test_show_prints_json(cli: Cli) -> None:
-    """The user and the tokens."""
+    """The JSON has the user and the tokens."""
     token = cli.add_user("alice")
     found = shown(cli)
     assert found["user"]["name"] == "alice"
     assert [one["token_prefix"] for one in found["tokens"]] == [token[:8]]
 
 
-def test_disable_and_enable(cli: Cli) -> None:
-    """A user's state goes there and back."""
+def test_disable_and_enable_change_the_state(cli: Cli) -> None:
+    """A user is disabled and enabled again."""
     cli.add_user("alice")
     cli.ok("user", "disable", "alice")
     assert shown(cli)["user"]["disabled_at"] is not None
@@ -279,8 +279,8 @@ def test_disable_and_enable(cli: Cli) -> None:
     assert shown(cli)["user"]["disabled_at"] is None
 
 
-def test_a_second_disable_keeps_the_first_date(cli: Cli) -> None:
-    """It says since when nothing worked."""
+def test_second_disable_keeps_the_first_date(cli: Cli) -> None:
+    """The date says since when the user's tokens are rejected."""
     cli.add_user("alice")
     cli.ok("user", "disable", "alice")
     first = shown(cli)["user"]["disabled_at"]
@@ -289,39 +289,39 @@ def test_a_second_disable_keeps_the_first_date(cli: Cli) -> None:
 
 
 @pytest.mark.parametrize("words", [("disable",), ("enable",), ("set-key", "--openai-key-stdin"), ("remove", "--yes")])
-def test_a_change_prints_json(cli: Cli, words: tuple[str, ...]) -> None:
-    """The user as they are now."""
+def test_change_prints_the_user_as_json(cli: Cli, words: tuple[str, ...]) -> None:
+    """The JSON shows the user after the change."""
     cli.add_user("alice")
     printed = json.loads(cli.ok("user", words[0], "alice", *words[1:], "--json", stdin=KEY))
     assert printed == shown(cli)["user"]
 
 
 def test_set_key_replaces_the_key(cli: Cli) -> None:
-    """The token stays as it is."""
+    """The user's tokens stay."""
     cli.add_user("alice")
     before = shown(cli)["tokens"]
     cli.ok("user", "set-key", "alice", "--openai-key-stdin", stdin="sk-new")
     assert (stored_key(cli), shown(cli)["tokens"]) == ("sk-new", before)
 
 
-def test_set_key_refuses_what_cannot_be_a_key(cli: Cli) -> None:
-    """The one before stays."""
+def test_set_key_rejects_an_invalid_key(cli: Cli) -> None:
+    """The old key stays."""
     cli.add_user("alice")
     cli.refused("user", "set-key", "alice", "--openai-key-stdin", stdin="not a key")
     assert stored_key(cli) == KEY
 
 
 @pytest.mark.parametrize("command", ["show", "disable", "enable", "set-key", "set --rpm=1", "remove"])
-def test_an_unknown_name_is_one_line(shared_cli: Cli, command: str) -> None:
-    """Exit code 1, before anything is asked for."""
+def test_unknown_name_is_one_line(shared_cli: Cli, command: str) -> None:
+    """Exit code 1, before any prompt."""
     assert shared_cli.refused("user", *command.split(), "nobody") == ["Error: there is no user 'nobody'"]
 
 
 # user set, user remove
 
 
-def test_set_changes_what_is_given(cli: Cli) -> None:
-    """And leaves the rest."""
+def test_set_changes_only_the_given_settings(cli: Cli) -> None:
+    """Other settings stay."""
     cli.ok("user", "add", "alice", "--openai-key-stdin", "--comment", "Sales", "--rpm", "60", stdin=KEY)
     cli.ok("user", "set", "alice", "--models", "gpt-4o*, o3", "--tpm", "1000", "--concurrency", "2")
     user = shown(cli)["user"]
@@ -329,8 +329,8 @@ def test_set_changes_what_is_given(cli: Cli) -> None:
     assert (user["rpm"], user["tpm"], user["concurrency"]) == (60, 1000, 2)
 
 
-def test_set_takes_away_what_is_given_empty(cli: Cli) -> None:
-    """All models, no limit, no comment."""
+def test_set_with_an_empty_value_removes_a_setting(cli: Cli) -> None:
+    """No comment, no limit, and all models."""
     cli.ok(
         "user", "add", "alice", "--openai-key-stdin", "--comment", "Sales", "--rpm", "60", "--models", "m", stdin=KEY
     )
@@ -339,8 +339,8 @@ def test_set_takes_away_what_is_given_empty(cli: Cli) -> None:
     assert (user["comment"], user["rpm"], user["allowed_models"]) == ("", None, None)
 
 
-def test_set_shows_what_it_has_made(cli: Cli) -> None:
-    """As a table, and in JSON."""
+def test_set_prints_the_changed_user(cli: Cli) -> None:
+    """The command prints the user as a table, or as JSON."""
     cli.add_user("alice")
     out = cli.ok("user", "set", "alice", "--rpm", "60", "--concurrency", "3", "--models", "gpt-4o*")
     assert "gpt-4o*" in out
@@ -348,19 +348,19 @@ def test_set_shows_what_it_has_made(cli: Cli) -> None:
     assert json.loads(cli.ok("user", "set", "alice", "--tpm", "9", "--json")) == shown(cli)["user"]
 
 
-def test_set_wants_something_to_set(shared_cli: Cli) -> None:
-    """Exit code 2: a word is missing."""
+def test_set_requires_a_setting(shared_cli: Cli) -> None:
+    """Exit code 2 without any setting."""
     assert "nothing to change" in shared_cli.refused("user", "set", "alice", code=2)[-1]
 
 
 @pytest.mark.parametrize("number", ["0", "-1", "1.5", "many", "9" * 30, "٣"])
-def test_set_takes_whole_numbers(shared_cli: Cli, number: str) -> None:
-    """Exit code 2 for anything else."""
+def test_set_rejects_a_limit_that_is_not_a_whole_number(shared_cli: Cli, number: str) -> None:
+    """Exit code 2."""
     assert "is not a whole number" in shared_cli.refused("user", "set", "alice", f"--rpm={number}", code=2)[-1]
 
 
 def test_remove_keeps_the_name_and_destroys_the_key(cli: Cli) -> None:
-    """The list still shows them."""
+    """The list still shows the user, and the name cannot be used again."""
     cli.add_user("alice")
     assert cli.ok("user", "remove", "alice", "--yes") == "User alice has been removed.\n"
     with connected(cli.settings["DATABASE_URL"]) as cursor:
@@ -373,7 +373,7 @@ def test_remove_keeps_the_name_and_destroys_the_key(cli: Cli) -> None:
 
 
 def test_remove_asks_for_the_name_again(cli: Cli) -> None:
-    """Another one changes nothing."""
+    """Another name changes nothing."""
     cli.add_user("alice")
     code, terminal, _ = on_terminal(cli, "user", "remove", "alice", typed=b"bob\n")
     assert (code, shown(cli)["user"]["removed_at"]) == (1, None)
@@ -382,22 +382,22 @@ def test_remove_asks_for_the_name_again(cli: Cli) -> None:
     assert (code, out) == (0, "User alice has been removed.\n")
 
 
-def test_remove_without_a_terminal_wants_a_word(cli: Cli) -> None:
-    """A script that goes wrong removes nobody."""
+def test_remove_without_a_terminal_requires_yes(cli: Cli) -> None:
+    """A script must confirm a removal with --yes."""
     cli.add_user("alice")
     assert cli.refused("user", "remove", "alice", code=2)[-1] == "Error: no terminal for the prompt: give --yes"
 
 
 @pytest.mark.parametrize("words", [("set-key",), ("enable",), ("set", "--rpm", "1"), ("remove", "--yes")])
-def test_a_removed_user_is_told_from_an_unknown_one(cli: Cli, words: tuple[str, ...]) -> None:
-    """With the day."""
+def test_error_names_the_day_of_a_removal(cli: Cli, words: tuple[str, ...]) -> None:
+    """The error distinguishes a removed user from an unknown one."""
     cli.add_user("alice")
     cli.ok("user", "remove", "alice", "--yes")
     [line] = cli.refused("user", words[0], "alice", *words[1:])
     assert line.startswith("Error: user 'alice' was removed on 20")
 
 
-def test_names_differ_by_case(cli: Cli) -> None:
-    """`Alice` and `alice` are two people."""
+def test_names_are_case_sensitive(cli: Cli) -> None:
+    """`Alice` and `alice` are two users."""
     cli.add_user("alice")
     assert cli.refused("user", "show", "Alice") == ["Error: there is no user 'Alice'"]

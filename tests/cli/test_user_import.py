@@ -41,8 +41,8 @@ def printed(text: str) -> dict[str, str]:
     return dict(rows)  # type: ignore[arg-type]
 
 
-def test_everybody_is_added(cli: Cli, table: str) -> None:
-    """With keys, models, comments and budgets of their own, and tokens that are shown once."""
+def test_import_adds_every_user(cli: Cli, table: str) -> None:
+    """Each user gets the key, models, comment and budget of the file, and a token."""
     tokens = printed(cli.ok("user", "import", table))
     assert list(tokens) == names(cli) == ["alice", "bob", "zoe"]
     assert all(map(is_well_formed, tokens.values()))
@@ -55,16 +55,16 @@ def test_everybody_is_added(cli: Cli, table: str) -> None:
     assert query(cli.settings["DATABASE_URL"], budgets) == [("alice", "month", "12.50"), ("zoe", "day", "5")]
 
 
-def test_every_line_is_reported_beside_the_tokens(cli: Cli, table: str) -> None:
-    """On standard error, without a secret."""
+def test_report_goes_to_standard_error(cli: Cli, table: str) -> None:
+    """The report has a line for each user, without a secret."""
     lines = cli.run("user", "import", table).stderr.splitlines()
     assert lines[:4] == ["line 2: alice: added", "line 3: bob: added", "line 4: zoe: added", "3 added"]
     assert KEY not in "".join(lines)
     assert "cga_" not in "".join(lines)
 
 
-def test_tokens_can_go_to_a_file(cli: Cli, table: str, tmp_path: Path) -> None:
-    """That its owner alone can read, and then nowhere else."""
+def test_tokens_file_replaces_standard_output(cli: Cli, table: str, tmp_path: Path) -> None:
+    """Only its owner can read the file, and the tokens are printed nowhere else."""
     path = tmp_path / "tokens.csv"
     result = cli.run("user", "import", table, "--tokens-file", str(path))
     assert (result.exit_code, result.stdout) == (0, "")
@@ -73,8 +73,8 @@ def test_tokens_can_go_to_a_file(cli: Cli, table: str, tmp_path: Path) -> None:
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
-def test_a_tokens_file_that_is_there_is_left_alone(cli: Cli, table: str, tmp_path: Path) -> None:
-    """It may hold tokens that nobody can show again."""
+def test_existing_tokens_file_is_not_overwritten(cli: Cli, table: str, tmp_path: Path) -> None:
+    """It may hold tokens that cannot be shown again."""
     path = tmp_path / "tokens.csv"
     path.write_text("precious")
     assert cli.refused("user", "import", table, "--tokens-file", str(path)) == [
@@ -83,8 +83,8 @@ def test_a_tokens_file_that_is_there_is_left_alone(cli: Cli, table: str, tmp_pat
     assert (path.read_text(), names(cli)) == ("precious", [])
 
 
-def test_a_dry_run_changes_nothing(cli: Cli, table: str, tmp_path: Path) -> None:
-    """And says what would happen."""
+def test_dry_run_changes_nothing(cli: Cli, table: str, tmp_path: Path) -> None:
+    """It reports what would happen."""
     path = tmp_path / "tokens.csv"
     result = cli.run("user", "import", table, "--dry-run", "--tokens-file", str(path))
     assert (result.exit_code, result.stdout, names(cli), path.exists()) == (0, "", [], False)
@@ -96,8 +96,8 @@ def test_a_dry_run_changes_nothing(cli: Cli, table: str, tmp_path: Path) -> None
     ]
 
 
-def test_with_a_fault_nobody_is_added(cli: Cli, tmp_path: Path) -> None:
-    """Every fault is told at once, by its line, with what is allowed."""
+def test_error_in_a_line_adds_no_user(cli: Cli, tmp_path: Path) -> None:
+    """Every error is reported with its line and what is permitted."""
     table = written(tmp_path, f"name,openai_key,budget\nalice,{KEY},1\nbob,sk bad,1\nzoe,{KEY},much\n")
     assert cli.refused("user", "import", table) == [
         "line 2: alice: not added",
@@ -110,16 +110,16 @@ def test_with_a_fault_nobody_is_added(cli: Cli, tmp_path: Path) -> None:
     assert names(cli) == []
 
 
-def test_somebody_who_is_there_is_a_fault(cli: Cli, table: str) -> None:
-    """And keeps their key."""
+def test_existing_user_is_an_error(cli: Cli, table: str) -> None:
+    """The existing user keeps the key."""
     cli.add_user("bob")
     lines = cli.refused("user", "import", table)
     assert "line 3: bob: user 'bob' already exists" in lines
     assert (names(cli), stored_key(cli, "bob")) == (["bob"], KEY)
 
 
-def test_somebody_who_is_there_can_be_passed_over(cli: Cli, table: str) -> None:
-    """So a table that grows is imported again and again."""
+def test_existing_user_can_be_skipped(cli: Cli, table: str) -> None:
+    """A growing file can be imported again and again."""
     cli.add_user("bob")
     result = cli.run("user", "import", table, "--skip-existing")
     assert list(printed(result.stdout)) == ["alice", "zoe"]
@@ -129,27 +129,27 @@ def test_somebody_who_is_there_can_be_passed_over(cli: Cli, table: str) -> None:
     assert stored_key(cli, "bob") == KEY
 
 
-def test_it_prints_json(cli: Cli, table: str) -> None:
-    """Lines and tokens."""
+def test_import_prints_json(cli: Cli, table: str) -> None:
+    """The JSON has the lines and the tokens."""
     found: dict[str, Any] = json.loads(cli.ok("user", "import", table, "--json"))
     assert found["lines"][0] == {"line": 2, "name": "alice", "result": "added", "fault": None}
     assert [token["user"] for token in found["tokens"]] == ["alice", "bob", "zoe"]
 
 
-def test_faults_are_printed_as_json(cli: Cli, tmp_path: Path) -> None:
-    """With exit code 1."""
+def test_errors_are_printed_as_json(cli: Cli, tmp_path: Path) -> None:
+    """Exit code 1."""
     result = cli.run("user", "import", written(tmp_path, f"name,openai_key\n,{KEY}\n"), "--json")
     assert result.exit_code == 1
     assert json.loads(result.stdout)["lines"][0]["result"] == "fault"
 
 
-def test_a_table_can_be_piped_in(cli: Cli) -> None:
-    """From a program that keeps no file of keys."""
+def test_file_can_be_piped_in(cli: Cli) -> None:
+    """A password manager can write to standard input, without a file of keys."""
     assert list(printed(cli.ok("user", "import", "-", stdin=TABLE))) == ["alice", "bob", "zoe"]
 
 
-def test_a_file_that_is_none_is_one_line(shared_cli: Cli, tmp_path: Path) -> None:
-    """Exit code 1 for what is in it, 2 where there is none."""
+def test_unreadable_file_is_one_line(shared_cli: Cli, tmp_path: Path) -> None:
+    """Exit code 1 for wrong content, 2 for a missing file."""
     path = tmp_path / "team.xlsx"
     path.write_bytes(b"PK\x03\x04\xff")
     [line] = shared_cli.refused("user", "import", str(path))
@@ -157,8 +157,8 @@ def test_a_file_that_is_none_is_one_line(shared_cli: Cli, tmp_path: Path) -> Non
     shared_cli.refused("user", "import", str(tmp_path / "none.csv"), code=2)
 
 
-def test_the_audit_log_tells_who_was_added(cli: Cli, table: str) -> None:
-    """And no key."""
+def test_audit_log_records_every_imported_user(cli: Cli, table: str) -> None:
+    """The log contains no key."""
     cli.ok("user", "import", table)
     found = query(cli.settings["DATABASE_URL"], "SELECT object, action, via, after::text FROM audit_log ORDER BY id")
     assert [line[0] for line in found].count("users") == 3

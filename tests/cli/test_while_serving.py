@@ -29,23 +29,23 @@ async def listed(agent: Agent) -> list[str]:
     return [model["id"] for model in json.loads(answer.body)["data"]]
 
 
-async def test_a_new_users_token_works(agent: Agent, beside: Cli) -> None:
-    """And OpenAI gets that user's key."""
+async def test_token_of_a_new_user_works(agent: Agent, beside: Cli) -> None:
+    """OpenAI gets that user's key."""
     token = (await beside.command("user", "add", "bob", "--openai-key-stdin", stdin=b"sk-of-bob")).strip()
     await agent.until(lambda: agent.works(token))
     agent.token = token
     assert (await agent.chat()).status == 200
 
 
-async def test_a_disabled_users_token_does_not_work(agent: Agent, beside: Cli) -> None:
-    """The answer is that to any wrong token."""
+async def test_token_of_a_disabled_user_is_rejected(agent: Agent, beside: Cli) -> None:
+    """The answer is the same as to a wrong token."""
     await beside.command("user", "disable", "alice")
     await agent.until(lambda: not agent.works(agent.token))
     assert (await agent.chat()).error["code"] == "invalid_api_key"
 
 
-async def test_an_enabled_users_token_works_again(agent: Agent, beside: Cli) -> None:
-    """The same token."""
+async def test_token_of_an_enabled_user_works_again(agent: Agent, beside: Cli) -> None:
+    """The same token is accepted again."""
     await agent.administration.users.change("alice", UserChanges(disabled=True))
     await agent.until(lambda: not agent.works(agent.token))
     await beside.command("user", "enable", "alice")
@@ -53,8 +53,8 @@ async def test_an_enabled_users_token_works_again(agent: Agent, beside: Cli) -> 
     assert (await agent.chat()).status == 200
 
 
-async def test_openai_gets_the_new_key(agent: Agent, beside: Cli, upstream: Upstream) -> None:
-    """Once `set-key` has replaced it."""
+async def test_new_key_is_sent_to_openai(agent: Agent, beside: Cli, upstream: Upstream) -> None:
+    """Requests use the key that `set-key` has stored."""
     await beside.command("user", "set-key", "alice", "--openai-key-stdin", stdin=b"sk-new\n")
     await agent.until(lambda: agent.server.directory.upstream_key(identity(agent).user) == "sk-new")
     await agent.chat()
@@ -66,29 +66,29 @@ def identity(agent: Agent) -> Identity:
     return agent.server.directory.identify(agent.token)
 
 
-async def test_an_issued_token_works_beside_the_first(agent: Agent, beside: Cli) -> None:
-    """A user may have several."""
+async def test_second_token_works_beside_the_first(agent: Agent, beside: Cli) -> None:
+    """A user may have several tokens."""
     second = (await beside.command("token", "issue", "alice")).strip()
     await agent.until(lambda: agent.works(second))
     assert agent.works(agent.token)
 
 
-async def test_a_revoked_token_does_not_work(agent: Agent, beside: Cli) -> None:
-    """401 from then on, and nothing reaches OpenAI."""
+async def test_revoked_token_is_rejected(agent: Agent, beside: Cli) -> None:
+    """The answer is 401, and nothing reaches OpenAI."""
     [token] = json.loads(await beside.command("token", "list", "--json"))
     await beside.command("token", "revoke", str(token["id"]))
     await agent.until(lambda: not agent.works(agent.token))
     assert (await agent.chat()).status == 401
 
 
-async def test_a_change_is_taken_over_within_a_second(agent: Agent, beside: Cli) -> None:
-    """As the README promises."""
+async def test_change_takes_effect_within_a_second(agent: Agent, beside: Cli) -> None:
+    """The README promises one second."""
     await beside.command("user", "disable", "alice")
     await agent.until(lambda: not agent.works(agent.token), seconds=1)
 
 
-async def test_a_model_with_a_new_price_is_served(agent: Agent, beside: Cli) -> None:
-    """Before it was refused."""
+async def test_model_with_a_new_price_is_served(agent: Agent, beside: Cli) -> None:
+    """Without a price, the model was refused."""
     body = agent.body().replace(MODEL.encode(), b"new-model")
     assert (await agent.post(body)).status == 404
     before = agent.server.directory.book
@@ -97,8 +97,8 @@ async def test_a_model_with_a_new_price_is_served(agent: Agent, beside: Cli) -> 
     assert (await agent.post(body)).status == 200
 
 
-async def test_a_removed_price_ends_a_model(agent: Agent, beside: Cli) -> None:
-    """It is refused, and not in the list any more."""
+async def test_model_without_a_price_is_refused(agent: Agent, beside: Cli) -> None:
+    """The model disappears from the list, too."""
     before = agent.server.directory.book
     await beside.command("price", "remove", MODEL)
     await agent.until(lambda: agent.server.directory.book is not before)
@@ -106,8 +106,8 @@ async def test_a_removed_price_ends_a_model(agent: Agent, beside: Cli) -> None:
     assert await listed(agent) == []
 
 
-async def test_a_report_shows_what_was_served(agent: Agent, beside: Cli) -> None:
-    """With the cost to the last digit."""
+async def test_report_shows_the_request(agent: Agent, beside: Cli) -> None:
+    """The cost is exact."""
     await agent.chat()
     [row] = await agent.rows(1)
     found = json.loads(await beside.command("usage", "report", "--format", "json"))
