@@ -100,9 +100,9 @@ def file_limit() -> int:
     return soft if soft != resource.RLIM_INFINITY else 1 << 30
 
 
-def split_file_limit(limit: int, wanted_transfers: int) -> tuple[int, int]:
+def split_file_limit(limit: int, max_transfers: int) -> tuple[int, int]:
     """Splits a limit of open files between upstream transfers and client connections; returns both numbers, at least 1
     each. Together they stay below the limit, so that each connected client can be served and EMFILE is never met."""
     room = max(limit - RESERVED_FILES - ADMIN_CONNECTIONS, 2)
-    transfers = min(wanted_transfers, room // 2)
+    transfers = min(max_transfers, room // 2)
     return transfers, room - transfers

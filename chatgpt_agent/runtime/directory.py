@@ -1,7 +1,7 @@
-"""Who may call and what it costs: a copy of PostgreSQL's users, tokens and prices in memory, a second old at most.
+"""The directory: a copy of PostgreSQL's users, tokens, prices and budgets in memory, one second old at most.
 
-The request path asks this copy and never the database. A notice of the database says that something has changed; a
-look at the version every second stands behind it, for a notice that was lost.
+The request path reads this copy and never the database. The database sends a notice when something has changed; in case
+a notice is lost, the version is compared twice a second.
 """
 
 import asyncio
@@ -24,8 +24,7 @@ log = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.5
 RETRY_SECONDS = 0.5
-OPENED = 1000  # OpenAI keys that are kept open, 0.3 MB
-
+MAX_DECRYPTED = 1000  # OpenAI keys that are kept decrypted, 0.3 MB
 
 # Called when the budgets or the time zone have changed: all budgets, the user of a token by its id, the time zone.
 OnBudgets = Callable[[Iterable[Budget], Callable[[int], int | None], str], None]
@@ -48,66 +47,61 @@ class Directory:
         self._stale_after = stale_after
         self._clock = clock
         self._keyring: Keyring | None = None
-        # The copy itself.
-        self._version = -1
+        # The copy.
+        self.version = -1  # of the content; -1 before the first load
         self._users: dict[int, User] = {}
         self._tokens: dict[bytes, Token] = {}
-        self._digests: dict[int, bytes] = {}  # of each token id, for a token whose digest changed
-        # OpenAI keys that were used, with what they were sealed as: opening one costs 15 to 100 µs. Whoever can read
-        # this memory finds the master key, and all that it has sealed, too.
-        self._opened: dict[int, tuple[bytes, str]] = {}
+        self._digests: dict[int, bytes] = {}  # by token id, for tokens whose digest changes
+        # OpenAI keys by user, with their encrypted form: decrypting one takes 15 to 100 µs. This reveals no more than
+        # the master key, which is in memory, too.
+        self._decrypted: dict[int, tuple[bytes, str]] = {}
         self._prices: dict[int, Price] = {}
         self.book = PriceBook()
         self.budgets: dict[int, Budget] = {}
-        self.time_zone = "UTC"  # of the books
+        self.time_zone = "UTC"  # of the ledger
         # How fresh it is.
-        self._seen: float | None = None
+        self._read_at: float | None = None
         self.connected = False
-        self._lost_warning = Throttle(log, clock=clock)
+        self._warning = Throttle(log, clock=clock)
         self.background = Background(on_death)
 
     async def start(self, keyring: Keyring) -> None:
-        """Loads the copy and keeps it fresh from then on. Raises StoreError where the first load fails."""
+        """Loads the copy and keeps it fresh from then on. Raises StoreError if the first load fails."""
         self._keyring = keyring
         await self._refresh()
         self.background.start("directory", self._follow())
 
     async def close(self) -> None:
-        """Stops following."""
+        """Stops refreshing the copy."""
         await self.background.close()
         await self._store.close()
 
     @property
-    def version(self) -> int:
-        """The version of the users, tokens, prices and budgets that this copy holds; -1 before the first load."""
-        return self._version
-
-    @property
     def loaded(self) -> bool:
-        """Whether the copy is there and fresh enough to answer from."""
-        return self._seen is not None and self._clock() - self._seen <= self._stale_after
+        """Whether the copy is loaded, and read within the last `stale_after` seconds."""
+        return self._read_at is not None and self._clock() - self._read_at <= self._stale_after
 
     def identify(self, token: str, address: Address | None = None) -> Identity:
-        """Whose token this is, that comes from this address. Raises InvalidApiKey with the reason, or DirectoryStale
-        where the copy is too old to know."""
+        """The token and its user, for a request from this address. Raises InvalidApiKey with the reason, or
+        DirectoryStale if the copy is too old."""
         if not self.loaded or self._keyring is None:
             raise DirectoryStale
         digest = self._keyring.digest(token)
         # Clients cannot choose an HMAC's bytes, so the time that the look-up takes reveals nothing about other tokens.
-        found = self._tokens.get(digest)
-        if found is None:
+        entry = self._tokens.get(digest)
+        if entry is None:
             raise InvalidApiKey("an unknown token")
-        user = self._users.get(found.user_id)
+        user = self._users.get(entry.user_id)
         if user is None:
-            raise InvalidApiKey(f"token {found.id}: of an unknown user")
-        identity = Identity(user, found)
+            raise InvalidApiKey(f"token {entry.id}: of an unknown user")
+        identity = Identity(user, entry)
         if reason := denial_reason(identity, datetime.now(UTC), address):
-            raise InvalidApiKey(f"token {found.id}: {reason}")
+            raise InvalidApiKey(f"token {entry.id}: {reason}")
         return identity
 
     def still_holds(self, identity: Identity) -> bool:
-        """Whether nothing has changed about somebody since `identify`: neither user nor token, nor that the copy is
-        fresh, nor that the token is in force. It costs nothing like looking them up."""
+        """Whether an identity is still valid: the copy is fresh, neither user nor token have changed since `identify`,
+        and the token has not expired. Costs much less than `identify`."""
         user, token = identity.user, identity.token
         return (
             self.loaded
@@ -119,28 +113,33 @@ class Directory:
     def upstream_key(self, user: User) -> str:
         """Returns a user's OpenAI key. Raises KeyUnusable."""
         assert self._keyring is not None
-        sealed, key = self._opened.get(user.id, (b"", ""))
-        if sealed != user.upstream_key:
+        encrypted, key = self._decrypted.get(user.id, (b"", ""))
+        if encrypted != user.upstream_key:
             key = self._keyring.decrypt(user.id, user.upstream_key)
-            if len(self._opened) >= OPENED:
-                self._opened.clear()
-            self._opened[user.id] = (user.upstream_key, key)
+            if len(self._decrypted) >= MAX_DECRYPTED:
+                self._decrypted.clear()
+            self._decrypted[user.id] = (user.upstream_key, key)
         return key
 
     def models(self, identity: Identity) -> list[Price]:
-        """The models that have a price now and that somebody may use."""
+        """The prices of the models that a token may use now."""
         return [price for price in self.book.models(datetime.now(UTC)) if may_use(identity, price.model)]
 
     def user_of(self, budget: Budget) -> str:
-        """The name of the user that a budget is of."""
+        """The name of a budget's user."""
         id_ = budget.user_id if budget.token_id is None else self.owner_of(budget.token_id)
         user = self._users.get(-1 if id_ is None else id_)
         return f"user {id_}" if user is None else user.name
 
+    @property
+    def decrypted_keys(self) -> int:
+        """The number of OpenAI keys that are decrypted in memory."""
+        return len(self._decrypted)
+
     def owner_of(self, token_id: int) -> int | None:
         """The user of a token, or None."""
-        found = self._tokens.get(self._digests.get(token_id, b""))
-        return None if found is None else found.user_id
+        token = self._tokens.get(self._digests.get(token_id, b""))
+        return None if token is None else token.user_id
 
     async def _follow(self) -> None:
         while True:
@@ -148,33 +147,33 @@ class Directory:
                 await self._store.wait_for_notice(POLL_SECONDS)
                 await self._refresh()
             except StoreError as error:
-                self._lost(error)
+                self._note_failure(error)
                 await asyncio.sleep(RETRY_SECONDS)
 
-    def _lost(self, error: StoreError) -> None:
+    def _note_failure(self, error: StoreError) -> None:
         self.connected = False
-        self._lost_warning.warning(
+        self._warning.warning(
             "the directory cannot be refreshed, known tokens work for %s s: %s", self._stale_after, error
         )
 
     async def _refresh(self) -> None:
-        asked = self._clock()  # what was read is at least as fresh as the moment of asking
-        changes = await read_changes(self._store, self._version)
+        asked_at = self._clock()  # the result is at least as fresh as this moment
+        changes = await read_changes(self._store, self.version)
         if changes is not None:
-            self._opened.clear()  # so that no key is here for longer than its user has it
+            self._decrypted.clear()  # so that no key stays in memory after its user has lost it
             await self._apply(changes)
         if not self.connected:
             log.info("the directory is loaded: %d users, %d prices", len(self._users), len(self._prices))
         self.connected = True
-        self._seen = asked
+        self._read_at = asked_at
 
     async def _apply(self, changes: Changes) -> None:
-        """Takes changes over, a part in each turn of the loop. Of a whole copy nothing is seen before all is there."""
+        """Applies changes, a batch in each iteration of the event loop. A whole copy is visible only when complete."""
         users, tokens, digests = ({}, {}, {}) if changes.whole else (self._users, self._tokens, self._digests)
-        async for some in batches(changes.users):
-            users.update((user.id, user) for user in some)
-        async for some_tokens in batches(changes.tokens):
-            for token in some_tokens:
+        async for user_batch in batches(changes.users):
+            users.update((user.id, user) for user in user_batch)
+        async for token_batch in batches(changes.tokens):
+            for token in token_batch:
                 tokens.pop(digests.get(token.id, b""), None)
                 tokens[token.digest] = token
                 digests[token.id] = token.digest
@@ -191,4 +190,4 @@ class Directory:
         if changes.budgets or changes.whole or changes.time_zone != self.time_zone:
             self.time_zone = changes.time_zone
             self._on_budgets(self.budgets.values(), self.owner_of, self.time_zone)
-        self._version = changes.version
+        self.version = changes.version

@@ -1,4 +1,4 @@
-"""The keyring of this data directory and this database: made together at the first start, and refused apart."""
+"""The keyring: data directory and database get the same master key at the first start, and must match from then on."""
 
 from pathlib import Path
 
@@ -11,19 +11,19 @@ from chatgpt_agent.core.errors import SetupError
 
 
 def master_key_path(config: Config) -> Path:
-    """Where the master key is."""
+    """The path of the master key."""
     return config.master_key_file or config.data_dir / "master.key"
 
 
 def check_master_key_file(config: Config) -> None:
-    """Raises SetupError where there is a key file that cannot be used, before anything else is started."""
+    """Raises SetupError if the key file exists and cannot be used, before anything else is started."""
     path = master_key_path(config)
     if config.master_key_file is not None or _exists(path):
         read_master_key(path)
 
 
 async def open_keyring(config: Config, store: Store) -> Keyring:
-    """The keyring; at the first start of all, a new one. Raises SetupError where key and database do not match."""
+    """The keyring; at the very first start, a new one. Raises SetupError if key and database do not match."""
     path = master_key_path(config)
     if not _exists(path) and config.master_key_file is None:
         if await master_key_check(store) is not None:
@@ -39,5 +39,5 @@ async def open_keyring(config: Config, store: Store) -> Keyring:
 def _exists(path: Path) -> bool:
     try:
         return path.exists()
-    except OSError as error:  # in a folder of another account
+    except OSError as error:  # such as in a folder of another account
         raise SetupError(f"the master key {path} cannot be read: {error.strerror}") from None

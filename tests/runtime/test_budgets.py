@@ -70,7 +70,7 @@ async def test_nothing_stays_reserved_once_all_rows_are_read(seed: int) -> None:
 
 
 async def test_reservations_of_other_agents_count() -> None:
-    """Of 10 USD, with 4 reserved by the other one of two agents, an agent may reserve half of 6."""
+    """With 4 of 10 USD reserved by one of two agents, the other one may reserve half of 6."""
     world = World(2, [budget(1, Period.TOTAL, "10")], random.Random(1))
     one, other = world.agents
     await world.start()

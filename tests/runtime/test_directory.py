@@ -1,4 +1,4 @@
-"""The copy of users, tokens and prices in memory: how soon it knows of a change, and how long it may be believed."""
+"""The copy of users, tokens and prices in memory: how soon it has a change, and how long it is valid."""
 
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
@@ -7,6 +7,7 @@ from decimal import Decimal
 from ipaddress import ip_address
 from typing import Any
 
+import msgspec
 import pytest
 from psycopg2.extensions import parse_dsn
 from tornado.ioloop import IOLoop
@@ -17,7 +18,7 @@ from chatgpt_agent.admin.administration import Administration
 from chatgpt_agent.core.access.settings import NewUser, TokenSettings, UserChanges
 from chatgpt_agent.core.errors import DirectoryStale, InvalidApiKey, KeyUnusable, StoreError
 from chatgpt_agent.core.money.kinds import Rates
-from chatgpt_agent.runtime.directory import OPENED, Directory
+from chatgpt_agent.runtime.directory import MAX_DECRYPTED, Directory
 from tests.support.administration import administration_on
 from tests.support.clock import Clock
 from tests.support.database import Database, end_connections, query
@@ -26,8 +27,8 @@ from tests.support.observers import ignore
 KEYRING = Keyring(b"m" * 32)
 STALE_AFTER = 300.0
 
-# A change that raises the version and sends no notice, as where a notice was lost.
-QUIET = """
+# A trigger that raises the version and sends no notice, as if each notice was lost.
+WITHOUT_NOTICE = """
 CREATE OR REPLACE FUNCTION directory_changed() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     UPDATE directory_version SET version = version + 1 RETURNING version INTO NEW.version;
@@ -41,7 +42,7 @@ UNVERSIONED = (
 
 @pytest.fixture
 def database(postgres: str, dsn: str) -> Database:
-    """The test's own database, to be taken away and given back."""
+    """The test's own database, which it can close and reopen."""
     return Database(postgres, parse_dsn(dsn)["dbname"])
 
 
@@ -53,7 +54,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def administration(io_loop: IOLoop, dsn: str) -> Iterator[Administration]:
-    """What an administrator does, on a connection of their own."""
+    """The use cases of administrators, on a connection of their own."""
     administration = administration_on(dsn, KEYRING)
     yield administration
     io_loop.run_sync(administration.stores.close)
@@ -69,20 +70,20 @@ def idle(io_loop: IOLoop, dsn: str, clock: Clock) -> Iterator[Directory]:
 
 @pytest.fixture
 def token(io_loop: IOLoop, administration: Administration) -> str:
-    """A token of alice, who is there before the directory starts."""
+    """A token of alice, who is in the database before the directory starts."""
     issued = io_loop.run_sync(lambda: administration.users.add(NewUser(name="alice", openai_key="sk-alice")))
     return str(issued.token)
 
 
 @pytest.fixture
 def directory(io_loop: IOLoop, idle: Directory, token: str) -> Directory:
-    """A directory that follows the database, in which alice is."""
+    """A directory that follows the database and knows alice."""
     io_loop.run_sync(lambda: idle.start(KEYRING))
     return idle
 
 
 def works(directory: Directory, token: str) -> bool:
-    """Whether a token is taken."""
+    """Whether a token is accepted."""
     try:
         directory.identify(token)
     except InvalidApiKey:
@@ -90,24 +91,24 @@ def works(directory: Directory, token: str) -> bool:
     return True
 
 
-async def within(seconds: float, happened: Callable[[], Any]) -> None:
-    """Waits for what must have happened by then."""
+async def within(seconds: float, condition: Callable[[], Any]) -> None:
+    """Waits until a condition is true, and fails after some seconds."""
     async with asyncio.timeout(seconds):
-        while not happened():
+        while not condition():
             await asyncio.sleep(0.005)
 
 
-# Who is asking.
+# Identification.
 
 
-async def test_a_token_says_who_is_asking(directory: Directory, token: str) -> None:
-    """The user, and which of their tokens."""
+async def test_a_token_identifies_its_user(directory: Directory, token: str) -> None:
+    """The identity has the user and the token."""
     identity = directory.identify(token)
     assert (identity.user.name, identity.token.user_id) == ("alice", identity.user.id)
 
 
-async def test_the_users_key_is_opened_for_them(directory: Directory, token: str) -> None:
-    """What the database holds of it is sealed."""
+async def test_the_openai_key_of_a_user_is_decrypted(directory: Directory, token: str) -> None:
+    """The database and the copy hold the encrypted key."""
     user = directory.identify(token).user
     assert directory.upstream_key(user) == "sk-alice"
     assert b"sk-alice" not in user.upstream_key
@@ -116,7 +117,7 @@ async def test_the_users_key_is_opened_for_them(directory: Directory, token: str
 async def test_a_key_that_was_copied_to_another_user_is_refused(
     directory: Directory, administration: Administration, dsn: str, token: str
 ) -> None:
-    """By whoever can write the database."""
+    """With write access to the database, one user cannot be made to spend another user's money."""
     issued = await administration.users.add(NewUser(name="bob", openai_key="sk-bob"))
     query(dsn, "UPDATE users SET upstream_key = (SELECT upstream_key FROM users WHERE name = 'alice')")
     alice = directory.identify(token).user
@@ -126,10 +127,10 @@ async def test_a_key_that_was_copied_to_another_user_is_refused(
         directory.upstream_key(directory.identify(issued.token).user)
 
 
-async def test_no_reason_for_a_refusal_can_be_told_from_another(
+async def test_all_refusals_look_the_same_to_clients(
     directory: Directory, administration: Administration, token: str
 ) -> None:
-    """Unknown, revoked, of a disabled user: an answer must not tell which tokens exist."""
+    """An answer does not reveal whether a token is unknown, revoked or of a disabled user."""
     disabled = (await administration.users.add(NewUser(name="bob", openai_key="sk-bob"))).token
     await administration.users.change("bob", UserChanges(disabled=True))
     await administration.tokens.revoke((await administration.tokens.list("alice"))[0].id)
@@ -142,18 +143,21 @@ async def test_no_reason_for_a_refusal_can_be_told_from_another(
     assert len(set(errors)) == 1
 
 
-async def test_a_token_without_its_user_is_refused(directory: Directory, token: str) -> None:
-    """As between two readings, where the user is not there yet."""
-    directory._users.clear()
-    with pytest.raises(InvalidApiKey):
+async def test_a_token_without_its_user_is_refused(directory: Directory, dsn: str, token: str) -> None:
+    """A database that was edited by hand may have a token whose user is missing."""
+    query(dsn, "SET session_replication_role = replica; DELETE FROM users")
+    query(dsn, "UPDATE directory_version SET version = 0, reset_version = 0")
+    await within(5, lambda: not works(directory, token))
+    with pytest.raises(InvalidApiKey) as caught:
         directory.identify(token)
+    assert caught.value.reason == "token 1: of an unknown user"
 
 
-# How soon it knows.
+# How soon a change is in force.
 
 
 async def test_a_new_user_is_known_within_a_second(directory: Directory, administration: Administration) -> None:
-    """Their token works at once, as whoever issued it expects."""
+    """The token works at once, as the administrator who issued it expects."""
     issued = await administration.users.add(NewUser(name="bob", openai_key="sk-bob"))
     await within(1, lambda: works(directory, issued.token))
     assert directory.identify(issued.token).user.name == "bob"
@@ -162,7 +166,7 @@ async def test_a_new_user_is_known_within_a_second(directory: Directory, adminis
 async def test_a_revoked_token_is_refused_within_a_second(
     directory: Directory, administration: Administration, token: str
 ) -> None:
-    """The user's other tokens go on."""
+    """The user's other tokens still work."""
     other = (await administration.tokens.issue("alice")).token
     await administration.tokens.revoke((await administration.tokens.list("alice"))[0].id)
     await within(1, lambda: not works(directory, token) and works(directory, other))
@@ -171,7 +175,7 @@ async def test_a_revoked_token_is_refused_within_a_second(
 async def test_a_disabled_user_is_refused_within_a_second(
     directory: Directory, administration: Administration, token: str
 ) -> None:
-    """And taken again, when they are enabled."""
+    """After the user is enabled again, the token works within a second, too."""
     await administration.users.change("alice", UserChanges(disabled=True))
     await within(1, lambda: not works(directory, token))
     await administration.users.change("alice", UserChanges(disabled=False))
@@ -179,7 +183,7 @@ async def test_a_disabled_user_is_refused_within_a_second(
 
 
 async def test_an_expired_token_is_refused(directory: Directory, administration: Administration) -> None:
-    """From its moment on, though nothing has changed."""
+    """A token stops working when it expires, without a change in the database."""
     soon = datetime.now(UTC) + timedelta(seconds=1.5)
     issued = await administration.tokens.issue("alice", TokenSettings(expires_at=soon))
     await within(1, lambda: works(directory, issued.token))
@@ -190,7 +194,7 @@ async def test_an_expired_token_is_refused(directory: Directory, administration:
 async def test_an_earlier_expiry_is_in_force_within_a_second(
     directory: Directory, administration: Administration, token: str
 ) -> None:
-    """As a revocation is."""
+    """An expiry that is moved to the past acts like a revocation."""
     past = datetime.now(UTC) - timedelta(days=1)
     await administration.tokens.change((await administration.tokens.list())[0].id, TokenSettings(expires_at=past))
     await within(1, lambda: not works(directory, token))
@@ -199,7 +203,7 @@ async def test_an_earlier_expiry_is_in_force_within_a_second(
 async def test_a_removed_user_is_refused_within_a_second(
     directory: Directory, administration: Administration, token: str
 ) -> None:
-    """Whatever tokens they have."""
+    """All tokens of a removed user stop working."""
     await administration.users.remove("alice")
     await within(1, lambda: not works(directory, token))
 
@@ -207,7 +211,7 @@ async def test_a_removed_user_is_refused_within_a_second(
 async def test_both_tokens_work_until_the_grace_is_over(
     directory: Directory, administration: Administration, token: str
 ) -> None:
-    """Then the new one alone does."""
+    """After the grace period, only the new token works."""
     new = await administration.tokens.rotate((await administration.tokens.list())[0].id, grace=timedelta(seconds=1.5))
     await within(1, lambda: works(directory, new.token) and works(directory, token))
     await within(2, lambda: not works(directory, token))
@@ -215,12 +219,12 @@ async def test_both_tokens_work_until_the_grace_is_over(
 
 
 async def test_a_token_for_a_network_works_from_there(directory: Directory, administration: Administration) -> None:
-    """And not from elsewhere, nor where nobody knows from where."""
+    """It is refused from other addresses, and if the address is unknown."""
     issued = await administration.tokens.issue(
         "alice", TokenSettings(allowed_networks=("192.0.2.0/24", "2001:db8::/32"))
     )
     home, abroad = ip_address("192.0.2.7"), ip_address("198.51.100.7")
-    await within(1, lambda: issued.id in directory._digests)
+    await within(1, lambda: directory.owner_of(issued.id) is not None)
     assert directory.identify(issued.token, home).token.id == issued.id
     for elsewhere in (abroad, None):
         with pytest.raises(InvalidApiKey) as caught:
@@ -228,10 +232,10 @@ async def test_a_token_for_a_network_works_from_there(directory: Directory, admi
         assert caught.value.reason == f"token {issued.id}: not for this network"
 
 
-async def test_a_network_that_is_none_lets_nobody_in(
+async def test_a_token_with_an_invalid_network_is_refused(
     directory: Directory, administration: Administration, dsn: str
 ) -> None:
-    """Written by hand into the database: the others go on being read."""
+    """An entry that was edited by hand matches no address, and other changes are still read."""
     issued = await administration.tokens.issue("alice")
     query(dsn, "UPDATE tokens SET allowed_networks = '{somewhere}' WHERE id = %s", [issued.id])
     other = await administration.tokens.issue("alice")
@@ -240,20 +244,20 @@ async def test_a_network_that_is_none_lets_nobody_in(
         directory.identify(issued.token, ip_address("192.0.2.7"))
 
 
-async def test_a_token_of_another_program_is_found(directory: Directory, dsn: str, token: str) -> None:
-    """By its HMAC, as ours are."""
+async def test_an_imported_token_is_accepted(directory: Directory, dsn: str, token: str) -> None:
+    """Tokens of another program are looked up by their HMAC, too."""
     query(dsn, "UPDATE tokens SET digest = %s", [KEYRING.digest("old-token")])
     await within(1, lambda: works(directory, "old-token"))
 
 
 async def test_a_deleted_user_is_refused_within_a_second(directory: Directory, dsn: str, token: str) -> None:
-    """Deleted by hand, with their tokens."""
+    """Users and tokens that are deleted with SQL stop working."""
     query(dsn, "TRUNCATE users CASCADE")
     await within(1, lambda: not works(directory, token))
 
 
 async def test_a_deleted_token_is_refused_within_a_second(directory: Directory, dsn: str, token: str) -> None:
-    """What is gone is not forgotten."""
+    """A token that is deleted with SQL stops working."""
     query(dsn, "DELETE FROM tokens")
     await within(1, lambda: not works(directory, token))
 
@@ -261,7 +265,7 @@ async def test_a_deleted_token_is_refused_within_a_second(directory: Directory, 
 async def test_a_token_whose_digest_changed_is_refused_within_a_second(
     directory: Directory, dsn: str, token: str
 ) -> None:
-    """The old one does not stay behind the new one."""
+    """The old digest does not stay in the copy beside the new one."""
     query(dsn, "UPDATE tokens SET digest = %s", [b"x" * 32])
     await within(1, lambda: not works(directory, token))
 
@@ -269,34 +273,36 @@ async def test_a_token_whose_digest_changed_is_refused_within_a_second(
 async def test_a_replaced_key_is_used_within_a_second(
     directory: Directory, administration: Administration, token: str
 ) -> None:
-    """The next request is sent with it."""
+    """The next request is sent with the new key."""
     await administration.users.set_openai_key("alice", "sk-new")
     await within(1, lambda: directory.upstream_key(directory.identify(token).user) == "sk-new")
 
 
-async def test_a_key_is_not_kept_open_for_longer_than_its_user_has_it(
+async def test_a_decrypted_key_is_forgotten_with_its_user(
     directory: Directory, administration: Administration, token: str
 ) -> None:
-    """It goes with the change that takes it away."""
+    """The change that removes the user also removes the decrypted key from memory."""
     directory.upstream_key(directory.identify(token).user)
-    assert "sk-alice" in repr(directory._opened)
+    assert directory.decrypted_keys == 1
     await administration.users.remove("alice")
     await within(1, lambda: not works(directory, token))
-    assert not directory._opened
+    assert directory.decrypted_keys == 0
 
 
-async def test_only_so_many_keys_are_kept_open(directory: Directory, token: str) -> None:
-    """Beyond them, one is opened anew."""
-    user = directory.identify(token).user
-    directory._opened.update({-number: (b"", "") for number in range(1, OPENED + 1)})
-    assert directory.upstream_key(user) == "sk-alice"
-    assert len(directory._opened) == 1
+async def test_the_number_of_decrypted_keys_is_bounded(directory: Directory, token: str) -> None:
+    """When too many are in memory, all are dropped, and keys are decrypted again."""
+    alice = directory.identify(token).user
+    for number in range(MAX_DECRYPTED + 1):
+        key = KEYRING.encrypt(1000 + number, "sk-other")
+        directory.upstream_key(msgspec.structs.replace(alice, id=1000 + number, upstream_key=key))
+    assert directory.decrypted_keys == 1
+    assert directory.upstream_key(alice) == "sk-alice"
 
 
 async def test_a_price_is_in_force_within_a_second(
     directory: Directory, administration: Administration, token: str
 ) -> None:
-    """Set, changed and taken away."""
+    """A price that is set, changed or removed is in force within a second."""
     alice = directory.identify(token)
     for amount in ("1", "2"):
         await administration.prices.set("m", Rates(input=Decimal(amount), output=Decimal(1)))
@@ -307,10 +313,8 @@ async def test_a_price_is_in_force_within_a_second(
     await within(1, lambda: directory.models(alice) == [])
 
 
-async def test_a_book_that_was_taken_does_not_change(
-    directory: Directory, administration: Administration, token: str
-) -> None:
-    """A request is charged by the prices that it began with."""
+async def test_a_price_book_does_not_change(directory: Directory, administration: Administration, token: str) -> None:
+    """A request that began with one price book is charged by it, whatever changes later."""
     before = directory.book
     await administration.prices.set("m", Rates(input=Decimal(1), output=Decimal(1)))
     await within(1, lambda: directory.book is not before)
@@ -318,29 +322,29 @@ async def test_a_book_that_was_taken_does_not_change(
     assert before._history == {}
 
 
-async def test_a_lost_notice_is_caught_by_the_next_look(
+async def test_a_change_without_a_notice_is_found(
     directory: Directory, administration: Administration, dsn: str, token: str
 ) -> None:
-    """Behind the notice stands a look at the version, twice a second."""
-    query(dsn, QUIET)
+    """The version is compared twice a second, in case a notice is lost."""
+    query(dsn, WITHOUT_NOTICE)
     await administration.users.change("alice", UserChanges(disabled=True))
     await within(3, lambda: not works(directory, token))
 
 
-async def test_a_change_is_known_after_the_connection_was_lost(
+async def test_a_change_is_found_after_the_connection_was_lost(
     directory: Directory, administration: Administration, dsn: str, token: str
 ) -> None:
-    """It is made anew, and what happened meanwhile is read."""
+    """The connection is replaced, and changes of the meantime are read."""
     end_connections(dsn)
     await asyncio.gather(
         administration.users.change("alice", UserChanges(disabled=True)), return_exceptions=True
-    )  # its connection went, too
+    )  # its connection was ended, too
     await administration.users.change("alice", UserChanges(disabled=True))
     await within(5, lambda: not works(directory, token))
 
 
-async def test_a_restored_backup_is_known(directory: Directory, dsn: str, token: str) -> None:
-    """Its version is an older one, and what it does not have ends."""
+async def test_a_restored_backup_is_read_completely(directory: Directory, dsn: str, token: str) -> None:
+    """A version that went back means a restored backup: tokens that it does not have stop working."""
     query(dsn, UNVERSIONED)
     query(dsn, "ALTER TABLE tokens DISABLE TRIGGER ALL")
     query(dsn, "DELETE FROM tokens")
@@ -348,18 +352,18 @@ async def test_a_restored_backup_is_known(directory: Directory, dsn: str, token:
     await within(5, lambda: not works(directory, token))
 
 
-# How long it may be believed.
+# How long the copy is valid.
 
 
-def test_before_it_is_loaded_it_knows_nobody(idle: Directory) -> None:
-    """503, and not 401: a client must not throw its token away."""
+def test_before_the_first_load_requests_are_refused_as_stale(idle: Directory) -> None:
+    """The answer is 503 and not 401, because clients discard a token that gets a 401."""
     assert not idle.loaded
     with pytest.raises(DirectoryStale):
         idle.identify(KEYRING.new_token()[0])
 
 
-async def test_it_does_not_start_without_the_database(clock: Clock) -> None:
-    """Whoever starts it tries again."""
+async def test_start_without_the_database_fails(clock: Clock) -> None:
+    """The caller gets the error and can try again."""
     directory = Directory(Store("host=/nowhere"), on_budgets=ignore, stale_after=STALE_AFTER, clock=clock)
     with pytest.raises(StoreError):
         await directory.start(KEYRING)
@@ -370,17 +374,17 @@ async def test_it_does_not_start_without_the_database(clock: Clock) -> None:
 async def test_while_the_database_is_away_known_tokens_work(
     directory: Directory, clock: Clock, token: str, database: Database
 ) -> None:
-    """To the last moment of `stale_after`."""
+    """Known tokens work until `stale_after` has passed."""
     database.close()
     await within(5, lambda: not directory.connected)
     clock.now += STALE_AFTER
     assert works(directory, token)
 
 
-async def test_when_it_was_away_too_long_nobody_is_known(
+async def test_when_the_database_is_away_too_long_requests_are_refused(
     directory: Directory, clock: Clock, token: str, database: Database
 ) -> None:
-    """Somebody may have been refused since."""
+    """After `stale_after`, a token may have been revoked without the directory's knowledge."""
     database.close()
     await within(5, lambda: not directory.connected)
     clock.now += STALE_AFTER + 0.1
@@ -389,10 +393,10 @@ async def test_when_it_was_away_too_long_nobody_is_known(
         directory.identify(token)
 
 
-async def test_when_it_comes_back_they_are_known_again(
+async def test_when_the_database_is_back_tokens_work_again(
     directory: Directory, clock: Clock, token: str, database: Database
 ) -> None:
-    """By itself."""
+    """The directory reconnects without a restart."""
     database.close()
     await within(5, lambda: not directory.connected)
     clock.now += STALE_AFTER + 0.1
@@ -402,10 +406,10 @@ async def test_when_it_comes_back_they_are_known_again(
     assert directory.connected
 
 
-async def test_what_happened_while_it_was_away_is_known_when_it_comes_back(
+async def test_changes_of_an_outage_are_read_after_it(
     directory: Directory, administration: Administration, token: str, database: Database
 ) -> None:
-    """Everything since the last version that it saw."""
+    """All changes since the last version are read."""
     database.close()
     await within(5, lambda: not directory.connected)
     database.open()
@@ -413,8 +417,8 @@ async def test_what_happened_while_it_was_away_is_known_when_it_comes_back(
     await within(5, lambda: not works(directory, token))
 
 
-async def test_a_reading_is_as_fresh_as_its_beginning(dsn: str, clock: Clock) -> None:
-    """What comes back after a long time was true when it was asked for."""
+async def test_a_copy_is_as_fresh_as_the_start_of_its_query(dsn: str, clock: Clock) -> None:
+    """A result that arrives late is as old as its query."""
 
     class Slow(Store):
         async def fetch(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
@@ -427,16 +431,16 @@ async def test_a_reading_is_as_fresh_as_its_beginning(dsn: str, clock: Clock) ->
     await directory.close()
 
 
-async def test_it_says_once_that_the_database_is_away(
+async def test_an_outage_is_logged_once(
     dsn: str, clock: Clock, database: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """And not twice a second, for as long as that lasts."""
+    """The warning is not repeated at each try."""
 
     class Counting(Store):
-        tries = 0
+        attempts = 0
 
         async def wait_for_notice(self, seconds: float) -> None:
-            self.tries += 1
+            self.attempts += 1
             await super().wait_for_notice(seconds)
 
     store = Counting(dsn)
@@ -444,7 +448,7 @@ async def test_it_says_once_that_the_database_is_away(
     await directory.start(KEYRING)
     database.close()
     await within(5, lambda: not directory.connected)
-    tries = store.tries
-    await within(5, lambda: store.tries > tries + 1)
+    attempts = store.attempts
+    await within(5, lambda: store.attempts > attempts + 1)
     await directory.close()
     assert len([record for record in caplog.records if record.levelname == "WARNING"]) == 1

@@ -1,4 +1,4 @@
-"""The copy of very many users and tokens: nobody waits while it is read, and nobody sees half of it."""
+"""A directory of very many users and tokens: it is read without blocking the loop, and never visible in part."""
 
 import asyncio
 import gc
@@ -17,9 +17,9 @@ from tests.support.observers import ignore
 
 KEYRING = Keyring(b"m" * 32)
 USERS = 100_000
-HELD_SECONDS = 0.05  # at most, of the processor's time, in one piece
+MAX_HOLD = 0.05  # seconds of CPU time between two iterations of the loop
 
-# As triggers would have left them, which take a minute for so many.
+# The result of the triggers, which would take a minute for this number of rows.
 FILL = """
     SET session_replication_role = replica;
     INSERT INTO users (id, name, upstream_key, created_at, version)
@@ -31,23 +31,23 @@ FILL = """
     ANALYZE"""
 
 
-class Meter:
-    """How long the loop was held at most, in seconds of the processor: other processes' load does not count."""
+class HoldMeter:
+    """The longest time that the loop was held, in seconds of CPU time: the load of other processes does not count."""
 
     def __init__(self) -> None:
-        self.held = 0.0
+        self.longest = 0.0
 
     async def run(self) -> None:
-        """Looks at every turn of the loop until it is cancelled."""
+        """Measures each iteration of the loop until it is cancelled."""
         while True:
             before = time.thread_time()
             await asyncio.sleep(0)
-            self.held = max(self.held, time.thread_time() - before)
+            self.longest = max(self.longest, time.thread_time() - before)
 
 
 @pytest.fixture
 def token(dsn: str) -> str:
-    """The token of the last of very many users."""
+    """The token of the last user."""
     token, digest = KEYRING.new_token()
     with connected(dsn) as cursor:
         cursor.execute(FILL, {"users": USERS, "digest": digest})
@@ -57,26 +57,26 @@ def token(dsn: str) -> str:
 @pytest.fixture
 def directory(io_loop: IOLoop, dsn: str) -> Iterator[Directory]:
     """A directory that was not started."""
-    made = Directory(Store(dsn), on_budgets=ignore, stale_after=300.0, clock=time.monotonic)
-    yield made
-    io_loop.run_sync(made.close)
+    directory = Directory(Store(dsn), on_budgets=ignore, stale_after=300.0, clock=time.monotonic)
+    yield directory
+    io_loop.run_sync(directory.close)
 
 
-async def test_a_start_with_very_many_users_holds_nobody_up(directory: Directory, token: str) -> None:
-    """Health checks, and requests while a database was restored, are answered while the copy is read."""
+async def test_the_first_load_does_not_block_the_loop(directory: Directory, token: str) -> None:
+    """Health checks are answered while very many users and tokens are read."""
     gc.collect()
-    gc.freeze()  # what the tests hold is none of an agent's
-    meter = Meter()
-    measuring = asyncio.create_task(meter.run())
+    gc.freeze()  # objects of the tests would cost time that an agent does not need
+    meter = HoldMeter()
+    measuring = asyncio.create_task(meter.run(), name="meter")
     await directory.start(KEYRING)
     measuring.cancel()
     gc.unfreeze()
     assert directory.identify(token).user.id == USERS
-    assert meter.held < HELD_SECONDS
+    assert meter.longest < MAX_HOLD
 
 
-async def test_while_everything_is_read_anew_everybody_is_known(directory: Directory, token: str, dsn: str) -> None:
-    """A deleted row makes agents read everything: until all of it is there, the old copy counts."""
+async def test_the_old_copy_is_valid_while_all_is_read_again(directory: Directory, token: str, dsn: str) -> None:
+    """A deleted row makes agents read everything; meanwhile no token is refused."""
     await directory.start(KEYRING)
     refusals = 0
     with connected(dsn) as cursor:

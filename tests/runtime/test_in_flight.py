@@ -1,4 +1,4 @@
-"""Whether requests are under way, and waiting for their end."""
+"""The number of requests under way, and the wait for their end."""
 
 import asyncio
 
@@ -7,50 +7,70 @@ import pytest
 from chatgpt_agent.runtime.in_flight import Lifecycle
 
 
-async def test_nothing_under_way_is_idle() -> None:
-    """A shutdown without requests waits for nothing."""
+async def test_without_requests_it_is_idle() -> None:
+    """A shutdown without requests does not wait."""
     assert await Lifecycle().wait_idle(0)
 
 
-async def test_a_request_counts_to_its_end() -> None:
-    """And no longer."""
+async def test_requests_count_until_they_end() -> None:
+    """The number goes up with each request, and down with its end."""
     lifecycle = Lifecycle()
     with lifecycle.request(), lifecycle.request():
         assert lifecycle.in_flight == 2
     assert lifecycle.in_flight == 0
 
 
-async def test_a_request_that_fails_has_ended_too() -> None:
-    """Else a shutdown would wait for it for ever."""
+async def test_a_request_that_fails_has_ended() -> None:
+    """A shutdown does not wait for a request that raised an exception."""
     lifecycle = Lifecycle()
     with pytest.raises(RuntimeError), lifecycle.request():
         raise RuntimeError
     assert await lifecycle.wait_idle(0)
 
 
-async def test_waiting_is_cut_short() -> None:
-    """The time is up, and something is still under way."""
+async def test_wait_ends_after_its_time() -> None:
+    """The result is False if a request is still under way."""
     lifecycle = Lifecycle()
     with lifecycle.request():
         assert not await lifecycle.wait_idle(0.01)
 
 
-async def test_waiting_ends_with_the_last_request() -> None:
-    """And not with the one before it."""
+async def test_wait_ends_with_the_last_request() -> None:
+    """The end of another request before it does not end the wait."""
     lifecycle = Lifecycle()
     with lifecycle.request():
         with lifecycle.request():
-            waiting = asyncio.create_task(lifecycle.wait_idle(30))
+            waiting = asyncio.create_task(lifecycle.wait_idle(30), name="wait")
         await asyncio.sleep(0)
         assert not waiting.done()
     async with asyncio.timeout(5):
         assert await waiting
 
 
-async def test_a_request_after_idleness_counts_again() -> None:
-    """Idle is not for good."""
+async def test_a_request_after_an_idle_time_counts() -> None:
+    """Becoming idle is not final."""
     lifecycle = Lifecycle()
     with lifecycle.request():
         pass
     with lifecycle.request():
         assert not await lifecycle.wait_idle(0)
+
+
+async def test_drain_ends_with_the_last_request() -> None:
+    """The result is True if all requests ended in time."""
+    lifecycle = Lifecycle()
+    with lifecycle.request():
+        draining = asyncio.create_task(lifecycle.drain(30, hurry=asyncio.Event()), name="drain")
+        await asyncio.sleep(0)
+    assert await draining
+
+
+async def test_drain_is_cut_short_by_a_second_signal() -> None:
+    """The result is False at once, although there would be time left."""
+    lifecycle, hurry = Lifecycle(), asyncio.Event()
+    with lifecycle.request():
+        draining = asyncio.create_task(lifecycle.drain(30, hurry=hurry), name="drain")
+        await asyncio.sleep(0)
+        hurry.set()
+        async with asyncio.timeout(5):
+            assert not await draining

@@ -1,4 +1,4 @@
-"""When tokens were last used: written now and then, and never in a request's way."""
+"""The times of last use of tokens are written in the background, seldom and without loss."""
 
 import asyncio
 from collections.abc import Callable, Iterator
@@ -18,72 +18,72 @@ from tests.support.database import Database, query
 
 @pytest.fixture
 def clock() -> Clock:
-    """Of every agent here."""
+    """The clock of all agents."""
     return Clock()
 
 
 @pytest.fixture
-def make_uses(io_loop: IOLoop, dsn: str, clock: Clock) -> Iterator[Callable[[], LastUsed]]:
-    """Makes what an agent remembers."""
-    made: list[LastUsed] = []
+def make_last_used(io_loop: IOLoop, dsn: str, clock: Clock) -> Iterator[Callable[[], LastUsed]]:
+    """Makes the LastUsed of one more agent."""
+    created: list[LastUsed] = []
 
     def make() -> LastUsed:
-        made.append(LastUsed(Store(dsn), clock=clock))
-        return made[-1]
+        created.append(LastUsed(Store(dsn), clock=clock))
+        return created[-1]
 
     yield make
-    for uses in made:
-        io_loop.run_sync(uses.close)
+    for last_used in created:
+        io_loop.run_sync(last_used.close)
 
 
 @pytest.fixture
-def uses(make_uses: Callable[[], LastUsed]) -> LastUsed:
-    """What one agent remembers."""
-    return make_uses()
+def last_used(make_last_used: Callable[[], LastUsed]) -> LastUsed:
+    """The LastUsed of one agent."""
+    return make_last_used()
 
 
 def written(dsn: str) -> dict[int, datetime]:
-    """What the database has."""
+    """The times in the database, by token id."""
     return dict(query(dsn, "SELECT token_id, last_used_at FROM token_uses"))
 
 
-async def test_a_first_use_is_written(uses: LastUsed, dsn: str) -> None:
-    """With its time, and all tokens in one statement."""
+async def test_a_first_use_is_written(last_used: LastUsed, dsn: str) -> None:
+    """The time of each used token is in the database."""
     for id_ in (2, 1):
-        uses.touch(id_)
-    await uses.write()
-    found = written(dsn)
-    assert found.keys() == {1, 2}
-    assert datetime.now(UTC) - found[1] < timedelta(seconds=10)
+        last_used.touch(id_)
+    await last_used.write()
+    times = written(dsn)
+    assert times.keys() == {1, 2}
+    assert datetime.now(UTC) - times[1] < timedelta(seconds=10)
 
 
-async def test_a_token_is_written_every_five_minutes_at_most(uses: LastUsed, dsn: str, clock: Clock) -> None:
-    """However often it is used."""
-    uses.touch(1)
-    await uses.write()
+async def test_a_token_is_written_every_five_minutes_at_most(last_used: LastUsed, dsn: str, clock: Clock) -> None:
+    """A second use within five minutes is written after them."""
+    last_used.touch(1)
+    await last_used.write()
     first = written(dsn)
     clock.now += WRITE_SECONDS - 1
-    uses.touch(1)
-    await uses.write()
+    last_used.touch(1)
+    await last_used.write()
     assert written(dsn) == first
     clock.now += 1
-    await uses.write()
+    await last_used.write()
     assert written(dsn)[1] > first[1]
 
 
-async def test_what_was_not_used_is_not_written_again(uses: LastUsed, dsn: str, clock: Clock) -> None:
-    """A token that rests costs nothing."""
-    uses.touch(1)
-    await uses.write()
+async def test_an_unused_token_is_not_written_again(last_used: LastUsed, dsn: str, clock: Clock) -> None:
+    """A token that was not used since its last write causes no statement."""
+    last_used.touch(1)
+    await last_used.write()
     query(dsn, "DELETE FROM token_uses")
     clock.now += WRITE_SECONDS
-    await uses.write()
+    await last_used.write()
     assert written(dsn) == {}
 
 
-async def test_the_latest_of_several_agents_counts(make_uses: Callable[[], LastUsed], dsn: str) -> None:
-    """Whoever writes last."""
-    early, late = make_uses(), make_uses()
+async def test_the_latest_use_at_any_agent_counts(make_last_used: Callable[[], LastUsed], dsn: str) -> None:
+    """An agent that writes an earlier use later does not overwrite the latest one."""
+    early, late = make_last_used(), make_last_used()
     early.touch(1)
     late.touch(1)
     await late.write()
@@ -92,38 +92,38 @@ async def test_the_latest_of_several_agents_counts(make_uses: Callable[[], LastU
     assert written(dsn) == latest
 
 
-async def test_while_the_database_is_away_uses_wait(
-    uses: LastUsed, dsn: str, postgres: str, caplog: pytest.LogCaptureFixture
+async def test_uses_are_kept_while_the_database_is_away(
+    last_used: LastUsed, dsn: str, postgres: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """They are written when it is back; the log tells once."""
+    """They are written when the database is back; the log has one warning."""
     database = Database(postgres, parse_dsn(dsn)["dbname"])
-    uses.touch(1)
+    last_used.touch(1)
     database.close()
-    await uses.write()
-    await uses.write()
+    await last_used.write()
+    await last_used.write()
     database.open()
-    await uses.write()
+    await last_used.write()
     assert written(dsn).keys() == {1}
     assert caplog.text.count("cannot write last-used times of 1 tokens") == 1
 
 
-async def test_what_waits_is_written_at_the_end(uses: LastUsed, dsn: str) -> None:
-    """An agent that is stopped forgets nothing."""
-    uses.start()
-    uses.touch(1)
-    await uses.write()
+async def test_unwritten_uses_are_written_at_shutdown(last_used: LastUsed, dsn: str) -> None:
+    """A shutdown writes uses for which five minutes have not passed."""
+    last_used.start()
+    last_used.touch(1)
+    await last_used.write()
     first = written(dsn)
-    uses.touch(1)
-    await uses.close()
+    last_used.touch(1)
+    await last_used.close()
     assert written(dsn)[1] > first[1]
 
 
-async def test_an_agent_writes_by_itself(make_agent: MakeAgent) -> None:
-    """Seen in the list of tokens, soon after the first use."""
+async def test_an_agent_writes_uses_in_the_background(make_agent: MakeAgent) -> None:
+    """The first use of a token is visible in its record soon."""
     agent = await make_agent(tuning=Tuning(last_used_check=0.1))
     [token] = await agent.administration.tokens.list()
     await agent.chat()
     async with asyncio.timeout(20):
-        while (found := await agent.administration.tokens.get(token.id)).last_used_at is None:
+        while (used := await agent.administration.tokens.get(token.id)).last_used_at is None:
             await asyncio.sleep(0.1)
-    assert found.version == token.version  # being used is no change of a token
+    assert used.version == token.version  # a use does not change the token
