@@ -100,9 +100,9 @@ def _check_usage(usage: Usage) -> None:
 
 def _with_parts(usage: Usage, before: Usage) -> Usage:
     """The parts that a correction does not name stay as they were, as far as their side has room for them."""
-    parts = (kind for kind in TOKEN_KINDS if kind.is_part and kind.name != "cached")
-    kept = {kind.name: min(getattr(before, kind.name), getattr(usage, kind.side)) for kind in parts}
-    return msgspec.structs.replace(usage, **kept)
+    kinds = (kind for kind in TOKEN_KINDS if kind.is_part and kind.name != "cached")
+    parts = {kind.name: min(getattr(before, kind.name), getattr(usage, kind.side)) for kind in kinds}
+    return msgspec.structs.replace(usage, **parts)
 
 
 def _difference(after: Usage, before: Usage) -> Usage:

@@ -101,13 +101,13 @@ class _Run:
     async def import_users(self) -> None:
         counts = self.result.tables["sys_user_token"]
         rows = self._importable_users(await self._old.users())
-        known = await legacy_import.token_owners(self._store, rows)
-        users, tokens = await self._plan({digest: old for digest, old in rows.items() if digest not in known})
-        counts.existing, counts.added = len(known), len(tokens)
+        owners = await legacy_import.token_owners(self._store, rows)
+        users, tokens = await self._plan({digest: old for digest, old in rows.items() if digest not in owners})
+        counts.existing, counts.added = len(owners), len(tokens)
         if tokens and not self._dry_run:
             await legacy_import.add_imported_users(self._acting, users, tokens)
-            known = await legacy_import.token_owners(self._store, rows)
-        self._owners = {rows[digest].id: ids for digest, ids in known.items()}
+            owners = await legacy_import.token_owners(self._store, rows)
+        self._owners = {rows[digest].id: ids for digest, ids in owners.items()}
 
     def _importable_users(self, users: Sequence[OldUser]) -> dict[bytes, OldUser]:
         """The rows without a fault, by the digests of their tokens."""

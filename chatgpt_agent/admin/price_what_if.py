@@ -50,7 +50,7 @@ class WhatIfReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class WhatIf:
-    """Prices the rows of the ledger anew."""
+    """The use case: the rows of the ledger at other prices."""
 
     def __init__(self, store: AnyStore) -> None:
         self._store = store

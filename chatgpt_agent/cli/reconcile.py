@@ -166,8 +166,8 @@ def _both(line: Line) -> dict[str, object]:
 
 def _differences(line: Line) -> list[str]:
     counts = line.missing
-    shown = [_signed(None if counts is None else getattr(counts, name)) for name in _NAMES]
-    return [*shown, _signed(line.missing_cost)]
+    cells = [_signed(None if counts is None else getattr(counts, name)) for name in _NAMES]
+    return [*cells, _signed(line.missing_cost)]
 
 
 def _signed(value: Decimal | int | None) -> str:

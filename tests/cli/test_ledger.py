@@ -1,8 +1,9 @@
-"""`chatgpt-agent ledger`: what it holds, and the proof that it is right."""
+"""`chatgpt-agent ledger`: what it holds, and the checks that prove it consistent."""
 
 import asyncio
 import json
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,14 @@ from chatgpt_agent.adapters.postgres.usage import ensure_partition, ship
 from chatgpt_agent.core.ledger import Row, State, orphan
 from tests.cli.commands import Cli
 from tests.support.database import query
-from tests.support.factories import make_intent, make_row, request_id
+from tests.support.factories import NOON, make_intent, make_row, request_id
+
+Write = Callable[..., None]
 
 
 @pytest.fixture
-def write(cli: Cli, dsn: str) -> Callable[..., None]:
-    """Ships rows, whose price is there."""
+def write(cli: Cli, dsn: str) -> Write:
+    """Ships rows, whose price exists, and makes the partitions of this month and the next."""
     query(dsn, "INSERT INTO prices VALUES (7, 'gpt-4o-mini', '2024-01-01', 0.15, 0.075, 0.60, now(), 0) RETURNING 1")
 
     def write(*rows: Row) -> None:
@@ -31,38 +34,36 @@ def write(cli: Cli, dsn: str) -> Callable[..., None]:
                     await ship(store, rows)
 
         asyncio.run(work())
-        asyncio.run(_this_month(dsn))
+        query(dsn, "SELECT ensure_usage_partition(now()), ensure_usage_partition(now() + interval '1 month')")
 
     return write
 
 
-async def _this_month(dsn: str) -> None:
-    async with Store(dsn) as store:
-        await store.fetch("SELECT ensure_usage_partition(now()), ensure_usage_partition(now() + interval '1 month')")
+def list_rows(cli: Cli, *options: str) -> list[Any]:
+    """The rows of `ledger list --format json`."""
+    rows: list[Any] = json.loads(cli.ok("ledger", "list", "--format", "json", *options))
+    return rows
 
 
-def listed(cli: Cli, *words: str) -> list[Any]:
-    """`ledger list` as JSON."""
-    found: list[Any] = json.loads(cli.ok("ledger", "list", "--format", "json", *words))
-    return found
-
-
-def found(cli: Cli) -> list[tuple[str, str]]:
-    """What `ledger verify` finds: check and subject."""
+def findings(cli: Cli) -> list[tuple[str, str]]:
+    """The check and the subject of each finding of `ledger verify`, which exits with 1."""
     result = cli.run("ledger", "verify", "--json")
     assert result.exit_code == 1
-    return [(line["check"], line["subject"]) for line in json.loads(result.stdout)]
+    return [(finding["check"], finding["subject"]) for finding in json.loads(result.stdout)]
 
 
-def test_status_counts_rows_by_state(cli: Cli, write: Callable[..., None]) -> None:
-    """With what each state has cost."""
+# Status.
+
+
+def test_status_counts_rows_by_state(cli: Cli, write: Write) -> None:
+    """Each state has its number of rows."""
     write(make_row(1), make_row(2), orphan(make_intent(3)))
     status = json.loads(cli.ok("ledger", "status", "--json"))
-    assert [(line["state"], line["rows"]) for line in status["rows"]] == [("done", 2), ("unknown", 1)]
+    assert [(row["state"], row["rows"]) for row in status["rows"]] == [("done", 2), ("unknown", 1)]
 
 
-def test_status_shows_what_waits_in_the_outbox(cli: Cli, write: Callable[..., None]) -> None:
-    """Rows and requests under way, and the age of the oldest."""
+def test_status_shows_the_backlog_of_the_outbox(cli: Cli, write: Write) -> None:
+    """The first line has the rows to ship, the requests in flight, and the age of the oldest row."""
 
     async def fill() -> None:
         outbox = Outbox(Path(cli.settings["DATA_DIR"]))
@@ -77,36 +78,57 @@ def test_status_shows_what_waits_in_the_outbox(cli: Cli, write: Callable[..., No
     assert cli.ok("ledger", "status").startswith("Outbox: 1 rows to ship, 2 requests in flight; the oldest began ")
 
 
-def test_list_shows_the_newest_first(cli: Cli, write: Callable[..., None]) -> None:
-    """By the id that the client has."""
+# Rows.
+
+
+def test_list_shows_the_newest_first(cli: Cli, write: Write) -> None:
+    """Rows have the request id that the client got."""
     write(make_row(1), make_row(2), make_row(3))
-    assert [row["request_id"] for row in listed(cli, "--limit", "2")] == [str(request_id(3)), str(request_id(2))]
+    assert [row["request_id"] for row in list_rows(cli, "--limit", "2")] == [str(request_id(3)), str(request_id(2))]
 
 
-def test_list_can_be_narrowed_to_states(cli: Cli, write: Callable[..., None]) -> None:
-    """To any of those that are named."""
+def test_list_can_be_limited_to_states(cli: Cli, write: Write) -> None:
+    """Repeated, `--state` chooses the rows in any of the states."""
     write(make_row(1), make_row(2, state=State.INCOMPLETE), orphan(make_intent(3)))
-    rows = listed(cli, "--state", "unknown", "--state", "incomplete")
+    rows = list_rows(cli, "--state", "unknown", "--state", "incomplete")
     assert [row["state"] for row in rows] == ["unknown", "incomplete"]
 
 
-def test_list_can_begin_at_a_moment(cli: Cli, write: Callable[..., None]) -> None:
-    """In UTC."""
+@pytest.mark.parametrize(("option", "number"), [("--since", 100), ("--until", 1)])
+def test_list_can_be_limited_to_a_time(cli: Cli, write: Write, option: str, number: int) -> None:
+    """The times are in UTC."""
     write(make_row(1), make_row(100))
-    rows = listed(cli, "--since", "2024-05-17T12:01:00")
-    assert [row["request_id"] for row in rows] == [str(request_id(100))]
+    rows = list_rows(cli, option, f"{NOON + timedelta(minutes=1):%Y-%m-%dT%H:%M:%S}")
+    assert [row["request_id"] for row in rows] == [str(request_id(number))]
 
 
-def test_list_has_a_csv(cli: Cli, write: Callable[..., None]) -> None:
-    """With every column."""
+def test_list_can_be_limited_to_a_user(cli: Cli, write: Write) -> None:
+    """Rows of other users are left out."""
+    cli.add_user("alice")
+    write(make_row(1, user_id=1), make_row(2, user_id=2))
+    assert [row["user"] for row in list_rows(cli, "--user", "alice")] == ["alice"]
+
+
+def test_list_as_json_has_exact_values(cli: Cli, write: Write) -> None:
+    """Times are RFC 3339 in UTC, amounts text in plain notation."""
     write(make_row(1))
-    head, line = cli.ok("ledger", "list", "--format", "csv").splitlines()
-    assert head.startswith("request_id,started_at,user,")
+    [row] = list_rows(cli)
+    assert (row["started_at"], row["cost"], row["uncertain_cost"]) == ("2024-05-17T12:00:01Z", "0.000162675", "0")
+
+
+def test_list_as_csv_has_every_column(cli: Cli, write: Write) -> None:
+    """The headings are the names of the fields."""
+    write(make_row(1))
+    headers, line = cli.ok("ledger", "list", "--format", "csv").splitlines()
+    assert headers.startswith("request_id,started_at,user,")
     assert line.startswith(f"{request_id(1)},2024-05-17 12:00:01,user 2,")
 
 
-def test_verify_finds_nothing_in_books_that_are_right(cli: Cli, write: Callable[..., None]) -> None:
-    """Exit code 0."""
+# Checks.
+
+
+def test_verify_of_a_consistent_ledger_finds_nothing(cli: Cli, write: Write) -> None:
+    """It prints one line and exits with 0."""
     write(make_row(1), make_row(2), orphan(make_intent(3)))
     assert cli.ok("ledger", "verify") == "The ledger is consistent.\n"
 
@@ -122,29 +144,29 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize("check", DAMAGES)
-def test_verify_finds_damage(cli: Cli, write: Callable[..., None], dsn: str, check: str) -> None:
-    """Each kind by its own check, to the last digit."""
+def test_verify_finds_damage(cli: Cli, write: Write, dsn: str, check: str) -> None:
+    """Each kind of damage is found by its own check, to the last digit."""
     write(make_row(1))
     query(dsn, "ALTER TABLE usage DISABLE TRIGGER usage_is_final; SELECT 1")
     query(dsn, f"{DAMAGES[check]} RETURNING 1")
-    assert check in [name for name, _ in found(cli)]
+    assert check in [name for name, _ in findings(cli)]
 
 
-def test_verify_names_the_request(cli: Cli, write: Callable[..., None], dsn: str) -> None:
-    """By its id, where it is about one."""
+def test_verify_names_the_request(cli: Cli, write: Write, dsn: str) -> None:
+    """The subject of a finding about a row is its request id."""
     write(make_row(1), make_row(2))
     query(dsn, "ALTER TABLE usage DISABLE TRIGGER usage_is_final; SELECT 1")
     query(dsn, f"UPDATE usage SET cost = cost + 1 WHERE request_id = '{request_id(2)}' RETURNING 1")
-    assert ("cost", str(request_id(2))) in found(cli)
+    assert ("cost", str(request_id(2))) in findings(cli)
 
 
 def test_verify_finds_a_month_without_a_partition(cli: Cli) -> None:
-    """Of now and of next month."""
-    assert [name for name, _ in found(cli)] == ["partition", "partition"]
+    """This month and the next one need a partition."""
+    assert [name for name, _ in findings(cli)] == ["partition", "partition"]
 
 
-def test_a_row_cannot_be_changed(write: Callable[..., None], dsn: str) -> None:
-    """Not even by who writes SQL: the database refuses."""
+def test_database_refuses_to_change_a_row(write: Write, dsn: str) -> None:
+    """SQL that updates a row of usage fails."""
     write(make_row(1))
     with pytest.raises(Exception, match="rows of usage are immutable"):
         query(dsn, "UPDATE usage SET cost = 0 RETURNING 1")

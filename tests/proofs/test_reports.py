@@ -131,7 +131,16 @@ class Reconciler:
             await ship(self.store, shipped)
         await add_imported_requests(self.store, [_imported(row) for row in rows if row.state is State.IMPORTED])
         for row, correction in zip(rows, corrections, strict=False):
-            written = CorrectableRow(row.id, row.at, row.state, row.usage, row.cost, None, None, None)
+            written = CorrectableRow(
+                request_id=row.id,
+                started_at=row.at,
+                state=row.state,
+                usage=row.usage,
+                cost=row.cost,
+                service_tier=None,
+                price=None,
+                corrected_by=None,
+            )
             assert correction.usage is not None
             assert await add_correction(
                 self.store,

@@ -64,7 +64,7 @@ async def import_prices(request: AdminRequest[Empty, PriceListQuery, bytes]) -> 
     try:
         since = utc(request.query.since) if isinstance(request.query.since, datetime) else None
     except OverflowError:
-        raise InvalidValue("from: there is no such time in UTC") from None
+        raise InvalidValue("from: the time in UTC is not in the years 1 to 9999") from None
     file = await price_import.read_body(request.body, request.query.only)
     use_case = request.administration.price_import
     difference = await use_case.compare(file.prices, since=since)
