@@ -1,4 +1,4 @@
-"""The configuration: where a value comes from, and what is said of one that cannot be used."""
+"""The configuration: sources of values, and errors about values that are not allowed."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -21,7 +21,7 @@ Faults = Callable[..., list[str]]
 
 @pytest.fixture
 def load(tmp_path: Path) -> Load:
-    """Loads a text as a file."""
+    """Loads a text as a configuration file."""
 
     def load(text: str, environ: Mapping[str, str] | None = None) -> Config:
         file = tmp_path / "config.yml"
@@ -33,7 +33,7 @@ def load(tmp_path: Path) -> Load:
 
 @pytest.fixture
 def faults(load: Load) -> Faults:
-    """What is said of a text that cannot be used."""
+    """The faults that are reported for a text."""
 
     def faults(text: str, environ: Mapping[str, str] | None = None) -> list[str]:
         with pytest.raises(ConfigError) as caught:
@@ -43,36 +43,36 @@ def faults(load: Load) -> Faults:
     return faults
 
 
-# Where a value comes from.
+# Sources.
 
 
-def test_nothing_set_means_the_defaults() -> None:
+def test_without_a_file_the_defaults_apply() -> None:
     """Neither a file nor the environment is needed."""
     assert load_config(None, {}).port == 8080
 
 
-def test_an_empty_file_means_the_defaults(load: Load) -> None:
-    """A file of comments alone is a configuration."""
+def test_an_empty_file_gives_the_defaults(load: Load) -> None:
+    """A file may consist of comments."""
     assert load("# nothing yet\n").bind_address == "0.0.0.0"
 
 
-def test_a_file_wins_over_the_default(load: Load) -> None:
-    """What stands in the file counts."""
+def test_the_file_overrides_the_default(load: Load) -> None:
+    """A value in the file replaces the default."""
     assert load("port: 9000").port == 9000
 
 
-def test_the_environment_wins_over_the_file(load: Load) -> None:
-    """So does the variable of the same name in upper case over the file."""
+def test_the_environment_overrides_the_file(load: Load) -> None:
+    """The variable with the key's name in upper case replaces the value in the file."""
     assert load("port: 9000", {"PORT": "9001"}).port == 9001
 
 
-def test_an_empty_variable_is_as_one_that_is_not_set(load: Load) -> None:
-    """`OPENAI_PROXY=` in a unit file does not take the file's value away."""
+def test_an_empty_variable_is_ignored(load: Load) -> None:
+    """`OPENAI_PROXY=` in a unit file does not remove the value in the file."""
     assert load("openai_proxy: http://proxy:3128", {"OPENAI_PROXY": ""}).openai_proxy == "http://proxy:3128"
 
 
-def test_an_empty_key_is_as_one_that_is_not_there(load: Load) -> None:
-    """`key:` with nothing behind it leaves the default."""
+def test_an_empty_key_is_ignored(load: Load) -> None:
+    """`key:` without a value leaves the default."""
     assert load("port:\nopenai_proxy:\ndata_dir:\n") == load("")
 
 
@@ -89,28 +89,28 @@ def test_an_empty_key_is_as_one_that_is_not_there(load: Load) -> None:
         ("OPENAI_PROXY", "http://localhost:7890"),
     ],
 )
-def test_the_variables_of_the_original_program_count(variable: str, value: str) -> None:
-    """A deployment of the original program moves over unchanged."""
+def test_the_original_programs_variables_are_read(variable: str, value: str) -> None:
+    """The environment of the original program configures this one."""
     assert getattr(load_config(None, {variable: value}), variable.lower()) == value
 
 
-def test_folders_in_the_file_are_relative_to_it(load: Load, tmp_path: Path) -> None:
-    """Wherever the agent is started, its data is in one place."""
+def test_paths_in_the_file_are_relative_to_the_file(load: Load, tmp_path: Path) -> None:
+    """The data is in one place, wherever the agent is started."""
     assert load("data_dir: here").data_dir == tmp_path / "here"
 
 
-def test_folders_in_the_environment_are_relative_to_the_current_one(load: Load) -> None:
-    """As everything that is typed at a shell is."""
+def test_paths_in_the_environment_are_relative_to_the_current_folder(load: Load) -> None:
+    """Variables are resolved like paths in a shell."""
     assert load("", {"DATA_DIR": "here"}).data_dir == Path.cwd() / "here"
 
 
 def test_an_absolute_path_in_the_file_stays(load: Load) -> None:
-    """Only a relative one is put behind the file's folder."""
+    """An absolute path is unchanged."""
     assert load("master_key_file: /run/key").master_key_file == Path("/run/key")
 
 
 def test_the_file_is_named_by_an_option_or_a_variable(tmp_path: Path) -> None:
-    """`--config` wins over CHATGPT_AGENT_CONFIG."""
+    """`--config` takes precedence over CHATGPT_AGENT_CONFIG."""
     for port in (1, 2):
         (tmp_path / f"{port}.yml").write_text(f"port: {port}")
     environ = {"CHATGPT_AGENT_CONFIG": str(tmp_path / "2.yml")}
@@ -125,34 +125,34 @@ def test_the_http_version_may_be_a_number(load: Load, text: str) -> None:
 
 
 def test_the_http_version_2_may_be_a_number(load: Load) -> None:
-    """So is 2."""
+    """YAML reads 2 without quotes as a number."""
     assert load("openai_http_version: 2").openai_http_version == "2"
 
 
 def test_a_password_may_look_like_a_date(load: Load) -> None:
-    """No key takes a date, and one that does not exist is text like any other."""
+    """YAML's dates are read as text."""
     assert load("database_password: 2024-13-45").database_password == "2024-13-45"
 
 
-# What is said of a value that cannot be used.
+# Faults.
 
 
-def test_all_faults_are_named_at_once(faults: Faults) -> None:
-    """One line for each, those of the file and those of the environment."""
-    found = faults("port: 70000\nlog_level: loud\nnonsense: 1", {"STALE_AFTER": "soon"})
-    assert len(found) == 4
-    assert all("\n" not in line for line in found)
+def test_all_faults_are_reported_at_once(faults: Faults) -> None:
+    """Each fault of the file and the environment is one line."""
+    lines = faults("port: 70000\nlog_level: loud\nnonsense: 1", {"STALE_AFTER": "soon"})
+    assert len(lines) == 4
+    assert all("\n" not in line for line in lines)
 
 
-def test_a_fault_says_where_what_and_what_is_allowed(faults: Faults, tmp_path: Path) -> None:
-    """File, key, what was found, what is allowed."""
+def test_a_fault_has_place_key_value_and_what_is_allowed(faults: Faults, tmp_path: Path) -> None:
+    """A fault names the file, the key, the value and what is allowed."""
     [line] = faults("port: 70000")
     allowed = "a port, 0 to 65535 (0: any that is free)"
     assert line == f"{tmp_path / 'config.yml'}: port: found 70000; allowed: {allowed}"
 
 
 def test_a_fault_in_the_environment_names_the_variable(faults: Faults) -> None:
-    """It is the variable that must be changed, and not the file."""
+    """A fault of a variable names the variable instead of the file."""
     [line] = faults("port: 1", {"PORT": "many"})
     assert line.startswith("environment PORT: port: found 'many'; allowed: a port")
 
@@ -186,7 +186,7 @@ def test_a_fault_in_the_environment_names_the_variable(faults: Faults) -> None:
     ],
 )
 def test_a_value_that_is_not_allowed_is_a_fault(faults: Faults, text: str) -> None:
-    """Exactly one, which names the key."""
+    """A wrong value is one fault, which names the key."""
     [line] = faults(text)
     assert f": {text.split(':')[0]}: found " in line
 
@@ -208,8 +208,8 @@ def test_a_value_that_is_not_allowed_is_a_fault(faults: Faults, text: str) -> No
         "host/v1",
     ],
 )
-def test_the_url_must_be_one_of_an_endpoint(faults: Faults, url: str) -> None:
-    """With a host and a path, and with nothing that a request could not be sent to."""
+def test_an_openai_url_that_is_not_an_endpoint_is_a_fault(faults: Faults, url: str) -> None:
+    """The URL must have a host and a path, and nothing that cannot be sent."""
     [line] = faults(f"openai_url: '{url}'")
     assert ": openai_url: found " in line
 
@@ -217,53 +217,53 @@ def test_the_url_must_be_one_of_an_endpoint(faults: Faults, url: str) -> None:
 @pytest.mark.parametrize(
     "proxy", ["proxy:3128", "http://proxy", "socks5://proxy:1080", "http://proxy:1/x", "http://p:1?x"]
 )
-def test_the_proxy_must_be_an_http_one_with_its_port(faults: Faults, proxy: str) -> None:
-    """Nothing is guessed."""
+def test_a_proxy_url_without_http_or_port_is_a_fault(faults: Faults, proxy: str) -> None:
+    """Scheme and port of the proxy have no defaults."""
     [line] = faults(f"openai_proxy: {proxy}")
     assert line.endswith(": openai_proxy: found (not shown); allowed: http://[user:password@]host:port, or nothing")
 
 
 def test_an_unknown_key_is_a_fault_with_a_suggestion(faults: Faults) -> None:
-    """A slip of the finger does not become a default."""
+    """A typing error does not silently leave the default."""
     [line] = faults("max_body_sise: 5000")
     assert line.endswith("max_body_sise: found an unknown key; allowed: max_body_size")
 
 
-def test_an_unknown_key_like_none_is_sent_to_the_example(faults: Faults) -> None:
-    """Where nothing is near, there is a list."""
+def test_an_unknown_key_without_a_similar_one_refers_to_the_example(faults: Faults) -> None:
+    """Without a similar key the fault refers to config.example.yml."""
     [line] = faults("zzz: 1")
     assert line.endswith("zzz: found an unknown key; allowed: the keys of config.example.yml")
 
 
-def test_a_key_that_stands_twice_is_a_fault(faults: Faults, tmp_path: Path) -> None:
-    """YAML itself would silently take the second."""
+def test_a_duplicate_key_is_a_fault(faults: Faults, tmp_path: Path) -> None:
+    """YAML itself would silently use the second value."""
     assert faults("port: 1\nadmin_port: 2\nport: 3") == [f"{tmp_path / 'config.yml'}: line 3: duplicate key 'port'"]
 
 
-@pytest.mark.parametrize(("text", "found"), [("- port", "list"), ("port", "str"), ("8080", "int")])
-def test_a_file_that_is_no_mapping_is_a_fault(faults: Faults, text: str, found: str) -> None:
-    """It says what it is instead."""
+@pytest.mark.parametrize(("text", "kind"), [("- port", "list"), ("port", "str"), ("8080", "int")])
+def test_a_file_that_is_not_a_mapping_is_a_fault(faults: Faults, text: str, kind: str) -> None:
+    """The fault names the type of the content."""
     [line] = faults(text)
-    assert line.endswith(f"found {found}; allowed: lines of `key: value`")
+    assert line.endswith(f"found {kind}; allowed: lines of `key: value`")
 
 
 @pytest.mark.parametrize(
     "text", ["port: [", "port: 'a", "a: b: c", "port: !!int text", "port: !!bool text", "x: " + "[" * 5000]
 )
-def test_a_file_that_is_no_yaml_is_a_fault(faults: Faults, text: str) -> None:
-    """One line, and never a traceback."""
+def test_a_file_that_is_not_yaml_is_a_fault(faults: Faults, text: str) -> None:
+    """The fault is one line, not a traceback."""
     [line] = faults(text)
     assert "config.yml:" in line
 
 
-def test_a_file_that_is_not_there_is_a_fault(tmp_path: Path) -> None:
-    """It was named, so its absence is no reason to go on without."""
+def test_a_missing_file_is_a_fault(tmp_path: Path) -> None:
+    """A file that was named must exist."""
     with pytest.raises(ConfigError, match=r"none\.yml: cannot be read: No such file"):
         load_config(tmp_path / "none.yml", {})
 
 
-def test_a_file_that_is_not_text_is_a_fault(tmp_path: Path) -> None:
-    """Latin-1 is not guessed."""
+def test_a_file_that_is_not_utf_8_is_a_fault(tmp_path: Path) -> None:
+    """Other encodings are not guessed."""
     (tmp_path / "config.yml").write_bytes(b"database_name: caf\xe9")
     with pytest.raises(ConfigError, match="is not UTF-8 text"):
         load_config(tmp_path / "config.yml", {})
@@ -288,7 +288,7 @@ def test_a_file_that_is_not_text_is_a_fault(tmp_path: Path) -> None:
     ],
 )
 def test_a_fault_shows_no_secret(faults: Faults, text: str, environ: dict[str, str]) -> None:
-    """Whatever is wrong with it."""
+    """Values of secret keys and URLs with credentials are not shown."""
     assert "hunter2" not in "\n".join(faults(text, environ))
 
 
@@ -297,60 +297,60 @@ def test_a_fault_shows_no_secret(faults: Faults, text: str, environ: dict[str, s
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.9.9.9:8080", "localhost:1", "[::1]:8080"])
 def test_http_is_allowed_on_this_machine(load: Load, host: str) -> None:
-    """What never leaves it need not be encrypted."""
+    """Connections to a loopback address need no encryption."""
     assert load(f"openai_url: http://{host}/v1").openai_url == f"http://{host}/v1"
 
 
 @pytest.mark.parametrize("host", ["api.openai.com", "10.0.0.1", "0.0.0.0", "localhost.example"])
-def test_http_elsewhere_is_a_fault(faults: Faults, host: str) -> None:
-    """Keys and messages would cross in the clear."""
+def test_http_to_another_machine_is_a_fault(faults: Faults, host: str) -> None:
+    """Keys and messages would be sent unencrypted."""
     [line] = faults(f"openai_url: http://{host}/v1")
     assert "openai_allow_http: true" in line
 
 
-def test_http_elsewhere_is_allowed_where_somebody_says_so(load: Load) -> None:
-    """A gateway in the same private network has no certificate."""
+def test_http_to_another_machine_is_allowed_by_a_key(load: Load) -> None:
+    """`openai_allow_http` serves gateways without certificate in a private network."""
     text = "openai_url: http://10.0.0.1/v1\nopenai_allow_http: true"
     assert load(text).openai_url == "http://10.0.0.1/v1"
 
 
-def test_the_rule_holds_over_file_and_environment(faults: Faults) -> None:
-    """The file's permission is what the environment's address needs."""
+def test_http_is_checked_over_file_and_environment(faults: Faults) -> None:
+    """A URL in the environment needs the permission in the file."""
     [line] = faults("openai_allow_http: false", {"OPENAI_URL": "http://10.0.0.1/v1"})
     assert line.startswith("environment OPENAI_URL: openai_url: found 'http://10.0.0.1/v1'")
 
 
-def test_names_are_not_loopback() -> None:
-    """Only `localhost` is taken by its name."""
+def test_a_name_that_looks_like_a_loopback_address_is_not_one() -> None:
+    """The only name of this machine is `localhost`."""
     assert not is_loopback("127.0.0.1.example")
 
 
-# What is written about it.
+# Documentation.
 
 
 @pytest.mark.parametrize("key", KEYS)
-def test_every_key_stands_in_the_example_with_its_default(key: str, load: Load, tmp_path: Path) -> None:
-    """The example is the reference: it is what a new key is looked up in."""
+def test_every_key_is_in_the_example_with_its_default(key: str, load: Load, tmp_path: Path) -> None:
+    """The example is the reference of all keys."""
     example = load((ROOT / "config.example.yml").read_text("utf-8"))
     expected = {"database_url": "embedded", "data_dir": tmp_path / "data"}.get(key, getattr(Config(), key))
     assert re.search(rf"^{key}:", (ROOT / "config.example.yml").read_text("utf-8"), re.MULTILINE)
     assert getattr(example, key) == expected
 
 
-def test_the_example_has_no_key_that_is_not_one() -> None:
-    """A key that was taken away does not stay behind."""
+def test_the_example_has_no_unknown_key() -> None:
+    """A removed key is removed from the example, too."""
     assert set(yaml.safe_load((ROOT / "config.example.yml").read_text("utf-8"))) == set(KEYS)
 
 
 @pytest.mark.parametrize("field", msgspec.structs.fields(Config), ids=lambda field: field.name)
-def test_every_key_says_what_is_allowed(field: msgspec.structs.FieldInfo) -> None:
-    """A fault can only name what is written down."""
+def test_every_key_describes_what_is_allowed(field: msgspec.structs.FieldInfo) -> None:
+    """Faults and docs quote this description."""
     assert any(isinstance(part, msgspec.Meta) and part.description for part in field.type.__metadata__)
 
 
 @pytest.mark.parametrize("text", ["embeded", "mysql", "db.example:5432"])
-def test_a_database_url_that_is_none_is_a_fault_like_others(text: str) -> None:
-    """It is named with its key, and not shown: it could hold a password."""
+def test_an_invalid_database_url_is_a_fault(text: str) -> None:
+    """The fault names the key and does not show the value, which may contain a password."""
     with pytest.raises(ConfigError) as caught:
         load_config(None, {"DATABASE_URL": text, "PORT": "x"})
     assert [fault.split(": ")[1] for fault in caught.value.faults] == ["port", "database_url"]
@@ -358,7 +358,7 @@ def test_a_database_url_that_is_none_is_a_fault_like_others(text: str) -> None:
 
 
 def test_the_repr_shows_no_secret() -> None:
-    """It finds its way into logs and tracebacks."""
+    """A repr can end up in a log."""
     config = Config(database_password="made-up-password", openai_proxy="http://u:made-up@127.0.0.1:1")
     assert "made-up" not in repr(config)
 
