@@ -213,7 +213,7 @@ def _until_one_waits(cursor: "psycopg2.extensions.cursor") -> None:
         cursor.execute("SELECT pg_sleep(0.01), count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
         if cursor.fetchone()[1]:  # type: ignore[index]
             return
-    raise AssertionError("nobody waits")
+    raise AssertionError("no connection waits for the lock")
 
 
 RENAMED = "0004.plain-column-names"

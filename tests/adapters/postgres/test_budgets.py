@@ -26,7 +26,7 @@ BOSS = Actor("boss", Via.COMMAND, "here")
 
 @pytest.fixture
 def store(io_loop: IOLoop, dsn: str) -> Iterator[Store]:
-    """A database with the user alice (1), who has a token (1) and a second one (2)."""
+    """A store with the user alice (1), who has the tokens 1 and 2."""
     store = Store(dsn)
 
     async def fill() -> None:
@@ -49,30 +49,30 @@ def store(io_loop: IOLoop, dsn: str) -> Iterator[Store]:
 
 @pytest.fixture
 def budgets(store: Store) -> BudgetAdmin:
-    """The changes."""
+    """The use cases on this database."""
     return BudgetAdmin(store.with_actor(BOSS))
 
 
 async def test_a_user_has_one_budget_for_each_period(budgets: BudgetAdmin) -> None:
-    """Setting it again changes it."""
+    """Setting a budget again changes its amount."""
     first = await budgets.set(user="alice", period=Period.MONTH, amount=Decimal(10))
     await budgets.set(user="alice", period=Period.DAY, amount=Decimal(1))
     again = await budgets.set(user="alice", period=Period.MONTH, amount=Decimal("20.5"))
     assert again.id == first.id
-    found = [(line.period, line.amount, line.token_id) for line in await budgets.list()]
-    assert found == [(Period.MONTH, Decimal("20.5"), None), (Period.DAY, Decimal(1), None)]
+    listed = [(line.period, line.amount, line.token_id) for line in await budgets.list()]
+    assert listed == [(Period.MONTH, Decimal("20.5"), None), (Period.DAY, Decimal(1), None)]
 
 
-async def test_a_token_has_budgets_of_its_own(budgets: BudgetAdmin) -> None:
-    """Shown with its user's name."""
+async def test_a_token_has_its_own_budgets(budgets: BudgetAdmin) -> None:
+    """The budget of a token is listed with the name of its user."""
     line = await budgets.set(token_id=2, period=Period.TOTAL, amount=Decimal(3))
     assert (line.user, line.token_id, line.resets_at) == ("alice", 2, None)
     assert await budgets.list(token_id=1) == []
     assert await budgets.list(user="alice") == [line]
 
 
-async def test_a_removed_budget_is_none(budgets: BudgetAdmin) -> None:
-    """And can be set anew."""
+async def test_a_removed_budget_is_not_listed(budgets: BudgetAdmin) -> None:
+    """A removed budget can be set again and keeps its id."""
     line = await budgets.set(user="alice", period=Period.WEEK, amount=Decimal(1))
     await budgets.remove(line.id)
     assert await budgets.list() == []
@@ -81,8 +81,8 @@ async def test_a_removed_budget_is_none(budgets: BudgetAdmin) -> None:
     assert (await budgets.set(user="alice", period=Period.WEEK, amount=Decimal(2))).id == line.id
 
 
-async def test_nobody_has_no_budget(budgets: BudgetAdmin) -> None:
-    """Neither a user nor a token that is not there."""
+async def test_a_budget_needs_an_existing_owner(budgets: BudgetAdmin) -> None:
+    """A missing user or token is NotFound."""
     with pytest.raises(NotFound, match="no user 'bob'"):
         await budgets.set(user="bob", period=Period.DAY, amount=Decimal(1))
     with pytest.raises(NotFound, match="no token 9"):
@@ -90,14 +90,14 @@ async def test_nobody_has_no_budget(budgets: BudgetAdmin) -> None:
 
 
 @pytest.mark.parametrize("amount", ["-1", "NaN", "Infinity", "1e10", "0.00000000001"])
-async def test_what_is_no_amount_is_refused(budgets: BudgetAdmin, amount: str) -> None:
-    """Before it is asked of the database."""
+async def test_an_invalid_amount_is_refused(budgets: BudgetAdmin, amount: str) -> None:
+    """The amount is checked before the database is used."""
     with pytest.raises(InvalidValue):
         await budgets.set(user="alice", period=Period.DAY, amount=Decimal(amount))
 
 
 async def test_an_old_version_changes_nothing(budgets: BudgetAdmin) -> None:
-    """Of two who have read the same, the second is told."""
+    """The second of two admins who have read the same version gets an error."""
     read = await budgets.set(user="alice", period=Period.DAY, amount=Decimal(1))
     await budgets.set(user="alice", period=Period.DAY, amount=Decimal(2), version=read.version)
     with pytest.raises(VersionMismatch):
@@ -108,19 +108,19 @@ async def test_an_old_version_changes_nothing(budgets: BudgetAdmin) -> None:
 
 
 async def test_every_change_is_in_the_audit_log(budgets: BudgetAdmin, store: Store) -> None:
-    """With what was before."""
+    """The log has the amount before and after a change."""
     await budgets.set(user="alice", period=Period.DAY, amount=Decimal(1))
     await budgets.set(user="alice", period=Period.DAY, amount=Decimal(2))
     lines = await store.fetch(
         "SELECT actor, via, address, action, before ->> 'amount', after ->> 'amount' FROM audit_log"
         " WHERE object = 'budgets' ORDER BY id"
     )
-    who = ("boss", "command", "here")
-    assert lines == [(*who, "insert", None, "1"), (*who, "update", "1", "2")]
+    actor = ("boss", "command", "here")
+    assert lines == [(*actor, "insert", None, "1"), (*actor, "update", "1", "2")]
 
 
-async def test_spent_is_what_rows_cost_and_may_have_cost(budgets: BudgetAdmin, store: Store) -> None:
-    """By user, or by token alone, within the period."""
+async def test_spending_contains_cost_and_uncertain_cost(budgets: BudgetAdmin, store: Store) -> None:
+    """Spending is summed by user or by token, within the period."""
     now = datetime.now(UTC)
     await ensure_partition(store, now)
     row = make_row(3, user_id=1, token_id=1, started_at=now)
@@ -135,10 +135,10 @@ async def test_spent_is_what_rows_cost_and_may_have_cost(budgets: BudgetAdmin, s
     month, token_day, total = [line.spent for line in await budgets.list()]
     assert (month, token_day, total) == (row.cost + 4, Decimal(4), row.cost + 4 + old.cost)
     days = (now.date(), now.date(), now.date().replace(day=1))
-    asked = [(row.intent.request_id, row.intent.started_at), (UUID(int=1), row.intent.started_at)]
-    spent, there = await read_spending(store, [1], days, total=True, rows=asked)
-    assert there == {row.intent.request_id}
-    assert {(line.token_id, line.day, line.total) for line in spent} == {
+    rows = [(row.intent.request_id, row.intent.started_at), (UUID(int=1), row.intent.started_at)]
+    spending, contained = await read_spending(store, [1], days, total=True, rows=rows)
+    assert contained == {row.intent.request_id}
+    assert {(line.token_id, line.day, line.total) for line in spending} == {
         (1, row.cost, row.cost + old.cost),
         (2, Decimal(4), Decimal(4)),
     }

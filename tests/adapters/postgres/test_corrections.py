@@ -1,4 +1,4 @@
-"""The SQL behind reconciliation and corrections, on a real PostgreSQL."""
+"""Corrections and sums for reconciliation in a real database."""
 
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
@@ -32,7 +32,7 @@ DAILY = "SELECT requests, not_done, input_tokens, cached_tokens, output_tokens, 
 
 @pytest.fixture
 def store(io_loop: IOLoop, dsn: str) -> Iterator[Store]:
-    """A connection to a database with the price of the records, and the partitions of this month and the next."""
+    """A store with the price of the rows, and the partitions of this month and the next."""
     store = Store(dsn)
     io_loop.run_sync(lambda: _fill(store))
     yield store
@@ -53,13 +53,13 @@ def corrections(store: Store) -> Corrections:
 
 
 def row(number: int, state: State, usage: Usage | None = None, *, served: str | None = SNAPSHOT) -> Row:
-    """A row of user 1 that ended in this state with these tokens."""
+    """A row of user 1 with this state and these tokens."""
     intent = make_intent(number, user_id=1, model="gpt-4o-mini")
     return settle(intent, Outcome(state=state, status=200, answer=Answer(usage=usage, model=served)), PRICE, BOOK)
 
 
-def usage_of(dsn: str, columns: str) -> list[tuple[object, ...]]:
-    """These columns of the corrections."""
+def corrections_of(dsn: str, columns: str) -> list[tuple[object, ...]]:
+    """These columns of all corrections."""
     return query(dsn, f"SELECT {columns} FROM usage WHERE state = 'correction'")
 
 
@@ -67,7 +67,7 @@ def usage_of(dsn: str, columns: str) -> list[tuple[object, ...]]:
 
 
 async def test_sums_are_by_day_model_and_user(store: Store) -> None:
-    """The model that answered, with requests, tokens and cost."""
+    """The model is the one that answered."""
     rows = [
         row(1, State.DONE, Usage(input=10, output=3, cached=2, reasoning=1)),
         row(2, State.DONE, Usage(input=5, output=4)),
@@ -79,18 +79,18 @@ async def test_sums_are_by_day_model_and_user(store: Store) -> None:
     ]
 
 
-async def test_a_row_without_an_answer_is_summed_by_the_model_asked(store: Store) -> None:
-    """And says so."""
+async def test_a_row_without_an_answer_is_summed_by_the_requested_model(store: Store) -> None:
+    """The sum says that no model answered."""
     await ship(store, [row(1, State.USAGE_UNKNOWN, served=None)])
-    [found] = await reconcile.ledger_sums(store, DAY, DAY)
-    assert (found.model, found.served, found.counts) == ("gpt-4o-mini", False, Counts(1, 0, 0, 0))
+    [line] = await reconcile.ledger_sums(store, DAY, DAY)
+    assert (line.model, line.served, line.counts) == ("gpt-4o-mini", False, Counts(1, 0, 0, 0))
 
 
-async def test_users_are_named(store: Store) -> None:
-    """As the --key option names them."""
+async def test_sums_have_the_names_of_users(store: Store) -> None:
+    """A user is named as in the option --key."""
     await store.fetch("INSERT INTO users (id, name, upstream_key, created_at) VALUES (1, 'alice', 'x', %s)", [NOON])
     await ship(store, [row(1, State.DONE, Usage(input=1, output=1))])
-    assert [found.user for found in await reconcile.ledger_sums(store, DAY, DAY)] == ["alice"]
+    assert [line.user for line in await reconcile.ledger_sums(store, DAY, DAY)] == ["alice"]
 
 
 @pytest.mark.parametrize(
@@ -108,56 +108,56 @@ async def test_users_are_named(store: Store) -> None:
 async def test_requests_are_those_that_openai_counts(
     store: Store, state: State, usage: Usage | None, requests: int
 ) -> None:
-    """It answered, or there are tokens."""
+    """A row counts as a request if it was answered or has tokens."""
     await ship(store, [row(1, state, usage)])
-    assert [found.counts.requests for found in await reconcile.ledger_sums(store, DAY, DAY)] == [requests]
+    assert [line.counts.requests for line in await reconcile.ledger_sums(store, DAY, DAY)] == [requests]
 
 
 async def test_a_correction_is_in_the_sums(store: Store, corrections: Corrections) -> None:
-    """Its tokens and cost are, and the request that nobody saw answered is one now; itself it is none."""
+    """Tokens and cost of a correction are added, and the corrected row counts as a request."""
     await ship(store, [row(1, State.UNKNOWN)])
-    await corrections.correct(request_id(1), Usage(input=10, output=2, cached=4), "found")
-    [found] = await reconcile.ledger_sums(store, DAY, DAY)
-    assert (found.counts, found.cost) == (Counts(1, 10, 4, 2), PRICE.cost(Usage(input=10, output=2, cached=4)))
+    await corrections.correct(request_id(1), Usage(input=10, output=2, cached=4), "reason")
+    [line] = await reconcile.ledger_sums(store, DAY, DAY)
+    assert (line.counts, line.cost) == (Counts(1, 10, 4, 2), PRICE.cost(Usage(input=10, output=2, cached=4)))
 
 
-async def test_days_are_utc_and_both_included(store: Store) -> None:
-    """From the first moment of the first to the last moment of the last."""
+async def test_sums_include_the_first_and_last_day_of_utc(store: Store) -> None:
+    """Rows from the first moment of the first day to the last moment of the last day are summed."""
     midnight = datetime(2024, 5, 17, tzinfo=UTC)
     moments = [midnight - timedelta(microseconds=1), midnight, midnight + timedelta(days=2, microseconds=-1)]
     moments.append(midnight + timedelta(days=2))
     await ship(store, [make_row(number, started_at=moment) for number, moment in enumerate(moments)])
-    found = await reconcile.ledger_sums(store, DAY, DAY + timedelta(days=1))
-    assert {line.day for line in found} == {date(2024, 5, 17), date(2024, 5, 18)}
+    sums = await reconcile.ledger_sums(store, DAY, DAY + timedelta(days=1))
+    assert {line.day for line in sums} == {date(2024, 5, 17), date(2024, 5, 18)}
 
 
 # Rows that may explain a difference.
 
 
-async def test_suspects_are_rows_whose_tokens_are_in_doubt(store: Store) -> None:
-    """Whole answers with counts are not, nor what was never sent."""
+async def test_candidates_are_rows_with_uncertain_tokens(store: Store) -> None:
+    """A complete answer with counts and a request that was not sent are no candidates."""
     states = [State.DONE, State.USAGE_UNKNOWN, State.UPSTREAM_ERROR, State.INCOMPLETE, State.NOT_SENT, State.UNKNOWN]
     await ship(store, [row(number, state) for number, state in enumerate(states)])
-    [found] = await reconcile.candidate_rows(store, DAY, DAY)
+    [line] = await reconcile.candidate_rows(store, DAY, DAY)
     ids = sorted(str(request_id(number)) for number in (1, 3, 5))
-    assert found == Candidates(DAY, SNAPSHOT, "user 1", True, False, 3, ids)
+    assert line == Candidates(DAY, SNAPSHOT, "user 1", True, False, 3, ids)
 
 
-async def test_a_refused_request_with_tokens_is_a_suspect(store: Store) -> None:
-    """OpenAI may not have billed it."""
+async def test_an_upstream_error_with_tokens_is_a_candidate(store: Store) -> None:
+    """OpenAI may not have billed such a request."""
     await ship(store, [row(1, State.UPSTREAM_ERROR, Usage(input=1, output=1))])
-    assert [found.known for found in await reconcile.candidate_rows(store, DAY, DAY)] == [True]
+    assert [line.known for line in await reconcile.candidate_rows(store, DAY, DAY)] == [True]
 
 
-async def test_five_suspects_are_named(store: Store) -> None:
-    """The first ones; all are counted."""
+async def test_five_candidates_are_named(store: Store) -> None:
+    """All candidates are counted, the first five are named."""
     await ship(store, [row(number, State.UNKNOWN) for number in range(8)])
-    [found] = await reconcile.candidate_rows(store, DAY, DAY)
-    assert (found.count, found.ids) == (8, [str(request_id(number)) for number in range(5)])
+    [line] = await reconcile.candidate_rows(store, DAY, DAY)
+    assert (line.count, line.ids) == (8, [str(request_id(number)) for number in range(5)])
 
 
-async def test_a_corrected_row_is_no_suspect(store: Store, corrections: Corrections) -> None:
-    """It has been looked at."""
+async def test_a_corrected_row_is_not_a_candidate(store: Store, corrections: Corrections) -> None:
+    """A correction settles the row."""
     await ship(store, [row(1, State.UNKNOWN)])
     await corrections.correct(request_id(1), Usage(input=0, output=0), "it never ran")
     assert await reconcile.candidate_rows(store, DAY, DAY) == []
@@ -167,11 +167,11 @@ async def test_a_corrected_row_is_no_suspect(store: Store, corrections: Correcti
 
 
 async def test_a_correction_is_a_row_of_differences(store: Store, corrections: Corrections, dsn: str) -> None:
-    """New minus old, which may be negative, with its reason."""
+    """The differences may be negative."""
     await ship(store, [row(1, State.DONE, Usage(input=100, output=10, cached=50, reasoning=5))])
     done = await corrections.correct(request_id(1), Usage(input=90, output=12, cached=60), " OpenAI says so ")
     columns = "request_id::text, corrects::text, reason, input_tokens, cached_tokens, output_tokens, reasoning_tokens"
-    assert usage_of(dsn, columns) == [
+    assert corrections_of(dsn, columns) == [
         (str(done.request_id), str(request_id(1)), "OpenAI says so", -10, 10, 2, 0),
     ]
 
@@ -179,47 +179,47 @@ async def test_a_correction_is_a_row_of_differences(store: Store, corrections: C
 async def test_a_correction_costs_the_difference_at_the_rows_price(
     store: Store, corrections: Corrections, dsn: str
 ) -> None:
-    """To the last digit."""
+    """The cost is exact."""
     await ship(store, [row(1, State.DONE, Usage(input=100, output=10, cached=50, reasoning=5))])
     await corrections.correct(request_id(1), Usage(input=90, output=12, cached=60), "why")
     expected = PRICE.cost(Usage(input=90, output=12, cached=60)) - PRICE.cost(Usage(input=100, output=10, cached=50))
-    assert usage_of(dsn, "cost, price_id") == [(expected, PRICE.id)]
+    assert corrections_of(dsn, "cost, price_id") == [(expected, PRICE.id)]
 
 
-async def test_a_correction_stands_where_its_row_does(store: Store, corrections: Corrections, dsn: str) -> None:
-    """The same user, token, endpoint, models and moment, so that every report counts it there."""
+async def test_a_correction_has_the_keys_of_its_row(store: Store, corrections: Corrections, dsn: str) -> None:
+    """User, token, endpoint, models and start are those of the row, so that every report groups them together."""
     await ship(store, [row(1, State.DONE, Usage(input=1, output=1))])
     await corrections.correct(request_id(1), Usage(input=2, output=2), "why")
     same = "user_id, token_id, endpoint, model, served_model, price_id, started_at, streamed"
-    assert usage_of(dsn, same) == query(dsn, f"SELECT {same} FROM usage WHERE state = 'done'")
+    assert corrections_of(dsn, same) == query(dsn, f"SELECT {same} FROM usage WHERE state = 'done'")
 
 
-async def test_a_correction_has_an_id_of_its_own(store: Store, corrections: Corrections) -> None:
-    """A UUIDv7 of when it was made."""
+async def test_a_correction_has_its_own_request_id(store: Store, corrections: Corrections) -> None:
+    """The id is a UUIDv7 of the time of the correction."""
     await ship(store, [row(1, State.DONE, Usage(input=1, output=1))])
     done = await corrections.correct(request_id(1), Usage(input=2, output=2), "why")
     assert done.request_id.version == 7
     assert abs((done.request_id.int >> 80) / 1000 - datetime.now(UTC).timestamp()) < 60
 
 
-async def test_the_row_itself_stays(store: Store, corrections: Corrections, dsn: str) -> None:
-    """Never an edit."""
-    before = "SELECT * FROM usage WHERE state <> 'correction'"
+async def test_a_corrected_row_is_unchanged(store: Store, corrections: Corrections, dsn: str) -> None:
+    """A correction does not update the row."""
+    uncorrected = "SELECT * FROM usage WHERE state <> 'correction'"
     await ship(store, [row(1, State.INCOMPLETE)])
-    was = query(dsn, before)
+    before = query(dsn, uncorrected)
     await corrections.correct(request_id(1), Usage(input=2, output=2), "why")
-    assert query(dsn, before) == was
+    assert query(dsn, uncorrected) == before
 
 
-async def test_the_roll_up_has_the_correction(store: Store, corrections: Corrections, dsn: str) -> None:
-    """Tokens and cost are those of the corrected row, and the number of requests is what it was."""
+async def test_daily_sums_contain_the_correction(store: Store, corrections: Corrections, dsn: str) -> None:
+    """Tokens and cost are those of the corrected row; the number of requests is the same."""
     await ship(store, [row(1, State.INCOMPLETE)])
     await corrections.correct(request_id(1), Usage(input=20, output=3, cached=10), "why")
     assert query(dsn, DAILY) == [(1, 1, 20, 10, 3, 0, PRICE.cost(Usage(input=20, output=3, cached=10)))]
 
 
-async def test_corrected_books_are_right(store: Store, corrections: Corrections) -> None:
-    """All checks of the ledger find nothing."""
+async def test_a_corrected_ledger_is_consistent(store: Store, corrections: Corrections) -> None:
+    """The checks of the ledger find nothing."""
     await ship(store, [row(1, State.UNKNOWN), row(2, State.DONE, Usage(input=100, output=9, cached=20, reasoning=8))])
     await corrections.correct(request_id(1), Usage(input=20, output=3, cached=10), "why")
     await corrections.correct(request_id(2), Usage(input=10, output=1), "why")
@@ -227,29 +227,29 @@ async def test_corrected_books_are_right(store: Store, corrections: Corrections)
 
 
 async def test_reasoning_is_never_more_than_output(store: Store, corrections: Corrections, dsn: str) -> None:
-    """It is a part of it."""
+    """A lower output reduces the reasoning tokens, too."""
     await ship(store, [row(1, State.DONE, Usage(input=1, output=10, cached=0, reasoning=8))])
     await corrections.correct(request_id(1), Usage(input=1, output=5), "why")
-    assert usage_of(dsn, "output_tokens, reasoning_tokens") == [(-5, -3)]
+    assert corrections_of(dsn, "output_tokens, reasoning_tokens") == [(-5, -3)]
 
 
 async def test_a_row_is_corrected_once(store: Store, corrections: Corrections) -> None:
-    """The second correction is told of the first."""
+    """The error of a second correction names the first one."""
     await ship(store, [row(1, State.UNKNOWN)])
     first = await corrections.correct(request_id(1), Usage(input=1, output=1), "why")
     with pytest.raises(Conflict, match=f"is corrected already, by {first.request_id}"):
         await corrections.correct(request_id(1), Usage(input=2, output=2), "why not")
 
 
-async def test_of_two_corrections_at_once_one_is_made(store: Store, corrections: Corrections, dsn: str) -> None:
-    """Both saw a row that nobody had corrected; the roll-up has the first."""
+async def test_one_of_two_concurrent_corrections_is_added(store: Store, corrections: Corrections, dsn: str) -> None:
+    """The second one of two callers that read the same row adds nothing."""
     await ship(store, [row(1, State.UNKNOWN)])
-    seen = await read_correctable_row(store, request_id(1))
-    assert seen is not None
-    made = [
+    current = await read_correctable_row(store, request_id(1))
+    assert current is not None
+    added = [
         await add_correction(
             store,
-            seen,
+            current,
             request_id=request_id(number),
             usage=Usage(input=number, output=0),
             cost=Decimal(number),
@@ -257,36 +257,34 @@ async def test_of_two_corrections_at_once_one_is_made(store: Store, corrections:
         )
         for number in (5, 6)
     ]
-    assert (made, query(dsn, "SELECT input_tokens, cost FROM usage_daily")) == ([True, False], [(5, Decimal(5))])
+    assert (added, query(dsn, "SELECT input_tokens, cost FROM usage_daily")) == ([True, False], [(5, Decimal(5))])
 
 
 async def test_a_correction_is_in_the_audit_log(store: Store, dsn: str) -> None:
-    """Who wrote it and why; rows that nobody writes are not."""
+    """The log has the actor and the reason; other rows of usage are not logged."""
     await ship(store, [row(1, State.UNKNOWN)])
-    made = await Corrections(store.with_actor(Actor("boss", Via.COMMAND, "here"))).correct(
+    correction = await Corrections(store.with_actor(Actor("boss", Via.COMMAND, "here"))).correct(
         request_id(1), Usage(input=1, output=1), "the invoice"
     )
-    found = query(dsn, "SELECT actor, action, object, after FROM audit_log WHERE object = 'usage'")
-    assert [line[:3] for line in found] == [("boss", "insert", "usage")]
-    after = found[0][3]
+    rows = query(dsn, "SELECT actor, action, object, after FROM audit_log WHERE object = 'usage'")
+    assert [line[:3] for line in rows] == [("boss", "insert", "usage")]
+    after = rows[0][3]
     assert (after["request_id"], after["corrects"], after["reason"]) == (
-        str(made.request_id), str(request_id(1)), "the invoice"
+        str(correction.request_id), str(request_id(1)), "the invoice"
     )  # fmt: skip
 
 
-async def test_a_corrected_row_counts_what_it_cost_and_no_more_what_it_might(
-    store: Store, corrections: Corrections
-) -> None:
-    """What was set aside for it goes, in the row and in the roll-up."""
+async def test_a_correction_removes_the_uncertain_cost(store: Store, corrections: Corrections) -> None:
+    """Row and daily sums have the corrected cost and no uncertain cost."""
     unknown = orphan(make_intent(1, user_id=1, model="gpt-4o-mini", max_cost=Decimal(5)))
     await ship(store, [unknown])
-    made = await corrections.correct(request_id(1), Usage(input=1000, output=0), "the invoice")
+    correction = await corrections.correct(request_id(1), Usage(input=1000, output=0), "the invoice")
     sums = "SELECT sum(cost), sum(uncertain_cost) FROM "
-    assert await store.fetch(sums + "usage") == await store.fetch(sums + "usage_daily") == [(made.cost_after, 0)]
+    assert await store.fetch(sums + "usage") == await store.fetch(sums + "usage_daily") == [(correction.cost_after, 0)]
 
 
 async def test_a_correction_is_not_corrected(store: Store, corrections: Corrections) -> None:
-    """It is final, as every row is."""
+    """A correction cannot be corrected itself."""
     await ship(store, [row(1, State.UNKNOWN)])
     first = await corrections.correct(request_id(1), Usage(input=1, output=1), "why")
     with pytest.raises(InvalidValue, match="is a correction, which cannot be corrected"):
@@ -294,24 +292,24 @@ async def test_a_correction_is_not_corrected(store: Store, corrections: Correcti
 
 
 async def test_an_unknown_row_is_not_corrected(corrections: Corrections) -> None:
-    """It is named."""
+    """The error contains the request id."""
     with pytest.raises(NotFound, match=str(UUID(int=1))):
         await corrections.correct(UUID(int=1), Usage(input=1, output=1), "why")
 
 
 async def test_a_row_without_a_price_is_not_corrected(store: Store, corrections: Corrections) -> None:
-    """Nobody can tell what it would cost."""
+    """The cost of the correction could not be computed."""
     await ship(store, [orphan(make_intent(1, price_id=99))])
     with pytest.raises(InvalidValue, match=f"{request_id(1)} has no price"):
         await corrections.correct(request_id(1), Usage(input=1, output=1), "why")
 
 
 async def test_a_correction_that_changes_nothing_is_refused(store: Store, corrections: Corrections, dsn: str) -> None:
-    """It would be the one that the row can have."""
+    """The row could not be corrected again."""
     await ship(store, [row(1, State.DONE, Usage(input=3, output=2, cached=1))])
     with pytest.raises(InvalidValue, match="has these token counts already"):
         await corrections.correct(request_id(1), Usage(input=3, output=2, cached=1), "why")
-    assert usage_of(dsn, "*") == []
+    assert corrections_of(dsn, "*") == []
 
 
 @pytest.mark.parametrize(
@@ -327,10 +325,10 @@ async def test_a_correction_that_changes_nothing_is_refused(store: Store, correc
         (Usage(input=1, output=1), "\x00"),
     ],
 )
-async def test_what_a_correction_says_must_make_sense(
+async def test_an_invalid_correction_is_refused(
     store: Store, corrections: Corrections, usage: Usage, reason: str
 ) -> None:
-    """Before anything is written."""
+    """Token counts and reason are checked before anything is written."""
     await ship(store, [row(1, State.UNKNOWN)])
     with pytest.raises(InvalidValue):
         await corrections.correct(request_id(1), usage, reason)

@@ -1,4 +1,4 @@
-"""What tokens cost, said in SQL: the same as in Python, for rows, for the proof of the ledger, and for history."""
+"""The cost of tokens in SQL: equal to that in Python, for rows, for the check of the ledger, and for other prices."""
 
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
@@ -37,7 +37,7 @@ calls = st.lists(st.tuples(usages(), st.sampled_from(SERVICE_TIERS)), min_size=1
 
 @pytest.fixture
 def store(io_loop: IOLoop, dsn: str) -> Iterator[Store]:
-    """A connection to a database with the partitions that the proof of the ledger wants."""
+    """A store with the partitions that the checks of the ledger require."""
     store = Store(dsn)
 
     async def fill() -> None:
@@ -49,59 +49,59 @@ def store(io_loop: IOLoop, dsn: str) -> Iterator[Store]:
     io_loop.run_sync(store.close)
 
 
-class Made:
-    """A database that rows are added to, each of them another request."""
+class Books:
+    """A database and the rows added to it, each with its own request id."""
 
     def __init__(self, store: Store) -> None:
         self.store = store
         self.rows: list[Row] = []
 
     async def price(self, new: NewPrice) -> Price:
-        """Sets a price, and reads it back."""
+        """Sets a price and returns it as stored."""
         await add_prices(self.store, [new], now=NOON)
         return max(await list_prices(self.store), key=lambda price: price.id)
 
     async def add(self, price: Price, usage: Usage | None, service_tier: str | None = None, **intent: Any) -> Row:
-        """A row that costs what it must."""
+        """Adds a row with the cost of these tokens at this price."""
         cost = price.cost(usage, service_tier) if usage else Decimal(0)
-        made = make_intent(len(self.rows) + 1, **{"model": price.model, "price_id": price.id, **intent})
+        request = make_intent(len(self.rows) + 1, **{"model": price.model, "price_id": price.id, **intent})
         state = State.DONE if usage else State.UNKNOWN
-        row = Row(intent=made, state=state, price_id=price.id, cost=cost, usage=usage, service_tier=service_tier)
+        row = Row(intent=request, state=state, price_id=price.id, cost=cost, usage=usage, service_tier=service_tier)
         self.rows.append(row)
         await ship(self.store, [row])
         return row
 
 
 @pytest.fixture
-def made(store: Store) -> Made:
-    """It is empty."""
-    return Made(store)
+def books(store: Store) -> Books:
+    """Books without rows."""
+    return Books(store)
 
 
-def test_sql_says_the_same_as_python(io_loop: IOLoop, made: Made) -> None:
-    """For whatever prices, tiers and tokens; the ledger is right then, and each cost that is not is found."""
+def test_sql_computes_the_same_cost_as_python(io_loop: IOLoop, books: Books) -> None:
+    """Any prices, tiers and tokens cost the same, and the check of the ledger finds every other cost."""
 
     @KEEP
     @given(new_prices(), calls)
     def add(new: NewPrice, drawn: list[tuple[Usage, str | None]]) -> None:
         async def work() -> None:
-            price = await made.price(new)
+            price = await books.price(new)
             assert (price.rates, price.tiers) == (new.rates, new.tiers)
             for usage, service_tier in drawn:
-                row = await made.add(price, usage, service_tier)
+                row = await books.add(price, usage, service_tier)
                 assert Fraction(row.cost) == exact_cost(new, usage, service_tier)
 
         io_loop.run_sync(work)
 
     async def compare() -> None:
-        due = await made.store.fetch(COST_OF_ROWS)
+        due = await books.store.fetch(COST_OF_ROWS)
         assert [line for line in due if line[1] != line[2]] == []
-        assert len(due) == len(made.rows)
-        assert await run_checks(made.store, 1000) == []
-        await made.store.fetch("ALTER TABLE usage DISABLE TRIGGER usage_is_final")
-        await made.store.fetch("UPDATE usage SET cost = cost + 1e-17")
-        found = {finding.subject for finding in await run_checks(made.store, 1000) if finding.check == "cost"}
-        assert found == {str(row.intent.request_id) for row in made.rows}
+        assert len(due) == len(books.rows)
+        assert await run_checks(books.store, 1000) == []
+        await books.store.fetch("ALTER TABLE usage DISABLE TRIGGER usage_is_final")
+        await books.store.fetch("UPDATE usage SET cost = cost + 1e-17")
+        wrong = {finding.subject for finding in await run_checks(books.store, 1000) if finding.check == "cost"}
+        assert wrong == {str(row.intent.request_id) for row in books.rows}
 
     add()
     io_loop.run_sync(compare)
@@ -109,44 +109,44 @@ def test_sql_says_the_same_as_python(io_loop: IOLoop, made: Made) -> None:
 
 @pytest.mark.parametrize("kind", ["cached", "cache_write", "audio_input", "image_input"])
 @pytest.mark.parametrize("count", [-1, 5])
-async def test_part_that_is_no_part_is_found(made: Made, dsn: str, kind: str, count: int) -> None:
-    """Of the input; of its 4 tokens no kind has 5, and none has less than none."""
-    await made.add(await made.price(CHEAP), Usage(input=4, output=4))
+async def test_the_check_finds_an_impossible_part_of_the_input(books: Books, dsn: str, kind: str, count: int) -> None:
+    """No kind of token is negative or more than the input."""
+    await books.add(await books.price(CHEAP), Usage(input=4, output=4))
     query(dsn, "ALTER TABLE usage DISABLE TRIGGER usage_is_final")
     query(dsn, f"UPDATE usage SET {kind}_tokens = 4")
-    assert "tokens" not in {finding.check for finding in await run_checks(made.store, 9)}
+    assert "tokens" not in {finding.check for finding in await run_checks(books.store, 9)}
     query(dsn, f"UPDATE usage SET {kind}_tokens = {count}")
-    assert "tokens" in {finding.check for finding in await run_checks(made.store, 9)}
+    assert "tokens" in {finding.check for finding in await run_checks(books.store, 9)}
 
 
 @pytest.mark.parametrize("kind", ["reasoning", "audio_output", "image_output"])
-async def test_part_of_the_output_that_is_none_is_found(made: Made, dsn: str, kind: str) -> None:
-    """Of its 4 tokens no kind has 5."""
-    await made.add(await made.price(CHEAP), Usage(input=4, output=4))
+async def test_the_check_finds_an_impossible_part_of_the_output(books: Books, dsn: str, kind: str) -> None:
+    """No kind of token is more than the output."""
+    await books.add(await books.price(CHEAP), Usage(input=4, output=4))
     query(dsn, "ALTER TABLE usage DISABLE TRIGGER usage_is_final")
     query(dsn, f"UPDATE usage SET {kind}_tokens = 5")
-    assert "tokens" in {finding.check for finding in await run_checks(made.store, 9)}
+    assert "tokens" in {finding.check for finding in await run_checks(books.store, 9)}
 
 
 async def test_prices_are_set_all_or_none(store: Store) -> None:
-    """The second one is refused by the database."""
+    """If the database rejects the second price, the first one is not set, either."""
     fine = NewPrice("a", Rates(input=Decimal(1), output=Decimal(1)))
     with pytest.raises(StoreBadValue):
         await add_prices(store, [fine, NewPrice("b", Rates(input=Decimal(1)))], now=NOON)
     assert await list_prices(store) == []
 
 
-# History at another price.
+# Repricing.
 
 
-async def total(made: Made, new: NewPrice, **other: Any) -> tuple[Decimal, Decimal]:
-    """What everything cost, and would have cost."""
-    lines = await reprice(made.store, ["model"], [new], since=SINCE, any_model=True, **other)
+async def totals(books: Books, new: NewPrice, **other: Any) -> tuple[Decimal, Decimal]:
+    """The charged and the other cost of all requests."""
+    lines = await reprice(books.store, ["model"], [new], since=SINCE, any_model=True, **other)
     return exact_sum(line.cost for line in lines), exact_sum(line.other_cost for line in lines)
 
 
-def test_history_at_its_own_price_costs_what_it_did(io_loop: IOLoop, made: Made) -> None:
-    """To the last digit; and at any other price what Python says."""
+def test_repricing_at_the_same_price_gives_the_same_cost(io_loop: IOLoop, books: Books) -> None:
+    """At its own price a request costs the same, and at another one what Python computes."""
     drawn_prices: list[tuple[NewPrice, NewPrice]] = []
 
     @KEEP
@@ -154,15 +154,15 @@ def test_history_at_its_own_price_costs_what_it_did(io_loop: IOLoop, made: Made)
     def add(new: NewPrice, other: NewPrice, drawn: list[tuple[Usage, str | None]]) -> None:
         async def work() -> None:
             model = f"m{len(drawn_prices)}"
-            price = await made.price(NewPrice(model, new.rates, new.tiers))
+            price = await books.price(NewPrice(model, new.rates, new.tiers))
             drawn_prices.append((new, other))
             for usage, service_tier in drawn:
-                await made.add(price, usage, service_tier)
-            rows = [row for row in made.rows if row.intent.model == model]
+                await books.add(price, usage, service_tier)
+            rows = [row for row in books.rows if row.intent.model == model]
             spent = sum(Fraction(row.cost) for row in rows)
-            same, again = await total(made, new, model=model)
+            same, again = await totals(books, new, model=model)
             assert (Fraction(same), Fraction(again)) == (spent, spent)
-            _, others = await total(made, other, model=model)
+            _, others = await totals(books, other, model=model)
             assert Fraction(others) == sum(exact_cost(other, usage, name) for usage, name in drawn)
 
         io_loop.run_sync(work)
@@ -174,28 +174,28 @@ CHEAP = NewPrice("m", Rates(input=Decimal(1_000_000), output=Decimal(0)), (Tier(
 DEAR = NewPrice("m", Rates(input=Decimal(3_000_000), output=Decimal(0)))
 
 
-async def test_correction_is_repriced_with_its_row(made: Made) -> None:
-    """Its tokens are differences: at a price with tiers only the corrected row as a whole has a cost."""
-    await made.add(await made.price(CHEAP), Usage(input=4, output=0))
-    await Corrections(made.store).correct(request_id(1), Usage(input=6, output=0), "found")
-    assert await total(made, CHEAP) == (60, 60)
-    assert await total(made, DEAR) == (60, 18)
+async def test_correction_is_repriced_with_its_row(books: Books) -> None:
+    """With tiers only the corrected row as a whole has a cost, not the differences."""
+    await books.add(await books.price(CHEAP), Usage(input=4, output=0))
+    await Corrections(books.store).correct(request_id(1), Usage(input=6, output=0), "reason")
+    assert await totals(books, CHEAP) == (60, 60)
+    assert await totals(books, DEAR) == (60, 18)
 
 
-async def test_request_without_tokens_costs_nothing_at_any_price(made: Made) -> None:
-    """Nobody knows how many there were; a correction says."""
-    await made.add(await made.price(CHEAP), None)
-    assert await total(made, DEAR) == (0, 0)
-    await Corrections(made.store).correct(request_id(1), Usage(input=2, output=0), "found")
-    assert await total(made, DEAR) == (2, 6)
+async def test_request_without_tokens_costs_nothing_at_any_price(books: Books) -> None:
+    """A row of unknown usage costs nothing until it is corrected."""
+    await books.add(await books.price(CHEAP), None)
+    assert await totals(books, DEAR) == (0, 0)
+    await Corrections(books.store).correct(request_id(1), Usage(input=2, output=0), "reason")
+    assert await totals(books, DEAR) == (2, 6)
 
 
-async def test_groups_are_those_of_the_books(made: Made) -> None:
-    """Days and months are of their time zone."""
-    await made.store.fetch("UPDATE settings SET value = 'Pacific/Kiritimati' WHERE name = 'time_zone'")  # UTC+14
-    await made.store.fetch("INSERT INTO users (id, name, upstream_key, created_at) VALUES (1, 'ann', 'x', %s)", [NOON])
-    await made.add(await made.price(CHEAP), Usage(input=4, output=0), user_id=1)
-    [line] = await reprice(made.store, list(GROUPS), [DEAR], since=date(2024, 5, 18), any_model=True)
+async def test_groups_are_in_the_configured_time_zone(books: Books) -> None:
+    """Days and months are those of the time zone in settings."""
+    await books.store.fetch("UPDATE settings SET value = 'Pacific/Kiritimati' WHERE name = 'time_zone'")  # UTC+14
+    await books.store.fetch("INSERT INTO users (id, name, upstream_key, created_at) VALUES (1, 'ann', 'x', %s)", [NOON])
+    await books.add(await books.price(CHEAP), Usage(input=4, output=0), user_id=1)
+    [line] = await reprice(books.store, list(GROUPS), [DEAR], since=date(2024, 5, 18), any_model=True)
     assert line == RepricedGroup(
         group=("ann", "m", "2024-05-18", "2024-05"),
         requests=1,
@@ -206,32 +206,32 @@ async def test_groups_are_those_of_the_books(made: Made) -> None:
 
 
 @pytest.mark.parametrize(
-    ("since", "until", "found"), [(0, None, 2), (0, 0, 1), (1, None, 1), (1, 1, 1), (2, None, 0), (-9, -1, 0)]
+    ("since", "until", "requests"), [(0, None, 2), (0, 0, 1), (1, None, 1), (1, 1, 1), (2, None, 0), (-9, -1, 0)]
 )
-async def test_days_are_both_included(made: Made, since: int, until: int | None, found: int) -> None:
-    """Of two rows, one a day."""
-    price = await made.price(CHEAP)
+async def test_the_first_and_last_day_are_included(books: Books, since: int, until: int | None, requests: int) -> None:
+    """Only rows of days within the range are repriced."""
+    price = await books.price(CHEAP)
     for days in (0, 1):
-        await made.add(price, Usage(input=1, output=0), started_at=NOON + timedelta(days=days))
+        await books.add(price, Usage(input=1, output=0), started_at=NOON + timedelta(days=days))
     last = None if until is None else SINCE + timedelta(days=until)
-    lines = await reprice(made.store, ["model"], [DEAR], since=SINCE + timedelta(days=since), until=last)
-    assert sum(line.requests for line in lines) == found
+    lines = await reprice(books.store, ["model"], [DEAR], since=SINCE + timedelta(days=since), until=last)
+    assert sum(line.requests for line in lines) == requests
 
 
-async def test_each_row_is_repriced_as_the_model_that_it_was_charged_as(made: Made) -> None:
-    """One whose model is not in the list keeps its cost, and is counted."""
+async def test_a_row_is_repriced_as_the_model_that_it_was_charged_as(books: Books) -> None:
+    """A row whose charged model has no other price keeps its cost, and is counted."""
     for model in ("a", "b"):
-        price = await made.price(NewPrice(model, CHEAP.rates))
-        await made.add(price, Usage(input=4, output=0), model="asked")
-    lines = await reprice(made.store, ["model"], [NewPrice("b", DEAR.rates)], since=SINCE)
+        price = await books.price(NewPrice(model, CHEAP.rates))
+        await books.add(price, Usage(input=4, output=0), model="requested")
+    lines = await reprice(books.store, ["model"], [NewPrice("b", DEAR.rates)], since=SINCE)
     assert lines == [
-        RepricedGroup(group=("asked",), requests=2, unpriced_requests=1, cost=Decimal(8), other_cost=Decimal(16))
+        RepricedGroup(group=("requested",), requests=2, unpriced_requests=1, cost=Decimal(8), other_cost=Decimal(16))
     ]
 
 
-async def test_rows_of_other_books_are_left_out(made: Made, dsn: str) -> None:
-    """Their cost is what another program said."""
-    await made.add(await made.price(CHEAP), Usage(input=4, output=0))
+async def test_imported_rows_are_not_repriced(books: Books, dsn: str) -> None:
+    """The cost of an imported row is that of the original program."""
+    await books.add(await books.price(CHEAP), Usage(input=4, output=0))
     query(dsn, "ALTER TABLE usage DISABLE TRIGGER usage_is_final")
     query(dsn, "UPDATE usage SET state = 'imported'")
-    assert await total(made, DEAR) == (0, 0)
+    assert await totals(books, DEAR) == (0, 0)

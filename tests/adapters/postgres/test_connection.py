@@ -1,0 +1,288 @@
+"""A connection to a real PostgreSQL: reconnecting, cancellation, errors without values, and notices."""
+
+import asyncio
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from decimal import Decimal
+
+import pytest
+from tornado.ioloop import IOLoop
+
+from chatgpt_agent.adapters.cooperative import BATCH
+from chatgpt_agent.adapters.postgres.connection import Store
+from chatgpt_agent.core.errors import StoreError, StoreRejected, StoreUnavailable
+from tests.adapters.postgres.records import add_user
+from tests.support.database import end_connections, query
+from tests.support.factories import NOON
+
+
+@pytest.fixture
+def shared(io_loop: IOLoop, postgres: str) -> Iterator[Store]:
+    """A connection to a database without tables, which all tests share."""
+    store = Store(postgres)
+    yield store
+    io_loop.run_sync(store.close)
+
+
+@pytest.fixture
+def impatient(io_loop: IOLoop, postgres: str) -> Iterator[Store]:
+    """A store with a limit of 0.2 seconds for a statement."""
+    io_loop.asyncio_loop.set_exception_handler(lambda *_: None)  # aiopg tells the loop as well
+    store = Store(postgres, seconds=0.2)
+    yield store
+    io_loop.run_sync(store.close)
+
+
+async def test_rows_of_a_large_result_are_in_order(shared: Store) -> None:
+    """A result is returned whole, whatever the number of its batches."""
+    for count in (0, 1, BATCH - 1, BATCH, 2 * BATCH, 2 * BATCH + 1):
+        assert await shared.fetch("SELECT generate_series(1, %s)", [count]) == [(n,) for n in range(1, count + 1)]
+
+
+async def test_a_statement_returns_its_rows(shared: Store) -> None:
+    """Rows are tuples."""
+    assert await shared.fetch("SELECT 1, %s", ["a"]) == [(1, "a")]
+
+
+async def test_a_statement_without_rows_returns_an_empty_list(shared: Store) -> None:
+    """A statement that returns nothing is no error."""
+    assert await shared.fetch("SET work_mem = '8MB'") == []
+
+
+async def test_numeric_values_are_exact_decimals(shared: Store) -> None:
+    """Amounts are never floats."""
+    [(amount,)] = await shared.fetch("SELECT 0.1::numeric + 0.2")
+    assert (type(amount), amount) == (Decimal, Decimal("0.3"))
+
+
+async def test_times_are_in_utc(shared: Store) -> None:
+    """The time zone of the server has no effect."""
+    [(moment,)] = await shared.fetch("SELECT %s::timestamptz", [datetime.fromisoformat("2024-05-17T14:00:00+02:00")])
+    assert (moment, moment.utcoffset()) == (NOON, timedelta(0))
+
+
+async def test_a_statement_commits_by_itself(store: Store, dsn: str) -> None:
+    """Another connection sees the change when the call returns."""
+    await store.fetch("INSERT INTO settings VALUES ('a', 'b')")
+    assert query(dsn, "SELECT value FROM settings WHERE name = 'a'") == [("b",)]
+
+
+async def test_concurrent_statements_run_one_after_another(shared: Store) -> None:
+    """All statements of a store share its connection."""
+    rows = await asyncio.gather(*(shared.fetch("SELECT %s::int", [n]) for n in range(20)))
+    assert rows == [[(n,)] for n in range(20)]
+
+
+async def test_a_store_reconnects_after_its_connection_ends(shared: Store, postgres: str) -> None:
+    """At most one statement fails, and the next one has a new connection."""
+    await shared.fetch("SELECT 1")
+    end_connections(postgres)
+    await asyncio.gather(shared.fetch("SELECT 1"), return_exceptions=True)
+    assert await shared.fetch("SELECT 2") == [(2,)]
+
+
+async def test_a_statement_whose_connection_ends_is_unavailable(shared: Store, postgres: str) -> None:
+    """StoreUnavailable means that the statement may have run."""
+    task = asyncio.create_task(shared.fetch("SELECT pg_sleep(5)"))
+    while not await asyncio.to_thread(end_connections, postgres):
+        await asyncio.sleep(0.01)
+    with pytest.raises(StoreUnavailable):
+        await task
+
+
+async def test_a_slow_statement_is_unavailable(impatient: Store) -> None:
+    """A timeout is not a cancellation, which would silently end the calling task."""
+    with pytest.raises(StoreUnavailable):
+        async with asyncio.timeout(5):
+            await impatient.fetch("SELECT pg_sleep(5)")
+    assert await impatient.fetch("SELECT 1") == [(1,)]
+
+
+async def test_the_server_has_a_longer_statement_timeout(impatient: Store) -> None:
+    """The server stops a statement a second after the store gave up, to release its locks."""
+    assert await impatient.fetch("SHOW statement_timeout") == [("1200ms",)]
+
+
+async def test_a_statement_timeout_of_the_server_is_unavailable(postgres: str) -> None:
+    """aiopg raises CancelledError for it, which must not cancel the task."""
+    asyncio.get_running_loop().set_exception_handler(lambda *_: None)
+    async with Store(postgres) as store:
+        await store.fetch("SET statement_timeout = 50")
+        with pytest.raises(StoreUnavailable, match=r"the database took over 10\.0 s for a statement"):
+            await store.fetch("SELECT pg_sleep(5)")
+
+
+async def test_a_statement_can_be_cancelled(shared: Store) -> None:
+    """A service that closes does not wait for its statement."""
+    await shared.fetch("SELECT 1")
+    task = asyncio.create_task(shared.fetch("SELECT pg_sleep(5)"))
+    await asyncio.sleep(0.05)
+    task.cancel()
+    async with asyncio.timeout(5):
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    assert await shared.fetch("SELECT 1") == [(1,)]
+
+
+async def test_a_cancellation_at_the_time_of_the_result_is_not_lost(shared: Store) -> None:
+    """A lost cancellation would make a shutdown wait forever."""
+    for turns in range(100):
+        task = asyncio.create_task(shared.fetch("SELECT 1"))
+        for _ in range(turns % 20):
+            await asyncio.sleep(0)
+        cancelled = task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        assert task.cancelled() == cancelled
+
+
+async def test_a_timeout_of_the_caller_is_a_timeout(shared: Store) -> None:
+    """The timeout of the caller is not reported as an error of the database."""
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.05):
+            await shared.fetch("SELECT pg_sleep(5)")
+
+
+async def test_an_unreachable_database_is_unavailable() -> None:
+    """The error is one line without the password."""
+    async with Store("host=/nowhere user=agent password=hunter2 dbname=agent") as store:
+        with pytest.raises(StoreUnavailable, match="the database is unavailable") as caught:
+            await store.fetch("SELECT 1")
+    assert "hunter2" not in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+async def test_an_unopened_store_can_be_closed(postgres: str) -> None:
+    """Closing is allowed before the first statement, and twice."""
+    store = Store(postgres)
+    await store.close()
+    await store.close()
+
+
+async def test_a_closed_store_leaves_no_connection(shared: Store, postgres: str) -> None:
+    """The server does not keep the connection."""
+    [(pid,)] = await shared.fetch("SELECT pg_backend_pid()")
+    await shared.close()
+    async with asyncio.timeout(5):
+        while query(postgres, "SELECT 1 FROM pg_stat_activity WHERE pid = %s", [pid]):
+            await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELEKT 1",
+        "SELECT * FROM nothing",
+        "SELECT 1/0",
+        "SELECT 'a'::int",
+        "CREATE TABLE pg_catalog.mine (a int)",
+        "COMMENT ON TABLE pg_class IS 5",
+    ],
+)
+async def test_a_rejected_statement_keeps_the_connection(shared: Store, sql: str) -> None:
+    """StoreRejected means that a retry is useless."""
+    with pytest.raises(StoreRejected):
+        await shared.fetch(sql)
+    assert await shared.fetch("SELECT 1") == [(1,)]
+
+
+@pytest.mark.parametrize("value", ["a\0b", "a\udcffb"])
+async def test_a_text_that_postgresql_cannot_store_is_rejected(shared: Store, value: str) -> None:
+    """An argument of a command may contain any byte."""
+    with pytest.raises(StoreRejected, match="the database rejects a value"):
+        await shared.fetch("SELECT %s", [value])
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT %s::int",
+        "SELECT %s::timestamptz",
+        "SELECT %s FROM nothing",
+        "SELECT pg_sleep(5), %s",
+        "INSERT INTO pairs SELECT %s, 'x' FROM generate_series(1, 2)",
+        "INSERT INTO pairs VALUES (%s, NULL)",
+        "INSERT INTO pairs VALUES ('x', %s)",
+        "INSERT INTO pairs VALUES ('x', %s || chr(0))",
+    ],
+)
+async def test_an_error_shows_no_value(impatient: Store, sql: str) -> None:
+    """psycopg2 quotes the statement and PostgreSQL the value, which may be a key."""
+    await impatient.fetch(
+        "CREATE TEMP TABLE pairs (name text PRIMARY KEY, value text NOT NULL CHECK (length(value) < 5))"
+    )
+    with pytest.raises(StoreError) as caught:
+        await impatient.fetch(sql, ["sk-canary"])
+    assert "canary" not in str(caught.value)
+    assert caught.value.__cause__ is None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "INSERT INTO users (id, name, upstream_key, created_at) VALUES (2, 'bob', '', now())",
+        "UPDATE users SET disabled_at = now()",
+        "UPDATE tokens SET revoked_at = now()",
+        "INSERT INTO tokens (user_id, digest, token_prefix, created_at)"
+        " VALUES (1, decode(repeat('b', 64), 'hex'), '', now())",
+        "INSERT INTO prices (model, effective_at, input, output, created_at) VALUES ('m', now(), 1, 1, now())",
+        "DELETE FROM tokens",
+        "TRUNCATE users CASCADE",
+    ],
+)
+async def test_every_change_sends_a_notice(store: Store, dsn: str, change: str) -> None:
+    """Changes of users, tokens and prices in SQL send one, too."""
+    await add_user(store)
+    await store.wait_for_notice(0)
+    waiting = asyncio.create_task(store.wait_for_notice(30))
+    await asyncio.sleep(0)
+    query(dsn, change)
+    async with asyncio.timeout(5):
+        await waiting
+
+
+async def test_waiting_for_a_notice_ends_after_its_timeout(shared: Store) -> None:
+    """A listening store returns an empty list if no notice arrives in time."""
+    await shared.wait_for_notice(0)  # the first call only starts to listen
+    async with asyncio.timeout(5):
+        assert await shared.wait_for_notice(0.01) == []
+
+
+async def test_waiting_notices_are_returned_together(shared: Store, postgres: str) -> None:
+    """Five notices that arrived before the call are returned by it."""
+    await shared.wait_for_notice(0)
+    query(postgres, "SELECT pg_notify('chatgpt_agent', number::text) FROM generate_series(1, 5) AS number")
+    await shared.wait_for_notice(30)
+    task = asyncio.create_task(shared.wait_for_notice(30))
+    done, _ = await asyncio.wait({task}, timeout=0.1)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert not done
+
+
+async def test_a_connection_that_ends_during_a_wait_is_unavailable(shared: Store, postgres: str) -> None:
+    """The next call listens on a new connection."""
+    await shared.wait_for_notice(0)
+    waiting = asyncio.create_task(shared.wait_for_notice(30))
+    await asyncio.sleep(0)
+    await asyncio.to_thread(end_connections, postgres)
+    with pytest.raises(StoreUnavailable):
+        await waiting
+    await shared.wait_for_notice(0)
+    waiting = asyncio.create_task(shared.wait_for_notice(30))
+    await asyncio.sleep(0)
+    query(postgres, "SELECT pg_notify('chatgpt_agent', '')")
+    async with asyncio.timeout(5):
+        await waiting
+
+
+async def test_a_cancellation_at_the_time_of_an_error_is_not_lost(dsn: str) -> None:
+    """A task that is cancelled while its connection fails ends as cancelled."""
+    async with Store(dsn.replace("dbname=", "dbname=no_")) as store:
+        for step in range(150):
+            task = asyncio.create_task(store.fetch("SELECT 1"))
+            for _ in range(step % 50):
+                await asyncio.sleep(0)
+            await asyncio.sleep((step // 50) * 0.001)
+            was_running = task.cancel()
+            [result] = await asyncio.gather(task, return_exceptions=True)
+            assert isinstance(result, asyncio.CancelledError if was_running else StoreUnavailable)
