@@ -28,13 +28,13 @@ def read(chunks: list[bytes]) -> Answer:
 
 
 # What bodies are made of: words, what may follow them, and what looks like one.
-WORDS = (
+FRAGMENTS = (
     '"type"', '"id"', '"image_url"', '"file_data"', '"file_id"', '"input_audio"', '"url"', '"detail"', '"data"',
     '"null', "type", '"', ":", " : ", "[", "{", "}", ",", "]", " ", "  \n\t ", "null", "AAAA", '"low"', '"mcp"',
     '"image_generation"', '"web_search_1"', '"data:image/png;base64,', '"data:;base64,AAAA"',
     "\\u00", "\\u0074", "\\u0061ype", "\\", "\\\\", "é",
 )  # fmt: skip
-texts = st.lists(st.sampled_from(WORDS), max_size=30).map("".join)
+texts = st.lists(st.sampled_from(FRAGMENTS), max_size=30).map("".join)
 
 # Another implementation: regular expressions over the whole text.
 ATTACHMENT = re.compile(

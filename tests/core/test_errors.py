@@ -82,7 +82,7 @@ def test_envelope_is_that_of_openai(cls: type[AgentError]) -> None:
 
 
 @pytest.mark.parametrize("cls", CLASSES)
-def test_type_says_whose_fault_it_is(cls: type[AgentError]) -> None:
+def test_type_follows_from_the_status(cls: type[AgentError]) -> None:
     """A 4xx error is an `invalid_request_error`, any other a `server_error`; a 429 has one of OpenAI's own types."""
     if cls.status == 429:
         assert make(cls).type in ("requests", "insufficient_quota")

@@ -1,4 +1,4 @@
-"""A budget at 80 and at 100 percent: a line in the log, and a webhook that is told once."""
+"""Alerts: a budget at 80 or 100 percent is logged, and sent to a webhook once."""
 
 import base64
 import logging
@@ -19,9 +19,10 @@ from chatgpt_agent.runtime.alerts import AlertTimes, open_webhook
 from chatgpt_agent.runtime.tuning import Tuning
 from tests.conftest import MakeAgent
 from tests.support.agent import MODEL, Agent
+from tests.support.budgets import chat, max_cost_of, set_budget, states_of
 from tests.support.receiver import SECRET, Receiver, signed
 from tests.support.upstream import Received, Reply, Upstream, completion
-from tests.web.test_budgets import ask, largest, set_budget
+from tests.support.waiting import until
 
 
 @pytest.fixture
@@ -44,7 +45,7 @@ def receiver(io_loop: IOLoop) -> Iterator[Receiver]:
 
 @pytest.fixture
 def secret_file(tmp_path: Path) -> Path:
-    """The file with the secret."""
+    """The file with the webhook's secret."""
     path = tmp_path / "webhook.secret"
     path.touch(0o600)
     path.write_text("whsec_" + base64.b64encode(SECRET).decode() + "\n")
@@ -52,30 +53,35 @@ def secret_file(tmp_path: Path) -> Path:
 
 
 async def spend(agent: Agent, upstream: Upstream, percent: int) -> None:
-    """A budget of 0.1 USD of which one call has spent so many percent."""
+    """Sets a budget of 0.1 USD of which a request has spent a percentage."""
 
-    async def script(request: Received, reply: Reply) -> None:
+    async def script(_: Received, reply: Reply) -> None:
         await reply.whole(completion(percent * 1000, 0, 0, 0))
 
     upstream.script = script
     await agent.set_price(MODEL, "1", "1")
-    assert (await ask(agent)).status == 200
+    assert (await chat(agent)).status == 200
     await agent.rows(1)
     await set_budget(agent, Decimal("0.1"), period=Period.MONTH)
 
 
-@pytest.mark.parametrize(("percent", "marks"), [(79, []), (80, [80]), (99, [80]), (100, [80, 100]), (500, [80, 100])])
-async def test_a_mark_is_told_once(
-    make_agent: MakeAgent, upstream: Upstream, receiver: Receiver, secret_file: Path, percent: int, marks: list[int]
+@pytest.mark.parametrize(("percent", "sent"), [(79, []), (80, [80]), (99, [80]), (100, [80, 100]), (500, [80, 100])])
+async def test_crossed_threshold_is_sent_once(
+    make_agent: MakeAgent,
+    upstream: Upstream,
+    receiver: Receiver,
+    secret_file: Path,
+    percent: int,
+    sent: list[int],
 ) -> None:
-    """Signed, with names and amounts; and again only in another window."""
+    """Each crossed threshold is sent once in a window, signed, with the user's name and the amounts."""
     agent = await make_agent(webhook_url=receiver.url, webhook_secret_file=secret_file)
     await spend(agent, upstream, percent)
-    await receiver.wait(len(marks))
+    await receiver.wait(len(sent))
     for _ in range(3):
         await agent.server.budget_sync.refresh_all()
     await agent.until(lambda: agent.server.alerts.unstored == 0)
-    assert sorted(message["data"]["percent"] for message in receiver.messages) == marks
+    assert sorted(message["data"]["percent"] for message in receiver.messages) == sent
     for (headers, body), message in zip(receiver.posts, receiver.messages, strict=True):
         assert signed(headers, body)
         assert abs(int(headers["webhook-timestamp"]) - time.time()) < 10
@@ -84,52 +90,50 @@ async def test_a_mark_is_told_once(
         assert Decimal(message["data"]["spent_usd"]) > 0
 
 
-async def test_a_refusal_tells_that_it_is_spent(make_agent: MakeAgent, upstream: Upstream, receiver: Receiver) -> None:
-    """Though a few cents may be left: they are too few for what is asked."""
+async def test_refusal_is_sent_as_exhausted(make_agent: MakeAgent, upstream: Upstream, receiver: Receiver) -> None:
+    """A refusal is sent as 100 percent, even if a rest is left that is too small for the request."""
     agent = await make_agent(webhook_url=receiver.url)
-    await set_budget(agent, largest(agent, agent.body(max_completion_tokens=100)) / 2)
-    assert (await ask(agent)).status == 429
+    await set_budget(agent, max_cost_of(agent) / 2)
+    assert (await chat(agent)).status == 429
     await receiver.wait(1)
     assert [message["data"]["percent"] for message in receiver.messages] == [100]
     assert "webhook-signature" not in receiver.posts[0][0]
 
 
-async def test_a_receiver_that_fails_is_asked_again(
-    make_agent: MakeAgent, upstream: Upstream, receiver: Receiver
-) -> None:
-    """With the same id, so that it can tell; a redirect is no answer."""
+async def test_failed_delivery_is_retried(make_agent: MakeAgent, upstream: Upstream, receiver: Receiver) -> None:
+    """A webhook that fails or redirects gets the alert again with the same id."""
     receiver.statuses = [500, 307, 404]
     agent = await make_agent(webhook_url=receiver.url)
     await spend(agent, upstream, 85)
     await receiver.wait(4)
     assert len({headers["webhook-id"] for headers, _ in receiver.posts}) == 1
     sql = "SELECT attempts, sent_at IS NOT NULL FROM budget_alerts"
-    for _ in range(200):
-        if (found := await agent.store.fetch(sql)) == [(4, True)]:
-            break
-        await agent.until(lambda: True)
-    assert found == [(4, True)]
+
+    async def is_recorded() -> bool:
+        return await agent.store.fetch(sql) == [(4, True)]
+
+    await until(is_recorded)
 
 
-async def test_two_agents_tell_it_once(
+async def test_two_agents_send_an_alert_once(
     make_agent: MakeAgent, upstream: Upstream, receiver: Receiver, tmp_path: Path
 ) -> None:
-    """Both see it."""
-    one = await make_agent(webhook_url=receiver.url)
-    other = await make_agent(
-        webhook_url=receiver.url, data_dir=tmp_path / "other", master_key_file=one.config.data_dir / "master.key"
+    """Of two agents that see a threshold crossed, only one sends the alert."""
+    first = await make_agent(webhook_url=receiver.url)
+    second = await make_agent(
+        webhook_url=receiver.url, data_dir=tmp_path / "second", master_key_file=first.config.data_dir / "master.key"
     )
-    await spend(one, upstream, 90)
+    await spend(first, upstream, 90)
     await receiver.wait(1)
-    await other.until(lambda: any(s.last_threshold for a in other.server.budgets.by_user.values() for s in a.states))
-    await other.until(lambda: other.server.alerts.unstored == 0)
+    await second.until(lambda: any(state.last_threshold for state in states_of(second)))
+    await second.until(lambda: second.server.alerts.unstored == 0)
     assert len(receiver.posts) == 1
 
 
-async def test_without_a_webhook_the_log_says_so(
+async def test_threshold_is_logged_without_a_webhook(
     agent: Agent, upstream: Upstream, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Once."""
+    """Without a webhook, a crossed threshold is logged once."""
     with caplog.at_level(logging.WARNING):
         await spend(agent, upstream, 80)
         await agent.until(lambda: "the budget of user alice is at 80%" in caplog.text)
@@ -138,8 +142,8 @@ async def test_without_a_webhook_the_log_says_so(
 
 
 @pytest.mark.parametrize("text", ["", "whsec_", "whsec_c2hvcnQ=", "whsec_***", "c2VjcmV0" * 9])
-def test_what_is_no_secret_is_refused(tmp_path: Path, text: str) -> None:
-    """Too short, not base64, or without its prefix."""
+def test_invalid_secret_is_refused(tmp_path: Path, text: str) -> None:
+    """A secret that is too short, not base64 or without its prefix is refused."""
     path = tmp_path / "secret"
     path.touch(0o600)
     path.write_text(text)
@@ -147,8 +151,8 @@ def test_what_is_no_secret_is_refused(tmp_path: Path, text: str) -> None:
         read_webhook_secret(path)
 
 
-def test_a_secret_that_others_can_read_is_refused(secret_file: Path) -> None:
-    """As the other secrets."""
+def test_secret_readable_by_others_is_refused(secret_file: Path) -> None:
+    """A secret file that other accounts can read is refused."""
     secret_file.chmod(0o644)
     with pytest.raises(SetupError, match="chmod 600"):
         open_webhook(Config(webhook_url="https://hooks.example/x", webhook_secret_file=secret_file))

@@ -1,8 +1,7 @@
-"""A budget holds on every endpoint: what is set aside is no less than what a call costs, and nothing of it stays."""
+"""Budgets hold on every endpoint: a reservation is never less than the cost, and none is left over."""
 
 import contextlib
 from decimal import Decimal
-from typing import Any
 
 import openai
 import pytest
@@ -11,45 +10,45 @@ from chatgpt_agent.adapters.postgres.checks import run_checks
 from chatgpt_agent.core.http.endpoints import CHAT, ENDPOINTS
 from chatgpt_agent.core.money.pricing import Tier
 from tests.support.agent import Agent
+from tests.support.budgets import set_budget, states_of, until_shipped
 from tests.support.sdk import MODEL, RATES, call, sdk
-from tests.support.upstream import Upstream
-from tests.web.test_budgets import budgets, set_budget
+from tests.support.upstream import Received, Reply, Upstream
 
-WAYS = [
+CASES = [
     (endpoint.path, stream)
     for endpoint in ENDPOINTS
     if endpoint is not CHAT
     for stream in (False, *([True] if endpoint.can_stream else []))
 ]
-ENDS = ["", "status=500", "chunks=5"]
+PROMPTS = ["", "status=500", "chunks=5"]
+
+pytestmark = pytest.mark.shared_agent
 
 
-@pytest.mark.parametrize(("path", "stream"), WAYS)
-async def test_what_a_call_costs_was_set_aside(
-    agent: Agent, upstream: Upstream, monkeypatch: pytest.MonkeyPatch, path: str, stream: bool
-) -> None:
-    """Whole and streamed, well and badly ended; and the proof of the ledger finds no fault."""
+@pytest.mark.parametrize(("path", "stream"), CASES)
+async def test_cost_is_at_most_what_was_reserved(agent: Agent, upstream: Upstream, path: str, stream: bool) -> None:
+    """No request costs more than was reserved for it, all of it is settled, and the checks of the ledger pass."""
     tiers = [Tier(service_tier="flex", multiplier=Decimal("0.5")), Tier(above=900, input=Decimal(3), output=Decimal(5))]
     await agent.set_price(MODEL, "0.37", "1.41", tiers=tiers, **RATES)
     await set_budget(agent, Decimal(50))
-    asked: list[Decimal] = []
-    reserve = budgets(agent).reserve
+    reserved: list[Decimal] = []
 
-    def noted(*given: Any) -> Any:
-        asked.append(given[2])
-        return reserve(*given)
+    async def script(request: Received, reply: Reply) -> None:
+        [status] = agent.server.budgets.status(agent.server.directory.identify(agent.token))
+        reserved.append(status.reserved)
+        await upstream.openai(request, reply)
 
-    monkeypatch.setattr(budgets(agent), "reserve", noted)
+    upstream.script = script
     async with sdk(agent) as client:
-        for words in ENDS:
+        for prompt in PROMPTS:
             with contextlib.suppress(openai.APIStatusError):
-                answer = await call(client, path, words + " x" * 600, **({"stream": True} if stream else {}))
+                answer = await call(client, path, prompt + " x" * 600, **({"stream": True} if stream else {}))
                 if stream:
                     assert [event async for event in answer]
-    rows = await agent.rows(len(ENDS))
+    rows = await agent.rows(len(PROMPTS))
     assert [row["state"] for row in rows] == ["done", "upstream_error", "done"]
-    await agent.until(lambda: not any(account.pending for account in budgets(agent).by_user.values()))
-    [state] = [state for account in budgets(agent).by_user.values() for state in account.states]
+    await until_shipped(agent)
+    [state] = states_of(agent)
     assert (state.shipped, state.pending) == (sum(row["cost"] for row in rows), 0)
-    assert max(row["cost"] for row in rows) <= min(asked)
+    assert max(row["cost"] for row in rows) <= min(reserved)
     assert await run_checks(agent.store, 10) == []

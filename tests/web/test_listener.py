@@ -16,6 +16,7 @@ from tornado.web import Application, RequestHandler
 
 from chatgpt_agent.web.listener import ConnectionLimits, Listener
 from tests.support.client import Connection, fetch
+from tests.support.waiting import until
 
 SIZE = 20_000_000  # bytes, more than any socket's buffer
 NO_FILES = "no connection can be accepted: Too many open files"
@@ -85,12 +86,6 @@ def listen(io_loop: IOLoop) -> Iterator[Listen]:
     yield start
     for listening in started:
         io_loop.run_sync(listening.stop)
-
-
-async def until(condition: Callable[[], object], seconds: float = 10) -> None:
-    async with asyncio.timeout(seconds):
-        while not condition():
-            await asyncio.sleep(0.01)
 
 
 async def read_until_closed(client: socket.socket) -> None:

@@ -225,7 +225,7 @@ async def test_content_encoding_identity_means_uncompressed(agent: Agent, upstre
 
 
 async def test_slow_client_slows_the_upstream_down(agent: Agent, upstream: Upstream) -> None:
-    """Of 40 MB that the client does not read, the upstream can send only what buffers hold."""
+    """While the client reads none of 40 MB, the upstream can send only what buffers hold."""
     chunk, sent = event("x" * 100_000), 0
 
     async def script(_: Received, reply: Reply) -> None:
@@ -275,7 +275,7 @@ async def test_request_for_usage_is_forwarded_unchanged(agent: Agent, upstream: 
 
 
 async def test_concurrent_streams_are_kept_apart(agent: Agent, upstream: Upstream) -> None:
-    """Of twenty streams at once, each client gets its own bytes."""
+    """Each client of twenty streams at once gets its own bytes."""
 
     async def script(request: Received, reply: Reply) -> None:
         await reply.stream_head()

@@ -146,7 +146,7 @@ def test_input_of_300_000_numbers_is_accepted() -> None:
 
 
 def test_form_is_measured() -> None:
-    """Of a form, the fields are text and the file is an attachment."""
+    """The fields of a form are text, and its file is an attachment."""
     form = (
         b'--b\r\nContent-Disposition: form-data; name="model"\r\n\r\nx\r\n'
         b'--b\r\nContent-Disposition: form-data; name="stream"\r\n\r\ntrue\r\n'

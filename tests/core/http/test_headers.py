@@ -62,7 +62,7 @@ def test_openai_gets_our_header_fields() -> None:
 
 
 def test_accept_is_forwarded() -> None:
-    """Of the client's header fields only Accept reaches OpenAI, unchanged."""
+    """Only Accept of the client's header fields reaches OpenAI, unchanged."""
     assert ("Accept", "text/event-stream") in sent("text/event-stream")
     assert len(sent("text/event-stream")) == len(sent(None))
 
