@@ -14,7 +14,7 @@ from chatgpt_agent.admin.price_what_if import WhatIfQuery
 from chatgpt_agent.core.audit import Actor, Via
 from chatgpt_agent.core.errors import InvalidValue, NotFound
 from chatgpt_agent.core.money.kinds import Rates
-from chatgpt_agent.core.money.pricing import NewPrice, Tier
+from chatgpt_agent.core.money.pricing import NewPrice, PriceBook, Tier
 from tests.support.administration import administration_on
 from tests.support.database import query
 from tests.support.factories import NOON
@@ -137,3 +137,49 @@ async def test_what_if_of_a_model_without_a_price_is_refused(admin: Administrati
     """The error names the model."""
     with pytest.raises(NotFound, match="the model 'n' has no price"):
         await admin.what_if.report(WhatIfQuery(by=["model"], since=NOON.date(), as_model="n"))
+
+
+async def test_price_is_in_force_from_now_on(admin: Administration) -> None:
+    """The price keeps every digit."""
+    rate = Decimal("0.1234567891")
+    await admin.prices.set("m", Rates(input=rate, output=rate))
+    [price] = await admin.prices.history()
+    assert (price.model, price.rates.input, price.rates.output) == ("m", rate, rate)
+    assert PriceBook([price]).at("m", price.effective_at) == price
+
+
+async def test_price_can_start_on_a_date(admin: Administration) -> None:
+    """The previous price applies until then."""
+    await admin.prices.set("m", ONE, since=NOON)
+    await admin.prices.set("m", TWO, since=NOON + DAY)
+    book = PriceBook(await admin.prices.history())
+    found = [book.at("m", NOON + timedelta(hours=hours)) for hours in (-1, 0, 23, 24)]
+    assert [price and price.rates.input for price in found] == [None, 1, 1, 2]
+
+
+async def test_new_price_keeps_the_previous_one(admin: Administration) -> None:
+    """Rows that were charged with the previous price still refer to it."""
+    await admin.prices.set("m", ONE)
+    [first] = await admin.prices.history()
+    await admin.prices.set("m", TWO)
+    assert [price.rates.input for price in await admin.prices.history()] == [1, 2]
+    assert first in await admin.prices.history()
+
+
+async def test_removed_price_ends_now(admin: Administration) -> None:
+    """Its history stays."""
+    await admin.prices.set("m", ONE, since=NOON)
+    await admin.prices.remove("m")
+    prices = await admin.prices.history()
+    assert len(prices) == 2
+    assert PriceBook(prices).at("m", prices[-1].effective_at) is None
+    assert PriceBook(prices).at("m", NOON) is not None
+
+
+async def test_removal_without_a_price_is_rejected(admin: Administration) -> None:
+    """A removed price cannot be removed again."""
+    await admin.prices.set("m", ONE)
+    await admin.prices.remove("m")
+    for model in ("m", "n"):
+        with pytest.raises(NotFound, match=f"the model '{model}' has no price"):
+            await admin.prices.remove(model)

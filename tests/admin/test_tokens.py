@@ -1,0 +1,111 @@
+"""Use cases on tokens."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from chatgpt_agent.admin.administration import Administration
+from chatgpt_agent.core.access.settings import MAX_NAME, NewUser, TokenSettings
+from chatgpt_agent.core.errors import InvalidValue, NotFound, VersionMismatch
+from tests.support.database import query
+
+KEY = "sk-made-up-canary"
+ALICE = NewUser(name="alice", openai_key=KEY)
+TEXTS = ["", " ", " a", "a ", "a\nb", "a\0b", "a\tb", "a\x1bb", "a\u2028b", "a\udcffb"]  # that would break a list
+
+
+async def test_user_can_have_several_tokens(administration: Administration) -> None:
+    """Each token is different and has its own label."""
+    first = await administration.users.add(ALICE)
+    second = await administration.tokens.issue("alice", TokenSettings(label="laptop"))
+    assert first.token != second.token
+    assert [token.label for token in await administration.tokens.list("alice")] == ["", "laptop"]
+
+
+async def test_label_that_breaks_a_list_is_rejected(administration: Administration) -> None:
+    """An empty label is permitted."""
+    await administration.users.add(ALICE)
+    for label in [*TEXTS[1:], "a" * (MAX_NAME + 1)]:
+        with pytest.raises(InvalidValue, match="label: "):
+            await administration.tokens.issue("alice", TokenSettings(label=label))
+
+
+async def test_second_revocation_keeps_the_first_date(administration: Administration) -> None:
+    """A second revocation is no error."""
+    await administration.users.add(ALICE)
+    [token] = await administration.tokens.list(None)
+    await administration.tokens.revoke(token.id)
+    [revoked] = await administration.tokens.list(None)
+    await administration.tokens.revoke(token.id)
+    assert revoked.revoked_at is not None
+    assert [token.revoked_at for token in await administration.tokens.list(None)] == [revoked.revoked_at]
+
+
+async def test_unknown_token_is_not_found(administration: Administration) -> None:
+    """The error names the id."""
+    with pytest.raises(NotFound, match="there is no token 99"):
+        await administration.tokens.revoke(99)
+
+
+async def test_change_sets_only_the_given_fields(administration: Administration) -> None:
+    """Other fields stay."""
+    await administration.users.add(ALICE)
+    until = datetime(2099, 1, 1, tzinfo=UTC)
+    issued = await administration.tokens.issue(
+        "alice", TokenSettings(label="a", allowed_networks=("10.0.0.0/8",), tpm=7)
+    )
+    changed = await administration.tokens.change(issued.id, TokenSettings(expires_at=until, allowed_models=("m",)))
+    assert (changed.label, changed.tpm, changed.allowed_networks) == ("a", 7, ("10.0.0.0/8",))
+    assert (changed.expires_at, changed.allowed_models) == (until, ("m",))
+    assert await administration.tokens.get(issued.id) == changed
+
+
+async def test_token_of_another_version_is_not_changed(administration: Administration) -> None:
+    """Neither a change nor a revocation applies."""
+    issued = await administration.users.add(ALICE)
+    before = await administration.tokens.get(issued.id)
+    with pytest.raises(VersionMismatch):
+        await administration.tokens.change(issued.id, TokenSettings(label="x"), version=before.version - 1)
+    with pytest.raises(VersionMismatch):
+        await administration.tokens.revoke(issued.id, version=before.version - 1)
+    assert await administration.tokens.get(issued.id) == before
+    assert (await administration.tokens.revoke(issued.id, version=before.version)).revoked_at is not None
+
+
+async def test_rotated_token_has_the_same_settings_and_budgets(administration: Administration, dsn: str) -> None:
+    """The old token works only for the grace period."""
+    await administration.users.add(ALICE)
+    until = datetime(2099, 1, 1, tzinfo=UTC)
+    old = await administration.tokens.issue(
+        "alice", TokenSettings(label="ci", expires_at=until, allowed_models=("m*",), rpm=3)
+    )
+    query(
+        dsn,
+        """INSERT INTO budgets (token_id, period, amount, created_at)
+           SELECT %s, period, amount, now() FROM (VALUES ('day', 5), ('week', NULL)) AS b (period, amount)""",
+        [old.id],
+    )
+    new = await administration.tokens.rotate(old.id, grace=timedelta(hours=1))
+    before, after = await administration.tokens.get(old.id), await administration.tokens.get(new.id)
+    assert (after.label, after.expires_at, after.allowed_models, after.rpm) == ("ci", until, ("m*",), 3)
+    assert before.expires_at is not None
+    assert timedelta(minutes=59) < before.expires_at - datetime.now(UTC) <= timedelta(hours=1)
+    assert query(dsn, "SELECT period, amount FROM budgets WHERE token_id = %s", [new.id]) == [("day", 5)]
+
+
+async def test_rotation_does_not_extend_the_old_token(administration: Administration) -> None:
+    """An earlier expiry of its own stays."""
+    await administration.users.add(ALICE)
+    soon = datetime.now(UTC) + timedelta(minutes=5)
+    old = await administration.tokens.issue("alice", TokenSettings(expires_at=soon))
+    await administration.tokens.rotate(old.id, grace=timedelta(days=1))
+    assert (await administration.tokens.get(old.id)).expires_at == soon
+
+
+async def test_revoked_token_is_not_rotated(administration: Administration) -> None:
+    """A rotation would revive it."""
+    issued = await administration.users.add(ALICE)
+    await administration.tokens.revoke(issued.id)
+    with pytest.raises(InvalidValue, match="is not in force"):
+        await administration.tokens.rotate(issued.id, grace=timedelta(0))
+    assert len(await administration.tokens.list()) == 1
