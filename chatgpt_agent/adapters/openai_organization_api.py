@@ -8,7 +8,7 @@ from chatgpt_agent.adapters.config import Config
 from chatgpt_agent.adapters.curl.get import get
 from chatgpt_agent.adapters.files import read_secret_file
 from chatgpt_agent.core.errors import AgentError, SetupError, UpstreamError, UpstreamInvalid, UpstreamKeyRejected
-from chatgpt_agent.core.openai_usage import Kind, Page, read_pages
+from chatgpt_agent.core.openai_usage import FigurePage, Kind, read_pages
 
 MAX_KEY = 512
 MAX_PAGES = 1000  # for a month; a server with more never ends
@@ -31,7 +31,7 @@ def read_admin_key(path: Path) -> str:
     return key.decode("ascii")
 
 
-async def fetch_figures(config: Config, key: str, first: date, last: date) -> list[Page]:
+async def fetch_figures(config: Config, key: str, first: date, last: date) -> list[FigurePage]:
     """All pages of usage and costs of these days (UTC, both included). Raises UpstreamError, InvalidValue. No message
     contains the key or OpenAI's text about it."""
     start = int(datetime(first.year, first.month, first.day, tzinfo=UTC).timestamp())
@@ -42,11 +42,11 @@ async def fetch_figures(config: Config, key: str, first: date, last: date) -> li
     return pages
 
 
-async def _fetch(config: Config, key: str, kind: Kind, days: list[tuple[str, str]]) -> list[Page]:
+async def _fetch(config: Config, key: str, kind: Kind, days: list[tuple[str, str]]) -> list[FigurePage]:
     path, groups = _QUERIES[kind]
     query = [*days, ("bucket_width", "1d"), ("limit", "31"), *groups]
     url = urlsplit(config.openai_url)
-    pages: list[Page] = []
+    pages: list[FigurePage] = []
     cursors: set[str] = set()
     following: list[tuple[str, str]] = []
     while len(pages) < MAX_PAGES:
@@ -65,7 +65,7 @@ async def _fetch(config: Config, key: str, kind: Kind, days: list[tuple[str, str
     raise UpstreamInvalid(f"OpenAI's pages of {path} do not end.", sent=True)
 
 
-def _page(body: bytes, path: str, kind: Kind) -> Page:
+def _page(body: bytes, path: str, kind: Kind) -> FigurePage:
     try:
         pages = read_pages(body, path, kind)
     except AgentError as error:

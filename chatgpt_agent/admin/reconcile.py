@@ -15,7 +15,7 @@ from chatgpt_agent.core.csv_reader import trimmed
 from chatgpt_agent.core.errors import InvalidValue, NotFound
 from chatgpt_agent.core.openai_export import MAX_FILE, read_figures
 from chatgpt_agent.core.openai_usage import Figures, merge
-from chatgpt_agent.core.reconcile import Reconciliation, compare, whole
+from chatgpt_agent.core.reconcile import Reconciliation, compare, days_to_compare
 
 
 class Reconciler:
@@ -31,7 +31,7 @@ class Reconciler:
         their OpenAI keys. Raises NotFound, InvalidValue."""
         keys = keys or {}
         await self._check_users(keys.values())
-        spans = [span for days in (figures.usage_days, figures.cost_days) if (span := whole(month, days))]
+        spans = [span for days in (figures.usage_days, figures.cost_days) if (span := days_to_compare(month, days))]
         if not spans:
             raise InvalidValue("there are no figures to compare with")
         first, last = min(span[0] for span in spans), max(span[1] for span in spans)
@@ -48,7 +48,7 @@ class Reconciler:
 
 
 def _days(month: date) -> tuple[date, date]:
-    days = whole(month, (month, month))
+    days = days_to_compare(month, (month, month))
     assert days is not None, "a month has days"
     return days
 

@@ -14,7 +14,7 @@ from chatgpt_agent.admin.administration import LedgerAdministration
 from chatgpt_agent.cli.common import echo_csv, echo_json, echo_table, json_option, usd, with_ledger
 from chatgpt_agent.core.errors import InvalidValue
 from chatgpt_agent.core.openai_usage import Counts
-from chatgpt_agent.core.reconcile import Line, Reconciliation
+from chatgpt_agent.core.reconcile import ComparedLine, Reconciliation
 from chatgpt_agent.core.usage import MAX_COUNT, Usage
 
 _FILE = click.Path(path_type=Path)
@@ -149,11 +149,11 @@ def _echo_reconciliation_json(result: Reconciliation) -> None:
 _ECHO = {"table": _echo_reconciliation_table, "csv": _echo_reconciliation_csv, "json": _echo_reconciliation_json}
 
 
-def _place(line: Line) -> list[object]:
+def _place(line: ComparedLine) -> list[object]:
     return [str(line.day), "(all)" if line.model is None else line.model, "(all)" if line.user is None else line.user]
 
 
-def _both(line: Line) -> dict[str, object]:
+def _both(line: ComparedLine) -> dict[str, object]:
     """Each figure on both sides; None where it is not compared here."""
     figures: dict[str, object] = {}
     for name in _NAMES:
@@ -164,7 +164,7 @@ def _both(line: Line) -> dict[str, object]:
     return figures
 
 
-def _differences(line: Line) -> list[str]:
+def _differences(line: ComparedLine) -> list[str]:
     counts = line.missing
     cells = [_signed(None if counts is None else getattr(counts, name)) for name in _NAMES]
     return [*cells, _signed(line.missing_cost)]
@@ -177,12 +177,12 @@ def _signed(value: Decimal | int | None) -> str:
     return f"+{text}" if value > 0 else text
 
 
-def _candidates(line: Line) -> str:
+def _candidates(line: ComparedLine) -> str:
     more = line.candidate_count - len(line.candidate_rows)
     return ", ".join(line.candidate_rows) + (f" and {more} more" if more else "")
 
 
-def _sum_of(total: Line) -> str:
+def _sum_of(total: ComparedLine) -> str:
     parts = []
     if total.ledger is not None:
         counts = msgspec.structs.asdict(total.ledger)

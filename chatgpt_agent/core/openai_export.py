@@ -11,8 +11,8 @@ from chatgpt_agent.core.openai_usage import (
     MAX_TIME,
     CostFigure,
     Counts,
+    FigurePage,
     Kind,
-    Page,
     UsageFigure,
     read_pages,
     usd,
@@ -20,8 +20,7 @@ from chatgpt_agent.core.openai_usage import (
 
 MAX_FILE = 256 * 1024 * 1024  # bytes
 
-# What a column of an export may be called. The first name of each is that of 2025; those that begin with `n_` are of
-# the export before it.
+# The names of columns. The first of each is that of 2025; names with `n_` are those of the export before it.
 COLUMNS = {
     "day": ("start_time", "start_time_iso", "date", "day", "timestamp", "usage_timestamp", "aggregation_timestamp"),
     "model": ("model", "model_name", "snapshot_id"),
@@ -36,7 +35,7 @@ COLUMNS = {
 _USAGE_COLUMNS = ("day", "model", "requests", "input", "output")
 
 
-def read_figures(data: bytes, name: str) -> list[Page]:
+def read_figures(data: bytes, name: str) -> list[FigurePage]:
     """Returns the figures in a trimmed file: JSON of OpenAI's API or an export of its dashboard. Raises InvalidValue
     with the file's name."""
     if data[:1] in b"{[":
@@ -50,24 +49,26 @@ def read_figures(data: bytes, name: str) -> list[Page]:
     return [read_table(rows, name)]
 
 
-def read_table(rows: Sequence[Sequence[str]], name: str) -> Page:
-    """The figures of an export of OpenAI's dashboard, its header first: of activity or of costs
-    (https://help.openai.com/en/articles/8554956-understanding-your-api-usage). Columns are found by name, in any order;
-    those that are not needed may be missing. Raises InvalidValue with the name, and with the column or line."""
+def read_table(rows: Sequence[Sequence[str]], name: str) -> FigurePage:
+    """Returns the figures of an export of activity or costs, whose first row is the header
+    (https://help.openai.com/en/articles/8554956-understanding-your-api-usage). Columns are found by name in any order;
+    optional ones may be missing. Raises InvalidValue with the name, and with the column or line."""
     header = [cell.strip().lower().replace(" ", "_").replace("-", "_") for cell in rows[0]] if rows else []
-    at = {what: header.index(found) for what, names in COLUMNS.items() if (found := _first(names, header))}
+    at = {column: header.index(title) for column, names in COLUMNS.items() if (title := _first(names, header))}
     kind = Kind.COSTS if "amount" in at and not {"input", "output"} & at.keys() else Kind.USAGE
     needed = ("day", "amount") if kind is Kind.COSTS else _USAGE_COLUMNS
-    missing = [COLUMNS[what][0] for what in needed if what not in at]
+    missing = [COLUMNS[column][0] for column in needed if column not in at]
     if missing:
-        what = "is neither JSON nor an export of OpenAI's dashboard" if len(missing) == len(needed) else "is incomplete"
-        raise InvalidValue(f"{name}: {what}: the column {' and the column '.join(missing)} is missing")
+        fault = (
+            "is neither JSON nor an export of OpenAI's dashboard" if len(missing) == len(needed) else "is incomplete"
+        )
+        raise InvalidValue(f"{name}: {fault}: the column {' and the column '.join(missing)} is missing")
     days, groups = set(), []
     usage: list[UsageFigure] = []
     costs: list[CostFigure] = []
     for number, row in enumerate(rows[1:], 2):
         where = f"{name}: line {number}"
-        cells = {what: row[index].strip() if index < len(row) else "" for what, index in at.items()}
+        cells = {column: row[index].strip() if index < len(row) else "" for column, index in at.items()}
         if not any(cells.values()):
             continue
         day = _export_day(cells["day"], where)
@@ -78,7 +79,15 @@ def read_table(rows: Sequence[Sequence[str]], name: str) -> Page:
         elif kind is Kind.USAGE and (cells["requests"] or cells["input"] or cells["output"]):
             usage.append(_export_usage(day, cells, where))
             groups.append(tuple(row))
-    return Page(name, kind, frozenset(days), frozenset(groups), usage, costs, exported=True)
+    return FigurePage(
+        name=name,
+        kind=kind,
+        days=frozenset(days),
+        groups=frozenset(groups),
+        usage=usage,
+        costs=costs,
+        exported=True,
+    )
 
 
 def _first(names: Iterable[str], header: Sequence[str]) -> str | None:
@@ -89,14 +98,14 @@ def _export_day(text: str, where: str) -> date:
     try:
         if text.isascii() and text.isdigit() and int(text) <= MAX_TIME:
             return datetime.fromtimestamp(int(text), UTC).date()
-        found = datetime.fromisoformat(text)
+        moment = datetime.fromisoformat(text)
     except (ValueError, OverflowError):
         raise InvalidValue(f"{where}: {text[:40]!r} is neither a date nor Unix seconds") from None
-    return (found.astimezone(UTC) if found.tzinfo else found).date()
+    return (moment.astimezone(UTC) if moment.tzinfo else moment).date()
 
 
 def _export_usage(day: date, cells: Mapping[str, str], where: str) -> UsageFigure:
-    counts = {what: _export_count(cells[what], what, where) for what in ("requests", "input", "output")}
+    counts = {column: _export_count(cells[column], column, where) for column in ("requests", "input", "output")}
     cached = _export_count(cells["cached"], "cached", where) if cells.get("cached") else None
     if cached is not None and cached > counts["input"]:
         raise InvalidValue(f"{where}: more cached tokens than input tokens")
@@ -104,9 +113,9 @@ def _export_usage(day: date, cells: Mapping[str, str], where: str) -> UsageFigur
     return UsageFigure(day, cells["model"] or None, cells.get("key") or None, figures)
 
 
-def _export_count(text: str, what: str, where: str) -> int:
+def _export_count(text: str, column: str, where: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) <= 16 and int(text) <= MAX_COUNT):
-        raise InvalidValue(f"{where}: {COLUMNS[what][0]}: {text[:40]!r} is not a count")
+        raise InvalidValue(f"{where}: {COLUMNS[column][0]}: {text[:40]!r} is not a count")
     return int(text)
 
 

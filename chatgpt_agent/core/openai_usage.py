@@ -1,6 +1,6 @@
-"""OpenAI's own figures, as its organization API and its dashboard's exports have them: exact integers and Decimals.
+"""OpenAI's own figures of usage and costs, as pages of its organization API: exact integers and Decimals.
 
-What cannot be read is refused with one line that names the file; a figure that is not there is None, never 0.
+An invalid file is rejected with one line that names it. A missing figure is None, never 0.
 """
 
 from collections.abc import Iterable, Sequence
@@ -14,20 +14,20 @@ import msgspec
 from chatgpt_agent.core.errors import InvalidValue
 
 MAX_COUNT = 10**15  # tokens or requests; more than this in a day is nonsense
-MAX_DIGITS = 60  # of an amount, so that sums of them are exact
+MAX_DIGITS = 60  # of an amount, so that sums are exact
 DAY_SECONDS = 86_400
 MAX_TIME = 253_402_300_799  # the end of year 9999, in Unix seconds
 
 
 class Kind(StrEnum):
-    """What figures are about."""
+    """What figures count."""
 
     USAGE = "usage"
     COSTS = "costs"
 
 
 class Counts(msgspec.Struct, frozen=True):
-    """Requests and tokens. `cached` is a part of `input`; None: not told."""
+    """Requests and tokens. `cached` is a part of `input`; None: unknown."""
 
     requests: int = 0
     input: int = 0
@@ -40,7 +40,7 @@ class Counts(msgspec.Struct, frozen=True):
 
 
 class UsageFigure(msgspec.Struct, frozen=True):
-    """What OpenAI counted on a day (UTC). `model`, `key`: None where the figures are not grouped by them."""
+    """OpenAI's counts of a day (UTC). `model` or `key` None: the figures are not grouped by it."""
 
     day: date
     model: str | None
@@ -49,15 +49,15 @@ class UsageFigure(msgspec.Struct, frozen=True):
 
 
 class CostFigure(msgspec.Struct, frozen=True):
-    """What OpenAI charged on a day (UTC), in USD."""
+    """OpenAI's charge of a day (UTC), in USD."""
 
     day: date
     amount: Decimal
 
 
-class Page(msgspec.Struct, frozen=True):
-    """One page of the API, or one export. `days` are those that it speaks of, with or without figures.
-    `groups` tells each figure's place, so that the same one is not counted twice."""
+class FigurePage(msgspec.Struct, frozen=True, kw_only=True):
+    """A page of the API, or an export. `days`: all that it covers, with or without figures. `groups`: the keys of its
+    figures, by which duplicates are found."""
 
     name: str
     kind: Kind | None
@@ -71,7 +71,7 @@ class Page(msgspec.Struct, frozen=True):
 
 
 class Figures(msgspec.Struct, frozen=True):
-    """All that was given. The days are the first and the last that usage and costs speak of; None: there are none."""
+    """The figures of all files. `usage_days`, `cost_days`: the first and last day covered; None: no figures."""
 
     usage: list[UsageFigure]
     costs: list[CostFigure]
@@ -116,7 +116,7 @@ class _Usage(msgspec.Struct):
 
 
 class _Amount(msgspec.Struct):
-    value: Decimal  # msgspec reads it from the text of the number: no float is on the way
+    value: Decimal  # msgspec reads the text of the number, without a float in between
     currency: str
 
 
@@ -137,23 +137,23 @@ _usage = msgspec.json.Decoder(_Usage)
 _cost = msgspec.json.Decoder(_Cost)
 
 
-def read_pages(data: bytes, name: str, kind: Kind | None = None) -> list[Page]:
-    """The pages in a JSON text: one object, or an array of them, as `GET /v1/organization/usage/completions` and
-    `GET /v1/organization/costs` answer (https://platform.openai.com/docs/api-reference/usage). `kind` is that of pages
-    that have no results. Raises InvalidValue with the name."""
+def read_pages(data: bytes, name: str, kind: Kind | None = None) -> list[FigurePage]:
+    """Returns the pages in a JSON text: an object or an array of them, as `GET /v1/organization/usage/completions` and
+    `GET /v1/organization/costs` answer (https://platform.openai.com/docs/api-reference/usage). `kind`: of pages without
+    results. Raises InvalidValue with the name."""
     try:
-        found = _pages.decode(data) if data.lstrip().startswith(b"[") else [_one_page.decode(data)]
-        pages = [_page(page, name, kind) for page in found]
+        decoded = _pages.decode(data) if data.lstrip().startswith(b"[") else [_one_page.decode(data)]
+        pages = [_page(page, name, kind) for page in decoded]
     except msgspec.ValidationError as error:
         raise InvalidValue(f"{name}: is not a page of OpenAI's usage or costs: {error}") from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidValue(f"{name}: is not valid JSON: {error}") from None
     if not pages:
-        raise InvalidValue(f"{name}: holds no figures")
+        raise InvalidValue(f"{name}: contains no figures")
     return pages
 
 
-def _page(page: _Page, name: str, kind: Kind | None) -> Page:
+def _page(page: _Page, name: str, kind: Kind | None) -> FigurePage:
     days, groups = set(), []
     usage: list[UsageFigure] = []
     costs: list[CostFigure] = []
@@ -161,37 +161,46 @@ def _page(page: _Page, name: str, kind: Kind | None) -> Page:
         day = _day_of(bucket.start_time, bucket.end_time, name)
         days.add(day)
         for raw in bucket.results:
-            found = _kind_of(raw, name)
-            if kind not in (None, found):
-                raise InvalidValue(f"{name}: usage and costs stand in one page")
-            kind = found
+            own_kind = _kind_of(raw, name)
+            if kind not in (None, own_kind):
+                raise InvalidValue(f"{name}: a page mixes usage and costs")
+            kind = own_kind
             if kind is Kind.USAGE:
-                said = _usage.decode(raw)
-                groups.append((bucket.start_time, *_place(said)))
-                usage.append(_usage_figure(day, said, name))
+                result = _usage.decode(raw)
+                groups.append((bucket.start_time, *_group(result)))
+                usage.append(_usage_figure(day, result, name))
             else:
                 cost = _cost.decode(raw)
                 groups.append((bucket.start_time, cost.line_item, cost.project_id, cost.api_key_id))
                 costs.append(CostFigure(day, usd(cost.amount.value, cost.amount.currency, name)))
-    return Page(name, kind, frozenset(days), frozenset(groups), usage, costs, page.has_more, page.next_page)
+    return FigurePage(
+        name=name,
+        kind=kind,
+        days=frozenset(days),
+        groups=frozenset(groups),
+        usage=usage,
+        costs=costs,
+        has_more=page.has_more,
+        next_page=page.next_page,
+    )
 
 
 def _kind_of(raw: msgspec.Raw, name: str) -> Kind:
-    found = _kind.decode(raw).object
-    if found not in _KINDS:
-        raise InvalidValue(f"{name}: holds {found[:60]!r}; only usage of completions and costs can be compared")
-    return _KINDS[found]
+    object_ = _kind.decode(raw).object
+    if object_ not in _KINDS:
+        raise InvalidValue(f"{name}: contains {object_[:60]!r}; only usage of completions and costs can be compared")
+    return _KINDS[object_]
 
 
-def _place(said: _Usage) -> tuple[object, ...]:
-    return (said.model, said.api_key_id, said.project_id, said.user_id, said.batch, said.service_tier)
+def _group(result: _Usage) -> tuple[object, ...]:
+    return (result.model, result.api_key_id, result.project_id, result.user_id, result.batch, result.service_tier)
 
 
-def _usage_figure(day: date, said: _Usage, name: str) -> UsageFigure:
-    if (said.input_cached_tokens or 0) > said.input_tokens:
+def _usage_figure(day: date, result: _Usage, name: str) -> UsageFigure:
+    if (result.input_cached_tokens or 0) > result.input_tokens:
         raise InvalidValue(f"{name}: {day}: more cached tokens than input tokens")
-    counts = Counts(said.num_model_requests, said.input_tokens, said.input_cached_tokens, said.output_tokens)
-    return UsageFigure(day, said.model, said.api_key_id, counts)
+    counts = Counts(result.num_model_requests, result.input_tokens, result.input_cached_tokens, result.output_tokens)
+    return UsageFigure(day, result.model, result.api_key_id, counts)
 
 
 def _day_of(start: int, end: int, name: str) -> date:
@@ -210,23 +219,23 @@ def usd(value: Decimal, currency: str, name: str) -> Decimal:
     return value
 
 
-def merge(pages: Sequence[Page]) -> Figures:
-    """All figures as one account. Raises InvalidValue where a page is missing, or the same figure stands in two."""
+def merge(pages: Sequence[FigurePage]) -> Figures:
+    """Returns the figures of all pages. Raises InvalidValue if a page is missing or a figure occurs twice."""
     for kind in Kind:
         same = [page for page in pages if page.kind is kind]
         if same and all(page.has_more for page in same):
-            raise InvalidValue(f"{same[-1].name}: has_more is true, and the page that follows it was not given")
+            raise InvalidValue(f"{same[-1].name}: has_more is true, but the next page is missing")
         if len({page.exported for page in same}) > 1:
             raise InvalidValue(f"{same[-1].name}: give {kind} from the API or from an export, not from both")
         seen: dict[tuple[object, ...], str] = {}
         for page in same:
             again = next((seen[group] for group in page.groups if group in seen), None)
             if again is not None:
-                raise InvalidValue(f"{page.name}: holds figures that {again} holds as well")
+                raise InvalidValue(f"{page.name}: contains figures that {again} contains as well")
             seen |= dict.fromkeys(page.groups, page.name)
-    untold = next((page for page in pages if page.kind is None or not page.days), None)
-    if untold is not None and not any(page.days and page.kind for page in pages if page.name == untold.name):
-        raise InvalidValue(f"{untold.name}: holds no figures")
+    empty = next((page for page in pages if page.kind is None or not page.days), None)
+    if empty is not None and not any(page.days and page.kind for page in pages if page.name == empty.name):
+        raise InvalidValue(f"{empty.name}: contains no figures")
     return Figures(
         [figure for page in pages for figure in page.usage],
         [figure for page in pages for figure in page.costs],
@@ -235,6 +244,6 @@ def merge(pages: Sequence[Page]) -> Figures:
     )
 
 
-def _span(pages: Iterable[Page]) -> tuple[date, date] | None:
+def _span(pages: Iterable[FigurePage]) -> tuple[date, date] | None:
     days = [day for page in pages for day in page.days]
     return (min(days), max(days)) if days else None

@@ -29,7 +29,7 @@ from chatgpt_agent.core.errors import (
     UpstreamTls,
     UpstreamUnreachable,
 )
-from chatgpt_agent.core.openai_usage import Kind, Page, merge
+from chatgpt_agent.core.openai_usage import FigurePage, Kind, merge
 from tests.support.upstream import Received, Reply, Upstream
 
 KEY = "sk-admin-made-up-0123456789"
@@ -88,7 +88,7 @@ def config(fake: Upstream) -> Config:
     return Config(openai_url=fake.url)
 
 
-async def fetch(config: Config) -> list[Page]:
+async def fetch(config: Config) -> list[FigurePage]:
     """Fetches the figures of a month."""
     return await fetch_figures(config, KEY, FIRST, LAST)
 

@@ -27,9 +27,8 @@ def test_without_yes_it_is_only_shown(cli: Cli, litellm: str) -> None:
     out = cli.ok("price", "import", litellm).splitlines()
     assert out[-3:] == [
         "7 new, 0 changed, 0 removed, 0 unchanged.",
-        "Skipped: 2 (another provider), 1 (a price of its own for reasoning tokens), 1 (mode realtime), "
-        "1 (no price per token), 1 (priced per image), 1 (priced per pixel), 1 (priced per second), "
-        "1 (duplicate of gpt-one).",
+        "Skipped: 2 (another provider), 1 (duplicate of gpt-one), 1 (mode realtime), 1 (no price per token), "
+        "1 (priced per image), 1 (priced per pixel), 1 (priced per second), 1 (separate price for reasoning tokens).",
         "Nothing is set yet: give --yes to set the prices.",
     ]
     assert prices(cli) == {}

@@ -219,7 +219,7 @@ def test_a_correction_makes_books_equal(books: Cli, tmp_path: Path) -> None:
         (b"\xef\xbb\xbf", "is empty"),
         (b"{", "is not valid JSON"),
         (b"{}", "is not a page of OpenAI's usage or costs"),
-        (b"[]", "holds no figures"),
+        (b"[]", "contains no figures"),
         (b"hello", "is neither JSON nor an export of OpenAI's dashboard"),
         (b"date,model\n", "the column num_model_requests"),
         (b"\x00\x01\x02", "is neither JSON nor"),

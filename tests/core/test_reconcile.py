@@ -1,4 +1,4 @@
-"""OpenAI's figures, read exactly, and the ledger beside them."""
+""""""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -10,8 +10,8 @@ import pytest
 
 from chatgpt_agent.core.errors import InvalidValue
 from chatgpt_agent.core.openai_export import read_table
-from chatgpt_agent.core.openai_usage import Counts, Figures, Kind, Page, UsageFigure, merge, read_pages
-from chatgpt_agent.core.reconcile import Candidates, LedgerSum, Line, Reconciliation, compare, whole
+from chatgpt_agent.core.openai_usage import Counts, FigurePage, Figures, Kind, UsageFigure, merge, read_pages
+from chatgpt_agent.core.reconcile import Candidates, ComparedLine, LedgerSum, Reconciliation, compare, days_to_compare
 
 DAY = date(2026, 11, 1)
 MIDNIGHT = int(datetime(2026, 11, 1, tzinfo=UTC).timestamp())
@@ -19,7 +19,7 @@ MINI, SNAPSHOT = "gpt-4o-mini", "gpt-4o-mini-2024-07-18"
 
 
 def usage_result(**other: Any) -> dict[str, Any]:
-    """A result as OpenAI's reference shows one."""
+    """Returns a result as in OpenAI's reference."""
     fields = {
         "object": "organization.usage.completions.result",
         "input_tokens": 1000,
@@ -36,18 +36,18 @@ def usage_result(**other: Any) -> dict[str, Any]:
 
 
 def bucket(results: Sequence[Any], *, day: int = 0, seconds: int = 86_400) -> dict[str, Any]:
-    """A bucket, so many days after the first of November."""
+    """Returns the bucket of a day; 0 is the first of November."""
     start = MIDNIGHT + day * 86_400
     return {"object": "bucket", "start_time": start, "end_time": start + seconds, "results": results}
 
 
 def page_of(*buckets: Any, has_more: bool = False) -> bytes:
-    """A page in JSON."""
+    """Returns a page as JSON."""
     return json.dumps({"object": "page", "data": buckets, "has_more": has_more, "next_page": None}).encode()
 
 
 def costs_page(value: str, currency: str = "usd", day: int = 0) -> bytes:
-    """A page with one amount, whose number stands in the text as it is given here."""
+    """Returns a page with one amount, whose number is written as it is here."""
     start = MIDNIGHT + day * 86_400
     result = f'{{"object":"organization.costs.result","amount":{{"value":{value},"currency":"{currency}"}}}}'
     return (
@@ -56,40 +56,40 @@ def costs_page(value: str, currency: str = "usd", day: int = 0) -> bytes:
 
 
 def usage(data: bytes) -> UsageFigure:
-    """The one figure of a page."""
+    """Returns the only figure of a page."""
     [page] = read_pages(data, "usage.json")
     [figure] = page.usage
     return figure
 
 
-def table(*lines: str) -> Page:
-    """An export with these lines."""
+def table(*lines: str) -> FigurePage:
+    """Returns an export with these lines."""
     return read_table([line.split(",") for line in lines], "export.csv")
 
 
 # JSON.
 
 
-def test_usage_is_read() -> None:
-    """Day, model, key, and the counts."""
-    found = usage(page_of(bucket([usage_result(api_key_id="key_a")])))
-    assert found == UsageFigure(DAY, SNAPSHOT, "key_a", Counts(5, 1000, 800, 500))
+def test_usage_of_a_page_is_read() -> None:
+    """A figure has its day, model, key and counts."""
+    result = usage(page_of(bucket([usage_result(api_key_id="key_a")])))
+    assert result == UsageFigure(DAY, SNAPSHOT, "key_a", Counts(5, 1000, 800, 500))
 
 
 def test_an_array_of_pages_is_read() -> None:
-    """As a shell puts them together."""
+    """Pages that a shell put together in an array are all read."""
     data = b"[" + page_of(bucket([usage_result()]), has_more=True) + b"," + page_of(bucket([], day=1)) + b"]"
     first, second = read_pages(data, "usage.json")
     assert (len(first.usage), first.has_more, sorted(second.days)) == (1, True, [date(2026, 11, 2)])
 
 
-def test_hours_are_parts_of_their_day() -> None:
-    """In UTC."""
+def test_hourly_buckets_count_for_their_day() -> None:
+    """Days are those of UTC."""
     assert usage(page_of(bucket([usage_result()], seconds=3600))).day == DAY
 
 
-def test_cached_tokens_that_are_not_told_are_not_none_at_all() -> None:
-    """None is not 0."""
+def test_unknown_cached_tokens_are_not_zero() -> None:
+    """A missing count of cached tokens is None, not 0."""
     result = usage_result()
     del result["input_cached_tokens"]
     assert usage(page_of(bucket([result]))).counts.cached is None
@@ -98,27 +98,27 @@ def test_cached_tokens_that_are_not_told_are_not_none_at_all() -> None:
 @pytest.mark.parametrize(
     "value", ["0.06", '"1.50"', "0.060000000000000000000000000000000000012", "123456789012345.678", "1e-7", "-2", "0"]
 )
-def test_an_amount_is_the_text_of_its_number(value: str) -> None:
-    """To the last digit, where a float would have 17 of them."""
+def test_amount_keeps_the_digits_of_its_text(value: str) -> None:
+    """A float would keep only 17 of them."""
     [page] = read_pages(costs_page(value), "costs.json")
     assert [figure.amount for figure in page.costs] == [Decimal(value.strip('"'))]
 
 
 @pytest.mark.parametrize("value", ['"NaN"', '"Infinity"', "1e999999", "1e-999999", "9" * 100])
-def test_an_amount_is_sane(value: str) -> None:
-    """Else a sum of amounts would not be one."""
+def test_absurd_amount_is_rejected(value: str) -> None:
+    """Sums of amounts could otherwise not be exact."""
     with pytest.raises(InvalidValue, match=r"^costs\.json: .* is not an amount$"):
         read_pages(costs_page(value), "costs.json")
 
 
-def test_an_amount_is_in_usd() -> None:
-    """As the ledger is."""
+def test_amount_in_another_currency_is_rejected() -> None:
+    """The ledger is in USD."""
     with pytest.raises(InvalidValue, match=r"^costs\.json: amounts are in 'eur'; the ledger is in USD$"):
         read_pages(costs_page("1", "eur"), "costs.json")
 
 
 @pytest.mark.parametrize(
-    ("data", "said"),
+    ("data", "message"),
     [
         (b"{", "is not valid JSON"),
         (b'{"x":' + b"[" * 100_000, "is not valid JSON"),
@@ -137,9 +137,9 @@ def test_an_amount_is_in_usd() -> None:
         (page_of(bucket([usage_result(model="\ud800")])), ""),
     ],
 )
-def test_json_that_is_no_page_is_one_line(data: bytes, said: str) -> None:
-    """With the name of the file, and where in it."""
-    with pytest.raises(InvalidValue, match=f"^usage.json: .*{said}") as caught:
+def test_invalid_json_is_rejected_in_one_line(data: bytes, message: str) -> None:
+    """The error names the file and the place in it."""
+    with pytest.raises(InvalidValue, match=f"^usage.json: .*{message}") as caught:
         read_pages(data, "usage.json")
     assert len(caught.value.message.splitlines()) == 1
 
@@ -148,7 +148,7 @@ def test_json_that_is_no_page_is_one_line(data: bytes, said: str) -> None:
 
 
 def test_an_export_of_activity_is_read() -> None:
-    """Columns are found by their names, and those that are not needed are left alone."""
+    """Columns are found by name, and other columns are ignored."""
     page = table(
         "start_time,end_time,project_id,num_model_requests,api_key_id,model,input_tokens,output_tokens,input_cached_tokens",
         f"{MIDNIGHT},{MIDNIGHT + 86_400},proj_x,5,key_a,{SNAPSHOT},1000,500,800",
@@ -156,8 +156,8 @@ def test_an_export_of_activity_is_read() -> None:
     assert page.usage == [UsageFigure(DAY, SNAPSHOT, "key_a", Counts(5, 1000, 800, 500))]
 
 
-def test_an_export_with_older_names_is_read() -> None:
-    """Those of the export before, in any order and case."""
+def test_export_with_older_columns_is_read() -> None:
+    """The columns of the previous export are found in any order and case."""
     page = table(
         "Model,N_Requests,n context tokens total,n_generated_tokens_total,Date", f"{SNAPSHOT},5,9,1,2026-11-01"
     )
@@ -165,13 +165,13 @@ def test_an_export_with_older_names_is_read() -> None:
 
 
 def test_an_export_of_costs_is_read() -> None:
-    """The one that has amounts and no tokens."""
+    """An export with amounts and without tokens is one of costs."""
     page = table("start_time,amount_value,amount_currency", f"{MIDNIGHT},0.0600000000000000000001,usd")
     assert (page.kind, page.costs[0].amount) == (Kind.COSTS, Decimal("0.0600000000000000000001"))
 
 
-def test_a_day_without_figures_counts_as_told() -> None:
-    """The export has a line for it with nothing in it."""
+def test_day_without_figures_is_covered() -> None:
+    """The export has an empty line for such a day."""
     page = table("start_time,amount_value", f"{MIDNIGHT},1", f"{MIDNIGHT + 86_400},", "")
     assert (len(page.costs), sorted(page.days)) == (1, [DAY, date(2026, 11, 2)])
 
@@ -181,12 +181,12 @@ def test_a_day_without_figures_counts_as_told() -> None:
     [str(MIDNIGHT), "2026-11-01", "2026-11-01T00:00:00+00:00", "2026-11-01 23:59:59", "2026-11-02T01:00:00+02:00"],
 )
 def test_days_of_an_export_are_utc(text: str) -> None:
-    """However they are written."""
+    """Dates, times with an offset and Unix seconds give the same day."""
     assert table("date,amount", f"{text},1").days == {DAY}
 
 
 @pytest.mark.parametrize(
-    ("lines", "said"),
+    ("lines", "message"),
     [
         (["hello"], "is neither JSON nor an export of OpenAI's dashboard: the column start_time and the column model"),
         (["date,model,num_model_requests,input_tokens"], "is incomplete: the column output_tokens is missing"),
@@ -200,46 +200,46 @@ def test_days_of_an_export_are_utc(text: str) -> None:
         (["date,model,requests,input_tokens,output_tokens", "2026-11-01,m,1"], "line 2: input_tokens: '' is not a"),
     ],
 )
-def test_an_export_that_cannot_be_read_is_one_line(lines: list[str], said: str) -> None:
-    """With the name of the file, and the column or the line."""
+def test_invalid_export_is_rejected_in_one_line(lines: list[str], message: str) -> None:
+    """The error names the file, and the column or the line."""
     with pytest.raises(InvalidValue) as caught:
         table(*lines)
     assert caught.value.message.startswith("export.csv: ")
-    assert said in caught.value.message
+    assert message in caught.value.message
 
 
 # All together.
 
 
-def test_the_last_page_may_not_be_missing() -> None:
-    """Else what it holds would look like a fault of OpenAI's or ours."""
-    with pytest.raises(InvalidValue, match=r"^a\.json: has_more is true, and the page that follows it was not given$"):
+def test_missing_last_page_is_rejected() -> None:
+    """Its figures would otherwise look like a difference."""
+    with pytest.raises(InvalidValue, match=r"^a\.json: has_more is true, but the next page is missing$"):
         merge(read_pages(page_of(bucket([usage_result()]), has_more=True), "a.json"))
 
 
-def test_the_same_figures_are_not_counted_twice() -> None:
-    """A file that is given twice is refused, with both names."""
+def test_duplicate_figures_are_rejected() -> None:
+    """The error names both files."""
     data = page_of(bucket([usage_result()]))
-    with pytest.raises(InvalidValue, match=r"^b\.json: holds figures that a\.json holds as well$"):
+    with pytest.raises(InvalidValue, match=r"^b\.json: contains figures that a\.json contains as well$"):
         merge(read_pages(data, "a.json") + read_pages(data, "b.json"))
 
 
-def test_an_export_and_the_api_are_not_added_up() -> None:
-    """They say the same twice."""
+def test_export_and_api_are_not_mixed() -> None:
+    """Both contain the same figures."""
     export = table("date,amount", "2026-11-01,1")
     with pytest.raises(InvalidValue, match=r"^export\.csv: give costs from the API or from an export, not from both$"):
         merge([*read_pages(costs_page("1"), "costs.json"), export])
 
 
 @pytest.mark.parametrize("data", [page_of(), page_of(bucket([]))])
-def test_a_file_without_figures_is_refused(data: bytes) -> None:
-    """It does not say what there are none of."""
-    with pytest.raises(InvalidValue, match=r"^a\.json: holds no figures$"):
+def test_file_without_figures_is_rejected(data: bytes) -> None:
+    """An empty page does not state what it counts."""
+    with pytest.raises(InvalidValue, match=r"^a\.json: contains no figures$"):
         merge(read_pages(data, "a.json"))
 
 
-def test_no_figures_of_a_known_kind_are_figures() -> None:
-    """Where OpenAI was asked for usage, nothing means that nothing was used."""
+def test_empty_page_of_a_known_kind_is_accepted() -> None:
+    """An empty answer to a request for usage means that nothing was used."""
     assert merge(read_pages(page_of(bucket([])), "a.json", Kind.USAGE)).usage_days == (DAY, DAY)
 
 
@@ -254,29 +254,29 @@ def ours(
     served: bool = True,
     cost: str = "0",
 ) -> LedgerSum:
-    """A sum of the ledger."""
-    return LedgerSum(DAY, model, user, served, counts, Decimal(cost))
+    """Returns a sum of the ledger."""
+    return LedgerSum(day=DAY, model=model, user=user, served=served, counts=counts, cost=Decimal(cost))
 
 
 def theirs(
     counts: Counts = Counts(1, 10, 0, 2), *, model: str | None = SNAPSHOT, key: str | None = None
 ) -> UsageFigure:
-    """A figure of OpenAI's."""
+    """Returns a figure of OpenAI."""
     return UsageFigure(DAY, model, key, counts)
 
 
 def compared(
     sums: Sequence[LedgerSum],
     figures: Sequence[UsageFigure],
-    suspects: Sequence[Candidates] = (),
+    candidates: Sequence[Candidates] = (),
     keys: Mapping[str, str] | None = None,
 ) -> Reconciliation:
-    """Usage of one day on both sides."""
-    return compare(Figures(list(figures), [], (DAY, DAY), None), sums, suspects, keys=keys or {})
+    """Compares the usage of one day."""
+    return compare(Figures(list(figures), [], (DAY, DAY), None), sums, candidates, keys=keys or {})
 
 
 def compared_costs(cost: str, value: str) -> Reconciliation:
-    """Costs of one day on both sides."""
+    """Compares the costs of one day."""
     pages = read_pages(costs_page(value), "costs.json")
     return compare(merge(pages), [ours(cost=cost)], [], keys={})
 
@@ -284,56 +284,64 @@ def compared_costs(cost: str, value: str) -> Reconciliation:
 def rows(
     count: int = 1, *, model: str = SNAPSHOT, served: bool = True, known: bool = False, user: str = "alice"
 ) -> Any:
-    """Rows that may explain a difference."""
-    return Candidates(DAY, model, user, served, known, count, [f"id-{number}" for number in range(min(count, 5))])
+    """Returns rows that may explain a difference."""
+    return Candidates(
+        day=DAY,
+        model=model,
+        user=user,
+        served=served,
+        known=known,
+        count=count,
+        ids=[f"id-{number}" for number in range(min(count, 5))],
+    )
 
 
-def test_equal_books_have_no_lines() -> None:
-    """And a total of what was compared."""
-    found = compared([ours()], [theirs()])
-    assert (found.equal, found.total.ledger, found.total.openai) == (True, Counts(1, 10, 0, 2), Counts(1, 10, 0, 2))
+def test_equal_figures_give_no_lines() -> None:
+    """The total states what was compared."""
+    result = compared([ours()], [theirs()])
+    assert (result.equal, result.total.ledger, result.total.openai) == (True, Counts(1, 10, 0, 2), Counts(1, 10, 0, 2))
 
 
 @pytest.mark.parametrize("other", [Counts(2, 10, 0, 2), Counts(1, 11, 0, 2), Counts(1, 10, 1, 2), Counts(1, 10, 0, 1)])
 def test_a_difference_of_one_is_a_line(other: Counts) -> None:
-    """In any count, with both sides."""
+    """A difference in any count gives a line with both sides."""
     [line] = compared([ours()], [theirs(other)]).lines
-    assert line == Line(DAY, SNAPSHOT, None, Counts(1, 10, 0, 2), other)
+    assert line == ComparedLine(day=DAY, model=SNAPSHOT, user=None, ledger=Counts(1, 10, 0, 2), openai=other)
 
 
-def test_only_lines_that_differ_are_told() -> None:
-    """The total is of all."""
-    found = compared([ours(), ours(model="gpt-4.1")], [theirs(), theirs(Counts(1, 9, 0, 2), model="gpt-4.1")])
-    assert [line.model for line in found.lines] == ["gpt-4.1"]
-    assert found.total.missing == Counts(0, -1, 0, 0)
+def test_only_differing_lines_are_reported() -> None:
+    """The total covers all lines."""
+    result = compared([ours(), ours(model="gpt-4.1")], [theirs(), theirs(Counts(1, 9, 0, 2), model="gpt-4.1")])
+    assert [line.model for line in result.lines] == ["gpt-4.1"]
+    assert result.total.missing == Counts(0, -1, 0, 0)
 
 
-def test_what_only_one_side_has_is_a_line() -> None:
-    """The other side has nothing of it."""
-    found = compared([ours(model="a")], [theirs(model="b")])
-    assert [(line.model, line.missing) for line in found.lines] == [
+def test_figures_of_one_side_alone_are_a_line() -> None:
+    """The other side has zero."""
+    result = compared([ours(model="a")], [theirs(model="b")])
+    assert [(line.model, line.missing) for line in result.lines] == [
         ("a", Counts(-1, -10, 0, -2)),
         ("b", Counts(1, 10, 0, 2)),
     ]
 
 
-def test_cached_tokens_that_are_not_told_are_not_compared() -> None:
-    """What OpenAI does not say is no difference."""
+def test_unknown_cached_tokens_are_not_compared() -> None:
+    """A count that OpenAI does not report is no difference."""
     assert compared([ours(Counts(1, 10, 5, 2))], [theirs(Counts(1, 10, None, 2))]).equal
 
 
-def test_figures_without_models_are_compared_without_models() -> None:
-    """All models together."""
+def test_figures_without_models_are_compared_over_all_models() -> None:
+    """The ledger's models are added up."""
     assert compared([ours(model="a"), ours(model="b")], [theirs(Counts(2, 20, 0, 4), model=None)]).equal
 
 
-def test_users_are_one_where_no_key_is_told() -> None:
-    """All keys together."""
+def test_without_keys_users_are_added_up() -> None:
+    """The figures of all keys are added up, too."""
     assert compared([ours(user="alice"), ours(user="bob")], [theirs(Counts(2, 20, 0, 4), key="key_a")]).equal
 
 
-def test_users_are_apart_where_keys_are_told() -> None:
-    """Those that are not told stay together."""
+def test_with_keys_users_are_compared_one_by_one() -> None:
+    """Users without a key mapping are added up as others."""
     sums = [ours(user="alice"), ours(user="bob"), ours(user="carol")]
     figures = [theirs(key="key_a"), theirs(Counts(2, 20, 0, 5), key="key_b")]
     [line] = compared(sums, figures, keys={"key_a": "alice"}).lines
@@ -341,71 +349,71 @@ def test_users_are_apart_where_keys_are_told() -> None:
 
 
 def test_a_user_may_have_several_keys() -> None:
-    """As when a key was replaced."""
+    """A key may have been replaced."""
     figures = [theirs(key="key_a"), theirs(key="key_b")]
     assert compared([ours(Counts(2, 20, 0, 4))], figures, keys={"key_a": "alice", "key_b": "alice"}).equal
 
 
-def test_figures_without_keys_are_not_compared_by_key() -> None:
-    """It is told how to get them."""
+def test_figures_without_keys_cannot_be_compared_by_key() -> None:
+    """The error states how to get figures by key."""
     with pytest.raises(InvalidValue, match="group_by=api_key_id"):
         compared([ours()], [theirs()], keys={"key_a": "alice"})
 
 
 @pytest.mark.parametrize(
-    ("asked", "snapshot"), [(MINI, SNAPSHOT), ("gpt-4", "gpt-4-0613"), ("gpt-4", "gpt-4-1106-preview")]
+    ("requested", "snapshot"), [(MINI, SNAPSHOT), ("gpt-4", "gpt-4-0613"), ("gpt-4", "gpt-4-1106-preview")]
 )
-def test_a_row_without_an_answer_is_of_the_snapshot(asked: str, snapshot: str) -> None:
-    """OpenAI names the snapshot that it served where we saw only the name that was asked for."""
-    sums = [ours(model=snapshot), ours(model=asked, served=False)]
+def test_row_without_an_answer_counts_for_the_snapshot(requested: str, snapshot: str) -> None:
+    """OpenAI names the snapshot, while the ledger has only the requested name."""
+    sums = [ours(model=snapshot), ours(model=requested, served=False)]
     assert compared(sums, [theirs(Counts(2, 20, 0, 4), model=snapshot)]).equal
 
 
-def test_another_model_is_no_snapshot() -> None:
-    """gpt-4o-mini is not one of gpt-4o."""
-    found = compared([ours(model="gpt-4o", served=False)], [theirs(model=SNAPSHOT)])
-    assert [line.model for line in found.lines] == ["gpt-4o", SNAPSHOT]
+def test_other_model_is_not_a_snapshot() -> None:
+    """gpt-4o-mini is not a snapshot of gpt-4o."""
+    result = compared([ours(model="gpt-4o", served=False)], [theirs(model=SNAPSHOT)])
+    assert [line.model for line in result.lines] == ["gpt-4o", SNAPSHOT]
 
 
-def test_missing_tokens_may_be_in_rows_without_any() -> None:
-    """Five are named, all are counted."""
+def test_rows_without_tokens_may_explain_missing_tokens() -> None:
+    """Five rows are named, and all are counted."""
     [line] = compared([ours()], [theirs(Counts(1, 99, 0, 2))], [rows(7)]).lines
     assert (line.candidate_rows, line.candidate_count) == (["id-0", "id-1", "id-2", "id-3", "id-4"], 7)
 
 
-def test_tokens_too_many_are_in_rows_with_some() -> None:
+def test_rows_with_tokens_may_explain_surplus_tokens() -> None:
     """A row without tokens cannot be why the ledger has more."""
     [line] = compared([ours()], [theirs(Counts(1, 1, 0, 2))], [rows(2), rows(1, known=True)]).lines
     assert (line.candidate_rows, line.candidate_count) == (["id-0"], 1)
 
 
-def test_a_row_without_an_answer_may_be_of_any_snapshot() -> None:
-    """Nobody saw which one it was; of another model it cannot be."""
-    suspects = [rows(model=MINI, served=False), rows(2, model="gpt-4o", served=False), rows(4, model=MINI)]
-    [line] = compared([], [theirs()], suspects).lines
+def test_row_without_an_answer_is_a_candidate_for_any_snapshot() -> None:
+    """It is none for another model."""
+    candidates = [rows(model=MINI, served=False), rows(2, model="gpt-4o", served=False), rows(4, model=MINI)]
+    [line] = compared([], [theirs()], candidates).lines
     assert line.candidate_count == 1
 
 
-def test_candidate_rows_are_of_the_user() -> None:
-    """Where users are apart."""
-    found = compared([], [theirs(key="key_a")], [rows(2, user="bob"), rows(user="alice")], {"key_a": "alice"})
-    assert [line.candidate_count for line in found.lines] == [1]
+def test_candidate_rows_belong_to_the_user() -> None:
+    """This holds where users are compared one by one."""
+    result = compared([], [theirs(key="key_a")], [rows(2, user="bob"), rows(user="alice")], {"key_a": "alice"})
+    assert [line.candidate_count for line in result.lines] == [1]
 
 
 @pytest.mark.parametrize(("cost", "value"), [("0.06", "0.060000000000000005"), ("0.06", "0.06"), ("0.06", "0.0600")])
-def test_amounts_that_are_equal_but_for_a_float(cost: str, value: str) -> None:
-    """OpenAI's digits behind the sixteenth mean nothing."""
+def test_amounts_that_differ_by_a_float_are_equal(cost: str, value: str) -> None:
+    """OpenAI's digits after the sixteenth have no meaning."""
     assert compared_costs(cost, value).equal
 
 
-def test_amounts_differ_by_a_token_of_the_cheapest_kind() -> None:
-    """And the difference is exact."""
+def test_cheapest_token_is_a_difference() -> None:
+    """The reported difference is exact."""
     [line] = compared_costs("12345678901.000000025", "12345678901.00000005").lines
     assert (line.model, line.missing, line.missing_cost) == (None, None, Decimal("0.000000025"))
 
 
 def test_costs_have_no_counts() -> None:
-    """A comparison of costs says nothing of tokens."""
+    """A comparison of costs has no token counts."""
     total = compared_costs("1", "2").total
     assert (total.ledger, total.openai_cost) == (None, Decimal(2))
 
@@ -414,12 +422,12 @@ def test_costs_have_no_counts() -> None:
     ("first", "last"),
     [(date(2026, 12, 1), 31), (date(2028, 2, 1), 29), (date(2026, 2, 1), 28), (date(2026, 11, 1), 30)],
 )
-def test_a_month_is_whole(first: date, last: int) -> None:
-    """To its last day, whatever the figures speak of."""
-    assert whole(first, (first, first)) == (first, first.replace(day=last))
+def test_month_is_compared_to_its_last_day(first: date, last: int) -> None:
+    """The whole month is compared, whatever days the figures cover."""
+    assert days_to_compare(first, (first, first)) == (first, first.replace(day=last))
 
 
-def test_days_outside_of_the_month_are_left_out() -> None:
-    """On both sides."""
+def test_days_outside_the_month_are_ignored() -> None:
+    """This holds on both sides."""
     figures = Figures([theirs()], [], (DAY, DAY), None)
     assert compare(figures, [ours()], [], keys={}, month=date(2026, 10, 1)).total.openai is None

@@ -42,10 +42,15 @@ async def ledger_sums(store: Store, first: date, last: date) -> list[LedgerSum]:
     """Sums of the rows of these days (both included), with corrections, by day, model and user."""
     rows = await store.fetch(_SUMS, [first, last])
     return [
-        LedgerSum(day, model, user, served, Counts(*counts), cost) for day, model, user, served, *counts, cost in rows
+        LedgerSum(day=day, model=model, user=user, served=served, counts=Counts(*counts), cost=cost)
+        for day, model, user, served, *counts, cost in rows
     ]
 
 
 async def candidate_rows(store: Store, first: date, last: date) -> list[Candidates]:
     """The uncorrected rows of these days (both included) whose token counts may differ from OpenAI's."""
-    return [Candidates(*row) for row in await store.fetch(_CANDIDATES, [MAX_CANDIDATE_ROWS, first, last])]
+    rows = await store.fetch(_CANDIDATES, [MAX_CANDIDATE_ROWS, first, last])
+    return [
+        Candidates(day=day, model=model, user=user, served=served, known=known, count=count, ids=ids)
+        for day, model, user, served, known, count, ids in rows
+    ]

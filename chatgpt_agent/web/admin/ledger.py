@@ -14,7 +14,7 @@ from chatgpt_agent.core.access.settings import Moment, Name
 from chatgpt_agent.core.ledger import State
 from chatgpt_agent.core.money.exact import Usd
 from chatgpt_agent.core.openai_usage import Counts
-from chatgpt_agent.core.reconcile import Line, Reconciliation, Span
+from chatgpt_agent.core.reconcile import ComparedLine, Reconciliation, Span
 from chatgpt_agent.core.usage import MAX_COUNT, Usage
 from chatgpt_agent.web.admin import cursors
 from chatgpt_agent.web.admin.cursors import Page
@@ -162,7 +162,7 @@ def _days(span: Span | None) -> Days | None:
     return None if span is None else Days(*span)
 
 
-def _line(line: Line) -> ReconciledLine:
+def _line(line: ComparedLine) -> ReconciledLine:
     return ReconciledLine(
         day=line.day,
         model=line.model,

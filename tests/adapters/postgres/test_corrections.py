@@ -75,7 +75,7 @@ async def test_sums_are_by_day_model_and_user(store: Store) -> None:
     await ship(store, rows)
     cost = rows[0].cost + rows[1].cost
     assert await reconcile.ledger_sums(store, DAY, DAY) == [
-        LedgerSum(DAY, SNAPSHOT, "user 1", True, Counts(2, 15, 2, 7), cost)
+        LedgerSum(day=DAY, model=SNAPSHOT, user="user 1", served=True, counts=Counts(2, 15, 2, 7), cost=cost)
     ]
 
 
@@ -140,7 +140,7 @@ async def test_candidates_are_rows_with_uncertain_tokens(store: Store) -> None:
     await ship(store, [row(number, state) for number, state in enumerate(states)])
     [line] = await reconcile.candidate_rows(store, DAY, DAY)
     ids = sorted(str(request_id(number)) for number in (1, 3, 5))
-    assert line == Candidates(DAY, SNAPSHOT, "user 1", True, False, 3, ids)
+    assert line == Candidates(day=DAY, model=SNAPSHOT, user="user 1", served=True, known=False, count=3, ids=ids)
 
 
 async def test_an_upstream_error_with_tokens_is_a_candidate(store: Store) -> None:
