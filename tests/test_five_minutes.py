@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 
 from tests.cli.commands import Cli
-from tests.cli.serving import Serve, until
+from tests.cli.serving import Serve
 from tests.support.canaries import SECRETS
 from tests.support.client import fetch
 from tests.support.postgres_server import url_of
 from tests.support.upstream import Received, Reply, Upstream, completion, stream_events
+from tests.support.waiting import until
 from tests.test_readme import ENGLISH, blocks
 
 USAGE = (19, 0, 100, 0)  # input, cached, output and reasoning tokens, as the README shows them

@@ -4,12 +4,12 @@ import asyncio
 import json
 import re
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from types import TracebackType
-from typing import Any
 
 from tests.cli.commands import PROGRAM, environ_with
 from tests.support.client import Answer, Connection, fetch, request_bytes
+from tests.support.waiting import until
 
 LISTENS = re.compile(r"listens on http://127\.0\.0\.1:(\d+)")
 SECONDS = 20.0  # for whatever is waited for here; a machine may be busy
@@ -84,14 +84,6 @@ class Serve:
     async def stopped(self) -> int:
         """Its exit code after a SIGTERM."""
         return await self.ended(signal.SIGTERM)
-
-
-async def until(ask: Callable[[], Any], good: Callable[[Any], bool]) -> Any:
-    """The first good answer to a question that is asked again and again."""
-    async with asyncio.timeout(SECONDS):
-        while not good(answer := await ask()):
-            await asyncio.sleep(0.02)
-    return answer
 
 
 async def begin_stream(url: str, token: str) -> Connection:

@@ -16,10 +16,11 @@ from chatgpt_agent.adapters.config import Config
 from chatgpt_agent.adapters.embedded_postgres import EmbeddedPostgres
 from chatgpt_agent.server import Server
 from tests.cli.commands import KEY, Cli
-from tests.cli.serving import Serve, begin_stream, chat, headers, until
+from tests.cli.serving import Serve, begin_stream, chat, headers
 from tests.support.client import Connection, fetch
 from tests.support.postgres_server import server_folder
 from tests.support.upstream import Received, Reply, Upstream, stream_events
+from tests.support.waiting import until
 
 
 @pytest.fixture
@@ -123,7 +124,7 @@ async def test_signal_during_the_start_leaves_no_database_behind(
 ) -> None:
     """PostgreSQL stops even while it is being created."""
     async with Serve(embedded.settings) as serve:
-        await until(lambda: asyncio.sleep(0, (folder / "data" / "postgres" / "pg").exists()), bool)
+        await until(lambda: (folder / "data" / "postgres" / "pg").exists())
         assert await serve.ended(number) == 0
     assert not postmaster(folder).exists()
 

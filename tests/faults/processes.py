@@ -1,4 +1,4 @@
-"""An agent as a process of its own, with what a test asks of the system about it."""
+"""An agent in a process of its own, and figures of the operating system about it."""
 
 import asyncio
 import os
@@ -18,7 +18,7 @@ PIECE = event("x" * 100_000)
 
 
 def with_limit(name: str, value: int) -> type[Serve]:
-    """A serving process with a limit of the system's (resource.RLIMIT_…)."""
+    """Makes a class of serving processes with a lower limit, one of resource.RLIMIT_…."""
     lower = f"import os, resource, sys; resource.setrlimit(resource.{name}, ({value}, {value}))"
 
     class WithLimits(Serve):
@@ -29,29 +29,34 @@ def with_limit(name: str, value: int) -> type[Serve]:
 
 @asynccontextmanager
 async def serving(cli: Cli, kind: type[Serve] = Serve, **settings: str) -> AsyncIterator[tuple[Serve, str, str]]:
-    """A serving process, where it listens, and the token of a user who can pay for the model `m`."""
-    await cli.command("price", "set", "m", "--input", "1", "--output", "2")
-    token = (await cli.command("user", "add", "alice", "--openai-key-stdin", stdin=KEY.encode())).strip()
+    """Runs a serving process; yields it, its URL and the token of a user. The model `m` has a price."""
+    await run(cli, "price", "set", "m", "--input", "1", "--output", "2")
+    token = (await run(cli, "user", "add", "alice", "--openai-key-stdin", stdin=KEY)).strip()
     async with kind({**cli.settings, **settings}) as serve:
         yield serve, await serve.ready(), token
 
 
+async def run(cli: Cli, *args: str, stdin: str = "") -> str:
+    """Runs a command that succeeds in a thread of this process, which takes half a second less than a process."""
+    return await asyncio.to_thread(cli.ok, *args, stdin=stdin)
+
+
 async def narrow(url: str) -> Connection:
-    """A connection whose client has room for little."""
+    """Opens a connection with small buffers in the client."""
     client = socket.socket()
     client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16384)
     client.connect(("127.0.0.1", int(url.rsplit(":", 1)[1])))
     return Connection(*await asyncio.open_connection(sock=client, limit=16384))
 
 
-async def ask(connection: Connection, token: str, body: bytes) -> None:
+async def send_chat(connection: Connection, token: str, body: bytes) -> None:
     """Sends a chat request and leaves the answer to the caller."""
     fields = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
     await connection.send(request_bytes("POST", CHAT, fields, body))
 
 
 class Flood:
-    """A script that streams pieces of 100 kB as fast as they are taken, and counts them."""
+    """A script that streams events of 100 kB as fast as they are read, and counts them."""
 
     def __init__(self, pieces: int) -> None:
         self.pieces = pieces
@@ -66,16 +71,18 @@ class Flood:
             await reply.chunk(piece)
         await reply.end()
 
-    async def stands_still(self) -> None:
-        """Waits until nobody takes any more."""
+    async def until_blocked(self) -> None:
+        """Waits until no more is read."""
         before = -1
         while self.sent != before:
             before = self.sent
             await asyncio.sleep(0.5)
 
 
-class Authenticator:
-    """A script that sends the first event of a stream, and the others when it is opened. `waiting`: how many wait."""
+class PausedStream:
+    """A script that sends the first event of each stream, and the others after `open` is set.
+
+    `waiting` is the number of streams that have begun."""
 
     def __init__(self) -> None:
         self.open = asyncio.Event()
@@ -93,11 +100,11 @@ class Authenticator:
 
 
 def resident(pid: int) -> int:
-    """The bytes of memory that a process has."""
+    """Resident memory of a process in bytes."""
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def busy(pid: int) -> float:
-    """The seconds of processor that a process has used."""
+    """Processor time of a process in seconds."""
     fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

@@ -1,7 +1,7 @@
-"""A clock on the wall that steps under the agent (X9), as when somebody sets it, or a machine wakes up.
+"""A wall clock that steps while the agent runs (X9), as after a correction or a suspended machine.
 
-The agent is a process of its own, and libfaketime stands between it and the time of day. PostgreSQL, the upstream and
-the clients have the right time, and the agent's monotonic clock is the system's."""
+The agent is a process of its own, and libfaketime changes its time of day. PostgreSQL, the upstream and the clients
+have the right time, and the agent's monotonic clock is the system's."""
 
 import asyncio
 import importlib.util
@@ -19,12 +19,13 @@ import pytest
 from psycopg2.extensions import parse_dsn
 
 from tests.cli.commands import Cli
-from tests.cli.serving import Serve, chat, headers, until
-from tests.faults.processes import CHAT, serving
+from tests.cli.serving import Serve, chat, headers
+from tests.faults.processes import CHAT, run, serving
 from tests.support.client import Answer, fetch
 from tests.support.database import Database, query
 from tests.support.oracle import check
 from tests.support.upstream import Upstream
+from tests.support.waiting import until
 
 NONE, HOUR = timedelta(), timedelta(hours=1)
 LEAP = timedelta(days=40)  # into another month, which is another partition
@@ -33,7 +34,7 @@ LEAPS = {"a leap back": -LEAP, "a leap on": LEAP}
 
 
 class WallClock:
-    """The time of day of the processes that have its `environment`."""
+    """The time of day of processes with this `environment`."""
 
     def __init__(self, library: Path, file: Path) -> None:
         self._file = file
@@ -48,43 +49,43 @@ class WallClock:
         self._set("+0")
 
     def wrong_by(self, offset: timedelta) -> None:
-        """From now on it goes as the right one does, and is wrong by so much."""
+        """Lets it run, with this offset to the right time."""
         self._set(f"{offset.total_seconds():+.0f}")
 
     def stands_at(self, moment: datetime) -> None:
-        """From now on it does not go."""
+        """Stops it at a moment."""
         self._set(f"{moment:%Y-%m-%d %H:%M:%S}")
 
-    def _set(self, words: str) -> None:
+    def _set(self, text: str) -> None:
         new = self._file.with_suffix(".new")
-        new.write_text(words + "\n")
-        new.replace(self._file)  # at once: nobody reads half of it
+        new.write_text(text + "\n")
+        new.replace(self._file)  # in one step: no process reads half of it
 
     def works(self) -> bool:
         """Whether a process of this Python sees the wrong time, and the right monotonic one."""
         self.wrong_by(-HOUR)
-        words = [sys.executable, "-c", "import time; print(time.time(), time.monotonic())"]
+        command = [sys.executable, "-c", "import time; print(time.time(), time.monotonic())"]
         environ = {**os.environ, **self.environment}
-        done = subprocess.run(words, env=environ, capture_output=True, text=True, timeout=20, check=False)
+        process = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=20, check=False)
         self.wrong_by(NONE)
-        if done.returncode != 0:
+        if process.returncode != 0:
             return False
-        wall, monotonic = (float(word) for word in done.stdout.split())
+        wall, monotonic = map(float, process.stdout.split())
         return abs(time.time() - wall - 3600) < 60 and abs(time.monotonic() - monotonic) < 60
 
 
 def libraries() -> list[Path]:
-    """Where libfaketime may be: in the package of that name, whose code is not run, and where Debian has it."""
-    found = [*Path("/usr/lib").glob("*/faketime/libfaketime.so.1")]
+    """Paths of libfaketime: in Debian's package and in that of PyPI, whose code is not run."""
+    paths = [*Path("/usr/lib").glob("*/faketime/libfaketime.so.1")]
     package = importlib.util.find_spec("libfaketime")
     if package is not None and package.origin is not None:
-        found.insert(0, Path(package.origin).parent / "vendor/libfaketime/src/libfaketime.so.1")
-    return [path for path in found if path.exists()]
+        paths.insert(0, Path(package.origin).parent / "vendor/libfaketime/src/libfaketime.so.1")
+    return [path for path in paths if path.exists()]
 
 
 @pytest.fixture(scope="module")
 def clock(tmp_path_factory: pytest.TempPathFactory) -> WallClock:
-    """A clock that a test may set; it is right at first."""
+    """A clock that a test may set; it starts with the right time."""
     for library in libraries():
         clock = WallClock(library, tmp_path_factory.mktemp("clock") / "time")
         if clock.works():
@@ -94,14 +95,14 @@ def clock(tmp_path_factory: pytest.TempPathFactory) -> WallClock:
 
 @pytest.fixture
 def cli(dsn: str, upstream: Upstream, tmp_path: Path, clock: WallClock) -> Cli:
-    """The program on a database of the test's own, with a fake OpenAI behind it, and the right time."""
+    """The program on a database of the test's own, with a fake OpenAI and the right time."""
     clock.wrong_by(NONE)
     return Cli({"DATABASE_URL": dsn, "DATA_DIR": str(tmp_path / "data"), "OPENAI_URL": upstream.url})
 
 
 @contextmanager
 def away(database: Database) -> Iterator[None]:
-    """PostgreSQL takes no connection to it."""
+    """Lets PostgreSQL refuse connections to the database."""
     database.close()
     try:
         yield
@@ -111,45 +112,45 @@ def away(database: Database) -> Iterator[None]:
 
 @pytest.fixture
 def database(postgres: str, dsn: str) -> Database:
-    """The test's own database, which can be away."""
+    """The test's own database, which can be made unreachable."""
     return Database(postgres, parse_dsn(dsn)["dbname"])
 
 
 @asynccontextmanager
 async def stepping(cli: Cli, clock: WallClock, **settings: str) -> AsyncIterator[tuple[Serve, str, str]]:
-    """An agent with that clock, as `serving` has it, and a price that is older than any clock here is slow."""
-    await cli.command("price", "set", "m", "--input", "3", "--output", "4", "--from", "2020-01-01")
+    """Runs an agent with this clock, like `serving`; its price is valid at every time that the clock shows."""
+    await run(cli, "price", "set", "m", "--input", "3", "--output", "4", "--from", "2020-01-01")
     async with serving(cli, Serve, **clock.environment, **settings) as served:
         yield served
 
 
 async def ask(url: str, token: str, *, stream: bool) -> Answer:
-    """A request whose answer takes 0.4 seconds: a stream in four pieces with gaps, or a whole one that is late."""
+    """Sends a request whose answer takes 0.4 seconds: a stream with gaps, or a whole answer that is late."""
     message = {"role": "user", "content": "chunks=1 gap=0.1 delay=0.4"}
     body = json.dumps({"model": "m", "messages": [message], "stream": stream}).encode()
     return await fetch(url + CHAT, "POST", headers(token), body)
 
 
 async def under_way(url: str, token: str, upstream: Upstream) -> "list[asyncio.Task[Answer]]":
-    """Three streams and three whole answers that OpenAI has just begun to work on."""
-    wanted = len(upstream.requests) + 6
+    """Starts three streams and three whole answers, and waits until the upstream has the requests."""
+    expected = len(upstream.requests) + 6
     tasks = [asyncio.create_task(ask(url, token, stream=n % 2 == 0)) for n in range(6)]
-    await until(lambda: asyncio.sleep(0, len(upstream.requests)), lambda count: count == wanted)
+    await until(lambda: len(upstream.requests) == expected)
     return tasks
 
 
 async def shipped(cli: Cli, count: int) -> None:
-    """Waits until so many rows are in PostgreSQL: for seconds, where an agent that sleeps by the wall takes an hour."""
+    """Waits a few seconds for rows in PostgreSQL: an agent that slept by the wall clock would take an hour."""
     dsn = cli.settings["DATABASE_URL"]
     await until(lambda: asyncio.to_thread(query, dsn, "SELECT 1 FROM usage"), lambda rows: len(rows) == count)
 
 
 @pytest.mark.parametrize("step", (STEPS | LEAPS).values(), ids=STEPS | LEAPS)
-async def test_the_books_are_right_whatever_the_clock_does(
+async def test_the_ledger_is_right_after_any_step_of_the_clock(
     cli: Cli, upstream: Upstream, clock: WallClock, step: timedelta
 ) -> None:
-    """It steps there and back while requests are under way, and then for good while a row waits to be shipped: all are
-    answered, and their rows are soon in PostgreSQL."""
+    """The clock steps there and back during requests, and then for good while a row waits to be shipped: all requests
+    are answered, and their rows are in PostgreSQL within seconds."""
     async with stepping(cli, clock) as (serve, url, token):
         answers: list[Answer] = []
         running = await under_way(url, token, upstream)
@@ -165,31 +166,31 @@ async def test_the_books_are_right_whatever_the_clock_does(
         assert await serve.stopped() == 0
     assert {(answer.status, answer.complete) for answer in answers} == {(200, True)}
     assert {row["state"] for row in check(cli.settings["DATABASE_URL"], upstream, answers)} == {"done"}
-    assert await cli.command("ledger", "verify") == "The ledger is consistent.\n"
+    assert await run(cli, "ledger", "verify") == "The ledger is consistent.\n"
 
 
 @pytest.mark.parametrize("step", STEPS.values(), ids=STEPS)
-async def test_a_row_has_the_clocks_time_and_a_true_duration(
+async def test_a_row_has_the_time_of_the_clock_and_the_right_duration(
     cli: Cli, upstream: Upstream, clock: WallClock, step: timedelta
 ) -> None:
-    """Also where the clock stepped between its beginning and its end."""
+    """Durations are right even if the clock steps during the request."""
     async with stepping(cli, clock) as (_, url, token):
         began = time.time()
         running = await under_way(url, token, upstream)
         clock.wrong_by(step)
         await chat(url, token)
         await asyncio.gather(*running)
-        most = (time.time() - began) * 1000
+        longest = (time.time() - began) * 1000
         await shipped(cli, 7)
     sql = "SELECT started_at, first_byte_ms, duration_ms FROM usage ORDER BY request_id"
     rows = query(cli.settings["DATABASE_URL"], sql)
     wrong = [round((started_at.timestamp() - began) / 60) for started_at, _, _ in rows]
     assert sorted(wrong) == sorted([0] * 6 + [round(step.total_seconds() / 60)])
-    assert all(0 <= first <= last <= most for _, first, last in rows)
+    assert all(0 <= first <= last <= longest for _, first, last in rows)
 
 
 async def test_ids_are_unique_where_time_stands_still(cli: Cli, upstream: Upstream, clock: WallClock) -> None:
-    """A hundred requests in one and the same millisecond, the half of them after the clock was set back to it."""
+    """A hundred requests in the same millisecond get different ids; for half of them the clock was set back to it."""
     moment = datetime.now(UTC).replace(microsecond=0)
     async with stepping(cli, clock) as (_, url, token):
         answers: list[Answer] = []
@@ -201,16 +202,16 @@ async def test_ids_are_unique_where_time_stands_still(cli: Cli, upstream: Upstre
         await shipped(cli, 102)
     ended = datetime.now(UTC)
     began_at = [row[0] for row in query(cli.settings["DATABASE_URL"], "SELECT started_at FROM usage")]
-    # While one thread reads libfaketime's file, another is told the right time: 15 times in 400,000 with two threads
-    # that do nothing else.
-    let_through = sum(moment < at < ended for at in began_at)
-    assert let_through < 5
-    assert began_at.count(moment) + let_through == 100
+    # While one thread reads libfaketime's file, another gets the right time: 15 times in 400,000 with two threads that
+    # do nothing else.
+    right = sum(moment < at < ended for at in began_at)
+    assert right < 5
+    assert began_at.count(moment) + right == 100
     check(cli.settings["DATABASE_URL"], upstream, answers)
 
 
-async def test_known_tokens_work_on(cli: Cli, clock: WallClock, database: Database) -> None:
-    """PostgreSQL is away, and the copy of its users is not an hour old when the clock is set an hour on."""
+async def test_known_tokens_work_after_a_step_of_the_clock(cli: Cli, clock: WallClock, database: Database) -> None:
+    """While PostgreSQL is down, the copy of its users does not age by the hour that the clock is set forward."""
     async with stepping(cli, clock) as (_, url, token):
         with away(database):
             await until(lambda: fetch(f"{url}/readyz"), lambda answer: json.loads(answer.body)["database"] == "away")
@@ -219,8 +220,10 @@ async def test_known_tokens_work_on(cli: Cli, clock: WallClock, database: Databa
         await shipped(cli, 1)
 
 
-async def test_a_clock_set_back_gives_no_token_more_time(cli: Cli, clock: WallClock, database: Database) -> None:
-    """PostgreSQL is away for longer than `stale_after`: 503, though on the wall it is an hour before."""
+async def test_a_clock_that_is_set_back_does_not_prolong_stale_after(
+    cli: Cli, clock: WallClock, database: Database
+) -> None:
+    """When PostgreSQL is down for longer than `stale_after`, the answer is 503 although the clock was set back."""
     async with stepping(cli, clock, STALE_AFTER="1") as (_, url, token):
         with away(database):
             clock.wrong_by(-HOUR)
@@ -232,7 +235,7 @@ async def test_a_clock_set_back_gives_no_token_more_time(cli: Cli, clock: WallCl
 async def test_a_clock_that_steps_moves_no_timeout(
     cli: Cli, upstream: Upstream, clock: WallClock, step: timedelta
 ) -> None:
-    """An upstream that says nothing is given up after `first_byte_timeout`, neither an hour later nor at once."""
+    """A silent upstream times out after `first_byte_timeout`, neither at once nor an hour later."""
     async with stepping(cli, clock, FIRST_BYTE_TIMEOUT="1") as (_, url, token):
         assert (await chat(url, token)).status == 200
 
@@ -242,7 +245,7 @@ async def test_a_clock_that_steps_moves_no_timeout(
         upstream.script = silent
         began = time.monotonic()
         running = asyncio.create_task(chat(url, token))
-        await until(lambda: asyncio.sleep(0, len(upstream.requests)), lambda count: count == 2)
+        await until(lambda: len(upstream.requests) == 2)
         clock.wrong_by(step)
         answer = await running
         took = time.monotonic() - began

@@ -1,4 +1,4 @@
-"""The oracle sees every kind of wrong in the books: else its silence would say nothing."""
+"""The oracle detects every kind of error in the ledger; otherwise its silence would mean nothing."""
 
 import json
 
@@ -10,7 +10,9 @@ from tests.support.database import connected
 from tests.support.oracle import check, verify
 from tests.support.upstream import Upstream
 
-WRONG = {
+pytestmark = pytest.mark.shared_agent
+
+ERRORS = {
     "I2: more than one row": """
         CREATE TEMP TABLE again AS SELECT * FROM usage;
         UPDATE again SET started_at = started_at + interval '1 microsecond';
@@ -28,13 +30,13 @@ WRONG = {
 
 @pytest.fixture
 def dsn_of(agent: Agent) -> str:
-    """Where the books are."""
+    """The connection string of the agent's database."""
     assert agent.config.database_url is not None
     return agent.config.database_url
 
 
-def close_the_books(dsn: str, upstream: Upstream, agent: Agent) -> None:
-    """Nothing has ever happened: they are looked at once more when the test is over."""
+def clear_ledger(dsn: str, upstream: Upstream, agent: Agent) -> None:
+    """Removes every record of a request, because the ledger is checked again after the test."""
     with connected(dsn) as cursor:
         cursor.execute("TRUNCATE usage, usage_daily")
     upstream.requests.clear()
@@ -43,16 +45,16 @@ def close_the_books(dsn: str, upstream: Upstream, agent: Agent) -> None:
     agent.answers.clear()
 
 
-@pytest.mark.parametrize("kind", WRONG)
-async def test_what_is_wrong_is_seen(agent: Agent, dsn_of: str, upstream: Upstream, kind: str) -> None:
-    """And called by its name."""
+@pytest.mark.parametrize("kind", ERRORS)
+async def test_an_error_in_the_ledger_is_detected(agent: Agent, dsn_of: str, upstream: Upstream, kind: str) -> None:
+    """The message names the invariant that does not hold."""
     await verify(agent, upstream, [await agent.chat()])
     with connected(dsn_of) as cursor:
         cursor.execute("ALTER TABLE usage DISABLE TRIGGER usage_is_final")
-        cursor.execute(WRONG[kind])
+        cursor.execute(ERRORS[kind])
     with pytest.raises(AssertionError, match=kind):
         check(dsn_of, upstream)
-    close_the_books(dsn_of, upstream, agent)
+    clear_ledger(dsn_of, upstream, agent)
 
 
 KINDS = [
@@ -62,8 +64,8 @@ KINDS = [
 
 
 @pytest.mark.parametrize("kind", KINDS)
-async def test_a_wrong_count_of_any_kind_is_seen(agent: Agent, dsn_of: str, upstream: Upstream, kind: str) -> None:
-    """Also of a kind of which there was none."""
+async def test_a_wrong_count_of_any_kind_is_detected(agent: Agent, dsn_of: str, upstream: Upstream, kind: str) -> None:
+    """Each kind of token is compared, even one whose count is 0."""
     await agent.post(json.dumps({"model": MODEL, "input": "x"}).encode(), "/v1/responses")
     await verify(agent, upstream)
     with connected(dsn_of) as cursor:
@@ -71,34 +73,34 @@ async def test_a_wrong_count_of_any_kind_is_seen(agent: Agent, dsn_of: str, upst
         cursor.execute(f"UPDATE usage SET {kind} = {kind} + 1")
     with pytest.raises(AssertionError, match="I5: not OpenAI's counts"):
         check(dsn_of, upstream)
-    close_the_books(dsn_of, upstream, agent)
+    clear_ledger(dsn_of, upstream, agent)
 
 
 @pytest.mark.parametrize(
     "wrong", ["cached_input = 9", "cache_write = 9", 'tiers = \'[{"above": 9, "multiplier": "2"}]\'']
 )
-async def test_another_price_is_seen(agent: Agent, dsn_of: str, upstream: Upstream, wrong: str) -> None:
-    """Of any kind of token, or a tier."""
+async def test_a_wrong_price_is_detected(agent: Agent, dsn_of: str, upstream: Upstream, wrong: str) -> None:
+    """Rates of each kind of token and tiers are checked."""
     await agent.post(json.dumps({"model": MODEL, "input": "x"}).encode(), "/v1/responses")
     await verify(agent, upstream)
     with connected(dsn_of) as cursor:
         cursor.execute(f"UPDATE prices SET {wrong}")
     with pytest.raises(AssertionError, match="I6: it should cost"):
         check(dsn_of, upstream)
-    close_the_books(dsn_of, upstream, agent)
+    clear_ledger(dsn_of, upstream, agent)
 
 
-async def test_a_request_that_was_sent_twice_is_seen(agent: Agent, dsn_of: str, upstream: Upstream) -> None:
-    """I4."""
+async def test_a_request_that_was_sent_twice_is_detected(agent: Agent, dsn_of: str, upstream: Upstream) -> None:
+    """The upstream received two requests with one id, which invariant I4 forbids."""
     await verify(agent, upstream, [await agent.chat()])
     upstream.requests *= 2
     with pytest.raises(AssertionError, match="I4: sent more than once"):
         check(dsn_of, upstream)
-    close_the_books(dsn_of, upstream, agent)
+    clear_ledger(dsn_of, upstream, agent)
 
 
-async def test_an_answer_without_a_row_is_seen(agent: Agent, dsn_of: str, upstream: Upstream) -> None:
-    """I1."""
-    answer = Answer(200, [("X-Agent-Request-Id", "of nobody")], b"", True)
+async def test_an_answer_without_a_row_is_detected(agent: Agent, dsn_of: str, upstream: Upstream) -> None:
+    """A client received an answer that is not in the ledger, which invariant I1 forbids."""
+    answer = Answer(200, [("X-Agent-Request-Id", "unknown")], b"", True)
     with pytest.raises(AssertionError, match="I1: answered, and no row"):
         check(dsn_of, upstream, [answer])

@@ -1,4 +1,4 @@
-"""The agent where the machine fails it: no files, no disk, no memory, no time left."""
+"""Faults of the machine: no open files left, a full or broken disk, no memory, a short time to stop."""
 
 import asyncio
 import contextlib
@@ -10,10 +10,12 @@ import signal
 import socket
 import sqlite3
 import subprocess
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,18 +23,19 @@ from chatgpt_agent.adapters.outbox import Outbox
 from chatgpt_agent.adapters.postgres.connection import Store
 from chatgpt_agent.runtime.ledger import Ledger
 from tests.cli.commands import Cli
-from tests.cli.serving import Serve, begin_stream, chat, until
-from tests.faults.processes import Authenticator, ask, busy, serving, with_limit
+from tests.cli.serving import Serve, begin_stream, chat
+from tests.faults.processes import PausedStream, busy, run, send_chat, serving, with_limit
 from tests.support.client import Answer, Connection, fetch
 from tests.support.database import query
 from tests.support.factories import BOOK, PRICE, make_intent, make_outcome
 from tests.support.observers import IgnoreRows
 from tests.support.upstream import Upstream
+from tests.support.waiting import until
 
 
 @pytest.fixture
 def cli(dsn: str, upstream: Upstream, tmp_path: Path) -> Cli:
-    """The program on a database of the test's own, with a fake OpenAI behind it."""
+    """The program on a database of the test's own, with a fake OpenAI."""
     return Cli({"DATABASE_URL": dsn, "DATA_DIR": str(tmp_path / "data"), "OPENAI_URL": upstream.url})
 
 
@@ -41,18 +44,18 @@ def states(cli: Cli) -> list[str]:
     return [state for (state,) in query(cli.settings["DATABASE_URL"], "SELECT state FROM usage ORDER BY started_at")]
 
 
-# Asked to stop (X1).
+# A stop signal (X1).
 
 
 async def test_fifty_open_streams_are_finished(cli: Cli, upstream: Upstream) -> None:
-    """SIGTERM cuts none of them; the agent ends with 0 and every row is there."""
-    upstream.script = gate = Authenticator()
+    """After SIGTERM all fifty streams end whole, the agent exits with 0, and every row is recorded."""
+    upstream.script = paused = PausedStream()
     async with serving(cli) as (serve, url, token):
         streams = [await begin_stream(url, token) for _ in range(50)]
-        await until(lambda: asyncio.sleep(0, gate.waiting), lambda waiting: waiting == 50)
+        await until(lambda: paused.waiting == 50)
         serve.process.send_signal(signal.SIGTERM)
         await serve.logged("received a stop signal")
-        gate.open.set()
+        paused.open.set()
         answers = await asyncio.gather(*(stream.answer() for stream in streams))
         assert await serve.ended() == 0
     for stream in streams:
@@ -61,11 +64,11 @@ async def test_fifty_open_streams_are_finished(cli: Cli, upstream: Upstream) -> 
     assert states(cli) == ["done"] * 50
 
 
-# A disk that refuses (X5).
+# A disk that fails (X5).
 
 
 class Disk:
-    """The agent's disk, and how it is made to refuse."""
+    """The agent's disk, which can fail."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -73,8 +76,7 @@ class Disk:
 
     @contextmanager
     def full(self, serve: Serve) -> Iterator[None]:
-        """Nothing more can be written: the disk has no room, or, where this account may not mount one, files may not
-        grow."""
+        """Makes the disk full; if this account may not mount one, files may not grow instead."""
         if not self.mounted:
             with _limit_of(serve.process.pid, resource.RLIMIT_FSIZE, 0):
                 yield
@@ -88,16 +90,16 @@ class Disk:
 
     @contextmanager
     def broken(self, serve: Serve) -> Iterator[None]:
-        """What is written does not get to the disk: EIO, or, where nobody can be traced, files may not grow."""
-        words = ["-f", "-qq", "-e", "trace=fsync,fdatasync", "-e", "inject=fsync,fdatasync:error=EIO", "-p"]
+        """Lets fsync fail with EIO; where processes cannot be traced, files may not grow instead."""
+        options = ["-f", "-qq", "-e", "trace=fsync,fdatasync", "-e", "inject=fsync,fdatasync:error=EIO", "-p"]
         if (strace := shutil.which("strace")) is None:
             with self.full(serve):
                 yield
             return
-        tracer = subprocess.Popen([strace, *words, str(serve.process.pid)], stderr=subprocess.DEVNULL)
+        tracer = subprocess.Popen([strace, *options, str(serve.process.pid)], stderr=subprocess.DEVNULL)
         while tracer.poll() is None and not _is_traced(serve.process.pid):
             os.sched_yield()
-        if tracer.poll() is not None:  # not allowed
+        if tracer.poll() is not None:  # tracing is not allowed
             with self.full(serve):
                 yield
             return
@@ -109,14 +111,14 @@ class Disk:
 
 
 def _is_traced(pid: int) -> bool:
-    """Whether every thread of a process is."""
-    found = [(task / "status").read_text() for task in Path(f"/proc/{pid}/task").iterdir()]
-    return all("TracerPid:\t0\n" not in text for text in found)
+    """Whether every thread of a process is traced."""
+    statuses = [(task / "status").read_text() for task in Path(f"/proc/{pid}/task").iterdir()]
+    return all("TracerPid:\t0\n" not in text for text in statuses)
 
 
 @contextmanager
 def _limit_of(pid: int, which: int, value: int) -> Iterator[None]:
-    """Another process's limit, lowered and put back."""
+    """Changes a limit of another process, and restores it at the end."""
     before = resource.prlimit(pid, which)
     resource.prlimit(pid, which, (value, before[1]))
     try:
@@ -143,8 +145,8 @@ FAULTS = ["full", "broken"]
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-async def test_without_a_disk_nothing_is_sent(cli: Cli, upstream: Upstream, disk: Disk, fault: str) -> None:
-    """503, and OpenAI is not asked; the agent is not ready, and is again by itself."""
+async def test_without_a_disk_no_request_is_sent(cli: Cli, upstream: Upstream, disk: Disk, fault: str) -> None:
+    """The client gets 503 and the agent is not ready, until the disk works again."""
     async with serving(cli) as (serve, url, token):
         with getattr(disk, fault)(serve):
             answer = await chat(url, token)
@@ -159,13 +161,13 @@ async def test_without_a_disk_nothing_is_sent(cli: Cli, upstream: Upstream, disk
 
 @asynccontextmanager
 async def in_flight(cli: Cli, upstream: Upstream, disk: Disk, fault: str) -> AsyncIterator[tuple[Serve, Answer]]:
-    """An agent whose disk fails in the middle of a stream, and what the client got of it."""
-    upstream.script = gate = Authenticator()
+    """Lets the disk fail in the middle of a stream; yields the agent and what the client received."""
+    upstream.script = paused = PausedStream()
     async with serving(cli) as (serve, url, token):
         connection = await begin_stream(url, token)
-        await until(lambda: asyncio.sleep(0, gate.waiting), bool)
+        await until(lambda: paused.waiting)
         with getattr(disk, fault)(serve):
-            gate.open.set()
+            paused.open.set()
             answer = await connection.answer()
             yield serve, answer
         await connection.close()
@@ -174,16 +176,16 @@ async def in_flight(cli: Cli, upstream: Upstream, disk: Disk, fault: str) -> Asy
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-async def test_what_runs_is_not_ended_without_a_row(cli: Cli, upstream: Upstream, disk: Disk, fault: str) -> None:
-    """The client does not get the end, and sees that it does not."""
+async def test_a_stream_does_not_end_without_a_row(cli: Cli, upstream: Upstream, disk: Disk, fault: str) -> None:
+    """The client does not receive the end of the stream, and can see that it is incomplete."""
     async with in_flight(cli, upstream, disk, fault) as (_, answer):
         assert not answer.complete
         assert b"[DONE]" not in answer.body
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-async def test_the_numbers_are_in_the_log(cli: Cli, upstream: Upstream, disk: Disk, fault: str) -> None:
-    """If the disk never comes back, a CRITICAL line is the record."""
+async def test_a_row_that_cannot_be_written_is_logged(cli: Cli, upstream: Upstream, disk: Disk, fault: str) -> None:
+    """A CRITICAL line has the figures of the row, in case the disk never works again."""
     async with in_flight(cli, upstream, disk, fault) as (serve, answer):
         line = await serve.logged(" CRITICAL ")
         assert "10 in, 2 cached, 5 out" in line
@@ -191,34 +193,36 @@ async def test_the_numbers_are_in_the_log(cli: Cli, upstream: Upstream, disk: Di
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-async def test_the_row_is_written_when_the_disk_is_well(cli: Cli, upstream: Upstream, disk: Disk, fault: str) -> None:
-    """By itself, once."""
+async def test_the_row_is_written_when_the_disk_works_again(
+    cli: Cli, upstream: Upstream, disk: Disk, fault: str
+) -> None:
+    """The row is written by itself, and once."""
     async with in_flight(cli, upstream, disk, fault):
         pass
     assert states(cli) == ["done"]
 
 
-# An outbox that is not ours (X6).
+# A file that is not an outbox (X6).
 
 
 def no_database(path: Path) -> None:
-    """Something else under that name."""
-    path.write_bytes(b"something else " * 1000)
+    """Writes another kind of file with that name."""
+    path.write_bytes(b"another file " * 1000)
 
 
 def another_format(path: Path) -> None:
-    """From a newer program."""
+    """Marks the file as that of a newer version."""
     with contextlib.closing(sqlite3.connect(path)) as db:
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA user_version = 99")
 
 
 @pytest.mark.parametrize("spoil", [no_database, another_format])
-async def test_an_outbox_that_cannot_be_read_ends_the_start(cli: Cli, spoil: object) -> None:
-    """One line that names the file, exit code 1, and the file is as it was."""
-    await cli.command("user", "list")
+async def test_an_outbox_that_cannot_be_read_ends_the_start(cli: Cli, spoil: Callable[[Path], None]) -> None:
+    """The agent exits with 1 and one line that names the file, which is unchanged."""
+    await run(cli, "user", "list")
     path = Path(cli.settings["DATA_DIR"]) / "outbox.db"
-    spoil(path)  # type: ignore[operator]
+    spoil(path)
     before = path.read_bytes()
     async with Serve({**cli.settings, "LOG_LEVEL": "error"}) as serve:
         assert await serve.ended() == 1
@@ -227,12 +231,12 @@ async def test_an_outbox_that_cannot_be_read_ends_the_start(cli: Cli, spoil: obj
     assert path.read_bytes() == before
 
 
-# No file left (X8).
+# No open files left (X8).
 
 
 @contextmanager
 def two_hundred(url: str) -> Iterator[None]:
-    """Clients that connect, whether there is room for them or not."""
+    """Lets two hundred clients try to connect."""
     clients = [socket.socket() for _ in range(200)]
     for client in clients:
         client.setblocking(False)
@@ -244,8 +248,8 @@ def two_hundred(url: str) -> Iterator[None]:
             client.close()
 
 
-async def rests(serve: Serve) -> None:
-    """Asserts that a process does next to nothing for two seconds, and hardly says why."""
+async def check_idle(serve: Serve) -> None:
+    """Asserts that a process uses little processor time for two seconds, and logs at most two lines."""
     lines, used = len(serve.lines), busy(serve.process.pid)
     await asyncio.sleep(2)
     assert busy(serve.process.pid) - used < 0.4
@@ -253,24 +257,24 @@ async def rests(serve: Serve) -> None:
     assert not any("Traceback" in line for line in serve.lines)
 
 
-async def test_few_files_are_shared_out(cli: Cli) -> None:
-    """With 64 files and 200 clients it rests; when they leave, others are served."""
+async def test_more_clients_than_files_leave_the_agent_idle(cli: Cli) -> None:
+    """With 64 files and 200 clients the agent waits without work; after they leave, others are served."""
     async with serving(cli, with_limit("RLIMIT_NOFILE", 64)) as (serve, url, token):
         with two_hundred(url):
             await serve.logged("connections are open")
-            await rests(serve)
+            await check_idle(serve)
         assert (await chat(url, token)).status == 200
         assert await serve.stopped() == 0
 
 
-async def test_without_a_file_left_it_rests(cli: Cli) -> None:
-    """Whoever has taken the files; when there are some again, others are served."""
+async def test_without_a_file_left_the_agent_is_idle(cli: Cli) -> None:
+    """When all files are in use the agent waits without work; when some are free again, clients are served."""
     async with serving(cli) as (serve, url, token):
         pid = serve.process.pid
-        taken = len(os.listdir(f"/proc/{pid}/fd"))  # noqa: PTH208
-        with _limit_of(pid, resource.RLIMIT_NOFILE, taken), two_hundred(url):
+        used = len(os.listdir(f"/proc/{pid}/fd"))  # noqa: PTH208
+        with _limit_of(pid, resource.RLIMIT_NOFILE, used), two_hundred(url):
             await serve.logged("no connection can be accepted: Too many open files")
-            await rests(serve)
+            await check_idle(serve)
         assert (await chat(url, token)).status == 200
         assert await serve.stopped() == 0
 
@@ -280,7 +284,7 @@ async def test_without_a_file_left_it_rests(cli: Cli) -> None:
 
 @pytest.mark.parametrize("step", [timedelta(hours=-1), timedelta(hours=1), timedelta(days=-40), timedelta(days=40)])
 async def test_a_clock_that_steps_does_not_stop_the_shipper(dsn: str, tmp_path: Path, step: timedelta) -> None:
-    """Rows go on being shipped, those from before the step and those after it."""
+    """Rows from before and after the step are shipped."""
     clock = [datetime.now(UTC)]
     ledger = Ledger(Outbox(tmp_path), Store(dsn), observer=IgnoreRows(), now=lambda: clock[0])
     await ledger.open_outbox()
@@ -289,17 +293,22 @@ async def test_a_clock_that_steps_does_not_stop_the_shipper(dsn: str, tmp_path: 
         entry = await ledger.open(make_intent(number, started_at=clock[0]), PRICE, BOOK)
         clock[0] += step
         await ledger.settle(entry, make_outcome(number))
-        count = number + 1
-        await until(lambda: asyncio.to_thread(query, dsn, "SELECT 1 FROM usage"), lambda rows, n=count: len(rows) == n)
+
+        await until(lambda: asyncio.to_thread(query, dsn, "SELECT 1 FROM usage"), partial(has_length, number + 1))
     await ledger.close()
+
+
+def has_length(length: int, rows: list[Any]) -> bool:
+    """Whether there are this many rows."""
+    return len(rows) == length
 
 
 # No memory left (X10).
 
 
-async def test_what_needs_too_much_memory_is_cut_off_alone(cli: Cli, upstream: Upstream) -> None:
-    """Thirty bodies of 5 MB where there is room for one: others are served when these are gone, which is soon after
-    their clients are, and nothing is sent that has no row."""
+async def test_requests_that_need_too_much_memory_fail_alone(cli: Cli, upstream: Upstream) -> None:
+    """Thirty bodies of 5 MB arrive where there is memory for one: after their clients have left, others are served, and
+    each request that was sent has a row."""
     big = json.dumps({"model": "m", "messages": [{"role": "user", "content": "x" * 5_000_000}]}).encode()
     async with serving(cli) as (serve, url, token):
         assert (await chat(url, token)).status == 200
@@ -314,7 +323,7 @@ async def test_what_needs_too_much_memory_is_cut_off_alone(cli: Cli, upstream: U
 
 
 async def is_served(url: str, token: str) -> bool:
-    """Whether a small request is answered."""
+    """Whether a small request succeeds."""
     try:
         return (await chat(url, token)).status == 200
     except (ConnectionError, asyncio.IncompleteReadError):  # there was no memory for this one
@@ -322,27 +331,27 @@ async def is_served(url: str, token: str) -> bool:
 
 
 async def send(client: Connection, token: str, data: bytes) -> None:
-    """Sends a request and waits for an answer, or for the end."""
+    """Sends a request and waits for an answer or the end of the connection."""
     async with asyncio.timeout(20):
         with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
-            await ask(client, token, data)
+            await send_chat(client, token, data)
             await client.answer()
 
 
 def virtual(pid: int) -> int:
-    """The bytes of addresses that a process has: what RLIMIT_AS counts."""
+    """The size of a process's address space in bytes, which RLIMIT_AS limits."""
     return int(Path(f"/proc/{pid}/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
 
 
-async def test_a_start_without_memory_fails_and_harms_nothing(cli: Cli, upstream: Upstream) -> None:
-    """Its exit code says so; what a killed agent had left in the outbox is shipped by the next good start."""
-    upstream.script = gate = Authenticator()
+async def test_a_start_without_memory_fails_and_loses_no_row(cli: Cli, upstream: Upstream) -> None:
+    """The agent exits with an error; the next start ships the rows that a killed agent had left in the outbox."""
+    upstream.script = paused = PausedStream()
     async with serving(cli) as (serve, url, token):
         stream = await begin_stream(url, token)
-        await until(lambda: asyncio.sleep(0, gate.waiting), bool)
+        await until(lambda: paused.waiting)
         await serve.ended(signal.SIGKILL)
         await stream.close()
-    gate.open.set()
+    paused.open.set()
     for megabytes in (50, 80):
         async with with_limit("RLIMIT_AS", megabytes * 1024 * 1024)(cli.settings) as starved:
             assert await starved.ended() not in (0, None)

@@ -59,7 +59,7 @@ async def until_result(dsn: str, sql: str, expected: Any, seconds: float = 15) -
     async def is_expected() -> bool:
         return await asyncio.to_thread(query, dsn, sql) == [(expected,)]
 
-    await until(is_expected, seconds)
+    await until(is_expected, seconds=seconds)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""An upstream that sends too much, too small or too odd: the agent stays small and quick, and nothing odd crosses."""
+"""An upstream that sends huge, tiny or odd answers: the agent stays small and quick, and passes no odd header on."""
 
 import asyncio
 import time
@@ -15,6 +15,8 @@ from tests.support.client import fetch
 from tests.support.oracle import verify
 from tests.support.upstream import Received, Reply, Script, Upstream, completion, event, stream_events
 
+pytestmark = pytest.mark.shared_agent
+
 MIB = 1024 * 1024
 EVENTS = stream_events(1, (10, 2, 5, 0))
 
@@ -25,11 +27,11 @@ def cli(dsn: str, upstream: Upstream, tmp_path: Path) -> Cli:
     return Cli({"DATABASE_URL": dsn, "DATA_DIR": str(tmp_path / "data"), "OPENAI_URL": upstream.url})
 
 
-# Too much (U15).
+# Huge answers (U15).
 
 
 def bomb() -> bytes:
-    """A gigabyte of zeros, packed: one block of 16 MB that stands there 64 times."""
+    """Returns a gigabyte of zeros, compressed: a block of 16 MB, 64 times."""
     packer = zlib.compressobj(9, zlib.DEFLATED, 31)
     start = packer.compress(b"{") + packer.flush(zlib.Z_FULL_FLUSH)
     block = packer.compress(bytes(16 * MIB)) + packer.flush(zlib.Z_FULL_FLUSH)
@@ -37,14 +39,14 @@ def bomb() -> bytes:
 
 
 def most_resident(pid: int) -> int:
-    """The most bytes of memory that a process ever had."""
+    """Peak resident memory of a process in bytes."""
     [line] = [line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmHWM")]
     return int(line.split()[1]) * 1024
 
 
 @pytest.mark.parametrize("stream", [False, True])
-async def test_a_bomb_is_not_unpacked(cli: Cli, upstream: Upstream, stream: bool) -> None:
-    """A gigabyte in one megabyte passes as it is, and costs the agent less than 70 MB."""
+async def test_a_compressed_gigabyte_costs_little_memory(cli: Cli, upstream: Upstream, stream: bool) -> None:
+    """A gigabyte that is compressed to one megabyte passes unchanged, and costs the agent less than 70 MB."""
     packed = bomb()
 
     async def script(request: Received, reply: Reply) -> None:
@@ -69,11 +71,11 @@ async def test_a_bomb_is_not_unpacked(cli: Cli, upstream: Upstream, stream: bool
     assert grown < 70 * MIB
 
 
-# Too small (U17).
+# Tiny events (U17).
 
 
-async def test_many_tiny_events_hold_nobody_up(cli: Cli, upstream: Upstream) -> None:
-    """While a hundred thousand of them pass, each in a chunk of its own, others are answered at once."""
+async def test_many_tiny_events_delay_no_other_request(cli: Cli, upstream: Upstream) -> None:
+    """While a hundred thousand events pass, each in a chunk of its own, other requests are answered at once."""
     tiny = event({"a": 1})
     batch = b"%x\r\n%s\r\n" % (len(tiny), tiny) * 100
 
@@ -103,13 +105,13 @@ async def test_many_tiny_events_hold_nobody_up(cli: Cli, upstream: Upstream) -> 
     assert max(waits) < 1.0
 
 
-# Too odd (U25).
+# Odd heads (U25).
 
 GOOD = completion(10, 2, 5)
 
 
 def head(*fields: bytes) -> bytes:
-    """A whole answer with these fields besides those that it needs."""
+    """Returns an answer with these fields and those that it needs."""
     needed = (b"Content-Type: application/json", b"Content-Length: %d" % len(GOOD))
     return b"\r\n".join([b"HTTP/1.1 200 OK", *needed, *fields, b"", GOOD])
 
@@ -127,18 +129,18 @@ USABLE = {
     "a folded line": head(b"x-request-id: a\r\n Set-Cookie: evil=1"),
     "not ASCII": head("x-request-id: é".encode()),
     "no name": head(b": Set-Cookie"),
-    "a way elsewhere": head(b"Location: http://evil.example/", b"Refresh: 0; url=http://evil.example/"),
+    "a redirect": head(b"Location: http://evil.example/", b"Refresh: 0; url=http://evil.example/"),
     "a trailer": b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
     + b"%x\r\n%s\r\n0\r\nSet-Cookie: evil=1\r\nx-request-id: late\r\n\r\n" % (len(GOOD), GOOD),
 }
-CROSSING = {
+ALLOWED_FIELDS = {
     "date", "x-agent-request-id", "content-type", "content-length", "x-request-id", "x-content-type-options",
     "content-security-policy",
 }  # fmt: skip
 
 
 def answering(data: bytes) -> Script:
-    """Answers with these bytes."""
+    """Makes a script that answers with these bytes."""
 
     async def script(request: Received, reply: Reply) -> None:
         await reply.raw(data)
@@ -147,8 +149,8 @@ def answering(data: bytes) -> Script:
 
 
 @pytest.mark.parametrize("kind", UNUSABLE)
-async def test_a_head_that_cannot_be_used_is_none(agent: Agent, upstream: Upstream, kind: str) -> None:
-    """502, asked once, and a row that says that nobody knows what it cost."""
+async def test_an_unusable_head_is_an_upstream_error(agent: Agent, upstream: Upstream, kind: str) -> None:
+    """The client gets 502, the request is sent once, and the row says that its cost is unknown."""
     upstream.script = answering(UNUSABLE[kind])
     assert (await agent.chat()).status == 502
     [row] = await verify(agent, upstream)
@@ -156,11 +158,11 @@ async def test_a_head_that_cannot_be_used_is_none(agent: Agent, upstream: Upstre
 
 
 @pytest.mark.parametrize("kind", USABLE)
-async def test_what_is_odd_in_a_head_stays_behind(agent: Agent, upstream: Upstream, kind: str) -> None:
-    """The answer passes, with the fields that may cross and nothing unprintable in them."""
+async def test_odd_header_fields_are_not_passed_on(agent: Agent, upstream: Upstream, kind: str) -> None:
+    """The answer passes with allowed header fields only, and without unprintable characters in them."""
     upstream.script = answering(USABLE[kind])
     answer = await agent.chat()
     assert (answer.status, answer.body) == (200, GOOD)
-    assert {name.lower() for name, _ in answer.headers} <= CROSSING
+    assert {name.lower() for name, _ in answer.headers} <= ALLOWED_FIELDS
     assert all(value.isprintable() for _, value in answer.headers)
     assert [row["state"] for row in await agent.rows(1)] == ["done"]

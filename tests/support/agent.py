@@ -120,7 +120,7 @@ class Agent:
 
     async def until(self, condition: Callable[[], Any], seconds: float = 5) -> None:
         """Waits until a condition is true. Raises TimeoutError."""
-        await until(condition, seconds)
+        await until(condition, seconds=seconds)
 
     # Requests.
 

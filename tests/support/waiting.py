@@ -6,13 +6,14 @@ from collections.abc import Callable
 from typing import Any
 
 
-async def until(condition: Callable[[], Any], seconds: float = 5.0) -> Any:
-    """Waits until a function or coroutine function returns a true value; returns that value. Raises TimeoutError."""
+async def until(query: Callable[[], Any], accept: Callable[[Any], object] = bool, *, seconds: float = 20.0) -> Any:
+    """Calls a function or coroutine function until its result is accepted, by default a true one; returns the result.
+    Raises TimeoutError."""
     async with asyncio.timeout(seconds):
         while True:
-            value = condition()
-            if inspect.isawaitable(value):
-                value = await value
-            if value:
-                return value
+            result = query()
+            if inspect.isawaitable(result):
+                result = await result
+            if accept(result):
+                return result
             await asyncio.sleep(0.005)
