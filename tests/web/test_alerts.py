@@ -118,7 +118,7 @@ async def test_failed_delivery_is_retried(make_agent: MakeAgent, upstream: Upstr
 async def test_two_agents_send_an_alert_once(
     make_agent: MakeAgent, upstream: Upstream, receiver: Receiver, tmp_path: Path
 ) -> None:
-    """Of two agents that see a threshold crossed, only one sends the alert."""
+    """Only one of two agents that see a crossed threshold sends the alert."""
     first = await make_agent(webhook_url=receiver.url)
     second = await make_agent(
         webhook_url=receiver.url, data_dir=tmp_path / "second", master_key_file=first.config.data_dir / "master.key"
