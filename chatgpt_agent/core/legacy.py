@@ -11,6 +11,7 @@ import msgspec
 from chatgpt_agent.core.errors import InvalidValue
 from chatgpt_agent.core.money.kinds import Rates
 from chatgpt_agent.core.money.pricing import check_rates
+from chatgpt_agent.core.names import MAX_NAME, is_name, is_secret
 
 # Of the ids of its rows: whoever takes a row over again, from a copy of its database too, comes to the same id.
 NAMESPACE = UUID("6d1f6f5e-7c0b-5b1c-9d53-0c6a1f3d8a42")
@@ -18,7 +19,6 @@ NAMESPACE = UUID("6d1f6f5e-7c0b-5b1c-9d53-0c6a1f3d8a42")
 IMPORTED_USER = "(imported)"  # whose requests are those that the original program kept without a name
 MIN_SHOWN = 16  # characters of a token of which some may be shown
 SHOWN = 4
-MAX_NAME = 128
 MAX_TOKEN = 100
 MAX_KEY = 512
 MAX_COUNT = 10**12
@@ -99,9 +99,9 @@ def request_fault(request: OldRequest) -> str | None:
 def user_fault(user: OldUser) -> str | None:
     """Why a user cannot be taken over, or None. The token and the key are not repeated."""
     token, key = user.local_token or "", (user.gpt_token or "").strip()
-    if not (0 < len(token) <= MAX_TOKEN and token.isascii() and token.isprintable() and " " not in token):
+    if not is_secret(token, MAX_TOKEN):
         return "its local_token must be 1 to 100 printable ASCII characters without spaces: no client can send this one"
-    if not (0 < len(key) <= MAX_KEY and key.isascii() and key.isprintable() and " " not in key):
+    if not is_secret(key, MAX_KEY):
         return "its gpt_token must be 1 to 512 printable ASCII characters without spaces: it is no key"
     return None
 
@@ -130,7 +130,7 @@ def numbered(name: str) -> Iterator[str]:
 
 
 def _is_name(text: str | None) -> bool:
-    return text is not None and 0 < len(text) <= MAX_NAME and text.isprintable() and text == text.strip()
+    return text is not None and is_name(text)
 
 
 # Prices.

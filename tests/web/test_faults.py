@@ -3,14 +3,11 @@
 import asyncio
 import json
 import socket
-import sqlite3
-from decimal import Decimal
 
 import pytest
 
 from tests.conftest import MakeAgent
-from tests.support.agent import MODEL, OPENAI_KEY, Agent
-from tests.support.client import Connection, fetch, request_bytes
+from tests.support.agent import MODEL, Agent
 from tests.support.upstream import Received, Reply, Upstream, completion, error_body, event, stream_events
 
 EVENTS = stream_events(2, (20, 5, 7, 3))
@@ -366,133 +363,6 @@ async def test_invalid_names_in_an_answer_are_left_out(agent: Agent, upstream: U
     await agent.chat()
     [row] = await agent.rows(1)
     assert (row["state"], row["upstream_id"], row["served_model"]) == ("done", None, None)
-
-
-# Refusals of the agent.
-
-
-async def test_unwritable_ledger_refuses_requests(agent: Agent, upstream: Upstream) -> None:
-    """While the ledger cannot be written, a request is a 503 that may be retried, and is not sent."""
-    blocker = sqlite3.connect(agent.config.data_dir / "outbox.db", isolation_level=None)
-    blocker.execute("BEGIN EXCLUSIVE")
-    answer = await agent.chat()
-    ready = await fetch(agent.url + "/readyz")
-    blocker.close()
-    assert (answer.status, answer.error["code"], answer.header("x-should-retry")) == (503, "ledger_unavailable", "true")
-    assert (ready.status, upstream.requests) == (503, [])
-    assert (await agent.chat()).status == 200
-
-
-async def test_request_over_the_limit_of_concurrency_is_refused(make_agent: MakeAgent, upstream: Upstream) -> None:
-    """The third request of two allowed is a 503, and a request afterwards is served."""
-    agent = await make_agent(max_concurrent_requests=2)
-    running = [asyncio.create_task(agent.chat("delay=0.4")) for _ in range(2)]
-    await agent.until(lambda: len(upstream.requests) == 2)
-    answer = await agent.chat()
-    assert (answer.status, answer.error["code"], answer.header("retry-after")) == (503, "overloaded", "1")
-    assert [(await task).status for task in running] == [200, 200]
-    assert (await agent.chat()).status == 200
-
-
-async def test_stale_directory_refuses_requests(make_agent: MakeAgent, upstream: Upstream) -> None:
-    """When the database has been down for longer than `stale_after`, a request is a 503."""
-    agent = await make_agent(stale_after=0.1)
-    await agent.server.directory.background.close()
-    await agent.until(lambda: not agent.server.directory.loaded)
-    answer = await agent.chat()
-    assert (answer.status, answer.error["code"], upstream.requests) == (503, "directory_stale", [])
-    assert (await fetch(agent.url + "/readyz")).status == 503
-
-
-@pytest.mark.own_agent
-async def test_agent_without_loaded_budgets_is_not_ready(agent: Agent) -> None:
-    """An agent that has not read what was spent is not ready, because it refuses all users with a budget."""
-    agent.server.budgets.loaded = False
-    assert (await fetch(agent.url + "/readyz")).status == 503
-
-
-@pytest.mark.own_agent
-async def test_draining_agent_refuses_requests(agent: Agent, upstream: Upstream) -> None:
-    """While the agent shuts down, a new request on a kept connection is a 503."""
-    agent.server.lifecycle.draining = True
-    answer = await agent.chat()
-    assert (answer.status, answer.error["code"], upstream.requests) == (503, "draining", [])
-    assert json.loads((await fetch(agent.url + "/readyz")).body)["draining"] is True
-
-
-async def test_key_copied_to_another_user_is_refused(agent: Agent, upstream: Upstream) -> None:
-    """A key that was copied to another user in the database cannot be used by that user."""
-    token = await agent.add_user("mallory", "sk-made-up-of-mallory")
-    sql = "UPDATE users SET upstream_key = (SELECT upstream_key FROM users WHERE name = 'alice') WHERE name = 'mallory'"
-    await agent.store.fetch(sql)
-    await agent.follow()
-    answer = await agent.post(agent.body(), Authorization=f"Bearer {token}")
-    assert (answer.status, answer.error["code"], upstream.requests) == (502, "upstream_key_rejected", [])
-
-
-# Changes during a request.
-
-
-async def test_price_of_the_dispatch_is_charged(agent: Agent, upstream: Upstream) -> None:
-    """A price that is set while OpenAI works is not charged to the request."""
-    price_set = asyncio.Event()
-
-    async def script(_: Received, reply: Reply) -> None:
-        await price_set.wait()
-        await reply.whole(completion(1_000_000, 0, 0))
-
-    upstream.script = script
-    running = asyncio.create_task(agent.chat())
-    await agent.until(lambda: upstream.requests)
-    await agent.set_price(MODEL, "99", "99")
-    price_set.set()
-    assert (await running).status == 200
-    [row] = await agent.rows(1)
-    assert Decimal(row["cost"]) == Decimal("0.15")
-
-
-async def test_price_of_the_served_model_is_charged(agent: Agent, upstream: Upstream) -> None:
-    """If the model that served has a price of its own, that is charged."""
-    await agent.set_price("gpt-4o-mini-2024-07-18", "3", "4")
-
-    async def script(_: Received, reply: Reply) -> None:
-        await reply.whole(completion(1_000_000, 0, 1_000_000))
-
-    upstream.script = script
-    await agent.chat()
-    [row] = await agent.rows(1)
-    assert (Decimal(row["cost"]), row["model"]) == (7, MODEL)
-
-
-async def test_new_key_is_used_for_the_next_request(agent: Agent, upstream: Upstream) -> None:
-    """A new OpenAI key is used from the next request on."""
-    await agent.chat()
-    await agent.administration.users.set_openai_key("alice", "sk-made-up-second")
-    await agent.follow()
-    await agent.chat()
-    keys = [request.header("authorization") for request in upstream.requests]
-    assert keys == [f"Bearer {OPENAI_KEY}", "Bearer sk-made-up-second"]
-
-
-async def test_request_in_flight_survives_a_revocation(agent: Agent, upstream: Upstream, source_address: str) -> None:
-    """A request in flight is answered when its token is revoked, and the next one is rejected."""
-    running = asyncio.create_task(agent.chat("delay=0.5"))
-    await agent.until(lambda: upstream.requests)
-    await agent.administration.tokens.revoke(1)
-    await agent.until(lambda: not agent.works(agent.token))
-    rejected = await fetch(f"{agent.url}/chat", "POST", agent.headers(), agent.body(), source=source_address)
-    assert (rejected.status, (await running).status) == (401, 200)
-
-
-async def test_pipelined_requests_are_answered_in_order(agent: Agent, upstream: Upstream) -> None:
-    """Two requests sent at once on one connection are answered in their order, each once."""
-    connection = await Connection.open(agent.url)
-    for content in ("delay=0.1", "second"):
-        await connection.send(request_bytes("POST", "/chat", agent.headers(), agent.body(content)))
-    answers = [await connection.answer() for _ in range(2)]
-    await connection.close()
-    assert [answer.body for answer in answers] == [upstream.sent(0), upstream.sent(1)]
-    assert len(await agent.rows(2)) == 2
 
 
 async def test_usage_before_an_error_event_is_charged(agent: Agent, upstream: Upstream) -> None:

@@ -1,11 +1,13 @@
 """A request through the agent: what OpenAI receives, what the client receives, and what is recorded."""
 
+import asyncio
 from decimal import Decimal
 
 import pytest
 
 from tests.support.agent import MODEL, OPENAI_KEY, Agent
-from tests.support.upstream import MODEL_SERVED, REQUEST_ID, Upstream
+from tests.support.client import Connection, fetch, request_bytes
+from tests.support.upstream import MODEL_SERVED, REQUEST_ID, Received, Reply, Upstream, completion
 
 pytestmark = pytest.mark.shared_agent
 
@@ -57,3 +59,68 @@ async def test_stream_is_forwarded_without_the_hidden_event(agent: Agent, upstre
     [row] = await agent.rows(1)
     output = upstream.billed[row["request_id"]][2]
     assert (row["state"], row["streamed"], row["output_tokens"]) == ("done", True, output)
+
+
+# Changes during a request.
+
+
+async def test_price_of_the_dispatch_is_charged(agent: Agent, upstream: Upstream) -> None:
+    """A price that is set while OpenAI works is not charged to the request."""
+    price_set = asyncio.Event()
+
+    async def script(_: Received, reply: Reply) -> None:
+        await price_set.wait()
+        await reply.whole(completion(1_000_000, 0, 0))
+
+    upstream.script = script
+    running = asyncio.create_task(agent.chat())
+    await agent.until(lambda: upstream.requests)
+    await agent.set_price(MODEL, "99", "99")
+    price_set.set()
+    assert (await running).status == 200
+    [row] = await agent.rows(1)
+    assert Decimal(row["cost"]) == Decimal("0.15")
+
+
+async def test_price_of_the_served_model_is_charged(agent: Agent, upstream: Upstream) -> None:
+    """If the model that served has a price of its own, that is charged."""
+    await agent.set_price("gpt-4o-mini-2024-07-18", "3", "4")
+
+    async def script(_: Received, reply: Reply) -> None:
+        await reply.whole(completion(1_000_000, 0, 1_000_000))
+
+    upstream.script = script
+    await agent.chat()
+    [row] = await agent.rows(1)
+    assert (Decimal(row["cost"]), row["model"]) == (7, MODEL)
+
+
+async def test_new_key_is_used_for_the_next_request(agent: Agent, upstream: Upstream) -> None:
+    """A new OpenAI key is used from the next request on."""
+    await agent.chat()
+    await agent.administration.users.set_openai_key("alice", "sk-made-up-second")
+    await agent.follow()
+    await agent.chat()
+    keys = [request.header("authorization") for request in upstream.requests]
+    assert keys == [f"Bearer {OPENAI_KEY}", "Bearer sk-made-up-second"]
+
+
+async def test_request_in_flight_survives_a_revocation(agent: Agent, upstream: Upstream, source_address: str) -> None:
+    """A request in flight is answered when its token is revoked, and the next one is rejected."""
+    running = asyncio.create_task(agent.chat("delay=0.5"))
+    await agent.until(lambda: upstream.requests)
+    await agent.administration.tokens.revoke(1)
+    await agent.until(lambda: not agent.works(agent.token))
+    rejected = await fetch(f"{agent.url}/chat", "POST", agent.headers(), agent.body(), source=source_address)
+    assert (rejected.status, (await running).status) == (401, 200)
+
+
+async def test_pipelined_requests_are_answered_in_order(agent: Agent, upstream: Upstream) -> None:
+    """Two requests sent at once on one connection are answered in their order, each once."""
+    connection = await Connection.open(agent.url)
+    for content in ("delay=0.1", "second"):
+        await connection.send(request_bytes("POST", "/chat", agent.headers(), agent.body(content)))
+    answers = [await connection.answer() for _ in range(2)]
+    await connection.close()
+    assert [answer.body for answer in answers] == [upstream.sent(0), upstream.sent(1)]
+    assert len(await agent.rows(2)) == 2

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 
 from chatgpt_agent.core.errors import InvalidRequest, UnsupportedMediaType
 from chatgpt_agent.core.http.multipart import parse_boundary
+from chatgpt_agent.core.names import is_printable
 
 MAX_ACCEPT = 256  # characters
 
@@ -45,7 +46,7 @@ def request_headers(
 ) -> list[tuple[str, str]]:
     """Returns the header fields sent to OpenAI. Of the client's own only Accept passes, and the Content-Type of a form,
     for its boundary. Raises InvalidRequest."""
-    if accept and not (accept.isascii() and accept.isprintable() and len(accept) <= MAX_ACCEPT):
+    if accept and not (is_printable(accept, MAX_ACCEPT) and accept.isascii()):
         raise InvalidRequest(f"The Accept header must have at most {MAX_ACCEPT} printable ASCII characters.")
     return [
         ("Authorization", f"Bearer {upstream_key}"),
