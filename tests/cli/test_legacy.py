@@ -15,7 +15,7 @@ from tests.conftest import MakeAgent
 from tests.support.client import fetch
 from tests.support.database import query
 from tests.support.legacy import KEY, TOKEN, Legacy
-from tests.support.oracle import ADDED_UP, ROLLED
+from tests.support.oracle import DAILY_SUMS, SUMS_OF_ROWS
 
 
 @pytest.fixture
@@ -107,7 +107,7 @@ def test_the_books_are_right_afterwards(cli: Cli, old: Legacy) -> None:
     ours(cli, "SELECT ensure_usage_partition(now() + n * interval '1 month') FROM generate_series(0, 1) n")
     cli.ok("ledger", "verify")
     dsn = cli.settings["DATABASE_URL"]
-    assert query(dsn, ROLLED) == query(dsn, ADDED_UP) != []
+    assert query(dsn, DAILY_SUMS) == query(dsn, SUMS_OF_ROWS) != []
 
 
 def test_it_can_be_run_again(cli: Cli, old: Legacy) -> None:

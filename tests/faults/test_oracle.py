@@ -17,14 +17,14 @@ ERRORS = {
         CREATE TEMP TABLE again AS SELECT * FROM usage;
         UPDATE again SET started_at = started_at + interval '1 microsecond';
         INSERT INTO usage SELECT * FROM again""",
-    "I3: sent, and no row": "DELETE FROM usage",
+    "I3: sent, but without a row": "DELETE FROM usage",
     "I3: it was sent": "UPDATE usage SET state = 'not_sent'",
     "I5: not OpenAI's counts": "UPDATE usage SET output_tokens = output_tokens + 1",
     "I5: done without counts": "UPDATE usage SET input_tokens = NULL",
-    "I6: it should cost": "UPDATE usage SET cost = cost + 0.0000000001",
+    "I6: it must cost": "UPDATE usage SET cost = cost + 0.0000000001",
     "I6: another model's price": "UPDATE usage SET model = 'other', served_model = 'another'",
-    "I6: a price that was not yet in force": "UPDATE prices SET effective_at = effective_at + interval '1 hour'",
-    "the roll-up": "UPDATE usage_daily SET requests = requests + 1",
+    "I6: a price of a later date": "UPDATE prices SET effective_at = effective_at + interval '1 hour'",
+    "usage_daily": "UPDATE usage_daily SET requests = requests + 1",
 }
 
 
@@ -85,7 +85,7 @@ async def test_a_wrong_price_is_detected(agent: Agent, dsn_of: str, upstream: Up
     await verify(agent, upstream)
     with connected(dsn_of) as cursor:
         cursor.execute(f"UPDATE prices SET {wrong}")
-    with pytest.raises(AssertionError, match="I6: it should cost"):
+    with pytest.raises(AssertionError, match="I6: it must cost"):
         check(dsn_of, upstream)
     clear_ledger(dsn_of, upstream, agent)
 
@@ -102,5 +102,5 @@ async def test_a_request_that_was_sent_twice_is_detected(agent: Agent, dsn_of: s
 async def test_an_answer_without_a_row_is_detected(agent: Agent, dsn_of: str, upstream: Upstream) -> None:
     """A client received an answer that is not in the ledger, which invariant I1 forbids."""
     answer = Answer(200, [("X-Agent-Request-Id", "unknown")], b"", True)
-    with pytest.raises(AssertionError, match="I1: answered, and no row"):
+    with pytest.raises(AssertionError, match="I1: answered, but without a row"):
         check(dsn_of, upstream, [answer])

@@ -14,7 +14,7 @@ from chatgpt_agent.adapters.outbox import Outbox
 from chatgpt_agent.core.errors import LedgerUnavailable
 from chatgpt_agent.core.money.pricing import Price
 from chatgpt_agent.runtime.ledger import Ledger
-from tests.support.postgresql import PostgreSQL, Usage, added_up
+from tests.support.postgresql import PostgreSQL, Usage, daily_sums
 
 T = TypeVar("T")
 
@@ -102,7 +102,7 @@ def rows_by_id(server: PostgreSQL) -> dict[str, Usage]:
 
 def check_roll_up(server: PostgreSQL) -> None:
     """The roll-up is the sum of the rows."""
-    assert server.daily == added_up(server.usage.values()), "the roll-up is not the sum of the rows"
+    assert server.daily == daily_sums(server.usage.values()), "the roll-up is not the sum of the rows"
 
 
 def check_final(server: PostgreSQL, seen: dict[tuple[str, Any], Usage]) -> None:

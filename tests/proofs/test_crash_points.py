@@ -140,7 +140,7 @@ class World:
 
     def statement(self, name: str) -> None:
         """A point at PostgreSQL, if it is one of rows."""
-        if name.endswith((" ship", " bury")):
+        if name.endswith((" ship", " dead letter")):
             self.point(name)
 
     def connect(self, path: Path) -> sqlite3.Connection:

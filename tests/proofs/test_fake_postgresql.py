@@ -8,7 +8,7 @@ import pytest
 from tornado.ioloop import IOLoop
 
 from chatgpt_agent.adapters.postgres.connection import Store
-from chatgpt_agent.adapters.postgres.usage import _COLUMNS, ensure_partition, ship
+from chatgpt_agent.adapters.postgres.usage import USAGE_COLUMNS, ensure_partition, ship
 from chatgpt_agent.core.errors import StoreBadValue
 from chatgpt_agent.core.ledger import TERMINAL
 from chatgpt_agent.core.money.kinds import TOKEN_COLUMNS
@@ -16,7 +16,7 @@ from tests.support.database import query
 from tests.support.factories import NOON, make_row
 from tests.support.postgresql import FakeStore, PostgreSQL
 
-ROWS = f"SELECT {', '.join(_COLUMNS)} FROM usage"
+ROWS = f"SELECT {', '.join(USAGE_COLUMNS)} FROM usage"
 DAILY = f"""
     SELECT day, user_id, token_id, model, endpoint, requests, not_done, {", ".join(TOKEN_COLUMNS)}, cost, uncertain_cost
     FROM usage_daily"""

@@ -28,7 +28,7 @@ from chatgpt_agent.core.money.kinds import TOKEN_COLUMNS
 from chatgpt_agent.core.usage import Usage
 from chatgpt_agent.runtime.time_zone import sync_time_zone
 from tests.support.database import query
-from tests.support.oracle import ADDED_UP, ROLLED
+from tests.support.oracle import DAILY_SUMS, SUMS_OF_ROWS
 
 # Zones, and moments (UTC) around which their days are strange; every zone is tried around every moment.
 ZONES = [
@@ -327,7 +327,7 @@ def test_every_report_is_the_sum_of_its_rows(
             group: _sums(rows) for group, rows in expected.items()
         }
         assert _sums_of(found.total) == _sums(wanted)
-    assert query(books.dsn, ROLLED) == query(books.dsn, ADDED_UP)
+    assert query(books.dsn, DAILY_SUMS) == query(books.dsn, SUMS_OF_ROWS)
     assert books.run(_exported(books.store, asked)) == {str(row.id): (row.cost, str(_day(row, zone))) for row in wanted}
 
 

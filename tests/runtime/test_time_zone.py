@@ -18,7 +18,7 @@ from tests.conftest import MakeAgent
 from tests.support.agent import Agent
 from tests.support.database import query
 from tests.support.factories import NOON, make_row
-from tests.support.oracle import ADDED_UP, ROLLED, settled
+from tests.support.oracle import DAILY_SUMS, SUMS_OF_ROWS, settled
 
 LATE = NOON.replace(hour=23)  # east of Greenwich, this is the next day
 
@@ -103,7 +103,7 @@ async def test_rows_that_are_shipped_meanwhile_are_counted_once(dsn: str, store:
     shipping = False
     shipped = sum(await asyncio.gather(*tasks))
     assert shipped > 0
-    assert query(dsn, ROLLED) == query(dsn, ADDED_UP)
+    assert query(dsn, DAILY_SUMS) == query(dsn, SUMS_OF_ROWS)
     assert sum(count for _, count in await days(store)) == shipped
 
 

@@ -1,4 +1,4 @@
-"""PostgreSQL as somebody else at the same database sees it."""
+"""The database of an agent, seen by another client."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -9,7 +9,7 @@ import psycopg2
 
 @contextmanager
 def connected(dsn: str) -> Iterator[Any]:
-    """A cursor of a connection of its own, where every statement commits by itself."""
+    """A cursor of a new connection, in autocommit mode."""
     connection = psycopg2.connect(dsn)
     connection.autocommit = True
     try:
@@ -27,7 +27,7 @@ def query(dsn: str, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...
 
 
 def end_connections(dsn: str) -> int:
-    """Ends the agent's connections to this database, as a restart or an administrator does; returns how many."""
+    """Ends the agent's connections to this database, as a restart does, and returns their number."""
     sql = """
         SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
         WHERE datname = current_database() AND application_name = 'chatgpt-agent'"""
@@ -35,14 +35,14 @@ def end_connections(dsn: str) -> int:
 
 
 class Database:
-    """A test's own database, which can be away."""
+    """The database of a test, which can be made unavailable."""
 
     def __init__(self, postgres: str, name: str) -> None:
         self._postgres = postgres
         self._name = name
 
     def close(self) -> None:
-        """Ends all its connections and takes no more."""
+        """Ends all connections and refuses new ones."""
         query(self._postgres, f"ALTER DATABASE {self._name} ALLOW_CONNECTIONS false")
         query(
             self._postgres,
@@ -51,5 +51,5 @@ class Database:
         )
 
     def open(self) -> None:
-        """Takes them again."""
+        """Allows connections again."""
         query(self._postgres, f"ALTER DATABASE {self._name} ALLOW_CONNECTIONS true")

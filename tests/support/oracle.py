@@ -1,5 +1,5 @@
-"""The books against everything that can be seen from outside: what the upstream received and billed, what clients were
-answered, and what stands in PostgreSQL. The names I1 to I7 are those of the ledger's invariants."""
+"""Compares the ledger with everything that is visible from outside: what the upstream received and billed, what clients
+received, and what PostgreSQL contains. I1 to I7 are the invariants of the ledger (docs/reliability.md)."""
 
 import asyncio
 from collections import Counter
@@ -22,12 +22,12 @@ COLUMNS = (
     "cached_tokens", "cache_write_tokens", "audio_input_tokens", "image_input_tokens", "output_tokens",
     "reasoning_tokens", "audio_output_tokens", "image_output_tokens", "cost", "price_id", "started_at",
 )  # fmt: skip
-ROLLED = """
+DAILY_SUMS = """
     SELECT day, user_id, token_id, model, endpoint, requests, not_done, input_tokens, cached_tokens, cache_write_tokens,
            audio_input_tokens, image_input_tokens, output_tokens, reasoning_tokens, audio_output_tokens,
            image_output_tokens, cost, uncertain_cost
     FROM usage_daily ORDER BY day, user_id, token_id, model, endpoint"""
-ADDED_UP = f"""
+SUMS_OF_ROWS = f"""
     SELECT (started_at AT TIME ZONE (SELECT value FROM settings WHERE name = 'time_zone'))::date,
            user_id, token_id, model, endpoint, {COUNT_REQUESTS}, {COUNT_NOT_DONE},
            coalesce(sum(input_tokens), 0), coalesce(sum(cached_tokens), 0), coalesce(sum(cache_write_tokens), 0),
@@ -38,14 +38,14 @@ ADDED_UP = f"""
 
 
 async def verify(agent: Agent, upstream: Upstream, answers: Sequence[Answer] = ()) -> list[Row]:
-    """Waits until an agent has nothing left to do, and asserts that the books are right; returns the rows.
-    `answers` are what clients were given."""
+    """Waits until an agent is idle, asserts that the ledger is right, and returns the rows. `answers` are those that
+    clients received."""
     ledger = agent.server.ledger
     await agent.until(lambda: agent.server.lifecycle.in_flight == 0, seconds=20)
     await settled(agent)
-    assert await ledger.open_intents() == [], "I3: an intent is left, and no request runs"
+    assert await ledger.open_intents() == [], "I3: an intent without a request in progress"
     assert agent.config.database_url is not None
-    # In a thread: the way to the database may be a wire that this loop has to serve.
+    # In a thread: the connection to the database may go through a relay on this event loop.
     return await asyncio.to_thread(check, agent.config.database_url, upstream, answers)
 
 
@@ -57,18 +57,18 @@ async def settled(agent: Agent) -> None:
 
 
 def check(dsn: str, upstream: Upstream, answers: Sequence[Answer] = ()) -> list[Row]:
-    """Asserts that the books in this database are right, and returns the rows."""
-    found = query(
+    """Asserts that the ledger in this database is right, and returns the rows."""
+    lines = query(
         dsn, f"SELECT {', '.join(COLUMNS)} FROM usage WHERE state <> '{State.CORRECTION}' ORDER BY started_at"
     )
-    rows = [dict(zip(COLUMNS, line, strict=True)) for line in found]
+    rows = [dict(zip(COLUMNS, line, strict=True)) for line in lines]
     by_id = {row["request_id"]: row for row in rows}
     assert len(by_id) == len(rows), f"I2: more than one row: {_repeated(row['request_id'] for row in rows)}"
     assert {row["state"] for row in rows} <= {*TERMINAL}, "I7: a row that is not terminal"
     _check_dispatches(dsn, by_id, upstream)
     _check_tokens(by_id, upstream)
     _check_costs(dsn, rows)
-    assert query(dsn, ROLLED) == query(dsn, ADDED_UP), "the roll-up is not the sum of the rows"
+    assert query(dsn, DAILY_SUMS) == query(dsn, SUMS_OF_ROWS), "usage_daily is not the sum of the rows"
     _check_answers(by_id, answers)
     return rows
 
@@ -76,8 +76,8 @@ def check(dsn: str, upstream: Upstream, answers: Sequence[Answer] = ()) -> list[
 def _check_dispatches(dsn: str, by_id: dict[str, Row], upstream: Upstream) -> None:
     sent = [request.header("x-client-request-id") or "" for request in upstream.requests]
     assert not _repeated(sent), f"I4: sent more than once: {_repeated(sent)}"
-    buried = {name for (name,) in query(dsn, "SELECT request_id::text FROM dead_letters")}
-    assert set(sent) <= by_id.keys() | buried, f"I3: sent, and no row: {set(sent) - by_id.keys() - buried}"
+    rejected = {name for (name,) in query(dsn, "SELECT request_id::text FROM dead_letters")}
+    assert set(sent) <= by_id.keys() | rejected, f"I3: sent, but without a row: {set(sent) - by_id.keys() - rejected}"
     for name in set(sent) & by_id.keys():
         assert by_id[name]["state"] != "not_sent", f"I3: it was sent: {by_id[name]}"
 
@@ -88,15 +88,15 @@ def _check_tokens(by_id: dict[str, Row], upstream: Upstream) -> None:
         if row is not None and row["input_tokens"] is not None:
             booked = (row["input_tokens"], row["cached_tokens"], row["output_tokens"])
             assert booked == counts, f"I5: not OpenAI's counts {counts}: {row}"
-    for name, told in upstream.counts.items():
+    for name, reported in upstream.counts.items():
         row = by_id.get(name)
         if row is not None and row["input_tokens"] is not None:
-            assert {kind: row[kind] for kind in told} == told, f"I5: not OpenAI's counts {told}: {row}"
+            assert {kind: row[kind] for kind in reported} == reported, f"I5: not OpenAI's counts {reported}: {row}"
     for row in by_id.values():
         assert row["state"] != "done" or row["input_tokens"] is not None, f"I5: done without counts: {row}"
 
 
-KINDS = (  # of tokens: the column, its rate, and the column that it is a part of; in the order that they are charged
+KINDS = (  # column, rate, and the column of the side, in the order in which tokens are charged
     ("cached_tokens", "cached_input", "input_tokens"),
     ("cache_write_tokens", "cache_write", "input_tokens"),
     ("audio_input_tokens", "audio_input", "input_tokens"),
@@ -110,19 +110,19 @@ KINDS = (  # of tokens: the column, its rate, and the column that it is a part o
 
 def _check_costs(dsn: str, rows: list[Row]) -> None:
     rates = ", ".join(f"{rate}::text" for _, rate, _ in KINDS)
-    found = query(dsn, f"SELECT id, model, effective_at, tiers, {rates} FROM prices")
-    prices = {line[0]: line[1:] for line in found}
+    lines = query(dsn, f"SELECT id, model, effective_at, tiers, {rates} FROM prices")
+    prices = {line[0]: line[1:] for line in lines}
     for row in rows:
         model, effective_at, tiers, *each = prices[row["price_id"]]
         assert model in (row["model"], row["served_model"]), f"I6: another model's price: {row}"
-        assert effective_at <= row["started_at"], f"I6: a price that was not yet in force: {row}"
+        assert effective_at <= row["started_at"], f"I6: a price of a later date: {row}"
         due = _due(row, dict(zip((rate for _, rate, _ in KINDS), each, strict=True)), tiers)
         assert isinstance(row["cost"], Decimal)
-        assert Fraction(row["cost"]) == due / 1_000_000, f"I6: it should cost {due / 1_000_000}: {row}"
+        assert Fraction(row["cost"]) == due / 1_000_000, f"I6: it must cost {due / 1_000_000}: {row}"
 
 
 def _due(row: Row, rates: dict[str, Any], tiers: list[dict[str, Any]]) -> Fraction:
-    """USD times a million for a row: one token after the other, each at the first rate that is its own."""
+    """USD times a million of a row: each token is charged at the first rate of KINDS that applies to it."""
     factor = Fraction(1)
     tier = _tier(row, tiers)
     if tier is not None and tier.get("multiplier") is not None:
@@ -139,22 +139,23 @@ def _due(row: Row, rates: dict[str, Any], tiers: list[dict[str, Any]]) -> Fracti
 
 
 def _tier(row: Row, tiers: list[dict[str, Any]]) -> dict[str, Any] | None:
-    given = row["input_tokens"] or 0
+    input_tokens = row["input_tokens"] or 0
     fits = [
         tier
         for tier in tiers
-        if tier.get("service_tier") in (None, row["service_tier"]) and (not tier.get("above") or given > tier["above"])
+        if tier.get("service_tier") in (None, row["service_tier"])
+        and (not tier.get("above") or input_tokens > tier["above"])
     ]
     fits.sort(key=lambda tier: (tier.get("service_tier") is not None, tier.get("above") or 0))
     return fits[-1] if fits else None
 
 
 def _check_answers(by_id: dict[str, Row], answers: Sequence[Answer]) -> None:
-    given = [answer.header("x-agent-request-id") or "" for answer in answers]
-    assert not _repeated(given), f"I1: two answers of one request: {_repeated(given)}"
-    for answer, name in zip(answers, given, strict=True):
+    ids = [answer.header("x-agent-request-id") or "" for answer in answers]
+    assert not _repeated(ids), f"I1: two answers of one request: {_repeated(ids)}"
+    for answer, name in zip(answers, ids, strict=True):
         if answer.complete and 200 <= answer.status < 300:
-            assert name in by_id, f"I1: answered, and no row: {name}"
+            assert name in by_id, f"I1: answered, but without a row: {name}"
             assert by_id[name]["status"] == answer.status, f"I1: another status: {by_id[name]}"
 
 

@@ -1,8 +1,8 @@
-"""A PostgreSQL in memory, at the seam of `edges.store.connection.Store`: it knows the ledger's statements, no others.
+"""An in-memory PostgreSQL in the place of `adapters.postgres.connection.Store`, for the statements of the ledger only.
 
-It keeps what the proofs lean on: a row goes in once and takes its share of the roll-up with it, or neither happens; a
-row needs its month's partition; one bad row spoils its statement. `tests/proofs/test_fake_postgresql.py` holds it to
-the real one.
+It has the properties that the proofs rely on: a row is inserted once, together with its daily sums or not at all; a row
+needs the partition of its month; one bad row rejects its statement. `tests/proofs/test_fake_postgresql.py` compares it
+with a real server.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -14,7 +14,7 @@ from typing import Any
 from psycopg2.extensions import STRINGARRAY
 
 from chatgpt_agent.adapters.postgres.connection import SqlRow, Store
-from chatgpt_agent.adapters.postgres.usage import _COLUMNS, SHIP_SQL
+from chatgpt_agent.adapters.postgres.usage import SHIP_SQL, USAGE_COLUMNS
 from chatgpt_agent.core.errors import StoreBadValue, StoreRejected, StoreUnavailable
 from chatgpt_agent.core.ledger import NOT_DONE, State
 from chatgpt_agent.core.money.kinds import TOKEN_COLUMNS
@@ -37,30 +37,30 @@ _NULLABLE |= {"first_byte_ms", "corrects", "reason"}
 
 
 class PostgreSQL:
-    """The server: its tables, and what it may do to those who ask it."""
+    """The server: its tables, and the faults that it injects."""
 
     def __init__(self) -> None:
-        # Its tables.
+        # Tables.
         self.usage: dict[tuple[str, datetime], Usage] = {}
         self.daily: dict[Day, Sums] = {}
         self.partitions: set[tuple[int, int]] = set()
         self.dead_letters: dict[str, SqlRow] = {}
         self.agents: dict[str, SqlRow] = {}
-        self.shipped: list[Sequence[Any]] = []  # the parameters of every statement that brought rows
-        # What it does to who asks.
+        self.shipped: list[Sequence[Any]] = []  # the parameters of every statement that inserted rows
+        # Faults.
         self.up = True
-        self.lost_answers = 0  # so many statements more that bring rows run, and nobody hears of it
-        self.refused: set[str] = set()  # request ids that it does not take
+        self.lost_answers = 0  # the number of statements with rows that will run without an answer
+        self.refused: set[str] = set()  # request ids that it rejects
 
     def copy(self) -> "PostgreSQL":
-        """The same tables in a server of their own, which is up and does nobody any harm."""
+        """Another server with copies of the tables and without faults."""
         other = PostgreSQL()
         for table in ("usage", "daily", "partitions", "dead_letters", "agents"):
             setattr(other, table, deepcopy(getattr(self, table)))
         return other
 
     def run(self, sql: str, parameters: Sequence[Any]) -> list[SqlRow]:
-        """Runs a statement to its end, or raises StoreRejected and changes nothing."""
+        """Runs a statement, or raises StoreRejected and changes nothing."""
         kind = kind_of(sql)
         if kind == "ship":
             new = self._ship(sql, parameters)
@@ -69,38 +69,38 @@ class PostgreSQL:
         if kind == "partition":
             self.partitions.add(_month(parameters[0]))
             return [("",)]
-        if kind == "bury":
+        if kind == "dead letter":
             self.dead_letters.setdefault(parameters[0], tuple(parameters))
         else:
             self.agents[parameters[0]] = tuple(parameters)
         return []
 
     def replay(self) -> None:
-        """Runs every statement with rows again, the last one first."""
+        """Runs every statement with rows again, in reverse order."""
         for parameters in reversed(self.shipped):
             self._ship(SHIP_SQL, parameters)
 
     def _ship(self, sql: str, parameters: Sequence[Any]) -> int:
-        columns = [_values(text, kind) for text, kind in zip(parameters, _COLUMNS.values(), strict=True)]
-        lines = [dict(zip(_COLUMNS, line, strict=True)) for line in zip(*columns, strict=True)]
+        columns = [_values(text, kind) for text, kind in zip(parameters, USAGE_COLUMNS.values(), strict=True)]
+        lines = [dict(zip(USAGE_COLUMNS, line, strict=True)) for line in zip(*columns, strict=True)]
         once = "ON CONFLICT DO NOTHING" in sql.partition("RETURNING")[0]
-        fresh: dict[tuple[str, datetime], Usage] = {}
+        inserted: dict[tuple[str, datetime], Usage] = {}
         for line in lines:
             self._check(line)
             key = (line["request_id"], line["started_at"])
-            if key not in self.usage and key not in fresh:
-                fresh[key] = line
+            if key not in self.usage and key not in inserted:
+                inserted[key] = line
             elif not once:
                 raise StoreBadValue('duplicate key value violates unique constraint "usage_pkey"')
-        self.usage.update(fresh)
-        for day, sums in added_up(fresh.values()).items():
+        self.usage.update(inserted)
+        for day, sums in daily_sums(inserted.values()).items():
             before = self.daily.get(day)
             self.daily[day] = sums if before is None else _plus(before, sums)
-        return len(fresh)
+        return len(inserted)
 
     def _check(self, line: Usage) -> None:
         if line["request_id"] in self.refused:
-            raise StoreBadValue("a value that nobody thought of")
+            raise StoreBadValue("an unexpected value")
         if _month(line["started_at"]) not in self.partitions:
             raise StoreBadValue('no partition of relation "usage" found for row')
         if any(value is None for name, value in line.items() if name not in _NULLABLE):
@@ -110,7 +110,7 @@ class PostgreSQL:
 
 
 class FakeStore(Store):
-    """A connection to it. `watch` is called at the points `before` and `after` of each statement."""
+    """A connection to the server. `watch` is called before and after each statement."""
 
     def __init__(self, server: PostgreSQL, *, watch: Callable[[str], None] = lambda point: None) -> None:
         self.server = server
@@ -120,34 +120,34 @@ class FakeStore(Store):
         """Runs one statement. Raises StoreUnavailable (it may have run or not), or StoreRejected."""
         self._watch(f"PostgreSQL before {kind_of(sql)}")
         if not self.server.up:
-            raise StoreUnavailable("the database is unavailable: it is away")
-        found = self.server.run(sql, parameters)
+            raise StoreUnavailable("the database is unavailable: the server is down")
+        rows = self.server.run(sql, parameters)
         self._watch(f"PostgreSQL after {kind_of(sql)}")
-        if self.server.lost_answers and kind_of(sql) in ("ship", "bury"):
+        if self.server.lost_answers and kind_of(sql) in ("ship", "dead letter"):
             self.server.lost_answers -= 1
             raise StoreUnavailable("the database is unavailable: the answer was lost")
-        return found
+        return rows
 
     async def close(self) -> None:
         """Nothing is open."""
 
 
 def kind_of(sql: str) -> str:
-    """Which of the ledger's statements it is. Raises StoreRejected where it is none."""
+    """The kind of a statement of the ledger. Raises StoreRejected for any other statement."""
     if sql == SHIP_SQL:
         return "ship"
     for start, kind in (
         ("SELECT ensure_usage_partition(", "partition"),
-        ("INSERT INTO dead_letters", "bury"),
+        ("INSERT INTO dead_letters", "dead letter"),
         ("INSERT INTO agents", "report"),
     ):
         if sql.strip().startswith(start):
             return kind
-    raise StoreRejected(f"this is not the ledger's: {sql}")
+    raise StoreRejected(f"not a statement of the ledger: {sql}")
 
 
-def added_up(lines: Iterable[Usage]) -> dict[Day, Sums]:
-    """What the roll-up of these rows must be."""
+def daily_sums(lines: Iterable[Usage]) -> dict[Day, Sums]:
+    """The daily sums of these rows."""
     days: dict[Day, Sums] = {}
     for line in lines:
         date_ = line["started_at"].astimezone(UTC).date()
@@ -174,7 +174,7 @@ _READ: dict[str, Callable[[str], Any]] = {
 
 
 def _values(text: str, kind: str) -> list[Any]:
-    """The values of an array, as psycopg2 reads what a server says."""
+    """The values of an array, as psycopg2 reads them."""
     read = _READ.get(kind, str)
     return [None if value is None else read(value) for value in STRINGARRAY(text, None)]  # type: ignore[arg-type]
 

@@ -13,7 +13,7 @@ from chatgpt_agent.core.ledger import NOT_DONE, Row, State
 from chatgpt_agent.core.money.kinds import TOKEN_COLUMNS, TOKEN_KINDS
 from chatgpt_agent.core.usage import Usage
 
-_COLUMNS = {
+USAGE_COLUMNS = {
     "request_id": "uuid",
     "user_id": "bigint",
     "token_id": "bigint",
@@ -66,8 +66,8 @@ ROLL_UP_SQL = f"""
 # break in the middle. A row that exists already is neither inserted nor summed.
 SHIP_SQL = f"""
 WITH inserted AS (
-    INSERT INTO usage ({", ".join(_COLUMNS)})
-    SELECT * FROM unnest({", ".join(f"%s::{kind}[]" for kind in _COLUMNS.values())})
+    INSERT INTO usage ({", ".join(USAGE_COLUMNS)})
+    SELECT * FROM unnest({", ".join(f"%s::{kind}[]" for kind in USAGE_COLUMNS.values())})
     ON CONFLICT DO NOTHING
     RETURNING {INSERTED}
 ), rolled_up AS ({ROLL_UP_SQL}
