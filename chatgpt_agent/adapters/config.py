@@ -32,7 +32,7 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def _key(allowed: str, *, ge: float | None = None, le: float | None = None, **rule: Any) -> msgspec.Meta:
-    """The one place of a key's rule: `allowed` in words, a range, and the fields of `Rule`."""
+    """Declares everything about a key's value: what is allowed, in words; a range; and the fields of `Rule`."""
     return msgspec.Meta(description=allowed, ge=ge, le=le, extra={"rule": Rule(**rule)})
 
 
@@ -94,7 +94,7 @@ class Proxy(msgspec.Struct, frozen=True):
 
     @classmethod
     def parse(cls, url: str) -> "Proxy":
-        """The parts of `http://[user:password@]host:port`, percent-decoded."""
+        """Returns the parts of `http://[user:password@]host:port`, percent-decoded."""
         parts = urlsplit(url)
         if parts.username is None:
             return cls(parts.hostname or "", parts.port or 80, None, None)
@@ -210,8 +210,8 @@ _FIELDS = {field.name: field for field in msgspec.structs.fields(Config)}
 
 
 def load_config(path: Path | None, environ: Mapping[str, str]) -> Config:
-    """The configuration of a file, if there is one, and of the environment. Raises ConfigError with a line for each
-    fault: its place, the key, the value, and what is allowed."""
+    """Returns the configuration of a file, if there is one, and of the environment. Raises ConfigError with a line for
+    each fault: its place, the key, the value, and what is allowed."""
     faults: list[str] = []
     entries = _from_file(path, faults) if path else {}
     entries |= _from_environment(environ)
@@ -230,13 +230,14 @@ def load_config(path: Path | None, environ: Mapping[str, str]) -> Config:
 
 
 def config_from(file: str | None, environ: Mapping[str, str] = os.environ) -> Config:
-    """The configuration of a command: of the file in `--config`, else in `CHATGPT_AGENT_CONFIG`, else of no file."""
+    """Returns the configuration of a command: of the file in `--config`, else in `CHATGPT_AGENT_CONFIG`, else of no
+    file."""
     name = file or environ.get("CHATGPT_AGENT_CONFIG")
     return load_config(Path(name) if name else None, environ)
 
 
 def _from_file(path: Path, faults: list[str]) -> dict[str, tuple[str, Any]]:
-    """The values of known keys, each with its source. Adds a fault for each unknown key."""
+    """Returns the values of known keys, each with its source. Adds a fault for each unknown key."""
     content = read_config_file(path)
     faults += [_unknown_key(path, str(key)) for key in content if key not in _FIELDS]
     base = path.absolute().parent
@@ -254,13 +255,13 @@ def _unknown_key(path: Path, key: str) -> str:
 
 
 def _from_environment(environ: Mapping[str, str]) -> dict[str, tuple[str, Any]]:
-    """The values of the environment, each with its source. An empty variable counts as not set: unit files have lines
-    such as `OPENAI_PROXY=`."""
+    """Returns the values of the environment, each with its source. An empty variable counts as not set: unit files have
+    lines such as `OPENAI_PROXY=`."""
     return {key: (f"environment {key.upper()}", environ[key.upper()]) for key in _FIELDS if environ.get(key.upper())}
 
 
 def _convert(field: msgspec.structs.FieldInfo, value: Any) -> Any:
-    """The value of a key in its type. Raises ValueError."""
+    """Returns the value of a key in its type. Raises ValueError."""
     rule = _rule(field)
     if rule.number_as_text and isinstance(value, int | float):
         value = str(value)

@@ -9,7 +9,7 @@ _HOST_AND_PORT = re.compile(r"(?:\[([^\[\]]+)\]|([^:\[\]]+))(?::([0-9]{1,5}))?")
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host is this machine: localhost, 127.0.0.0/8 or ::1."""
+    """Returns whether a host is this machine: localhost, 127.0.0.0/8 or ::1."""
     if host == "localhost":
         return True
     try:
@@ -19,7 +19,7 @@ def is_loopback(host: str) -> bool:
 
 
 def host_and_port(address: str) -> tuple[str, int]:
-    """The host and port of a PostgreSQL address; the port defaults to 5432. Raises ValueError."""
+    """Returns the host and port of a PostgreSQL address; the port defaults to 5432. Raises ValueError."""
     if "/" in address or (address.count(":") > 1 and not address.startswith("[")):
         return address, 5432  # a socket's folder, or an IPv6 address without brackets
     match = _HOST_AND_PORT.fullmatch(address)
@@ -30,36 +30,36 @@ def host_and_port(address: str) -> tuple[str, int]:
 
 
 def is_openai_url(text: str) -> bool:
-    """Whether a text is the http or https URL of an endpoint: with a path, without query, fragment or user."""
+    """Returns whether a text is the http or https URL of an endpoint: with a path, without query, fragment or user."""
     url = urlsplit(text) if _is_url(text, "https", "http") else None
     return url is not None and not (url.query or url.fragment or url.username or " " in text) and len(url.path) > 1
 
 
 def is_proxy_url(text: str) -> bool:
-    """Whether a text is `http://[user:password@]host:port`."""
+    """Returns whether a text is `http://[user:password@]host:port`."""
     url = urlsplit(text) if _is_url(text, "http") else None
     return url is not None and url.port is not None and url.path in ("", "/") and not (url.query or url.fragment)
 
 
 def is_webhook_url(text: str) -> bool:
-    """Whether a text is an http or https URL."""
+    """Returns whether a text is an http or https URL."""
     return _is_url(text, "https", "http")
 
 
 def is_database_url(text: str) -> bool:
-    """Whether a text is `embedded`, a PostgreSQL URL or a connection string of libpq."""
+    """Returns whether a text is `embedded`, a PostgreSQL URL or a connection string of libpq."""
     return text == "embedded" or text.startswith(("postgresql://", "postgres://")) or "=" in text
 
 
 def are_networks(networks: tuple[str, ...]) -> bool:
-    """Whether all texts are networks or addresses. Raises ValueError for one that is not."""
+    """Returns whether all texts are networks or addresses. Raises ValueError for one that is not."""
     for network in networks:
         ip_network(network, strict=False)
     return True
 
 
 def is_time_zone(text: str) -> bool:
-    """Whether the IANA time zone database has a zone of this name."""
+    """Returns whether the IANA time zone database has a zone of this name."""
     try:
         ZoneInfo(text)
     except (ZoneInfoNotFoundError, ValueError, OSError):

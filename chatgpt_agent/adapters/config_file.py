@@ -13,8 +13,8 @@ _QUOTING = re.compile(r"found (undefined|duplicate) (alias|anchor|tag)|could not
 
 
 def read_config_file(path: Path) -> dict[Any, Any]:
-    """The keys and values of a file. Raises ConfigError: unreadable, not UTF-8, not YAML, a duplicate key, or something
-    other than a mapping."""
+    """Returns the keys and values of a file. Raises ConfigError: unreadable, not UTF-8, not YAML, a duplicate key, or
+    something other than a mapping."""
     try:
         content = yaml.load(path.read_text("utf-8"), _StrictLoader)  # noqa: S506 - _StrictLoader is a SafeLoader
     except OSError as error:

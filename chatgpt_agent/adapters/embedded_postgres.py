@@ -114,7 +114,8 @@ class EmbeddedPostgres:
             raise SetupError(f"the private PostgreSQL in {self._data} did not start; see {self._data / LOG}")
 
     def _socket_folder(self) -> Path:
-        """The data folder, or a private folder elsewhere if the path is too long for a socket or needs quoting."""
+        """Returns the data folder, or a private folder elsewhere if the path is too long for a socket or needs
+        quoting."""
         if len(os.fsencode(self._data)) <= SOCKET_PATH_MAX and _PLAIN_PATH.fullmatch(str(self._data)):
             return self._data
         owner = self._data.stat()
@@ -152,7 +153,7 @@ class EmbeddedPostgres:
 
 
 def _become_owner(data: Path) -> tuple[list[str], dict[str, object]]:
-    """A prefix of the command and arguments of subprocess that run a program as the owner of a data folder."""
+    """Returns a prefix of the command and arguments of subprocess that run a program as the owner of a data folder."""
     owner = data.stat()
     if os.geteuid() != 0:
         if os.geteuid() != owner.st_uid:
@@ -174,7 +175,7 @@ def _become_owner(data: Path) -> tuple[list[str], dict[str, object]]:
 
 
 def _closed_folder(owner: os.stat_result, *targets: Path) -> Path | None:
-    """The first parent folder of a target that this account cannot enter."""
+    """Returns the first parent folder of a target that this account cannot enter."""
     for target in targets:
         for folder in reversed(target.resolve().parents):
             status = folder.stat()
@@ -185,8 +186,8 @@ def _closed_folder(owner: os.stat_result, *targets: Path) -> Path | None:
 
 
 def _not_root(uid: int) -> pwd.struct_passwd:
-    """The account that PostgreSQL runs as when root starts it: the one with this id, or a service account for root's
-    own folder."""
+    """Returns the account that PostgreSQL runs as when root starts it: the one with this id, or a service account for
+    root's own folder."""
     if uid != 0:
         with suppress(KeyError):
             return pwd.getpwuid(uid)

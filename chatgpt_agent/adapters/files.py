@@ -33,8 +33,8 @@ def give_to_folder_owner(path: Path) -> None:
 
 
 def read_secret_file(path: Path, name: str) -> bytes:
-    """The content of a file, without space at its ends. Raises SetupError, which begins with `name`: the file cannot be
-    read, or accounts other than its owner can read it."""
+    """Returns the content of a file, without space at its ends. Raises SetupError, which begins with `name`: the file
+    cannot be read, or accounts other than its owner can read it."""
     try:
         with path.open("rb") as file:
             mode = os.fstat(file.fileno()).st_mode

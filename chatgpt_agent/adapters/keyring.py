@@ -33,7 +33,7 @@ class Keyring:
         self.check_value = _derive(master, b"check/1").hex()
 
     def new_token(self) -> tuple[str, bytes]:
-        """A new token and its digest. Only the digest is stored."""
+        """Returns a new token and its digest. Only the digest is stored."""
         token = make_token(secrets.token_bytes(SECRET_BYTES))
         return token, self.digest(token)
 
@@ -43,7 +43,7 @@ class Keyring:
         return hmac.digest(self._token_key, token.encode("ascii"), hashlib.sha256)
 
     def new_admin_token(self) -> tuple[str, bytes]:
-        """A new token of an administrator and its digest."""
+        """Returns a new token of an administrator and its digest."""
         token = make_token(secrets.token_bytes(SECRET_BYTES), ADMIN_PREFIX)
         return token, self.admin_digest(token)
 
@@ -53,7 +53,8 @@ class Keyring:
         return hmac.digest(self._admin_key, token.encode("ascii"), hashlib.sha256)
 
     def encrypt(self, user_id: int, upstream_key: str) -> bytes:
-        """An encrypted OpenAI key. The text contains the user's id, so that a key copied to another user is refused."""
+        """Returns an encrypted OpenAI key. The text contains the user's id, so that a key copied to another user is
+        refused."""
         return self._fernet.encrypt(f"{user_id}:{upstream_key}".encode())
 
     def decrypt(self, user_id: int, encrypted: bytes) -> str:
@@ -72,7 +73,7 @@ def _derive(master: bytes, label: bytes) -> bytes:
 
 
 def read_master_key(path: Path) -> Keyring:
-    """The keyring of a key file. Raises SetupError: missing, short, or accessible to other accounts."""
+    """Returns the keyring of a key file. Raises SetupError: missing, short, or accessible to other accounts."""
     return Keyring(read_secret_file(path, "the master key"))
 
 

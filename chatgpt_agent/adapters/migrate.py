@@ -33,18 +33,18 @@ class SchemaStatus(msgspec.Struct, frozen=True):
 
 
 def migrations_folder() -> Path:
-    """The folder of the installed SQL files."""
+    """Returns the folder of the installed SQL files."""
     return Path(str(files("chatgpt_agent.migrations")))
 
 
 def known_migrations(folder: Path | None = None) -> list[str]:
-    """The names of this program's migrations, in order."""
+    """Returns the names of this program's migrations, in order."""
     paths = (folder or migrations_folder()).glob("*.sql")
     return sorted(path.stem for path in paths if not path.stem.endswith(".rollback"))
 
 
 def schema_status(dsn: str) -> SchemaStatus:
-    """Which migrations are applied. Raises StoreUnavailable."""
+    """Returns which migrations are applied. Raises StoreUnavailable."""
     with _connection(dsn) as connection:
         applied = _applied(connection)
     names = known_migrations()
@@ -150,5 +150,5 @@ def _yoyo(dsn: str) -> Iterator[tuple["DatabaseBackend", "MigrationList"]]:
 
 
 def first_line(error: Exception) -> str:
-    """The first line of an error: psycopg2 may quote the statement in later ones."""
+    """Returns the first line of an error: psycopg2 may quote the statement in later ones."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)

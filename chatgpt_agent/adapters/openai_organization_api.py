@@ -24,7 +24,7 @@ _QUERIES = {
 
 
 def read_admin_key(path: Path) -> str:
-    """The admin key in a file. Raises SetupError: missing, malformed, or accessible to other accounts."""
+    """Returns the admin key in a file. Raises SetupError: missing, malformed, or accessible to other accounts."""
     key = read_secret_file(path, "the admin key")
     if not (0 < len(key) <= MAX_KEY and all(33 <= byte <= 126 for byte in key)):
         raise SetupError(f"the admin key {path} must hold 1 to {MAX_KEY} printable ASCII characters without spaces")
@@ -32,8 +32,8 @@ def read_admin_key(path: Path) -> str:
 
 
 async def fetch_figures(config: Config, key: str, first: date, last: date) -> list[FigurePage]:
-    """All pages of usage and costs of these days (UTC, both included). Raises UpstreamError, InvalidValue. No message
-    contains the key or OpenAI's text about it."""
+    """Returns all pages of usage and costs of these days (UTC, both included). Raises UpstreamError, InvalidValue. No
+    message contains the key or OpenAI's text about it."""
     start = int(datetime(first.year, first.month, first.day, tzinfo=UTC).timestamp())
     end = start + (last.toordinal() - first.toordinal() + 1) * 86_400
     pages = []
@@ -76,7 +76,7 @@ def _page(body: bytes, path: str, kind: Kind) -> FigurePage:
 
 
 def _refusal(status: int, path: str) -> UpstreamError:
-    """The error for a status. OpenAI's text is omitted, because it may show parts of the key."""
+    """Returns the error for a status. OpenAI's text is omitted, because it may show parts of the key."""
     if status in (401, 403):
         return UpstreamKeyRejected(
             f"OpenAI refuses the admin key ({status}): it must be one of the organization's admin keys "

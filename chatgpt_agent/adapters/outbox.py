@@ -97,12 +97,12 @@ class Outbox:
         await self._do(work)
 
     async def intents(self) -> list[Intent]:
-        """The requests that were begun and have no row yet."""
+        """Returns the requests that were begun and have no row yet."""
         records = await self._do(lambda db: db.execute("SELECT record FROM intents").fetchall())
         return [_intent.decode(record) for (record,) in records]
 
     async def peek_batch(self, limit: int) -> tuple[int, list[Row]]:
-        """The oldest rows (all with -1), which stay, and the number for `ack` once they are shipped."""
+        """Returns the oldest rows (all with -1), which stay, and the number for `ack` once they are shipped."""
         sql = "SELECT seq, record FROM rows ORDER BY seq LIMIT ?"
         records = await self._do(lambda db: db.execute(sql, (limit,)).fetchall())
         return (records[-1][0] if records else 0), [_row.decode(record) for _, record in records]
@@ -121,7 +121,7 @@ class Outbox:
         await self._do(work)
 
     async def identity(self) -> UUID:
-        """The id of this outbox and its agent. The first call creates it."""
+        """Returns the id of this outbox and its agent. The first call creates it."""
 
         def work(db: sqlite3.Connection) -> str:
             db.execute("INSERT OR IGNORE INTO identity VALUES (1, ?)", (str(uuid4()),))
@@ -130,11 +130,11 @@ class Outbox:
         return UUID(await self._do(work))
 
     async def depth(self) -> int:
-        """The number of rows."""
+        """Returns the number of rows."""
         return int(await self._do(lambda db: db.execute("SELECT count(*) FROM rows").fetchone()[0]))
 
     async def pragma(self, name: str) -> Any:
-        """A setting of SQLite in the file's connection."""
+        """Returns a setting of SQLite in the file's connection."""
         return await self._do(lambda db: db.execute(f"PRAGMA {name}").fetchone()[0])
 
     async def _do(self, work: Callable[[sqlite3.Connection], T]) -> T:
@@ -268,7 +268,8 @@ class OutboxState(msgspec.Struct, frozen=True):
 
 
 def read_state(folder: Path) -> OutboxState | None:
-    """The state of the outbox in a folder, which an agent may be using; None if there is no file. Raises SetupError."""
+    """Returns the state of the outbox in a folder, which an agent may be using; None if there is no file. Raises
+    SetupError."""
     path = folder / "outbox.db"
     if not path.exists():
         return None

@@ -64,13 +64,13 @@ class Webhook:
 
 
 def signature(secret: bytes, id: str, seconds: int, body: bytes) -> str:
-    """The value of `webhook-signature`."""
+    """Returns the value of `webhook-signature`."""
     digest = hmac.digest(secret, f"{id}.{seconds}.".encode() + body, hashlib.sha256)
     return "v1," + base64.b64encode(digest).decode()
 
 
 def read_webhook_secret(path: Path) -> bytes:
-    """The secret in a file that only its owner can read: `whsec_` and base64 of at least 24 bytes. Raises
+    """Returns the secret in a file that only its owner can read: `whsec_` and base64 of at least 24 bytes. Raises
     SetupError."""
     text = read_secret_file(path, "the webhook's secret").decode("ascii", "replace").strip()
     try:

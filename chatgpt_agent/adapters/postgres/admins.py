@@ -36,7 +36,7 @@ async def add_admin(store: AnyStore, *, name: str, role: str, digest: bytes, tok
 
 
 async def list_admins(store: AnyStore) -> list[AdminRow]:
-    """All administrators by name."""
+    """Returns all administrators by name."""
     return [_admin_row(row) for row in await store.fetch(f"SELECT {_COLUMNS} FROM admins ORDER BY name")]
 
 
@@ -60,6 +60,6 @@ async def revoke_unless_last(store: AuditedStore, name: str, when: datetime) -> 
 
 
 async def find_admin(store: AnyStore, digest: bytes) -> AdminRow | None:
-    """The administrator with a valid token of this digest."""
+    """Returns the administrator with a valid token of this digest."""
     rows = await store.fetch(f"SELECT {_COLUMNS} FROM admins WHERE digest = %s AND revoked_at IS NULL", [digest])
     return _admin_row(rows[0]) if rows else None

@@ -29,7 +29,7 @@ async def report_agent(store: Store, state: AgentState) -> None:
 
 
 async def agent_states(store: Store) -> list[AgentState]:
-    """The last state of each agent."""
+    """Returns the last state of each agent."""
     rows = await store.fetch("SELECT id, seen_at, last_shipped_at, backlog, oldest_at FROM agents ORDER BY seen_at")
     return [
         AgentState(id=UUID(str(id_)), seen_at=seen_at, last_shipped_at=shipped_at, backlog=backlog, oldest_at=oldest_at)
@@ -38,6 +38,6 @@ async def agent_states(store: Store) -> list[AgentState]:
 
 
 async def count_agents(store: Store, since: datetime) -> int:
-    """The number of agents that have reported since a moment."""
+    """Returns the number of agents that have reported since a moment."""
     [(count,)] = await store.fetch("SELECT count(*) FROM agents WHERE seen_at >= %s", [since])
     return int(count)

@@ -31,7 +31,7 @@ async def add_alert(store: Store, alert: Alert, now: datetime, *, sent: bool) ->
 
 
 async def claim_due_alerts(store: Store, now: datetime, next_attempt_at: datetime, limit: int) -> list[Alert]:
-    """Alerts that are to be sent now. Other agents do not claim them before `next_attempt_at`."""
+    """Claims alerts that are due and returns them. Other agents do not claim them before `next_attempt_at`."""
     sql = f"""
         UPDATE budget_alerts a SET attempts = a.attempts + 1, next_attempt_at = %s
         FROM (SELECT {_KEY} FROM budget_alerts WHERE sent_at IS NULL AND next_attempt_at <= %s

@@ -44,7 +44,7 @@ async def list_audit(
     before_id: int | None = None,
     limit: int,
 ) -> list[AuditRow]:
-    """The newest changes that match, or those older than the one with `before_id`."""
+    """Returns the newest changes that match, or those older than the one with `before_id`."""
     sql = """
         SELECT a.id, a.at, a.actor, a.via, a.address, a.action, a.object, a.object_id,
                CASE a.object

@@ -37,7 +37,8 @@ async def list_budgets(
     after: int = 0,
     limit: int | None = None,
 ) -> list[BudgetRow]:
-    """Budgets by id: all, those of a user (and of the user's tokens), those of a token, or the one with this id."""
+    """Returns budgets by id: all, those of a user (and of the user's tokens), those of a token, or the one with this
+    id."""
     zone = ZoneInfo(await read_time_zone(store))
     windows = {period: window(period, now, zone) for period in Period}
     first_day = "CASE b.period " + " ".join(f"WHEN '{period}' THEN %s::date" for period in _CALENDAR) + " END"

@@ -19,7 +19,7 @@ class Finding(msgspec.Struct, frozen=True):
 
 
 def _each(template: str) -> str:
-    """A list for SQL of a template with each token column in the place of `{}`."""
+    """Returns a list for SQL of a template with each token column in the place of `{}`."""
     return ", ".join(template.replace("{}", name) for name in TOKEN_COLUMNS)
 
 
@@ -101,7 +101,7 @@ _CHECKS = {
 
 
 async def run_checks(store: Store, limit: int) -> list[Finding]:
-    """Everything that is wrong with the ledger, at most `limit` findings of each check."""
+    """Returns everything that is wrong with the ledger, at most `limit` findings of each check."""
     findings = []
     for check, sql in _CHECKS.items():
         findings += [Finding(check, *row) for row in await store.fetch(sql, [limit])]

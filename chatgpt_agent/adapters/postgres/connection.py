@@ -62,7 +62,7 @@ class Store:
                 return await _all_rows(cursor) if cursor.description else []
 
     def with_actor(self, actor: Actor, *, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> "AuditedStore":
-        """The same connection with an actor for the audit log."""
+        """Returns the same connection with an actor for the audit log."""
         return AuditedStore(self, actor, now)
 
     async def wait_for_notice(self, seconds: float, channel: str = CHANNEL) -> list[str] | None:
@@ -124,8 +124,8 @@ class Store:
         raise failure
 
     def _options(self) -> str:
-        """The session settings, after those of the connection string. `synchronous_commit` overrides the server's
-        default: the outbox deletes its copy once a commit returns, so it must be on the server's disk."""
+        """Returns the session settings, after those of the connection string. `synchronous_commit` overrides the
+        server's default: the outbox deletes its copy once a commit returns, so it must be on the server's disk."""
         limit = int((self._seconds + SERVER_SECONDS) * 1000)
         settings = f"-c statement_timeout={limit} -c timezone=UTC -c synchronous_commit=on"
         return f"{parse_dsn(self._dsn).get('options', '')} {settings}".strip()
@@ -182,12 +182,12 @@ AnyStore = Store | AuditedStore
 
 
 def to_sql(value: object) -> object:
-    """A value as psycopg2 adapts it to a column: a tuple would become a row, a list becomes an array."""
+    """Returns a value as psycopg2 adapts it to a column: a tuple would become a row, a list becomes an array."""
     return list(value) if isinstance(value, tuple) else value
 
 
 async def _all_rows(cursor: aiopg.Cursor) -> list[SqlRow]:
-    """All rows of a result, in batches: psycopg2 converts the values now, which takes 2 µs a row and more."""
+    """Returns all rows of a result, in batches: psycopg2 converts the values now, which takes 2 µs a row and more."""
     rows: list[SqlRow] = []
     while len(batch := await cursor.fetchmany(BATCH)) == BATCH:
         rows += batch

@@ -52,7 +52,7 @@ class CorrectableRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def read_correctable_row(store: AnyStore, request_id: UUID) -> CorrectableRow | None:
-    """The row of a request, with its price."""
+    """Returns the row of a request, with its price."""
     sql = f"""
         SELECT r.started_at, r.state, r.cost, r.service_tier, c.request_id::text,
                {", ".join(f"r.{name}" for name in TOKEN_COLUMNS)}, {PRICE_COLUMNS}

@@ -50,8 +50,8 @@ class Changes(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def read_changes(store: Store, since: int) -> Changes | None:
-    """What changed after a version (-1: everything); None if nothing did. A row that changes meanwhile may come twice.
-    If the version decreased, a backup was restored, and everything is read."""
+    """Returns what changed after a version (-1: everything); None if nothing did. A row that changes meanwhile may come
+    twice. If the version decreased, a backup was restored, and everything is read."""
     [(version, reset_version, time_zone)] = await store.fetch(
         f"SELECT version, reset_version, {TIME_ZONE_SQL} FROM directory_version"
     )
@@ -71,8 +71,8 @@ async def read_changes(store: Store, since: int) -> Changes | None:
 
 
 async def _read_all(store: Store, select: str, after: int, convert: Callable[[SqlRow], T]) -> list[T]:
-    """All rows that changed after a version, in pages: psycopg2 converts a whole result without yielding to the event
-    loop."""
+    """Returns all rows that changed after a version, in pages: psycopg2 converts a whole result without yielding to the
+    event loop."""
     sql = f"{select} WHERE (version, id) > (%s, %s) ORDER BY version, id LIMIT {PAGE}"
     objects: list[T] = []
     last: tuple[int, int] = (after, _MAX_ID)

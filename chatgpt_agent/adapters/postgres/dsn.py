@@ -13,7 +13,7 @@ from chatgpt_agent.core.errors import ConfigError
 
 
 def dsn_from(config: Config) -> str:
-    """The libpq connection string of a configuration that is not `embedded`. Raises ConfigError."""
+    """Returns the libpq connection string of a configuration that is not `embedded`. Raises ConfigError."""
     try:
         if config.database_url is not None:
             return str(make_dsn(config.database_url))

@@ -34,7 +34,7 @@ EXPORT_COLUMNS = tuple(_COLUMNS)
 
 
 async def export_months(store: Store, usage_filter: UsageFilter) -> list[tuple[date, int]]:
-    """The months (UTC) that may have rows, each with an estimate of their number."""
+    """Returns the months (UTC) that may have rows, each with an estimate of their number."""
     daily = f"usage_daily d WHERE {filter_sql('d', 'd.day')}"
     sql = f"""
         SELECT month::date, sum(requests)::bigint FROM (
@@ -49,8 +49,8 @@ async def export_months(store: Store, usage_filter: UsageFilter) -> list[tuple[d
 async def export_page(
     store: Store, usage_filter: UsageFilter, month: date, *, after: UUID | None = None, limit: int
 ) -> list[SqlRow]:
-    """The next rows of a month (UTC) by request id, with the columns of `EXPORT_COLUMNS`. Request ids are ordered by
-    time, and the primary key gives the next ones without a sort."""
+    """Returns the next rows of a month (UTC) by request id, with the columns of `EXPORT_COLUMNS`. Request ids are
+    ordered by time, and the primary key gives the next ones without a sort."""
     sql = f"""
         SELECT {", ".join(_COLUMNS.values())}
         FROM usage r LEFT JOIN users u ON u.id = r.user_id LEFT JOIN tokens t ON t.id = r.token_id

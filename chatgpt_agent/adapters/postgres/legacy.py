@@ -17,7 +17,7 @@ _COLUMNS = ("id", "remote_id", "model", "define_price", "completion_tokens", "pr
 
 
 def has_password(url: str) -> bool:
-    """Whether a connection string contains a password."""
+    """Returns whether a connection string contains a password."""
     try:
         return "password" in parse_dsn(url)
     except psycopg2.Error:
@@ -52,7 +52,7 @@ class LegacyStore(Store):
             raise SetupError(f"the legacy database has no table {missing}: is it another database or schema?")
 
     async def users(self) -> list[OldUser]:
-        """All users."""
+        """Returns all users."""
         sql = """
             SELECT id, name, local_token, gpt_token, to_jsonb(t) ->> 'comment',
                    (to_jsonb(t) ->> 'create_time')::timestamptz
@@ -60,13 +60,14 @@ class LegacyStore(Store):
         return [OldUser(*row) for row in await self.fetch(sql)]
 
     async def config(self) -> list[OldConfig]:
-        """The configured prices."""
+        """Returns the configured prices."""
         sql = """
             SELECT coalesce(key, ''), value, timestamp FROM sys_config WHERE "group" = 'model_price' ORDER BY id"""
         return [OldConfig(*row) for row in await self.fetch(sql)]
 
     async def old_prices(self) -> list[OldPrice]:
-        """The prices in the history: for each model the first row of every price that differs from the row before."""
+        """Returns the prices in the history: for each model the first row of every price that differs from the row
+        before."""
         sql = """
             SELECT model, define_price, timestamp FROM (
                 SELECT model, define_price, timestamp,
@@ -77,13 +78,13 @@ class LegacyStore(Store):
         return [OldPrice(*row) for row in await self.fetch(sql)]
 
     async def count_requests(self) -> int:
-        """The number of rows in the history."""
+        """Returns the number of rows in the history."""
         [(count,)] = await self.fetch("SELECT count(*) FROM sys_model_request")
         return int(count)
 
     async def owner_column(self) -> str | None:
-        """The column of `sys_model_request` with the id of a row's `sys_user_token`, which later versions of the
-        original program added; None if it has no such column or several candidates."""
+        """Returns the column of `sys_model_request` with the id of a row's `sys_user_token`, which later versions of
+        the original program added; None if it has no such column or several candidates."""
         sql = """
             SELECT attname FROM pg_attribute
             WHERE attrelid = to_regclass('sys_model_request') AND attnum > 0 AND NOT attisdropped
@@ -93,7 +94,7 @@ class LegacyStore(Store):
         return names[0] if len(names) == 1 else None
 
     async def requests(self, after: int | None, limit: int, owner: str | None) -> list[OldRequest]:
-        """The next rows of the history by id."""
+        """Returns the next rows of the history by id."""
         sql = """
             SELECT id, remote_id, model, prompt_tokens, completion_tokens, timestamp, price,
                    CASE WHEN %s::text IS NOT NULL THEN (to_jsonb(r) ->> %s)::bigint END

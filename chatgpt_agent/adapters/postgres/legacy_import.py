@@ -57,13 +57,13 @@ class ImportedRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def user_keys(store: AnyStore) -> dict[str, UserKey]:
-    """The keys of all users, by name."""
+    """Returns the keys of all users, by name."""
     rows = await store.fetch("SELECT id, name, upstream_key FROM users")
     return {name: UserKey(id_, bytes(key)) for id_, name, key in rows}
 
 
 async def token_owners(store: AnyStore, digests: Iterable[bytes]) -> dict[bytes, tuple[int, int]]:
-    """The user id and token id of each of these digests that a token has."""
+    """Returns the user id and token id of each of these digests that a token has."""
     sql = "SELECT digest, user_id, id FROM tokens WHERE digest = ANY(%s::bytea[])"
     return {bytes(digest): (user, token) for digest, user, token in await store.fetch(sql, [list(digests)])}
 
@@ -106,7 +106,7 @@ async def add_imported_requests(store: Store, requests: Sequence[ImportedRequest
 
 
 async def count_imported_requests(store: Store, requests: Sequence[ImportedRequest]) -> int:
-    """The number of these rows that exist already."""
+    """Returns the number of these rows that exist already."""
     sql = """
         SELECT count(*) FROM unnest(%s::uuid[], %s::timestamptz[]) AS r(id, at)
         JOIN usage u ON u.request_id = r.id AND u.started_at = r.at"""
@@ -116,5 +116,5 @@ async def count_imported_requests(store: Store, requests: Sequence[ImportedReque
 
 
 def _columns(kind: type[msgspec.Struct], rows: Sequence[msgspec.Struct]) -> list[list[Any]]:
-    """The values of structs as a list for each field."""
+    """Returns the values of structs as a list for each field."""
     return [[getattr(row, name) for row in rows] for name in kind.__struct_fields__]

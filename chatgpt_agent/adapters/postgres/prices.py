@@ -17,7 +17,7 @@ _encoder = msgspec.json.Encoder(decimal_format="string")
 
 
 def price_from(row: Sequence[Any]) -> Price:
-    """The price of a row with `PRICE_COLUMNS`."""
+    """Returns the price of a row with `PRICE_COLUMNS`."""
     id_, model, effective_at, *rates, tiers = row
     return Price(
         id=id_,
@@ -41,7 +41,7 @@ async def add_prices(store: AnyStore, prices: Sequence[NewPrice], *, now: dateti
 
 
 def price_columns(prices: Sequence[NewPrice]) -> list[list[Any]]:
-    """The values of rates and tiers, a list for each column."""
+    """Returns the values of rates and tiers, a list for each column."""
     tiers = [_encoder.encode(new.tiers).decode() for new in prices]
     return [*([new.rates.get(name) for new in prices] for name in RATE_NAMES), tiers]
 
@@ -55,24 +55,24 @@ async def list_prices(store: AnyStore, model: str | None = None) -> list[Price]:
 
 
 async def priced_models(store: AnyStore) -> set[str]:
-    """The models that have or had a price."""
+    """Returns the models that have or had a price."""
     return {str(model) for (model,) in await store.fetch("SELECT DISTINCT model FROM prices")}
 
 
 def _rate(name: str) -> str:
-    """The rate of this name: that of the tier if it has rates of its own, else that of the price."""
+    """Returns the rate of this name: that of the tier if it has rates of its own, else that of the price."""
     side = SIDE_OF_RATE[name]
     return f"""CASE WHEN tier.input IS NULL THEN coalesce(p.{name}, p.{side})
                     ELSE coalesce(tier.{name}, tier.{side}) END AS {name}"""
 
 
 def _left(side: str, parts: Sequence[TokenKind]) -> str:
-    """The tokens of a side without these parts."""
+    """Returns the tokens of a side without these parts."""
     return " - ".join([f"r.{side}_tokens", *(f"part_{part.name}.count" for part in parts)])
 
 
 def _part(kind: TokenKind) -> str:
-    """A join with the count of this kind, at most what the parts charged before it leave."""
+    """Returns a join with the count of this kind, at most what the parts charged before it leave."""
     parts = charged_parts(kind.side)
     left = _left(kind.side, parts[: parts.index(kind)])
     return f"""CROSS JOIN LATERAL (

@@ -39,7 +39,7 @@ _CANDIDATES = f"""
 
 
 async def ledger_sums(store: Store, first: date, last: date) -> list[LedgerSum]:
-    """Sums of the rows of these days (both included), with corrections, by day, model and user."""
+    """Returns sums of the rows of these days (both included), with corrections, by day, model and user."""
     rows = await store.fetch(_SUMS, [first, last])
     return [
         LedgerSum(day=day, model=model, user=user, served=served, counts=Counts(*counts), cost=cost)
@@ -48,7 +48,7 @@ async def ledger_sums(store: Store, first: date, last: date) -> list[LedgerSum]:
 
 
 async def candidate_rows(store: Store, first: date, last: date) -> list[Candidates]:
-    """The uncorrected rows of these days (both included) whose token counts may differ from OpenAI's."""
+    """Returns the uncorrected rows of these days (both included) whose token counts may differ from OpenAI's."""
     rows = await store.fetch(_CANDIDATES, [MAX_CANDIDATE_ROWS, first, last])
     return [
         Candidates(day=day, model=model, user=user, served=served, known=known, count=count, ids=ids)

@@ -74,7 +74,8 @@ class UsageFilter(msgspec.Struct, frozen=True):
 
 
 def filter_sql(table: str, day: str) -> str:
-    """The condition of a `UsageFilter` on a table with user, token and model; `day` is the SQL of a row's day."""
+    """Returns the condition of a `UsageFilter` on a table with user, token and model; `day` is the SQL of a row's
+    day."""
     return f"""(%s::date IS NULL OR {day} >= %s) AND (%s::date IS NULL OR {day} <= %s)
           AND (%s::text IS NULL OR {table}.user_id = (SELECT id FROM users WHERE name = %s))
           AND (%s::bigint IS NULL OR {table}.token_id = %s) AND (%s::text IS NULL OR {table}.model = %s)
@@ -84,7 +85,7 @@ def filter_sql(table: str, day: str) -> str:
 async def usage_report(
     store: Store, by: Sequence[str], usage_filter: UsageFilter = UsageFilter(), *, limit: int | None = None
 ) -> list[UsageGroup]:
-    """Sums by groups, ordered by them; the first `limit` ones."""
+    """Returns sums by groups, ordered by them; the first `limit` ones."""
     keys = [f'{_KEYS[name]} AS "{name}"' for name in by]
     texts = [_TEXTS[name] for name in by]
     joins = {

@@ -65,8 +65,8 @@ async def reprice(
     model: str | None = None,
     any_model: bool = False,
 ) -> list[RepricedGroup]:
-    """The requests of these days (both included), for one requested model or all, in groups. The other price of a
-    request is that of `prices` for the model that it was charged as; with `any_model`, the only one of `prices`."""
+    """Returns the requests of these days (both included), for one requested model or all, in groups. The other price of
+    a request is that of `prices` for the model that it was charged as; with `any_model`, the only one of `prices`."""
     groups = ", ".join(GROUPS[name] for name in by)
     sql = f"""
         WITH r AS ({_ROWS}

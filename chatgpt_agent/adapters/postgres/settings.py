@@ -10,7 +10,7 @@ DAY_SQL = f"(started_at AT TIME ZONE {TIME_ZONE_SQL})::date"  # the day of a row
 
 
 async def read_time_zone(store: AnyStore) -> str:
-    """The name of the time zone whose days `usage_daily` sums up."""
+    """Returns the name of the time zone whose days `usage_daily` sums up."""
     [(zone,)] = await store.fetch("SELECT value FROM settings WHERE name = 'time_zone'")
     return str(zone)
 
@@ -29,7 +29,7 @@ async def set_time_zone(store: Store, zone: str) -> None:
 
 
 async def utc_offsets(store: Store, zone: str, moments: Sequence[datetime]) -> list[int]:
-    """The offsets of a time zone from UTC at these moments, in seconds, as PostgreSQL computes them."""
+    """Returns the offsets of a time zone from UTC at these moments, in seconds, as PostgreSQL computes them."""
     sql = """
         SELECT extract(epoch FROM (m AT TIME ZONE %s) - (m AT TIME ZONE 'UTC'))::bigint
         FROM unnest(%s::timestamptz[]) WITH ORDINALITY AS moments(m, position) ORDER BY position"""
@@ -37,12 +37,12 @@ async def utc_offsets(store: Store, zone: str, moments: Sequence[datetime]) -> l
 
 
 async def is_abbreviation(store: Store, zone: str) -> bool:
-    """Whether PostgreSQL reads a name as an abbreviation, which has no daylight saving time."""
+    """Returns whether PostgreSQL reads a name as an abbreviation, which has no daylight saving time."""
     return bool(await store.fetch("SELECT 1 FROM pg_timezone_abbrevs WHERE abbrev = upper(%s)", [zone]))
 
 
 async def master_key_check(store: AnyStore, value: str | None = None) -> str | None:
-    """The stored check value of the master key. If there is none yet, `value` is stored first."""
+    """Returns the stored check value of the master key. If there is none yet, `value` is stored first."""
     if value is not None:
         sql = "INSERT INTO settings VALUES ('master_key_check', %s) ON CONFLICT (name) DO NOTHING"
         await store.fetch(sql, [value])

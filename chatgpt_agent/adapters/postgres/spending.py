@@ -48,8 +48,9 @@ async def read_spending(
     total: bool,
     rows: Sequence[tuple[UUID, datetime]] = (),
 ) -> tuple[list[Spending], set[UUID]]:
-    """What the tokens of these users have spent since the first days of the current day, week and month; and which of
-    `rows` (request id and start) these sums contain. The total is 0 unless `total` is set: it reads all days."""
+    """Returns what the tokens of these users have spent since the first days of the current day, week and month; and
+    which of `rows` (request id and start) these sums contain. The total is 0 unless `total` is set: it reads all
+    days."""
     day, week, month = first_days
     sql = """
         SELECT user_id, token_id, coalesce(sum(cost + uncertain_cost) FILTER (WHERE day >= %s), 0),
@@ -106,7 +107,7 @@ async def clear_reservations(store: Store, agent: UUID) -> None:
 async def read_reservations(
     store: Store, users: Sequence[int], *, except_agent: UUID, since: datetime
 ) -> list[ReservedAmount]:
-    """The reservations of other agents for these users, as far as the agents have reported since a moment."""
+    """Returns the reservations of other agents for these users, as far as the agents have reported since a moment."""
     sql = """
         SELECT r.user_id, r.token_id, sum(r.amount) FROM reservations r JOIN agents a ON a.id = r.agent_id
         WHERE r.user_id = ANY(%s) AND r.agent_id <> %s AND a.seen_at >= %s GROUP BY r.user_id, r.token_id"""

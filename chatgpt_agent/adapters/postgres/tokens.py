@@ -74,7 +74,7 @@ async def list_tokens(
     after: int | None = None,
     limit: int | None = None,
 ) -> list[TokenRow]:
-    """Tokens by id: of all users or of one, the next `limit` ones after an id, or the one with this id."""
+    """Returns tokens by id: of all users or of one, the next `limit` ones after an id, or the one with this id."""
     sql = f"""
         SELECT {_COLUMNS} FROM tokens t
         WHERE (%s::text IS NULL OR t.user_id = (SELECT u.id FROM users u WHERE u.name = %s))
@@ -84,12 +84,12 @@ async def list_tokens(
 
 
 async def has_token(store: AnyStore, id: int) -> bool:
-    """Whether a token exists, also a revoked one."""
+    """Returns whether a token exists, also a revoked one."""
     return bool(await store.fetch("SELECT 1 FROM tokens WHERE id = %s", [id]))
 
 
 async def token_details(store: Store, id: int) -> TokenDetails | None:
-    """Label, first characters, creation date and networks of a token."""
+    """Returns label, first characters, creation date and networks of a token."""
     sql = "SELECT label, token_prefix, created_at, allowed_networks FROM tokens WHERE id = %s"
     rows = await store.fetch(sql, [id])
     return TokenDetails(*rows[0]) if rows else None

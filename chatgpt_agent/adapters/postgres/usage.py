@@ -39,7 +39,7 @@ USAGE_COLUMNS = {
 
 
 def in_states(states: Iterable[State]) -> str:
-    """The states as a list for `IN`."""
+    """Returns the states as a list for `IN`."""
     return "({})".format(", ".join(f"'{state}'" for state in states))
 
 
@@ -83,8 +83,9 @@ async def ship(store: Store, rows: Sequence[Row]) -> int:
 
 
 def sql_array(values: Sequence[object]) -> str:
-    """Values as the text of a PostgreSQL array (https://www.postgresql.org/docs/current/arrays.html#ARRAYS-IO): one
-    parameter that the server parses as one constant. psycopg2 would write ARRAY[…], with a constant for each value."""
+    """Returns values as the text of a PostgreSQL array (https://www.postgresql.org/docs/current/arrays.html#ARRAYS-IO):
+    one parameter that the server parses as one constant. psycopg2 would write ARRAY[…], with a constant for each
+    value."""
     return f"{{{','.join(map(_element, values))}}}"
 
 
@@ -107,7 +108,7 @@ async def add_dead_letter(store: Store, row: Row, error: str, now: datetime) -> 
 
 
 async def count_dead_letters(store: Store) -> int:
-    """The number of rejected rows."""
+    """Returns the number of rejected rows."""
     [(count,)] = await store.fetch("SELECT count(*) FROM dead_letters")
     return int(count)
 
@@ -117,7 +118,7 @@ token_counts: Callable[[Usage], tuple[int, ...]] = attrgetter(*(kind.name for ki
 
 
 def usage_from(counts: Mapping[str, int | None]) -> Usage:
-    """The usage of a row, from its columns by name."""
+    """Returns the usage of a row, from its columns by name."""
     return Usage(**{kind.name: counts[kind.column] or 0 for kind in TOKEN_KINDS})
 
 

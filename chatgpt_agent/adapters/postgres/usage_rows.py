@@ -56,7 +56,7 @@ ROW_FIELDS = (
 
 
 async def rows_by_state(store: Store, since: datetime | None) -> list[StateSum]:
-    """Sums of all rows, or of those since a moment, by state."""
+    """Returns sums of all rows, or of those since a moment, by state."""
     sql = """
         SELECT state, count(*), sum(cost) FROM usage
         WHERE %s::timestamptz IS NULL OR started_at >= %s GROUP BY state ORDER BY state"""
@@ -74,8 +74,8 @@ async def list_rows(
     after: tuple[datetime, UUID] | None = None,
     limit: int,
 ) -> list[UsageRow]:
-    """The newest rows that match: of these states, if there are any, and started before `until`. `after`: the start and
-    request id of the last row of the page before."""
+    """Returns the newest rows that match: of these states, if there are any, and started before `until`. `after`: the
+    start and request id of the last row of the page before."""
     columns = {"user": USER_NAME_SQL.format(id="r.user_id"), "token": TOKEN_LABEL_SQL.format(id="r.token_id")}
     sql = f"""
         SELECT {", ".join(columns.get(name, f"r.{name}") for name in ROW_FIELDS)}
@@ -100,8 +100,9 @@ def _usage_row(row: SqlRow) -> UsageRow:
 
 
 async def recent_rows_json(store: Store, token_id: int, since: datetime, *, limit: int) -> str:
-    """The newest rows of a token that have token counts, oldest first, in the original program's JSON. Corrections are
-    added to the rows that they correct. PostgreSQL writes the JSON, because here it would block the event loop."""
+    """Returns the newest rows of a token that have token counts, oldest first, in the original program's JSON.
+    Corrections are added to the rows that they correct. PostgreSQL writes the JSON, because here it would block the
+    event loop."""
     sql = f"""
         SELECT coalesce(json_agg(json_build_object(
             'remote_id', remote_id, 'model', model, 'total_token', total, 'price', price, 'timestamp', seconds

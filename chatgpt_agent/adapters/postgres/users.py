@@ -55,7 +55,8 @@ def _user_row(row: SqlRow) -> UserRow:
 
 
 async def next_user_ids(store: AnyStore, count: int = 1) -> list[int]:
-    """Unused ids. They are drawn before the rows are inserted, because encrypted keys contain the id of their user."""
+    """Returns unused ids. They are drawn before the rows are inserted, because encrypted keys contain the id of their
+    user."""
     sql = "SELECT nextval(pg_get_serial_sequence('users', 'id')) FROM generate_series(1, %s)"
     return [int(id_) for (id_,) in await store.fetch(sql, [count])]
 
@@ -105,13 +106,13 @@ async def add_users(store: AnyStore, users: Sequence[NewUser], now: datetime) ->
 
 
 async def taken_names(store: AnyStore, names: Sequence[str]) -> set[str]:
-    """Those of these names that a user has, also a removed one."""
+    """Returns those of these names that a user has, also a removed one."""
     rows = await store.fetch("SELECT name FROM users WHERE name = ANY(%s)", [list(names)])
     return {name for (name,) in rows}
 
 
 async def find_user(store: AnyStore, name: str) -> int | None:
-    """The id of a user, also of a removed one."""
+    """Returns the id of a user, also of a removed one."""
     rows = await store.fetch("SELECT id FROM users WHERE name = %s", [name])
     return int(rows[0][0]) if rows else None
 
@@ -119,7 +120,7 @@ async def find_user(store: AnyStore, name: str) -> int | None:
 async def list_users(
     store: AnyStore, name: str | None = None, *, after: str | None = None, limit: int | None = None
 ) -> list[UserRow]:
-    """Users by name: all, the next `limit` ones after a name, or the one with this name."""
+    """Returns users by name: all, the next `limit` ones after a name, or the one with this name."""
     sql = f"""
         SELECT {_COLUMNS} FROM users u
         WHERE (%s::text IS NULL OR u.name = %s) AND (%s::text IS NULL OR u.name > %s) ORDER BY u.name LIMIT %s"""
