@@ -1,108 +1,19 @@
-"""An administrator, and whom they can ask about."""
+"""Fixtures: an administrator and a viewer of a running agent."""
 
-import json
 from decimal import Decimal
-from typing import Any
-from urllib.parse import quote
 
 import pytest
 from tornado.ioloop import IOLoop
 
 from chatgpt_agent.admin.admins import Role
 from chatgpt_agent.core.budget.period import Period
-from chatgpt_agent.web.admin.routes import PREFIX
-from chatgpt_agent.web.admin.routing import Route
-from tests.support.agent import MODEL, Agent
-from tests.support.canaries import SECRETS
-from tests.support.client import Answer, fetch
-
-KEY = "sk-made-up-key-over-rest"
-CSV = f"name,openai_key,budget\nemil,{KEY},12.50\nfrieda,{KEY},\n".encode()
-FIGURES = b"start_time,model,num_model_requests,input_tokens,output_tokens\n2026-01-01,gpt-4o,1,2,3\n"
-
-# What each route can be asked without a fault: path (and query), body. A route that is missing here fails its tests.
-EXAMPLES: dict[str, tuple[dict[str, str], Any]] = {
-    "list_users": ({}, None),
-    "add_user": ({}, {"name": "dora", "openai_key": KEY, "rpm": 10, "allowed_models": ["gpt-4o*"]}),
-    "import_users": ({}, CSV),
-    "get_user": ({"name": "alice"}, None),
-    "change_user": ({"name": "alice"}, {"comment": "on leave", "disabled": True}),
-    "remove_user": ({"name": "bob"}, None),
-    "set_key": ({"name": "alice"}, {"openai_key": f"{KEY}-2"}),
-    "list_user_tokens": ({"name": "alice"}, None),
-    "issue_token": ({"name": "alice"}, {"label": "laptop", "allowed_networks": ["10.0.0.0/8"]}),
-    "list_tokens": ({}, None),
-    "get_token": ({"id": "1"}, None),
-    "change_token": ({"id": "1"}, {"label": "phone", "tpm": 1000}),
-    "revoke_token": ({"id": "3"}, None),
-    "rotate_token": ({"id": "1"}, {"grace_seconds": 60}),
-    "list_prices": ({}, None),
-    "set_price": ({}, {"model": "gpt-4o", "input": "2.50", "output": "10", "cached_input": "1.25"}),
-    "import_prices": ({"?": "apply=true"}, b"model,input,output\no3,2,8\n"),
-    "export_prices": ({}, None),
-    "what_if": ({}, {"since": "2026-01-01", "price": {"input": "1", "output": "2"}}),
-    "remove_price": ({"model": MODEL}, None),
-    "list_history": ({}, None),
-    "list_budgets": ({}, None),
-    "get_budget": ({"id": "1"}, None),
-    "set_user_budget": ({"name": "alice", "period": "month"}, {"amount": "20.50"}),
-    "set_token_budget": ({"id": "2", "period": "total"}, {"amount": "5"}),
-    "remove_budget": ({"id": "1"}, None),
-    "report_usage": ({}, None),
-    "list_rows": ({}, None),
-    "get_row": ({"request_id": "ROW"}, None),
-    "correct_row": ({"request_id": "ROW"}, {"input": 120, "output": 30, "reason": "OpenAI says so"}),
-    "reconcile": ({}, FIGURES),
-    "ledger_status": ({}, None),
-    "verify_ledger": ({}, None),
-    "list_audit": ({}, None),
-    "list_admins": ({}, None),
-    "revoke_admin": ({"name": "eve"}, None),
-    "show_document": ({}, None),
-}
-
-
-class Administrator:
-    """Somebody with a token on the administration listener of an agent with the users alice, bob and carl (tokens 1
-    to 3), a budget of alice, a price and a row. Without a token: nobody."""
-
-    def __init__(self, agent: Agent, token: str | None, row: str = "") -> None:
-        self.agent = agent
-        self.token = token
-        self.row = row
-
-    async def ask(self, method: str, path: str, body: Any = None, **headers: str) -> Answer:
-        """Asks for a path below /api/v1. Names of headers are written with underscores."""
-        fields = {name.replace("_", "-"): value for name, value in headers.items()}
-        if self.token is not None:
-            fields["Authorization"] = f"Bearer {self.token}"
-        data = b"" if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
-        if data:
-            fields.setdefault("Content-Type", "application/json")
-        answer = await fetch(f"{self.agent.admin_url}{PREFIX}{path}", method, fields, data)
-        if answer.status == 201 and "token" in answer.json:
-            SECRETS.update([answer.json["token"], KEY])
-        if path.startswith("/user-import") and answer.status == 200:
-            SECRETS.update([KEY, *(newcomer["token"] for newcomer in answer.json["tokens"])])
-        return answer
-
-    async def example(self, route: Route) -> Answer:
-        """Asks for a route as in EXAMPLES."""
-        values, body = EXAMPLES[route.handler.__name__]
-        path = route.path + ("?" + values["?"] if "?" in values else "")
-        for name, value in values.items():
-            path = path.replace(f"{{{name}}}", quote(self.row if value == "ROW" else value, safe=""))
-        kind = {"Content_Type": next(iter(route.files))} if route.files else {}
-        return await self.ask(route.method, path, body, **kind)
-
-    def with_token(self, token: str | None) -> "Administrator":
-        """Somebody else at the same agent."""
-        return Administrator(self.agent, token, self.row)
+from tests.support.administrator import Administrator
+from tests.support.agent import Agent
 
 
 @pytest.fixture
 def admin(agent: Agent, io_loop: IOLoop) -> Administrator:
-    """An administrator of a running agent."""
+    """An administrator of an agent with several users, a budget and a row."""
 
     async def make() -> Administrator:
         for name in ("bob", "carl"):
@@ -113,11 +24,11 @@ def admin(agent: Agent, io_loop: IOLoop) -> Administrator:
         await agent.admin_token("eve")
         return Administrator(agent, await agent.admin_token("carol"), row["request_id"])
 
-    made: Administrator = io_loop.run_sync(make)
-    return made
+    administrator: Administrator = io_loop.run_sync(make)
+    return administrator
 
 
 @pytest.fixture
 def viewer(admin: Administrator, io_loop: IOLoop) -> Administrator:
-    """Somebody at the same agent who may only read."""
+    """A viewer of the same agent."""
     return admin.with_token(io_loop.run_sync(lambda: admin.agent.admin_token("vic", Role.VIEWER)))

@@ -2,16 +2,20 @@
 
 import asyncio
 
+import pytest
+
 from chatgpt_agent.admin.admins import Role
-from tests.web.admin.conftest import Administrator
+from tests.support.administrator import Administrator
+
+pytestmark = pytest.mark.shared_agent
 
 
 async def issue(admin: Administrator, name: str, role: Role = Role.ADMIN) -> Administrator:
     return admin.with_token(await admin.agent.admin_token(name, role))
 
 
-async def test_a_list_has_no_token(admin: Administrator) -> None:
-    """But its first characters, to tell it by."""
+async def test_list_shows_only_the_prefix_of_a_token(admin: Administrator) -> None:
+    """The first characters identify a token."""
     dave = await issue(admin, "dave")
     answer = await admin.ask("GET", "/admins")
     [line] = [line for line in answer.json["data"] if line["name"] == "dave"]
@@ -20,13 +24,13 @@ async def test_a_list_has_no_token(admin: Administrator) -> None:
     assert dave.token.encode() not in answer.body
 
 
-async def test_nobody_issues_a_token_from_afar(admin: Administrator) -> None:
-    """A stolen one could make others that outlive it."""
+async def test_rest_issues_no_tokens_of_administrators(admin: Administrator) -> None:
+    """A stolen token could issue another one that outlives it."""
     assert (await admin.ask("POST", "/admins", {"name": "dave"})).status == 405
 
 
-async def test_a_revoked_administrator_is_out_at_once(admin: Administrator) -> None:
-    """And stays in the list, with when it was."""
+async def test_revoked_administrator_is_rejected_at_once(admin: Administrator) -> None:
+    """The list shows the time of the revocation."""
     dave = await issue(admin, "dave")
     assert (await admin.ask("POST", "/admins/dave/revoke")).status == 204
     assert (await dave.ask("GET", "/users")).status == 401
@@ -35,13 +39,13 @@ async def test_a_revoked_administrator_is_out_at_once(admin: Administrator) -> N
     assert found["carol"] is None
 
 
-async def test_who_is_not_there_cannot_be_revoked(admin: Administrator) -> None:
-    """404."""
+async def test_unknown_administrator_is_not_found(admin: Administrator) -> None:
+    """404 for an unknown name."""
     assert (await admin.ask("POST", "/admins/nobody/revoke")).status == 404
 
 
-async def test_the_last_administrator_stays(admin: Administrator) -> None:
-    """409 with the reason: nobody could undo it from afar. A viewer does not count, nor does one who is revoked."""
+async def test_last_administrator_cannot_be_revoked(admin: Administrator) -> None:
+    """409 with the reason; viewers and revoked administrators do not count."""
     await issue(admin, "vera", Role.VIEWER)
     await admin.ask("POST", "/admins/eve/revoke")
     answer = await admin.ask("POST", "/admins/carol/revoke")
@@ -50,14 +54,14 @@ async def test_the_last_administrator_stays(admin: Administrator) -> None:
     assert (await admin.ask("POST", "/admins/vera/revoke")).status == 204
 
 
-async def test_one_of_two_may_go(admin: Administrator) -> None:
-    """By their own hand, too."""
+async def test_administrator_can_revoke_the_own_token(admin: Administrator) -> None:
+    """One of two administrators may go."""
     assert (await admin.ask("POST", "/admins/carol/revoke")).status == 204
     assert (await admin.ask("GET", "/users")).status == 401
 
 
-async def test_two_who_revoke_each_other(admin: Administrator) -> None:
-    """One of them stays, ten times over."""
+async def test_two_administrators_cannot_revoke_each_other(admin: Administrator) -> None:
+    """One of them stays, in ten attempts."""
     await admin.ask("POST", "/admins/eve/revoke")
     for number in range(10):
         dave = await issue(admin, f"dave{number}")
@@ -71,8 +75,8 @@ async def test_two_who_revoke_each_other(admin: Administrator) -> None:
         await admin.ask("POST", f"/admins/dave{number}/revoke")
 
 
-async def test_a_viewer_does_not_see_administrators(viewer: Administrator) -> None:
-    """403, with what it is."""
+async def test_viewer_cannot_list_administrators(viewer: Administrator) -> None:
+    """403 with the reason."""
     answer = await viewer.ask("GET", "/admins")
     assert (answer.status, answer.error["message"]) == (
         403,

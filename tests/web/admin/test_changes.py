@@ -3,15 +3,19 @@
 import json
 from decimal import Decimal
 
+import pytest
+
 from tests.conftest import MakeAgent
+from tests.support.administrator import KEY, Administrator
 from tests.support.agent import MODEL
 from tests.support.client import fetch
 from tests.support.upstream import Upstream
-from tests.web.admin.conftest import KEY, Administrator
+
+pytestmark = pytest.mark.shared_agent
 
 
-async def test_a_new_users_token_works(admin: Administrator, upstream: Upstream) -> None:
-    """And OpenAI gets that user's key."""
+async def test_token_of_a_new_user_works(admin: Administrator, upstream: Upstream) -> None:
+    """OpenAI gets that user's key."""
     agent = admin.agent
     agent.token = (await admin.ask("POST", "/users", {"name": "dora", "openai_key": KEY})).json["token"]
     await agent.until(lambda: agent.works(agent.token), seconds=1)
@@ -19,15 +23,15 @@ async def test_a_new_users_token_works(admin: Administrator, upstream: Upstream)
     assert upstream.requests[-1].header("authorization") == f"Bearer {KEY}"
 
 
-async def test_a_revoked_token_ends_within_a_second(admin: Administrator) -> None:
-    """That of alice."""
+async def test_revoked_token_is_rejected_within_a_second(admin: Administrator) -> None:
+    """The running agent learns of the revocation."""
     await admin.ask("POST", "/tokens/1/revoke")
     await admin.agent.until(lambda: not admin.agent.works(admin.agent.token), seconds=1)
     assert (await admin.agent.chat()).status == 401
 
 
-async def test_a_removed_user_keeps_the_books(admin: Administrator) -> None:
-    """Under the same name, which nobody else gets."""
+async def test_usage_of_a_removed_user_stays(admin: Administrator) -> None:
+    """The rows keep the name, which cannot be used again."""
     before = (await admin.ask("GET", "/usage?by=user")).json
     assert (await admin.ask("POST", "/users/alice/remove")).status == 204
     assert (await admin.ask("GET", "/usage?by=user")).json == before
@@ -35,8 +39,8 @@ async def test_a_removed_user_keeps_the_books(admin: Administrator) -> None:
     assert (await admin.ask("POST", "/users", {"name": "alice", "openai_key": KEY})).status == 409
 
 
-async def test_a_price_with_tiers_comes_back(admin: Administrator) -> None:
-    """Every amount to its last digit, as text."""
+async def test_price_with_tiers_keeps_every_digit(admin: Administrator) -> None:
+    """Amounts are texts in the request and in the answer."""
     tiers = [{"service_tier": "flex", "multiplier": "0.5"}, {"above": 200_000, "input": "5", "output": "0.0000000001"}]
     body = {"model": "gpt-5/x", "input": "2.50", "output": "10", "cached_input": "0.1234567891", "tiers": tiers}
     made = (await admin.ask("POST", "/prices", body)).json
@@ -47,8 +51,8 @@ async def test_a_price_with_tiers_comes_back(admin: Administrator) -> None:
     assert found["tiers"][1]["output"] == "0.0000000001"
 
 
-async def test_a_removed_price_is_history(admin: Administrator) -> None:
-    """It is in force no more, and its rows are still there."""
+async def test_removed_price_stays_in_the_history(admin: Administrator) -> None:
+    """The price is no longer in force."""
     assert (await admin.ask("DELETE", f"/prices/{MODEL}")).status == 204
     assert (await admin.ask("GET", "/prices")).json["data"] == []
     history = (await admin.ask("GET", f"/price-history?model={MODEL}")).json["data"]
@@ -56,8 +60,8 @@ async def test_a_removed_price_is_history(admin: Administrator) -> None:
     assert (await admin.ask("DELETE", f"/prices/{MODEL}")).status == 404
 
 
-async def test_sums_are_those_of_the_rows(admin: Administrator) -> None:
-    """To the last digit, in the report and in the budget."""
+async def test_sums_equal_the_rows(admin: Administrator) -> None:
+    """The report and the budget are exact."""
     await admin.agent.chat()
     await admin.agent.rows(2)
     rows = (await admin.ask("GET", "/ledger/rows")).json["data"]
@@ -67,14 +71,14 @@ async def test_sums_are_those_of_the_rows(admin: Administrator) -> None:
     assert Decimal((await admin.ask("GET", "/budgets/1")).json["spent"]) == cost > 0
 
 
-async def test_report_refuses_a_repeated_group(admin: Administrator) -> None:
-    """A group that is named twice is answered with 422, as the command refuses it."""
+async def test_report_rejects_a_repeated_group(admin: Administrator) -> None:
+    """A group that is named twice is answered with 422, as the command rejects it."""
     answer = await admin.ask("GET", "/usage?by=model,user,model")
     assert (answer.status, answer.error["message"]) == (422, "the group 'model' is named twice")
 
 
-async def test_rows_can_be_narrowed(admin: Administrator) -> None:
-    """By state, user and time; `until` itself is not included."""
+async def test_rows_can_be_filtered(admin: Administrator) -> None:
+    """By state, user and time; `until` is exclusive."""
     [row] = (await admin.ask("GET", "/ledger/rows?state=done&user=alice")).json["data"]
     assert row["request_id"] == admin.row
     assert (await admin.ask("GET", f"/ledger/rows?since={row['started_at']}")).json["data"] == [row]
@@ -82,14 +86,14 @@ async def test_rows_can_be_narrowed(admin: Administrator) -> None:
         assert (await admin.ask("GET", f"/ledger/rows?{query}")).json["data"] == []
 
 
-async def test_a_time_needs_its_offset(admin: Administrator) -> None:
-    """Whose noon is meant, nobody could tell."""
+async def test_time_without_an_offset_is_rejected(admin: Administrator) -> None:
+    """A local time would be ambiguous."""
     answer = await admin.ask("GET", "/audit?since=2026-11-23T12:00:00")
     assert (answer.status, answer.error["param"]) == (400, "since")
 
 
-async def test_wrong_books_are_found(admin: Administrator) -> None:
-    """As `ledger verify` finds them."""
+async def test_wrong_sum_is_a_finding(admin: Administrator) -> None:
+    """`ledger verify` reports the same."""
     assert (await admin.ask("GET", "/ledger/findings")).json == {"findings": []}
     await admin.agent.store.fetch("UPDATE usage_daily SET cost = cost + 1")
     [finding] = (await admin.ask("GET", "/ledger/findings")).json["findings"]
@@ -97,8 +101,8 @@ async def test_wrong_books_are_found(admin: Administrator) -> None:
     await admin.agent.store.fetch("UPDATE usage_daily SET cost = cost - 1")
 
 
-async def test_a_proxy_says_where_an_administrator_is(make_agent: MakeAgent) -> None:
-    """Where it is one of `trusted_proxies`; else nobody believes it."""
+async def test_audit_log_has_the_address_behind_a_trusted_proxy(make_agent: MakeAgent) -> None:
+    """X-Forwarded-For counts only from `trusted_proxies`."""
     agent = await make_agent(trusted_proxies=("127.0.0.1",))
     headers = {"Authorization": f"Bearer {await agent.admin_token('carol')}", "X-Forwarded-For": "192.0.2.7"}
     body = json.dumps({"comment": "x"}).encode()

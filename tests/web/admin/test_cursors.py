@@ -4,12 +4,15 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from chatgpt_agent.web.admin import cursors as pages
 from chatgpt_agent.web.admin.routes import ROUTES
-from tests.web.admin.conftest import Administrator
+from tests.support.administrator import Administrator
+
+pytestmark = pytest.mark.shared_agent
 
 LISTS = [
     "/admins",
@@ -38,8 +41,8 @@ async def walk(admin: Administrator, path: str, limit: int) -> list[Any]:
         after = f"&after={answer.json['next']}"
 
 
-async def test_pages_make_the_whole(admin: Administrator) -> None:
-    """Of every list: a line at a time, or all at once."""
+async def test_pages_add_up_to_the_list(admin: Administrator) -> None:
+    """Every list has the same rows in pages of any size."""
     agent = admin.agent
     await agent.set_price("gpt-4o", "1", "2")
     for number in range(1, 4):
@@ -53,8 +56,8 @@ async def test_pages_make_the_whole(admin: Administrator) -> None:
         assert await walk(admin, path, 1) == await walk(admin, path, 2) == whole
 
 
-async def test_what_comes_in_between_moves_nothing(admin: Administrator) -> None:
-    """Users before and behind the cursor: those behind are seen, and nobody twice."""
+async def test_new_rows_do_not_shift_pages(admin: Administrator) -> None:
+    """A user added behind the cursor is listed, and no user twice."""
     first = (await admin.ask("GET", "/users?limit=2")).json
     for name in ("aaron", "zoe"):
         await admin.agent.add_user(name)
@@ -62,39 +65,39 @@ async def test_what_comes_in_between_moves_nothing(admin: Administrator) -> None
     assert [user["name"] for user in first["data"] + rest["data"]] == ["alice", "bob", "carl", "zoe"]
 
 
-async def test_a_full_last_page_is_the_last(admin: Administrator) -> None:
-    """Nobody is sent for an empty one."""
+async def test_full_last_page_has_no_next_cursor(admin: Administrator) -> None:
+    """No client fetches an empty page."""
     assert (await admin.ask("GET", "/users?limit=3")).json["next"] is None
 
 
-async def test_a_bad_page_is_refused(admin: Administrator) -> None:
-    """By every list: 400, with the name of the parameter."""
+async def test_invalid_page_is_rejected(admin: Administrator) -> None:
+    """Every list answers 400 with the name of the parameter."""
     for path in LISTS:
         for query in ("after=%21", "after=", "limit=0", "limit=501", "limit=1.0", "limit=+1", "limit="):
             answer = await admin.ask("GET", f"{path}?{query}")
             assert (answer.status, answer.error["param"]) == (400, query.partition("=")[0])
 
 
-def test_every_list_is_tried() -> None:
-    """No route with pages is missing above."""
+def test_every_list_is_covered() -> None:
+    """Each route with pages is in the table above."""
     paged = {route.path.replace("{name}", "alice") for route in ROUTES if "after" in route.query.__struct_fields__}
     assert paged == {*LISTS}
 
 
 @given(st.integers(1, 2**60 - 1))
-def test_a_number_comes_back(id: int) -> None:
-    """Through a cursor, which matches its pattern."""
+def test_id_survives_the_cursor(id: int) -> None:
+    """The cursor matches its pattern."""
     assert pages.id_of(pages.id_cursor(id)) == id
 
 
 @given(st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1, max_size=128))
-def test_a_name_comes_back(name: str) -> None:
-    """In any script."""
+def test_name_survives_the_cursor(name: str) -> None:
+    """Names of every script survive."""
     assert pages.text_of(pages.text_cursor(name)) == name
 
 
 @given(st.datetimes(datetime(1970, 1, 1), datetime(2100, 1, 1)), st.uuids())
-def test_a_row_comes_back(moment: datetime, request_id: UUID) -> None:
-    """To the microsecond."""
+def test_row_survives_the_cursor(moment: datetime, request_id: UUID) -> None:
+    """The time is exact to the microsecond."""
     at = moment.replace(tzinfo=UTC) + timedelta(0)
     assert pages.row_of(pages.row_cursor(at, request_id)) == (at, request_id)

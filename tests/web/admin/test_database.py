@@ -4,12 +4,12 @@ import asyncio
 import time
 
 from chatgpt_agent.adapters.postgres.connection import Store
+from tests.support.administrator import Administrator
 from tests.support.client import Answer
-from tests.web.admin.conftest import Administrator
 
 
-async def test_a_long_report_holds_nobody_up(admin: Administrator) -> None:
-    """While one waits for a lock, a token is revoked, and clients are served."""
+async def test_long_report_delays_no_other_request(admin: Administrator) -> None:
+    """While a report waits for a lock, a token is revoked and a request is forwarded."""
     blocker = Store(str(admin.agent.config.database_url))
     locked = asyncio.create_task(
         blocker.fetch("LOCK TABLE usage_daily IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep(1.5)"), name="lock"
@@ -27,8 +27,8 @@ async def test_a_long_report_holds_nobody_up(admin: Administrator) -> None:
     await blocker.close()
 
 
-async def test_a_proof_holds_no_report_up(admin: Administrator) -> None:
-    """It may take minutes, on a connection of its own."""
+async def test_ledger_check_delays_no_report(admin: Administrator) -> None:
+    """The check has its own connection, because it may take minutes."""
     api = admin.agent.server._admin_api
     slow = asyncio.create_task(api.stores.proofs.fetch("SELECT pg_sleep(1)"), name="slow proof")
     proof = asyncio.create_task(admin.ask("GET", "/ledger/findings"), name="proof")
@@ -39,8 +39,8 @@ async def test_a_proof_holds_no_report_up(admin: Administrator) -> None:
     assert (await proof).json == {"findings": []}
 
 
-async def test_a_database_that_is_away_is_answered_503(admin: Administrator) -> None:
-    """In the envelope, without its address; and 200 when it is back."""
+async def test_unreachable_database_is_answered_503(admin: Administrator) -> None:
+    """The error does not contain the address; the agent recovers by itself."""
     api = admin.agent.server._admin_api
     dsn, api.stores.changes._dsn = api.stores.changes._dsn, "host=/nowhere dbname=x user=secret-name"
     await api.stores.changes.close()
@@ -52,8 +52,8 @@ async def test_a_database_that_is_away_is_answered_503(admin: Administrator) -> 
     assert (await admin.ask("GET", "/users")).status == 200
 
 
-async def test_a_draining_agent_is_answered_503(admin: Administrator) -> None:
-    """Whoever changes something then would not know whether it was done."""
+async def test_stopping_agent_answers_503(admin: Administrator) -> None:
+    """A client would not know whether its change was made."""
     admin.agent.server.lifecycle.draining = True
     answer = await admin.ask("GET", "/users")
     assert (answer.status, answer.error["code"]) == (503, "draining")

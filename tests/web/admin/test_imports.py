@@ -1,9 +1,13 @@
 """People and prices in bulk over REST, and prices that are only tried."""
 
+import pytest
+
+from tests.support.administrator import CSV, KEY, Administrator
 from tests.support.agent import MODEL
 from tests.support.client import Answer
 from tests.support.litellm import LIST
-from tests.web.admin.conftest import CSV, KEY, Administrator
+
+pytestmark = pytest.mark.shared_agent
 
 PRICES = b"model,input,output\ngpt-4o,2.50,10\n"
 FAULTY = f"name,openai_key\nalice,{KEY}\ndora,not a key\ngood,{KEY}\n".encode()
@@ -20,8 +24,8 @@ async def names(admin: Administrator) -> list[str]:
 # People.
 
 
-async def test_people_come_with_their_tokens(admin: Administrator) -> None:
-    """Each of them works, and each line says what became of it."""
+async def test_imported_users_have_working_tokens(admin: Administrator) -> None:
+    """The answer has a result for each line."""
     answer = (await send_csv(admin, "/user-import", CSV)).json
     assert [(line["line"], line["name"], line["result"]) for line in answer["lines"]] == [
         (2, "emil", "added"),
@@ -32,15 +36,15 @@ async def test_people_come_with_their_tokens(admin: Administrator) -> None:
         await admin.agent.until(lambda token=newcomer["token"]: admin.agent.works(token))
 
 
-async def test_budgets_come_with_people(admin: Administrator) -> None:
-    """A month's, where the file does not say."""
+async def test_import_sets_budgets(admin: Administrator) -> None:
+    """The default period is a month."""
     await send_csv(admin, "/user-import", CSV)
     [budget] = (await admin.ask("GET", "/budgets?user=emil")).json["data"]
     assert (budget["period"], budget["amount"]) == ("month", "12.5")
 
 
-async def test_one_fault_keeps_everybody_out(admin: Administrator) -> None:
-    """422 with every line that has one, and never with a key."""
+async def test_error_in_a_line_adds_no_user(admin: Administrator) -> None:
+    """422 with every invalid line, without a key."""
     answer = await send_csv(admin, "/user-import", FAULTY)
     assert (answer.status, answer.error["code"]) == (422, "invalid_value")
     assert (
@@ -51,30 +55,30 @@ async def test_one_fault_keeps_everybody_out(admin: Administrator) -> None:
     assert await names(admin) == ["alice", "bob", "carl"]
 
 
-async def test_a_dry_run_of_people_adds_nobody(admin: Administrator) -> None:
-    """It answers with a report of every line, those with faults included."""
+async def test_dry_run_adds_no_user(admin: Administrator) -> None:
+    """The report has every line, with its error."""
     answer = await send_csv(admin, "/user-import?dry_run=true", FAULTY)
     assert [line["result"] for line in answer.json["lines"]] == ["fault", "fault", "not added"]
     assert (answer.status, answer.json["tokens"]) == (200, [])
     assert await names(admin) == ["alice", "bob", "carl"]
 
 
-async def test_people_who_are_there_can_be_passed_over(admin: Administrator) -> None:
-    """With `skip_existing`, so that a file can grow."""
+async def test_existing_users_can_be_skipped(admin: Administrator) -> None:
+    """A growing file can be imported again with `skip_existing`."""
     await send_csv(admin, "/user-import", CSV)
     answer = await send_csv(admin, "/user-import?skip_existing=true", CSV + f"gina,{KEY},\n".encode())
     assert [line["result"] for line in answer.json["lines"]] == ["skipped", "skipped", "added"]
     assert [newcomer["user"] for newcomer in answer.json["tokens"]] == ["gina"]
 
 
-async def test_a_file_of_people_has_its_media_type(admin: Administrator) -> None:
-    """415 for any other: a browser's form can send those without asking first."""
+async def test_file_of_another_media_type_is_rejected(admin: Administrator) -> None:
+    """415: a browser's form can send other types without a preflight request."""
     for kind in ("application/json", "text/plain", "multipart/form-data"):
         assert (await admin.ask("POST", "/user-import", CSV, Content_Type=kind)).status == 415
 
 
-async def test_a_file_may_be_larger_than_other_bodies(admin: Administrator) -> None:
-    """Up to 8 MiB; then 413."""
+async def test_file_may_be_larger_than_other_bodies(admin: Administrator) -> None:
+    """413 over 8 MiB."""
     padding = b"\n" * (2 * 1024 * 1024)
     assert (await send_csv(admin, "/price-import", PRICES + padding)).status == 200
     assert (await send_csv(admin, "/price-import", PRICES + 4 * padding)).status == 413
@@ -83,8 +87,8 @@ async def test_a_file_may_be_larger_than_other_bodies(admin: Administrator) -> N
 # Prices.
 
 
-async def test_a_list_of_prices_is_only_shown(admin: Administrator) -> None:
-    """As long as `apply` is not true: new, changed and unchanged ones, and what stays out."""
+async def test_price_list_is_only_compared_without_apply(admin: Administrator) -> None:
+    """The answer has new, changed and unchanged prices."""
     body = f"model,input,output,cached_input\ngpt-4o,2.50,10,\n{MODEL},1,2,\n".encode()
     answer = (await send_csv(admin, "/price-import", body)).json
     [new], [changed] = answer["new"], answer["changed"]
@@ -94,8 +98,8 @@ async def test_a_list_of_prices_is_only_shown(admin: Administrator) -> None:
     assert [price["model"] for price in (await admin.ask("GET", "/prices")).json["data"]] == [MODEL]
 
 
-async def test_a_list_of_prices_is_set(admin: Administrator) -> None:
-    """With `apply=true`; once more, nothing is left to set."""
+async def test_price_list_is_applied(admin: Administrator) -> None:
+    """A second import finds nothing to set."""
     assert (await send_csv(admin, "/price-import?apply=true", PRICES)).json["applied"] is True
     assert "gpt-4o" in [price["model"] for price in (await admin.ask("GET", "/prices")).json["data"]]
     again = (await send_csv(admin, "/price-import", PRICES)).json
@@ -103,7 +107,7 @@ async def test_a_list_of_prices_is_set(admin: Administrator) -> None:
 
 
 async def test_litellms_list_is_read(admin: Administrator) -> None:
-    """To the last digit, with its tiers; of others' models it says why they stay out."""
+    """Prices and tiers are exact; skipped models have a reason."""
     answer = (await admin.ask("POST", "/price-import?only=gpt-one", LIST)).json
     [new] = answer["new"]
     assert (new["model"], new["input"], new["cached_input"]) == ("gpt-one", "2.5", "0.25")
@@ -111,37 +115,37 @@ async def test_litellms_list_is_read(admin: Administrator) -> None:
     assert [entry["model"] for entry in answer["skipped"]] == ["openai/gpt-one"]
 
 
-async def test_models_can_be_chosen_more_than_once(admin: Administrator) -> None:
-    """A price for any of the patterns is taken."""
+async def test_models_can_be_selected_by_several_patterns(admin: Administrator) -> None:
+    """A price that matches one pattern is imported."""
     body = b"model,input,output\na1,1,1\nb1,1,1\nc1,1,1\n"
     answer = (await send_csv(admin, "/price-import?only=a*&only=b*", body)).json
     assert [new["model"] for new in answer["new"]] == ["a1", "b1"]
 
 
-async def test_prices_can_begin_later(admin: Administrator) -> None:
-    """With `from`, whose `+` or `Z` must be there."""
+async def test_prices_can_start_on_a_date(admin: Administrator) -> None:
+    """The time needs its offset."""
     answer = (await send_csv(admin, "/price-import?from=2027-01-01T00:00:00Z", PRICES)).json
     assert [new["effective_at"] for new in answer["new"]] == ["2027-01-01T00:00:00Z"]
     assert (await send_csv(admin, "/price-import?from=2027-01-01T00:00:00", PRICES)).status == 400
 
 
-async def test_a_time_that_utc_has_not_is_refused(admin: Administrator) -> None:
-    """422: it is before the year 1 there, or behind 9999; a price of such a time could not be read again."""
+async def test_time_outside_of_utcs_range_is_rejected(admin: Administrator) -> None:
+    """422: a price of such a time could not be read again."""
     for moment in ("0001-01-01T00:00:00%2B23:00", "9999-12-31T23:59:59-23:00"):
         for apply in ("true", "false"):
             answer = await send_csv(admin, f"/price-import?apply={apply}&from={moment}", PRICES)
             assert (answer.status, answer.error["code"]) == (422, "invalid_value")
 
 
-async def test_what_is_no_list_of_prices_is_refused(admin: Administrator) -> None:
-    """422, and nothing is set, not even what comes before the fault."""
+async def test_invalid_price_list_is_rejected(admin: Administrator) -> None:
+    """422, and nothing is set, not even the lines before the error."""
     for body in (b"{", b"{}", b"[]", b"\xff", b"name,openai_key\n", PRICES + b"x,-1,2\n", b" "):
         assert (await send_csv(admin, "/price-import?apply=true", body)).status == 422
     assert (await admin.ask("GET", "/price-history")).json["data"][1:] == []
 
 
-async def test_prices_go_out_as_they_come_in(admin: Administrator) -> None:
-    """What `export` writes, `import` finds unchanged."""
+async def test_exported_prices_can_be_imported(admin: Administrator) -> None:
+    """An import of the export finds no changes."""
     await send_csv(admin, "/price-import?apply=true", PRICES)
     answer = await admin.ask("GET", "/price-export")
     assert answer.header("Content-Type") == "text/csv; charset=utf-8"
@@ -150,16 +154,16 @@ async def test_prices_go_out_as_they_come_in(admin: Administrator) -> None:
     assert (again["new"], again["changed"], again["removed"], again["unchanged"]) == ([], [], [], 2)
 
 
-async def test_history_goes_out_too(admin: Administrator) -> None:
-    """With the prices that were superseded."""
+async def test_history_can_be_exported(admin: Administrator) -> None:
+    """The history has the superseded prices."""
     await send_csv(admin, "/price-import?apply=true", f"model,input,output\n{MODEL},1,2\n".encode())
     for word, lines in (("false", 2), ("true", 3)):
         answer = await admin.ask("GET", f"/price-export?history={word}")
         assert len(answer.body.splitlines()) == lines
 
 
-async def test_a_word_is_no_truth(admin: Administrator) -> None:
-    """Only `true` and `false` are."""
+async def test_other_words_are_no_booleans(admin: Administrator) -> None:
+    """Only `true` and `false` are accepted."""
     for word in ("1", "yes", "True", ""):
         answer = await admin.ask("GET", f"/price-export?history={word}")
         assert (answer.status, answer.error["param"]) == (400, "history")
@@ -168,8 +172,8 @@ async def test_a_word_is_no_truth(admin: Administrator) -> None:
 # What would have been.
 
 
-async def test_the_past_at_another_price(admin: Administrator) -> None:
-    """What it cost, what it would have cost, and the difference; nothing is changed."""
+async def test_what_if_computes_the_past_at_another_price(admin: Administrator) -> None:
+    """The answer has both costs and the difference, and nothing is changed."""
     before = (await admin.ask("GET", "/ledger/rows")).json
     body = {"since": "2020-01-01", "price": {"input": "0", "output": "0"}, "by": ["user", "model"]}
     answer = (await admin.ask("POST", "/price-what-if", body)).json
@@ -181,29 +185,29 @@ async def test_the_past_at_another_price(admin: Administrator) -> None:
     assert (await admin.ask("GET", "/ledger/rows")).json == before
 
 
-async def test_the_past_as_another_model(admin: Administrator) -> None:
-    """At the price that it has now; 404 where it has none."""
+async def test_what_if_computes_the_past_as_another_model(admin: Administrator) -> None:
+    """The model's present price counts; 404 without one."""
     await send_csv(admin, "/price-import?apply=true", b"model,input,cached_input,output\ntwice,0.3,0.15,1.2\n")
     [row] = (await admin.ask("POST", "/price-what-if", {"since": "2020-01-01", "as_model": "twice"})).json["rows"]
     assert row["cost"] == row["difference"]
     assert (await admin.ask("POST", "/price-what-if", {"since": "2020-01-01", "as_model": "none"})).status == 404
 
 
-async def test_a_question_without_sense_is_refused(admin: Administrator) -> None:
-    """422: days that end before they begin, or two prices at once."""
+async def test_contradictory_what_if_is_rejected(admin: Administrator) -> None:
+    """422 if the days end before they begin, or for two prices at once."""
     price = {"input": "1", "output": "1"}
     for more in ({"until": "2019-01-01"}, {"price": price, "as_model": MODEL}):
         answer = await admin.ask("POST", "/price-what-if", {"since": "2020-01-01", **more})
         assert (answer.status, answer.error["code"]) == (422, "invalid_value")
 
 
-async def test_what_if_refuses_a_repeated_group(admin: Administrator) -> None:
-    """A group that is named twice is answered with 422, as the command refuses it."""
+async def test_what_if_rejects_a_repeated_group(admin: Administrator) -> None:
+    """A group that is named twice is answered with 422, as the command rejects it."""
     answer = await admin.ask("POST", "/price-what-if", {"since": "2020-01-01", "by": ["model", "model"]})
     assert (answer.status, answer.error["message"]) == (422, "the group 'model' is named twice")
 
 
-async def test_a_viewer_may_ask_what_if(viewer: Administrator) -> None:
-    """It changes nothing; a list of prices is not for them, though it is only shown."""
+async def test_viewer_may_ask_what_if(viewer: Administrator) -> None:
+    """It changes nothing; an import is not permitted, even without apply."""
     assert (await viewer.ask("POST", "/price-what-if", {"since": "2020-01-01"})).status == 200
     assert (await send_csv(viewer, "/price-import", PRICES)).status == 403

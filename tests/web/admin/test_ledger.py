@@ -7,11 +7,15 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
+import pytest
+
 from chatgpt_agent.adapters.postgres.export import EXPORT_COLUMNS
 from chatgpt_agent.admin.ledger import UsageRow
+from tests.support.administrator import Administrator
 from tests.support.agent import MODEL
 from tests.support.database import query
-from tests.web.admin.conftest import Administrator
+
+pytestmark = pytest.mark.shared_agent
 
 CORRECTION = {"input": 1000, "output": 100, "cached": 200, "reason": "as OpenAI counts it"}
 

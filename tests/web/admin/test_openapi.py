@@ -10,7 +10,7 @@ import pytest
 
 from chatgpt_agent.runtime.tuning import Tuning
 from chatgpt_agent.web.admin.routes import PREFIX, ROUTES, openapi
-from tests.web.admin.conftest import Administrator
+from tests.support.administrator import Administrator
 
 # 422 is what the document cannot say: a name with control characters, a network that is none, an end before the start.
 # 412 is for a version that the fuzzer made up.
@@ -37,31 +37,30 @@ def tuning() -> Tuning:
 
 
 @pytest.mark.gen_test(timeout=120)
-async def test_a_fuzzer_finds_nothing(admin: Administrator, tmp_path: Path) -> None:
-    """Schemathesis asks each route for what the document allows, and for what it does not: every status, header and
-    body is as documented, nothing that is valid is refused, nothing that is not is taken, nothing fails."""
-    code, said = await fuzz(admin, openapi(), tmp_path, "--exclude-operation-id", "revoke_admin")
-    assert code == 0, said
-    assert f"Tested: {len(ROUTES) - 1}" in said
-    assert int(re.search(r"(\d+) generated", said)[1]) > 1000  # type: ignore[index]
+async def test_fuzzer_finds_no_deviation(admin: Administrator, tmp_path: Path) -> None:
+    """Every answer is as documented: valid requests are accepted, and invalid ones are rejected."""
+    code, output = await fuzz(admin, openapi(), tmp_path, "--exclude-operation-id", "revoke_admin")
+    assert code == 0, output
+    assert f"Tested: {len(ROUTES) - 1}" in output
+    assert int(re.search(r"(\d+) generated", output)[1]) > 1000  # type: ignore[index]
     assert (await admin.ask("GET", "/users")).status == 200  # with a token that still worked at the end
 
 
-async def test_a_fuzzer_revokes_tokens(admin: Administrator, tmp_path: Path) -> None:
-    """Apart from the rest: it does not spare its own."""
-    code, said = await fuzz(admin, openapi(), tmp_path, "--include-operation-id", "revoke_admin")
-    assert code == 0, said
-    assert "Tested: 1" in said
+async def test_fuzzer_finds_no_deviation_in_revocations(admin: Administrator, tmp_path: Path) -> None:
+    """This route runs apart: the fuzzer would revoke its own token."""
+    code, output = await fuzz(admin, openapi(), tmp_path, "--include-operation-id", "revoke_admin")
+    assert code == 0, output
+    assert "Tested: 1" in output
 
 
-async def test_the_fuzzer_would_find_something(admin: Administrator, tmp_path: Path) -> None:
-    """Given a document that says less than is so, it fails."""
+async def test_fuzzer_detects_an_undocumented_status(admin: Administrator, tmp_path: Path) -> None:
+    """The fuzzer fails on a document without the status 404."""
     document = msgspec.json.decode(msgspec.json.encode(openapi()))
     document["paths"] = {f"{PREFIX}/users/{{name}}": document["paths"][f"{PREFIX}/users/{{name}}"]}
     del document["paths"][f"{PREFIX}/users/{{name}}"]["get"]["responses"]["404"]
-    code, said = await fuzz(admin, document, tmp_path, "--max-examples", "2", "--phases", "coverage,fuzzing")
-    assert code == 1, said
-    assert "Undocumented status code" in said
+    code, output = await fuzz(admin, document, tmp_path, "--max-examples", "2", "--phases", "coverage,fuzzing")
+    assert code == 1, output
+    assert "Undocumented status code" in output
 
 
 async def fuzz(admin: Administrator, document: object, folder: Path, *options: str) -> tuple[int | None, str]:
@@ -75,24 +74,24 @@ async def fuzz(admin: Administrator, document: object, folder: Path, *options: s
         "--generation-deterministic", "--max-examples", "5", *options,
         cwd=folder, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
     )  # fmt: skip
-    said, _ = await process.communicate()
-    return process.returncode, said.decode()
+    output, _ = await process.communicate()
+    return process.returncode, output.decode()
 
 
-async def test_the_document_is_served(admin: Administrator) -> None:
-    """As the table makes it."""
+async def test_document_is_served(admin: Administrator) -> None:
+    """The agent serves the document of its route table."""
     answer = await admin.ask("GET", "/openapi.json")
     assert answer.json == msgspec.json.decode(msgspec.json.encode(openapi()))
 
 
-def test_every_route_is_in_the_document() -> None:
-    """And nothing else."""
+def test_document_has_every_route() -> None:
+    """The document has no other route."""
     found = {(method, path) for path, methods in openapi()["paths"].items() for method in methods}
     assert found == {(route.method.lower(), PREFIX + route.path) for route in ROUTES}
 
 
-def test_the_docs_name_every_route() -> None:
-    """And no other."""
+def test_docs_name_every_route() -> None:
+    """The docs name no other route."""
     text = (Path(__file__).parents[3] / "docs/admin-api.md").read_text("utf-8")
     named = re.findall(r"^\| `(GET|POST|PUT|PATCH|DELETE) (/\S+)` \|", text, re.MULTILINE)
     assert sorted(named) == sorted((route.method, route.path) for route in ROUTES)

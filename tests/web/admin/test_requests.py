@@ -6,8 +6,10 @@ from uuid import UUID
 
 import pytest
 
+from tests.support.administrator import KEY, Administrator
 from tests.support.client import Connection, fetch, request_bytes
-from tests.web.admin.conftest import KEY, Administrator
+
+pytestmark = pytest.mark.shared_agent
 
 USER = {"name": "dora", "openai_key": KEY}
 
@@ -24,68 +26,68 @@ FAULTS = [
 ]
 
 
-async def test_a_body_of_another_form_is_refused(admin: Administrator) -> None:
-    """400, with the path to what is wrong."""
+async def test_body_that_does_not_match_the_schema_is_rejected(admin: Administrator) -> None:
+    """400, with the path to the invalid value."""
     for body, param, words in FAULTS:
         answer = await admin.ask("POST", "/users", body)
         assert (answer.status, answer.error["code"], answer.error["param"]) == (400, "invalid_request", param)
         assert words in answer.error["message"]
 
 
-async def test_a_body_that_is_no_json_is_refused(admin: Administrator) -> None:
+async def test_body_that_is_not_json_is_rejected(admin: Administrator) -> None:
     """400, with a code of its own."""
     for body in (b"{", b"\xff", b'{"name": "\\ud800"}', b"NaN", b"[" * 100_000):
         answer = await admin.ask("POST", "/users", body)
         assert (answer.status, answer.error["code"]) == (400, "invalid_json")
 
 
-async def test_a_value_against_a_rule_is_refused(admin: Administrator) -> None:
-    """422: the form is right."""
+async def test_value_that_breaks_a_rule_is_rejected(admin: Administrator) -> None:
+    """422: the body matches the schema."""
     answer = await admin.ask("POST", "/users", {**USER, "name": " dora"})
     assert (answer.status, answer.error["code"]) == (422, "invalid_value")
 
 
-async def test_a_refused_key_is_not_repeated(admin: Administrator) -> None:
-    """Neither in the answer nor in the log, which the fixture searches."""
+async def test_rejected_key_is_not_repeated(admin: Administrator) -> None:
+    """Neither the answer nor the log contains the key; the fixture searches the log."""
     answer = await admin.ask("POST", "/users", {"name": "dora", "openai_key": f"{KEY} "})
     assert answer.status == 400
     assert KEY.encode() not in answer.body
 
 
-async def test_a_name_that_is_taken_is_refused(admin: Administrator) -> None:
-    """409."""
+async def test_existing_name_is_rejected(admin: Administrator) -> None:
+    """409 for a name that another user has."""
     answer = await admin.ask("POST", "/users", {**USER, "name": "alice"})
     assert (answer.status, answer.error["code"]) == (409, "conflict")
 
 
-async def test_what_is_not_there_is_not_found(admin: Administrator) -> None:
-    """404."""
+async def test_unknown_object_is_not_found(admin: Administrator) -> None:
+    """404 for an unknown user, token or row."""
     for path in ("/users/nobody", "/users/nobody/tokens", "/tokens/99", f"/ledger/rows/{UUID(int=0)}"):
         answer = await admin.ask("GET", path)
         assert (answer.status, answer.error["code"]) == (404, "not_found")
 
 
-async def test_a_user_with_a_slash_in_the_name(admin: Administrator) -> None:
-    """Is found where it is escaped."""
+async def test_name_with_a_slash_can_be_escaped(admin: Administrator) -> None:
+    """An escaped name is one segment of the path."""
     await admin.ask("POST", "/users", {**USER, "name": "团队/dora"})
     answer = await admin.ask("GET", "/users/%E5%9B%A2%E9%98%9F%2Fdora")
     assert answer.json["name"] == "团队/dora"
 
 
-async def test_a_body_that_does_not_say_json_is_refused(admin: Administrator) -> None:
-    """415: a browser's form can send the others without asking first."""
+async def test_body_of_another_media_type_is_rejected(admin: Administrator) -> None:
+    """415: a browser's form can send other types without a preflight request."""
     for kind in ("text/plain", "application/x-www-form-urlencoded", "application/jsonp", ""):
         assert (await admin.ask("POST", "/users", USER, Content_Type=kind)).status == 415
 
 
-async def test_a_large_body_is_refused(admin: Administrator) -> None:
-    """413, over 1 MiB; its sender hears of it."""
+async def test_large_body_is_rejected(admin: Administrator) -> None:
+    """413 over 1 MiB, and the sender can read the answer."""
     answer = await admin.ask("POST", "/users", b" " * (1024 * 1024 + 1))
     assert (answer.status, answer.error["code"]) == (413, "request_too_large")
 
 
-async def test_a_huge_body_is_cut_off(admin: Administrator) -> None:
-    """Nobody reads what somebody without a token sends for ever."""
+async def test_huge_body_is_cut_off(admin: Administrator) -> None:
+    """The agent does not read on after it has refused a request without a token."""
     connection = await Connection.open(admin.agent.admin_url)
     head = request_bytes("POST", "/api/v1/users", {"Content-Length": str(10**10)}, b"")
     with pytest.raises(ConnectionError):
@@ -125,26 +127,26 @@ async def test_body_without_length_is_refused_at_the_limit(admin: Administrator)
     assert answer.status == 413
 
 
-async def test_a_body_where_none_is_wanted_is_refused(admin: Administrator) -> None:
-    """Whoever sends one means something by it."""
+async def test_unexpected_body_is_rejected(admin: Administrator) -> None:
+    """A client that sends a body expects it to matter."""
     assert (await admin.ask("POST", "/users/alice/remove", {"really": False})).status == 400
     assert (await admin.ask("GET", "/users/alice")).json["removed_at"] is None
 
 
-async def test_a_query_of_another_form_is_refused(admin: Administrator) -> None:
-    """An unknown name, one that is there twice, or bytes that are no text."""
+async def test_invalid_query_is_rejected(admin: Administrator) -> None:
+    """400 for an unknown or a repeated name, and for bytes that are not text."""
     for query in ("limt=5", "limit=5&limit=6", "limit=%ff", "user=alice&x="):
         assert (await admin.ask("GET", f"/tokens?{query}")).status == 400
 
 
-async def test_another_method_is_refused(admin: Administrator) -> None:
-    """405, with those that there are."""
+async def test_unknown_method_is_rejected(admin: Administrator) -> None:
+    """405, with the permitted methods."""
     answer = await admin.ask("PUT", "/users/alice", {})
     assert (answer.status, answer.header("Allow")) == (405, "GET, PATCH, HEAD")
 
 
 async def test_head_is_get_without_a_body(admin: Administrator) -> None:
-    """With the same length and tag (RFC 9110 §9.3.2)."""
+    """HEAD answers with the same length and ETag (RFC 9110 §9.3.2)."""
     got = await admin.ask("GET", "/users/alice")
     connection = await Connection.open(admin.agent.admin_url)
     await connection.send(request_bytes("HEAD", "/api/v1/users/alice", {"Authorization": f"Bearer {admin.token}"}, b""))
@@ -158,24 +160,24 @@ async def test_head_is_get_without_a_body(admin: Administrator) -> None:
 
 
 @pytest.mark.parametrize("headers", [{"Origin": "https://evil.example"}, {"Sec_Fetch_Site": "cross-site"}])
-async def test_a_page_of_another_origin_changes_nothing(admin: Administrator, headers: dict[str, str]) -> None:
-    """403, even with a token; without one, too."""
-    for somebody in (admin, admin.with_token(None)):
-        answer = await somebody.ask("POST", "/users/alice/remove", **headers)
+async def test_page_of_another_origin_is_rejected(admin: Administrator, headers: dict[str, str]) -> None:
+    """403, with a token or without one."""
+    for client in (admin, admin.with_token(None)):
+        answer = await client.ask("POST", "/users/alice/remove", **headers)
         assert (answer.status, answer.error["code"]) == (403, "forbidden")
     assert (await admin.ask("GET", "/users/alice")).json["removed_at"] is None
 
 
-async def test_no_page_is_let_read(admin: Administrator) -> None:
-    """A browser that asks first whether it may is told no, and no answer allows an origin."""
+async def test_no_answer_permits_another_origin(admin: Administrator) -> None:
+    """A preflight request is refused, and no answer names a permitted origin."""
     preflight = {"Origin": "https://evil.example", "Access_Control_Request_Method": "GET"}
     assert (await admin.ask("OPTIONS", "/users", **preflight)).status == 405
     answer = await admin.ask("GET", "/users", Origin="https://evil.example")
     assert answer.header("Access-Control-Allow-Origin") is None
 
 
-async def test_answers_are_neither_kept_nor_run(admin: Administrator) -> None:
-    """Errors as well."""
+async def test_answers_are_neither_cached_nor_sniffed(admin: Administrator) -> None:
+    """Errors have the same headers."""
     for path in ("/users", "/users/nobody", "/tokens/x"):
         answer = await admin.ask("GET", path)
         assert answer.header("Cache-Control") == "no-store"
@@ -183,8 +185,8 @@ async def test_answers_are_neither_kept_nor_run(admin: Administrator) -> None:
         assert answer.header("Content-Security-Policy") == "default-src 'none'; frame-ancestors 'none'"
 
 
-async def test_an_error_has_openais_form(admin: Administrator) -> None:
-    """With the id of the request."""
+async def test_error_has_openais_format(admin: Administrator) -> None:
+    """The answer names the request and the error's code."""
     answer = await admin.ask("GET", "/tokens/99")
     assert json.loads(answer.body) == {
         "error": {
@@ -197,7 +199,7 @@ async def test_an_error_has_openais_form(admin: Administrator) -> None:
     assert answer.header("X-Agent-Error") == "not_found"
 
 
-async def test_an_unknown_path_is_not_found(admin: Administrator) -> None:
-    """In the same form."""
+async def test_unknown_path_is_not_found(admin: Administrator) -> None:
+    """The answer has the same format."""
     answer = await fetch(f"{admin.agent.admin_url}/api/v1/nothing")
     assert (answer.status, answer.error["code"]) == (404, "unknown_url")

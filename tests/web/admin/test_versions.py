@@ -5,7 +5,9 @@ import asyncio
 import pytest
 
 from chatgpt_agent.web.admin.routes import ROUTES
-from tests.web.admin.conftest import Administrator
+from tests.support.administrator import Administrator
+
+pytestmark = pytest.mark.shared_agent
 
 CONDITIONAL = [
     ("PATCH", "/users/alice", {"comment": "late"}),
@@ -20,8 +22,8 @@ async def etag(admin: Administrator, path: str) -> str:
     return (await admin.ask("GET", path)).header("ETag") or ""
 
 
-async def test_a_known_tag_is_answered_304(admin: Administrator) -> None:
-    """Without a body, and as long as nothing has changed."""
+async def test_known_etag_is_answered_304(admin: Administrator) -> None:
+    """304 has no body, until the object changes."""
     tag = await etag(admin, "/users/alice")
     answer = await admin.ask("GET", "/users/alice", If_None_Match=f'"other", {tag}')
     assert (answer.status, answer.body, answer.header("ETag")) == (304, b"", tag)
@@ -29,24 +31,24 @@ async def test_a_known_tag_is_answered_304(admin: Administrator) -> None:
     assert (await admin.ask("GET", "/users/alice", If_None_Match=tag)).status == 200
 
 
-async def test_a_tag_tells_of_what_has_no_version(admin: Administrator) -> None:
-    """One more token changes what is shown of a user, and nothing that If-Match protects."""
+async def test_etag_covers_fields_without_a_version(admin: Administrator) -> None:
+    """One more token changes the ETag of its user, but not the version that If-Match checks."""
     tag = await etag(admin, "/users/alice")
     await admin.ask("POST", "/users/alice/tokens", {})
     assert (await admin.ask("GET", "/users/alice", If_None_Match=tag)).status == 200
     assert (await admin.ask("PATCH", "/users/alice", {"rpm": 5}, If_Match=tag)).status == 200
 
 
-async def test_a_change_answers_with_the_next_tag(admin: Administrator) -> None:
-    """So that one change can follow the other."""
+async def test_change_answers_with_the_new_etag(admin: Administrator) -> None:
+    """One change can follow the other without a read."""
     first = await etag(admin, "/users/alice")
     answer = await admin.ask("PATCH", "/users/alice", {"rpm": 5}, If_Match=first)
     assert answer.header("ETag") == await etag(admin, "/users/alice") != first
 
 
 @pytest.mark.parametrize(("method", "path", "body"), CONDITIONAL)
-async def test_an_old_tag_is_answered_412(admin: Administrator, method: str, path: str, body: object) -> None:
-    """And nothing is changed."""
+async def test_old_etag_is_answered_412(admin: Administrator, method: str, path: str, body: object) -> None:
+    """Nothing is changed."""
     old = await etag(admin, path)
     await admin.ask("PATCH", path, {"rpm": 5})
     await admin.ask("PUT", "/users/alice/budgets/day", {"amount": "3"})
@@ -57,16 +59,16 @@ async def test_an_old_tag_is_answered_412(admin: Administrator, method: str, pat
 
 
 @pytest.mark.parametrize("path", ["/users/alice/budgets/day", "/tokens/1/budgets/month"])
-async def test_an_old_tag_of_a_budget_is_answered_412(admin: Administrator, path: str) -> None:
-    """It is set by its owner and period, and read by its id."""
+async def test_old_etag_of_a_budget_is_answered_412(admin: Administrator, path: str) -> None:
+    """A budget is set by owner and period, and read by its id."""
     first = await admin.ask("PUT", path, {"amount": "3"})
     assert (await admin.ask("PUT", path, {"amount": "4"}, If_Match=first.header("ETag"))).status == 200
     assert (await admin.ask("PUT", path, {"amount": "5"}, If_Match=first.header("ETag"))).status == 412
     assert (await admin.ask("GET", f"/budgets/{first.json['id']}")).json["amount"] == "4"
 
 
-async def test_a_budget_that_is_not_there_has_no_version(admin: Administrator) -> None:
-    """412 where its owner is there, 404 where nobody is."""
+async def test_missing_budget_matches_no_version(admin: Administrator) -> None:
+    """412 for an existing owner, 404 for an unknown one."""
     for owner in ("users/alice", "tokens/1"):
         answer = await admin.ask("PUT", f"/{owner}/budgets/month", {"amount": "3"}, If_Match='"7"')
         assert answer.status == 412
@@ -75,32 +77,32 @@ async def test_a_budget_that_is_not_there_has_no_version(admin: Administrator) -
         assert answer.status == 404
 
 
-def test_every_conditional_route_is_tried() -> None:
-    """No route that takes If-Match is missing above."""
+def test_every_conditional_route_is_covered() -> None:
+    """Each route with If-Match is in the table above."""
     tried = {(method, path.split("/")[1]) for method, path, _ in CONDITIONAL} | {("PUT", "users"), ("PUT", "tokens")}
     assert tried == {(route.method, route.path.split("/")[1]) for route in ROUTES if route.conditional}
 
 
-async def test_a_tag_that_is_not_the_one_is_answered_412(admin: Administrator) -> None:
-    """A weak one is none (RFC 9110 §13.1.1), and whatever cannot be read is none either."""
+async def test_foreign_etag_is_answered_412(admin: Administrator) -> None:
+    """Weak ETags never match (RFC 9110 §13.1.1), nor do malformed ones."""
     right = await etag(admin, "/users/alice")
     for tag in (f"W/{right}", f"{right}, {right}", '"7"', '"x"', "x", '""'):
         assert (await admin.ask("PATCH", "/users/alice", {"rpm": 5}, If_Match=tag)).status == 412
 
 
-async def test_any_version_will_do(admin: Administrator) -> None:
-    """`*` is for whatever is there, and 404 where nothing is."""
+async def test_asterisk_matches_every_version(admin: Administrator) -> None:
+    """404 if there is no object."""
     assert (await admin.ask("PATCH", "/users/alice", {"rpm": 5}, If_Match="*")).status == 200
     assert (await admin.ask("PATCH", "/users/nobody", {"rpm": 5}, If_Match="*")).status == 404
 
 
-async def test_a_condition_that_a_route_does_not_know_is_refused(admin: Administrator) -> None:
-    """It would else seem to hold."""
+async def test_unsupported_condition_is_rejected(admin: Administrator) -> None:
+    """Ignored, it would seem to hold."""
     assert (await admin.ask("PUT", "/users/alice/key", {"openai_key": "sk-x"}, If_Match='"1"')).status == 400
 
 
-async def test_two_administrators_lose_nothing(admin: Administrator) -> None:
-    """Of two who change what both have read, one is told to read again; ten times over."""
+async def test_one_of_two_concurrent_changes_is_rejected(admin: Administrator) -> None:
+    """The loser is answered 412, in ten attempts."""
     for _ in range(10):
         tag = await etag(admin, "/users/alice")
         one, other = await asyncio.gather(
