@@ -16,52 +16,52 @@ def set_price(cli: Cli, model: str = "gpt-4o-mini", input_: str = "0.15", output
     cli.ok("price", "set", model, "--input", input_, "--output", output, *more)
 
 
-def prices(cli: Cli, *words: str) -> list[Any]:
+def prices(cli: Cli, *options: str) -> list[Any]:
     """`price list --json`."""
-    found: list[Any] = json.loads(cli.ok("price", "list", *words, "--json"))
-    return found
+    rows: list[Any] = json.loads(cli.ok("price", "list", *options, "--json"))
+    return rows
 
 
-def table(cli: Cli, *words: str) -> list[list[str]]:
+def table(cli: Cli, *options: str) -> list[list[str]]:
     """The cells of `price list` without the date."""
-    return [line.split()[:-2] for line in cli.ok("price", "list", *words).splitlines()[2:]]
+    return [line.split()[:-2] for line in cli.ok("price", "list", *options).splitlines()[2:]]
 
 
 def test_set_puts_a_price_in_force(cli: Cli) -> None:
-    """From now on, where no date is given."""
+    """Without a date, a price is in force from now on."""
     set_price(cli)
     assert table(cli) == [["gpt-4o-mini", "0.15", "0.6"]]
 
 
 def test_set_keeps_every_digit(cli: Cli) -> None:
-    """Ten decimal places and seven before them: no float is on the way."""
+    """Ten decimal places and seven digits before them are stored exactly."""
     set_price(cli, "m", "999999.0123456789", "0.0000000001")
     assert table(cli) == [["m", "999999.0123456789", "0.0000000001"]]
 
 
-def test_set_takes_a_price_for_cached_input(cli: Cli) -> None:
-    """Without one, cached tokens cost what others do."""
+def test_set_takes_a_rate_for_cached_input(cli: Cli) -> None:
+    """Without this rate, cached tokens cost the rate of the input."""
     set_price(cli, "a", "0.15", "0.60", "--cached-input", "0.075")
     set_price(cli, "b")
     assert [price["cached_input"] for price in prices(cli)] == ["0.075", None]
 
 
-def test_a_free_model_is_no_model_without_a_price(cli: Cli) -> None:
-    """Zero is a price."""
+def test_zero_is_a_price(cli: Cli) -> None:
+    """A model with rates of zero is in the list."""
     set_price(cli, "local", "0", "0")
     assert table(cli) == [["local", "0", "0"]]
 
 
 @pytest.mark.parametrize("model", ["gpt-4o-mini-2024-07-18", "meta/llama-3:8b", "ft:gpt-4o:org::id", "模型"])
-def test_set_takes_any_models_name(cli: Cli, model: str) -> None:
-    """Names are matched as they are."""
+def test_set_takes_the_name_of_any_model(cli: Cli, model: str) -> None:
+    """Names are stored as they are given."""
     set_price(cli, model)
     assert [price["model"] for price in prices(cli)] == [model]
 
 
 @pytest.mark.parametrize("model", ["", " m", "m ", "a\nb", "x" * 129])
-def test_set_refuses_what_no_request_can_name(shared_cli: Cli, model: str) -> None:
-    """In one line."""
+def test_set_refuses_an_invalid_name_of_a_model(shared_cli: Cli, model: str) -> None:
+    """The error is one line about the model."""
     [line] = shared_cli.refused("price", "set", model, "--input", "1", "--output", "1")
     assert line.startswith("Error: model: ")
 
@@ -73,17 +73,17 @@ RATES = [
 
 
 def test_set_takes_a_rate_for_every_kind(cli: Cli) -> None:
-    """Each ends where it belongs; the table has a column for those that are there."""
-    words = [word for number, option in enumerate(RATES, 1) for word in (option, str(number))]
-    cli.ok("price", "set", "m", *words)
+    """Each option sets its own rate, and the table has a column for each."""
+    arguments = [word for number, option in enumerate(RATES, 1) for word in (option, str(number))]
+    cli.ok("price", "set", "m", *arguments)
     assert [prices(cli)[0][option[2:].replace("-", "_")] for option in RATES] == list("12345678")
     assert table(cli) == [["m", "1", "3", "2", "4", "5", "6", "7", "8"]]
 
 
 def test_set_takes_tiers(cli: Cli) -> None:
-    """They are listed as they are typed, a line each, and whole as JSON."""
+    """The table lists tiers as they are typed, and JSON has all their fields."""
     tiers = ["flex:x0.5", "priority,above=272000:input=4.25,output=17"]
-    set_price(cli, "m", "1", "2", *(word for tier in tiers for word in ("--tier", tier)))
+    set_price(cli, "m", "1", "2", *(part for tier in tiers for part in ("--tier", tier)))
     assert [tier for tier in tiers if tier in cli.ok("price", "list")] == tiers
     [flex, priority] = prices(cli)[0]["tiers"]
     assert (flex["service_tier"], flex["above"], flex["multiplier"], flex["input"]) == ("flex", 0, "0.5", None)
@@ -99,10 +99,10 @@ def test_set_takes_tiers(cli: Cli) -> None:
         (["flex:x1", "flex:x2"], "duplicate tier"),
     ],
 )
-def test_set_refuses_a_tier_that_is_none(shared_cli: Cli, tiers: list[str], message: str) -> None:
-    """In one line, and nothing is set."""
-    words = [word for tier in tiers for word in ("--tier", tier)]
-    [line] = shared_cli.refused("price", "set", "m", "--input", "1", "--output", "1", *words)
+def test_set_refuses_an_invalid_tier(shared_cli: Cli, tiers: list[str], message: str) -> None:
+    """The error is one line with the tier, and nothing is set."""
+    arguments = [part for tier in tiers for part in ("--tier", tier)]
+    [line] = shared_cli.refused("price", "set", "m", "--input", "1", "--output", "1", *arguments)
     assert line.startswith(f"Error: {message}")
     assert prices(shared_cli, "--history") == []
 
@@ -115,87 +115,87 @@ BAD_NUMBERS = [
 
 
 @pytest.mark.parametrize("number", BAD_NUMBERS)
-def test_set_refuses_what_is_no_price(shared_cli: Cli, number: str) -> None:
-    """One line that names the option, and nothing is set."""
+def test_set_refuses_an_invalid_rate(shared_cli: Cli, number: str) -> None:
+    """The error is one line with the option, and nothing is set."""
     [line] = shared_cli.refused("price", "set", "m", "--output", "1", "--input", number)
     assert line.startswith("Error: --input: ")
     assert prices(shared_cli, "--history") == []
 
 
 @pytest.mark.parametrize("option", RATES)
-def test_set_names_the_option_that_is_wrong(shared_cli: Cli, option: str) -> None:
-    """Of all."""
-    words = {"--input": "1", "--output": "1", option: "-1"}
-    [line] = shared_cli.refused("price", "set", "m", *(word for pair in words.items() for word in pair))
+def test_set_names_the_invalid_option(shared_cli: Cli, option: str) -> None:
+    """The error begins with the option of the invalid rate."""
+    options = {"--input": "1", "--output": "1", option: "-1"}
+    [line] = shared_cli.refused("price", "set", "m", *(part for pair in options.items() for part in pair))
     assert line.startswith(f"Error: {option}: ")
 
 
 @pytest.mark.parametrize("missing", ["--input", "--output"])
-def test_set_needs_both_prices(shared_cli: Cli, missing: str) -> None:
-    """Exit code 2, naming the one that is missing."""
-    given = ({"--input", "--output"} - {missing}).pop()
-    assert f"'{missing}'" in shared_cli.refused("price", "set", "m", given, "1", code=2)[-1]
+def test_set_needs_both_rates(shared_cli: Cli, missing: str) -> None:
+    """Without --input or --output, the exit code is 2 and the error names the missing option."""
+    present = ({"--input", "--output"} - {missing}).pop()
+    assert f"'{missing}'" in shared_cli.refused("price", "set", "m", present, "1", code=2)[-1]
 
 
 @pytest.mark.parametrize("date", ["tomorrow", "2026-02-30", "01.02.2026", "2026-01-01T25:00:00", "", "99999-01-01"])
-def test_set_takes_a_date(shared_cli: Cli, date: str) -> None:
-    """Exit code 2 for what is none."""
+def test_set_refuses_an_invalid_date(shared_cli: Cli, date: str) -> None:
+    """The exit code is 2, and the error names the option."""
     lines = shared_cli.refused("price", "set", "m", "--input", "1", "--output", "1", "--from", date, code=2)
     assert "--from" in lines[-1]
 
 
-def test_a_price_from_a_later_day_is_not_in_force(cli: Cli) -> None:
-    """The one before it is, until then."""
+def test_price_of_a_later_date_is_not_in_force(cli: Cli) -> None:
+    """Until that date, the price before it stays in force."""
     set_price(cli, "m", "1", "1")
     set_price(cli, "m", "2", "2", "--from", "2999-01-01")
     assert table(cli) == [["m", "1", "1"]]
 
 
-def test_a_price_from_an_earlier_day_does_not_supersede_a_later_one(cli: Cli) -> None:
-    """What counts is the day from which it is in force, not the day on which it was typed."""
+def test_price_of_an_earlier_date_does_not_supersede_a_later_one(cli: Cli) -> None:
+    """The date from which a price is in force counts, not the time at which it was set."""
     set_price(cli, "m", "1", "1")
     set_price(cli, "m", "2", "2", "--from", "2001-01-01")
     assert table(cli) == [["m", "1", "1"]]
 
 
-def test_a_date_is_utc(cli: Cli) -> None:
-    """Whatever the machine's time zone is."""
+def test_date_is_utc(cli: Cli) -> None:
+    """The time zone of the machine does not matter."""
     set_price(cli, "m", "1", "1", "--from", "2026-01-02T03:04:05")
     assert prices(cli)[0]["effective_at"] == "2026-01-02T03:04:05Z"
 
 
-def test_the_first_and_the_last_day_can_be_given(cli: Cli) -> None:
-    """A date at either end of the calendar is read back."""
+def test_set_takes_the_first_and_the_last_date(cli: Cli) -> None:
+    """A date at either end of the calendar is stored and read back."""
     set_price(cli, "m", "1", "1", "--from", "0001-01-01")
     set_price(cli, "m", "2", "2", "--from", "9999-12-31T23:59:59")
     assert [price["input"] for price in prices(cli, "--history")] == ["1", "2"]
 
 
-def test_a_new_price_supersedes_the_one_before(cli: Cli) -> None:
-    """The list shows what is in force."""
+def test_new_price_supersedes_the_one_before(cli: Cli) -> None:
+    """The list shows the price in force only."""
     set_price(cli, "m", "1", "1")
     set_price(cli, "m", "2", "2")
     assert table(cli) == [["m", "2", "2"]]
 
 
-def test_the_history_shows_superseded_and_removed_prices(cli: Cli) -> None:
-    """In the order in which they were in force."""
+def test_history_shows_superseded_and_removed_prices(cli: Cli) -> None:
+    """Prices are listed in the order in which they were in force."""
     set_price(cli, "m", "1", "1")
     set_price(cli, "m", "2", "2")
     cli.ok("price", "remove", "m")
     assert table(cli, "--history") == [["m", "1", "1"], ["m", "2", "2"], ["m", "removed"]]
 
 
-def test_remove_takes_a_price_away(cli: Cli) -> None:
-    """Other models keep theirs."""
+def test_remove_ends_the_price_of_one_model(cli: Cli) -> None:
+    """The prices of other models stay."""
     set_price(cli, "a")
     set_price(cli, "b")
     cli.ok("price", "remove", "a")
     assert [price["model"] for price in prices(cli)] == ["b"]
 
 
-def test_a_removed_price_can_be_set_again(cli: Cli) -> None:
-    """From then on it is in force."""
+def test_removed_price_can_be_set_again(cli: Cli) -> None:
+    """The new price is in force from then on."""
     set_price(cli, "m", "1", "1")
     cli.ok("price", "remove", "m")
     set_price(cli, "m", "3", "3")
@@ -203,19 +203,19 @@ def test_a_removed_price_can_be_set_again(cli: Cli) -> None:
 
 
 def test_remove_of_a_model_without_a_price_is_refused(cli: Cli) -> None:
-    """Once it is removed there is nothing to remove: one line, exit code 1."""
+    """A price cannot be removed twice."""
     set_price(cli, "m")
     cli.ok("price", "remove", "m")
     assert cli.refused("price", "remove", "m") == ["Error: the model 'm' has no price"]
 
 
-def test_list_of_nothing_is_an_empty_table(shared_cli: Cli) -> None:
-    """The headings stand there all the same."""
+def test_list_without_prices_has_headings(shared_cli: Cli) -> None:
+    """An empty table still has its headings."""
     assert shared_cli.ok("price", "list").splitlines()[0].split()[0] == "model"
 
 
 def test_set_for_later_says_what_is_in_force_until_then(cli: Cli) -> None:
-    """A price of the future changes nothing today."""
+    """The output says that a price of a later date changes nothing now."""
     out = cli.ok("price", "set", "m", "--input", "1", "--output", "2", "--from", "2999-01-01")
     assert out.splitlines() == [
         "The price of m is set from 2999-01-01 00:00:00 UTC on.",
@@ -223,15 +223,15 @@ def test_set_for_later_says_what_is_in_force_until_then(cli: Cli) -> None:
     ]
 
 
-def test_set_for_the_past_says_that_a_newer_price_stays(cli: Cli) -> None:
-    """Somebody who mends the past should know that today is not touched."""
+def test_set_for_the_past_says_what_is_in_force_now(cli: Cli) -> None:
+    """The output says that a newer price stays in force."""
     set_price(cli, "m", "1", "2", "--from", "2020-06-01")
     out = cli.ok("price", "set", "m", "--input", "9", "--output", "9", "--from", "2020-01-01")
     assert out.splitlines()[-1] == "Now, the price of 2020-06-01 00:00:00 is in force."
 
 
 def test_json_has_plain_numbers(cli: Cli) -> None:
-    """A small price is not written as 1E-10."""
+    """Small rates have no exponent."""
     set_price(cli, "m", "0.0000000001", "2.50")
     assert [(price["input"], price["output"]) for price in prices(cli)] == [("0.0000000001", "2.5")]
 
@@ -239,21 +239,21 @@ def test_json_has_plain_numbers(cli: Cli) -> None:
 # The documentation.
 
 
-def test_the_documented_price_is_one(cli: Cli) -> None:
-    """The command with tiers is taken as it stands there, and the list shows each of them."""
+def test_documented_price_with_tiers_is_valid(cli: Cli) -> None:
+    """The command in docs/prices.md works, and the list shows each of its tiers."""
     text = (Path(__file__).parents[2] / "docs/prices.md").read_text("utf-8")
     command = text.partition("```sh\nchatgpt-agent ")[2].partition("```")[0]
-    words = shlex.split(command.replace("\\\n", " "))
-    cli.ok(*words)
-    tiers = [word for option, word in pairwise(words) if option == "--tier"]
+    arguments = shlex.split(command.replace("\\\n", " "))
+    cli.ok(*arguments)
+    tiers = [value for option, value in pairwise(arguments) if option == "--tier"]
     assert [len(tiers), *(cli.ok("price", "list").count(tier) for tier in tiers)] == [4, 1, 1, 1, 1]
 
 
 # Files.
 
 
-def test_export_is_imported_again(cli: Cli, empty_cli: Cli, tmp_path: Path) -> None:
-    """On another machine it makes the same prices, history and all; here it changes nothing."""
+def test_export_can_be_imported(cli: Cli, empty_cli: Cli, tmp_path: Path) -> None:
+    """An import changes nothing here, and makes the same prices and history in an empty database."""
     set_price(cli, "=m", "1", "2", "--tier", "flex:x0.5", "--from", "2020-01-01")
     set_price(cli, "=m", "3", "4", "--audio-input", "5")
     set_price(cli, "n")
@@ -263,12 +263,12 @@ def test_export_is_imported_again(cli: Cli, empty_cli: Cli, tmp_path: Path) -> N
     assert "\n'=m,2020-01-01T00:00:00Z,1,2," in file.read_text()
     assert cli.ok("price", "import", str(file)).splitlines()[0] == "0 new, 0 changed, 0 removed, 4 unchanged."
     empty_cli.ok("price", "import", str(file), "--yes")
-    for words in (["--format", "csv"], ["--format", "json"]):
-        again = empty_cli.ok("price", "export", "--history", *words)
-        assert again == cli.ok("price", "export", "--history", *words)
+    for options in (["--format", "csv"], ["--format", "json"]):
+        again = empty_cli.ok("price", "export", "--history", *options)
+        assert again == cli.ok("price", "export", "--history", *options)
 
 
-def test_export_of_nothing_has_headings(shared_cli: Cli) -> None:
-    """Or is an empty list."""
+def test_export_without_prices_is_valid(shared_cli: Cli) -> None:
+    """CSV has its headings, and JSON is an empty list."""
     assert shared_cli.ok("price", "export").startswith("model,effective_at,input,output,cached_input,")
     assert shared_cli.ok("price", "export", "--format", "json") == "[]\n"

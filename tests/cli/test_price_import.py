@@ -22,8 +22,8 @@ def prices(cli: Cli) -> dict[str, Any]:
     return {price["model"]: price for price in json.loads(cli.ok("price", "list", "--json"))}
 
 
-def test_without_yes_it_is_only_shown(cli: Cli, litellm: str) -> None:
-    """And says how to go on."""
+def test_import_without_yes_only_shows_the_changes(cli: Cli, litellm: str) -> None:
+    """The last line says how to set the prices."""
     out = cli.ok("price", "import", litellm).splitlines()
     assert out[-3:] == [
         "7 new, 0 changed, 0 removed, 0 unchanged.",
@@ -34,16 +34,16 @@ def test_without_yes_it_is_only_shown(cli: Cli, litellm: str) -> None:
     assert prices(cli) == {}
 
 
-def test_with_yes_it_is_set(cli: Cli, litellm: str) -> None:
-    """And the second time there is nothing to do."""
+def test_import_with_yes_sets_the_prices(cli: Cli, litellm: str) -> None:
+    """A second import of the same list has nothing to set."""
     assert cli.ok("price", "import", litellm, "--yes").splitlines()[-1] == "The prices are set."
     assert prices(cli)["gpt-sound"]["audio_output"] == "80"
     again = cli.ok("price", "import", litellm, "--yes").splitlines()
     assert (again[0], again[-1]) == ("0 new, 0 changed, 0 removed, 7 unchanged.", "There is nothing to set.")
 
 
-def test_a_change_is_shown_as_old_and_new(cli: Cli, litellm: str) -> None:
-    """Rate by rate, and tier by tier."""
+def test_change_is_shown_as_old_and_new(cli: Cli, litellm: str) -> None:
+    """Rates and tiers are compared one by one."""
     cli.ok(
         "price", "set", "gpt-two", "--input", "2.5", "--output", "2", "--cached-input", "1",
         "--tier", "priority:x2", "--from", "2020-01-01",
@@ -57,35 +57,35 @@ def test_a_change_is_shown_as_old_and_new(cli: Cli, litellm: str) -> None:
 
 
 def test_only_chooses_models(cli: Cli, litellm: str) -> None:
-    """By patterns, any of them."""
+    """Repeated, --only chooses the models that match any of the patterns."""
     cli.ok("price", "import", litellm, "--only", "vectors-*", "--only", "gpt-on?", "--yes")
     assert sorted(prices(cli)) == ["gpt-one", "vectors-bare", "vectors-small"]
 
 
-def test_from_gives_the_date(cli: Cli, litellm: str) -> None:
-    """For all."""
+def test_from_sets_the_date(cli: Cli, litellm: str) -> None:
+    """All prices of the list take effect on that date."""
     cli.ok("price", "import", litellm, "--from", "2020-01-02", "--yes")
     assert {price["effective_at"] for price in prices(cli).values()} == {"2020-01-02T00:00:00Z"}
 
 
-def test_json_tells_all(cli: Cli, litellm: str, tmp_path: Path) -> None:
-    """What is new, changed, removed, unchanged and left out, and whether it was set."""
+def test_json_has_every_change(cli: Cli, litellm: str, tmp_path: Path) -> None:
+    """JSON has the new, changed, removed, unchanged and skipped prices, and whether they were set."""
     cli.ok("price", "import", litellm, "--yes")
     file = tmp_path / "prices.csv"
     file.write_text("model,input,output\ngpt-one,9,9\ngpt-two,,\nvectors-bare,0.02,0\nx,1,1\n")
-    found = json.loads(cli.ok("price", "import", str(file), "--json"))
-    assert [price["model"] for kind in ("new", "changed", "removed") for price in found[kind]] == [
+    result = json.loads(cli.ok("price", "import", str(file), "--json"))
+    assert [price["model"] for kind in ("new", "changed", "removed") for price in result[kind]] == [
         "x",
         "gpt-one",
         "gpt-two",
     ]
-    [changed] = found["changed"]
-    assert (changed["input"], changed["before"]["input"], found["new"][0]["before"]) == ("9", "2.5", None)
-    assert (found["unchanged"], found["skipped"], found["applied"]) == (1, [], False)
+    [changed] = result["changed"]
+    assert (changed["input"], changed["before"]["input"], result["new"][0]["before"]) == ("9", "2.5", None)
+    assert (result["unchanged"], result["skipped"], result["applied"]) == (1, [], False)
 
 
-def test_a_row_without_rates_removes_a_price(cli: Cli, tmp_path: Path) -> None:
-    """Which is shown before."""
+def test_row_without_rates_removes_a_price(cli: Cli, tmp_path: Path) -> None:
+    """The removal is shown before it is applied."""
     cli.ok("price", "set", "m", "--input", "1", "--output", "2")
     file = tmp_path / "prices.csv"
     file.write_text("model,input,output\nm,,\n")
@@ -95,8 +95,8 @@ def test_a_row_without_rates_removes_a_price(cli: Cli, tmp_path: Path) -> None:
     assert prices(cli) == {}
 
 
-def test_a_fault_anywhere_sets_nothing(shared_cli: Cli, tmp_path: Path) -> None:
-    """One line, exit code 1."""
+def test_invalid_row_sets_nothing(shared_cli: Cli, tmp_path: Path) -> None:
+    """The error is one line with the row, and the exit code is 1."""
     file = tmp_path / "prices.csv"
     file.write_text("model,input,output\na,1,1\nb,-1,1\n")
     [line] = shared_cli.refused("price", "import", str(file), "--yes")
@@ -104,8 +104,8 @@ def test_a_fault_anywhere_sets_nothing(shared_cli: Cli, tmp_path: Path) -> None:
     assert prices(shared_cli) == {}
 
 
-def test_a_file_that_is_not_there_is_told(shared_cli: Cli) -> None:
-    """One line, exit code 1."""
+def test_missing_file_is_refused(shared_cli: Cli) -> None:
+    """The error is one line with the name of the file."""
     assert shared_cli.refused("price", "import", "/nowhere") == [
         "Error: /nowhere: cannot be read: No such file or directory"
     ]

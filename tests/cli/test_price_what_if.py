@@ -52,36 +52,36 @@ async def fill(dsn: str) -> None:
         await ship(store, rows)
 
 
-def what_if(cli: Cli, *words: str) -> Any:
+def what_if(cli: Cli, *options: str) -> Any:
     """`price what-if --format json`."""
-    return json.loads(cli.ok("price", "what-if", "--since", DAY, "--format", "json", *words))
+    return json.loads(cli.ok("price", "what-if", "--since", DAY, "--format", "json", *options))
 
 
-def total(cli: Cli, *words: str) -> tuple[str, str, str]:
+def total(cli: Cli, *options: str) -> tuple[str, str, str]:
     """Its last line: cost, cost at the other price, difference."""
-    found = what_if(cli, *words)["total"]
-    return found["cost_usd"], found["what_if_usd"], found["difference_usd"]
+    sums = what_if(cli, *options)["total"]
+    return sums["cost_usd"], sums["what_if_usd"], sums["difference_usd"]
 
 
-def test_the_same_price_costs_the_same(cli: Cli) -> None:
-    """Given, taken from the model, or where none is given."""
-    for words in (
+def test_same_price_has_the_same_cost(cli: Cli) -> None:
+    """It may be given as rates, taken from the model, or be the default."""
+    for options in (
         ["--input", "4", "--output", "8", "--tier", "flex:x0.5"],
         ["--as-model", "dear"],
         [],
     ):
-        assert total(cli, "--model", "dear", *words) == ("6", "6", "0")
+        assert total(cli, "--model", "dear", *options) == ("6", "6", "0")
 
 
-def test_another_price_costs_something_else(cli: Cli) -> None:
-    """And what is saved is negative."""
+def test_other_price_has_another_cost(cli: Cli) -> None:
+    """Savings are negative."""
     assert total(cli, "--model", "dear", "--as-model", "cheap") == ("6", "2", "-4")
     assert total(cli, "--all", "--input", "0.5", "--output", "0") == ("7", "1.5", "-5.5")
     assert total(cli, "--model", "dear", "--input", "4", "--output", "8") == ("6", "8", "2")
 
 
-def test_without_a_price_it_is_that_of_now(cli: Cli) -> None:
-    """Of each model; one that has none any more keeps its cost, which is said."""
+def test_default_is_the_current_price_of_each_model(cli: Cli) -> None:
+    """Requests of a model without a current price keep their cost, and a line on standard error says so."""
     cli.ok("price", "set", "dear", "--input", "40", "--output", "8")
     cli.ok("price", "remove", "cheap")
     result = cli.run("price", "what-if", "--all", "--since", DAY)
@@ -91,7 +91,7 @@ def test_without_a_price_it_is_that_of_now(cli: Cli) -> None:
 
 
 def test_table_has_groups_and_a_total(cli: Cli) -> None:
-    """In the order in which they are asked for."""
+    """The columns of the groups are in the order of --by."""
     lines = cli.ok("price", "what-if", "--all", "--since", DAY, "--by", "day,user,model", "--as-model", "cheap")
     assert [line.split() for line in lines.splitlines()][2:] == [
         [DAY, "user", "1", "cheap", "1", "1", "1", "0"],
@@ -101,7 +101,7 @@ def test_table_has_groups_and_a_total(cli: Cli) -> None:
 
 
 def test_csv_has_plain_amounts(cli: Cli) -> None:
-    """A negative one is no formula."""
+    """A negative amount is not guarded as a formula."""
     out = cli.ok("price", "what-if", "--all", "--since", DAY, "--as-model", "cheap", "--format", "csv")
     assert out.splitlines() == [
         "model,requests,cost_usd,what_if_usd,difference_usd",
@@ -110,23 +110,23 @@ def test_csv_has_plain_amounts(cli: Cli) -> None:
     ]
 
 
-def test_nothing_is_changed(cli: Cli) -> None:
-    """Neither prices nor rows."""
+def test_what_if_changes_nothing(cli: Cli) -> None:
+    """Rows, sums and prices stay as they are."""
     dsn = cli.settings["DATABASE_URL"]
-    seen = [query(dsn, f"SELECT * FROM {table} ORDER BY 1") for table in ("usage", "usage_daily", "prices")]
+    before = [query(dsn, f"SELECT * FROM {table} ORDER BY 1") for table in ("usage", "usage_daily", "prices")]
     cli.ok("price", "what-if", "--all", "--since", DAY, "--input", "1", "--output", "1")
-    assert seen == [query(dsn, f"SELECT * FROM {table} ORDER BY 1") for table in ("usage", "usage_daily", "prices")]
+    assert before == [query(dsn, f"SELECT * FROM {table} ORDER BY 1") for table in ("usage", "usage_daily", "prices")]
 
 
 def test_days_without_rows_cost_nothing(cli: Cli) -> None:
-    """The total stands there all the same."""
+    """The table still has its total."""
     tomorrow = f"{datetime.now(UTC):%Y-%m-%d}"
     out = cli.ok("price", "what-if", "--all", "--since", tomorrow)
     assert out.splitlines()[-1].split() == ["total", "0", "0", "0", "0"]
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("arguments", "message"),
     [
         ([], "give either --model or --all"),
         (["--all", "--model", "m"], "give either --model or --all"),
@@ -136,13 +136,13 @@ def test_days_without_rows_cost_nothing(cli: Cli) -> None:
         (["--all", "--by", "day,day"], "the group 'day' is named twice"),
     ],
 )
-def test_a_wrong_command_line_is_refused(shared_cli: Cli, words: list[str], message: str) -> None:
-    """Exit code 2."""
-    assert message in shared_cli.refused("price", "what-if", "--since", DAY, *words, code=2)[-1]
+def test_invalid_arguments_are_refused(shared_cli: Cli, arguments: list[str], message: str) -> None:
+    """The exit code is 2."""
+    assert message in shared_cli.refused("price", "what-if", "--since", DAY, *arguments, code=2)[-1]
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("arguments", "message"),
     [
         (["--input", "1"], "the price: both input and output must have a rate"),
         (["--tier", "flex:x1"], "the price: both input and output must have a rate"),
@@ -150,13 +150,13 @@ def test_a_wrong_command_line_is_refused(shared_cli: Cli, words: list[str], mess
         (["--as-model", "none"], "the model 'none' has no price"),
     ],
 )
-def test_a_price_that_is_none_is_refused(shared_cli: Cli, words: list[str], message: str) -> None:
-    """One line, exit code 1."""
-    assert shared_cli.refused("price", "what-if", "--all", "--since", DAY, *words) == [f"Error: {message}"]
+def test_invalid_price_is_refused(shared_cli: Cli, arguments: list[str], message: str) -> None:
+    """The error is one line, and the exit code is 1."""
+    assert shared_cli.refused("price", "what-if", "--all", "--since", DAY, *arguments) == [f"Error: {message}"]
 
 
 def test_amounts_are_exact(cli: Cli) -> None:
-    """To the sixteenth place."""
+    """Costs are computed to the sixteenth decimal place."""
     assert total(cli, "--model", "dear", "--input", "0.0000000001", "--output", "0")[1] == "0.0000000002"
     assert Decimal(total(cli, "--all", "--input", "999999.9999999999", "--output", "0")[2]) == Decimal(
         "2999992.9999999997"

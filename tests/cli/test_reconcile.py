@@ -1,4 +1,4 @@
-"""`chatgpt-agent ledger reconcile` and `ledger correct`: what they print, and with which exit code they end."""
+"""`chatgpt-agent ledger reconcile` and `ledger correct`: their output and exit codes."""
 
 import asyncio
 import csv
@@ -18,8 +18,8 @@ from chatgpt_agent.adapters.postgres.connection import Store
 from chatgpt_agent.adapters.postgres.usage import ensure_partition, ship
 from chatgpt_agent.core.ledger import Intent, Row, State
 from chatgpt_agent.core.usage import Usage
-from tests.adapters.test_openai_organization_api import KEY, START, answering, key_file, organization
 from tests.cli.commands import Cli
+from tests.support.openai_organization import KEY, START, answering, key_file, organization
 from tests.support.upstream import Script, Upstream
 
 ALICE, BOB = 1, 2
@@ -58,7 +58,7 @@ def row(number: int, user: int, day: int, state: State = State.DONE) -> Row:
 
 
 def write(cli: Cli, rows: Sequence[Row]) -> None:
-    """Puts rows into the ledger."""
+    """Adds rows to the ledger."""
 
     async def work() -> None:
         async with Store(cli.settings["DATABASE_URL"]) as store:
@@ -73,8 +73,8 @@ def books(cli: Cli) -> Cli:
     """The program with two users who made a request each on the first and second of November."""
     cli.add_user("alice")
     cli.add_user("bob")
-    words = ["--input", "0.15", "--cached-input", "0.075", "--output", "0.6", "--from", "2026-01-01"]
-    cli.ok("price", "set", "gpt-4o-mini", *words)
+    arguments = ["--input", "0.15", "--cached-input", "0.075", "--output", "0.6", "--from", "2026-01-01"]
+    cli.ok("price", "set", "gpt-4o-mini", *arguments)
     write(cli, [row(1, ALICE, 1), row(2, BOB, 2)])
     return cli
 
@@ -102,27 +102,27 @@ def costs_file(folder: Path, *amounts: str) -> str:
 
 
 def equal_file(folder: Path) -> str:
-    """What OpenAI says where it counts as the ledger does."""
+    """A file in which OpenAI counts as the ledger does."""
     return usage_file(folder, (1, "key_a", (1, 10, 1, 2)), (2, "key_b", (1, 10, 1, 2)))
 
 
 def unequal_file(folder: Path) -> str:
-    """What it says where it served one more on the second."""
+    """A file in which OpenAI counts one request more on the second day."""
     return usage_file(folder, (1, "key_a", (1, 10, 1, 2)), (2, "key_b", (2, 110, 1, 32)))
 
 
-def differing(cli: Cli, *words: str) -> str:
-    """What reconcile prints where there are differences."""
-    result = cli.run("ledger", "reconcile", *words)
+def differing(cli: Cli, *arguments: str) -> str:
+    """The output of a comparison that finds differences."""
+    result = cli.run("ledger", "reconcile", *arguments)
     assert (result.exit_code, result.stderr) == (1, "")
     return result.stdout_bytes.decode()
 
 
-# Equal, and not.
+# Files.
 
 
-def test_equal_books_are_said_so(books: Cli, tmp_path: Path) -> None:
-    """With what was compared; exit code 0."""
+def test_equal_figures_are_reported(books: Cli, tmp_path: Path) -> None:
+    """The output has the compared days and sums, and the exit code is 0."""
     lines = books.ok("ledger", "reconcile", equal_file(tmp_path), costs_file(tmp_path, "0.000002625", "2.625e-6"))
     assert lines.splitlines() == [
         "Usage compared from 2026-11-01 to 2026-11-02 (UTC).",
@@ -131,8 +131,8 @@ def test_equal_books_are_said_so(books: Cli, tmp_path: Path) -> None:
     ]
 
 
-def test_a_table_has_the_differences_and_their_candidate_rows(books: Cli, tmp_path: Path) -> None:
-    """And a total; exit code 1."""
+def test_table_has_the_differences_and_their_candidate_rows(books: Cli, tmp_path: Path) -> None:
+    """The last line is the total, and the exit code is 1."""
     write(books, [row(3, BOB, 2, State.UNKNOWN)])
     lines = differing(books, unequal_file(tmp_path)).splitlines()
     assert lines[-2].split() == ["2026-11-02", SNAPSHOT, "(all)", "+1", "+100", "0", "+30", str(id_of(3))]
@@ -141,70 +141,70 @@ def test_a_table_has_the_differences_and_their_candidate_rows(books: Cli, tmp_pa
 
 
 def test_candidate_rows_beyond_five_are_counted(books: Cli, tmp_path: Path) -> None:
-    """The list says how many more."""
+    """The list says how many more there are."""
     write(books, [row(number, BOB, 2, State.UNKNOWN) for number in range(3, 10)])
     assert f"{id_of(7)} and 2 more" in differing(books, unequal_file(tmp_path))
 
 
-def test_a_cost_that_differs_is_exact(books: Cli, tmp_path: Path) -> None:
-    """A line of its own for the day."""
+def test_difference_in_cost_is_exact(books: Cli, tmp_path: Path) -> None:
+    """The day has a line of its own for the cost."""
     lines = differing(books, costs_file(tmp_path, "0.000002625", "0.100002625")).splitlines()
     assert lines[-2].split() == ["2026-11-02", "(all)", "(all)", "+0.1"]
 
 
 def test_csv_has_both_sides(books: Cli, tmp_path: Path) -> None:
-    """And no total, which a spreadsheet would count in."""
+    """CSV has no total, which a spreadsheet would add to the sums."""
     [line] = csv.DictReader(io.StringIO(differing(books, unequal_file(tmp_path), "--format", "csv")))
     assert (line["day"], line["model"], line["user"]) == ("2026-11-02", SNAPSHOT, "(all)")
     assert (line["ledger_requests"], line["openai_requests"]) == ("1", "2")
     assert (line["ledger_cost_usd"], line["candidate_count"]) == ("", "0")
 
 
-def test_csv_of_equal_books_is_a_heading(books: Cli, tmp_path: Path) -> None:
-    """Exit code 0."""
+def test_csv_of_equal_figures_has_headings(books: Cli, tmp_path: Path) -> None:
+    """The exit code is 0."""
     assert len(books.ok("ledger", "reconcile", equal_file(tmp_path), "--format", "csv").splitlines()) == 1
 
 
 def test_json_has_both_sides_and_the_total(books: Cli, tmp_path: Path) -> None:
-    """Amounts are strings, which no reader rounds."""
+    """Amounts are text, which no reader rounds."""
     write(books, [row(3, BOB, 2, State.UNKNOWN)])
-    words = [unequal_file(tmp_path), costs_file(tmp_path, "0.000002625", "0.000002625")]
-    found = json.loads(differing(books, *words, "--format", "json"))
-    [line] = found["lines"]
-    assert (found["equal"], found["usage_days"]) == (False, ["2026-11-01", "2026-11-02"])
+    arguments = [unequal_file(tmp_path), costs_file(tmp_path, "0.000002625", "0.000002625")]
+    result = json.loads(differing(books, *arguments, "--format", "json"))
+    [line] = result["lines"]
+    assert (result["equal"], result["usage_days"]) == (False, ["2026-11-01", "2026-11-02"])
     assert (line["openai_output"], line["ledger_output"], line["candidate_rows"]) == (32, 2, [str(id_of(3))])
-    assert (found["total"]["openai_cost_usd"], found["total"]["ledger_requests"]) == ("0.00000525", 2)
+    assert (result["total"]["openai_cost_usd"], result["total"]["ledger_requests"]) == ("0.00000525", 2)
 
 
-def test_json_of_equal_books(books: Cli, tmp_path: Path) -> None:
-    """No lines; exit code 0."""
-    found = json.loads(books.ok("ledger", "reconcile", equal_file(tmp_path), "--format", "json"))
-    assert (found["equal"], found["lines"]) == (True, [])
+def test_json_of_equal_figures_has_no_lines(books: Cli, tmp_path: Path) -> None:
+    """The exit code is 0."""
+    result = json.loads(books.ok("ledger", "reconcile", equal_file(tmp_path), "--format", "json"))
+    assert (result["equal"], result["lines"]) == (True, [])
 
 
-def test_keys_tell_users_apart(books: Cli, tmp_path: Path) -> None:
-    """Each with their name."""
-    words = ["--key", "key_a=alice", "--key", "key_b=bob", "--format", "json"]
-    found = json.loads(differing(books, unequal_file(tmp_path), *words))
-    assert [line["user"] for line in found["lines"]] == ["bob"]
+def test_keys_separate_users(books: Cli, tmp_path: Path) -> None:
+    """Each line has the name of its user."""
+    arguments = ["--key", "key_a=alice", "--key", "key_b=bob", "--format", "json"]
+    result = json.loads(differing(books, unequal_file(tmp_path), *arguments))
+    assert [line["user"] for line in result["lines"]] == ["bob"]
 
 
-def test_a_month_is_compared_whole(books: Cli, tmp_path: Path) -> None:
+def test_month_is_compared_completely(books: Cli, tmp_path: Path) -> None:
     """Rows on days that the file does not have are differences."""
-    found = differing(books, usage_file(tmp_path, (1, "key_a", (1, 10, 1, 2))), "--month", "2026-11")
-    assert "from 2026-11-01 to 2026-11-30" in found
-    assert found.splitlines()[-2].split()[3:] == ["-1", "-10", "-1", "-2"]
+    result = differing(books, usage_file(tmp_path, (1, "key_a", (1, 10, 1, 2))), "--month", "2026-11")
+    assert "from 2026-11-01 to 2026-11-30" in result
+    assert result.splitlines()[-2].split()[3:] == ["-1", "-10", "-1", "-2"]
 
 
-def test_without_a_month_the_files_days_are_compared(books: Cli, tmp_path: Path) -> None:
-    """And no others."""
+def test_days_of_the_file_are_compared_by_default(books: Cli, tmp_path: Path) -> None:
+    """Rows on other days are no differences."""
     books.ok("ledger", "reconcile", usage_file(tmp_path, (1, "key_a", (1, 10, 1, 2))))
 
 
-def test_a_correction_makes_books_equal(books: Cli, tmp_path: Path) -> None:
-    """The row that nobody saw answered, with what OpenAI counted of it."""
+def test_correction_makes_the_figures_equal(books: Cli, tmp_path: Path) -> None:
+    """A row without an answer is corrected to what OpenAI counted."""
     write(books, [row(3, BOB, 2, State.UNKNOWN)])
-    books.ok("ledger", "correct", str(id_of(3)), "--input", "100", "--output", "30", "--reason", "found by reconcile")
+    books.ok("ledger", "correct", str(id_of(3)), "--input", "100", "--output", "30", "--reason", "result by reconcile")
     books.ok("ledger", "reconcile", unequal_file(tmp_path), "--month", "2026-11")
 
 
@@ -212,7 +212,7 @@ def test_a_correction_makes_books_equal(books: Cli, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("data", "said"),
+    ("data", "message"),
     [
         (b"", "is empty"),
         (b" \n", "is empty"),
@@ -229,23 +229,23 @@ def test_a_correction_makes_books_equal(books: Cli, tmp_path: Path) -> None:
         ('{"data":[]}'.encode("utf-16"), "is neither JSON nor CSV"),
     ],
 )
-def test_a_bad_file_is_one_line(shared_cli: Cli, tmp_path: Path, data: bytes, said: str) -> None:
-    """With its name and what is wrong; exit code 1."""
+def test_invalid_file_is_refused(shared_cli: Cli, tmp_path: Path, data: bytes, message: str) -> None:
+    """The error is one line with the file and the fault, and the exit code is 1."""
     path = tmp_path / "figures"
     path.write_bytes(data)
     [line] = shared_cli.refused("ledger", "reconcile", str(path))
     assert line.startswith(f"Error: {path}: ")
-    assert said in line
+    assert message in line
 
 
 @pytest.mark.parametrize("name", ["missing", "."])
-def test_a_file_that_is_not_there_is_one_line(shared_cli: Cli, tmp_path: Path, name: str) -> None:
-    """With its name."""
+def test_missing_file_is_refused(shared_cli: Cli, tmp_path: Path, name: str) -> None:
+    """The error is one line with the name of the file."""
     [line] = shared_cli.refused("ledger", "reconcile", str(tmp_path / name))
     assert f"{tmp_path / name}: cannot be read" in line
 
 
-def test_a_bom_is_no_part_of_a_file(books: Cli, tmp_path: Path) -> None:
+def test_byte_order_mark_is_ignored(books: Cli, tmp_path: Path) -> None:
     """Spreadsheets write one."""
     path = Path(costs_file(tmp_path, "0.000002625", "0.000002625"))
     path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
@@ -256,7 +256,7 @@ def test_a_bom_is_no_part_of_a_file(books: Cli, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("arguments", "message"),
     [
         ([], "give a FILE, or --fetch"),
         (["x.json", "--admin-key-file", "key"], "--admin-key-file is for --fetch"),
@@ -271,15 +271,15 @@ def test_a_bom_is_no_part_of_a_file(books: Cli, tmp_path: Path) -> None:
         (["x.json", "--key", "a=alice", "--key", "a=bob"], "the key 'a' is named twice"),
     ],
 )
-def test_wrong_usage_is_exit_code_2(shared_cli: Cli, words: list[str], said: str) -> None:
-    """With what is right."""
-    assert said in shared_cli.refused("ledger", "reconcile", *words, code=2)[-1]
+def test_invalid_arguments_are_refused(shared_cli: Cli, arguments: list[str], message: str) -> None:
+    """The exit code is 2, and the error says what is needed."""
+    assert message in shared_cli.refused("ledger", "reconcile", *arguments, code=2)[-1]
 
 
-def test_an_unknown_user_is_one_line(shared_cli: Cli, tmp_path: Path) -> None:
-    """Else a spelling mistake would look like missing rows."""
-    words = [equal_file(tmp_path), "--key", "key_a=nobody"]
-    assert shared_cli.refused("ledger", "reconcile", *words) == ["Error: there is no user 'nobody'"]
+def test_unknown_user_is_refused(shared_cli: Cli, tmp_path: Path) -> None:
+    """A misspelled name would look like missing rows."""
+    arguments = [equal_file(tmp_path), "--key", "key_a=zoe"]
+    assert shared_cli.refused("ledger", "reconcile", *arguments) == ["Error: there is no user 'zoe'"]
 
 
 # Fetching.
@@ -295,7 +295,7 @@ class Served:
         self._thread = Thread(target=self._loop.run_forever)
 
     def start(self) -> None:
-        """Listens."""
+        """Starts the server."""
         self._thread.start()
         asyncio.run_coroutine_threadsafe(self.fake.start(), self._loop).result()
 
@@ -317,33 +317,33 @@ def served() -> Iterator[Served]:
 
 
 def fetching(served: Served, tmp_path: Path) -> tuple[list[str], dict[str, str]]:
-    """The words and the settings to fetch with."""
+    """The arguments and the settings to fetch with."""
     path = key_file(tmp_path / "admin-key")
-    words = ["ledger", "reconcile", "--fetch", "--month", "2026-11", "--admin-key-file", str(path)]
-    return words, {"OPENAI_URL": served.fake.url}
+    arguments = ["ledger", "reconcile", "--fetch", "--month", "2026-11", "--admin-key-file", str(path)]
+    return arguments, {"OPENAI_URL": served.fake.url}
 
 
 def test_figures_are_fetched_and_compared(books: Cli, served: Served, tmp_path: Path) -> None:
-    """The third is missing in the ledger, and the costs are others."""
-    words, settings = fetching(served, tmp_path)
-    result = books.run(*words, "--format", "json", settings=settings)
+    """OpenAI has a request more than the ledger, and other costs."""
+    arguments, settings = fetching(served, tmp_path)
+    result = books.run(*arguments, "--format", "json", settings=settings)
     lines = [(line["day"], line["model"]) for line in json.loads(result.stdout)["lines"]]
     assert lines == [("2026-11-03", SNAPSHOT), ("2026-11-01", None), ("2026-11-02", None)]
 
 
-def test_a_key_that_others_can_read_is_not_used(shared_cli: Cli, served: Served, tmp_path: Path) -> None:
+def test_key_file_that_others_can_read_is_refused(shared_cli: Cli, served: Served, tmp_path: Path) -> None:
     """Nothing is sent."""
-    words, settings = fetching(served, tmp_path)
+    arguments, settings = fetching(served, tmp_path)
     (tmp_path / "admin-key").chmod(0o644)
-    [line] = shared_cli.refused(*words, settings=settings)
+    [line] = shared_cli.refused(*arguments, settings=settings)
     assert (f"chmod 600 {tmp_path / 'admin-key'}" in line, served.fake.requests) == (True, [])
 
 
-def test_a_refused_key_is_one_line_without_the_key(shared_cli: Cli, served: Served, tmp_path: Path) -> None:
-    """Nor what OpenAI says of it."""
+def test_rejected_key_is_not_repeated(shared_cli: Cli, served: Served, tmp_path: Path) -> None:
+    """The error holds neither the key nor the text of OpenAI."""
     served.fake.script = answering(f'{{"error":{{"message":"bad {KEY}"}}}}'.encode(), 401)
-    words, settings = fetching(served, tmp_path)
-    [line] = shared_cli.refused(*words, settings=settings)
+    arguments, settings = fetching(served, tmp_path)
+    [line] = shared_cli.refused(*arguments, settings=settings)
     assert line.startswith("Error: OpenAI refuses the admin key (401)")
     assert KEY not in line
 
@@ -351,10 +351,10 @@ def test_a_refused_key_is_one_line_without_the_key(shared_cli: Cli, served: Serv
 # Corrections.
 
 
-def test_a_correction_says_what_it_changes(books: Cli) -> None:
-    """Tokens and cost, before and after."""
-    words = ["--input", "20", "--output", "3", "--cached", "10", "--reason", "OpenAI's count"]
-    first, *lines = books.ok("ledger", "correct", str(id_of(1)), *words).splitlines()
+def test_correction_shows_what_it_changes(books: Cli) -> None:
+    """The output has token counts and cost before and after."""
+    arguments = ["--input", "20", "--output", "3", "--cached", "10", "--reason", "OpenAI's count"]
+    first, *lines = books.ok("ledger", "correct", str(id_of(1)), *arguments).splitlines()
     assert first.startswith(f"{id_of(1)} is corrected by ")
     assert lines == [
         "  input tokens: 10 → 20",
@@ -364,48 +364,48 @@ def test_a_correction_says_what_it_changes(books: Cli) -> None:
     ]
 
 
-def test_tokens_that_were_not_known_are_said_so(books: Cli) -> None:
-    """Not known is not none."""
+def test_unknown_token_counts_are_shown_as_unknown(books: Cli) -> None:
+    """They are not shown as 0."""
     write(books, [row(3, BOB, 2, State.UNKNOWN)])
-    words = ["--input", "20", "--output", "3", "--reason", "why"]
-    assert "  input tokens: unknown → 20" in books.ok("ledger", "correct", str(id_of(3)), *words).splitlines()
+    arguments = ["--input", "20", "--output", "3", "--reason", "why"]
+    assert "  input tokens: unknown → 20" in books.ok("ledger", "correct", str(id_of(3)), *arguments).splitlines()
 
 
-def test_a_second_correction_is_one_line(books: Cli) -> None:
-    """And changes nothing."""
-    words = ["ledger", "correct", str(id_of(1)), "--reason", "why", "--output", "1", "--input"]
-    books.ok(*words, "20")
-    [line] = books.refused(*words, "30")
+def test_second_correction_is_refused(books: Cli) -> None:
+    """It changes nothing."""
+    arguments = ["ledger", "correct", str(id_of(1)), "--reason", "why", "--output", "1", "--input"]
+    books.ok(*arguments, "20")
+    [line] = books.refused(*arguments, "30")
     assert line.startswith(f"Error: {id_of(1)} is corrected already, by ")
 
 
-def test_a_correction_is_in_the_usage_report(books: Cli) -> None:
-    """On the day of its row."""
+def test_correction_is_in_the_usage_report(books: Cli) -> None:
+    """It counts on the day of its row."""
     books.ok("ledger", "correct", str(id_of(1)), "--input", "20", "--output", "3", "--reason", "why")
-    found = json.loads(books.ok("usage", "report", "--by", "day", "--format", "json"))["rows"]
-    assert [(line["day"], line["requests"], line["input_tokens"]) for line in found] == [
+    result = json.loads(books.ok("usage", "report", "--by", "day", "--format", "json"))["rows"]
+    assert [(line["day"], line["requests"], line["input_tokens"]) for line in result] == [
         ("2026-11-01", 1, 20),
         ("2026-11-02", 1, 10),
     ]
 
 
-def test_an_unknown_row_is_one_line(shared_cli: Cli) -> None:
-    """With its id."""
-    words = ["--input", "1", "--output", "1", "--reason", "why"]
-    assert shared_cli.refused("ledger", "correct", str(id_of(9)), *words) == [
+def test_correction_of_an_unknown_row_is_refused(shared_cli: Cli) -> None:
+    """The error has the request id."""
+    arguments = ["--input", "1", "--output", "1", "--reason", "why"]
+    assert shared_cli.refused("ledger", "correct", str(id_of(9)), *arguments) == [
         f"Error: there is no row of request {id_of(9)}"
     ]
 
 
-@pytest.mark.parametrize("words", [("--cached", "2"), ("--reason", " ")])
-def test_what_makes_no_sense_is_one_line(shared_cli: Cli, words: tuple[str, str]) -> None:
-    """Exit code 1."""
-    given = ["--input", "1", "--output", "1", "--reason", "why", *words]
-    assert len(shared_cli.refused("ledger", "correct", str(id_of(1)), *given)) == 1
+@pytest.mark.parametrize("arguments", [("--cached", "2"), ("--reason", " ")])
+def test_invalid_correction_is_refused(shared_cli: Cli, arguments: tuple[str, str]) -> None:
+    """The error is one line, and the exit code is 1."""
+    options = ["--input", "1", "--output", "1", "--reason", "why", *arguments]
+    assert len(shared_cli.refused("ledger", "correct", str(id_of(1)), *options)) == 1
 
 
 @pytest.mark.parametrize(
-    "words",
+    "arguments",
     [
         ["x", "--input", "1", "--output", "1", "--reason", "why"],
         [str(id_of(1)), "--input", "1", "--output", "1"],
@@ -414,6 +414,6 @@ def test_what_makes_no_sense_is_one_line(shared_cli: Cli, words: tuple[str, str]
         [str(id_of(1)), "--output", "1", "--reason", "why"],
     ],
 )
-def test_a_correction_that_is_not_whole_is_exit_code_2(shared_cli: Cli, words: list[str]) -> None:
-    """An id, and all counts, and a reason."""
-    shared_cli.refused("ledger", "correct", *words, code=2)
+def test_incomplete_correction_is_refused(shared_cli: Cli, arguments: list[str]) -> None:
+    """An id, all counts and a reason are needed: else the exit code is 2."""
+    shared_cli.refused("ledger", "correct", *arguments, code=2)

@@ -1,4 +1,4 @@
-"""`chatgpt-agent usage`: sums that are exact, by whatever they are asked for, and the rows that they are of."""
+"""`chatgpt-agent usage`: exact sums by groups, and the export of rows."""
 
 import asyncio
 import csv
@@ -16,6 +16,7 @@ import pytest
 from chatgpt_agent.adapters.postgres.connection import Store
 from chatgpt_agent.adapters.postgres.export import EXPORT_COLUMNS
 from chatgpt_agent.adapters.postgres.usage import ensure_partition, ship
+from chatgpt_agent.admin.reports import Reports, UsageFilter
 from chatgpt_agent.core.ledger import Intent, Row, State
 from chatgpt_agent.core.money.exact import exact_sum
 from chatgpt_agent.core.money.kinds import TOKEN_COLUMNS
@@ -90,19 +91,19 @@ def books(cli: Cli) -> Cli:
     return cli
 
 
-def report(cli: Cli, *words: str) -> Any:
+def report(cli: Cli, *options: str) -> Any:
     """`usage report --format json`."""
-    return json.loads(cli.ok("usage", "report", *words, "--format", "json"))
+    return json.loads(cli.ok("usage", "report", *options, "--format", "json"))
 
 
-def costs(cli: Cli, *words: str) -> list[tuple[str, ...]]:
+def costs(cli: Cli, *options: str) -> list[tuple[str, ...]]:
     """The groups of a report, each with its cost."""
     sums = {*NOTHING, "uncertain_cost_usd"}
-    return [tuple(value for key, value in line.items() if key not in sums) for line in report(cli, *words)["rows"]]
+    return [tuple(value for key, value in line.items() if key not in sums) for line in report(cli, *options)["rows"]]
 
 
-def test_it_is_by_user_and_model_where_nothing_is_asked(books: Cli) -> None:
-    """A line for each pair."""
+def test_report_is_by_user_and_model_by_default(books: Cli) -> None:
+    """A report has a row for each pair."""
     assert costs(books) == [
         ("alice", "gpt-4o", "0.3"),
         ("alice", "gpt-4o-mini", TINY),
@@ -121,13 +122,13 @@ def test_it_is_by_user_and_model_where_nothing_is_asked(books: Cli) -> None:
         ("month", ["2026-10", "2026-11"]),
     ],
 )
-def test_it_is_by_what_is_asked(books: Cli, by: str, groups: list[str]) -> None:
-    """A line for each group, in order."""
+def test_report_has_a_row_for_each_group(books: Cli, by: str, groups: list[str]) -> None:
+    """The rows are in the order of their groups."""
     assert [line[0] for line in costs(books, "--by", by)] == groups
 
 
-def test_groups_come_in_the_order_in_which_they_are_asked(books: Cli) -> None:
-    """By the first, within it by the second, and so on."""
+def test_groups_are_in_the_order_of_the_option(books: Cli) -> None:
+    """Rows are ordered by the first group, then by the second."""
     assert costs(books, "--by", "month,user,day")[1:] == [
         ("2026-11", "alice", "2026-11-01", "0.2"),
         ("2026-11", "alice", "2026-11-02", TINY),
@@ -135,8 +136,8 @@ def test_groups_come_in_the_order_in_which_they_are_asked(books: Cli) -> None:
     ]
 
 
-def test_a_line_has_all_the_counts(books: Cli) -> None:
-    """Requests, those that are not done, and tokens."""
+def test_row_has_all_counts(books: Cli) -> None:
+    """A row counts requests, those that are not done, and tokens."""
     line = report(books, "--by", "user")["rows"][0]
     assert line == {
         **NOTHING,
@@ -150,13 +151,13 @@ def test_a_line_has_all_the_counts(books: Cli) -> None:
 
 
 def test_requests_that_are_not_done_are_counted(books: Cli) -> None:
-    """Their cost may not be whole."""
+    """The cost of such a request may be incomplete."""
     assert [line["not_done"] for line in report(books, "--by", "user")["rows"]] == [0, 1]
 
 
 @pytest.mark.parametrize("by", ["user", "token", "model", "endpoint", "day", "week", "month", "user,model,day,month"])
-def test_the_total_is_exact(books: Cli, by: str) -> None:
-    """From the largest to the smallest digit, however it is grouped."""
+def test_total_is_exact(books: Cli, by: str) -> None:
+    """The total has every digit, whatever it is grouped by."""
     assert report(books, "--by", by)["total"] == {
         **NOTHING,
         "requests": 4,
@@ -168,31 +169,31 @@ def test_the_total_is_exact(books: Cli, by: str) -> None:
     }
 
 
-def test_the_lines_add_up_to_the_total(cli: Cli) -> None:
-    """Ten thousandths of a cent are a hundredth of one: no float is on the way."""
+def test_rows_add_up_to_the_total(cli: Cli) -> None:
+    """Amounts are added as decimals, not as floats."""
     write(cli, [row(ALICE, "m", "2026-11-01", "0.000001") for _ in range(10)])
-    found = report(cli)
-    assert (found["rows"][0]["cost_usd"], found["total"]["cost_usd"]) == ("0.00001", "0.00001")
+    result = report(cli)
+    assert (result["rows"][0]["cost_usd"], result["total"]["cost_usd"]) == ("0.00001", "0.00001")
 
 
 def test_since_is_the_first_day(books: Cli) -> None:
-    """It is in the report, the day before is not."""
+    """The day itself is in the report, the day before is not."""
     assert [line[0] for line in costs(books, "--by", "day", "--since", "2026-11-01")] == ["2026-11-01", "2026-11-02"]
 
 
 def test_until_is_the_last_day(books: Cli) -> None:
-    """It is in the report, the day after is not."""
+    """The day itself is in the report, the day after is not."""
     assert [line[0] for line in costs(books, "--by", "day", "--until", "2026-11-01")] == ["2026-10-31", "2026-11-01"]
 
 
-def test_one_day_is_from_it_to_it(books: Cli) -> None:
-    """Both ends count."""
-    found = costs(books, "--by", "day", "--since", "2026-11-01", "--until", "2026-11-01")
-    assert [line[0] for line in found] == ["2026-11-01"]
+def test_since_and_until_may_be_the_same_day(books: Cli) -> None:
+    """Both days are included."""
+    result = costs(books, "--by", "day", "--since", "2026-11-01", "--until", "2026-11-01")
+    assert [line[0] for line in result] == ["2026-11-01"]
 
 
-def test_days_are_utc(cli: Cli) -> None:
-    """The last second of a day and the first of the next are apart, whatever the machine's time zone is."""
+def test_days_are_utc_by_default(cli: Cli) -> None:
+    """The last second of a day and the first of the next count on different days."""
     late, early = row(ALICE, "m", "2026-11-01", "1"), row(ALICE, "m", "2026-11-02", "2")
     at = datetime(2026, 11, 1, 23, 59, 59, tzinfo=UTC)
     moved = Intent(
@@ -209,21 +210,21 @@ def test_days_are_utc(cli: Cli) -> None:
     assert costs(cli, "--by", "day") == [("2026-11-01", "1"), ("2026-11-02", "2")]
 
 
-def test_a_table_has_a_last_line_with_the_total(books: Cli) -> None:
-    """Below the columns that it sums up."""
+def test_table_ends_with_the_total(books: Cli) -> None:
+    """The last line has the sums of its columns."""
     last = books.ok("usage", "report").splitlines()[-1]
     assert last.split() == ["total", "4", "1", "308", "0", "40", "0", f"12345678901234567890.8{TINY[3:]}"]
 
 
-def test_a_table_has_headings(books: Cli) -> None:
-    """The names of the columns."""
+def test_table_has_headings(books: Cli) -> None:
+    """The headings are the names of the columns."""
     first = books.ok("usage", "report", "--by", "day").splitlines()[0]
     assert first.split("  ")[0] == "day"
     assert first.endswith("cost usd")
 
 
-def test_csv_has_a_heading_and_a_line_for_each_group(books: Cli) -> None:
-    """And no total, which a spreadsheet would count in."""
+def test_csv_has_headings_and_a_line_for_each_group(books: Cli) -> None:
+    """CSV has no total, which a spreadsheet would add to the sums."""
     lines = list(csv.reader(io.StringIO(books.ok("usage", "report", "--by", "day,user", "--format", "csv"))))
     assert lines[0][:3] == ["day", "user", "requests"]
     assert [(line[0], line[1], line[-2]) for line in lines[1:]] == costs(books, "--by", "day,user")
@@ -231,14 +232,14 @@ def test_csv_has_a_heading_and_a_line_for_each_group(books: Cli) -> None:
 
 @pytest.mark.parametrize("name", ["=cmd()", "+1", "-1", "@SUM(A1)"])
 def test_csv_has_no_formulas(cli: Cli, name: str) -> None:
-    """A spreadsheet takes a name that begins like one for a text."""
+    """A name that begins like a formula is guarded by an apostrophe."""
     cli.ok("user", "add", "--openai-key-stdin", "--", name, stdin="sk-x")
     write(cli, [row(ALICE, "m", "2026-11-01", "1")])
     lines = list(csv.reader(io.StringIO(cli.ok("usage", "report", "--format", "csv"))))
     assert lines[1][0] == f"'{name}"
 
 
-def test_csv_quotes_what_it_must(cli: Cli) -> None:
+def test_csv_quotes_special_characters(cli: Cli) -> None:
     """A comma and a quotation mark in a name stay in its column."""
     cli.add_user('a,b"c')
     write(cli, [row(ALICE, "m", "2026-11-01", "1")])
@@ -246,8 +247,8 @@ def test_csv_quotes_what_it_must(cli: Cli) -> None:
     assert lines[1][0] == 'a,b"c'
 
 
-def test_a_user_who_is_gone_keeps_the_rows(cli: Cli) -> None:
-    """Under their number."""
+def test_deleted_user_is_shown_by_id(cli: Cli) -> None:
+    """Rows of a user that was deleted from the database are reported under the id."""
     write(cli, [row(77, "m", "2026-11-01", "1")])
     assert costs(cli, "--by", "user") == [("user 77", "1")]
 
@@ -259,43 +260,43 @@ def test_a_user_who_is_gone_keeps_the_rows(cli: Cli) -> None:
         ("csv", f"user,model,{','.join(NOTHING)},cost_usd,uncertain_cost_usd\r\n"),
     ],
 )
-def test_an_empty_database_has_an_empty_report(shared_cli: Cli, form: str, out: Any) -> None:
-    """Nothing was used, and it cost nothing."""
+def test_report_of_an_empty_database_is_empty(shared_cli: Cli, form: str, out: Any) -> None:
+    """CSV has its headings, and JSON a total of zero."""
     printed = shared_cli.run("usage", "report", "--format", form).stdout_bytes.decode()
     if form == "json":
-        found = json.loads(printed)
-        total = {key: found["total"][key] for key in out["total"]}
-        assert {"rows": found["rows"], "total": total} == out
+        result = json.loads(printed)
+        total = {key: result["total"][key] for key in out["total"]}
+        assert {"rows": result["rows"], "total": total} == out
     else:
         assert printed == out
 
 
-def test_an_empty_database_has_an_empty_table(shared_cli: Cli) -> None:
-    """With a total of nothing."""
+def test_table_of_an_empty_database_has_a_total(shared_cli: Cli) -> None:
+    """The total is zero."""
     assert shared_cli.ok("usage", "report").splitlines()[-1].split() == ["total", *"0000000"]
 
 
 @pytest.mark.parametrize("by", ["", "name", "user,", ",", "user,user", "User", "user model", "day;DROP TABLE usage"])
-def test_by_takes_known_groups(shared_cli: Cli, by: str) -> None:
-    """Exit code 2 for any other, naming the option."""
+def test_unknown_group_is_refused(shared_cli: Cli, by: str) -> None:
+    """The exit code is 2, and the error names the option."""
     assert "--by" in shared_cli.refused("usage", "report", "--by", by, code=2)[-1]
 
 
 @pytest.mark.parametrize("option", ["--since", "--until"])
 @pytest.mark.parametrize("day", ["yesterday", "2026-02-30", "2026-1", "01.11.2026", "2026-11-01T00:00:00", ""])
-def test_a_day_is_a_date(shared_cli: Cli, option: str, day: str) -> None:
-    """Exit code 2 for any other, naming the option."""
+def test_invalid_day_is_refused(shared_cli: Cli, option: str, day: str) -> None:
+    """The exit code is 2, and the error names the option."""
     assert option in shared_cli.refused("usage", "report", option, day, code=2)[-1]
 
 
-def test_a_format_is_one_of_three(shared_cli: Cli) -> None:
-    """Exit code 2 for any other, naming them."""
+def test_unknown_format_is_refused(shared_cli: Cli) -> None:
+    """The exit code is 2, and the error lists the formats."""
     line = shared_cli.refused("usage", "report", "--format", "xml", code=2)[-1]
     assert all(name in line for name in ("table", "csv", "json"))
 
 
-def test_report_refuses_an_end_before_the_beginning(cli: Cli) -> None:
-    """Rather than an empty report that looks like no usage."""
+def test_until_before_since_is_refused(cli: Cli) -> None:
+    """An empty report would look like no usage."""
     lines = cli.refused("usage", "report", "--since", "2026-12-01", "--until", "2026-01-01", code=2)
     assert lines[-1] == "Error: --until is before --since"
 
@@ -303,8 +304,8 @@ def test_report_refuses_an_end_before_the_beginning(cli: Cli) -> None:
 # Tokens, and parts of the books.
 
 
-def test_a_token_is_shown_by_its_label_and_first_characters(cli: Cli) -> None:
-    """With its id, because two may have one label."""
+def test_token_is_shown_by_its_label_and_prefix(cli: Cli) -> None:
+    """The id is a column of its own, because two tokens may have one label."""
     cli.add_user("alice")
     token = cli.ok("token", "issue", "alice", "--label", "laptop").strip()
     write(cli, [row(ALICE, "m", "2026-11-01", "1", token=2), row(ALICE, "m", "2026-11-01", "2", token=9)])
@@ -312,8 +313,8 @@ def test_a_token_is_shown_by_its_label_and_first_characters(cli: Cli) -> None:
     assert [(line["token"], line["token_id"]) for line in rows] == [(f"laptop ({token[:8]}…)", 2), ("token 9", 9)]
 
 
-def test_tokens_with_one_label_are_two_lines(cli: Cli) -> None:
-    """Also where they cannot be told apart by what is shown of them."""
+def test_tokens_with_the_same_label_are_two_rows(cli: Cli) -> None:
+    """They stay apart even if label and prefix are equal."""
     cli.add_user("alice")
     cli.ok("token", "issue", "alice", "--label", "laptop")
     query(cli.settings["DATABASE_URL"], "UPDATE tokens SET label = 'laptop', token_prefix = 'cga_0000'")
@@ -322,7 +323,7 @@ def test_tokens_with_one_label_are_two_lines(cli: Cli) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "cost"),
+    ("options", "cost"),
     [
         (["--user", "alice"], f"0.3{TINY[3:]}"),
         (["--model", "gpt-4o-mini"], TINY),
@@ -330,32 +331,32 @@ def test_tokens_with_one_label_are_two_lines(cli: Cli) -> None:
         (["--token", "1", "--until", "2026-10-31"], "0.1"),
     ],
 )
-def test_a_report_can_be_of_a_part(books: Cli, words: list[str], cost: str) -> None:
-    """A user, a model or a token, together with days."""
-    assert report(books, *words)["total"]["cost_usd"] == cost
+def test_report_can_be_limited(books: Cli, options: list[str], cost: str) -> None:
+    """A user, a model or a token can be combined with days."""
+    assert report(books, *options)["total"]["cost_usd"] == cost
 
 
 @pytest.mark.parametrize(
-    ("words", "line"),
+    ("options", "line"),
     [
         (["--user", "carol"], "Error: there is no user 'carol'"),
         (["--token", "77"], "Error: there is no token 77"),
     ],
 )
 @pytest.mark.parametrize("command", ["report", "export"])
-def test_a_report_of_nobody_is_refused(shared_cli: Cli, command: str, words: list[str], line: str) -> None:
-    """Rather than an empty one that looks like no usage."""
-    assert shared_cli.refused("usage", command, *words) == [line]
+def test_unknown_user_or_token_is_refused(shared_cli: Cli, command: str, options: list[str], line: str) -> None:
+    """An empty report would look like no usage."""
+    assert shared_cli.refused("usage", command, *options) == [line]
 
 
-def test_a_removed_user_keeps_the_name(books: Cli) -> None:
-    """On the rows, and to ask for them by."""
+def test_removed_user_keeps_the_name(books: Cli) -> None:
+    """The name is in the rows and can be given as --user."""
     query(books.settings["DATABASE_URL"], "UPDATE users SET removed_at = now(), upstream_key = '' WHERE name = 'bob'")
     assert costs(books, "--by", "user", "--user", "bob") == [("bob", "12345678901234567890.5")]
 
 
-def test_what_is_uncertain_is_a_column_of_its_own(cli: Cli) -> None:
-    """The most that rows of unknown cost may have cost; a table without such rows leaves it out."""
+def test_uncertain_cost_is_a_column_of_its_own(cli: Cli) -> None:
+    """The maximum that rows of unknown cost may have cost is left out of a table without such rows."""
     write(cli, [row(ALICE, "m", "2026-11-01", "1")])
     assert "uncertain" not in cli.ok("usage", "report")
     write(cli, [row(ALICE, "m", "2026-11-01", "0", state=State.UNKNOWN, uncertain_cost="0.5")])
@@ -363,12 +364,12 @@ def test_what_is_uncertain_is_a_column_of_its_own(cli: Cli) -> None:
     assert report(cli)["total"]["uncertain_cost_usd"] == "0.5"
 
 
-def test_other_kinds_of_tokens_are_columns_where_there_are_any(cli: Cli) -> None:
-    """Audio, images, cache writes: most teams have none."""
+def test_rare_kinds_of_tokens_are_columns_if_used(cli: Cli) -> None:
+    """Columns of audio, images and cache writes are left out of a table if they hold only zeros."""
     write(cli, [row(ALICE, "m", "2026-11-01", "1")])
     assert "audio" not in cli.ok("usage", "report")
-    heard = row(ALICE, "m", "2026-11-01", "1")
-    write(cli, [msgspec.structs.replace(heard, usage=Usage(input=5, output=5, audio_input=3))])
+    spoken = row(ALICE, "m", "2026-11-01", "1")
+    write(cli, [msgspec.structs.replace(spoken, usage=Usage(input=5, output=5, audio_input=3))])
     assert "audio input tokens" in cli.ok("usage", "report")
     assert "audio output tokens" not in cli.ok("usage", "report")
 
@@ -376,31 +377,35 @@ def test_other_kinds_of_tokens_are_columns_where_there_are_any(cli: Cli) -> None
 # Single rows.
 
 
-def test_every_row_is_exported(books: Cli) -> None:
-    """With its amounts to the last digit, so that they add up to the report."""
+def test_export_has_every_row(books: Cli) -> None:
+    """The amounts of the rows add up to those of the report."""
     rows = list(csv.DictReader(io.StringIO(books.ok("usage", "export"))))
     assert sorted(line["day"] for line in rows) == ["2026-10-31", "2026-11-01", "2026-11-02", "2026-11-02"]
     assert exact_sum(Decimal(line["cost_usd"]) for line in rows) == Decimal(f"12345678901234567890.8{TINY[3:]}")
     assert {line["user"] for line in rows} == {"alice", "bob"}
 
 
-def test_the_export_as_json_has_the_same_rows(books: Cli) -> None:
-    """One array; what CSV leaves empty is null."""
+def test_export_as_json_has_the_same_rows(books: Cli) -> None:
+    """The output is one array, with null for cells that are empty in CSV."""
     rows = json.loads(books.ok("usage", "export", "--format", "json"))
     lines = list(csv.DictReader(io.StringIO(books.ok("usage", "export"))))
     assert [{key: "" if value is None else str(value) for key, value in line.items()} for line in rows] == lines
 
 
-def test_the_export_goes_on_from_page_to_page(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No row is missed or told twice where a page ends, nor where a month does."""
-    monkeypatch.setattr("chatgpt_agent.admin.reports.PAGE", 3)
+def test_export_continues_over_pages(cli: Cli, dsn: str) -> None:
+    """No row is missed or repeated at the end of a page or of a month."""
     write(cli, [row(ALICE, "m", f"2026-{month}-01", "1") for month in ("10", "11") for _ in range(6)])
-    ids = [line["request_id"] for line in json.loads(cli.ok("usage", "export", "--format", "json"))]
+
+    async def export() -> list[str]:
+        async with Store(dsn) as store:
+            return [str(line[0]) async for page in Reports(store, page=3).export(UsageFilter()) for line in page]
+
+    ids = asyncio.run(export())
     assert (len(ids), len(set(ids))) == (12, 12)
 
 
-def test_the_export_is_of_the_days_that_are_asked_for(books: Cli) -> None:
-    """Those of the books' time zone, at the end of a month too."""
+def test_export_can_be_limited_to_days(books: Cli) -> None:
+    """The days are those of the configured time zone, also at the end of a month."""
     query(books.settings["DATABASE_URL"], "UPDATE settings SET value = 'Pacific/Kiritimati' WHERE name = 'time_zone'")
     query(books.settings["DATABASE_URL"], "SELECT rebuild_usage_daily()")
     rows = csv.DictReader(io.StringIO(books.ok("usage", "export", "--since", "2026-11-01", "--until", "2026-11-01")))
@@ -408,6 +413,6 @@ def test_the_export_is_of_the_days_that_are_asked_for(books: Cli) -> None:
 
 
 @pytest.mark.parametrize(("form", "out"), [("json", "[\n\n]\n"), ("csv", ",".join(EXPORT_COLUMNS) + "\r\n")])
-def test_an_export_of_nothing_is_empty(shared_cli: Cli, form: str, out: str) -> None:
-    """And still JSON, or a heading."""
+def test_export_of_an_empty_database_is_valid(shared_cli: Cli, form: str, out: str) -> None:
+    """JSON is an empty array, and CSV has its headings."""
     assert shared_cli.run("usage", "export", "--format", form).stdout_bytes.decode() == out
