@@ -19,7 +19,6 @@ from chatgpt_agent.core import legacy as rules
 from chatgpt_agent.core.audit import Actor
 from chatgpt_agent.core.errors import KeyUnusable
 from chatgpt_agent.core.legacy import IMPORTED_USER, OldRequest, OldUser
-from chatgpt_agent.core.money.pricing import NewPrice
 
 __all__ = ["Counts", "ImportResult", "ImportWarning", "LegacyImport", "has_password"]
 
@@ -204,8 +203,7 @@ class _Run:
                 counts.added += 1
         new = [price for price in listed if price.model not in priced]
         if new and not self._dry_run:
-            prices = [NewPrice(price.model, price.rates, effective_at=price.effective_at) for price in new]
-            await add_prices(self._acting, prices, now=self._now)
+            await add_prices(self._acting, new, now=self._now)
 
     # The history.
 

@@ -1,4 +1,4 @@
-"""The original program's three tables, and what they become here. Its prices are USD per 1,000 tokens."""
+"""The rules by which the three tables of the original program are imported. Its prices are USD per 1,000 tokens."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -10,24 +10,24 @@ import msgspec
 
 from chatgpt_agent.core.errors import InvalidValue
 from chatgpt_agent.core.money.kinds import Rates
-from chatgpt_agent.core.money.pricing import check_rates
+from chatgpt_agent.core.money.pricing import NewPrice, check_rates
 from chatgpt_agent.core.names import MAX_NAME, is_name, is_secret
 
-# Of the ids of its rows: whoever takes a row over again, from a copy of its database too, comes to the same id.
+# Of the ids of imported rows, so that a repeated import, even from a copy of the database, gives the same ids.
 NAMESPACE = UUID("6d1f6f5e-7c0b-5b1c-9d53-0c6a1f3d8a42")
 
-IMPORTED_USER = "(imported)"  # whose requests are those that the original program kept without a name
-MIN_SHOWN = 16  # characters of a token of which some may be shown
+IMPORTED_USER = "(imported)"  # the user of requests that the original program stored without one
+MIN_SHOWN = 16  # characters of a token whose beginning is stored
 SHOWN = 4
 MAX_TOKEN = 100
 MAX_KEY = 512
 MAX_COUNT = 10**12
-MAX_AMOUNT = 24  # characters of a price, which Python's own decimals do not round
+MAX_AMOUNT = 24  # characters of a price, few enough for decimals not to round
 
 _INPUT, _OUTPUT = "_input", "_output"
 
 
-class OldUser(msgspec.Struct, frozen=True):
+class OldUser(msgspec.Struct, frozen=True, kw_only=True):
     """A row of `sys_user_token`."""
 
     id: int
@@ -46,9 +46,9 @@ class OldConfig(msgspec.Struct, frozen=True):
     timestamp: datetime | None
 
 
-class OldRequest(msgspec.Struct, frozen=True):
+class OldRequest(msgspec.Struct, frozen=True, kw_only=True):
     """A row of `sys_model_request`. `price` in USD. `owner`: the id in `sys_user_token`, which only later versions of
-    the original program kept."""
+    the original program stored."""
 
     id: int
     remote_id: str | None
@@ -61,33 +61,25 @@ class OldRequest(msgspec.Struct, frozen=True):
 
 
 class OldPrice(msgspec.Struct, frozen=True):
-    """What the rows of a model from `since` on to the next such change were charged: `define_price`, `input,output`."""
+    """The price of a model's rows from `since` until the next change. `define_price` is `input,output`."""
 
     model: str
     define_price: str
     since: datetime
 
 
-class NewPrice(msgspec.Struct, frozen=True):
-    """A price to be added."""
-
-    model: str
-    effective_at: datetime
-    rates: Rates
-
-
 def row_id(request: OldRequest) -> UUID:
-    """The id here of a row there: always the same for the same row."""
+    """Returns the id of an imported row, always the same for the same row."""
     moment = request.timestamp.astimezone(UTC).isoformat() if request.timestamp else ""
     return uuid5(NAMESPACE, f"{request.id}|{moment}|{request.remote_id}")
 
 
 def request_fault(request: OldRequest) -> str | None:
-    """Why a row of the history cannot be taken over, or None."""
+    """Returns why a row of the history cannot be imported, or None."""
     if request.timestamp is None:
         return "it has no timestamp"
     if not _is_name(request.model):
-        return "it has no model, or one that is no name"
+        return "its model is missing or not a name"
     for tokens in (request.prompt_tokens, request.completion_tokens):
         if tokens is not None and not 0 <= tokens <= MAX_COUNT:
             return f"it has a count of {tokens} tokens"
@@ -97,34 +89,33 @@ def request_fault(request: OldRequest) -> str | None:
 
 
 def user_fault(user: OldUser) -> str | None:
-    """Why a user cannot be taken over, or None. The token and the key are not repeated."""
+    """Returns why a user cannot be imported, or None. The token and the key are not quoted."""
     token, key = user.local_token or "", (user.gpt_token or "").strip()
     if not is_secret(token, MAX_TOKEN):
-        return "its local_token must be 1 to 100 printable ASCII characters without spaces: no client can send this one"
+        return "its local_token must be 1 to 100 printable ASCII characters without spaces"
     if not is_secret(key, MAX_KEY):
-        return "its gpt_token must be 1 to 512 printable ASCII characters without spaces: it is no key"
+        return "its gpt_token must be 1 to 512 printable ASCII characters without spaces"
     return None
 
 
 def is_weak(token: str) -> bool:
-    """Whether a token is so short that somebody may guess it."""
+    """Whether a token is short enough to be guessed."""
     return len(token) < MIN_SHOWN
 
 
 def token_prefix(token: str) -> str:
-    """What may be shown of an old token: little, and nothing of a short one."""
+    """Returns the beginning of an old token that may be stored: four characters, or nothing of a weak token."""
     return "" if is_weak(token) else token[:SHOWN]
 
 
 def user_name(user: OldUser) -> str:
-    """The name here, which may have to differ: some there have none, or one that would spoil a list."""
+    """Returns the name of an imported user: the old one, or one with the old id where it is missing or not a name."""
     name = (user.name or "").strip()
     return name if _is_name(name) else f"legacy-{user.id}"
 
 
 def numbered(name: str) -> Iterator[str]:
-    """The name, and then with one number after the other behind it, for people whom the original program had under one
-    name with different keys."""
+    """Yields the name, and then the name with a number, for users of the same name with different keys."""
     yield name
     yield from (f"{name[: MAX_NAME - 12]}-{number}" for number in count(2))
 
@@ -139,24 +130,24 @@ def _is_name(text: str | None) -> bool:
 def prices(
     config: Sequence[OldConfig], history: Sequence[OldPrice], now: datetime
 ) -> tuple[list[NewPrice], dict[str, str]]:
-    """The prices to add, by model and date; and the models (or keys) whose prices cannot be taken over, with reasons.
+    """Returns the prices to add, by model and date, and the faults of models (or keys) whose prices cannot be imported.
 
-    Only models that have a price there now get one here. It counts from the first row that was charged it, and before
-    that the prices count that older rows were charged. A price that no row was charged yet counts from the day that
-    it was written down, or from now where rows were charged another one."""
-    found: dict[str, dict[str, OldConfig]] = {}
+    Only models with a current price are imported. It takes effect with the first row that was charged it, after the
+    prices of older rows. A price that no row was charged takes effect when it was configured, or now if rows were
+    charged another one."""
+    configured: dict[str, dict[str, OldConfig]] = {}
     faults: dict[str, str] = {}
     for line in config:
         side = next((side for side in (_INPUT, _OUTPUT) if line.key.endswith(side)), None)
         model = line.key.removesuffix(side) if side else ""
         if side is None or not _is_name(model):
             faults[line.key] = f"the key is not a model's name with {_INPUT} or {_OUTPUT}"
-        elif side in found.setdefault(model, {}) and found[model][side].value != line.value:
-            faults[model] = f"{line.key} is there twice, with different values"
+        elif side in configured.setdefault(model, {}) and configured[model][side].value != line.value:
+            faults[model] = f"duplicate key {line.key} with different values"
         else:
-            found[model][side] = line
+            configured[model][side] = line
     added: list[NewPrice] = []
-    for model, sides in sorted(found.items()):
+    for model, sides in sorted(configured.items()):
         if model in faults:
             continue
         try:
@@ -166,40 +157,40 @@ def prices(
             continue
         written = [line.timestamp for line in sides.values() if line.timestamp is not None]
         runs = _runs(model, history)
-        added += [NewPrice(model, since, rates) for since, rates in runs]
+        added += [NewPrice(model, rates, effective_at=since) for since, rates in runs]
         if not runs or runs[-1][1] != current:
             since = now if runs else min(max(written, default=now), now)
-            added.append(NewPrice(model, since, current))
+            added.append(NewPrice(model, current, effective_at=since))
     return added, faults
 
 
 def _runs(model: str, history: Sequence[OldPrice]) -> list[tuple[datetime, Rates]]:
-    """When the prices that rows of a model were charged changed, in order."""
+    """Returns the changes of the price that rows of a model were charged, in order."""
     runs: list[tuple[datetime, Rates]] = []
     for old in sorted((old for old in history if old.model == model), key=lambda old: old.since):
-        given, _, made = old.define_price.partition(",")
+        input_rate, _, output_rate = old.define_price.partition(",")
         try:
-            rates = _rates({_INPUT: given, _OUTPUT: made})
+            rates = _rates({_INPUT: input_rate, _OUTPUT: output_rate})
         except InvalidValue:
-            continue  # what a row was charged stands in the row
+            continue  # each row has its own cost
         if not runs or runs[-1][1] != rates:
             runs.append((old.since, rates))
     return runs
 
 
 def _rates(sides: Mapping[str, str | None]) -> Rates:
-    """Rates per 1,000,000 tokens out of texts per 1,000. Raises InvalidValue."""
+    """Returns rates per 1,000,000 tokens, from texts with prices per 1,000. Raises InvalidValue."""
     amounts = []
     for side in (_INPUT, _OUTPUT):
         text = (sides.get(side) or "").strip()
         if not text:
-            raise InvalidValue(f"there is no {side}")
+            raise InvalidValue(f"missing {side}")
         if len(text) > MAX_AMOUNT:
             raise InvalidValue(f"{side} has more than {MAX_AMOUNT} characters")
         try:
             amounts.append(Decimal(text).scaleb(3))
         except ArithmeticError:
-            raise InvalidValue(f"{side} is {text[:40]!r}, which is no number") from None
+            raise InvalidValue(f"{side}: {text[:40]!r} is not a number") from None
     rates = Rates(input=amounts[0], output=amounts[1])
     check_rates(rates)
     return rates

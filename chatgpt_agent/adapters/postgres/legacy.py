@@ -57,7 +57,10 @@ class LegacyStore(Store):
             SELECT id, name, local_token, gpt_token, to_jsonb(t) ->> 'comment',
                    (to_jsonb(t) ->> 'create_time')::timestamptz
             FROM sys_user_token t ORDER BY id"""
-        return [OldUser(*row) for row in await self.fetch(sql)]
+        return [
+            OldUser(id=id_, name=name, local_token=token, gpt_token=key, comment=comment, create_time=created)
+            for id_, name, token, key, comment, created in await self.fetch(sql)
+        ]
 
     async def config(self) -> list[OldConfig]:
         """Returns the configured prices."""
@@ -99,4 +102,5 @@ class LegacyStore(Store):
             SELECT id, remote_id, model, prompt_tokens, completion_tokens, timestamp, price,
                    CASE WHEN %s::text IS NOT NULL THEN (to_jsonb(r) ->> %s)::bigint END
             FROM sys_model_request r WHERE %s::bigint IS NULL OR id > %s ORDER BY id LIMIT %s"""
-        return [OldRequest(*row) for row in await self.fetch(sql, [owner, owner, after, after, limit])]
+        rows = await self.fetch(sql, [owner, owner, after, after, limit])
+        return [OldRequest(**dict(zip(OldRequest.__struct_fields__, row, strict=True))) for row in rows]
