@@ -1,4 +1,4 @@
-"""The composition root: connects the services, starts them in order, drains, and stops them in the opposite order."""
+"""The server: starts the services in order, listens, drains, and stops the services."""
 
 import asyncio
 import logging
@@ -9,41 +9,16 @@ from tornado.httputil import HTTPServerConnectionDelegate
 
 from chatgpt_agent import __version__, process
 from chatgpt_agent.adapters.config import Config
-from chatgpt_agent.adapters.curl.exchange import UpstreamClient
-from chatgpt_agent.adapters.curl.options import http_client
-from chatgpt_agent.adapters.outbox import Outbox
-from chatgpt_agent.adapters.postgres.connection import Store
-from chatgpt_agent.admin.administration import Stores
-from chatgpt_agent.core.budget.max_cost import Assumptions
 from chatgpt_agent.core.errors import SetupError
-from chatgpt_agent.core.http.endpoints import upstream_urls
-from chatgpt_agent.runtime.admission import Admissions
-from chatgpt_agent.runtime.alerts import Alerts, open_webhook
-from chatgpt_agent.runtime.authentication import AdminAuthenticator, Authenticator
 from chatgpt_agent.runtime.background import Background
-from chatgpt_agent.runtime.budget_store import PostgresBudgetStore
-from chatgpt_agent.runtime.budget_sync import BudgetSync
-from chatgpt_agent.runtime.budgets import Budgets
 from chatgpt_agent.runtime.database import database, prepare_database, retry_until_reachable
-from chatgpt_agent.runtime.directory import Directory
-from chatgpt_agent.runtime.in_flight import Lifecycle
-from chatgpt_agent.runtime.last_used import WRITE_TIMEOUT, LastUsed
-from chatgpt_agent.runtime.ledger import SHIP_TIMEOUT, Ledger
 from chatgpt_agent.runtime.master_key import check_master_key_file
-from chatgpt_agent.runtime.rate_limiter import RateLimiter
-from chatgpt_agent.runtime.read_pool import ReadPool
-from chatgpt_agent.runtime.relay import DrainLimits, Relay
 from chatgpt_agent.runtime.tuning import Tuning
-from chatgpt_agent.web.admin.routing import AdminApi
-from chatgpt_agent.web.app import Services, admin_app, api_app, forwarded_endpoints
-from chatgpt_agent.web.forward import Gateway
-from chatgpt_agent.web.health import Readiness
 from chatgpt_agent.web.listener import ConnectionLimits, Listener
+from chatgpt_agent.wiring import Wiring
 
 log = logging.getLogger(__name__)
 
-REPORT_SECONDS = 60.0  # for a statement of a report over REST
-PROOF_SECONDS = 3600.0  # for a statement that verifies the ledger
 ABORT_SECONDS = 2.0  # for aborted requests to write their rows
 
 
@@ -58,108 +33,23 @@ def serve(config: Config) -> None:
         runner.run(main(dsn))
 
 
-class Server:
+class Server(Wiring):
     """One agent. `start` returns when it listens; it is ready once it has reached the database."""
 
     def __init__(
         self, config: Config, dsn: str, limits: ConnectionLimits = ConnectionLimits(), tuning: Tuning = Tuning()
     ) -> None:
         config, self._limits = _within_file_limit(config, limits)
+        super().__init__(config, dsn, tuning=tuning, on_death=self._on_death)
         self._config, self._dsn = config, dsn
-        clock = asyncio.get_running_loop().time
         # How it ends.
         self.stopping = asyncio.Event()
         self.failure: Exception | None = None  # why it stopped, unless a signal stopped it
         self._background = Background(self._on_death)
-        # Services, each after those that it uses; only the users' names in alerts come from a later one.
-        self.lifecycle = Lifecycle()
-        self.http_client = http_client(config)
-        self.upstream = UpstreamClient(self.http_client, config)
-        self.rate_limiter = RateLimiter(clock)
-        self.read_pool = ReadPool(dsn)
-        self.last_used = LastUsed(
-            Store(dsn, seconds=WRITE_TIMEOUT),
-            check_seconds=tuning.last_used_check,
-            clock=clock,
-            on_death=self._on_death,
-        )
-        self.alerts = Alerts(
-            Store(dsn),
-            open_webhook(config),
-            user_of=lambda budget: self.directory.user_of(budget),
-            times=tuning.alerts,
-            on_death=self._on_death,
-        )
-        self.budgets = Budgets(on_threshold=self.alerts.on_threshold)
-        self.budget_sync = BudgetSync(
-            self.budgets, PostgresBudgetStore(Store(dsn), Store(dsn)), times=tuning.budgets, on_death=self._on_death
-        )
-        self.directory = Directory(
-            Store(dsn),
-            on_budgets=self.budgets.set_budgets,
-            stale_after=config.stale_after,
-            clock=clock,
-            on_death=self._on_death,
-        )
-        self.ledger = Ledger(
-            Outbox(config.data_dir), Store(dsn, seconds=SHIP_TIMEOUT), observer=self.budgets, on_death=self._on_death
-        )
-        self.admissions = Admissions(
-            directory=self.directory,
-            rate_limiter=self.rate_limiter,
-            budgets=self.budgets,
-            assumptions=Assumptions(config.budget_linked_tokens, config.budget_output_tokens),
-            max_requests=config.max_concurrent_requests,
-        )
-        self.relay = Relay(
-            directory=self.directory,
-            ledger=self.ledger,
-            upstream=self.upstream,
-            urls=upstream_urls(config.openai_url),
-            drain=DrainLimits(config.drain_after_disconnect, config.drain_after_disconnect_max),
-        )
-        self.authenticator = Authenticator(
-            self.directory,
-            self.last_used,
-            trusted_proxies=config.trusted_proxies,
-            clock=clock,
-            burst=tuning.wrong_token_burst,
-        )
-        # Administration.
-        self._admin_stores = Stores(
-            changes=Store(dsn), reports=Store(dsn, seconds=REPORT_SECONDS), proofs=Store(dsn, seconds=PROOF_SECONDS)
-        )
-        self.admin_authenticator = AdminAuthenticator(
-            self._admin_stores.changes,
-            trusted_proxies=config.trusted_proxies,
-            clock=clock,
-            burst=tuning.wrong_token_burst,
-        )
-        self._admin_api = AdminApi(
-            config=config, authenticator=self.admin_authenticator, stores=self._admin_stores, lifecycle=self.lifecycle
-        )
         # Listeners.
         self.listeners: list[Listener] = []
         self.port = 0
         self.admin_port = 0
-
-    def _api_services(self, readiness: Readiness) -> Services:
-        gateway = Gateway(
-            authenticator=self.authenticator,
-            admissions=self.admissions,
-            rate_limiter=self.rate_limiter,
-            relay=self.relay,
-            lifecycle=self.lifecycle,
-            max_body_size=self._config.max_body_size,
-        )
-        return Services(
-            endpoints=forwarded_endpoints(self.relay.urls),
-            gateway=gateway,
-            directory=self.directory,
-            budgets=self.budgets,
-            read_pool=self.read_pool,
-            readiness=readiness,
-        )
 
     async def run(self) -> None:
         """Serves until a signal stops it, or until it cannot go on: then it raises the reason, such as SetupError."""
@@ -175,20 +65,15 @@ class Server:
         """Recovers the ledger and listens. Raises SetupError."""
         config = self._config
         check_master_key_file(config)
-        readiness = Readiness(
-            directory=self.directory, budgets=self.budgets, ledger=self.ledger, lifecycle=self.lifecycle
-        )
-        api = api_app(self._api_services(readiness))
-        admin = admin_app(self._admin_api, readiness)
         # Ports first: a second agent that is started by mistake must not touch the first one's outbox.
         api_sockets = process.bind("port", config.port, config.bind_address)
         admin_sockets = process.bind("admin_port", config.admin_port, config.admin_bind_address)
         # Requests that a crash cut off get their rows before new requests come.
         await self.ledger.open_outbox()
-        self.port = self._listen(api, api_sockets, self._limits)
+        self.port = self._listen(self.api, api_sockets, self._limits)
         # A limit of its own: administrators can connect however many clients there are.
         admin_limits = msgspec.structs.replace(self._limits, connections=process.ADMIN_CONNECTIONS)
-        self.admin_port = self._listen(admin, admin_sockets, admin_limits)
+        self.admin_port = self._listen(self.admin, admin_sockets, admin_limits)
         log.info("chatgpt-agent %s listens on http://%s:%d", __version__, config.bind_address, self.port)
         log.info("administration listens on http://%s:%d", config.admin_bind_address, self.admin_port)
         # The rest needs the database, which may be away for now.
@@ -218,7 +103,7 @@ class Server:
         self.http_client.close()
         await self.last_used.close()
         await self.directory.close()
-        await self._admin_stores.close()
+        await self.admin_stores.close()
         log.info("chatgpt-agent has stopped")
 
     def _listen(self, app: HTTPServerConnectionDelegate, sockets: list[socket.socket], limits: ConnectionLimits) -> int:

@@ -20,7 +20,8 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "web": BELOW_FACES,
     "cli": BELOW_FACES,
     "process": ("core",),
-    "server": ("core", "adapters", "runtime", "admin", "web", "process"),
+    "wiring": ("core", "adapters", "runtime", "admin", "web"),
+    "server": ("core", "adapters", "runtime", "web", "process", "wiring"),
 }
 ENTRY_POINT = ("cli.main", "server")  # the command `serve` starts the server
 PURE = {"collections", "datetime", "decimal", "enum", "functools", "ipaddress", "itertools", "math", "operator", "re"}

@@ -29,8 +29,8 @@ async def test_long_report_delays_no_other_request(admin: Administrator) -> None
 
 async def test_ledger_check_delays_no_report(admin: Administrator) -> None:
     """The check has its own connection, because it may take minutes."""
-    api = admin.agent.server._admin_api
-    slow = asyncio.create_task(api.stores.proofs.fetch("SELECT pg_sleep(1)"), name="slow proof")
+    stores = admin.agent.server.admin_stores
+    slow = asyncio.create_task(stores.proofs.fetch("SELECT pg_sleep(1)"), name="slow proof")
     proof = asyncio.create_task(admin.ask("GET", "/ledger/findings"), name="proof")
     await asyncio.sleep(0.1)
     assert (await admin.ask("GET", "/usage")).status == 200
@@ -41,14 +41,14 @@ async def test_ledger_check_delays_no_report(admin: Administrator) -> None:
 
 async def test_unreachable_database_is_answered_503(admin: Administrator) -> None:
     """The error does not contain the address; the agent recovers by itself."""
-    api = admin.agent.server._admin_api
-    dsn, api.stores.changes._dsn = api.stores.changes._dsn, "host=/nowhere dbname=x user=secret-name"
-    await api.stores.changes.close()
+    stores = admin.agent.server.admin_stores
+    dsn, stores.changes._dsn = stores.changes._dsn, "host=/nowhere dbname=x user=secret-name"
+    await stores.changes.close()
     answer: Answer = await admin.ask("GET", "/users")
     assert (answer.status, answer.error["code"]) == (503, "database_unavailable")
     assert b"nowhere" not in answer.body
     assert answer.header("Retry-After") == "1"
-    api.stores.changes._dsn = dsn
+    stores.changes._dsn = dsn
     assert (await admin.ask("GET", "/users")).status == 200
 
 

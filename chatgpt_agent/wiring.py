@@ -1,0 +1,138 @@
+"""The wiring: constructs the services of an agent and connects them with each other and with the handlers."""
+
+import asyncio
+
+from tornado.web import Application
+
+from chatgpt_agent.adapters.config import Config
+from chatgpt_agent.adapters.curl.exchange import UpstreamClient
+from chatgpt_agent.adapters.curl.options import http_client
+from chatgpt_agent.adapters.outbox import Outbox
+from chatgpt_agent.adapters.postgres.connection import Store
+from chatgpt_agent.admin.administration import Stores
+from chatgpt_agent.core.budget.max_cost import Assumptions
+from chatgpt_agent.core.http.endpoints import upstream_urls
+from chatgpt_agent.runtime.admission import Admissions
+from chatgpt_agent.runtime.alerts import Alerts, open_webhook
+from chatgpt_agent.runtime.authentication import AdminAuthenticator, Authenticator
+from chatgpt_agent.runtime.background import OnDeath
+from chatgpt_agent.runtime.budget_store import PostgresBudgetStore
+from chatgpt_agent.runtime.budget_sync import BudgetSync
+from chatgpt_agent.runtime.budgets import Budgets
+from chatgpt_agent.runtime.directory import Directory
+from chatgpt_agent.runtime.in_flight import Lifecycle
+from chatgpt_agent.runtime.last_used import WRITE_TIMEOUT, LastUsed
+from chatgpt_agent.runtime.ledger import SHIP_TIMEOUT, Ledger
+from chatgpt_agent.runtime.rate_limiter import RateLimiter
+from chatgpt_agent.runtime.read_pool import ReadPool
+from chatgpt_agent.runtime.relay import DrainLimits, Relay
+from chatgpt_agent.runtime.tuning import Tuning
+from chatgpt_agent.web.admin.routing import AdminApi
+from chatgpt_agent.web.app import Services, admin_app, api_app, forwarded_endpoints
+from chatgpt_agent.web.forward import Gateway
+from chatgpt_agent.web.health import Readiness
+
+REPORT_SECONDS = 60.0  # for a statement of a report over REST
+PROOF_SECONDS = 3600.0  # for a statement that verifies the ledger
+
+
+class Wiring:
+    """All services of one agent."""
+
+    def __init__(self, config: Config, dsn: str, *, tuning: Tuning, on_death: OnDeath) -> None:
+        clock = asyncio.get_running_loop().time
+        # Services, each after those that it uses; only the users' names in alerts come from a later one.
+        self.lifecycle = Lifecycle()
+        self.http_client = http_client(config)
+        self.upstream = UpstreamClient(self.http_client, config)
+        self.rate_limiter = RateLimiter(clock)
+        self.read_pool = ReadPool(dsn)
+        self.last_used = LastUsed(
+            Store(dsn, seconds=WRITE_TIMEOUT),
+            check_seconds=tuning.last_used_check,
+            clock=clock,
+            on_death=on_death,
+        )
+        self.alerts = Alerts(
+            Store(dsn),
+            open_webhook(config),
+            user_of=lambda budget: self.directory.user_of(budget),
+            times=tuning.alerts,
+            on_death=on_death,
+        )
+        self.budgets = Budgets(on_threshold=self.alerts.on_threshold)
+        self.budget_sync = BudgetSync(
+            self.budgets, PostgresBudgetStore(Store(dsn), Store(dsn)), times=tuning.budgets, on_death=on_death
+        )
+        self.directory = Directory(
+            Store(dsn),
+            on_budgets=self.budgets.set_budgets,
+            stale_after=config.stale_after,
+            clock=clock,
+            on_death=on_death,
+        )
+        self.ledger = Ledger(
+            Outbox(config.data_dir), Store(dsn, seconds=SHIP_TIMEOUT), observer=self.budgets, on_death=on_death
+        )
+        self.admissions = Admissions(
+            directory=self.directory,
+            rate_limiter=self.rate_limiter,
+            budgets=self.budgets,
+            assumptions=Assumptions(config.budget_linked_tokens, config.budget_output_tokens),
+            max_requests=config.max_concurrent_requests,
+        )
+        self.relay = Relay(
+            directory=self.directory,
+            ledger=self.ledger,
+            upstream=self.upstream,
+            urls=upstream_urls(config.openai_url),
+            drain=DrainLimits(config.drain_after_disconnect, config.drain_after_disconnect_max),
+        )
+        self.authenticator = Authenticator(
+            self.directory,
+            self.last_used,
+            trusted_proxies=config.trusted_proxies,
+            clock=clock,
+            burst=tuning.wrong_token_burst,
+        )
+        # Administration.
+        self.admin_stores = Stores(
+            changes=Store(dsn), reports=Store(dsn, seconds=REPORT_SECONDS), proofs=Store(dsn, seconds=PROOF_SECONDS)
+        )
+        self.admin_authenticator = AdminAuthenticator(
+            self.admin_stores.changes,
+            trusted_proxies=config.trusted_proxies,
+            clock=clock,
+            burst=tuning.wrong_token_burst,
+        )
+        # Handlers.
+        readiness = Readiness(
+            directory=self.directory, budgets=self.budgets, ledger=self.ledger, lifecycle=self.lifecycle
+        )
+        self.api = self._api(config, readiness)
+        self.admin = self._admin(config, readiness)
+
+    def _api(self, config: Config, readiness: Readiness) -> Application:
+        gateway = Gateway(
+            authenticator=self.authenticator,
+            admissions=self.admissions,
+            rate_limiter=self.rate_limiter,
+            relay=self.relay,
+            lifecycle=self.lifecycle,
+            max_body_size=config.max_body_size,
+        )
+        services = Services(
+            endpoints=forwarded_endpoints(self.relay.urls),
+            gateway=gateway,
+            directory=self.directory,
+            budgets=self.budgets,
+            read_pool=self.read_pool,
+            readiness=readiness,
+        )
+        return api_app(services)
+
+    def _admin(self, config: Config, readiness: Readiness) -> Application:
+        api = AdminApi(
+            config=config, authenticator=self.admin_authenticator, stores=self.admin_stores, lifecycle=self.lifecycle
+        )
+        return admin_app(api, readiness)
