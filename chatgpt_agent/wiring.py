@@ -43,8 +43,8 @@ class Wiring:
         clock = asyncio.get_running_loop().time
         # Services, each after those that it uses; only the users' names in alerts come from a later one.
         self.lifecycle = Lifecycle()
-        self.http_client = http_client(config)
-        self.upstream = UpstreamClient(self.http_client, config)
+        self.http_client = http_client(config.upstream)
+        self.upstream = UpstreamClient(self.http_client, config.upstream)
         self.rate_limiter = RateLimiter(clock)
         self.read_pool = ReadPool(dsn)
         self.last_used = LastUsed(

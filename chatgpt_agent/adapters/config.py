@@ -119,13 +119,6 @@ class UpstreamSettings(msgspec.Struct, frozen=True, kw_only=True):
     max_connections: int
 
 
-class DrainSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """How answers whose client has disconnected are read on: for how many seconds, and how many at once."""
-
-    seconds: float
-    max_answers: int
-
-
 class Config(msgspec.Struct, frozen=True, kw_only=True):
     """The settings of one agent. Times in seconds, sizes in bytes."""
 
@@ -199,11 +192,6 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
             max_response_size=self.max_response_size,
             max_connections=self.max_concurrent_requests,
         )
-
-    @property
-    def drain(self) -> DrainSettings:
-        """The limits of reading on after a client has disconnected."""
-        return DrainSettings(seconds=self.drain_after_disconnect, max_answers=self.drain_after_disconnect_max)
 
 
 _FIELDS = {field.name: field for field in msgspec.structs.fields(Config)}

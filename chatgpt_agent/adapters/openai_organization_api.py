@@ -4,7 +4,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from urllib.parse import urlencode, urlsplit
 
-from chatgpt_agent.adapters.config import Config
+from chatgpt_agent.adapters.config import UpstreamSettings
 from chatgpt_agent.adapters.curl.get import get
 from chatgpt_agent.adapters.files import read_secret_file
 from chatgpt_agent.core.errors import AgentError, SetupError, UpstreamError, UpstreamInvalid, UpstreamKeyRejected
@@ -31,27 +31,27 @@ def read_admin_key(path: Path) -> str:
     return key.decode("ascii")
 
 
-async def fetch_figures(config: Config, key: str, first: date, last: date) -> list[FigurePage]:
+async def fetch_figures(settings: UpstreamSettings, key: str, first: date, last: date) -> list[FigurePage]:
     """Returns all pages of usage and costs of these days (UTC, both included). Raises UpstreamError, InvalidValue. No
     message contains the key or OpenAI's text about it."""
     start = int(datetime(first.year, first.month, first.day, tzinfo=UTC).timestamp())
     end = start + (last.toordinal() - first.toordinal() + 1) * 86_400
     pages = []
     for kind in _QUERIES:
-        pages += await _fetch(config, key, kind, [("start_time", str(start)), ("end_time", str(end))])
+        pages += await _fetch(settings, key, kind, [("start_time", str(start)), ("end_time", str(end))])
     return pages
 
 
-async def _fetch(config: Config, key: str, kind: Kind, days: list[tuple[str, str]]) -> list[FigurePage]:
+async def _fetch(settings: UpstreamSettings, key: str, kind: Kind, days: list[tuple[str, str]]) -> list[FigurePage]:
     path, groups = _QUERIES[kind]
     query = [*days, ("bucket_width", "1d"), ("limit", "31"), *groups]
-    url = urlsplit(config.openai_url)
+    url = urlsplit(settings.url)
     pages: list[FigurePage] = []
     cursors: set[str] = set()
     following: list[tuple[str, str]] = []
     while len(pages) < MAX_PAGES:
         target = f"{url.scheme}://{url.netloc}{path}?{urlencode([*query, *following])}"
-        status, body = await get(config, target, {"Authorization": f"Bearer {key}"}, timeout=TIMEOUT)
+        status, body = await get(settings, target, {"Authorization": f"Bearer {key}"}, timeout=TIMEOUT)
         if status != 200:
             raise _refusal(status, path)
         page = _page(body, path, kind)

@@ -81,4 +81,4 @@ async def fetch_month(config: Config, admin_key_file: Path, month: date) -> Figu
     """The figures of a month (given by its first day) from OpenAI's organization API. Raises SetupError, UpstreamError,
     InvalidValue."""
     key = read_admin_key(admin_key_file)
-    return merge(await fetch_figures(config, key, *_days(month)))
+    return merge(await fetch_figures(config.upstream, key, *_days(month)))

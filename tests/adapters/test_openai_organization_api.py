@@ -54,7 +54,7 @@ def config(fake: Upstream) -> Config:
 
 async def fetch(config: Config) -> list[FigurePage]:
     """Fetches the figures of a month."""
-    return await fetch_figures(config, KEY, FIRST, LAST)
+    return await fetch_figures(config.upstream, KEY, FIRST, LAST)
 
 
 async def test_all_pages_of_usage_and_costs_are_fetched(config: Config) -> None:
@@ -153,7 +153,7 @@ async def test_a_silent_server_is_a_timeout(config: Config, fake: Upstream) -> N
 
     fake.script = silent
     with pytest.raises(UpstreamTimeout):
-        await get(config, fake.url, {}, timeout=0.2)
+        await get(config.upstream, fake.url, {}, timeout=0.2)
 
 
 async def test_an_unreachable_server_is_an_error(config: Config, fake: Upstream) -> None:

@@ -13,7 +13,7 @@ import pycurl
 from tornado.curl_httpclient import CurlError
 from tornado.httpclient import AsyncHTTPClient, HTTPRequest, HTTPResponse
 
-from chatgpt_agent.adapters.config import Config
+from chatgpt_agent.adapters.config import UpstreamSettings
 from chatgpt_agent.adapters.curl.errors import upstream_error
 from chatgpt_agent.adapters.curl.options import request_options
 from chatgpt_agent.core.errors import (
@@ -42,11 +42,11 @@ class Head(msgspec.Struct, frozen=True):
 class UpstreamClient:
     """Sends requests to OpenAI. Lives as long as the process."""
 
-    def __init__(self, http_client: AsyncHTTPClient, config: Config) -> None:
+    def __init__(self, http_client: AsyncHTTPClient, settings: UpstreamSettings) -> None:
         self.http_client = http_client
-        self.config = config
-        self.has_proxy = config.openai_proxy is not None
-        self.options = request_options(config)
+        self.settings = settings
+        self.has_proxy = settings.proxy is not None
+        self.options = request_options(settings)
         self.exchanges: set[Exchange] = set()  # that have not ended
         self._loop = asyncio.get_running_loop()
         self._with_data: list[Exchange] = []
@@ -158,7 +158,7 @@ class Exchange:
         )
         self._fetch = upstream.http_client.fetch(request, raise_error=False)
         self._fetch.add_done_callback(self._on_done)
-        self._timeout = self._loop.call_later(upstream.config.first_byte_timeout, self._check_time)
+        self._timeout = self._loop.call_later(upstream.settings.first_byte_timeout, self._check_time)
 
     # For the reader.
 
@@ -279,10 +279,10 @@ class Exchange:
         elif self._status >= 200:
             self._last_heard = self._loop.time()
             self._head = Head(self._status, [_field(line) for line in self._lines])
-            config = self._upstream.config
-            if config.silence_timeout < config.first_byte_timeout and self._timeout is not None:
+            settings = self._upstream.settings
+            if settings.silence_timeout < settings.first_byte_timeout and self._timeout is not None:
                 self._timeout.cancel()  # from here on the limit is the one of silence
-                self._timeout = self._loop.call_at(self._last_heard + config.silence_timeout, self._check_time)
+                self._timeout = self._loop.call_at(self._last_heard + settings.silence_timeout, self._check_time)
             self._wake()
 
     def _on_data(self, chunk: bytes) -> int:
@@ -291,7 +291,7 @@ class Exchange:
             return int(pycurl.WRITEFUNC_PAUSE)  # libcurl keeps this chunk and brings it again
         size = len(chunk)
         self._total += size
-        if self._finished or self._total > self._upstream.config.max_response_size:
+        if self._finished or self._total > self._upstream.settings.max_response_size:
             self._failure = self._failure or UpstreamInvalid("The answer is over the limit of size.", sent=True)
             return 0  # not the size: libcurl ends the transfer
         if self._queued:
@@ -331,8 +331,8 @@ class Exchange:
     def _check_time(self) -> None:
         """One timer for each exchange, which is set again when it fires: one for each chunk would cost more than the
         chunk."""
-        config = self._upstream.config
-        limit = config.first_byte_timeout if self._head is None else config.silence_timeout
+        settings = self._upstream.settings
+        limit = settings.first_byte_timeout if self._head is None else settings.silence_timeout
         now = self._loop.time()
         if self._paused:
             self._last_heard = now  # paused by us: this is not the upstream's silence

@@ -6,7 +6,7 @@ import pycurl
 from tornado.curl_httpclient import CurlAsyncHTTPClient, CurlError
 from tornado.httpclient import HTTPClientError, HTTPRequest
 
-from chatgpt_agent.adapters.config import Config
+from chatgpt_agent.adapters.config import UpstreamSettings
 from chatgpt_agent.adapters.curl.errors import get_error
 from chatgpt_agent.adapters.curl.options import check_libcurl, handle_options, request_options
 from chatgpt_agent.core.errors import ProxyError, UpstreamUnreachable
@@ -15,16 +15,16 @@ from chatgpt_agent.core.errors import ProxyError, UpstreamUnreachable
 logging.getLogger("tornado.curl_httpclient").setLevel(logging.WARNING)
 
 
-async def get(config: Config, url: str, headers: dict[str, str], *, timeout: float) -> tuple[int, bytes]:
+async def get(settings: UpstreamSettings, url: str, headers: dict[str, str], *, timeout: float) -> tuple[int, bytes]:
     """Its status and its body, up to `max_response_size` bytes. `timeout`: seconds. Raises UpstreamError."""
     check_libcurl()
-    configure_handle, has_proxy = handle_options(config), config.openai_proxy is not None
+    configure_handle, has_proxy = handle_options(settings), settings.proxy is not None
 
     def prepare(curl: pycurl.Curl) -> None:
         configure_handle(curl)
-        curl.setopt(pycurl.MAXFILESIZE, config.max_response_size)
+        curl.setopt(pycurl.MAXFILESIZE, settings.max_response_size)
 
-    options = request_options(config) | {"request_timeout": timeout}
+    options = request_options(settings) | {"request_timeout": timeout}
     request = HTTPRequest(url, headers=headers, prepare_curl_callback=prepare, **options)
     client = CurlAsyncHTTPClient(force_instance=True, max_clients=1)
     try:

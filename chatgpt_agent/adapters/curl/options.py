@@ -2,11 +2,10 @@
 
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 import pycurl
 
-from chatgpt_agent.adapters.config import Config
+from chatgpt_agent.adapters.config import Proxy, UpstreamSettings
 from chatgpt_agent.adapters.curl.client import GatewayHTTPClient
 from chatgpt_agent.core.errors import SetupError
 
@@ -15,49 +14,48 @@ SEND_BYTES = 16 * 1024  # of a body that libcurl takes at a time: it holds as mu
 SUPPRESS_CONNECT_HEADERS = 265  # CURLOPT_SUPPRESS_CONNECT_HEADERS, which pycurl does not name
 
 
-def http_client(config: Config) -> GatewayHTTPClient:
+def http_client(settings: UpstreamSettings) -> GatewayHTTPClient:
     """The client of one agent, on the running loop. Raises SetupError where libcurl is too old."""
     check_libcurl()
     return GatewayHTTPClient(
         force_instance=True,
-        configure_handle=handle_options(config),
-        max_connections=config.max_concurrent_requests,
+        configure_handle=handle_options(settings),
+        max_connections=settings.max_connections,
     )
 
 
-def request_options(config: Config) -> dict[str, Any]:
+def request_options(settings: UpstreamSettings) -> dict[str, Any]:
     """Arguments of Tornado's HTTPRequest for each request to OpenAI (tornado.httpclient.HTTPRequest)."""
     return {
-        **proxy_options(config.openai_proxy),
-        "ca_certs": str(config.openai_ca_file) if config.openai_ca_file else None,
-        "connect_timeout": config.connect_timeout,
+        **proxy_options(settings.proxy),
+        "ca_certs": str(settings.ca_file) if settings.ca_file else None,
+        "connect_timeout": settings.connect_timeout,
         "request_timeout": 0,  # none for the whole: a stream may take an hour
         "follow_redirects": False,
         "decompress_response": False,
     }
 
 
-def proxy_options(url: str | None) -> dict[str, Any]:
-    """`http://[user:password@]host:port` as arguments of Tornado's HTTPRequest."""
-    if url is None:
+def proxy_options(proxy: Proxy | None) -> dict[str, Any]:
+    """Returns the arguments of Tornado's HTTPRequest for a proxy."""
+    if proxy is None:
         return {}
-    parts = urlsplit(url)
-    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
-    options: dict[str, Any] = {"proxy_host": host, "proxy_port": parts.port, "proxy_auth_mode": "basic"}
-    if parts.username is not None:
-        options |= {"proxy_username": unquote(parts.username), "proxy_password": unquote(parts.password or "")}
+    host = f"[{proxy.host}]" if ":" in proxy.host else proxy.host
+    options: dict[str, Any] = {"proxy_host": host, "proxy_port": proxy.port, "proxy_auth_mode": "basic"}
+    if proxy.username is not None:
+        options |= {"proxy_username": proxy.username, "proxy_password": proxy.password}
     return options
 
 
-def handle_options(config: Config) -> Callable[[pycurl.Curl], None]:
+def handle_options(settings: UpstreamSettings) -> Callable[[pycurl.Curl], None]:
     """A function that sets on a handle what Tornado's HTTPRequest has no argument for."""
-    http2 = config.openai_http_version == "2"
+    http2 = settings.http_version == "2"
     version = pycurl.CURL_HTTP_VERSION_2TLS if http2 else pycurl.CURL_HTTP_VERSION_1_1
 
     def configure(curl: pycurl.Curl) -> None:
         # The proxy is the configured one, whatever http_proxy or no_proxy are in the environment.
         curl.setopt(pycurl.NOPROXY, "")
-        if config.openai_proxy is None:
+        if settings.proxy is None:
             curl.setopt(pycurl.PROXY, "")
         else:
             curl.setopt(pycurl.PROXYTYPE, pycurl.PROXYTYPE_HTTP)
