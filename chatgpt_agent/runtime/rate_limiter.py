@@ -19,15 +19,19 @@ _UNLIMITED = RateLimits()
 class _Meter:
     """What one user, or one token, has used of its limits."""
 
-    __slots__ = ("requests", "running", "tokens")
+    __slots__ = ("_limits", "requests", "running", "tokens")
 
     def __init__(self) -> None:
+        self._limits: RateLimits | None = None
         self.requests: Bucket | None = None
         self.tokens: Bucket | None = None
         self.running = 0
 
     def update_limits(self, limits: RateLimits, now: float) -> None:
         """Adopts the limits, which may have changed."""
+        if limits is self._limits:
+            return
+        self._limits = limits
         self.requests = _resized(self.requests, limits.rpm, now)
         self.tokens = _resized(self.tokens, limits.tpm, now)
 

@@ -149,10 +149,11 @@ class ForwardHandler(ApiHandler):
     async def _answer(self, answering: Answering) -> None:
         head = answering.head
         self.set_status(head.status)
+        # add_header and set_header would check each value once more than HTTPHeaders does.
         for name, value in response_headers(head.fields):
-            self._headers.add(name, value)  # add_header would check the value once more
+            self._headers.add(name, value)
         for name, value in (*RESPONSE_ADDED, *self.limit_headers()):
-            self.set_header(name, value)
+            self._headers[name] = value
         if answering.is_stream:
             await self._stream(answering)
         else:

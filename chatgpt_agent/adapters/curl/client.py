@@ -15,6 +15,7 @@ answers at once, in alternating runs with and without.
 
 import asyncio
 import functools
+import itertools
 import operator
 from collections.abc import Callable
 from io import BytesIO
@@ -118,7 +119,8 @@ class GatewayHTTPClient(CurlAsyncHTTPClient):
     ) -> None:
         """Tornado sets some 30 options for each request and resets them behind it. A handle that was used with the same
         settings keeps them here, and gets what belongs to this request alone."""
-        settings = _settings_of(request.request)  # type: ignore[attr-defined] # without the defaults, which are constant
+        plain: HTTPRequest = request.request  # type: ignore[attr-defined] # without defaults, which never change
+        settings = _settings_of(plain)
         if self._settings[curl] != settings:
             curl.reset()
             curl.info = {}  # Tornado keeps its own streaming buffer there
@@ -127,16 +129,16 @@ class GatewayHTTPClient(CurlAsyncHTTPClient):
             self._configure_handle(curl)
             self._settings[curl] = settings
         curl.info = request, buffer
-        curl.setopt(pycurl.URL, request.url)
+        curl.setopt(pycurl.URL, plain.url)
         # No `Expect: 100-continue`, for which libcurl waits a second where the server does not know it.
-        curl.setopt(pycurl.HTTPHEADER, [*(_line(*field) for field in request.headers.get_all()), b"Expect:"])
-        curl.setopt(pycurl.HEADERFUNCTION, functools.partial(_on_header, request.header_callback))
-        curl.setopt(pycurl.WRITEFUNCTION, request.streaming_callback or buffer.write)
-        if request.body is not None:
-            curl.setopt(pycurl.POSTFIELDSIZE_LARGE, len(request.body))
-            curl.setopt(pycurl.READFUNCTION, BytesIO(request.body).read)
-        if request.prepare_curl_callback is not None:
-            request.prepare_curl_callback(curl)
+        curl.setopt(pycurl.HTTPHEADER, [*itertools.starmap(_line, plain.headers.get_all()), b"Expect:"])
+        curl.setopt(pycurl.HEADERFUNCTION, functools.partial(_on_header, plain.header_callback))
+        curl.setopt(pycurl.WRITEFUNCTION, plain.streaming_callback or buffer.write)
+        if (body := plain.body) is not None:
+            curl.setopt(pycurl.POSTFIELDSIZE_LARGE, len(body))
+            curl.setopt(pycurl.READFUNCTION, BytesIO(body).read)
+        if plain.prepare_curl_callback is not None:
+            plain.prepare_curl_callback(curl)
 
     def _finish(self, curl: pycurl.Curl, curl_error: int | None = None, curl_message: str | None = None) -> None:
         callback = self._running[curl]

@@ -242,8 +242,10 @@ class Exchange:
         """Passes what has come to the sink, or wakes the reader. `now`: seconds on the loop's clock."""
         self._delivery_scheduled = False
         self._last_heard = now
+        if not self._queued:
+            return  # the reader has taken it already
         on_chunk = self._on_chunk
-        if on_chunk is None or not self._queued:
+        if on_chunk is None:
             self._wake()
             return
         try:
