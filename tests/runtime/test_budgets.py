@@ -65,7 +65,7 @@ async def test_nothing_stays_reserved_once_all_rows_are_read(seed: int) -> None:
         assert agent.budgets.by_user[1].pending == {}
         for state in agent.states:
             since = state.window.begins_at or START - timedelta(days=9)
-            assert (state.pending, state.reserved_elsewhere, state.pending_ended) == (0, 0, 0)
+            assert [state.pending, state.reserved_elsewhere, state.pending_ended] == [0, 0, 0]
             assert state.shipped == world.spent(state.budget, since)
 
 
@@ -83,7 +83,7 @@ async def test_reservations_of_other_agents_count() -> None:
     with pytest.raises(InsufficientQuota):
         other.budgets.reserve(identity, UUID(int=20), Decimal(1), world.now)
     [status] = other.budgets.status(identity)
-    assert (status.reserved, status.left) == (7, 3)
+    assert [status.reserved, status.left] == [7, 3]
 
 
 async def test_a_request_counts_for_the_day_on_which_it_began() -> None:
@@ -100,7 +100,7 @@ async def test_a_request_counts_for_the_day_on_which_it_began() -> None:
     assert other is not None
     reservation.settle(Row(intent=intent, state=State.DONE, price_id=1, cost=Decimal(1)))
     [status] = agent.budgets.status(identity)
-    assert (status.spent, status.reserved) == (0, 1)
+    assert [status.spent, status.reserved] == [0, 1]
 
 
 async def test_a_threshold_is_crossed_once_in_each_window() -> None:

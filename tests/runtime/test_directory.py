@@ -13,7 +13,7 @@ from psycopg2.extensions import parse_dsn
 from tornado.ioloop import IOLoop
 
 from chatgpt_agent.adapters.keyring import Keyring
-from chatgpt_agent.adapters.postgres.connection import Store
+from chatgpt_agent.adapters.postgres.connection import CHANNEL, Store
 from chatgpt_agent.admin.administration import Administration
 from chatgpt_agent.core.access.settings import NewUser, TokenSettings, UserChanges
 from chatgpt_agent.core.errors import DirectoryStale, InvalidApiKey, KeyUnusable, StoreError
@@ -304,11 +304,13 @@ async def test_a_price_is_in_force_within_a_second(
 ) -> None:
     """A price that is set, changed or removed is in force within a second."""
     alice = directory.identify(token)
-    for amount in ("1", "2"):
-        await administration.prices.set("m", Rates(input=Decimal(amount), output=Decimal(1)))
-        await within(
-            1, lambda amount=amount: [price.rates.input for price in directory.models(alice)] == [Decimal(amount)]
-        )
+
+    async def set_price(rate: Decimal) -> None:
+        await administration.prices.set("m", Rates(input=rate, output=Decimal(1)))
+        await within(1, lambda: [price.rates.input for price in directory.models(alice)] == [rate])
+
+    await set_price(Decimal(1))
+    await set_price(Decimal(2))
     await administration.prices.remove("m")
     await within(1, lambda: directory.models(alice) == [])
 
@@ -439,9 +441,9 @@ async def test_an_outage_is_logged_once(
     class Counting(Store):
         attempts = 0
 
-        async def wait_for_notice(self, seconds: float) -> None:
+        async def wait_for_notice(self, seconds: float, channel: str = CHANNEL) -> list[str] | None:
             self.attempts += 1
-            await super().wait_for_notice(seconds)
+            return await super().wait_for_notice(seconds, channel)
 
     store = Counting(dsn)
     directory = Directory(store, on_budgets=ignore, stale_after=STALE_AFTER, clock=clock)

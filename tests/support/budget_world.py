@@ -73,7 +73,8 @@ class SharedStore:
 
     async def wait_for_changes(self, seconds: float) -> set[int] | None:
         """Never returns: the tests read at times of their own."""
-        return await asyncio.get_running_loop().create_future()
+        forever: asyncio.Future[set[int] | None] = asyncio.get_running_loop().create_future()
+        return await forever
 
     async def close(self) -> None:
         """Does nothing: there are no connections."""
