@@ -1,7 +1,7 @@
 """Work on large texts as generators that yield between slices, so that the event loop can run other tasks.
 
-They never yield for a text of up to `SLICE` bytes. A slice takes at most a millisecond or two, unless a single call of
-a library takes longer.
+They do not yield for a text of up to `SLICE` bytes, unless it is an object with hundreds of members. A slice takes at
+most a millisecond or two, unless a single call of a library takes longer.
 """
 
 from collections.abc import Generator
