@@ -23,7 +23,8 @@ def client(io_loop: IOLoop) -> Iterator[UpstreamClient]:
     """As the agent's."""
 
     async def start() -> UpstreamClient:
-        return UpstreamClient(http_client(Config()), Config())
+        settings = Config().upstream
+        return UpstreamClient(http_client(settings), settings)
 
     client = io_loop.run_sync(start)
     yield client
