@@ -10,7 +10,7 @@ from chatgpt_agent.adapters.keyring import Keyring
 from chatgpt_agent.adapters.postgres import admins
 from chatgpt_agent.adapters.postgres.admins import AdminRow
 from chatgpt_agent.adapters.postgres.connection import AuditedStore
-from chatgpt_agent.core.access.tokens import SHOWN
+from chatgpt_agent.core.access.tokens import PREFIX_LENGTH
 from chatgpt_agent.core.errors import Conflict, NotFound
 from chatgpt_agent.core.names import check_name
 
@@ -44,7 +44,7 @@ class Admins:
         check_name("name", name)
         token, digest = self._keyring.new_admin_token()
         if not await admins.add_admin(
-            self._store, name=name, role=role, digest=digest, token_prefix=token[:SHOWN], now=datetime.now(UTC)
+            self._store, name=name, role=role, digest=digest, token_prefix=token[:PREFIX_LENGTH], now=datetime.now(UTC)
         ):
             raise Conflict(f"administrator {name!r} already has a token: revoke it first")
         return IssuedAdminToken(name=name, role=role, token=token)

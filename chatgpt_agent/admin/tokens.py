@@ -8,7 +8,7 @@ from chatgpt_agent.adapters.postgres.connection import AnyStore
 from chatgpt_agent.adapters.postgres.tokens import TokenRow
 from chatgpt_agent.admin.users import IssuedToken, Users
 from chatgpt_agent.core.access.settings import TokenSettings, check_settings, set_fields
-from chatgpt_agent.core.access.tokens import SHOWN
+from chatgpt_agent.core.access.tokens import PREFIX_LENGTH
 from chatgpt_agent.core.errors import InvalidValue, NotFound, VersionMismatch
 
 __all__ = ["IssuedToken", "TokenRow", "Tokens"]
@@ -33,7 +33,12 @@ class Tokens:
             raise InvalidValue(f"expires_at: {expires_at:%Y-%m-%d %H:%M:%S} is in the past")
         token, digest = self._keyring.new_token()
         token_id = await tokens.add_token(
-            self._store, user=user, digest=digest, token_prefix=token[:SHOWN], settings=set_fields(settings), now=now
+            self._store,
+            user=user,
+            digest=digest,
+            token_prefix=token[:PREFIX_LENGTH],
+            settings=set_fields(settings),
+            now=now,
         )
         if token_id is None:
             await self._users.check_changeable(user)
@@ -66,7 +71,7 @@ class Tokens:
         now = datetime.now(UTC)
         token, digest = self._keyring.new_token()
         issued = await tokens.rotate_token(
-            self._store, id, digest=digest, token_prefix=token[:SHOWN], until=now + grace, now=now
+            self._store, id, digest=digest, token_prefix=token[:PREFIX_LENGTH], until=now + grace, now=now
         )
         if issued is None:
             old = await self.get(id)

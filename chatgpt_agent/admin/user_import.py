@@ -11,7 +11,7 @@ from chatgpt_agent.adapters.files import remove_file, write_secret
 from chatgpt_agent.adapters.keyring import Keyring
 from chatgpt_agent.adapters.postgres import users
 from chatgpt_agent.adapters.postgres.connection import AnyStore
-from chatgpt_agent.core.access.tokens import SHOWN
+from chatgpt_agent.core.access.tokens import PREFIX_LENGTH
 from chatgpt_agent.core.access.user_import import NewUserRow, ReportLine, Result, read_users, report
 from chatgpt_agent.core.csv_reader import MAX_FILE, read_rows
 from chatgpt_agent.core.csv_writer import csv_text
@@ -118,7 +118,7 @@ class UserImport:
                 comment=user.comment,
                 upstream_key=self._keyring.encrypt(id_, user.upstream_key).hex(),
                 digest=digest.hex(),
-                token_prefix=token[:SHOWN],
+                token_prefix=token[:PREFIX_LENGTH],
                 allowed_models=user.allowed_models,
                 amount=None if user.budget is None else f"{user.budget:f}",
                 period=user.period,

@@ -16,7 +16,7 @@ from chatgpt_agent.core.access.settings import (
     check_settings,
     set_fields,
 )
-from chatgpt_agent.core.access.tokens import SHOWN
+from chatgpt_agent.core.access.tokens import PREFIX_LENGTH
 from chatgpt_agent.core.errors import Conflict, NotFound, VersionMismatch
 from chatgpt_agent.core.names import check_name
 
@@ -49,7 +49,7 @@ class Users:
             name=new.name,
             upstream_key=self._keyring.encrypt(user_id, new.openai_key),
             digest=digest,
-            token_prefix=token[:SHOWN],
+            token_prefix=token[:PREFIX_LENGTH],
             settings=set_fields(new),
             now=datetime.now(UTC),
         )

@@ -37,7 +37,7 @@ NOT_DONE = tuple(state for state in TERMINAL if state is not State.DONE)
 # OpenAI may have billed such a request although its tokens are not known.
 UNCERTAIN = (State.USAGE_UNKNOWN, State.INCOMPLETE, State.UNKNOWN)
 # OpenAI began to answer, so it counts the request.
-ANSWERED = (State.DONE, State.USAGE_UNKNOWN, State.INCOMPLETE)
+COUNTED_BY_OPENAI = (State.DONE, State.USAGE_UNKNOWN, State.INCOMPLETE)
 
 
 class Intent(msgspec.Struct, frozen=True, kw_only=True):
@@ -94,11 +94,11 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
         return self.cost + self.uncertain_cost
 
 
-def settle(intent: Intent, outcome: Outcome, asked: Price, book: PriceBook) -> Row:
+def settle(intent: Intent, outcome: Outcome, requested: Price, book: PriceBook) -> Row:
     """Returns the terminal row, priced with the book as it was at dispatch."""
     answer = outcome.answer
     usage = answer.usage
-    price = book.charged(asked, answer.model, intent.started_at)
+    price = book.charged(requested, answer.model, intent.started_at)
     return Row(
         intent=intent,
         state=outcome.state,

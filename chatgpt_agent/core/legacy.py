@@ -17,8 +17,8 @@ from chatgpt_agent.core.names import MAX_NAME, is_name, is_secret
 NAMESPACE = UUID("6d1f6f5e-7c0b-5b1c-9d53-0c6a1f3d8a42")
 
 IMPORTED_USER = "(imported)"  # the user of requests that the original program stored without one
-MIN_SHOWN = 16  # characters of a token whose beginning is stored
-SHOWN = 4
+MIN_LENGTH = 16  # characters of a token that cannot be guessed
+PREFIX_LENGTH = 4  # characters of a token that are stored
 MAX_TOKEN = 100
 MAX_KEY = 512
 MAX_COUNT = 10**12
@@ -100,12 +100,12 @@ def user_fault(user: OldUser) -> str | None:
 
 def is_weak(token: str) -> bool:
     """Whether a token is short enough to be guessed."""
-    return len(token) < MIN_SHOWN
+    return len(token) < MIN_LENGTH
 
 
 def token_prefix(token: str) -> str:
     """Returns the beginning of an old token that may be stored: four characters, or nothing of a weak token."""
-    return "" if is_weak(token) else token[:SHOWN]
+    return "" if is_weak(token) else token[:PREFIX_LENGTH]
 
 
 def user_name(user: OldUser) -> str:

@@ -227,12 +227,12 @@ def merge(pages: Sequence[FigurePage]) -> Figures:
             raise InvalidValue(f"{same[-1].name}: has_more is true, but the next page is missing")
         if len({page.exported for page in same}) > 1:
             raise InvalidValue(f"{same[-1].name}: give {kind} from the API or from an export, not from both")
-        seen: dict[tuple[object, ...], str] = {}
+        names: dict[tuple[object, ...], str] = {}
         for page in same:
-            again = next((seen[group] for group in page.groups if group in seen), None)
+            again = next((names[group] for group in page.groups if group in names), None)
             if again is not None:
                 raise InvalidValue(f"{page.name}: contains figures that {again} contains as well")
-            seen |= dict.fromkeys(page.groups, page.name)
+            names |= dict.fromkeys(page.groups, page.name)
     empty = next((page for page in pages if page.kind is None or not page.days), None)
     if empty is not None and not any(page.days and page.kind for page in pages if page.name == empty.name):
         raise InvalidValue(f"{empty.name}: contains no figures")

@@ -40,13 +40,13 @@ class LedgerSum(msgspec.Struct, frozen=True, kw_only=True):
 
 class Candidates(msgspec.Struct, frozen=True, kw_only=True):
     """Rows that may explain a difference: `count` of them, the first with these `ids`. `served`: the model is the one
-    that answered. `known`: the ledger has their tokens, but OpenAI may not have billed them."""
+    that answered. `has_tokens`: the ledger has their tokens, but OpenAI may not have billed them."""
 
     day: date
     model: str
     user: str
     served: bool
-    known: bool
+    has_tokens: bool
     count: int
     ids: list[str]
 
@@ -194,7 +194,7 @@ def _with_candidates(line: ComparedLine, candidates: Iterable[Candidates], named
         and (line.user is None or _user(rows.user, named) == line.user)
         # Where OpenAI has more, the tokens of some rows are missing; an incomplete answer may lack some, too. Where the
         # ledger has more, OpenAI may not have billed tokens that it holds.
-        and (True in line.signs or rows.known)
+        and (True in line.signs or rows.has_tokens)
     ]
     ids = sorted(id_ for rows in matching for id_ in rows.ids)[:MAX_CANDIDATE_ROWS]
     return msgspec.structs.replace(line, candidate_rows=ids, candidate_count=sum(rows.count for rows in matching))

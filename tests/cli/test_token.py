@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from chatgpt_agent.adapters.postgres.tokens import TokenRow
-from chatgpt_agent.core.access.tokens import SHOWN, is_well_formed
+from chatgpt_agent.core.access.tokens import PREFIX_LENGTH, is_well_formed
 from tests.cli.commands import Cli
 from tests.support.database import query
 
@@ -36,7 +36,7 @@ def test_issue_adds_a_token(cli: Cli) -> None:
     """The user's first token stays beside the new one."""
     first = cli.add_user("alice")
     second = cli.ok("token", "issue", "alice").strip()
-    assert [token["token_prefix"] for token in tokens(cli)] == [first[:SHOWN], second[:SHOWN]]
+    assert [token["token_prefix"] for token in tokens(cli)] == [first[:PREFIX_LENGTH], second[:PREFIX_LENGTH]]
 
 
 def test_issue_stores_the_label(cli: Cli) -> None:
@@ -177,8 +177,8 @@ def test_list_shows_only_the_prefix_of_a_token(cli: Cli) -> None:
     """A list shows a token's first eight characters."""
     token = cli.add_user("alice")
     out = cli.ok("token", "list")
-    assert f"{token[:SHOWN]}…" in out
-    assert token[: SHOWN + 1] not in out
+    assert f"{token[:PREFIX_LENGTH]}…" in out
+    assert token[: PREFIX_LENGTH + 1] not in out
 
 
 def test_list_in_json_has_no_digest(cli: Cli) -> None:

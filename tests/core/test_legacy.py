@@ -1,4 +1,4 @@
-""""""
+"""Tests of the import's rules: stable ids, prices with their dates, and faults."""
 
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal

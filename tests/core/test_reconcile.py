@@ -1,4 +1,4 @@
-""""""
+"""Tests of OpenAI's figures, and of their comparison with the ledger."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -47,7 +47,7 @@ def page_of(*buckets: Any, has_more: bool = False) -> bytes:
 
 
 def costs_page(value: str, currency: str = "usd", day: int = 0) -> bytes:
-    """Returns a page with one amount, whose number is written as it is here."""
+    """Returns a page with one amount, with the number exactly as written here."""
     start = MIDNIGHT + day * 86_400
     result = f'{{"object":"organization.costs.result","amount":{{"value":{value},"currency":"{currency}"}}}}'
     return (
@@ -282,7 +282,7 @@ def compared_costs(cost: str, value: str) -> Reconciliation:
 
 
 def rows(
-    count: int = 1, *, model: str = SNAPSHOT, served: bool = True, known: bool = False, user: str = "alice"
+    count: int = 1, *, model: str = SNAPSHOT, served: bool = True, has_tokens: bool = False, user: str = "alice"
 ) -> Any:
     """Returns rows that may explain a difference."""
     return Candidates(
@@ -290,7 +290,7 @@ def rows(
         model=model,
         user=user,
         served=served,
-        known=known,
+        has_tokens=has_tokens,
         count=count,
         ids=[f"id-{number}" for number in range(min(count, 5))],
     )
@@ -383,12 +383,12 @@ def test_rows_without_tokens_may_explain_missing_tokens() -> None:
 
 def test_rows_with_tokens_may_explain_surplus_tokens() -> None:
     """A row without tokens cannot be why the ledger has more."""
-    [line] = compared([ours()], [theirs(Counts(1, 1, 0, 2))], [rows(2), rows(1, known=True)]).lines
+    [line] = compared([ours()], [theirs(Counts(1, 1, 0, 2))], [rows(2), rows(1, has_tokens=True)]).lines
     assert (line.candidate_rows, line.candidate_count) == (["id-0"], 1)
 
 
 def test_row_without_an_answer_is_a_candidate_for_any_snapshot() -> None:
-    """It is none for another model."""
+    """Another model has other candidates."""
     candidates = [rows(model=MINI, served=False), rows(2, model="gpt-4o", served=False), rows(4, model=MINI)]
     [line] = compared([], [theirs()], candidates).lines
     assert line.candidate_count == 1

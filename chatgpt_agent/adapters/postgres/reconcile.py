@@ -7,7 +7,7 @@ from chatgpt_agent.adapters.postgres.connection import Store
 from chatgpt_agent.adapters.postgres.corrections import JOIN_CORRECTION
 from chatgpt_agent.adapters.postgres.usage import in_states
 from chatgpt_agent.adapters.postgres.users import USER_NAME_SQL
-from chatgpt_agent.core.ledger import ANSWERED, UNCERTAIN, State
+from chatgpt_agent.core.ledger import COUNTED_BY_OPENAI, UNCERTAIN, State
 from chatgpt_agent.core.openai_usage import Counts
 from chatgpt_agent.core.reconcile import MAX_CANDIDATE_ROWS, Candidates, LedgerSum
 
@@ -21,7 +21,7 @@ _FROM = f"FROM usage r {JOIN_CORRECTION} LEFT JOIN users u ON u.id = r.user_id W
 # A row counts as a request of OpenAI's if it was answered, or if a correction added tokens to it.
 _SUMS = f"""
     SELECT {_DAY}, coalesce(r.served_model, r.model), {_USER}, r.served_model IS NOT NULL,
-           count(*) FILTER (WHERE r.state IN {in_states(ANSWERED)} OR (r.state <> '{State.CORRECTION}' AND
+           count(*) FILTER (WHERE r.state IN {in_states(COUNTED_BY_OPENAI)} OR (r.state <> '{State.CORRECTION}' AND
                coalesce(r.input_tokens, 0) + coalesce(r.output_tokens, 0)
                + coalesce(c.input_tokens, 0) + coalesce(c.output_tokens, 0) > 0)),
            coalesce(sum(r.input_tokens), 0)::bigint, coalesce(sum(r.cached_tokens), 0)::bigint,
@@ -51,6 +51,6 @@ async def candidate_rows(store: Store, first: date, last: date) -> list[Candidat
     """Returns the uncorrected rows of these days (both included) whose token counts may differ from OpenAI's."""
     rows = await store.fetch(_CANDIDATES, [MAX_CANDIDATE_ROWS, first, last])
     return [
-        Candidates(day=day, model=model, user=user, served=served, known=known, count=count, ids=ids)
-        for day, model, user, served, known, count, ids in rows
+        Candidates(day=day, model=model, user=user, served=served, has_tokens=has_tokens, count=count, ids=ids)
+        for day, model, user, served, has_tokens, count, ids in rows
     ]

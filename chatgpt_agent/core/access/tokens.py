@@ -16,7 +16,7 @@ ADMIN_PREFIX = "cgm_"  # of the same length
 SECRET_BYTES = 32
 LENGTH = len(PREFIX) + 43 + 6
 MAX_LENGTH = 128  # characters of an imported token
-SHOWN = 8  # characters that are stored to tell tokens apart: the prefix and four more
+PREFIX_LENGTH = 8  # characters that are stored to tell tokens apart: the prefix and four more
 
 _ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 

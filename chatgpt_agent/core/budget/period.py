@@ -85,8 +85,8 @@ def check_amount(amount: Decimal, name: str = "amount") -> None:
 
 
 def denial_message(budget: Budget, *, owner: str, left: Decimal, needed: Decimal, ends_at: datetime | None) -> str:
-    """Returns the error of a request that a budget denies. `owner`: whose budget it is, as clients read it; amounts in
-    USD."""
+    """Returns the error of a request that a budget denies. `owner`: the owner of the budget, as clients read it;
+    amounts in USD."""
     spent = f"You have {format_short(max(left, ZERO))} USD left of {format_short(budget.amount or ZERO)} USD"
     period = "in total" if budget.period is Period.TOTAL else f"this {budget.period}"
     until = "It does not reset." if ends_at is None else f"It resets at {ends_at:%Y-%m-%dT%H:%M:%SZ}."

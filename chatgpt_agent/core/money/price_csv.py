@@ -86,7 +86,7 @@ def read_table(rows: Sequence[Sequence[str]]) -> list[NewPrice]:
     headings = [cell.strip() for cell in rows[0]] if rows else []
     _check_headings(headings)
     prices: list[NewPrice] = []
-    seen: dict[tuple[str, datetime | None], int] = {}
+    rows_by_price: dict[tuple[str, datetime | None], int] = {}
     for number, row in enumerate(rows[1:], 2):
         if not any(cell.strip() for cell in row):
             continue
@@ -97,7 +97,7 @@ def read_table(rows: Sequence[Sequence[str]]) -> list[NewPrice]:
             check_price(price)
         except InvalidValue as error:
             raise InvalidValue(f"row {number}: {error.message}") from None
-        first = seen.setdefault((price.model, price.effective_at), number)
+        first = rows_by_price.setdefault((price.model, price.effective_at), number)
         if first != number:
             raise InvalidValue(f"row {number}: {price.model!r} has a price of the same date in row {first}")
         prices.append(price)

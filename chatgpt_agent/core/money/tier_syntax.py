@@ -44,16 +44,16 @@ def parse_tiers(text: str, name: str) -> tuple[Tier, ...]:
 def parse_tier(text: str, name: str) -> Tier:
     """Returns the tier in a text. Raises InvalidValue, which begins with the name and quotes the part that is wrong."""
     name = f"{name} {text.strip()[:80]!r}"
-    when, colon, what = text.partition(":")
-    if not colon or not what.strip():
+    when, colon, rates = text.partition(":")
+    if not colon or not rates.strip():
         raise InvalidValue(
             f"{name}: give WHEN:WHAT, such as flex:x0.5 (half the price) or above=272000:input=5,output=22.5"
         )
     service_tier, above = _when(when, name)
-    if factor := re.fullmatch(r"\s*[x×](.*)", what, re.DOTALL):
+    if factor := re.fullmatch(r"\s*[x×](.*)", rates, re.DOTALL):
         tier = Tier(service_tier=service_tier, above=above, multiplier=_number(factor[1], name))
     else:
-        tier = Tier(service_tier=service_tier, above=above, **_rates(what, name))
+        tier = Tier(service_tier=service_tier, above=above, **_rates(rates, name))
     try:
         check_rates(_VALID, [tier])
     except InvalidValue as error:

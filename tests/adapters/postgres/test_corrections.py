@@ -140,13 +140,13 @@ async def test_candidates_are_rows_with_uncertain_tokens(store: Store) -> None:
     await ship(store, [row(number, state) for number, state in enumerate(states)])
     [line] = await reconcile.candidate_rows(store, DAY, DAY)
     ids = sorted(str(request_id(number)) for number in (1, 3, 5))
-    assert line == Candidates(day=DAY, model=SNAPSHOT, user="user 1", served=True, known=False, count=3, ids=ids)
+    assert line == Candidates(day=DAY, model=SNAPSHOT, user="user 1", served=True, has_tokens=False, count=3, ids=ids)
 
 
 async def test_an_upstream_error_with_tokens_is_a_candidate(store: Store) -> None:
     """OpenAI may not have billed such a request."""
     await ship(store, [row(1, State.UPSTREAM_ERROR, Usage(input=1, output=1))])
-    assert [line.known for line in await reconcile.candidate_rows(store, DAY, DAY)] == [True]
+    assert [line.has_tokens for line in await reconcile.candidate_rows(store, DAY, DAY)] == [True]
 
 
 async def test_five_candidates_are_named(store: Store) -> None:

@@ -1,4 +1,4 @@
-""""""
+"""Tests of model patterns: only `*` and `?` are special."""
 
 import time
 from fnmatch import fnmatchcase

@@ -1,4 +1,4 @@
-"""Networks, and the client's address behind reverse proxies."""
+"""Tests of networks, and of the client's address behind reverse proxies."""
 
 from ipaddress import ip_address
 

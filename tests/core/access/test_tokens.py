@@ -1,4 +1,4 @@
-""""""
+"""Tests of the format of tokens, and of the token in a request's headers."""
 
 import contextlib
 import re

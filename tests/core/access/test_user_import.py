@@ -67,7 +67,7 @@ def test_columns_are_found_in_any_order() -> None:
 def test_empty_lines_are_skipped() -> None:
     """Other lines keep their numbers."""
     users, _ = read(",,,,,", f"alice,{KEY}", "", f"bob,{KEY}")
-    assert [newcomer.line for newcomer in users] == [3, 5]
+    assert [user.line for user in users] == [3, 5]
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_fault_states_what_is_allowed(line: str, expected: str) -> None:
 def test_duplicate_name_is_a_fault() -> None:
     """The fault names both lines."""
     users, [reported] = read(f"alice,{KEY}", f"bob,{KEY}", f"alice,{KEY}")
-    assert [newcomer.name for newcomer in users] == ["alice", "bob"]
+    assert [user.name for user in users] == ["alice", "bob"]
     assert (reported.line, reported.fault) == (4, "name: duplicate of 'alice' in line 2")
 
 

@@ -1,4 +1,4 @@
-""""""
+"""Tests of the most that a request can cost: it is never less than the actual cost."""
 
 from decimal import Decimal
 from typing import Any

@@ -1,4 +1,4 @@
-""""""
+"""Tests of budget periods, and of the message of a denied request."""
 
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal

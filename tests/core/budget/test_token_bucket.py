@@ -1,4 +1,4 @@
-""""""
+"""Tests of the buckets of rate limits, and of the header fields about them."""
 
 import pytest
 from hypothesis import given
@@ -64,14 +64,14 @@ def test_changed_limit_keeps_what_was_used(limit: int, left: int) -> None:
 @given(LIMITS, STEPS)
 def test_use_never_exceeds_the_limit_and_the_refill(limit: int, steps: list[tuple[float, int]]) -> None:
     """Over any time, a client that waits as required uses at most one capacity and the refill since."""
-    bucket, now, taken = Bucket(limit, now=0), 0.0, 0
+    bucket, now, used = Bucket(limit, now=0), 0.0, 0
     for pause, amount in steps:
         now += pause
         amount = min(amount, limit)
         if bucket.wait(amount, now) == 0:
             bucket.take(amount, now)
-            taken += amount
-    assert taken <= limit + limit / 60 * now + 1e-6 * limit + 1e-6
+            used += amount
+    assert used <= limit + limit / 60 * now + 1e-6 * limit + 1e-6
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-""""""
+"""Tests of LiteLLM's list: which entries become prices, and with which amounts."""
 
 import json
 from decimal import Decimal

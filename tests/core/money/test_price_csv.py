@@ -1,4 +1,4 @@
-""""""
+"""Tests of price lists as CSV, and of the changes that a list makes."""
 
 import csv
 import io

@@ -1,4 +1,4 @@
-"""Files with prices: what is one, and what is refused as a whole in one line."""
+"""Tests of files with prices, and of the errors of other files."""
 
 import json
 from pathlib import Path
@@ -24,37 +24,37 @@ def models(data: bytes) -> list[str]:
 
 
 @pytest.mark.parametrize("data", [JSON, b"\xef\xbb\xbf" + JSON, b"\n  " + JSON, json.dumps(LIST, indent=4).encode()])
-def test_litellms_list_is_read(tmp_path: Path, data: bytes) -> None:
-    """However it is laid out."""
+def test_litellm_list_is_read_in_any_layout(tmp_path: Path, data: bytes) -> None:
+    """Byte order marks, white space and indentation do not matter."""
     (tmp_path / "f").write_bytes(data)
-    found = read_file(tmp_path / "f")
-    assert (len(found.prices), len(found.skipped)) == (7, 9)
+    file = read_file(tmp_path / "f")
+    assert (len(file.prices), len(file.skipped)) == (7, 9)
 
 
 @pytest.mark.parametrize(
     "data", [CSV, b"\xef\xbb\xbf" + CSV, CSV.replace(b"\n", b"\r\n"), b'"model",input,output\nm,1,1']
 )
-def test_our_csv_is_read(tmp_path: Path, data: bytes) -> None:
-    """As spreadsheets write it, too."""
+def test_csv_is_read_as_spreadsheets_write_it(tmp_path: Path, data: bytes) -> None:
+    """A byte order mark, CRLF and quotes are accepted."""
     (tmp_path / "f").write_bytes(data)
     assert read_file(tmp_path / "f").prices[0].rates.input == 1
 
 
 @pytest.mark.parametrize("data", [JSON, CSV])
-def test_only_what_is_wanted_is_read(data: bytes) -> None:
-    """A model is asked for by the name that it will have."""
-    found = read_prices(data, "f", lambda model: model == "gpt-one")
-    assert [new.model for new in found.prices] == ["gpt-one"]
+def test_only_selected_models_are_read(data: bytes) -> None:
+    """Models are selected by the name that they get here."""
+    selected = read_prices(data, "f", lambda model: model == "gpt-one")
+    assert [new.model for new in selected.prices] == ["gpt-one"]
 
 
-def test_fault_of_an_unwanted_model_is_no_hindrance() -> None:
-    """Its amounts are not looked at."""
+def test_invalid_amount_of_another_model_is_ignored() -> None:
+    """Amounts of models that are not selected are not checked."""
     data = ("{" + ENTRY % "-1" + ', "n": {' + (ENTRY % "1e-06").partition("{")[2] + "}").encode()
     assert [new.model for new in read_prices(data, "f", lambda model: model == "n").prices] == ["n"]
 
 
-def test_repeated_key_of_another_provider_is_no_hindrance() -> None:
-    """The real list has had some; of an unwanted model neither."""
+def test_duplicate_key_of_another_provider_is_ignored() -> None:
+    """LiteLLM's real list has had such keys; those of models that are not selected do not matter either."""
     other = '"x": {"litellm_provider": "other", "mode": 1, "mode": 2}'
     data = ("{" + ", ".join([other, other, ENTRY % "1e-06"]) + "}").encode()
     assert models(data) == ["m"]
@@ -92,8 +92,8 @@ def test_repeated_key_of_another_provider_is_no_hindrance() -> None:
         (b"\xef\xbb\xbf \n", "is empty"),
     ],
 )
-def test_other_file_is_refused(tmp_path: Path, data: bytes, message: str) -> None:
-    """In one line with its name."""
+def test_other_file_is_rejected(tmp_path: Path, data: bytes, message: str) -> None:
+    """The error is one line that begins with the name of the file."""
     path = tmp_path / "f"
     path.write_bytes(data)
     with pytest.raises(InvalidValue) as caught:
@@ -102,8 +102,8 @@ def test_other_file_is_refused(tmp_path: Path, data: bytes, message: str) -> Non
     assert len(str(caught.value).splitlines()) == 1
 
 
-def test_file_that_is_too_large_is_not_read_whole(tmp_path: Path) -> None:
-    """A sparse one of 50 MB."""
+def test_file_that_is_too_large_is_rejected(tmp_path: Path) -> None:
+    """No more than the limit is read of a sparse file of 50 MB."""
     with (tmp_path / "f").open("wb") as file:
         file.truncate(50_000_000)
     with pytest.raises(InvalidValue, match=f"is larger than {price_files.MAX_FILE} bytes"):
@@ -111,16 +111,16 @@ def test_file_that_is_too_large_is_not_read_whole(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("name", "message"), [("none", "No such file"), (".", "Is a directory")])
-def test_file_that_cannot_be_read_is_told(tmp_path: Path, name: str, message: str) -> None:
-    """With the reason."""
+def test_unreadable_file_is_rejected_with_the_reason(tmp_path: Path, name: str, message: str) -> None:
+    """The error names what the operating system reports."""
     with pytest.raises(InvalidValue, match=f"cannot be read: {message}"):
         read_file(tmp_path / name)
 
 
 @settings(deadline=None, max_examples=300)
 @given(st.binary(max_size=60) | st.text(max_size=60).map(lambda text: f"model,input,output\n{text}".encode()))
-def test_no_file_makes_it_fall_over(data: bytes) -> None:
-    """It is a list of prices, or one line says what is wrong with it."""
+def test_any_file_is_read_or_rejected_in_one_line(data: bytes) -> None:
+    """No content raises any other error."""
     lines = ["fine"]
     try:
         read_prices(data, "f")

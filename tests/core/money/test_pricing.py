@@ -1,4 +1,4 @@
-""""""
+"""Tests of prices: exact costs, and the price in force."""
 
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -65,13 +65,13 @@ def test_cost_is_the_exact_product(
 
 def test_cost_of_a_known_answer() -> None:
     """600 input, 400 cached and 500 output tokens at 2.50, 1.25 and 10 USD per million cost 0.007 USD."""
-    known = Price(
+    priced = Price(
         id=1,
         model="gpt-4o",
         effective_at=NOON,
         rates=Rates(input=Decimal("2.50"), output=Decimal("10.00"), cached_input=Decimal("1.25")),
     )
-    assert known.cost(Usage(input=1000, output=500, cached=400)) == Decimal("0.007")
+    assert priced.cost(Usage(input=1000, output=500, cached=400)) == Decimal("0.007")
 
 
 def test_cached_tokens_are_charged_once() -> None:

@@ -1,4 +1,4 @@
-""""""
+"""Tests of the syntax of tiers, and of amounts in full."""
 
 from decimal import Decimal
 
