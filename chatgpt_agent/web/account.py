@@ -31,7 +31,7 @@ class AccountHandler(TokenHandler):
     """A handler that reads a user's own data from PostgreSQL. `directory.time_zone` is that of the reports' days."""
 
     def initialize(  # type: ignore[override]
-        self, authenticator: Authenticator, rate_limiter: RateLimiter, read_pool: ReadPool, directory: Directory
+        self, *, authenticator: Authenticator, rate_limiter: RateLimiter, read_pool: ReadPool, directory: Directory
     ) -> None:
         super().initialize(authenticator, rate_limiter)
         self._read_pool = read_pool
@@ -57,13 +57,16 @@ class MeHandler(AccountHandler):
 
     def initialize(  # type: ignore[override]
         self,
+        *,
         authenticator: Authenticator,
         rate_limiter: RateLimiter,
         read_pool: ReadPool,
         directory: Directory,
         budgets: Budgets,
     ) -> None:
-        super().initialize(authenticator, rate_limiter, read_pool, directory)
+        super().initialize(
+            authenticator=authenticator, rate_limiter=rate_limiter, read_pool=read_pool, directory=directory
+        )
         self._budgets = budgets
 
     async def get(self) -> None:
