@@ -11,7 +11,7 @@ from tests.cli.commands import Cli
 from tests.cli.serving import begin_stream, chat
 from tests.faults.processes import serving
 from tests.support.agent import Agent
-from tests.support.client import fetch
+from tests.support.client import Connection, fetch
 from tests.support.oracle import verify
 from tests.support.upstream import Received, Reply, Script, Upstream, completion, event, stream_events
 
@@ -90,19 +90,26 @@ async def test_many_tiny_events_delay_no_other_request(cli: Cli, upstream: Upstr
     async with serving(cli) as (serve, url, token):
         upstream.script = script
         connection = await begin_stream(url, token)
-        reading = asyncio.create_task(connection.answer())
+        reading = asyncio.create_task(read_chunks(connection))
         waits = []
         while not reading.done():
             began = time.monotonic()
             assert (await fetch(f"{url}/healthz")).status == 200
             waits.append(time.monotonic() - began)
-        answer = await reading
+        received = await reading
         await connection.close()
         assert await serve.stopped() == 0
-    assert answer.complete
-    assert answer.body.count(tiny) == 100_000
-    assert sorted(waits)[len(waits) // 2] < 0.25  # this process does most of the work, on the same machine
+    assert received.count(tiny) == 100_000
+    assert sorted(waits)[len(waits) // 2] < 0.25
     assert max(waits) < 1.0
+
+
+async def read_chunks(connection: Connection) -> bytes:
+    """Reads a chunked answer to its end without parsing it, which would take this process seconds."""
+    received = bytearray()
+    while not received.endswith(b"\r\n0\r\n\r\n"):
+        received += await connection.reader.read(1 << 20)
+    return bytes(received)
 
 
 # Odd heads (U25).

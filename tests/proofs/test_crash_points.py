@@ -1,10 +1,11 @@
-"""Proof 2, crash points: the process stops at every point between an intent and its shipped row, and the books hold.
+"""Proof 2, crash points: the ledger is right if the process stops at any point between an intent and its shipped row.
 
     python -m pytest tests/proofs/test_crash_points.py -s
 
-Nothing is sampled: while a real Call goes through the real Relay, Ledger and Outbox, each step that the world or the
-disk can see is a point. What a process that dies there leaves is copied: the outbox's files, what PostgreSQL has, what
-OpenAI was sent, what the client got. From each copy an agent starts anew. A COMMIT is also cut within its write.
+The points are enumerated, not sampled: while a real Call goes through the real Relay, Ledger and Outbox, each step that
+is visible outside the process or on the disk is a point. At each, the state outside the process is copied: the files of
+the outbox, the content of PostgreSQL, what OpenAI and the client have received. From each copy a new agent starts. A
+COMMIT also stops in the middle of its write.
 """
 
 import sqlite3
@@ -32,7 +33,7 @@ from chatgpt_agent.runtime.directory import Directory
 from chatgpt_agent.runtime.ledger import Ledger
 from chatgpt_agent.runtime.rate_limiter import RateLimiter
 from chatgpt_agent.runtime.relay import Call, DrainLimits, Relay
-from tests.proofs.books import (
+from tests.proofs.simulation import (
     StillLoop,
     check_cost,
     check_final,
@@ -48,7 +49,7 @@ from tests.support.factories import BOOK, PRICE, request_id
 from tests.support.observers import IgnoreRows, ignore
 from tests.support.postgresql import FakeStore, PostgreSQL
 
-CANARY = "a message that nobody may find"
+CANARY = "a message that must not be stored"
 USAGE = Usage(input=1007, output=31, cached=7, reasoning=3)
 COUNTS = {
     "prompt_tokens": USAGE.input,
@@ -56,13 +57,13 @@ COUNTS = {
     "prompt_tokens_details": {"cached_tokens": USAGE.cached},
     "completion_tokens_details": {"reasoning_tokens": USAGE.reasoning},
 }
-SAID = {"id": "chatcmpl-1", "model": PRICE.model}
-ANSWER = msgspec.json.encode({**SAID, "choices": [{"message": {"content": CANARY}}], "usage": COUNTS})
+ANSWER_FIELDS = {"id": "chatcmpl-1", "model": PRICE.model}
+ANSWER = msgspec.json.encode({**ANSWER_FIELDS, "choices": [{"message": {"content": CANARY}}], "usage": COUNTS})
 
 
 def event(**fields: Any) -> bytes:
-    """An event of a stream."""
-    return b"data: %s\n\n" % msgspec.json.encode({**SAID, **fields})
+    """Returns an event of a stream."""
+    return b"data: %s\n\n" % msgspec.json.encode({**ANSWER_FIELDS, **fields})
 
 
 WORD = event(choices=[{"delta": {"content": CANARY}}])
@@ -70,11 +71,12 @@ STREAM = [WORD, WORD, event(choices=[], usage=COUNTS), b"data: [DONE]\n\n"]
 
 
 class Script(msgspec.Struct, frozen=True):
-    """What OpenAI and the client do. `leaves_at`: the client hangs up after so many pieces; 0: before it is sent."""
+    """What OpenAI and the client do. `leaves_at`: the client disconnects after this number of parts; 0: before the
+    request is sent."""
 
     name: str
-    points: int  # that it must have: one that is left out, or comes to it, is to be looked at
-    state: State  # that the row must have when the process does not die
+    points: int  # the number of points with PostgreSQL up; another number means that steps were added or removed
+    state: State  # of the row if the process does not die
     pieces: list[bytes | AgentError]
     status: int = 200
     streamed: bool = False
@@ -89,27 +91,27 @@ SCRIPTS = [
     Script("not reached", 33, State.NOT_SENT, []),
     Script("answer cut off", 37, State.INCOMPLETE, [ANSWER[:50], UpstreamTruncated(sent=True)]),
     Script("stream cut off", 39, State.INCOMPLETE, [WORD, UpstreamTruncated(sent=True)], streamed=True),
-    Script("hang-up in mid-stream", 45, State.DONE, [*STREAM], streamed=True, leaves_at=1),
-    Script("hang-up before it is sent", 31, State.NOT_SENT, [], leaves_at=0),
+    Script("disconnect in mid-stream", 45, State.DONE, [*STREAM], streamed=True, leaves_at=1),
+    Script("disconnect before it is sent", 31, State.NOT_SENT, [], leaves_at=0),
 ]
-MODES = ["there", "away", "answer lost"]  # what PostgreSQL does
+MODES = ["up", "down", "answer lost"]  # the state of PostgreSQL
 
 
-class Point(msgspec.Struct):
-    """The world at the moment when the process stopped."""
+class Point(msgspec.Struct, kw_only=True):
+    """The state outside the process when it stopped."""
 
     name: str
     folder: Path
     server: PostgreSQL
-    sent: int  # requests that OpenAI got
+    sent: int  # requests that OpenAI received
     billed: bool  # whether OpenAI has counted
-    whole: bool  # whether the client had the last byte of the answer
-    pieces: int  # that the client had
+    whole: bool  # whether the client received the last byte of the answer
+    pieces: int  # that the client received
     acknowledged: bool  # whether the agent knew that the row was written
 
 
 class World:
-    """Everything outside the process, and a copy of it at each point."""
+    """The state outside the process, and a copy of it at each point."""
 
     def __init__(self, root: Path, script: Script) -> None:
         self.root = root
@@ -123,7 +125,7 @@ class World:
         self.billed = self.whole = False
 
     def point(self, name: str, *, cut_log_at: int | None = None) -> None:
-        """The process might stop here; `cut_log_at`: and its last write had come so far."""
+        """Records a point at which the process may stop, if given with only this length of the log written."""
         if not self.watching:
             return
         times = 1 + sum(point.name.partition(" (")[0] == name for point in self.points)
@@ -132,14 +134,23 @@ class World:
         if cut_log_at is not None:
             with (folder / "outbox.db-wal").open("r+b") as file:
                 file.truncate(cut_log_at)
-        known = self.call is not None and self.call.row is not None
+        acknowledged = self.call is not None and self.call.row is not None
         name = name if times == 1 else f"{name} ({times})"
         self.points.append(
-            Point(name, folder, self.server.copy(), self.sent, self.billed, self.whole, self.pieces, known)
+            Point(
+                name=name,
+                folder=folder,
+                server=self.server.copy(),
+                sent=self.sent,
+                billed=self.billed,
+                whole=self.whole,
+                pieces=self.pieces,
+                acknowledged=acknowledged,
+            )
         )
 
     def statement(self, name: str) -> None:
-        """A point at PostgreSQL, if it is one of rows."""
+        """Records a point at a statement of PostgreSQL that has rows."""
         if name.endswith((" ship", " dead letter")):
             self.point(name)
 
@@ -151,7 +162,7 @@ class World:
 
 
 class _Watched(sqlite3.Connection):
-    """A connection whose writes are points, before and after; and within COMMIT, where its write stops half-way."""
+    """A connection with points before and after each write, and within COMMIT, whose write may be incomplete."""
 
     world: World
     writing = ""
@@ -165,29 +176,29 @@ class _Watched(sqlite3.Connection):
         step = " ".join(sql.split()[:3])
         self.writing = self.writing or step
         self.world.point(f"before {step}")
-        found = super().execute(sql, parameters)
+        cursor = super().execute(sql, parameters)
         self.world.point(f"after {step}")
-        return found
+        return cursor
 
     def _commit(self) -> sqlite3.Cursor:
         step, self.writing = f"COMMIT of {self.writing}", ""
         log = self.world.folder / "outbox.db-wal"
         self.world.point(f"before {step}")
         before, count = log.stat().st_size if log.exists() else 0, len(self.world.points)
-        known = self.world.points[-1] if self.world.points else None
-        found = super().execute("COMMIT")
+        last = self.world.points[-1] if self.world.points else None
+        cursor = super().execute("COMMIT")
         after = log.stat().st_size
-        assert after > before, "the log began anew: the cuts below would not be what they say"
+        assert after > before, "the log was started again: it cannot be cut below"
         for part in (1, 2, 3):
             self.world.point(f"at {part}/4 of {step}", cut_log_at=before + (after - before) * part // 4)
         self.world.point(f"a byte short of {step}", cut_log_at=after - 1)
-        assert known is None or all(point.sent == known.sent for point in self.world.points[count:])
+        assert last is None or all(point.sent == last.sent for point in self.world.points[count:])
         self.world.point(f"after {step}")
-        return found
+        return cursor
 
 
 class FakeUpstream:
-    """OpenAI, as the relay knows its client."""
+    """The upstream client of the relay, with OpenAI simulated."""
 
     has_proxy = False
 
@@ -195,14 +206,14 @@ class FakeUpstream:
         self._world = world
 
     def send(self, url: str, body: bytes, headers: list[tuple[str, str]]) -> "FakeExchange":
-        """Dispatches a request."""
+        """Sends a request."""
         self._world.point("before the request is sent")
         assert CANARY.encode() in body
         return FakeExchange(self._world)
 
 
 class FakeExchange:
-    """One answer, piece by piece, as its script says."""
+    """One answer with the parts of its script."""
 
     def __init__(self, world: World) -> None:
         self._world = world
@@ -213,7 +224,7 @@ class FakeExchange:
         world.point("after the request is sent")
 
     async def head(self) -> Head:
-        """Status and header fields."""
+        """Returns status and header fields."""
         if not self.sent:
             raise UpstreamUnreachable(sent=False)
         self._world.point("before the first byte of OpenAI")
@@ -221,7 +232,7 @@ class FakeExchange:
         return Head(self._script.status, [("content-type", kind)])
 
     async def read(self) -> bytes:
-        """The next piece; nothing at the end."""
+        """Returns the next part; at the end no bytes."""
         self._world.point("before a piece of OpenAI")
         piece = self._pieces.pop(0) if self._pieces else b""
         if isinstance(piece, AgentError):
@@ -231,36 +242,36 @@ class FakeExchange:
         return piece
 
     async def stream_to(self, on_chunk: Callable[[bytes], bool]) -> bool:
-        """Passes the pieces on one by one, until the end or until the sink is full."""
+        """Passes the parts on, until the end or until the sink is full."""
         while piece := await self.read():
             if not on_chunk(piece):
                 return False
         return True
 
     def abort(self, error: AgentError | None = None) -> None:
-        """Nobody reads any more."""
+        """Ends the answer."""
         self._pieces = [error] if error else []
 
 
 class _Directory:
-    """What a call asks of the directory."""
+    """The part of the directory that a call uses."""
 
     book = BOOK
 
     def upstream_key(self, user: User) -> str:
         """The OpenAI key of a user."""
-        return "sk-made-up"
+        return "sk-of-alice"
 
 
 async def live(loop: StillLoop, world: World, mode: str) -> None:
-    """A process from its start until its row is shipped, or cannot be."""
+    """Runs a process from its start until its row is shipped or cannot be shipped."""
     outbox = Outbox(world.folder, connect=world.connect)
     ledger = Ledger(outbox, FakeStore(world.server, watch=world.statement), observer=IgnoreRows())
     await ledger.open_outbox()
     await ledger.start_shipping()
     await loop.calm(outbox)
     world.watching = True
-    world.server.up = mode != "away"
+    world.server.up = mode != "down"
     world.server.lost_answers = int(mode == "answer lost")
     await serve(world, ledger)
     await loop.pass_time(outbox)
@@ -272,7 +283,7 @@ async def live(loop: StillLoop, world: World, mode: str) -> None:
 
 
 async def serve(world: World, ledger: Ledger) -> None:
-    """One request from its admission to the last byte that the client gets."""
+    """Handles a request from its admission to the last byte that the client receives."""
     upstream = cast(UpstreamClient, FakeUpstream(world))
     directory = cast(Directory, _Directory())
     admissions = Admissions(
@@ -298,39 +309,39 @@ async def serve(world: World, ledger: Ledger) -> None:
     try:
         await read(world, call)
     except AgentError:
-        world.point("after the client is told of a fault")
+        world.point("after the client receives an error")
     finally:
         await call.close()
 
 
 class Client:
-    """Who reads a stream, as long as it stays."""
+    """The client of a stream, which may disconnect."""
 
     def __init__(self, world: World, call: Call) -> None:
         self._world = world
         self._call = call
-        self._got = b""
+        self._received = b""
 
     def write(self, piece: bytes) -> bool:
-        """Gets a piece."""
+        """Receives a part."""
         world, leaves_at = self._world, self._world.script.leaves_at
         if not piece or (leaves_at is not None and world.pieces >= leaves_at):
             return True
-        world.point("before a piece is given out")
-        self._got += piece
+        world.point("before a part is sent to the client")
+        self._received += piece
         world.pieces += 1
-        world.whole = b"[DONE]" in self._got
-        world.point("after a piece is given out")
+        world.whole = b"[DONE]" in self._received
+        world.point("after a part is sent to the client")
         if world.pieces == leaves_at:
             self._call.on_disconnect()
         return True
 
     async def drain(self) -> None:
-        """It reads fast."""
+        """Returns at once: this client reads fast."""
 
 
 async def read(world: World, call: Call) -> None:
-    """The client reads, as long as it stays."""
+    """Sends the request and lets the client read the answer."""
     if world.script.leaves_at == 0:
         call.on_disconnect()
     answering = await call.send(None)
@@ -338,13 +349,13 @@ async def read(world: World, call: Call) -> None:
         await answering.stream_to(Client(world, call))
         return
     await answering.whole()
-    world.point("before a piece is given out")
+    world.point("before a part is sent to the client")
     world.pieces, world.whole = 1, True
-    world.point("after a piece is given out")
+    world.point("after a part is sent to the client")
 
 
 async def recover(loop: StillLoop, point: Point) -> None:
-    """The next process, on what the one before left, until all is shipped."""
+    """Runs the next process on the files of the last one, until all rows are shipped."""
     outbox = Outbox(point.folder)
     ledger = Ledger(outbox, FakeStore(point.server), observer=IgnoreRows())
     await ledger.open_outbox()
@@ -355,7 +366,7 @@ async def recover(loop: StillLoop, point: Point) -> None:
 
 
 def check(point: Point, script: Script, before: dict[Any, Any]) -> str:
-    """The invariants, after the restart; returns what the row says."""
+    """Checks the invariants after the restart; returns the state of the row."""
     rows = rows_by_id(point.server)
     check_roll_up(point.server)
     check_final(point.server, before)
@@ -364,7 +375,7 @@ def check(point: Point, script: Script, before: dict[Any, Any]) -> str:
     assert len(rows) == (row is not None)
     if row is None:
         assert not point.sent, "I3: it was sent, and there is no row"
-        assert not point.pieces, "I1: the client got an answer, and there is no row"
+        assert not point.pieces, "I1: the client received an answer, and there is no row"
         return "no row"
     check_cost(row, {PRICE.id: PRICE})
     assert row["state"] in (script.state, State.UNKNOWN)
@@ -378,24 +389,24 @@ def check(point: Point, script: Script, before: dict[Any, Any]) -> str:
 
 
 def points_of(script: Script, mode: str) -> dict[str, str]:
-    """Stops the process at every point of a script; returns what the row then says, by point."""
+    """Stops the process at every point of a script; returns the state of the row for each point."""
     with fast_folder() as root, still_loop() as loop:
         world = World(root, script)
         loop.run(live(loop, world, mode))
         assert world.points[-1].acknowledged
-        found = {}
+        states = {}
         for point in world.points:
             before = {key: dict(row) for key, row in point.server.usage.items()}
             for file in point.folder.iterdir():
                 assert CANARY.encode() not in file.read_bytes(), "I9: a message is in the outbox"
             loop.run(recover(loop, point))
-            found[point.name] = check(point, script, before)
-    return found
+            states[point.name] = check(point, script, before)
+    return states
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.name)
-def test_the_books_hold_wherever_the_process_stops(script: Script) -> None:
-    """Every point, with PostgreSQL there, away, and there with its answer lost; and none was left out."""
+def test_the_ledger_is_right_wherever_the_process_stops(script: Script) -> None:
+    """The invariants hold for every point, with PostgreSQL up, down, and up with a lost answer."""
     tables = {mode: points_of(script, mode) for mode in MODES}
     show(f"\n\n{script.name:48}", *(f"{mode:12}" for mode in MODES))
     for name in dict.fromkeys(name for table in tables.values() for name in table):
@@ -405,18 +416,18 @@ def test_the_books_hold_wherever_the_process_stops(script: Script) -> None:
     assert counts == [script.points, script.points + 1, script.points + 2]
 
 
-def test_the_books_hold_wherever_the_next_process_stops() -> None:
-    """A process that recovers the request of one that died can die at every point, too."""
+def test_the_ledger_is_right_wherever_the_next_process_stops() -> None:
+    """The invariants hold even if the process that recovers a request stops at any point."""
     with fast_folder() as root, still_loop() as loop:
         first = World(root / "first", SCRIPTS[1])
         first.root.mkdir()
-        loop.run(live(loop, first, "there"))
+        loop.run(live(loop, first, "up"))
         start = next(point for point in first.points if point.name == "after a piece of OpenAI")
         second = World(root / "second", Script("recovery", 0, State.UNKNOWN, []))
         second.root.mkdir()
         second.folder, second.server, second.sent, second.watching = start.folder, start.server, 1, True
 
-        async def again() -> None:
+        async def recover_with_points() -> None:
             outbox = Outbox(second.folder, connect=second.connect)
             ledger = Ledger(outbox, FakeStore(second.server, watch=second.statement), observer=IgnoreRows())
             await ledger.open_outbox()
@@ -426,7 +437,7 @@ def test_the_books_hold_wherever_the_next_process_stops() -> None:
             second.watching = False
             await ledger.close()
 
-        loop.run(again())
+        loop.run(recover_with_points())
         for point in second.points:
             loop.run(recover(loop, point))
             assert check(point, second.script, {}) == "unknown"

@@ -1,4 +1,4 @@
-"""The PostgreSQL of the proofs does with the ledger's statements what the real one does."""
+"""The fake PostgreSQL of the proofs runs the ledger's statements as the real one does."""
 
 import random
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ DAILY = f"""
 
 @pytest.fixture
 def stores(io_loop: IOLoop, dsn: str) -> Iterator[tuple[Store, FakeStore]]:
-    """The real one and the fake one, without partitions."""
+    """A real and a fake database, without partitions."""
     real = Store(dsn)
     yield real, FakeStore(PostgreSQL())
     io_loop.run_sync(real.close)
@@ -32,7 +32,7 @@ def stores(io_loop: IOLoop, dsn: str) -> Iterator[tuple[Store, FakeStore]]:
 
 @pytest.mark.parametrize("seed", range(5))
 async def test_the_same_rows_leave_the_same_tables(stores: tuple[Store, FakeStore], dsn: str, seed: int) -> None:
-    """In whatever parts and order they come, and as often; and both say how many were new."""
+    """Rows in any parts, any order and any repetition leave the same tables, and both return the number of new ones."""
     luck = random.Random(seed)
     moments = [NOON + timedelta(hours=hour) for hour in range(40)]
     rows = [make_row(n, state=luck.choice(TERMINAL), started_at=luck.choice(moments)) for n in range(60)]
@@ -49,7 +49,7 @@ async def test_the_same_rows_leave_the_same_tables(stores: tuple[Store, FakeStor
 
 
 async def test_both_refuse_a_row_without_a_partition(stores: tuple[Store, FakeStore], dsn: str) -> None:
-    """And with it its whole statement."""
+    """The whole statement is refused, with its other rows."""
     for store in stores:
         await ensure_partition(store, NOON)
         with pytest.raises(StoreBadValue):

@@ -1,4 +1,4 @@
-"""A short kill run: real processes, killed under load, and the books compared afterwards."""
+"""A short run with kills: real processes are killed under load, and the ledger is checked afterwards."""
 
 import re
 import subprocess
@@ -6,15 +6,15 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-WORDS = ("--requests", "300", "--kills", "4", "--db-stops", "2", "--seconds", "60")
+OPTIONS = ("--requests", "300", "--kills", "4", "--db-stops", "2", "--seconds", "60")
 
 
-def test_books_are_right_after_kills_of_agent_and_database(tmp_path: Path) -> None:
-    """Four kills and two database stops lose nothing, double nothing and hide nothing."""
+def test_the_ledger_is_right_after_kills_of_agent_and_database(tmp_path: Path) -> None:
+    """Four kills and two database stops lose, duplicate and hide no row."""
     report = tmp_path / "loss.md"
-    command = [sys.executable, "-m", "benchmarks.loss", *WORDS, "--output", str(report)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    found = dict(re.findall(r"^\| (.+?) \| (.+?) \|$", report.read_text(), re.MULTILINE))
-    assert (found["`kill -9` of the agent"], found["`stop -m immediate` of PostgreSQL"]) == ("4", "2")
-    assert int(found["answers that broke off"]) + int(found.get("rows in state `unknown`", "0")) > 0
+    command = [sys.executable, "-m", "benchmarks.loss", *OPTIONS, "--output", str(report)]
+    process = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240, check=False)
+    assert process.returncode == 0, process.stdout + process.stderr
+    figures = dict(re.findall(r"^\| (.+?) \| (.+?) \|$", report.read_text(), re.MULTILINE))
+    assert (figures["`kill -9` of the agent"], figures["`stop -m immediate` of PostgreSQL"]) == ("4", "2")
+    assert int(figures["answers that broke off"]) + int(figures.get("rows in state `unknown`", "0")) > 0

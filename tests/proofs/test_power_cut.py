@@ -1,9 +1,9 @@
-"""Proof 3, power cuts: the real Outbox on a disk that forgets what was not synced, and no acknowledged record is lost.
+"""Proof 3, power cuts: the real Outbox loses no acknowledged record on a disk that forgets what was not synced.
 
     python -m pytest tests/proofs/test_power_cut.py -s
 
-The disk is an SQLite VFS of our own. What was written and not synced is there after a cut, not there, or there in part
-(any sectors of it, some of them torn). The same cuts with `synchronous = NORMAL` lose records: the proof can fail.
+The disk is an SQLite VFS. After a cut, writes that were not synced are complete, missing, or partial (any sectors, some
+of them torn). The same cuts with `synchronous = NORMAL` lose records, which shows that the proof can fail.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ import msgspec
 
 from chatgpt_agent.adapters.outbox import Outbox
 from chatgpt_agent.core.errors import LedgerUnavailable, SetupError
-from tests.proofs.books import StillLoop, fast_folder, show, still_loop
+from tests.proofs.simulation import StillLoop, fast_folder, show, still_loop
 from tests.support.factories import make_intent, make_row
 
 CUTS = 300
@@ -31,15 +31,15 @@ _names = (f"disk-{number}" for number in itertools.count())
 
 
 class File(msgspec.Struct):
-    """A file as programs see it, and as it is on the disk: `safe` (None: its name is not there yet), and then writes
-    (offset, bytes) and truncations (size, None) in their order."""
+    """A file: its content for programs; on the disk `safe` (None: the file does not exist there), with writes (offset,
+    bytes) and truncations (size, None) that are waiting to be synced, in order."""
 
-    seen: bytearray = msgspec.field(default_factory=bytearray)
+    content: bytearray = msgspec.field(default_factory=bytearray)
     safe: bytes | None = None
     waiting: list[tuple[int, bytes | None]] = msgspec.field(default_factory=list)
 
     def after_cut(self, luck: random.Random) -> bytes | None:
-        """What is left of it when the power comes back."""
+        """Returns its content after a power failure."""
         if self.safe is None and luck.random() < 0.5:
             return None
         left = bytearray(self.safe or b"")
@@ -131,17 +131,17 @@ class OpenFile:
         self._file = file
 
     def xRead(self, amount: int, offset: int) -> bytes:
-        return bytes(self._file.seen[offset : offset + amount])
+        return bytes(self._file.content[offset : offset + amount])
 
     def xWrite(self, data: bytes, offset: int) -> None:
         self._disk.step()
-        _write(self._file.seen, offset, data)
+        _write(self._file.content, offset, data)
         self._file.waiting.append((offset, bytes(data)))
         self._disk.end_step()
 
     def xTruncate(self, size: int) -> None:
         self._disk.step()
-        _resize(self._file.seen, size)
+        _resize(self._file.content, size)
         self._file.waiting.append((size, None))
         self._disk.end_step()
 
@@ -150,12 +150,12 @@ class OpenFile:
         self._disk.end_step()
         if self._file.safe is None:  # its name is synced with it, and with it the folder
             self._disk.deleted.clear()
-        self._file.safe = bytes(self._file.seen)
+        self._file.safe = bytes(self._file.content)
         self._file.waiting.clear()
         self._disk.syncs += 1
 
     def xFileSize(self) -> int:
-        return len(self._file.seen)
+        return len(self._file.content)
 
     def xLock(self, level: int) -> None:
         """One process at a time has it: the outbox's own lock sees to that."""
@@ -232,18 +232,18 @@ class Connection:
 
 
 class Client:
-    """Asks the outbox for this and that, and remembers what it was told."""
+    """Works with the outbox at random, and remembers what was acknowledged."""
 
     def __init__(self, luck: random.Random) -> None:
         self._luck = luck
         self._next = 0
         self.begun: set[int] = set()  # whose intent was acknowledged
-        self.ending: set[int] = set()  # whose row was given to the outbox
-        self.ended: set[int] = set()  # and acknowledged
-        self.dropping: set[int] = set()  # that the outbox was told to forget
+        self.ending: set[int] = set()  # whose row the outbox is writing, or has written
+        self.ended: set[int] = set()  # whose row was acknowledged
+        self.dropping: set[int] = set()  # whose removal was requested
 
     async def work(self, outbox: Outbox) -> None:
-        """Many small things, some of them at once, until the power goes."""
+        """Begins, ends and removes records, some of them at once, until the power fails."""
         for _ in range(ROUNDS):
             todo = [self._begin(outbox) for _ in range(self._luck.randint(1, 3))]
             todo += [self._end(outbox, n) for n in sorted(self.begun - self.ending) if self._luck.random() < 0.6]
@@ -271,7 +271,7 @@ class Client:
             await outbox.ack(last)
 
     def lost(self, intents: list[int], rows: list[int]) -> int:
-        """How many acknowledged records are not there; what is there was asked for, and is there once."""
+        """Returns the number of acknowledged records that are missing; no record may be unknown or duplicated."""
         assert len({*intents, *rows}) == len(intents) + len(rows)
         assert {*intents, *rows} <= set(range(1, self._next + 1))
         held = self.ended - self.dropping
@@ -283,7 +283,7 @@ def _number(intent: Any) -> int:
 
 
 async def until_cut(folder: Path, disk: Disk, client: Client, synchronous: str) -> None:
-    """Works on an outbox until the power goes."""
+    """Works on an outbox until the power fails."""
     vfs = DiskVFS(disk)
     outbox = Outbox(folder, connect=lambda path: cast(sqlite3.Connection, Connection(path, vfs, synchronous)))
     try:
@@ -297,8 +297,8 @@ async def until_cut(folder: Path, disk: Disk, client: Client, synchronous: str) 
     vfs.unregister()
 
 
-async def found(folder: Path, disk: Disk, synchronous: str) -> tuple[list[int], list[int]]:
-    """The numbers of the intents and rows that an outbox finds on a disk, which is whole."""
+async def read_numbers(folder: Path, disk: Disk, synchronous: str) -> tuple[list[int], list[int]]:
+    """Returns the numbers of the intents and rows on a disk; checks the integrity of the file."""
     vfs = DiskVFS(disk)
     outbox = Outbox(folder, connect=lambda path: cast(sqlite3.Connection, Connection(path, vfs, synchronous)))
     await outbox.open()
@@ -312,18 +312,18 @@ async def found(folder: Path, disk: Disk, synchronous: str) -> tuple[list[int], 
 
 
 def cut(loop: StillLoop, folder: Path, seed: int, *, steps: int, synchronous: str) -> tuple[Client, int]:
-    """Works up to a cut at a moment of this seed; returns what was acknowledged, and how many of it are lost."""
+    """Works until the power fails, when the seed says; returns the client and the number of lost records."""
     luck = random.Random(seed)
     disk = Disk(cut_at=luck.randint(1, steps))
     client = Client(luck)
     folder.mkdir()
     loop.run(until_cut(folder, disk, client, synchronous))
-    intents, rows = loop.run(found(folder, disk.after_cut(luck), synchronous))
+    intents, rows = loop.run(read_numbers(folder, disk.after_cut(luck), synchronous))
     return client, client.lost(intents, rows)
 
 
 def cuts(synchronous: str) -> tuple[int, int]:
-    """Many cuts; how many records were acknowledged before them, and how many of these are lost."""
+    """Repeats this with many seeds; returns the numbers of acknowledged and of lost records."""
     acknowledged = lost = 0
     with fast_folder() as root, still_loop() as loop:
         whole = Disk()
@@ -339,13 +339,13 @@ def cuts(synchronous: str) -> tuple[int, int]:
 
 
 def test_no_acknowledged_record_is_lost() -> None:
-    """With the outbox's own settings; and the file is whole after every cut."""
+    """With the settings of the outbox no record is lost, and the file passes its integrity check."""
     acknowledged, lost = cuts("FULL")
     assert acknowledged > CUTS
     assert lost == 0
 
 
 def test_the_proof_can_fail() -> None:
-    """A commit that is not synced is forgotten: the same cuts find it."""
+    """Without a sync at each commit, the same power cuts lose records."""
     _, lost = cuts("NORMAL")
     assert lost > 0

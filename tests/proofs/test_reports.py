@@ -111,8 +111,8 @@ choices = st.just(UsageFilter()) | st.builds(
 )
 
 
-class Reconciler:
-    """A database of this module's own, and a loop to ask it on."""
+class LedgerOfTest:
+    """A database of this module, and an event loop for queries."""
 
     def __init__(self, dsn: str) -> None:
         self.dsn = dsn
@@ -153,25 +153,25 @@ class Reconciler:
 
 
 @pytest.fixture(scope="module")
-def books(postgres: str) -> Iterator[Reconciler]:
-    """Two users; two tokens that look alike; no partitions yet."""
+def books(postgres: str) -> Iterator[LedgerOfTest]:
+    """A ledger with two users, and two tokens with the same prefix and label; without partitions."""
     name = f"reports_{uuid.uuid4().hex[:12]}"
     admin = psycopg2.connect(postgres)
     admin.autocommit = True
     with admin.cursor() as cursor:
         cursor.execute(f"CREATE DATABASE {name} TEMPLATE template_migrated")
-        made = Reconciler(postgres.replace("dbname=postgres", f"dbname={name}"))
+        books = LedgerOfTest(postgres.replace("dbname=postgres", f"dbname={name}"))
         query(
-            made.dsn,
+            books.dsn,
             """INSERT INTO users (id, name, upstream_key, created_at)
                VALUES (1, 'alice', '', now()), (2, 'bob', '', now());
                INSERT INTO tokens (id, user_id, digest, token_prefix, label, created_at)
                SELECT n, 1, decode(repeat('0' || n, 32), 'hex'), 'cga_0000', 'laptop', now()
                FROM generate_series(1, 2) n""",
         )
-        yield made
-        made.run(made.store.close())
-        made.runner.close()
+        yield books
+        books.run(books.store.close())
+        books.runner.close()
         cursor.execute(f"DROP DATABASE {name} WITH (FORCE)")
     admin.close()
 
@@ -226,7 +226,7 @@ def _day(row: Line, zone: str) -> date:
 def _group(row: Line, by: Sequence[str], zone: str) -> tuple[object, ...]:
     day = _day(row, zone)
     year, week, _ = day.isocalendar()
-    found = {
+    values = {
         "user": NAMES[row.user],
         "token": row.token,
         "model": row.model,
@@ -235,7 +235,7 @@ def _group(row: Line, by: Sequence[str], zone: str) -> tuple[object, ...]:
         "week": f"{year}-W{week:02}",
         "month": f"{day:%Y-%m}",
     }
-    return tuple(found[name] for name in by)
+    return tuple(values[name] for name in by)
 
 
 def _sums(rows: Sequence[Line]) -> tuple[Fraction, ...]:
@@ -272,7 +272,7 @@ def _key(line: UsageGroup, by: Sequence[str]) -> tuple[object, ...]:
     ends=st.just((None, None)) | st.tuples(st.none() | moments, st.none() | moments),
 )
 def test_every_report_is_the_sum_of_its_rows(
-    books: Reconciler,
+    books: LedgerOfTest,
     rows: list[Line],
     corrected: list[tuple[Usage, Decimal]],
     zones: tuple[str, str],
@@ -280,8 +280,8 @@ def test_every_report_is_the_sum_of_its_rows(
     choice: UsageFilter,
     ends: tuple[datetime | None, datetime | None],
 ) -> None:
-    """Group by group, with every row on the day that its local clock says; and single rows are the same rows. The zone
-    changes in the middle: what was there is counted anew, what comes is counted in the new one."""
+    """Each group is the sum of its rows, by the day in the local time zone, and single rows are the same rows. The zone
+    changes in the middle: earlier rows are counted again in the new zone."""
     before, zone = zones
     query(books.dsn, "TRUNCATE usage, usage_daily")
     books.run(set_time_zone(books.store, before))
@@ -296,39 +296,41 @@ def test_every_report_is_the_sum_of_its_rows(
     days = sorted(moment.astimezone(ZoneInfo(zone)).date() for moment in ends if moment)
     since = days[0] if ends[0] else None
     until = days[-1] if ends[1] else None
-    asked = msgspec.structs.replace(choice, since=since, until=until)
-    wanted = [
+    filter_ = msgspec.structs.replace(choice, since=since, until=until)
+    matching = [
         row
         for row in [*rows, *corrections]
         if (since is None or _day(row, zone) >= since)
         and (until is None or _day(row, zone) <= until)
-        and asked.user in (None, NAMES[row.user])
-        and asked.token_id in (None, row.token)
-        and asked.model in (None, row.model)
+        and filter_.user in (None, NAMES[row.user])
+        and filter_.token_id in (None, row.token)
+        and filter_.model in (None, row.model)
     ]
     for groups in (by, *([name] for name in GROUPS)):
         expected: dict[tuple[object, ...], list[Line]] = {}
-        for row in wanted:
+        for row in matching:
             expected.setdefault(_group(row, groups, zone), []).append(row)
-        found = books.run(
+        report = books.run(
             Reports(books.store).report(
                 groups,
                 UsageFilter(
                     since=since,
                     until=until,
-                    user=asked.user,
-                    token_id=asked.token_id,
-                    model=asked.model,
+                    user=filter_.user,
+                    token_id=filter_.token_id,
+                    model=filter_.model,
                 ),
             )
         )
-        assert len(found.rows) == len(expected)
-        assert {_key(line, groups): _sums_of(line) for line in found.rows} == {
+        assert len(report.rows) == len(expected)
+        assert {_key(line, groups): _sums_of(line) for line in report.rows} == {
             group: _sums(rows) for group, rows in expected.items()
         }
-        assert _sums_of(found.total) == _sums(wanted)
+        assert _sums_of(report.total) == _sums(matching)
     assert query(books.dsn, DAILY_SUMS) == query(books.dsn, SUMS_OF_ROWS)
-    assert books.run(_exported(books.store, asked)) == {str(row.id): (row.cost, str(_day(row, zone))) for row in wanted}
+    assert books.run(_exported(books.store, filter_)) == {
+        str(row.id): (row.cost, str(_day(row, zone))) for row in matching
+    }
 
 
 async def _exported(store: Store, choice: UsageFilter) -> dict[str, tuple[Decimal, str]]:

@@ -176,7 +176,7 @@ _READ: dict[str, Callable[[str], Any]] = {
 def _values(text: str, kind: str) -> list[Any]:
     """The values of an array, as psycopg2 reads them."""
     read = _READ.get(kind, str)
-    return [None if value is None else read(value) for value in STRINGARRAY(text, None)]  # type: ignore[arg-type]
+    return [None if value is None else read(value) for value in STRINGARRAY(text, None)]
 
 
 def _plus(one: Sums, other: Sums) -> Sums:

@@ -1,4 +1,4 @@
-"""What every proof of the books needs: a clock that stands still, copies of files, and what must be true of rows."""
+"""Tools of the proofs: an event loop with simulated time, copies of files, and checks of rows."""
 
 import asyncio
 import contextlib
@@ -20,34 +20,34 @@ T = TypeVar("T")
 
 
 class StillLoop(asyncio.SelectorEventLoop):
-    """An event loop whose time passes only when it is told to: timers fire then, and what threads do is waited for."""
+    """An event loop whose time passes only in `pass_time`: timers fire then, and work of threads is waited for."""
 
     def __init__(self) -> None:
         self._seconds = 0.0
         super().__init__()
 
     def time(self) -> float:
-        """Seconds since its making."""
+        """Simulated seconds since its creation."""
         return self._seconds
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """Runs something to its end."""
+        """Runs a coroutine to its end."""
         return self.run_until_complete(work)
 
     async def pass_time(self, outbox: Outbox, *, steps: int = 4, seconds: float = 6.0) -> None:
-        """Lets time pass, and waits each time until nothing moves any more."""
+        """Lets time pass in steps, and waits after each until all work is done."""
         for _ in range(steps):
             self._seconds += seconds
             await self.calm(outbox)
 
     async def calm(self, outbox: Outbox) -> None:
-        """Waits for what was begun: each round is one more turn of the outbox's thread for whoever waits for it."""
+        """Waits for work that has begun: each round lets the outbox's thread finish one more job."""
         for _ in range(6):
             with contextlib.suppress(LedgerUnavailable):  # it was in a group with a write that failed
                 await outbox.depth()
 
     def end(self) -> None:
-        """Ends it with its threads; nothing may be left."""
+        """Closes it with its threads; no task may be left."""
         assert not asyncio.all_tasks(self)
         self.run(self.shutdown_default_executor())
         self.close()
@@ -55,7 +55,7 @@ class StillLoop(asyncio.SelectorEventLoop):
 
 @contextmanager
 def still_loop() -> Iterator[StillLoop]:
-    """A loop for one proof."""
+    """Opens a loop for one proof."""
     loop = StillLoop()
     try:
         yield loop
@@ -65,19 +65,19 @@ def still_loop() -> Iterator[StillLoop]:
 
 @contextmanager
 def fast_folder() -> Iterator[Path]:
-    """A folder without a disk behind it, where there is one: these proofs are of what is written, not of how fast."""
+    """Makes a folder in memory, if possible: these proofs need the content of files and no disk."""
     shared = Path("/dev/shm")
     with tempfile.TemporaryDirectory(prefix="cga", dir=shared if shared.is_dir() else None) as name:
         yield Path(name)
 
 
-def show(*words: object) -> None:
-    """A line of what a proof tried, for whoever runs it with -s."""
-    print(*words)  # noqa: T201
+def show(*values: object) -> None:
+    """Prints a line about a proof, which pytest shows with -s."""
+    print(*values)  # noqa: T201
 
 
 def copy_files(folder: Path, to: Path) -> None:
-    """What a process that dies at this moment leaves of its outbox: its file and the write-ahead log beside it."""
+    """Copies what a process that dies now leaves of its outbox: the database and its write-ahead log."""
     to.mkdir()
     for name in ("outbox.db", "outbox.db-wal"):
         if (folder / name).exists():
@@ -90,34 +90,35 @@ async def ship_everything(loop: StillLoop, ledger: Ledger, outbox: Outbox) -> No
         if await outbox.depth() == 0:
             return
         await loop.pass_time(outbox)
-    raise AssertionError("rows stay in the outbox for ever")
+    raise AssertionError("rows stay in the outbox")
 
 
 def rows_by_id(server: PostgreSQL) -> dict[str, Usage]:
-    """The rows of the ledger; I2: each request has at most one."""
+    """Returns the rows of the ledger. Checks I2: each request has at most one."""
     rows = {line["request_id"]: line for line in server.usage.values()}
     assert len(rows) == len(server.usage), "I2: a request has two rows"
     return rows
 
 
 def check_roll_up(server: PostgreSQL) -> None:
-    """The roll-up is the sum of the rows."""
+    """Checks that the roll-up is the sum of the rows."""
     assert server.daily == daily_sums(server.usage.values()), "the roll-up is not the sum of the rows"
 
 
-def check_final(server: PostgreSQL, seen: dict[tuple[str, Any], Usage]) -> None:
-    """I7: a row that was there is there, as it was; `seen` learns the new ones."""
-    changed = [key for key, row in seen.items() if server.usage.get(key) != row]
+def check_final(server: PostgreSQL, before: dict[tuple[str, Any], Usage]) -> None:
+    """Checks I7: no earlier row has changed. Adds new rows to `before`."""
+    changed = [key for key, row in before.items() if server.usage.get(key) != row]
     assert not changed, f"I7: terminal rows changed: {changed}"
-    seen.update({key: dict(row) for key, row in server.usage.items() if key not in seen})
+    before.update({key: dict(row) for key, row in server.usage.items() if key not in before})
 
 
 def check_cost(row: Usage, prices: Mapping[int, Price]) -> None:
-    """I6: the cost follows from the row alone and the price that it names."""
+    """Checks I6: the cost follows from the row and its price alone."""
     price = prices[row["price_id"]]
     assert price.rates.input is not None
     assert price.rates.output is not None
     cached = price.rates.input if price.rates.cached_input is None else price.rates.cached_input
-    given, again, made = row["input_tokens"] or 0, row["cached_tokens"] or 0, row["output_tokens"] or 0
-    due = Fraction(price.rates.input) * (given - again) + Fraction(cached) * again + Fraction(price.rates.output) * made
+    inputs, reused, outputs = row["input_tokens"] or 0, row["cached_tokens"] or 0, row["output_tokens"] or 0
+    due = Fraction(price.rates.input) * (inputs - reused) + Fraction(cached) * reused
+    due += Fraction(price.rates.output) * outputs
     assert Fraction(row["cost"]) == due / 1_000_000, f"I6: {row}"
