@@ -30,7 +30,12 @@ def audit() -> None:
 
 
 @audit.command(name="list")
-@click.option("--since", type=click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"]), help="Changes from this time on, UTC.")
+@click.option(
+    "--since",
+    type=click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"]),
+    metavar="DATE",
+    help="Changes from this time on, UTC.",
+)
 @click.option("--actor", metavar="NAME", help="Changes by this administrator or account.")
 @click.option("--object", "object_", type=click.Choice(OBJECTS), help="Changes of this kind of object.")
 @click.option(

@@ -29,7 +29,7 @@ ledger.add_command(correct)
 
 
 @ledger.command()
-@click.option("--since", type=_MOMENT, help="Count the rows from this time on, in UTC; else all.")
+@click.option("--since", type=_MOMENT, metavar="DATE", help="Count the rows from this time on, in UTC; else all.")
 @json_option
 @with_ledger
 async def status(ledger: LedgerAdministration, since: datetime | None, json: bool) -> None:
@@ -55,8 +55,8 @@ async def status(ledger: LedgerAdministration, since: datetime | None, json: boo
 @click.option(
     "--state", "states", type=click.Choice([*map(str, State)]), multiple=True, help="In this state. May be repeated."
 )
-@click.option("--since", type=_MOMENT, help="From this time on, in UTC.")
-@click.option("--until", type=_MOMENT, help="Before this time, in UTC.")
+@click.option("--since", type=_MOMENT, metavar="DATE", help="From this time on, in UTC.")
+@click.option("--until", type=_MOMENT, metavar="DATE", help="Before this time, in UTC.")
 @click.option("--user", metavar="NAME", help="Of this user.")
 @click.option("--limit", type=click.IntRange(1, 1_000_000), default=50, show_default=True, help="Rows to show.")
 @_FORMAT

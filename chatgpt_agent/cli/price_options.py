@@ -24,6 +24,7 @@ _since = click.option(
     "--from",
     "since",
     type=click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"]),
+    metavar="DATE",
     callback=lambda _context, _parameter, value: value.replace(tzinfo=UTC) if value else None,
     help="When it takes effect, in UTC; else now.",
 )

@@ -26,8 +26,8 @@ def _groups(context: click.Context, parameter: click.Parameter, value: str) -> l
 @click.command(name="what-if")
 @click.option("--model", metavar="MODEL", help="Requests that asked for this model.")
 @click.option("--all", "everything", is_flag=True, help="Requests for any model.")
-@click.option("--since", type=_DAY, required=True, help="First day, in the configured time zone.")
-@click.option("--until", type=_DAY, help="Last day; else until now.")
+@click.option("--since", type=_DAY, metavar="DAY", required=True, help="First day, in the configured time zone.")
+@click.option("--until", type=_DAY, metavar="DAY", help="Last day; else until now.")
 @click.option("--as-model", metavar="MODEL", help="At the current price of this model.")
 @rate_options(required=False)
 @click.option(

@@ -35,8 +35,8 @@ def _groups(context: click.Context, parameter: click.Parameter, value: str) -> l
 def _filter_options(command: F) -> F:
     """The options that choose a part of the usage; the command gets a `UsageFilter`."""
 
-    @click.option("--since", type=_DAY, help="First day, in the configured time zone.")
-    @click.option("--until", type=_DAY, help="Last day, in the configured time zone.")
+    @click.option("--since", type=_DAY, metavar="DAY", help="First day, in the configured time zone.")
+    @click.option("--until", type=_DAY, metavar="DAY", help="Last day, in the configured time zone.")
     @click.option("--user", metavar="NAME", help="Of this user.")
     @click.option("--token", "token_id", type=click.IntRange(0, 2**63 - 1), metavar="ID", help="Of this token.")
     @click.option("--model", metavar="NAME", help="Of requests for this model.")
