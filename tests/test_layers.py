@@ -63,8 +63,10 @@ def may_import(module: str, name: str) -> bool:
     if name.startswith("."):
         return False
     if inside == name:
-        known = layer != "core" or name.partition(".")[0] in PURE
-        return known and all(within(module, *users) for what, users in ONLY_IN.items() if within(name, what))
+        permitted = layer != "core" or name.partition(".")[0] in PURE
+        return permitted and all(
+            within(module, *users) for technology, users in ONLY_IN.items() if within(name, technology)
+        )
     if layer not in MAY_IMPORT or inside == "__version__" or (module, inside.partition(".")[0]) == ENTRY_POINT:
         return True
     return within(inside, layer, *MAY_IMPORT[layer])
@@ -79,8 +81,8 @@ def modules() -> list[tuple[str, Path]]:
 
 def test_imports_stay_within_the_fences() -> None:
     """No module imports a layer that it may not know, another's technology, or, in core, a side effect."""
-    found = {name: breaches(name, path.read_text()) for name, path in modules()}
-    assert {name: lines for name, lines in found.items() if lines} == {}
+    crossed = {name: breaches(name, path.read_text()) for name, path in modules()}
+    assert {name: lines for name, lines in crossed.items() if lines} == {}
 
 
 def test_every_module_is_in_a_layer() -> None:
@@ -99,7 +101,7 @@ def impure(source: str) -> set[str]:
 def test_core_reads_no_clock_and_opens_no_file() -> None:
     """Core gets times, random bytes and texts from its callers."""
     calls = {name: impure(path.read_text()) for name, path in modules() if within(name, "core")}
-    assert {name: found for name, found in calls.items() if found} == {}
+    assert {name: names for name, names in calls.items() if names} == {}
 
 
 def test_impure_call_is_detected() -> None:
@@ -172,5 +174,5 @@ def test_breach_is_detected(module: str, source: str) -> None:
     ],
 )
 def test_import_downwards_is_permitted(module: str, source: str) -> None:
-    """The check accepts what a layer is for."""
+    """The check accepts imports from lower layers."""
     assert breaches(module, source) == []

@@ -39,6 +39,9 @@ def audit() -> None:
 @click.option("--actor", metavar="NAME", help="Changes by this administrator or account.")
 @click.option("--object", "object_", type=click.Choice(OBJECTS), help="Changes of this kind of object.")
 @click.option(
+    "--object-id", type=click.IntRange(1, 2**63 - 1), metavar="ID", help="Changes of the object with this ID."
+)
+@click.option(
     "--limit", type=click.IntRange(1, 1_000_000), default=50, show_default=True, help="The maximum number of changes."
 )
 @click.option("--format", "format_", type=click.Choice(["table", "csv", "json"]), default="table", show_default=True)
@@ -49,6 +52,7 @@ async def list_(
     since: datetime | None,
     actor: str | None,
     object_: str | None,
+    object_id: int | None,
     limit: int,
     format_: str,
 ) -> None:
@@ -57,7 +61,7 @@ async def list_(
     Example: chatgpt-agent audit list --object prices --since 2026-11-01
     """
     moment = since.replace(tzinfo=UTC) if since else None
-    rows = await ledger.audit.list(since=moment, actor=actor, object=object_, limit=limit)
+    rows = await ledger.audit.list(since=moment, actor=actor, object=object_, object_id=object_id, limit=limit)
     if format_ == "json":
         echo_json(rows)
     elif format_ == "csv":

@@ -10,7 +10,6 @@ class Via(StrEnum):
 
     COMMAND = "command"
     REST = "rest"
-    CONSOLE = "console"
 
 
 class Actor(msgspec.Struct, frozen=True):
@@ -19,7 +18,3 @@ class Actor(msgspec.Struct, frozen=True):
     name: str
     via: Via
     address: str
-
-
-# The actor of changes that the program makes itself.
-SYSTEM = Actor("chatgpt-agent", Via.COMMAND, "local")

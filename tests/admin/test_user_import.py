@@ -10,9 +10,8 @@ from tornado.ioloop import IOLoop
 
 from chatgpt_agent.adapters.postgres.connection import AuditedStore, SqlRow, Store
 from chatgpt_agent.admin.user_import import UserImport
-from chatgpt_agent.core.audit import SYSTEM
 from chatgpt_agent.core.errors import Conflict, StoreUnavailable
-from tests.support.administration import KEYRING
+from tests.support.administration import KEYRING, ROOT
 from tests.support.database import query
 
 FILE = b"name,openai_key\nalice,sk-a\nbob,sk-b\n"
@@ -38,7 +37,7 @@ class InterruptedStore(AuditedStore):
 def store(io_loop: IOLoop, dsn: str) -> Iterator[InterruptedStore]:
     """The store of the import."""
     connection = Store(dsn)
-    interrupted = InterruptedStore(connection, SYSTEM, lambda: datetime.now(UTC))
+    interrupted = InterruptedStore(connection, ROOT, lambda: datetime.now(UTC))
     yield interrupted
     io_loop.run_sync(connection.close)
 

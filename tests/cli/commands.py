@@ -26,26 +26,26 @@ class Cli:
     def __init__(self, settings: dict[str, str]) -> None:
         self.settings = settings
 
-    def run(self, *words: str, stdin: str | bytes = "", settings: dict[str, str] | None = None) -> Result:
+    def run(self, *args: str, stdin: str | bytes = "", settings: dict[str, str] | None = None) -> Result:
         """Runs a command in this process; raises what it would have died of."""
         environ = dict.fromkeys(VARIABLES) | self.settings | (settings or {})
         with logging_as_before():
-            result = CliRunner().invoke(main, words, input=stdin, env=environ)
+            result = CliRunner().invoke(main, args, input=stdin, env=environ)
         if result.exception is not None and not isinstance(result.exception, SystemExit):
             raise result.exception
         return result
 
-    def ok(self, *words: str, stdin: str | bytes = "") -> str:
+    def ok(self, *args: str, stdin: str | bytes = "") -> str:
         """What a command that succeeds prints to standard output."""
-        result = self.run(*words, stdin=stdin)
+        result = self.run(*args, stdin=stdin)
         assert result.exit_code == 0, result.stderr
         return result.stdout
 
     def refused(
-        self, *words: str, code: int = 1, stdin: str | bytes = "", settings: dict[str, str] | None = None
+        self, *args: str, code: int = 1, stdin: str | bytes = "", settings: dict[str, str] | None = None
     ) -> list[str]:
         """The lines on standard error of a command that does not succeed, and prints nothing else."""
-        result = self.run(*words, stdin=stdin, settings=settings)
+        result = self.run(*args, stdin=stdin, settings=settings)
         assert (result.exit_code, result.stdout) == (code, ""), result.output
         return result.stderr.splitlines()
 
@@ -53,10 +53,10 @@ class Cli:
         """Adds a user and returns the token."""
         return self.ok("user", "add", name, "--openai-key-stdin", stdin=key).strip()
 
-    def process(self, *words: str | bytes, stdin: bytes = b"") -> "subprocess.CompletedProcess[bytes]":
+    def process(self, *args: str | bytes, stdin: bytes = b"") -> "subprocess.CompletedProcess[bytes]":
         """Runs a command in a process of its own."""
         return subprocess.run(
-            [*PROGRAM, *words],
+            [*PROGRAM, *args],
             input=stdin,
             env=environ_with(self.settings),
             capture_output=True,
@@ -64,11 +64,11 @@ class Cli:
             check=False,
         )
 
-    async def command(self, *words: str, stdin: bytes = b"") -> str:
+    async def command(self, *args: str, stdin: bytes = b"") -> str:
         """Runs a command that succeeds in a process of its own, beside this loop; what it prints."""
         process = await asyncio.create_subprocess_exec(
             *PROGRAM,
-            *words,
+            *args,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
@@ -97,13 +97,13 @@ def logging_as_before() -> Iterator[None]:
 
 
 def leaf_commands() -> dict[str, click.Command]:
-    """Every command that does something, by the words that call it."""
+    """Every command that does something, by the args that call it."""
     return dict(_leaves(main, ()))
 
 
-def _leaves(group: click.Group, words: tuple[str, ...]) -> Iterator[tuple[str, click.Command]]:
+def _leaves(group: click.Group, args: tuple[str, ...]) -> Iterator[tuple[str, click.Command]]:
     for name, command in group.commands.items():
         if isinstance(command, click.Group):
-            yield from _leaves(command, (*words, name))
+            yield from _leaves(command, (*args, name))
         else:
-            yield " ".join([*words, name]), command
+            yield " ".join([*args, name]), command

@@ -20,16 +20,16 @@ class Serve:
 
     program: Sequence[str] = PROGRAM  # before the word `serve`
 
-    def __init__(self, settings: dict[str, str], *words: str) -> None:
+    def __init__(self, settings: dict[str, str], *args: str) -> None:
         self._settings = {"BIND_ADDRESS": "127.0.0.1", "PORT": "0", "ADMIN_PORT": "0", **settings}
-        self._words = words
+        self._args = args
         self.lines: list[str] = []  # of standard error
         self._news = asyncio.Event()
         self._reader: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> "Serve":
         self.process = await asyncio.create_subprocess_exec(
-            *self.program, "serve", *self._words, stderr=asyncio.subprocess.PIPE, env=environ_with(self._settings)
+            *self.program, "serve", *self._args, stderr=asyncio.subprocess.PIPE, env=environ_with(self._settings)
         )
         self._reader = asyncio.create_task(self._read())
         return self
@@ -54,16 +54,16 @@ class Serve:
     async def logged(self, text: str) -> str:
         """The first line with a text in it, as soon as it is there."""
         async with asyncio.timeout(SECONDS):
-            while not (found := [line for line in self.lines if text in line]):
+            while not (matches := [line for line in self.lines if text in line]):
                 self._news.clear()
                 await self._news.wait()
-        return found[0]
+        return matches[0]
 
     async def listening(self) -> str:
         """Where it listens for clients, as soon as it does."""
-        found = LISTENS.search(await self.logged(" listens on http://"))
-        assert found is not None
-        return f"http://127.0.0.1:{found[1]}"
+        match = LISTENS.search(await self.logged(" listens on http://"))
+        assert match is not None
+        return f"http://127.0.0.1:{match[1]}"
 
     async def ready(self) -> str:
         """Where it listens, as soon as it may serve."""

@@ -16,8 +16,8 @@ def test_token_is_alone_on_standard_output(cli: Cli) -> None:
 
 def test_token_prints_json(cli: Cli) -> None:
     """The JSON has the name, the role and the token."""
-    found = json.loads(cli.ok("admin", "token", "vic", "--role", "viewer", "--json"))
-    assert (found["name"], found["role"], is_well_formed(found["token"], ADMIN_PREFIX)) == ("vic", "viewer", True)
+    printed = json.loads(cli.ok("admin", "token", "vic", "--role", "viewer", "--json"))
+    assert (printed["name"], printed["role"], is_well_formed(printed["token"], ADMIN_PREFIX)) == ("vic", "viewer", True)
 
 
 def test_name_has_one_token(cli: Cli) -> None:
@@ -33,8 +33,8 @@ def test_revoked_administrator_gets_a_new_token(cli: Cli) -> None:
     first = cli.ok("admin", "token", "carol")
     cli.ok("admin", "revoke", "carol")
     assert cli.ok("admin", "token", "carol", "--role", "viewer") != first
-    [found] = json.loads(cli.ok("admin", "list", "--json"))
-    assert (found["role"], found["revoked_at"]) == ("viewer", None)
+    [printed] = json.loads(cli.ok("admin", "list", "--json"))
+    assert (printed["role"], printed["revoked_at"]) == ("viewer", None)
 
 
 def test_list_shows_only_the_prefix_of_a_token(cli: Cli) -> None:
@@ -54,7 +54,7 @@ def test_revoke_prints_json(cli: Cli) -> None:
 
 def test_revoke_rejects_an_unknown_name(shared_cli: Cli) -> None:
     """One line, exit code 1."""
-    assert shared_cli.refused("admin", "revoke", "nobody") == ["Error: there is no administrator 'nobody'"]
+    assert shared_cli.refused("admin", "revoke", "dave") == ["Error: there is no administrator 'dave'"]
 
 
 @pytest.mark.parametrize("name", ["", " carol", "carol\n", "x" * 129])

@@ -1,4 +1,4 @@
-"""What all commands share: help, configuration, and faults that are one line each."""
+"""What all commands share: help, configuration, and errors of one line."""
 
 import socket
 from pathlib import Path
@@ -12,7 +12,7 @@ from chatgpt_agent import __version__
 from tests.cli.commands import KEY, PROGRAM, Cli, environ_with, leaf_commands
 
 COMMANDS = list(leaf_commands())
-# What each of them needs besides its name.
+# The arguments that each of them requires.
 ARGUMENTS = {
     "import-legacy": ["-"],
     "user add": ["alice", "--openai-key-stdin"],
@@ -44,20 +44,20 @@ ON_A_MASTER_KEY = [
 ]
 
 
-def words_of(command: str) -> list[str]:
-    """A whole command line that there is nothing wrong with."""
+def arguments_of(command: str) -> list[str]:
+    """Returns a valid command line."""
     return [*command.split(), *ARGUMENTS.get(command, [])]
 
 
 def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
+    """Returns a free port."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
 
 
 def key_file(path: Path, text: str = "k" * 44, mode: int = 0o600) -> str:
-    """A file as a master key is one; its name."""
+    """Writes a file like a master key and returns its name."""
     path.write_text(text)
     path.chmod(mode)
     return str(path)
@@ -88,8 +88,8 @@ def test_help_of_a_group_lists_its_commands(command: str) -> None:
     help_ = Cli({}).ok(*command.split(), "-h" if not command else "--help")
     below = {name.removeprefix(command).split()[0] for name in COMMANDS if name.startswith(command)}
     listed = [line.split() for line in help_.partition("Commands:")[2].splitlines() if line.strip()]
-    assert {words[0] for words in listed} == below
-    assert all(len(words) > 1 for words in listed)
+    assert {args[0] for args in listed} == below
+    assert all(len(args) > 1 for args in listed)
 
 
 def test_version_is_that_of_the_package() -> None:
@@ -109,7 +109,7 @@ def test_python_dash_m_runs_the_program(shared_cli: Cli) -> None:
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_the_option_config(command: str) -> None:
     """A missing file is one line that names it, exit code 2."""
-    [line] = Cli({}).refused(*words_of(command), "--config", "/nowhere/config.yml", code=2, stdin=KEY)
+    [line] = Cli({}).refused(*arguments_of(command), "--config", "/nowhere/config.yml", code=2, stdin=KEY)
     assert line == "/nowhere/config.yml: cannot be read: No such file or directory"
 
 
@@ -118,7 +118,7 @@ def test_environment_names_the_file_without_an_option(command: str, tmp_path: Pa
     """Every command reads CHATGPT_AGENT_CONFIG."""
     file = tmp_path / "config.yml"
     file.write_text("port: high")
-    [line] = Cli({"CHATGPT_AGENT_CONFIG": str(file)}).refused(*words_of(command), code=2, stdin=KEY)
+    [line] = Cli({"CHATGPT_AGENT_CONFIG": str(file)}).refused(*arguments_of(command), code=2, stdin=KEY)
     assert line.startswith(f"{file}: port: found 'high'; allowed: ")
 
 
@@ -126,8 +126,8 @@ def test_option_overrides_the_environment(shared_cli: Cli, tmp_path: Path) -> No
     """The file that the environment names is not read then."""
     file = tmp_path / "config.yml"
     file.write_text("log_level: error")
-    words = ["user", "list", "--config", str(file)]
-    result = shared_cli.run(*words, settings={"CHATGPT_AGENT_CONFIG": "/nowhere/config.yml"})
+    args = ["user", "list", "--config", str(file)]
+    result = shared_cli.run(*args, settings={"CHATGPT_AGENT_CONFIG": "/nowhere/config.yml"})
     assert result.exit_code == 0
 
 
@@ -146,7 +146,7 @@ def test_variable_overrides_the_file(shared_cli: Cli, tmp_path: Path) -> None:
     assert shared_cli.ok("user", "list", "--config", str(file))
 
 
-# Faults of the configuration.
+# Errors in the configuration.
 
 
 def test_all_errors_are_reported_at_once(tmp_path: Path) -> None:
@@ -203,14 +203,14 @@ def test_error_in_a_database_url_does_not_show_it(url: str, tmp_path: Path) -> N
     assert "geheim" not in line
 
 
-# Faults of the surroundings.
+# Errors of the environment.
 
 
 @pytest.mark.parametrize("command", ON_A_DATABASE)
 def test_unreachable_database_is_one_line(command: str, tmp_path: Path) -> None:
     """Exit code 1, without the password."""
     url = f"postgresql://agent:geheim@127.0.0.1:{free_port()}/books"
-    [line] = Cli({"DATABASE_URL": url, "DATA_DIR": str(tmp_path)}).refused(*words_of(command), stdin=KEY)
+    [line] = Cli({"DATABASE_URL": url, "DATA_DIR": str(tmp_path)}).refused(*arguments_of(command), stdin=KEY)
     assert line.startswith("Error: the database cannot be reached: ")
     assert "geheim" not in line
 
@@ -225,7 +225,7 @@ def test_database_password_is_not_shown(tmp_path: Path) -> None:
 
 def test_missing_database_is_one_line(cli: Cli) -> None:
     """Exit code 1."""
-    dsn = f"{cli.settings['DATABASE_URL']}_of_nobody"
+    dsn = f"{cli.settings['DATABASE_URL']}_missing"
     [line] = cli.refused("user", "list", settings={"DATABASE_URL": dsn})
     assert line.startswith("Error: the database cannot be reached: ")
 
@@ -235,7 +235,7 @@ def test_another_master_key_is_one_line(shared_cli: Cli, command: str, tmp_path:
     """Exit code 1, and nothing is done: the database's keys could not be decrypted."""
     shared_cli.ok("user", "list")
     other = {"MASTER_KEY_FILE": key_file(tmp_path / "other.key")}
-    [line] = shared_cli.refused(*words_of(command), stdin=KEY, settings=other)
+    [line] = shared_cli.refused(*arguments_of(command), stdin=KEY, settings=other)
     assert line.startswith("Error: the master key ")
     assert "not the one" in line
 
@@ -266,7 +266,7 @@ def test_data_folder_that_cannot_be_created_is_one_line(cli: Cli, tmp_path: Path
 
 # Bad command lines.
 
-NO_TEXT = b"\xff\xfe".decode("utf-8", "surrogateescape")  # as Python gets bytes of a command line that are no text
+NO_TEXT = b"\xff\xfe".decode("utf-8", "surrogateescape")  # as Python decodes bytes that are not UTF-8
 
 BAD_COMMANDS = [
     ["no-such-command"],
@@ -326,10 +326,10 @@ BAD_COMMANDS = [
 ]
 
 
-@pytest.mark.parametrize("words", BAD_COMMANDS, ids=lambda words: ascii(" ".join(words))[:50])
-def test_bad_command_line_never_prints_a_traceback(shared_cli: Cli, words: list[str]) -> None:
+@pytest.mark.parametrize("args", BAD_COMMANDS, ids=lambda args: ascii(" ".join(args))[:50])
+def test_bad_command_line_never_prints_a_traceback(shared_cli: Cli, args: list[str]) -> None:
     """Exit code 1 or 2, and the last line says why."""
-    result = shared_cli.run(*words, stdin=KEY)  # raises what is not handled
+    result = shared_cli.run(*args, stdin=KEY)  # raises what is not handled
     assert result.exit_code in (1, 2)
     assert result.stderr.strip()
     assert "Traceback" not in result.output

@@ -116,10 +116,10 @@ def test_no_other_command_migrates_without_auto_migrate(empty_cli: Cli) -> None:
     assert applied(empty_cli) == []
 
 
-@pytest.mark.parametrize("words", ["user list", "usage report", "migrate", "migrate --rollback 1", "price remove m"])
-def test_newer_database_is_not_changed(newer_cli: Cli, words: str) -> None:
+@pytest.mark.parametrize("args", ["user list", "usage report", "migrate", "migrate --rollback 1", "price remove m"])
+def test_newer_database_is_not_changed(newer_cli: Cli, args: str) -> None:
     """One line names the unknown migration, exit code 1."""
-    [line] = newer_cli.refused(*words.split())
+    [line] = newer_cli.refused(*args.split())
     assert line.startswith("Error: the database is newer than this program")
     assert NEWER in line
 
@@ -132,8 +132,8 @@ def test_status_of_a_newer_database_exits_with_1(newer_cli: Cli) -> None:
 
 def test_unreachable_database_is_one_line(empty_cli: Cli, tmp_path: Path) -> None:
     """Exit code 1."""
-    for words in ("migrate", "migrate --status", "migrate --rollback 1"):
-        [line] = empty_cli.refused(*words.split(), settings={"DATABASE_URL": f"host={tmp_path}"})
+    for args in ("migrate", "migrate --status", "migrate --rollback 1"):
+        [line] = empty_cli.refused(*args.split(), settings={"DATABASE_URL": f"host={tmp_path}"})
         assert line.startswith("Error: the database cannot be reached")
 
 

@@ -1,4 +1,4 @@
-"""`chatgpt-agent serve` as it is run: one process, from its start to its end, whatever comes in between."""
+"""`chatgpt-agent serve`: the process from its start to its end."""
 
 import asyncio
 import os
@@ -62,9 +62,9 @@ def states(dsn: str) -> list[str]:
     connection = psycopg2.connect(dsn)
     with connection.cursor() as cursor:
         cursor.execute("SELECT state FROM usage ORDER BY started_at")
-        found = [state for (state,) in cursor.fetchall()]
+        rows = [state for (state,) in cursor.fetchall()]
     connection.close()
-    return found
+    return rows
 
 
 class Held:
@@ -210,7 +210,7 @@ async def test_stopping_agent_accepts_no_connection(served: Cli, upstream: Upstr
 
 
 async def refuses(url: str) -> bool:
-    """Whether nobody listens at a URL."""
+    """Returns whether a URL refuses connections."""
     try:
         connection = await Connection.open(url)
     except ConnectionRefusedError:
@@ -253,8 +253,8 @@ async def test_open_request_of_a_killed_agent_is_unknown(served: Cli, upstream: 
         await serve.ended(signal.SIGKILL)
     async with Serve(served.settings) as serve:
         await serve.ready()
-        found = await until(lambda: asyncio.to_thread(states, served.settings["DATABASE_URL"]), bool)
-        assert found == ["unknown"]
+        shipped = await until(lambda: asyncio.to_thread(states, served.settings["DATABASE_URL"]), bool)
+        assert shipped == ["unknown"]
         await serve.stopped()
 
 
@@ -276,8 +276,8 @@ async def test_killed_agent_loses_no_row(served: Cli, upstream: Upstream) -> Non
 @pytest.mark.parametrize("key", ["PORT", "ADMIN_PORT"])
 async def test_port_in_use_is_one_line(served: Cli, key: str) -> None:
     """Exit code 1; the line names the key and the port."""
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
         async with Serve({**served.settings, key: str(port)}) as serve:
             assert await serve.ended() == 1
     assert serve.lines == [f"Error: {key.lower()}: cannot listen on 127.0.0.1:{port}: Address already in use"]
@@ -387,10 +387,10 @@ def execute(dsn: str, sql: str) -> None:
 @pytest.fixture
 def away(dsn: str, folder: Path) -> tuple[Cli, Path, str]:
     """The program with a database whose socket's folder is not there yet; that folder, and where it will lead."""
-    words = dict(word.split("=", 1) for word in dsn.split())
+    args = dict(word.split("=", 1) for word in dsn.split())
     place = folder / "socket"
-    settings = {"DATABASE_URL": dsn.replace(words["host"], f"'{place}'"), "DATA_DIR": str(folder / "data")}
-    return Cli(settings), place, words["host"].strip("'")
+    settings = {"DATABASE_URL": dsn.replace(args["host"], f"'{place}'"), "DATA_DIR": str(folder / "data")}
+    return Cli(settings), place, args["host"].strip("'")
 
 
 async def test_agent_without_its_database_is_alive_and_not_ready(away: tuple[Cli, Path, str]) -> None:

@@ -46,8 +46,8 @@ def test_user_show_prints_the_user_and_the_tokens(cli: Cli) -> None:
 def test_token_list_prints_every_column(cli: Cli) -> None:
     """A token with all settings and one with none."""
     first = cli.add_user("alice")[:8]
-    words = ["--label", "ci", "--expires", "2099-12-31", "--models", "o3", "--networks", "192.0.2.0/24", "--tpm", "9"]
-    second = cli.ok("token", "issue", "alice", *words)[:8]
+    args = ["--label", "ci", "--expires", "2099-12-31", "--models", "o3", "--networks", "192.0.2.0/24", "--tpm", "9"]
+    second = cli.ok("token", "issue", "alice", *args)[:8]
     query(cli.settings["DATABASE_URL"], "INSERT INTO token_uses VALUES (2, '2026-11-23 18:05:59Z')")
     assert cells(cli.ok("token", "list")) == [
         TOKEN_COLUMNS,

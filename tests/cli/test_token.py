@@ -1,4 +1,4 @@
-"""`chatgpt-agent token`: issued once, listed by their first characters, revoked for good."""
+"""`chatgpt-agent token`."""
 
 import json
 from datetime import UTC, datetime
@@ -12,10 +12,10 @@ from tests.cli.commands import Cli
 from tests.support.database import query
 
 
-def tokens(cli: Cli, *words: str) -> list[Any]:
+def tokens(cli: Cli, *args: str) -> list[Any]:
     """`token list --json`."""
-    found: list[Any] = json.loads(cli.ok("token", "list", *words, "--json"))
-    return found
+    printed: list[Any] = json.loads(cli.ok("token", "list", *args, "--json"))
+    return printed
 
 
 def test_issue_prints_the_token_alone_on_the_last_line(cli: Cli) -> None:
@@ -49,8 +49,8 @@ def test_issue_stores_the_label(cli: Cli) -> None:
 def test_issue_stores_every_setting(cli: Cli) -> None:
     """The list shows every setting of a token."""
     cli.add_user("alice")
-    words = ["--models", "gpt-4o*,o3", "--networks", "192.0.2.0/24 2001:db8::/32", "--expires", "2099-12-31"]
-    cli.ok("token", "issue", "alice", *words, "--rpm", "1", "--tpm", "2", "--concurrency", "3")
+    args = ["--models", "gpt-4o*,o3", "--networks", "192.0.2.0/24 2001:db8::/32", "--expires", "2099-12-31"]
+    cli.ok("token", "issue", "alice", *args, "--rpm", "1", "--tpm", "2", "--concurrency", "3")
     token = tokens(cli)[-1]
     assert token["allowed_models"] == ["gpt-4o*", "o3"]
     assert token["allowed_networks"] == ["192.0.2.0/24", "2001:db8::/32"]
@@ -156,7 +156,7 @@ def test_issue_rejects_a_label_that_breaks_a_table(cli: Cli, label: str) -> None
 
 def test_issue_rejects_an_unknown_user(shared_cli: Cli) -> None:
     """One line, exit code 1."""
-    assert shared_cli.refused("token", "issue", "nobody") == ["Error: there is no user 'nobody'"]
+    assert shared_cli.refused("token", "issue", "dora") == ["Error: there is no user 'dora'"]
 
 
 def test_list_sorts_all_tokens_by_user(cli: Cli) -> None:
@@ -190,7 +190,7 @@ def test_list_in_json_has_no_digest(cli: Cli) -> None:
 
 def test_list_rejects_an_unknown_user(shared_cli: Cli) -> None:
     """An unknown name is an error, not an empty list."""
-    assert shared_cli.refused("token", "list", "nobody") == ["Error: there is no user 'nobody'"]
+    assert shared_cli.refused("token", "list", "dora") == ["Error: there is no user 'dora'"]
 
 
 def test_revoked_token_is_listed_as_revoked(cli: Cli) -> None:

@@ -1,4 +1,4 @@
-"""`chatgpt-agent user`: a key goes in and never comes out, a token comes out once."""
+"""`chatgpt-agent user`."""
 
 import json
 import os
@@ -29,7 +29,7 @@ def stored_key(cli: Cli, name: str = "alice") -> str:
     return read_master_key(Path(cli.settings["DATA_DIR"]) / "master.key").decrypt(id_, bytes(sealed))
 
 
-def shown(cli: Cli, name: str = "alice") -> Any:
+def show(cli: Cli, name: str = "alice") -> Any:
     """`user show --json`."""
     return json.loads(cli.ok("user", "show", name, "--json"))
 
@@ -74,10 +74,10 @@ def test_add_reads_the_first_line_of_a_pipe(cli: Cli) -> None:
     assert stored_key(cli) == KEY
 
 
-@pytest.mark.parametrize("words", [(KEY,), ("--openai-key", KEY), (f"--openai-key-stdin={KEY}",)])
-def test_add_accepts_no_key_on_the_command_line(shared_cli: Cli, words: tuple[str, ...]) -> None:
+@pytest.mark.parametrize("args", [(KEY,), ("--openai-key", KEY), (f"--openai-key-stdin={KEY}",)])
+def test_add_accepts_no_key_on_the_command_line(shared_cli: Cli, args: tuple[str, ...]) -> None:
     """Every account of the machine could read it there."""
-    shared_cli.refused("user", "add", "alice", *words, code=2)
+    shared_cli.refused("user", "add", "alice", *args, code=2)
     assert names(shared_cli) == []
 
 
@@ -99,7 +99,7 @@ def test_add_of_an_existing_name_changes_nothing(cli: Cli) -> None:
     """The user keeps the key and gets no second token."""
     cli.add_user("alice")
     cli.run("user", "add", "alice", "--openai-key-stdin", stdin="sk-another")
-    assert (stored_key(cli), len(shown(cli)["tokens"])) == (KEY, 1)
+    assert (stored_key(cli), len(show(cli)["tokens"])) == (KEY, 1)
 
 
 @pytest.mark.parametrize(
@@ -121,7 +121,7 @@ def test_add_accepts_every_other_name(cli: Cli, name: str) -> None:
     assert names(cli) == [name]
 
 
-@pytest.mark.parametrize("key", ["", "\n", "sk two words", "sk-é", "sk-\x07bell", "x" * 513, b"\xff\xfe"])
+@pytest.mark.parametrize("key", ["", "\n", "sk two args", "sk-é", "sk-\x07bell", "x" * 513, b"\xff\xfe"])
 def test_add_rejects_an_invalid_key(shared_cli: Cli, key: str | bytes) -> None:
     """The error is one line that does not repeat the key."""
     lines = shared_cli.refused("user", "add", "alice", "--openai-key-stdin", stdin=key)
@@ -146,44 +146,44 @@ os.execv(sys.executable, [sys.executable, "-m", "chatgpt_agent", *sys.argv[1:]])
 """
 
 
-def on_terminal(cli: Cli, *words: str, typed: bytes) -> tuple[int, str, str]:
+def on_terminal(cli: Cli, *args: str, typed: bytes) -> tuple[int, str, str]:
     """Types at the first prompt of a command; its exit code, what the terminal shows, and its standard output, which
     goes to a pipe."""
-    here, there = pty.openpty()
+    terminal_fd, device_fd = pty.openpty()
     process = subprocess.Popen(
-        [sys.executable, "-c", TAKE_TERMINAL, *words],
-        stdin=there,
+        [sys.executable, "-c", TAKE_TERMINAL, *args],
+        stdin=device_fd,
         stdout=subprocess.PIPE,
-        stderr=there,
+        stderr=device_fd,
         env=environ_with(cli.settings),
         start_new_session=True,
     )
-    os.close(there)
+    os.close(device_fd)
     try:
-        terminal = _until_prompt(here)
-        os.write(here, typed)
+        terminal = _until_prompt(terminal_fd)
+        os.write(terminal_fd, typed)
         out, _ = process.communicate(timeout=SECONDS)
     finally:
         process.kill()
         process.communicate()
-    while more := _read(here):
+    while more := _read(terminal_fd):
         terminal += more
-    os.close(here)
+    os.close(terminal_fd)
     return process.returncode, terminal.decode(), out.decode()
 
 
 def _until_prompt(terminal: int) -> bytes:
-    shown = b""
-    while not shown.endswith(b": "):
-        assert select.select([terminal], [], [], SECONDS)[0], shown
-        shown += os.read(terminal, 1024)
-    return shown
+    output = b""
+    while not output.endswith(b": "):
+        assert select.select([terminal], [], [], SECONDS)[0], output
+        output += os.read(terminal, 1024)
+    return output
 
 
 def _read(terminal: int) -> bytes:
     try:
         return os.read(terminal, 1024)
-    except OSError:  # EIO: nobody is at the other side any more
+    except OSError:  # EIO: the process has closed the terminal
         return b""
 
 
@@ -265,43 +265,43 @@ def test_show_lists_the_tokens(cli: Cli) -> None:
 def test_show_prints_json(cli: Cli) -> None:
     """The JSON has the user and the tokens."""
     token = cli.add_user("alice")
-    found = shown(cli)
-    assert found["user"]["name"] == "alice"
-    assert [one["token_prefix"] for one in found["tokens"]] == [token[:8]]
+    printed = show(cli)
+    assert printed["user"]["name"] == "alice"
+    assert [one["token_prefix"] for one in printed["tokens"]] == [token[:8]]
 
 
 def test_disable_and_enable_change_the_state(cli: Cli) -> None:
     """A user is disabled and enabled again."""
     cli.add_user("alice")
     cli.ok("user", "disable", "alice")
-    assert shown(cli)["user"]["disabled_at"] is not None
+    assert show(cli)["user"]["disabled_at"] is not None
     cli.ok("user", "enable", "alice")
-    assert shown(cli)["user"]["disabled_at"] is None
+    assert show(cli)["user"]["disabled_at"] is None
 
 
 def test_second_disable_keeps_the_first_date(cli: Cli) -> None:
     """The date says since when the user's tokens are rejected."""
     cli.add_user("alice")
     cli.ok("user", "disable", "alice")
-    first = shown(cli)["user"]["disabled_at"]
+    first = show(cli)["user"]["disabled_at"]
     cli.ok("user", "disable", "alice")
-    assert shown(cli)["user"]["disabled_at"] == first
+    assert show(cli)["user"]["disabled_at"] == first
 
 
-@pytest.mark.parametrize("words", [("disable",), ("enable",), ("set-key", "--openai-key-stdin"), ("remove", "--yes")])
-def test_change_prints_the_user_as_json(cli: Cli, words: tuple[str, ...]) -> None:
+@pytest.mark.parametrize("args", [("disable",), ("enable",), ("set-key", "--openai-key-stdin"), ("remove", "--yes")])
+def test_change_prints_the_user_as_json(cli: Cli, args: tuple[str, ...]) -> None:
     """The JSON shows the user after the change."""
     cli.add_user("alice")
-    printed = json.loads(cli.ok("user", words[0], "alice", *words[1:], "--json", stdin=KEY))
-    assert printed == shown(cli)["user"]
+    printed = json.loads(cli.ok("user", args[0], "alice", *args[1:], "--json", stdin=KEY))
+    assert printed == show(cli)["user"]
 
 
 def test_set_key_replaces_the_key(cli: Cli) -> None:
     """The user's tokens stay."""
     cli.add_user("alice")
-    before = shown(cli)["tokens"]
+    before = show(cli)["tokens"]
     cli.ok("user", "set-key", "alice", "--openai-key-stdin", stdin="sk-new")
-    assert (stored_key(cli), shown(cli)["tokens"]) == ("sk-new", before)
+    assert (stored_key(cli), show(cli)["tokens"]) == ("sk-new", before)
 
 
 def test_set_key_rejects_an_invalid_key(cli: Cli) -> None:
@@ -314,7 +314,7 @@ def test_set_key_rejects_an_invalid_key(cli: Cli) -> None:
 @pytest.mark.parametrize("command", ["show", "disable", "enable", "set-key", "set --rpm=1", "remove"])
 def test_unknown_name_is_one_line(shared_cli: Cli, command: str) -> None:
     """Exit code 1, before any prompt."""
-    assert shared_cli.refused("user", *command.split(), "nobody") == ["Error: there is no user 'nobody'"]
+    assert shared_cli.refused("user", *command.split(), "dora") == ["Error: there is no user 'dora'"]
 
 
 # user set, user remove
@@ -324,7 +324,7 @@ def test_set_changes_only_the_given_settings(cli: Cli) -> None:
     """Other settings stay."""
     cli.ok("user", "add", "alice", "--openai-key-stdin", "--comment", "Sales", "--rpm", "60", stdin=KEY)
     cli.ok("user", "set", "alice", "--models", "gpt-4o*, o3", "--tpm", "1000", "--concurrency", "2")
-    user = shown(cli)["user"]
+    user = show(cli)["user"]
     assert (user["comment"], user["allowed_models"]) == ("Sales", ["gpt-4o*", "o3"])
     assert (user["rpm"], user["tpm"], user["concurrency"]) == (60, 1000, 2)
 
@@ -335,7 +335,7 @@ def test_set_with_an_empty_value_removes_a_setting(cli: Cli) -> None:
         "user", "add", "alice", "--openai-key-stdin", "--comment", "Sales", "--rpm", "60", "--models", "m", stdin=KEY
     )
     cli.ok("user", "set", "alice", "--comment", "", "--rpm", "", "--models", "")
-    user = shown(cli)["user"]
+    user = show(cli)["user"]
     assert (user["comment"], user["rpm"], user["allowed_models"]) == ("", None, None)
 
 
@@ -345,7 +345,7 @@ def test_set_prints_the_changed_user(cli: Cli) -> None:
     out = cli.ok("user", "set", "alice", "--rpm", "60", "--concurrency", "3", "--models", "gpt-4o*")
     assert "gpt-4o*" in out
     assert "60 rpm, 3 at once" in out
-    assert json.loads(cli.ok("user", "set", "alice", "--tpm", "9", "--json")) == shown(cli)["user"]
+    assert json.loads(cli.ok("user", "set", "alice", "--tpm", "9", "--json")) == show(cli)["user"]
 
 
 def test_set_requires_a_setting(shared_cli: Cli) -> None:
@@ -376,7 +376,7 @@ def test_remove_asks_for_the_name_again(cli: Cli) -> None:
     """Another name changes nothing."""
     cli.add_user("alice")
     code, terminal, _ = on_terminal(cli, "user", "remove", "alice", typed=b"bob\n")
-    assert (code, shown(cli)["user"]["removed_at"]) == (1, None)
+    assert (code, show(cli)["user"]["removed_at"]) == (1, None)
     assert "the names differ: nothing was changed" in terminal
     code, _, out = on_terminal(cli, "user", "remove", "alice", typed=b"alice\n")
     assert (code, out) == (0, "User alice has been removed.\n")
@@ -388,12 +388,12 @@ def test_remove_without_a_terminal_requires_yes(cli: Cli) -> None:
     assert cli.refused("user", "remove", "alice", code=2)[-1] == "Error: no terminal for the prompt: give --yes"
 
 
-@pytest.mark.parametrize("words", [("set-key",), ("enable",), ("set", "--rpm", "1"), ("remove", "--yes")])
-def test_error_names_the_day_of_a_removal(cli: Cli, words: tuple[str, ...]) -> None:
+@pytest.mark.parametrize("args", [("set-key",), ("enable",), ("set", "--rpm", "1"), ("remove", "--yes")])
+def test_error_names_the_day_of_a_removal(cli: Cli, args: tuple[str, ...]) -> None:
     """The error distinguishes a removed user from an unknown one."""
     cli.add_user("alice")
     cli.ok("user", "remove", "alice", "--yes")
-    [line] = cli.refused("user", words[0], "alice", *words[1:])
+    [line] = cli.refused("user", args[0], "alice", *args[1:])
     assert line.startswith("Error: user 'alice' was removed on 20")
 
 

@@ -1,4 +1,4 @@
-"""`chatgpt-agent user import`: all of a table, or nobody."""
+"""`chatgpt-agent user import`."""
 
 import csv
 import io
@@ -11,7 +11,7 @@ import pytest
 
 from chatgpt_agent.core.access.tokens import is_well_formed
 from tests.cli.commands import KEY, Cli
-from tests.cli.test_user import names, shown, stored_key
+from tests.cli.test_user import names, show, stored_key
 from tests.support.database import query
 
 TABLE = f"""name;openai_key;comment;budget;models;budget_period
@@ -47,7 +47,7 @@ def test_import_adds_every_user(cli: Cli, table: str) -> None:
     assert list(tokens) == names(cli) == ["alice", "bob", "zoe"]
     assert all(map(is_well_formed, tokens.values()))
     assert [stored_key(cli, name) for name in tokens] == [f"{KEY}-a", f"{KEY}-b", f"{KEY}-z"]
-    alice, bob = shown(cli, "alice"), shown(cli, "bob")
+    alice, bob = show(cli, "alice"), show(cli, "bob")
     assert alice["user"]["allowed_models"] == ["gpt-4o*", "o3"]
     assert (bob["user"]["comment"], bob["user"]["allowed_models"]) == ("Legal; Berlin", None)
     assert alice["tokens"][0]["token_prefix"] == tokens["alice"][:8]
@@ -131,9 +131,9 @@ def test_existing_user_can_be_skipped(cli: Cli, table: str) -> None:
 
 def test_import_prints_json(cli: Cli, table: str) -> None:
     """The JSON has the lines and the tokens."""
-    found: dict[str, Any] = json.loads(cli.ok("user", "import", table, "--json"))
-    assert found["lines"][0] == {"line": 2, "name": "alice", "result": "added", "fault": None}
-    assert [token["user"] for token in found["tokens"]] == ["alice", "bob", "zoe"]
+    output: dict[str, Any] = json.loads(cli.ok("user", "import", table, "--json"))
+    assert output["lines"][0] == {"line": 2, "name": "alice", "result": "added", "fault": None}
+    assert [token["user"] for token in output["tokens"]] == ["alice", "bob", "zoe"]
 
 
 def test_errors_are_printed_as_json(cli: Cli, tmp_path: Path) -> None:
@@ -160,7 +160,7 @@ def test_unreadable_file_is_one_line(shared_cli: Cli, tmp_path: Path) -> None:
 def test_audit_log_records_every_imported_user(cli: Cli, table: str) -> None:
     """The log contains no key."""
     cli.ok("user", "import", table)
-    found = query(cli.settings["DATABASE_URL"], "SELECT object, action, via, after::text FROM audit_log ORDER BY id")
-    assert [line[0] for line in found].count("users") == 3
-    assert {line[1:3] for line in found} == {("insert", "command")}
-    assert KEY not in str(found)
+    entries = query(cli.settings["DATABASE_URL"], "SELECT object, action, via, after::text FROM audit_log ORDER BY id")
+    assert [line[0] for line in entries].count("users") == 3
+    assert {line[1:3] for line in entries} == {("insert", "command")}
+    assert KEY not in str(entries)

@@ -110,6 +110,6 @@ async def test_report_shows_the_request(agent: Agent, beside: Cli) -> None:
     """The cost is exact."""
     await agent.chat()
     [row] = await agent.rows(1)
-    found = json.loads(await beside.command("usage", "report", "--format", "json"))
-    assert Decimal(found["total"]["cost_usd"]) == Decimal(row["cost"])
-    assert (found["rows"][0]["user"], found["rows"][0]["model"]) == ("alice", MODEL)
+    report = json.loads(await beside.command("usage", "report", "--format", "json"))
+    assert Decimal(report["total"]["cost_usd"]) == Decimal(row["cost"])
+    assert (report["rows"][0]["user"], report["rows"][0]["model"]) == ("alice", MODEL)

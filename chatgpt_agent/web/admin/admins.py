@@ -24,7 +24,7 @@ ROUTES = [
     ),
     Route(
         method="POST", path="/admins/{name}/revoke", handler=revoke_admin,
-        summary="Revoke an administrator's token, but not that of the last one who may change something",
+        summary="Revoke an administrator's token, except the last with the role admin",
         path_params=UserPath, status=204, tag="admins",
     ),
 ]  # fmt: skip

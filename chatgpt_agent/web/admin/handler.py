@@ -155,8 +155,8 @@ class AdminHandler(BodyHandler):
         return tag
 
     def _is_known(self, tag: str) -> bool:
-        known = ",".join(self.request.headers.get_list("If-None-Match"))
-        return not self._route.changes and (known == "*" or tag in _ENTITY_TAG.findall(known))
+        known_etags = ",".join(self.request.headers.get_list("If-None-Match"))
+        return not self._route.changes and (known_etags == "*" or tag in _ENTITY_TAG.findall(known_etags))
 
     def write_agent_error(self, error: AgentError) -> None:
         super().write_agent_error(error)

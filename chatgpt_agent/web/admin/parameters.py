@@ -71,5 +71,5 @@ def _value(text: str, kind: Any) -> Any:
     return text
 
 
-def _accepts(kind: Any, wanted: type) -> bool:
-    return kind is wanted or any(_accepts(each, wanted) for each in get_args(kind))  # within Annotated and unions
+def _accepts(kind: Any, expected: type) -> bool:
+    return kind is expected or any(_accepts(each, expected) for each in get_args(kind))  # within Annotated and unions

@@ -1,4 +1,4 @@
-"""The route table."""
+"""The route table: the routes of each file, and the document made from them."""
 
 import functools
 from typing import Any
@@ -13,7 +13,7 @@ PREFIX = "/api/v1"
 
 @functools.cache
 def openapi() -> dict[str, Any]:
-    """The document of this table."""
+    """Returns the OpenAPI document of this table."""
     return document(ROUTES, PREFIX)
 
 

@@ -84,7 +84,7 @@ ROUTES = [
     ),
     Route(
         method="POST", path="/tokens/{id}/rotate", handler=rotate_token,
-        summary="Issue a token like this one, which works on for a while",
+        summary="Replace a token, which still works for a grace period",
         path_params=IdPath, body=Rotation, answer=IssuedToken, status=201, tag="tokens",
     ),
 ]  # fmt: skip

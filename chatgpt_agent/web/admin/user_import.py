@@ -37,7 +37,7 @@ def _error_text(imported: ImportedUsers) -> str:
 ROUTES = [
     Route(
         method="POST", path="/user-import", handler=import_users,
-        summary="Add all users of a CSV file, or nobody where a line has a fault",
+        summary="Add all users of a CSV file, or none if a line has an error",
         query=UserImportQuery, body=bytes, files=CSV_FILE, max_body=MAX_FILE, answer=ImportedUsers,
         tag="users",
     ),

@@ -57,7 +57,7 @@ ROUTES = [
     ),
     Route(
         method="POST", path="/users/{name}/remove", handler=remove_user,
-        summary="Remove a user: the key is destroyed, the books stay",
+        summary="Remove a user: the key is destroyed, the usage stays",
         path_params=UserPath, status=204, conditional=True, tag="users",
     ),
     Route(

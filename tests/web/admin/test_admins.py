@@ -34,14 +34,14 @@ async def test_revoked_administrator_is_rejected_at_once(admin: Administrator) -
     dave = await issue(admin, "dave")
     assert (await admin.ask("POST", "/admins/dave/revoke")).status == 204
     assert (await dave.ask("GET", "/users")).status == 401
-    found = {line["name"]: line["revoked_at"] for line in (await admin.ask("GET", "/admins")).json["data"]}
-    assert found["dave"] is not None
-    assert found["carol"] is None
+    revocations = {line["name"]: line["revoked_at"] for line in (await admin.ask("GET", "/admins")).json["data"]}
+    assert revocations["dave"] is not None
+    assert revocations["carol"] is None
 
 
 async def test_unknown_administrator_is_not_found(admin: Administrator) -> None:
     """404 for an unknown name."""
-    assert (await admin.ask("POST", "/admins/nobody/revoke")).status == 404
+    assert (await admin.ask("POST", "/admins/dave/revoke")).status == 404
 
 
 async def test_last_administrator_cannot_be_revoked(admin: Administrator) -> None:

@@ -1,10 +1,12 @@
 """What is changed over REST is in force, and what is read there is what is so."""
 
 import json
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import pytest
 
+from chatgpt_agent.admin.tokens import MAX_GRACE
 from tests.conftest import MakeAgent
 from tests.support.administrator import KEY, Administrator
 from tests.support.agent import MODEL
@@ -43,12 +45,12 @@ async def test_price_with_tiers_keeps_every_digit(admin: Administrator) -> None:
     """Amounts are texts in the request and in the answer."""
     tiers = [{"service_tier": "flex", "multiplier": "0.5"}, {"above": 200_000, "input": "5", "output": "0.0000000001"}]
     body = {"model": "gpt-5/x", "input": "2.50", "output": "10", "cached_input": "0.1234567891", "tiers": tiers}
-    made = (await admin.ask("POST", "/prices", body)).json
-    [found] = [price for price in (await admin.ask("GET", "/prices")).json["data"] if price["model"] == "gpt-5/x"]
-    assert made == found
-    assert (found["input"], found["cached_input"], found["audio_input"]) == ("2.5", "0.1234567891", None)
-    assert [tier["multiplier"] for tier in found["tiers"]] == ["0.5", None]
-    assert found["tiers"][1]["output"] == "0.0000000001"
+    created = (await admin.ask("POST", "/prices", body)).json
+    [listed] = [price for price in (await admin.ask("GET", "/prices")).json["data"] if price["model"] == "gpt-5/x"]
+    assert created == listed
+    assert (listed["input"], listed["cached_input"], listed["audio_input"]) == ("2.5", "0.1234567891", None)
+    assert [tier["multiplier"] for tier in listed["tiers"]] == ["0.5", None]
+    assert listed["tiers"][1]["output"] == "0.0000000001"
 
 
 async def test_removed_price_stays_in_the_history(admin: Administrator) -> None:
@@ -110,3 +112,13 @@ async def test_audit_log_has_the_address_behind_a_trusted_proxy(make_agent: Make
     assert (await fetch(f"{agent.admin_url}/api/v1/users/alice", "PATCH", fields, body)).status == 200
     [line] = (await fetch(f"{agent.admin_url}/api/v1/audit?limit=1", headers=headers)).json["data"]
     assert line["address"] == "192.0.2.7"
+
+
+async def test_rotation_has_the_same_grace_period_as_the_command(admin: Administrator) -> None:
+    """Without a grace period, the old token works for 24 hours; 366 days are the maximum."""
+    assert (await admin.ask("POST", "/tokens/1/rotate", {})).status == 201
+    expires_at = datetime.fromisoformat((await admin.ask("GET", "/tokens/1")).json["expires_at"])
+    assert timedelta(hours=23) < expires_at - datetime.now(UTC) <= timedelta(hours=24)
+    for grace, status in ((MAX_GRACE, 201), (MAX_GRACE + timedelta(seconds=1), 400)):
+        body = {"grace_seconds": int(grace.total_seconds())}
+        assert (await admin.ask("POST", "/tokens/2/rotate", body)).status == status

@@ -29,15 +29,15 @@ LISTS = [
 
 async def walk(admin: Administrator, path: str, limit: int) -> list[Any]:
     """Every line of a list, a page after the other."""
-    found: list[Any] = []
+    rows: list[Any] = []
     after = ""
     while True:
         answer = await admin.ask("GET", f"{path}?limit={limit}{after}")
         assert answer.status == 200
         assert len(answer.json["data"]) <= limit
-        found += answer.json["data"]
+        rows += answer.json["data"]
         if answer.json["next"] is None:
-            return found
+            return rows
         after = f"&after={answer.json['next']}"
 
 

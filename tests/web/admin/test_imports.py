@@ -31,9 +31,9 @@ async def test_imported_users_have_working_tokens(admin: Administrator) -> None:
         (2, "emil", "added"),
         (3, "frieda", "added"),
     ]
-    assert [newcomer["user"] for newcomer in answer["tokens"]] == ["emil", "frieda"]
-    for newcomer in answer["tokens"]:
-        await admin.agent.until(lambda token=newcomer["token"]: admin.agent.works(token))
+    assert [issued["user"] for issued in answer["tokens"]] == ["emil", "frieda"]
+    for issued in answer["tokens"]:
+        await admin.agent.until(lambda token=issued["token"]: admin.agent.works(token))
 
 
 async def test_import_sets_budgets(admin: Administrator) -> None:
@@ -68,7 +68,7 @@ async def test_existing_users_can_be_skipped(admin: Administrator) -> None:
     await send_csv(admin, "/user-import", CSV)
     answer = await send_csv(admin, "/user-import?skip_existing=true", CSV + f"gina,{KEY},\n".encode())
     assert [line["result"] for line in answer.json["lines"]] == ["skipped", "skipped", "added"]
-    assert [newcomer["user"] for newcomer in answer.json["tokens"]] == ["gina"]
+    assert [issued["user"] for issued in answer.json["tokens"]] == ["gina"]
 
 
 async def test_file_of_another_media_type_is_rejected(admin: Administrator) -> None:

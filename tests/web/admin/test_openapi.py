@@ -12,7 +12,7 @@ from chatgpt_agent.runtime.tuning import Tuning
 from chatgpt_agent.web.admin.routes import PREFIX, ROUTES, openapi
 from tests.support.administrator import Administrator
 
-# 422 is what the document cannot say: a name with control characters, a network that is none, an end before the start.
+# 422 is what the document cannot say: a name with control characters, an invalid network, an end before the start.
 # 412 is for a version that the fuzzer made up.
 SETTINGS = """
 [checks.positive_data_acceptance]
@@ -64,7 +64,7 @@ async def test_fuzzer_detects_an_undocumented_status(admin: Administrator, tmp_p
 
 
 async def fuzz(admin: Administrator, document: object, folder: Path, *options: str) -> tuple[int | None, str]:
-    """Runs schemathesis in a process of its own, because its own warnings are none of ours: exit code, what it says."""
+    """Runs schemathesis in its own process, because tests treat warnings as errors; returns exit code and output."""
     (folder / "openapi.json").write_bytes(msgspec.json.encode(document))
     (folder / "schemathesis.toml").write_text('hooks = "hooks.py"\n' + SETTINGS)
     (folder / "hooks.py").write_text(HOOKS)
@@ -86,8 +86,8 @@ async def test_document_is_served(admin: Administrator) -> None:
 
 def test_document_has_every_route() -> None:
     """The document has no other route."""
-    found = {(method, path) for path, methods in openapi()["paths"].items() for method in methods}
-    assert found == {(route.method.lower(), PREFIX + route.path) for route in ROUTES}
+    documented = {(method, path) for path, methods in openapi()["paths"].items() for method in methods}
+    assert documented == {(route.method.lower(), PREFIX + route.path) for route in ROUTES}
 
 
 def test_docs_name_every_route() -> None:

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.shared_agent
 USER = {"name": "dora", "openai_key": KEY}
 
 
-FAULTS = [
+ERRORS = [
     ({**USER, "limits": 1}, None, "unknown field `limits`"),
     ({"name": "dora"}, None, "missing required field `openai_key`"),
     ({**USER, "rpm": "10"}, "rpm", "Expected `int | null`, got `str`"),
@@ -28,10 +28,10 @@ FAULTS = [
 
 async def test_body_that_does_not_match_the_schema_is_rejected(admin: Administrator) -> None:
     """400, with the path to the invalid value."""
-    for body, param, words in FAULTS:
+    for body, param, text in ERRORS:
         answer = await admin.ask("POST", "/users", body)
         assert (answer.status, answer.error["code"], answer.error["param"]) == (400, "invalid_request", param)
-        assert words in answer.error["message"]
+        assert text in answer.error["message"]
 
 
 async def test_body_that_is_not_json_is_rejected(admin: Administrator) -> None:
@@ -62,7 +62,7 @@ async def test_existing_name_is_rejected(admin: Administrator) -> None:
 
 async def test_unknown_object_is_not_found(admin: Administrator) -> None:
     """404 for an unknown user, token or row."""
-    for path in ("/users/nobody", "/users/nobody/tokens", "/tokens/99", f"/ledger/rows/{UUID(int=0)}"):
+    for path in ("/users/dora", "/users/dora/tokens", "/tokens/99", f"/ledger/rows/{UUID(int=0)}"):
         answer = await admin.ask("GET", path)
         assert (answer.status, answer.error["code"]) == (404, "not_found")
 
@@ -178,7 +178,7 @@ async def test_no_answer_permits_another_origin(admin: Administrator) -> None:
 
 async def test_answers_are_neither_cached_nor_sniffed(admin: Administrator) -> None:
     """Errors have the same headers."""
-    for path in ("/users", "/users/nobody", "/tokens/x"):
+    for path in ("/users", "/users/dora", "/tokens/x"):
         answer = await admin.ask("GET", path)
         assert answer.header("Cache-Control") == "no-store"
         assert answer.header("X-Content-Type-Options") == "nosniff"

@@ -1,4 +1,4 @@
-"""Who may do what: every route for everybody, from the route table."""
+"""What each role may do on every route of the table."""
 
 import pytest
 
@@ -88,8 +88,8 @@ async def test_revoked_token_is_rejected_at_once(admin: Administrator) -> None:
 async def test_clients_listener_has_no_administration(admin: Administrator) -> None:
     """The paths are unknown there, with any token."""
     headers = {"Authorization": f"Bearer {admin.token}"}
-    found = {(await fetch(f"{admin.agent.url}/api/v1{route.path}", headers=headers)).status for route in ROUTES}
-    assert found == {404}
+    answers = {(await fetch(f"{admin.agent.url}/api/v1{route.path}", headers=headers)).status for route in ROUTES}
+    assert answers == {404}
 
 
 @pytest.mark.own_agent

@@ -1,4 +1,4 @@
-"""ETags: nobody overwrites what somebody else has changed in between."""
+"""ETags and If-Match: a change cannot overwrite another one."""
 
 import asyncio
 
@@ -72,7 +72,7 @@ async def test_missing_budget_matches_no_version(admin: Administrator) -> None:
     for owner in ("users/alice", "tokens/1"):
         answer = await admin.ask("PUT", f"/{owner}/budgets/month", {"amount": "3"}, If_Match='"7"')
         assert answer.status == 412
-    for owner in ("users/nobody", "tokens/99"):
+    for owner in ("users/dora", "tokens/99"):
         answer = await admin.ask("PUT", f"/{owner}/budgets/month", {"amount": "3"}, If_Match='"7"')
         assert answer.status == 404
 
@@ -93,7 +93,7 @@ async def test_foreign_etag_is_answered_412(admin: Administrator) -> None:
 async def test_asterisk_matches_every_version(admin: Administrator) -> None:
     """404 if there is no object."""
     assert (await admin.ask("PATCH", "/users/alice", {"rpm": 5}, If_Match="*")).status == 200
-    assert (await admin.ask("PATCH", "/users/nobody", {"rpm": 5}, If_Match="*")).status == 404
+    assert (await admin.ask("PATCH", "/users/dora", {"rpm": 5}, If_Match="*")).status == 404
 
 
 async def test_unsupported_condition_is_rejected(admin: Administrator) -> None:
