@@ -1,5 +1,6 @@
 """Past requests at other prices: what they cost, and what they would have cost. Nothing is changed."""
 
+import asyncio
 from collections.abc import Sequence
 from datetime import UTC, date, datetime
 
@@ -74,7 +75,8 @@ class WhatIf:
         )
         if max_rows is not None and len(rows) > max_rows:
             raise InvalidValue(f"the report has over {max_rows} rows: choose fewer days or groups")
-        return WhatIfReport(by=list(query.by), rows=[_row(query.by, row) for row in rows], total=_row([], _total(rows)))
+        # In a thread: thousands of groups take long enough to delay requests.
+        return await asyncio.to_thread(_report, query.by, rows)
 
     async def _other_prices(self, query: WhatIfQuery) -> list[NewPrice]:
         if query.price is not None:
@@ -86,6 +88,10 @@ class WhatIf:
         if query.as_model not in current:
             raise NotFound(f"the model {query.as_model!r} has no price")
         return [_as_new(current[query.as_model])]
+
+
+def _report(by: Sequence[str], rows: Sequence[RepricedGroup]) -> WhatIfReport:
+    return WhatIfReport(by=list(by), rows=[_row(by, row) for row in rows], total=_row([], _total(rows)))
 
 
 def _row(by: Sequence[str], row: RepricedGroup) -> WhatIfRow:

@@ -17,7 +17,6 @@ from chatgpt_agent.adapters.postgres.tokens import TokenDetails
 from chatgpt_agent.admin import groups
 from chatgpt_agent.core.errors import InvalidValue, NotFound
 from chatgpt_agent.core.money.exact import exact_sum, format_usd
-from chatgpt_agent.core.plain_json import encode
 
 __all__ = ["COUNTS", "EXPORT_COLUMNS", "GROUPS", "Report", "Reports", "Sums", "UsageFilter", "UsageGroup"]
 
@@ -93,8 +92,9 @@ def row_record(by: Sequence[str], row: UsageGroup) -> dict[str, object]:
 
 
 async def encode_rows(rows: Sequence[UsageGroup], record: Callable[[UsageGroup], object]) -> list[msgspec.Raw]:
-    """The JSON of each row's record. Thousands take milliseconds, in which other tasks run, too."""
-    return await map_cooperatively(lambda row: msgspec.Raw(encode(record(row))), rows)
+    """The JSON of each row's record, whose amounts are text. Thousands of rows take milliseconds, in which other tasks
+    run, too."""
+    return await map_cooperatively(lambda row: msgspec.Raw(msgspec.json.encode(record(row))), rows)
 
 
 def sums_record(sums: Sums) -> dict[str, object]:

@@ -6,6 +6,8 @@ import msgspec
 
 from chatgpt_agent.core.money.exact import format_usd
 
+_NATIVE = frozenset({str, int, bool, type(None)})
+
 
 def encode(value: object) -> bytes:
     """The JSON of a value."""
@@ -14,6 +16,8 @@ def encode(value: object) -> bytes:
 
 def plain_values(value: object) -> object:
     """A value for msgspec to encode: structs as objects, decimals as text (`0.0000000001`, not `1E-10`)."""
+    if type(value) in _NATIVE:  # most values, and the cheapest check
+        return value
     if isinstance(value, Decimal):
         return format_usd(value)
     if isinstance(value, msgspec.Struct):

@@ -1,5 +1,6 @@
 """The ledger over REST: its rows, its status, its checks, corrections, and the comparison with OpenAI's figures."""
 
+import asyncio
 from datetime import date
 from typing import Annotated
 from uuid import UUID
@@ -14,6 +15,7 @@ from chatgpt_agent.core.access.settings import Moment, Name
 from chatgpt_agent.core.ledger import State
 from chatgpt_agent.core.money.exact import Usd
 from chatgpt_agent.core.openai_usage import Counts
+from chatgpt_agent.core.plain_json import encode
 from chatgpt_agent.core.reconcile import ComparedLine, Reconciliation, Span
 from chatgpt_agent.core.usage import MAX_COUNT, Usage
 from chatgpt_agent.web.admin import cursors
@@ -140,12 +142,14 @@ async def correct_row(request: AdminRequest[ByRequest, Empty, CorrectionBody]) -
     return await request.administration.corrections.correct(request.path.request_id, usage, body.reason)
 
 
-async def reconcile(request: AdminRequest[Empty, FigureQuery, bytes]) -> Reconciled:
+async def reconcile(request: AdminRequest[Empty, FigureQuery, bytes]) -> Reconciled | msgspec.Raw:
     keys = reconcile_use_case.parse_keys(request.query.key)
     month = or_none(request.query.month)
     first = None if month is None else date.fromisoformat(f"{month}-01")
     figures = await reconcile_use_case.read_body(request.body)
-    return _reconciled(await request.administration.reconciler.reconcile(figures, month=first, keys=keys))
+    result = await request.administration.reconciler.reconcile(figures, month=first, keys=keys)
+    # In a thread: thousands of lines take long enough to delay requests.
+    return msgspec.Raw(await asyncio.to_thread(lambda: encode(_reconciled(result))))
 
 
 def _reconciled(result: Reconciliation) -> Reconciled:

@@ -8,6 +8,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from chatgpt_agent.admin.reports import GROUPS, Sums, UsageFilter, UsageGroup, encode_rows, parse_groups
 from chatgpt_agent.core.access.settings import Name
+from chatgpt_agent.core.money.exact import format_usd
 from chatgpt_agent.web.admin.routing import AdminRequest, Route
 from chatgpt_agent.web.admin.schemas import MAX_ID, Empty, Strict, or_none
 
@@ -55,7 +56,8 @@ async def report_usage(request: AdminRequest[Empty, UsageQuery, None]) -> UsageR
     report = await request.administration.reports.report(by, choice, max_rows=MAX_ROWS)
 
     def record(row: UsageGroup) -> dict[str, object]:
-        return {**msgspec.structs.asdict(row), "group": dict(zip(by, row.group, strict=True))}
+        amounts = {"cost": format_usd(row.cost), "uncertain_cost": format_usd(row.uncertain_cost)}
+        return {**msgspec.structs.asdict(row), **amounts, "group": dict(zip(by, row.group, strict=True))}
 
     return {"by": by, "rows": await encode_rows(report.rows, record), "total": report.total}
 

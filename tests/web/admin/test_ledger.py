@@ -21,8 +21,8 @@ CORRECTION = {"input": 1000, "output": 100, "cached": 200, "reason": "as OpenAI 
 
 
 async def row_of(admin: Administrator) -> dict[str, Any]:
-    found: dict[str, Any] = (await admin.ask("GET", f"/ledger/rows/{admin.row}")).json
-    return found
+    row: dict[str, Any] = (await admin.ask("GET", f"/ledger/rows/{admin.row}")).json
+    return row
 
 
 async def correct(admin: Administrator, **other: Any) -> Any:
@@ -48,14 +48,14 @@ def figures(row: dict[str, Any], **other: Any) -> dict[str, Any]:
 # Rows.
 
 
-def test_a_row_has_all_that_the_export_has() -> None:
-    """But for the day, which depends on the books' time zone, and under the API's own names of amounts."""
+def test_row_has_every_column_of_the_export() -> None:
+    """The day is missing, which depends on the configured time zone; amounts have other names."""
     names = {"cost_usd": "cost", "uncertain_cost_usd": "uncertain_cost"}
     assert {names.get(name, name) for name in EXPORT_COLUMNS} - {*UsageRow.__struct_fields__} == {"day"}
 
 
-async def test_a_row_names_its_token_and_endpoint(admin: Administrator) -> None:
-    """And what the request was, as far as OpenAI said it."""
+async def test_row_names_its_token_and_endpoint(admin: Administrator) -> None:
+    """A row shows what was requested."""
     row = await row_of(admin)
     assert (row["token_id"], row["endpoint"], row["model"]) == (1, "/v1/chat/completions", MODEL)
     assert row["token"].startswith("cga_")
@@ -77,13 +77,26 @@ async def test_findings_include_rows_that_wait_too_long(admin: Administrator) ->
     assert (finding["check"], finding["subject"]) == ("outbox", f"agent {agent}")
     assert finding["text"].startswith("5 rows wait to be shipped; the oldest began at ")
     assert (await admin.ask("GET", "/ledger/findings?waiting=7200")).json == {"findings": []}
+    query(str(admin.agent.config.database_url), "DELETE FROM agents WHERE id = %s", [str(agent)])
+
+
+async def test_rows_of_several_states_are_listed(admin: Administrator) -> None:
+    """`state` may be repeated: rows in any of the states are listed."""
+    for states, count in (("state=done&state=unknown", 1), ("state=unknown&state=incomplete", 0)):
+        assert len((await admin.ask("GET", f"/ledger/rows?{states}")).json["data"]) == count
+
+
+async def test_status_counts_rows_since_a_time(admin: Administrator) -> None:
+    """`since` leaves out older rows."""
+    assert [row["rows"] for row in (await admin.ask("GET", "/ledger/status")).json["rows"]] == [1]
+    assert (await admin.ask("GET", "/ledger/status?since=2999-01-01T00:00:00Z")).json["rows"] == []
 
 
 # Corrections.
 
 
-async def test_a_row_is_corrected(admin: Administrator) -> None:
-    """By another one with the reason, whose cost is that of the row's own price."""
+async def test_row_is_corrected(admin: Administrator) -> None:
+    """The correction is a row with the reason, and its cost is computed at the price of the corrected row."""
     before = await row_of(admin)
     answer = await correct(admin)
     done = answer.json
@@ -97,22 +110,22 @@ async def test_a_row_is_corrected(admin: Administrator) -> None:
     assert Decimal(rows[0]["cost"]) == Decimal(done["cost_after"]) - Decimal(done["cost_before"])
 
 
-async def test_sums_follow_a_correction(admin: Administrator) -> None:
-    """And the books are right."""
+async def test_report_includes_corrections(admin: Administrator) -> None:
+    """The ledger stays consistent."""
     done = (await correct(admin)).json
     assert (await admin.ask("GET", "/usage")).json["total"]["cost"] == done["cost_after"]
     assert (await admin.ask("GET", "/ledger/findings")).json == {"findings": []}
 
 
-async def test_a_row_is_corrected_once(admin: Administrator) -> None:
-    """409 for a second time; of two at once, too."""
+async def test_row_is_corrected_once(admin: Administrator) -> None:
+    """A second correction is answered with 409, also if two are sent at once."""
     answers = await asyncio.gather(correct(admin), correct(admin, input=5000))
     assert sorted(answer.status for answer in answers) == [201, 409]
     assert (await correct(admin, input=6000)).error["code"] == "conflict"
 
 
-async def test_a_correction_that_cannot_be(admin: Administrator) -> None:
-    """422: more cached tokens than there are, a reason without a word, the tokens that the row has; 404: no row."""
+async def test_invalid_correction_is_rejected(admin: Administrator) -> None:
+    """422 for too many cached tokens, an empty reason or unchanged counts; 404 for an unknown row."""
     row = await row_of(admin)
     same = {name: row[f"{name}_tokens"] for name in ("input", "output", "cached")}
     for other in ({"cached": 1001}, {"reason": " "}, same):
@@ -121,8 +134,8 @@ async def test_a_correction_that_cannot_be(admin: Administrator) -> None:
     assert (answer.status, answer.error["code"]) == (404, "not_found")
 
 
-async def test_a_correction_is_logged_with_its_reason(admin: Administrator) -> None:
-    """And with who made it."""
+async def test_correction_is_in_the_audit_log(admin: Administrator) -> None:
+    """The log has the actor and the reason."""
     await correct(admin)
     [line] = (await admin.ask("GET", "/audit?object=usage")).json["data"]
     assert (line["actor"], line["via"], line["after"]["reason"]) == ("carol", "rest", CORRECTION["reason"])
@@ -131,16 +144,16 @@ async def test_a_correction_is_logged_with_its_reason(admin: Administrator) -> N
 # OpenAI's figures.
 
 
-async def test_equal_books_are_said_so(admin: Administrator) -> None:
-    """With what was compared."""
+async def test_equal_figures_are_reported(admin: Administrator) -> None:
+    """The answer has the compared sums."""
     row = await row_of(admin)
     answer = (await admin.ask("POST", "/ledger/reconcile", figures(row))).json
     assert (answer["equal"], answer["lines"], answer["cost_days"]) == (True, [], None)
     assert answer["total"]["ledger_input"] == answer["total"]["openai_input"] == row["input_tokens"]
 
 
-async def test_a_difference_is_shown(admin: Administrator) -> None:
-    """By day, model and user, both sides of it; several pages are one account."""
+async def test_difference_has_both_sides(admin: Administrator) -> None:
+    """Differences are by day, model and user; several pages are compared together."""
     row = await row_of(admin)
     pages = [figures(row, input_tokens=row["input_tokens"] + 7), figures(row, model="other", num_model_requests=2)]
     answer = (await admin.ask("POST", "/ledger/reconcile?key=key_alice=alice", pages)).json
@@ -150,7 +163,7 @@ async def test_a_difference_is_shown(admin: Administrator) -> None:
 
 
 async def test_amounts_of_openai_are_exact(admin: Administrator) -> None:
-    """To the last digit that the JSON has."""
+    """Every digit of the JSON is kept."""
     day = int(datetime.now(UTC).timestamp()) // 86_400 * 86_400
     cost = '{"object": "organization.costs.result", "amount": {"value": 0.12345678901234567890123, "currency": "usd"}}'
     body = f'{{"data": [{{"start_time": {day}, "end_time": {day + 86_400}, "results": [{cost}]}}]}}'.encode()
@@ -158,25 +171,25 @@ async def test_amounts_of_openai_are_exact(admin: Administrator) -> None:
     assert answer["total"]["openai_cost"] == "0.12345678901234567890123"
 
 
-async def test_an_export_of_the_dashboard_is_read(admin: Administrator) -> None:
-    """CSV, too; `month` compares all of it."""
+async def test_export_of_the_dashboard_is_read(admin: Administrator) -> None:
+    """CSV is accepted, and `month` compares all of it."""
     body = f"start_time,model,num_model_requests,input_tokens,output_tokens\n{datetime.now(UTC).date()},m,0,0,0\n"
     month = f"{datetime.now(UTC):%Y-%m}"
     answer = await admin.ask("POST", f"/ledger/reconcile?month={month}", body.encode(), Content_Type="text/csv")
     assert answer.json["usage_days"]["first"] == f"{month}-01"
 
 
-async def test_figures_that_are_none_are_refused(admin: Administrator) -> None:
-    """422; 404 for a user that is not there; 400 for a month that is none."""
+async def test_invalid_figures_are_rejected(admin: Administrator) -> None:
+    """422 for invalid figures, 404 for an unknown user, 400 for an invalid month."""
     for body in (b"{", b"[]", b"{}", b"a,b\n", b"\xff"):
         assert (await admin.ask("POST", "/ledger/reconcile", body)).status == 422
     body = json.dumps(figures(await row_of(admin))).encode()
-    assert (await admin.ask("POST", "/ledger/reconcile?key=key_x=nobody", body)).status == 404
+    assert (await admin.ask("POST", "/ledger/reconcile?key=key_x=zoe", body)).status == 404
     assert (await admin.ask("POST", "/ledger/reconcile?key=a=alice&key=a=bob", body)).status == 422
     assert (await admin.ask("POST", "/ledger/reconcile?month=2026-13", body)).status == 400
 
 
-async def test_a_viewer_may_compare(viewer: Administrator) -> None:
-    """It changes nothing; a correction does."""
+async def test_viewer_may_compare_figures(viewer: Administrator) -> None:
+    """A comparison changes nothing; a correction is not permitted."""
     assert (await viewer.ask("POST", "/ledger/reconcile", figures(await row_of(viewer)))).status == 200
     assert (await correct(viewer)).status == 403
