@@ -7,6 +7,7 @@
 - Cancelling the future of `fetch` ends the transfer (Tornado's goes on: tornado#157).
 - A request body is never sent twice: libcurl would silently repeat a POST when a kept connection dies (curl#18417,
   open), which a proxy must not do (RFC 9112 §9.3.1).
+- A kept connection on which something has come since its last answer is not used (kept_connections.py).
 - A request starts at once. Tornado queues those over `max_clients`, and no timeout runs there; our callers count.
 
 Every method here overrides one of Tornado's; the figures beside them are the CPU time of the agent for one of 64 whole
@@ -25,6 +26,8 @@ import pycurl
 from tornado.curl_httpclient import CurlAsyncHTTPClient, CurlError
 from tornado.httpclient import HTTPRequest, HTTPResponse
 from tornado.httputil import HTTPHeaders
+
+from chatgpt_agent.adapters.curl.kept_connections import KeptConnections
 
 Respond = Callable[[HTTPResponse], None]
 
@@ -72,6 +75,8 @@ class GatewayHTTPClient(CurlAsyncHTTPClient):
         self._running: dict[pycurl.Curl, Respond] = {}
         self._settings: dict[pycurl.Curl, tuple[object, ...]] = {}
         self._started: tuple[pycurl.Curl, Respond] | None = None
+        self._kept = KeptConnections()
+        self._stale: set[pycurl.Curl] = set()  # whose connection had stray bytes
         self._watched: dict[int, int] = {}  # POLL_IN and POLL_OUT of each socket
         self._timeout: asyncio.Handle | None = None
         super().initialize(max_clients=0, defaults=defaults)
@@ -126,6 +131,7 @@ class GatewayHTTPClient(CurlAsyncHTTPClient):
             curl.info = {}  # Tornado keeps its own streaming buffer there
             super()._curl_setup_request(curl, request, buffer, headers)
             curl.setopt(pycurl.SEEKFUNCTION, _refuse_to_seek)
+            curl.setopt(pycurl.PREREQFUNCTION, functools.partial(self._before_request, curl))
             self._configure_handle(curl)
             self._settings[curl] = settings
         curl.info = request, buffer
@@ -141,6 +147,13 @@ class GatewayHTTPClient(CurlAsyncHTTPClient):
             plain.prepare_curl_callback(curl)
 
     def _finish(self, curl: pycurl.Curl, curl_error: int | None = None, curl_message: str | None = None) -> None:
+        if curl in self._stale:  # again, on another connection
+            self._stale.discard(curl)
+            self._multi.remove_handle(curl)
+            self._multi.add_handle(curl)
+            return
+        if not curl_error:
+            self._kept.keep(curl)
         callback = self._running[curl]
         request, buffer = curl.info
         error = CurlError(curl_error, curl_message or "") if curl_error else None
@@ -149,6 +162,13 @@ class GatewayHTTPClient(CurlAsyncHTTPClient):
         buffer.seek(0)
         callback(HTTPResponse(request=request, code=code, buffer=buffer, error=error))
 
+    def _before_request(self, curl: pycurl.Curl, _ip: str, local_ip: str, _port: int, local_port: int) -> int:
+        # A connection is chosen, and nothing was sent on it yet.
+        if self._kept.has_stray_bytes((local_ip, local_port)):
+            self._stale.add(curl)
+            return int(pycurl.PREREQFUNC_ABORT)  # libcurl closes the connection
+        return int(pycurl.PREREQFUNC_OK)
+
     def _end_cancelled(self, curl: pycurl.Curl, callback: Respond, future: "asyncio.Future[HTTPResponse]") -> None:
         # The handle may have been given to another request since.
         if future.cancelled() and self._running.get(curl) is callback:
@@ -156,6 +176,7 @@ class GatewayHTTPClient(CurlAsyncHTTPClient):
 
     def _release(self, curl: pycurl.Curl) -> None:
         del self._running[curl]
+        self._stale.discard(curl)
         self._multi.remove_handle(curl)
         # Nothing of the request stays: neither its key nor, through the callbacks, its body.
         curl.info = None
