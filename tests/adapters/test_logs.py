@@ -135,10 +135,11 @@ def test_all_lines_of_a_traceback_are_indented() -> None:
 
 def test_records_are_written_to_standard_error(root: logging.Logger, monkeypatch: pytest.MonkeyPatch) -> None:
     """A record is one line with time, level and name, without secrets."""
-    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    stderr = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", stderr)
     set_up_logging("info")
     logging.getLogger("chatgpt_agent.x").info("key %s", "sk-abcd1234")
-    line = sys.stderr.getvalue()  # type: ignore[attr-defined]
+    line = stderr.getvalue()
     assert line.endswith(" INFO chatgpt_agent.x: key sk-[hidden]\n")
     assert line.count("\n") == 1
 

@@ -378,9 +378,10 @@ async def test_another_process_on_the_folder_is_refused(outbox: Outbox, tmp_path
         "import asyncio, pathlib, sys; from chatgpt_agent.adapters.outbox import Outbox\n"
         "asyncio.run(Outbox(pathlib.Path(sys.argv[1])).open())"
     )
-    done = await asyncio.to_thread(subprocess.run, [sys.executable, "-c", code, tmp_path], capture_output=True)
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    done = await asyncio.to_thread(lambda: subprocess.run(command, capture_output=True, text=True))
     assert done.returncode == 1
-    assert b"another agent is running on" in done.stderr
+    assert "another agent is running on" in done.stderr
 
 
 async def test_closing_releases_the_folder(outbox: Outbox, tmp_path: Path) -> None:

@@ -131,7 +131,7 @@ async def test_spending_contains_cost_and_uncertain_cost(budgets: BudgetAdmin, s
     await ship(store, [row, lost, old])
     for token, period in ((None, Period.MONTH), (2, Period.DAY), (None, Period.TOTAL)):
         owner = {"user": "alice"} if token is None else {"token_id": token}
-        await budgets.set(**owner, period=period, amount=Decimal(9))  # type: ignore[arg-type]
+        await budgets.set(**owner, period=period, amount=Decimal(9))
     month, token_day, total = [line.spent for line in await budgets.list()]
     assert (month, token_day, total) == (row.cost + 4, Decimal(4), row.cost + 4 + old.cost)
     days = (now.date(), now.date(), now.date().replace(day=1))

@@ -27,7 +27,8 @@ def shared(io_loop: IOLoop, postgres: str) -> Iterator[Store]:
 @pytest.fixture
 def impatient(io_loop: IOLoop, postgres: str) -> Iterator[Store]:
     """A store with a limit of 0.2 seconds for a statement."""
-    io_loop.asyncio_loop.set_exception_handler(lambda *_: None)  # aiopg tells the loop as well
+    # aiopg also reports a timeout to the exception handler of the loop.
+    asyncio.get_event_loop().set_exception_handler(lambda *_: None)
     store = Store(postgres, seconds=0.2)
     yield store
     io_loop.run_sync(store.close)

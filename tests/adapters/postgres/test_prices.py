@@ -178,16 +178,16 @@ async def test_correction_is_repriced_with_its_row(books: Books) -> None:
     """With tiers only the corrected row as a whole has a cost, not the differences."""
     await books.add(await books.price(CHEAP), Usage(input=4, output=0))
     await Corrections(books.store).correct(request_id(1), Usage(input=6, output=0), "reason")
-    assert await totals(books, CHEAP) == (60, 60)
-    assert await totals(books, DEAR) == (60, 18)
+    assert await totals(books, CHEAP) == (Decimal(60), Decimal(60))
+    assert await totals(books, DEAR) == (Decimal(60), Decimal(18))
 
 
 async def test_request_without_tokens_costs_nothing_at_any_price(books: Books) -> None:
     """A row of unknown usage costs nothing until it is corrected."""
     await books.add(await books.price(CHEAP), None)
-    assert await totals(books, DEAR) == (0, 0)
+    assert await totals(books, DEAR) == (Decimal(0), Decimal(0))
     await Corrections(books.store).correct(request_id(1), Usage(input=2, output=0), "reason")
-    assert await totals(books, DEAR) == (2, 6)
+    assert await totals(books, DEAR) == (Decimal(2), Decimal(6))
 
 
 async def test_groups_are_in_the_configured_time_zone(books: Books) -> None:
@@ -234,4 +234,4 @@ async def test_imported_rows_are_not_repriced(books: Books, dsn: str) -> None:
     await books.add(await books.price(CHEAP), Usage(input=4, output=0))
     query(dsn, "ALTER TABLE usage DISABLE TRIGGER usage_is_final")
     query(dsn, "UPDATE usage SET state = 'imported'")
-    assert await totals(books, DEAR) == (0, 0)
+    assert await totals(books, DEAR) == (Decimal(0), Decimal(0))
