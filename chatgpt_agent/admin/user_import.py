@@ -36,7 +36,7 @@ class ImportedUsers(msgspec.Struct, frozen=True):
     @property
     def errors(self) -> list[ReportLine]:
         """The lines with an error. If there is one, no user was added."""
-        return [line for line in self.lines if line.result is Result.FAULT]
+        return [line for line in self.lines if line.result is Result.ERROR]
 
 
 class UserImport:
@@ -54,7 +54,7 @@ class UserImport:
         they cannot be shown again. Raises InvalidValue, Conflict."""
         # In a thread: 5,000 lines would hold the event loop up.
         new, errors = await asyncio.to_thread(lambda: read_users(read_rows(file)))
-        existing = await self._existing(new, Result.SKIPPED if skip_existing else Result.FAULT)
+        existing = await self._existing(new, Result.SKIPPED if skip_existing else Result.ERROR)
         names = {line.name for line in existing}
         new = [user for user in new if user.name not in names]
         failed = bool(errors) or (bool(existing) and not skip_existing)
@@ -71,7 +71,7 @@ class UserImport:
                 user.line,
                 user.name,
                 result,
-                f"user {user.name!r} already exists" if result is Result.FAULT else None,
+                f"user {user.name!r} already exists" if result is Result.ERROR else None,
             )
             for user in new
             if user.name in names
@@ -101,7 +101,7 @@ class UserImport:
         try:
             await users.add_users(self._store, rows, datetime.now(UTC))
         except StoreBadValue:
-            if await self._existing(new, Result.FAULT):
+            if await self._existing(new, Result.ERROR):
                 raise Conflict(
                     "one of these users was added at the same time by another administrator: no user was added, "
                     "try again"

@@ -57,10 +57,10 @@ async def import_(
 def _echo(imported: ImportedUsers) -> None:
     """Prints the report to standard error, so that standard output holds only the tokens."""
     for line in imported.lines:
-        click.echo(f"line {line.line}: {line.name}: {line.fault or line.result}", err=True)
+        click.echo(f"line {line.line}: {line.name}: {line.error or line.result}", err=True)
     for result in Result:
         if count := sum(line.result is result for line in imported.lines):
-            click.echo(f"{count} {result}", err=True)
+            click.echo(f"{result}: {count}", err=True)
     if imported.tokens:
         click.echo("Tokens, which are shown only now:", err=True)
         sys.stderr.flush()

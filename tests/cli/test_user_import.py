@@ -58,7 +58,7 @@ def test_import_adds_every_user(cli: Cli, table: str) -> None:
 def test_report_goes_to_standard_error(cli: Cli, table: str) -> None:
     """The report has a line for each user, without a secret."""
     lines = cli.run("user", "import", table).stderr.splitlines()
-    assert lines[:4] == ["line 2: alice: added", "line 3: bob: added", "line 4: zoe: added", "3 added"]
+    assert lines[:4] == ["line 2: alice: added", "line 3: bob: added", "line 4: zoe: added", "added: 3"]
     assert KEY not in "".join(lines)
     assert "cga_" not in "".join(lines)
 
@@ -92,7 +92,7 @@ def test_dry_run_changes_nothing(cli: Cli, table: str, tmp_path: Path) -> None:
         "line 2: alice: would be added",
         "line 3: bob: would be added",
         "line 4: zoe: would be added",
-        "3 would be added",
+        "would be added: 3",
     ]
 
 
@@ -103,8 +103,8 @@ def test_error_in_a_line_adds_no_user(cli: Cli, tmp_path: Path) -> None:
         "line 2: alice: not added",
         "line 3: bob: the OpenAI key must be 1 to 512 printable ASCII characters without spaces",
         "line 4: zoe: budget: give USD as a number, such as 50 or 12.50",
-        "1 not added",
-        "2 fault",
+        "not added: 1",
+        "error: 2",
         "Error: 2 of 3 lines have an error, so no user was added",
     ]
     assert names(cli) == []
@@ -132,7 +132,7 @@ def test_existing_user_can_be_skipped(cli: Cli, table: str) -> None:
 def test_import_prints_json(cli: Cli, table: str) -> None:
     """The JSON has the lines and the tokens."""
     output: dict[str, Any] = json.loads(cli.ok("user", "import", table, "--json"))
-    assert output["lines"][0] == {"line": 2, "name": "alice", "result": "added", "fault": None}
+    assert output["lines"][0] == {"line": 2, "name": "alice", "result": "added", "error": None}
     assert [token["user"] for token in output["tokens"]] == ["alice", "bob", "zoe"]
 
 
@@ -140,7 +140,7 @@ def test_errors_are_printed_as_json(cli: Cli, tmp_path: Path) -> None:
     """Exit code 1."""
     result = cli.run("user", "import", written(tmp_path, f"name,openai_key\n,{KEY}\n"), "--json")
     assert result.exit_code == 1
-    assert json.loads(result.stdout)["lines"][0]["result"] == "fault"
+    assert json.loads(result.stdout)["lines"][0]["result"] == "error"
 
 
 def test_file_can_be_piped_in(cli: Cli) -> None:

@@ -1,6 +1,6 @@
-"""A table of users to be added: the rules of its columns, checked line by line, with every fault reported at once.
+"""A table of users to be added: the rules of its columns, checked line by line, with every error reported at once.
 
-No fault quotes a text that may be an OpenAI key, in whatever column it stands.
+No error quotes a text that may be an OpenAI key, in whatever column it stands.
 """
 
 from collections.abc import Iterable, Sequence
@@ -40,9 +40,9 @@ class Result(StrEnum):
 
     ADDED = "added"
     WOULD_BE_ADDED = "would be added"
-    NOT_ADDED = "not added"  # because another line has a fault
+    NOT_ADDED = "not added"  # because another line has an error
     SKIPPED = "skipped"
-    FAULT = "fault"
+    ERROR = "error"
 
 
 class ReportLine(msgspec.Struct, frozen=True):
@@ -51,11 +51,11 @@ class ReportLine(msgspec.Struct, frozen=True):
     line: int
     name: str
     result: Result
-    fault: str | None = None
+    error: str | None = None
 
 
 def read_users(rows: Sequence[tuple[int, Sequence[str]]]) -> tuple[list[NewUserRow], list[ReportLine]]:
-    """Returns the users in a table's rows, which come with their line numbers, and the faults of other rows. Raises
+    """Returns the users in a table's rows, which come with their line numbers, and the errors of other rows. Raises
     InvalidValue if the first row does not name the columns, or if there are too many rows."""
     rows = [(line, cells) for line, cells in rows if any(cell.strip() for cell in cells)]
     if not rows:
@@ -63,7 +63,7 @@ def read_users(rows: Sequence[tuple[int, Sequence[str]]]) -> tuple[list[NewUserR
     if len(rows) - 1 > MAX_USERS:
         raise InvalidValue(f"the file has over {MAX_USERS} lines: split it")
     columns = _columns(rows[0][1])
-    users, faults, lines = [], [], dict[str, int]()
+    users, errors, lines = [], [], dict[str, int]()
     for line, cells in rows[1:]:
         name = dict(zip(columns, cells, strict=False)).get("name", "").strip()
         try:
@@ -71,11 +71,11 @@ def read_users(rows: Sequence[tuple[int, Sequence[str]]]) -> tuple[list[NewUserR
             if name in lines:
                 raise InvalidValue(f"name: duplicate of {name!r} in line {lines[name]}")
         except InvalidValue as error:
-            faults.append(ReportLine(line, name[:MAX_NAME] if name.isprintable() else "", Result.FAULT, error.message))
+            errors.append(ReportLine(line, name[:MAX_NAME] if name.isprintable() else "", Result.ERROR, error.message))
         else:
             users.append(user)
         lines.setdefault(name, line)
-    return users, faults
+    return users, errors
 
 
 def _columns(header: Sequence[str]) -> list[str]:
@@ -129,8 +129,8 @@ def _period(text: str) -> Period:
 
 
 def report(
-    users: Iterable[NewUserRow], faults: Iterable[ReportLine], skipped: Iterable[ReportLine], result: Result
+    users: Iterable[NewUserRow], errors: Iterable[ReportLine], skipped: Iterable[ReportLine], result: Result
 ) -> list[ReportLine]:
     """Returns every line of a table with its outcome, in order."""
     lines = [ReportLine(user.line, user.name, result) for user in users]
-    return sorted([*lines, *faults, *skipped], key=lambda line: line.line)
+    return sorted([*lines, *errors, *skipped], key=lambda line: line.line)

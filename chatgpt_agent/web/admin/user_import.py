@@ -26,7 +26,7 @@ async def import_users(request: AdminRequest[Empty, UserImportQuery, bytes]) -> 
 
 
 def _error_text(imported: ImportedUsers) -> str:
-    errors = [f"line {line.line}: {line.fault}" for line in imported.errors]
+    errors = [f"line {line.line}: {line.error}" for line in imported.errors]
     more = f"; and {len(errors) - MAX_ERRORS} more, which dry_run=true lists" if len(errors) > MAX_ERRORS else ""
     return (
         f"{len(errors)} of {len(imported.lines)} lines have an error, so no user was added: "

@@ -1,4 +1,4 @@
-"""A table of users to be added: its columns, and the faults of its lines."""
+"""A table of users to be added: its columns, and the errors of its lines."""
 
 from decimal import Decimal
 
@@ -16,22 +16,22 @@ KEY = "sk-made-up-canary"
 def read(
     *lines: str, header: str = "name,openai_key,comment,budget,budget_period,models"
 ) -> tuple[list[NewUserRow], ...]:
-    """Returns the users and the faults of lines without quotes."""
+    """Returns the users and the errors of lines without quotes."""
     return read_users([(at, line.split(",")) for at, line in enumerate([header, *lines], 1)])  # type: ignore[return-value]
 
 
-def fault(line: str) -> str:
-    """Returns the only fault of a line."""
-    users, faults = read(line)
-    [reported] = faults
+def error(line: str) -> str:
+    """Returns the only error of a line."""
+    users, errors = read(line)
+    [reported] = errors
     assert users == []
-    assert (reported.line, reported.result) == (2, Result.FAULT)
-    return reported.fault or ""
+    assert (reported.line, reported.result) == (2, Result.ERROR)
+    return reported.error or ""
 
 
 def test_line_becomes_a_user() -> None:
     """All columns of the line are read."""
-    users, faults = read(f"alice,{KEY},Sales,12.50,week,gpt-4o* o3")
+    users, errors = read(f"alice,{KEY},Sales,12.50,week,gpt-4o* o3")
     assert users == [
         NewUserRow(
             line=2,
@@ -43,7 +43,7 @@ def test_line_becomes_a_user() -> None:
             allowed_models=("gpt-4o*", "o3"),
         )
     ]
-    assert faults == []
+    assert errors == []
 
 
 def test_empty_cells_set_no_limits() -> None:
@@ -87,15 +87,15 @@ def test_empty_lines_are_skipped() -> None:
     ],
 )
 def test_fault_states_what_is_allowed(line: str, expected: str) -> None:
-    """A line with a fault adds no user."""
-    assert expected in fault(line)
+    """A line with an error adds no user."""
+    assert expected in error(line)
 
 
 def test_duplicate_name_is_a_fault() -> None:
-    """The fault names both lines."""
+    """The error names both lines."""
     users, [reported] = read(f"alice,{KEY}", f"bob,{KEY}", f"alice,{KEY}")
     assert [user.name for user in users] == ["alice", "bob"]
-    assert (reported.line, reported.fault) == (4, "name: duplicate of 'alice' in line 2")
+    assert (reported.line, reported.error) == (4, "name: duplicate of 'alice' in line 2")
 
 
 @pytest.mark.parametrize(
@@ -132,5 +132,5 @@ def test_key_is_not_in_the_representation() -> None:
 def test_any_line_is_a_user_a_fault_or_empty(cells: list[list[str]]) -> None:
     """No content of a table raises another error."""
     rows = [(1, list(COLUMNS)), *enumerate(cells, 2)]
-    users, faults = read_users(rows)
-    assert len(users) + len(faults) == sum(any(cell.strip() for cell in line) for line in cells)
+    users, errors = read_users(rows)
+    assert len(users) + len(errors) == sum(any(cell.strip() for cell in line) for line in cells)

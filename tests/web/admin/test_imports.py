@@ -58,7 +58,7 @@ async def test_error_in_a_line_adds_no_user(admin: Administrator) -> None:
 async def test_dry_run_adds_no_user(admin: Administrator) -> None:
     """The report has every line, with its error."""
     answer = await send_csv(admin, "/user-import?dry_run=true", FAULTY)
-    assert [line["result"] for line in answer.json["lines"]] == ["fault", "fault", "not added"]
+    assert [line["result"] for line in answer.json["lines"]] == ["error", "error", "not added"]
     assert (answer.status, answer.json["tokens"]) == (200, [])
     assert await names(admin) == ["alice", "bob", "carl"]
 
