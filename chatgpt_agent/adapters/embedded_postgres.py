@@ -194,7 +194,7 @@ def _not_root(uid: int) -> pwd.struct_passwd:
     for name in _SERVICE_ACCOUNTS:
         with suppress(KeyError):
             return pwd.getpwnam(name)
-    raise SetupError("PostgreSQL does not run as root, and there is no account `postgres` or `nobody`")
+    raise SetupError(f"PostgreSQL does not run as root, and has no account: create {_SERVICE_ACCOUNTS[0]}")
 
 
 def _binaries() -> Path:

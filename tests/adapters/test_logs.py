@@ -1,8 +1,6 @@
 """Log lines: without secrets, and one for each record."""
 
-import io
 import logging
-import sys
 from collections.abc import Iterator
 
 import pytest
@@ -133,13 +131,11 @@ def test_all_lines_of_a_traceback_are_indented() -> None:
 # Setting up.
 
 
-def test_records_are_written_to_standard_error(root: logging.Logger, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_records_are_written_to_standard_error(root: logging.Logger, capsys: pytest.CaptureFixture[str]) -> None:
     """A record is one line with time, level and name, without secrets."""
-    stderr = io.StringIO()
-    monkeypatch.setattr(sys, "stderr", stderr)
     set_up_logging("info")
     logging.getLogger("chatgpt_agent.x").info("key %s", "sk-abcd1234")
-    line = stderr.getvalue()
+    line = capsys.readouterr().err
     assert line.endswith(" INFO chatgpt_agent.x: key sk-[hidden]\n")
     assert line.count("\n") == 1
 
