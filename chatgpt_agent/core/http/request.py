@@ -114,8 +114,12 @@ def _check_model(model: str | None) -> str:
 
 
 def _output_limit(endpoint: Endpoint, members: Members) -> int | None:
-    limits = [endpoint.max_output, *(json_object.count(members, key) for key in endpoint.output_limits)]
-    return max((limit for limit in limits if limit is not None), default=None)
+    largest = endpoint.max_output
+    for key in endpoint.output_limits:
+        limit = json_object.count(members, key)
+        if limit is not None and (largest is None or limit > largest):
+            largest = limit
+    return largest
 
 
 def _choices(endpoint: Endpoint, members: Members) -> int:
