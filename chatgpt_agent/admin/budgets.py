@@ -43,18 +43,20 @@ class BudgetAdmin:
         """Sets the USD that a user, or a token, may spend in each period. Raises InvalidValue, NotFound,
         VersionMismatch."""
         check_amount(amount)
-        return await self.get(await self._write(user, token_id, period, amount, version))
+        return await self.get(
+            await self._write(user=user, token_id=token_id, period=period, amount=amount, version=version)
+        )
 
     async def remove(self, id: int, *, version: int | None = None) -> BudgetRow:
         """Removes a budget, so that nothing limits the spending any more, and returns what it was. Raises NotFound,
         VersionMismatch."""
         budget = await self.get(id)
         user = budget.user if budget.token_id is None else None
-        await self._write(user, budget.token_id, budget.period, None, version)
+        await self._write(user=user, token_id=budget.token_id, period=budget.period, amount=None, version=version)
         return budget
 
     async def _write(
-        self, user: str | None, token_id: int | None, period: Period, amount: Decimal | None, version: int | None
+        self, *, user: str | None, token_id: int | None, period: Period, amount: Decimal | None, version: int | None
     ) -> int:
         assert (user is None) is not (token_id is None), "a budget is a user's or a token's"
         id_ = await budgets.set_budget(

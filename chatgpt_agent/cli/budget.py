@@ -31,7 +31,7 @@ def budget() -> None:
 @json_option
 @with_ledger
 async def set_(
-    ledger: LedgerAdministration, user: str | None, amount: str, token_id: int | None, period: str, json: bool
+    ledger: LedgerAdministration, *, user: str | None, amount: str, token_id: int | None, period: str, json: bool
 ) -> None:
     """Set what a user, or a token, may spend in each period: AMOUNT in USD.
 

@@ -63,6 +63,7 @@ async def status(ledger: LedgerAdministration, since: datetime | None, json: boo
 @with_ledger
 async def list_(
     ledger: LedgerAdministration,
+    *,
     states: tuple[str, ...],
     since: datetime | None,
     until: datetime | None,

@@ -24,6 +24,7 @@ MAX_WARNINGS = 100  # in a table
 @with_administration
 async def import_legacy(
     administration: Administration,
+    *,
     database_url: str | None,
     database_url_file: Path | None,
     dry_run: bool,

@@ -38,6 +38,7 @@ price.add_command(what_if)
 @with_administration
 async def set_(
     administration: Administration,
+    *,
     model: str,
     tiers: tuple[str, ...],
     since: datetime | None,

@@ -27,6 +27,7 @@ from chatgpt_agent.core.money.tier_syntax import show_tier
 @with_administration
 async def import_(
     administration: Administration,
+    *,
     file: Path,
     since: datetime | None,
     only: tuple[str, ...],

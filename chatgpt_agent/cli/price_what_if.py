@@ -6,7 +6,7 @@ import click
 
 from chatgpt_agent.admin.administration import Administration
 from chatgpt_agent.admin.groups import parse_groups
-from chatgpt_agent.admin.price_what_if import GROUPS, WhatIfQuery, WhatIfRow
+from chatgpt_agent.admin.price_what_if import GROUPS, WhatIfQuery, WhatIfReport, WhatIfRow
 from chatgpt_agent.cli.common import echo_csv, echo_json, echo_table, usd, with_administration
 from chatgpt_agent.cli.price_options import rate_options, read_price
 from chatgpt_agent.core.errors import InvalidValue
@@ -37,6 +37,7 @@ def _groups(context: click.Context, parameter: click.Parameter, value: str) -> l
 @with_administration
 async def what_if(
     administration: Administration,
+    *,
     model: str | None,
     everything: bool,
     since: datetime,
@@ -67,8 +68,11 @@ async def what_if(
         price=NewPrice(model or "", *read_price(rate_texts, tiers)) if has_price else None,
         as_model=as_model,
     )
-    report = await administration.what_if.report(query)
-    headers = [*by, *_SUMS]
+    _echo_report(await administration.what_if.report(query), form)
+
+
+def _echo_report(report: WhatIfReport, form: str) -> None:
+    headers = [*report.by, *_SUMS]
     unpriced = report.total.unpriced_requests
     if form == "json":
         rows = [dict(zip(headers, _cells(row), strict=True)) for row in report.rows]
@@ -77,7 +81,7 @@ async def what_if(
     elif form == "csv":
         echo_csv(headers, map(_cells, report.rows))
     else:
-        blank = [""] * (len(by) - 1)
+        blank = [""] * (len(report.by) - 1)
         lines = [*map(_cells, report.rows), ["total", *blank, *_cells(report.total)]]
         echo_table([name.replace("_", " ") for name in headers], lines)
     if unpriced:

@@ -46,6 +46,7 @@ def _keys(context: click.Context, parameter: click.Parameter, value: tuple[str, 
 @with_ledger
 async def reconcile(
     ledger: LedgerAdministration,
+    *,
     files: tuple[Path, ...],
     month: datetime | None,
     keys: dict[str, str],
@@ -86,7 +87,7 @@ async def reconcile(
 @json_option
 @with_ledger
 async def correct(
-    ledger: LedgerAdministration, request_id: UUID, input_: int, output: int, cached: int, reason: str, json: bool
+    ledger: LedgerAdministration, *, request_id: UUID, input_: int, output: int, cached: int, reason: str, json: bool
 ) -> None:
     """Correct a row's token counts, and with them its cost, by adding a row with the reason. Once for each row.
 

@@ -31,6 +31,9 @@ def document(routes: list[Route], prefix: str) -> dict[str, Any]:
     """Returns the document of these routes."""
     kinds = [kind for route in routes for kind in (route.answer, route.body) if kind not in (None, bytes)]
     _, schemas = msgspec.json.schema_components([*kinds, Failure], ref_template=_REF)
+    for schema in schemas.values():
+        if "description" in schema:  # a docstring, with the line breaks and the indentation of its source
+            schema["description"] = " ".join(schema["description"].split())
     paths: dict[str, dict[str, Any]] = {}
     for route in routes:
         paths.setdefault(prefix + route.path, {})[route.method.lower()] = _operation(route)

@@ -28,7 +28,7 @@ class UsageQuery(Strict, frozen=True, kw_only=True):
     model: Name | UnsetType = UNSET
 
 
-class UsageRow(Sums, frozen=True, kw_only=True):
+class UsageSums(Sums, frozen=True, kw_only=True):
     """`group`: its names, by what was grouped by. `token_id`: of a group of `token`."""
 
     group: dict[str, str]
@@ -39,7 +39,7 @@ class UsageReport(Struct, frozen=True, kw_only=True):
     """The sums by groups, and their total."""
 
     by: list[str]
-    rows: list[UsageRow]
+    rows: list[UsageSums]
     total: Sums
 
 
