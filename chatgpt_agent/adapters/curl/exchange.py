@@ -104,13 +104,13 @@ class Exchange:
         "_paused",
         "_queue_head",
         "_queue_tail",
-        "_queued",
         "_sink_full",
         "_status",
         "_timeout",
         "_total",
         "_upstream",
         "_waiter",
+        "queued",
         "sent",
     )
 
@@ -127,7 +127,7 @@ class Exchange:
         self._head: Head | None = None
         self._status = 0
         self._lines: list[str] = []
-        self._queued = 0  # bytes that wait for the reader
+        self.queued = 0  # bytes that wait for the reader
         self._queue_head = b""  # the first chunk: there are more only for a reader that is slow
         self._queue_tail: list[bytes] = []
         self._total = 0
@@ -173,10 +173,10 @@ class Exchange:
     async def read(self) -> bytes:
         """What has come of the body since the last call, at least one byte; nothing at the clean end.
         Raises UpstreamError, or the reason given to `abort`, where the answer is not complete."""
-        while not self._queued:
+        while not self.queued:
             if self._is_over():
                 return b""
-            if not self._queued:
+            if not self.queued:
                 await self._wait()
         return self._take_queue()
 
@@ -186,12 +186,12 @@ class Exchange:
         # Every chunk of a stream takes this path, which needs neither a task nor a future.
         self._sink_full = False
         while True:
-            if self._queued:
+            if self.queued:
                 if not on_chunk(self._take_queue()):
                     return False
             elif self._is_over():
                 return True
-            elif not self._queued:
+            elif not self.queued:
                 self._on_chunk = on_chunk
                 await self._wait()
                 if self._sink_full:
@@ -214,12 +214,12 @@ class Exchange:
             with contextlib.suppress(pycurl.error):  # it failed while it was paused: _on_done will be called
                 self._curl.pause(pycurl.PAUSE_CONT)  # may call _on_data before it returns
             return False
-        if self._failure is not None and not self._queued:
+        if self._failure is not None and not self.queued:
             raise self._failure
-        return self._finished and not self._queued
+        return self._finished and not self.queued
 
     def _take_queue(self) -> bytes:
-        first, self._queue_head, self._queued = self._queue_head, b"", 0
+        first, self._queue_head, self.queued = self._queue_head, b"", 0
         if not self._queue_tail:
             return first
         joined = b"".join([first, *self._queue_tail])
@@ -242,7 +242,7 @@ class Exchange:
         """Passes what has come to the sink, or wakes the reader. `now`: seconds on the loop's clock."""
         self._delivery_scheduled = False
         self._last_heard = now
-        if not self._queued:
+        if not self.queued:
             return  # the reader has taken it already
         on_chunk = self._on_chunk
         if on_chunk is None:
@@ -288,7 +288,7 @@ class Exchange:
             self._wake()
 
     def _on_data(self, chunk: bytes) -> int:
-        if self._queued >= HIGH_WATER:
+        if self.queued >= HIGH_WATER:
             self._paused = True
             return int(pycurl.WRITEFUNC_PAUSE)  # libcurl keeps this chunk and brings it again
         size = len(chunk)
@@ -296,11 +296,11 @@ class Exchange:
         if self._finished or self._total > self._upstream.settings.max_response_size:
             self._failure = self._failure or UpstreamInvalid("The answer is over the limit of size.", sent=True)
             return 0  # not the size: libcurl ends the transfer
-        if self._queued:
+        if self.queued:
             self._queue_tail.append(chunk)
         else:
             self._queue_head = chunk
-        self._queued += size
+        self.queued += size
         if not self._delivery_scheduled:
             self._delivery_scheduled = True
             self._upstream.schedule_delivery(self)

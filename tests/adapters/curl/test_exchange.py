@@ -1,4 +1,4 @@
-"""One POST to OpenAI through libcurl: what comes is poured, held back and cut off, and nothing of it stays."""
+"""One POST to OpenAI: its answer is passed on in order, held back, aborted, and leaves nothing behind."""
 
 import asyncio
 import gc
@@ -20,7 +20,7 @@ PIECES = [b"one ", b"two ", b"three"]
 
 @pytest.fixture
 def client(io_loop: IOLoop) -> Iterator[UpstreamClient]:
-    """As the agent's."""
+    """The client of an agent."""
 
     async def start() -> UpstreamClient:
         settings = Config().upstream
@@ -34,7 +34,7 @@ def client(io_loop: IOLoop) -> Iterator[UpstreamClient]:
 
 @pytest.fixture
 def full_port() -> Iterator[int]:
-    """A port whose queue is full: who connects to it hears nothing."""
+    """A port whose queue is full: a connection to it is never established."""
     with socket.create_server(("127.0.0.1", 0), backlog=0) as listening:
         waiting = [socket.socket() for _ in range(3)]
         for each in waiting:
@@ -46,7 +46,7 @@ def full_port() -> Iterator[int]:
 
 
 async def in_pieces(request: Received, reply: Reply) -> None:
-    """Each in a packet of its own."""
+    """Sends the pieces, each in a packet of its own."""
     await reply.stream_head()
     for piece in PIECES:
         await reply.chunk(piece)
@@ -55,32 +55,32 @@ async def in_pieces(request: Received, reply: Reply) -> None:
 
 
 def send(client: UpstreamClient, port: int, body: bytes = b"{}") -> Exchange:
-    """Begins a request."""
+    """Starts a request."""
     return client.send(f"http://127.0.0.1:{port}/v1/chat/completions", body, [("Authorization", "Bearer sk-made-up")])
 
 
-async def test_pieces_are_poured_as_they_come(client: UpstreamClient, upstream: Upstream) -> None:
-    """In their order, to the clean end."""
+async def test_chunks_reach_the_sink_as_they_come(client: UpstreamClient, upstream: Upstream) -> None:
+    """The sink gets the chunks in their order, and `stream_to` returns True at the clean end."""
     upstream.script = in_pieces
-    exchange, got = send(client, upstream.port), []
+    exchange, chunks = send(client, upstream.port), []
     await exchange.head()
-    assert await exchange.stream_to(lambda piece: got.append(piece) is None)
-    assert got == PIECES
+    assert await exchange.stream_to(lambda chunk: chunks.append(chunk) is None)
+    assert chunks == PIECES
 
 
-async def test_who_has_enough_may_go_on_later(client: UpstreamClient, upstream: Upstream) -> None:
-    """Nothing is lost between."""
+async def test_full_sink_gets_the_rest_later(client: UpstreamClient, upstream: Upstream) -> None:
+    """Nothing is lost where the sink refuses more and `stream_to` is called again."""
     upstream.script = in_pieces
-    exchange, got = send(client, upstream.port), []
+    exchange, chunks = send(client, upstream.port), []
     await exchange.head()
     rounds = 1
-    while not await exchange.stream_to(lambda piece: got.append(piece) is not None):
+    while not await exchange.stream_to(lambda chunk: chunks.append(chunk) is not None):
         rounds += 1
-    assert (b"".join(got), rounds) == (b"".join(PIECES), 4)
+    assert (b"".join(chunks), rounds) == (b"".join(PIECES), 4)
 
 
-async def test_a_fault_of_who_takes_reaches_who_waits(client: UpstreamClient, upstream: Upstream) -> None:
-    """And not the transfers, which others have theirs in, too."""
+async def test_exception_of_the_sink_is_raised_to_its_owner(client: UpstreamClient, upstream: Upstream) -> None:
+    """An exception of the sink is raised by `stream_to`, and does not disturb other exchanges."""
     upstream.script = in_pieces
 
     def take(piece: bytes) -> bool:
@@ -96,10 +96,8 @@ async def test_a_fault_of_who_takes_reaches_who_waits(client: UpstreamClient, up
     assert client.running == 0
 
 
-async def test_who_aborts_and_fails_in_one_step_is_told_of_the_abort(
-    client: UpstreamClient, upstream: Upstream
-) -> None:
-    """And the loop of no fault, which would keep the other transfers of that turn from theirs."""
+async def test_abort_in_the_sink_wins_over_its_exception(client: UpstreamClient, upstream: Upstream) -> None:
+    """A sink that aborts and then fails ends with the reason of the abort, and the loop sees no exception."""
 
     async def late(request: Received, reply: Reply) -> None:
         await reply.stream_head()
@@ -122,27 +120,25 @@ async def test_who_aborts_and_fails_in_one_step_is_told_of_the_abort(
     assert faults == []
 
 
-async def test_what_nobody_takes_is_not_fetched(client: UpstreamClient, upstream: Upstream) -> None:
-    """Beyond what is held back; all of it comes when it is taken."""
+async def test_transfer_is_paused_until_it_is_read(client: UpstreamClient, upstream: Upstream) -> None:
+    """At most the high-water mark is fetched before the answer is read; then all of it comes."""
     size = 16 * HIGH_WATER
 
     async def script(request: Received, reply: Reply) -> None:
         await reply.whole(b"x" * size)
 
     upstream.script = script
-    exchange, got = send(client, upstream.port), 0
+    exchange, received = send(client, upstream.port), 0
     await exchange.head()
     await asyncio.sleep(0.1)
-    assert exchange._queued < 2 * HIGH_WATER
+    assert exchange.queued < 2 * HIGH_WATER
     while piece := await exchange.read():
-        got += len(piece)
-    assert got == size
+        received += len(piece)
+    assert received == size
 
 
-async def test_a_connection_that_does_not_come_about_is_given_up_at_once(
-    client: UpstreamClient, full_port: int
-) -> None:
-    """It need not wait for `connect_timeout`."""
+async def test_connecting_is_aborted_at_once(client: UpstreamClient, full_port: int) -> None:
+    """An abort does not wait for `connect_timeout`."""
     exchange = send(client, full_port)
     await asyncio.sleep(0.05)
     exchange.abort(ClientClosed())
@@ -151,22 +147,22 @@ async def test_a_connection_that_does_not_come_about_is_given_up_at_once(
     assert client.running == 0
 
 
-async def test_nothing_of_a_request_stays_in_its_handle(client: UpstreamClient, upstream: Upstream) -> None:
-    """Its body goes with it, though the handle is kept for the next."""
+async def test_kept_handle_holds_nothing_of_its_request(client: UpstreamClient, upstream: Upstream) -> None:
+    """The exchange and its body are freed, though the handle is kept for the next request."""
     exchange = send(client, upstream.port, b'{"model": "m", "messages": [{"role": "user", "content": "hi"}]}')
     await exchange.head()
     while await exchange.read():
         pass
     await asyncio.sleep(0.05)
-    kept = weakref.ref(exchange)
+    reference = weakref.ref(exchange)
     del exchange
     gc.collect()
     assert client.http_client.idle_handles == 1
-    assert kept() is None
+    assert reference() is None
 
 
-async def test_a_request_that_was_cut_off_is_told_why(client: UpstreamClient, upstream: Upstream) -> None:
-    """Whoever reads it, after what had come."""
+async def test_reader_of_an_aborted_exchange_gets_the_reason(client: UpstreamClient, upstream: Upstream) -> None:
+    """After what had come before the abort, reading raises its reason."""
     upstream.script = in_pieces
     exchange = send(client, upstream.port)
     await exchange.head()
