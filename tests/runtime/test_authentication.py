@@ -1,34 +1,21 @@
 """Authentication: floods of wrong tokens are refused cheaply, and valid tokens work at the same time."""
 
 import tracemalloc
-from collections.abc import Iterator
 from ipaddress import ip_address
 
 import pytest
 from tornado.httputil import HTTPHeaders
-from tornado.ioloop import IOLoop
 
-from chatgpt_agent.adapters.keyring import Keyring
 from chatgpt_agent.adapters.postgres.connection import Store
-from chatgpt_agent.admin.administration import Administration
-from chatgpt_agent.core.access.settings import NewUser
 from chatgpt_agent.core.errors import InvalidApiKey, RateLimited
 from chatgpt_agent.runtime.authentication import BURST, INTERVAL, MAX_ADDRESSES, Authenticator, FailedAttempts
 from chatgpt_agent.runtime.directory import Directory
 from chatgpt_agent.runtime.last_used import LastUsed
-from tests.support.administration import administration_on
 from tests.support.clock import Clock
-from tests.support.observers import ignore
+from tests.support.directories import KEYRING
 
-KEYRING = Keyring(b"m" * 32)
 HOME = "192.0.2.7"
 PROXY = "10.0.0.1"
-
-
-@pytest.fixture
-def clock() -> Clock:
-    """The authenticator's clock."""
-    return Clock()
 
 
 @pytest.fixture
@@ -87,29 +74,6 @@ def test_quietest_address_is_forgotten_first(attempts: FailedAttempts) -> None:
         if number % 1000 == 0:
             assert record(attempts, HOME, 1) == 0
     assert len(attempts) == MAX_ADDRESSES
-
-
-@pytest.fixture
-def administration(io_loop: IOLoop, dsn: str) -> Iterator[Administration]:
-    """The use cases of an administrator."""
-    administration = administration_on(dsn, KEYRING)
-    yield administration
-    io_loop.run_sync(administration.stores.close)
-
-
-@pytest.fixture
-def token(io_loop: IOLoop, administration: Administration) -> str:
-    """A valid token of alice."""
-    return str(io_loop.run_sync(lambda: administration.users.add(NewUser(name="alice", openai_key="sk-alice"))).token)
-
-
-@pytest.fixture
-def directory(io_loop: IOLoop, dsn: str, token: str, clock: Clock) -> Iterator[Directory]:
-    """A directory that knows alice."""
-    directory = Directory(Store(dsn), on_budgets=ignore, stale_after=300, clock=clock)
-    io_loop.run_sync(lambda: directory.start(KEYRING))
-    yield directory
-    io_loop.run_sync(directory.close)
 
 
 @pytest.fixture

@@ -1,31 +1,21 @@
-"""The copy of users, tokens and prices in memory: how soon it has a change, and how long it is valid."""
+"""The copy of users, tokens and prices in memory: whom it identifies, and how soon it has a change."""
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from ipaddress import ip_address
-from typing import Any
 
 import msgspec
 import pytest
-from psycopg2.extensions import parse_dsn
-from tornado.ioloop import IOLoop
 
-from chatgpt_agent.adapters.keyring import Keyring
-from chatgpt_agent.adapters.postgres.connection import CHANNEL, Store
 from chatgpt_agent.admin.administration import Administration
 from chatgpt_agent.core.access.settings import NewUser, TokenSettings, UserChanges
-from chatgpt_agent.core.errors import DirectoryStale, InvalidApiKey, KeyUnusable, StoreError
+from chatgpt_agent.core.errors import InvalidApiKey, KeyUnusable
 from chatgpt_agent.core.money.kinds import Rates
 from chatgpt_agent.runtime.directory import MAX_DECRYPTED, Directory
-from tests.support.administration import administration_on
-from tests.support.clock import Clock
-from tests.support.database import Database, end_connections, query
-from tests.support.observers import ignore
-
-KEYRING = Keyring(b"m" * 32)
-STALE_AFTER = 300.0
+from tests.support.database import end_connections, query
+from tests.support.directories import KEYRING, works
+from tests.support.waiting import until
 
 # A trigger that raises the version and sends no notice, as if each notice was lost.
 WITHOUT_NOTICE = """
@@ -38,64 +28,6 @@ $$"""
 UNVERSIONED = (
     "CREATE OR REPLACE FUNCTION directory_changed() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'"
 )
-
-
-@pytest.fixture
-def database(postgres: str, dsn: str) -> Database:
-    """The test's own database, which it can close and reopen."""
-    return Database(postgres, parse_dsn(dsn)["dbname"])
-
-
-@pytest.fixture
-def clock() -> Clock:
-    """The directory's clock."""
-    return Clock()
-
-
-@pytest.fixture
-def administration(io_loop: IOLoop, dsn: str) -> Iterator[Administration]:
-    """The use cases of administrators, on a connection of their own."""
-    administration = administration_on(dsn, KEYRING)
-    yield administration
-    io_loop.run_sync(administration.stores.close)
-
-
-@pytest.fixture
-def idle(io_loop: IOLoop, dsn: str, clock: Clock) -> Iterator[Directory]:
-    """A directory that was not started."""
-    directory = Directory(Store(dsn), on_budgets=ignore, stale_after=STALE_AFTER, clock=clock)
-    yield directory
-    io_loop.run_sync(directory.close)
-
-
-@pytest.fixture
-def token(io_loop: IOLoop, administration: Administration) -> str:
-    """A token of alice, who is in the database before the directory starts."""
-    issued = io_loop.run_sync(lambda: administration.users.add(NewUser(name="alice", openai_key="sk-alice")))
-    return str(issued.token)
-
-
-@pytest.fixture
-def directory(io_loop: IOLoop, idle: Directory, token: str) -> Directory:
-    """A directory that follows the database and knows alice."""
-    io_loop.run_sync(lambda: idle.start(KEYRING))
-    return idle
-
-
-def works(directory: Directory, token: str) -> bool:
-    """Whether a token is accepted."""
-    try:
-        directory.identify(token)
-    except InvalidApiKey:
-        return False
-    return True
-
-
-async def within(seconds: float, condition: Callable[[], Any]) -> None:
-    """Waits until a condition is true, and fails after some seconds."""
-    async with asyncio.timeout(seconds):
-        while not condition():
-            await asyncio.sleep(0.005)
 
 
 # Identification.
@@ -121,8 +53,8 @@ async def test_a_key_that_was_copied_to_another_user_is_refused(
     issued = await administration.users.add(NewUser(name="bob", openai_key="sk-bob"))
     query(dsn, "UPDATE users SET upstream_key = (SELECT upstream_key FROM users WHERE name = 'alice')")
     alice = directory.identify(token).user
-    await within(5, lambda: works(directory, issued.token))
-    await within(5, lambda: directory.identify(issued.token).user.upstream_key == alice.upstream_key)
+    await until(lambda: works(directory, issued.token), seconds=5)
+    await until(lambda: directory.identify(issued.token).user.upstream_key == alice.upstream_key, seconds=5)
     with pytest.raises(KeyUnusable, match="was not encrypted for this user"):
         directory.upstream_key(directory.identify(issued.token).user)
 
@@ -134,7 +66,7 @@ async def test_all_refusals_look_the_same_to_clients(
     disabled = (await administration.users.add(NewUser(name="bob", openai_key="sk-bob"))).token
     await administration.users.change("bob", UserChanges(disabled=True))
     await administration.tokens.revoke((await administration.tokens.list("alice"))[0].id)
-    await within(5, lambda: not works(directory, token) and not works(directory, disabled))
+    await until(lambda: not works(directory, token) and not works(directory, disabled), seconds=5)
     errors = []
     for refused in (KEYRING.new_token()[0], token, disabled):
         with pytest.raises(InvalidApiKey) as caught:
@@ -147,7 +79,7 @@ async def test_a_token_without_its_user_is_refused(directory: Directory, dsn: st
     """A database that was edited by hand may have a token whose user is missing."""
     query(dsn, "SET session_replication_role = replica; DELETE FROM users")
     query(dsn, "UPDATE directory_version SET version = 0, reset_version = 0")
-    await within(5, lambda: not works(directory, token))
+    await until(lambda: not works(directory, token), seconds=5)
     with pytest.raises(InvalidApiKey) as caught:
         directory.identify(token)
     assert caught.value.reason == "token 1: of an unknown user"
@@ -159,7 +91,7 @@ async def test_a_token_without_its_user_is_refused(directory: Directory, dsn: st
 async def test_a_new_user_is_known_within_a_second(directory: Directory, administration: Administration) -> None:
     """The token works at once, as the administrator who issued it expects."""
     issued = await administration.users.add(NewUser(name="bob", openai_key="sk-bob"))
-    await within(1, lambda: works(directory, issued.token))
+    await until(lambda: works(directory, issued.token), seconds=1)
     assert directory.identify(issued.token).user.name == "bob"
 
 
@@ -169,7 +101,7 @@ async def test_a_revoked_token_is_refused_within_a_second(
     """The user's other tokens still work."""
     other = (await administration.tokens.issue("alice")).token
     await administration.tokens.revoke((await administration.tokens.list("alice"))[0].id)
-    await within(1, lambda: not works(directory, token) and works(directory, other))
+    await until(lambda: not works(directory, token) and works(directory, other), seconds=1)
 
 
 async def test_a_disabled_user_is_refused_within_a_second(
@@ -177,17 +109,17 @@ async def test_a_disabled_user_is_refused_within_a_second(
 ) -> None:
     """After the user is enabled again, the token works within a second, too."""
     await administration.users.change("alice", UserChanges(disabled=True))
-    await within(1, lambda: not works(directory, token))
+    await until(lambda: not works(directory, token), seconds=1)
     await administration.users.change("alice", UserChanges(disabled=False))
-    await within(1, lambda: works(directory, token))
+    await until(lambda: works(directory, token), seconds=1)
 
 
 async def test_an_expired_token_is_refused(directory: Directory, administration: Administration) -> None:
     """A token stops working when it expires, without a change in the database."""
     soon = datetime.now(UTC) + timedelta(seconds=1.5)
     issued = await administration.tokens.issue("alice", TokenSettings(expires_at=soon))
-    await within(1, lambda: works(directory, issued.token))
-    await within(2, lambda: not works(directory, issued.token))
+    await until(lambda: works(directory, issued.token), seconds=1)
+    await until(lambda: not works(directory, issued.token), seconds=2)
     assert datetime.now(UTC) >= soon
 
 
@@ -197,7 +129,7 @@ async def test_an_earlier_expiry_is_in_force_within_a_second(
     """An expiry that is moved to the past acts like a revocation."""
     past = datetime.now(UTC) - timedelta(days=1)
     await administration.tokens.change((await administration.tokens.list())[0].id, TokenSettings(expires_at=past))
-    await within(1, lambda: not works(directory, token))
+    await until(lambda: not works(directory, token), seconds=1)
 
 
 async def test_a_removed_user_is_refused_within_a_second(
@@ -205,7 +137,7 @@ async def test_a_removed_user_is_refused_within_a_second(
 ) -> None:
     """All tokens of a removed user stop working."""
     await administration.users.remove("alice")
-    await within(1, lambda: not works(directory, token))
+    await until(lambda: not works(directory, token), seconds=1)
 
 
 async def test_both_tokens_work_until_the_grace_is_over(
@@ -213,8 +145,8 @@ async def test_both_tokens_work_until_the_grace_is_over(
 ) -> None:
     """After the grace period, only the new token works."""
     new = await administration.tokens.rotate((await administration.tokens.list())[0].id, grace=timedelta(seconds=1.5))
-    await within(1, lambda: works(directory, new.token) and works(directory, token))
-    await within(2, lambda: not works(directory, token))
+    await until(lambda: works(directory, new.token) and works(directory, token), seconds=1)
+    await until(lambda: not works(directory, token), seconds=2)
     assert works(directory, new.token)
 
 
@@ -224,7 +156,7 @@ async def test_a_token_for_a_network_works_from_there(directory: Directory, admi
         "alice", TokenSettings(allowed_networks=("192.0.2.0/24", "2001:db8::/32"))
     )
     home, abroad = ip_address("192.0.2.7"), ip_address("198.51.100.7")
-    await within(1, lambda: directory.owner_of(issued.id) is not None)
+    await until(lambda: directory.owner_of(issued.id) is not None, seconds=1)
     assert directory.identify(issued.token, home).token.id == issued.id
     for elsewhere in (abroad, None):
         with pytest.raises(InvalidApiKey) as caught:
@@ -239,7 +171,7 @@ async def test_a_token_with_an_invalid_network_is_refused(
     issued = await administration.tokens.issue("alice")
     query(dsn, "UPDATE tokens SET allowed_networks = '{somewhere}' WHERE id = %s", [issued.id])
     other = await administration.tokens.issue("alice")
-    await within(1, lambda: works(directory, other.token))
+    await until(lambda: works(directory, other.token), seconds=1)
     with pytest.raises(InvalidApiKey):
         directory.identify(issued.token, ip_address("192.0.2.7"))
 
@@ -247,19 +179,19 @@ async def test_a_token_with_an_invalid_network_is_refused(
 async def test_an_imported_token_is_accepted(directory: Directory, dsn: str, token: str) -> None:
     """Tokens of another program are looked up by their HMAC, too."""
     query(dsn, "UPDATE tokens SET digest = %s", [KEYRING.digest("old-token")])
-    await within(1, lambda: works(directory, "old-token"))
+    await until(lambda: works(directory, "old-token"), seconds=1)
 
 
 async def test_a_deleted_user_is_refused_within_a_second(directory: Directory, dsn: str, token: str) -> None:
     """Users and tokens that are deleted with SQL stop working."""
     query(dsn, "TRUNCATE users CASCADE")
-    await within(1, lambda: not works(directory, token))
+    await until(lambda: not works(directory, token), seconds=1)
 
 
 async def test_a_deleted_token_is_refused_within_a_second(directory: Directory, dsn: str, token: str) -> None:
     """A token that is deleted with SQL stops working."""
     query(dsn, "DELETE FROM tokens")
-    await within(1, lambda: not works(directory, token))
+    await until(lambda: not works(directory, token), seconds=1)
 
 
 async def test_a_token_whose_digest_changed_is_refused_within_a_second(
@@ -267,7 +199,7 @@ async def test_a_token_whose_digest_changed_is_refused_within_a_second(
 ) -> None:
     """The old digest does not stay in the copy beside the new one."""
     query(dsn, "UPDATE tokens SET digest = %s", [b"x" * 32])
-    await within(1, lambda: not works(directory, token))
+    await until(lambda: not works(directory, token), seconds=1)
 
 
 async def test_a_replaced_key_is_used_within_a_second(
@@ -275,7 +207,7 @@ async def test_a_replaced_key_is_used_within_a_second(
 ) -> None:
     """The next request is sent with the new key."""
     await administration.users.set_openai_key("alice", "sk-new")
-    await within(1, lambda: directory.upstream_key(directory.identify(token).user) == "sk-new")
+    await until(lambda: directory.upstream_key(directory.identify(token).user) == "sk-new", seconds=1)
 
 
 async def test_a_decrypted_key_is_forgotten_with_its_user(
@@ -285,7 +217,7 @@ async def test_a_decrypted_key_is_forgotten_with_its_user(
     directory.upstream_key(directory.identify(token).user)
     assert directory.decrypted_keys == 1
     await administration.users.remove("alice")
-    await within(1, lambda: not works(directory, token))
+    await until(lambda: not works(directory, token), seconds=1)
     assert directory.decrypted_keys == 0
 
 
@@ -307,19 +239,19 @@ async def test_a_price_is_in_force_within_a_second(
 
     async def set_price(rate: Decimal) -> None:
         await administration.prices.set("m", Rates(input=rate, output=Decimal(1)))
-        await within(1, lambda: [price.rates.input for price in directory.models(alice)] == [rate])
+        await until(lambda: [price.rates.input for price in directory.models(alice)] == [rate], seconds=1)
 
     await set_price(Decimal(1))
     await set_price(Decimal(2))
     await administration.prices.remove("m")
-    await within(1, lambda: directory.models(alice) == [])
+    await until(lambda: directory.models(alice) == [], seconds=1)
 
 
 async def test_a_price_book_does_not_change(directory: Directory, administration: Administration, token: str) -> None:
     """A request that began with one price book is charged by it, whatever changes later."""
     before = directory.book
     await administration.prices.set("m", Rates(input=Decimal(1), output=Decimal(1)))
-    await within(1, lambda: directory.book is not before)
+    await until(lambda: directory.book is not before, seconds=1)
     assert directory.models(directory.identify(token)) != []
     assert before._history == {}
 
@@ -330,7 +262,7 @@ async def test_a_change_without_a_notice_is_found(
     """The version is compared twice a second, in case a notice is lost."""
     query(dsn, WITHOUT_NOTICE)
     await administration.users.change("alice", UserChanges(disabled=True))
-    await within(3, lambda: not works(directory, token))
+    await until(lambda: not works(directory, token), seconds=3)
 
 
 async def test_a_change_is_found_after_the_connection_was_lost(
@@ -342,7 +274,7 @@ async def test_a_change_is_found_after_the_connection_was_lost(
         administration.users.change("alice", UserChanges(disabled=True)), return_exceptions=True
     )  # its connection was ended, too
     await administration.users.change("alice", UserChanges(disabled=True))
-    await within(5, lambda: not works(directory, token))
+    await until(lambda: not works(directory, token), seconds=5)
 
 
 async def test_a_restored_backup_is_read_completely(directory: Directory, dsn: str, token: str) -> None:
@@ -351,106 +283,4 @@ async def test_a_restored_backup_is_read_completely(directory: Directory, dsn: s
     query(dsn, "ALTER TABLE tokens DISABLE TRIGGER ALL")
     query(dsn, "DELETE FROM tokens")
     query(dsn, "UPDATE directory_version SET version = 0, reset_version = 0")
-    await within(5, lambda: not works(directory, token))
-
-
-# How long the copy is valid.
-
-
-def test_before_the_first_load_requests_are_refused_as_stale(idle: Directory) -> None:
-    """The answer is 503 and not 401, because clients discard a token that gets a 401."""
-    assert not idle.loaded
-    with pytest.raises(DirectoryStale):
-        idle.identify(KEYRING.new_token()[0])
-
-
-async def test_start_without_the_database_fails(clock: Clock) -> None:
-    """The caller gets the error and can try again."""
-    directory = Directory(Store("host=/nowhere"), on_budgets=ignore, stale_after=STALE_AFTER, clock=clock)
-    with pytest.raises(StoreError):
-        await directory.start(KEYRING)
-    assert not directory.loaded
-    await directory.close()
-
-
-async def test_while_the_database_is_away_known_tokens_work(
-    directory: Directory, clock: Clock, token: str, database: Database
-) -> None:
-    """Known tokens work until `stale_after` has passed."""
-    database.close()
-    await within(5, lambda: not directory.connected)
-    clock.now += STALE_AFTER
-    assert works(directory, token)
-
-
-async def test_when_the_database_is_away_too_long_requests_are_refused(
-    directory: Directory, clock: Clock, token: str, database: Database
-) -> None:
-    """After `stale_after`, a token may have been revoked without the directory's knowledge."""
-    database.close()
-    await within(5, lambda: not directory.connected)
-    clock.now += STALE_AFTER + 0.1
-    assert not directory.loaded
-    with pytest.raises(DirectoryStale):
-        directory.identify(token)
-
-
-async def test_when_the_database_is_back_tokens_work_again(
-    directory: Directory, clock: Clock, token: str, database: Database
-) -> None:
-    """The directory reconnects without a restart."""
-    database.close()
-    await within(5, lambda: not directory.connected)
-    clock.now += STALE_AFTER + 0.1
-    database.open()
-    await within(5, lambda: directory.loaded)
-    assert works(directory, token)
-    assert directory.connected
-
-
-async def test_changes_of_an_outage_are_read_after_it(
-    directory: Directory, administration: Administration, token: str, database: Database
-) -> None:
-    """All changes since the last version are read."""
-    database.close()
-    await within(5, lambda: not directory.connected)
-    database.open()
-    await administration.users.change("alice", UserChanges(disabled=True))
-    await within(5, lambda: not works(directory, token))
-
-
-async def test_a_copy_is_as_fresh_as_the_start_of_its_query(dsn: str, clock: Clock) -> None:
-    """A result that arrives late is as old as its query."""
-
-    class Slow(Store):
-        async def fetch(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-            clock.now += STALE_AFTER
-            return await super().fetch(sql, parameters)
-
-    directory = Directory(Slow(dsn), on_budgets=ignore, stale_after=STALE_AFTER, clock=clock)
-    await directory.start(KEYRING)
-    assert not directory.loaded
-    await directory.close()
-
-
-async def test_an_outage_is_logged_once(
-    dsn: str, clock: Clock, database: Database, caplog: pytest.LogCaptureFixture
-) -> None:
-    """The warning is not repeated at each try."""
-
-    class Counting(Store):
-        attempts = 0
-
-        async def wait_for_notice(self, seconds: float, channel: str = CHANNEL) -> list[str] | None:
-            self.attempts += 1
-            return await super().wait_for_notice(seconds, channel)
-
-    store = Counting(dsn)
-    directory = Directory(store, on_budgets=ignore, stale_after=STALE_AFTER, clock=clock)
-    await directory.start(KEYRING)
-    database.close()
-    await within(5, lambda: not directory.connected)
-    attempts = store.attempts
-    await within(5, lambda: store.attempts > attempts + 1)
-    await directory.close()
-    assert len([record for record in caplog.records if record.levelname == "WARNING"]) == 1
+    await until(lambda: not works(directory, token), seconds=5)
