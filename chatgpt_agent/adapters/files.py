@@ -21,7 +21,7 @@ def make_folder(folder: Path) -> None:
         folder.mkdir(mode=0o700, exist_ok=True)
         give_to_folder_owner(folder)
     except OSError as error:
-        raise SetupError(f"the folder {folder} cannot be made: {error.strerror}") from None
+        raise SetupError(f"the folder {folder} cannot be created: {error.strerror}") from None
 
 
 def give_to_folder_owner(path: Path) -> None:
@@ -52,7 +52,7 @@ def write_secret(path: Path, text: str) -> None:
     try:
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except OSError as error:
-        raise SetupError(f"{path} cannot be made: {error.strerror}") from None
+        raise SetupError(f"{path} cannot be created: {error.strerror}") from None
     try:
         with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
             file.write(text)

@@ -83,7 +83,7 @@ def make_master_key(path: Path) -> None:
     try:
         _make_master_key(path)
     except OSError as error:
-        raise SetupError(f"the master key {path} cannot be made: {error.strerror}") from None
+        raise SetupError(f"the master key {path} cannot be created: {error.strerror}") from None
 
 
 def _make_master_key(path: Path) -> None:

@@ -28,14 +28,14 @@ def test_an_existing_folder_is_unchanged(tmp_path: Path) -> None:
 def test_a_folder_below_a_file_is_an_error(tmp_path: Path) -> None:
     """The error contains the path."""
     (tmp_path / "a").write_text("")
-    with pytest.raises(SetupError, match=rf"the folder {tmp_path}/a/b cannot be made"):
+    with pytest.raises(SetupError, match=rf"the folder {tmp_path}/a/b cannot be created"):
         make_folder(tmp_path / "a" / "b")
 
 
 def test_a_folder_below_a_closed_folder_is_an_error(tmp_path: Path) -> None:
     """The error says that permission is denied."""
     (tmp_path / "closed").mkdir(mode=0o000)
-    with without_root(), pytest.raises(SetupError, match="closed/data cannot be made: Permission denied"):
+    with without_root(), pytest.raises(SetupError, match="closed/data cannot be created: Permission denied"):
         make_folder(tmp_path / "closed" / "data")
 
 

@@ -215,7 +215,7 @@ def test_concurrent_calls_create_one_key(tmp_path: Path) -> None:
 
 def test_a_full_disk_leaves_no_key(tmp_path: Path) -> None:
     """A failed write leaves neither a part of a key nor a draft."""
-    with full_disk(), pytest.raises(SetupError, match="cannot be made"):
+    with full_disk(), pytest.raises(SetupError, match="cannot be created"):
         make_master_key(tmp_path / "key")
     assert list(tmp_path.iterdir()) == []
 
@@ -223,7 +223,7 @@ def test_a_full_disk_leaves_no_key(tmp_path: Path) -> None:
 def test_a_key_in_a_closed_folder_is_an_error(tmp_path: Path) -> None:
     """The error is one line with the path."""
     (tmp_path / "closed").mkdir(mode=0o000)
-    with without_root(), pytest.raises(SetupError, match="closed/key cannot be made: Permission denied"):
+    with without_root(), pytest.raises(SetupError, match="closed/key cannot be created: Permission denied"):
         make_master_key(tmp_path / "closed" / "key")
 
 

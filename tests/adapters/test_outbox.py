@@ -441,9 +441,9 @@ async def test_a_file_with_a_damaged_page_is_refused(outbox: Outbox, tmp_path: P
 
 
 async def test_a_folder_that_cannot_be_created_is_refused(tmp_path: Path) -> None:
-    """The error says that the folder cannot be made."""
+    """The error says that the folder cannot be created."""
     (tmp_path / "file").write_text("")
-    with pytest.raises(SetupError, match="cannot be made"):
+    with pytest.raises(SetupError, match="cannot be created"):
         await Outbox(tmp_path / "file" / "data").open()
 
 

@@ -78,7 +78,7 @@ def test_existing_tokens_file_is_not_overwritten(cli: Cli, table: str, tmp_path:
     path = tmp_path / "tokens.csv"
     path.write_text("precious")
     assert cli.refused("user", "import", table, "--tokens-file", str(path)) == [
-        f"Error: {path} cannot be made: File exists"
+        f"Error: {path} cannot be created: File exists"
     ]
     assert (path.read_text(), names(cli)) == ("precious", [])
 

@@ -49,7 +49,7 @@ def store(io_loop: IOLoop, dsn: str) -> Iterator[Store]:
     io_loop.run_sync(store.close)
 
 
-class Books:
+class LedgerRows:
     """A database and the rows added to it, each with its own request id."""
 
     def __init__(self, store: Store) -> None:
@@ -73,35 +73,35 @@ class Books:
 
 
 @pytest.fixture
-def books(store: Store) -> Books:
-    """Books without rows."""
-    return Books(store)
+def ledger(store: Store) -> LedgerRows:
+    """An empty ledger."""
+    return LedgerRows(store)
 
 
-def test_sql_computes_the_same_cost_as_python(io_loop: IOLoop, books: Books) -> None:
+def test_sql_computes_the_same_cost_as_python(io_loop: IOLoop, ledger: LedgerRows) -> None:
     """Any prices, tiers and tokens cost the same, and the check of the ledger finds every other cost."""
 
     @KEEP
     @given(new_prices(), calls)
     def add(new: NewPrice, drawn: list[tuple[Usage, str | None]]) -> None:
         async def work() -> None:
-            price = await books.price(new)
+            price = await ledger.price(new)
             assert (price.rates, price.tiers) == (new.rates, new.tiers)
             for usage, service_tier in drawn:
-                row = await books.add(price, usage, service_tier)
+                row = await ledger.add(price, usage, service_tier)
                 assert Fraction(row.cost) == exact_cost(new, usage, service_tier)
 
         io_loop.run_sync(work)
 
     async def compare() -> None:
-        due = await books.store.fetch(COST_OF_ROWS)
+        due = await ledger.store.fetch(COST_OF_ROWS)
         assert [line for line in due if line[1] != line[2]] == []
-        assert len(due) == len(books.rows)
-        assert await run_checks(books.store, 1000) == []
-        await books.store.fetch("ALTER TABLE usage DISABLE TRIGGER usage_is_final")
-        await books.store.fetch("UPDATE usage SET cost = cost + 1e-17")
-        wrong = {finding.subject for finding in await run_checks(books.store, 1000) if finding.check == "cost"}
-        assert wrong == {str(row.intent.request_id) for row in books.rows}
+        assert len(due) == len(ledger.rows)
+        assert await run_checks(ledger.store, 1000) == []
+        await ledger.store.fetch("ALTER TABLE usage DISABLE TRIGGER usage_is_final")
+        await ledger.store.fetch("UPDATE usage SET cost = cost + 1e-17")
+        wrong = {finding.subject for finding in await run_checks(ledger.store, 1000) if finding.check == "cost"}
+        assert wrong == {str(row.intent.request_id) for row in ledger.rows}
 
     add()
     io_loop.run_sync(compare)
@@ -109,23 +109,25 @@ def test_sql_computes_the_same_cost_as_python(io_loop: IOLoop, books: Books) -> 
 
 @pytest.mark.parametrize("kind", ["cached", "cache_write", "audio_input", "image_input"])
 @pytest.mark.parametrize("count", [-1, 5])
-async def test_the_check_finds_an_impossible_part_of_the_input(books: Books, dsn: str, kind: str, count: int) -> None:
+async def test_the_check_finds_an_impossible_part_of_the_input(
+    ledger: LedgerRows, dsn: str, kind: str, count: int
+) -> None:
     """No kind of token is negative or more than the input."""
-    await books.add(await books.price(CHEAP), Usage(input=4, output=4))
+    await ledger.add(await ledger.price(CHEAP), Usage(input=4, output=4))
     query(dsn, "ALTER TABLE usage DISABLE TRIGGER usage_is_final")
     query(dsn, f"UPDATE usage SET {kind}_tokens = 4")
-    assert "tokens" not in {finding.check for finding in await run_checks(books.store, 9)}
+    assert "tokens" not in {finding.check for finding in await run_checks(ledger.store, 9)}
     query(dsn, f"UPDATE usage SET {kind}_tokens = {count}")
-    assert "tokens" in {finding.check for finding in await run_checks(books.store, 9)}
+    assert "tokens" in {finding.check for finding in await run_checks(ledger.store, 9)}
 
 
 @pytest.mark.parametrize("kind", ["reasoning", "audio_output", "image_output"])
-async def test_the_check_finds_an_impossible_part_of_the_output(books: Books, dsn: str, kind: str) -> None:
+async def test_the_check_finds_an_impossible_part_of_the_output(ledger: LedgerRows, dsn: str, kind: str) -> None:
     """No kind of token is more than the output."""
-    await books.add(await books.price(CHEAP), Usage(input=4, output=4))
+    await ledger.add(await ledger.price(CHEAP), Usage(input=4, output=4))
     query(dsn, "ALTER TABLE usage DISABLE TRIGGER usage_is_final")
     query(dsn, f"UPDATE usage SET {kind}_tokens = 5")
-    assert "tokens" in {finding.check for finding in await run_checks(books.store, 9)}
+    assert "tokens" in {finding.check for finding in await run_checks(ledger.store, 9)}
 
 
 async def test_prices_are_set_all_or_none(store: Store) -> None:
@@ -139,13 +141,13 @@ async def test_prices_are_set_all_or_none(store: Store) -> None:
 # Repricing.
 
 
-async def totals(books: Books, new: NewPrice, **other: Any) -> tuple[Decimal, Decimal]:
+async def totals(ledger: LedgerRows, new: NewPrice, **other: Any) -> tuple[Decimal, Decimal]:
     """The charged and the other cost of all requests."""
-    lines = await reprice(books.store, ["model"], [new], since=SINCE, any_model=True, **other)
+    lines = await reprice(ledger.store, ["model"], [new], since=SINCE, any_model=True, **other)
     return exact_sum(line.cost for line in lines), exact_sum(line.other_cost for line in lines)
 
 
-def test_repricing_at_the_same_price_gives_the_same_cost(io_loop: IOLoop, books: Books) -> None:
+def test_repricing_at_the_same_price_gives_the_same_cost(io_loop: IOLoop, ledger: LedgerRows) -> None:
     """At its own price a request costs the same, and at another one what Python computes."""
     drawn_prices: list[tuple[NewPrice, NewPrice]] = []
 
@@ -154,15 +156,15 @@ def test_repricing_at_the_same_price_gives_the_same_cost(io_loop: IOLoop, books:
     def add(new: NewPrice, other: NewPrice, drawn: list[tuple[Usage, str | None]]) -> None:
         async def work() -> None:
             model = f"m{len(drawn_prices)}"
-            price = await books.price(NewPrice(model, new.rates, new.tiers))
+            price = await ledger.price(NewPrice(model, new.rates, new.tiers))
             drawn_prices.append((new, other))
             for usage, service_tier in drawn:
-                await books.add(price, usage, service_tier)
-            rows = [row for row in books.rows if row.intent.model == model]
+                await ledger.add(price, usage, service_tier)
+            rows = [row for row in ledger.rows if row.intent.model == model]
             spent = sum(Fraction(row.cost) for row in rows)
-            same, again = await totals(books, new, model=model)
+            same, again = await totals(ledger, new, model=model)
             assert (Fraction(same), Fraction(again)) == (spent, spent)
-            _, others = await totals(books, other, model=model)
+            _, others = await totals(ledger, other, model=model)
             assert Fraction(others) == sum(exact_cost(other, usage, name) for usage, name in drawn)
 
         io_loop.run_sync(work)
@@ -174,28 +176,30 @@ CHEAP = NewPrice("m", Rates(input=Decimal(1_000_000), output=Decimal(0)), (Tier(
 DEAR = NewPrice("m", Rates(input=Decimal(3_000_000), output=Decimal(0)))
 
 
-async def test_correction_is_repriced_with_its_row(books: Books) -> None:
+async def test_correction_is_repriced_with_its_row(ledger: LedgerRows) -> None:
     """With tiers only the corrected row as a whole has a cost, not the differences."""
-    await books.add(await books.price(CHEAP), Usage(input=4, output=0))
-    await Corrections(books.store).correct(request_id(1), Usage(input=6, output=0), "reason")
-    assert await totals(books, CHEAP) == (Decimal(60), Decimal(60))
-    assert await totals(books, DEAR) == (Decimal(60), Decimal(18))
+    await ledger.add(await ledger.price(CHEAP), Usage(input=4, output=0))
+    await Corrections(ledger.store).correct(request_id(1), Usage(input=6, output=0), "reason")
+    assert await totals(ledger, CHEAP) == (Decimal(60), Decimal(60))
+    assert await totals(ledger, DEAR) == (Decimal(60), Decimal(18))
 
 
-async def test_request_without_tokens_costs_nothing_at_any_price(books: Books) -> None:
+async def test_request_without_tokens_costs_nothing_at_any_price(ledger: LedgerRows) -> None:
     """A row of unknown usage costs nothing until it is corrected."""
-    await books.add(await books.price(CHEAP), None)
-    assert await totals(books, DEAR) == (Decimal(0), Decimal(0))
-    await Corrections(books.store).correct(request_id(1), Usage(input=2, output=0), "reason")
-    assert await totals(books, DEAR) == (Decimal(2), Decimal(6))
+    await ledger.add(await ledger.price(CHEAP), None)
+    assert await totals(ledger, DEAR) == (Decimal(0), Decimal(0))
+    await Corrections(ledger.store).correct(request_id(1), Usage(input=2, output=0), "reason")
+    assert await totals(ledger, DEAR) == (Decimal(2), Decimal(6))
 
 
-async def test_groups_are_in_the_configured_time_zone(books: Books) -> None:
+async def test_groups_are_in_the_configured_time_zone(ledger: LedgerRows) -> None:
     """Days and months are those of the time zone in settings."""
-    await books.store.fetch("UPDATE settings SET value = 'Pacific/Kiritimati' WHERE name = 'time_zone'")  # UTC+14
-    await books.store.fetch("INSERT INTO users (id, name, upstream_key, created_at) VALUES (1, 'ann', 'x', %s)", [NOON])
-    await books.add(await books.price(CHEAP), Usage(input=4, output=0), user_id=1)
-    [line] = await reprice(books.store, list(GROUPS), [DEAR], since=date(2024, 5, 18), any_model=True)
+    await ledger.store.fetch("UPDATE settings SET value = 'Pacific/Kiritimati' WHERE name = 'time_zone'")  # UTC+14
+    await ledger.store.fetch(
+        "INSERT INTO users (id, name, upstream_key, created_at) VALUES (1, 'ann', 'x', %s)", [NOON]
+    )
+    await ledger.add(await ledger.price(CHEAP), Usage(input=4, output=0), user_id=1)
+    [line] = await reprice(ledger.store, list(GROUPS), [DEAR], since=date(2024, 5, 18), any_model=True)
     assert line == RepricedGroup(
         group=("ann", "m", "2024-05-18", "2024-05"),
         requests=1,
@@ -208,30 +212,32 @@ async def test_groups_are_in_the_configured_time_zone(books: Books) -> None:
 @pytest.mark.parametrize(
     ("since", "until", "requests"), [(0, None, 2), (0, 0, 1), (1, None, 1), (1, 1, 1), (2, None, 0), (-9, -1, 0)]
 )
-async def test_the_first_and_last_day_are_included(books: Books, since: int, until: int | None, requests: int) -> None:
+async def test_the_first_and_last_day_are_included(
+    ledger: LedgerRows, since: int, until: int | None, requests: int
+) -> None:
     """Only rows of days within the range are repriced."""
-    price = await books.price(CHEAP)
+    price = await ledger.price(CHEAP)
     for days in (0, 1):
-        await books.add(price, Usage(input=1, output=0), started_at=NOON + timedelta(days=days))
+        await ledger.add(price, Usage(input=1, output=0), started_at=NOON + timedelta(days=days))
     last = None if until is None else SINCE + timedelta(days=until)
-    lines = await reprice(books.store, ["model"], [DEAR], since=SINCE + timedelta(days=since), until=last)
+    lines = await reprice(ledger.store, ["model"], [DEAR], since=SINCE + timedelta(days=since), until=last)
     assert sum(line.requests for line in lines) == requests
 
 
-async def test_a_row_is_repriced_as_the_model_that_it_was_charged_as(books: Books) -> None:
+async def test_a_row_is_repriced_as_the_model_that_it_was_charged_as(ledger: LedgerRows) -> None:
     """A row whose charged model has no other price keeps its cost, and is counted."""
     for model in ("a", "b"):
-        price = await books.price(NewPrice(model, CHEAP.rates))
-        await books.add(price, Usage(input=4, output=0), model="requested")
-    lines = await reprice(books.store, ["model"], [NewPrice("b", DEAR.rates)], since=SINCE)
+        price = await ledger.price(NewPrice(model, CHEAP.rates))
+        await ledger.add(price, Usage(input=4, output=0), model="requested")
+    lines = await reprice(ledger.store, ["model"], [NewPrice("b", DEAR.rates)], since=SINCE)
     assert lines == [
         RepricedGroup(group=("requested",), requests=2, unpriced_requests=1, cost=Decimal(8), other_cost=Decimal(16))
     ]
 
 
-async def test_imported_rows_are_not_repriced(books: Books, dsn: str) -> None:
+async def test_imported_rows_are_not_repriced(ledger: LedgerRows, dsn: str) -> None:
     """The cost of an imported row is that of the original program."""
-    await books.add(await books.price(CHEAP), Usage(input=4, output=0))
+    await ledger.add(await ledger.price(CHEAP), Usage(input=4, output=0))
     query(dsn, "ALTER TABLE usage DISABLE TRIGGER usage_is_final")
     query(dsn, "UPDATE usage SET state = 'imported'")
-    assert await totals(books, DEAR) == (Decimal(0), Decimal(0))
+    assert await totals(ledger, DEAR) == (Decimal(0), Decimal(0))
