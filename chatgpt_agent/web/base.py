@@ -1,8 +1,6 @@
-"""What every handler of the API shares: a request id, OpenAI's error envelope, and one access line a request."""
+"""What all handlers share: checks before the body is read, errors in OpenAI's envelope, one access line a request."""
 
 import functools
-import logging
-import os
 import sys
 import time
 from typing import Any
@@ -13,62 +11,25 @@ from tornado.web import Application, RequestHandler, stream_request_body
 from chatgpt_agent.core.access.admission import Identity
 from chatgpt_agent.core.errors import (
     AgentError,
-    InvalidApiKey,
     InvalidRequest,
     MethodNotAllowed,
     UnknownUrl,
 )
-from chatgpt_agent.core.ids import uuid7
 from chatgpt_agent.runtime.authentication import Authenticator
 from chatgpt_agent.runtime.rate_limiter import RateLimiter
+from chatgpt_agent.web.access_log import AccessLogEntry
 from chatgpt_agent.web.errors import render
 
 http_date = functools.lru_cache(maxsize=1)(format_timestamp)  # of a second (RFC 9110 §6.6.1)
-access_log = logging.getLogger("chatgpt_agent.access")
 
 
-class AccessLogEntry:
-    """What is told of one request: its id, whose it is, and a line in the log."""
-
-    __slots__ = ("began", "error_code", "id", "id_text", "refused_because", "who")
-
-    def __init__(self) -> None:
-        self.id = uuid7(time.time_ns() // 1_000_000, os.urandom(10))
-        self.id_text = str(self.id)
-        self.began = time.monotonic()  # Tornado's request_time() goes backwards with the clock on the wall
-        self.who = "-"
-        self.error_code = ""
-        self.refused_because = ""
-
-    def fail(self, error: AgentError) -> None:
-        """Keeps of an error what the log says of it."""
-        self.error_code = error.code
-        if isinstance(error, InvalidApiKey):
-            self.refused_because = error.reason
-
-    def log(self, request: HTTPServerRequest, status: int, words: str = "", *, quiet: bool = False) -> None:
-        """Writes the line: no query string, no header, no body."""
-        level = logging.DEBUG if quiet else logging.ERROR if status >= 500 else logging.INFO
-        if not access_log.isEnabledFor(level):
-            return
-        line = (
-            f"{request.method} {request.path} {status} {(time.monotonic() - self.began) * 1000:.1f}ms"
-            f" id={self.id_text} user={self.who}"
-        )
-        if self.error_code:
-            line = f"{line} error={self.error_code}"
-        if self.refused_because:
-            line = f"{line} ({self.refused_because})"
-        access_log.log(level, "%s", f"{line} {words}" if words else line)
-
-
-# Every handler takes its body in pieces: Tornado would else read all of it before the handler is asked at all.
+# Without this, Tornado would read the whole body before it calls `prepare`.
 @stream_request_body
 class ApiHandler(RequestHandler):
-    """A handler that fails with AgentError. `methods` are those that its route knows."""
+    """A handler whose failures are AgentErrors. `methods`: those that its URL accepts."""
 
     methods: tuple[str, ...] = ("GET", "HEAD")
-    quiet = False  # what is asked every second is no news for the log
+    quiet = False  # whether its access lines are written at DEBUG: probes come every second
 
     def __init__(self, application: Application, request: HTTPServerRequest, **kwargs: Any) -> None:
         self.access = AccessLogEntry()
@@ -84,7 +45,7 @@ class ApiHandler(RequestHandler):
         self.set_status(200)
 
     def prepare(self) -> None:
-        """The checks that need no body. Errors leave as the answer, before any of the body is read."""
+        """Runs the checks that need no body. An error is answered before any of the body is read."""
         try:
             if self.request.method not in self.methods:
                 raise MethodNotAllowed(f"Only {' and '.join(self.methods)} requests are accepted here.")
@@ -96,16 +57,16 @@ class ApiHandler(RequestHandler):
             self.refuse(AgentError())
 
     def check(self) -> None:
-        """What a handler asks of a request's headers."""
+        """Checks the request's headers. Raises AgentError."""
 
     def identify(self, authenticator: Authenticator) -> Identity:
-        """Whose request this is. Raises InvalidApiKey, RateLimited, DirectoryStale."""
+        """Returns the user and token of the request. Raises InvalidApiKey, RateLimited, DirectoryStale."""
         identity = authenticator.identify(self.request.headers, self.request.remote_ip)
-        self.access.who = identity.user.name
+        self.access.user = identity.user.name
         return identity
 
     def limit_headers(self) -> list[tuple[str, str]]:
-        """What an answer says of limits, where it is known whose they are."""
+        """The `x-ratelimit-*` header fields, once the token is known."""
         return []
 
     def log_status(self) -> int:
@@ -117,18 +78,18 @@ class ApiHandler(RequestHandler):
         return ""
 
     def refuse(self, error: AgentError) -> None:
-        """Answers with an error, before the body is read."""
+        """Answers with an error before the body is read."""
         self.write_agent_error(error)
         self.finish()
 
     def data_received(self, chunk: bytes) -> None:
-        """Nothing here wants a body."""
+        """Drops the body, unless a handler needs it."""
 
     def compute_etag(self) -> None:
-        """No ETag, and so no 304, on an answer of the API."""
+        """None: the API's answers have no ETag, and are never 304."""
 
     def check_xsrf_cookie(self) -> None:
-        """The API knows tokens and no cookies."""
+        """Passes: the API has tokens and no cookies."""
 
     def write_json(self, value: bytes, status: int = 200) -> None:
         """Sets a JSON answer."""
@@ -150,7 +111,7 @@ class ApiHandler(RequestHandler):
     # Tornado's own errors, and bugs.
 
     def send_error(self, status_code: int = 500, **kwargs: Any) -> None:
-        """As Tornado's, but an answer that has begun is cut off: finished cleanly, it would look complete."""
+        """As Tornado's, but an answer that has begun is cut off: if it were finished, it would look complete."""
         if not self._headers_written:
             super().send_error(status_code, **kwargs)
         elif not self._finished:
@@ -181,30 +142,30 @@ class ApiHandler(RequestHandler):
 
 
 class TokenHandler(ApiHandler):
-    """A handler for whoever has a token, who is `identity` from `check` on."""
+    """A handler for clients with a token; `identity` is set by `check`."""
 
     def initialize(self, authenticator: Authenticator, rate_limiter: RateLimiter) -> None:
         self._authenticator = authenticator
         self._rate_limiter = rate_limiter
-        self._known: Identity | None = None
+        self._identity: Identity | None = None
 
     def check(self) -> None:
-        self._known = self.identify(self._authenticator)
+        self._identity = self.identify(self._authenticator)
 
     @property
     def identity(self) -> Identity:
-        """Whose request this is."""
-        assert self._known is not None
-        return self._known
+        """The user and token of the request."""
+        assert self._identity is not None
+        return self._identity
 
     def write_json(self, value: bytes, status: int = 200) -> None:
-        """As every JSON answer, and with what is left of the limits."""
+        """Sets a JSON answer, with what is left of the rate limits."""
         for name, text in self.limit_headers():
             self.set_header(name, text)
         super().write_json(value, status)
 
     def limit_headers(self) -> list[tuple[str, str]]:
-        return [] if self._known is None else self._rate_limiter.headers(self._known)
+        return [] if self._identity is None else self._rate_limiter.headers(self._identity)
 
 
 def log_request(handler: RequestHandler) -> None:
@@ -214,7 +175,7 @@ def log_request(handler: RequestHandler) -> None:
 
 
 class UnknownUrlHandler(ApiHandler):
-    """Whatever is not in the route table."""
+    """Any URL that has no other handler."""
 
     def prepare(self) -> None:
         self.refuse(UnknownUrl(f"Unknown request URL: {self.request.method} {self.request.path[:256]}."))

@@ -134,7 +134,7 @@ class Exchange:
         self._paused = False
         # Between libcurl and the reader.
         self._fetch: asyncio.Future[HTTPResponse] | None = None  # until it is done
-        self._curl: pycurl.Curl | None = None  # likewise; the handle is given to other requests later
+        self._curl: pycurl.Curl | None = None  # until then, too; the handle is used for other requests later
         self._delivery_scheduled = False
         self._waiter: asyncio.Future[None] | None = None
         self._on_chunk: Callable[[bytes], bool] | None = None  # the sink, while its owner waits in `stream_to`
@@ -273,8 +273,8 @@ class Exchange:
         if self._head is not None:
             return  # a trailer
         if line.startswith("HTTP/"):  # again after each 1xx
-            words = line.split(None, 2)
-            self._status = int(words[1]) if len(words) > 1 and words[1].isdecimal() else 0
+            parts = line.split(None, 2)
+            self._status = int(parts[1]) if len(parts) > 1 and parts[1].isdecimal() else 0
             self._lines.clear()
         elif line.strip():
             self._lines.append(line)
