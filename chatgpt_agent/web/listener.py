@@ -132,8 +132,8 @@ class ClientStream(IOStream):
     reset when the client has read nothing for `stall_seconds` while there was something to read.
 
     A client that reads in time costs nothing: a timer is set only where the socket's send buffer is full. Without it, a
-    client that stops reading would hold its stream, and OpenAI's, without end: TCP keeps a connection for as long as the
-    other side answers probes."""
+    client that stops reading would hold its stream, and OpenAI's, without end: TCP keeps a connection for as long as
+    the other side answers probes."""
 
     def __init__(self, connection: socket.socket, limits: ConnectionLimits) -> None:
         super().__init__(connection, read_chunk_size=READ_BYTES)

@@ -67,7 +67,7 @@ class AdminHandler(BodyHandler):
         if self._api.lifecycle.draining:
             raise Draining
         admin, address = await self._api.authenticator.identify(self.request.headers, self.request.remote_ip)
-        self.access.who = admin.name
+        self.access.user = admin.name
         self.linger_bytes = MAX_LINGER_BYTES
         if admin.role != Role.ADMIN and not self._route.for_viewers:
             raise Forbidden("Viewers have read-only access, without administrators.")
