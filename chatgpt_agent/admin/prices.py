@@ -1,7 +1,7 @@
 """Prices: set, list, remove, export. A price is never changed: another one supersedes it from a date on, and what was
 charged stays."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from chatgpt_agent.adapters.postgres import prices
@@ -74,11 +74,6 @@ class Prices:
     async def export(self, *, history: bool = False) -> list[Price]:
         """Lists the prices in force, or all that have or will have an effect; imported, they make the same prices."""
         return effective_prices(await self.history()) if history else await self.in_force()
-
-
-def records(listed: Iterable[Price]) -> list[PriceRecord]:
-    """Prices as commands and REST write them in JSON."""
-    return [price_record(price) for price in listed]
 
 
 def _now() -> datetime:

@@ -11,8 +11,8 @@ import psycopg2
 import pytest
 
 from tests.cli.commands import KEY, Cli, leaf_commands
-from tests.cli.test_reconcile import id_of, row, write
 from tests.support.database import query
+from tests.support.ledger_rows import november_id, november_row, ship_rows
 
 PRICES = "prices.csv"
 
@@ -41,7 +41,7 @@ CHANGES: dict[str, tuple[list[str], str, list[tuple[str, str]]]] = {
     "budget remove": (["1"], "", [("update", "budgets")]),
     "admin token": (["dave"], "", [("insert", "admins")]),
     "ledger correct": (
-        [str(id_of(1)), "--input", "9", "--output", "9", "--reason", "why"],
+        [str(november_id(1)), "--input", "9", "--output", "9", "--reason", "why"],
         "",
         [("insert", "usage")],
     ),
@@ -64,7 +64,7 @@ def populated(cli: Cli) -> Cli:
     cli.ok("price", "set", "gpt-4o-mini", "--input", "1", "--output", "2")
     cli.ok("budget", "set", "5", "--user", "alice", "--period", "day")
     cli.ok("admin", "token", "carol")
-    write(cli, [row(1, user=1, day=2)])
+    ship_rows(cli.settings["DATABASE_URL"], [november_row(1, user=1, day=2)])
     Path(cli.settings["DATA_DIR"], PRICES).write_text("model,input,output\no3,2,8\n")
     return cli
 
@@ -150,9 +150,9 @@ def test_list_shows_old_and_new_values(populated: Cli) -> None:
 
 def test_correction_names_its_row(populated: Cli) -> None:
     """The entry has tokens, cost and reason."""
-    populated.ok("ledger", "correct", str(id_of(1)), "--input", "9", "--output", "9", "--reason", "why")
+    populated.ok("ledger", "correct", str(november_id(1)), "--input", "9", "--output", "9", "--reason", "why")
     line = logged(populated)[-1]
-    assert (line["object"], line["name"], line["after"]["reason"]) == ("usage", str(id_of(1)), "why")
+    assert (line["object"], line["name"], line["after"]["reason"]) == ("usage", str(november_id(1)), "why")
     assert isinstance(line["after"]["cost"], str)
 
 

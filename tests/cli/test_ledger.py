@@ -10,12 +10,11 @@ from typing import Any
 import pytest
 
 from chatgpt_agent.adapters.outbox import Outbox
-from chatgpt_agent.adapters.postgres.connection import Store
-from chatgpt_agent.adapters.postgres.usage import ensure_partition, ship
 from chatgpt_agent.core.ledger import Row, State, orphan
 from tests.cli.commands import Cli
 from tests.support.database import query
 from tests.support.factories import NOON, make_intent, make_row, request_id
+from tests.support.ledger_rows import ship_rows
 
 Write = Callable[..., None]
 
@@ -26,14 +25,7 @@ def write(cli: Cli, dsn: str) -> Write:
     query(dsn, "INSERT INTO prices VALUES (7, 'gpt-4o-mini', '2024-01-01', 0.15, 0.075, 0.60, now(), 0) RETURNING 1")
 
     def write(*rows: Row) -> None:
-        async def work() -> None:
-            async with Store(dsn) as store:
-                for row in rows:
-                    await ensure_partition(store, row.intent.started_at)
-                if rows:
-                    await ship(store, rows)
-
-        asyncio.run(work())
+        ship_rows(dsn, rows)
         query(dsn, "SELECT ensure_usage_partition(now()), ensure_usage_partition(now() + interval '1 month')")
 
     return write

@@ -4,78 +4,30 @@ import asyncio
 import csv
 import io
 import json
-from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
-from decimal import Decimal
+from collections.abc import Iterator
 from pathlib import Path
 from threading import Thread
 from typing import Any
-from uuid import UUID
 
 import pytest
 
-from chatgpt_agent.adapters.postgres.connection import Store
-from chatgpt_agent.adapters.postgres.usage import ensure_partition, ship
-from chatgpt_agent.core.ledger import Intent, Row, State
-from chatgpt_agent.core.usage import Usage
+from chatgpt_agent.core.ledger import State
 from tests.cli.commands import Cli
+from tests.support.ledger_rows import SNAPSHOT, november_id, november_row, ship_rows
 from tests.support.openai_organization import KEY, START, answering, key_file, organization
 from tests.support.upstream import Script, Upstream
 
 ALICE, BOB = 1, 2
-SNAPSHOT = "gpt-4o-mini-2024-07-18"
-COST = Decimal("0.000002625")  # of 10 input and 2 output tokens, one of them cached
-
-
-def id_of(number: int) -> UUID:
-    """The request id of a row."""
-    return UUID(int=0x0193000000007000_8000000000000000 + number)
-
-
-def row(number: int, user: int, day: int, state: State = State.DONE) -> Row:
-    """A request on a day of November."""
-    started = datetime(2026, 11, day, 12, tzinfo=UTC)
-    intent = Intent(
-        request_id=id_of(number),
-        user_id=user,
-        token_id=1,
-        endpoint="/v1/chat/completions",
-        model="gpt-4o-mini",
-        price_id=1,
-        streamed=False,
-        started_at=started,
-    )
-    if state is not State.DONE:
-        return Row(intent=intent, state=state, price_id=1, cost=Decimal(0))
-    return Row(
-        intent=intent,
-        state=state,
-        price_id=1,
-        cost=COST,
-        usage=Usage(input=10, output=2, cached=1),
-        served_model=SNAPSHOT,
-    )
-
-
-def write(cli: Cli, rows: Sequence[Row]) -> None:
-    """Adds rows to the ledger."""
-
-    async def work() -> None:
-        async with Store(cli.settings["DATABASE_URL"]) as store:
-            await ensure_partition(store, datetime(2026, 11, 1, tzinfo=UTC))
-            await ship(store, rows)
-
-    asyncio.run(work())
 
 
 @pytest.fixture
-def books(cli: Cli) -> Cli:
+def populated(cli: Cli) -> Cli:
     """The program with two users who made a request each on the first and second of November."""
     cli.add_user("alice")
     cli.add_user("bob")
     arguments = ["--input", "0.15", "--cached-input", "0.075", "--output", "0.6", "--from", "2026-01-01"]
     cli.ok("price", "set", "gpt-4o-mini", *arguments)
-    write(cli, [row(1, ALICE, 1), row(2, BOB, 2)])
+    ship_rows(cli.settings["DATABASE_URL"], [november_row(1, ALICE, 1), november_row(2, BOB, 2)])
     return cli
 
 
@@ -121,9 +73,9 @@ def differing(cli: Cli, *arguments: str) -> str:
 # Files.
 
 
-def test_equal_figures_are_reported(books: Cli, tmp_path: Path) -> None:
+def test_equal_figures_are_reported(populated: Cli, tmp_path: Path) -> None:
     """The output has the compared days and sums, and the exit code is 0."""
-    lines = books.ok("ledger", "reconcile", equal_file(tmp_path), costs_file(tmp_path, "0.000002625", "2.625e-6"))
+    lines = populated.ok("ledger", "reconcile", equal_file(tmp_path), costs_file(tmp_path, "0.000002625", "2.625e-6"))
     assert lines.splitlines() == [
         "Usage compared from 2026-11-01 to 2026-11-02 (UTC).",
         "Costs compared from 2026-11-01 to 2026-11-02 (UTC).",
@@ -131,81 +83,85 @@ def test_equal_figures_are_reported(books: Cli, tmp_path: Path) -> None:
     ]
 
 
-def test_table_has_the_differences_and_their_candidate_rows(books: Cli, tmp_path: Path) -> None:
+def test_table_has_the_differences_and_their_candidate_rows(populated: Cli, tmp_path: Path) -> None:
     """The last line is the total, and the exit code is 1."""
-    write(books, [row(3, BOB, 2, State.UNKNOWN)])
-    lines = differing(books, unequal_file(tmp_path)).splitlines()
-    assert lines[-2].split() == ["2026-11-02", SNAPSHOT, "(all)", "+1", "+100", "0", "+30", str(id_of(3))]
+    ship_rows(populated.settings["DATABASE_URL"], [november_row(3, BOB, 2, State.UNKNOWN)])
+    lines = differing(populated, unequal_file(tmp_path)).splitlines()
+    assert lines[-2].split() == ["2026-11-02", SNAPSHOT, "(all)", "+1", "+100", "0", "+30", str(november_id(3))]
     assert lines[-1].split() == ["total", "+1", "+100", "0", "+30"]
     assert len(lines) == 7
 
 
-def test_candidate_rows_beyond_five_are_counted(books: Cli, tmp_path: Path) -> None:
+def test_candidate_rows_beyond_five_are_counted(populated: Cli, tmp_path: Path) -> None:
     """The list says how many more there are."""
-    write(books, [row(number, BOB, 2, State.UNKNOWN) for number in range(3, 10)])
-    assert f"{id_of(7)} and 2 more" in differing(books, unequal_file(tmp_path))
+    ship_rows(
+        populated.settings["DATABASE_URL"], [november_row(number, BOB, 2, State.UNKNOWN) for number in range(3, 10)]
+    )
+    assert f"{november_id(7)} and 2 more" in differing(populated, unequal_file(tmp_path))
 
 
-def test_difference_in_cost_is_exact(books: Cli, tmp_path: Path) -> None:
+def test_difference_in_cost_is_exact(populated: Cli, tmp_path: Path) -> None:
     """The day has a line of its own for the cost."""
-    lines = differing(books, costs_file(tmp_path, "0.000002625", "0.100002625")).splitlines()
+    lines = differing(populated, costs_file(tmp_path, "0.000002625", "0.100002625")).splitlines()
     assert lines[-2].split() == ["2026-11-02", "(all)", "(all)", "+0.1"]
 
 
-def test_csv_has_both_sides(books: Cli, tmp_path: Path) -> None:
+def test_csv_has_both_sides(populated: Cli, tmp_path: Path) -> None:
     """CSV has no total, which a spreadsheet would add to the sums."""
-    [line] = csv.DictReader(io.StringIO(differing(books, unequal_file(tmp_path), "--format", "csv")))
+    [line] = csv.DictReader(io.StringIO(differing(populated, unequal_file(tmp_path), "--format", "csv")))
     assert (line["day"], line["model"], line["user"]) == ("2026-11-02", SNAPSHOT, "(all)")
     assert (line["ledger_requests"], line["openai_requests"]) == ("1", "2")
     assert (line["ledger_cost_usd"], line["candidate_count"]) == ("", "0")
 
 
-def test_csv_of_equal_figures_has_headings(books: Cli, tmp_path: Path) -> None:
+def test_csv_of_equal_figures_has_headings(populated: Cli, tmp_path: Path) -> None:
     """The exit code is 0."""
-    assert len(books.ok("ledger", "reconcile", equal_file(tmp_path), "--format", "csv").splitlines()) == 1
+    assert len(populated.ok("ledger", "reconcile", equal_file(tmp_path), "--format", "csv").splitlines()) == 1
 
 
-def test_json_has_both_sides_and_the_total(books: Cli, tmp_path: Path) -> None:
+def test_json_has_both_sides_and_the_total(populated: Cli, tmp_path: Path) -> None:
     """Amounts are text, which no reader rounds."""
-    write(books, [row(3, BOB, 2, State.UNKNOWN)])
+    ship_rows(populated.settings["DATABASE_URL"], [november_row(3, BOB, 2, State.UNKNOWN)])
     arguments = [unequal_file(tmp_path), costs_file(tmp_path, "0.000002625", "0.000002625")]
-    result = json.loads(differing(books, *arguments, "--format", "json"))
+    result = json.loads(differing(populated, *arguments, "--format", "json"))
     [line] = result["lines"]
     assert (result["equal"], result["usage_days"]) == (False, ["2026-11-01", "2026-11-02"])
-    assert (line["openai_output"], line["ledger_output"], line["candidate_rows"]) == (32, 2, [str(id_of(3))])
+    assert (line["openai_output"], line["ledger_output"], line["candidate_rows"]) == (32, 2, [str(november_id(3))])
     assert (result["total"]["openai_cost_usd"], result["total"]["ledger_requests"]) == ("0.00000525", 2)
 
 
-def test_json_of_equal_figures_has_no_lines(books: Cli, tmp_path: Path) -> None:
+def test_json_of_equal_figures_has_no_lines(populated: Cli, tmp_path: Path) -> None:
     """The exit code is 0."""
-    result = json.loads(books.ok("ledger", "reconcile", equal_file(tmp_path), "--format", "json"))
+    result = json.loads(populated.ok("ledger", "reconcile", equal_file(tmp_path), "--format", "json"))
     assert (result["equal"], result["lines"]) == (True, [])
 
 
-def test_keys_separate_users(books: Cli, tmp_path: Path) -> None:
+def test_keys_separate_users(populated: Cli, tmp_path: Path) -> None:
     """Each line has the name of its user."""
     arguments = ["--key", "key_a=alice", "--key", "key_b=bob", "--format", "json"]
-    result = json.loads(differing(books, unequal_file(tmp_path), *arguments))
+    result = json.loads(differing(populated, unequal_file(tmp_path), *arguments))
     assert [line["user"] for line in result["lines"]] == ["bob"]
 
 
-def test_month_is_compared_completely(books: Cli, tmp_path: Path) -> None:
+def test_month_is_compared_completely(populated: Cli, tmp_path: Path) -> None:
     """Rows on days that the file does not have are differences."""
-    result = differing(books, usage_file(tmp_path, (1, "key_a", (1, 10, 1, 2))), "--month", "2026-11")
+    result = differing(populated, usage_file(tmp_path, (1, "key_a", (1, 10, 1, 2))), "--month", "2026-11")
     assert "from 2026-11-01 to 2026-11-30" in result
     assert result.splitlines()[-2].split()[3:] == ["-1", "-10", "-1", "-2"]
 
 
-def test_days_of_the_file_are_compared_by_default(books: Cli, tmp_path: Path) -> None:
+def test_days_of_the_file_are_compared_by_default(populated: Cli, tmp_path: Path) -> None:
     """Rows on other days are no differences."""
-    books.ok("ledger", "reconcile", usage_file(tmp_path, (1, "key_a", (1, 10, 1, 2))))
+    populated.ok("ledger", "reconcile", usage_file(tmp_path, (1, "key_a", (1, 10, 1, 2))))
 
 
-def test_correction_makes_the_figures_equal(books: Cli, tmp_path: Path) -> None:
+def test_correction_makes_the_figures_equal(populated: Cli, tmp_path: Path) -> None:
     """A row without an answer is corrected to what OpenAI counted."""
-    write(books, [row(3, BOB, 2, State.UNKNOWN)])
-    books.ok("ledger", "correct", str(id_of(3)), "--input", "100", "--output", "30", "--reason", "result by reconcile")
-    books.ok("ledger", "reconcile", unequal_file(tmp_path), "--month", "2026-11")
+    ship_rows(populated.settings["DATABASE_URL"], [november_row(3, BOB, 2, State.UNKNOWN)])
+    populated.ok(
+        "ledger", "correct", str(november_id(3)), "--input", "100", "--output", "30", "--reason", "result by reconcile"
+    )
+    populated.ok("ledger", "reconcile", unequal_file(tmp_path), "--month", "2026-11")
 
 
 # Files that cannot be read.
@@ -245,11 +201,11 @@ def test_missing_file_is_refused(shared_cli: Cli, tmp_path: Path, name: str) -> 
     assert f"{tmp_path / name}: cannot be read" in line
 
 
-def test_byte_order_mark_is_ignored(books: Cli, tmp_path: Path) -> None:
+def test_byte_order_mark_is_ignored(populated: Cli, tmp_path: Path) -> None:
     """Spreadsheets write one."""
     path = Path(costs_file(tmp_path, "0.000002625", "0.000002625"))
     path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
-    books.ok("ledger", "reconcile", str(path))
+    populated.ok("ledger", "reconcile", str(path))
 
 
 # Wrong usage.
@@ -323,10 +279,10 @@ def fetching(served: Served, tmp_path: Path) -> tuple[list[str], dict[str, str]]
     return arguments, {"OPENAI_URL": served.fake.url}
 
 
-def test_figures_are_fetched_and_compared(books: Cli, served: Served, tmp_path: Path) -> None:
+def test_figures_are_fetched_and_compared(populated: Cli, served: Served, tmp_path: Path) -> None:
     """OpenAI has a request more than the ledger, and other costs."""
     arguments, settings = fetching(served, tmp_path)
-    result = books.run(*arguments, "--format", "json", settings=settings)
+    result = populated.run(*arguments, "--format", "json", settings=settings)
     lines = [(line["day"], line["model"]) for line in json.loads(result.stdout)["lines"]]
     assert lines == [("2026-11-03", SNAPSHOT), ("2026-11-01", None), ("2026-11-02", None)]
 
@@ -351,11 +307,11 @@ def test_rejected_key_is_not_repeated(shared_cli: Cli, served: Served, tmp_path:
 # Corrections.
 
 
-def test_correction_shows_what_it_changes(books: Cli) -> None:
+def test_correction_shows_what_it_changes(populated: Cli) -> None:
     """The output has token counts and cost before and after."""
     arguments = ["--input", "20", "--output", "3", "--cached", "10", "--reason", "OpenAI's count"]
-    first, *lines = books.ok("ledger", "correct", str(id_of(1)), *arguments).splitlines()
-    assert first.startswith(f"{id_of(1)} is corrected by ")
+    first, *lines = populated.ok("ledger", "correct", str(november_id(1)), *arguments).splitlines()
+    assert first.startswith(f"{november_id(1)} is corrected by ")
     assert lines == [
         "  input tokens: 10 → 20",
         "  cached tokens: 1 → 10",
@@ -364,25 +320,28 @@ def test_correction_shows_what_it_changes(books: Cli) -> None:
     ]
 
 
-def test_unknown_token_counts_are_shown_as_unknown(books: Cli) -> None:
+def test_unknown_token_counts_are_shown_as_unknown(populated: Cli) -> None:
     """They are not shown as 0."""
-    write(books, [row(3, BOB, 2, State.UNKNOWN)])
+    ship_rows(populated.settings["DATABASE_URL"], [november_row(3, BOB, 2, State.UNKNOWN)])
     arguments = ["--input", "20", "--output", "3", "--reason", "why"]
-    assert "  input tokens: unknown → 20" in books.ok("ledger", "correct", str(id_of(3)), *arguments).splitlines()
+    assert (
+        "  input tokens: unknown → 20"
+        in populated.ok("ledger", "correct", str(november_id(3)), *arguments).splitlines()
+    )
 
 
-def test_second_correction_is_refused(books: Cli) -> None:
+def test_second_correction_is_refused(populated: Cli) -> None:
     """It changes nothing."""
-    arguments = ["ledger", "correct", str(id_of(1)), "--reason", "why", "--output", "1", "--input"]
-    books.ok(*arguments, "20")
-    [line] = books.refused(*arguments, "30")
-    assert line.startswith(f"Error: {id_of(1)} is corrected already, by ")
+    arguments = ["ledger", "correct", str(november_id(1)), "--reason", "why", "--output", "1", "--input"]
+    populated.ok(*arguments, "20")
+    [line] = populated.refused(*arguments, "30")
+    assert line.startswith(f"Error: {november_id(1)} is corrected already, by ")
 
 
-def test_correction_is_in_the_usage_report(books: Cli) -> None:
+def test_correction_is_in_the_usage_report(populated: Cli) -> None:
     """It counts on the day of its row."""
-    books.ok("ledger", "correct", str(id_of(1)), "--input", "20", "--output", "3", "--reason", "why")
-    result = json.loads(books.ok("usage", "report", "--by", "day", "--format", "json"))["rows"]
+    populated.ok("ledger", "correct", str(november_id(1)), "--input", "20", "--output", "3", "--reason", "why")
+    result = json.loads(populated.ok("usage", "report", "--by", "day", "--format", "json"))["rows"]
     assert [(line["day"], line["requests"], line["input_tokens"]) for line in result] == [
         ("2026-11-01", 1, 20),
         ("2026-11-02", 1, 10),
@@ -392,8 +351,8 @@ def test_correction_is_in_the_usage_report(books: Cli) -> None:
 def test_correction_of_an_unknown_row_is_refused(shared_cli: Cli) -> None:
     """The error has the request id."""
     arguments = ["--input", "1", "--output", "1", "--reason", "why"]
-    assert shared_cli.refused("ledger", "correct", str(id_of(9)), *arguments) == [
-        f"Error: there is no row of request {id_of(9)}"
+    assert shared_cli.refused("ledger", "correct", str(november_id(9)), *arguments) == [
+        f"Error: there is no row of request {november_id(9)}"
     ]
 
 
@@ -401,17 +360,17 @@ def test_correction_of_an_unknown_row_is_refused(shared_cli: Cli) -> None:
 def test_invalid_correction_is_refused(shared_cli: Cli, arguments: tuple[str, str]) -> None:
     """The error is one line, and the exit code is 1."""
     options = ["--input", "1", "--output", "1", "--reason", "why", *arguments]
-    assert len(shared_cli.refused("ledger", "correct", str(id_of(1)), *options)) == 1
+    assert len(shared_cli.refused("ledger", "correct", str(november_id(1)), *options)) == 1
 
 
 @pytest.mark.parametrize(
     "arguments",
     [
         ["x", "--input", "1", "--output", "1", "--reason", "why"],
-        [str(id_of(1)), "--input", "1", "--output", "1"],
-        [str(id_of(1)), "--input", "-1", "--output", "1", "--reason", "why"],
-        [str(id_of(1)), "--input", "1.5", "--output", "1", "--reason", "why"],
-        [str(id_of(1)), "--output", "1", "--reason", "why"],
+        [str(november_id(1)), "--input", "1", "--output", "1"],
+        [str(november_id(1)), "--input", "-1", "--output", "1", "--reason", "why"],
+        [str(november_id(1)), "--input", "1.5", "--output", "1", "--reason", "why"],
+        [str(november_id(1)), "--output", "1", "--reason", "why"],
     ],
 )
 def test_incomplete_correction_is_refused(shared_cli: Cli, arguments: list[str]) -> None:

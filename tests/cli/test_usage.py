@@ -4,7 +4,6 @@ import asyncio
 import csv
 import io
 import json
-from collections.abc import Sequence
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from typing import Any
@@ -15,7 +14,6 @@ import pytest
 
 from chatgpt_agent.adapters.postgres.connection import Store
 from chatgpt_agent.adapters.postgres.export import EXPORT_COLUMNS
-from chatgpt_agent.adapters.postgres.usage import ensure_partition, ship
 from chatgpt_agent.admin.reports import Reports, UsageFilter
 from chatgpt_agent.core.ledger import Intent, Row, State
 from chatgpt_agent.core.money.exact import exact_sum
@@ -23,6 +21,7 @@ from chatgpt_agent.core.money.kinds import TOKEN_COLUMNS
 from chatgpt_agent.core.usage import Usage
 from tests.cli.commands import Cli
 from tests.support.database import query
+from tests.support.ledger_rows import ship_rows
 
 ALICE, BOB = 1, 2
 TINY = "0.00000000000000000001"
@@ -62,25 +61,13 @@ def row(
     )
 
 
-def write(cli: Cli, rows: Sequence[Row]) -> None:
-    """Puts rows into the ledger."""
-
-    async def work() -> None:
-        async with Store(cli.settings["DATABASE_URL"]) as store:
-            for started in {row.intent.started_at for row in rows}:
-                await ensure_partition(store, started)
-            await ship(store, rows)
-
-    asyncio.run(work())
-
-
 @pytest.fixture
-def books(cli: Cli) -> Cli:
+def populated(cli: Cli) -> Cli:
     """The program with two users and four requests in two months."""
     cli.add_user("alice")
     cli.add_user("bob")
-    write(
-        cli,
+    ship_rows(
+        cli.settings["DATABASE_URL"],
         [
             row(ALICE, "gpt-4o", "2026-10-31", "0.10", tokens=(100, 10)),
             row(ALICE, "gpt-4o", "2026-11-01", "0.20", tokens=(200, 20)),
@@ -102,9 +89,9 @@ def costs(cli: Cli, *options: str) -> list[tuple[str, ...]]:
     return [tuple(value for key, value in line.items() if key not in sums) for line in report(cli, *options)["rows"]]
 
 
-def test_report_is_by_user_and_model_by_default(books: Cli) -> None:
+def test_report_is_by_user_and_model_by_default(populated: Cli) -> None:
     """A report has a row for each pair."""
-    assert costs(books) == [
+    assert costs(populated) == [
         ("alice", "gpt-4o", "0.3"),
         ("alice", "gpt-4o-mini", TINY),
         ("bob", "gpt-4o", "12345678901234567890.5"),
@@ -122,23 +109,23 @@ def test_report_is_by_user_and_model_by_default(books: Cli) -> None:
         ("month", ["2026-10", "2026-11"]),
     ],
 )
-def test_report_has_a_row_for_each_group(books: Cli, by: str, groups: list[str]) -> None:
+def test_report_has_a_row_for_each_group(populated: Cli, by: str, groups: list[str]) -> None:
     """The rows are in the order of their groups."""
-    assert [line[0] for line in costs(books, "--by", by)] == groups
+    assert [line[0] for line in costs(populated, "--by", by)] == groups
 
 
-def test_groups_are_in_the_order_of_the_option(books: Cli) -> None:
+def test_groups_are_in_the_order_of_the_option(populated: Cli) -> None:
     """Rows are ordered by the first group, then by the second."""
-    assert costs(books, "--by", "month,user,day")[1:] == [
+    assert costs(populated, "--by", "month,user,day")[1:] == [
         ("2026-11", "alice", "2026-11-01", "0.2"),
         ("2026-11", "alice", "2026-11-02", TINY),
         ("2026-11", "bob", "2026-11-02", "12345678901234567890.5"),
     ]
 
 
-def test_row_has_all_counts(books: Cli) -> None:
+def test_row_has_all_counts(populated: Cli) -> None:
     """A row counts requests, those that are not done, and tokens."""
-    line = report(books, "--by", "user")["rows"][0]
+    line = report(populated, "--by", "user")["rows"][0]
     assert line == {
         **NOTHING,
         "user": "alice",
@@ -150,15 +137,15 @@ def test_row_has_all_counts(books: Cli) -> None:
     }
 
 
-def test_requests_that_are_not_done_are_counted(books: Cli) -> None:
+def test_requests_that_are_not_done_are_counted(populated: Cli) -> None:
     """The cost of such a request may be incomplete."""
-    assert [line["not_done"] for line in report(books, "--by", "user")["rows"]] == [0, 1]
+    assert [line["not_done"] for line in report(populated, "--by", "user")["rows"]] == [0, 1]
 
 
 @pytest.mark.parametrize("by", ["user", "token", "model", "endpoint", "day", "week", "month", "user,model,day,month"])
-def test_total_is_exact(books: Cli, by: str) -> None:
+def test_total_is_exact(populated: Cli, by: str) -> None:
     """The total has every digit, whatever it is grouped by."""
-    assert report(books, "--by", by)["total"] == {
+    assert report(populated, "--by", by)["total"] == {
         **NOTHING,
         "requests": 4,
         "not_done": 1,
@@ -171,24 +158,30 @@ def test_total_is_exact(books: Cli, by: str) -> None:
 
 def test_rows_add_up_to_the_total(cli: Cli) -> None:
     """Amounts are added as decimals, not as floats."""
-    write(cli, [row(ALICE, "m", "2026-11-01", "0.000001") for _ in range(10)])
+    ship_rows(cli.settings["DATABASE_URL"], [row(ALICE, "m", "2026-11-01", "0.000001") for _ in range(10)])
     result = report(cli)
     assert (result["rows"][0]["cost_usd"], result["total"]["cost_usd"]) == ("0.00001", "0.00001")
 
 
-def test_since_is_the_first_day(books: Cli) -> None:
+def test_since_is_the_first_day(populated: Cli) -> None:
     """The day itself is in the report, the day before is not."""
-    assert [line[0] for line in costs(books, "--by", "day", "--since", "2026-11-01")] == ["2026-11-01", "2026-11-02"]
+    assert [line[0] for line in costs(populated, "--by", "day", "--since", "2026-11-01")] == [
+        "2026-11-01",
+        "2026-11-02",
+    ]
 
 
-def test_until_is_the_last_day(books: Cli) -> None:
+def test_until_is_the_last_day(populated: Cli) -> None:
     """The day itself is in the report, the day after is not."""
-    assert [line[0] for line in costs(books, "--by", "day", "--until", "2026-11-01")] == ["2026-10-31", "2026-11-01"]
+    assert [line[0] for line in costs(populated, "--by", "day", "--until", "2026-11-01")] == [
+        "2026-10-31",
+        "2026-11-01",
+    ]
 
 
-def test_since_and_until_may_be_the_same_day(books: Cli) -> None:
+def test_since_and_until_may_be_the_same_day(populated: Cli) -> None:
     """Both days are included."""
-    result = costs(books, "--by", "day", "--since", "2026-11-01", "--until", "2026-11-01")
+    result = costs(populated, "--by", "day", "--since", "2026-11-01", "--until", "2026-11-01")
     assert [line[0] for line in result] == ["2026-11-01"]
 
 
@@ -206,35 +199,38 @@ def test_days_are_utc_by_default(cli: Cli) -> None:
         streamed=False,
         started_at=at,
     )
-    write(cli, [Row(intent=moved, state=late.state, price_id=1, cost=late.cost, usage=late.usage), early])
+    ship_rows(
+        cli.settings["DATABASE_URL"],
+        [Row(intent=moved, state=late.state, price_id=1, cost=late.cost, usage=late.usage), early],
+    )
     assert costs(cli, "--by", "day") == [("2026-11-01", "1"), ("2026-11-02", "2")]
 
 
-def test_table_ends_with_the_total(books: Cli) -> None:
+def test_table_ends_with_the_total(populated: Cli) -> None:
     """The last line has the sums of its columns."""
-    last = books.ok("usage", "report").splitlines()[-1]
+    last = populated.ok("usage", "report").splitlines()[-1]
     assert last.split() == ["total", "4", "1", "308", "0", "40", "0", f"12345678901234567890.8{TINY[3:]}"]
 
 
-def test_table_has_headings(books: Cli) -> None:
+def test_table_has_headings(populated: Cli) -> None:
     """The headings are the names of the columns."""
-    first = books.ok("usage", "report", "--by", "day").splitlines()[0]
+    first = populated.ok("usage", "report", "--by", "day").splitlines()[0]
     assert first.split("  ")[0] == "day"
     assert first.endswith("cost usd")
 
 
-def test_csv_has_headings_and_a_line_for_each_group(books: Cli) -> None:
+def test_csv_has_headings_and_a_line_for_each_group(populated: Cli) -> None:
     """CSV has no total, which a spreadsheet would add to the sums."""
-    lines = list(csv.reader(io.StringIO(books.ok("usage", "report", "--by", "day,user", "--format", "csv"))))
+    lines = list(csv.reader(io.StringIO(populated.ok("usage", "report", "--by", "day,user", "--format", "csv"))))
     assert lines[0][:3] == ["day", "user", "requests"]
-    assert [(line[0], line[1], line[-2]) for line in lines[1:]] == costs(books, "--by", "day,user")
+    assert [(line[0], line[1], line[-2]) for line in lines[1:]] == costs(populated, "--by", "day,user")
 
 
 @pytest.mark.parametrize("name", ["=cmd()", "+1", "-1", "@SUM(A1)"])
 def test_csv_has_no_formulas(cli: Cli, name: str) -> None:
     """A name that begins like a formula is guarded by an apostrophe."""
     cli.ok("user", "add", "--openai-key-stdin", "--", name, stdin="sk-x")
-    write(cli, [row(ALICE, "m", "2026-11-01", "1")])
+    ship_rows(cli.settings["DATABASE_URL"], [row(ALICE, "m", "2026-11-01", "1")])
     lines = list(csv.reader(io.StringIO(cli.ok("usage", "report", "--format", "csv"))))
     assert lines[1][0] == f"'{name}"
 
@@ -242,14 +238,14 @@ def test_csv_has_no_formulas(cli: Cli, name: str) -> None:
 def test_csv_quotes_special_characters(cli: Cli) -> None:
     """A comma and a quotation mark in a name stay in its column."""
     cli.add_user('a,b"c')
-    write(cli, [row(ALICE, "m", "2026-11-01", "1")])
+    ship_rows(cli.settings["DATABASE_URL"], [row(ALICE, "m", "2026-11-01", "1")])
     lines = list(csv.reader(io.StringIO(cli.ok("usage", "report", "--format", "csv"))))
     assert lines[1][0] == 'a,b"c'
 
 
 def test_deleted_user_is_shown_by_id(cli: Cli) -> None:
     """Rows of a user that was deleted from the database are reported under the id."""
-    write(cli, [row(77, "m", "2026-11-01", "1")])
+    ship_rows(cli.settings["DATABASE_URL"], [row(77, "m", "2026-11-01", "1")])
     assert costs(cli, "--by", "user") == [("user 77", "1")]
 
 
@@ -301,14 +297,17 @@ def test_until_before_since_is_refused(cli: Cli) -> None:
     assert lines[-1] == "Error: --until is before --since"
 
 
-# Tokens, and parts of the books.
+# Tokens, and parts of the populated.
 
 
 def test_token_is_shown_by_its_label_and_prefix(cli: Cli) -> None:
     """The id is a column of its own, because two tokens may have one label."""
     cli.add_user("alice")
     token = cli.ok("token", "issue", "alice", "--label", "laptop").strip()
-    write(cli, [row(ALICE, "m", "2026-11-01", "1", token=2), row(ALICE, "m", "2026-11-01", "2", token=9)])
+    ship_rows(
+        cli.settings["DATABASE_URL"],
+        [row(ALICE, "m", "2026-11-01", "1", token=2), row(ALICE, "m", "2026-11-01", "2", token=9)],
+    )
     rows = report(cli, "--by", "token")["rows"]
     assert [(line["token"], line["token_id"]) for line in rows] == [(f"laptop ({token[:8]}…)", 2), ("token 9", 9)]
 
@@ -318,7 +317,10 @@ def test_tokens_with_the_same_label_are_two_rows(cli: Cli) -> None:
     cli.add_user("alice")
     cli.ok("token", "issue", "alice", "--label", "laptop")
     query(cli.settings["DATABASE_URL"], "UPDATE tokens SET label = 'laptop', token_prefix = 'cga_0000'")
-    write(cli, [row(ALICE, "m", "2026-11-01", "1", token=1), row(ALICE, "m", "2026-11-01", "2", token=2)])
+    ship_rows(
+        cli.settings["DATABASE_URL"],
+        [row(ALICE, "m", "2026-11-01", "1", token=1), row(ALICE, "m", "2026-11-01", "2", token=2)],
+    )
     assert [line["cost_usd"] for line in report(cli, "--by", "token")["rows"]] == ["1", "2"]
 
 
@@ -331,9 +333,9 @@ def test_tokens_with_the_same_label_are_two_rows(cli: Cli) -> None:
         (["--token", "1", "--until", "2026-10-31"], "0.1"),
     ],
 )
-def test_report_can_be_limited(books: Cli, options: list[str], cost: str) -> None:
+def test_report_can_be_limited(populated: Cli, options: list[str], cost: str) -> None:
     """A user, a model or a token can be combined with days."""
-    assert report(books, *options)["total"]["cost_usd"] == cost
+    assert report(populated, *options)["total"]["cost_usd"] == cost
 
 
 @pytest.mark.parametrize(
@@ -349,27 +351,33 @@ def test_unknown_user_or_token_is_refused(shared_cli: Cli, command: str, options
     assert shared_cli.refused("usage", command, *options) == [line]
 
 
-def test_removed_user_keeps_the_name(books: Cli) -> None:
+def test_removed_user_keeps_the_name(populated: Cli) -> None:
     """The name is in the rows and can be given as --user."""
-    query(books.settings["DATABASE_URL"], "UPDATE users SET removed_at = now(), upstream_key = '' WHERE name = 'bob'")
-    assert costs(books, "--by", "user", "--user", "bob") == [("bob", "12345678901234567890.5")]
+    query(
+        populated.settings["DATABASE_URL"], "UPDATE users SET removed_at = now(), upstream_key = '' WHERE name = 'bob'"
+    )
+    assert costs(populated, "--by", "user", "--user", "bob") == [("bob", "12345678901234567890.5")]
 
 
 def test_uncertain_cost_is_a_column_of_its_own(cli: Cli) -> None:
     """The maximum that rows of unknown cost may have cost is left out of a table without such rows."""
-    write(cli, [row(ALICE, "m", "2026-11-01", "1")])
+    ship_rows(cli.settings["DATABASE_URL"], [row(ALICE, "m", "2026-11-01", "1")])
     assert "uncertain" not in cli.ok("usage", "report")
-    write(cli, [row(ALICE, "m", "2026-11-01", "0", state=State.UNKNOWN, uncertain_cost="0.5")])
+    ship_rows(
+        cli.settings["DATABASE_URL"], [row(ALICE, "m", "2026-11-01", "0", state=State.UNKNOWN, uncertain_cost="0.5")]
+    )
     assert cli.ok("usage", "report").splitlines()[-1].split()[-2:] == ["1", "0.5"]
     assert report(cli)["total"]["uncertain_cost_usd"] == "0.5"
 
 
 def test_rare_kinds_of_tokens_are_columns_if_used(cli: Cli) -> None:
     """Columns of audio, images and cache writes are left out of a table if they hold only zeros."""
-    write(cli, [row(ALICE, "m", "2026-11-01", "1")])
+    ship_rows(cli.settings["DATABASE_URL"], [row(ALICE, "m", "2026-11-01", "1")])
     assert "audio" not in cli.ok("usage", "report")
     spoken = row(ALICE, "m", "2026-11-01", "1")
-    write(cli, [msgspec.structs.replace(spoken, usage=Usage(input=5, output=5, audio_input=3))])
+    ship_rows(
+        cli.settings["DATABASE_URL"], [msgspec.structs.replace(spoken, usage=Usage(input=5, output=5, audio_input=3))]
+    )
     assert "audio input tokens" in cli.ok("usage", "report")
     assert "audio output tokens" not in cli.ok("usage", "report")
 
@@ -377,24 +385,27 @@ def test_rare_kinds_of_tokens_are_columns_if_used(cli: Cli) -> None:
 # Single rows.
 
 
-def test_export_has_every_row(books: Cli) -> None:
+def test_export_has_every_row(populated: Cli) -> None:
     """The amounts of the rows add up to those of the report."""
-    rows = list(csv.DictReader(io.StringIO(books.ok("usage", "export"))))
+    rows = list(csv.DictReader(io.StringIO(populated.ok("usage", "export"))))
     assert sorted(line["day"] for line in rows) == ["2026-10-31", "2026-11-01", "2026-11-02", "2026-11-02"]
     assert exact_sum(Decimal(line["cost_usd"]) for line in rows) == Decimal(f"12345678901234567890.8{TINY[3:]}")
     assert {line["user"] for line in rows} == {"alice", "bob"}
 
 
-def test_export_as_json_has_the_same_rows(books: Cli) -> None:
+def test_export_as_json_has_the_same_rows(populated: Cli) -> None:
     """The output is one array, with null for cells that are empty in CSV."""
-    rows = json.loads(books.ok("usage", "export", "--format", "json"))
-    lines = list(csv.DictReader(io.StringIO(books.ok("usage", "export"))))
+    rows = json.loads(populated.ok("usage", "export", "--format", "json"))
+    lines = list(csv.DictReader(io.StringIO(populated.ok("usage", "export"))))
     assert [{key: "" if value is None else str(value) for key, value in line.items()} for line in rows] == lines
 
 
 def test_export_continues_over_pages(cli: Cli, dsn: str) -> None:
     """No row is missed or repeated at the end of a page or of a month."""
-    write(cli, [row(ALICE, "m", f"2026-{month}-01", "1") for month in ("10", "11") for _ in range(6)])
+    ship_rows(
+        cli.settings["DATABASE_URL"],
+        [row(ALICE, "m", f"2026-{month}-01", "1") for month in ("10", "11") for _ in range(6)],
+    )
 
     async def export() -> list[str]:
         async with Store(dsn) as store:
@@ -404,11 +415,15 @@ def test_export_continues_over_pages(cli: Cli, dsn: str) -> None:
     assert (len(ids), len(set(ids))) == (12, 12)
 
 
-def test_export_can_be_limited_to_days(books: Cli) -> None:
+def test_export_can_be_limited_to_days(populated: Cli) -> None:
     """The days are those of the configured time zone, also at the end of a month."""
-    query(books.settings["DATABASE_URL"], "UPDATE settings SET value = 'Pacific/Kiritimati' WHERE name = 'time_zone'")
-    query(books.settings["DATABASE_URL"], "SELECT rebuild_usage_daily()")
-    rows = csv.DictReader(io.StringIO(books.ok("usage", "export", "--since", "2026-11-01", "--until", "2026-11-01")))
+    query(
+        populated.settings["DATABASE_URL"], "UPDATE settings SET value = 'Pacific/Kiritimati' WHERE name = 'time_zone'"
+    )
+    query(populated.settings["DATABASE_URL"], "SELECT rebuild_usage_daily()")
+    rows = csv.DictReader(
+        io.StringIO(populated.ok("usage", "export", "--since", "2026-11-01", "--until", "2026-11-01"))
+    )
     assert [line["started_at"] for line in rows] == ["2026-10-31T12:00:00.000000Z"]
 
 
