@@ -78,9 +78,9 @@ class Findings(msgspec.Struct):
             "reached the upstream, and has no row": self.invisible,
             "differs from what the upstream billed": self.differing,
         }
-        found = [f"{id_}: {what} ({self.states.get(id_, 'no row')})" for what, ids in kinds.items() for id_ in ids]
-        sums = [f"the sums of {what} differ: {theirs} and {ours}" for what, theirs, ours in self.sums if theirs != ours]
-        return found + sums + self.others
+        wrong = [f"{id_}: {kind} ({self.states.get(id_, 'no row')})" for kind, ids in kinds.items() for id_ in ids]
+        sums = [f"the sums of {kind} differ: {theirs} and {ours}" for kind, theirs, ours in self.sums if theirs != ours]
+        return wrong + sums + self.others
 
 
 def read_ledger(dsn: str) -> Ledger:
@@ -89,7 +89,7 @@ def read_ledger(dsn: str) -> Ledger:
     try:
         with connection.cursor() as cursor:
             cursor.execute(f"SELECT {_COLUMNS} FROM usage")
-            lines = [_line(*found) for found in cursor.fetchall()]
+            lines = [_line(*row) for row in cursor.fetchall()]
             cursor.execute(_ROLL_UP)
             [(wrong_days,)] = cursor.fetchall()
             cursor.execute("SELECT count(*) FROM dead_letters")
@@ -118,7 +118,7 @@ def compare(
     findings.invisible = [id_ for id_ in upstream.dispatched if id_ not in rows]
     done = [line for line in ledger.lines if line.state == "done"]
     findings.differing = [line.request_id for line in done if not _as_billed(line, upstream, prices)]
-    findings.differing += [id_ for id_, answer in whole.items() if not _as_told(answer, upstream.billed.get(id_))]
+    findings.differing += [id_ for id_, answer in whole.items() if not _usage_matches(answer, upstream.billed.get(id_))]
     findings.sums = _sums(done, upstream, prices)
     if len(whole) != findings.whole:
         findings.others.append("clients received answers without a request id, or with one that others had too")
@@ -134,14 +134,15 @@ def _as_billed(line: Line, upstream: Upstream, prices: dict[str, tuple[str, str,
     return billed is not None and line.tokens == billed and line.cost == _cost(billed, prices[line.model])
 
 
-def _as_told(answer: Received, billed: Tokens | None) -> bool:
-    """Whether the usage that a client was told, if any, is the upstream's."""
+def _usage_matches(answer: Received, billed: Tokens | None) -> bool:
+    """Whether the usage that a client received, if any, is the upstream's."""
     return billed is not None and answer.usage in (None, billed.usage())
 
 
 def _cost(tokens: Tokens, price: tuple[str, str, str]) -> Decimal:
-    given, cached, made = map(Decimal, price)
-    return ((tokens.input - tokens.cached) * given + tokens.cached * cached + tokens.output * made) / 1_000_000
+    input_rate, cached_rate, output_rate = map(Decimal, price)
+    full = (tokens.input - tokens.cached) * input_rate
+    return (full + tokens.cached * cached_rate + tokens.output * output_rate) / 1_000_000
 
 
 def _sums(
@@ -151,8 +152,8 @@ def _sums(
     pairs = [(line, upstream.billed[line.request_id]) for line in done if line.request_id in upstream.billed]
     names = [("input tokens", "input"), ("cached input tokens", "cached"), ("output tokens", "output")]
     sums: list[tuple[str, int | Decimal, int | Decimal]] = [
-        (what, sum(getattr(billed, name) for _, billed in pairs), sum(getattr(tokens, name) for tokens in ours))
-        for what, name in names
+        (kind, sum(getattr(billed, name) for _, billed in pairs), sum(getattr(tokens, name) for tokens in ours))
+        for kind, name in names
     ]
     theirs = sum((_cost(billed, prices[line.model]) for line, billed in pairs), Decimal(0))
     return [*sums, ("cost in USD", theirs, sum((line.cost for line in done), Decimal(0)))]

@@ -1,6 +1,6 @@
 """A fixed piece of pure-Python work: what the processor does in a time that is measured in the same run.
 
-Costs are told as multiples of it, so that a machine that is slower today, or busy with others, changes both alike.
+Costs are given as multiples of it, so that a slower or a busy machine changes both alike.
 """
 
 import json
@@ -25,9 +25,9 @@ def work() -> int:
 
 def work_seconds(times: int = 10) -> float:
     """Seconds of this thread's processor time that the work takes: the least of some, which nothing disturbed."""
-    found = []
+    times_taken = []
     for _ in range(times):
         began = time.thread_time()
         work()
-        found.append(time.thread_time() - began)
-    return min(found)
+        times_taken.append(time.thread_time() - began)
+    return min(times_taken)

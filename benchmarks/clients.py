@@ -19,17 +19,17 @@ PATIENCE = 0.05  # seconds before the next try where no agent listens, or one th
 class End(StrEnum):
     """How a request ended for its client."""
 
-    WHOLE = "whole"  # status 2xx, to its last byte
+    WHOLE = "whole"  # status 2xx, with its last byte
     ERROR = "error"  # another status, to its last byte
     BROKEN = "broken"  # the connection ended before the answer did
-    LEFT = "left"  # the client hung up, as it had meant to
-    STUCK = "stuck"  # nothing came to an end
+    LEFT = "left"  # the client disconnected, as planned
+    STUCK = "stuck"  # no end within the timeout
     TURNED_AWAY = "turned away"  # status 503: an agent that is not ready
-    REFUSED = "refused"  # nobody listened
+    REFUSED = "refused"  # the connection was refused
 
 
 class Ask(msgspec.Struct, frozen=True):
-    """One request. `leave_after` seconds or `leave_at` chunks: when the client hangs up."""
+    """One request. `leave_after` seconds or `leave_at` chunks: when the client disconnects."""
 
     kind: str
     content: str
@@ -40,13 +40,13 @@ class Ask(msgspec.Struct, frozen=True):
     leave_at: int | None = None
 
     def body(self) -> bytes:
-        """As JSON."""
-        asked: dict[str, Any] = {"model": self.model, "messages": [{"role": "user", "content": self.content}]}
+        """Returns it as JSON."""
+        body: dict[str, Any] = {"model": self.model, "messages": [{"role": "user", "content": self.content}]}
         if self.stream:
-            asked["stream"] = True
+            body["stream"] = True
         if self.include_usage:
-            asked["stream_options"] = {"include_usage": True}
-        return json.dumps(asked).encode()
+            body["stream_options"] = {"include_usage": True}
+        return json.dumps(body).encode()
 
 
 class Received(msgspec.Struct):
@@ -62,8 +62,8 @@ class Received(msgspec.Struct):
     def usage(self) -> dict[str, Any] | None:
         """The usage in a whole answer or in a stream's last event with one."""
         if not self.body.startswith(b"data: "):
-            found: dict[str, Any] | None = json.loads(self.body).get("usage")
-            return found
+            usage: dict[str, Any] | None = json.loads(self.body).get("usage")
+            return usage
         events = [json.loads(line[6:]) for line in self.body.split(b"\n\n") if line[6:] not in (b"", b"[DONE]")]
         return next((event["usage"] for event in reversed(events) if event.get("usage")), None)
 
@@ -130,7 +130,7 @@ def _request(token: str, body: bytes) -> bytes:
 
 
 class Mix:
-    """The load: of each kind of request its share, with times that are drawn anew for each."""
+    """The load: requests of each kind with its share, each with random times."""
 
     def __init__(self, random_: random.Random, models: list[str]) -> None:
         self._random = random_
@@ -150,32 +150,32 @@ class Mix:
         """One request."""
         draw = self._random
         [kind] = draw.choices(list(self._kinds), list(self._kinds.values()))
-        words = f"think={draw.uniform(0.0, 0.25):.3f} chunks={draw.randint(1, 12)} gap={draw.uniform(0.0, 0.03):.3f}"
-        return msgspec.structs.replace(kind(words, draw.random()), model=draw.choice(self._models))
+        options = f"think={draw.uniform(0.0, 0.25):.3f} chunks={draw.randint(1, 12)} gap={draw.uniform(0.0, 0.03):.3f}"
+        return msgspec.structs.replace(kind(options, draw.random()), model=draw.choice(self._models))
 
-    def _whole(self, words: str, _: float) -> Ask:
-        return Ask("chat", words)
+    def _whole(self, options: str, _: float) -> Ask:
+        return Ask("chat", options)
 
-    def _stream(self, words: str, _: float) -> Ask:
-        return Ask("stream", words, stream=True)
+    def _stream(self, options: str, _: float) -> Ask:
+        return Ask("stream", options, stream=True)
 
-    def _stream_with_usage(self, words: str, _: float) -> Ask:
-        return Ask("stream with usage", words, stream=True, include_usage=True)
+    def _stream_with_usage(self, options: str, _: float) -> Ask:
+        return Ask("stream with usage", options, stream=True, include_usage=True)
 
-    def _silent_about_usage(self, words: str, part: float) -> Ask:
-        return Ask("upstream silent about usage", words + " nousage", stream=part < 0.5)
+    def _silent_about_usage(self, options: str, part: float) -> Ask:
+        return Ask("upstream silent about usage", options + " nousage", stream=part < 0.5)
 
-    def _leaves_early(self, words: str, part: float) -> Ask:
-        return Ask("client leaves while it thinks", words, stream=part < 0.25, leave_after=part * 0.2)
+    def _leaves_early(self, options: str, part: float) -> Ask:
+        return Ask("client leaves while it thinks", options, stream=part < 0.25, leave_after=part * 0.2)
 
-    def _leaves_in_mid_stream(self, words: str, part: float) -> Ask:
-        return Ask("client leaves in mid-stream", words, stream=True, leave_at=1 + int(part * 3))
+    def _leaves_in_mid_stream(self, options: str, part: float) -> Ask:
+        return Ask("client leaves in mid-stream", options, stream=True, leave_at=1 + int(part * 3))
 
-    def _upstream_error(self, words: str, part: float) -> Ask:
-        return Ask("upstream error", words + (" status=429" if part < 0.5 else " status=500"))
+    def _upstream_error(self, options: str, part: float) -> Ask:
+        return Ask("upstream error", options + (" status=429" if part < 0.5 else " status=500"))
 
-    def _upstream_cut(self, words: str, part: float) -> Ask:
-        return Ask("upstream cuts its answer", words + " cut", stream=part < 0.5)
+    def _upstream_cut(self, options: str, part: float) -> Ask:
+        return Ask("upstream cuts its answer", options + " cut", stream=part < 0.5)
 
 
 class Load:

@@ -39,7 +39,7 @@ class Postgres:
         self.dsn = ""
 
     async def start(self) -> None:
-        """Starts it, or what was stopped; returns when it takes connections."""
+        """Starts it, for the first time or again; returns when it accepts connections."""
         self.dsn = await asyncio.to_thread(self._uses.enter_context, EmbeddedPostgres(self._folder))
 
     async def stop_immediately(self) -> None:
@@ -47,7 +47,7 @@ class Postgres:
         pid_file = self._folder / "pg" / "postmaster.pid"
         os.kill(int(pid_file.read_text().split("\n")[0]), signal.SIGQUIT)
         async with asyncio.timeout(START_SECONDS):
-            while pid_file.exists():  # noqa: ASYNC110 - nobody tells
+            while pid_file.exists():  # noqa: ASYNC110 - there is no event to wait for
                 await asyncio.sleep(0.01)
 
     async def close(self) -> None:
@@ -56,7 +56,7 @@ class Postgres:
 
 
 class AgentProcess:
-    """`chatgpt-agent serve` as a process. Its log goes on in one file from start to start."""
+    """`chatgpt-agent serve` as a process. Its log continues in one file over all starts."""
 
     def __init__(self, folder: Path, settings: dict[str, str]) -> None:
         self.log = folder / "agent.log"
@@ -70,7 +70,7 @@ class AgentProcess:
 
     @property
     def pid(self) -> int:
-        """Of the process that was started last."""
+        """The id of the process that was started last."""
         assert self._process is not None
         return self._process.pid
 
@@ -104,8 +104,8 @@ class AgentProcess:
 
     def last_words(self, lines: int = 40) -> str:
         """The end of its log, without the lines of single requests."""
-        told = [line for line in self.log.read_text("utf-8", "replace").splitlines() if "/v1/chat/" not in line]
-        return "\n".join(told[-lines:])
+        text = [line for line in self.log.read_text("utf-8", "replace").splitlines() if "/v1/chat/" not in line]
+        return "\n".join(text[-lines:])
 
 
 class Fleet:
@@ -151,11 +151,11 @@ class Fleet:
         finally:
             shutil.rmtree(self.folder)
 
-    async def command(self, *words: str, stdin: bytes = b"") -> str:
+    async def command(self, *args: str, stdin: bytes = b"") -> str:
         """Runs a command of the program; what it prints. Raises RuntimeError where it fails."""
         done = await asyncio.to_thread(
             subprocess.run,
-            [*PROGRAM, *words],
+            [*PROGRAM, *args],
             input=stdin,
             env=environ_with(self.agent.settings),
             capture_output=True,
@@ -163,17 +163,17 @@ class Fleet:
             check=False,
         )
         if done.returncode != 0:
-            raise RuntimeError(f"{' '.join(words)}: {done.stderr.decode()}{done.stdout.decode()}")
+            raise RuntimeError(f"{' '.join(args)}: {done.stderr.decode()}{done.stdout.decode()}")
         return done.stdout.decode().strip()
 
     async def set_up(self, users: int, prices: dict[str, tuple[str, str, str]]) -> None:
         """Users with a token each, and the prices of models: input, cached input, output."""
         await self.command("migrate")
-        for model, (given, cached, made) in prices.items():
-            await self.command("price", "set", model, "--input", given, "--cached-input", cached, "--output", made)
+        for model, (inputs, cached, outputs) in prices.items():
+            await self.command("price", "set", model, "--input", inputs, "--cached-input", cached, "--output", outputs)
         for number in range(users):
-            words = ("user", "add", f"user{number}", "--openai-key-stdin")
-            self.tokens.append(await self.command(*words, stdin=UPSTREAM_KEY))
+            args = ("user", "add", f"user{number}", "--openai-key-stdin")
+            self.tokens.append(await self.command(*args, stdin=UPSTREAM_KEY))
 
     def waiting(self) -> tuple[int, int]:
         """Intents and rows in the agent's outbox."""
@@ -186,7 +186,7 @@ class Fleet:
         """Waits until the outbox is empty; whether it became so in time."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                while await asyncio.to_thread(self.waiting) != (0, 0):  # noqa: ASYNC110 - nobody tells
+                while await asyncio.to_thread(self.waiting) != (0, 0):  # noqa: ASYNC110 - there is no event to wait for
                     await asyncio.sleep(0.02)
                 return True
         return False
@@ -198,8 +198,8 @@ def environ_with(settings: dict[str, str]) -> dict[str, str]:
 
 
 def free_port() -> int:
-    """A port that nobody listens on, below those that the system gives to connections that go out: one of these could
-    take it while the agent is dead."""
+    """Returns an unused port below those of outgoing connections, of which one could
+    take it while the agent is down."""
     for port in random.sample(range(10_000, 30_000), 100):
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind(("127.0.0.1", port))

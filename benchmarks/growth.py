@@ -24,7 +24,7 @@ from psycopg2.extras import execute_values
 
 from benchmarks.calibration import work_seconds
 from benchmarks.fleet import UPSTREAM_KEY, Fleet
-from benchmarks.keepalive_client import Kept, chat
+from benchmarks.keepalive_client import KeptConnection, chat
 from benchmarks.loss import command_line, server_version, surroundings
 from benchmarks.proc_stats import Tree, cpu_seconds, resident_megabytes
 from benchmarks.upstream import Upstream
@@ -47,7 +47,7 @@ SHIP_SECONDS = 60.0
 _FILL = """
     SET session_replication_role = replica;
     INSERT INTO users (id, name, upstream_key, created_at, version)
-    SELECT n, 'somebody' || n, convert_to(repeat('x', 140), 'UTF8'), now(), 1000 + n
+    SELECT n, 'user-' || n, convert_to(repeat('x', 140), 'UTF8'), now(), 1000 + n
     FROM generate_series(2, %(users)s) n;
     INSERT INTO tokens (id, user_id, digest, token_prefix, created_at, version)
     SELECT n, n, sha256(n::text::bytea), 'cga_' || n, now(), 200000000 + n FROM generate_series(2, %(users)s) n;
@@ -118,25 +118,25 @@ def fill(fleet: Fleet, size: Size) -> list[str]:
     """Fills the database, where the first user and price are, and returns tokens of some of the users."""
     keyring = read_master_key(fleet.folder / "data" / "master.key")
     chosen = sorted({2 + n * (size.users - 2) // ACTIVE for n in range(ACTIVE)})
-    made = {id_: keyring.new_token() for id_ in chosen}
+    tokens = {id_: keyring.new_token() for id_ in chosen}
     with closing(psycopg2.connect(fleet.postgres.dsn)) as connection, connection.cursor() as cursor:
         connection.autocommit = True
         cursor.execute(_FILL, msgspec.structs.asdict(size))
-        sealed = [(id_, digest, keyring.encrypt(id_, UPSTREAM_KEY.decode())) for id_, (_, digest) in made.items()]
+        sealed = [(id_, digest, keyring.encrypt(id_, UPSTREAM_KEY.decode())) for id_, (_, digest) in tokens.items()]
         for change in ("tokens t SET digest = v.digest", "users t SET upstream_key = v.key"):
             execute_values(cursor, f"UPDATE {change} FROM (VALUES %s) AS v(id, digest, key) WHERE t.id = v.id", sealed)
         if size.rows:
             cursor.execute(_ROWS, msgspec.structs.asdict(size))
         cursor.execute("VACUUM ANALYZE")
         cursor.execute("CHECKPOINT")
-    return [token for token, _ in made.values()]
+    return [token for token, _ in tokens.values()]
 
 
 async def load(url: str, requests: Iterator[bytes]) -> None:
     """Sends requests, each client its next one when the last was answered."""
 
     async def work() -> None:
-        client = await Kept.open(url)
+        client = await KeptConnection.open(url)
         for request in requests:
             await client.ask(request)
         client.close()
@@ -153,7 +153,7 @@ async def ship_seconds(dsn: str, users: int, models: int) -> float:
         rates=Rates(input=Decimal(1), output=Decimal(2)),
     )
     book = PriceBook([price])
-    found = []
+    results = []
 
     def row(draw: random.Random) -> Row:
         now, user, model = datetime.now(UTC), draw.randint(1, users), f"model{draw.randint(1, models)}"
@@ -184,8 +184,8 @@ async def ship_seconds(dsn: str, users: int, models: int) -> float:
             rows = [row(random.Random(n + time.time_ns())) for n in range(BATCH)]
             began = time.perf_counter()
             await ship(store, rows)
-            found.append(time.perf_counter() - began)
-    return statistics.median(found)
+            results.append(time.perf_counter() - began)
+    return statistics.median(results)
 
 
 async def measure(size: Size, count: int) -> tuple[Cost, str]:
@@ -214,30 +214,26 @@ async def measure(size: Size, count: int) -> tuple[Cost, str]:
         return Cost(agent / count, postgres / count, piece, megabytes, ready, batch), server_version(fleet.postgres.dsn)
 
 
-async def table(what: str, sizes: list[Size], count: int) -> str:
+async def table(title: str, sizes: list[Size], count: int) -> str:
     """Prints a table, line by line, in which one thing grows; PostgreSQL's version."""
-    print(f"\n| {what} | {' | '.join(HEADS)} |\n|---:|{'---:|' * len(HEADS)}")
+    print(f"\n| {title} | {' | '.join(HEADS)} |\n|---:|{'---:|' * len(HEADS)}")
     version = ""
     for size in sizes:
         cost, version = await measure(size, count)
-        print(f"| {getattr(size, what):,} | {' | '.join(cost.cells())} |", flush=True)
+        print(f"| {getattr(size, title):,} | {' | '.join(cost.cells())} |", flush=True)
     return version
 
 
 async def run(options: argparse.Namespace) -> None:
     """Prints everything."""
     steps = {
-        "rows": [
-            Size(input_bytes=rows, attachments=1000)
-            for rows in (0, 100_000, 1_000_000, 10_000_000)
-            if rows <= options.rows
-        ],
+        "rows": [Size(rows=rows, users=1000) for rows in (0, 100_000, 1_000_000, 10_000_000) if rows <= options.rows],
         "users": [Size(users=users) for users in (10, 1000, 10_000, 100_000) if users <= options.users],
         "prices": [Size(prices=prices) for prices in (10, 100, 1000) if prices <= options.prices],
     }
     version = ""
-    for what, sizes in steps.items():
-        version = await table(what, sizes, options.requests) if sizes else version
+    for title, sizes in steps.items():
+        version = await table(title, sizes, options.requests) if sizes else version
     print("", *surroundings(command_line("benchmarks.growth"), version), sep="\n")
 
 

@@ -6,7 +6,7 @@ from typing import Self
 from urllib.parse import urlsplit
 
 
-class Kept:
+class KeptConnection:
     """A connection to an agent. One request at a time."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -21,7 +21,7 @@ class Kept:
 
     async def ask(self, request: bytes, *, rest: float = 0.0) -> int:
         """Sends a request and reads its answer to the end, resting so many seconds after each 64 KiB; its bytes.
-        Raises RuntimeError where it is none of status 200."""
+        Raises RuntimeError unless its status is 200."""
         self._writer.write(request)
         head = await self._reader.readuntil(b"\r\n\r\n")
         if not head.startswith(b"HTTP/1.1 200 "):
@@ -38,10 +38,10 @@ class Kept:
         return size
 
     async def _some(self, size: int, rest: float) -> bytes:
-        found = await self._reader.readexactly(size)
+        data = await self._reader.readexactly(size)
         if rest:
             await asyncio.sleep(rest)
-        return found
+        return data
 
     def close(self) -> None:
         """Hangs up at once."""
@@ -49,14 +49,18 @@ class Kept:
 
 
 def _length(head: bytes) -> int | None:
-    _, found, rest = head.lower().partition(b"\r\ncontent-length: ")
-    return int(rest.partition(b"\r\n")[0]) if found else None
+    _, data, rest = head.lower().partition(b"\r\ncontent-length: ")
+    return int(rest.partition(b"\r\n")[0]) if data else None
 
 
 def chat(token: str, model: str, content: str = "hello", *, stream: bool = False) -> bytes:
     """A chat request on the wire."""
-    asked = {"model": model, "messages": [{"role": "user", "content": content}], **({"stream": True} if stream else {})}
-    body = json.dumps(asked).encode()
+    message = {
+        "model": model,
+        "messages": [{"role": "user", "content": content}],
+        **({"stream": True} if stream else {}),
+    }
+    body = json.dumps(message).encode()
     return get("/v1/chat/completions", token, "POST", f"Content-Length: {len(body)}\r\n") + body
 
 

@@ -1,4 +1,4 @@
-"""Does somebody who takes much slow the others? `python -m benchmarks.lag [--rows N] [--seconds S]`.
+"""Do heavy requests delay others? `python -m benchmarks.lag [--rows N] [--seconds S]`.
 
 While one client has a stream that it reads slowly, gets a huge answer, sends a huge body, asks for reports of very many
 rows, or prices and users are imported, another process asks for /healthz every 5 ms: how late the answers are is how
@@ -19,7 +19,7 @@ import psycopg2
 
 from benchmarks.fleet import Fleet, free_port
 from benchmarks.growth import Size, fill
-from benchmarks.keepalive_client import Kept, chat, get
+from benchmarks.keepalive_client import KeptConnection, chat, get
 from benchmarks.loss import command_line, server_version, surroundings
 from benchmarks.upstream import Upstream
 
@@ -27,7 +27,7 @@ MIB = 1 << 20
 P99_MS = 20.0
 MODEL = "model1"
 PRICES = 1000  # of an import
-NEWCOMERS = 20_000  # users that are added at once
+NEW_USERS = 20_000  # that are added in one statement
 
 Work = Callable[[], Awaitable[object]]
 
@@ -58,7 +58,7 @@ class Bench:
             "REST: report by day, user, model": lambda: self._report("/api/v1/usage?by=day,user,model"),
             "REST: 200 rows of the ledger": lambda: self._report("/api/v1/ledger/rows?limit=200"),
             f"{PRICES} prices are imported": self._import_prices,
-            f"{NEWCOMERS} users are added": self._add_users,
+            f"{NEW_USERS} users are added": self._add_users,
         }
 
     async def _ask(self, content: str, *, stream: bool = False, rest: float = 0.0) -> None:
@@ -72,7 +72,7 @@ class Bench:
 
     @staticmethod
     async def _send(url: str, request: bytes, rest: float = 0.0) -> None:
-        client = await Kept.open(url)
+        client = await KeptConnection.open(url)
         try:
             await client.ask(request, rest=rest)
         finally:
@@ -85,10 +85,10 @@ class Bench:
         await self._fleet.command("price", "import", str(path), "--yes")
 
     async def _add_users(self) -> None:
-        await asyncio.to_thread(_execute, self._fleet.postgres.dsn, _NEWCOMERS, {"users": NEWCOMERS})
+        await asyncio.to_thread(_execute, self._fleet.postgres.dsn, _NEW_USERS, {"users": NEW_USERS})
 
 
-_NEWCOMERS = """
+_NEW_USERS = """
     INSERT INTO users (name, upstream_key, created_at)
     SELECT 'new' || gen_random_uuid(), '', now() FROM generate_series(1, %(users)s)"""
 
@@ -126,7 +126,7 @@ async def probed(url: str, seconds: float) -> list[float]:
         sys.executable, "-m", "benchmarks.probe", url, str(seconds), stdout=asyncio.subprocess.PIPE
     )
     out, _ = await process.communicate()
-    return [float(found) for found in json.loads(out)]
+    return [float(wait) for wait in json.loads(out)]
 
 
 async def measure(options: argparse.Namespace) -> bool:
@@ -138,7 +138,7 @@ async def measure(options: argparse.Namespace) -> bool:
     ):
         await fleet.set_up(1, {MODEL: ("1", "1", "2")})
         admin = (await fleet.command("admin", "token", "root")).split()[-1]
-        await asyncio.to_thread(fill, fleet, Size(input_bytes=options.rows, attachments=50, output_limit=10))
+        await asyncio.to_thread(fill, fleet, Size(rows=options.rows, users=50, prices=10))
         await fleet.agent.start()
         await fleet.agent.until_ready()
         size = int(options.mib * MIB)
@@ -149,11 +149,11 @@ async def measure(options: argparse.Namespace) -> bool:
             if options.only not in name:
                 continue
             async with over_and_over(work) as times:
-                found = await probed(fleet.agent.url, options.seconds)
-            p99 = statistics.quantiles(found, n=100)[98]
+                waits = await probed(fleet.agent.url, options.seconds)
+            p99 = statistics.quantiles(waits, n=100)[98]
             well = well and p99 < P99_MS
             print(
-                f"| {name} | {statistics.median(found):.1f} | {p99:.1f} | {max(found):.1f} | {times[0]} |", flush=True
+                f"| {name} | {statistics.median(waits):.1f} | {p99:.1f} | {max(waits):.1f} | {times[0]} |", flush=True
             )
         print("", *surroundings(command_line("benchmarks.lag"), server_version(fleet.postgres.dsn)), sep="\n")
         return well

@@ -4,7 +4,7 @@
 Real processes and a PostgreSQL that syncs to its disk, on loopback addresses in a temporary folder. The load is mixed:
 whole answers, streams with and without usage, clients that hang up, an upstream that refuses or breaks off. The agent
 gets SIGKILL, PostgreSQL `stop -m immediate`, at moments drawn from the seed. The exit code is 1 where anything was
-lost, duplicated, invisible or different, or did not come to an end.
+lost, duplicated, invisible or different, or did not end.
 """
 
 import argparse
@@ -35,7 +35,7 @@ from chatgpt_agent import __version__
 PRICES = {"gpt-4o-mini": ("0.15", "0.075", "0.60"), "gpt-4o": ("2.50", "1.25", "10.00")}
 USERS = 3
 SHIP_SECONDS = 60.0  # for the outbox to become empty at the end
-SHOWN = 20  # violations that are printed
+PRINTED = 20  # violations that are printed
 
 
 class Result(msgspec.Struct):
@@ -92,7 +92,7 @@ class Chaos:
         await agent.start()
         if self._random.random() < 0.2:
             await asyncio.sleep(self._random.uniform(0.0, 1.5))
-        else:  # which takes a database: who starts without one does not know yet whom to serve
+        else:  # which takes a database: an agent that starts without one knows no user
             await agent.until_ready()
 
     async def _stop_database(self) -> None:
@@ -124,7 +124,7 @@ async def measure(options: argparse.Namespace) -> Result:
         if not shipped:
             findings.others.append(f"the outbox is not empty after {SHIP_SECONDS} s: {fleet.waiting()}")
         if stuck := load.ends()[End.STUCK]:
-            findings.others.append(f"{stuck} requests did not come to an end")
+            findings.others.append(f"{stuck} requests did not end")
         findings.others += await _verified(fleet)
         if (code := await fleet.agent.end(signal.SIGTERM)) != 0:
             findings.others.append(f"the agent ended with exit code {code}")
@@ -169,7 +169,7 @@ def server_version(dsn: str) -> str:
 
 def table(result: Result) -> list[tuple[str, str]]:
     """The lines of the report."""
-    found, ends = result.findings, result.ends
+    findings, ends = result.findings, result.ends
     lines: list[tuple[str, object]] = [
         ("requests that reached an agent", result.sent),
         ("connections refused: it was dead", ends[End.REFUSED]),
@@ -178,20 +178,20 @@ def table(result: Result) -> list[tuple[str, str]]:
         ("`stop -m immediate` of PostgreSQL", result.db_stops),
         ("dispatched to the upstream", result.dispatched),
         ("billed by the upstream", result.billed),
-        ("delivered whole with status 2xx", found.whole),
+        ("delivered whole with status 2xx", findings.whole),
         ("answers with another status", ends[End.ERROR]),
         ("answers that broke off", ends[End.BROKEN]),
         ("clients that hung up", ends[End.LEFT]),
         ("rows in the ledger", sum(result.states.values())),
         *((f"rows in state `{state}`", count) for state, count in result.states.most_common()),
-        ("**lost** (delivered whole, no row that says so)", len(found.lost)),
-        ("**duplicated** (rows)", len(found.duplicated)),
-        ("**dispatched twice**", len(found.dispatched_twice)),
-        ("**billed, but invisible** (reached the upstream, no row)", len(found.invisible)),
-        ("**differing** from the upstream's bill (row by row)", len(found.differing)),
-        ("**sums equal** over rows in state `done`", "yes" if found.sums_equal else "no"),
-        *((f"{what}: upstream / ledger", f"{theirs:,} / {ours:,}") for what, theirs, ours in found.sums),
-        ("other violations, those of `chatgpt-agent ledger verify` among them", len(found.others)),
+        ("**lost** (delivered whole, no row that says so)", len(findings.lost)),
+        ("**duplicated** (rows)", len(findings.duplicated)),
+        ("**dispatched twice**", len(findings.dispatched_twice)),
+        ("**billed, but invisible** (reached the upstream, no row)", len(findings.invisible)),
+        ("**differing** from the upstream's bill (row by row)", len(findings.differing)),
+        ("**sums equal** over rows in state `done`", "yes" if findings.sums_equal else "no"),
+        *((f"{kind}: upstream / ledger", f"{theirs:,} / {ours:,}") for kind, theirs, ours in findings.sums),
+        ("other violations, those of `chatgpt-agent ledger verify` among them", len(findings.others)),
         ("seconds from the end of the load to an empty outbox", f"{result.shipped_seconds:.1f}"),
         ("seconds, all in all", f"{result.seconds:.0f}"),
     ]
@@ -200,10 +200,10 @@ def table(result: Result) -> list[tuple[str, str]]:
 
 def command_line(module: str) -> str:
     """The command that runs now, without where its output goes."""
-    words = sys.argv[1:]
-    if "--output" in words:
-        del words[words.index("--output") : words.index("--output") + 2]
-    return shlex.join(["python", "-m", module, *words])
+    arguments = sys.argv[1:]
+    if "--output" in arguments:
+        del arguments[arguments.index("--output") : arguments.index("--output") + 2]
+    return shlex.join(["python", "-m", module, *arguments])
 
 
 def surroundings(command: str, postgres: str) -> list[str]:
@@ -250,7 +250,7 @@ def main() -> None:
     violations = result.findings.violations
     if result.kills < options.kills or result.db_stops < options.db_stops or result.sent < options.requests:
         violations.append("the time was too short for all of it")
-    for violation in violations[:SHOWN]:
+    for violation in violations[:PRINTED]:
         print(violation, file=sys.stderr)
     sys.exit(1 if violations else 0)
 

@@ -19,7 +19,7 @@ class Tree:
         self._last: dict[int, float] = {}
 
     def cpu_seconds(self) -> float:
-        """So far; of one that ended, what it had taken when this was last asked."""
+        """Processor time so far; of a process that has ended, its time at the last call."""
         for pid in (self._pid, *children(self._pid)):
             try:
                 self._last[pid] = cpu_seconds(pid)

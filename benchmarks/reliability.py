@@ -95,9 +95,9 @@ async def revocation(fleet: Fleet) -> float:
         committing = asyncio.create_task(asyncio.to_thread(connection.commit), name="commit")
         while await _status(reader, writer, token) != 401:
             pass
-        seen = time.perf_counter() - began
+        elapsed = time.perf_counter() - began
         await committing
-        return seen * 1000
+        return elapsed * 1000
     finally:
         connection.close()
         writer.close()

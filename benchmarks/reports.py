@@ -1,6 +1,6 @@
 """How long reports on a million rows take: `python -m benchmarks.reports [--rows N] [--runs N]`.
 
-Writes a month of usage (200 users with two tokens each, 5 models, 2 endpoints), makes the roll-up anew, and measures
+Writes a month of usage (200 users with two tokens each, 5 models, 2 endpoints), rebuilds the roll-up, and measures
 with PostgreSQL as it comes: the month's report by user and model, as the service makes it, from the roll-up; `GET
 /me/usage` and `GET /data/week` through a running agent, on one connection; a report by token, endpoint and week; and
 how long the rebuilding of the roll-up takes, which is what a change of the time zone costs. Prints medians; exit code 1
@@ -53,7 +53,7 @@ _ROWS = """
 
 
 def fill(dsn: str, rows: int) -> tuple[float, int]:
-    """Writes the month; the seconds that the roll-up takes to be made anew, and its lines."""
+    """Writes the month; returns the seconds in which the roll-up is rebuilt, and the number of its rows."""
     connection = psycopg2.connect(dsn)
     connection.autocommit = True
     with connection.cursor() as cursor:
@@ -97,10 +97,10 @@ class Client:
             raise RuntimeError(f"GET {path} was answered {answer.status}")
 
 
-def line(what: str, times: list[float], bound: float | None = None) -> bool:
+def line(title: str, times: list[float], bound: float | None = None) -> bool:
     """Prints a measurement; whether it is within its bound."""
     middle, limit = statistics.median(times), f", bound {bound:.0f} ms" if bound else ""
-    print(f"{what}: median {middle:.1f} ms, max {max(times):.1f} ms of {len(times)} runs{limit}")
+    print(f"{title}: median {middle:.1f} ms, max {max(times):.1f} ms of {len(times)} runs{limit}")
     return bound is None or middle < bound
 
 
@@ -109,7 +109,7 @@ async def measure(rows: int, runs: int) -> bool:
     async with Fleet("http://127.0.0.1:9/v1/chat/completions") as fleet:
         await fleet.set_up(1, {"gpt-4o": ("1", "1", "1")})
         seconds, lines = await asyncio.to_thread(fill, fleet.postgres.dsn, rows)
-        print(f"{rows} rows of a month, {lines} lines of the roll-up, made anew in {seconds:.1f} s")
+        print(f"{rows} rows of a month, {lines} rows of the roll-up, rebuilt in {seconds:.1f} s")
         await fleet.agent.start()
         await fleet.agent.until_ready()
         since = (datetime.now(UTC) - timedelta(days=30)).date()
@@ -133,8 +133,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--runs", type=int, default=30)
-    words = parser.parse_args()
-    if not asyncio.run(measure(words.rows, words.runs)):
+    options = parser.parse_args()
+    if not asyncio.run(measure(options.rows, options.runs)):
         sys.exit(1)
 
 

@@ -43,11 +43,11 @@ def start(folder: Path) -> tuple[float, float]:
 
 
 def _ready(log: Path) -> bool:
-    found = re.search(r"chatgpt-agent \S+ listens on http://\S+:(\d+)", log.read_text())
-    if found is None:
+    match = re.search(r"chatgpt-agent \S+ listens on http://\S+:(\d+)", log.read_text())
+    if match is None:
         return False
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{found[1]}/readyz", timeout=5) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{match[1]}/readyz", timeout=5) as answer:
             return bool(answer.status == 200)
     except (urllib.error.URLError, OSError):
         return False
@@ -62,10 +62,10 @@ def main() -> None:
     folder.chmod(0o755)
     try:
         first, _ = start(folder)
-        found = [start(folder) for _ in range(runs)]
+        starts = [start(folder) for _ in range(runs)]
     finally:
         shutil.rmtree(folder)
-    seconds, megabytes = zip(*found, strict=True)
+    seconds, megabytes = zip(*starts, strict=True)
     print(f"first start of all (makes the database): {first:.2f} s")
     middle = statistics.median(seconds)
     print(f"start to ready, existing database, {runs} runs: median {middle:.2f} s, max {max(seconds):.2f} s")

@@ -35,7 +35,7 @@ def make_certificate(folder: Path) -> tuple[Path, Path]:
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
     now = datetime.now(UTC)
-    made = (
+    certificate = (
         x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), now, now + timedelta(days=1))
         .add_extension(x509.SubjectAlternativeName([x509.IPAddress(IPv4Address("127.0.0.1"))]), critical=False)
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
@@ -45,7 +45,7 @@ def make_certificate(folder: Path) -> tuple[Path, Path]:
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
     certificate_path, key_path = folder / "own.pem", folder / "own.key"
-    certificate_path.write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    certificate_path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
     key_path.write_bytes(text)
     return certificate_path, key_path
 
@@ -85,19 +85,25 @@ def report(runs: list[Run]) -> str:
         "|---|---|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for work, gateway in dict.fromkeys((run.work, run.gateway) for run in runs):
-        found = [run for run in runs if (run.work, run.gateway) == (work, gateway)]
-        columns = zip(*(_figures(run) for run in found), strict=True)
-        told = [f"{statistics.median(column):.4g}" if None not in column else "–" for column in columns]
-        lines.append(f"| {work} | {gateway} | {' | '.join(told)} |")
+        matching = [run for run in runs if (run.work, run.gateway) == (work, gateway)]
+        columns = zip(*(_figures(run) for run in matching), strict=True)
+        cells = [f"{statistics.median(column):.4g}" if None not in column else "–" for column in columns]
+        lines.append(f"| {work} | {gateway} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
 def _figures(run: Run) -> list[float | None]:
-    seen = run.seen
-    if isinstance(seen, Whole):
-        middle = [seen.ok / seen.seconds, seen.p50_ms, seen.p99_ms, None, seen.errors]
+    streams = run.seen
+    if isinstance(streams, Whole):
+        middle = [streams.ok / streams.seconds, streams.p50_ms, streams.p99_ms, None, streams.errors]
     else:
-        middle = [seen.chunks / seen.seconds, seen.late_p50_ms, seen.late_p99_ms, seen.ttft_p99_ms, seen.broken]
+        middle = [
+            streams.chunks / streams.seconds,
+            streams.late_p50_ms,
+            streams.late_p99_ms,
+            streams.ttft_p99_ms,
+            streams.broken,
+        ]
     return [run.cpu_us, *middle, run.memory_mb]
 
 

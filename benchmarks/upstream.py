@@ -63,7 +63,7 @@ class Upstream:
 
     @property
     def idle(self) -> bool:
-        """Whether nobody is connected."""
+        """Whether there is no connection."""
         return not self._tasks
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -74,48 +74,48 @@ class Upstream:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
             while not writer.is_closing():
-                key, asked = await _read_request(reader)
+                key, body = await _read_request(reader)
                 self.dispatched[key] += 1
-                await self._answer(writer, key, asked)
+                await self._answer(writer, key, body)
         writer.close()
         with contextlib.suppress(ConnectionError):
             await writer.wait_closed()
 
-    async def _answer(self, writer: asyncio.StreamWriter, key: str, asked: dict[str, Any]) -> None:
-        words = _words(asked)
-        if "status" in words:
-            await asyncio.sleep(float(words.get("think", 0)))
-            await _send(writer, _whole(int(words["status"]), _error(int(words["status"]))))
+    async def _answer(self, writer: asyncio.StreamWriter, key: str, body: dict[str, Any]) -> None:
+        options = _options(body)
+        if "status" in options:
+            await asyncio.sleep(float(options.get("think", 0)))
+            await _send(writer, _whole(int(options["status"]), _error(int(options["status"]))))
             return
-        # Charged from here on, whoever listens to the answer.
+        # Charged from here on, even if the client disconnects.
         tokens = self.billed[key] = self._tokens()
-        await asyncio.sleep(float(words.get("think", 0)))
-        told = None if "nousage" in words else tokens
-        if not asked.get("stream"):
-            body = _whole(200, _completion(asked["model"], told, int(words.get("size", 0))))
-            await _send(writer, body[: len(body) // 2] if "cut" in words else body)
+        await asyncio.sleep(float(options.get("think", 0)))
+        usage = None if "nousage" in options else tokens
+        if not body.get("stream"):
+            answer = _whole(200, _completion(body["model"], usage, int(options.get("size", 0))))
+            await _send(writer, answer[: len(answer) // 2] if "cut" in options else answer)
         else:
-            await self._stream(writer, asked, words, told)
-        if "cut" in words:
+            await self._stream(writer, body, options, usage)
+        if "cut" in options:
             writer.close()
 
     async def _stream(
-        self, writer: asyncio.StreamWriter, asked: dict[str, Any], words: dict[str, str], told: Tokens | None
+        self, writer: asyncio.StreamWriter, body: dict[str, Any], options: dict[str, str], usage: Tokens | None
     ) -> None:
-        wanted = (asked.get("stream_options") or {}).get("include_usage", False)
-        chunks = int(words["size"]) // EVENT if "size" in words else int(words.get("chunks", 3))
-        events = _events(asked["model"], chunks, told if wanted else None)
+        with_usage = (body.get("stream_options") or {}).get("include_usage", False)
+        chunks = int(options["size"]) // EVENT if "size" in options else int(options.get("chunks", 3))
+        events = _events(body["model"], chunks, usage if with_usage else None)
         head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\nTransfer-Encoding: chunked\r\n\r\n"
         await _send(writer, head.encode())
-        for event in events[: len(events) // 2] if "cut" in words else events:
+        for event in events[: len(events) // 2] if "cut" in options else events:
             await _send(writer, b"%x\r\n%s\r\n" % (len(event), event))
-            await asyncio.sleep(float(words.get("gap", 0)))
-        if "cut" not in words:
+            await asyncio.sleep(float(options.get("gap", 0)))
+        if "cut" not in options:
             await _send(writer, b"0\r\n\r\n")
 
     def _tokens(self) -> Tokens:
-        given, made = self._random.randint(10, 5000), self._random.randint(1, 3000)
-        return Tokens(given, self._random.randint(0, given), made, self._random.randint(0, made))
+        inputs, outputs = self._random.randint(10, 5000), self._random.randint(1, 3000)
+        return Tokens(inputs, self._random.randint(0, inputs), outputs, self._random.randint(0, outputs))
 
 
 async def _read_request(reader: asyncio.StreamReader) -> tuple[str, dict[str, Any]]:
@@ -126,8 +126,8 @@ async def _read_request(reader: asyncio.StreamReader) -> tuple[str, dict[str, An
     return fields["x-client-request-id"], json.loads(body)
 
 
-def _words(asked: dict[str, Any]) -> dict[str, str]:
-    pairs = (word.partition("=") for word in str(asked["messages"][-1]["content"]).split())
+def _options(body: dict[str, Any]) -> dict[str, str]:
+    pairs = (word.partition("=") for word in str(body["messages"][-1]["content"]).split())
     return {name: value for name, _, value in pairs}
 
 
@@ -146,18 +146,18 @@ def _error(status: int) -> bytes:
     return json.dumps({"error": error}).encode()
 
 
-def _completion(model: str, told: Tokens | None, size: int = 0) -> bytes:
+def _completion(model: str, usage: Tokens | None, size: int = 0) -> bytes:
     content = "word " * (size // 5) or "Hello there, how can I help?"
     message = {"role": "assistant", "content": content, "refusal": None}
     choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": "stop"}
-    more = {} if told is None else {"usage": told.usage()}
+    more = {} if usage is None else {"usage": usage.usage()}
     base = {"id": "chatcmpl-fake0001", "object": "chat.completion", "created": 1730000000, "model": model}
     return json.dumps({**base, "choices": [choice], **more}, indent=2).encode()
 
 
-def _events(model: str, chunks: int, told: Tokens | None) -> list[bytes]:
+def _events(model: str, chunks: int, usage: Tokens | None) -> list[bytes]:
     """A stream's events: with `told`, the last one before `[DONE]` has the usage, as OpenAI does it."""
-    null = {} if told is None else {"usage": None}
+    null = {} if usage is None else {"usage": None}
     base = {"id": "chatcmpl-fake0001", "object": "chat.completion.chunk", "created": 1730000000, "model": model}
 
     def event(choices: list[Any], **more: Any) -> bytes:
@@ -170,6 +170,6 @@ def _events(model: str, chunks: int, told: Tokens | None) -> list[bytes]:
     events = [event(choice({"role": "assistant", "content": ""}))]
     events += [event(choice({"content": f"word{n} é "})) for n in range(chunks)]
     events.append(event(choice({}, "stop")))
-    if told is not None:
-        events.append(event([], usage=told.usage()))
+    if usage is not None:
+        events.append(event([], usage=usage.usage()))
     return [*events, b"data: [DONE]\n\n"]

@@ -22,13 +22,13 @@ def whole(gateway: str, work: str, repetition: int, cpu: float | None, *, ms: fl
     )
 
 
-def streams(work: str, seen: Streams = STREAMS, cpu: float = 60.0) -> list[Run]:
-    """A run of nginx and one of ours."""
-    return [Run(NGINX, work, 0, seen, 20.0), Run(AGENT, work, 0, seen, cpu, 0.0, 120.0)]
+def runs(work: str, streams: Streams = STREAMS, cpu: float = 60.0) -> list[Run]:
+    """Makes a run of nginx and one of the agent."""
+    return [Run(NGINX, work, 0, streams, 20.0), Run(AGENT, work, 0, streams, cpu, 0.0, 120.0)]
 
 
 def verdicts(results: Results) -> dict[str, bool]:
-    """Of each goal that was measured."""
+    """Whether each measured goal is met."""
     return {goal.what.partition(" (")[0]: goal.met for goal in goals(results)}
 
 
@@ -39,29 +39,29 @@ def test_ratio_is_within_a_repetition_and_counts_the_database() -> None:
 
 
 def test_latency_is_that_over_the_direct_upstream() -> None:
-    """What the upstream takes by itself is not the gateway's."""
+    """The latency of the upstream itself is subtracted."""
     results = Results([whole(DIRECT, "c1", 0, None, ms=0.5), whole(AGENT, "c1", 0, 900, ms=2.5)])
     assert (results.added(AGENT, "c1", "p50_ms"), results.added(AGENT, "c1", "p99_ms")) == (2.0, 4.0)
 
 
 def test_goals_are_judged_at_their_bounds() -> None:
     """Three times nginx is enough, and a little more is not."""
-    what = "200 streams: CPU of a chunk ≤ 3 × nginx"
-    assert verdicts(Results(streams("s200")))[what]
-    assert not verdicts(Results(streams("s200", cpu=60.5)))[what]
+    goal = "200 streams: CPU of a chunk ≤ 3 × nginx"
+    assert verdicts(Results(runs("s200")))[goal]
+    assert not verdicts(Results(runs("s200", cpu=60.5)))[goal]
 
 
 def test_one_broken_stream_is_too_many() -> None:
-    """Broken, refused and unfinished streams are alike: nobody got what they asked for."""
+    """One broken, refused or unfinished stream misses the goal."""
     for name in ("broken", "errors", "unfinished"):
-        seen = msgspec.structs.replace(STREAMS, **{name: 1})
-        assert not verdicts(Results(streams("s1000", seen)))["1,000 streams: none broken"]
-    [whole, *_] = goals(Results(streams("s1000")))
+        streams = msgspec.structs.replace(STREAMS, **{name: 1})
+        assert not verdicts(Results(runs("s1000", streams)))["1,000 streams: none broken"]
+    [whole, *_] = goals(Results(runs("s1000")))
     assert (whole.what, whole.measured, whole.met) == ("1,000 streams: none broken", "0", True)
 
 
-def test_what_was_not_measured_is_no_goal() -> None:
-    """A short run is judged by what it saw."""
+def test_goals_that_were_not_measured_are_left_out() -> None:
+    """A short run is judged by what it measured."""
     assert verdicts(Results([], [Start(0.6, 70.0), Start(0.7, 90.0), Start(3.0, 72.0)])) == {
         "idle: memory ≤ 80 MB": True,
         "start to ready ≤ 1.5 s": True,
@@ -69,9 +69,9 @@ def test_what_was_not_measured_is_no_goal() -> None:
 
 
 def test_report_has_a_line_for_each_gateway_and_set() -> None:
-    """And says what other programs took of the machine."""
-    runs = [whole(DIRECT, "c1", 0, None), whole(NGINX, "c1", 0, 100), whole(AGENT, "c1", 0, 900), *streams("s1000")]
-    text = report(Results(runs), ["- command: `x`"])
+    """The report has a line for each gateway and the load of other programs."""
+    all_runs = [whole(DIRECT, "c1", 0, None), whole(NGINX, "c1", 0, 100), whole(AGENT, "c1", 0, 900), *runs("s1000")]
+    text = report(Results(all_runs), ["- command: `x`"])
     assert "| c1 | chatgpt-agent | 1,000 | 1.00 | 2.00 | 0.00 | 0.00 | 900 | 50.0 | 9.50 | 0 | 60.0 |" in text
     assert "| s1000 | nginx | 400 / 2,000 | 0 | 8,000 | 40.0 | 1.00 | 20.0 | 20.0 | – | 1.00 | – |" in text
     assert "| 1,000 streams: ≥ 28,000 chunks/s | 8,000 | **not met** |" in text
@@ -114,31 +114,31 @@ def test_profile_is_of_the_event_loop_alone() -> None:
 def test_other_gateways_are_given_by_name() -> None:
     """With the process whose tree counts, and that of its database."""
     pid = os.getpid()
-    found = gateway_from(f"LiteLLM=http://127.0.0.1:4000/v1/chat/completions,sk-x,gpt-4o-mini,{pid}+{pid}")
-    assert (found.name, found.pid, found.db_pid) == ("LiteLLM", pid, pid)
-    assert found.target == Target("http://127.0.0.1:4000/v1/chat/completions", "sk-x", "gpt-4o-mini")
+    gateway = gateway_from(f"LiteLLM=http://127.0.0.1:4000/v1/chat/completions,sk-x,gpt-4o-mini,{pid}+{pid}")
+    assert (gateway.name, gateway.pid, gateway.db_pid) == ("LiteLLM", pid, pid)
+    assert gateway.target == Target("http://127.0.0.1:4000/v1/chat/completions", "sk-x", "gpt-4o-mini")
 
 
 @pytest.mark.parametrize(
-    "words", ["LiteLLM", "a=http://192.0.2.1:80/v1,t,m,1", "a=http://127.0.0.1:80/v1,t,m,999999999", ""]
+    "text", ["LiteLLM", "a=http://192.0.2.1:80/v1,t,m,1", "a=http://127.0.0.1:80/v1,t,m,999999999", ""]
 )
-def test_other_gateway_that_cannot_be_measured_is_refused(words: str) -> None:
-    """One elsewhere, one without a process, and one without a name."""
+def test_other_gateway_that_cannot_be_measured_is_refused(text: str) -> None:
+    """A gateway on another machine, without a process, or without a name is refused."""
     with pytest.raises(argparse.ArgumentTypeError):
-        gateway_from(words)
+        gateway_from(text)
 
 
 def test_unknown_set_is_refused_with_those_that_are() -> None:
-    """By name."""
+    """The message names the unknown set and the known ones."""
     with pytest.raises(argparse.ArgumentTypeError, match="no set c2: they are c1, c16"):
         sets_from("c1,c2")
 
 
 def test_report_names_the_command_without_tokens_and_its_own_file() -> None:
-    """It is published."""
-    words = ["--reps", "1", "--output", "f.md", "--gateway", "a=http://127.0.0.1:80/v1,sk-secret,m,1"]
+    """The report is published, so it has no tokens and no path of the machine."""
+    text = ["--reps", "1", "--output", "f.md", "--gateway", "a=http://127.0.0.1:80/v1,sk-secret,m,1"]
     expected = "python -m benchmarks.relay --reps 1 --gateway a=http://127.0.0.1:80/v1,TOKEN,m,1"
-    assert told(words) == expected
+    assert told(text) == expected
 
 
 def test_both_loads_send_the_same_head() -> None:

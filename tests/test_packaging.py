@@ -1,4 +1,4 @@
-"""What is built is whole: sdist and wheel have everything, and the installed wheel runs from anywhere."""
+"""The distributions are complete: sdist and wheel have every file, and the installed wheel runs from any folder."""
 
 import shutil
 import subprocess
@@ -19,7 +19,7 @@ NOT_SOURCE = (".*", "build", "data", "dist", "*.egg-info", "__pycache__")
 
 
 class Built:
-    """A folder of built distributions, and the names of the files in each; the sdist's own folder is left out."""
+    """Built distributions and the names of the files in each, without the sdist's top folder."""
 
     def __init__(self, folder: Path) -> None:
         [self.sdist] = folder.glob("*.tar.gz")
@@ -32,7 +32,7 @@ class Built:
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
-    """The distributions, built from a copy, so that nothing is left in the checkout."""
+    """The distributions, built from a copy of the checkout, which stays unchanged."""
     folder = tmp_path_factory.mktemp("build")
     shutil.copytree(ROOT, folder / "source", ignore=shutil.ignore_patterns(*NOT_SOURCE))
     run([sys.executable, "-m", "build", "--no-isolation", "--outdir", folder / "dist", folder / "source"], folder)
@@ -48,24 +48,24 @@ def program(built: Built, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "venv" / "bin" / "chatgpt-agent"
 
 
-def run(words: list[str | Path], folder: Path, settings: dict[str, str] | None = None) -> str:
-    """Runs a program that succeeds in a folder; its standard output."""
+def run(command: list[str | Path], folder: Path, settings: dict[str, str] | None = None) -> str:
+    """Runs a command that succeeds in a folder; returns its standard output."""
     environ = environ_with(settings or {})
     environ.pop("PYTHONPATH", None)
-    done = subprocess.run(words, cwd=folder, env=environ, capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(command, cwd=folder, env=environ, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
 
 def test_the_sdist_has_every_migration(built: Built) -> None:
-    """With its rollback, where setup.py looks for them."""
+    """The sdist has each migration with its rollback where setup.py expects them."""
     files = {f"migrations/{path.name}" for path in (ROOT / "migrations").glob("*.sql")}
     assert len(files) == 2 * len(known_migrations())
     assert files <= built.in_sdist
 
 
 def test_the_wheel_has_every_migration(built: Built) -> None:
-    """With its rollback, inside the package."""
+    """The wheel has each migration with its rollback inside the package."""
     files = {f"chatgpt_agent/migrations/{path.name}" for path in (ROOT / "migrations").glob("*.sql")}
     assert files <= built.in_wheel
 
@@ -85,30 +85,30 @@ def test_the_wheel_has_nothing_else(built: Built) -> None:
 
 
 def test_both_say_that_there_are_types(built: Built) -> None:
-    """py.typed (PEP 561)."""
+    """The wheel has py.typed (PEP 561)."""
     assert "chatgpt_agent/py.typed" in built.in_sdist & built.in_wheel
 
 
 def test_both_have_the_license(built: Built) -> None:
-    """As MIT asks."""
+    """The MIT license demands its text in every copy."""
     assert "LICENSE" in built.in_sdist
     assert f"chatgpt_agent-{__version__}.dist-info/licenses/LICENSE" in built.in_wheel
 
 
 def test_the_installed_program_tells_its_version(program: Path, tmp_path: Path) -> None:
-    """From a folder that has nothing to do with it."""
+    """The program runs from an unrelated folder."""
     assert run([program, "--version"], tmp_path) == f"chatgpt-agent, version {__version__}\n"
 
 
 def test_the_installed_program_migrates(program: Path, tmp_path: Path, empty_dsn: str) -> None:
-    """With the migrations that came with it."""
+    """The installed program uses the migrations of its package."""
     settings = {"DATABASE_URL": empty_dsn, "DATA_DIR": str(tmp_path)}
     out = run([program, "migrate"], tmp_path, settings)
     assert out.splitlines() == [f"applied {name}" for name in known_migrations()]
 
 
 def test_the_installed_program_runs_commands(program: Path, tmp_path: Path, empty_dsn: str) -> None:
-    """On a fresh database."""
+    """The installed program migrates a fresh database."""
     settings = {"DATABASE_URL": empty_dsn, "DATA_DIR": str(tmp_path)}
     run([program, "price", "set", "m", "--input", "1", "--output", "2"], tmp_path, settings)
     assert run([program, "price", "list"], tmp_path, settings).splitlines()[-1].split()[:3] == ["m", "1", "2"]

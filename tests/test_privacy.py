@@ -1,4 +1,4 @@
-"""Nothing of yours is kept: canaries in all that is secret, then a search through everything that is left behind."""
+"""No secret is stored: canaries in every message, token and key, then a search through all files and logs."""
 
 import asyncio
 import json
@@ -14,20 +14,20 @@ from tests.support.client import Connection, fetch, request_bytes
 from tests.support.process import Serving, run_command
 from tests.support.upstream import Received, Reply, Upstream, completion
 
-ASKED = "canary-question-7f3a"
-ANSWERED = "canary-answer-91bc"
+QUESTION = "canary-question-7f3a"
+ANSWER = "canary-answer-91bc"
 BOUNDARY = "canary-boundary-2c8e"
 OTHERS: dict[str, dict[str, object]] = {
-    "/v1/responses": {"input": ASKED, "instructions": ASKED},
-    "/v1/completions": {"prompt": ASKED},
-    "/v1/embeddings": {"input": [ASKED]},
-    "/v1/images/generations": {"prompt": ASKED},
+    "/v1/responses": {"input": QUESTION, "instructions": QUESTION},
+    "/v1/completions": {"prompt": QUESTION},
+    "/v1/embeddings": {"input": [QUESTION]},
+    "/v1/images/generations": {"prompt": QUESTION},
 }
 FORM = (
     f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="model"\r\n\r\n{MODEL}\r\n'
-    f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="prompt"\r\n\r\n{ASKED}\r\n'
-    f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="file"; filename="{ASKED}.mp3"\r\n'
-    f"Content-Type: audio/mpeg\r\n\r\n{ASKED}\r\n--{BOUNDARY}--\r\n"
+    f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="prompt"\r\n\r\n{QUESTION}\r\n'
+    f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="file"; filename="{QUESTION}.mp3"\r\n'
+    f"Content-Type: audio/mpeg\r\n\r\n{QUESTION}\r\n--{BOUNDARY}--\r\n"
 ).encode()
 KEY = "sk-canary-made-up-key-5d2e"
 
@@ -42,21 +42,21 @@ def folder() -> Iterator[Path]:
 
 
 async def talk(url: str, token: str, upstream: Upstream) -> None:
-    """Every way in which a message can pass, or fail to."""
+    """Sends messages to every endpoint, with success and with each kind of error."""
 
     async def answer(request: Received, reply: Reply) -> None:
-        await reply.whole(completion(10, 0, 5, text=ANSWERED))
+        await reply.whole(completion(10, 0, 5, text=ANSWER))
 
     async def key_in_error(request: Received, reply: Reply) -> None:
         await reply.whole(f'{{"error": {{"message": "Incorrect API key {KEY}"}}}}'.encode(), 401)
 
     async def cut(request: Received, reply: Reply) -> None:
         await reply.head(200, content_length="9999", content_type="application/json")
-        await reply.raw(ANSWERED.encode())
+        await reply.raw(ANSWER.encode())
         await asyncio.sleep(0.05)
         await reply.reset()
 
-    body = {"model": MODEL, "messages": [{"role": "user", "content": f"{ASKED} chunks=3"}]}
+    body = {"model": MODEL, "messages": [{"role": "user", "content": f"{QUESTION} chunks=3"}]}
     good = json.dumps(body).encode()
     stream = json.dumps({**body, "stream": True}).encode()
     headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
@@ -65,21 +65,21 @@ async def talk(url: str, token: str, upstream: Upstream) -> None:
         await fetch(url + "/chat", "POST", headers, good)
         await fetch(url + "/chat", "POST", headers, stream)
     await fetch(url + "/chat", "POST", headers, good[:-1])  # not JSON
-    await fetch(f"{url}/chat?q={ASKED}", "POST", headers, json.dumps({**body, "model": ASKED}).encode())
+    await fetch(f"{url}/chat?q={QUESTION}", "POST", headers, json.dumps({**body, "model": QUESTION}).encode())
     await fetch(url + "/chat", "POST", {**headers, "Authorization": f"Bearer {token[:-1]}_"}, good)
-    await fetch(url + "/chat", "POST", {**headers, "Cookie": ASKED, "Accept": "\x80" + ASKED}, good)
+    await fetch(url + "/chat", "POST", {**headers, "Cookie": QUESTION, "Accept": "\x80" + QUESTION}, good)
     for path, more in OTHERS.items():
         for streamed in (False, True):
-            asked = json.dumps({"model": MODEL, "stream": streamed, **more}).encode()
-            await fetch(url + path, "POST", headers, asked)
-            await fetch(url + path, "POST", headers, asked[:-1])
+            data = json.dumps({"model": MODEL, "stream": streamed, **more}).encode()
+            await fetch(url + path, "POST", headers, data)
+            await fetch(url + path, "POST", headers, data[:-1])
     for form in (FORM, FORM[:-9]):
         type_ = f"multipart/form-data; boundary={BOUNDARY}"
         await fetch(url + "/v1/audio/transcriptions", "POST", {**headers, "Content-Type": type_}, form)
-    for path in ("/me", "/me/usage", "/data/week", f"/me/usage?by={ASKED}"):
+    for path in ("/me", "/me/usage", "/data/week", f"/me/usage?by={QUESTION}"):
         await fetch(url + path, headers=headers)
     connection = await Connection.open(url)  # a header that Tornado refuses, and would log
-    await connection.send(request_bytes("POST", "/chat", {**headers, "X-Bad": f"{token}\x00{ASKED}"}, good))
+    await connection.send(request_bytes("POST", "/chat", {**headers, "X-Bad": f"{token}\x00{QUESTION}"}, good))
     await connection.reader.read()
     await connection.close()
     connection = await Connection.open(url)  # a hang-up in mid-stream
@@ -89,7 +89,7 @@ async def talk(url: str, token: str, upstream: Upstream) -> None:
 
 
 async def test_no_file_and_no_log_holds_a_message_or_a_secret(upstream: Upstream, folder: Path) -> None:
-    """Database, its write-ahead log and server log, outbox, our log at its most talkative: nothing is found."""
+    """The database, its write-ahead log and server log, the outbox and our log at level DEBUG hold no canary."""
     data, log = folder / "data", folder / "serve.log"
     settings = {"database_url": "embedded", "data_dir": data, "openai_url": upstream.url, "log_level": "debug"}
     serving = await Serving(log, **settings).start()
@@ -113,7 +113,7 @@ async def test_no_file_and_no_log_holds_a_message_or_a_secret(upstream: Upstream
 
     files = files_below(folder)
     contents = {path: path.read_bytes() for path in files}
-    for canary in (ASKED, ANSWERED, BOUNDARY, KEY, KEY[3:], token, token[4:40]):
+    for canary in (QUESTION, ANSWER, BOUNDARY, KEY, KEY[3:], token, token[4:40]):
         hits = [str(path) for path, content in contents.items() if canary.encode() in content]
         assert hits == [], canary
     assert len(files) > 500

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.keepalive_client import Kept, chat
+from benchmarks.keepalive_client import KeptConnection, chat
 from benchmarks.proc_stats import cpu_seconds
 from tests.support.agent import MODEL
 from tests.support.process import Serving, run_command
@@ -47,7 +47,7 @@ class Server:
 
     async def round(self, content: str, times: int, *, stream: bool) -> None:
         """Lets each client send so many requests at the same time as the others."""
-        clients = [await Kept.open(self._url) for _ in range(CLIENTS)]
+        clients = [await KeptConnection.open(self._url) for _ in range(CLIENTS)]
         request = chat(self._token, MODEL, content, stream=stream)
         before = cpu_seconds(self._pid)
         await asyncio.gather(*(_send(client, request, times) for client in clients))
@@ -56,7 +56,7 @@ class Server:
             client.close()
 
 
-async def _send(client: Kept, request: bytes, times: int) -> None:
+async def _send(client: KeptConnection, request: bytes, times: int) -> None:
     for _ in range(times):
         await client.ask(request)
 

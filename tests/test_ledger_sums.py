@@ -1,4 +1,4 @@
-"""The books are right: after 200 mixed requests the ledger's sums are the upstream's own, to the last digit."""
+"""After 200 mixed requests the sums of the ledger are exactly those of the upstream."""
 
 import asyncio
 import json
@@ -11,12 +11,12 @@ from tests.support.postgres_server import url_of
 from tests.support.process import run_command
 from tests.support.upstream import Upstream
 
-KINDS = ("chat", "stream", "stream with usage", "error", "hang-up while it thinks", "hang-up in mid-stream")
+KINDS = ("chat", "stream", "stream with usage", "error", "disconnect before the answer", "disconnect in mid-stream")
 PRICE = (Fraction("0.15"), Fraction("0.075"), Fraction("0.60"))  # input, cached input, output
 
 
-async def one(agent: Agent, kind: str) -> None:
-    """One request of a kind."""
+async def send(agent: Agent, kind: str) -> None:
+    """Sends a request of a kind."""
     if kind == "chat":
         assert (await agent.chat("delay=0.01")).status == 200
     elif kind == "stream":
@@ -26,9 +26,9 @@ async def one(agent: Agent, kind: str) -> None:
     elif kind == "error":
         assert (await agent.chat("status=429")).status == 429
     else:
-        thinks = kind == "hang-up while it thinks"
-        connection = await agent.begin("delay=0.2" if thinks else "chunks=20 gap=0.01", stream=not thinks)
-        if thinks:
+        before = kind == "disconnect before the answer"
+        connection = await agent.begin("delay=0.2" if before else "chunks=20 gap=0.01", stream=not before)
+        if before:
             await asyncio.sleep(0.05)
         else:
             await connection.head()
@@ -37,28 +37,28 @@ async def one(agent: Agent, kind: str) -> None:
 
 
 async def test_sums_of_200_mixed_requests(agent: Agent, upstream: Upstream) -> None:
-    """One row for each dispatched request; tokens and cost as OpenAI counted; the report says the same."""
+    """Each request that was sent has one row with OpenAI's tokens and cost, and the report has the same sums."""
     kinds = [KINDS[n % len(KINDS)] for n in range(200)]
     random.Random(4).shuffle(kinds)
     places = asyncio.Semaphore(16)
 
     async def limited(kind: str) -> None:
         async with places:
-            await one(agent, kind)
+            await send(agent, kind)
 
     await asyncio.gather(*map(limited, kinds))
     await agent.until(lambda: agent.server.lifecycle.in_flight == 0, seconds=20)
     rows = await agent.rows()
 
-    dispatched = [request.header("x-client-request-id") for request in upstream.requests]
+    dispatched = [str(request.header("x-client-request-id")) for request in upstream.requests]
     # A client that left before its request was sent has a row that says so, and cost nothing.
     assert sorted(row["request_id"] for row in rows if row["state"] != "not_sent") == sorted(dispatched)
     billed = list(upstream.billed.values())
     tokens = [sum(row[f"{name}_tokens"] or 0 for row in rows) for name in ("input", "cached", "output")]
     assert tokens == [sum(counts) for counts in zip(*billed, strict=True)]
     cost = sum(
-        ((given - cached) * PRICE[0] + cached * PRICE[1] + made * PRICE[2]) / 1_000_000
-        for given, cached, made in billed
+        ((inputs - cached) * PRICE[0] + cached * PRICE[1] + outputs * PRICE[2]) / 1_000_000
+        for inputs, cached, outputs in billed
     )
     assert sum(Fraction(row["cost"]) for row in rows) == cost
 
