@@ -1,6 +1,5 @@
 """The composition root: the order of its start, and its end when a background task dies."""
 
-import asyncio
 from pathlib import Path
 
 from chatgpt_agent.adapters.config import Config
@@ -9,6 +8,7 @@ from chatgpt_agent.server import Server
 from tests.support.agent import Agent
 from tests.support.database import connected, query
 from tests.support.factories import make_intent, make_row, request_id
+from tests.support.waiting import until
 
 
 async def broken() -> None:
@@ -19,8 +19,7 @@ async def broken() -> None:
 async def test_background_task_that_dies_ends_the_agent(agent: Agent) -> None:
     """Without this, revoked tokens would go on working without a sign."""
     agent.server.directory.background.start("directory", broken())
-    async with asyncio.timeout(5):
-        await agent.server.stopping.wait()
+    await agent.until(agent.server.stopping.is_set)
     assert str(agent.server.failure) == "the task directory died: ZeroDivisionError"
 
 
@@ -28,14 +27,14 @@ async def test_rows_of_the_last_run_are_shipped_before_the_agent_is_ready(dsn: s
     """An agent that is stopped as soon as it is ready leaves no row of the last run in its outbox."""
     await leave_row(tmp_path)
     server = Server(Config(bind_address="127.0.0.1", port=0, admin_port=0, data_dir=tmp_path, database_url=dsn), dsn)
-    with connected(dsn) as other:
-        other.execute("BEGIN; LOCK TABLE users, reservations")  # the directory cannot be loaded
-        await server.start()
-        async with asyncio.timeout(10):
-            while query(dsn, "SELECT request_id::text FROM usage") != [(str(request_id(1)),)]:
-                await asyncio.sleep(0.01)
-        assert not server.directory.loaded
-    await server.stop()
+    try:
+        with connected(dsn) as other:
+            other.execute("BEGIN; LOCK TABLE users, reservations")  # the directory cannot be loaded
+            await server.start()
+            await until(lambda: query(dsn, "SELECT request_id::text FROM usage") == [(str(request_id(1)),)])
+            assert not server.directory.loaded
+    finally:
+        await server.stop()
 
 
 async def leave_row(data_dir: Path) -> None:

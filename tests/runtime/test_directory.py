@@ -253,7 +253,7 @@ async def test_a_price_book_does_not_change(directory: Directory, administration
     await administration.prices.set("m", Rates(input=Decimal(1), output=Decimal(1)))
     await until(lambda: directory.book is not before, seconds=1)
     assert directory.models(directory.identify(token)) != []
-    assert before._history == {}
+    assert before.models(datetime.now(UTC)) == []
 
 
 async def test_a_change_without_a_notice_is_found(
