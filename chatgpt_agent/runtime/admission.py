@@ -7,7 +7,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from uuid import UUID
 
-from chatgpt_agent.core.access.admission import Identity, admit
+from chatgpt_agent.core.access.identity import Identity, price_for
 from chatgpt_agent.core.budget.max_cost import Assumptions, estimate_tokens, max_cost
 from chatgpt_agent.core.errors import AgentError, Overloaded
 from chatgpt_agent.core.http.request import ApiRequest
@@ -58,7 +58,7 @@ class Admissions:
             raise Overloaded
         now = self.now()
         book = self._directory.book  # pinned: whatever changes later, this request is charged by this book
-        price = admit(request.model, book, now, identity)
+        price = price_for(identity, request.model, book, now)
         reserved = max_cost(price, request.size, self._assumptions)
         slot = self._rate_limiter.acquire(identity, estimate_tokens(request.size))
         try:

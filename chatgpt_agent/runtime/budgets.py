@@ -17,7 +17,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from chatgpt_agent.adapters.postgres.spending import ReservedAmount, Spending
-from chatgpt_agent.core.access.admission import Identity
+from chatgpt_agent.core.access.identity import Identity
 from chatgpt_agent.core.budget.budget_state import BudgetState, PendingCost, Status, UserBudgets, statuses
 from chatgpt_agent.core.budget.period import Budget, Period, Window, denial_message, window
 from chatgpt_agent.core.errors import DirectoryStale, InsufficientQuota

@@ -13,7 +13,7 @@ from chatgpt_agent.adapters.cooperative import batches
 from chatgpt_agent.adapters.keyring import Keyring
 from chatgpt_agent.adapters.postgres.connection import Store
 from chatgpt_agent.adapters.postgres.directory import Changes, read_changes
-from chatgpt_agent.core.access.admission import Identity, Token, User, denial_reason, may_use
+from chatgpt_agent.core.access.identity import Identity, Token, User, denial_reason, may_use
 from chatgpt_agent.core.access.networks import Address
 from chatgpt_agent.core.budget.period import Budget
 from chatgpt_agent.core.errors import DirectoryStale, InvalidApiKey, StoreError

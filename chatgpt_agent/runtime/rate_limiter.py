@@ -6,7 +6,7 @@ Kept in the memory of one agent: several agents each admit their own share of th
 from collections.abc import Callable
 from typing import Any
 
-from chatgpt_agent.core.access.admission import Identity, RateLimits
+from chatgpt_agent.core.access.identity import Identity, RateLimits
 from chatgpt_agent.core.budget.token_bucket import Bucket, Rate, rate_headers
 from chatgpt_agent.core.errors import RateLimited
 

@@ -12,7 +12,7 @@ import msgspec
 
 from chatgpt_agent import __version__
 from chatgpt_agent.adapters.curl.exchange import Exchange, Head, UpstreamClient, head_error
-from chatgpt_agent.core.access.admission import User
+from chatgpt_agent.core.access.identity import User
 from chatgpt_agent.core.cooperative import SLICE
 from chatgpt_agent.core.errors import (
     AgentError,

@@ -8,7 +8,7 @@ from typing import Any
 from tornado.httputil import HTTPHeaders, HTTPServerRequest, format_timestamp
 from tornado.web import Application, RequestHandler, stream_request_body
 
-from chatgpt_agent.core.access.admission import Identity
+from chatgpt_agent.core.access.identity import Identity
 from chatgpt_agent.core.errors import (
     AgentError,
     InvalidRequest,

@@ -7,7 +7,7 @@ import msgspec
 from tornado.iostream import StreamClosedError
 from tornado.web import stream_request_body
 
-from chatgpt_agent.core.access.admission import Identity
+from chatgpt_agent.core.access.identity import Identity
 from chatgpt_agent.core.cooperative import SLICE
 from chatgpt_agent.core.errors import AgentError, ClientClosed, Draining, Overloaded, RequestTooLarge
 from chatgpt_agent.core.http.endpoints import Endpoint

@@ -5,7 +5,7 @@ from decimal import Decimal
 
 import pytest
 
-from chatgpt_agent.core.access.admission import Identity
+from chatgpt_agent.core.access.identity import Identity
 from chatgpt_agent.core.access.settings import UserChanges
 from tests.cli.commands import Cli
 from tests.support.agent import MODEL, Agent

@@ -19,7 +19,7 @@ import pytest
 
 from chatgpt_agent.adapters.curl.exchange import Head, UpstreamClient
 from chatgpt_agent.adapters.outbox import Outbox
-from chatgpt_agent.core.access.admission import Identity, Token, User
+from chatgpt_agent.core.access.identity import Identity, Token, User
 from chatgpt_agent.core.budget.max_cost import Assumptions
 from chatgpt_agent.core.cooperative import run_to_end
 from chatgpt_agent.core.errors import AgentError, UpstreamTruncated, UpstreamUnreachable
@@ -300,7 +300,9 @@ async def serve(world: World, ledger: Ledger) -> None:
         urls={CHAT.path: "http://127.0.0.1:1/v1/chat/completions"},
         drain=DrainLimits(60.0, 1),
     )
-    identity = Identity(User(1, "alice", b"", False), Token(11, 1, b"", False))
+    identity = Identity(
+        User(id=1, name="alice", upstream_key=b"", disabled=False), Token(id=11, user_id=1, digest=b"", revoked=False)
+    )
     body = {"model": PRICE.model, "messages": [{"role": "user", "content": CANARY}], "stream": world.script.streamed}
     request = run_to_end(parse_request(CHAT, msgspec.json.encode(body)))
     world.point("before the request is admitted")

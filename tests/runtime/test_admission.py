@@ -7,7 +7,7 @@ from typing import Any, cast
 import msgspec
 import pytest
 
-from chatgpt_agent.core.access.admission import Identity, RateLimits, Token, User
+from chatgpt_agent.core.access.identity import Identity, RateLimits, Token, User
 from chatgpt_agent.core.budget.max_cost import Assumptions
 from chatgpt_agent.core.budget.period import Budget, Period
 from chatgpt_agent.core.cooperative import run_to_end
@@ -30,7 +30,10 @@ from tests.support.factories import BOOK, NOON, PRICE, make_outcome, request_id
 from tests.support.observers import ignore
 
 LIMITED = RateLimits(rpm=100, tpm=100_000, concurrency=2)
-ALICE = Identity(User(1, "alice", b"", False, limits=LIMITED), Token(11, 1, b"", False))
+ALICE = Identity(
+    User(id=1, name="alice", upstream_key=b"", disabled=False, limits=LIMITED),
+    Token(id=11, user_id=1, digest=b"", revoked=False),
+)
 
 
 class FakeDirectory:
@@ -101,7 +104,9 @@ def test_admitted_request_has_the_price_and_the_intent(admissions: Admissions) -
 
 def test_full_agent_refuses(admissions: Admissions) -> None:
     """A request over `max_requests` is refused until one of the others is released."""
-    unlimited = Identity(User(2, "bob", b"", False), Token(12, 2, b"", False))
+    unlimited = Identity(
+        User(id=2, name="bob", upstream_key=b"", disabled=False), Token(id=12, user_id=2, digest=b"", revoked=False)
+    )
     held = [admit(admissions, number, unlimited) for number in range(3)]
     with pytest.raises(Overloaded):
         admit(admissions, 4, unlimited)
@@ -113,7 +118,13 @@ def test_full_agent_refuses(admissions: Admissions) -> None:
     ("reason", "identity", "fields"),
     [
         ("no price", ALICE, {"model": "unpriced"}),
-        ("not allowed", Identity(ALICE.user, Token(11, 1, b"", False, allowed_models=re.compile("other"))), {}),
+        (
+            "not allowed",
+            Identity(
+                ALICE.user, Token(id=11, user_id=1, digest=b"", revoked=False, allowed_models=re.compile("other"))
+            ),
+            {},
+        ),
     ],
 )
 def test_model_that_may_not_be_used_is_not_found(

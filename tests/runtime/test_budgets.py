@@ -8,7 +8,7 @@ from uuid import UUID
 import msgspec
 import pytest
 
-from chatgpt_agent.core.access.admission import Identity
+from chatgpt_agent.core.access.identity import Identity
 from chatgpt_agent.core.budget.period import Period, midnight
 from chatgpt_agent.core.errors import InsufficientQuota
 from chatgpt_agent.core.ledger import Row, State

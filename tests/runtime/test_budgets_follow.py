@@ -10,7 +10,7 @@ import pytest
 
 from chatgpt_agent.adapters.postgres.connection import Store
 from chatgpt_agent.adapters.postgres.usage import ensure_partition, ship
-from chatgpt_agent.core.access.admission import Identity
+from chatgpt_agent.core.access.identity import Identity
 from chatgpt_agent.core.budget.period import Period
 from chatgpt_agent.core.errors import InsufficientQuota, StoreUnavailable
 from chatgpt_agent.core.ledger import Row, State

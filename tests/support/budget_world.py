@@ -10,7 +10,7 @@ from uuid import UUID
 import msgspec
 
 from chatgpt_agent.adapters.postgres.spending import ReservedAmount, Spending
-from chatgpt_agent.core.access.admission import Identity, Token, User
+from chatgpt_agent.core.access.identity import Identity, Token, User
 from chatgpt_agent.core.budget.budget_state import BudgetState
 from chatgpt_agent.core.budget.period import Budget, Period, Window, midnight
 from chatgpt_agent.core.errors import InsufficientQuota
@@ -19,8 +19,8 @@ from chatgpt_agent.runtime.budget_sync import BudgetSync
 from chatgpt_agent.runtime.budgets import Budgets, Reservation
 from tests.support.factories import make_intent
 
-ALICE = User(1, "alice", b"", False)
-TOKENS = [Token(11, 1, b"a", False), Token(12, 1, b"b", False)]
+ALICE = User(id=1, name="alice", upstream_key=b"", disabled=False)
+TOKENS = [Token(id=11, user_id=1, digest=b"a", revoked=False), Token(id=12, user_id=1, digest=b"b", revoked=False)]
 START = datetime(2026, 11, 23, 21, 0, tzinfo=UTC)
 
 

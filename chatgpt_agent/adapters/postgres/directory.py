@@ -10,7 +10,7 @@ import msgspec
 from chatgpt_agent.adapters.postgres.connection import SqlRow, Store
 from chatgpt_agent.adapters.postgres.prices import PRICE_COLUMNS, price_from
 from chatgpt_agent.adapters.postgres.settings import TIME_ZONE_SQL
-from chatgpt_agent.core.access.admission import RateLimits, Token, User
+from chatgpt_agent.core.access.identity import RateLimits, Token, User
 from chatgpt_agent.core.access.model_patterns import compile_patterns
 from chatgpt_agent.core.access.networks import Networks, is_network
 from chatgpt_agent.core.budget.period import Budget, Period
@@ -86,12 +86,28 @@ async def _read_all(store: Store, select: str, after: int, convert: Callable[[Sq
 
 def _user(row: SqlRow) -> User:
     id_, name, key, disabled, models, *limits = row
-    return User(id_, name, bytes(key), disabled, _models(models), _limits(limits))
+    return User(
+        id=id_,
+        name=name,
+        upstream_key=bytes(key),
+        disabled=disabled,
+        allowed_models=_models(models),
+        limits=_limits(limits),
+    )
 
 
 def _token(row: SqlRow) -> Token:
     id_, user, digest, revoked, expires, models, networks, *limits = row
-    return Token(id_, user, bytes(digest), revoked, expires, _models(models), _networks(networks), _limits(limits))
+    return Token(
+        id=id_,
+        user_id=user,
+        digest=bytes(digest),
+        revoked=revoked,
+        expires_at=expires,
+        allowed_models=_models(models),
+        allowed_networks=_networks(networks),
+        limits=_limits(limits),
+    )
 
 
 def _budget(row: SqlRow) -> Budget:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from chatgpt_agent.core.access.admission import RateLimits
+from chatgpt_agent.core.access.identity import RateLimits
 from chatgpt_agent.core.access.model_patterns import check_patterns
 from chatgpt_agent.core.access.networks import check_networks
 from chatgpt_agent.core.errors import InvalidValue

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from msgspec import structs
 
-from chatgpt_agent.core.access.admission import Identity, Token, User, admit, denial_reason, may_use
+from chatgpt_agent.core.access.identity import Identity, Token, User, denial_reason, may_use, price_for
 from chatgpt_agent.core.access.model_patterns import compile_patterns
 from chatgpt_agent.core.access.networks import Networks
 from chatgpt_agent.core.errors import ModelNotFound
@@ -19,8 +19,8 @@ NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
 PRICE = Price(id=1, model="gpt-4o", effective_at=NOON, rates=Rates(input=Decimal("2.5"), output=Decimal(10)))
 
 
-ANN = User(1, "ann", b"", disabled=False)
-TOKEN = Token(1, 1, b"", revoked=False)
+ANN = User(id=1, name="ann", upstream_key=b"", disabled=False)
+TOKEN = Token(id=1, user_id=1, digest=b"", revoked=False)
 HOME, ABROAD = ip_address("192.0.2.7"), ip_address("2001:db8::7")
 
 
@@ -76,34 +76,34 @@ def test_model_that_is_not_allowed_is_refused_as_one_without_a_price() -> None:
     errors = []
     for who, book in ((limited(("o3",), None), PriceBook([PRICE])), (identity(), PriceBook())):
         with pytest.raises(ModelNotFound) as caught:
-            admit("gpt-4o", book, NOON, who)
+            price_for(who, "gpt-4o", book, NOON)
         errors.append(caught.value.envelope())
     assert errors[0] == errors[1]
 
 
 def test_priced_model_is_admitted_at_its_price() -> None:
     """A call is made at the price in force."""
-    assert admit("gpt-4o", PriceBook([PRICE]), NOON, identity()) is PRICE
+    assert price_for(identity(), "gpt-4o", PriceBook([PRICE]), NOON) is PRICE
 
 
 @pytest.mark.parametrize("model", ["gpt-5", "GPT-4o", "gpt-4o ", "gpt-4o-2024-08-06", "gpt-4", ""])
 def test_unpriced_model_is_refused(model: str) -> None:
     """Only the exact name has a price; the refusal says `model_not_found`, as OpenAI does."""
     with pytest.raises(ModelNotFound) as caught:
-        admit(model, PriceBook([PRICE]), NOON, identity())
+        price_for(identity(), model, PriceBook([PRICE]), NOON)
     assert (caught.value.status, caught.value.code, caught.value.param) == (404, "model_not_found", "model")
 
 
 def test_price_of_tomorrow_admits_nothing_today() -> None:
     """A model whose first price is not in force yet is refused."""
     with pytest.raises(ModelNotFound):
-        admit("gpt-4o", PriceBook([PRICE]), NOON - timedelta(microseconds=1), identity())
+        price_for(identity(), "gpt-4o", PriceBook([PRICE]), NOON - timedelta(microseconds=1))
 
 
 def test_removed_price_admits_nothing() -> None:
     """A model whose price was removed is refused from then on, and not a moment before."""
     later = NOON + timedelta(days=1)
     book = PriceBook([PRICE, Price(id=2, model="gpt-4o", effective_at=later, rates=Rates(input=None, output=None))])
-    assert admit("gpt-4o", book, later - timedelta(microseconds=1), identity()) is PRICE
+    assert price_for(identity(), "gpt-4o", book, later - timedelta(microseconds=1)) is PRICE
     with pytest.raises(ModelNotFound):
-        admit("gpt-4o", book, later, identity())
+        price_for(identity(), "gpt-4o", book, later)

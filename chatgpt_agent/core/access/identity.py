@@ -1,8 +1,8 @@
-"""May this token make this call now? Answers with a value or one of core.errors; asks nobody.
+"""Users and tokens as the request path knows them: is a token valid now, and which models may it use?
 
-Patterns of models and networks come here compiled: that is done once when they change, and not for every request.
-Users and tokens are no part of any circle, so the garbage collector need not look at the hundred thousands of them
-(`gc=False`): each time it did, everybody would wait.
+Patterns of models and networks are compiled once when they change, and not for every request. Users and tokens are part
+of no reference cycle, so the garbage collector does not visit the hundred thousands of them (`gc=False`), which would
+hold the event loop each time.
 """
 
 import re
@@ -16,16 +16,16 @@ from chatgpt_agent.core.money.pricing import Price, PriceBook
 
 
 class RateLimits(msgspec.Struct, frozen=True, gc=False):
-    """What somebody may take: requests a minute, tokens a minute, requests at once. None: no limit."""
+    """Requests a minute, tokens a minute, requests at once. None: no limit."""
 
     rpm: int | None = None
     tpm: int | None = None
     concurrency: int | None = None
 
 
-class User(msgspec.Struct, frozen=True, gc=False):
-    """A user as the request path knows one. `upstream_key` is encrypted; `disabled`, or removed; `allowed_models`
-    matches the names of those that they may use, None: all."""
+class User(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """A user. `upstream_key` is encrypted; `disabled` is also set for a removed user; `allowed_models` matches the
+    names of the models that the user may use, None: all."""
 
     id: int
     name: str
@@ -35,8 +35,8 @@ class User(msgspec.Struct, frozen=True, gc=False):
     limits: RateLimits = RateLimits()
 
 
-class Token(msgspec.Struct, frozen=True, gc=False):
-    """An issued token, found by the HMAC of its text. `allowed_models` and `allowed_networks`: None: all."""
+class Token(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """An issued token. `digest`: the HMAC of its text. `allowed_models`, `allowed_networks`: None: all."""
 
     id: int
     user_id: int
@@ -49,15 +49,15 @@ class Token(msgspec.Struct, frozen=True, gc=False):
 
 
 class Identity(msgspec.Struct, frozen=True):
-    """Who is asking."""
+    """The token that a request came with, and its user."""
 
     user: User
     token: Token
 
 
 def denial_reason(identity: Identity, now: datetime, address: Address | None) -> str | None:
-    """Why a token does not count now, coming from this address; None: it does. The reason is for the log: a client is
-    never told. Where it is not known from where it comes, a token that has networks does not count."""
+    """Why a token is not valid now, from this address; None: it is. The reason is for the log, and never for the client.
+    A token with networks is not valid where the address is not known."""
     user, token = identity.user, identity.token
     if token.revoked:
         return "revoked"
@@ -78,9 +78,9 @@ def may_use(identity: Identity, model: str) -> bool:
     )
 
 
-def admit(model: str, book: PriceBook, now: datetime, identity: Identity) -> Price:
-    """The price that a call is made at. Raises ModelNotFound where the model has none, or is not for this token: a
-    client cannot tell the one from the other."""
+def price_for(identity: Identity, model: str, book: PriceBook, now: datetime) -> Price:
+    """The price of a model at a time. Raises ModelNotFound where it has none, or is not allowed for this token: a client
+    cannot tell the two apart."""
     price = book.at(model, now)
     if price is None or not may_use(identity, model):
         raise ModelNotFound(model)
