@@ -17,7 +17,7 @@ COLUMNS: Columns[AdminRow] = {
 
 @click.group()
 def admin() -> None:
-    """Administrators, who use the REST API, and viewers, who only read there."""
+    """Administrators and viewers of the REST API."""
 
 
 @admin.command()
@@ -32,7 +32,9 @@ def admin() -> None:
 @json_option
 @with_administration
 async def token(administration: Administration, name: str, role: str, json: bool) -> None:
-    """Issue an administrator's token and print it, once, on the last line.
+    """Issue an administrator's token.
+
+    It is printed once, on the last line.
 
     Example: chatgpt-agent admin token carol --role viewer
     """

@@ -26,7 +26,10 @@ COLUMNS: Columns[AuditRow] = {
 
 @click.group()
 def audit() -> None:
-    """The audit log: changes of users, tokens, prices, budgets and administrators, and corrections of the ledger."""
+    """The audit log of every change.
+
+    It has changes of users, tokens, prices, budgets and administrators, and corrections of the ledger.
+    """
 
 
 @audit.command(name="list")
@@ -39,7 +42,7 @@ def audit() -> None:
 @click.option("--actor", metavar="NAME", help="Changes by this administrator or account.")
 @click.option("--object", "object_", type=click.Choice(OBJECTS), help="Changes of this kind of object.")
 @click.option(
-    "--object-id", type=click.IntRange(1, 2**63 - 1), metavar="ID", help="Changes of the object with this ID."
+    "--object-id", type=click.IntRange(1), metavar="ID", help="Changes of the object with this ID."
 )
 @click.option(
     "--limit", type=click.IntRange(1, 1_000_000), default=50, show_default=True, help="The maximum number of changes."
@@ -56,7 +59,9 @@ async def list_(
     limit: int,
     format_: str,
 ) -> None:
-    """List changes, the newest first: who, when, from where, and the values before and after.
+    """List changes, the newest first.
+
+    Each has its actor, time and origin, and the values before and after.
 
     Example: chatgpt-agent audit list --object prices --since 2026-11-01
     """

@@ -43,7 +43,7 @@ def serve(config: Config) -> None:
 @json_option
 @config_option
 def migrate(config: Config, status: bool, count: int | None, json: bool) -> None:
-    """Migrate the database's schema to the version of this program.
+    """Migrate the database to this program's schema.
 
     Example: chatgpt-agent migrate --status
     """

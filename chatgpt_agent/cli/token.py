@@ -100,7 +100,9 @@ async def set_(administration: Administration, id: int, json: bool, **settings: 
 @json_option
 @with_administration
 async def rotate(administration: Administration, id: int, grace: str, json: bool) -> None:
-    """Replace a token: issue one with the same settings and budgets, and print it, once, on the last line.
+    """Replace a token by a new one.
+
+    The new token has the same settings and budgets. It is printed once, on the last line.
 
     Example: chatgpt-agent token rotate 7 --grace 2d
     """

@@ -161,8 +161,10 @@ async def set_key(administration: Administration, name: str, openai_key_stdin: b
 @json_option
 @with_administration
 async def remove(administration: Administration, name: str, yes: bool, json: bool) -> None:
-    """Remove a user for good: destroy their OpenAI key and revoke their tokens. Their rows stay in the ledger under
-    their name, which cannot be used again.
+    """Remove a user for good.
+
+    The OpenAI key is destroyed, and the tokens are revoked. The user's rows stay in the ledger under their name, which
+    cannot be used again.
 
     Example: chatgpt-agent user remove alice
     """
