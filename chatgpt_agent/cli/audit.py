@@ -41,9 +41,7 @@ def audit() -> None:
 )
 @click.option("--actor", metavar="NAME", help="Changes by this administrator or account.")
 @click.option("--object", "object_", type=click.Choice(OBJECTS), help="Changes of this kind of object.")
-@click.option(
-    "--object-id", type=click.IntRange(1), metavar="ID", help="Changes of the object with this ID."
-)
+@click.option("--object-id", type=click.IntRange(1), metavar="ID", help="Changes of the object with this ID.")
 @click.option(
     "--limit", type=click.IntRange(1, 1_000_000), default=50, show_default=True, help="The maximum number of changes."
 )

@@ -9,7 +9,7 @@ from tornado.web import stream_request_body
 
 from chatgpt_agent.core.access.identity import Identity
 from chatgpt_agent.core.cooperative import SLICE
-from chatgpt_agent.core.errors import AgentError, ClientClosed, Draining, Overloaded, RequestTooLarge
+from chatgpt_agent.core.errors import AgentError, ClientClosed, Draining, Overloaded
 from chatgpt_agent.core.http.endpoints import Endpoint
 from chatgpt_agent.core.http.headers import RESPONSE_ADDED, check_request_media, response_headers
 from chatgpt_agent.core.http.request import parse_request
@@ -19,12 +19,8 @@ from chatgpt_agent.runtime.cooperative import run_cooperatively
 from chatgpt_agent.runtime.in_flight import Lifecycle
 from chatgpt_agent.runtime.rate_limiter import RateLimiter
 from chatgpt_agent.runtime.relay import Answering, Call, Relay
-from chatgpt_agent.web.base import ApiHandler
+from chatgpt_agent.web.body import BodyHandler
 from chatgpt_agent.web.chunk_writer import ChunkWriter
-
-MAX_LENGTH_DIGITS = 18  # of a Content-Length; Python refuses to make a number of some thousands of digits
-LINGER_SECONDS = 2.0
-LINGER_BYTES = 4 * 1024 * 1024
 
 
 class Gateway(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,24 +38,23 @@ class State(Enum):
     """How far a request is."""
 
     RECEIVING = auto()  # its body is being read
-    REFUSED = auto()  # the error is sent; the rest of the body is read and dropped
     FORWARDING = auto()
     DISCONNECTED = auto()  # the client has left
 
 
 @stream_request_body
-class ForwardHandler(ApiHandler):
+class ForwardHandler(BodyHandler):
     """Checks the token when the headers are in, the body when it is in, and passes OpenAI's answer on as it comes."""
 
     methods = ("POST",)
 
-    def initialize(self, endpoint: Endpoint, gateway: Gateway) -> None:
+    def initialize(self, endpoint: Endpoint, gateway: Gateway) -> None:  # type: ignore[override]
+        super().initialize()
+        self.max_body_size = gateway.max_body_size
         self._endpoint = endpoint
         self._gateway = gateway
         self._identity: Identity | None = None
         self._state = State.RECEIVING
-        self._chunks: list[bytes] = []
-        self._size = 0
         self._call: Call | None = None
         self._writer: ChunkWriter | None = None  # of a stream
 
@@ -71,46 +66,15 @@ class ForwardHandler(ApiHandler):
             raise Draining
         self._identity = self.identify(gateway.authenticator)
         check_request_media(headers.get("Content-Type"), headers.get("Content-Encoding"), form=self._endpoint.form)
-        length = headers.get("Content-Length", "")  # Tornado refuses what is not a number
-        if length.isdecimal() and (len(length) > MAX_LENGTH_DIGITS or int(length) > gateway.max_body_size):
-            raise RequestTooLarge(gateway.max_body_size)
+        self.check_size()
         if gateway.admissions.full:
             raise Overloaded
-
-    def refuse(self, error: AgentError) -> None:
-        """Answers at once, and then still reads a part of the body and drops it: closing a connection with unread bytes
-        resets it, and the reset may overtake the answer (RFC 9112 §9.6)."""
-        self._state = State.REFUSED
-        self.write_agent_error(error)
-        self._announce_close()
-        headers = self.request.headers
-        if "Expect" in headers or not ("Content-Length" in headers or "Transfer-Encoding" in headers):
-            self._end_refusal()
-        else:
-            self.flush()
-            asyncio.get_running_loop().call_later(LINGER_SECONDS, self._end_refusal)
-
-    def _end_refusal(self) -> None:
-        if not self._finished:
-            self._close_after(self.finish())
-
-    def data_received(self, chunk: bytes) -> None:
-        self._size += len(chunk)
-        if self._state is State.REFUSED:
-            if self._size > LINGER_BYTES:
-                self._end_refusal()
-        elif self._size > self._gateway.max_body_size:
-            self._chunks.clear()
-            self._size = 0
-            self.refuse(RequestTooLarge(self._gateway.max_body_size))
-        else:
-            self._chunks.append(chunk)
 
     # With the body.
 
     async def post(self) -> None:
-        if self._state is State.REFUSED:
-            self._end_refusal()
+        if self.refused:
+            self.end_refusal()
             return
         self._state = State.FORWARDING
         with self._gateway.lifecycle.request():
@@ -125,8 +89,7 @@ class ForwardHandler(ApiHandler):
                 await self._fail(error)
 
     async def _forward(self) -> None:
-        body, content_type = b"".join(self._chunks), self.request.headers.get("Content-Type")
-        self._chunks.clear()
+        body, content_type = self.take_body(), self.request.headers.get("Content-Type")
         request = await run_cooperatively(parse_request(self._endpoint, body, content_type))
         # Checked again: the body may have taken a minute to arrive, and a revocation takes effect within a second.
         identity = self._identify_again()
@@ -162,7 +125,7 @@ class ForwardHandler(ApiHandler):
     async def _stream(self, answering: Answering) -> None:
         chunked = self.request.version != "HTTP/1.0"
         if not chunked:
-            self._announce_close()  # the end of the connection is then the end of the body (RFC 9112 §6.3)
+            self.announce_close()  # the end of the connection is then the end of the body (RFC 9112 §6.3)
         self.flush()  # the client sees status and headers before the first chunk
         self._writer = ChunkWriter(self, self.on_connection_close, chunked=chunked)
         if self._state is State.DISCONNECTED:
@@ -189,20 +152,11 @@ class ForwardHandler(ApiHandler):
     async def _finish_with(self, body: bytes | None = None, *, close: bool = False) -> None:
         finished = self.finish(body or None)  # b"" would be a body, which a 204 must not have
         if close:
-            self._close_after(finished)
+            self.close_after(finished)
         try:
             await finished
         except StreamClosedError:
             self.on_connection_close()
-
-    def _announce_close(self) -> None:
-        self.request.headers.pop("Connection", None)  # else Tornado promises an HTTP/1.0 client to keep it
-        self.set_header("Connection", "close")
-
-    def _close_after(self, finished: "asyncio.Future[None]") -> None:
-        """Closes the connection, which Tornado would keep, whatever the answer says, where the body has come."""
-        stream = self.request.connection.stream  # type: ignore[union-attr]
-        finished.add_done_callback(lambda _: stream.close())
 
     async def _fail(self, error: AgentError) -> None:
         if self._headers_written:
@@ -215,12 +169,12 @@ class ForwardHandler(ApiHandler):
     def on_connection_close(self) -> None:
         """The client has disconnected. Tornado does not always say so here: a write that fails says the same."""
         super().on_connection_close()
-        if self._state is State.REFUSED:
-            self._end_refusal()
+        if self.refused:
+            self.end_refusal()
             return
         before, self._state = self._state, State.DISCONNECTED
         if before is State.RECEIVING:
-            self._chunks.clear()  # now, and not when the cycle of connection and handler is collected
+            self.chunks.clear()  # now, and not when the cycle of connection and handler is collected
             self.application.log_request(self)
         elif before is State.FORWARDING:
             if self._writer is not None:

@@ -112,13 +112,13 @@ class AdminHandler(BodyHandler):
 
     def _parse_body(self, route: Route) -> Any:
         if route.body is None:
-            if self.body:
+            if self.chunks:
                 raise InvalidRequest("This endpoint takes no body.")
             return None
         media_type = self.request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
         if media_type not in route.media_types or "Content-Encoding" in self.request.headers:
             raise UnsupportedMediaType(f"The body must be {' or '.join(route.media_types)}, and not compressed.")
-        body = bytes(self.body)
+        body = self.take_body()
         return body if route.body is bytes else parse_body(body, route.body)
 
     def _version(self, route: Route) -> int | None:
