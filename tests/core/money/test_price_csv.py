@@ -128,7 +128,7 @@ def test_order_of_tiers_is_no_change() -> None:
 
 
 def test_price_that_was_replaced_on_its_date_is_not_exported() -> None:
-    """Of two prices with the same date only the last has an effect."""
+    """The last of two prices with the same date is the only one with an effect."""
     prices = [price(1, NewPrice("m", ONE)), price(2, NewPrice("m", TWO))]
     assert effective_prices(prices) == prices[1:]
 

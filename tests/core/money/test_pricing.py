@@ -277,7 +277,7 @@ def test_price_is_in_force_until_the_next_one(when: datetime, number: int | None
 
 
 def test_last_entered_price_of_a_date_wins() -> None:
-    """Of two prices with the same date, the one entered last is in force."""
+    """The price that was entered last for a date is in force."""
     assert PriceBook([price(2), price(1)]).at("gpt-4o", NOON) == price(2)
 
 
