@@ -57,7 +57,7 @@ COUNTS = ("requests", "not_done", *TOKEN_COLUMNS)
 SUMMED = (*COUNTS, "cost", "uncertain_cost")
 
 
-class UsageFilter(msgspec.Struct, frozen=True):
+class UsageFilter(msgspec.Struct, frozen=True, kw_only=True):
     """Which usage is selected; None: all. Both days are included, in the configured time zone."""
 
     since: date | None = None

@@ -81,7 +81,7 @@ async def test_a_report_by_two_groups(used: Store) -> None:
 )
 async def test_a_report_of_some_days(used: Store, since: date | None, until: date | None, requests: int) -> None:
     """The first and last day are included."""
-    lines = await usage_report(used, ["month"], UsageFilter(since, until))
+    lines = await usage_report(used, ["month"], UsageFilter(since=since, until=until))
     assert sum(line.requests for line in lines) == requests
 
 
