@@ -3,9 +3,12 @@
 import asyncio
 import time
 
+from psycopg2.extensions import parse_dsn
+
 from chatgpt_agent.adapters.postgres.connection import Store
 from tests.support.administrator import Administrator
 from tests.support.client import Answer
+from tests.support.database import Database
 
 
 async def test_long_report_delays_no_other_request(admin: Administrator) -> None:
@@ -39,16 +42,16 @@ async def test_ledger_check_delays_no_report(admin: Administrator) -> None:
     assert (await proof).json == {"findings": []}
 
 
-async def test_unreachable_database_is_answered_503(admin: Administrator) -> None:
-    """The error does not contain the address; the agent recovers by itself."""
-    stores = admin.agent.server.admin_stores
-    dsn, stores.changes._dsn = stores.changes._dsn, "host=/nowhere dbname=x user=secret-name"
-    await stores.changes.close()
+async def test_unreachable_database_is_answered_503(admin: Administrator, postgres: str) -> None:
+    """The error does not contain the name of the database; the agent recovers by itself."""
+    name = parse_dsn(str(admin.agent.config.database_url))["dbname"]
+    database = Database(postgres, name)
+    database.close()
     answer: Answer = await admin.ask("GET", "/users")
+    database.open()
     assert (answer.status, answer.error["code"]) == (503, "database_unavailable")
-    assert b"nowhere" not in answer.body
+    assert name.encode() not in answer.body
     assert answer.header("Retry-After") == "1"
-    stores.changes._dsn = dsn
     assert (await admin.ask("GET", "/users")).status == 200
 
 
