@@ -56,8 +56,8 @@ class Identity(msgspec.Struct, frozen=True):
 
 
 def denial_reason(identity: Identity, now: datetime, address: Address | None) -> str | None:
-    """Why a token is not valid now, from this address; None: it is. The reason is for the log, and never for the client.
-    A token with networks is not valid where the address is not known."""
+    """Returns why a token is not valid now from this address, or None. The reason is only for the log. A token with
+    networks is not valid if the address is unknown."""
     user, token = identity.user, identity.token
     if token.revoked:
         return "revoked"
@@ -79,8 +79,8 @@ def may_use(identity: Identity, model: str) -> bool:
 
 
 def price_for(identity: Identity, model: str, book: PriceBook, now: datetime) -> Price:
-    """The price of a model at a time. Raises ModelNotFound where it has none, or is not allowed for this token: a client
-    cannot tell the two apart."""
+    """Returns the price of a model at a time. Raises ModelNotFound if it has none or is not allowed for this token: a
+    client cannot tell the two apart."""
     price = book.at(model, now)
     if price is None or not may_use(identity, model):
         raise ModelNotFound(model)
