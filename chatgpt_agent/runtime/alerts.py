@@ -144,7 +144,14 @@ class Alerts:
 
     async def _send_due(self, webhook: Webhook) -> None:
         while due := await claim_due_alerts(self._store, self._now(), self._now() + self._times.claim, BATCH):
-            await asyncio.gather(*(self._send(webhook, alert) for alert in due))
+            tasks = [
+                asyncio.create_task(self._send(webhook, alert), name=f"alert of budget {alert.budget_id}")
+                for alert in due
+            ]
+            # All attempts end before an error is raised, so that none runs on without an owner.
+            for error in await asyncio.gather(*tasks, return_exceptions=True):
+                if error is not None:
+                    raise error
 
     async def _send(self, webhook: Webhook, alert: Alert) -> None:
         key = f"{alert.budget_id} {alert.window_start.isoformat()} {alert.percent} {alert.amount}"
