@@ -77,7 +77,7 @@ async def remove(ledger: LedgerAdministration, id: int, json: bool) -> None:
     if json:
         echo_json(_fields(row))
     else:
-        click.echo(f"Removed the budget of {usd(row.amount)} USD{_EACH[row.period]}: {_owner(row)}.")
+        click.echo(f"{_owner(row)} no longer has a budget of {usd(row.amount)} USD{_EACH[row.period]}.")
 
 
 def _owner(row: BudgetRow) -> str:

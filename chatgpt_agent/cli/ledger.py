@@ -53,11 +53,15 @@ async def status(ledger: LedgerAdministration, since: datetime | None, json: boo
 
 @ledger.command(name="list")
 @click.option(
-    "--state", "states", type=click.Choice([*map(str, State)]), multiple=True, help="In this state. May be repeated."
+    "--state",
+    "states",
+    type=click.Choice([*map(str, State)]),
+    multiple=True,
+    help="Only rows in this state. May be repeated.",
 )
-@click.option("--since", type=_MOMENT, metavar="DATE", help="From this time on, in UTC.")
-@click.option("--until", type=_MOMENT, metavar="DATE", help="Before this time, in UTC.")
-@click.option("--user", metavar="NAME", help="Of this user.")
+@click.option("--since", type=_MOMENT, metavar="DATE", help="Only rows from this time on, in UTC.")
+@click.option("--until", type=_MOMENT, metavar="DATE", help="Only rows before this time, in UTC.")
+@click.option("--user", metavar="NAME", help="Only rows of this user.")
 @click.option("--limit", type=click.IntRange(1, 1_000_000), default=50, show_default=True, help="Rows to show.")
 @_FORMAT
 @with_ledger

@@ -94,16 +94,16 @@ async def correct(
     Example: chatgpt-agent ledger correct 01930000-0000-7000-8000-000000000001 --input 120 --output 30 --reason "OpenAI"
     """
     usage = Usage(input=input_, output=output, cached=cached)
-    done = await ledger.corrections.correct(request_id, usage, reason)
+    correction = await ledger.corrections.correct(request_id, usage, reason)
     if json:
-        echo_json(done)
+        echo_json(correction)
         return
-    before = done.before
-    click.echo(f"{done.corrects} is corrected by {done.request_id}:")
+    before = correction.before
+    click.echo(f"{correction.corrects} is corrected by {correction.request_id}:")
     for name in ("input", "cached", "output"):
         old = "unknown" if before is None else getattr(before, name)
-        click.echo(f"  {name} tokens: {old} → {getattr(done.after, name)}")
-    click.echo(f"  cost: {usd(done.cost_before)} → {usd(done.cost_after)} USD")
+        click.echo(f"  {name} tokens: {old} → {getattr(correction.after, name)}")
+    click.echo(f"  cost: {usd(correction.cost_before)} → {usd(correction.cost_after)} USD")
 
 
 def _echo_reconciliation_table(result: Reconciliation) -> None:
@@ -115,8 +115,8 @@ def _echo_reconciliation_table(result: Reconciliation) -> None:
         return
     click.echo("Differences: OpenAI counts more (+) or less (-) than the ledger.\n")
     headers = ["day", "model", "user", "requests", "input", "cached", "output", "cost usd", "candidate rows"]
-    blank = ["total", "", "", *_differences(result.total), ""]
-    echo_table(headers, [*([*_place(line), *_differences(line), _candidates(line)] for line in result.lines), blank])
+    total = ["total", "", "", *_differences(result.total), ""]
+    echo_table(headers, [*([*_place(line), *_differences(line), _candidates(line)] for line in result.lines), total])
 
 
 def _echo_reconciliation_csv(result: Reconciliation) -> None:

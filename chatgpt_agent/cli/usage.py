@@ -37,9 +37,11 @@ def _filter_options(command: F) -> F:
 
     @click.option("--since", type=_DAY, metavar="DAY", help="First day, in the configured time zone.")
     @click.option("--until", type=_DAY, metavar="DAY", help="Last day, in the configured time zone.")
-    @click.option("--user", metavar="NAME", help="Of this user.")
-    @click.option("--token", "token_id", type=click.IntRange(0, 2**63 - 1), metavar="ID", help="Of this token.")
-    @click.option("--model", metavar="NAME", help="Of requests for this model.")
+    @click.option("--user", metavar="NAME", help="Only usage of this user.")
+    @click.option(
+        "--token", "token_id", type=click.IntRange(0, 2**63 - 1), metavar="ID", help="Only usage of this token."
+    )
+    @click.option("--model", metavar="NAME", help="Only requests for this model.")
     @functools.wraps(command)
     def wrapped(since: datetime | None, until: datetime | None, **options: Any) -> Any:
         if since and until and until < since:

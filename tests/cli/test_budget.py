@@ -31,7 +31,7 @@ def test_list_shows_a_table(cli: Cli) -> None:
 def test_remove_ends_a_budget(cli: Cli) -> None:
     """The output describes the removed budget, which is no longer listed."""
     cli.ok("budget", "set", "20.50", "--user", "alice")
-    assert cli.ok("budget", "remove", "1") == "Removed the budget of 20.5 USD a month: User alice.\n"
+    assert cli.ok("budget", "remove", "1") == "User alice no longer has a budget of 20.5 USD a month.\n"
     assert json.loads(cli.ok("budget", "list", "--json")) == []
 
 
