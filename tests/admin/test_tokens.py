@@ -5,8 +5,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from chatgpt_agent.admin.administration import Administration
-from chatgpt_agent.core.access.settings import MAX_NAME, NewUser, TokenSettings
+from chatgpt_agent.core.access.settings import NewUser, TokenSettings
 from chatgpt_agent.core.errors import InvalidValue, NotFound, VersionMismatch
+from chatgpt_agent.core.names import MAX_NAME
 from tests.support.database import query
 
 KEY = "sk-made-up-canary"

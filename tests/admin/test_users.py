@@ -6,9 +6,10 @@ import pytest
 
 from chatgpt_agent.admin.administration import Administration
 from chatgpt_agent.admin.users import UserRow
-from chatgpt_agent.core.access.settings import MAX_NAME, NewUser, UserChanges
+from chatgpt_agent.core.access.settings import NewUser, UserChanges
 from chatgpt_agent.core.access.tokens import is_well_formed
 from chatgpt_agent.core.errors import Conflict, InvalidValue, NotFound, VersionMismatch
+from chatgpt_agent.core.names import MAX_NAME
 from tests.support.administration import KEYRING
 from tests.support.database import query
 

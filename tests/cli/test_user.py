@@ -24,7 +24,7 @@ def stored_key(cli: Cli, name: str = "alice") -> str:
     connection = psycopg2.connect(cli.settings["DATABASE_URL"])
     with connection.cursor() as cursor:
         cursor.execute("SELECT id, upstream_key FROM users WHERE name = %s", [name])
-        id_, sealed = cursor.fetchone()
+        [(id_, sealed)] = cursor.fetchall()
     connection.close()
     return read_master_key(Path(cli.settings["DATA_DIR"]) / "master.key").decrypt(id_, bytes(sealed))
 

@@ -103,7 +103,7 @@ async def test_synchronous_sdk_is_served(agent: Agent, upstream: Upstream, path:
 
 def test_fake_upstream_conforms_to_the_sdk() -> None:
     """The answers of the fake upstream are valid by the SDK's own types."""
-    types = dict(
+    types: dict[str, Any] = dict(
         zip(PATHS, (Completion, Response, CreateEmbeddingResponse, ImagesResponse, Transcription), strict=True)
     )
     for path, type_ in types.items():

@@ -79,7 +79,7 @@ def listen(io_loop: IOLoop) -> Iterator[Listen]:
     started: list[Listening] = []
 
     def start(**limits: float) -> Listening:
-        asyncio.set_event_loop(io_loop.asyncio_loop)
+        asyncio.set_event_loop(io_loop.asyncio_loop)  # type: ignore[attr-defined]  # Tornado's own loops have it
         started.append(Listening(ConnectionLimits(**limits)))  # type: ignore[arg-type]
         return started[-1]
 

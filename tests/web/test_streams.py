@@ -228,7 +228,7 @@ async def test_slow_client_slows_the_upstream_down(agent: Agent, upstream: Upstr
     """While the client reads none of 40 MB, the upstream can send only what buffers hold."""
     chunk, sent = event("x" * 100_000), 0
 
-    async def script(_: Received, reply: Reply) -> None:
+    async def script(request: Received, reply: Reply) -> None:
         nonlocal sent
         await reply.stream_head()
         for _ in range(400):

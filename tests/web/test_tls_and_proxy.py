@@ -7,7 +7,7 @@ import ssl
 import subprocess
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -19,6 +19,8 @@ from tests.conftest import MakeAgent
 from tests.support.agent import Agent
 from tests.support.tcp_relay import Link
 from tests.support.upstream import REQUEST_ID, Upstream, error_body
+
+StartUpstream = Callable[..., Awaitable[Upstream]]
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +36,7 @@ def ca_file(authority: trustme.CA, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def tls_upstream(io_loop: IOLoop, authority: trustme.CA) -> Iterator[Callable[..., Upstream]]:
+def tls_upstream(io_loop: IOLoop, authority: trustme.CA) -> Iterator[StartUpstream]:
     """Returns a function that starts a fake OpenAI over TLS with a certificate for some names."""
     started: list[Upstream] = []
 
@@ -51,7 +53,7 @@ def tls_upstream(io_loop: IOLoop, authority: trustme.CA) -> Iterator[Callable[..
 
 
 async def test_trusted_certificate_is_accepted(
-    make_agent: MakeAgent, tls_upstream: Callable[..., Upstream], ca_file: Path
+    make_agent: MakeAgent, tls_upstream: StartUpstream, ca_file: Path
 ) -> None:
     """OpenAI is reached over TLS if its certificate is from the configured authority."""
     fake = await tls_upstream("localhost")
@@ -63,7 +65,7 @@ async def test_trusted_certificate_is_accepted(
 
 @pytest.mark.parametrize("names", [("localhost",), ("elsewhere.example",)])
 async def test_untrusted_certificate_is_rejected(
-    make_agent: MakeAgent, tls_upstream: Callable[..., Upstream], ca_file: Path, names: tuple[str, ...]
+    make_agent: MakeAgent, tls_upstream: StartUpstream, ca_file: Path, names: tuple[str, ...]
 ) -> None:
     """A certificate of an unknown authority or for another host is a 502, and neither key nor message is sent."""
     fake = await tls_upstream(*names)
@@ -111,7 +113,7 @@ async def test_port_without_tls_is_a_tls_error(make_agent: MakeAgent) -> None:
 
 
 async def test_agents_do_not_share_authorities(
-    make_agent: MakeAgent, tls_upstream: Callable[..., Upstream], ca_file: Path, tmp_path: Path
+    make_agent: MakeAgent, tls_upstream: StartUpstream, ca_file: Path, tmp_path: Path
 ) -> None:
     """Two agents in one process each trust only their own configured authority."""
     fake = await tls_upstream("localhost")
@@ -161,7 +163,7 @@ def forward_proxy(tmp_path: Path) -> Iterator[ForwardProxy]:
 
 async def test_all_requests_go_through_the_proxy(
     make_agent: MakeAgent,
-    tls_upstream: Callable[..., Upstream],
+    tls_upstream: StartUpstream,
     ca_file: Path,
     forward_proxy: ForwardProxy,
     monkeypatch: pytest.MonkeyPatch,
@@ -200,7 +202,7 @@ TUNNEL = (
 
 @pytest.mark.parametrize("stream", [False, True])
 async def test_answer_to_connect_is_not_forwarded(
-    make_agent: MakeAgent, tls_upstream: Callable[..., Upstream], ca_file: Path, stream: bool
+    make_agent: MakeAgent, tls_upstream: StartUpstream, ca_file: Path, stream: bool
 ) -> None:
     """Status and fields of the proxy's answer to CONNECT do not reach the client."""
     fake = await tls_upstream("localhost")
@@ -248,7 +250,7 @@ REFUSALS = {
 
 @pytest.mark.parametrize("case", REFUSALS)
 async def test_refusal_of_the_proxy_is_a_proxy_error(
-    make_agent: MakeAgent, tls_upstream: Callable[..., Upstream], ca_file: Path, case: str
+    make_agent: MakeAgent, tls_upstream: StartUpstream, ca_file: Path, case: str
 ) -> None:
     """If the proxy refuses a tunnel, the answer is a 502, and OpenAI is not reached without the proxy."""
     fake = await tls_upstream("localhost")

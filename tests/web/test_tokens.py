@@ -1,5 +1,6 @@
 """Tokens over HTTP: their models, networks and lifetime, and what a flood of invalid ones gets."""
 
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -94,7 +95,7 @@ async def test_change_takes_effect_within_a_second_on_every_agent(make_agent: Ma
     )
     tokens, users = first.administration.tokens, first.administration.users
     past = datetime.now(UTC) - timedelta(seconds=1)
-    changes = {
+    changes: dict[str, Callable[[int], Awaitable[object]]] = {
         "revoked": lambda id: tokens.revoke(id),
         "expired": lambda id: tokens.change(id, TokenSettings(expires_at=past)),
         "network": lambda id: tokens.change(id, TokenSettings(allowed_networks=(INSIDE,))),

@@ -4,12 +4,13 @@ import asyncio
 import gc
 import socket
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from tornado.ioloop import IOLoop
 
 from chatgpt_agent.adapters.config import Config
+from chatgpt_agent.adapters.curl.client import GatewayHTTPClient
 from chatgpt_agent.adapters.curl.exchange import HIGH_WATER, Exchange, UpstreamClient
 from chatgpt_agent.adapters.curl.options import http_client
 from chatgpt_agent.core.errors import ClientClosed, UpstreamError
@@ -59,22 +60,44 @@ def send(client: UpstreamClient, port: int, body: bytes = b"{}") -> Exchange:
     return client.send(f"http://127.0.0.1:{port}/v1/chat/completions", body, [("Authorization", "Bearer sk-made-up")])
 
 
+def take_all(chunks: list[bytes]) -> Callable[[bytes], bool]:
+    """Makes a sink that collects chunks and always takes another one."""
+
+    def sink(chunk: bytes) -> bool:
+        chunks.append(chunk)
+        return True
+
+    return sink
+
+
+def take_one(chunks: list[bytes]) -> Callable[[bytes], bool]:
+    """Makes a sink that collects chunks and is full after each one."""
+
+    def sink(chunk: bytes) -> bool:
+        chunks.append(chunk)
+        return False
+
+    return sink
+
+
 async def test_chunks_reach_the_sink_as_they_come(client: UpstreamClient, upstream: Upstream) -> None:
     """The sink gets the chunks in their order, and `stream_to` returns True at the clean end."""
     upstream.script = in_pieces
-    exchange, chunks = send(client, upstream.port), []
+    exchange = send(client, upstream.port)
+    chunks: list[bytes] = []
     await exchange.head()
-    assert await exchange.stream_to(lambda chunk: chunks.append(chunk) is None)
+    assert await exchange.stream_to(take_all(chunks))
     assert chunks == PIECES
 
 
 async def test_full_sink_gets_the_rest_later(client: UpstreamClient, upstream: Upstream) -> None:
     """Nothing is lost where the sink refuses more and `stream_to` is called again."""
     upstream.script = in_pieces
-    exchange, chunks = send(client, upstream.port), []
+    exchange = send(client, upstream.port)
+    chunks: list[bytes] = []
     await exchange.head()
     rounds = 1
-    while not await exchange.stream_to(lambda chunk: chunks.append(chunk) is not None):
+    while not await exchange.stream_to(take_one(chunks)):
         rounds += 1
     assert (b"".join(chunks), rounds) == (b"".join(PIECES), 4)
 
@@ -157,6 +180,7 @@ async def test_kept_handle_holds_nothing_of_its_request(client: UpstreamClient, 
     reference = weakref.ref(exchange)
     del exchange
     gc.collect()
+    assert isinstance(client.http_client, GatewayHTTPClient)
     assert client.http_client.idle_handles == 1
     assert reference() is None
 

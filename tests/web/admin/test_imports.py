@@ -1,5 +1,7 @@
 """People and prices in bulk over REST, and prices that are only tried."""
 
+from functools import partial
+
 import pytest
 
 from tests.support.administrator import CSV, KEY, Administrator
@@ -33,7 +35,7 @@ async def test_imported_users_have_working_tokens(admin: Administrator) -> None:
     ]
     assert [issued["user"] for issued in answer["tokens"]] == ["emil", "frieda"]
     for issued in answer["tokens"]:
-        await admin.agent.until(lambda token=issued["token"]: admin.agent.works(token))
+        await admin.agent.until(partial(admin.agent.works, issued["token"]))
 
 
 async def test_import_sets_budgets(admin: Administrator) -> None:
