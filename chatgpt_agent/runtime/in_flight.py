@@ -1,4 +1,4 @@
-"""Whether the process takes requests, and how many it is working on."""
+"""Whether the agent takes requests, and how many are in flight."""
 
 import asyncio
 from collections.abc import Iterator
@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 
 class Lifecycle:
-    """Counts requests under way, so that a shutdown can wait for them."""
+    """Counts requests in flight, so that a shutdown can wait for them."""
 
     def __init__(self) -> None:
         self.draining = False
@@ -16,7 +16,7 @@ class Lifecycle:
 
     @contextmanager
     def request(self) -> Iterator[None]:
-        """Counts one request, to the last byte of its answer."""
+        """Counts one request until the last byte of its answer is sent."""
         self.in_flight += 1
         self._idle.clear()
         try:
@@ -38,7 +38,7 @@ class Lifecycle:
         return idle.result()
 
     async def wait_idle(self, seconds: float) -> bool:
-        """Waits until nothing is under way; False where that takes longer."""
+        """Waits until no request is in flight; False where that takes longer than `seconds`."""
         try:
             async with asyncio.timeout(seconds):
                 await self._idle.wait()

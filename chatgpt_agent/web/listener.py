@@ -169,7 +169,10 @@ class ClientStream(IOStream):
 
     def set_close_callback(self, callback: Callable[[], None] | None) -> None:
         self._deadline = None
-        super().set_close_callback(callback)
+        if callback is None:  # as of Tornado's method, whose further checks are for a callback: 3 calls a request
+            self._close_callback = None
+        else:
+            super().set_close_callback(callback)
 
     def set_nodelay(self, value: bool) -> None:
         """Does nothing: Tornado would switch the option on and off with each answer."""
