@@ -212,7 +212,7 @@ async def test_client_that_reads_nothing_is_reset(listen: Listen, caplog: pytest
     await listening.until_connections(0)
     with pytest.raises(ConnectionResetError):
         await read_until_closed(client)
-    [record] = [record for record in caplog.records if "cut off" in record.message]
+    [record] = [record for record in caplog.records if "is reset" in record.message]
     assert record.exc_info is None
 
 
