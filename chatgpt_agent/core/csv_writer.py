@@ -4,6 +4,10 @@ import csv
 import io
 from collections.abc import Iterable, Sequence
 
+# A spreadsheet runs a text that begins with one of these as a formula
+# (https://owasp.org/www-community/attacks/CSV_Injection).
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+
 
 class Amount(str):
     """An amount as text: not a formula, although it may begin with a minus."""
@@ -19,13 +23,22 @@ def csv_text(headers: Sequence[str], lines: Iterable[Sequence[object]]) -> str:
 def csv_line(cells: Sequence[object]) -> str:
     """Returns one line with its line end."""
     out = io.StringIO()
-    csv.writer(out).writerow([_not_a_formula(cell) for cell in cells])
+    csv.writer(out).writerow([_guarded(cell) for cell in cells])
     return out.getvalue()
 
 
-def _not_a_formula(cell: object) -> object:
-    """Prefixes a text that a spreadsheet would run as a formula
-    (https://owasp.org/www-community/attacks/CSV_Injection)."""
-    if isinstance(cell, Amount) or not isinstance(cell, str) or cell[:1] not in ("=", "+", "-", "@", "\t", "\r"):
-        return cell
-    return f"'{cell}"
+def _guarded(cell: object) -> object:
+    """Puts an apostrophe before a text that a spreadsheet would run."""
+    if isinstance(cell, str) and not isinstance(cell, Amount) and cell.startswith(_FORMULA_STARTS):
+        return f"'{cell}"
+    return cell
+
+
+def escaped(text: str) -> str:
+    """Returns a text that `unescaped` restores after it was written: its own apostrophe at the beginning is doubled."""
+    return f"'{text}" if text.startswith("'") else text
+
+
+def unescaped(text: str) -> str:
+    """Removes the apostrophe that was put before a text when it was written."""
+    return text[1:] if text.startswith("'") and text[1:].startswith((*_FORMULA_STARTS, "'")) else text

@@ -85,14 +85,7 @@ def _read(name: str, entry: object) -> NewPrice | Skipped:
         return Skipped(name, f"mode {mode[:40] if isinstance(mode, str) and mode.isprintable() else 'unknown'}")
     check_model(model_of(name))
     table = _table(name, entry)
-    base = table.pop(_BASE, {})
-    for side in SIDES:
-        # Where only the audio or the images of a side have a price, an answer without separate counts has it too.
-        parts = [rate for kind, rate in base.items() if kind in _MEDIA[side]]
-        if not base.get(side) and parts:
-            base[side] = max(parts)
-    if mode == "embedding":
-        base.setdefault("output", Decimal(0))
+    base = _completed(table.pop(_BASE, {}), is_embedding=mode == "embedding")
     other_units = [match[1] for key, value in entry.items() if value and (match := _OTHER_UNIT.match(key))]
     if not base.keys() >= {"input", "output"} or (other_units and not any(base.values())):
         return Skipped(name, f"priced per {other_units[0]}" if other_units else "no price per token")
@@ -106,6 +99,19 @@ def _read(name: str, entry: object) -> NewPrice | Skipped:
     price = NewPrice(model_of(name), Rates(**base), tuple(tiers))
     check_price(price)
     return price
+
+
+def _completed(rates: dict[str, Decimal], *, is_embedding: bool) -> dict[str, Decimal]:
+    """Returns the rates of an entry with those of its sides, where they follow from others."""
+    rates = dict(rates)
+    for side in SIDES:
+        # Where only the audio or the images of a side have a price, an answer without separate counts has it too.
+        media = [rate for name, rate in rates.items() if name in _MEDIA[side]]
+        if not rates.get(side) and media:
+            rates[side] = max(media)
+    if is_embedding:
+        rates.setdefault("output", Decimal(0))
+    return rates
 
 
 def _table(name: str, entry: dict[str, object]) -> dict[_Key, dict[str, Decimal]]:

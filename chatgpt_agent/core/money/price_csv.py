@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
+from chatgpt_agent.core.csv_writer import escaped, unescaped
 from chatgpt_agent.core.errors import InvalidValue
 from chatgpt_agent.core.money.exact import format_usd
 from chatgpt_agent.core.money.kinds import RATE_NAMES, Rates
@@ -12,10 +13,6 @@ from chatgpt_agent.core.money.pricing import NewPrice, Price, PriceBook, check_p
 from chatgpt_agent.core.money.tier_syntax import kind_name, parse_tiers, show_tiers
 
 COLUMNS = ("model", "effective_at", *RATE_NAMES, "tiers")
-
-# A spreadsheet would run or drop a text that begins with one of these: it is written behind an apostrophe, which is
-# removed when it is read.
-_GUARDED = ("=", "+", "-", "@", "\t", "\r", "'")
 
 
 class Change(msgspec.Struct, frozen=True):
@@ -74,10 +71,10 @@ def effective_prices(prices: Sequence[Price]) -> list[Price]:
 
 
 def csv_cells(price: Price) -> list[str]:
-    """Returns the cells of a price, in the order of `COLUMNS`."""
+    """Returns the cells of a price for `csv_text`, in the order of `COLUMNS`."""
     moment = price.effective_at.astimezone(UTC).isoformat().replace("+00:00", "Z")
     amounts = ["" if rate is None else format_usd(rate) for rate in price.rates.all_rates().values()]
-    return [_guarded(price.model), moment, *amounts, show_tiers(price.tiers)]
+    return [escaped(price.model), moment, *amounts, show_tiers(price.tiers)]
 
 
 def read_table(rows: Sequence[Sequence[str]]) -> list[NewPrice]:
@@ -121,7 +118,7 @@ def _check_headings(headings: Sequence[str]) -> None:
 def _price_of(cells: dict[str, str]) -> NewPrice:
     amounts = {kind: cells[kind] for kind in RATE_NAMES if cells.get(kind, "").strip()}
     return NewPrice(
-        _unguarded(cells["model"]),
+        unescaped(cells["model"]),
         Rates(**{kind: parse_usd(text, kind_name(kind)) for kind, text in amounts.items()}),
         parse_tiers(cells.get("tiers", ""), "tier"),
         _moment(cells.get("effective_at", "").strip()),
@@ -137,11 +134,3 @@ def _moment(text: str) -> datetime | None:
         return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
     except (ValueError, OverflowError):
         raise InvalidValue(f"effective_at: {text[:40]!r} is not a date, such as 2026-11-23T18:00:00Z") from None
-
-
-def _guarded(text: str) -> str:
-    return f"'{text}" if text.startswith(_GUARDED) else text
-
-
-def _unguarded(text: str) -> str:
-    return text[1:] if text.startswith("'") and text[1:].startswith(_GUARDED) else text

@@ -1,7 +1,5 @@
 """Tests of price lists as CSV, and of the changes that a list makes."""
 
-import csv
-import io
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
@@ -9,6 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from chatgpt_agent.core.csv_reader import csv_rows
+from chatgpt_agent.core.csv_writer import csv_text
 from chatgpt_agent.core.errors import InvalidValue
 from chatgpt_agent.core.money.kinds import Rates
 from chatgpt_agent.core.money.price_csv import COLUMNS, csv_cells, difference, effective_prices, is_same, read_table
@@ -48,11 +48,7 @@ def histories(draw: st.DrawFn) -> list[Price]:
 
 def written(prices: list[Price]) -> list[list[str]]:
     """Returns the table of prices as a reader of the file sees it."""
-    out = io.StringIO(newline="")
-    writer = csv.writer(out)
-    writer.writerow(COLUMNS)
-    writer.writerows(map(csv_cells, prices))
-    return list(csv.reader(io.StringIO(out.getvalue(), newline=""), strict=True))
+    return [cells for _, cells in csv_rows(csv_text(COLUMNS, map(csv_cells, prices)))]
 
 
 def applied(prices: list[Price], listed: list[NewPrice]) -> list[Price]:
