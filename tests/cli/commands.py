@@ -1,19 +1,24 @@
-"""Runs commands: in this process, which is fast, and in one of their own, which is what people do."""
+"""Runs commands, in this process or in one of their own, and reads what they have stored."""
 
 import asyncio
 import contextlib
+import json
 import logging
 import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import click
 import msgspec
 from click.testing import CliRunner, Result
 
 from chatgpt_agent.adapters.config import Config
+from chatgpt_agent.adapters.keyring import read_master_key
 from chatgpt_agent.cli.main import main
+from tests.support.database import query
 
 KEY = "sk-made-up-key-0123456789"
 PROGRAM = [sys.executable, "-m", "chatgpt_agent"]
@@ -21,13 +26,13 @@ VARIABLES = ("CHATGPT_AGENT_CONFIG", *(field.name.upper() for field in msgspec.s
 
 
 class Cli:
-    """The program as it is called with these settings in its environment."""
+    """The program with these settings in its environment."""
 
     def __init__(self, settings: dict[str, str]) -> None:
         self.settings = settings
 
     def run(self, *args: str, stdin: str | bytes = "", settings: dict[str, str] | None = None) -> Result:
-        """Runs a command in this process; raises what it would have died of."""
+        """Runs a command in this process. Raises an exception that the command does not handle."""
         environ = dict.fromkeys(VARIABLES) | self.settings | (settings or {})
         with logging_as_before():
             result = CliRunner().invoke(main, args, input=stdin, env=environ)
@@ -36,7 +41,7 @@ class Cli:
         return result
 
     def ok(self, *args: str, stdin: str | bytes = "") -> str:
-        """What a command that succeeds prints to standard output."""
+        """Runs a command that must succeed and returns its standard output."""
         result = self.run(*args, stdin=stdin)
         assert result.exit_code == 0, result.stderr
         return result.stdout
@@ -44,7 +49,7 @@ class Cli:
     def refused(
         self, *args: str, code: int = 1, stdin: str | bytes = "", settings: dict[str, str] | None = None
     ) -> list[str]:
-        """The lines on standard error of a command that does not succeed, and prints nothing else."""
+        """Runs a command that must fail without standard output, and returns the lines of standard error."""
         result = self.run(*args, stdin=stdin, settings=settings)
         assert (result.exit_code, result.stdout) == (code, ""), result.output
         return result.stderr.splitlines()
@@ -54,7 +59,7 @@ class Cli:
         return self.ok("user", "add", name, "--openai-key-stdin", stdin=key).strip()
 
     def process(self, *args: str | bytes, stdin: bytes = b"") -> "subprocess.CompletedProcess[bytes]":
-        """Runs a command in a process of its own."""
+        """Runs a command in its own process."""
         return subprocess.run(
             [*PROGRAM, *args],
             input=stdin,
@@ -65,7 +70,7 @@ class Cli:
         )
 
     async def command(self, *args: str, stdin: bytes = b"") -> str:
-        """Runs a command that succeeds in a process of its own, beside this loop; what it prints."""
+        """Runs a command that must succeed in its own process, beside this loop, and returns its standard output."""
         process = await asyncio.create_subprocess_exec(
             *PROGRAM,
             *args,
@@ -80,13 +85,13 @@ class Cli:
 
 
 def environ_with(settings: dict[str, str]) -> dict[str, str]:
-    """This process's environment with these settings and no others."""
+    """Returns this process's environment with only these settings of the program."""
     return {name: value for name, value in os.environ.items() if name not in VARIABLES} | settings
 
 
 @contextlib.contextmanager
 def logging_as_before() -> Iterator[None]:
-    """Undoes what a command does to logging, for which it thinks it is alone."""
+    """Restores the root logger, which a command sets up for its process."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     try:
@@ -97,7 +102,7 @@ def logging_as_before() -> Iterator[None]:
 
 
 def leaf_commands() -> dict[str, click.Command]:
-    """Every command that does something, by the args that call it."""
+    """Returns every command that is not a group, by its name with those of its groups."""
     return dict(_leaves(main, ()))
 
 
@@ -107,3 +112,22 @@ def _leaves(group: click.Group, args: tuple[str, ...]) -> Iterator[tuple[str, cl
             yield from _leaves(command, (*args, name))
         else:
             yield " ".join([*args, name]), command
+
+
+# What commands have stored.
+
+
+def stored_key(cli: Cli, name: str = "alice") -> str:
+    """Returns the OpenAI key of a user, decrypted."""
+    [(id_, sealed)] = query(cli.settings["DATABASE_URL"], "SELECT id, upstream_key FROM users WHERE name = %s", [name])
+    return read_master_key(Path(cli.settings["DATA_DIR"]) / "master.key").decrypt(id_, bytes(sealed))
+
+
+def show(cli: Cli, name: str = "alice") -> Any:
+    """Returns the JSON of `user show`."""
+    return json.loads(cli.ok("user", "show", name, "--json"))
+
+
+def names(cli: Cli) -> list[str]:
+    """Returns the names in `user list`."""
+    return [user["name"] for user in json.loads(cli.ok("user", "list", "--json"))]

@@ -1,4 +1,4 @@
-"""Fixtures: the program on a database of the test's own, or on one of the module's."""
+"""Fixtures: the program on the test's own database, or on one that a module shares."""
 
 import uuid
 from collections.abc import Iterator
@@ -24,8 +24,8 @@ def empty_cli(empty_dsn: str, tmp_path: Path) -> Cli:
 
 @pytest.fixture(scope="module")
 def shared_cli(postgres: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cli]:
-    """The program on a database that a module's tests share, because making one takes longer than they do: for what is
-    refused and changes nothing."""
+    """The program on a database that a module's tests share: for commands that change nothing, because creating a
+    database takes longer than they do."""
     name = f"shared_{uuid.uuid4().hex[:12]}"
     connection = psycopg2.connect(postgres)
     connection.autocommit = True

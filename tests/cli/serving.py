@@ -52,7 +52,7 @@ class Serve:
             self._news.set()
 
     async def logged(self, text: str) -> str:
-        """The first line with a text in it, as soon as it is there."""
+        """Waits for a line with this text and returns it."""
         async with asyncio.timeout(SECONDS):
             while not (matches := [line for line in self.lines if text in line]):
                 self._news.clear()
@@ -60,19 +60,19 @@ class Serve:
         return matches[0]
 
     async def listening(self) -> str:
-        """Where it listens for clients, as soon as it does."""
+        """Waits until the agent listens and returns its URL."""
         match = LISTENS.search(await self.logged(" listens on http://"))
         assert match is not None
         return f"http://127.0.0.1:{match[1]}"
 
     async def ready(self) -> str:
-        """Where it listens, as soon as it may serve."""
+        """Waits until the agent is ready and returns its URL."""
         url = await self.listening()
         await until(lambda: fetch(f"{url}/readyz"), lambda answer: answer.status == 200)
         return url
 
     async def ended(self, number: signal.Signals | None = None) -> int:
-        """Its exit code, when it has ended; sends a signal before."""
+        """Sends a signal, if one is given, waits for the end of the process, and returns its exit code."""
         if number is not None:
             self.process.send_signal(number)
         async with asyncio.timeout(SECONDS):
@@ -82,28 +82,28 @@ class Serve:
         return code
 
     async def stopped(self) -> int:
-        """Its exit code after a SIGTERM."""
+        """Stops the agent by SIGTERM and returns its exit code."""
         return await self.ended(signal.SIGTERM)
 
 
 async def begin_stream(url: str, token: str) -> Connection:
-    """Asks for a stream, and leaves the answer to the caller."""
+    """Requests a stream and returns the connection, from which the caller reads the answer."""
     connection = await Connection.open(url)
     await connection.send(request_bytes("POST", "/v1/chat/completions", headers(token), body(stream=True)))
     return connection
 
 
 async def chat(url: str, token: str) -> Answer:
-    """One request, one answer."""
+    """Sends a chat request and returns the answer."""
     return await fetch(f"{url}/v1/chat/completions", "POST", headers(token), body(stream=False))
 
 
 def headers(token: str) -> dict[str, str]:
-    """Those of a good request."""
+    """Returns the headers of a valid request."""
     return {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
 
 
 def body(*, stream: bool) -> bytes:
-    """A chat request for the model `m`."""
+    """Returns a chat request for the model `m`."""
     message = {"role": "user", "content": "chunks=3"}
     return json.dumps({"model": "m", "messages": [message], "stream": stream}).encode()

@@ -6,38 +6,13 @@ import pty
 import select
 import subprocess
 import sys
-from pathlib import Path
-from typing import Any
 
-import psycopg2
 import pytest
 
-from chatgpt_agent.adapters.keyring import read_master_key
 from chatgpt_agent.adapters.postgres.users import UserRow
 from chatgpt_agent.core.access.tokens import is_well_formed
-from tests.cli.commands import KEY, Cli, environ_with
+from tests.cli.commands import KEY, Cli, environ_with, names, show, stored_key
 from tests.support.database import connected
-
-
-def stored_key(cli: Cli, name: str = "alice") -> str:
-    """The OpenAI key of a user as the database and the master key have it."""
-    connection = psycopg2.connect(cli.settings["DATABASE_URL"])
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT id, upstream_key FROM users WHERE name = %s", [name])
-        [(id_, sealed)] = cursor.fetchall()
-    connection.close()
-    return read_master_key(Path(cli.settings["DATA_DIR"]) / "master.key").decrypt(id_, bytes(sealed))
-
-
-def show(cli: Cli, name: str = "alice") -> Any:
-    """`user show --json`."""
-    return json.loads(cli.ok("user", "show", name, "--json"))
-
-
-def names(cli: Cli) -> list[str]:
-    """The names that `user list` shows."""
-    return [user["name"] for user in json.loads(cli.ok("user", "list", "--json"))]
-
 
 # user add
 
