@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.commands import Cli
-from tests.cli.serving import Serve
 from tests.support.canaries import SECRETS
 from tests.support.client import fetch
+from tests.support.commands import Cli
 from tests.support.postgres_server import url_of
+from tests.support.serving import Serve
 from tests.support.upstream import Received, Reply, Upstream, completion, stream_events
 from tests.support.waiting import until
 from tests.test_readme import ENGLISH, blocks

@@ -12,7 +12,7 @@ import pytest
 
 from chatgpt_agent import __version__
 from chatgpt_agent.adapters.migrate import known_migrations
-from tests.cli.commands import environ_with
+from tests.support.commands import environ_with
 
 ROOT = Path(__file__).parent.parent
 NOT_SOURCE = (".*", "build", "data", "dist", "*.egg-info", "__pycache__")

@@ -7,7 +7,7 @@ from pathlib import Path
 import psycopg2
 import pytest
 
-from tests.cli.commands import Cli
+from tests.support.commands import Cli
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from chatgpt_agent.core.access.tokens import ADMIN_PREFIX, is_well_formed
-from tests.cli.commands import Cli
+from tests.support.commands import Cli
 
 
 def test_token_is_alone_on_standard_output(cli: Cli) -> None:

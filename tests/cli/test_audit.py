@@ -10,7 +10,7 @@ from typing import Any
 import psycopg2
 import pytest
 
-from tests.cli.commands import KEY, Cli, leaf_commands
+from tests.support.commands import KEY, Cli, leaf_commands
 from tests.support.database import query
 from tests.support.ledger_rows import november_id, november_row, ship_rows
 

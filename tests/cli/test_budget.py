@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.cli.commands import Cli
+from tests.support.commands import Cli
 
 
 @pytest.fixture

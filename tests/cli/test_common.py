@@ -9,7 +9,7 @@ import click
 import pytest
 
 from chatgpt_agent import __version__
-from tests.cli.commands import KEY, PROGRAM, Cli, environ_with, leaf_commands
+from tests.support.commands import KEY, PROGRAM, Cli, environ_with, leaf_commands
 
 COMMANDS = list(leaf_commands())
 # The arguments that each of them requires.

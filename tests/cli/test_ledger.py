@@ -11,7 +11,7 @@ import pytest
 
 from chatgpt_agent.adapters.outbox import Outbox
 from chatgpt_agent.core.ledger import Row, State, orphan
-from tests.cli.commands import Cli
+from tests.support.commands import Cli
 from tests.support.database import query
 from tests.support.factories import NOON, make_intent, make_row, request_id
 from tests.support.ledger_rows import ship_rows

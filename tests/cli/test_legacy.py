@@ -12,10 +12,10 @@ from chatgpt_agent.adapters.keyring import read_master_key
 from chatgpt_agent.adapters.postgres.connection import Store
 from chatgpt_agent.admin.legacy_import import Counts, LegacyImport
 from chatgpt_agent.core.legacy import IMPORTED_USER
-from tests.cli.commands import Cli
 from tests.conftest import MakeAgent
 from tests.support.administration import KEYRING, ROOT
 from tests.support.client import fetch
+from tests.support.commands import Cli
 from tests.support.database import query
 from tests.support.legacy import KEY, TOKEN, Legacy
 from tests.support.oracle import DAILY_SUMS, SUMS_OF_ROWS

@@ -6,7 +6,7 @@ import psycopg2
 import pytest
 
 from chatgpt_agent.adapters.migrate import known_migrations, schema_status
-from tests.cli.commands import Cli
+from tests.support.commands import Cli
 
 NEWER = "9999.of-a-newer-program"
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.cli.commands import Cli
+from tests.support.commands import Cli
 
 
 def set_price(cli: Cli, model: str = "gpt-4o-mini", input_: str = "0.15", output: str = "0.60", *more: str) -> None:

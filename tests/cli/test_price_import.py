@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.cli.commands import Cli
+from tests.support.commands import Cli
 from tests.support.litellm import LIST
 
 

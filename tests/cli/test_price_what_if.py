@@ -13,7 +13,7 @@ from chatgpt_agent.adapters.postgres.prices import list_prices
 from chatgpt_agent.adapters.postgres.usage import ensure_partition, ship
 from chatgpt_agent.core.ledger import Row, State
 from chatgpt_agent.core.usage import Usage
-from tests.cli.commands import Cli
+from tests.support.commands import Cli
 from tests.support.database import query
 from tests.support.factories import NOON, make_intent
 

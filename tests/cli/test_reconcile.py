@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from chatgpt_agent.core.ledger import State
-from tests.cli.commands import Cli
+from tests.support.commands import Cli
 from tests.support.ledger_rows import SNAPSHOT, november_id, november_row, ship_rows
 from tests.support.openai_organization import KEY, START, answering, key_file, organization
 from tests.support.upstream import Script, Upstream

@@ -15,10 +15,10 @@ import pytest
 from chatgpt_agent.adapters.config import Config
 from chatgpt_agent.adapters.embedded_postgres import EmbeddedPostgres
 from chatgpt_agent.server import Server
-from tests.cli.commands import KEY, Cli
-from tests.cli.serving import Serve, begin_stream, chat, headers
 from tests.support.client import Connection, fetch
+from tests.support.commands import KEY, Cli
 from tests.support.postgres_server import server_folder
+from tests.support.serving import Serve, begin_stream, chat, headers
 from tests.support.upstream import Received, Reply, Upstream, stream_events
 from tests.support.waiting import until
 

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from tests.cli.commands import Cli
+from tests.support.commands import Cli
 from tests.support.database import query
 
 USER_COLUMNS = ["name", "state", "tokens", "models", "limits", "comment", "since"]

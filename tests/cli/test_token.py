@@ -8,7 +8,7 @@ import pytest
 
 from chatgpt_agent.adapters.postgres.tokens import TokenRow
 from chatgpt_agent.core.access.tokens import PREFIX_LENGTH, is_well_formed
-from tests.cli.commands import Cli
+from tests.support.commands import Cli
 from tests.support.database import query
 
 

@@ -19,7 +19,7 @@ from chatgpt_agent.core.ledger import Intent, Row, State
 from chatgpt_agent.core.money.exact import exact_sum
 from chatgpt_agent.core.money.kinds import TOKEN_COLUMNS
 from chatgpt_agent.core.usage import Usage
-from tests.cli.commands import Cli
+from tests.support.commands import Cli
 from tests.support.database import query
 from tests.support.ledger_rows import ship_rows
 

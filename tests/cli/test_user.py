@@ -11,7 +11,7 @@ import pytest
 
 from chatgpt_agent.adapters.postgres.users import UserRow
 from chatgpt_agent.core.access.tokens import is_well_formed
-from tests.cli.commands import KEY, Cli, environ_with, names, show, stored_key
+from tests.support.commands import KEY, Cli, environ_with, names, show, stored_key
 from tests.support.database import connected
 
 # user add

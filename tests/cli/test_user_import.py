@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from chatgpt_agent.core.access.tokens import is_well_formed
-from tests.cli.commands import KEY, Cli, names, show, stored_key
+from tests.support.commands import KEY, Cli, names, show, stored_key
 from tests.support.database import query
 
 TABLE = f"""name;openai_key;comment;budget;models;budget_period

@@ -7,9 +7,9 @@ import pytest
 
 from chatgpt_agent.core.access.identity import Identity
 from chatgpt_agent.core.access.settings import UserChanges
-from tests.cli.commands import Cli
 from tests.support.agent import MODEL, Agent
 from tests.support.client import fetch
+from tests.support.commands import Cli
 from tests.support.postgres_server import url_of
 from tests.support.upstream import Upstream
 

@@ -8,9 +8,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from tests.cli.commands import KEY, PROGRAM, Cli
-from tests.cli.serving import Serve
 from tests.support.client import Connection, request_bytes
+from tests.support.commands import KEY, PROGRAM, Cli
+from tests.support.serving import Serve
 from tests.support.upstream import Received, Reply, event, stream_events
 
 CHAT = "/v1/chat/completions"

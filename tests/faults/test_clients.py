@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from chatgpt_agent.web.listener import ConnectionLimits
-from tests.cli.commands import Cli
-from tests.cli.serving import body
 from tests.conftest import MakeAgent
 from tests.faults.processes import CHAT, Flood, narrow, resident, send_chat, serving
 from tests.support.agent import Agent
 from tests.support.client import Answer, Connection, fetch, request_bytes
+from tests.support.commands import Cli
 from tests.support.oracle import verify
+from tests.support.serving import body
 from tests.support.upstream import Reply, Upstream, completion
 
 pytestmark = pytest.mark.shared_agent

@@ -18,12 +18,12 @@ from pathlib import Path
 import pytest
 from psycopg2.extensions import parse_dsn
 
-from tests.cli.commands import Cli
-from tests.cli.serving import Serve, chat, headers
 from tests.faults.processes import CHAT, run, serving
 from tests.support.client import Answer, fetch
+from tests.support.commands import Cli
 from tests.support.database import Database, query
 from tests.support.oracle import check
+from tests.support.serving import Serve, chat, headers
 from tests.support.upstream import Upstream
 from tests.support.waiting import until
 

@@ -22,13 +22,13 @@ import pytest
 from chatgpt_agent.adapters.outbox import Outbox
 from chatgpt_agent.adapters.postgres.connection import Store
 from chatgpt_agent.runtime.ledger import Ledger
-from tests.cli.commands import Cli
-from tests.cli.serving import Serve, begin_stream, chat
 from tests.faults.processes import PausedStream, busy, run, send_chat, serving, with_limit
 from tests.support.client import Answer, Connection, fetch
+from tests.support.commands import Cli
 from tests.support.database import query
 from tests.support.factories import BOOK, PRICE, make_intent, make_outcome
 from tests.support.observers import IgnoreRows
+from tests.support.serving import Serve, begin_stream, chat
 from tests.support.upstream import Upstream
 from tests.support.waiting import until
 

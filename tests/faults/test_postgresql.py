@@ -18,14 +18,14 @@ from tornado.ioloop import IOLoop
 from chatgpt_agent.adapters.postgres.connection import Store
 from chatgpt_agent.core.errors import StoreUnavailable
 from chatgpt_agent.server import Server
-from tests.cli.commands import Cli
-from tests.cli.serving import Serve
 from tests.conftest import MakeAgent
 from tests.faults.conftest import Load, Postgres, private_server
 from tests.support.agent import MODEL, Agent
 from tests.support.client import Answer, fetch
+from tests.support.commands import Cli
 from tests.support.database import connected, end_connections, query
 from tests.support.oracle import check, settled, verify
+from tests.support.serving import Serve
 from tests.support.tcp_relay import Link
 from tests.support.upstream import Upstream
 from tests.support.waiting import until

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.commands import Cli
-from tests.cli.serving import begin_stream, chat
 from tests.faults.processes import serving
 from tests.support.agent import Agent
 from tests.support.client import Connection, fetch
+from tests.support.commands import Cli
 from tests.support.oracle import verify
+from tests.support.serving import begin_stream, chat
 from tests.support.upstream import Received, Reply, Script, Upstream, completion, event, stream_events
 
 pytestmark = pytest.mark.shared_agent

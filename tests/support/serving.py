@@ -7,8 +7,8 @@ import signal
 from collections.abc import Sequence
 from types import TracebackType
 
-from tests.cli.commands import PROGRAM, environ_with
 from tests.support.client import Answer, Connection, fetch, request_bytes
+from tests.support.commands import PROGRAM, environ_with
 from tests.support.waiting import until
 
 LISTENS = re.compile(r"listens on http://127\.0\.0\.1:(\d+)")
