@@ -220,7 +220,7 @@ def test_in_the_folder_of_another_account_it_runs_as_that_account(tmp_path: Path
     folder = tmp_path / "postgres"
     folder.mkdir()
     if os.geteuid() == 0:
-        os.chown(folder, pwd.getpwnam("daemon").pw_uid, -1)
+        os.chown(folder, pwd.getpwnam("nobody").pw_uid, -1)
     expected = folder.stat().st_uid
     with EmbeddedPostgres(folder):
         assert Path(f"/proc/{server_pid(folder)}").stat().st_uid == expected

@@ -59,5 +59,5 @@ def _folder_of_another_account(tmp_path: Path) -> int:
     """As root, creates a folder of another account; returns the id of its owner."""
     (tmp_path / "theirs").mkdir()
     if os.geteuid() == 0:
-        os.chown(tmp_path / "theirs", pwd.getpwnam("daemon").pw_uid, pwd.getpwnam("daemon").pw_gid)
+        os.chown(tmp_path / "theirs", pwd.getpwnam("nobody").pw_uid, pwd.getpwnam("nobody").pw_gid)
     return (tmp_path / "theirs").stat().st_uid
