@@ -16,7 +16,7 @@ _QUIET = ("tornado.general", "tornado.curl_httpclient", "asyncio", "yoyo", "aiop
 
 # Not computed for each record, because our lines do not show it
 # (https://docs.python.org/3/howto/logging.html#optimization).
-logging._srcfile = None
+logging._srcfile = None  # noqa: SLF001 - documented on that page
 logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
 
 

@@ -20,7 +20,7 @@ from chatgpt_agent.core.audit import Actor
 from chatgpt_agent.core.errors import KeyUnusable
 from chatgpt_agent.core.legacy import IMPORTED_USER, OldRequest, OldUser
 
-__all__ = ["Counts", "ImportResult", "ImportWarning", "LegacyImport", "has_password"]
+__all__ = ["Counts", "ImportResult", "RowWarning", "LegacyImport", "has_password"]
 
 BATCH = 2000  # rows of the history in one transaction
 LABEL = "imported"  # of imported tokens
@@ -36,7 +36,7 @@ class Counts(msgspec.Struct, kw_only=True):
     refused: int = 0
 
 
-class ImportWarning(msgspec.Struct, frozen=True):
+class RowWarning(msgspec.Struct, frozen=True):
     """Something about a row that an administrator should know. `refused`: the row was not imported."""
 
     table: str
@@ -49,7 +49,7 @@ class ImportResult(msgspec.Struct):
     """What was imported, or would be."""
 
     tables: dict[str, Counts]
-    warnings: list[ImportWarning]
+    warnings: list[RowWarning]
 
     @property
     def refused(self) -> bool:
@@ -285,4 +285,4 @@ class _Run:
         return id_
 
     def _warn(self, table: str, row: object, text: str, *, refused: bool = False) -> None:
-        self.result.warnings.append(ImportWarning(table, str(row), text, refused))
+        self.result.warnings.append(RowWarning(table, str(row), text, refused))

@@ -1,4 +1,4 @@
-"""`chatgpt-agent admin …`"""
+"""The commands `chatgpt-agent admin …`."""
 
 import click
 

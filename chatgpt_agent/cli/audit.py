@@ -1,4 +1,4 @@
-"""`chatgpt-agent audit …`"""
+"""The commands `chatgpt-agent audit …`."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""`chatgpt-agent price …`"""
+"""The commands `chatgpt-agent price …`."""
 
 from datetime import UTC, datetime
 

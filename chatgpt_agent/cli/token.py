@@ -1,4 +1,4 @@
-"""`chatgpt-agent token …`"""
+"""The commands `chatgpt-agent token …`."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any

@@ -1,4 +1,4 @@
-"""`chatgpt-agent user …`"""
+"""The commands `chatgpt-agent user …`."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""`chatgpt-agent user import`"""
+"""The command `chatgpt-agent user import`."""
 
 import sys
 from pathlib import Path

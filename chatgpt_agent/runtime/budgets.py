@@ -48,14 +48,17 @@ class Reservation:
         self._user_budgets = user_budgets
         self._id = id
 
+    # A reservation is a handle of its budgets, so it uses their private methods.
+
     def settle(self, row: Row | None) -> None:
         """Replaces the reservation by what the request cost. `row` None: the row waits for the disk, and the
         reservation stands until it is shipped."""
-        self._budgets._settle(self._user_budgets, self._id, None if row is None else row.budget_cost)
+        cost = None if row is None else row.budget_cost
+        self._budgets._settle(self._user_budgets, self._id, cost)  # noqa: SLF001
 
     def release(self) -> None:
         """Ends the reservation of a request that was not sent and has no row."""
-        self._budgets._drop(self._user_budgets, [self._id])
+        self._budgets._drop(self._user_budgets, [self._id])  # noqa: SLF001
 
 
 class Budgets:

@@ -1,4 +1,4 @@
-"""`chatgpt-agent budget …`"""
+"""The commands `chatgpt-agent budget …`."""
 
 import json
 

@@ -30,7 +30,8 @@ async def test_chat_completion_is_parsed(agent: Agent) -> None:
     assert answer.usage is not None
     [row] = await agent.rows(1)
     assert (answer.usage.prompt_tokens, answer.usage.completion_tokens) == (row["input_tokens"], row["output_tokens"])
-    assert answer._request_id == row["upstream_request_id"]
+    # The SDK documents this attribute as public.
+    assert answer._request_id == row["upstream_request_id"]  # noqa: SLF001
 
 
 async def test_stream_has_no_usage_by_default(agent: Agent, upstream: Upstream) -> None:

@@ -1,4 +1,6 @@
-"""Tornado's CurlAsyncHTTPClient with what a gateway needs and Tornado's does not have. For those who call `fetch`:
+"""Tornado's CurlAsyncHTTPClient with what a gateway needs and Tornado's does not have.
+
+For callers of `fetch`:
 
 - `header_callback` and `streaming_callback` run inside libcurl, as the bytes arrive and in their order. (Tornado 6.6
   calls the first after the second where an answer is short.) They must neither raise nor call the client.
