@@ -41,37 +41,37 @@ class Reports:
         self._page = page
 
     async def report(
-        self, by: Sequence[str], choice: UsageFilter = UsageFilter(), *, max_rows: int | None = None
+        self, by: Sequence[str], usage_filter: UsageFilter = UsageFilter(), *, max_rows: int | None = None
     ) -> Report:
         """Sums by these groups. A report of more than `max_rows` rows is refused: a part of it would not add up.
         Raises InvalidValue, NotFound."""
         groups.check_groups(by, GROUPS)
-        await self.check_filter(choice)
+        await self.check_filter(usage_filter)
         limit = None if max_rows is None else max_rows + 1
-        rows = await reports.usage_report(self._store, by, choice, limit=limit)
+        rows = await reports.usage_report(self._store, by, usage_filter, limit=limit)
         if max_rows is not None and len(rows) > max_rows:
             raise InvalidValue(f"the report has over {max_rows} rows: choose fewer days or groups")
         return Report(by=tuple(by), rows=rows, total=await _total(rows))
 
-    async def check_filter(self, choice: UsageFilter) -> None:
+    async def check_filter(self, usage_filter: UsageFilter) -> None:
         """Raises InvalidValue for days that end before they begin, NotFound for a user or token that never existed: an
         empty report would look like no usage."""
-        if choice.since and choice.until and choice.until < choice.since:
+        if usage_filter.since and usage_filter.until and usage_filter.until < usage_filter.since:
             raise InvalidValue("the last day is before the first")
-        if choice.user is not None and await users.find_user(self._store, choice.user) is None:
-            raise NotFound(f"there is no user {choice.user!r}")
-        if choice.token_id and not await tokens.has_token(self._store, choice.token_id):
-            raise NotFound(f"there is no token {choice.token_id}")
+        if usage_filter.user is not None and await users.find_user(self._store, usage_filter.user) is None:
+            raise NotFound(f"there is no user {usage_filter.user!r}")
+        if usage_filter.token_id and not await tokens.has_token(self._store, usage_filter.token_id):
+            raise NotFound(f"there is no token {usage_filter.token_id}")
 
-    async def count_rows(self, choice: UsageFilter) -> int:
+    async def count_rows(self, usage_filter: UsageFilter) -> int:
         """About how many rows `export` returns: corrections are not counted, and rows may be added meanwhile."""
-        return sum(count for _, count in await exports.export_months(self._store, choice))
+        return sum(count for _, count in await exports.export_months(self._store, usage_filter))
 
-    async def export(self, choice: UsageFilter) -> AsyncIterator[list[SqlRow]]:
+    async def export(self, usage_filter: UsageFilter) -> AsyncIterator[list[SqlRow]]:
         """Returns the rows of a filter in pages, by month (UTC) and request id; columns as in `EXPORT_COLUMNS`."""
-        for month, _ in await exports.export_months(self._store, choice):
+        for month, _ in await exports.export_months(self._store, usage_filter):
             after: UUID | None = None
-            while page := await exports.export_page(self._store, choice, month, after=after, limit=self._page):
+            while page := await exports.export_page(self._store, usage_filter, month, after=after, limit=self._page):
                 yield page
                 after = UUID(str(page[-1][0]))
                 if len(page) < self._page:

@@ -46,14 +46,14 @@ def _filter_options(command: F) -> F:
     def wrapped(since: datetime | None, until: datetime | None, **options: Any) -> Any:
         if since and until and until < since:
             raise click.UsageError("--until is before --since")
-        choice = UsageFilter(
+        usage_filter = UsageFilter(
             since=since.date() if since else None,
             until=until.date() if until else None,
             user=options.pop("user"),
             token_id=options.pop("token_id"),
             model=options.pop("model"),
         )
-        return command(choice=choice, **options)
+        return command(usage_filter=usage_filter, **options)
 
     return wrapped  # type: ignore[return-value]
 
@@ -70,12 +70,12 @@ def usage() -> None:
 @_filter_options
 @click.option("--format", "form", type=click.Choice(["table", "csv", "json"]), default="table", show_default=True)
 @with_ledger
-async def report(ledger: LedgerAdministration, by: list[str], choice: UsageFilter, form: str) -> None:
+async def report(ledger: LedgerAdministration, by: list[str], usage_filter: UsageFilter, form: str) -> None:
     """Sum up requests, tokens and cost in USD, to the last digit.
 
     Example: chatgpt-agent usage report --by day,user --since 2026-11-01 --format csv
     """
-    _ECHO[form](await ledger.reports.report(by, choice))
+    _ECHO[form](await ledger.reports.report(by, usage_filter))
 
 
 def _echo_report_json(report: Report) -> None:
@@ -114,17 +114,17 @@ def _cell(sums: Sums, name: str) -> object:
 @_filter_options
 @click.option("--format", "form", type=click.Choice(["csv", "json"]), default="csv", show_default=True)
 @with_ledger
-async def export(ledger: LedgerAdministration, choice: UsageFilter, form: str) -> None:
+async def export(ledger: LedgerAdministration, usage_filter: UsageFilter, form: str) -> None:
     """Print single rows for accounting: one line for each request or correction.
 
     Example: chatgpt-agent usage export --since 2026-11-01 --until 2026-11-30 > november.csv
     """
-    await ledger.reports.check_filter(choice)
+    await ledger.reports.check_filter(usage_filter)
     begin, between, end = ("[\n", ",\n", "\n]\n") if form == "json" else (csv_line(EXPORT_COLUMNS), "", "")
     write = _as_json if form == "json" else _as_csv
     lead = begin
-    with _progress(await ledger.reports.count_rows(choice)) as advance:
-        async for page in ledger.reports.export(choice):
+    with _progress(await ledger.reports.count_rows(usage_filter)) as advance:
+        async for page in ledger.reports.export(usage_filter):
             click.echo(lead + between.join(map(write, page)), nl=False)
             lead = between
             advance(len(page))

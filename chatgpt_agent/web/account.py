@@ -116,13 +116,13 @@ class MyUsageHandler(AccountHandler):
         try:
             by = reports.parse_groups(self.parameter("by", "day,model"))
             async with self._read_pool.store() as store:
-                choice = UsageFilter(
+                usage_filter = UsageFilter(
                     since=since,
                     until=today,
                     user_id=self.identity.user.id,
                     token_id=self.identity.token.id if scope == "token" else None,
                 )
-                report = await reports.Reports(store).report(by, choice, max_rows=MAX_LINES)
+                report = await reports.Reports(store).report(by, usage_filter, max_rows=MAX_LINES)
         except InvalidValue as error:
             raise InvalidRequest(f"by: {error.message}", param="by") from None
         answer = {

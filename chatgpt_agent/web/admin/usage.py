@@ -45,7 +45,7 @@ class UsageReport(Struct, frozen=True, kw_only=True):
 
 async def report_usage(request: AdminRequest[Empty, UsageQuery, None]) -> UsageReport | dict[str, object]:
     query = request.query
-    choice = UsageFilter(
+    usage_filter = UsageFilter(
         since=or_none(query.since),
         until=or_none(query.until),
         user=or_none(query.user),
@@ -53,7 +53,7 @@ async def report_usage(request: AdminRequest[Empty, UsageQuery, None]) -> UsageR
         model=or_none(query.model),
     )
     by = parse_groups(query.by)
-    report = await request.administration.reports.report(by, choice, max_rows=MAX_ROWS)
+    report = await request.administration.reports.report(by, usage_filter, max_rows=MAX_ROWS)
 
     def record(row: UsageGroup) -> dict[str, object]:
         amounts = {"cost": format_usd(row.cost), "uncertain_cost": format_usd(row.uncertain_cost)}
