@@ -22,7 +22,7 @@ class _Meter:
     __slots__ = ("_limits", "requests", "running", "tokens")
 
     def __init__(self) -> None:
-        self._limits: RateLimits | None = None
+        self._limits = _UNLIMITED
         self.requests: Bucket | None = None
         self.tokens: Bucket | None = None
         self.running = 0
@@ -34,6 +34,18 @@ class _Meter:
         self._limits = limits
         self.requests = _resized(self.requests, limits.rpm, now)
         self.tokens = _resized(self.tokens, limits.tpm, now)
+
+    def check(self, owner: str, tokens: int, now: float) -> None:
+        """Raises RateLimited where one more request of so many tokens is over a limit. `owner`: "user" or "token"."""
+        concurrency = self._limits.concurrency
+        if concurrency is not None and self.running >= concurrency:
+            message = f"{_OWNERS[owner]} may make {concurrency} requests at once."
+            raise RateLimited(message, retry_after=CONCURRENCY_RETRY)
+        for bucket, amount, unit in ((self.requests, 1, "requests"), (self.tokens, tokens, "tokens")):
+            wait = bucket.wait(amount, now) if bucket is not None else 0.0
+            if wait > 0 and bucket is not None:
+                message = f"{_OWNERS[owner]} may use {bucket.limit} {unit} a minute."
+                raise RateLimited(message, retry_after=wait, type=unit)
 
 
 class Slot:
@@ -82,7 +94,7 @@ class RateLimiter:
         now = self._clock()
         for owner, limits, meter in limited:
             meter.update_limits(limits, now)
-            _check(owner, limits, meter, tokens, now)
+            meter.check(owner, tokens, now)
         shares = []
         for _, _, meter in limited:
             meter.running += 1
@@ -134,18 +146,6 @@ class RateLimiter:
                     meter = self._meters[kind, owner.id] = _Meter()
                 limited.append((kind, owner.limits, meter))
         return limited
-
-
-def _check(owner: str, limits: RateLimits, meter: _Meter, tokens: int, now: float) -> None:
-    """Raises RateLimited where one more request of so many tokens is over a limit."""
-    if limits.concurrency is not None and meter.running >= limits.concurrency:
-        message = f"{_OWNERS[owner]} may make {limits.concurrency} requests at once."
-        raise RateLimited(message, retry_after=CONCURRENCY_RETRY)
-    for bucket, amount, unit in ((meter.requests, 1, "requests"), (meter.tokens, tokens, "tokens")):
-        wait = bucket.wait(amount, now) if bucket is not None else 0.0
-        if wait > 0 and bucket is not None:
-            message = f"{_OWNERS[owner]} may use {bucket.limit} {unit} a minute."
-            raise RateLimited(message, retry_after=wait, type=unit)
 
 
 def _resized(bucket: Bucket | None, limit: int | None, now: float) -> Bucket | None:

@@ -11,7 +11,8 @@ from typing import Protocol
 import msgspec
 
 from chatgpt_agent import __version__
-from chatgpt_agent.adapters.curl.exchange import Exchange, Head, UpstreamClient, head_error
+from chatgpt_agent.adapters.curl.exchange import Exchange, UpstreamClient
+from chatgpt_agent.adapters.curl.head import Head, head_error
 from chatgpt_agent.core.access.identity import User
 from chatgpt_agent.core.cooperative import SLICE
 from chatgpt_agent.core.errors import (

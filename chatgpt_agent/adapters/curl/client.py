@@ -164,9 +164,10 @@ class GatewayHTTPClient(CurlAsyncHTTPClient):
         buffer.seek(0)
         callback(HTTPResponse(request=request, code=code, buffer=buffer, error=error))
 
-    def _before_request(self, curl: pycurl.Curl, _ip: str, local_ip: str, _port: int, local_port: int) -> int:
-        # A connection is chosen, and nothing was sent on it yet.
-        if self._kept.has_stray_bytes((local_ip, local_port)):
+    def _before_request(self, curl: pycurl.Curl, *addresses: str | int) -> int:
+        # A connection is chosen, and nothing was sent on it yet (CURLOPT_PREREQFUNCTION).
+        _, local_ip, _, local_port = addresses
+        if self._kept.has_stray_bytes((str(local_ip), int(local_port))):
             self._stale.add(curl)
             return int(pycurl.PREREQFUNC_ABORT)  # libcurl closes the connection
         return int(pycurl.PREREQFUNC_OK)

@@ -8,35 +8,22 @@ import contextlib
 from collections.abc import Callable
 from typing import cast
 
-import msgspec
 import pycurl
 from tornado.curl_httpclient import CurlError
 from tornado.httpclient import AsyncHTTPClient, HTTPRequest, HTTPResponse
 
 from chatgpt_agent.adapters.config import UpstreamSettings
 from chatgpt_agent.adapters.curl.errors import upstream_error
+from chatgpt_agent.adapters.curl.head import Head, parse_field
 from chatgpt_agent.adapters.curl.options import request_options
 from chatgpt_agent.core.errors import (
     AgentError,
-    ProxyError,
-    UpstreamError,
     UpstreamInvalid,
     UpstreamTimeout,
     UpstreamTruncated,
 )
 
 HIGH_WATER = 128 * 1024  # bytes that wait for the client before the transfer is paused; it costs memory four times
-
-
-class Head(msgspec.Struct, frozen=True):
-    """The start of an answer: HTTP status and header fields in their order."""
-
-    status: int
-    fields: list[tuple[str, str]]
-
-    def first(self, name: str) -> str | None:
-        """The value of a field (name in lower case), or None."""
-        return next((value for key, value in self.fields if key.lower() == name), None)
 
 
 class UpstreamClient:
@@ -280,7 +267,7 @@ class Exchange:
             self._lines.append(line)
         elif self._status >= 200:
             self._last_heard = self._loop.time()
-            self._head = Head(self._status, [_field(line) for line in self._lines])
+            self._head = Head(self._status, [parse_field(line) for line in self._lines])
             settings = self._upstream.settings
             if settings.silence_timeout < settings.first_byte_timeout and self._timeout is not None:
                 self._timeout.cancel()  # from here on the limit is the one of silence
@@ -342,17 +329,3 @@ class Exchange:
             self.abort(UpstreamTimeout(sent=self.sent))
         else:
             self._timeout = self._loop.call_at(self._last_heard + limit, self._check_time)
-
-
-def head_error(head: Head, *, has_proxy: bool) -> UpstreamError | None:
-    """Why a head cannot be relayed: a redirect, a status outside of HTTP, a proxy's 407. None: it can."""
-    if head.status == 407 and has_proxy:
-        return ProxyError(sent=True)
-    if not 200 <= head.status < 600 or 300 <= head.status < 400:
-        return UpstreamInvalid(sent=True)
-    return None
-
-
-def _field(line: str) -> tuple[str, str]:
-    name, _, value = line.partition(":")
-    return name.strip(), value.strip()

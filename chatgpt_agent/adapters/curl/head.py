@@ -1,0 +1,31 @@
+"""The head of OpenAI's answer: status and header fields."""
+
+import msgspec
+
+from chatgpt_agent.core.errors import ProxyError, UpstreamError, UpstreamInvalid
+
+
+class Head(msgspec.Struct, frozen=True):
+    """The start of an answer: HTTP status and header fields in their order."""
+
+    status: int
+    fields: list[tuple[str, str]]
+
+    def first(self, name: str) -> str | None:
+        """The value of a field (name in lower case), or None."""
+        return next((value for key, value in self.fields if key.lower() == name), None)
+
+
+def head_error(head: Head, *, has_proxy: bool) -> UpstreamError | None:
+    """Why a head cannot be relayed: a redirect, a status outside of HTTP, a proxy's 407. None: it can."""
+    if head.status == 407 and has_proxy:
+        return ProxyError(sent=True)
+    if not 200 <= head.status < 600 or 300 <= head.status < 400:
+        return UpstreamInvalid(sent=True)
+    return None
+
+
+def parse_field(line: str) -> tuple[str, str]:
+    """Name and value of a header line."""
+    name, _, value = line.partition(":")
+    return name.strip(), value.strip()
