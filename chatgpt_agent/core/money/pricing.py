@@ -81,9 +81,11 @@ def _cost(rates: Rates, usage: Usage) -> Decimal:
     assert rates.input is not None, "a removed price cannot be charged"
     assert rates.output is not None
     if usage.is_text:  # as nearly every answer is
-        cached = min(usage.cached, usage.input)
+        inputs, cached = usage.input, usage.cached
+        if cached > inputs:  # min() would cost as much as a multiplication here
+            cached = inputs
         rate = rates.input if rates.cached_input is None else rates.cached_input
-        total = EXACT.multiply(rates.input, Decimal(usage.input - cached))
+        total = EXACT.multiply(rates.input, Decimal(inputs - cached))
         total = EXACT.add(total, EXACT.multiply(rate, Decimal(cached)))
         return EXACT.scaleb(EXACT.add(total, EXACT.multiply(rates.output, Decimal(usage.output))), -6)
     total = _side_cost(rates, usage, "input", (rates.input, usage.input))
