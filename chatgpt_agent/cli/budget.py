@@ -31,7 +31,13 @@ def budget() -> None:
 @json_option
 @with_ledger
 async def set_(
-    ledger: LedgerAdministration, *, user: str | None, amount: str, token_id: int | None, period: str, json: bool
+    administration: LedgerAdministration,
+    *,
+    user: str | None,
+    amount: str,
+    token_id: int | None,
+    period: str,
+    json: bool,
 ) -> None:
     """Set what a user, or a token, may spend in each period: AMOUNT in USD.
 
@@ -39,7 +45,7 @@ async def set_(
     """
     if (user is None) is (token_id is None):
         raise click.UsageError("give --user or --token, and not both")
-    row = await ledger.budgets.set(
+    row = await administration.budgets.set(
         user=user, token_id=token_id, period=Period(period), amount=parse_amount(amount, "AMOUNT")
     )
     if json:
@@ -52,12 +58,12 @@ async def set_(
 @click.argument("user", required=False)
 @json_option
 @with_ledger
-async def list_(ledger: LedgerAdministration, user: str | None, json: bool) -> None:
+async def list_(administration: LedgerAdministration, user: str | None, json: bool) -> None:
     """List budgets and what is spent of them, of all users or of one and their tokens.
 
     Example: chatgpt-agent budget list alice
     """
-    rows = await ledger.budgets.list(user=user)
+    rows = await administration.budgets.list(user=user)
     if json:
         echo_json([_fields(row) for row in rows])
     else:
@@ -68,12 +74,12 @@ async def list_(ledger: LedgerAdministration, user: str | None, json: bool) -> N
 @click.argument("id", type=_ID)
 @json_option
 @with_ledger
-async def remove(ledger: LedgerAdministration, id: int, json: bool) -> None:
+async def remove(administration: LedgerAdministration, id: int, json: bool) -> None:
     """Remove a budget; `budget list` shows its ID.
 
     Example: chatgpt-agent budget remove 3
     """
-    row = await ledger.budgets.remove(id)
+    row = await administration.budgets.remove(id)
     if json:
         echo_json(_fields(row))
     else:

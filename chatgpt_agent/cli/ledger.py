@@ -32,13 +32,13 @@ ledger.add_command(correct)
 @click.option("--since", type=_MOMENT, metavar="DATE", help="Count the rows from this time on, in UTC; else all.")
 @json_option
 @with_ledger
-async def status(ledger: LedgerAdministration, since: datetime | None, json: bool) -> None:
+async def status(administration: LedgerAdministration, since: datetime | None, json: bool) -> None:
     """Show the backlog of the outbox, the rows by state, the agents, and the dead letters.
 
     Example: chatgpt-agent ledger status
     """
-    outbox = read_outbox(ledger.config.data_dir)
-    summary = await ledger.ledger.status(since=_utc(since))
+    outbox = read_outbox(administration.config.data_dir)
+    summary = await administration.ledger.status(since=_utc(since))
     if json:
         rows = [{"state": state.state, "rows": state.rows, "cost_usd": state.cost} for state in summary.rows]
         echo_json({"outbox": outbox, "rows": rows, "agents": summary.agents, "dead_letters": summary.dead_letters})
@@ -66,7 +66,7 @@ async def status(ledger: LedgerAdministration, since: datetime | None, json: boo
 @_FORMAT
 @with_ledger
 async def list_(
-    ledger: LedgerAdministration,
+    administration: LedgerAdministration,
     *,
     states: tuple[str, ...],
     since: datetime | None,
@@ -80,7 +80,7 @@ async def list_(
     Example: chatgpt-agent ledger list --state unknown --state incomplete --since 2026-11-01
     """
     chosen = [State(state) for state in states]
-    rows = await ledger.ledger.rows(states=chosen, since=_utc(since), until=_utc(until), user=user, limit=limit)
+    rows = await administration.ledger.rows(states=chosen, since=_utc(since), until=_utc(until), user=user, limit=limit)
     if form == "json":
         echo_json(rows)
     elif form == "csv":
@@ -104,14 +104,14 @@ async def list_(
 )
 @json_option
 @with_ledger
-async def verify(ledger: LedgerAdministration, limit: int, waiting: int, json: bool) -> None:
+async def verify(administration: LedgerAdministration, limit: int, waiting: int, json: bool) -> None:
     """Check the ledger: sums, costs, prices, partitions, dead letters, and that no row waits too long.
 
     Exit code 0 if it is consistent, 1 if there is a finding, each with its request id.
 
     Example: chatgpt-agent ledger verify
     """
-    findings = await ledger.ledger.verify(limit=limit, waiting=waiting, data_dir=ledger.config.data_dir)
+    findings = await administration.ledger.verify(limit=limit, waiting=waiting, data_dir=administration.config.data_dir)
     if json:
         echo_json(findings)
     elif findings:

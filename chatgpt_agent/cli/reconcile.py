@@ -45,7 +45,7 @@ def _keys(context: click.Context, parameter: click.Parameter, value: tuple[str, 
 @click.option("--format", "form", type=click.Choice(["table", "csv", "json"]), default="table", show_default=True)
 @with_ledger
 async def reconcile(
-    ledger: LedgerAdministration,
+    administration: LedgerAdministration,
     *,
     files: tuple[Path, ...],
     month: datetime | None,
@@ -67,12 +67,12 @@ async def reconcile(
             raise click.UsageError("give --fetch or FILE, not both")
         if first is None or admin_key_file is None:
             raise click.UsageError("--fetch needs --month and --admin-key-file")
-        figures = await reconcile_use_case.fetch_month(ledger.config, admin_key_file, first)
+        figures = await reconcile_use_case.fetch_month(administration.config, admin_key_file, first)
     else:
         if not files or admin_key_file is not None:
             raise click.UsageError("--admin-key-file is for --fetch" if files else "give a FILE, or --fetch")
         figures = reconcile_use_case.read_files(files)
-    result = await ledger.reconciler.reconcile(figures, month=first, keys=keys)
+    result = await administration.reconciler.reconcile(figures, month=first, keys=keys)
     _ECHO[form](result)
     if not result.equal:
         sys.exit(1)
@@ -87,14 +87,21 @@ async def reconcile(
 @json_option
 @with_ledger
 async def correct(
-    ledger: LedgerAdministration, *, request_id: UUID, input_: int, output: int, cached: int, reason: str, json: bool
+    administration: LedgerAdministration,
+    *,
+    request_id: UUID,
+    input_: int,
+    output: int,
+    cached: int,
+    reason: str,
+    json: bool,
 ) -> None:
     """Correct a row's token counts, and with them its cost, by adding a row with the reason. Once for each row.
 
     Example: chatgpt-agent ledger correct 01930000-0000-7000-8000-000000000001 --input 120 --output 30 --reason "OpenAI"
     """
     usage = Usage(input=input_, output=output, cached=cached)
-    correction = await ledger.corrections.correct(request_id, usage, reason)
+    correction = await administration.corrections.correct(request_id, usage, reason)
     if json:
         echo_json(correction)
         return

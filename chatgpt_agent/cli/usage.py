@@ -70,12 +70,12 @@ def usage() -> None:
 @_filter_options
 @click.option("--format", "form", type=click.Choice(["table", "csv", "json"]), default="table", show_default=True)
 @with_ledger
-async def report(ledger: LedgerAdministration, by: list[str], usage_filter: UsageFilter, form: str) -> None:
+async def report(administration: LedgerAdministration, by: list[str], usage_filter: UsageFilter, form: str) -> None:
     """Sum up requests, tokens and cost in USD, to the last digit.
 
     Example: chatgpt-agent usage report --by day,user --since 2026-11-01 --format csv
     """
-    _ECHO[form](await ledger.reports.report(by, usage_filter))
+    _ECHO[form](await administration.reports.report(by, usage_filter))
 
 
 def _echo_report_json(report: Report) -> None:
@@ -114,17 +114,17 @@ def _cell(sums: Sums, name: str) -> object:
 @_filter_options
 @click.option("--format", "form", type=click.Choice(["csv", "json"]), default="csv", show_default=True)
 @with_ledger
-async def export(ledger: LedgerAdministration, usage_filter: UsageFilter, form: str) -> None:
+async def export(administration: LedgerAdministration, usage_filter: UsageFilter, form: str) -> None:
     """Print single rows for accounting: one line for each request or correction.
 
     Example: chatgpt-agent usage export --since 2026-11-01 --until 2026-11-30 > november.csv
     """
-    await ledger.reports.check_filter(usage_filter)
+    await administration.reports.check_filter(usage_filter)
     begin, between, end = ("[\n", ",\n", "\n]\n") if form == "json" else (csv_line(EXPORT_COLUMNS), "", "")
     write = _as_json if form == "json" else _as_csv
     lead = begin
-    with _progress(await ledger.reports.count_rows(usage_filter)) as advance:
-        async for page in ledger.reports.export(usage_filter):
+    with _progress(await administration.reports.count_rows(usage_filter)) as advance:
+        async for page in administration.reports.export(usage_filter):
             click.echo(lead + between.join(map(write, page)), nl=False)
             lead = between
             advance(len(page))

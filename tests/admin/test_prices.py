@@ -153,8 +153,8 @@ async def test_price_can_start_on_a_date(admin: Administration) -> None:
     await admin.prices.set("m", ONE, since=NOON)
     await admin.prices.set("m", TWO, since=NOON + DAY)
     book = PriceBook(await admin.prices.history())
-    found = [book.at("m", NOON + timedelta(hours=hours)) for hours in (-1, 0, 23, 24)]
-    assert [price and price.rates.input for price in found] == [None, 1, 1, 2]
+    prices = [book.at("m", NOON + timedelta(hours=hours)) for hours in (-1, 0, 23, 24)]
+    assert [price and price.rates.input for price in prices] == [None, 1, 1, 2]
 
 
 async def test_new_price_keeps_the_previous_one(admin: Administration) -> None:
