@@ -55,6 +55,7 @@ setup(
             "libfaketime>=3.0.1; sys_platform == 'linux' and platform_machine == 'x86_64'",
             "build>=1.2",  # the test that installs the built wheel
         ],
+        "coverage": ["pytest-cov>=7"],  # 7 measures subprocesses with coverage's own patch
         "lint": [
             "ruff==0.17.6",
             "mypy==2.4.1",
