@@ -48,17 +48,14 @@ class Reservation:
         self._user_budgets = user_budgets
         self._id = id
 
-    # A reservation is a handle of its budgets, so it uses their private methods.
-
     def settle(self, row: Row | None) -> None:
         """Replaces the reservation by what the request cost. `row` None: the row waits for the disk, and the
         reservation stands until it is shipped."""
-        cost = None if row is None else row.budget_cost
-        self._budgets._settle(self._user_budgets, self._id, cost)  # noqa: SLF001
+        self._budgets.charge(self._user_budgets, self._id, None if row is None else row.budget_cost)
 
     def release(self) -> None:
         """Ends the reservation of a request that was not sent and has no row."""
-        self._budgets._drop(self._user_budgets, [self._id])  # noqa: SLF001
+        self._budgets.remove(self._user_budgets, [self._id])
 
 
 class Budgets:
@@ -116,12 +113,14 @@ class Budgets:
         left, ends_at = state.left - state.pending, state.window.ends_at
         return InsufficientQuota(denial_message(state.budget, owner=owner, left=left, needed=amount, ends_at=ends_at))
 
-    def _settle(self, user_budgets: UserBudgets, id: UUID, cost: Decimal | None) -> None:
+    def charge(self, user_budgets: UserBudgets, id: UUID, cost: Decimal | None) -> None:
+        """Replaces a reservation by what the request cost (None: by all that was reserved)."""
         for state in user_budgets.charge(id, cost):
             self._check_thresholds(state)
         self.schedule_publish(user_budgets.user)
 
-    def _drop(self, user_budgets: UserBudgets, ids: Iterable[UUID]) -> None:
+    def remove(self, user_budgets: UserBudgets, ids: Iterable[UUID]) -> None:
+        """Removes reservations and costs: PostgreSQL shows them, or nothing was sent."""
         if user_budgets.remove(ids):
             self.schedule_publish(user_budgets.user)
 
@@ -235,7 +234,7 @@ class Budgets:
             user_budgets = self.by_user.get(user)
             if user_budgets is None:
                 continue
-            self._drop(user_budgets, in_postgres & user_budgets.pending.keys())
+            self.remove(user_budgets, in_postgres & user_budgets.pending.keys())
             for state in user_budgets.states:
                 if state.window == refresh.windows[state.budget.period]:
                     state.shipped = _spent(state.budget, spending_of.get(user, ()))
