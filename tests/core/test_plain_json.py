@@ -38,6 +38,15 @@ def test_amounts_are_plain_at_every_depth() -> None:
     ]
 
 
+def test_own_fields_come_before_inherited_ones() -> None:
+    """A reader sees what identifies a struct before the counts that it has in common with others."""
+
+    class NamedCost(Cost):
+        name: str = "alice"
+
+    assert [*msgspec.json.decode(encode(NamedCost(Decimal(1))))] == ["name", "amount", "parts", "by_user"]
+
+
 def test_other_values_are_encoded_by_msgspec() -> None:
     """Times are RFC 3339, enums their values, and encoded JSON is inserted as it is."""
     moment = datetime(2026, 11, 23, 12, tzinfo=UTC)
