@@ -1,13 +1,15 @@
 """Fixtures: the program on the test's own database, or on one that a module shares."""
 
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
-import psycopg2
 import pytest
 
+from chatgpt_agent.adapters.embedded_postgres import EmbeddedPostgres
 from tests.support.commands import Cli
+from tests.support.postgres_server import server_folder, temporary_database
+from tests.support.serving import postmaster
+from tests.support.upstream import Upstream
 
 
 @pytest.fixture
@@ -26,16 +28,28 @@ def empty_cli(empty_dsn: str, tmp_path: Path) -> Cli:
 def shared_cli(postgres: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cli]:
     """The program on a database that a module's tests share: for commands that change nothing, because creating a
     database takes longer than they do."""
-    name = f"shared_{uuid.uuid4().hex[:12]}"
-    connection = psycopg2.connect(postgres)
-    connection.autocommit = True
-    with connection.cursor() as cursor:
-        cursor.execute(f"CREATE DATABASE {name} TEMPLATE template_migrated")
-        yield Cli(
-            {
-                "DATABASE_URL": postgres.replace("dbname=postgres", f"dbname={name}"),
-                "DATA_DIR": str(tmp_path_factory.mktemp("shared") / "data"),
-            }
-        )
-        cursor.execute(f"DROP DATABASE {name} WITH (FORCE)")
-    connection.close()
+    with temporary_database(postgres) as dsn:
+        yield Cli({"DATABASE_URL": dsn, "DATA_DIR": str(tmp_path_factory.mktemp("shared") / "data")})
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A folder with a short path that every account may enter: PostgreSQL does not run as root."""
+    with server_folder() as folder:
+        yield folder
+        if postmaster(folder).exists():  # the test has failed, or killed the agent
+            with EmbeddedPostgres(folder / "data" / "postgres"):
+                pass
+
+
+@pytest.fixture
+def embedded(folder: Path) -> Cli:
+    """The program with an embedded database, as in config.example.yml."""
+    return Cli({"DATABASE_URL": "embedded", "DATA_DIR": str(folder / "data")})
+
+
+@pytest.fixture
+def served(cli: Cli, upstream: Upstream) -> Cli:
+    """The program with a fake OpenAI."""
+    cli.settings["OPENAI_URL"] = upstream.url
+    return cli

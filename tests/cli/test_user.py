@@ -1,17 +1,12 @@
 """`chatgpt-agent user`."""
 
 import json
-import os
-import pty
-import select
-import subprocess
-import sys
 
 import pytest
 
 from chatgpt_agent.adapters.postgres.users import UserRow
 from chatgpt_agent.core.access.tokens import is_well_formed
-from tests.support.commands import KEY, Cli, environ_with, names, show, stored_key
+from tests.support.commands import KEY, Cli, names, show, stored_key
 from tests.support.database import connected
 
 # user add
@@ -109,94 +104,7 @@ def test_rejected_key_leaves_no_user(shared_cli: Cli) -> None:
     assert names(shared_cli) == []
 
 
-# The prompt, on a real terminal.
-
-SECONDS = 20.0  # for a prompt, and for an end; a machine may be busy
-
-# A session's leader takes the terminal that it is given as its own, as a login shell does.
-TAKE_TERMINAL = """
-import fcntl, os, sys, termios
-fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-os.execv(sys.executable, [sys.executable, "-m", "chatgpt_agent", *sys.argv[1:]])
-"""
-
-
-def on_terminal(cli: Cli, *args: str, typed: bytes) -> tuple[int, str, str]:
-    """Types at the first prompt of a command; its exit code, what the terminal shows, and its standard output, which
-    goes to a pipe."""
-    terminal_fd, device_fd = pty.openpty()
-    process = subprocess.Popen(
-        [sys.executable, "-c", TAKE_TERMINAL, *args],
-        stdin=device_fd,
-        stdout=subprocess.PIPE,
-        stderr=device_fd,
-        env=environ_with(cli.settings),
-        start_new_session=True,
-    )
-    os.close(device_fd)
-    try:
-        terminal = _until_prompt(terminal_fd)
-        os.write(terminal_fd, typed)
-        out, _ = process.communicate(timeout=SECONDS)
-    finally:
-        process.kill()
-        process.communicate()
-    while more := _read(terminal_fd):
-        terminal += more
-    os.close(terminal_fd)
-    return process.returncode, terminal.decode(), out.decode()
-
-
-def _until_prompt(terminal: int) -> bytes:
-    output = b""
-    while not output.endswith(b": "):
-        assert select.select([terminal], [], [], SECONDS)[0], output
-        output += os.read(terminal, 1024)
-    return output
-
-
-def _read(terminal: int) -> bytes:
-    try:
-        return os.read(terminal, 1024)
-    except OSError:  # EIO: the process has closed the terminal
-        return b""
-
-
-def test_key_can_be_typed(cli: Cli) -> None:
-    """The prompt asks for the key."""
-    code, terminal, _ = on_terminal(cli, "user", "add", "alice", typed=f"{KEY}\n".encode())
-    assert code == 0
-    assert terminal.startswith("OpenAI key: ")
-    assert stored_key(cli) == KEY
-
-
-def test_typed_key_is_not_shown(cli: Cli) -> None:
-    """The terminal does not echo the key."""
-    _, terminal, out = on_terminal(cli, "user", "add", "alice", typed=f"{KEY}\n".encode())
-    assert KEY not in terminal + out
-
-
-def test_prompt_is_not_in_standard_output(cli: Cli) -> None:
-    """Standard output holds only the token."""
-    _, _, out = on_terminal(cli, "user", "add", "alice", typed=f"{KEY}\n".encode())
-    assert is_well_formed(out.removesuffix("\n"))
-
-
-@pytest.mark.parametrize("typed", [b"\x03", b"\x04"], ids=["ctrl-c", "ctrl-d"])
-def test_prompt_can_be_aborted(cli: Cli, typed: bytes) -> None:
-    """Ctrl-C or Ctrl-D ends the command without a traceback."""
-    code, terminal, _ = on_terminal(cli, "user", "add", "alice", typed=typed)
-    assert (code, terminal.split()[-1]) == (1, "Aborted!")
-
-
-def test_new_key_can_be_typed(cli: Cli) -> None:
-    """`set-key` prompts as `add` does."""
-    cli.add_user("alice")
-    on_terminal(cli, "user", "set-key", "alice", typed=b"sk-new\n")
-    assert stored_key(cli) == "sk-new"
-
-
-# The others.
+# user list, user show, user disable, user enable, user set-key
 
 
 def test_list_without_users_is_an_empty_table(shared_cli: Cli) -> None:
@@ -345,16 +253,6 @@ def test_remove_keeps_the_name_and_destroys_the_key(cli: Cli) -> None:
     assert cli.refused("user", "add", "alice", "--openai-key-stdin", stdin=KEY) == [
         "Error: user 'alice' already exists"
     ]
-
-
-def test_remove_asks_for_the_name_again(cli: Cli) -> None:
-    """Another name changes nothing."""
-    cli.add_user("alice")
-    code, terminal, _ = on_terminal(cli, "user", "remove", "alice", typed=b"bob\n")
-    assert (code, show(cli)["user"]["removed_at"]) == (1, None)
-    assert "the names differ: nothing was changed" in terminal
-    code, _, out = on_terminal(cli, "user", "remove", "alice", typed=b"alice\n")
-    assert (code, out) == (0, "User alice has been removed.\n")
 
 
 def test_remove_without_a_terminal_requires_yes(cli: Cli) -> None:

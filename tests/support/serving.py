@@ -5,10 +5,12 @@ import json
 import re
 import signal
 from collections.abc import Sequence
+from pathlib import Path
 from types import TracebackType
 
 from tests.support.client import Answer, Connection, fetch, request_bytes
-from tests.support.commands import PROGRAM, environ_with
+from tests.support.commands import KEY, PROGRAM, Cli, environ_with
+from tests.support.database import query
 from tests.support.waiting import until
 
 LISTENS = re.compile(r"listens on http://127\.0\.0\.1:(\d+)")
@@ -107,3 +109,19 @@ def body(*, stream: bool) -> bytes:
     """Returns a chat request for the model `m`."""
     message = {"role": "user", "content": "chunks=3"}
     return json.dumps({"model": "m", "messages": [message], "stream": stream}).encode()
+
+
+def postmaster(folder: Path) -> Path:
+    """Returns the file that exists while the embedded PostgreSQL runs."""
+    return folder / "data" / "postgres" / "pg" / "postmaster.pid"
+
+
+async def with_user(cli: Cli) -> str:
+    """Adds a user and a price, and returns the user's token."""
+    await cli.command("price", "set", "m", "--input", "1", "--output", "2")
+    return (await cli.command("user", "add", "alice", "--openai-key-stdin", stdin=KEY.encode())).strip()
+
+
+def states(dsn: str) -> list[str]:
+    """Returns the states of the rows in the ledger."""
+    return [state for (state,) in query(dsn, "SELECT state FROM usage ORDER BY started_at")]
