@@ -25,7 +25,7 @@ from benchmarks.loss import server_version, surroundings
 from benchmarks.relay.__main__ import PATH, agent, sets_from
 from benchmarks.relay.measure import Run, measure
 from benchmarks.relay.processes import nginx, pin, upstream
-from benchmarks.relay.workloads import LOAD_CORE, Tools, Whole, Work, missing
+from benchmarks.relay.workloads import LOAD_CORE, Tools, Whole, Workload, missing
 
 VERSIONS = {"HTTP/1.1": "1.1", "HTTP/2": "2"}
 
@@ -50,7 +50,7 @@ def make_certificate(folder: Path) -> tuple[Path, Path]:
     return certificate_path, key_path
 
 
-async def run_all(works: list[Work], reps: int, wait: float) -> tuple[list[Run], str]:
+async def run_all(works: list[Workload], reps: int, wait: float) -> tuple[list[Run], str]:
     """All runs, the two versions in turn, and PostgreSQL's version."""
     runs = []
     async with contextlib.AsyncExitStack() as stack:
@@ -68,13 +68,13 @@ async def run_all(works: list[Work], reps: int, wait: float) -> tuple[list[Run],
             url = f"https://127.0.0.1:{openai.port}{PATH}"
             fleet, gateway = await stack.enter_async_context(agent(url, **settings))
             pin(gateway.pid)
-            await tools.run(Work("warm", 1, seconds=2), gateway.target)
+            await tools.run(Workload("warm", 1, seconds=2), gateway.target)
             gateways.append(msgspec.structs.replace(gateway, name=name))
         for repetition in range(reps):
             for work in works:
                 for gateway in gateways:
-                    runs.append(await measure(tools, gateway, work, repetition, wait))
-                    print(f"{repetition + 1}: {work.name} {gateway.name}, {runs[-1].seen}", file=sys.stderr)
+                    runs.append(await measure(tools, gateway, work, repetition, wait=wait))
+                    print(f"{repetition + 1}: {work.name} {gateway.name}, {runs[-1].result}", file=sys.stderr)
         return runs, server_version(fleet.postgres.dsn)
 
 
@@ -84,8 +84,8 @@ def report(runs: list[Run]) -> str:
         "| set | to OpenAI | CPU µs | answers or chunks/s | p50 ms | p99 ms | first chunk p99 ms | broken | MB |",
         "|---|---|---:|---:|---:|---:|---:|---:|---:|",
     ]
-    for work, gateway in dict.fromkeys((run.work, run.gateway) for run in runs):
-        matching = [run for run in runs if (run.work, run.gateway) == (work, gateway)]
+    for work, gateway in dict.fromkeys((run.workload, run.gateway) for run in runs):
+        matching = [run for run in runs if (run.workload, run.gateway) == (work, gateway)]
         columns = zip(*(_figures(run) for run in matching), strict=True)
         cells = [f"{statistics.median(column):.4g}" if None not in column else "–" for column in columns]
         lines.append(f"| {work} | {gateway} | {' | '.join(cells)} |")
@@ -93,7 +93,7 @@ def report(runs: list[Run]) -> str:
 
 
 def _figures(run: Run) -> list[float | None]:
-    streams = run.seen
+    streams = run.result
     if isinstance(streams, Whole):
         middle = [streams.ok / streams.seconds, streams.p50_ms, streams.p99_ms, None, streams.errors]
     else:

@@ -1,1 +1,1 @@
-"""What relaying costs, beside nginx as a plain reverse proxy, the direct upstream and other gateways."""
+"""Measures the cost of relaying, next to nginx as a plain reverse proxy, the direct upstream and other gateways."""

@@ -1,8 +1,9 @@
-/* Many SSE streams at once from one epoll loop on one core; prints one JSON line.
+/* Opens many concurrent SSE streams in one epoll loop on one core, and prints one line of JSON.
  *   ./streams PORT C ROUNDS N RAMP_MS LIMIT_MS CORE < request      (request: raw HTTP head + body, 127.0.0.1 only)
  * Starts C streams over RAMP_MS, each followed by ROUNDS-1 more, each on a new connection; stops after LIMIT_MS.
- * late: arrival of a chunk here less the stamp upstream.c put in it, i.e. the time the gateway held it.
- * ttft: sending the request to the first content chunk.  A stream is complete with N stamps, [DONE] and its end. */
+ * late: arrival time of a chunk minus the timestamp in it, which is the time that the gateway held the chunk.
+ * ttft: time from the request to the first content chunk.  A complete stream has N timestamps, [DONE] and the last
+ * HTTP chunk. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <netinet/in.h>
@@ -27,15 +28,15 @@ static long long now_us(void) {
     struct timespec t; clock_gettime(CLOCK_MONOTONIC, &t);
     return t.tv_sec * 1000000LL + t.tv_nsec / 1000;
 }
-static void complain(const char *p, int n) {
+static void note_error(const char *p, int n) {
     if (!*first_error) for (int i = 0; i < n && i < 160; i++) first_error[i] = p[i] < 32 || p[i] == '"' || p[i] == '\\' ? ' ' : p[i];
 }
 static void start(int rounds) {
     struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     int fd = socket(AF_INET, SOCK_STREAM, 0);
-    if (connect(fd, (void *)&a, sizeof a)) { complain(strerror(errno), 40); errors++; close(fd); return; }
+    if (connect(fd, (void *)&a, sizeof a)) { note_error(strerror(errno), 40); errors++; close(fd); return; }
     struct stream *s = calloc(1, sizeof *s); s->fd = fd; s->rounds = rounds; s->t0 = now_us();
-    if (send(fd, req, reqlen, MSG_NOSIGNAL) != reqlen) { complain("short send", 10); errors++; close(fd); free(s); return; }
+    if (send(fd, req, reqlen, MSG_NOSIGNAL) != reqlen) { note_error("short send", 10); errors++; close(fd); free(s); return; }
     struct epoll_event e = {.events = EPOLLIN, .data.fd = fd};
     epoll_ctl(ep, EPOLL_CTL_ADD, fd, &e); by_fd[fd] = s; live++;
 }
@@ -53,10 +54,10 @@ static void readable(struct stream *s) {
     int n = recv(s->fd, buf + s->taillen, 1 << 18, MSG_DONTWAIT);
     long long t = now_us(), stamp;
     if (n < 0 && errno == EAGAIN) return;
-    if (n > 0 && !s->got && strncmp(buf, "HTTP/1.1 200", 12)) { complain(buf, n); n = 0; }
+    if (n > 0 && !s->got && strncmp(buf, "HTTP/1.1 200", 12)) { note_error(buf, n); n = 0; }
     if (n <= 0) { finish(s, t); return; }
     s->got += n; n += s->taillen; buf[n] = 0;
-    char *p = buf, *from = buf;                 /* from: what is kept as the tail starts no earlier than this */
+    char *p = buf, *from = buf;                 /* from: end of the last timestamp; the tail starts there or later */
     while ((p = memchr(p, 'T', buf + n - p))) {
         int k = 1; for (stamp = 0; k < 14 && p[k] >= '0' && p[k] <= '9'; k++) stamp = stamp * 10 + p[k] - '0';
         if (k == 14) {

@@ -1,10 +1,10 @@
 /* A fake OpenAI that is never the bottleneck, one epoll loop on one core.   ./upstream [PORT=18001] [CORE=1]
  *
  * POST any path -> a chat completion (663 B of JSON), or an SSE stream when the body says "stream": true.
- * The last message may hold a plan "N=100 GAP=20 DELAY=0" (chunks, ms between them, ms before the answer):
- * being message text it passes any gateway untouched.  Every content chunk carries the moment it was made
- * as "T" + 13 digits (CLOCK_MONOTONIC, us); the client subtracts it to get the time spent on the way.
- * As at OpenAI, the usage chunk comes only if the request asked for it (stream_options.include_usage). */
+ * The last message may contain "N=100 GAP=20 DELAY=0" (chunks, ms between them, ms before the answer); gateways
+ * pass the text of messages on unchanged.  Every content chunk has a timestamp of its creation, "T" + 13 digits
+ * (CLOCK_MONOTONIC, us), from which the client computes how long the gateway held it.
+ * As with OpenAI, a stream has a usage chunk only if stream_options.include_usage is set. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <netinet/in.h>
@@ -37,10 +37,10 @@
     "Cache-Control: no-cache\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 #define FDS 65536
-#define WHEEL 65536                             /* ms slots, so a delay or gap stays under 65 s */
+#define WHEEL 65536                             /* slots of 1 ms, so delays and gaps are below 65 s */
 struct conn { char *in, *out; int inlen, incap, outlen, outcap, left, usage, head, whole; long long gap, due; int fd, next, open; };
 static struct conn conns[FDS];
-static int wheel[WHEEL], ep;                    /* wheel: slot -> first fd, linked through conn.next */
+static int wheel[WHEEL], ep;                    /* wheel: slot -> first fd of a list through conn.next */
 static long long tick;
 
 static long long now_us(void) {
@@ -50,7 +50,7 @@ static long long now_us(void) {
 static void watch(struct conn *c, int op, int ev) {
     struct epoll_event e = {.events = ev, .data.fd = c->fd}; epoll_ctl(ep, op, c->fd, &e);
 }
-static void drop(struct conn *c) {              /* a timer may still name it: the fd is closed when that fires */
+static void drop(struct conn *c) {              /* with a pending timer, the fd is closed when it fires */
     c->open = 0; c->left = c->whole = c->inlen = c->outlen = 0;
     epoll_ctl(ep, EPOLL_CTL_DEL, c->fd, NULL);
     if (c->next == -1) close(c->fd); else shutdown(c->fd, SHUT_RDWR);
@@ -77,7 +77,7 @@ static int answer(char *to, const char *json) {
     return sprintf(to, "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nx-request-id: req_0f3a\r\nContent-Length: %d\r\n\r\n%s",
                    (int)strlen(json), json);
 }
-static void step(struct conn *c) {              /* send the next thing this connection owes */
+static void step(struct conn *c) {              /* sends the next part of the response */
     static char buf[1 << 20], one[1024];
     int n = 0;
     if (c->whole) { c->whole = 0; put(c, buf, answer(buf, WHOLE)); return; }
@@ -142,7 +142,7 @@ int main(int argc, char **argv) {
     if (bind(ls, (void *)&a, sizeof a) || listen(ls, 4096)) { perror("bind"); return 1; }
     ep = epoll_create1(0); epoll_ctl(ep, EPOLL_CTL_ADD, ls, &le);
     memset(wheel, -1, sizeof wheel); tick = now_us() / 1000;
-    int busy = 0;                               /* any timer set? then wake every ms */
+    int busy = 0;                               /* a timer is set: wake up every ms */
     for (;;) {
         int n = epoll_wait(ep, ev, 512, busy ? 1 : 20);
         for (int i = 0; i < n; i++) {

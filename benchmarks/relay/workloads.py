@@ -1,6 +1,6 @@
-"""What is asked of a gateway, what came of it, and who asks: `wrk` for whole answers, `streams.c` for streams.
+"""The workloads, their results, and the load generators: `wrk` for whole answers, `streams.c` for streams.
 
-A load runs on one core with the upstream; the gateway has another for itself.
+Load and upstream share one core; the gateway has the other for itself.
 """
 
 import asyncio
@@ -16,13 +16,13 @@ import msgspec
 
 GATEWAY_CORE, LOAD_CORE = 0, 1
 CHUNKS, GAP_MS = 100, 20  # of a stream
-RAMP_MS = 1000  # over which streams begin
-LIMIT_MS = 25_000  # after which streams that have not ended are given up
+RAMP_MS = 1000  # the period over which the first streams start
+LIMIT_MS = 25_000  # streams that have not ended by then count as unfinished
 HERE = Path(__file__).parent
 
 
-class Work(msgspec.Struct, frozen=True):
-    """One set: so many clients at once, for `seconds` with whole answers, or `rounds` streams each."""
+class Workload(msgspec.Struct, frozen=True):
+    """A number of concurrent clients that request whole answers for `seconds`, or `rounds` streams each."""
 
     name: str
     clients: int
@@ -30,22 +30,22 @@ class Work(msgspec.Struct, frozen=True):
     rounds: int = 0
 
 
-WORKS = {
-    work.name: work
-    for work in (
-        Work("c1", 1, seconds=3),
-        Work("c16", 16, seconds=3),
-        Work("c64", 64, seconds=3),
-        Work("c256", 256, seconds=4),
-        Work("s50", 50, rounds=2),
-        Work("s200", 200, rounds=2),
-        Work("s1000", 1000, rounds=2),
+WORKLOADS = {
+    workload.name: workload
+    for workload in (
+        Workload("c1", 1, seconds=3),
+        Workload("c16", 16, seconds=3),
+        Workload("c64", 64, seconds=3),
+        Workload("c256", 256, seconds=4),
+        Workload("s50", 50, rounds=2),
+        Workload("s200", 200, rounds=2),
+        Workload("s1000", 1000, rounds=2),
     )
 }
 
 
-class Whole(msgspec.Struct, frozen=True, tag=True):
-    """What `wrk` saw: requests that were answered 200, and those that were not; milliseconds of an answer."""
+class Whole(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Result of `wrk`: the number of responses with status 200, the number of all other outcomes, and latencies."""
 
     ok: int
     errors: int
@@ -54,13 +54,13 @@ class Whole(msgspec.Struct, frozen=True, tag=True):
     p99_ms: float
 
 
-class Streams(msgspec.Struct, frozen=True, tag=True):
-    """What `streams.c` saw. A chunk's lateness is its arrival less the moment at which the upstream made it."""
+class Streams(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Result of `streams.c`. A chunk's lateness is its arrival time minus the upstream's timestamp in it."""
 
     completed: int
-    errors: int  # no chunk came
-    broken: int  # some did
-    unfinished: int  # when time was up
+    errors: int  # streams without any chunk
+    broken: int  # streams that ended after some chunks
+    unfinished: int  # streams that were still open at the time limit
     chunks: int
     seconds: float
     ttft_p99_ms: float  # from the request to the first chunk with content
@@ -70,20 +70,20 @@ class Streams(msgspec.Struct, frozen=True, tag=True):
 
 
 class Target(msgspec.Struct, frozen=True):
-    """Where a gateway takes chat completions, and as whom."""
+    """The chat completions URL of a gateway, and the token, model and header fields of requests to it."""
 
     url: str
     token: str
     model: str
     headers: Mapping[str, str] = {}
 
-    def head(self) -> dict[str, str]:
-        """The fields of a request's head that are the gateway's."""
+    def request_headers(self) -> dict[str, str]:
+        """Returns the header fields that depend on the gateway."""
         return {"Authorization": f"Bearer {self.token}", "Content-Type": "application/json", **self.headers}
 
 
 class Tools:
-    """The programs of `folder`, into which the C tools are built."""
+    """The fake upstream and the load generators. `folder` receives the programs that are compiled."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -91,35 +91,36 @@ class Tools:
         self._streams = folder / "streams"
 
     async def build(self) -> None:
-        """Compiles. Raises RuntimeError."""
+        """Compiles the C programs. Raises RuntimeError if that fails."""
         for tool in (self.upstream, self._streams):
             await output_of("cc", "-O2", "-o", str(tool), str(HERE / f"{tool.name}.c"), seconds=60)
 
-    async def run(self, work: Work, target: Target) -> Whole | Streams:
-        """One run. Raises RuntimeError where the load itself failed."""
-        return await (self._run_whole(work, target) if work.seconds else self._run_streams(work, target))
+    async def run(self, workload: Workload, target: Target) -> Whole | Streams:
+        """Runs a workload once and returns its result. Raises RuntimeError if the load generator fails."""
+        return await (self._run_whole(workload, target) if workload.seconds else self._run_streams(workload, target))
 
-    async def _run_whole(self, work: Work, target: Target) -> Whole:
-        words = ("-t1", f"-c{work.clients}", f"-d{work.seconds}s", "--timeout", "30s")
+    async def _run_whole(self, workload: Workload, target: Target) -> Whole:
+        command = (*_ON_CORE, "wrk", "-t1", f"-c{workload.clients}", f"-d{workload.seconds}s", "--timeout", "30s")
         with tempfile.NamedTemporaryFile("w", suffix=".lua", dir=self._folder) as script:
             script.write(lua(target))
             script.flush()
-            told = await output_of(*_ON_CORE, "wrk", *words, "-s", script.name, target.url, seconds=work.seconds + 40)
-        return msgspec.json.decode(told.splitlines()[-1], type=Whole)
+            output = await output_of(*command, "-s", script.name, target.url, seconds=workload.seconds + 40)
+        return msgspec.json.decode(output.splitlines()[-1], type=Whole)
 
-    async def _run_streams(self, work: Work, target: Target) -> Streams:
-        numbers = (urlsplit(target.url).port, work.clients, work.rounds, CHUNKS, RAMP_MS, LIMIT_MS, LOAD_CORE)
-        words = [str(self._streams), *map(str, numbers)]
-        told = await output_of(*words, seconds=LIMIT_MS / 1000 + 30, stdin=raw_request(target))
-        return msgspec.json.decode(told, type=Streams)
+    async def _run_streams(self, workload: Workload, target: Target) -> Streams:
+        port = urlsplit(target.url).port
+        numbers = (port, workload.clients, workload.rounds, CHUNKS, RAMP_MS, LIMIT_MS, LOAD_CORE)
+        command = [str(self._streams), *map(str, numbers)]
+        output = await output_of(*command, seconds=LIMIT_MS / 1000 + 30, stdin=raw_request(target))
+        return msgspec.json.decode(output, type=Streams)
 
 
 _ON_CORE = ("taskset", "-c", str(LOAD_CORE))
 
 
 def body(model: str, *, stream: bool) -> bytes:
-    """A chat, with the upstream's plan in its last message."""
-    asked: dict[str, object] = {
+    """Returns the JSON of a chat completion request whose last message holds parameters for `upstream.c`."""
+    fields: dict[str, object] = {
         "model": model,
         "messages": [
             {"role": "system", "content": "You are a helpful assistant."},
@@ -128,21 +129,22 @@ def body(model: str, *, stream: bool) -> bytes:
         "temperature": 0.7,
     }
     if stream:
-        asked |= {"stream": True, "stream_options": {"include_usage": True}}
-    return json.dumps(asked).encode()
+        fields |= {"stream": True, "stream_options": {"include_usage": True}}
+    return json.dumps(fields).encode()
 
 
 def raw_request(target: Target) -> bytes:
-    """A request for a stream, as it goes over the wire."""
+    """Returns the HTTP request for a stream, head and body."""
     parts, content = urlsplit(target.url), body(target.model, stream=True)
-    fields = {"Host": parts.netloc, "Accept": "text/event-stream", "Content-Length": str(len(content))} | target.head()
+    fields = {"Host": parts.netloc, "Accept": "text/event-stream", "Content-Length": str(len(content))}
+    fields |= target.request_headers()
     lines = [f"POST {parts.path} HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items())]
     return "\r\n".join([*lines, "", ""]).encode() + content
 
 
 def lua(target: Target) -> str:
-    """The script that tells `wrk` what to send, and what to print on its last line: a `Whole` as JSON."""
-    fields = "\n".join(f"wrk.headers[ [[{name}]] ] = [[{value}]]" for name, value in target.head().items())
+    """Returns the script for `wrk`, which sets the request and prints a `Whole` as JSON on the last line."""
+    fields = "\n".join(f"wrk.headers[ [[{name}]] ] = [[{value}]]" for name, value in target.request_headers().items())
     return f"""wrk.method = "POST"
 wrk.body = [==[{body(target.model, stream=False).decode()}]==]
 {fields}
@@ -155,25 +157,26 @@ end
 """
 
 
-async def output_of(*words: str, seconds: float, stdin: bytes = b"") -> bytes:
-    """What a program prints; it ends when we do. Raises RuntimeError where it fails or takes longer."""
+async def output_of(*command: str, seconds: float, stdin: bytes = b"") -> bytes:
+    """Runs a program and returns its standard output; the program is killed when this task is cancelled.
+    Raises RuntimeError if the program fails or takes longer than `seconds`."""
     pipe = asyncio.subprocess.PIPE
-    process = await asyncio.create_subprocess_exec(*words, stdin=pipe, stdout=pipe, stderr=pipe)
+    process = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe, stderr=pipe)
     try:
         async with asyncio.timeout(seconds):
-            out, errors = await process.communicate(stdin)
+            output, errors = await process.communicate(stdin)
     except TimeoutError:
-        raise RuntimeError(f"{Path(words[0]).name} has not ended in {seconds:.0f} s") from None
+        raise RuntimeError(f"{Path(command[0]).name} has not ended after {seconds:.0f} s") from None
     finally:
         if process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
             await process.wait()
     if process.returncode != 0:
-        raise RuntimeError(f"{Path(words[0]).name}: {errors.decode(errors='replace').strip()}")
-    return out
+        raise RuntimeError(f"{Path(command[0]).name}: {errors.decode(errors='replace').strip()}")
+    return output
 
 
 def missing(*programs: str) -> list[str]:
-    """Those programs that are not installed here."""
+    """Returns the programs that are not installed on this machine."""
     return [name for name in programs if shutil.which(name) is None]

@@ -35,7 +35,7 @@ def client(io_loop: IOLoop) -> Iterator[UpstreamClient]:
 
 @pytest.fixture
 def full_port() -> Iterator[int]:
-    """A port whose queue is full: a connection to it is never established."""
+    """Listens on a port with a full queue, which never accepts another connection."""
     with socket.create_server(("127.0.0.1", 0), backlog=0) as listening:
         waiting = [socket.socket() for _ in range(3)]
         for each in waiting:

@@ -1,4 +1,4 @@
-"""Admission: may this token make this call now?"""
+"""Access rules: whether a token is valid, and which models it may use."""
 
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -21,11 +21,11 @@ PRICE = Price(id=1, model="gpt-4o", effective_at=NOON, rates=Rates(input=Decimal
 
 ANN = User(id=1, name="ann", upstream_key=b"", disabled=False)
 TOKEN = Token(id=1, user_id=1, digest=b"", revoked=False)
-HOME, ABROAD = ip_address("192.0.2.7"), ip_address("2001:db8::7")
+HOME = ip_address("192.0.2.7")
 
 
 def identity(user: User = ANN, **token: Any) -> Identity:
-    """Somebody with a token of these settings."""
+    """Returns a user with a token that has these settings."""
     return Identity(user, structs.replace(TOKEN, **token))
 
 
@@ -36,7 +36,7 @@ def limited(models: tuple[str, ...] | None, token_models: tuple[str, ...] | None
 
 
 @pytest.mark.parametrize(
-    ("who", "reason"),
+    ("case", "reason"),
     [
         (identity(), None),
         (identity(revoked=True), "revoked"),
@@ -48,9 +48,9 @@ def limited(models: tuple[str, ...] | None, token_models: tuple[str, ...] | None
         (identity(allowed_networks=Networks()), "not for this network"),
     ],
 )
-def test_token_that_does_not_count_has_a_reason(who: Identity, reason: str | None) -> None:
+def test_token_that_does_not_count_has_a_reason(case: Identity, reason: str | None) -> None:
     """For the log; None where it counts."""
-    assert denial_reason(who, NOON, HOME) == reason
+    assert denial_reason(case, NOON, HOME) == reason
 
 
 @pytest.mark.parametrize(
@@ -72,11 +72,11 @@ def test_user_and_token_must_both_be_allowed_a_model(
 
 
 def test_model_that_is_not_allowed_is_refused_as_one_without_a_price() -> None:
-    """To the letter: nobody learns what others may use."""
+    """The two errors are identical, so that a client does not learn which models other users may use."""
     errors = []
-    for who, book in ((limited(("o3",), None), PriceBook([PRICE])), (identity(), PriceBook())):
+    for client, book in ((limited(("o3",), None), PriceBook([PRICE])), (identity(), PriceBook())):
         with pytest.raises(ModelNotFound) as caught:
-            price_for(who, "gpt-4o", book, NOON)
+            price_for(client, "gpt-4o", book, NOON)
         errors.append(caught.value.envelope())
     assert errors[0] == errors[1]
 
