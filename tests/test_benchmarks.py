@@ -9,7 +9,7 @@ import pytest
 from benchmarks.relay import profile
 from benchmarks.relay.__main__ import gateway_from, published_command, sets_from
 from benchmarks.relay.measure import Run, count_units, lost_most_streams, microseconds_each
-from benchmarks.relay.report import AGENT, DIRECT, NGINX, Results, Start, goals, report
+from benchmarks.relay.report import AGENT, DIRECT, NGINX, Results, Start, beside_table, goals, report
 from benchmarks.relay.workloads import WORKLOADS, Streams, Target, Whole, lua, raw_request
 
 STREAMS = Streams(
@@ -59,6 +59,21 @@ def test_ratio_is_within_a_repetition_and_counts_the_database() -> None:
     first = [whole_run(NGINX, 25), whole_run(AGENT, 450)]
     second = [whole_run(NGINX, 50, repetition=1), whole_run(AGENT, 950, repetition=1)]
     assert Results([*first, *second]).ratio(AGENT, "c64") == 20.0
+
+
+def test_ratio_beside_another_checkout_counts_both_databases() -> None:
+    """The table has the median of the ratios, the lowest and the highest one."""
+    runs = []
+    for repetition, cpu_us in enumerate((950, 450, 1150)):
+        runs += [whole_run(AGENT, cpu_us, repetition=repetition), whole_run("base", 950, repetition=repetition)]
+    assert beside_table(Results(runs, beside=["base"]))[2:] == ["| c64 | base | 1.00 | 0.50 | 1.20 |"]
+
+
+def test_report_without_other_checkouts_has_no_table_of_them() -> None:
+    """The section appears only with `--beside`."""
+    runs = [whole_run(AGENT, 900), whole_run("base", 900)]
+    assert "## Beside other checkouts" in report(Results(runs, beside=["base"]), [])
+    assert "## Beside other checkouts" not in report(Results(runs), [])
 
 
 def test_added_latency_excludes_the_upstream() -> None:
@@ -167,11 +182,12 @@ def test_unknown_set_is_refused_with_a_list_of_sets() -> None:
         sets_from("c1,c2")
 
 
-def test_published_command_has_no_tokens_and_no_output() -> None:
+def test_published_command_has_no_tokens_and_no_paths() -> None:
     """The report may be published."""
     args = ["--reps", "1", "--output", "f.md", "--gateway", "a=http://127.0.0.1:80/v1,sk-secret,m,1"]
+    args += ["--beside", "old=/home/ann/old", "--beside=new=/home/ann/new"]
     expected = "python -m benchmarks.relay --reps 1 --gateway a=http://127.0.0.1:80/v1,TOKEN,m,1"
-    assert published_command(args) == expected
+    assert published_command(args) == f"{expected} --beside old=DIR --beside=new=DIR"
 
 
 def test_both_load_generators_send_the_same_headers() -> None:

@@ -28,6 +28,7 @@ import msgspec
 from benchmarks import start
 from benchmarks.fleet import Fleet, free_port
 from benchmarks.loss import server_version, surroundings
+from benchmarks.relay.beside import agent_of, checkout_from
 from benchmarks.relay.measure import Gateway, Run, lost_most_streams, measure
 from benchmarks.relay.processes import nginx, pin, upstream
 from benchmarks.relay.profile import profile
@@ -76,15 +77,16 @@ async def run_all(tools: Tools, options: argparse.Namespace) -> tuple[list[Run],
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="cgn")))
         proxy = await stack.enter_async_context(nginx(folder, port))
         fleet, own = await stack.enter_async_context(agent(url))
+        beside = [await stack.enter_async_context(agent_of(checkout, url)) for checkout in options.beside]
         direct = Gateway(name=DIRECT, target=Target(url, "none", MODEL))
         proxy_target = Target(f"http://127.0.0.1:{proxy.port}{PATH}", "none", MODEL)
         plain = Gateway(name=NGINX, target=proxy_target, pid=proxy.pid)
         version = server_version(fleet.postgres.dsn)
-        return await alternate(tools, [direct, plain, own, *options.gateway], options), version
+        return await alternate(tools, [direct, plain, own, *beside, *options.gateway], options), version
 
 
 async def alternate(tools: Tools, gateways: list[Gateway], options: argparse.Namespace) -> list[Run]:
-    """Runs each set through each gateway in turn, `options.reps` times."""
+    """Runs each set through each gateway in turn, `options.reps` times, in reverse order every second time."""
     for gateway in gateways:
         if gateway.pid:
             pin(gateway.pid)
@@ -93,7 +95,7 @@ async def alternate(tools: Tools, gateways: list[Gateway], options: argparse.Nam
     excluded: set[str] = set()
     for repetition in range(options.reps):
         for workload in options.only:
-            for gateway in gateways:
+            for gateway in gateways[:: -1 if repetition % 2 else 1]:
                 if workload.rounds and gateway.name in excluded:
                     continue
                 runs.append(await measure(tools, gateway, workload, repetition, wait=options.wait))
@@ -152,12 +154,16 @@ def with_headers(gateways: list[Gateway], headers: list[str]) -> list[Gateway]:
 
 
 def published_command(args: list[str]) -> str:
-    """Returns the command for a report, without the tokens of gateways and the output file."""
+    """Returns the command for a report, without the tokens of gateways, paths of checkouts and the output file."""
     published = []
     remaining = iter(args)
     for arg in remaining:
         if arg == "--output":
             next(remaining, None)
+        elif arg == "--beside":
+            published += [arg, next(remaining, "").partition("=")[0] + "=DIR"]
+        elif arg.startswith("--beside="):
+            published.append("=".join([*arg.split("=")[:2], "DIR"]))
         elif not arg.startswith("--output="):
             published.append(re.sub(r"(=http://[^,]+),[^,]+,", r"\1,TOKEN,", arg))
     return shlex.join(["python", "-m", "benchmarks.relay", *published])
@@ -186,6 +192,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--gateway", type=gateway_from, action="append", default=[], metavar="GATEWAY", help=help_)
     help_ = "a header field for the requests to one gateway"
     parser.add_argument("--header", action="append", default=[], metavar="NAME:FIELD:VALUE", help=help_)
+    help_ = "also run the agent of another checkout, which has its own .venv"
+    parser.add_argument("--beside", type=checkout_from, action="append", default=[], metavar="NAME=DIR", help=help_)
     parser.add_argument("--upstream-port", type=int, default=0, metavar="PORT", help="port of the fake OpenAI")
     parser.add_argument("--profile", action="store_true", help=f"profile the agent instead ({PROFILED})")
     parser.add_argument("--output", type=Path, metavar="FILE", help="also write the report to this file, as Markdown")
@@ -193,6 +201,9 @@ def arguments() -> argparse.Namespace:
     options.only = options.only or (sets_from(PROFILED) if options.profile else list(WORKLOADS.values()))
     if any(header.count(":") < 2 for header in options.header):
         parser.error("argument --header: expected NAME:FIELD:VALUE")
+    names = [AGENT, NGINX, DIRECT, *(each.name for each in options.gateway + options.beside)]
+    if len(names) > len(set(names)):
+        parser.error(f"two gateways have the same name: {', '.join(names)}")
     options.gateway = with_headers(options.gateway, options.header)
     return options
 
@@ -212,7 +223,8 @@ async def run_benchmark(options: argparse.Namespace) -> str:
                 return await profile(tools, gateway, options.only, Path(folder))
         starts = await asyncio.to_thread(measure_starts, STARTS)
         runs, version = await run_all(tools, options)
-        return report(Results(runs, starts), [*surroundings(published_command(sys.argv[1:]), version), tool_versions()])
+        results = Results(runs, starts, [checkout.name for checkout in options.beside])
+        return report(results, [*surroundings(published_command(sys.argv[1:]), version), tool_versions()])
 
 
 def main() -> None:

@@ -33,11 +33,12 @@ class Goal(msgspec.Struct, frozen=True):
 
 
 class Results:
-    """All runs of one invocation."""
+    """All runs of one invocation. `beside` are the names of the agents of other checkouts."""
 
-    def __init__(self, runs: Iterable[Run], starts: Iterable[Start] = ()) -> None:
+    def __init__(self, runs: Iterable[Run], starts: Iterable[Start] = (), beside: Iterable[str] = ()) -> None:
         self.runs = list(runs)
         self.starts = list(starts)
+        self.beside = list(beside)
         self._by_key = {(run.gateway, run.workload, run.repetition): run for run in self.runs}
 
     def select(self, gateway: str, workload: str) -> list[Run]:
@@ -91,6 +92,7 @@ def report(results: Results, surroundings: list[str]) -> str:
     lines = [*surroundings, "", _EXPLANATION.format(count=repetitions)]
     for title, table in (
         ("Goals", goals_table(goals(results))),
+        ("Beside other checkouts", beside_table(results)),
         ("Whole answers", whole_table(results)),
         ("Streams", streams_table(results)),
     ):
@@ -134,6 +136,16 @@ def streams_table(results: Results) -> list[str]:
         completed = f"{sum(each.completed for each in streams):,} / {started:,}"
         failed = str(sum(_failed(each) for each in streams))
         lines.append(_row(workload, gateway, completed, failed, *cells, show(_memory(results, gateway, workload))))
+    return lines
+
+
+def beside_table(results: Results) -> list[str]:
+    """Returns the CPU of this checkout's agent divided by that of each other checkout, with a row for each set."""
+    lines = _head(2, "set", "beside", "CPU ratio", "lowest", "highest")
+    for workload in WORKLOADS:
+        for name in results.beside:
+            if ratios := results.ratios(AGENT, workload, name):
+                lines.append(_row(workload, name, *map(show, (statistics.median(ratios), min(ratios), max(ratios)))))
     return lines
 
 
