@@ -57,7 +57,8 @@ class WhatIf:
         self._store = store
 
     async def report(self, query: WhatIfQuery, *, max_rows: int | None = None) -> WhatIfReport:
-        """Raises InvalidValue, also for a report of more than `max_rows` rows; NotFound."""
+        """What the requests of the query cost, and would have cost, by its groups. Raises InvalidValue, also for a
+        report of more than `max_rows` rows; NotFound."""
         check_groups(query.by, GROUPS)
         if query.until is not None and query.until < query.since:
             raise InvalidValue("until: the last day is before the first")

@@ -2,10 +2,11 @@
 
 from datetime import UTC, date, datetime
 from decimal import Decimal
-from typing import Annotated, Literal
+from typing import Annotated
 
 from msgspec import UNSET, Meta, UnsetType, field
 
+from chatgpt_agent.admin.price_what_if import GROUPS
 from chatgpt_agent.core.access.settings import Moment, Name
 from chatgpt_agent.core.money.kinds import Rates, RateTable
 from chatgpt_agent.core.money.pricing import Tier
@@ -16,7 +17,7 @@ from chatgpt_agent.web.admin.schemas import IdPage, Strict
 RateText = Annotated[str, Meta(pattern=r"^(0|[1-9][0-9]{0,6})(\.[0-9]{1,10})?$", description="USD, exactly.")]
 Multiplier = Annotated[str, Meta(pattern=r"^(0|[1-9][0-9]{0,3})(\.[0-9]{1,6})?$")]
 ServiceTier = Annotated[str, Meta(pattern=f"^{SERVICE_TIER}$")]
-WhatIfGroup = Literal["user", "model", "day", "month"]
+WhatIfGroup = Annotated[str, Meta(pattern=f"^({'|'.join(GROUPS)})$")]
 
 
 class ByModel(Strict, frozen=True, kw_only=True):
