@@ -1,4 +1,4 @@
-"""What a route is, and what the function behind it gets."""
+"""A route of the administrators' API, and the request that its function gets."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Generic, TypeVar
@@ -18,7 +18,7 @@ B = TypeVar("B")
 
 
 MAX_BODY = 1024 * 1024  # bytes
-MAX_FILE = 8 * MAX_BODY
+MAX_FILE = 8 * MAX_BODY  # bytes
 CSV_FILE: dict[str, Any] = {"text/csv": {"type": "string"}}
 
 
@@ -55,8 +55,8 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     """A method on a path, and what the OpenAPI document says of it.
 
     `body`: bytes for a file of one of the media types in `files`, each with its schema. `answer`: bytes for CSV, None
-    for 204. `conditional`: supports If-Match. `read_only`: changes nothing, though it is no GET. `admins_only`: closed
-    to viewers, though it changes nothing."""
+    for 204. `conditional`: supports If-Match. `read_only`: changes nothing, although it is not a GET. `admins_only`: closed
+    to viewers, although it changes nothing."""
 
     method: str
     path: str
@@ -76,20 +76,20 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def media_types(self) -> tuple[str, ...]:
-        """The media types that its body may have."""
+        """The media types of the body."""
         return tuple(self.files) or ("application/json",)
 
     @property
     def changes(self) -> bool:
-        """Whether it may change something."""
+        """Whether the route may change something."""
         return self.method != "GET" and not self.read_only
 
     @property
     def for_viewers(self) -> bool:
-        """Whether a viewer may."""
+        """Whether a viewer may use the route."""
         return not (self.changes or self.admins_only)
 
     @property
     def has_etag(self) -> bool:
-        """Whether its answer has an ETag."""
+        """Whether the answer has an ETag."""
         return "version" in getattr(self.answer, "__struct_fields__", ())
