@@ -55,8 +55,8 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     """A method on a path, and what the OpenAPI document says of it.
 
     `body`: bytes for a file of one of the media types in `files`, each with its schema. `answer`: bytes for CSV, None
-    for 204. `conditional`: supports If-Match. `read_only`: changes nothing, although it is not a GET. `admins_only`: closed
-    to viewers, although it changes nothing."""
+    for 204. `conditional`: supports If-Match. `read_only`: changes nothing, although it is not a GET. `admins_only`:
+    closed to viewers, although it changes nothing."""
 
     method: str
     path: str
