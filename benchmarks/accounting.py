@@ -16,7 +16,7 @@ WHOLE_STATES = ("done", "usage_unknown")  # of an answer that its client may hav
 _COLUMNS = (
     "request_id::text, state, model, input_tokens, cached_tokens, output_tokens, reasoning_tokens, cost, client_closed"
 )
-_ROLL_UP = """
+_WRONG_DAYS = """
     SELECT count(*) FROM (
         SELECT (started_at AT TIME ZONE 'UTC')::date AS day, user_id, token_id, model, endpoint,
                count(*) AS requests,
@@ -43,7 +43,7 @@ class Line(msgspec.Struct, frozen=True):
 
 
 class Ledger(msgspec.Struct, frozen=True):
-    """What the database holds: rows, days whose roll-up is not the sum of their rows, and rows that were refused."""
+    """What the database holds: rows, days whose daily sums are not those of their rows, and rows that were refused."""
 
     lines: list[Line]
     wrong_days: int
@@ -84,13 +84,13 @@ class Findings(msgspec.Struct):
 
 
 def read_ledger(dsn: str) -> Ledger:
-    """Reads the database; each row as it is, and the roll-up compared with the rows."""
+    """Reads the database; each row as it is, and the daily sums compared with the rows."""
     connection = psycopg2.connect(dsn)
     try:
         with connection.cursor() as cursor:
             cursor.execute(f"SELECT {_COLUMNS} FROM usage")
             lines = [_line(*row) for row in cursor.fetchall()]
-            cursor.execute(_ROLL_UP)
+            cursor.execute(_WRONG_DAYS)
             [(wrong_days,)] = cursor.fetchall()
             cursor.execute("SELECT count(*) FROM dead_letters")
             [(dead_letters,)] = cursor.fetchall()
@@ -123,7 +123,7 @@ def compare(
     if len(whole) != findings.whole:
         findings.others.append("clients received answers without a request id, or with one that others had too")
     if ledger.wrong_days:
-        findings.others.append(f"{ledger.wrong_days} lines of the roll-up are not the sum of their rows")
+        findings.others.append(f"{ledger.wrong_days} daily sums are not those of their rows")
     if ledger.dead_letters:
         findings.others.append(f"{ledger.dead_letters} rows were refused by the database")
     return findings

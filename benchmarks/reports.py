@@ -1,9 +1,9 @@
 """How long reports on a million rows take: `python -m benchmarks.reports [--rows N] [--runs N]`.
 
-Writes a month of usage (200 users with two tokens each, 5 models, 2 endpoints), rebuilds the roll-up, and measures
-with PostgreSQL as it comes: the month's report by user and model, as the service makes it, from the roll-up; `GET
+Writes a month of usage (200 users with two tokens each, 5 models, 2 endpoints), rebuilds the daily sums, and measures
+with PostgreSQL as it comes: the month's report by user and model, as the service makes it, from the daily sums; `GET
 /me/usage` and `GET /data/week` through a running agent, on one connection; a report by token, endpoint and week; and
-how long the rebuilding of the roll-up takes, which is what a change of the time zone costs. Prints medians; exit code 1
+how long rebuilding the daily sums takes, which is what a change of the time zone costs. Prints medians; exit code 1
 where one is over its bound.
 """
 
@@ -53,7 +53,7 @@ _ROWS = """
 
 
 def fill(dsn: str, rows: int) -> tuple[float, int]:
-    """Writes the month; returns the seconds in which the roll-up is rebuilt, and the number of its rows."""
+    """Writes the month; returns the seconds in which the daily sums are rebuilt, and their number."""
     connection = psycopg2.connect(dsn)
     connection.autocommit = True
     with connection.cursor() as cursor:
@@ -109,7 +109,7 @@ async def measure(rows: int, runs: int) -> bool:
     async with Fleet("http://127.0.0.1:9/v1/chat/completions") as fleet:
         await fleet.set_up(1, {"gpt-4o": ("1", "1", "1")})
         seconds, lines = await asyncio.to_thread(fill, fleet.postgres.dsn, rows)
-        print(f"{rows} rows of a month, {lines} rows of the roll-up, rebuilt in {seconds:.1f} s")
+        print(f"{rows} rows of a month, {lines} daily sums, rebuilt in {seconds:.1f} s")
         await fleet.agent.start()
         await fleet.agent.until_ready()
         since = (datetime.now(UTC) - timedelta(days=30)).date()

@@ -6,7 +6,7 @@ accounts; allows a server only 10 s to start, however long it has to recover; an
 the folder's path is long.
 
 Each process that uses the server holds a shared lock on `users.lock`, which the kernel releases when the process ends.
-The last user stops the server. `gate.lock` is held while a process starts or stops it.
+The last user stops the server. `start-stop.lock` is held while a process starts or stops it.
 """
 
 import fcntl
@@ -78,8 +78,8 @@ class EmbeddedPostgres:
 
     @contextmanager
     def _start_stop_lock(self) -> Iterator[None]:
-        with self._lock_file("gate.lock") as gate:
-            fcntl.flock(gate, fcntl.LOCK_EX)
+        with self._lock_file("start-stop.lock") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 
     def _lock_file(self, name: str) -> IO[bytes]:

@@ -1,0 +1,1 @@
+"""The use cases of administrators, which commands and REST call."""

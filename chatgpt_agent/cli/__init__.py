@@ -1,1 +1,1 @@
-"""The command line: click commands over the same services as the server."""
+"""The command line: click commands over the use cases in `admin`, which REST calls, too."""

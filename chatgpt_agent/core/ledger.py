@@ -11,10 +11,9 @@ from uuid import UUID
 
 import msgspec
 
+from chatgpt_agent.core.money.exact import ZERO
 from chatgpt_agent.core.money.pricing import Price, PriceBook
 from chatgpt_agent.core.usage import Answer, Usage
-
-ZERO = Decimal(0)
 
 
 class State(StrEnum):

@@ -99,7 +99,7 @@ class _Kind(msgspec.Struct):
     object: str
 
 
-class _Usage(msgspec.Struct):
+class _Usage(msgspec.Struct, kw_only=True):
     """openai.types: organization.usage.completions.result
     (https://platform.openai.com/docs/api-reference/usage/completions_object)."""
 

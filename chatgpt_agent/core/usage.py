@@ -56,7 +56,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     service_tier: str | None = None
 
 
-class _Input(msgspec.Struct):
+class _Input(msgspec.Struct, kw_only=True):
     cached_tokens: Count | None = None
     cache_write_tokens: Count | None = None
     text_tokens: Count | None = None
@@ -64,14 +64,14 @@ class _Input(msgspec.Struct):
     image_tokens: Count | None = None
 
 
-class _Output(msgspec.Struct):
+class _Output(msgspec.Struct, kw_only=True):
     reasoning_tokens: Count | None = None
     text_tokens: Count | None = None
     audio_tokens: Count | None = None
     image_tokens: Count | None = None
 
 
-class _Completion(msgspec.Struct):
+class _Completion(msgspec.Struct, kw_only=True):
     prompt_tokens: Count
     completion_tokens: Count
     total_tokens: Count | None = None
@@ -84,7 +84,7 @@ class _Embedding(msgspec.Struct):
     total_tokens: Count | None = None
 
 
-class _Tokens(msgspec.Struct):
+class _Tokens(msgspec.Struct, kw_only=True):
     input_tokens: Count
     output_tokens: Count
     total_tokens: Count | None = None
@@ -110,21 +110,31 @@ def read_usage(raw: msgspec.Raw, usage_format: UsageFormat) -> Usage | None:
 def _read(raw: msgspec.Raw, usage_format: UsageFormat) -> Usage | None:
     if usage_format is UsageFormat.COMPLETION:
         completion = _completion.decode(raw)
-        details = completion.prompt_tokens_details or _NO_INPUT, completion.completion_tokens_details or _NO_OUTPUT
-        return _validated(completion.prompt_tokens, completion.completion_tokens, completion.total_tokens, *details)
+        return _validated(
+            completion.prompt_tokens,
+            completion.completion_tokens,
+            completion.total_tokens,
+            inputs=completion.prompt_tokens_details or _NO_INPUT,
+            outputs=completion.completion_tokens_details or _NO_OUTPUT,
+        )
     if usage_format is UsageFormat.EMBEDDING:
         embedding = _embedding.decode(raw)
-        return _validated(embedding.prompt_tokens, 0, embedding.total_tokens, _NO_INPUT, _NO_OUTPUT)
+        return _validated(embedding.prompt_tokens, 0, embedding.total_tokens)
     tokens = _tokens.decode(raw)
     inputs = tokens.input_tokens_details or tokens.input_token_details or _NO_INPUT
     outputs = tokens.output_tokens_details or _NO_OUTPUT
     if usage_format is UsageFormat.IMAGES and outputs.image_tokens is None:
         outputs = _Output(image_tokens=tokens.output_tokens)
-    return _validated(tokens.input_tokens, tokens.output_tokens, tokens.total_tokens, inputs, outputs)
+    return _validated(tokens.input_tokens, tokens.output_tokens, tokens.total_tokens, inputs=inputs, outputs=outputs)
 
 
 def _validated(
-    input_tokens: int, output_tokens: int, total: int | None, inputs: _Input, outputs: _Output
+    input_tokens: int,
+    output_tokens: int,
+    total: int | None,
+    *,
+    inputs: _Input = _NO_INPUT,
+    outputs: _Output = _NO_OUTPUT,
 ) -> Usage | None:
     """Returns the usage unless its counts contradict each other: the total is not the sum, or a part is larger than
     its whole. Text, audio and image tokens are different tokens, so their sum is such a part."""

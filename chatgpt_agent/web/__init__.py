@@ -1,1 +1,1 @@
-"""Thin Tornado handlers: parse, ask a service, answer."""
+"""Thin Tornado handlers: parse, call a service or a use case, answer."""

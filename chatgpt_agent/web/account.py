@@ -20,7 +20,7 @@ from chatgpt_agent.runtime.read_pool import ReadPool
 from chatgpt_agent.web.base import TokenHandler
 
 MAX_DAYS = 3660
-MAX_LINES = 2000  # of a report
+MAX_ROWS = 2000  # of a report
 WEEK = timedelta(days=7)
 WEEK_ROWS = 10_000  # if a week has more, the newest
 
@@ -122,7 +122,7 @@ class MyUsageHandler(AccountHandler):
                     user_id=self.identity.user.id,
                     token_id=self.identity.token.id if scope == "token" else None,
                 )
-                report = await reports.Reports(store).report(by, usage_filter, max_rows=MAX_LINES)
+                report = await reports.Reports(store).report(by, usage_filter, max_rows=MAX_ROWS)
         except InvalidValue as error:
             raise InvalidRequest(f"by: {error.message}", param="by") from None
         answer = {

@@ -50,8 +50,8 @@ def test_a_link_is_not_followed(tmp_path: Path) -> None:
     """The target of a link in the folder keeps its owner."""
     _folder_of_another_account(tmp_path)
     (tmp_path / "passwd").write_text("root's")
-    (tmp_path / "theirs" / "gate.lock").symlink_to(tmp_path / "passwd")
-    give_to_folder_owner(tmp_path / "theirs" / "gate.lock")
+    (tmp_path / "theirs" / "start-stop.lock").symlink_to(tmp_path / "passwd")
+    give_to_folder_owner(tmp_path / "theirs" / "start-stop.lock")
     assert (tmp_path / "passwd").stat().st_uid == os.geteuid()
 
 

@@ -126,7 +126,7 @@ def test_verify_of_a_consistent_ledger_finds_nothing(cli: Cli, write: Write) -> 
 
 
 DAMAGES = {
-    "roll-up": "UPDATE usage_daily SET cost = cost + 0.0000000001",
+    "daily sums": "UPDATE usage_daily SET cost = cost + 0.0000000001",
     "price": "DELETE FROM prices",
     "cost": "UPDATE usage SET cost = cost + 0.0000000001",
     "tokens": "UPDATE usage SET output_tokens = NULL, cost = 0",

@@ -504,7 +504,7 @@ async def test_a_directory_that_cannot_be_read_is_logged_once(
 
 
 async def two_models(agent: Agent) -> list[Answer]:
-    """Makes a row of each of two models, so that the roll-up has a row for each."""
+    """Makes a row of each of two models, so that `usage_daily` has a row for each."""
     await agent.set_price("a", "1", "1")
     await agent.set_price("b", "1", "1")
     answers = [await agent.chat(model=model) for model in ("a", "b")]

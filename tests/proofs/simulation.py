@@ -100,9 +100,9 @@ def rows_by_id(server: PostgreSQL) -> dict[str, Usage]:
     return rows
 
 
-def check_roll_up(server: PostgreSQL) -> None:
-    """Checks that the roll-up is the sum of the rows."""
-    assert server.daily == daily_sums(server.usage.values()), "the roll-up is not the sum of the rows"
+def check_daily_sums(server: PostgreSQL) -> None:
+    """Checks that the daily sums are those of the rows."""
+    assert server.daily == daily_sums(server.usage.values()), "the daily sums are not those of the rows"
 
 
 def check_final(server: PostgreSQL, before: dict[tuple[str, Any], Usage]) -> None:

@@ -37,8 +37,8 @@ from chatgpt_agent.runtime.relay import Call, DrainLimits, Relay
 from tests.proofs.simulation import (
     StillLoop,
     check_cost,
+    check_daily_sums,
     check_final,
-    check_roll_up,
     copy_files,
     fast_folder,
     rows_by_id,
@@ -371,7 +371,7 @@ async def recover(loop: StillLoop, point: Point) -> None:
 def check(point: Point, script: Script, before: dict[Any, Any]) -> str:
     """Checks the invariants after the restart; returns the state of the row."""
     rows = rows_by_id(point.server)
-    check_roll_up(point.server)
+    check_daily_sums(point.server)
     check_final(point.server, before)
     assert not point.server.dead_letters
     row = rows.get(str(request_id(1)))

@@ -39,8 +39,8 @@ from chatgpt_agent.runtime.ledger import Ledger, OpenRequest
 from tests.proofs.simulation import (
     StillLoop,
     check_cost,
+    check_daily_sums,
     check_final,
-    check_roll_up,
     copy_files,
     fast_folder,
     rows_by_id,
@@ -378,12 +378,12 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @invariant()
     def holds(self) -> None:
-        """Checks I2, I7 and the roll-up after every step."""
+        """Checks I2, I7 and the daily sums after every step."""
         counts["steps"] += 1
         self.refusals = max(0, self.refusals - 1)
         rows_by_id(self.server)
         check_final(self.server, self.rows_before)
-        check_roll_up(self.server)
+        check_daily_sums(self.server)
         if len(self.server.shipped) > self.replayed:
             self._check_replay()
 

@@ -59,7 +59,7 @@ async def test_an_intent_is_not_shipped(ledger: Ledger, dsn: str) -> None:
     assert list(states(dsn)) == [str(request_id(2))]
 
 
-async def test_the_roll_up_is_the_sum_of_the_rows(ledger: Ledger, dsn: str) -> None:
+async def test_daily_sums_are_those_of_the_rows(ledger: Ledger, dsn: str) -> None:
     """The daily sums of each user and model are those of the rows."""
     await record(ledger, *range(40))
     await record(ledger, *range(40, 60), started_at=NOON + timedelta(days=1))
@@ -68,7 +68,7 @@ async def test_the_roll_up_is_the_sum_of_the_rows(ledger: Ledger, dsn: str) -> N
     assert len(query(dsn, DAILY_SUMS)) == 12
 
 
-async def test_days_of_the_roll_up_are_those_of_utc(ledger: Ledger, dsn: str) -> None:
+async def test_days_of_daily_sums_are_those_of_utc(ledger: Ledger, dsn: str) -> None:
     """A request of the last microsecond of a day counts for that day."""
     midnight = NOON.replace(hour=0)
     await record(ledger, 1, started_at=midnight - timedelta(microseconds=1))
@@ -99,7 +99,7 @@ async def test_every_outcome_is_a_row(ledger: Ledger, dsn: str, state: State) ->
 
 
 async def test_shipping_rows_again_changes_nothing(store: Store, dsn: str) -> None:
-    """A repeated row is neither inserted nor added to the roll-up again."""
+    """A repeated row is neither inserted nor added to the daily sums again."""
     rows = [make_row(number) for number in range(20)]
     assert await ship(store, rows) == 20
     before = query(dsn, DAILY_SUMS)
@@ -109,7 +109,7 @@ async def test_shipping_rows_again_changes_nothing(store: Store, dsn: str) -> No
 
 @pytest.mark.parametrize("seed", range(5))
 async def test_overlapping_batches_in_any_order_leave_each_row_once(store: Store, dsn: str, seed: int) -> None:
-    """After random batches with repeated rows, the roll-up is the sum of the rows."""
+    """After random batches with repeated rows, the daily sums are those of the rows."""
     draw = random.Random(seed)
     rows = [make_row(number, state=draw.choice(TERMINAL)) for number in range(40)]
     for _ in range(12):
@@ -140,7 +140,7 @@ async def test_agents_that_ship_at_the_same_time_add_up(open_ledger: OpenLedger,
 
 
 async def test_agents_that_ship_the_same_keys_do_not_deadlock(dsn: str, store: Store) -> None:
-    """Rows of the roll-up are locked in one order, whatever the order of a batch."""
+    """Rows of `usage_daily` are locked in one order, whatever the order of a batch."""
     stores = [Store(dsn) for _ in range(4)]
     rows = [make_row(number, user_id=number // 4, model="m") for number in range(4 * BATCH)]
     waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'usage_daily'::regclass"
@@ -160,7 +160,7 @@ async def test_agents_that_ship_the_same_keys_do_not_deadlock(dsn: str, store: S
 
 
 def sums_of(rows: list[Row]) -> tuple[Any, ...]:
-    """The sums that the whole roll-up of these rows must have."""
+    """The sums that all daily sums of these rows must add up to."""
     usages = [row.usage for row in rows if row.usage]
     counts = [sum(getattr(usage, name) for usage in usages) for name in ("input", "cached", "output", "reasoning")]
     return (len(rows), *counts, sum((row.cost for row in rows), Decimal(0)))

@@ -32,7 +32,7 @@ def store(io_loop: IOLoop, dsn: str) -> Iterator[Store]:
 
 
 async def days(store: Store) -> list[tuple[str, int]]:
-    """The days of the roll-up, with the number of requests of each."""
+    """The days of the daily sums, with the number of requests of each."""
     rows = await store.fetch("SELECT day::text, sum(requests)::int FROM usage_daily GROUP BY 1 ORDER BY 1")
     return [(str(day), count) for day, count in rows]
 

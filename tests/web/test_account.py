@@ -15,7 +15,7 @@ from chatgpt_agent.core.audit import Actor, Via
 from chatgpt_agent.core.budget.period import Period
 from chatgpt_agent.core.usage import Usage
 from chatgpt_agent.runtime.read_pool import MAX_WAITING, POOL_SIZE
-from chatgpt_agent.web.account import MAX_LINES
+from chatgpt_agent.web.account import MAX_ROWS
 from tests.conftest import MakeAgent
 from tests.support.agent import MODEL, Agent
 from tests.support.client import Answer, Connection, fetch, request_bytes
@@ -178,14 +178,14 @@ async def test_report_with_too_many_rows_is_refused(agent: Agent) -> None:
         """INSERT INTO usage_daily
            SELECT current_date, 1, 1, 'model-' || number, '/chat', 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0
            FROM generate_series(1, %s) AS number""",
-        [MAX_LINES + 1],
+        [MAX_ROWS + 1],
     )
     refused = await get(agent, "/me/usage")
     await agent.store.fetch("DELETE FROM usage_daily WHERE model = 'model-1'")
     accepted = await get(agent, "/me/usage")
     await agent.store.fetch("DELETE FROM usage_daily")
     assert (refused.status, refused.error["param"], accepted.status) == (400, "by", 200)
-    assert f"over {MAX_LINES} rows" in refused.error["message"]
+    assert f"over {MAX_ROWS} rows" in refused.error["message"]
 
 
 # The week.

@@ -30,7 +30,7 @@ def _part_exceeds_side(side: str) -> str:
 
 # A check selects (subject, text), at most LIMIT rows; it selects nothing if the ledger is consistent.
 _CHECKS = {
-    "roll-up": f"""
+    "daily sums": f"""
         WITH added AS (
             SELECT {DAY_SQL} AS day, user_id, token_id, model, endpoint,
                    {COUNT_REQUESTS} AS requests, {COUNT_NOT_DONE} AS not_done, {_each("coalesce(sum({}), 0) AS {}")},

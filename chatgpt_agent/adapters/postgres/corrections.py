@@ -9,7 +9,7 @@ import msgspec
 from chatgpt_agent.adapters.postgres.connection import AnyStore
 from chatgpt_agent.adapters.postgres.prices import PRICE_COLUMNS, price_from
 from chatgpt_agent.adapters.postgres.spending import COUNT_AND_NOTIFY
-from chatgpt_agent.adapters.postgres.usage import INSERTED, ROLL_UP_SQL, token_counts, usage_from
+from chatgpt_agent.adapters.postgres.usage import ADD_TO_DAILY_SUMS, INSERTED, token_counts, usage_from
 from chatgpt_agent.core.ledger import State
 from chatgpt_agent.core.money.kinds import TOKEN_COLUMNS
 from chatgpt_agent.core.money.pricing import Price
@@ -32,7 +32,7 @@ _CORRECT = f"""
         FROM usage r WHERE r.request_id = %s::uuid AND r.started_at = %s AND r.state <> '{State.CORRECTION}'
         ON CONFLICT DO NOTHING
         RETURNING {INSERTED}
-    ), rolled_up AS ({ROLL_UP_SQL}
+    ), summed AS ({ADD_TO_DAILY_SUMS}
     )
     {COUNT_AND_NOTIFY}"""
 

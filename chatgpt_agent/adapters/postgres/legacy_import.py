@@ -9,7 +9,7 @@ from uuid import UUID
 import msgspec
 
 from chatgpt_agent.adapters.postgres.connection import AnyStore, Store
-from chatgpt_agent.adapters.postgres.usage import INSERTED, ROLL_UP_SQL
+from chatgpt_agent.adapters.postgres.usage import ADD_TO_DAILY_SUMS, INSERTED
 from chatgpt_agent.core.http.endpoints import CHAT
 from chatgpt_agent.core.ledger import State
 
@@ -93,7 +93,7 @@ _ADD_REQUESTS = f"""
             AS r(request_id, user_id, token_id, model, upstream_id, input_tokens, output_tokens, cost, started_at)
         ON CONFLICT DO NOTHING
         RETURNING {INSERTED}
-    ), rolled_up AS ({ROLL_UP_SQL}
+    ), summed AS ({ADD_TO_DAILY_SUMS}
     )
     SELECT count(*) FROM inserted"""
 

@@ -47,14 +47,14 @@ def in_states(states: Iterable[State]) -> str:
 COUNT_REQUESTS = f"count(*) FILTER (WHERE state <> '{State.CORRECTION}')"
 COUNT_NOT_DONE = f"count(*) FILTER (WHERE state IN {in_states(NOT_DONE)})"
 
-# The columns that `ROLL_UP_SQL` needs of inserted rows, for RETURNING.
+# The columns that `ADD_TO_DAILY_SUMS` needs of inserted rows, for RETURNING.
 INSERTED = (
     f"{DAY_SQL} AS day, user_id, token_id, model, endpoint, state, {', '.join(TOKEN_COLUMNS)}, cost, uncertain_cost"
 )
 _SUMMED = ("requests", "not_done", *TOKEN_COLUMNS, "cost", "uncertain_cost")
 # Adds the rows of `inserted` to the daily sums. All statements lock rows of `usage_daily` in the same order, so that
 # two agents cannot deadlock.
-ROLL_UP_SQL = f"""
+ADD_TO_DAILY_SUMS = f"""
     INSERT INTO usage_daily AS daily (day, user_id, token_id, model, endpoint, {", ".join(_SUMMED)})
     SELECT day, user_id, token_id, model, endpoint, {COUNT_REQUESTS}, {COUNT_NOT_DONE},
            {", ".join(f"coalesce(sum({name}), 0)" for name in TOKEN_COLUMNS)}, sum(cost), sum(uncertain_cost)
@@ -70,7 +70,7 @@ WITH inserted AS (
     SELECT * FROM unnest({", ".join(f"%s::{kind}[]" for kind in USAGE_COLUMNS.values())})
     ON CONFLICT DO NOTHING
     RETURNING {INSERTED}
-), rolled_up AS ({ROLL_UP_SQL}
+), summed AS ({ADD_TO_DAILY_SUMS}
 )
 {COUNT_AND_NOTIFY}"""
 

@@ -1,0 +1,1 @@
+"""Users and tokens: their format, their settings, and what they may do."""

@@ -1,0 +1,1 @@
+"""Budgets and rate limits: how much may be spent or used, and in which time."""

@@ -20,7 +20,7 @@ MAX_SEARCHED = 64 * 1024  # bytes; a larger event is decoded at once, which is f
 _NULL = msgspec.Raw(b"null")
 
 
-class _AnswerFields(msgspec.Struct):
+class _AnswerFields(msgspec.Struct, kw_only=True):
     """The fields that we read of an answer or of an event. The others are only checked to be JSON, in C."""
 
     id: msgspec.Raw = _NULL

@@ -1,0 +1,1 @@
+"""Prices, rates and costs, exact to the last digit."""

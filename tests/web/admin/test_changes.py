@@ -99,7 +99,7 @@ async def test_wrong_sum_is_a_finding(admin: Administrator) -> None:
     assert (await admin.ask("GET", "/ledger/findings")).json == {"findings": []}
     await admin.agent.store.fetch("UPDATE usage_daily SET cost = cost + 1")
     [finding] = (await admin.ask("GET", "/ledger/findings")).json["findings"]
-    assert finding["check"] == "roll-up"
+    assert finding["check"] == "daily sums"
     await admin.agent.store.fetch("UPDATE usage_daily SET cost = cost - 1")
 
 
