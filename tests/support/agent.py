@@ -154,7 +154,7 @@ class Agent:
         """Waits for this number of rows in PostgreSQL, or until all are shipped; returns them in order of time."""
         async with asyncio.timeout(10):
             while True:
-                await self._flush()
+                await self.flush()
                 waiting = await self.server.ledger.depth()  # first: a row that is shipped later is read below
                 rows = await self.store.fetch("SELECT to_jsonb(usage)::text FROM usage ORDER BY started_at, request_id")
                 if len(rows) == count or (count is None and waiting == 0):
@@ -162,7 +162,7 @@ class Agent:
                 await asyncio.sleep(0.02)
         return [json.loads(text, parse_float=Decimal) for (text,) in rows]
 
-    async def _flush(self) -> None:
+    async def flush(self) -> None:
         """Ships rows without the delay in which the agent gathers them; where that fails, it tries again later."""
         if self.server.ledger.is_shipping:
             with contextlib.suppress(StoreError):
