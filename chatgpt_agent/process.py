@@ -87,7 +87,7 @@ def bind(key: str, port: int, address: str) -> list[socket.socket]:
 
 
 def raise_file_limit() -> None:
-    """Raises the soft limit of open files to the hard limit: each client and each upstream transfer needs one."""
+    """Raises the soft limit of open files to the hard limit: each client and each exchange with OpenAI needs one."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         with contextlib.suppress(ValueError, OSError):
@@ -100,9 +100,9 @@ def file_limit() -> int:
     return soft if soft != resource.RLIM_INFINITY else 1 << 30
 
 
-def split_file_limit(limit: int, max_transfers: int) -> tuple[int, int]:
-    """Splits a limit of open files between upstream transfers and client connections; returns both numbers, at least 1
+def split_file_limit(limit: int, max_exchanges: int) -> tuple[int, int]:
+    """Splits a limit of open files between exchanges and client connections; returns both numbers, at least 1
     each. Together they stay below the limit, so that each connected client can be served and EMFILE is never met."""
     room = max(limit - RESERVED_FILES - ADMIN_CONNECTIONS, 2)
-    transfers = min(max_transfers, room // 2)
-    return transfers, room - transfers
+    exchanges = min(max_exchanges, room // 2)
+    return exchanges, room - exchanges

@@ -149,9 +149,9 @@ class Server(Wiring):
 
 def _within_file_limit(config: Config, limits: ConnectionLimits) -> tuple[Config, ConnectionLimits]:
     """The configuration and the limits, lowered to what the limit of open files allows."""
-    transfers, connections = process.split_file_limit(process.file_limit(), config.max_concurrent_requests)
-    if transfers < config.max_concurrent_requests:
-        log.warning("the limit of open files (ulimit -n) leaves room for %d requests at once", transfers)
-        config = msgspec.structs.replace(config, max_concurrent_requests=transfers)
-    connections = min(max(limits.connections, transfers), connections)
+    exchanges, connections = process.split_file_limit(process.file_limit(), config.max_concurrent_requests)
+    if exchanges < config.max_concurrent_requests:
+        log.warning("the limit of open files (ulimit -n) leaves room for %d requests at once", exchanges)
+        config = msgspec.structs.replace(config, max_concurrent_requests=exchanges)
+    connections = min(max(limits.connections, exchanges), connections)
     return config, msgspec.structs.replace(limits, connections=connections)

@@ -1,4 +1,4 @@
-"""How the limit of open files is split between transfers and connections."""
+"""How the limit of open files is split between exchanges and connections."""
 
 import pytest
 
@@ -6,13 +6,13 @@ from chatgpt_agent.process import ADMIN_CONNECTIONS, RESERVED_FILES, split_file_
 
 
 @pytest.mark.parametrize(
-    ("limit", "max_transfers", "transfers"),
+    ("limit", "max_exchanges", "exchanges"),
     [(96, 1000, 12), (1024, 1000, 476), (20_000, 1000, 1000), (1 << 30, 100_000, 100_000)],
 )
-def test_transfers_and_connections_stay_below_the_file_limit(limit: int, max_transfers: int, transfers: int) -> None:
+def test_exchanges_and_connections_stay_below_the_file_limit(limit: int, max_exchanges: int, exchanges: int) -> None:
     """Each transfer has a connection, and the process keeps the files that it needs itself."""
-    split, connections = split_file_limit(limit, max_transfers)
-    assert split == transfers
+    split, connections = split_file_limit(limit, max_exchanges)
+    assert split == exchanges
     assert connections >= split
     assert split + connections + RESERVED_FILES + ADMIN_CONNECTIONS <= limit
 

@@ -1,4 +1,4 @@
-"""The configuration: a flat YAML file, overridden by the environment. All faults are reported at once.
+"""The configuration: a flat YAML file, overridden by the environment. All errors are reported at once.
 
 Each field of `Config` is a key of the file and, in upper case, an environment variable. Relative paths in the file are
 relative to the file, relative paths in the environment to the current folder.
@@ -199,9 +199,9 @@ _FIELDS = {field.name: field for field in msgspec.structs.fields(Config)}
 
 def load_config(path: Path | None, environ: Mapping[str, str]) -> Config:
     """Returns the configuration of a file, if there is one, and of the environment. Raises ConfigError with a line for
-    each fault: its place, the key, the value, and what is allowed."""
-    faults: list[str] = []
-    entries = _from_file(path, faults) if path else {}
+    each error: its place, the key, the value, and what is allowed."""
+    errors: list[str] = []
+    entries = _from_file(path, errors) if path else {}
     entries |= _from_environment(environ)
     values: dict[str, Any] = {}
     for key, field in _FIELDS.items():
@@ -210,10 +210,10 @@ def load_config(path: Path | None, environ: Mapping[str, str]) -> Config:
             try:
                 values[key] = _convert(field, value)
             except ValueError:
-                faults.append(_fault(source, field, value))
-    faults += _check_together(Config(**values), {key: source for key, (source, _) in entries.items()})
-    if faults:
-        raise ConfigError(faults)
+                errors.append(_error_line(source, field, value))
+    errors += _check_together(Config(**values), {key: source for key, (source, _) in entries.items()})
+    if errors:
+        raise ConfigError(errors)
     return Config(**values)
 
 
@@ -224,10 +224,10 @@ def config_from(file: str | None, environ: Mapping[str, str] = os.environ) -> Co
     return load_config(Path(name) if name else None, environ)
 
 
-def _from_file(path: Path, faults: list[str]) -> dict[str, tuple[str, Any]]:
-    """Returns the values of known keys, each with its source. Adds a fault for each unknown key."""
+def _from_file(path: Path, errors: list[str]) -> dict[str, tuple[str, Any]]:
+    """Returns the values of known keys, each with its source. Adds an error for each unknown key."""
     content = read_config_file(path)
-    faults += [_unknown_key(path, str(key)) for key in content if key not in _FIELDS]
+    errors += [_unknown_key(path, str(key)) for key in content if key not in _FIELDS]
     base = path.absolute().parent
     for key, value in content.items():
         if key in _FIELDS and _rule(_FIELDS[key]).path and isinstance(value, str) and value:
@@ -277,7 +277,7 @@ def _rule(field: msgspec.structs.FieldInfo) -> Rule:
     return rule
 
 
-def _fault(source: str, field: msgspec.structs.FieldInfo, value: object) -> str:
+def _error_line(source: str, field: msgspec.structs.FieldInfo, value: object) -> str:
     # An `@` may follow a user name and password in a URL.
     hidden = _rule(field).secret or "@" in str(value)
     quoted = "(not shown)" if hidden else repr(value)[:80]

@@ -20,14 +20,14 @@ from chatgpt_agent.core.audit import Actor
 from chatgpt_agent.core.errors import KeyUnusable
 from chatgpt_agent.core.legacy import IMPORTED_USER, OldRequest, OldUser
 
-__all__ = ["Counts", "ImportResult", "RowWarning", "LegacyImport", "has_password"]
+__all__ = ["TableCounts", "ImportResult", "RowWarning", "LegacyImport", "has_password"]
 
 BATCH = 2000  # rows of the history in one transaction
 LABEL = "imported"  # of imported tokens
 LEGACY_SECONDS = 600.0  # for one statement on the original program's database
 
 
-class Counts(msgspec.Struct, kw_only=True):
+class TableCounts(msgspec.Struct, kw_only=True):
     """How many rows of a table were read, and of these added, here already, and refused."""
 
     read: int = 0
@@ -48,7 +48,7 @@ class RowWarning(msgspec.Struct, frozen=True):
 class ImportResult(msgspec.Struct):
     """What was imported, or would be."""
 
-    tables: dict[str, Counts]
+    tables: dict[str, TableCounts]
     warnings: list[RowWarning]
 
     @property
@@ -93,7 +93,7 @@ class _Run:
         self._dry_run = dry_run
         self._now = datetime.now(UTC)
         self._owners: dict[int, tuple[int, int]] = {}  # ids of our user and token, by the id in sys_user_token
-        self.result = ImportResult({table: Counts() for table in legacy.TABLES}, [])
+        self.result = ImportResult({table: TableCounts() for table in legacy.TABLES}, [])
 
     # Users and tokens.
 

@@ -17,10 +17,10 @@ from chatgpt_agent.core.csv_reader import MAX_FILE, read_rows
 from chatgpt_agent.core.csv_writer import csv_text
 from chatgpt_agent.core.errors import AgentError, Conflict, StoreBadValue, StoreUnavailable
 
-__all__ = ["MAX_FILE", "ImportedToken", "ImportedUsers", "UserImport", "tokens_csv"]
+__all__ = ["MAX_FILE", "NewUserToken", "ImportedUsers", "UserImport", "tokens_csv"]
 
 
-class ImportedToken(msgspec.Struct, frozen=True):
+class NewUserToken(msgspec.Struct, frozen=True):
     """The token of an imported user in the clear, which cannot be shown again."""
 
     user: str
@@ -31,7 +31,7 @@ class ImportedUsers(msgspec.Struct, frozen=True):
     """The result for each line of a file, and the tokens of the users who were added."""
 
     lines: list[ReportLine]
-    tokens: list[ImportedToken]
+    tokens: list[NewUserToken]
 
     @property
     def errors(self) -> list[ReportLine]:
@@ -58,7 +58,7 @@ class UserImport:
         names = {line.name for line in existing}
         new = [user for user in new if user.name not in names]
         failed = bool(errors) or (bool(existing) and not skip_existing)
-        tokens: list[ImportedToken] = []
+        tokens: list[NewUserToken] = []
         if new and not failed and not dry_run:
             tokens = await self._add(new, tokens_file)
         result = Result.NOT_ADDED if failed else Result.WOULD_BE_ADDED if dry_run else Result.ADDED
@@ -77,7 +77,7 @@ class UserImport:
             if user.name in names
         ]
 
-    async def _add(self, new: Sequence[NewUserRow], tokens_file: Path | None) -> list[ImportedToken]:
+    async def _add(self, new: Sequence[NewUserRow], tokens_file: Path | None) -> list[NewUserToken]:
         ids = await users.next_user_ids(self._store, len(new))
         # In a thread: encrypting 5,000 keys would hold the event loop up.
         rows, tokens = await asyncio.to_thread(self._rows, new, ids)
@@ -96,7 +96,7 @@ class UserImport:
             raise
         return tokens
 
-    async def _insert(self, new: Sequence[NewUserRow], rows: Sequence[users.NewUser]) -> None:
+    async def _insert(self, new: Sequence[NewUserRow], rows: Sequence[users.UserInsert]) -> None:
         """Inserts all users in one transaction."""
         try:
             await users.add_users(self._store, rows, datetime.now(UTC))
@@ -108,11 +108,11 @@ class UserImport:
                 ) from None
             raise
 
-    def _rows(self, new: Sequence[NewUserRow], ids: Sequence[int]) -> tuple[list[users.NewUser], list[ImportedToken]]:
+    def _rows(self, new: Sequence[NewUserRow], ids: Sequence[int]) -> tuple[list[users.UserInsert], list[NewUserToken]]:
         rows, tokens = [], []
         for id_, user in zip(ids, new, strict=True):
             token, digest = self._keyring.new_token()
-            row = users.NewUser(
+            row = users.UserInsert(
                 id=id_,
                 name=user.name,
                 comment=user.comment,
@@ -124,10 +124,10 @@ class UserImport:
                 period=user.period,
             )
             rows.append(row)
-            tokens.append(ImportedToken(user.name, token))
+            tokens.append(NewUserToken(user.name, token))
         return rows, tokens
 
 
-def tokens_csv(tokens: Iterable[ImportedToken]) -> str:
+def tokens_csv(tokens: Iterable[NewUserToken]) -> str:
     """Returns tokens as CSV."""
     return csv_text(["name", "token"], [(token.user, token.token) for token in tokens])

@@ -100,7 +100,7 @@ def _exit_on_error(work: Callable[[], Any], hint: str) -> Any:
     try:
         return work()
     except ConfigError as error:
-        for line in error.faults:
+        for line in error.errors:
             click.echo(line, err=True)
         sys.exit(2)
     except AgentError as error:

@@ -130,7 +130,7 @@ def _utc(moment: datetime | None) -> datetime | None:
 def _outbox_line(outbox: OutboxState | None) -> str:
     if outbox is None:
         return "Outbox: there is none in this data_dir"
-    line = f"Outbox: {outbox.rows} rows to ship, {outbox.intents} requests in flight"
+    line = f"Outbox: {outbox.rows} rows to ship, {outbox.intents} requests in progress"
     if outbox.oldest_at is None:
         return line
     age = (datetime.now(UTC) - outbox.oldest_at).total_seconds()

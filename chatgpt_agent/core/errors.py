@@ -319,8 +319,8 @@ class SetupError(AgentError):
 
 
 class ConfigError(SetupError):
-    """All faults of a configuration, one a line."""
+    """All errors of a configuration, one a line."""
 
-    def __init__(self, faults: list[str]) -> None:
-        super().__init__("\n".join(faults))
-        self.faults = faults
+    def __init__(self, errors: list[str]) -> None:
+        super().__init__("\n".join(errors))
+        self.errors = errors

@@ -23,7 +23,7 @@ def _utc_now() -> datetime:
 
 
 class Admissions:
-    """Admits requests, at most `max_requests` at once, and knows how many are under way."""
+    """Admits requests, at most `max_requests` at once, and knows how many are in progress."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""Budgets in memory: what may still be spent, what is reserved for requests under way, and what they cost in the end.
+"""Budgets in memory: what may still be spent, what requests in progress have reserved, and what they cost in the end.
 
 A check and its reservation are one synchronous step. A row counts from memory until it is seen in PostgreSQL, which
 `budget_sync` reads. Each of several agents reserves no more than its share of what is left, or for one request, and

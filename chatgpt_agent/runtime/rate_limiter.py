@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from chatgpt_agent.core.access.identity import Identity, RateLimits
-from chatgpt_agent.core.budget.token_bucket import Bucket, Rate, rate_headers
+from chatgpt_agent.core.budget.token_bucket import Bucket, LimitState, rate_headers
 from chatgpt_agent.core.errors import RateLimited
 
 CONCURRENCY_RETRY = 1.0  # seconds: when one of the running requests will end cannot be known
@@ -49,7 +49,7 @@ class _Meter:
 
 
 class Slot:
-    """The share of its limits that a request under way has, until `release`."""
+    """The share of its limits that a request in progress has, until `release`."""
 
     __slots__ = ("_clock", "_shares")
 
@@ -133,7 +133,7 @@ class RateLimiter:
                 "tokens_per_minute": limits.tpm,
                 "tokens_left": None if meter.tokens is None else meter.tokens.left(now),
                 "concurrent_requests": limits.concurrency,
-                "requests_under_way": meter.running if owner in meters else None,
+                "requests_in_progress": meter.running if owner in meters else None,
             }
         return status
 
@@ -157,6 +157,8 @@ def _resized(bucket: Bucket | None, limit: int | None, now: float) -> Bucket | N
     return bucket
 
 
-def _nearest(buckets: list[Bucket | None], now: float) -> Rate | None:
-    rates = [Rate(bucket.limit, bucket.left(now), bucket.full_in(now)) for bucket in buckets if bucket is not None]
-    return min(rates, key=lambda rate: rate.left, default=None)
+def _nearest(buckets: list[Bucket | None], now: float) -> LimitState | None:
+    states = [
+        LimitState(bucket.limit, bucket.left(now), bucket.full_in(now)) for bucket in buckets if bucket is not None
+    ]
+    return min(states, key=lambda state: state.left, default=None)

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 KEYS = Config.__struct_fields__
 
 Load = Callable[..., Config]
-Faults = Callable[..., list[str]]
+Errors = Callable[..., list[str]]
 
 
 @pytest.fixture
@@ -32,15 +32,15 @@ def load(tmp_path: Path) -> Load:
 
 
 @pytest.fixture
-def faults(load: Load) -> Faults:
-    """The faults that are reported for a text."""
+def errors(load: Load) -> Errors:
+    """The errors that are reported for a text."""
 
-    def faults(text: str, environ: Mapping[str, str] | None = None) -> list[str]:
+    def errors(text: str, environ: Mapping[str, str] | None = None) -> list[str]:
         with pytest.raises(ConfigError) as caught:
             load(text, environ)
-        return caught.value.faults
+        return caught.value.errors
 
-    return faults
+    return errors
 
 
 # Sources.
@@ -134,26 +134,26 @@ def test_a_password_may_look_like_a_date(load: Load) -> None:
     assert load("database_password: 2024-13-45").database_password == "2024-13-45"
 
 
-# Faults.
+# Errors.
 
 
-def test_all_faults_are_reported_at_once(faults: Faults) -> None:
-    """Each fault of the file and the environment is one line."""
-    lines = faults("port: 70000\nlog_level: loud\nnonsense: 1", {"STALE_AFTER": "soon"})
+def test_all_errors_are_reported_at_once(errors: Errors) -> None:
+    """Each error of the file and the environment is one line."""
+    lines = errors("port: 70000\nlog_level: loud\nnonsense: 1", {"STALE_AFTER": "soon"})
     assert len(lines) == 4
     assert all("\n" not in line for line in lines)
 
 
-def test_a_fault_has_place_key_value_and_what_is_allowed(faults: Faults, tmp_path: Path) -> None:
-    """A fault names the file, the key, the value and what is allowed."""
-    [line] = faults("port: 70000")
+def test_an_error_has_place_key_value_and_what_is_allowed(errors: Errors, tmp_path: Path) -> None:
+    """An error names the file, the key, the value and what is allowed."""
+    [line] = errors("port: 70000")
     allowed = "a port, 0 to 65535 (0: any that is free)"
     assert line == f"{tmp_path / 'config.yml'}: port: found 70000; allowed: {allowed}"
 
 
-def test_a_fault_in_the_environment_names_the_variable(faults: Faults) -> None:
-    """A fault of a variable names the variable instead of the file."""
-    [line] = faults("port: 1", {"PORT": "many"})
+def test_an_error_in_the_environment_names_the_variable(errors: Errors) -> None:
+    """An error of a variable names the variable instead of the file."""
+    [line] = errors("port: 1", {"PORT": "many"})
     assert line.startswith("environment PORT: port: found 'many'; allowed: a port")
 
 
@@ -185,9 +185,9 @@ def test_a_fault_in_the_environment_names_the_variable(faults: Faults) -> None:
         "master_key_file: 5",
     ],
 )
-def test_a_value_that_is_not_allowed_is_a_fault(faults: Faults, text: str) -> None:
-    """A wrong value is one fault, which names the key."""
-    [line] = faults(text)
+def test_a_value_that_is_not_allowed_is_an_error(errors: Errors, text: str) -> None:
+    """A wrong value is one error, which names the key."""
+    [line] = errors(text)
     assert f": {text.split(':')[0]}: found " in line
 
 
@@ -208,61 +208,61 @@ def test_a_value_that_is_not_allowed_is_a_fault(faults: Faults, text: str) -> No
         "host/v1",
     ],
 )
-def test_an_openai_url_that_is_not_an_endpoint_is_a_fault(faults: Faults, url: str) -> None:
+def test_an_openai_url_that_is_not_an_endpoint_is_an_error(errors: Errors, url: str) -> None:
     """The URL must have a host and a path, and nothing that cannot be sent."""
-    [line] = faults(f"openai_url: '{url}'")
+    [line] = errors(f"openai_url: '{url}'")
     assert ": openai_url: found " in line
 
 
 @pytest.mark.parametrize(
     "proxy", ["proxy:3128", "http://proxy", "socks5://proxy:1080", "http://proxy:1/x", "http://p:1?x"]
 )
-def test_a_proxy_url_without_http_or_port_is_a_fault(faults: Faults, proxy: str) -> None:
+def test_a_proxy_url_without_http_or_port_is_an_error(errors: Errors, proxy: str) -> None:
     """Scheme and port of the proxy have no defaults."""
-    [line] = faults(f"openai_proxy: {proxy}")
+    [line] = errors(f"openai_proxy: {proxy}")
     assert line.endswith(": openai_proxy: found (not shown); allowed: http://[user:password@]host:port, or nothing")
 
 
-def test_an_unknown_key_is_a_fault_with_a_suggestion(faults: Faults) -> None:
+def test_an_unknown_key_is_an_error_with_a_suggestion(errors: Errors) -> None:
     """A typing error does not silently leave the default."""
-    [line] = faults("max_body_sise: 5000")
+    [line] = errors("max_body_sise: 5000")
     assert line.endswith("max_body_sise: found an unknown key; allowed: max_body_size")
 
 
-def test_an_unknown_key_without_a_similar_one_refers_to_the_example(faults: Faults) -> None:
-    """Without a similar key the fault refers to config.example.yml."""
-    [line] = faults("zzz: 1")
+def test_an_unknown_key_without_a_similar_one_refers_to_the_example(errors: Errors) -> None:
+    """Without a similar key the error refers to config.example.yml."""
+    [line] = errors("zzz: 1")
     assert line.endswith("zzz: found an unknown key; allowed: the keys of config.example.yml")
 
 
-def test_a_duplicate_key_is_a_fault(faults: Faults, tmp_path: Path) -> None:
+def test_a_duplicate_key_is_an_error(errors: Errors, tmp_path: Path) -> None:
     """YAML itself would silently use the second value."""
-    assert faults("port: 1\nadmin_port: 2\nport: 3") == [f"{tmp_path / 'config.yml'}: line 3: duplicate key 'port'"]
+    assert errors("port: 1\nadmin_port: 2\nport: 3") == [f"{tmp_path / 'config.yml'}: line 3: duplicate key 'port'"]
 
 
 @pytest.mark.parametrize(("text", "kind"), [("- port", "list"), ("port", "str"), ("8080", "int")])
-def test_a_file_that_is_not_a_mapping_is_a_fault(faults: Faults, text: str, kind: str) -> None:
-    """The fault names the type of the content."""
-    [line] = faults(text)
+def test_a_file_that_is_not_a_mapping_is_an_error(errors: Errors, text: str, kind: str) -> None:
+    """The error names the type of the content."""
+    [line] = errors(text)
     assert line.endswith(f"found {kind}; allowed: lines of `key: value`")
 
 
 @pytest.mark.parametrize(
     "text", ["port: [", "port: 'a", "a: b: c", "port: !!int text", "port: !!bool text", "x: " + "[" * 5000]
 )
-def test_a_file_that_is_not_yaml_is_a_fault(faults: Faults, text: str) -> None:
-    """The fault is one line, not a traceback."""
-    [line] = faults(text)
+def test_a_file_that_is_not_yaml_is_an_error(errors: Errors, text: str) -> None:
+    """The error is one line, not a traceback."""
+    [line] = errors(text)
     assert "config.yml:" in line
 
 
-def test_a_missing_file_is_a_fault(tmp_path: Path) -> None:
+def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
     """A file that was named must exist."""
     with pytest.raises(ConfigError, match=r"none\.yml: cannot be read: No such file"):
         load_config(tmp_path / "none.yml", {})
 
 
-def test_a_file_that_is_not_utf_8_is_a_fault(tmp_path: Path) -> None:
+def test_a_file_that_is_not_utf_8_is_an_error(tmp_path: Path) -> None:
     """Other encodings are not guessed."""
     (tmp_path / "config.yml").write_bytes(b"database_name: caf\xe9")
     with pytest.raises(ConfigError, match="is not UTF-8 text"):
@@ -287,9 +287,9 @@ def test_a_file_that_is_not_utf_8_is_a_fault(tmp_path: Path) -> None:
         ("", {"OPENAI_PROXY": "user:hunter2@proxy"}),
     ],
 )
-def test_a_fault_shows_no_secret(faults: Faults, text: str, environ: dict[str, str]) -> None:
+def test_an_error_shows_no_secret(errors: Errors, text: str, environ: dict[str, str]) -> None:
     """Values of secret keys and URLs with credentials are not shown."""
-    assert "hunter2" not in "\n".join(faults(text, environ))
+    assert "hunter2" not in "\n".join(errors(text, environ))
 
 
 # https.
@@ -302,9 +302,9 @@ def test_http_is_allowed_on_this_machine(load: Load, host: str) -> None:
 
 
 @pytest.mark.parametrize("host", ["api.openai.com", "10.0.0.1", "0.0.0.0", "localhost.example"])
-def test_http_to_another_machine_is_a_fault(faults: Faults, host: str) -> None:
+def test_http_to_another_machine_is_an_error(errors: Errors, host: str) -> None:
     """Keys and messages would be sent unencrypted."""
-    [line] = faults(f"openai_url: http://{host}/v1")
+    [line] = errors(f"openai_url: http://{host}/v1")
     assert "openai_allow_http: true" in line
 
 
@@ -314,9 +314,9 @@ def test_http_to_another_machine_is_allowed_by_a_key(load: Load) -> None:
     assert load(text).openai_url == "http://10.0.0.1/v1"
 
 
-def test_http_is_checked_over_file_and_environment(faults: Faults) -> None:
+def test_http_is_checked_over_file_and_environment(errors: Errors) -> None:
     """A URL in the environment needs the permission in the file."""
-    [line] = faults("openai_allow_http: false", {"OPENAI_URL": "http://10.0.0.1/v1"})
+    [line] = errors("openai_allow_http: false", {"OPENAI_URL": "http://10.0.0.1/v1"})
     assert line.startswith("environment OPENAI_URL: openai_url: found 'http://10.0.0.1/v1'")
 
 
@@ -344,16 +344,16 @@ def test_the_example_has_no_unknown_key() -> None:
 
 @pytest.mark.parametrize("field", msgspec.structs.fields(Config), ids=lambda field: field.name)
 def test_every_key_describes_what_is_allowed(field: msgspec.structs.FieldInfo) -> None:
-    """Faults and docs quote this description."""
+    """Errors and docs quote this description."""
     assert any(isinstance(part, msgspec.Meta) and part.description for part in field.type.__metadata__)
 
 
 @pytest.mark.parametrize("text", ["embeded", "mysql", "db.example:5432"])
-def test_an_invalid_database_url_is_a_fault(text: str) -> None:
-    """The fault names the key and does not show the value, which may contain a password."""
+def test_an_invalid_database_url_is_an_error(text: str) -> None:
+    """The error names the key and does not show the value, which may contain a password."""
     with pytest.raises(ConfigError) as caught:
         load_config(None, {"DATABASE_URL": text, "PORT": "x"})
-    assert [fault.split(": ")[1] for fault in caught.value.faults] == ["port", "database_url"]
+    assert [error.split(": ")[1] for error in caught.value.errors] == ["port", "database_url"]
     assert text not in str(caught.value).replace("allowed: embedded", "")
 
 

@@ -55,7 +55,7 @@ def test_status_counts_rows_by_state(cli: Cli, write: Write) -> None:
 
 
 def test_status_shows_the_backlog_of_the_outbox(cli: Cli, write: Write) -> None:
-    """The first line has the rows to ship, the requests in flight, and the age of the oldest row."""
+    """The first line has the rows to ship, the requests in progress, and the age of the oldest row."""
 
     async def fill() -> None:
         outbox = Outbox(Path(cli.settings["DATA_DIR"]))
@@ -67,7 +67,7 @@ def test_status_shows_the_backlog_of_the_outbox(cli: Cli, write: Write) -> None:
 
     write()
     asyncio.run(fill())
-    assert cli.ok("ledger", "status").startswith("Outbox: 1 rows to ship, 2 requests in flight; the oldest began ")
+    assert cli.ok("ledger", "status").startswith("Outbox: 1 rows to ship, 2 requests in progress; the oldest began ")
 
 
 # Rows.

@@ -10,7 +10,7 @@ import pytest
 
 from chatgpt_agent.adapters.keyring import read_master_key
 from chatgpt_agent.adapters.postgres.connection import Store
-from chatgpt_agent.admin.legacy_import import Counts, LegacyImport
+from chatgpt_agent.admin.legacy_import import LegacyImport, TableCounts
 from chatgpt_agent.core.legacy import IMPORTED_USER
 from tests.conftest import MakeAgent
 from tests.support.administration import KEYRING, ROOT
@@ -242,7 +242,7 @@ def test_long_history_is_imported_in_batches(cli: Cli, old: Legacy, dsn: str) ->
     for n in range(20):
         old.request(f"2023-{1 + n % 9:02}-01", (n, n))
 
-    async def work() -> Counts:
+    async def work() -> TableCounts:
         async with Store(dsn) as store:
             legacy_import = LegacyImport(store, KEYRING, ROOT, batch=7)
             result = await legacy_import.run(old.dsn, dry_run=False, begin=rows.append, advance=batches.append)
@@ -250,7 +250,7 @@ def test_long_history_is_imported_in_batches(cli: Cli, old: Legacy, dsn: str) ->
 
     rows: list[int] = []
     batches: list[int] = []
-    assert asyncio.run(work()) == Counts(read=21, added=21)
+    assert asyncio.run(work()) == TableCounts(read=21, added=21)
     assert (rows, batches) == ([21], [7, 7, 7])
     assert ours(cli, "SELECT sum(requests)::int, sum(input_tokens)::int FROM usage_daily") == [(21, 200)]
 

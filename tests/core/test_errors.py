@@ -129,7 +129,7 @@ def test_envelope_has_message_and_parameter() -> None:
     assert (fields["message"], fields["param"]) == ('not "so"', "model")
 
 
-def test_configuration_error_has_all_faults() -> None:
-    """The error of a configuration has all its faults, one a line."""
+def test_configuration_error_has_a_line_for_each_error() -> None:
+    """Each error of a configuration is one line of its message."""
     error = ConfigError(["PORT: not a number", "OPENAI_URL: no host"])
-    assert str(error).splitlines() == error.faults == ["PORT: not a number", "OPENAI_URL: no host"]
+    assert str(error).splitlines() == error.errors == ["PORT: not a number", "OPENAI_URL: no host"]

@@ -90,7 +90,7 @@ def set_budget(budgets: Budgets, amount: str) -> None:
 def left(limiter: RateLimiter) -> list[Any]:
     """What is left of Alice's limits: requests, tokens, and the requests at once."""
     status = limiter.status(ALICE)["user"]
-    return [status["requests_left"], status["tokens_left"], status["requests_under_way"]]
+    return [status["requests_left"], status["tokens_left"], status["requests_in_progress"]]
 
 
 def test_admitted_request_has_the_price_and_the_intent(admissions: Admissions) -> None:

@@ -89,12 +89,12 @@ async def test_me_shows_what_is_left_of_a_budget(agent: Agent) -> None:
 
 
 async def test_me_shows_what_is_left_of_a_limit(agent: Agent) -> None:
-    """`/me` shows the requests a minute that are left, and those in flight."""
+    """`/me` shows the requests a minute that are left, and those in progress."""
     await agent.store.fetch("UPDATE tokens SET rpm = 5")
     await agent.until(lambda: agent.server.directory.identify(agent.token).token.limits.rpm == 5)
     await agent.chat()
     limits = (await get_json(agent, "/me"))["limits"]["token"]
-    assert (limits["requests_per_minute"], limits["requests_left"], limits["requests_under_way"]) == (5, 4, 0)
+    assert (limits["requests_per_minute"], limits["requests_left"], limits["requests_in_progress"]) == (5, 4, 0)
 
 
 # Sums.

@@ -36,7 +36,7 @@ class UserRow(msgspec.Struct, frozen=True, kw_only=True):
     version: int
 
 
-class NewUser(msgspec.Struct, frozen=True, kw_only=True):
+class UserInsert(msgspec.Struct, frozen=True, kw_only=True):
     """A user to add, with a first token and an optional budget. Bytes are hexadecimal, amounts are texts."""
 
     id: int
@@ -86,7 +86,7 @@ async def add_user(
     return int(rows[0][0]) if rows else None
 
 
-async def add_users(store: AnyStore, users: Sequence[NewUser], now: datetime) -> None:
+async def add_users(store: AnyStore, users: Sequence[UserInsert], now: datetime) -> None:
     """Adds users with their tokens and budgets, all or none. Raises StoreBadValue if a name exists."""
     sql = """
         WITH new AS (

@@ -157,7 +157,7 @@ class UserBudgets:
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
     """A budget as the user of a token sees it. `owner` is `user` or `token`; amounts in USD. `reserved`: for requests
-    under way; `resets_at` None: never."""
+    in progress; `resets_at` None: never."""
 
     owner: str
     period: Period

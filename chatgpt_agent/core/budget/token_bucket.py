@@ -48,7 +48,7 @@ class Bucket:
         return min(float(self.limit), self._level + (now - self._filled_at) * self.limit / MINUTE)
 
 
-class Rate(msgspec.Struct, frozen=True):
+class LimitState(msgspec.Struct, frozen=True):
     """The state of one limit for the headers of an answer; `reset` in seconds."""
 
     limit: int
@@ -56,15 +56,15 @@ class Rate(msgspec.Struct, frozen=True):
     reset: float
 
 
-def rate_headers(requests: Rate | None, tokens: Rate | None) -> list[tuple[str, str]]:
+def rate_headers(requests: LimitState | None, tokens: LimitState | None) -> list[tuple[str, str]]:
     """Returns the `x-ratelimit-*` header fields, with OpenAI's names and format."""
     fields = []
-    for name, rate in (("requests", requests), ("tokens", tokens)):
-        if rate is not None:
+    for name, state in (("requests", requests), ("tokens", tokens)):
+        if state is not None:
             fields += [
-                (f"x-ratelimit-limit-{name}", str(rate.limit)),
-                (f"x-ratelimit-remaining-{name}", str(rate.left)),
-                (f"x-ratelimit-reset-{name}", duration(rate.reset)),
+                (f"x-ratelimit-limit-{name}", str(state.limit)),
+                (f"x-ratelimit-remaining-{name}", str(state.left)),
+                (f"x-ratelimit-reset-{name}", duration(state.reset)),
             ]
     return fields
 

@@ -17,7 +17,7 @@ from chatgpt_agent.core.money.exact import Usd
 from chatgpt_agent.core.openai_usage import Counts
 from chatgpt_agent.core.plain_json import encode
 from chatgpt_agent.core.reconcile import ComparedLine, Reconciliation, Span
-from chatgpt_agent.core.usage import MAX_COUNT, Usage
+from chatgpt_agent.core.usage import Count, Usage
 from chatgpt_agent.web.admin import cursors
 from chatgpt_agent.web.admin.cursors import Page
 from chatgpt_agent.web.admin.routing import CSV_FILE, MAX_FILE, AdminRequest, Route
@@ -25,7 +25,6 @@ from chatgpt_agent.web.admin.schemas import MAX_ID, Empty, PageSize, Strict, or_
 
 Month = Annotated[str, Meta(pattern="^20[0-9]{2}-(0[1-9]|1[0-2])$", description="In UTC: `2026-11`.")]
 KeyOwner = Annotated[str, Meta(pattern="^[!-<>-~]{1,128}=[^\n]{1,128}$", description="`key_abc=alice`.")]
-Tokens = Annotated[int, Meta(ge=0, le=MAX_COUNT)]
 
 
 class ByRequest(Strict, frozen=True, kw_only=True):
@@ -66,9 +65,9 @@ class FigureQuery(Strict, frozen=True, kw_only=True):
 class CorrectionBody(Strict, frozen=True, kw_only=True):
     """The right token counts of the row; `input` includes the cached tokens."""
 
-    input: Tokens
-    output: Tokens
-    cached: Tokens = 0
+    input: Count
+    output: Count
+    cached: Count = 0
     reason: Annotated[str, Meta(min_length=1, max_length=500)]
 
 

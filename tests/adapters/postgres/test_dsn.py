@@ -50,8 +50,8 @@ def test_database_url_may_be_a_libpq_connection_string() -> None:
 @pytest.mark.parametrize(
     "url", ["hunter2", "mysql://u:hunter2@db/x", "postgresql://u:hunter2@[::1/x", "password=hunter2 x"]
 )
-def test_an_invalid_database_url_is_a_fault(url: str) -> None:
-    """The fault does not show the value, which may contain a password."""
+def test_an_invalid_database_url_is_an_error(url: str) -> None:
+    """The error does not show the value, which may contain a password."""
     with pytest.raises(ConfigError, match=r"database_url: found \(not shown\); allowed: embedded,") as caught:
         dsn_from(Config(database_url=url))
     assert "hunter2" not in str(caught.value)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chatgpt_agent.core.budget.token_bucket import Bucket, Rate, duration, rate_headers
+from chatgpt_agent.core.budget.token_bucket import Bucket, LimitState, duration, rate_headers
 
 LIMITS = st.integers(1, 10**7)
 STEPS = st.lists(st.tuples(st.floats(0, 100), st.integers(0, 10**7)), max_size=50)
@@ -86,9 +86,9 @@ def test_durations_have_the_format_of_openai(seconds: float, text: str) -> None:
 def test_headers_describe_only_existing_limits() -> None:
     """The header fields hold the limit, what remains, and the time until it is full."""
     assert rate_headers(None, None) == []
-    assert rate_headers(Rate(60, 59, 1), None) == [
+    assert rate_headers(LimitState(60, 59, 1), None) == [
         ("x-ratelimit-limit-requests", "60"),
         ("x-ratelimit-remaining-requests", "59"),
         ("x-ratelimit-reset-requests", "1s"),
     ]
-    assert rate_headers(None, Rate(1, 1, 0))[0] == ("x-ratelimit-limit-tokens", "1")
+    assert rate_headers(None, LimitState(1, 1, 0))[0] == ("x-ratelimit-limit-tokens", "1")
