@@ -19,6 +19,7 @@ Tests about these, tests that change `agent.server`, stop it or end its connecti
 
 import inspect
 import itertools
+import signal
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,11 @@ _addresses = itertools.count(2)
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Registers our markers."""
+    """Registers our markers, and restores the default of SIGINT.
+
+    A shell lets a job in the background ignore SIGINT, and agents that tests start would inherit that."""
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     config.addinivalue_line("markers", "shared_agent(**settings): shares the module's agent with these settings")
     config.addinivalue_line("markers", "own_agent: starts an agent of its own in a module that shares one")
 
