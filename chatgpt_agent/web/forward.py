@@ -2,8 +2,10 @@
 
 import asyncio
 from enum import Enum, auto
+from typing import cast
 
 import msgspec
+from tornado.http1connection import HTTP1Connection
 from tornado.iostream import StreamClosedError
 from tornado.web import stream_request_body
 
@@ -150,13 +152,15 @@ class ForwardHandler(BodyHandler):
         await self._finish_with()
 
     async def _finish_with(self, body: bytes | None = None, *, close: bool = False) -> None:
+        stream = cast(HTTP1Connection, self.request.connection).stream
         finished = self.finish(body or None)  # b"" would be a body, which a 204 must not have
         if close:
             self.close_after(finished)
-        try:
-            await finished
-        except StreamClosedError:
-            self.on_connection_close()
+        if stream.writing() or stream.closed():  # else the kernel has taken all of it
+            try:
+                await finished
+            except StreamClosedError:
+                self.on_connection_close()
 
     async def _fail(self, error: AgentError) -> None:
         if self._headers_written:

@@ -229,11 +229,11 @@ class Exchange:
         """Passes what has come to the sink, or wakes the reader. `now`: seconds on the loop's clock."""
         self._delivery_scheduled = False
         self._last_heard = now
-        if not self.queued:
-            return  # the reader has taken it already
         on_chunk = self._on_chunk
         if on_chunk is None:
             self._wake()
+            return
+        if not self.queued:
             return
         try:
             self._sink_full = not on_chunk(self._take_queue())
@@ -272,7 +272,7 @@ class Exchange:
             if settings.silence_timeout < settings.first_byte_timeout and self._timeout is not None:
                 self._timeout.cancel()  # from here on the limit is the one of silence
                 self._timeout = self._loop.call_at(self._last_heard + settings.silence_timeout, self._check_time)
-            self._wake()
+            self._schedule_delivery()  # not at once: when the reader wakes, a small answer is all there
 
     def _on_data(self, chunk: bytes) -> int:
         if self.queued >= HIGH_WATER:
@@ -289,9 +289,12 @@ class Exchange:
             self._queue_head = chunk
         self.queued += size
         if not self._delivery_scheduled:
-            self._delivery_scheduled = True
-            self._upstream.schedule_delivery(self)
+            self._schedule_delivery()
         return size
+
+    def _schedule_delivery(self) -> None:
+        self._delivery_scheduled = True
+        self._upstream.schedule_delivery(self)
 
     def _on_done(self, fetch: "asyncio.Future[HTTPResponse]") -> None:
         self._fetch = None  # the response holds the request, and the request this exchange: a reference cycle
