@@ -1,4 +1,4 @@
-"""The copy of users, tokens and prices in memory: whom it identifies, and how soon it has a change."""
+"""The copy of users, tokens and prices in memory: which users it identifies, and how soon it has a change."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
