@@ -53,7 +53,7 @@ def test_revoke_prints_json(cli: Cli) -> None:
 
 
 def test_revoke_rejects_an_unknown_name(shared_cli: Cli) -> None:
-    """One line, exit code 1."""
+    """The error is one line, and the exit code is 1."""
     assert shared_cli.refused("admin", "revoke", "dave") == ["Error: there is no administrator 'dave'"]
 
 

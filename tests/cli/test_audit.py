@@ -157,7 +157,7 @@ def test_correction_names_its_row(populated: Cli) -> None:
 
 
 def test_list_can_be_filtered(populated: Cli) -> None:
-    """By object, id, actor and time."""
+    """Changes are selected by object, id, actor and time."""
     prices = json.loads(populated.ok("audit", "list", "--object", "prices", "--format", "json"))
     assert {line["object"] for line in prices} == {"prices"}
     for option in (["--actor", "mallory"], ["--since", "2999-01-01"], ["--object-id", "999"]):
@@ -172,5 +172,5 @@ def test_csv_has_a_line_for_each_change(populated: Cli) -> None:
 
 
 def test_unknown_object_is_rejected(shared_cli: Cli) -> None:
-    """Exit code 2."""
+    """The exit code is 2."""
     shared_cli.refused("audit", "list", "--object", "messages", code=2)

@@ -68,7 +68,7 @@ BAD_COMMANDS = [
 
 @pytest.mark.parametrize("args", BAD_COMMANDS, ids=lambda args: ascii(" ".join(args))[:50])
 def test_bad_command_line_never_prints_a_traceback(shared_cli: Cli, args: list[str]) -> None:
-    """Exit code 1 or 2, and the last line says why."""
+    """The exit code is 1 or 2, and the last line says why."""
     result = shared_cli.run(*args, stdin=KEY)  # raises what is not handled
     assert result.exit_code in (1, 2)
     assert result.stderr.strip()

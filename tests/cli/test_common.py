@@ -149,7 +149,7 @@ def test_variable_overrides_the_file(shared_cli: Cli, tmp_path: Path) -> None:
 
 
 def test_all_errors_are_reported_at_once(tmp_path: Path) -> None:
-    """One line for each error of file and environment, exit code 2."""
+    """Each error of file and environment is one line, and the exit code is 2."""
     file = tmp_path / "config.yml"
     file.write_text("port: 70000\nprot: 1\nopenai_url: ftp://x\ndrain_timeout: soon\n")
     lines = Cli({"LOG_LEVEL": "loud"}).refused("user", "list", "--config", str(file), code=2)
@@ -186,7 +186,7 @@ def test_folder_instead_of_a_file_is_one_line(tmp_path: Path) -> None:
 
 
 def test_configuration_error_of_a_process_is_one_line() -> None:
-    """Exit code 2, and no traceback."""
+    """The exit code is 2, and there is no traceback."""
     done = Cli({"PORT": "high"}).process("serve")
     assert (done.returncode, done.stdout) == (2, b"")
     assert done.stderr.decode().splitlines() == [
@@ -207,7 +207,7 @@ def test_error_in_a_database_url_does_not_show_it(url: str, tmp_path: Path) -> N
 
 @pytest.mark.parametrize("command", ON_A_DATABASE)
 def test_unreachable_database_is_one_line(command: str, tmp_path: Path) -> None:
-    """Exit code 1, without the password."""
+    """The exit code is 1, and the error does not show the password."""
     url = f"postgresql://agent:geheim@127.0.0.1:{free_port()}/books"
     [line] = Cli({"DATABASE_URL": url, "DATA_DIR": str(tmp_path)}).refused(*arguments_of(command), stdin=KEY)
     assert line.startswith("Error: the database cannot be reached: ")
@@ -223,7 +223,7 @@ def test_database_password_is_not_shown(tmp_path: Path) -> None:
 
 
 def test_missing_database_is_one_line(cli: Cli) -> None:
-    """Exit code 1."""
+    """The exit code is 1."""
     dsn = f"{cli.settings['DATABASE_URL']}_missing"
     [line] = cli.refused("user", "list", settings={"DATABASE_URL": dsn})
     assert line.startswith("Error: the database cannot be reached: ")
@@ -231,7 +231,7 @@ def test_missing_database_is_one_line(cli: Cli) -> None:
 
 @pytest.mark.parametrize("command", ON_A_MASTER_KEY)
 def test_another_master_key_is_one_line(shared_cli: Cli, command: str, tmp_path: Path) -> None:
-    """Exit code 1, and nothing is done: the database's keys could not be decrypted."""
+    """The exit code is 1, and nothing is done: the database's keys could not be decrypted."""
     shared_cli.ok("user", "list")
     other = {"MASTER_KEY_FILE": key_file(tmp_path / "other.key")}
     [line] = shared_cli.refused(*arguments_of(command), stdin=KEY, settings=other)
@@ -257,7 +257,7 @@ def test_insecure_master_key_is_one_line(shared_cli: Cli, tmp_path: Path, text: 
 
 @pytest.mark.parametrize("place", ["file", "file/below"])
 def test_data_folder_that_cannot_be_created_is_one_line(cli: Cli, tmp_path: Path, place: str) -> None:
-    """Exit code 1; the line names the folder."""
+    """The exit code is 1; the line names the folder."""
     (tmp_path / "file").write_text("in the way")
     [line] = cli.refused("user", "list", settings={"DATA_DIR": str(tmp_path / place)})
     assert str(tmp_path / place) in line

@@ -37,7 +37,7 @@ def test_migrate_applies_every_migration_to_an_empty_database(empty_cli: Cli) ->
 
 
 def test_migrate_lists_the_applied_migrations(empty_cli: Cli) -> None:
-    """One line for each migration."""
+    """Each migration is one line."""
     assert empty_cli.ok("migrate").splitlines() == [f"applied {name}" for name in known_migrations()]
 
 
@@ -85,12 +85,12 @@ def test_schema_can_be_migrated_again_after_a_rollback(cli: Cli) -> None:
 
 @pytest.mark.parametrize("number", ["0", "-1", "all", "1.5", ""])
 def test_rollback_requires_a_positive_number(shared_cli: Cli, number: str) -> None:
-    """Exit code 2; the error names the option."""
+    """The exit code is 2; the error names the option."""
     assert "--rollback" in shared_cli.refused("migrate", "--rollback", number, code=2)[-1]
 
 
 def test_status_and_rollback_exclude_each_other(shared_cli: Cli) -> None:
-    """Exit code 2, and nothing is rolled back."""
+    """The exit code is 2, and nothing is rolled back."""
     shared_cli.refused("migrate", "--status", "--rollback", "1", code=2)
     assert applied(shared_cli) == known_migrations()
 
@@ -118,7 +118,7 @@ def test_no_other_command_migrates_without_auto_migrate(empty_cli: Cli) -> None:
 
 @pytest.mark.parametrize("args", ["user list", "usage report", "migrate", "migrate --rollback 1", "price remove m"])
 def test_newer_database_is_not_changed(newer_cli: Cli, args: str) -> None:
-    """One line names the unknown migration, exit code 1."""
+    """One line names the unknown migration, and the exit code is 1."""
     [line] = newer_cli.refused(*args.split())
     assert line.startswith("Error: the database is newer than this program")
     assert NEWER in line
@@ -131,7 +131,7 @@ def test_status_of_a_newer_database_exits_with_1(newer_cli: Cli) -> None:
 
 
 def test_unreachable_database_is_one_line(empty_cli: Cli, tmp_path: Path) -> None:
-    """Exit code 1."""
+    """The exit code is 1."""
     for args in ("migrate", "migrate --status", "migrate --rollback 1"):
         [line] = empty_cli.refused(*args.split(), settings={"DATABASE_URL": f"host={tmp_path}"})
         assert line.startswith("Error: the database cannot be reached")

@@ -23,7 +23,7 @@ async def test_first_start_needs_no_preparation(embedded: Cli) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 async def test_signal_stops_the_agent_and_its_database(embedded: Cli, folder: Path, number: signal.Signals) -> None:
-    """Exit code 0, and no PostgreSQL stays behind."""
+    """The exit code is 0, and no PostgreSQL stays behind."""
     async with Serve(embedded.settings) as serve:
         await serve.ready()
         assert postmaster(folder).exists()
@@ -94,7 +94,7 @@ async def test_agent_is_ready_within_3_seconds(embedded: Cli) -> None:
 
 
 async def test_idle_agent_uses_less_than_100_megabytes(served: Cli, upstream: Upstream) -> None:
-    """Measured after one request."""
+    """The memory is measured after one request."""
     token = await with_user(served)
     async with Serve(served.settings) as serve:
         await chat(await serve.ready(), token)

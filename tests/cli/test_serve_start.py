@@ -16,7 +16,7 @@ from tests.support.serving import Serve
 
 @pytest.mark.parametrize("key", ["PORT", "ADMIN_PORT"])
 async def test_port_in_use_is_one_line(served: Cli, key: str) -> None:
-    """Exit code 1; the line names the key and the port."""
+    """The exit code is 1; the line names the key and the port."""
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         async with Serve({**served.settings, key: str(port)}) as serve:
@@ -25,7 +25,7 @@ async def test_port_in_use_is_one_line(served: Cli, key: str) -> None:
 
 
 async def test_second_agent_on_a_data_folder_is_one_line(served: Cli) -> None:
-    """Exit code 1: two processes would corrupt the outbox."""
+    """The exit code is 1: two processes would corrupt the outbox."""
     async with Serve(served.settings) as first:
         await first.ready()
         async with Serve(served.settings) as second:
@@ -66,7 +66,7 @@ async def refused_start(settings: dict[str, str]) -> str:
 
 
 async def test_start_with_another_master_key_fails(cli: Cli, tmp_path: Path) -> None:
-    """One line, exit code 1."""
+    """The error is one line, and the exit code is 1."""
     await cli.command("user", "list")
     other = tmp_path / "other.key"
     other.write_text("k" * 44)
@@ -91,7 +91,7 @@ async def test_start_with_a_readable_master_key_fails(cli: Cli) -> None:
 
 
 async def test_start_with_a_newer_database_fails(cli: Cli) -> None:
-    """One line, exit code 1."""
+    """The error is one line, and the exit code is 1."""
     execute(
         cli.settings["DATABASE_URL"],
         "INSERT INTO _yoyo_migration (migration_hash, migration_id, applied_at_utc) VALUES ('x', '9999.new', now())",

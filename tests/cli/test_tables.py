@@ -21,7 +21,7 @@ def cells(table: str) -> list[list[str]]:
 
 
 def test_user_list_prints_every_column(cli: Cli) -> None:
-    """A user with all settings and one with none."""
+    """The table shows a user with all settings and one with none."""
     cli.add_user("alice")
     cli.ok("user", "set", "alice", "--comment", "Sales", "--models", "o3,gpt-4o*", "--rpm", "5")
     cli.add_user("zoe")
@@ -33,7 +33,7 @@ def test_user_list_prints_every_column(cli: Cli) -> None:
 
 
 def test_user_show_prints_the_user_and_the_tokens(cli: Cli) -> None:
-    """Two tables with an empty line between them."""
+    """The two tables have an empty line between them."""
     prefix = cli.add_user("alice")[:8]
     user, tokens = cli.ok("user", "show", "alice").split("\n\n")
     assert cells(user) == [USER_COLUMNS, ["alice", "active", "1", "all", "", "", "DATE"]]
@@ -44,7 +44,7 @@ def test_user_show_prints_the_user_and_the_tokens(cli: Cli) -> None:
 
 
 def test_token_list_prints_every_column(cli: Cli) -> None:
-    """A token with all settings and one with none."""
+    """The table shows a token with all settings and one with none."""
     first = cli.add_user("alice")[:8]
     args = ["--label", "ci", "--expires", "2099-12-31", "--models", "o3", "--networks", "192.0.2.0/24", "--tpm", "9"]
     second = cli.ok("token", "issue", "alice", *args)[:8]

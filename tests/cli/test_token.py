@@ -71,7 +71,7 @@ def test_issue_accepts_a_duration_as_expiry(cli: Cli, text: str, seconds: int) -
 
 @pytest.mark.parametrize("text", ["soon", "90", "0d", "-1d", "2026-13-01", "31.12.2099", "9999999d", "999999w"])
 def test_issue_rejects_another_form_of_expiry(shared_cli: Cli, text: str) -> None:
-    """Exit code 2; the error names the permitted forms."""
+    """The exit code is 2; the error names the permitted forms."""
     assert "such as 90d, 12h or 30m" in shared_cli.refused("token", "issue", "alice", f"--expires={text}", code=2)[-1]
 
 
@@ -135,7 +135,7 @@ def test_rotate_rejects_a_revoked_token(cli: Cli) -> None:
 
 @pytest.mark.parametrize("grace", ["24", "-1h", "soon", ""])
 def test_rotate_rejects_an_invalid_grace_period(shared_cli: Cli, grace: str) -> None:
-    """Exit code 2 for anything that is not a duration."""
+    """The exit code is 2 for anything that is not a duration."""
     assert "is not a time such as" in shared_cli.refused("token", "rotate", "1", f"--grace={grace}", code=2)[-1]
 
 
@@ -155,7 +155,7 @@ def test_issue_rejects_a_label_that_breaks_a_table(cli: Cli, label: str) -> None
 
 
 def test_issue_rejects_an_unknown_user(shared_cli: Cli) -> None:
-    """One line, exit code 1."""
+    """The error is one line, and the exit code is 1."""
     assert shared_cli.refused("token", "issue", "dora") == ["Error: there is no user 'dora'"]
 
 
@@ -226,18 +226,18 @@ def test_revoked_token_is_not_counted(cli: Cli) -> None:
 
 
 def test_revoke_rejects_an_unknown_id(shared_cli: Cli) -> None:
-    """One line, exit code 1."""
+    """The error is one line, and the exit code is 1."""
     assert shared_cli.refused("token", "revoke", "12345") == ["Error: there is no token 12345"]
 
 
 @pytest.mark.parametrize("command", ["set --rpm=1", "rotate"])
 def test_unknown_id_is_one_line(shared_cli: Cli, command: str) -> None:
-    """One line, exit code 1."""
+    """The error is one line, and the exit code is 1."""
     assert shared_cli.refused("token", *command.split(), "12345") == ["Error: there is no token 12345"]
 
 
 @pytest.mark.parametrize("id_", ["0", "-1", "1.5", "abc", "", str(2**63), "9" * 400])
 def test_revoke_rejects_an_invalid_id(shared_cli: Cli, id_: str) -> None:
-    """Exit code 2 for a text that cannot be an id."""
+    """The exit code is 2 for a text that cannot be an id."""
     lines = shared_cli.refused("token", "revoke", "--", id_, code=2)
     assert lines[-1].startswith("Error: ")

@@ -59,7 +59,7 @@ def test_add_without_a_terminal_names_the_option(shared_cli: Cli) -> None:
 
 
 def test_add_rejects_an_existing_name(cli: Cli) -> None:
-    """One line, exit code 1."""
+    """The error is one line, and the exit code is 1."""
     cli.add_user("alice")
     lines = cli.refused("user", "add", "alice", "--openai-key-stdin", stdin=KEY)
     assert lines == ["Error: user 'alice' already exists"]
@@ -196,7 +196,7 @@ def test_set_key_rejects_an_invalid_key(cli: Cli) -> None:
 
 @pytest.mark.parametrize("command", ["show", "disable", "enable", "set-key", "set --rpm=1", "remove"])
 def test_unknown_name_is_one_line(shared_cli: Cli, command: str) -> None:
-    """Exit code 1, before any prompt."""
+    """The exit code is 1, before any prompt."""
     assert shared_cli.refused("user", *command.split(), "dora") == ["Error: there is no user 'dora'"]
 
 
@@ -213,7 +213,7 @@ def test_set_changes_only_the_given_settings(cli: Cli) -> None:
 
 
 def test_set_with_an_empty_value_removes_a_setting(cli: Cli) -> None:
-    """No comment, no limit, and all models."""
+    """The user then has no comment, no limit, and all models."""
     cli.ok(
         "user", "add", "alice", "--openai-key-stdin", "--comment", "Sales", "--rpm", "60", "--models", "m", stdin=KEY
     )
@@ -232,13 +232,13 @@ def test_set_prints_the_changed_user(cli: Cli) -> None:
 
 
 def test_set_requires_a_setting(shared_cli: Cli) -> None:
-    """Exit code 2 without any setting."""
+    """The exit code is 2 if no setting is set."""
     assert "nothing to change" in shared_cli.refused("user", "set", "alice", code=2)[-1]
 
 
 @pytest.mark.parametrize("number", ["0", "-1", "1.5", "many", "9" * 30, "٣"])
 def test_set_rejects_a_limit_that_is_not_a_whole_number(shared_cli: Cli, number: str) -> None:
-    """Exit code 2."""
+    """The exit code is 2."""
     assert "is not a whole number" in shared_cli.refused("user", "set", "alice", f"--rpm={number}", code=2)[-1]
 
 

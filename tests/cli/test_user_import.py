@@ -136,7 +136,7 @@ def test_import_prints_json(cli: Cli, table: str) -> None:
 
 
 def test_errors_are_printed_as_json(cli: Cli, tmp_path: Path) -> None:
-    """Exit code 1."""
+    """The exit code is 1."""
     result = cli.run("user", "import", written(tmp_path, f"name,openai_key\n,{KEY}\n"), "--json")
     assert result.exit_code == 1
     assert json.loads(result.stdout)["lines"][0]["result"] == "error"
@@ -148,7 +148,7 @@ def test_file_can_be_piped_in(cli: Cli) -> None:
 
 
 def test_unreadable_file_is_one_line(shared_cli: Cli, tmp_path: Path) -> None:
-    """Exit code 1 for wrong content, 2 for a missing file."""
+    """The exit code is 1 for wrong content and 2 for a missing file."""
     path = tmp_path / "team.xlsx"
     path.write_bytes(b"PK\x03\x04\xff")
     [line] = shared_cli.refused("user", "import", str(path))

@@ -40,12 +40,12 @@ async def test_revoked_administrator_is_rejected_at_once(admin: Administrator) -
 
 
 async def test_unknown_administrator_is_not_found(admin: Administrator) -> None:
-    """404 for an unknown name."""
+    """The answer is 404 for an unknown name."""
     assert (await admin.ask("POST", "/admins/dave/revoke")).status == 404
 
 
 async def test_last_administrator_cannot_be_revoked(admin: Administrator) -> None:
-    """409 with the reason; viewers and revoked administrators do not count."""
+    """The answer is 409 with the reason; viewers and revoked administrators do not count."""
     await issue(admin, "vera", Role.VIEWER)
     await admin.ask("POST", "/admins/eve/revoke")
     answer = await admin.ask("POST", "/admins/carol/revoke")
@@ -76,7 +76,7 @@ async def test_two_administrators_cannot_revoke_each_other(admin: Administrator)
 
 
 async def test_viewer_cannot_list_administrators(viewer: Administrator) -> None:
-    """403 with the reason."""
+    """The answer is 403 with the reason."""
     answer = await viewer.ask("GET", "/admins")
     assert (answer.status, answer.error["message"]) == (
         403,

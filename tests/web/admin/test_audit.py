@@ -87,7 +87,7 @@ async def test_amounts_in_the_log_are_texts(admin: Administrator) -> None:
 
 
 async def test_log_can_be_filtered(admin: Administrator) -> None:
-    """By actor and by object."""
+    """Changes are selected by actor and by object."""
     await admin.ask("PATCH", "/users/bob", {"rpm": 7})
     [line] = (await admin.ask("GET", "/audit?actor=carol")).json["data"]
     entries = (await admin.ask("GET", f"/audit?object=users&object_id={line['object_id']}")).json["data"]

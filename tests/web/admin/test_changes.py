@@ -80,7 +80,7 @@ async def test_report_rejects_a_repeated_group(admin: Administrator) -> None:
 
 
 async def test_rows_can_be_filtered(admin: Administrator) -> None:
-    """By state, user and time; `until` is exclusive."""
+    """Rows are selected by state, user and time; `until` is exclusive."""
     [row] = (await admin.ask("GET", "/ledger/rows?state=done&user=alice")).json["data"]
     assert row["request_id"] == admin.row
     assert (await admin.ask("GET", f"/ledger/rows?since={row['started_at']}")).json["data"] == [row]

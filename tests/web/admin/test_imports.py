@@ -46,7 +46,7 @@ async def test_import_sets_budgets(admin: Administrator) -> None:
 
 
 async def test_error_in_a_line_adds_no_user(admin: Administrator) -> None:
-    """422 with every invalid line, without a key."""
+    """The answer is 422 with every invalid line, without a key."""
     answer = await send_csv(admin, "/user-import", FAULTY)
     assert (answer.status, answer.error["code"]) == (422, "invalid_value")
     assert (
@@ -74,13 +74,13 @@ async def test_existing_users_can_be_skipped(admin: Administrator) -> None:
 
 
 async def test_file_of_another_media_type_is_rejected(admin: Administrator) -> None:
-    """415: a browser's form can send other types without a preflight request."""
+    """The answer is 415: a browser's form can send other types without a preflight request."""
     for kind in ("application/json", "text/plain", "multipart/form-data"):
         assert (await admin.ask("POST", "/user-import", CSV, Content_Type=kind)).status == 415
 
 
 async def test_file_may_be_larger_than_other_bodies(admin: Administrator) -> None:
-    """413 over 8 MiB."""
+    """The answer is 413 over 8 MiB."""
     padding = b"\n" * (2 * 1024 * 1024)
     assert (await send_csv(admin, "/price-import", PRICES + padding)).status == 200
     assert (await send_csv(admin, "/price-import", PRICES + 4 * padding)).status == 413
@@ -132,7 +132,7 @@ async def test_prices_can_start_on_a_date(admin: Administrator) -> None:
 
 
 async def test_time_outside_of_utcs_range_is_rejected(admin: Administrator) -> None:
-    """422: a price of such a time could not be read again."""
+    """The answer is 422: a price of such a time could not be read again."""
     for moment in ("0001-01-01T00:00:00%2B23:00", "9999-12-31T23:59:59-23:00"):
         for apply in ("true", "false"):
             answer = await send_csv(admin, f"/price-import?apply={apply}&from={moment}", PRICES)
@@ -140,7 +140,7 @@ async def test_time_outside_of_utcs_range_is_rejected(admin: Administrator) -> N
 
 
 async def test_invalid_price_list_is_rejected(admin: Administrator) -> None:
-    """422, and nothing is set, not even the lines before the error."""
+    """The answer is 422, and nothing is set, not even the lines before the error."""
     for body in (b"{", b"{}", b"[]", b"\xff", b"name,openai_key\n", PRICES + b"x,-1,2\n", b" "):
         assert (await send_csv(admin, "/price-import?apply=true", body)).status == 422
     assert (await admin.ask("GET", "/price-history")).json["data"][1:] == []
@@ -196,7 +196,7 @@ async def test_what_if_computes_the_past_as_another_model(admin: Administrator) 
 
 
 async def test_contradictory_what_if_is_rejected(admin: Administrator) -> None:
-    """422 if the days end before they begin, or for two prices at once."""
+    """The answer is 422 if the days end before they begin, or for two prices at once."""
     price = {"input": "1", "output": "1"}
     for more in ({"until": "2019-01-01"}, {"price": price, "as_model": MODEL}):
         answer = await admin.ask("POST", "/price-what-if", {"since": "2020-01-01", **more})

@@ -125,7 +125,7 @@ async def test_row_is_corrected_once(admin: Administrator) -> None:
 
 
 async def test_invalid_correction_is_rejected(admin: Administrator) -> None:
-    """422 for too many cached tokens, an empty reason or unchanged counts; 404 for an unknown row."""
+    """The answer is 422 for too many cached tokens, an empty reason or unchanged counts; 404 for an unknown row."""
     row = await row_of(admin)
     same = {name: row[f"{name}_tokens"] for name in ("input", "output", "cached")}
     for other in ({"cached": 1001}, {"reason": " "}, same):
@@ -180,7 +180,7 @@ async def test_export_of_the_dashboard_is_read(admin: Administrator) -> None:
 
 
 async def test_invalid_figures_are_rejected(admin: Administrator) -> None:
-    """422 for invalid figures, 404 for an unknown user, 400 for an invalid month."""
+    """The answer is 422 for invalid figures, 404 for an unknown user, 400 for an invalid month."""
     for body in (b"{", b"[]", b"{}", b"a,b\n", b"\xff"):
         assert (await admin.ask("POST", "/ledger/reconcile", body)).status == 422
     body = json.dumps(figures(await row_of(admin))).encode()

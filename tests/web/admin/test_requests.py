@@ -27,7 +27,7 @@ ERRORS = [
 
 
 async def test_body_that_does_not_match_the_schema_is_rejected(admin: Administrator) -> None:
-    """400, with the path to the invalid value."""
+    """The answer is 400, with the path to the invalid value."""
     for body, param, text in ERRORS:
         answer = await admin.ask("POST", "/users", body)
         assert (answer.status, answer.error["code"], answer.error["param"]) == (400, "invalid_request", param)
@@ -35,14 +35,14 @@ async def test_body_that_does_not_match_the_schema_is_rejected(admin: Administra
 
 
 async def test_body_that_is_not_json_is_rejected(admin: Administrator) -> None:
-    """400, with a code of its own."""
+    """The answer is 400, with a code of its own."""
     for body in (b"{", b"\xff", b'{"name": "\\ud800"}', b"NaN", b"[" * 100_000):
         answer = await admin.ask("POST", "/users", body)
         assert (answer.status, answer.error["code"]) == (400, "invalid_json")
 
 
 async def test_value_that_breaks_a_rule_is_rejected(admin: Administrator) -> None:
-    """422: the body matches the schema."""
+    """The answer is 422: the body matches the schema."""
     answer = await admin.ask("POST", "/users", {**USER, "name": " dora"})
     assert (answer.status, answer.error["code"]) == (422, "invalid_value")
 
@@ -55,13 +55,13 @@ async def test_rejected_key_is_not_repeated(admin: Administrator) -> None:
 
 
 async def test_existing_name_is_rejected(admin: Administrator) -> None:
-    """409 for a name that another user has."""
+    """The answer is 409 for a name that another user has."""
     answer = await admin.ask("POST", "/users", {**USER, "name": "alice"})
     assert (answer.status, answer.error["code"]) == (409, "conflict")
 
 
 async def test_unknown_object_is_not_found(admin: Administrator) -> None:
-    """404 for an unknown user, token or row."""
+    """The answer is 404 for an unknown user, token or row."""
     for path in ("/users/dora", "/users/dora/tokens", "/tokens/99", f"/ledger/rows/{UUID(int=0)}"):
         answer = await admin.ask("GET", path)
         assert (answer.status, answer.error["code"]) == (404, "not_found")
@@ -75,13 +75,13 @@ async def test_name_with_a_slash_can_be_escaped(admin: Administrator) -> None:
 
 
 async def test_body_of_another_media_type_is_rejected(admin: Administrator) -> None:
-    """415: a browser's form can send other types without a preflight request."""
+    """The answer is 415: a browser's form can send other types without a preflight request."""
     for kind in ("text/plain", "application/x-www-form-urlencoded", "application/jsonp", ""):
         assert (await admin.ask("POST", "/users", USER, Content_Type=kind)).status == 415
 
 
 async def test_large_body_is_rejected(admin: Administrator) -> None:
-    """413 over 1 MiB, and the sender can read the answer."""
+    """The answer is 413 over 1 MiB, and the sender can read the answer."""
     answer = await admin.ask("POST", "/users", b" " * (1024 * 1024 + 1))
     assert (answer.status, answer.error["code"]) == (413, "request_too_large")
 
@@ -134,13 +134,13 @@ async def test_unexpected_body_is_rejected(admin: Administrator) -> None:
 
 
 async def test_invalid_query_is_rejected(admin: Administrator) -> None:
-    """400 for an unknown or a repeated name, and for bytes that are not text."""
+    """The answer is 400 for an unknown or a repeated name, and for bytes that are not text."""
     for query in ("limt=5", "limit=5&limit=6", "limit=%ff", "user=alice&x="):
         assert (await admin.ask("GET", f"/tokens?{query}")).status == 400
 
 
 async def test_unknown_method_is_rejected(admin: Administrator) -> None:
-    """405, with the permitted methods."""
+    """The answer is 405, with the permitted methods."""
     answer = await admin.ask("PUT", "/users/alice", {})
     assert (answer.status, answer.header("Allow")) == (405, "GET, PATCH, HEAD")
 
@@ -161,7 +161,7 @@ async def test_head_is_get_without_a_body(admin: Administrator) -> None:
 
 @pytest.mark.parametrize("headers", [{"Origin": "https://evil.example"}, {"Sec_Fetch_Site": "cross-site"}])
 async def test_page_of_another_origin_is_rejected(admin: Administrator, headers: dict[str, str]) -> None:
-    """403, with a token or without one."""
+    """The answer is 403, with a token or without one."""
     for client in (admin, admin.with_token(None)):
         answer = await client.ask("POST", "/users/alice/remove", **headers)
         assert (answer.status, answer.error["code"]) == (403, "forbidden")

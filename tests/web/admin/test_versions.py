@@ -68,7 +68,7 @@ async def test_old_etag_of_a_budget_is_answered_412(admin: Administrator, path: 
 
 
 async def test_missing_budget_matches_no_version(admin: Administrator) -> None:
-    """412 for an existing owner, 404 for an unknown one."""
+    """The answer is 412 for an existing owner, 404 for an unknown one."""
     for owner in ("users/alice", "tokens/1"):
         answer = await admin.ask("PUT", f"/{owner}/budgets/month", {"amount": "3"}, If_Match='"7"')
         assert answer.status == 412
@@ -91,7 +91,7 @@ async def test_foreign_etag_is_answered_412(admin: Administrator) -> None:
 
 
 async def test_asterisk_matches_every_version(admin: Administrator) -> None:
-    """404 if there is no object."""
+    """The answer is 404 if there is no object."""
     assert (await admin.ask("PATCH", "/users/alice", {"rpm": 5}, If_Match="*")).status == 200
     assert (await admin.ask("PATCH", "/users/dora", {"rpm": 5}, If_Match="*")).status == 404
 
