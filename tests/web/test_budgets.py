@@ -17,6 +17,7 @@ from tests.support.budgets import OUTPUT_LIMIT, chat, max_cost_of, set_budget, s
 from tests.support.client import Answer
 from tests.support.observers import ignore
 from tests.support.upstream import Received, Reply, Upstream, completion, event, stream_events
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.shared_agent
 
@@ -285,7 +286,7 @@ async def test_two_agents_share_a_budget(make_agent: MakeAgent, upstream: Upstre
     second.token = first.token
     await second.until(lambda: second.works(first.token))
     for agent in (first, second):
-        await agent.until(lambda agent=agent: agent.server.ledger.backlog == 0)  # type: ignore[misc]
+        await until(agent.server.ledger.depth, lambda depth: depth == 0)
         await agent.server.budget_sync.refresh_all()
         assert agent.server.budgets.agents == 2
     await set_budget(first, max_cost_of(first) * 10)

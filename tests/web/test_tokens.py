@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import pytest
 
@@ -12,6 +13,7 @@ from tests.support.agent import MODEL, Agent
 from tests.support.canaries import SECRETS
 from tests.support.client import Answer, Connection, fetch, request_bytes
 from tests.support.upstream import Upstream
+from tests.support.waiting import until
 
 PROXIED = {"trusted_proxies": ("127.0.0.0/8",)}
 INSIDE, OUTSIDE = "192.0.2.7", "198.51.100.7"
@@ -156,7 +158,7 @@ async def test_identity_is_valid_until_a_change(agent: Agent) -> None:
         identity = directory.identify(agent.token)
         assert directory.still_holds(identity)
         await agent.store.fetch(change)
-        await agent.until(lambda identity=identity: not directory.still_holds(identity))  # type: ignore[misc]
+        await until(partial(directory.still_holds, identity), lambda holds: not holds)
     await agent.store.fetch("UPDATE tokens SET expires_at = now() + interval '1 second'")
     await agent.until(lambda: directory.identify(agent.token).token.expires_at is not None)
     identity = directory.identify(agent.token)

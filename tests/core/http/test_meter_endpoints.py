@@ -24,7 +24,11 @@ from tests.support.endpoints import SERVED, counts_for, response_events, stream,
 
 STREAMING = [COMPLETIONS, RESPONSES, IMAGES, TRANSCRIPTIONS]
 BESIDE_CHAT = [endpoint for endpoint in ENDPOINTS if endpoint.path != "/v1/chat/completions"]
-IDS = {"ids": lambda endpoint: endpoint.path}
+
+
+def path_of(endpoint: Endpoint) -> str:
+    """Names a case."""
+    return endpoint.path
 
 
 def events_of(endpoint: Endpoint) -> list[bytes]:
@@ -44,7 +48,7 @@ def read(body: bytes, endpoint: Endpoint) -> Answer:
     return run_to_end(read_answer([body], endpoint))
 
 
-@pytest.mark.parametrize("endpoint", BESIDE_CHAT, **IDS)  # type: ignore[arg-type]
+@pytest.mark.parametrize("endpoint", BESIDE_CHAT, ids=path_of)
 def test_whole_answer_is_read(endpoint: Endpoint) -> None:
     """Usage, model and tier are read from a whole answer that has them."""
     answer = read(whole(endpoint.path, usage_of(endpoint.path, counts_for(endpoint.path, 1)), {}), endpoint)
@@ -53,7 +57,7 @@ def test_whole_answer_is_read(endpoint: Endpoint) -> None:
     assert answer.service_tier == ("default" if endpoint is RESPONSES else None)
 
 
-@pytest.mark.parametrize("endpoint", STREAMING, **IDS)  # type: ignore[arg-type]
+@pytest.mark.parametrize("endpoint", STREAMING, ids=path_of)
 @pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"], ids=repr)
 def test_stream_may_be_split_at_any_byte(endpoint: Endpoint, end: bytes) -> None:
     """A stream split at any byte gives the same bytes, usage and held end."""
@@ -75,7 +79,7 @@ def test_stream_may_be_split_into_any_chunks(at: list[int], endpoint: Endpoint) 
     assert run_meter(endpoint, chunks) == run_meter(endpoint, [text])
 
 
-@pytest.mark.parametrize("endpoint", STREAMING, **IDS)  # type: ignore[arg-type]
+@pytest.mark.parametrize("endpoint", STREAMING, ids=path_of)
 def test_event_with_the_usage_is_held(endpoint: Endpoint) -> None:
     """The event with the usage and all after it are held; for legacy completions it is `[DONE]`."""
     events = events_of(endpoint)
@@ -83,7 +87,7 @@ def test_event_with_the_usage_is_held(endpoint: Endpoint) -> None:
     assert run_meter(endpoint, events)[:2] == (b"".join(events[:-held]), b"".join(events[-held:]))
 
 
-@pytest.mark.parametrize("endpoint", STREAMING, **IDS)  # type: ignore[arg-type]
+@pytest.mark.parametrize("endpoint", STREAMING, ids=path_of)
 def test_truncated_stream_has_no_usage(endpoint: Endpoint) -> None:
     """The last event of a truncated stream is passed as far as it arrived, and not read."""
     text = b"".join(event for event in events_of(endpoint) if b"[DONE]" not in event)[:-30]
