@@ -39,11 +39,11 @@ def csv_rows(text: str, delimiter: str = ",") -> list[tuple[int, list[str]]]:
     return rows
 
 
-def read_rows(data: bytes) -> list[tuple[int, list[str]]]:
+def read_rows(data: bytes, *, max_bytes: int = MAX_FILE) -> list[tuple[int, list[str]]]:
     """Returns the rows of a spreadsheet's CSV: UTF-8 with or without a byte order mark, separated by commas or
     semicolons. Raises InvalidValue."""
-    if len(data) > MAX_FILE:
-        raise InvalidValue(f"the file is larger than {MAX_FILE} bytes")
+    if len(data) > max_bytes:
+        raise InvalidValue(f"the file is larger than {max_bytes} bytes")
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -93,6 +93,11 @@ class Ledger:
         return SHIPPER in self.background
 
     @property
+    def unwritten(self) -> int:
+        """The number of rows that the disk refused."""
+        return len(self._unwritten)
+
+    @property
     def writable(self) -> bool:
         """Whether the last write to the outbox succeeded, and no row waits for the disk."""
         return self._outbox.writable and not self._unwritten

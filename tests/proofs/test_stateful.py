@@ -254,7 +254,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.number += 1
         started_at = self.now + timedelta(microseconds=self.number)
         more = {"user_id": user, "streamed": streamed, "started_at": started_at, "price_id": self.price.id}
-        row_waits = bool(self.ledger._unwritten)  # noqa: SLF001 - `writable` also tells of the next write
+        row_waits = self.ledger.unwritten > 0
         try:
             entry = await self.ledger.open(make_intent(self.number, **more), self.price, self.book)
         except LedgerUnavailable:

@@ -35,7 +35,7 @@ class UsageRow(TokenCounts[int | None], frozen=True, kw_only=True):
     model: str
     served_model: str | None
     service_tier: str | None
-    state: str
+    state: State
     status: int | None
     error: str | None
     client_closed: bool
@@ -96,7 +96,7 @@ def _usage_row(row: SqlRow) -> UsageRow:
     fields = dict(zip(ROW_FIELDS, row, strict=True))
     for name in ("request_id", "corrects"):
         fields[name] = None if fields[name] is None else UUID(str(fields[name]))
-    return UsageRow(**fields)
+    return UsageRow(**fields | {"state": State(fields["state"])})
 
 
 async def recent_rows_json(store: Store, token_id: int, since: datetime, *, limit: int) -> str:
