@@ -6,7 +6,7 @@ from chatgpt_agent.core.errors import InvalidValue
 
 
 def parse_groups(text: str, allowed: Collection[str]) -> list[str]:
-    """Group names out of a comma-separated list. Raises InvalidValue."""
+    """Returns the group names in a comma-separated list. Raises InvalidValue."""
     names = text.split(",")
     check_groups(names, allowed)
     return names

@@ -79,7 +79,7 @@ class Reports:
 
 
 def parse_groups(text: str) -> list[str]:
-    """Groups of a report out of a comma-separated list. Raises InvalidValue."""
+    """Returns the groups of a report in a comma-separated list. Raises InvalidValue."""
     return groups.parse_groups(text, GROUPS)
 
 

@@ -87,7 +87,7 @@ class AdminAuthenticator:
 
     @property
     def keyring(self) -> Keyring:
-        """What tokens are hashed and OpenAI keys are sealed with. Raises StoreUnavailable before `open`."""
+        """The key that hashes tokens and encrypts OpenAI keys. Raises StoreUnavailable before `open`."""
         if self._keyring is None:
             raise StoreUnavailable("the database has not been reached yet")
         return self._keyring

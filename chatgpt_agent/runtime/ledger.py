@@ -28,7 +28,7 @@ from chatgpt_agent.runtime.background import Background, OnDeath, Throttle, repo
 log = logging.getLogger(__name__)
 
 BATCH = 500  # rows in one statement, at most
-SHIP_TIMEOUT = 2.5  # seconds for one batch: a server that no longer answers is given up soon after
+SHIP_TIMEOUT = 2.5  # seconds for one batch: so that a server that no longer answers is given up soon
 COLLECT_SECONDS = 0.25  # for which new rows are collected into one batch
 MAX_BACKOFF = 5.0
 MONTHS_AHEAD = 2

@@ -169,7 +169,7 @@ class ClientStream(IOStream):
 
     def set_close_callback(self, callback: Callable[[], None] | None) -> None:
         self._deadline = None
-        if callback is None:  # as of Tornado's method, whose further checks are for a callback: 3 calls a request
+        if callback is None:  # three times a request; the further checks of Tornado's method are for a callback
             self._close_callback = None
         else:
             super().set_close_callback(callback)

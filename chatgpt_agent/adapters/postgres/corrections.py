@@ -38,7 +38,7 @@ _CORRECT = f"""
 
 
 class CorrectableRow(msgspec.Struct, frozen=True, kw_only=True):
-    """A row that is to be corrected. `usage` is None if unknown, `price` if the row's price does not exist.
+    """A row to correct. `usage` is None if unknown, `price` if the row's price does not exist.
     `corrected_by`: the request id of its correction, if there is one."""
 
     request_id: UUID

@@ -1,4 +1,4 @@
-"""Reading what agents keep in memory: users, tokens, prices and budgets; all, or those changed since a version."""
+"""Reads what agents keep in memory: users, tokens, prices and budgets; all, or those changed since a version."""
 
 import functools
 import re

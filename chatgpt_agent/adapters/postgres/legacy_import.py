@@ -1,4 +1,4 @@
-"""Adding the original program's users, tokens and history to our tables."""
+"""Adds the original program's users, tokens and history to our tables."""
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
@@ -15,7 +15,7 @@ from chatgpt_agent.core.ledger import State
 
 
 class UserKey(msgspec.Struct, frozen=True):
-    """The id of a user and the encrypted OpenAI key, which is empty if the user is removed."""
+    """The id of a user and the encrypted OpenAI key, which is empty for a removed user."""
 
     id: int
     encrypted: bytes

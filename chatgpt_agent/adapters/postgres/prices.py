@@ -47,7 +47,7 @@ def price_columns(prices: Sequence[NewPrice]) -> list[list[Any]]:
 
 
 async def list_prices(store: AnyStore, model: str | None = None) -> list[Price]:
-    """Every price that was ever set, of all models or of one, by model and date."""
+    """Returns every price that was ever set, of all models or of one, by model and date."""
     sql = f"""
         SELECT {PRICE_COLUMNS} FROM prices p WHERE %s::text IS NULL OR p.model = %s
         ORDER BY p.model, p.effective_at, p.id"""
@@ -81,7 +81,7 @@ def _part(kind: TokenKind) -> str:
 
 
 def _side_cost(side: str) -> str:
-    """USD times a million of the tokens of a side, each charged once."""
+    """Returns the cost of the tokens of a side in USD times a million, each token charged once."""
     parts = charged_parts(side)
     own = (f"part_{part.name}.count * rate.{part.rate}" for part in parts)
     return " + ".join([*own, f"({_left(side, parts)}) * rate.{side}"])

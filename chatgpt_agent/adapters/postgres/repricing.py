@@ -31,7 +31,7 @@ def _corrected(name: str) -> str:
     )
 
 
-# A row and its correction are one row here. Imported rows are left out: they have no price of ours.
+# A row and its correction are one row here. Imported rows are left out: they have none of our prices.
 _ROWS = f"""
     SELECT r.user_id, r.model, r.service_tier, p.model AS charged_model, r.cost + coalesce(c.cost, 0) AS cost,
            (r.started_at AT TIME ZONE {TIME_ZONE_SQL})::date AS day,

@@ -1,4 +1,4 @@
-"""Writing rows to `usage` and their sums to `usage_daily`: in batches, each row once however often it is written."""
+"""Writes rows to `usage` and their sums to `usage_daily`: in batches, each row once however often it is written."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date, datetime

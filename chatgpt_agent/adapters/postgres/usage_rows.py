@@ -1,4 +1,4 @@
-"""Reading rows of `usage`: lists, sums by state, and the newest rows of a token."""
+"""Reads rows of `usage`: lists, sums by state, and the newest rows of a token."""
 
 from collections.abc import Sequence
 from datetime import datetime

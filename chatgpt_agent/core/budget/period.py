@@ -69,7 +69,7 @@ def midnight(day: date, zone: tzinfo) -> datetime:
 
 
 def parse_amount(text: str, name: str) -> Decimal:
-    """The amount of a budget, in USD, out of text. Raises InvalidValue."""
+    """Returns the amount of a budget in a text, in USD. Raises InvalidValue."""
     try:
         amount = Decimal(text.strip())
     except InvalidOperation:

@@ -1,5 +1,5 @@
 """LiteLLM's public list of prices, `model_prices_and_context_window.json`
-(https://github.com/BerriAI/litellm/blob/main/model_prices_and_context_window.json), as prices of ours.
+(https://github.com/BerriAI/litellm/blob/main/model_prices_and_context_window.json), read as our prices.
 
 A price there is USD for one token, under a key such as `output_cost_per_token_above_272k_tokens_priority`. Only models
 that OpenAI charges by tokens are read. A tier without a certain rate has that of the price, as LiteLLM charges it.
