@@ -10,6 +10,7 @@ import msgspec
 from chatgpt_agent.admin.administration import LedgerAdministration
 from chatgpt_agent.admin.audit import OBJECTS, AuditRow
 from chatgpt_agent.cli.common import Columns, echo_csv, echo_json, echo_rows, with_ledger
+from chatgpt_agent.cli.types import DATE, ID
 
 MAX_CELL = 60  # characters of a change in a table
 
@@ -33,15 +34,10 @@ def audit() -> None:
 
 
 @audit.command(name="list")
-@click.option(
-    "--since",
-    type=click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"]),
-    metavar="DATE",
-    help="Changes from this time on, UTC.",
-)
+@click.option("--since", type=DATE, metavar="DATE", help="Changes from this time on, UTC.")
 @click.option("--actor", metavar="NAME", help="Changes by this administrator or account.")
 @click.option("--object", "object_", type=click.Choice(OBJECTS), help="Changes of this kind of object.")
-@click.option("--object-id", type=click.IntRange(1), metavar="ID", help="Changes of the object with this ID.")
+@click.option("--object-id", type=ID, metavar="ID", help="Changes of the object with this ID.")
 @click.option(
     "--limit", type=click.IntRange(1, 1_000_000), default=50, show_default=True, help="The maximum number of changes."
 )

@@ -8,9 +8,9 @@ import msgspec
 from chatgpt_agent.admin.administration import LedgerAdministration
 from chatgpt_agent.admin.budgets import BudgetRow
 from chatgpt_agent.cli.common import echo_json, echo_table, json_option, usd, with_ledger
+from chatgpt_agent.cli.types import ID
 from chatgpt_agent.core.budget.period import Period, parse_amount
 
-_ID = click.IntRange(1, 2**63 - 1)
 _period = click.option(
     "--period", type=click.Choice([period.value for period in Period]), default="month", show_default=True,
     help="A day, week or month of the configured time zone, or the total.",
@@ -26,7 +26,7 @@ def budget() -> None:
 @budget.command(name="set")
 @click.argument("amount")
 @click.option("--user", metavar="NAME", help="Set the budget of this user.")
-@click.option("--token", "token_id", type=_ID, metavar="ID", help="Set the budget of this token alone.")
+@click.option("--token", "token_id", type=ID, metavar="ID", help="Set the budget of this token alone.")
 @_period
 @json_option
 @with_ledger
@@ -39,7 +39,7 @@ async def set_(
     period: str,
     json: bool,
 ) -> None:
-    """Set what a user, or a token, may spend in each period: AMOUNT in USD.
+    """Set the AMOUNT in USD that a user or a token may spend per period.
 
     Example: chatgpt-agent budget set 20 --user alice --period month
     """
@@ -59,7 +59,7 @@ async def set_(
 @json_option
 @with_ledger
 async def list_(administration: LedgerAdministration, user: str | None, json: bool) -> None:
-    """List budgets and what is spent of them, of all users or of one and their tokens.
+    """List budgets and what is spent of them. USER: only those of this user and their tokens.
 
     Example: chatgpt-agent budget list alice
     """
@@ -71,7 +71,7 @@ async def list_(administration: LedgerAdministration, user: str | None, json: bo
 
 
 @budget.command()
-@click.argument("id", type=_ID)
+@click.argument("id", type=ID)
 @json_option
 @with_ledger
 async def remove(administration: LedgerAdministration, id: int, json: bool) -> None:

@@ -10,9 +10,9 @@ from chatgpt_agent.admin.administration import LedgerAdministration
 from chatgpt_agent.admin.ledger import MAX_WAITING, ROW_FIELDS, AgentState, OutboxState, UsageRow, read_outbox
 from chatgpt_agent.cli.common import echo_csv, echo_json, echo_table, json_option, usd, with_ledger
 from chatgpt_agent.cli.reconcile import correct, reconcile
+from chatgpt_agent.cli.types import DATE
 from chatgpt_agent.core.ledger import State
 
-_MOMENT = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"])
 _FORMAT = click.option(
     "--format", "form", type=click.Choice(["table", "csv", "json"]), default="table", show_default=True
 )
@@ -21,7 +21,7 @@ _TABLE_COLUMNS = ("request_id", "started_at", "user", "token", "endpoint", "mode
 
 @click.group()
 def ledger() -> None:
-    """The ledger: its rows, its status, and the checks that prove it consistent."""
+    """The ledger: its rows, status, checks and corrections."""
 
 
 ledger.add_command(reconcile)
@@ -29,11 +29,11 @@ ledger.add_command(correct)
 
 
 @ledger.command()
-@click.option("--since", type=_MOMENT, metavar="DATE", help="Count the rows from this time on, in UTC; else all.")
+@click.option("--since", type=DATE, metavar="DATE", help="Count the rows from this time on, in UTC; else all.")
 @json_option
 @with_ledger
 async def status(administration: LedgerAdministration, since: datetime | None, json: bool) -> None:
-    """Show the backlog of the outbox, the rows by state, the agents, and the dead letters.
+    """Show outbox, rows by state, agents and dead letters.
 
     Example: chatgpt-agent ledger status
     """
@@ -59,8 +59,8 @@ async def status(administration: LedgerAdministration, since: datetime | None, j
     multiple=True,
     help="Only rows in this state. May be repeated.",
 )
-@click.option("--since", type=_MOMENT, metavar="DATE", help="Only rows from this time on, in UTC.")
-@click.option("--until", type=_MOMENT, metavar="DATE", help="Only rows before this time, in UTC.")
+@click.option("--since", type=DATE, metavar="DATE", help="Only rows from this time on, in UTC.")
+@click.option("--until", type=DATE, metavar="DATE", help="Only rows before this time, in UTC.")
 @click.option("--user", metavar="NAME", help="Only rows of this user.")
 @click.option("--limit", type=click.IntRange(1, 1_000_000), default=50, show_default=True, help="Rows to show.")
 @_FORMAT
@@ -75,7 +75,7 @@ async def list_(
     limit: int,
     form: str,
 ) -> None:
-    """List rows, the newest first, with the request id that the client got in X-Agent-Request-Id.
+    """List rows, the newest first. The request id is what the client got as X-Agent-Request-Id.
 
     Example: chatgpt-agent ledger list --state unknown --state incomplete --since 2026-11-01
     """
@@ -105,9 +105,10 @@ async def list_(
 @json_option
 @with_ledger
 async def verify(administration: LedgerAdministration, limit: int, waiting: int, json: bool) -> None:
-    """Check the ledger: sums, costs, prices, partitions, dead letters, and that no row waits too long.
+    """Check that the ledger is consistent.
 
-    Exit code 0 if it is consistent, 1 if there is a finding, each with its request id.
+    Checks sums, costs, prices, partitions, dead letters, and that no row waits too long. Exit code 0 if it is
+    consistent, 1 if there is a finding, each with its request id.
 
     Example: chatgpt-agent ledger verify
     """

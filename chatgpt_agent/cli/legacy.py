@@ -30,7 +30,9 @@ async def import_legacy(
     dry_run: bool,
     json: bool,
 ) -> None:
-    """Import users, tokens, prices and history from the original program's database, which is not changed.
+    """Import the database of the original program.
+
+    Users, tokens, prices and history are read; that database is not changed.
 
     Every user of this machine can read a URL on the command line. If it holds a password, give - and pipe it in, or
     name a file, or set LEGACY_DATABASE_URL. The import may be repeated: rows that are here already are not added again.

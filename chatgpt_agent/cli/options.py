@@ -11,6 +11,7 @@ from msgspec import UNSET, UnsetType
 
 from chatgpt_agent.admin.tokens import TokenRow
 from chatgpt_agent.admin.users import UserRow
+from chatgpt_agent.cli.types import DATE_FORMATS
 from chatgpt_agent.core.access.model_patterns import parse_patterns
 from chatgpt_agent.core.access.settings import MAX_LIMIT
 
@@ -18,7 +19,6 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 _DURATION = re.compile(r"([1-9]\d{0,5})([mhdw])")
 _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
-_DATE_FORMATS = ("%Y-%m-%d", "%Y-%m-%dT%H:%M:%S")
 _LIMITS = (("concurrency", "Concurrent requests"), ("tpm", "Tokens per minute"), ("rpm", "Requests per minute"))
 
 
@@ -90,7 +90,7 @@ def _expiry(_: click.Context, __: click.Parameter, text: str | None) -> datetime
     with contextlib.suppress(OverflowError):  # after the year 9999
         if (duration := parse_duration(text)) is not None:
             return datetime.now(UTC) + duration
-    for date_format in _DATE_FORMATS:
+    for date_format in DATE_FORMATS:
         with contextlib.suppress(ValueError):
             return datetime.strptime(text, date_format).replace(tzinfo=UTC)
     raise click.BadParameter(f"{text[:40]!r} is neither a time such as 90d, 12h or 30m nor a date such as 2026-12-31")

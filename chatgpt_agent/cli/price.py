@@ -94,7 +94,7 @@ async def list_(administration: Administration, history: bool, json: bool) -> No
 @json_option
 @with_administration
 async def remove(administration: Administration, model: str, json: bool) -> None:
-    """Remove a model's price, so that requests for it are refused from now on. Recorded requests keep their cost.
+    """Remove a model's price: requests for it are refused from now on. Recorded requests keep their cost.
 
     Example: chatgpt-agent price remove gpt-4o-mini
     """

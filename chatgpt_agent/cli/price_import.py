@@ -34,7 +34,9 @@ async def import_(
     yes: bool,
     json: bool,
 ) -> None:
-    """Import LiteLLM's model_prices_and_context_window.json, or the CSV of `price export`.
+    """Import LiteLLM's price list, or the CSV of `price export`.
+
+    LiteLLM's list is the file model_prices_and_context_window.json of its repository.
 
     Shows how the list differs from the prices in force, and sets them with --yes: all of them, or none. A model of the
     list that has no price yet can be used from then on.

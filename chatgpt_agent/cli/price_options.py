@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 import click
 
 from chatgpt_agent.cli.common import usd
+from chatgpt_agent.cli.types import DATE
 from chatgpt_agent.core.money.kinds import RATE_NAMES, TOKEN_KINDS, Rates
 from chatgpt_agent.core.money.pricing import Tier, parse_usd
 from chatgpt_agent.core.money.tier_syntax import kind_name, parse_tier, show_tier
@@ -23,7 +24,7 @@ _ALWAYS = ("input", "cached_input", "output")  # the rates that every table show
 _since = click.option(
     "--from",
     "since",
-    type=click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"]),
+    type=DATE,
     metavar="DATE",
     callback=lambda _context, _parameter, value: value.replace(tzinfo=UTC) if value else None,
     help="When it takes effect, in UTC; else now.",

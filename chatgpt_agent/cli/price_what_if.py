@@ -9,10 +9,10 @@ from chatgpt_agent.admin.groups import parse_groups
 from chatgpt_agent.admin.price_what_if import GROUPS, WhatIfQuery, WhatIfReport, WhatIfRow
 from chatgpt_agent.cli.common import echo_csv, echo_json, echo_table, usd, with_administration
 from chatgpt_agent.cli.price_options import rate_options, read_price
+from chatgpt_agent.cli.types import DAY
 from chatgpt_agent.core.errors import InvalidValue
 from chatgpt_agent.core.money.pricing import NewPrice
 
-_DAY = click.DateTime(["%Y-%m-%d"])
 _SUMS = ("requests", "cost_usd", "what_if_usd", "difference_usd")
 
 
@@ -26,8 +26,8 @@ def _groups(context: click.Context, parameter: click.Parameter, value: str) -> l
 @click.command(name="what-if")
 @click.option("--model", metavar="MODEL", help="Requests that asked for this model.")
 @click.option("--all", "everything", is_flag=True, help="Requests for any model.")
-@click.option("--since", type=_DAY, metavar="DAY", required=True, help="First day, in the configured time zone.")
-@click.option("--until", type=_DAY, metavar="DAY", help="Last day; else until now.")
+@click.option("--since", type=DAY, metavar="DAY", required=True, help="First day, in the configured time zone.")
+@click.option("--until", type=DAY, metavar="DAY", help="Last day; else until now.")
 @click.option("--as-model", metavar="MODEL", help="At the current price of this model.")
 @rate_options(required=False)
 @click.option(
@@ -48,8 +48,9 @@ async def what_if(
     tiers: tuple[str, ...],
     **rate_texts: str | None,
 ) -> None:
-    """Show what past requests cost, and what they would have cost: at a price that you give, at another model's, or,
-    without either, at the current prices. Nothing is changed.
+    """Show what past requests would have cost at other prices.
+
+    The prices are one that you give, or another model's, or, without either, the current ones. Nothing is changed.
 
     Example: chatgpt-agent price what-if --model gpt-4o --since 2026-11-01 --as-model gpt-4o-mini
     """

@@ -12,6 +12,7 @@ import msgspec
 from chatgpt_agent.admin import reconcile as reconcile_use_case
 from chatgpt_agent.admin.administration import LedgerAdministration
 from chatgpt_agent.cli.common import echo_csv, echo_json, echo_table, json_option, usd, with_ledger
+from chatgpt_agent.cli.types import MONTH
 from chatgpt_agent.core.errors import InvalidValue
 from chatgpt_agent.core.openai_usage import Counts
 from chatgpt_agent.core.reconcile import ComparedLine, Reconciliation
@@ -31,7 +32,7 @@ def _keys(context: click.Context, parameter: click.Parameter, value: tuple[str, 
 
 @click.command()
 @click.argument("files", nargs=-1, type=_FILE, metavar="FILE...")
-@click.option("--month", type=click.DateTime(["%Y-%m"]), metavar="YYYY-MM", help="Compare this month, in UTC.")
+@click.option("--month", type=MONTH, metavar="YYYY-MM", help="Compare this month, in UTC.")
 @click.option(
     "--key",
     "keys",
@@ -54,7 +55,9 @@ async def reconcile(
     admin_key_file: Path | None,
     form: str,
 ) -> None:
-    """Compare the ledger with OpenAI's own figures; show what differs, and the rows that may explain it.
+    """Compare the ledger with OpenAI's own figures.
+
+    Shows what differs, and the rows that may explain it.
 
     A FILE is JSON of OpenAI's organization API (usage of completions, costs) or a CSV export of its usage dashboard.
     Exit code 0 if all is equal, 1 if something differs.
@@ -96,7 +99,7 @@ async def correct(
     reason: str,
     json: bool,
 ) -> None:
-    """Correct a row's token counts, and with them its cost, by adding a row with the reason. Once for each row.
+    """Correct a row's token counts, and with them its cost. Adds a row with the reason. Once for each row.
 
     Example: chatgpt-agent ledger correct 01930000-0000-7000-8000-000000000001 --input 120 --output 30 --reason "OpenAI"
     """

@@ -16,6 +16,7 @@ from chatgpt_agent.cli.options import (
     require_change,
     token_settings,
 )
+from chatgpt_agent.cli.types import ID
 from chatgpt_agent.core.access.settings import TokenSettings
 
 TOKEN_COLUMNS: Columns[TokenRow] = {
@@ -32,7 +33,7 @@ TOKEN_COLUMNS: Columns[TokenRow] = {
     "since": lambda token: token.created_at.date(),
 }
 
-_id = click.argument("id", type=click.IntRange(1, 2**63 - 1))
+_id = click.argument("id", type=ID)
 
 
 @click.group()

@@ -14,13 +14,13 @@ from chatgpt_agent.admin import reports
 from chatgpt_agent.admin.administration import LedgerAdministration
 from chatgpt_agent.admin.reports import AMOUNTS, EXPORT_COLUMNS, GROUPS, Report, Sums, UsageFilter
 from chatgpt_agent.cli.common import echo_csv, echo_json, echo_table, usd, with_ledger
+from chatgpt_agent.cli.types import DAY, ID
 from chatgpt_agent.core.csv_writer import csv_line
 from chatgpt_agent.core.errors import InvalidValue
 from chatgpt_agent.core.money.kinds import TOKEN_KINDS
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-_DAY = click.DateTime(["%Y-%m-%d"])
 # Columns that a table leaves out if they hold only zeros.
 _RARE = (*(kind.column for kind in TOKEN_KINDS if kind.is_rare), "uncertain_cost_usd")
 
@@ -35,12 +35,10 @@ def _groups(context: click.Context, parameter: click.Parameter, value: str) -> l
 def _filter_options(command: F) -> F:
     """The options that choose a part of the usage; the command gets a `UsageFilter`."""
 
-    @click.option("--since", type=_DAY, metavar="DAY", help="First day, in the configured time zone.")
-    @click.option("--until", type=_DAY, metavar="DAY", help="Last day, in the configured time zone.")
+    @click.option("--since", type=DAY, metavar="DAY", help="First day, in the configured time zone.")
+    @click.option("--until", type=DAY, metavar="DAY", help="Last day, in the configured time zone.")
     @click.option("--user", metavar="NAME", help="Only usage of this user.")
-    @click.option(
-        "--token", "token_id", type=click.IntRange(0, 2**63 - 1), metavar="ID", help="Only usage of this token."
-    )
+    @click.option("--token", "token_id", type=ID, metavar="ID", help="Only usage of this token.")
     @click.option("--model", metavar="NAME", help="Only requests for this model.")
     @functools.wraps(command)
     def wrapped(since: datetime | None, until: datetime | None, **options: Any) -> Any:
@@ -115,7 +113,7 @@ def _cell(sums: Sums, name: str) -> object:
 @click.option("--format", "form", type=click.Choice(["csv", "json"]), default="csv", show_default=True)
 @with_ledger
 async def export(administration: LedgerAdministration, usage_filter: UsageFilter, form: str) -> None:
-    """Print single rows for accounting: one line for each request or correction.
+    """Print the row of each request or correction, for accounting.
 
     Example: chatgpt-agent usage export --since 2026-11-01 --until 2026-11-30 > november.csv
     """

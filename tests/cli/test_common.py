@@ -91,6 +91,27 @@ def test_help_of_a_group_lists_its_commands(command: str) -> None:
     assert all(len(args) > 1 for args in listed)
 
 
+@pytest.mark.parametrize("command", ["", *sorted({command.split()[0] for command in COMMANDS if " " in command})])
+def test_help_of_a_group_shows_whole_sentences(command: str) -> None:
+    """click cuts a first sentence that is too long for the list."""
+    assert "..." not in Cli({}).ok(*command.split(), "--help").partition("Commands:")[2]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ("token revoke abc", "'abc' is not an ID, a whole number from 1"),
+        ("usage report --token 0", "'0' is not an ID, a whole number from 1"),
+        ("usage report --since 2026-13-01", "'2026-13-01' is not a day such as 2026-11-23"),
+        ("audit list --since today", "'today' is not a date such as 2026-11-23 or 2026-11-23T18:00:00"),
+        ("ledger reconcile x.json --month 11", "'11' is not a month such as 2026-11"),
+    ],
+)
+def test_invalid_argument_is_refused_with_an_example(arguments: str, text: str) -> None:
+    """The message says what was found and what is allowed, without Python's format codes."""
+    assert Cli({}).refused(*arguments.split(), code=2)[-1].endswith(text)
+
+
 def test_version_is_that_of_the_package() -> None:
     """The program prints its name and version."""
     assert Cli({}).ok("--version") == f"chatgpt-agent, version {__version__}\n"
