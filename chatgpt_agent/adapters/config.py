@@ -237,8 +237,8 @@ def _from_file(path: Path, errors: list[str]) -> dict[str, tuple[str, Any]]:
 
 def _unknown_key(path: Path, key: str) -> str:
     similar = difflib.get_close_matches(key, _FIELDS, n=1)
-    return (
-        f"{path}: {key}: found an unknown key; allowed: {similar[0] if similar else 'the keys of config.example.yml'}"
+    return f"{path}: {key}: unknown key; " + (
+        f"did you mean {similar[0]}?" if similar else "config.example.yml has all keys"
     )
 
 
