@@ -1,7 +1,8 @@
 """The kinds of tokens that OpenAI counts and charges. Every layer derives its columns, fields and options from them.
 
 To add a kind, add its row to `TOKEN_KINDS` and its fields to the structs below, read its count in core/usage.py, and
-add its columns to the tables `usage`, `usage_daily` and `prices` in a migration.
+add its columns to the tables `usage`, `usage_daily` and `prices` in a migration, which also replaces the function
+`rebuild_usage_daily()`.
 """
 
 from decimal import Decimal
