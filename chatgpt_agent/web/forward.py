@@ -36,7 +36,7 @@ class Gateway(msgspec.Struct, frozen=True, kw_only=True):
     max_body_size: int
 
 
-class State(Enum):
+class Phase(Enum):
     """How far a request is."""
 
     RECEIVING = auto()  # its body is being read
@@ -56,7 +56,7 @@ class ForwardHandler(BodyHandler):
         self._endpoint = endpoint
         self._gateway = gateway
         self._identity: Identity | None = None
-        self._state = State.RECEIVING
+        self._phase = Phase.RECEIVING
         self._call: Call | None = None
         self._writer: ChunkWriter | None = None  # of a stream
 
@@ -78,7 +78,7 @@ class ForwardHandler(BodyHandler):
         if self.refused:
             self.end_refusal()
             return
-        self._state = State.FORWARDING
+        self._phase = Phase.FORWARDING
         with self._gateway.lifecycle.request():
             try:
                 if self._gateway.lifecycle.draining:
@@ -99,7 +99,7 @@ class ForwardHandler(BodyHandler):
         admission = gateway.admissions.admit(identity, request, request_id=self.access.id)
         self._call = call = gateway.relay.call(identity.user, request, admission)
         try:
-            if self._state is State.DISCONNECTED:
+            if self._phase is Phase.DISCONNECTED:
                 raise ClientClosed
             await self._answer(await call.send(self.request.headers.get("Accept")))
         finally:
@@ -130,7 +130,7 @@ class ForwardHandler(BodyHandler):
             self.announce_close()  # the end of the connection is then the end of the body (RFC 9112 §6.3)
         self.flush()  # the client sees status and headers before the first chunk
         self._writer = ChunkWriter(self, self.on_connection_close, chunked=chunked)
-        if self._state is State.DISCONNECTED:
+        if self._phase is Phase.DISCONNECTED:
             self._writer.discard()
         await answering.stream_to(self._writer)
         await self._finish_with(close=not chunked)
@@ -143,7 +143,7 @@ class ForwardHandler(BodyHandler):
         self.set_header("Content-Length", str(size))
         pieces.reverse()
         try:
-            while pieces and self._state is not State.DISCONNECTED:
+            while pieces and self._phase is not Phase.DISCONNECTED:
                 self.write(pieces.pop())
                 await self.flush()
                 await asyncio.sleep(0)  # a client that reads as fast as this must not be the only one
@@ -176,11 +176,11 @@ class ForwardHandler(BodyHandler):
         if self.refused:
             self.end_refusal()
             return
-        before, self._state = self._state, State.DISCONNECTED
-        if before is State.RECEIVING:
+        before, self._phase = self._phase, Phase.DISCONNECTED
+        if before is Phase.RECEIVING:
             self.chunks.clear()  # now, and not when the cycle of connection and handler is collected
             self.application.log_request(self)
-        elif before is State.FORWARDING:
+        elif before is Phase.FORWARDING:
             if self._writer is not None:
                 self._writer.discard()
             if self._call is not None:
@@ -192,7 +192,7 @@ class ForwardHandler(BodyHandler):
         return [] if self._identity is None else self._gateway.rate_limiter.headers(self._identity)
 
     def log_status(self) -> int:
-        return ClientClosed.status if self._state is State.DISCONNECTED else self.get_status()
+        return ClientClosed.status if self._phase is Phase.DISCONNECTED else self.get_status()
 
     def log_details(self) -> str:
         row = self._call.row if self._call else None
