@@ -38,7 +38,7 @@ from tests.support.upstream import Upstream
 
 MakeAgent = Callable[..., Awaitable[Agent]]
 
-SEARCHED: list[str] = []  # results of the search for secrets, for the end of the run
+SUMMARY: list[str] = []  # lines that are printed at the end of the run
 _addresses = itertools.count(2)
 
 
@@ -71,26 +71,32 @@ def postgres() -> Iterator[str]:
 def _nothing_kept(folder: Path) -> None:
     """No key and no token of any test of this run, in the clear, in any file that it has left behind."""
     files, hits = search(folder)
-    SEARCHED.append(f"{files} files of PostgreSQL were searched for {len(SECRETS)} secrets: {len(hits)} hits")
+    SUMMARY.append(f"{files} files of PostgreSQL were searched for {len(SECRETS)} secrets: {len(hits)} hits")
     assert hits == []
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Hands a parallel worker's results to the process that prints the summary."""
+    """Hands the summary of a parallel worker to the process that prints it."""
     if hasattr(session.config, "workeroutput"):
-        session.config.workeroutput["searched"] = SEARCHED
+        session.config.workeroutput["summary"] = SUMMARY
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
-    """Takes over the results of a parallel worker that has ended."""
-    SEARCHED.extend(getattr(node, "workeroutput", {}).get("searched", []))
+    """Takes over the summary of a parallel worker that has ended."""
+    SUMMARY.extend(getattr(node, "workeroutput", {}).get("summary", []))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Prints how much was searched: a search through nothing finds nothing."""
-    for line in SEARCHED:
+    """Prints how fast the agent is, and how much was searched for secrets: a search through nothing finds nothing."""
+    for line in SUMMARY:
         terminalreporter.write_line(line)
+
+
+@pytest.fixture
+def summary() -> list[str]:
+    """Lines that are printed at the end of the run; a test may append some."""
+    return SUMMARY
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,8 @@ from decimal import Decimal
 from fractions import Fraction
 
 from tests.support.agent import Agent
+from tests.support.commands import Cli
 from tests.support.postgres_server import url_of
-from tests.support.process import run_command
 from tests.support.upstream import Upstream
 
 KINDS = ("chat", "stream", "stream with usage", "error", "disconnect before the answer", "disconnect in mid-stream")
@@ -63,7 +63,7 @@ async def test_sums_of_200_mixed_requests(agent: Agent, upstream: Upstream) -> N
     assert sum(Fraction(row["cost"]) for row in rows) == cost
 
     assert agent.config.database_url is not None
-    environment = {"DATABASE_URL": url_of(agent.config.database_url), "DATA_DIR": str(agent.config.data_dir)}
-    report = json.loads(await run_command("usage", "report", "--format", "json", environment=environment))
+    cli = Cli({"DATABASE_URL": url_of(agent.config.database_url), "DATA_DIR": str(agent.config.data_dir)})
+    report = json.loads(await cli.command("usage", "report", "--format", "json"))
     assert Fraction(Decimal(report["total"]["cost_usd"])) == cost
     assert (report["total"]["requests"], report["total"]["input_tokens"]) == (len(rows), tokens[0])

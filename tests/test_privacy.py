@@ -5,14 +5,17 @@ import json
 import shutil
 import tempfile
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from tests.support.agent import MODEL, files_below
 from tests.support.client import Connection, fetch, request_bytes
-from tests.support.process import Serving, run_command
+from tests.support.commands import Cli
+from tests.support.serving import Serve
 from tests.support.upstream import Received, Reply, Upstream, completion
+from tests.support.waiting import until
 
 QUESTION = "canary-question-7f3a"
 ANSWER = "canary-answer-91bc"
@@ -90,26 +93,23 @@ async def talk(url: str, token: str, upstream: Upstream) -> None:
 
 async def test_no_file_and_no_log_holds_a_message_or_a_secret(upstream: Upstream, folder: Path) -> None:
     """The database, its write-ahead log and server log, the outbox and our log at level DEBUG hold no canary."""
-    data, log = folder / "data", folder / "serve.log"
-    settings = {"database_url": "embedded", "data_dir": data, "openai_url": upstream.url, "log_level": "debug"}
-    serving = await Serving(log, **settings).start()
-    issued = await run_command(
-        "user", "add", "alice", "--openai-key-stdin", environment=serving.environment, stdin=KEY.encode()
-    )
-    token = issued.strip().splitlines()[-1]
-    await run_command("price", "set", MODEL, "--input", "1", "--output", "2", environment=serving.environment)
-    async with asyncio.timeout(5):
-        while (
-            await fetch(f"{serving.url}/v1/models/{MODEL}", headers={"Authorization": f"Bearer {token}"})
-        ).status != 200:
-            await asyncio.sleep(0.05)
-    for whose in (["--user", "alice"], ["--token", "1"]):
-        await run_command("budget", "set", "5", *whose, "--period", "day", environment=serving.environment)
-    await talk(serving.url, token, upstream)
+    settings = {"DATABASE_URL": "embedded", "DATA_DIR": str(folder / "data"), "OPENAI_URL": upstream.url}
+    cli = Cli({**settings, "LOG_LEVEL": "debug"})
+    async with Serve(cli.settings) as serve:
+        url = await serve.ready()
+        issued = await cli.command("user", "add", "alice", "--openai-key-stdin", stdin=KEY.encode())
+        token = issued.strip().splitlines()[-1]
+        await cli.command("price", "set", MODEL, "--input", "1", "--output", "2")
+        bearer = {"Authorization": f"Bearer {token}"}
+        await until(partial(fetch, f"{url}/v1/models/{MODEL}", headers=bearer), lambda answer: answer.status == 200)
+        for owner in (["--user", "alice"], ["--token", "1"]):
+            await cli.command("budget", "set", "5", *owner, "--period", "day")
+        await talk(url, token, upstream)
+        await cli.command("usage", "report")
+        assert await serve.stopped() == 0
+    (folder / "serve.log").write_text("\n".join(serve.lines))
     assert {*OTHERS, "/v1/audio/transcriptions"} <= {request.target for request in upstream.requests}
     assert len(upstream.requests) >= 16
-    await run_command("usage", "report", environment=serving.environment)
-    assert await serving.stop() == 0
 
     files = files_below(folder)
     contents = {path: path.read_bytes() for path in files}

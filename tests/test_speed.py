@@ -10,10 +10,9 @@ times and write down the middle one of the printed values.
 
 import asyncio
 import os
-import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -21,7 +20,8 @@ import pytest
 from benchmarks.keepalive_client import KeptConnection, chat
 from benchmarks.proc_stats import cpu_seconds
 from tests.support.agent import MODEL
-from tests.support.process import Serving, run_command
+from tests.support.commands import Cli
+from tests.support.serving import Serve
 from tests.support.upstream import Upstream
 
 WHOLE = 3.9  # times the reference, for a whole answer
@@ -72,40 +72,36 @@ async def ratio(agent: Server, reference: Server, content: str, times: int, *, l
     return agent.best / reference.best
 
 
-async def serving_for(dsn: str, upstream: Upstream, folder: Path) -> tuple[Serving, str]:
-    """An agent with a user and a price, and the user's token."""
-    serving = Serving(folder / "log", database_url=dsn, data_dir=folder / "data", openai_url=upstream.url)
-    environment = {**serving.environment, "LOG_LEVEL": "info"}
-    await run_command("migrate", environment=environment)
-    await run_command("price", "set", MODEL, "--input", "0.15", "--output", "0.60", environment=environment)
-    command = ("user", "add", "alice", "--openai-key-stdin")
-    token = await run_command(*command, environment=environment, stdin=b"sk-made-up-key-of-alice")
-    return await serving.start(), token.strip()
+@asynccontextmanager
+async def agent_server(dsn: str, upstream: Upstream, folder: Path) -> AsyncIterator[Server]:
+    """An agent in a process of its own, with a user and a price."""
+    cli = Cli({"DATABASE_URL": dsn, "DATA_DIR": str(folder / "data"), "OPENAI_URL": upstream.url})
+    await cli.command("price", "set", MODEL, "--input", "0.15", "--output", "0.60")
+    token = (await cli.command("user", "add", "alice", "--openai-key-stdin", stdin=b"sk-of-alice")).strip()
+    async with Serve(cli.settings) as serve:
+        yield Server(await serve.ready(), serve.process.pid, token)
+        assert await serve.stopped() == 0
 
 
-@contextmanager
-def reference_server() -> Iterator[Server]:
-    """The reference, as a process of its own."""
-    command = [sys.executable, "-m", "benchmarks.reference_server"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        yield Server(f"http://127.0.0.1:{int(process.stdout.readline())}", process.pid, "")
-        process.kill()
+@asynccontextmanager
+async def reference_server() -> AsyncIterator[Server]:
+    """The reference in a process of its own."""
+    command = (sys.executable, "-m", "benchmarks.reference_server")
+    process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+    assert process.stdout is not None
+    yield Server(f"http://127.0.0.1:{int(await process.stdout.readline())}", process.pid, "")
+    process.kill()
+    await process.wait()
 
 
 @pytest.mark.gen_test(timeout=180)  # it takes 3 s, and up to a minute on a machine with far too much to do
 async def test_neither_an_answer_nor_a_chunk_costs_twice_what_it_did(
-    dsn: str, upstream: Upstream, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    dsn: str, upstream: Upstream, tmp_path: Path, summary: list[str]
 ) -> None:
     """Token, admission, intent, dispatch, row and shipping count for an answer; for a chunk, a stream of a hundred."""
-    serving, token = await serving_for(dsn, upstream, tmp_path)
-    assert serving.process is not None
-    agent = Server(serving.url, serving.process.pid, token)
-    with reference_server() as reference:
+    async with agent_server(dsn, upstream, tmp_path) as agent, reference_server() as reference:
         whole = await ratio(agent, reference, "hello", REQUESTS, limit=LIMIT * WHOLE)
         chunk = await ratio(agent, reference, f"chunks={CHUNKS} gap=0.002", 1, limit=LIMIT * CHUNK)
-    await serving.stop()
-    with capsys.disabled():
-        sys.stdout.write(f"\nprocessor time, times the reference server's: WHOLE = {whole:.2f}, CHUNK = {chunk:.2f}\n")
+    summary.append(f"Processor time, as multiples of the reference server's: WHOLE = {whole:.2f}, CHUNK = {chunk:.2f}")
     assert whole < LIMIT * WHOLE
     assert chunk < LIMIT * CHUNK
