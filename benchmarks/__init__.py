@@ -1,1 +1,1 @@
-"""Measurements: each module is a command, `python -m benchmarks.NAME`, that prints what it saw."""
+"""Measurements. Each module with a `main` is a command, `python -m benchmarks.NAME`, that prints its results."""

@@ -1,5 +1,5 @@
-"""Three accounts of one run compared: what the upstream was sent and billed, what clients received whole, and what the
-ledger holds. What it finds wrong comes with the request's id.
+"""Compares three records of one run: what the upstream received and billed, what clients received in full, and the
+ledger. Each violation names its request.
 """
 
 from collections import Counter
@@ -12,7 +12,7 @@ import psycopg2
 from benchmarks.clients import End, Received
 from benchmarks.upstream import Tokens, Upstream
 
-WHOLE_STATES = ("done", "usage_unknown")  # of an answer that its client may have whole
+WHOLE_STATES = ("done", "usage_unknown")  # in which the client may have the whole answer
 _COLUMNS = (
     "request_id::text, state, model, input_tokens, cached_tokens, output_tokens, reasoning_tokens, cost, client_closed"
 )
@@ -31,8 +31,8 @@ _WRONG_DAYS = """
                             daily.output_tokens, daily.reasoning_tokens, daily.cost)"""
 
 
-class Line(msgspec.Struct, frozen=True):
-    """A row of the ledger, as far as it is compared."""
+class LedgerRow(msgspec.Struct, frozen=True):
+    """The compared fields of a row."""
 
     request_id: str
     state: str
@@ -43,15 +43,15 @@ class Line(msgspec.Struct, frozen=True):
 
 
 class Ledger(msgspec.Struct, frozen=True):
-    """What the database holds: rows, days whose daily sums are not those of their rows, and rows that were refused."""
+    """The content of the database: rows, the number of wrong daily sums, and the number of rejected rows."""
 
-    lines: list[Line]
+    rows: list[LedgerRow]
     wrong_days: int
     dead_letters: int
 
 
 class Findings(msgspec.Struct):
-    """What the comparison counted, and each violation in words."""
+    """The counts and violations of a comparison."""
 
     whole: int = 0
     lost: list[str] = []
@@ -61,16 +61,16 @@ class Findings(msgspec.Struct):
     differing: list[str] = []
     others: list[str] = []
     states: dict[str, str] = {}  # of all rows, by request id
-    sums: list[tuple[str, int | Decimal, int | Decimal]] = []  # what, upstream's, ledger's
+    sums: list[tuple[str, int | Decimal, int | Decimal]] = []  # name, of the upstream, of the ledger
 
     @property
     def sums_equal(self) -> bool:
-        """Whether the sums over rows in state `done` are the upstream's own for the same requests."""
+        """Whether the rows in state `done` have the sums that the upstream counted for the same requests."""
         return all(theirs == ours for _, theirs, ours in self.sums) and not self.differing
 
     @property
     def violations(self) -> list[str]:
-        """All that is wrong; empty where the books are right."""
+        """All violations; empty if the ledger is right."""
         kinds = {
             "delivered whole, and no row that says so": self.lost,
             "more than one row": self.duplicated,
@@ -84,44 +84,44 @@ class Findings(msgspec.Struct):
 
 
 def read_ledger(dsn: str) -> Ledger:
-    """Reads the database; each row as it is, and the daily sums compared with the rows."""
+    """Reads the rows, and compares the daily sums with them."""
     connection = psycopg2.connect(dsn)
     try:
         with connection.cursor() as cursor:
             cursor.execute(f"SELECT {_COLUMNS} FROM usage")
-            lines = [_line(*row) for row in cursor.fetchall()]
+            rows = [_ledger_row(*row) for row in cursor.fetchall()]
             cursor.execute(_WRONG_DAYS)
             [(wrong_days,)] = cursor.fetchall()
             cursor.execute("SELECT count(*) FROM dead_letters")
             [(dead_letters,)] = cursor.fetchall()
     finally:
         connection.close()
-    return Ledger(lines, int(wrong_days), int(dead_letters))
+    return Ledger(rows, int(wrong_days), int(dead_letters))
 
 
-def _line(id_: str, state: str, model: str, *rest: Any) -> Line:
+def _ledger_row(id_: str, state: str, model: str, *rest: Any) -> LedgerRow:
     *tokens, cost, client_closed = rest
-    return Line(id_, state, model, None if tokens[0] is None else Tokens(*tokens), cost, client_closed)
+    return LedgerRow(id_, state, model, None if tokens[0] is None else Tokens(*tokens), cost, client_closed)
 
 
 def compare(
     upstream: Upstream, received: list[Received], ledger: Ledger, prices: dict[str, tuple[str, str, str]]
 ) -> Findings:
-    """What is wrong between the three accounts. Prices are USD per 1,000,000 tokens: input, cached input, output."""
-    rows = {line.request_id: line for line in ledger.lines}
+    """Compares the three records. Prices are USD per 1,000,000 tokens: input, cached input, output."""
+    rows = {row.request_id: row for row in ledger.rows}
     whole = {answer.request_id: answer for answer in received if answer.end is End.WHOLE}
     findings = Findings(whole=sum(answer.end is End.WHOLE for answer in received))
-    findings.states = {id_: line.state for id_, line in rows.items()}
+    findings.states = {id_: row.state for id_, row in rows.items()}
     findings.lost = [id_ for id_ in whole if id_ not in rows or rows[id_].state not in WHOLE_STATES]
-    findings.duplicated = [id_ for id_, times in Counter(line.request_id for line in ledger.lines).items() if times > 1]
+    findings.duplicated = [id_ for id_, times in Counter(row.request_id for row in ledger.rows).items() if times > 1]
     findings.dispatched_twice = [id_ for id_, times in upstream.dispatched.items() if times > 1]
     findings.invisible = [id_ for id_ in upstream.dispatched if id_ not in rows]
-    done = [line for line in ledger.lines if line.state == "done"]
-    findings.differing = [line.request_id for line in done if not _as_billed(line, upstream, prices)]
+    done = [row for row in ledger.rows if row.state == "done"]
+    findings.differing = [row.request_id for row in done if not _as_billed(row, upstream, prices)]
     findings.differing += [id_ for id_, answer in whole.items() if not _usage_matches(answer, upstream.billed.get(id_))]
     findings.sums = _sums(done, upstream, prices)
     if len(whole) != findings.whole:
-        findings.others.append("clients received answers without a request id, or with one that others had too")
+        findings.others.append("clients received answers without a request id, or with that of another answer")
     if ledger.wrong_days:
         findings.others.append(f"{ledger.wrong_days} daily sums are not those of their rows")
     if ledger.dead_letters:
@@ -129,9 +129,9 @@ def compare(
     return findings
 
 
-def _as_billed(line: Line, upstream: Upstream, prices: dict[str, tuple[str, str, str]]) -> bool:
-    billed = upstream.billed.get(line.request_id)
-    return billed is not None and line.tokens == billed and line.cost == _cost(billed, prices[line.model])
+def _as_billed(row: LedgerRow, upstream: Upstream, prices: dict[str, tuple[str, str, str]]) -> bool:
+    billed = upstream.billed.get(row.request_id)
+    return billed is not None and row.tokens == billed and row.cost == _cost(billed, prices[row.model])
 
 
 def _usage_matches(answer: Received, billed: Tokens | None) -> bool:
@@ -146,14 +146,14 @@ def _cost(tokens: Tokens, price: tuple[str, str, str]) -> Decimal:
 
 
 def _sums(
-    done: list[Line], upstream: Upstream, prices: dict[str, tuple[str, str, str]]
+    done: list[LedgerRow], upstream: Upstream, prices: dict[str, tuple[str, str, str]]
 ) -> list[tuple[str, int | Decimal, int | Decimal]]:
-    ours = [line.tokens for line in done if line.tokens is not None]
-    pairs = [(line, upstream.billed[line.request_id]) for line in done if line.request_id in upstream.billed]
+    ours = [row.tokens for row in done if row.tokens is not None]
+    pairs = [(row, upstream.billed[row.request_id]) for row in done if row.request_id in upstream.billed]
     names = [("input tokens", "input"), ("cached input tokens", "cached"), ("output tokens", "output")]
     sums: list[tuple[str, int | Decimal, int | Decimal]] = [
         (kind, sum(getattr(billed, name) for _, billed in pairs), sum(getattr(tokens, name) for tokens in ours))
         for kind, name in names
     ]
-    theirs = sum((_cost(billed, prices[line.model]) for line, billed in pairs), Decimal(0))
-    return [*sums, ("cost in USD", theirs, sum((line.cost for line in done), Decimal(0)))]
+    theirs = sum((_cost(billed, prices[row.model]) for row, billed in pairs), Decimal(0))
+    return [*sums, ("cost in USD", theirs, sum((row.cost for row in done), Decimal(0)))]

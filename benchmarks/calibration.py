@@ -1,6 +1,6 @@
-"""A fixed piece of pure-Python work: what the processor does in a time that is measured in the same run.
+"""A fixed piece of pure-Python work, timed in the same run as a measurement.
 
-Costs are given as multiples of it, so that a slower or a busy machine changes both alike.
+Costs are given as multiples of its time, so that a slower or busier machine changes both alike.
 """
 
 import json
@@ -11,12 +11,12 @@ _MESSAGE = {"model": "gpt-4o", "messages": [{"role": "user", "content": f"word {
 
 
 def work() -> int:
-    """Dictionaries, strings, calls and numbers, as a server's code has them. Must never be changed: constants that
-    were measured against it would mean something else."""
+    """Works with dictionaries, strings, calls and numbers, as a server does. Must never be changed: constants that
+    were measured against it would have another meaning."""
     total = 0
-    for turn in range(_ROUNDS):
+    for number in range(_ROUNDS):
         text = json.dumps(_MESSAGE)
-        fields = {f"name-{n}": f"value {n + turn}" for n in range(100)}
+        fields = {f"name-{n}": f"value {n + number}" for n in range(100)}
         lines = "\r\n".join(f"{name}: {value}" for name, value in fields.items()).split("\r\n")
         total += len(text) + sum(len(line.partition(": ")[2]) for line in lines)
         total += sum(n * n % 7 for n in range(500))
@@ -24,7 +24,7 @@ def work() -> int:
 
 
 def work_seconds(times: int = 10) -> float:
-    """Seconds of this thread's processor time that the work takes: the least of some, which nothing disturbed."""
+    """Returns the seconds of this thread's processor time that the work takes: the least of several runs."""
     times_taken = []
     for _ in range(times):
         began = time.thread_time()

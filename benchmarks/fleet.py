@@ -1,6 +1,6 @@
-"""The processes of a measurement: a PostgreSQL that syncs to its disk, and an agent; both can be killed and come back.
+"""The processes of a measurement: a PostgreSQL that syncs to its disk, and an agent. Both can be killed and restarted.
 
-Everything is in one temporary folder and on loopback addresses, and is gone when the `async with` ends.
+Everything is in one temporary folder and on loopback addresses, and is removed when the `async with` ends.
 """
 
 import asyncio
@@ -31,19 +31,19 @@ UPSTREAM_KEY = b"sk-made-up-key-of-a-benchmark"
 
 
 class Postgres:
-    """The private server of a folder, with PostgreSQL's own settings: a commit is on the disk."""
+    """The private server in a folder, with PostgreSQL's default settings: a commit is on the disk."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._uses = contextlib.ExitStack()  # of the server: the last to end stops it
+        self._uses = contextlib.ExitStack()  # of the server; it stops after the last one
         self.dsn = ""
 
     async def start(self) -> None:
-        """Starts it, for the first time or again; returns when it accepts connections."""
+        """Starts or restarts it, and waits until it accepts connections."""
         self.dsn = await asyncio.to_thread(self._uses.enter_context, EmbeddedPostgres(self._folder))
 
     async def stop_immediately(self) -> None:
-        """Stops it as `pg_ctl stop -m immediate` does: no checkpoint, and the next start replays its log."""
+        """Stops it as `pg_ctl stop -m immediate` does: without a checkpoint, so that the next start replays the log."""
         pid_file = self._folder / "pg" / "postmaster.pid"
         os.kill(int(pid_file.read_text().split("\n")[0]), signal.SIGQUIT)
         async with asyncio.timeout(START_SECONDS):
@@ -65,12 +65,12 @@ class AgentProcess:
 
     @property
     def url(self) -> str:
-        """Where it listens."""
+        """The URL on which it listens."""
         return f"http://127.0.0.1:{self.settings['PORT']}"
 
     @property
     def pid(self) -> int:
-        """The id of the process that was started last."""
+        """The id of the last started process."""
         assert self._process is not None
         return self._process.pid
 
@@ -80,18 +80,18 @@ class AgentProcess:
         return self._process is not None and self._process.returncode is None
 
     async def start(self) -> None:
-        """Starts the process; it listens some time later."""
+        """Starts the process, and does not wait until it listens."""
         with self.log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
                 *PROGRAM, "serve", stderr=log, env=environ_with(self.settings)
             )
 
     async def until_ready(self) -> None:
-        """Returns when it may serve. Raises TimeoutError."""
+        """Waits until it is ready. Raises TimeoutError."""
         async with asyncio.timeout(START_SECONDS):
-            while not await asyncio.to_thread(_says_ready, self.url):
+            while not await asyncio.to_thread(_is_ready, self.url):
                 if not self.alive:
-                    raise RuntimeError(f"the agent has ended by itself:\n{self.last_words()}")
+                    raise RuntimeError(f"the agent ended unexpectedly:\n{self.log_tail()}")
                 await asyncio.sleep(0.05)
 
     async def end(self, number: signal.Signals) -> int:
@@ -102,17 +102,18 @@ class AgentProcess:
         async with asyncio.timeout(START_SECONDS):
             return await self._process.wait()
 
-    def last_words(self, lines: int = 40) -> str:
-        """The end of its log, without the lines of single requests."""
+    def log_tail(self, lines: int = 40) -> str:
+        """Returns the end of its log, without the lines of requests."""
         text = [line for line in self.log.read_text("utf-8", "replace").splitlines() if "/v1/chat/" not in line]
         return "\n".join(text[-lines:])
 
 
 class Fleet:
-    """PostgreSQL, and an agent between clients and the upstream at `openai_url`. `tokens` are its users'."""
+    """PostgreSQL, and an agent between clients and the upstream at `openai_url`. `tokens`: one of each user."""
 
     def __init__(self, openai_url: str, *, log_level: str = "info", **settings: str) -> None:
-        # A short name, because a socket's path is; and open, because as root PostgreSQL runs as another account.
+        # The name is short because a socket's path is limited. The folder is open because PostgreSQL, started by root,
+        # runs as another account.
         self.folder = Path(tempfile.mkdtemp(prefix="cga"))
         self.folder.chmod(0o755)
         self.postgres = Postgres(self.folder / "p")
@@ -129,7 +130,7 @@ class Fleet:
     async def __aenter__(self) -> "Fleet":
         task = asyncio.current_task()
         assert task is not None
-        # So that what was started ends, and the folder goes, also then.
+        # SIGTERM ends the processes and removes the folder, too.
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
         try:
             await self.postgres.start()
@@ -143,7 +144,7 @@ class Fleet:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if error is not None and self.agent.log.exists():
-            error.add_note(self.agent.last_words())
+            error.add_note(self.agent.log_tail())
         try:
             if self.agent.alive:
                 await self.agent.end(signal.SIGKILL)
@@ -152,7 +153,7 @@ class Fleet:
             shutil.rmtree(self.folder)
 
     async def command(self, *args: str, stdin: bytes = b"") -> str:
-        """Runs a command of the program; what it prints. Raises RuntimeError where it fails."""
+        """Runs a command of the program and returns its output. Raises RuntimeError if it fails."""
         done = await asyncio.to_thread(
             subprocess.run,
             [*PROGRAM, *args],
@@ -167,7 +168,7 @@ class Fleet:
         return done.stdout.decode().strip()
 
     async def set_up(self, users: int, prices: dict[str, tuple[str, str, str]]) -> None:
-        """Users with a token each, and the prices of models: input, cached input, output."""
+        """Adds users with a token each, and the prices of models: input, cached input, output."""
         await self.command("migrate")
         for model, (inputs, cached, outputs) in prices.items():
             await self.command("price", "set", model, "--input", inputs, "--cached-input", cached, "--output", outputs)
@@ -176,14 +177,14 @@ class Fleet:
             self.tokens.append(await self.command(*args, stdin=UPSTREAM_KEY))
 
     def waiting(self) -> tuple[int, int]:
-        """Intents and rows in the agent's outbox."""
+        """Returns the number of intents and rows in the agent's outbox."""
         path = self.folder / "data" / "outbox.db"
         with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=5)) as db:
             [intents], [rows] = db.execute("SELECT count(*) FROM intents UNION ALL SELECT count(*) FROM rows")
         return int(intents), int(rows)
 
     async def until_shipped(self, seconds: float) -> bool:
-        """Waits until the outbox is empty; whether it became so in time."""
+        """Waits until the outbox is empty. Returns False if that takes longer than `seconds`."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 while await asyncio.to_thread(self.waiting) != (0, 0):  # noqa: ASYNC110 - there is no event to wait for
@@ -193,13 +194,13 @@ class Fleet:
 
 
 def environ_with(settings: dict[str, str]) -> dict[str, str]:
-    """This process's environment with these settings of the program and no others."""
+    """Returns the environment of this process with only these settings of the program."""
     return {name: value for name, value in os.environ.items() if name not in VARIABLES} | settings
 
 
 def free_port() -> int:
-    """Returns an unused port below those of outgoing connections, of which one could
-    take it while the agent is down."""
+    """Returns an unused port below those of outgoing connections, one of which could take it while the agent is
+    down."""
     for port in random.sample(range(10_000, 30_000), 100):
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind(("127.0.0.1", port))
@@ -207,7 +208,7 @@ def free_port() -> int:
     raise RuntimeError("no free port")
 
 
-def _says_ready(url: str) -> bool:
+def _is_ready(url: str) -> bool:
     try:
         with urllib.request.urlopen(f"{url}/readyz", timeout=5) as answer:
             return bool(answer.status == 200)

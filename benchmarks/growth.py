@@ -1,11 +1,11 @@
-"""Does a request cost the same when there is more of everything? `python -m benchmarks.growth [--rows N] [--users N]
+"""Measures whether the cost of a request grows with the data: `python -m benchmarks.growth [--rows N] [--users N]
 [--prices N] [--requests N]`.
 
-Three tables: rows of the ledger, users (with a token each), prices. Each line is a database and an agent of its own,
-filled with SQL, and a load of whole answers on connections that stay open, by a hundred of the users for as many
-models. Processor time is that of the agent's process and, apart from it, of all of PostgreSQL's until the last row was
-shipped; the columns in "pieces" are multiples of a fixed piece of pure-Python work that is timed in the same line, so
-that lines can be compared though the machine is busier or slower at one of them.
+It prints three tables, in which the rows of the ledger, the users (with a token each) and the prices grow. Each line
+has a database, filled with SQL, and an agent of its own. The load is whole answers on kept connections, requested by a
+hundred of the users for as many models. Processor time is that of the agent and, separately, that of all processes of
+PostgreSQL until the last row is shipped. Columns in "pieces" are multiples of a fixed piece of pure-Python work that is
+timed for the same line, so that lines can be compared although the machine is busier or slower for one of them.
 """
 
 import argparse
@@ -38,12 +38,12 @@ from chatgpt_agent.core.money.pricing import Price, PriceBook
 from chatgpt_agent.core.usage import Answer, Usage
 
 CLIENTS = 16
-ACTIVE = 100  # of the users, and of the models: those that ask, spread over all
+ACTIVE = 100  # of the users and of the models are used, spread over all of them
 BATCH = 500
 BATCHES = 20
 SHIP_SECONDS = 60.0
 
-# As triggers would have left them, which take a minute for a hundred thousand.
+# Writes what the triggers would, which take a minute for a hundred thousand rows.
 _FILL = """
     SET session_replication_role = replica;
     INSERT INTO users (id, name, upstream_key, created_at, version)
@@ -70,7 +70,7 @@ _ROWS = """
 
 
 class Size(msgspec.Struct, frozen=True):
-    """How much there is."""
+    """The amount of data."""
 
     rows: int = 0
     users: int = 10
@@ -78,7 +78,7 @@ class Size(msgspec.Struct, frozen=True):
 
 
 class Cost(msgspec.Struct, frozen=True):
-    """What was measured. Times of the processor in seconds for a request; `piece`: of the fixed work."""
+    """The measured costs. Processor time of a request in seconds; `piece`: that of the fixed work."""
 
     agent: float
     postgres: float
@@ -88,7 +88,7 @@ class Cost(msgspec.Struct, frozen=True):
     batch: float  # seconds
 
     def cells(self) -> list[str]:
-        """As the table has them."""
+        """Returns the cells of the table."""
         both = self.agent + self.postgres
         return [
             f"{self.agent * 1e6:,.0f}",
@@ -115,16 +115,16 @@ HEADS = [
 
 
 def fill(fleet: Fleet, size: Size) -> list[str]:
-    """Fills the database, where the first user and price are, and returns tokens of some of the users."""
+    """Fills a database that has one user and one price, and returns tokens of some of the users."""
     keyring = read_master_key(fleet.folder / "data" / "master.key")
-    chosen = sorted({2 + n * (size.users - 2) // ACTIVE for n in range(ACTIVE)})
-    tokens = {id_: keyring.new_token() for id_ in chosen}
+    active = sorted({2 + n * (size.users - 2) // ACTIVE for n in range(ACTIVE)})
+    tokens = {id_: keyring.new_token() for id_ in active}
     with closing(psycopg2.connect(fleet.postgres.dsn)) as connection, connection.cursor() as cursor:
         connection.autocommit = True
         cursor.execute(_FILL, msgspec.structs.asdict(size))
-        sealed = [(id_, digest, keyring.encrypt(id_, UPSTREAM_KEY.decode())) for id_, (_, digest) in tokens.items()]
+        keys = [(id_, digest, keyring.encrypt(id_, UPSTREAM_KEY.decode())) for id_, (_, digest) in tokens.items()]
         for change in ("tokens t SET digest = v.digest", "users t SET upstream_key = v.key"):
-            execute_values(cursor, f"UPDATE {change} FROM (VALUES %s) AS v(id, digest, key) WHERE t.id = v.id", sealed)
+            execute_values(cursor, f"UPDATE {change} FROM (VALUES %s) AS v(id, digest, key) WHERE t.id = v.id", keys)
         if size.rows:
             cursor.execute(_ROWS, msgspec.structs.asdict(size))
         cursor.execute("VACUUM ANALYZE")
@@ -133,7 +133,7 @@ def fill(fleet: Fleet, size: Size) -> list[str]:
 
 
 async def load(url: str, requests: Iterator[bytes]) -> None:
-    """Sends requests, each client its next one when the last was answered."""
+    """Sends requests with several clients, each one after the other."""
 
     async def work() -> None:
         client = await KeptConnection.open(url)
@@ -145,7 +145,7 @@ async def load(url: str, requests: Iterator[bytes]) -> None:
 
 
 async def ship_seconds(dsn: str, users: int, models: int) -> float:
-    """How long a batch takes to be shipped, in the middle of some."""
+    """Returns the median of the seconds in which a batch is shipped."""
     price = Price(
         id=1,
         model="model1",
@@ -189,7 +189,7 @@ async def ship_seconds(dsn: str, users: int, models: int) -> float:
 
 
 async def measure(size: Size, count: int) -> tuple[Cost, str]:
-    """Measures with a database of this size; PostgreSQL's version."""
+    """Measures with a database of this size. Returns the cost and PostgreSQL's version."""
     draw = random.Random(1)
     async with Upstream(draw) as upstream, Fleet(upstream.url, log_level="warning") as fleet:
         await fleet.set_up(1, {"model1": ("1", "1", "2")})
@@ -215,7 +215,7 @@ async def measure(size: Size, count: int) -> tuple[Cost, str]:
 
 
 async def table(title: str, sizes: list[Size], count: int) -> str:
-    """Prints a table, line by line, in which one thing grows; PostgreSQL's version."""
+    """Prints a table of these sizes, line by line. Returns PostgreSQL's version."""
     print(f"\n| {title} | {' | '.join(HEADS)} |\n|---:|{'---:|' * len(HEADS)}")
     version = ""
     for size in sizes:
@@ -225,7 +225,7 @@ async def table(title: str, sizes: list[Size], count: int) -> str:
 
 
 async def run(options: argparse.Namespace) -> None:
-    """Prints everything."""
+    """Prints all tables."""
     steps = {
         "rows": [Size(rows=rows, users=1000) for rows in (0, 100_000, 1_000_000, 10_000_000) if rows <= options.rows],
         "users": [Size(users=users) for users in (10, 1000, 10_000, 100_000) if users <= options.users],
@@ -238,7 +238,7 @@ async def run(options: argparse.Namespace) -> None:
 
 
 def main() -> None:
-    """Runs and prints."""
+    """Runs the benchmark."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.growth", description=__doc__)
     parser.add_argument("--rows", type=int, default=1_000_000, help="of the ledger, at most")
     parser.add_argument("--users", type=int, default=100_000, help="at most; 0: no such table")

@@ -1,4 +1,4 @@
-"""A light client: one connection that is kept open, and requests one after the other, as cheap as may be."""
+"""A client that needs little processor time: one kept connection, and one request at a time."""
 
 import asyncio
 import json
@@ -20,8 +20,8 @@ class KeptConnection:
         return cls(*await asyncio.open_connection(parts.hostname, parts.port, limit=1 << 20))
 
     async def ask(self, request: bytes, *, rest: float = 0.0) -> int:
-        """Sends a request and reads its answer to the end, resting so many seconds after each 64 KiB; its bytes.
-        Raises RuntimeError unless its status is 200."""
+        """Sends a request, reads the whole answer, pausing `rest` seconds after each 64 KiB, and returns its size.
+        Raises RuntimeError unless the status is 200."""
         self._writer.write(request)
         head = await self._reader.readuntil(b"\r\n\r\n")
         if not head.startswith(b"HTTP/1.1 200 "):
@@ -29,22 +29,22 @@ class KeptConnection:
         size, length = 0, _length(head)
         if length is not None:
             while size < length:
-                size += len(await self._some(min(length - size, 1 << 16), rest))
+                size += len(await self._read(min(length - size, 1 << 16), rest))
             return size
         while chunk := int(await self._reader.readuntil(b"\r\n"), 16):
-            await self._some(chunk + 2, rest)
+            await self._read(chunk + 2, rest)
             size += chunk
         await self._reader.readexactly(2)
         return size
 
-    async def _some(self, size: int, rest: float) -> bytes:
+    async def _read(self, size: int, rest: float) -> bytes:
         data = await self._reader.readexactly(size)
         if rest:
             await asyncio.sleep(rest)
         return data
 
     def close(self) -> None:
-        """Hangs up at once."""
+        """Closes the connection at once."""
         self._writer.transport.abort()
 
 
@@ -54,7 +54,7 @@ def _length(head: bytes) -> int | None:
 
 
 def chat(token: str, model: str, content: str = "hello", *, stream: bool = False) -> bytes:
-    """A chat request on the wire."""
+    """Returns the bytes of a chat request."""
     message = {
         "model": model,
         "messages": [{"role": "user", "content": content}],
@@ -65,7 +65,7 @@ def chat(token: str, model: str, content: str = "hello", *, stream: bool = False
 
 
 def get(path: str, token: str = "", method: str = "GET", more: str = "") -> bytes:
-    """A request without a body on the wire."""
+    """Returns the bytes of a request without a body."""
     return (
         f"{method} {path} HTTP/1.1\r\nHost: agent\r\nAuthorization: Bearer {token}\r\n"
         f"Content-Type: application/json\r\n{more}\r\n"

@@ -1,9 +1,9 @@
-"""Do heavy requests delay others? `python -m benchmarks.lag [--rows N] [--seconds S]`.
+"""Measures how long heavy requests delay others: `python -m benchmarks.lag [--rows N] [--seconds S]`.
 
-While one client has a stream that it reads slowly, gets a huge answer, sends a huge body, asks for reports of very many
-rows, or prices and users are imported, another process asks for /healthz every 5 ms: how late the answers are is how
-long the agent's event loop was held, and what the machine itself adds, which the first line shows, where nothing else
-goes on. Exit code 1 where a p99 is over 20 ms.
+A client reads a stream slowly, gets a huge answer, sends a huge body, or requests reports on very many rows; or prices
+and users are imported. Meanwhile another process requests /healthz every 5 ms. The delay of its answers is how long the
+agent's event loop was held, plus what the machine itself adds; the first line, without load, shows that. Exit code 1 if
+a p99 is over 20 ms.
 """
 
 import argparse
@@ -33,19 +33,19 @@ Work = Callable[[], Awaitable[object]]
 
 
 class Bench:
-    """A running agent with very many rows, and those who take much."""
+    """A running agent with very many rows, and the loads."""
 
     def __init__(self, fleet: Fleet, admin_url: str, token: str, admin: str, size: int) -> None:
         self._fleet = fleet
         self._admin_url = admin_url
         self._token = token  # of the first user
         self._admin = admin
-        self._size = size  # bytes of what is huge
+        self._size = size  # bytes of a huge answer
 
-    def works(self) -> dict[str, Work | None]:
-        """What goes on at the side, over and over, by its name."""
+    def loads(self) -> dict[str, Work | None]:
+        """Returns the loads by name; each is repeated during its measurement."""
         huge = f"size={self._size}"
-        long = self._size * 3 // 4  # a stream's events must stay below `max_response_size` with all that is around them
+        long = self._size * 3 // 4  # the events of a stream, with their JSON, must stay below `max_response_size`
         return {
             "nothing": None,
             f"a stream of {long // MIB} MiB, read slowly": lambda: self._ask(f"size={long}", stream=True, rest=0.02),
@@ -101,18 +101,18 @@ def _execute(dsn: str, sql: str, values: dict[str, int]) -> None:
 
 
 @contextlib.asynccontextmanager
-async def over_and_over(work: Work | None) -> AsyncIterator[list[int]]:
-    """Does something again and again, beside what goes on inside; how often is in the list at the end."""
-    times = [0]
+async def repeated(work: Work | None) -> AsyncIterator[list[int]]:
+    """Repeats a load while the context is open. The list then contains the number of runs."""
+    runs = [0]
 
     async def repeat() -> None:
         while work is not None:
             await work()
-            times[0] += 1
+            runs[0] += 1
 
     task = asyncio.create_task(repeat())
     try:
-        yield times
+        yield runs
         if task.done():
             task.result()  # it failed
     finally:
@@ -120,8 +120,8 @@ async def over_and_over(work: Work | None) -> AsyncIterator[list[int]]:
         await asyncio.gather(task, return_exceptions=True)
 
 
-async def probed(url: str, seconds: float) -> list[float]:
-    """What the probe saw."""
+async def probe(url: str, seconds: float) -> list[float]:
+    """Runs the probe, and returns the milliseconds of its requests."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "benchmarks.probe", url, str(seconds), stdout=asyncio.subprocess.PIPE
     )
@@ -130,7 +130,7 @@ async def probed(url: str, seconds: float) -> list[float]:
 
 
 async def measure(options: argparse.Namespace) -> bool:
-    """Prints the table; whether every p99 is low enough."""
+    """Prints the table. Returns whether every p99 is within the bound."""
     admin_port = free_port()
     async with (
         Upstream(random.Random(1)) as upstream,
@@ -143,24 +143,22 @@ async def measure(options: argparse.Namespace) -> bool:
         await fleet.agent.until_ready()
         size = int(options.mib * MIB)
         bench = Bench(fleet, f"http://127.0.0.1:{admin_port}", fleet.tokens[0], admin, size)
-        print("| beside | p50, ms | p99, ms | max, ms | how often |\n|---|---:|---:|---:|---:|")
-        well = True
-        for name, work in bench.works().items():
+        print("| load | p50, ms | p99, ms | max, ms | runs |\n|---|---:|---:|---:|---:|")
+        within_bound = True
+        for name, work in bench.loads().items():
             if options.only not in name:
                 continue
-            async with over_and_over(work) as times:
-                waits = await probed(fleet.agent.url, options.seconds)
+            async with repeated(work) as runs:
+                waits = await probe(fleet.agent.url, options.seconds)
             p99 = statistics.quantiles(waits, n=100)[98]
-            well = well and p99 < P99_MS
-            print(
-                f"| {name} | {statistics.median(waits):.1f} | {p99:.1f} | {max(waits):.1f} | {times[0]} |", flush=True
-            )
+            within_bound = within_bound and p99 < P99_MS
+            print(f"| {name} | {statistics.median(waits):.1f} | {p99:.1f} | {max(waits):.1f} | {runs[0]} |", flush=True)
         print("", *surroundings(command_line("benchmarks.lag"), server_version(fleet.postgres.dsn)), sep="\n")
-        return well
+        return within_bound
 
 
 def main() -> None:
-    """Runs and prints."""
+    """Runs the benchmark."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.lag", description=__doc__)
     parser.add_argument("--rows", type=int, default=1_000_000, help="of the ledger")
     parser.add_argument("--seconds", type=float, default=10.0, help="for each line")

@@ -1,10 +1,10 @@
-"""Kills the agent and stops PostgreSQL under load, again and again, and then compares the books:
+"""Kills the agent and stops PostgreSQL under load, again and again, and then checks the ledger:
 `python -m benchmarks.loss --requests N --kills K --db-stops D [--seed S] [--seconds S] [--workers W] [--output FILE]`.
 
 Real processes and a PostgreSQL that syncs to its disk, on loopback addresses in a temporary folder. The load is mixed:
-whole answers, streams with and without usage, clients that hang up, an upstream that refuses or breaks off. The agent
-gets SIGKILL, PostgreSQL `stop -m immediate`, at moments drawn from the seed. The exit code is 1 where anything was
-lost, duplicated, invisible or different, or did not end.
+whole answers, streams with and without usage, clients that disconnect, an upstream that answers with errors or breaks
+off. The agent gets SIGKILL, PostgreSQL `stop -m immediate`, at random moments. The exit code is 1 if a row was lost,
+duplicated, missing or wrong, or a request did not end.
 """
 
 import argparse
@@ -39,7 +39,7 @@ PRINTED = 20  # violations that are printed
 
 
 class Result(msgspec.Struct):
-    """What a run counted."""
+    """The counts of a run."""
 
     findings: Findings
     dispatched: int
@@ -55,7 +55,7 @@ class Result(msgspec.Struct):
 
 
 class Chaos:
-    """Strikes at drawn moments of the load: after so many requests."""
+    """Kills the agent and stops PostgreSQL at random moments of the load, counted in requests."""
 
     def __init__(self, fleet: Fleet, load: Load, random_: random.Random, deadline: float) -> None:
         self._fleet = fleet
@@ -66,13 +66,13 @@ class Chaos:
         self.db_stops = 0
 
     async def run(self, requests: int, kills: int, db_stops: int) -> None:
-        """Ends when all has been struck, or the time is over, and everything is back."""
+        """Returns after the last kill or stop, or at the deadline, once the agent is ready again."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._strike(kills, requests, self._kill))
-            group.create_task(self._strike(db_stops, requests, self._stop_database))
+            group.create_task(self._inject(kills, requests, self._kill))
+            group.create_task(self._inject(db_stops, requests, self._stop_database))
         await self._fleet.agent.until_ready()
 
-    async def _strike(self, times: int, requests: int, blow: Callable[[], Awaitable[None]]) -> None:
+    async def _inject(self, times: int, requests: int, fault: Callable[[], Awaitable[None]]) -> None:
         moments = sorted(self._random.uniform(0.03, 0.95) * requests for _ in range(times))
         loop = asyncio.get_running_loop()
         for moment in moments:
@@ -80,19 +80,19 @@ class Chaos:
                 if loop.time() > self._deadline:
                     return
                 await asyncio.sleep(0.005)
-            await blow()
+            await fault()
 
     async def _kill(self) -> None:
-        """One `kill -9`; one in five falls on an agent that is still starting."""
+        """Kills the agent with SIGKILL. After one in five kills it does not wait until the agent is ready again."""
         agent = self._fleet.agent
         if not agent.alive:
-            raise RuntimeError(f"the agent has ended by itself:\n{agent.last_words()}")
+            raise RuntimeError(f"the agent ended unexpectedly:\n{agent.log_tail()}")
         await agent.end(signal.SIGKILL)
         self.kills += 1
         await agent.start()
         if self._random.random() < 0.2:
             await asyncio.sleep(self._random.uniform(0.0, 1.5))
-        else:  # which takes a database: an agent that starts without one knows no user
+        else:  # this needs the database: without it, a new agent knows no users
             await agent.until_ready()
 
     async def _stop_database(self) -> None:
@@ -103,7 +103,7 @@ class Chaos:
 
 
 async def measure(options: argparse.Namespace) -> Result:
-    """Runs it. Raises RuntimeError or TimeoutError where a process does not do what it must."""
+    """Runs the load and compares the records. Raises RuntimeError or TimeoutError if a process fails."""
     draw = random.Random(options.seed)
     began = time.monotonic()
     async with Upstream(draw) as upstream, Fleet(upstream.url) as fleet:
@@ -129,12 +129,12 @@ async def measure(options: argparse.Namespace) -> Result:
         if (code := await fleet.agent.end(signal.SIGTERM)) != 0:
             findings.others.append(f"the agent ended with exit code {code}")
         if findings.violations:
-            print(fleet.agent.last_words(), file=sys.stderr)
+            print(fleet.agent.log_tail(), file=sys.stderr)
         return Result(
             findings,
             dispatched=len(upstream.dispatched),
             billed=len(upstream.billed),
-            states=Counter(line.state for line in ledger.lines),
+            states=Counter(row.state for row in ledger.rows),
             ends=load.ends(),
             sent=load.sent,
             kills=chaos.kills,
@@ -146,7 +146,7 @@ async def measure(options: argparse.Namespace) -> Result:
 
 
 async def _verified(fleet: Fleet) -> list[str]:
-    """What the program itself says of its books, where they are not right."""
+    """Returns the error of `ledger verify`, if there is one."""
     try:
         await fleet.command("ledger", "verify")
     except RuntimeError as error:
@@ -155,7 +155,7 @@ async def _verified(fleet: Fleet) -> list[str]:
 
 
 def server_version(dsn: str) -> str:
-    """PostgreSQL's. Raises RuntimeError where its commits do not wait for the disk."""
+    """Returns the version of PostgreSQL. Raises RuntimeError if its commits do not wait for the disk."""
     connection = psycopg2.connect(dsn)
     number = connection.server_version
     with connection.cursor() as cursor:
@@ -168,12 +168,12 @@ def server_version(dsn: str) -> str:
 
 
 def table(result: Result) -> list[tuple[str, str]]:
-    """The lines of the report."""
+    """Returns the lines of the report."""
     findings, ends = result.findings, result.ends
     lines: list[tuple[str, object]] = [
         ("requests that reached an agent", result.sent),
-        ("connections refused: it was dead", ends[End.REFUSED]),
-        ("answers with 503: it was not ready", ends[End.TURNED_AWAY]),
+        ("connections refused by a dead agent", ends[End.REFUSED]),
+        ("answers with 503 of an agent that was not ready", ends[End.NOT_READY]),
         ("`kill -9` of the agent", result.kills),
         ("`stop -m immediate` of PostgreSQL", result.db_stops),
         ("dispatched to the upstream", result.dispatched),
@@ -181,7 +181,7 @@ def table(result: Result) -> list[tuple[str, str]]:
         ("delivered whole with status 2xx", findings.whole),
         ("answers with another status", ends[End.ERROR]),
         ("answers that broke off", ends[End.BROKEN]),
-        ("clients that hung up", ends[End.LEFT]),
+        ("clients that disconnected", ends[End.LEFT]),
         ("rows in the ledger", sum(result.states.values())),
         *((f"rows in state `{state}`", count) for state, count in result.states.most_common()),
         ("**lost** (delivered whole, no row that says so)", len(findings.lost)),
@@ -191,15 +191,15 @@ def table(result: Result) -> list[tuple[str, str]]:
         ("**differing** from the upstream's bill (row by row)", len(findings.differing)),
         ("**sums equal** over rows in state `done`", "yes" if findings.sums_equal else "no"),
         *((f"{kind}: upstream / ledger", f"{theirs:,} / {ours:,}") for kind, theirs, ours in findings.sums),
-        ("other violations, those of `chatgpt-agent ledger verify` among them", len(findings.others)),
+        ("other violations, including those of `chatgpt-agent ledger verify`", len(findings.others)),
         ("seconds from the end of the load to an empty outbox", f"{result.shipped_seconds:.1f}"),
-        ("seconds, all in all", f"{result.seconds:.0f}"),
+        ("seconds in total", f"{result.seconds:.0f}"),
     ]
     return [(name, f"{value:,}" if isinstance(value, int) else str(value)) for name, value in lines]
 
 
 def command_line(module: str) -> str:
-    """The command that runs now, without where its output goes."""
+    """Returns the command that is running, without --output."""
     arguments = sys.argv[1:]
     if "--output" in arguments:
         del arguments[arguments.index("--output") : arguments.index("--output") + 2]
@@ -207,7 +207,7 @@ def command_line(module: str) -> str:
 
 
 def surroundings(command: str, postgres: str) -> list[str]:
-    """Where and with what something was measured, as Markdown."""
+    """Returns the machine and the versions of a measurement, as Markdown."""
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     cpu = next((line.partition(":")[2].strip() for line in lines if "model name" in line), platform.machine())
     return [
@@ -220,14 +220,14 @@ def surroundings(command: str, postgres: str) -> list[str]:
 
 
 def markdown(result: Result, command: str) -> str:
-    """The report."""
+    """Returns the report."""
     lines = [*surroundings(command, result.postgres), "", "| | |", "|---|---:|"]
     lines += [f"| {name} | {value} |" for name, value in table(result)]
     return "\n".join(lines) + "\n"
 
 
 def main() -> None:
-    """Runs and prints; exit code 1 where the books are not right."""
+    """Runs the benchmark; exit code 1 if the ledger is wrong."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.loss", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -242,23 +242,23 @@ def main() -> None:
     try:
         result = asyncio.run(measure(options))
     except (ExceptionGroup, RuntimeError, OSError, subprocess.SubprocessError, asyncio.CancelledError) as error:
-        sys.exit(f"the run did not come to its end: {_words(error)}")
+        sys.exit(f"the run failed: {_describe(error)}")
     report = markdown(result, command_line("benchmarks.loss"))
     print(report)
     if options.output is not None:
         options.output.write_text(report, "utf-8")
     violations = result.findings.violations
     if result.kills < options.kills or result.db_stops < options.db_stops or result.sent < options.requests:
-        violations.append("the time was too short for all of it")
+        violations.append("the run ended before all requests, kills and stops")
     for violation in violations[:PRINTED]:
         print(violation, file=sys.stderr)
     sys.exit(1 if violations else 0)
 
 
-def _words(error: BaseException) -> str:
+def _describe(error: BaseException) -> str:
     notes = "\n".join(["", *getattr(error, "__notes__", [])])
     if isinstance(error, BaseExceptionGroup):
-        return "; ".join(_words(inner) for inner in error.exceptions) + notes
+        return "; ".join(_describe(inner) for inner in error.exceptions) + notes
     return f"{type(error).__name__}: {error}{notes}"
 
 

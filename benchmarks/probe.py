@@ -1,5 +1,5 @@
-"""Asks an agent's /healthz every few milliseconds for some time, as a process of its own, and prints the milliseconds
-of each answer as JSON: `python -m benchmarks.probe URL SECONDS`. An event loop that is held answers late."""
+"""Requests /healthz of an agent every few milliseconds, as a separate process, and prints the milliseconds of each
+answer as JSON: `python -m benchmarks.probe URL SECONDS`. An event loop that is held answers late."""
 
 import asyncio
 import json
@@ -12,8 +12,9 @@ EVERY = 0.005  # seconds
 
 
 async def probe(url: str, seconds: float) -> list[float]:
-    """Milliseconds of each answer. Questions that were due while one waited are not asked, but count with what they
-    would have waited: else a second in which the loop was held would be one late answer among many."""
+    """Returns the milliseconds of each answer. A request that was due while another one waited is not sent, but counts
+    with the time that it would have waited: otherwise a second in which the loop was held would be one late answer
+    among many."""
     client = await KeptConnection.open(url)
     request, times = get("/healthz"), []
     end = time.perf_counter() + seconds

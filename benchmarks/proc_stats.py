@@ -1,4 +1,4 @@
-"""What processes take of the processor and of memory, as Linux tells it."""
+"""Processor time and memory of processes, from Linux."""
 
 import re
 import time
@@ -6,20 +6,20 @@ from pathlib import Path
 
 
 def cpu_seconds(pid: int) -> float:
-    """Processor time of a process with all its threads so far, to the nanosecond: /proc rounds to 10 ms.
-    The clock's number is what clock_getcpuclockid(3) returns. Raises OSError where it has ended."""
+    """Returns the processor time of a process with all its threads, to the nanosecond: /proc rounds to 10 ms. The
+    clock's number is the one of clock_getcpuclockid(3). Raises OSError if the process has ended."""
     return time.clock_gettime((~pid << 3) | 2)
 
 
 class Tree:
-    """A process and those that it starts (PostgreSQL has one for each connection): their processor time together."""
+    """A process and its children (PostgreSQL has one for each connection)."""
 
     def __init__(self, pid: int) -> None:
         self._pid = pid
         self._last: dict[int, float] = {}
 
     def cpu_seconds(self) -> float:
-        """Processor time so far; of a process that has ended, its time at the last call."""
+        """Returns their processor time; a process that has ended counts with its time at the last call."""
         for pid in (self._pid, *children(self._pid)):
             try:
                 self._last[pid] = cpu_seconds(pid)
@@ -29,11 +29,11 @@ class Tree:
 
 
 def children(pid: int) -> list[int]:
-    """The processes that a process has started itself and that run."""
+    """Returns the running child processes of a process."""
     text = " ".join(path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/children"))
     return [int(word) for word in text.split()]
 
 
 def resident_megabytes(pid: int) -> float:
-    """Memory of a process that is in RAM."""
+    """Returns the resident memory of a process."""
     return int(re.findall(r"VmRSS:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())[0]) / 1024

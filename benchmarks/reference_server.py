@@ -1,10 +1,10 @@
 """A server whose speed never changes: the unit in which tests/test_speed.py measures the agent.
 
-It is asyncio and pure Python, as the agent is in the main: a busy machine slows both down alike, because both wake up
-for each packet, find the caches cold and share their core. A pure computation is hardly slowed down by that.
+It is asyncio and pure Python, as most of the agent is. So a busy machine slows both down alike: both wake up for each
+packet, find cold caches and share their core, which hardly slows down a pure computation.
 
 `python -m benchmarks.reference_server` listens on a free port, prints it, and answers chat requests as the fake
-OpenAI of the tests does. Must never be changed: constants that were measured against it would mean something else.
+OpenAI of the tests does. Must never be changed: constants that were measured against it would have another meaning.
 """
 
 import asyncio

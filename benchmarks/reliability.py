@@ -1,10 +1,10 @@
-"""Three figures of what an outage of PostgreSQL costs, and how long a revoked token works:
+"""Measures what an outage of PostgreSQL costs, and how long a revoked token works:
 `python -m benchmarks.reliability [--rounds N] [--rows N] [--tokens N] [--output FILE]`.
 
-(a) Seconds from PostgreSQL's return (when `pg_ctl start -w` says so) to an empty outbox, with 10,000 rows waiting that
-were made by as many requests. (b) Milliseconds of whole answers of an upstream that does not think, PostgreSQL alive
-and then dead. (c) Milliseconds from the COMMIT of a revocation to the first 401, asked without a pause on one
-connection. Real processes, on loopback addresses; PostgreSQL syncs to its disk.
+(a) The seconds from PostgreSQL's return (when `pg_ctl start -w` ends) to an empty outbox, with 10,000 rows waiting.
+(b) The milliseconds of whole answers of an upstream without delay, while PostgreSQL is up and while it is down. (c) The
+milliseconds from the COMMIT of a revocation to the first 401, with requests one after the other on one connection. All
+processes are real, on loopback addresses; PostgreSQL syncs to its disk.
 """
 
 import argparse
@@ -19,14 +19,14 @@ from urllib.parse import urlsplit
 import msgspec
 import psycopg2
 
-from benchmarks.clients import Ask, End, send
+from benchmarks.clients import ChatRequest, End, send
 from benchmarks.fleet import Fleet
 from benchmarks.loss import PRICES, command_line, server_version, surroundings
 from benchmarks.upstream import Upstream
 
 MODEL = "gpt-4o-mini"
 WORKERS = 4  # requests at once that are timed
-FILLERS = 16  # requests at once that only make rows
+FILLERS = 16  # requests at once that only add rows
 DRAIN_SECONDS = 120.0
 
 
@@ -39,14 +39,14 @@ class Round(msgspec.Struct, frozen=True):
 
 
 async def timed(fleet: Fleet, count: int, workers: int) -> list[float]:
-    """Milliseconds of so many whole answers. Raises RuntimeError where one did not come."""
+    """Returns the milliseconds of `count` whole answers. Raises RuntimeError if one fails."""
     left = iter(range(count))
     times: list[float] = []
 
     async def work() -> None:
         for _ in left:
             began = time.perf_counter()
-            received = await send(fleet.agent.url, fleet.tokens[0], Ask("chat", "hello", MODEL))
+            received = await send(fleet.agent.url, fleet.tokens[0], ChatRequest("chat", "hello", MODEL))
             times.append((time.perf_counter() - began) * 1000)
             if received.end is not End.WHOLE:
                 raise RuntimeError(f"a request ended as {received.end} with status {received.status}")
@@ -58,7 +58,7 @@ async def timed(fleet: Fleet, count: int, workers: int) -> list[float]:
 
 
 async def outage(fleet: Fleet, *, rows: int, timed_requests: int) -> Round:
-    """One outage of PostgreSQL, which ends when so many rows wait."""
+    """Measures one outage of PostgreSQL, which ends when `rows` rows wait."""
     alive = await timed(fleet, timed_requests, WORKERS)
     await _shipped(fleet)
     await fleet.postgres.stop_immediately()
@@ -79,7 +79,7 @@ async def _shipped(fleet: Fleet) -> None:
 
 
 async def revocation(fleet: Fleet) -> float:
-    """Milliseconds from the COMMIT that revokes a new token to the first 401."""
+    """Returns the milliseconds from the COMMIT that revokes a new token to the first 401."""
     token = await fleet.command("token", "issue", "user0")
     reader, writer = await asyncio.open_connection("127.0.0.1", urlsplit(fleet.agent.url).port)
     connection = psycopg2.connect(fleet.postgres.dsn)
@@ -88,7 +88,7 @@ async def revocation(fleet: Fleet) -> float:
             writer.close()
             await asyncio.sleep(0.05)
             reader, writer = await asyncio.open_connection("127.0.0.1", urlsplit(fleet.agent.url).port)
-        await asyncio.sleep(random.uniform(0, 0.5))  # no moment of the agent's own rhythm is preferred
+        await asyncio.sleep(random.uniform(0, 0.5))  # independent of the agent's polling
         with connection.cursor() as cursor:
             cursor.execute("UPDATE tokens SET revoked_at = now() WHERE id = (SELECT max(id) FROM tokens)")
         began = time.perf_counter()
@@ -104,7 +104,7 @@ async def revocation(fleet: Fleet) -> float:
 
 
 async def _status(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, token: str) -> int:
-    """The status of a request that costs nothing."""
+    """Returns the status of a request that costs nothing."""
     writer.write(f"GET /v1/models HTTP/1.1\r\nHost: agent\r\nAuthorization: Bearer {token}\r\n\r\n".encode())
     head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").lower()
     length = head.partition("content-length: ")[2].partition("\r\n")[0]
@@ -113,12 +113,12 @@ async def _status(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, to
 
 
 async def measure(options: argparse.Namespace) -> tuple[list[Round], list[float], str]:
-    """The outages, the revocations and PostgreSQL's version."""
+    """Returns the outages, the revocations and PostgreSQL's version."""
     async with Upstream(random.Random(1)) as upstream, Fleet(upstream.url, stale_after="3600") as fleet:
         await fleet.set_up(1, {MODEL: PRICES[MODEL]})
         await fleet.agent.start()
         await fleet.agent.until_ready()
-        await timed(fleet, 300, WORKERS)  # warm
+        await timed(fleet, 300, WORKERS)  # warms up
         await _shipped(fleet)
         revocations = [await revocation(fleet) for _ in range(options.tokens)]
         rounds = [await outage(fleet, rows=options.rows, timed_requests=options.timed) for _ in range(options.rounds)]
@@ -128,7 +128,7 @@ async def measure(options: argparse.Namespace) -> tuple[list[Round], list[float]
 
 
 def table(rounds: list[Round], revocations: list[float], rows: int) -> list[str]:
-    """The figures, as Markdown."""
+    """Returns the figures as Markdown."""
     drains = [round_.drain for round_ in rounds]
     lines = ["| | median | max |", "|---|---:|---:|"]
     lines.append(
@@ -144,7 +144,7 @@ def table(rounds: list[Round], revocations: list[float], rows: int) -> list[str]
         alive = statistics.median(_quantile(round_.alive, part) for round_ in rounds)
         dead = statistics.median(_quantile(round_.dead, part) for round_ in rounds)
         lines.append(f"| {name} | {alive:.2f} | {dead:.2f} | {dead - alive:+.2f} |")
-    counts = f"{len(rounds)} times {len(rounds[0].alive):,} requests each way, {WORKERS} at once"
+    counts = f"{len(rounds)} times {len(rounds[0].alive):,} requests each, {WORKERS} at once"
     return [*lines, "", f"Of the answers: medians over the outages; {counts}."]
 
 
@@ -153,7 +153,7 @@ def _quantile(values: list[float], part: float) -> float:
 
 
 def main() -> None:
-    """Runs and prints."""
+    """Runs the benchmark."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.reliability",
         description=__doc__,

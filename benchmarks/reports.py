@@ -1,10 +1,10 @@
-"""How long reports on a million rows take: `python -m benchmarks.reports [--rows N] [--runs N]`.
+"""Measures reports on a million rows: `python -m benchmarks.reports [--rows N] [--runs N]`.
 
 Writes a month of usage (200 users with two tokens each, 5 models, 2 endpoints), rebuilds the daily sums, and measures
-with PostgreSQL as it comes: the month's report by user and model, as the service makes it, from the daily sums; `GET
+with the default settings of PostgreSQL: the month's report by user and model, from the daily sums; `GET
 /me/usage` and `GET /data/week` through a running agent, on one connection; a report by token, endpoint and week; and
 how long rebuilding the daily sums takes, which is what a change of the time zone costs. Prints medians; exit code 1
-where one is over its bound.
+if one is over its bound.
 """
 
 import argparse
@@ -28,7 +28,7 @@ USERS = 200
 REPORT_MS = 100.0  # for the month's report by user and model
 ME_MS = 20.0  # for GET /me/usage
 
-_PEOPLE = """
+_USERS = """
     INSERT INTO users (id, name, upstream_key, created_at)
     SELECT 1000 + n, 'user' || n, '', now() FROM generate_series(1, %(users)s) n;
     INSERT INTO tokens (id, user_id, digest, token_prefix, label, created_at)
@@ -36,7 +36,7 @@ _PEOPLE = """
     FROM generate_series(0, 2 * %(users)s - 1) n;
     SELECT ensure_usage_partition(now() - n * interval '20 days') FROM generate_series(0, 2) n"""
 
-# One user of these, and one of their tokens, are those that ask: the first user and token of the database.
+# Some rows belong to the first user and token of the database, which make the requests.
 _ROWS = """
     INSERT INTO usage (request_id, user_id, token_id, endpoint, model, served_model, upstream_id, input_tokens,
                        cached_tokens, output_tokens, reasoning_tokens, price_id, cost, state, status, client_closed,
@@ -58,7 +58,7 @@ def fill(dsn: str, rows: int) -> tuple[float, int]:
     connection = psycopg2.connect(dsn)
     connection.autocommit = True
     with connection.cursor() as cursor:
-        cursor.execute(_PEOPLE, {"users": USERS})
+        cursor.execute(_USERS, {"users": USERS})
         cursor.execute(_ROWS, {"users": USERS, "rows": rows})
         began = time.perf_counter()
         cursor.execute("SELECT rebuild_usage_daily()")
@@ -71,7 +71,7 @@ def fill(dsn: str, rows: int) -> tuple[float, int]:
 
 
 async def timed(work: Callable[[], Awaitable[object]], runs: int) -> list[float]:
-    """Milliseconds of each run, after one that is not counted."""
+    """Returns the milliseconds of each run, after one run that is not counted."""
     await work()
     times = []
     for _ in range(runs):
@@ -82,7 +82,7 @@ async def timed(work: Callable[[], Awaitable[object]], runs: int) -> list[float]
 
 
 class Client:
-    """One connection to the agent, kept open, as an SDK has one."""
+    """A kept connection to the agent, as of an SDK."""
 
     def __init__(self, url: str, token: str) -> None:
         self._connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=60)
@@ -90,7 +90,7 @@ class Client:
         self.size = 0
 
     def get(self, path: str) -> None:
-        """Asks, and reads the whole answer."""
+        """Sends a request and reads the whole answer."""
         self._connection.request("GET", path, headers=self._headers)
         answer = self._connection.getresponse()
         self.size = len(answer.read())
@@ -99,14 +99,14 @@ class Client:
 
 
 def line(title: str, times: list[float], bound: float | None = None) -> bool:
-    """Prints a measurement; whether it is within its bound."""
+    """Prints a measurement. Returns whether it is within its bound."""
     middle, limit = statistics.median(times), f", bound {bound:.0f} ms" if bound else ""
     print(f"{title}: median {middle:.1f} ms, max {max(times):.1f} ms of {len(times)} runs{limit}")
     return bound is None or middle < bound
 
 
 async def measure(rows: int, runs: int) -> bool:
-    """Measures everything; whether it is within its bounds."""
+    """Measures everything. Returns whether all is within its bounds."""
     async with Fleet("http://127.0.0.1:9/v1/chat/completions") as fleet:
         await fleet.set_up(1, {"gpt-4o": ("1", "1", "1")})
         seconds, lines = await asyncio.to_thread(fill, fleet.postgres.dsn, rows)
@@ -115,22 +115,22 @@ async def measure(rows: int, runs: int) -> bool:
         await fleet.agent.until_ready()
         since = (datetime.now(UTC) - timedelta(days=30)).date()
         client = Client(fleet.agent.url, fleet.tokens[0])
-        well = []
+        within_bounds = []
         async with Store(fleet.postgres.dsn) as store:
             for by, bound in ((["user", "model"], REPORT_MS), (["token", "endpoint", "week"], None)):
                 times = await timed(partial(Reports(store).report, by, UsageFilter(since=since)), runs)
-                well.append(line(f"the month's report by {', '.join(by)}", times, bound))
+                within_bounds.append(line(f"the month's report by {', '.join(by)}", times, bound))
         for path, bound in (("/me/usage?days=30&by=day,model", ME_MS), ("/me/usage", ME_MS), ("/data/week", None)):
             times = await timed(partial(asyncio.to_thread, client.get, path), runs)
-            well.append(line(f"GET {path} ({client.size} bytes)", times, bound))
+            within_bounds.append(line(f"GET {path} ({client.size} bytes)", times, bound))
         began = time.perf_counter()
         exported = await fleet.command("usage", "export", "--user", "user0")
         print(f"usage export of one user: {len(exported.splitlines()) - 1} rows in {time.perf_counter() - began:.1f} s")
-        return all(well)
+        return all(within_bounds)
 
 
 def main() -> None:
-    """Runs and prints."""
+    """Runs the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--runs", type=int, default=30)

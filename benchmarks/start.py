@@ -1,7 +1,7 @@
-"""How long a start takes and how much memory an idle agent holds: `python -m benchmarks.start [--runs N]`.
+"""Measures the time of a start and the memory of an idle agent: `python -m benchmarks.start [--runs N]`.
 
-Starts the agent on an embedded database that is there already but not running, as after a reboot, waits for /readyz to
-say 200, reads the resident memory of the agent's process a second later, and stops it. Prints medians.
+Starts the agent on an existing embedded database that does not run, as after a reboot, waits until /readyz answers 200,
+reads the resident memory of the agent's process a second later, and stops it. Prints medians.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from pathlib import Path
 
 
 def start(folder: Path) -> tuple[float, float]:
-    """Seconds until ready, and MB of resident memory when idle."""
+    """Returns the seconds until ready, and the MB of resident memory when idle."""
     settings = {"DATABASE_URL": "embedded", "DATA_DIR": str(folder / "data"), "PORT": "0", "ADMIN_PORT": "0"}
     log = folder / "log"
     began = time.monotonic()
@@ -54,7 +54,7 @@ def _ready(log: Path) -> bool:
 
 
 def main() -> None:
-    """Runs and prints."""
+    """Runs the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=5)
     runs = parser.parse_args().runs
@@ -66,7 +66,7 @@ def main() -> None:
     finally:
         shutil.rmtree(folder)
     seconds, megabytes = zip(*starts, strict=True)
-    print(f"first start of all (makes the database): {first:.2f} s")
+    print(f"very first start (creates the database): {first:.2f} s")
     middle = statistics.median(seconds)
     print(f"start to ready, existing database, {runs} runs: median {middle:.2f} s, max {max(seconds):.2f} s")
     print(f"resident memory, idle: median {statistics.median(megabytes):.0f} MB")

@@ -1,8 +1,8 @@
-"""HTTP/1.1 or HTTP/2 to OpenAI? `python -m benchmarks.tls [--only c64,s200] [--reps N]`.
+"""Compares HTTP/1.1 and HTTP/2 to OpenAI: `python -m benchmarks.tls [--only c64,s200] [--reps N]`.
 
-Over TLS, which OpenAI wants: nginx with a certificate of its own making speaks both before the fake OpenAI, and two
-agents that differ in `openai_http_version` alone are asked the same work in turn. It prints the processor time of an
-answer or a chunk, latency and lateness, and memory. Needs what benchmarks.relay needs.
+An nginx with its own certificate, in front of the fake OpenAI, speaks both over TLS. Two agents that differ only in
+`openai_http_version` get the same load in turn. It prints the processor time of an answer or a chunk, latency and
+lateness, and memory. Needs the programs that benchmarks.relay needs.
 """
 
 import argparse
@@ -31,7 +31,7 @@ VERSIONS = {"HTTP/1.1": "1.1", "HTTP/2": "2"}
 
 
 def make_certificate(folder: Path) -> tuple[Path, Path]:
-    """A certificate for 127.0.0.1 and its key."""
+    """Creates a certificate for 127.0.0.1 and its key."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
     now = datetime.now(UTC)
@@ -51,7 +51,7 @@ def make_certificate(folder: Path) -> tuple[Path, Path]:
 
 
 async def run_all(works: list[Workload], reps: int, wait: float) -> tuple[list[Run], str]:
-    """All runs, the two versions in turn, and PostgreSQL's version."""
+    """Returns all runs, with the two versions in turn, and PostgreSQL's version."""
     runs = []
     async with contextlib.AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="cgl")))
@@ -79,7 +79,7 @@ async def run_all(works: list[Workload], reps: int, wait: float) -> tuple[list[R
 
 
 def report(runs: list[Run]) -> str:
-    """Medians of each set and version, as Markdown."""
+    """Returns the medians of each set and version as Markdown."""
     lines = [
         "| set | to OpenAI | CPU µs | answers or chunks/s | p50 ms | p99 ms | first chunk p99 ms | broken | MB |",
         "|---|---|---:|---:|---:|---:|---:|---:|---:|",
@@ -108,7 +108,7 @@ def _figures(run: Run) -> list[float | None]:
 
 
 def main() -> int:
-    """The command."""
+    """Runs the benchmark."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.tls", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -1,8 +1,8 @@
-"""A small fake OpenAI for measurements: its wire format on raw sockets, and a count of its own of what it was sent and
-what it billed, by `X-Client-Request-Id`.
+"""A small fake OpenAI for measurements: its wire format on raw sockets, and its own count of what it received and
+billed, by `X-Client-Request-Id`.
 
-The last user message says what it does: `think=0.1 chunks=5 gap=0.01 status=429 cut nousage`, or
-`size=1000000` for an answer, or the chunks of a stream together, of about so many bytes.
+The last user message says how to answer: `think=0.1 chunks=5 gap=0.01 status=429 cut nousage`, or
+`size=1000000` for an answer, or all chunks of a stream together, of about this many bytes.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ EVENT = 210  # bytes of an event, about
 
 
 class Tokens(msgspec.Struct, frozen=True):
-    """What one request costs in tokens; cached ones are a part of the input, reasoning ones of the output."""
+    """The token counts of a request. `cached` is a part of `input`, `reasoning` of `output`."""
 
     input: int
     cached: int
@@ -27,7 +27,7 @@ class Tokens(msgspec.Struct, frozen=True):
     reasoning: int
 
     def usage(self) -> dict[str, Any]:
-        """As OpenAI writes it (openai.types.CompletionUsage)."""
+        """Returns the usage in OpenAI's format (openai.types.CompletionUsage)."""
         return {
             "prompt_tokens": self.input,
             "completion_tokens": self.output,
@@ -63,7 +63,7 @@ class Upstream:
 
     @property
     def idle(self) -> bool:
-        """Whether there is no connection."""
+        """Whether no connection is open."""
         return not self._tasks
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -119,7 +119,7 @@ class Upstream:
 
 
 async def _read_request(reader: asyncio.StreamReader) -> tuple[str, dict[str, Any]]:
-    """The request's id and its body."""
+    """Returns the id and the body of a request."""
     head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
     fields = dict(line.lower().split(": ", 1) for line in head.split("\r\n")[1:] if ": " in line)
     body = await reader.readexactly(int(fields.get("content-length", 0)))
@@ -156,7 +156,7 @@ def _completion(model: str, usage: Tokens | None, size: int = 0) -> bytes:
 
 
 def _events(model: str, chunks: int, usage: Tokens | None) -> list[bytes]:
-    """A stream's events: with `told`, the last one before `[DONE]` has the usage, as OpenAI does it."""
+    """Returns the events of a stream. The last one before `[DONE]` has the usage, if there is one."""
     null = {} if usage is None else {"usage": None}
     base = {"id": "chatcmpl-fake0001", "object": "chat.completion.chunk", "created": 1730000000, "model": model}
 
