@@ -114,11 +114,12 @@ class ForwardHandler(BodyHandler):
     async def _answer(self, answering: Answering) -> None:
         head = answering.head
         self.set_status(head.status)
-        # add_header and set_header would check each value once more than HTTPHeaders does.
+        # Straight into HTTPHeaders, which checks a value in `add`; add_header and set_header would check it once more.
+        headers = self._headers
         for name, value in response_headers(head.fields):
-            self._headers.add(name, value)
+            headers.add(name, value)
         for name, value in (*RESPONSE_ADDED, *self.limit_headers()):
-            self._headers[name] = value
+            headers[name] = value
         if answering.is_stream:
             await self._stream(answering)
         else:
@@ -137,10 +138,11 @@ class ForwardHandler(BodyHandler):
 
     async def _write_whole(self, pieces: list[bytes]) -> None:
         size = sum(map(len, pieces))
+        if size:  # a 204 has none (RFC 9110 §8.6); Tornado adds 0 to other empty answers
+            self._headers["Content-Length"] = str(size)
         if size <= SLICE:
             await self._finish_with(b"".join(pieces))
             return
-        self.set_header("Content-Length", str(size))
         pieces.reverse()
         try:
             while pieces and self._phase is not Phase.DISCONNECTED:

@@ -76,7 +76,6 @@ class GatewayHTTPClient(CurlAsyncHTTPClient):
         self._loop = asyncio.get_running_loop()
         self._running: dict[pycurl.Curl, Respond] = {}
         self._settings: dict[pycurl.Curl, tuple[object, ...]] = {}
-        self._started: tuple[pycurl.Curl, Respond] | None = None
         self._kept = KeptConnections()
         self._stale: set[pycurl.Curl] = set()  # whose connection had stray bytes
         self._watched: dict[int, int] = {}  # POLL_IN and POLL_OUT of each socket
@@ -94,11 +93,16 @@ class GatewayHTTPClient(CurlAsyncHTTPClient):
     def fetch(
         self, request: str | HTTPRequest, raise_error: bool = True, **kwargs: Any
     ) -> "asyncio.Future[HTTPResponse]":
-        """As Tornado's; cancelling the future ends the transfer in the next iteration of the loop."""
-        future = super().fetch(request, raise_error, **kwargs)
-        if self._started is not None:
-            future.add_done_callback(functools.partial(self._end_cancelled, *self._started))
-            self._started = None
+        """As Tornado's, but the request is used as it is (Tornado copies its headers and wraps it, because it changes
+        them), and cancelling the future ends the transfer in the next iteration of the loop."""
+        if self._closed:
+            raise RuntimeError("fetch() called on closed AsyncHTTPClient")
+        if not isinstance(request, HTTPRequest):
+            request = HTTPRequest(request, **kwargs)
+        future: asyncio.Future[HTTPResponse] = self._loop.create_future()
+        respond = functools.partial(_resolve, future, raise_error)
+        self.fetch_impl(request, respond)
+        future.add_done_callback(functools.partial(self._end_cancelled, respond))
         return future
 
     def fetch_impl(self, request: HTTPRequest, callback: Respond) -> None:
@@ -112,7 +116,6 @@ class GatewayHTTPClient(CurlAsyncHTTPClient):
             callback(HTTPResponse(request=request, code=599, error=error))
             return
         self._running[curl] = callback
-        self._started = curl, callback
         self._multi.add_handle(curl)
 
     def _curl_create(self) -> pycurl.Curl:
@@ -126,27 +129,35 @@ class GatewayHTTPClient(CurlAsyncHTTPClient):
     ) -> None:
         """Tornado sets some 30 options for each request and resets them behind it. A handle that was used with the same
         settings keeps them here, and gets what belongs to this request alone."""
-        plain: HTTPRequest = request.request  # type: ignore[attr-defined] # without defaults, which never change
-        settings = _settings_of(plain)
+        settings = _settings_of(request)
         if self._settings[curl] != settings:
-            curl.reset()
-            curl.info = {}  # Tornado keeps its own streaming buffer there
-            super()._curl_setup_request(curl, request, buffer, headers)
-            curl.setopt(pycurl.SEEKFUNCTION, _refuse_to_seek)
-            curl.setopt(pycurl.PREREQFUNCTION, functools.partial(self._before_request, curl))
-            self._configure_handle(curl)
+            self._set_all_options(curl, request, buffer, headers)
             self._settings[curl] = settings
         curl.info = request, buffer
-        curl.setopt(pycurl.URL, plain.url)
+        curl.setopt(pycurl.URL, request.url)
         # No `Expect: 100-continue`, for which libcurl waits a second where the server does not know it.
-        curl.setopt(pycurl.HTTPHEADER, [*itertools.starmap(_line, plain.headers.get_all()), b"Expect:"])
-        curl.setopt(pycurl.HEADERFUNCTION, functools.partial(_on_header, plain.header_callback))
-        curl.setopt(pycurl.WRITEFUNCTION, plain.streaming_callback or buffer.write)
-        if (body := plain.body) is not None:
+        fields = request.headers
+        pairs = fields.get_all() if isinstance(fields, HTTPHeaders) else fields.items()
+        curl.setopt(pycurl.HTTPHEADER, [*itertools.starmap(_line, pairs), b"Expect:"])
+        curl.setopt(pycurl.HEADERFUNCTION, functools.partial(_on_header, request.header_callback))
+        curl.setopt(pycurl.WRITEFUNCTION, request.streaming_callback or buffer.write)
+        if (body := request.body) is not None:
             curl.setopt(pycurl.POSTFIELDSIZE_LARGE, len(body))
             curl.setopt(pycurl.READFUNCTION, BytesIO(body).read)
-        if plain.prepare_curl_callback is not None:
-            plain.prepare_curl_callback(curl)
+        if request.prepare_curl_callback is not None:
+            request.prepare_curl_callback(curl)
+
+    def _set_all_options(self, curl: pycurl.Curl, request: HTTPRequest, buffer: BytesIO, headers: HTTPHeaders) -> None:
+        for name, default in self.defaults.items():
+            if getattr(request, name) is None:
+                setattr(request, name, default)
+        request.headers = HTTPHeaders(request.headers)
+        curl.reset()
+        curl.info = {}  # Tornado keeps its own streaming buffer there
+        super()._curl_setup_request(curl, request, buffer, headers)
+        curl.setopt(pycurl.SEEKFUNCTION, _refuse_to_seek)
+        curl.setopt(pycurl.PREREQFUNCTION, functools.partial(self._before_request, curl))
+        self._configure_handle(curl)
 
     def _finish(self, curl: pycurl.Curl, curl_error: int | None = None, curl_message: str | None = None) -> None:
         if curl in self._stale:  # again, on another connection
@@ -172,10 +183,10 @@ class GatewayHTTPClient(CurlAsyncHTTPClient):
             return int(pycurl.PREREQFUNC_ABORT)  # libcurl closes the connection
         return int(pycurl.PREREQFUNC_OK)
 
-    def _end_cancelled(self, curl: pycurl.Curl, callback: Respond, future: "asyncio.Future[HTTPResponse]") -> None:
-        # The handle may have been given to another request since.
-        if future.cancelled() and self._running.get(curl) is callback:
-            self._release(curl)
+    def _end_cancelled(self, respond: Respond, future: "asyncio.Future[HTTPResponse]") -> None:
+        if future.cancelled():
+            for curl in [curl for curl, running in self._running.items() if running is respond]:
+                self._release(curl)
 
     def _release(self, curl: pycurl.Curl) -> None:
         del self._running[curl]
@@ -243,6 +254,16 @@ class GatewayHTTPClient(CurlAsyncHTTPClient):
         _, running = self._multi.socket_action(fd, event)
         if running < len(self._running):
             self._finish_pending_requests()
+
+
+def _resolve(future: "asyncio.Future[HTTPResponse]", raise_error: bool, response: HTTPResponse) -> None:
+    if future.cancelled():
+        return
+    error = response.error
+    if error is not None and (raise_error or response.code == 599):  # Tornado's code for an error without a response
+        future.set_exception(error)
+    else:
+        future.set_result(response)
 
 
 def _line(name: str, value: str) -> bytes:
