@@ -29,7 +29,7 @@ from chatgpt_agent.runtime.relay import DrainLimits, Relay
 from chatgpt_agent.runtime.tuning import Tuning
 from chatgpt_agent.web.admin.routing import AdminApi
 from chatgpt_agent.web.app import Services, admin_app, api_app, forwarded_endpoints
-from chatgpt_agent.web.forward import Gateway
+from chatgpt_agent.web.forward import ForwardServices
 from chatgpt_agent.web.health import Readiness
 
 REPORT_SECONDS = 60.0  # for a statement of a report over REST
@@ -113,7 +113,7 @@ class Wiring:
         self.admin = self._admin(config, readiness)
 
     def _api(self, config: Config, readiness: Readiness) -> Application:
-        gateway = Gateway(
+        forward = ForwardServices(
             authenticator=self.authenticator,
             admissions=self.admissions,
             rate_limiter=self.rate_limiter,
@@ -123,7 +123,7 @@ class Wiring:
         )
         services = Services(
             endpoints=forwarded_endpoints(self.relay.urls),
-            gateway=gateway,
+            forward=forward,
             directory=self.directory,
             budgets=self.budgets,
             read_pool=self.read_pool,

@@ -15,7 +15,7 @@ from chatgpt_agent.web.account import MeHandler, MyUsageHandler, WeekHandler
 from chatgpt_agent.web.admin.handler import admin_handlers
 from chatgpt_agent.web.admin.routing import AdminApi
 from chatgpt_agent.web.base import UnknownUrlHandler, log_request
-from chatgpt_agent.web.forward import ForwardHandler, Gateway
+from chatgpt_agent.web.forward import ForwardHandler, ForwardServices
 from chatgpt_agent.web.health import AliveHandler, Readiness, ReadyHandler, RootHandler
 from chatgpt_agent.web.models import ModelsHandler
 
@@ -30,7 +30,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     """What the handlers of the API work with. `endpoints`: the forwarded ones, by the paths that clients use."""
 
     endpoints: dict[str, Endpoint]
-    gateway: Gateway
+    forward: ForwardServices
     directory: Directory
     budgets: Budgets
     read_pool: ReadPool
@@ -59,14 +59,14 @@ def forwarded_endpoints(urls: Collection[str]) -> dict[str, Endpoint]:
 
 def api_app(services: Services) -> Application:
     """What clients reach."""
-    gateway = services.gateway
-    token = {"authenticator": gateway.authenticator, "rate_limiter": gateway.rate_limiter}
+    forward = services.forward
+    token = {"authenticator": forward.authenticator, "rate_limiter": forward.rate_limiter}
     models = {**token, "directory": services.directory}
     account = {**models, "read_pool": services.read_pool}
     me = {**account, "budgets": services.budgets}
     return RoutedApplication(
         {
-            path: (ForwardHandler, {"endpoint": endpoint, "gateway": gateway})
+            path: (ForwardHandler, {"endpoint": endpoint, "services": forward})
             for path, endpoint in services.endpoints.items()
         },
         [

@@ -25,7 +25,7 @@ from chatgpt_agent.web.body import BodyHandler
 from chatgpt_agent.web.chunk_writer import ChunkWriter
 
 
-class Gateway(msgspec.Struct, frozen=True, kw_only=True):
+class ForwardServices(msgspec.Struct, frozen=True, kw_only=True):
     """What the handlers of forwarded endpoints work with. `max_body_size`: bytes."""
 
     authenticator: Authenticator
@@ -50,11 +50,11 @@ class ForwardHandler(BodyHandler):
 
     methods = ("POST",)
 
-    def initialize(self, endpoint: Endpoint, gateway: Gateway) -> None:  # type: ignore[override]
+    def initialize(self, endpoint: Endpoint, services: ForwardServices) -> None:  # type: ignore[override]
         super().initialize()
-        self.max_body_size = gateway.max_body_size
+        self.max_body_size = services.max_body_size
         self._endpoint = endpoint
-        self._gateway = gateway
+        self._services = services
         self._identity: Identity | None = None
         self._phase = Phase.RECEIVING
         self._call: Call | None = None
@@ -63,13 +63,13 @@ class ForwardHandler(BodyHandler):
     # Before the body.
 
     def check(self) -> None:
-        gateway, headers = self._gateway, self.request.headers
-        if gateway.lifecycle.draining:
+        services, headers = self._services, self.request.headers
+        if services.lifecycle.draining:
             raise Draining
-        self._identity = self.identify(gateway.authenticator)
+        self._identity = self.identify(services.authenticator)
         check_request_media(headers.get("Content-Type"), headers.get("Content-Encoding"), form=self._endpoint.form)
         self.check_size()
-        if gateway.admissions.full:
+        if services.admissions.full:
             raise Overloaded
 
     # With the body.
@@ -79,9 +79,9 @@ class ForwardHandler(BodyHandler):
             self.end_refusal()
             return
         self._phase = Phase.FORWARDING
-        with self._gateway.lifecycle.request():
+        with self._services.lifecycle.request():
             try:
-                if self._gateway.lifecycle.draining:
+                if self._services.lifecycle.draining:
                     raise Draining
                 await self._forward()
             except ClientClosed:
@@ -95,9 +95,9 @@ class ForwardHandler(BodyHandler):
         request = await run_cooperatively(parse_request(self._endpoint, body, content_type))
         # Checked again: the body may have taken a minute to arrive, and a revocation takes effect within a second.
         identity = self._identify_again()
-        gateway = self._gateway
-        admission = gateway.admissions.admit(identity, request, request_id=self.access.id)
-        self._call = call = gateway.relay.call(identity.user, request, admission)
+        services = self._services
+        admission = services.admissions.admit(identity, request, request_id=self.access.id)
+        self._call = call = services.relay.call(identity.user, request, admission)
         try:
             if self._phase is Phase.DISCONNECTED:
                 raise ClientClosed
@@ -107,8 +107,8 @@ class ForwardHandler(BodyHandler):
             await call.close()
 
     def _identify_again(self) -> Identity:
-        if self._identity is None or not self._gateway.authenticator.still_holds(self._identity):
-            self._identity = self.identify(self._gateway.authenticator)
+        if self._identity is None or not self._services.authenticator.still_holds(self._identity):
+            self._identity = self.identify(self._services.authenticator)
         return self._identity
 
     async def _answer(self, answering: Answering) -> None:
@@ -191,7 +191,7 @@ class ForwardHandler(BodyHandler):
     # The answer's headers and the access line.
 
     def limit_headers(self) -> list[tuple[str, str]]:
-        return [] if self._identity is None else self._gateway.rate_limiter.headers(self._identity)
+        return [] if self._identity is None else self._services.rate_limiter.headers(self._identity)
 
     def log_status(self) -> int:
         return ClientClosed.status if self._phase is Phase.DISCONNECTED else self.get_status()

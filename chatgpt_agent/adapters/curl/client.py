@@ -1,4 +1,4 @@
-"""Tornado's CurlAsyncHTTPClient with what a gateway needs and Tornado's does not have.
+"""Tornado's CurlAsyncHTTPClient with what this agent needs and Tornado's does not have.
 
 For callers of `fetch`:
 
@@ -60,8 +60,8 @@ _settings_of = operator.attrgetter(
 )
 
 
-class GatewayHTTPClient(CurlAsyncHTTPClient):
-    """One for each agent, made on its running loop: `GatewayHTTPClient(force_instance=True, …)`."""
+class UpstreamHTTPClient(CurlAsyncHTTPClient):
+    """One for each agent, made on its running loop: `UpstreamHTTPClient(force_instance=True, …)`."""
 
     def initialize(  # type: ignore[override]
         self,

@@ -6,7 +6,7 @@ from typing import Any
 import pycurl
 
 from chatgpt_agent.adapters.config import Proxy, UpstreamSettings
-from chatgpt_agent.adapters.curl.client import GatewayHTTPClient
+from chatgpt_agent.adapters.curl.client import UpstreamHTTPClient
 from chatgpt_agent.core.errors import SetupError
 
 MIN_LIBCURL = (8, 23, 0)
@@ -14,10 +14,10 @@ SEND_BYTES = 16 * 1024  # of a body that libcurl takes at a time: it holds as mu
 SUPPRESS_CONNECT_HEADERS = 265  # CURLOPT_SUPPRESS_CONNECT_HEADERS, which pycurl does not name
 
 
-def http_client(settings: UpstreamSettings) -> GatewayHTTPClient:
+def http_client(settings: UpstreamSettings) -> UpstreamHTTPClient:
     """The client of one agent, on the running loop. Raises SetupError where libcurl is too old."""
     check_libcurl()
-    return GatewayHTTPClient(
+    return UpstreamHTTPClient(
         force_instance=True,
         configure_handle=handle_options(settings),
         max_connections=settings.max_connections,

@@ -10,7 +10,7 @@ import pytest
 from tornado.ioloop import IOLoop
 
 from chatgpt_agent.adapters.config import Config
-from chatgpt_agent.adapters.curl.client import GatewayHTTPClient
+from chatgpt_agent.adapters.curl.client import UpstreamHTTPClient
 from chatgpt_agent.adapters.curl.exchange import HIGH_WATER, Exchange, UpstreamClient
 from chatgpt_agent.adapters.curl.options import http_client
 from chatgpt_agent.core.errors import ClientClosed, UpstreamError
@@ -180,7 +180,7 @@ async def test_kept_handle_holds_nothing_of_its_request(client: UpstreamClient, 
     reference = weakref.ref(exchange)
     del exchange
     gc.collect()
-    assert isinstance(client.http_client, GatewayHTTPClient)
+    assert isinstance(client.http_client, UpstreamHTTPClient)
     assert client.http_client.idle_handles == 1
     assert reference() is None
 
