@@ -57,7 +57,7 @@ class Findings(msgspec.Struct):
     lost: list[str] = []
     duplicated: list[str] = []
     dispatched_twice: list[str] = []
-    invisible: list[str] = []
+    unrecorded: list[str] = []
     differing: list[str] = []
     others: list[str] = []
     states: dict[str, str] = {}  # of all rows, by request id
@@ -75,7 +75,7 @@ class Findings(msgspec.Struct):
             "delivered whole, and no row that says so": self.lost,
             "more than one row": self.duplicated,
             "sent upstream more than once": self.dispatched_twice,
-            "reached the upstream, and has no row": self.invisible,
+            "reached the upstream, and has no row": self.unrecorded,
             "differs from what the upstream billed": self.differing,
         }
         wrong = [f"{id_}: {kind} ({self.states.get(id_, 'no row')})" for kind, ids in kinds.items() for id_ in ids]
@@ -115,7 +115,7 @@ def compare(
     findings.lost = [id_ for id_ in whole if id_ not in rows or rows[id_].state not in WHOLE_STATES]
     findings.duplicated = [id_ for id_, times in Counter(row.request_id for row in ledger.rows).items() if times > 1]
     findings.dispatched_twice = [id_ for id_, times in upstream.dispatched.items() if times > 1]
-    findings.invisible = [id_ for id_ in upstream.dispatched if id_ not in rows]
+    findings.unrecorded = [id_ for id_ in upstream.dispatched if id_ not in rows]
     done = [row for row in ledger.rows if row.state == "done"]
     findings.differing = [row.request_id for row in done if not _as_billed(row, upstream, prices)]
     findings.differing += [id_ for id_, answer in whole.items() if not _usage_matches(answer, upstream.billed.get(id_))]

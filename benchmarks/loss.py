@@ -172,8 +172,8 @@ def table(result: Result) -> list[tuple[str, str]]:
     findings, ends = result.findings, result.ends
     lines: list[tuple[str, object]] = [
         ("requests that reached an agent", result.sent),
-        ("connections refused by a dead agent", ends[End.REFUSED]),
-        ("answers with 503 of an agent that was not ready", ends[End.NOT_READY]),
+        ("connections refused: the agent was dead", ends[End.REFUSED]),
+        ("answers with 503: the agent was not ready", ends[End.NOT_READY]),
         ("`kill -9` of the agent", result.kills),
         ("`stop -m immediate` of PostgreSQL", result.db_stops),
         ("dispatched to the upstream", result.dispatched),
@@ -184,14 +184,14 @@ def table(result: Result) -> list[tuple[str, str]]:
         ("clients that disconnected", ends[End.LEFT]),
         ("rows in the ledger", sum(result.states.values())),
         *((f"rows in state `{state}`", count) for state, count in result.states.most_common()),
-        ("**lost** (delivered whole, no row that says so)", len(findings.lost)),
+        ("**lost** (delivered whole, without a row that says so)", len(findings.lost)),
         ("**duplicated** (rows)", len(findings.duplicated)),
         ("**dispatched twice**", len(findings.dispatched_twice)),
-        ("**billed, but invisible** (reached the upstream, no row)", len(findings.invisible)),
+        ("**billed, but not recorded** (reached the upstream, no row)", len(findings.unrecorded)),
         ("**differing** from the upstream's bill (row by row)", len(findings.differing)),
         ("**sums equal** over rows in state `done`", "yes" if findings.sums_equal else "no"),
         *((f"{kind}: upstream / ledger", f"{theirs:,} / {ours:,}") for kind, theirs, ours in findings.sums),
-        ("other violations, including those of `chatgpt-agent ledger verify`", len(findings.others)),
+        ("other violations, including findings of `chatgpt-agent ledger verify`", len(findings.others)),
         ("seconds from the end of the load to an empty outbox", f"{result.shipped_seconds:.1f}"),
         ("seconds in total", f"{result.seconds:.0f}"),
     ]

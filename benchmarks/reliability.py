@@ -144,8 +144,8 @@ def table(rounds: list[Round], revocations: list[float], rows: int) -> list[str]
         alive = statistics.median(_quantile(round_.alive, part) for round_ in rounds)
         dead = statistics.median(_quantile(round_.dead, part) for round_ in rounds)
         lines.append(f"| {name} | {alive:.2f} | {dead:.2f} | {dead - alive:+.2f} |")
-    counts = f"{len(rounds)} times {len(rounds[0].alive):,} requests each, {WORKERS} at once"
-    return [*lines, "", f"Of the answers: medians over the outages; {counts}."]
+    counts = f"{len(rounds)} times {len(rounds[0].alive):,} requests in each condition, {WORKERS} at once"
+    return [*lines, "", f"The answers are medians over the outages: {counts}."]
 
 
 def _quantile(values: list[float], part: float) -> float:

@@ -85,8 +85,8 @@ def report(samples: list[Sample], requests: int, wrong: list[str]) -> list[str]:
             " / ".join(f"{s[1]:.0f}" for s in (samples[0], half[0], samples[-1])),
         ),
         ("slope over the second half, MB an hour", f"{slope * 3600:+.1f}"),
-        ("open files: first, maximum, last", f"{samples[0][2]} / {max(s[2] for s in samples)} / {samples[-1][2]}"),
-        ("violations", str(len(wrong))),
+        ("open files: first, most, last", f"{samples[0][2]} / {max(s[2] for s in samples)} / {samples[-1][2]}"),
+        ("violations of the promises", str(len(wrong))),
     ]
     return ["| | |", "|---|---:|", *(f"| {name} | {value} |" for name, value in lines)]
 
