@@ -1,7 +1,7 @@
 """One admitted request to OpenAI and back: write the intent, send, pass the answer on, write the row, and only then
 give out the end of the answer.
 
-The caller decides where the answer goes; a call sees to the ledger, also after the client has disconnected.
+The caller decides where the answer goes; a dispatch writes the ledger, also after the client has disconnected.
 """
 
 import asyncio
@@ -40,14 +40,14 @@ USER_AGENT = f"chatgpt-agent/{__version__}"
 
 
 class DrainLimits(msgspec.Struct, frozen=True):
-    """How long answers are read on after their clients have disconnected: `seconds` each, `calls` at once."""
+    """How long answers are read on after their clients have disconnected: `seconds` each, `requests` at once."""
 
     seconds: float
-    calls: int
+    requests: int
 
 
 class Relay:
-    """Makes calls. `urls`: where the upstream has each endpoint, by the endpoint's path."""
+    """Sends requests to OpenAI. `urls`: where the upstream has each endpoint, by the endpoint's path."""
 
     def __init__(
         self,
@@ -63,11 +63,11 @@ class Relay:
         self.upstream = upstream
         self.urls = urls
         self.drain = drain
-        self.abandoned_calls = 0  # whose client has disconnected and whose answer is still read
+        self.abandoned_requests = 0  # whose client has disconnected and whose answer is still read
 
-    def call(self, user: User, request: ApiRequest, admission: Admission) -> "Call":
-        """A call for an admitted request."""
-        return Call(self, user, request, admission)
+    def dispatch(self, user: User, request: ApiRequest, admission: Admission) -> "Dispatch":
+        """Returns the dispatch of an admitted request. Nothing is sent yet."""
+        return Dispatch(self, user, request, admission)
 
 
 class ChunkSink(Protocol):
@@ -96,8 +96,8 @@ class _Pipe:
         return (not ready or self._sink.write(ready)) and not self._meter.complete
 
 
-class Call:
-    """One admitted request: `send` it, read the answer that this returns to its end, and `close` the call in any case.
+class Dispatch:
+    """One admitted request: `send` it, read the answer that this returns to its end, and `close` it in any case.
 
     `row` is its row in the ledger, once that is written.
     """
@@ -155,19 +155,19 @@ class Call:
         if self._exchange is None or self._settling:
             return
         relay = self._relay
-        if relay.abandoned_calls >= relay.drain.calls:
+        if relay.abandoned_requests >= relay.drain.requests:
             self._exchange.abort(ClientClosed())
             return
-        relay.abandoned_calls += 1
+        relay.abandoned_requests += 1
         self._drain_timer = self._loop.call_later(relay.drain.seconds, self._exchange.abort, ClientClosed())
 
     async def close(self) -> None:
-        """Gives back what the call holds. A call whose answer was not read to its end, which only a bug in the agent
-        can cause, is aborted and gets its row all the same."""
+        """Gives back what the request holds. If its answer was not read to the end, which only a bug in the agent can
+        cause, aborts it and writes its row all the same."""
         self._admission.release()
         if self._drain_timer is not None:
             self._drain_timer.cancel()
-            self._relay.abandoned_calls -= 1
+            self._relay.abandoned_requests -= 1
         if self._open is None:
             self._admission.cancel()
         elif not self._settling:
@@ -226,18 +226,18 @@ class Call:
 class Answering:
     """An answer that has begun to come: read it with `whole`, or where it `is_stream` with `stream_to`."""
 
-    def __init__(self, call: Call, exchange: Exchange, head: Head) -> None:
+    def __init__(self, dispatch: Dispatch, exchange: Exchange, head: Head) -> None:
         self.head = head
-        self._call = call
+        self._dispatch = dispatch
         self._exchange = exchange
-        self._endpoint = call.request.endpoint
+        self._endpoint = dispatch.request.endpoint
 
     @property
     def is_stream(self) -> bool:
         """Whether the answer is an event stream, to be passed on as it comes."""
         media_type = (self.head.first("content-type") or "").partition(";")[0].strip().lower()
         # Some servers send no type: then what the client asked for decides.
-        return media_type == "text/event-stream" or (self._call.request.stream and not media_type)
+        return media_type == "text/event-stream" or (self._dispatch.request.stream and not media_type)
 
     async def whole(self) -> list[bytes]:
         """The body of an answer that is no stream, in the pieces in which it came, once the row is written. Raises
@@ -250,7 +250,7 @@ class Answering:
                 if size > SLICE:  # else a fast upstream would hold the loop until the end
                     await asyncio.sleep(0)
         except AgentError as error:
-            await self._call.settle(State.INCOMPLETE, error=error.code)
+            await self._dispatch.settle(State.INCOMPLETE, error=error.code)
             raise
         await self._settle(await self._read_usage(chunks))
         return chunks
@@ -266,7 +266,7 @@ class Answering:
                 over = await self._exchange.stream_to(on_chunk)
             except AgentError as error:
                 meter.end(clean=False)
-                await self._call.settle(State.INCOMPLETE, meter.answer(), error=error.code)
+                await self._dispatch.settle(State.INCOMPLETE, meter.answer(), error=error.code)
                 sink.write(meter.take_held())
                 raise
             if over:
@@ -284,12 +284,12 @@ class Answering:
         return await run_cooperatively(read_answer(pieces, self._endpoint))
 
     async def _settle(self, answer: Answer) -> None:
-        await self._call.settle(answered_state(self.head.status, answer), answer)
+        await self._dispatch.settle(answered_state(self.head.status, answer), answer)
 
     def _meter(self) -> StreamMeter | CompressedMeter:
         if decompressor := self._decompressor():
             return CompressedMeter(self._endpoint, decompressor)
-        return StreamMeter(self._endpoint, hide_usage=self._call.request.hides_usage)
+        return StreamMeter(self._endpoint, hide_usage=self._dispatch.request.hides_usage)
 
     def _decompressor(self) -> Decompressor | None:
         """Reads an answer that came compressed although no compression was asked for."""

@@ -20,7 +20,7 @@ from chatgpt_agent.runtime.authentication import Authenticator
 from chatgpt_agent.runtime.cooperative import run_cooperatively
 from chatgpt_agent.runtime.in_flight import Lifecycle
 from chatgpt_agent.runtime.rate_limiter import RateLimiter
-from chatgpt_agent.runtime.relay import Answering, Call, Relay
+from chatgpt_agent.runtime.relay import Answering, Dispatch, Relay
 from chatgpt_agent.web.body import BodyHandler
 from chatgpt_agent.web.chunk_writer import ChunkWriter
 
@@ -57,7 +57,7 @@ class ForwardHandler(BodyHandler):
         self._services = services
         self._identity: Identity | None = None
         self._phase = Phase.RECEIVING
-        self._call: Call | None = None
+        self._dispatch: Dispatch | None = None
         self._writer: ChunkWriter | None = None  # of a stream
 
     # Before the body.
@@ -97,14 +97,14 @@ class ForwardHandler(BodyHandler):
         identity = self._identify_again()
         services = self._services
         admission = services.admissions.admit(identity, request, request_id=self.access.id)
-        self._call = call = services.relay.call(identity.user, request, admission)
+        self._dispatch = dispatch = services.relay.dispatch(identity.user, request, admission)
         try:
             if self._phase is Phase.DISCONNECTED:
                 raise ClientClosed
-            await self._answer(await call.send(self.request.headers.get("Accept")))
+            await self._answer(await dispatch.send(self.request.headers.get("Accept")))
         finally:
             self._writer = None  # it holds this handler: a cycle
-            await call.close()
+            await dispatch.close()
 
     def _identify_again(self) -> Identity:
         if self._identity is None or not self._services.authenticator.still_holds(self._identity):
@@ -185,8 +185,8 @@ class ForwardHandler(BodyHandler):
         elif before is Phase.FORWARDING:
             if self._writer is not None:
                 self._writer.discard()
-            if self._call is not None:
-                self._call.on_disconnect()
+            if self._dispatch is not None:
+                self._dispatch.on_disconnect()
 
     # The answer's headers and the access line.
 
@@ -197,7 +197,7 @@ class ForwardHandler(BodyHandler):
         return ClientClosed.status if self._phase is Phase.DISCONNECTED else self.get_status()
 
     def log_details(self) -> str:
-        row = self._call.row if self._call else None
+        row = self._dispatch.row if self._dispatch else None
         if row is None:
             return ""
         tokens = f"tokens={row.usage.input}+{row.usage.output}" if row.usage else "tokens=?"

@@ -2,7 +2,7 @@
 
     python -m pytest tests/proofs/test_crash_points.py -s
 
-The points are enumerated, not sampled: while a real Call goes through the real Relay, Ledger and Outbox, each step that
+The points are enumerated, not sampled: while a request goes through the real Relay, Ledger and Outbox, each step that
 is visible outside the process or on the disk is a point. At each, the state outside the process is copied: the files of
 the outbox, the content of PostgreSQL, what OpenAI and the client have received. From each copy a new agent starts. A
 COMMIT also stops in the middle of its write.
@@ -33,7 +33,7 @@ from chatgpt_agent.runtime.budgets import Budgets
 from chatgpt_agent.runtime.directory import Directory
 from chatgpt_agent.runtime.ledger import Ledger
 from chatgpt_agent.runtime.rate_limiter import RateLimiter
-from chatgpt_agent.runtime.relay import Call, DrainLimits, Relay
+from chatgpt_agent.runtime.relay import Dispatch, DrainLimits, Relay
 from tests.proofs.simulation import (
     StillLoop,
     check_cost,
@@ -121,7 +121,7 @@ class World:
         self.server = PostgreSQL()
         self.points: list[Point] = []
         self.watching = False
-        self.call: Call | None = None
+        self.dispatch: Dispatch | None = None
         self.sent = self.pieces = 0
         self.billed = self.whole = False
 
@@ -135,7 +135,7 @@ class World:
         if cut_log_at is not None:
             with (folder / "outbox.db-wal").open("r+b") as file:
                 file.truncate(cut_log_at)
-        acknowledged = self.call is not None and self.call.row is not None
+        acknowledged = self.dispatch is not None and self.dispatch.row is not None
         name = name if times == 1 else f"{name} ({times})"
         self.points.append(
             Point(
@@ -255,7 +255,7 @@ class FakeExchange:
 
 
 class _Directory:
-    """The part of the directory that a call uses."""
+    """The part of the directory that a dispatch uses."""
 
     book = BOOK
 
@@ -308,21 +308,21 @@ async def serve(world: World, ledger: Ledger) -> None:
     request = run_to_end(parse_request(CHAT, msgspec.json.encode(body)))
     world.point("before the request is admitted")
     admission = admissions.admit(identity, request, request_id=UUID(str(request_id(1))))
-    world.call = call = relay.call(identity.user, request, admission)
+    world.dispatch = dispatch = relay.dispatch(identity.user, request, admission)
     try:
-        await read(world, call)
+        await read(world, dispatch)
     except AgentError:
         world.point("after the client receives an error")
     finally:
-        await call.close()
+        await dispatch.close()
 
 
 class Client:
     """The client of a stream, which may disconnect."""
 
-    def __init__(self, world: World, call: Call) -> None:
+    def __init__(self, world: World, dispatch: Dispatch) -> None:
         self._world = world
-        self._call = call
+        self._dispatch = dispatch
         self._received = b""
 
     def write(self, piece: bytes) -> bool:
@@ -336,20 +336,20 @@ class Client:
         world.whole = b"[DONE]" in self._received
         world.point("after a part is sent to the client")
         if world.pieces == leaves_at:
-            self._call.on_disconnect()
+            self._dispatch.on_disconnect()
         return True
 
     async def drain(self) -> None:
         """Returns at once: this client reads fast."""
 
 
-async def read(world: World, call: Call) -> None:
+async def read(world: World, dispatch: Dispatch) -> None:
     """Sends the request and lets the client read the answer."""
     if world.script.leaves_at == 0:
-        call.on_disconnect()
-    answering = await call.send(None)
+        dispatch.on_disconnect()
+    answering = await dispatch.send(None)
     if answering.is_stream:
-        await answering.stream_to(Client(world, call))
+        await answering.stream_to(Client(world, dispatch))
         return
     await answering.whole()
     world.point("before a part is sent to the client")

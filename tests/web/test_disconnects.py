@@ -110,4 +110,4 @@ async def test_abandoned_answers_free_their_places(make_agent: MakeAgent, upstre
     await agent.rows(5)
     await agent.until(lambda: agent.server.lifecycle.in_flight == 0)
     server = agent.server
-    assert (server.admissions.running, server.relay.abandoned_calls, server.upstream.running) == (0, 0, 0)
+    assert (server.admissions.running, server.relay.abandoned_requests, server.upstream.running) == (0, 0, 0)

@@ -132,7 +132,7 @@ def test_prompt_of_completions_is_text() -> None:
     assert (request.attachments, request.input_bytes) == (0, len(request.body))
 
 
-def test_streams_of_two_endpoints_are_asked_for_usage() -> None:
+def test_streams_of_two_endpoints_ask_for_usage() -> None:
     """Only streams of chat and legacy completions are edited to report their usage."""
     streaming = [endpoint for endpoint in ENDPOINTS if endpoint.can_stream and not endpoint.form]
     assert [each for each in streaming if parse(each, stream=True).hides_usage] == [CHAT, COMPLETIONS]
