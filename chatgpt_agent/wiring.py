@@ -41,6 +41,7 @@ class Wiring:
 
     def __init__(self, config: Config, dsn: str, *, tuning: Tuning, on_death: OnDeath) -> None:
         clock = asyncio.get_running_loop().time
+        urls = upstream_urls(config.openai_url)
         # Services, each after those that it uses; only the users' names in alerts come from a later one.
         self.lifecycle = Lifecycle()
         self.http_client = http_client(config.upstream)
@@ -48,10 +49,7 @@ class Wiring:
         self.rate_limiter = RateLimiter(clock)
         self.read_pool = ReadPool(dsn)
         self.last_used = LastUsed(
-            Store(dsn, seconds=WRITE_TIMEOUT),
-            check_seconds=tuning.last_used_check,
-            clock=clock,
-            on_death=on_death,
+            Store(dsn, seconds=WRITE_TIMEOUT), check_seconds=tuning.last_used_check, clock=clock, on_death=on_death
         )
         self.alerts = Alerts(
             Store(dsn),
@@ -85,7 +83,7 @@ class Wiring:
             directory=self.directory,
             ledger=self.ledger,
             upstream=self.upstream,
-            urls=upstream_urls(config.openai_url),
+            urls=urls,
             drain=DrainLimits(config.drain_after_disconnect, config.drain_after_disconnect_max),
         )
         self.authenticator = Authenticator(
@@ -96,9 +94,7 @@ class Wiring:
             burst=tuning.wrong_token_burst,
         )
         # Administration.
-        self.admin_stores = Stores(
-            changes=Store(dsn), reports=Store(dsn, seconds=REPORT_SECONDS), proofs=Store(dsn, seconds=PROOF_SECONDS)
-        )
+        self.admin_stores = _admin_stores(dsn)
         self.admin_authenticator = AdminAuthenticator(
             self.admin_stores.changes,
             trusted_proxies=config.trusted_proxies,
@@ -106,13 +102,10 @@ class Wiring:
             burst=tuning.wrong_token_burst,
         )
         # Handlers.
-        readiness = Readiness(
-            directory=self.directory, budgets=self.budgets, ledger=self.ledger, lifecycle=self.lifecycle
-        )
-        self.api = self._api(config, readiness)
-        self.admin = self._admin(config, readiness)
+        self.api = self._api(config, urls)
+        self.admin = self._admin(config)
 
-    def _api(self, config: Config, readiness: Readiness) -> Application:
+    def _api(self, config: Config, urls: dict[str, str]) -> Application:
         forward = ForwardServices(
             authenticator=self.authenticator,
             admissions=self.admissions,
@@ -122,17 +115,26 @@ class Wiring:
             max_body_size=config.max_body_size,
         )
         services = Services(
-            endpoints=forwarded_endpoints(self.relay.urls),
+            endpoints=forwarded_endpoints(urls),
             forward=forward,
             directory=self.directory,
             budgets=self.budgets,
             read_pool=self.read_pool,
-            readiness=readiness,
+            readiness=self._readiness(),
         )
         return api_app(services)
 
-    def _admin(self, config: Config, readiness: Readiness) -> Application:
+    def _admin(self, config: Config) -> Application:
         api = AdminApi(
             config=config, authenticator=self.admin_authenticator, stores=self.admin_stores, lifecycle=self.lifecycle
         )
-        return admin_app(api, readiness)
+        return admin_app(api, self._readiness())
+
+    def _readiness(self) -> Readiness:
+        return Readiness(directory=self.directory, budgets=self.budgets, ledger=self.ledger, lifecycle=self.lifecycle)
+
+
+def _admin_stores(dsn: str) -> Stores:
+    return Stores(
+        changes=Store(dsn), reports=Store(dsn, seconds=REPORT_SECONDS), proofs=Store(dsn, seconds=PROOF_SECONDS)
+    )

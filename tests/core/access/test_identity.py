@@ -48,8 +48,8 @@ def limited(models: tuple[str, ...] | None, token_models: tuple[str, ...] | None
         (identity(allowed_networks=Networks()), "not for this network"),
     ],
 )
-def test_token_that_does_not_count_has_a_reason(case: Identity, reason: str | None) -> None:
-    """For the log; None where it counts."""
+def test_token_that_is_not_valid_has_a_reason(case: Identity, reason: str | None) -> None:
+    """The reason is for the log; a valid token has none."""
     assert denial_reason(case, NOON, HOME) == reason
 
 
@@ -67,7 +67,7 @@ def test_token_that_does_not_count_has_a_reason(case: Identity, reason: str | No
 def test_user_and_token_must_both_be_allowed_a_model(
     models: tuple[str, ...] | None, token_models: tuple[str, ...] | None, model: str, allowed: bool
 ) -> None:
-    """Where one of the two has no list, the other's counts."""
+    """If only one of the two has a list, that list counts."""
     assert may_use(limited(models, token_models), model) is allowed
 
 
