@@ -95,15 +95,16 @@ class Wiring:
         )
         # Administration.
         self.admin_stores = _admin_stores(dsn)
-        self.admin_authenticator = AdminAuthenticator(
-            self.admin_stores.changes,
-            trusted_proxies=config.trusted_proxies,
-            clock=clock,
-            burst=tuning.wrong_token_burst,
-        )
+        self.admin_authenticator = self._admin_authenticator(config, tuning.wrong_token_burst)
         # Handlers.
         self.api = self._api(config, urls)
         self.admin = self._admin(config)
+
+    def _admin_authenticator(self, config: Config, burst: int) -> AdminAuthenticator:
+        clock = asyncio.get_running_loop().time
+        return AdminAuthenticator(
+            self.admin_stores.changes, trusted_proxies=config.trusted_proxies, clock=clock, burst=burst
+        )
 
     def _api(self, config: Config, urls: dict[str, str]) -> Application:
         forward = ForwardServices(
