@@ -149,7 +149,7 @@ def echo_json(value: object) -> None:
 
 
 def echo_table(headers: Sequence[str], lines: Iterable[Sequence[object]]) -> None:
-    """Prints a table to be read by people."""
+    """Prints a table for reading."""
     rows = [["" if cell is None else str(cell) for cell in line] for line in lines]
     # tabulate drops a heading without cells.
     assert all(len(row) == len(headers) for row in rows), "a heading has no cells"

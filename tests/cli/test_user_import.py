@@ -22,7 +22,7 @@ zoe;{KEY}-z;;5;;day
 
 @pytest.fixture
 def table(tmp_path: Path) -> str:
-    """A file of three people."""
+    """A file of three users."""
     return written(tmp_path, TABLE)
 
 

@@ -62,7 +62,7 @@ async def test_new_key_is_sent_to_openai(agent: Agent, beside: Cli, upstream: Up
 
 
 def identity(agent: Agent) -> Identity:
-    """Who the agent takes its token's holder for."""
+    """Returns the identity that the agent finds for the token."""
     return agent.server.directory.identify(agent.token)
 
 

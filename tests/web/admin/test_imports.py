@@ -1,4 +1,4 @@
-"""People and prices in bulk over REST, and prices that are only tried."""
+"""Imports of users and prices over REST, and prices that are only tried."""
 
 from functools import partial
 
@@ -23,7 +23,7 @@ async def names(admin: Administrator) -> list[str]:
     return [user["name"] for user in (await admin.ask("GET", "/users")).json["data"]]
 
 
-# People.
+# Users.
 
 
 async def test_imported_users_have_working_tokens(admin: Administrator) -> None:
