@@ -79,8 +79,9 @@ async def list_(
 
     Example: chatgpt-agent ledger list --state unknown --state incomplete --since 2026-11-01
     """
-    chosen = [State(state) for state in states]
-    rows = await administration.ledger.rows(states=chosen, since=_utc(since), until=_utc(until), user=user, limit=limit)
+    rows = await administration.ledger.rows(
+        states=[State(state) for state in states], since=_utc(since), until=_utc(until), user=user, limit=limit
+    )
     if form == "json":
         echo_json(rows)
     elif form == "csv":
