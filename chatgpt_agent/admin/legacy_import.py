@@ -109,18 +109,18 @@ class _Run:
         self._owners = {rows[digest].id: ids for digest, ids in owners.items()}
 
     def _importable_users(self, users: Sequence[OldUser]) -> dict[bytes, OldUser]:
-        """The rows without a fault, by the digests of their tokens."""
+        """The rows that have no error, by the digests of their tokens."""
         counts = self.result.tables["sys_user_token"]
         counts.read = len(users)
         rows: dict[bytes, OldUser] = {}
         for old in users:
-            fault = rules.user_fault(old)
-            digest = b"" if fault else self._keyring.digest(old.local_token or "")
+            error = rules.user_error(old)
+            digest = b"" if error else self._keyring.digest(old.local_token or "")
             if digest in rows:
-                fault = f"it has the same local_token as row {rows[digest].id}"
-            if fault:
+                error = f"it has the same local_token as row {rows[digest].id}"
+            if error:
                 counts.refused += 1
-                self._warn("sys_user_token", old.id, fault, refused=True)
+                self._warn("sys_user_token", old.id, error, refused=True)
             else:
                 rows[digest] = old
         return rows
@@ -187,15 +187,15 @@ class _Run:
     async def import_prices(self) -> None:
         counts = self.result.tables["sys_config"]
         config = await self._old.config()
-        listed, faults = rules.prices(config, await self._old.old_prices(), self._now)
+        listed, errors = rules.prices(config, await self._old.old_prices(), self._now)
         priced = await priced_models(self._store)
-        for name, fault in faults.items():
-            self._warn("sys_config", name, fault, refused=True)
+        for name, error in errors.items():
+            self._warn("sys_config", name, error, refused=True)
         models = {price.model for price in listed}
         counts.read = len(config)
         for line in config:
             model = line.key.removesuffix("_input").removesuffix("_output")
-            if line.key in faults or model not in models:
+            if line.key in errors or model not in models:
                 counts.refused += 1
             elif model in priced:
                 counts.existing += 1
@@ -231,10 +231,10 @@ class _Run:
     def _importable_requests(self, page: Sequence[OldRequest]) -> list[OldRequest]:
         requests = []
         for old in page:
-            fault = rules.request_fault(old)
-            if fault:
+            error = rules.request_error(old)
+            if error:
                 self.result.tables["sys_model_request"].refused += 1
-                self._warn("sys_model_request", old.id, fault, refused=True)
+                self._warn("sys_model_request", old.id, error, refused=True)
             else:
                 requests.append(old)
         return requests

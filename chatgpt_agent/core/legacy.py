@@ -74,7 +74,7 @@ def row_id(request: OldRequest) -> UUID:
     return uuid5(NAMESPACE, f"{request.id}|{moment}|{request.remote_id}")
 
 
-def request_fault(request: OldRequest) -> str | None:
+def request_error(request: OldRequest) -> str | None:
     """Returns why a row of the history cannot be imported, or None."""
     if request.timestamp is None:
         return "it has no timestamp"
@@ -88,7 +88,7 @@ def request_fault(request: OldRequest) -> str | None:
     return None
 
 
-def user_fault(user: OldUser) -> str | None:
+def user_error(user: OldUser) -> str | None:
     """Returns why a user cannot be imported, or None. The token and the key are not quoted."""
     token, key = user.local_token or "", (user.gpt_token or "").strip()
     if not is_secret(token, MAX_TOKEN):
@@ -130,30 +130,30 @@ def _is_name(text: str | None) -> bool:
 def prices(
     config: Sequence[OldConfig], history: Sequence[OldPrice], now: datetime
 ) -> tuple[list[NewPrice], dict[str, str]]:
-    """Returns the prices to add, by model and date, and the faults of models (or keys) whose prices cannot be imported.
+    """Returns the prices to add, by model and date, and the errors of models (or keys) whose prices cannot be imported.
 
     Only models with a current price are imported. It takes effect with the first row that was charged it, after the
     prices of older rows. A price that no row was charged takes effect when it was configured, or now if rows were
     charged another one."""
     configured: dict[str, dict[str, OldConfig]] = {}
-    faults: dict[str, str] = {}
+    errors: dict[str, str] = {}
     for line in config:
         side = next((side for side in (_INPUT, _OUTPUT) if line.key.endswith(side)), None)
         model = line.key.removesuffix(side) if side else ""
         if side is None or not _is_name(model):
-            faults[line.key] = f"the key is not a model's name with {_INPUT} or {_OUTPUT}"
+            errors[line.key] = f"the key is not a model's name with {_INPUT} or {_OUTPUT}"
         elif side in configured.setdefault(model, {}) and configured[model][side].value != line.value:
-            faults[model] = f"duplicate key {line.key} with different values"
+            errors[model] = f"duplicate key {line.key} with different values"
         else:
             configured[model][side] = line
     added: list[NewPrice] = []
     for model, sides in sorted(configured.items()):
-        if model in faults:
+        if model in errors:
             continue
         try:
             current = _rates({side: line.value for side, line in sides.items()})
         except InvalidValue as error:
-            faults[model] = error.message
+            errors[model] = error.message
             continue
         written = [line.timestamp for line in sides.values() if line.timestamp is not None]
         runs = _runs(model, history)
@@ -161,7 +161,7 @@ def prices(
         if not runs or runs[-1][1] != current:
             since = now if runs else min(max(written, default=now), now)
             added.append(NewPrice(model, current, effective_at=since))
-    return added, faults
+    return added, errors
 
 
 def _runs(model: str, history: Sequence[OldPrice]) -> list[tuple[datetime, Rates]]:

@@ -59,10 +59,10 @@ def read_table(rows: Sequence[Sequence[str]], name: str) -> FigurePage:
     needed = ("day", "amount") if kind is Kind.COSTS else _USAGE_COLUMNS
     missing = [COLUMNS[column][0] for column in needed if column not in at]
     if missing:
-        fault = (
+        problem = (
             "is neither JSON nor an export of OpenAI's dashboard" if len(missing) == len(needed) else "is incomplete"
         )
-        raise InvalidValue(f"{name}: {fault}: the column {' and the column '.join(missing)} is missing")
+        raise InvalidValue(f"{name}: {problem}: the column {' and the column '.join(missing)} is missing")
     days, groups = set(), []
     usage: list[UsageFigure] = []
     costs: list[CostFigure] = []

@@ -1,4 +1,4 @@
-"""Tests of the import's rules: stable ids, prices with their dates, and faults."""
+"""Tests of the import's rules: stable ids, prices with their dates, and errors."""
 
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -18,10 +18,10 @@ from chatgpt_agent.core.legacy import (
     is_weak,
     numbered,
     prices,
-    request_fault,
+    request_error,
     row_id,
     token_prefix,
-    user_fault,
+    user_error,
     user_name,
 )
 from chatgpt_agent.core.money.kinds import Rates
@@ -42,7 +42,7 @@ USER = OldUser(id=3, name="alice", local_token="old-token", gpt_token="sk-old", 
 
 
 def priced(*lines: tuple[str, str | None], history: list[OldPrice] | None = None, at: datetime | None = JULY) -> Any:
-    """Returns the prices and faults of a configuration."""
+    """Returns the prices and errors of a configuration."""
     return prices([OldConfig(key, value, at) for key, value in lines], history or [], NOW)
 
 
@@ -65,27 +65,27 @@ def test_id_of_a_row_is_stable() -> None:
         ({"price": Decimal("NaN")}, "price"),
     ],
 )
-def test_invalid_row_has_a_fault(change: dict[str, Any], reason: str) -> None:
-    """The fault states what is wrong."""
-    assert reason in (request_fault(msgspec.structs.replace(REQUEST, **change)) or "")
+def test_invalid_row_has_an_error(change: dict[str, Any], reason: str) -> None:
+    """The error states what is wrong."""
+    assert reason in (request_error(msgspec.structs.replace(REQUEST, **change)) or "")
 
 
 def test_row_may_lack_price_and_counts() -> None:
-    """A price or counts that were never known are no fault."""
+    """A price or counts that were never known are no error."""
     bare = msgspec.structs.replace(REQUEST, price=None, prompt_tokens=None, completion_tokens=None, remote_id=None)
-    assert request_fault(bare) is None
+    assert request_error(bare) is None
 
 
 @pytest.mark.parametrize("token", [None, "", "a b", "tök", "a\n", "x" * 101])
-def test_token_that_no_client_can_send_is_a_fault(token: str | None) -> None:
-    """The fault does not quote the token."""
-    assert "local_token" in (user_fault(msgspec.structs.replace(USER, local_token=token)) or "")
+def test_token_that_no_client_can_send_is_an_error(token: str | None) -> None:
+    """The error does not quote the token."""
+    assert "local_token" in (user_error(msgspec.structs.replace(USER, local_token=token)) or "")
 
 
 def test_spaces_around_a_key_are_ignored() -> None:
     """A pasted key may have them."""
-    assert user_fault(msgspec.structs.replace(USER, gpt_token=" sk-old\n")) is None
-    assert "gpt_token" in (user_fault(msgspec.structs.replace(USER, gpt_token=" ")) or "")
+    assert user_error(msgspec.structs.replace(USER, gpt_token=" sk-old\n")) is None
+    assert "gpt_token" in (user_error(msgspec.structs.replace(USER, gpt_token=" ")) or "")
 
 
 @given(st.text(max_size=40))
@@ -113,9 +113,9 @@ def test_equal_names_are_numbered() -> None:
 
 def test_price_is_converted_to_a_million_tokens() -> None:
     """The price is exactly a thousand times the old one, from the day on which it was configured."""
-    added, faults = priced(("m_input", "0.0015"), ("m_output", "0.002"))
+    added, errors = priced(("m_input", "0.0015"), ("m_output", "0.002"))
     assert added == [NewPrice("m", Rates(input=Decimal("1.5"), output=Decimal("2")), effective_at=JULY)]
-    assert faults == {}
+    assert errors == {}
 
 
 def test_price_takes_effect_with_its_first_row() -> None:
@@ -162,14 +162,14 @@ def test_price_without_a_date_takes_effect_now(at: datetime | None) -> None:
         ([("_input", "1")], "_input", "the key"),
     ],
 )
-def test_invalid_price_is_a_fault(lines: list[tuple[str, str | None]], name: str, reason: str) -> None:
-    """The fault names the model or the key, and neither rate is imported."""
-    added, faults = priced(*lines)
+def test_invalid_price_is_an_error(lines: list[tuple[str, str | None]], name: str, reason: str) -> None:
+    """The error names the model or the key, and neither rate is imported."""
+    added, errors = priced(*lines)
     assert added == []
-    assert reason in faults[name]
+    assert reason in errors[name]
 
 
 def test_invalid_price_in_the_history_is_skipped() -> None:
     """Each row has its own cost."""
-    added, faults = priced(("m_input", "1"), ("m_output", "2"), history=[OldPrice("m", "free", JULY)])
-    assert ([price.effective_at for price in added], faults) == ([JULY], {})
+    added, errors = priced(("m_input", "1"), ("m_output", "2"), history=[OldPrice("m", "free", JULY)])
+    assert ([price.effective_at for price in added], errors) == ([JULY], {})
