@@ -4,6 +4,7 @@ Kept in the memory of one agent: several agents each admit their own share of th
 """
 
 from collections.abc import Callable
+from operator import attrgetter
 from typing import Any
 
 from chatgpt_agent.core.access.identity import Identity, RateLimits
@@ -158,7 +159,5 @@ def _resized(bucket: Bucket | None, limit: int | None, now: float) -> Bucket | N
 
 
 def _nearest(buckets: list[Bucket | None], now: float) -> LimitState | None:
-    states = [
-        LimitState(bucket.limit, bucket.left(now), bucket.full_in(now)) for bucket in buckets if bucket is not None
-    ]
-    return min(states, key=lambda state: state.left, default=None)
+    states = [bucket.state(now) for bucket in buckets if bucket is not None]
+    return min(states, key=attrgetter("left"), default=None)

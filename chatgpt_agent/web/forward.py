@@ -114,10 +114,15 @@ class ForwardHandler(BodyHandler):
     async def _answer(self, answering: Answering) -> None:
         head = answering.head
         self.set_status(head.status)
-        # Straight into HTTPHeaders, which checks a value in `add`; add_header and set_header would check it once more.
+        # Not with add_header and set_header, which match regular expressions for each value.
         headers = self._headers
         for name, value in response_headers(head.fields):
-            headers.add(name, value)
+            if not value.isprintable():  # the allow-list has no such value: a line break would split the answer
+                raise ValueError(f"The header field {name} is not printable.")
+            if name in headers:
+                headers.add(name, value)
+            else:
+                headers[name] = value
         for name, value in (*RESPONSE_ADDED, *self.limit_headers()):
             headers[name] = value
         if answering.is_stream:

@@ -5,6 +5,7 @@ more, the listening socket stays readable: 14,000 tracebacks a second and a whol
 """
 
 import asyncio
+import contextlib
 import errno
 import fcntl
 import logging
@@ -147,6 +148,8 @@ class ClientStream(IOStream):
         self._deadline_timer: TimerHandle | None = None
         self._check_deadline()
         # Sending.
+        self._written: asyncio.Future[None] = self._loop.create_future()  # of all that the kernel took at once
+        self._written.set_result(None)
         self._sent = 0  # bytes that the kernel has taken of what had to wait
         self._stall_timer: TimerHandle | None = None
         self._acknowledged = 0  # bytes that the client's kernel had acknowledged at the last check
@@ -173,6 +176,17 @@ class ClientStream(IOStream):
             self._close_callback = None
         else:
             super().set_close_callback(callback)
+
+    def write(self, data: bytes | memoryview) -> "asyncio.Future[None]":
+        """As Tornado's. What the kernel takes at once, which is nearly everything, does not go through the buffer."""
+        if data and not self.writing() and not self.closed():
+            sent = 0
+            with contextlib.suppress(OSError):  # Tornado's write meets the same error, and closes the stream
+                sent = self.socket.send(data)
+            if sent == len(data):
+                return self._written
+            data = memoryview(data)[sent:]
+        return super().write(data)
 
     def set_nodelay(self, value: bool) -> None:
         """Does nothing: Tornado would switch the option on and off with each answer."""

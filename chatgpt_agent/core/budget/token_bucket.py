@@ -29,7 +29,7 @@ class Bucket:
     def wait(self, amount: float, now: float) -> float:
         """Returns the seconds until the bucket holds an amount, at most until it is full."""
         missing = min(amount, self.limit) - self._filled(now)
-        return max(0.0, missing * MINUTE / self.limit)
+        return missing * MINUTE / self.limit if missing > 0 else 0.0
 
     def take(self, amount: float, now: float) -> None:
         """Takes an amount, even more than the bucket holds. A negative amount is given back."""
@@ -40,9 +40,10 @@ class Bucket:
         """Returns how much may be taken now."""
         return max(0, int(self._filled(now)))
 
-    def full_in(self, now: float) -> float:
-        """Returns the seconds until the bucket is full."""
-        return (self.limit - self._filled(now)) * MINUTE / self.limit
+    def state(self, now: float) -> "LimitState":
+        """Returns limit, how much may be taken now, and the seconds until the bucket is full."""
+        filled = self._filled(now)
+        return LimitState(self.limit, max(0, int(filled)), (self.limit - filled) * MINUTE / self.limit)
 
     def _filled(self, now: float) -> float:
         return min(float(self.limit), self._level + (now - self._filled_at) * self.limit / MINUTE)

@@ -17,7 +17,7 @@ def test_full_bucket_holds_the_amount_of_a_minute() -> None:
         assert bucket.wait(1, 0) == 0
         bucket.take(1, 0)
     assert bucket.wait(1, 0) == pytest.approx(20)
-    assert (bucket.left(0), bucket.full_in(0)) == (0, pytest.approx(60))
+    assert (bucket.left(0), bucket.state(0).reset) == (0, pytest.approx(60))
 
 
 def test_bucket_refills_continuously() -> None:
