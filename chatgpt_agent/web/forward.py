@@ -78,6 +78,8 @@ class ForwardHandler(BodyHandler):
         if self.refused:
             self.end_refusal()
             return
+        if self._phase is Phase.DISCONNECTED:  # between the end of the body and this
+            return
         self._phase = Phase.FORWARDING
         with self._services.lifecycle.request():
             try:
@@ -186,7 +188,7 @@ class ForwardHandler(BodyHandler):
         before, self._phase = self._phase, Phase.DISCONNECTED
         if before is Phase.RECEIVING:
             self.chunks.clear()  # now, and not when the cycle of connection and handler is collected
-            self.application.log_request(self)
+            self.finish()  # which writes the access line
         elif before is Phase.FORWARDING:
             if self._writer is not None:
                 self._writer.discard()

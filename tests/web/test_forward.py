@@ -1,9 +1,13 @@
 """A request through the agent: what OpenAI receives, what the client receives, and what is recorded."""
 
 import asyncio
+import logging
+from collections.abc import Callable
 from decimal import Decimal
 
 import pytest
+from tornado.httputil import HTTPConnection, HTTPHeaders, RequestStartLine
+from tornado.iostream import StreamClosedError
 
 from tests.support.agent import MODEL, OPENAI_KEY, Agent
 from tests.support.client import Connection, fetch, request_bytes
@@ -124,3 +128,66 @@ async def test_pipelined_requests_are_answered_in_order(agent: Agent, upstream: 
     await connection.close()
     assert [answer.body for answer in answers] == [upstream.sent(0), upstream.sent(1)]
     assert len(await agent.rows(2)) == 2
+
+
+class ClosedStream:
+    """The stream of a connection that its client has closed."""
+
+    def writing(self) -> bool:
+        """Nothing waits to be sent."""
+        return False
+
+    def closed(self) -> bool:
+        """It is closed."""
+        return True
+
+    def close(self) -> None:
+        """Does nothing: it is closed already."""
+
+
+class ClosedConnection(HTTPConnection):
+    """A connection whose client leaves once its request is read; what is written fails, as Tornado's does."""
+
+    stream = ClosedStream()
+    on_close: Callable[[], None] | None = None
+
+    def set_close_callback(self, callback: Callable[[], None] | None) -> None:
+        """Remembers the handler's callback."""
+        self.on_close = callback
+
+    def write_headers(
+        self, start_line: object, headers: HTTPHeaders, chunk: bytes | None = None
+    ) -> "asyncio.Future[None]":
+        """Fails."""
+        return self.write(b"")
+
+    def write(self, chunk: bytes) -> "asyncio.Future[None]":
+        """Fails."""
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        future.set_exception(StreamClosedError())
+        future.exception()
+        return future
+
+    def finish(self) -> None:
+        """Does nothing."""
+
+
+async def test_disconnect_just_after_the_body_sends_nothing(
+    agent: Agent, upstream: Upstream, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A client that leaves between the end of its body and the next step is not served, and is logged once."""
+    connection, body = ClosedConnection(), agent.body()
+    headers = HTTPHeaders({**agent.headers(), "Host": "x", "Content-Length": str(len(body))})
+    with caplog.at_level(logging.INFO, "chatgpt_agent.access"):
+        delegate = agent.server.api.start_request(None, connection)
+        prepared = delegate.headers_received(RequestStartLine("POST", "/chat", "HTTP/1.1"), headers)
+        assert prepared is not None
+        await prepared
+        delegate.data_received(body)
+        delegate.finish()
+        assert connection.on_close is not None
+        connection.on_close()
+        await asyncio.sleep(0.1)
+    assert upstream.requests == []
+    lines = [record.getMessage() for record in caplog.records if record.name == "chatgpt_agent.access"]
+    assert [" 499 " in line for line in lines] == [True]
