@@ -158,11 +158,11 @@ class ClosedConnection(HTTPConnection):
     def write_headers(
         self, start_line: object, headers: HTTPHeaders, chunk: bytes | None = None
     ) -> "asyncio.Future[None]":
-        """Fails."""
+        """Fails, because the connection is closed."""
         return self.write(b"")
 
     def write(self, chunk: bytes) -> "asyncio.Future[None]":
-        """Fails."""
+        """Fails, because the connection is closed."""
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         future.set_exception(StreamClosedError())
         future.exception()
