@@ -58,7 +58,7 @@ class Wiring:
             times=tuning.alerts,
             on_death=on_death,
         )
-        self.budgets = Budgets(on_threshold=self.alerts.on_threshold)
+        self.budgets = Budgets(on_threshold=self.alerts.on_threshold, on_refusal=self.alerts.on_refusal)
         self.budget_sync = BudgetSync(
             self.budgets, PostgresBudgetStore(Store(dsn), Store(dsn)), times=tuning.budgets, on_death=on_death
         )

@@ -1,4 +1,5 @@
-"""Alerts: a budget that crosses a threshold is reported in the log and to a webhook, which is tried until it answers.
+"""Alerts: a budget that crosses a threshold, or refuses a request, is reported in the log and to a webhook, which is
+tried until it answers.
 
 An alert is a row in PostgreSQL before it is sent: of several agents one sends it, and none is lost with the process.
 """
@@ -21,9 +22,11 @@ from chatgpt_agent.adapters.webhook import Webhook, read_webhook_secret
 from chatgpt_agent.core.budget.period import Budget, Window
 from chatgpt_agent.core.errors import StoreError, WebhookFailed
 from chatgpt_agent.runtime.background import Background, OnDeath, report_to_loop
+from chatgpt_agent.runtime.budgets import Refusal
 
 log = logging.getLogger(__name__)
 
+REFUSED = 0  # as an alert's percent: a refused request
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)  # the start of a window that has none
 BATCH = 20  # alerts that are sent at once
 
@@ -76,21 +79,45 @@ class Alerts:
     def on_threshold(self, budget: Budget, window: Window, percent: int, spent: Decimal) -> None:
         """Notes that a budget has crossed a threshold. Called on the request path: it neither waits nor raises."""
         assert budget.amount is not None
-        user = self._user_of(budget)
-        body = {
-            "type": "budget.exhausted" if percent >= 100 else "budget.threshold",
-            "timestamp": self._now(),
-            "data": {
-                "budget_id": budget.id,
-                "user": user,
-                "token_id": budget.token_id,
-                "period": budget.period,
-                "amount_usd": f"{budget.amount:f}",
-                "spent_usd": f"{spent:f}",
-                "percent": percent,
-                "resets_at": window.ends_at,
-            },
+        data = self._data(budget, window, spent=spent, percent=percent)
+        type_ = "budget.exhausted" if percent >= 100 else "budget.threshold"
+        event = f"is at {percent}%: {spent:f} of {budget.amount:f} USD"
+        self._note(budget, window, percent=percent, type=type_, data=data, event=event)
+
+    def on_refusal(self, refusal: Refusal) -> None:
+        """Notes that a budget has refused a request, first in this window. Called on the request path, as above."""
+        budget, spent = refusal.budget, refusal.spent
+        assert budget.amount is not None
+        percent = int(spent * 100 / budget.amount) if budget.amount else 100
+        data = {
+            **self._data(budget, refusal.window, spent=spent, percent=percent),
+            "reserved_usd": f"{refusal.reserved:f}",
+            "needed_usd": f"{refusal.needed:f}",
         }
+        event = (
+            f"has refused a request that may cost up to {refusal.needed:f} USD: of {budget.amount:f} USD, {spent:f} "
+            f"are spent and {refusal.reserved:f} reserved"
+        )
+        self._note(budget, refusal.window, percent=REFUSED, type="budget.refused", data=data, event=event)
+
+    def _data(self, budget: Budget, window: Window, *, spent: Decimal, percent: int) -> dict[str, object]:
+        return {
+            "budget_id": budget.id,
+            "user": self._user_of(budget),
+            "token_id": budget.token_id,
+            "period": budget.period,
+            "amount_usd": f"{budget.amount:f}",
+            "spent_usd": f"{spent:f}",
+            "percent": percent,
+            "resets_at": window.ends_at,
+        }
+
+    def _note(
+        self, budget: Budget, window: Window, *, percent: int, type: str, data: dict[str, object], event: str
+    ) -> None:
+        """Queues an alert, and its line for the log: `event` is its predicate."""
+        assert budget.amount is not None
+        body = {"type": type, "timestamp": self._now(), "data": data}
         alert = Alert(
             budget_id=budget.id,
             window_start=window.begins_at or EPOCH,
@@ -98,9 +125,9 @@ class Alerts:
             amount=budget.amount,
             body=msgspec.json.encode(body).decode(),
         )
+        user = data["user"]
         owner = f"user {user}" if budget.token_id is None else f"token {budget.token_id} of user {user}"
-        line = f"the budget of {owner} is at {percent}%: {spent:f} of {budget.amount:f} USD ({budget.period})"
-        self._unstored.append((alert, line))
+        self._unstored.append((alert, f"the budget of {owner} {event} ({budget.period})"))
         self._wake.set()
 
     def start(self) -> None:

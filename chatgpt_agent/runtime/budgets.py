@@ -28,6 +28,24 @@ from chatgpt_agent.core.money.exact import ZERO
 OnThreshold = Callable[[Budget, Window, int, Decimal], None]
 
 
+class Refusal(msgspec.Struct, frozen=True, kw_only=True):
+    """The first request that a budget refuses in a window. USD: `spent`, `reserved` for requests in progress, and
+    `needed`, what the refused one may cost at most."""
+
+    budget: Budget
+    window: Window
+    spent: Decimal
+    reserved: Decimal
+    needed: Decimal
+
+
+OnRefusal = Callable[[Refusal], None]
+
+
+def _ignore(_: Refusal) -> None:
+    pass
+
+
 class Refresh(msgspec.Struct, frozen=True, kw_only=True):
     """What is to be read from PostgreSQL for some users."""
 
@@ -61,8 +79,15 @@ class Reservation:
 class Budgets:
     """All budgets. `now` is the time of day in UTC."""
 
-    def __init__(self, *, on_threshold: OnThreshold, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+    def __init__(
+        self,
+        *,
+        on_threshold: OnThreshold,
+        on_refusal: OnRefusal = _ignore,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
         self._on_threshold = on_threshold
+        self._on_refusal = on_refusal
         self._now = now
         self._zone = ZoneInfo("UTC")
         self.by_user: dict[int, UserBudgets] = {}  # by user
@@ -107,8 +132,11 @@ class Budgets:
         return statuses([state for state in user_budgets.states if state.budget.token_id in (None, identity.token.id)])
 
     def _refusal(self, state: BudgetState, amount: Decimal) -> InsufficientQuota:
-        if state.spent + amount > state.amount and state.cross(100):  # spent, not merely reserved
-            self._on_threshold(state.budget, state.window, 100, state.spent)
+        if state.refuse():
+            refusal = Refusal(
+                budget=state.budget, window=state.window, spent=state.spent, reserved=state.reserved, needed=amount
+            )
+            self._on_refusal(refusal)
         owner = "user account" if state.budget.token_id is None else "token"
         left, ends_at = state.left - state.pending, state.window.ends_at
         return InsufficientQuota(denial_message(state.budget, owner=owner, left=left, needed=amount, ends_at=ends_at))

@@ -90,14 +90,46 @@ async def test_crossed_threshold_is_sent_once(
         assert Decimal(message["data"]["spent_usd"]) > 0
 
 
-async def test_refusal_is_sent_as_exhausted(make_agent: MakeAgent, upstream: Upstream, receiver: Receiver) -> None:
-    """A refusal is sent as 100 percent, even if a rest is left that is too small for the request."""
+async def test_refusal_is_an_event_of_its_own(make_agent: MakeAgent, upstream: Upstream, receiver: Receiver) -> None:
+    """The first refusal in a window is sent as such, with what is spent and needed; later ones are not."""
     agent = await make_agent(webhook_url=receiver.url)
     await set_budget(agent, max_cost_of(agent) / 2)
-    assert (await chat(agent)).status == 429
+    assert [(await chat(agent)).status for _ in range(3)] == [429] * 3
     await receiver.wait(1)
-    assert [message["data"]["percent"] for message in receiver.messages] == [100]
+    await agent.until(lambda: agent.server.alerts.unstored == 0)
+    [message] = receiver.messages
+    data = message["data"]
+    assert message["type"] == "budget.refused"
+    assert (data["percent"], data["spent_usd"], data["reserved_usd"]) == (0, "0", "0")
+    assert Decimal(data["needed_usd"]) == max_cost_of(agent)
     assert "webhook-signature" not in receiver.posts[0][0]
+
+
+async def test_refusal_silences_no_threshold(make_agent: MakeAgent, upstream: Upstream, receiver: Receiver) -> None:
+    """After a refusal, 80 and 100 percent of the same window are still sent, also by an agent that starts later."""
+    agent = await make_agent(webhook_url=receiver.url)
+    await spend(agent, upstream, 10)
+    assert (await chat(agent, "x" * 100_000)).status == 429
+    await receiver.wait(1)
+    for percent in (75, 20):
+
+        async def script(_: Received, reply: Reply, tokens: int = percent * 1000) -> None:
+            await reply.whole(completion(tokens, 0, 0, 0))
+
+        upstream.script = script
+        assert (await chat(agent)).status == 200
+    await receiver.wait(3)
+    types = [message["type"] for message in receiver.messages]
+    assert types == ["budget.refused", "budget.threshold", "budget.exhausted"]
+
+
+async def test_refusal_is_logged(agent: Agent, upstream: Upstream, caplog: pytest.LogCaptureFixture) -> None:
+    """The log says what was needed and what is spent, and does not call the budget exhausted."""
+    with caplog.at_level(logging.WARNING):
+        await set_budget(agent, Decimal(0), period=Period.DAY)
+        assert (await chat(agent)).status == 429
+        await agent.until(lambda: "the budget of user alice has refused a request" in caplog.text)
+    assert "of 0 USD, 0 are spent and 0 reserved (day)" in caplog.text
 
 
 async def test_failed_delivery_is_retried(make_agent: MakeAgent, upstream: Upstream, receiver: Receiver) -> None:

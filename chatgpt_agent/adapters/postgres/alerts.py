@@ -11,8 +11,8 @@ _KEY = "budget_id, window_start, percent, amount"
 
 
 class Alert(msgspec.Struct, frozen=True, kw_only=True):
-    """A budget that reached a threshold (percent) in a window. `amount` is that of the budget, in USD; `body` is the
-    JSON text for the webhook."""
+    """A budget that reached a threshold (percent) in a window, or refused a request (0). `amount` is the budget's, in
+    USD; `body` is the JSON text for the webhook."""
 
     budget_id: int
     window_start: datetime

@@ -28,7 +28,9 @@ class PendingCost:
 class BudgetState:
     """A budget in its current window. Amounts in USD."""
 
-    __slots__ = ("budget", "last_threshold", "pending", "pending_ended", "reserved_elsewhere", "shipped", "window")
+    __slots__ = (
+        "budget", "last_threshold", "pending", "pending_ended", "refused", "reserved_elsewhere", "shipped", "window",
+    )  # fmt: skip
 
     def __init__(self, budget: Budget, window: Window) -> None:
         self.budget = budget
@@ -38,6 +40,7 @@ class BudgetState:
         self.pending = ZERO  # of this agent's requests without a row in PostgreSQL
         self.pending_ended = ZERO  # the part of `pending` that belongs to requests which have ended
         self.last_threshold = 0  # the highest one in percent that was crossed in this window
+        self.refused = False  # whether it has refused a request in this window
 
     @property
     def amount(self) -> Decimal:
@@ -55,6 +58,11 @@ class BudgetState:
         """What is neither spent according to PostgreSQL nor reserved by other agents."""
         return self.amount - self.shipped - self.reserved_elsewhere
 
+    @property
+    def reserved(self) -> Decimal:
+        """What is set aside for requests in progress, at all agents."""
+        return self.pending - self.pending_ended + self.reserved_elsewhere
+
     def covers(self, cost: PendingCost) -> bool:
         """Whether a request counts in this budget and window."""
         begins = self.window.begins_at
@@ -68,11 +76,13 @@ class BudgetState:
     def newly_crossed(self) -> list[int]:
         """Returns the thresholds in percent that spending has crossed since the last call, the lowest first."""
         reached = [percent for percent in THRESHOLDS if self.spent * 100 >= self.amount * percent and self.amount > 0]
-        return [percent for percent in reached if self.cross(percent)]
+        crossed = [percent for percent in reached if percent > self.last_threshold]
+        self.last_threshold = max([self.last_threshold, *crossed])
+        return crossed
 
-    def cross(self, percent: int) -> bool:
-        """Records that a threshold is crossed. Returns whether it is the first time in this window."""
-        first, self.last_threshold = self.last_threshold < percent, max(self.last_threshold, percent)
+    def refuse(self) -> bool:
+        """Records that a request is refused. Returns whether it is the first one in this window."""
+        first, self.refused = not self.refused, True
         return first
 
 
@@ -128,7 +138,7 @@ class UserBudgets:
             # The wall clock may have been ahead and go back: then no request may count in tomorrow's window.
             if begins is not None and ends is not None and not begins <= now < ends:
                 state.window = window(state.budget.period, now, zone)
-                state.shipped, state.last_threshold = ZERO, 0
+                state.shipped, state.last_threshold, state.refused = ZERO, 0, False
                 self._recount(state)
                 rolled = True
         return rolled
@@ -142,7 +152,8 @@ class UserBudgets:
             old = before.get(budget.id)
             if old is not None and old.window == state.window:
                 state.shipped, state.reserved_elsewhere = old.shipped, old.reserved_elsewhere
-                state.last_threshold = old.last_threshold if old.budget.amount == budget.amount else 0
+                if old.budget.amount == budget.amount:
+                    state.last_threshold, state.refused = old.last_threshold, old.refused
             else:
                 unknown = True
             self._recount(state)
@@ -176,7 +187,7 @@ def statuses(states: Sequence[BudgetState]) -> list[Status]:
             period=state.budget.period,
             amount=state.amount,
             spent=state.spent,
-            reserved=state.pending - state.pending_ended + state.reserved_elsewhere,
+            reserved=state.reserved,
             left=max(ZERO, state.left - state.pending),
             resets_at=state.window.ends_at,
         )
