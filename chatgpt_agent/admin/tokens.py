@@ -1,6 +1,9 @@
 """Tokens: issue, change, rotate, revoke. A token is shown once, by the call that issues it."""
 
 from datetime import UTC, datetime, timedelta
+from typing import NoReturn
+
+from msgspec import UNSET
 
 from chatgpt_agent.adapters.keyring import Keyring
 from chatgpt_agent.adapters.postgres import tokens
@@ -9,7 +12,7 @@ from chatgpt_agent.adapters.postgres.tokens import TokenRow
 from chatgpt_agent.admin.users import IssuedToken, Users
 from chatgpt_agent.core.access.settings import TokenSettings, check_settings, set_fields
 from chatgpt_agent.core.access.tokens import PREFIX_LENGTH
-from chatgpt_agent.core.errors import InvalidValue, NotFound, VersionMismatch
+from chatgpt_agent.core.errors import Conflict, InvalidValue, NotFound, VersionMismatch
 
 __all__ = ["IssuedToken", "TokenRow", "Tokens"]
 
@@ -53,8 +56,11 @@ class Tokens:
         return rows[0]
 
     async def change(self, id: int, changes: TokenSettings, *, version: int | None = None) -> TokenRow:
-        """Changes the fields that are set. Raises InvalidValue, NotFound, VersionMismatch."""
+        """Changes the fields that are set. A token that is replaced keeps an expiry. Raises InvalidValue, NotFound,
+        VersionMismatch."""
         check_settings(changes)
+        if changes.expires_at is not UNSET:
+            await self._check_expiry_of_replaced(id, changes.expires_at)
         token = await tokens.change_token(self._store, id, set_fields(changes), version)
         return token if token is not None else await self._explain_no_change(id)
 
@@ -65,7 +71,8 @@ class Tokens:
 
     async def rotate(self, id: int, *, grace: timedelta = GRACE) -> IssuedToken:
         """Issues a token with the same settings and budgets. The old one works for the grace period, unless it expires
-        earlier. Raises InvalidValue, NotFound."""
+        earlier. Raises InvalidValue, NotFound, and Conflict for a token that is replaced already: its expiry is the end
+        of a grace period, which the new token would inherit."""
         if not timedelta(0) <= grace <= MAX_GRACE:
             raise InvalidValue(f"grace: give a time from 0 to {MAX_GRACE.days} days")
         now = datetime.now(UTC)
@@ -74,9 +81,26 @@ class Tokens:
             self._store, id, digest=digest, token_prefix=token[:PREFIX_LENGTH], until=now + grace, now=now
         )
         if issued is None:
-            old = await self.get(id)
-            raise InvalidValue(f"token {id} of user {old.user!r} is not in force: issue a new one")
+            await self._explain_no_rotation(await self.get(id))
         return IssuedToken(user=issued[1], token=token, id=issued[0])
+
+    async def _explain_no_rotation(self, old: TokenRow) -> NoReturn:
+        await self._users.check_changeable(old.user)
+        if old.replaced_by is None:
+            raise InvalidValue(f"token {old.id} of user {old.user!r} is not in force: issue a new one")
+        new = await self.get(old.replaced_by)
+        expired = new.expires_at is not None and new.expires_at <= datetime.now(UTC)
+        state = "revoked" if new.revoked_at else "expired" if expired else None
+        advice = f", which is {state}: issue a new one" if state else ": rotate that one"
+        raise Conflict(f"token {old.id} of user {old.user!r} is replaced already, by token {new.id}{advice}")
+
+    async def _check_expiry_of_replaced(self, id: int, expires_at: datetime | None) -> None:
+        token, latest = await self.get(id), datetime.now(UTC) + MAX_GRACE
+        if token.replaced_by is not None and (expires_at is None or expires_at > latest):
+            raise InvalidValue(
+                f"expires_at: token {id} is replaced by token {token.replaced_by}, so it must expire, within "
+                f"{MAX_GRACE.days} days"
+            )
 
     async def _explain_no_change(self, id: int) -> TokenRow:
         await self.get(id)

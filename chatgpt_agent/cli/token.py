@@ -24,7 +24,7 @@ TOKEN_COLUMNS: Columns[TokenRow] = {
     "user": lambda token: token.user,
     "token": lambda token: f"{token.token_prefix}…",
     "label": lambda token: token.label,
-    "state": lambda token: token_state(token),
+    "state": lambda token: _state_cell(token),
     "expires": lambda token: format_minute(token.expires_at),
     "last used": lambda token: format_minute(token.last_used_at),
     "models": lambda token: format_list(token.allowed_models),
@@ -130,6 +130,16 @@ async def revoke(administration: Administration, id: int, json: bool) -> None:
         echo_json(token)
     else:
         click.echo(f"Token {id} has been revoked.")
+        await _warn_of_predecessor(administration, token)
+
+
+async def _warn_of_predecessor(administration: Administration, token: TokenRow) -> None:
+    """Says that the token before a rotation still works, if it does."""
+    if token.replaces is None:
+        return
+    old = await administration.tokens.get(token.replaces)
+    if token_state(old) == "active":
+        click.echo(f"Token {old.id}, which it replaced, still works until {format_minute(old.expires_at)} UTC.")
 
 
 def token_state(token: TokenRow) -> str:
@@ -137,6 +147,11 @@ def token_state(token: TokenRow) -> str:
     if token.revoked_at:
         return "revoked"
     return "expired" if token.expires_at and token.expires_at <= datetime.now(UTC) else "active"
+
+
+def _state_cell(token: TokenRow) -> str:
+    replaced = f" (replaced by {token.replaced_by})" if token.replaced_by else ""
+    return token_state(token) + replaced
 
 
 def _echo_issued(issued: IssuedToken, text: str, *, json: bool) -> None:

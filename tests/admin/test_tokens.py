@@ -1,12 +1,13 @@
 """Use cases on tokens."""
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from chatgpt_agent.admin.administration import Administration
 from chatgpt_agent.core.access.settings import NewUser, TokenSettings
-from chatgpt_agent.core.errors import InvalidValue, NotFound, VersionMismatch
+from chatgpt_agent.core.errors import Conflict, InvalidValue, NotFound, VersionMismatch
 from chatgpt_agent.core.names import MAX_NAME
 from tests.support.database import query
 
@@ -101,6 +102,59 @@ async def test_rotation_does_not_extend_the_old_token(administration: Administra
     old = await administration.tokens.issue("alice", TokenSettings(expires_at=soon))
     await administration.tokens.rotate(old.id, grace=timedelta(days=1))
     assert (await administration.tokens.get(old.id)).expires_at == soon
+
+
+async def test_rotated_token_is_not_rotated_again(administration: Administration) -> None:
+    """A second successor would inherit the end of the grace period; the error names the first one."""
+    first = await administration.users.add(ALICE)
+    second = await administration.tokens.rotate(first.id)
+    with pytest.raises(Conflict, match=f"is replaced already, by token {second.id}: rotate that one"):
+        await administration.tokens.rotate(first.id)
+    third = await administration.tokens.rotate(second.id)
+    tokens = await administration.tokens.list()
+    assert [(token.replaces, token.replaced_by) for token in tokens] == [
+        (None, second.id),
+        (first.id, third.id),
+        (second.id, None),
+    ]
+    assert tokens[-1].expires_at is None
+
+
+async def test_two_rotations_at_once_make_one_token(administration: Administration) -> None:
+    """One of them is refused."""
+    first = await administration.users.add(ALICE)
+    rotations = [administration.tokens.rotate(first.id) for _ in range(2)]
+    results = await asyncio.gather(*rotations, return_exceptions=True)
+    assert sorted(type(result).__name__ for result in results) == ["Conflict", "IssuedToken"]
+    assert len(await administration.tokens.list()) == 2
+
+
+async def test_revoked_successor_is_named(administration: Administration) -> None:
+    """The error says that the successor cannot be rotated either."""
+    first = await administration.users.add(ALICE)
+    second = await administration.tokens.rotate(first.id)
+    await administration.tokens.revoke(second.id)
+    with pytest.raises(Conflict, match=f"by token {second.id}, which is revoked: issue a new one"):
+        await administration.tokens.rotate(first.id)
+
+
+async def test_token_of_a_removed_user_is_not_rotated(administration: Administration) -> None:
+    """The error says that the user is removed, and does not advise to issue a token."""
+    first = await administration.users.add(ALICE)
+    await administration.users.remove("alice")
+    with pytest.raises(NotFound, match="user 'alice' was removed on"):
+        await administration.tokens.rotate(first.id)
+
+
+@pytest.mark.parametrize("expires_at", [None, datetime(2099, 1, 1, tzinfo=UTC)])
+async def test_replaced_token_keeps_an_expiry(administration: Administration, expires_at: datetime | None) -> None:
+    """Both tokens would work for good; another end of the grace period may be set."""
+    first = await administration.users.add(ALICE)
+    await administration.tokens.rotate(first.id)
+    with pytest.raises(InvalidValue, match="so it must expire, within 366 days"):
+        await administration.tokens.change(first.id, TokenSettings(expires_at=expires_at))
+    soon = datetime.now(UTC) + timedelta(days=3)
+    assert (await administration.tokens.change(first.id, TokenSettings(expires_at=soon))).expires_at == soon
 
 
 async def test_revoked_token_is_not_rotated(administration: Administration) -> None:

@@ -125,6 +125,25 @@ def test_rotate_without_grace_ends_the_old_token(cli: Cli) -> None:
     assert [line.split()[3] for line in cli.ok("token", "list").splitlines()[2:]] == ["expired", "active"]
 
 
+def test_rotate_names_the_replacement(cli: Cli) -> None:
+    """A token that is replaced already is not rotated, and `token list` shows by which one it is replaced."""
+    cli.add_user("alice")
+    cli.ok("token", "rotate", "1")
+    [line] = cli.refused("token", "rotate", "1")
+    assert line == "Error: token 1 of user 'alice' is replaced already, by token 2: rotate that one"
+    assert "active (replaced by 2)" in cli.ok("token", "list")
+    assert [(token["replaces"], token["replaced_by"]) for token in tokens(cli)] == [(None, 2), (1, None)]
+
+
+def test_revoke_says_that_the_token_before_still_works(cli: Cli) -> None:
+    """In the grace period, revoking the new token leaves the old one in force."""
+    cli.add_user("alice")
+    cli.ok("token", "rotate", "1")
+    assert "Token 1, which it replaced, still works until" in cli.ok("token", "revoke", "2")
+    cli.ok("token", "revoke", "1")
+    assert "still works" not in cli.ok("token", "revoke", "2")
+
+
 def test_rotate_rejects_a_revoked_token(cli: Cli) -> None:
     """A revoked token has no replacement."""
     cli.add_user("alice")

@@ -16,13 +16,14 @@ TOKEN_LABEL_SQL = """CASE WHEN {id} = 0 THEN '(none)' WHEN t.id IS NULL THEN 'to
 _COLUMNS = """
     t.id, (SELECT u.name FROM users u WHERE u.id = t.user_id), t.token_prefix, t.label, t.created_at, t.expires_at,
     t.revoked_at, (SELECT w.last_used_at FROM token_uses w WHERE w.token_id = t.id),
-    t.allowed_models, t.allowed_networks, t.rpm, t.tpm, t.concurrency, t.version"""
+    t.allowed_models, t.allowed_networks, t.rpm, t.tpm, t.concurrency,
+    (SELECT o.id FROM tokens o WHERE o.replaced_by = t.id), t.replaced_by, t.version"""
 _SETTINGS = ("label", "expires_at", "allowed_models", "allowed_networks", "rpm", "tpm", "concurrency")
 
 
 class TokenRow(msgspec.Struct, frozen=True, kw_only=True):
-    """A token in a list, without its digest. `token_prefix`: its first characters; `version`: the directory's version
-    at its last change."""
+    """A token in a list, without its digest. `token_prefix`: its first characters; `replaces`, `replaced_by`: ids of
+    the tokens before and after it in a rotation; `version`: the directory's version at its last change."""
 
     id: int
     user: str
@@ -37,6 +38,8 @@ class TokenRow(msgspec.Struct, frozen=True, kw_only=True):
     rpm: int | None
     tpm: int | None
     concurrency: int | None
+    replaces: int | None
+    replaced_by: int | None
     version: int
 
 
@@ -120,24 +123,25 @@ async def rotate_token(
     store: AnyStore, id: int, *, digest: bytes, token_prefix: str, until: datetime, now: datetime
 ) -> tuple[int, str] | None:
     """Adds a token with the settings and budgets of another one, which expires at `until` or before. Returns the id of
-    the new one and the user's name; None: the token does not exist or is not active."""
+    the new one and the user's name; None: the token does not exist, is not active, or is replaced already."""
     sql = f"""
         WITH previous AS (
             SELECT t.*, u.name FROM tokens t JOIN users u ON u.id = t.user_id
-            WHERE t.id = %s AND u.removed_at IS NULL AND t.revoked_at IS NULL
+            WHERE t.id = %s AND u.removed_at IS NULL AND t.revoked_at IS NULL AND t.replaced_by IS NULL
               AND (t.expires_at IS NULL OR t.expires_at > %s) FOR UPDATE OF t
-        ), expiring AS (
-            UPDATE tokens t SET expires_at = least(t.expires_at, %s) FROM previous WHERE t.id = previous.id
         ), added AS (
             INSERT INTO tokens (user_id, digest, token_prefix, created_at, {", ".join(_SETTINGS)})
             SELECT user_id, %s, %s, %s, {", ".join(_SETTINGS)} FROM previous RETURNING id
+        ), expiring AS (
+            UPDATE tokens t SET expires_at = least(t.expires_at, %s), replaced_by = added.id
+            FROM previous, added WHERE t.id = previous.id
         ), budgeted AS (
             INSERT INTO budgets (token_id, period, amount, created_at)
             SELECT added.id, b.period, b.amount, %s FROM budgets b JOIN previous ON b.token_id = previous.id, added
             WHERE b.amount IS NOT NULL
         )
         SELECT added.id, previous.name FROM added, previous"""
-    rows = await store.fetch(sql, [id, now, until, digest, token_prefix, now, now])
+    rows = await store.fetch(sql, [id, now, digest, token_prefix, now, until, now])
     return (int(rows[0][0]), str(rows[0][1])) if rows else None
 
 

@@ -114,6 +114,15 @@ async def test_audit_log_has_the_address_behind_a_trusted_proxy(make_agent: Make
     assert line["address"] == "192.0.2.7"
 
 
+async def test_second_rotation_is_a_conflict(admin: Administrator) -> None:
+    """The answer names the token that has replaced it, as the token itself does."""
+    assert (await admin.ask("POST", "/tokens/1/rotate", {})).status == 201
+    answer = await admin.ask("POST", "/tokens/1/rotate", {})
+    assert (answer.status, "by token 4" in answer.error["message"]) == (409, True)
+    assert (await admin.ask("GET", "/tokens/1")).json["replaced_by"] == 4
+    assert (await admin.ask("GET", "/tokens/4")).json["replaces"] == 1
+
+
 async def test_rotation_has_the_same_grace_period_as_the_command(admin: Administrator) -> None:
     """Without a grace period, the old token works for 24 hours; 366 days are the maximum."""
     assert (await admin.ask("POST", "/tokens/1/rotate", {})).status == 201
