@@ -1,26 +1,37 @@
-"""Prices: set, list, remove, export. A price is never changed: another one supersedes it from a date on, and what was
-charged stays."""
+"""Prices: set, list, remove, cancel, export. A price is never changed: another one supersedes it from a date on, and
+what was charged stays."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
+import msgspec
+
 from chatgpt_agent.adapters.postgres import prices
 from chatgpt_agent.adapters.postgres.connection import AnyStore
-from chatgpt_agent.core.errors import NotFound
+from chatgpt_agent.core.errors import Conflict, NotFound
 from chatgpt_agent.core.money.exact import Usd
 from chatgpt_agent.core.money.kinds import FullRateTable, Rates
 from chatgpt_agent.core.money.price_csv import effective_prices
-from chatgpt_agent.core.money.pricing import NewPrice, Price, PriceBook, Tier, check_model, check_rates
+from chatgpt_agent.core.money.pricing import NewPrice, Price, PriceBook, Tier, check_model, check_rates, upcoming
 
 
 class PriceRecord(FullRateTable[Usd], frozen=True, kw_only=True):
     """A model's price in USD per 1,000,000 tokens. `input` null: from this date on, the model has no price. Another
-    rate null: these tokens cost the rate of `input` or `output`."""
+    rate null: these tokens cost the rate of `input` or `output`. `cancelled_at`: when it was cancelled, before it was
+    in force."""
 
     id: int
     model: str
     effective_at: datetime
     tiers: tuple[Tier, ...]
+    cancelled_at: datetime | None
+
+
+class Removal(msgspec.Struct, frozen=True, kw_only=True):
+    """What ended with a model's price: the price in force, if there was one, and the prices of later dates."""
+
+    ended: Price | None
+    cancelled: list[Price]
 
 
 def price_record(price: Price) -> PriceRecord:
@@ -30,6 +41,7 @@ def price_record(price: Price) -> PriceRecord:
         model=price.model,
         effective_at=price.effective_at.astimezone(UTC),
         tiers=price.tiers,
+        cancelled_at=price.cancelled_at and price.cancelled_at.astimezone(UTC),
         **price.rates.all_rates(),
     )
 
@@ -48,6 +60,10 @@ class Prices:
         """Lists the prices that are in force now, by model."""
         return PriceBook(await self.history()).models(_now())
 
+    async def upcoming(self, model: str | None = None) -> list[Price]:
+        """Lists the prices, and the ends of prices, of later dates, by model and date."""
+        return upcoming(await self.history(model), _now())
+
     async def current(self, model: str) -> Price | None:
         """Returns the price of a model that is in force now; None if it has none."""
         return PriceBook(await self.history(model)).at(model, _now())
@@ -61,11 +77,28 @@ class Prices:
         [price] = await self.add([NewPrice(model, rates, tuple(tiers), since)])
         return price
 
-    async def remove(self, model: str) -> None:
-        """Ends a model's price now; what was charged stays. Raises NotFound."""
-        if await self.current(model) is None:
+    async def remove(self, model: str) -> Removal:
+        """Ends a model's price now, and cancels those of later dates; what was charged stays. Raises NotFound."""
+        ended = await self.current(model)
+        if ended is None and all(price.is_removed for price in await self.upcoming(model)):
             raise NotFound(f"the model {model!r} has no price")
-        await self.add([NewPrice(model, Rates())])
+        cancelled = await prices.end_prices(self._store, model, now=_now(), in_force=ended is not None)
+        return Removal(ended=ended, cancelled=cancelled)
+
+    async def cancel(self, id: int) -> Price:
+        """Cancels a price of a later date, which then never takes effect. Raises NotFound, Conflict."""
+        cancelled = await prices.cancel_price(self._store, id, _now())
+        if cancelled is not None:
+            return cancelled
+        for price in await self.history():
+            if price.id == id and price.cancelled_at is not None:
+                raise Conflict(f"price {id} of {price.model!r} is cancelled already")
+            if price.id == id:
+                raise Conflict(
+                    f"price {id} of {price.model!r} took effect at {price.effective_at:%Y-%m-%d %H:%M:%S} UTC, so it "
+                    "cannot be cancelled: set another price, or remove the model's"
+                )
+        raise NotFound(f"there is no price {id}")
 
     async def add(self, new: Sequence[NewPrice]) -> list[Price]:
         """Adds prices that are checked already: all of them, or none."""

@@ -1,5 +1,6 @@
 """The commands `chatgpt-agent price …`."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import click
@@ -18,7 +19,9 @@ from chatgpt_agent.cli.price_options import (
     second,
 )
 from chatgpt_agent.cli.price_what_if import what_if
+from chatgpt_agent.cli.types import ID
 from chatgpt_agent.core.money.price_csv import COLUMNS, csv_cells
+from chatgpt_agent.core.money.pricing import Price
 
 
 @click.group()
@@ -60,6 +63,9 @@ async def set_(
         other = f"the price of {second(current.effective_at)}" if current else "no price"
         later = added.effective_at > datetime.now(UTC)
         click.echo(f"Until then, {other} is in force." if later else f"Now, {other} is in force.")
+    for price in await administration.prices.upcoming(model):
+        if price.id != added.id:
+            click.echo(f"From {second(price.effective_at)} UTC on, {_price(price)} takes its place.")
 
 
 @price.command(name="list")
@@ -67,7 +73,10 @@ async def set_(
 @json_option
 @with_administration
 async def list_(administration: Administration, history: bool, json: bool) -> None:
-    """List the prices in force. Tokens without a rate of their own cost the rate of `input` or `output`.
+    """List the prices in force, and below them those to come.
+
+    Tokens without a rate of their own cost the rate of `input` or `output`. With --json, the prices in force, or all
+    with --history.
 
     Example: chatgpt-agent price list --history
     """
@@ -75,10 +84,20 @@ async def list_(administration: Administration, history: bool, json: bool) -> No
     if json:
         echo_json([price_record(price) for price in prices])
         return
+    to_come = await administration.prices.upcoming()
+    ids = {price.id for price in to_come}
+    _echo_prices([price for price in prices if price.cancelled_at is None and price.id not in ids])
+    if to_come:
+        click.echo("\nTo come; `price cancel ID` cancels one:\n")
+        _echo_prices(to_come, ids=True)
+
+
+def _echo_prices(prices: Sequence[Price], *, ids: bool = False) -> None:
     kinds = rate_columns(price.rates for price in prices)
     with_tiers = any(price.tiers for price in prices)
     lines = [
         (
+            *([price.id] if ids else []),
             price.model,
             *(["removed"] if price.is_removed else []),
             *price_cells(price.rates, price.tiers if with_tiers else None, kinds)[price.is_removed :],
@@ -86,7 +105,7 @@ async def list_(administration: Administration, history: bool, json: bool) -> No
         )
         for price in prices
     ]
-    echo_table(["model", *price_headers(kinds, tiers=with_tiers), "from (UTC)"], lines)
+    echo_table([*(["id"] if ids else []), "model", *price_headers(kinds, tiers=with_tiers), "from (UTC)"], lines)
 
 
 @price.command()
@@ -96,13 +115,39 @@ async def list_(administration: Administration, history: bool, json: bool) -> No
 async def remove(administration: Administration, model: str, json: bool) -> None:
     """Remove a model's price: requests for it are refused from now on. Recorded requests keep their cost.
 
+    Prices of later dates are cancelled.
+
     Example: chatgpt-agent price remove gpt-4o-mini
     """
-    await administration.prices.remove(model)
+    removal = await administration.prices.remove(model)
     if json:
-        echo_json({"model": model, "removed": True})
+        cancelled = [price_record(price) for price in removal.cancelled]
+        echo_json({"model": model, "removed": True, "cancelled": cancelled})
         return
-    click.echo(f"The price of {model} is removed.")
+    click.echo(f"The price of {model} is removed." if removal.ended else f"{model} had no price in force.")
+    for price in removal.cancelled:
+        click.echo(f"{_price(price).capitalize()} from {second(price.effective_at)} UTC on is cancelled.")
+
+
+@price.command()
+@click.argument("id", type=ID)
+@json_option
+@with_administration
+async def cancel(administration: Administration, id: int, json: bool) -> None:
+    """Cancel a price of a later date. `price list` shows the ID.
+
+    Example: chatgpt-agent price cancel 12
+    """
+    cancelled = await administration.prices.cancel(id)
+    if json:
+        echo_json(price_record(cancelled))
+        return
+    text = f"{_price(cancelled).capitalize()} of {cancelled.model} from {second(cancelled.effective_at)} UTC on"
+    click.echo(f"{text} is cancelled.")
+
+
+def _price(price: Price) -> str:
+    return f"the {'end of the price' if price.is_removed else 'price'} (id {price.id})"
 
 
 @price.command()

@@ -12,7 +12,7 @@ from chatgpt_agent.admin.administration import Administration
 from chatgpt_agent.admin.price_import import PriceImport
 from chatgpt_agent.admin.price_what_if import WhatIfQuery
 from chatgpt_agent.core.audit import Actor, Via
-from chatgpt_agent.core.errors import InvalidValue, NotFound
+from chatgpt_agent.core.errors import Conflict, InvalidValue, NotFound
 from chatgpt_agent.core.money.kinds import Rates
 from chatgpt_agent.core.money.pricing import NewPrice, PriceBook, Tier
 from tests.support.administration import administration_on
@@ -174,6 +174,57 @@ async def test_removed_price_ends_now(admin: Administration) -> None:
     assert len(prices) == 2
     assert PriceBook(prices).at("m", prices[-1].effective_at) is None
     assert PriceBook(prices).at("m", NOON) is not None
+
+
+async def test_removal_cancels_prices_of_later_dates(admin: Administration) -> None:
+    """The model never has a price again, until one is set; what was cancelled is returned."""
+    later = [datetime.now(UTC) + days * DAY for days in (1, 2)]
+    await admin.prices.set("m", ONE, since=NOON)
+    scheduled = [await admin.prices.set("m", TWO, since=date) for date in later]
+    other = await admin.prices.set("n", TWO, since=later[0])
+    removal = await admin.prices.remove("m")
+    assert removal.ended is not None
+    assert [price.id for price in removal.cancelled] == [price.id for price in scheduled]
+    assert PriceBook(await admin.prices.history()).at("m", later[1]) is None
+    assert await admin.prices.upcoming() == [other]
+
+
+async def test_price_of_a_later_date_only_can_be_removed(admin: Administration) -> None:
+    """Nothing ends now, and nothing comes."""
+    await admin.prices.set("m", ONE, since=datetime.now(UTC) + DAY)
+    assert (await admin.prices.remove("m")).ended is None
+    assert await admin.prices.upcoming() == []
+    with pytest.raises(NotFound, match="the model 'm' has no price"):
+        await admin.prices.remove("m")
+
+
+async def test_cancelled_price_never_takes_effect(admin: Administration) -> None:
+    """The price before it stays in force, as if the cancelled one had never been set; exports leave it out."""
+    first = await admin.prices.set("m", ONE, since=NOON)
+    later = datetime.now(UTC) + DAY
+    scheduled = await admin.prices.set("m", TWO, since=later)
+    assert (await admin.prices.cancel(scheduled.id)).cancelled_at is not None
+    assert PriceBook(await admin.prices.history()).at("m", later) == first
+    assert await admin.prices.export(history=True) == [first]
+    with pytest.raises(Conflict, match="is cancelled already"):
+        await admin.prices.cancel(scheduled.id)
+
+
+async def test_price_in_force_is_not_cancelled(admin: Administration) -> None:
+    """Rows may be charged with it; the error says what to do."""
+    price = await admin.prices.set("m", ONE, since=NOON)
+    with pytest.raises(Conflict, match="so it cannot be cancelled: set another price, or remove the model's"):
+        await admin.prices.cancel(price.id)
+    with pytest.raises(NotFound, match="there is no price 99"):
+        await admin.prices.cancel(99)
+
+
+async def test_removal_of_a_later_date_can_be_cancelled(admin: Administration) -> None:
+    """A list may have set it; the price then stays in force."""
+    await admin.prices.set("m", ONE, since=NOON)
+    [end] = await admin.prices.add([NewPrice("m", Rates(), (), datetime.now(UTC) + DAY)])
+    await admin.prices.cancel(end.id)
+    assert PriceBook(await admin.prices.history()).at("m", datetime.now(UTC) + 2 * DAY) is not None
 
 
 async def test_removal_without_a_price_is_rejected(admin: Administration) -> None:

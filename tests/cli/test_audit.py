@@ -37,6 +37,7 @@ CHANGES: dict[str, tuple[list[str], str, list[tuple[str, str]]]] = {
     "price set": (["gpt-4o", "--input", "1", "--output", "2"], "", [("insert", "prices")]),
     "price import": ([PRICES, "--yes"], "", [("insert", "prices")]),
     "price remove": (["gpt-4o-mini"], "", [("insert", "prices")]),
+    "price cancel": (["2"], "", [("update", "prices")]),
     "budget set": (["20", "--user", "alice", "--period", "month"], "", [("insert", "budgets")]),
     "budget remove": (["1"], "", [("update", "budgets")]),
     "admin token": (["dave"], "", [("insert", "admins")]),
@@ -62,6 +63,7 @@ def populated(cli: Cli) -> Cli:
     cli.add_user("zoe")
     cli.ok("user", "disable", "zoe")
     cli.ok("price", "set", "gpt-4o-mini", "--input", "1", "--output", "2")
+    cli.ok("price", "set", "scheduled", "--input", "1", "--output", "2", "--from", "2999-01-01")
     cli.ok("budget", "set", "5", "--user", "alice", "--period", "day")
     cli.ok("admin", "token", "carol")
     ship_rows(cli.settings["DATABASE_URL"], [november_row(1, user=1, day=2)])

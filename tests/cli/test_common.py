@@ -30,6 +30,7 @@ ARGUMENTS = {
     "admin revoke": ["carol"],
     "price set": ["m", "--input", "1", "--output", "1"],
     "price remove": ["m"],
+    "price cancel": ["1"],
     "budget set": ["1", "--user", "alice"],
     "budget remove": ["1"],
     "price import": ["prices.csv"],

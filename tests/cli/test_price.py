@@ -24,7 +24,8 @@ def prices(cli: Cli, *options: str) -> list[Any]:
 
 def table(cli: Cli, *options: str) -> list[list[str]]:
     """The cells of `price list` without the date."""
-    return [line.split()[:-2] for line in cli.ok("price", "list", *options).splitlines()[2:]]
+    in_force = cli.ok("price", "list", *options).partition("\n\n")[0]
+    return [line.split()[:-2] for line in in_force.splitlines()[2:]]
 
 
 def test_set_puts_a_price_in_force(cli: Cli) -> None:
@@ -149,6 +150,49 @@ def test_price_of_a_later_date_is_not_in_force(cli: Cli) -> None:
     set_price(cli, "m", "1", "1")
     set_price(cli, "m", "2", "2", "--from", "2999-01-01")
     assert table(cli) == [["m", "1", "1"]]
+
+
+def test_list_shows_prices_to_come(cli: Cli) -> None:
+    """A second table has their ids and dates, also the end of a price."""
+    set_price(cli, "m", "1", "1")
+    set_price(cli, "m", "2", "2", "--from", "2999-01-01")
+    to_come = cli.ok("price", "list").partition("\n\n")[2].splitlines()
+    assert to_come[0] == "To come; `price cancel ID` cancels one:"
+    assert to_come[-1].split() == ["2", "m", "2", "2", "2999-01-01", "00:00:00"]
+
+
+def test_cancelled_price_does_not_come(cli: Cli) -> None:
+    """The list no longer has it, the history in JSON says when it was cancelled, and it cannot be cancelled again."""
+    set_price(cli, "m", "2", "2", "--from", "2999-01-01")
+    assert cli.ok("price", "cancel", "1") == "The price (id 1) of m from 2999-01-01 00:00:00 UTC on is cancelled.\n"
+    assert "To come" not in cli.ok("price", "list")
+    assert prices(cli, "--history")[0]["cancelled_at"] is not None
+    assert cli.refused("price", "cancel", "1") == ["Error: price 1 of 'm' is cancelled already"]
+
+
+def test_remove_says_which_prices_no_longer_come(cli: Cli) -> None:
+    """A price of a later date would bring the model back."""
+    set_price(cli, "m", "1", "1")
+    set_price(cli, "m", "2", "2", "--from", "2999-01-01")
+    assert cli.ok("price", "remove", "m").splitlines() == [
+        "The price of m is removed.",
+        "The price (id 2) from 2999-01-01 00:00:00 UTC on is cancelled.",
+    ]
+
+
+def test_remove_ends_what_lies_in_the_future_only(cli: Cli) -> None:
+    """The output says that no price was in force."""
+    set_price(cli, "m", "2", "2", "--from", "2999-01-01")
+    removed = json.loads(cli.ok("price", "remove", "m", "--json"))
+    assert [price["id"] for price in removed["cancelled"]] == [1]
+    assert cli.refused("price", "remove", "m") == ["Error: the model 'm' has no price"]
+
+
+def test_set_names_the_price_that_takes_its_place(cli: Cli) -> None:
+    """A price of a later date, set before, is not forgotten."""
+    set_price(cli, "m", "2", "2", "--from", "2999-01-01")
+    out = cli.ok("price", "set", "m", "--input", "1", "--output", "2")
+    assert out.splitlines()[-1] == "From 2999-01-01 00:00:00 UTC on, the price (id 1) takes its place."
 
 
 def test_price_of_an_earlier_date_does_not_supersede_a_later_one(cli: Cli) -> None:

@@ -36,6 +36,7 @@ EXAMPLES: dict[str, tuple[dict[str, str], Any]] = {
     "export_prices": ({}, None),
     "what_if": ({}, {"since": "2026-01-01", "price": {"input": "1", "output": "2"}}),
     "remove_price": ({"model": MODEL}, None),
+    "cancel_price": ({"id": "SCHEDULED"}, None),
     "list_history": ({}, None),
     "list_budgets": ({}, None),
     "get_budget": ({"id": "1"}, None),
@@ -58,12 +59,13 @@ EXAMPLES: dict[str, tuple[dict[str, str], Any]] = {
 
 class Administrator:
     """A client of the administration listener, with a token or without one. The agent has the users alice, bob and carl
-    (tokens 1 to 3), a budget of alice, a price and a row."""
+    (tokens 1 to 3), a budget of alice, a price, a row, and a price of a later date for the model `scheduled`."""
 
-    def __init__(self, agent: Agent, token: str | None, row: str = "") -> None:
+    def __init__(self, agent: Agent, token: str | None, row: str = "", scheduled: str = "") -> None:
         self.agent = agent
         self.token = token
-        self.row = row
+        self.row = row  # its request id
+        self.scheduled = scheduled  # id of the price of a later date
 
     async def ask(self, method: str, path: str, body: Any = None, **headers: str) -> Answer:
         """Sends a request for a path below /api/v1. Names of headers are written with underscores."""
@@ -85,10 +87,11 @@ class Administrator:
         values, body = EXAMPLES[route.handler.__name__]
         path = route.path + ("?" + values["?"] if "?" in values else "")
         for name, value in values.items():
-            path = path.replace(f"{{{name}}}", quote(self.row if value == "ROW" else value, safe=""))
+            value = {"ROW": self.row, "SCHEDULED": self.scheduled}.get(value, value)
+            path = path.replace(f"{{{name}}}", quote(value, safe=""))
         media_type = {"Content_Type": next(iter(route.files))} if route.files else {}
         return await self.ask(route.method, path, body, **media_type)
 
     def with_token(self, token: str | None) -> "Administrator":
         """A client of the same agent with another token."""
-        return Administrator(self.agent, token, self.row)
+        return Administrator(self.agent, token, self.row, self.scheduled)

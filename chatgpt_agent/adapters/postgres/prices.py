@@ -10,7 +10,8 @@ from chatgpt_agent.adapters.postgres.connection import AnyStore
 from chatgpt_agent.core.money.kinds import RATE_NAMES, SIDE_OF_RATE, SIDES, Rates, TokenKind, charged_parts
 from chatgpt_agent.core.money.pricing import NewPrice, Price, Tier
 
-PRICE_COLUMNS = f"p.id, p.model, p.effective_at, {', '.join(f'p.{kind}' for kind in RATE_NAMES)}, p.tiers::text"
+_RATES_OF_P = ", ".join(f"p.{kind}" for kind in RATE_NAMES)
+PRICE_COLUMNS = f"p.id, p.model, p.effective_at, {_RATES_OF_P}, p.tiers::text, p.cancelled_at"
 
 _tiers = msgspec.json.Decoder(tuple[Tier, ...])
 _encoder = msgspec.json.Encoder(decimal_format="string")
@@ -18,13 +19,14 @@ _encoder = msgspec.json.Encoder(decimal_format="string")
 
 def price_from(row: Sequence[Any]) -> Price:
     """Returns the price of a row with `PRICE_COLUMNS`."""
-    id_, model, effective_at, *rates, tiers = row
+    id_, model, effective_at, *rates, tiers, cancelled_at = row
     return Price(
         id=id_,
         model=model,
         effective_at=effective_at,
         rates=Rates(**dict(zip(RATE_NAMES, rates, strict=True))),
         tiers=_tiers.decode(tiers),
+        cancelled_at=cancelled_at,
     )
 
 
@@ -52,6 +54,28 @@ async def list_prices(store: AnyStore, model: str | None = None) -> list[Price]:
         SELECT {PRICE_COLUMNS} FROM prices p WHERE %s::text IS NULL OR p.model = %s
         ORDER BY p.model, p.effective_at, p.id"""
     return [price_from(row) for row in await store.fetch(sql, [model, model])]
+
+
+async def cancel_price(store: AnyStore, id: int, now: datetime) -> Price | None:
+    """Cancels a price of a later date, and returns it; None: there is none with this id."""
+    sql = f"""
+        UPDATE prices p SET cancelled_at = %s WHERE p.id = %s AND p.effective_at > %s AND p.cancelled_at IS NULL
+        RETURNING {PRICE_COLUMNS}"""
+    rows = await store.fetch(sql, [now, id, now])
+    return price_from(rows[0]) if rows else None
+
+
+async def end_prices(store: AnyStore, model: str, *, now: datetime, in_force: bool) -> list[Price]:
+    """Cancels all prices of a model that are of a later date, and returns them; if one is `in_force`, ends it."""
+    sql = f"""
+        WITH cancelled AS (
+            UPDATE prices p SET cancelled_at = %s WHERE p.model = %s AND p.effective_at > %s AND p.cancelled_at IS NULL
+            RETURNING {PRICE_COLUMNS}
+        ), ended AS (
+            INSERT INTO prices (model, effective_at, created_at) SELECT %s, %s, %s WHERE %s
+        )
+        SELECT * FROM cancelled ORDER BY effective_at, id"""
+    return [price_from(row) for row in await store.fetch(sql, [now, model, now, model, now, now, in_force])]
 
 
 async def priced_models(store: AnyStore) -> set[str]:

@@ -65,8 +65,10 @@ def is_same(new: NewPrice, price: Price | None) -> bool:
 
 
 def effective_prices(prices: Sequence[Price]) -> list[Price]:
-    """Returns the prices that are or were ever in force: without those replaced by another of the same date."""
-    last = {(price.model, price.effective_at): price for price in sorted(prices, key=lambda price: price.id)}
+    """Returns the prices that are, were or will be in force: without those that were cancelled, or replaced by another
+    of the same date."""
+    lasting = sorted((price for price in prices if price.cancelled_at is None), key=lambda price: price.id)
+    last = {(price.model, price.effective_at): price for price in lasting}
     return sorted(last.values(), key=lambda price: (price.model, price.effective_at))
 
 

@@ -42,6 +42,7 @@ class Price(msgspec.Struct, frozen=True, kw_only=True):
     effective_at: datetime
     rates: Rates
     tiers: tuple[Tier, ...] = ()
+    cancelled_at: datetime | None = None  # if it was cancelled before it was in force: it never is
 
     @property
     def is_removed(self) -> bool:
@@ -123,7 +124,8 @@ class PriceBook:
     def __init__(self, prices: Iterable[Price] = ()) -> None:
         self._history: dict[str, list[Price]] = {}
         for price in sorted(prices, key=lambda price: (price.effective_at, price.id)):
-            self._history.setdefault(price.model, []).append(price)
+            if price.cancelled_at is None:
+                self._history.setdefault(price.model, []).append(price)
 
     def at(self, model: str, when: datetime) -> Price | None:
         """Returns the price in force at a moment, or None where there is none yet or it is removed."""
@@ -143,6 +145,16 @@ class PriceBook:
         """Returns the prices in force at a moment, by model name."""
         prices = (self.at(model, when) for model in sorted(self._history))
         return [price for price in prices if price is not None]
+
+
+def upcoming(prices: Iterable[Price], now: datetime) -> list[Price]:
+    """Returns the prices, and the ends of prices, that take effect after a moment, in this order."""
+    last = {
+        (price.model, price.effective_at): price
+        for price in sorted(prices, key=lambda price: price.id)
+        if price.cancelled_at is None and price.effective_at > now
+    }
+    return sorted(last.values(), key=lambda price: (price.model, price.effective_at))
 
 
 def check_rates(rates: Rates, tiers: Sequence[Tier] = ()) -> None:

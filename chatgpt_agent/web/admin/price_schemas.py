@@ -25,7 +25,10 @@ class ByModel(Strict, frozen=True, kw_only=True):
 
 
 class HistoryQuery(IdPage, frozen=True, kw_only=True):
+    """`upcoming`: only prices, and ends of prices, of later dates."""
+
     model: Name | UnsetType = UNSET
+    upcoming: bool = False
 
 
 class PriceListQuery(Strict, frozen=True, kw_only=True):

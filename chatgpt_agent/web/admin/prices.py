@@ -28,7 +28,7 @@ from chatgpt_agent.web.admin.price_schemas import (
     utc,
 )
 from chatgpt_agent.web.admin.routing import CSV_FILE, MAX_FILE, AdminRequest, Route
-from chatgpt_agent.web.admin.schemas import Empty, TextPage, or_none
+from chatgpt_agent.web.admin.schemas import Empty, IdPath, TextPage, or_none
 
 MAX_ROWS = 10_000  # of a what-if: more would take the event loop too long to write
 
@@ -43,7 +43,8 @@ async def list_prices(request: AdminRequest[Empty, TextPage, None]) -> Page[Pric
 
 async def list_history(request: AdminRequest[Empty, HistoryQuery, None]) -> Page[PriceRecord]:
     limit, after, model = request.query.limit, cursors.id_of(request.query.after) or 0, or_none(request.query.model)
-    history = await request.administration.prices.history(model)
+    use_case = request.administration.prices
+    history = await (use_case.upcoming(model) if request.query.upcoming else use_case.history(model))
     prices = sorted((price for price in history if price.id > after), key=lambda price: price.id)
     return cursors.page(
         [price_record(price) for price in prices[: limit + 1]], limit, lambda price: cursors.id_cursor(price.id)
@@ -58,6 +59,10 @@ async def set_price(request: AdminRequest[Empty, Empty, PriceBody]) -> PriceReco
 
 async def remove_price(request: AdminRequest[ByModel, Empty, None]) -> None:
     await request.administration.prices.remove(request.path.model)
+
+
+async def cancel_price(request: AdminRequest[IdPath, Empty, None]) -> PriceRecord:
+    return price_record(await request.administration.prices.cancel(request.path.id))
 
 
 async def import_prices(request: AdminRequest[Empty, PriceListQuery, bytes]) -> PriceImportResult | msgspec.Raw:
@@ -119,8 +124,13 @@ ROUTES = [
         body=WhatIfBody, answer=WhatIfReport, read_only=True, tag="prices",
     ),
     Route(
-        method="DELETE", path="/prices/{model}", handler=remove_price, summary="End a model's price now",
+        method="DELETE", path="/prices/{model}", handler=remove_price,
+        summary="End a model's price now, and cancel those of later dates",
         path_params=ByModel, status=204, tag="prices",
+    ),
+    Route(
+        method="POST", path="/prices/{id}/cancel", handler=cancel_price, summary="Cancel a price of a later date",
+        path_params=IdPath, answer=PriceRecord, tag="prices",
     ),
     Route(
         method="GET", path="/price-history", handler=list_history, summary="List every price that was ever set",

@@ -1,5 +1,6 @@
 """Fixtures: an administrator and a viewer of a running agent."""
 
+from datetime import UTC, datetime
 from decimal import Decimal
 
 import pytest
@@ -7,6 +8,7 @@ from tornado.ioloop import IOLoop
 
 from chatgpt_agent.admin.admins import Role
 from chatgpt_agent.core.budget.period import Period
+from chatgpt_agent.core.money.kinds import Rates
 from tests.support.administrator import Administrator
 from tests.support.agent import Agent
 
@@ -22,7 +24,9 @@ def admin(agent: Agent, io_loop: IOLoop) -> Administrator:
         await agent.chat()
         [row] = await agent.rows(1)
         await agent.admin_token("eve")
-        return Administrator(agent, await agent.admin_token("carol"), row["request_id"])
+        one = Rates(input=Decimal(1), output=Decimal(1))
+        scheduled = await agent.administration.prices.set("scheduled", one, since=datetime(2999, 1, 1, tzinfo=UTC))
+        return Administrator(agent, await agent.admin_token("carol"), row["request_id"], str(scheduled.id))
 
     administrator: Administrator = io_loop.run_sync(make)
     return administrator

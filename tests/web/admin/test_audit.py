@@ -24,6 +24,7 @@ CHANGES = {
     "rotate_token": [("insert", "tokens"), ("update", "tokens")],
     "set_price": [("insert", "prices")],
     "remove_price": [("insert", "prices")],
+    "cancel_price": [("update", "prices")],
     "set_user_budget": [("insert", "budgets")],
     "set_token_budget": [("insert", "budgets")],
     "remove_budget": [("update", "budgets")],

@@ -62,6 +62,18 @@ async def test_removed_price_stays_in_the_history(admin: Administrator) -> None:
     assert (await admin.ask("DELETE", f"/prices/{MODEL}")).status == 404
 
 
+async def test_price_of_a_later_date_can_be_cancelled(admin: Administrator) -> None:
+    """It is in the list of what is to come until then; one in force is a conflict, an unknown one is not found."""
+    [upcoming] = (await admin.ask("GET", "/price-history?upcoming=true")).json["data"]
+    assert (upcoming["model"], upcoming["cancelled_at"]) == ("scheduled", None)
+    cancelled = (await admin.ask("POST", f"/prices/{upcoming['id']}/cancel")).json
+    assert cancelled["cancelled_at"] is not None
+    assert (await admin.ask("GET", "/price-history?upcoming=true")).json["data"] == []
+    [price] = (await admin.ask("GET", "/prices")).json["data"]
+    assert (await admin.ask("POST", f"/prices/{price['id']}/cancel")).status == 409
+    assert (await admin.ask("POST", "/prices/99/cancel")).status == 404
+
+
 async def test_sums_equal_the_rows(admin: Administrator) -> None:
     """The report and the budget are exact."""
     await admin.agent.chat()
