@@ -3,8 +3,9 @@
 import functools
 import sys
 import time
-from typing import Any
+from typing import Any, cast
 
+from tornado.http1connection import HTTP1Connection
 from tornado.httputil import HTTPHeaders, HTTPServerRequest, format_timestamp
 from tornado.web import Application, RequestHandler, stream_request_body
 
@@ -19,6 +20,7 @@ from chatgpt_agent.runtime.authentication import Authenticator
 from chatgpt_agent.runtime.rate_limiter import RateLimiter
 from chatgpt_agent.web.access_log import AccessLogEntry
 from chatgpt_agent.web.errors import render
+from chatgpt_agent.web.listener import ClientStream
 
 http_date = functools.lru_cache(maxsize=1)(format_timestamp)  # of a second (RFC 9110 §6.6.1)
 
@@ -43,6 +45,11 @@ class ApiHandler(RequestHandler):
         self._headers["X-Agent-Request-Id"] = self.access.id_text
         self._write_buffer: list[bytes] = []
         self.set_status(200)
+
+    @property
+    def stream(self) -> ClientStream:
+        """The client's connection."""
+        return cast(ClientStream, cast(HTTP1Connection, self.request.connection).stream)
 
     def prepare(self) -> None:
         """Runs the checks that need no body. An error is answered before any of the body is read."""
@@ -133,7 +140,7 @@ class ApiHandler(RequestHandler):
 
     def cut_off(self) -> None:
         """Closes the connection in the middle of the answer, so that the client sees that it is not whole."""
-        self.request.connection.stream.close()  # type: ignore[union-attr]
+        self.stream.close()
         self.finish()
 
     def log_exception(self, kind: Any, value: Any, trace: Any) -> None:

@@ -2,10 +2,8 @@
 
 import asyncio
 from enum import Enum, auto
-from typing import cast
 
 import msgspec
-from tornado.http1connection import HTTP1Connection
 from tornado.iostream import StreamClosedError
 from tornado.web import stream_request_body
 
@@ -80,6 +78,9 @@ class ForwardHandler(BodyHandler):
             return
         if self._phase is Phase.DISCONNECTED:  # between the end of the body and this
             return
+        if self.stream.has_ended():  # Tornado does not say so behind bytes that it has not read
+            self.on_connection_close()
+            return
         self._phase = Phase.FORWARDING
         with self._services.lifecycle.request():
             try:
@@ -103,7 +104,10 @@ class ForwardHandler(BodyHandler):
         try:
             if self._phase is Phase.DISCONNECTED:
                 raise ClientClosed
-            await self._answer(await dispatch.send(self.request.headers.get("Accept")))
+            answering = await dispatch.send(self.request.headers.get("Accept"))
+            if self.stream.has_ended():
+                self.on_connection_close()
+            await self._answer(answering)
         finally:
             self._writer = None  # it holds this handler: a cycle
             await dispatch.close()
@@ -161,8 +165,7 @@ class ForwardHandler(BodyHandler):
         await self._finish_with()
 
     async def _finish_with(self, body: bytes | None = None, *, close: bool = False) -> None:
-        stream = cast(HTTP1Connection, self.request.connection).stream
-        finished = self.finish(body or None)  # b"" would be a body, which a 204 must not have
+        stream, finished = self.stream, self.finish(body or None)  # b"" would be a body, which a 204 must not have
         if close:
             self.close_after(finished)
         if stream.writing() or stream.closed():  # else the kernel has taken all of it

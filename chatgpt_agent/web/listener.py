@@ -19,7 +19,7 @@ import msgspec
 from tornado.httpserver import HTTPServer
 from tornado.httputil import HTTPServerConnectionDelegate
 from tornado.ioloop import IOLoop
-from tornado.iostream import IOStream
+from tornado.iostream import IOStream, StreamClosedError
 
 from chatgpt_agent.runtime.background import Throttle
 
@@ -30,7 +30,11 @@ PAUSE_SECONDS = 0.25  # while the system has no room for one more connection
 LOG_SECONDS = 10.0  # between two warnings
 SEND_BUFFER = 256 * 1024  # bytes, which Linux doubles; its own default grows to 4 MB for a client that reads slowly
 READ_BYTES = 16 * 1024  # at a time; a buffer of this size is allocated and zeroed for each read
+LATE_SECONDS = 1.0  # for what the client had begun to send when its time was over
+END_SECONDS = 0.25  # between two looks whether a client that sends one request behind another has left
 NO_ROOM = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}  # accept(2)
+
+_ESTABLISHED = b"\1"  # TCP_ESTABLISHED of Linux
 
 
 class ConnectionLimits(msgspec.Struct, frozen=True, kw_only=True):
@@ -146,6 +150,7 @@ class ClientStream(IOStream):
         self._in_body = False
         self._deadline: float | None = None  # for what the client has begun to send
         self._deadline_timer: TimerHandle | None = None
+        self._end_timer: TimerHandle | None = None
         self._check_deadline()
         # Sending.
         self._written: asyncio.Future[None] = self._loop.create_future()  # of all that the kernel took at once
@@ -158,6 +163,8 @@ class ClientStream(IOStream):
     # Tornado's connection reads a head, then a body in pieces; then it waits for the answer.
 
     def read_until_regex(self, regex: bytes, max_bytes: int | None = None) -> Awaitable[bytes]:
+        if self.closed():  # requests that were sent behind its end may still be in the buffer
+            raise StreamClosedError
         self._in_body = False
         self._deadline = self._loop.time() + self._limits.head_seconds
         return super().read_until_regex(regex, max_bytes)
@@ -176,6 +183,22 @@ class ClientStream(IOStream):
             self._close_callback = None
         else:
             super().set_close_callback(callback)
+            if self._read_buffer_size and self._end_timer is None:
+                self._watch_end()
+
+    def has_ended(self) -> bool:
+        """Whether the client has closed or reset the connection, also if bytes that it sent before have not been read.
+        Then the stream is closed."""
+        # The first byte of tcp_info is the connection's state (tcp(7)): one system call, and no object.
+        if not self.closed() and self.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1) != _ESTABLISHED:
+            self.close()
+        return self.closed()
+
+    def _watch_end(self) -> None:
+        """Closes the stream when the connection has ended. Tornado notices only an end that nothing stands before."""
+        self._end_timer = None
+        if self._close_callback is not None and not self.has_ended():
+            self._end_timer = self._loop.call_later(END_SECONDS, self._watch_end)
 
     def write(self, data: bytes | memoryview) -> "asyncio.Future[None]":
         """As Tornado's. What the kernel takes at once, which is nearly everything, does not go through the buffer."""
@@ -201,8 +224,11 @@ class ClientStream(IOStream):
         self._deadline_timer = None
         now = self._loop.time()
         if self._deadline is not None and self._deadline <= now:
-            self.close()
-            return
+            # What has just been read, and what waits to be read, has come in time.
+            if self.reading() and not _readable(self.socket):
+                self.close()
+                return
+            self._deadline = now + LATE_SECONDS
         soonest = now + min(self._limits.head_seconds, self._limits.body_seconds)
         self._deadline_timer = self._loop.call_at(min(self._deadline or soonest, soonest), self._check_deadline)
 
@@ -238,7 +264,7 @@ class ClientStream(IOStream):
         self.close()
 
     def close_fd(self) -> None:
-        for timer in (self._stall_timer, self._deadline_timer):
+        for timer in (self._stall_timer, self._deadline_timer, self._end_timer):
             if timer is not None:
                 timer.cancel()
         super().close_fd()
@@ -248,3 +274,14 @@ def _unacknowledged(connection: socket.socket) -> int:
     """The bytes in a socket's send queue (SIOCOUTQ, tcp(7)), which on Linux has the number of TIOCOUTQ."""
     size: int = struct.unpack("i", fcntl.ioctl(connection, termios.TIOCOUTQ, bytes(4)))[0]
     return size
+
+
+def _readable(connection: socket.socket) -> bool:
+    """Whether bytes of the client, or its end, wait to be read."""
+    try:
+        connection.recv(1, socket.MSG_PEEK)
+    except BlockingIOError:
+        return False
+    except OSError:
+        pass
+    return True
