@@ -1,3 +1,11 @@
+-- The older program knows no expiry, networks, models, limits, budgets and removed users: a token that would be accepted
+-- more widely without them is revoked, a removed user is disabled.
+UPDATE tokens t SET revoked_at = now() FROM users u
+WHERE u.id = t.user_id AND t.revoked_at IS NULL
+  AND (num_nonnulls(t.expires_at, t.allowed_models, t.allowed_networks, t.rpm, t.tpm, t.concurrency,
+                    u.removed_at, u.allowed_models, u.rpm, u.tpm, u.concurrency) > 0
+       OR EXISTS (SELECT FROM budgets b WHERE b.amount IS NOT NULL AND (b.user_id = u.id OR b.token_id = t.id)));
+UPDATE users SET disabled_at = removed_at WHERE removed_at IS NOT NULL AND disabled_at IS NULL;
 DROP TRIGGER audit_is_final ON audit_log;
 DROP FUNCTION audit_is_final();
 DROP TRIGGER users_audit ON users;

@@ -20,16 +20,30 @@ if TYPE_CHECKING:
 
 LOCK = 0x63676100  # the advisory lock of all agents: `cga`
 
+# What lies in the schema where our tables would be created or, if that is `public`, in any; without yoyo's tables and
+# those of extensions, such as PostGIS.
+_OTHER_TABLES = """
+    SELECT c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE c.relkind IN ('r', 'p', 'f', 'v', 'm', 'S')
+      AND (n.nspname = current_schema()
+           OR current_schema() = 'public' AND n.nspname <> 'information_schema' AND n.nspname NOT LIKE 'pg\\_%')
+      AND NOT (n.nspname = current_schema() AND c.relname ~ '^_?yoyo_')
+      AND NOT EXISTS (SELECT FROM pg_depend d
+                      WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
+    ORDER BY c.relkind = 'S', c.relname"""
+
 # At INFO yoyo logs every step with its whole SQL.
 logging.getLogger("yoyo").setLevel(logging.WARNING)
 
 
 class SchemaStatus(msgspec.Struct, frozen=True):
-    """Names of migrations, in order. `unknown` ones are applied, but not part of this program."""
+    """Names of migrations, in order. `unknown` ones are applied, but not part of this program; `rolled_back` are the
+    pending ones that `migrate --rollback` has undone."""
 
     applied: list[str]
     pending: list[str]
     unknown: list[str]
+    rolled_back: list[str]
 
 
 def migrations_folder() -> Path:
@@ -45,13 +59,18 @@ def known_migrations(folder: Path | None = None) -> list[str]:
 
 def schema_status(dsn: str) -> SchemaStatus:
     """Returns which migrations are applied. Raises StoreUnavailable."""
-    with _connection(dsn) as connection:
-        applied = _applied(connection)
+    with connect(dsn) as connection:
+        return _status(connection)
+
+
+def _status(connection: Any) -> SchemaStatus:
+    applied, rolled_back = _applied(connection), _rolled_back(connection)
     names = known_migrations()
     return SchemaStatus(
         applied=[name for name in names if name in applied],
         pending=[name for name in names if name not in applied],
         unknown=sorted(applied - set(names)),
+        rolled_back=[name for name in names if name in rolled_back - applied],
     )
 
 
@@ -64,33 +83,47 @@ def check_not_newer(status: SchemaStatus) -> None:
         )
 
 
+def checked_status(dsn: str) -> SchemaStatus:
+    """Returns which migrations are applied. Raises SetupError if this program cannot use the database: it belongs to
+    another application or a newer program, or has an encoding other than UTF-8. Raises StoreUnavailable."""
+    with connect(dsn) as connection:
+        return _checked_status(connection)
+
+
+def _checked_status(connection: Any) -> SchemaStatus:
+    status = _status(connection)
+    if not status.applied:
+        _check_no_other_tables(connection, status)
+    check_not_newer(status)
+    _check_encoding(connection)
+    return status
+
+
 def migrate(dsn: str) -> list[str]:
     """Applies pending migrations and returns their names. Several agents may call it at the same time: one migrates,
-    the others wait. Raises SetupError, StoreUnavailable."""
-    with _connection(dsn) as guard, _locked(guard):
-        status = schema_status(dsn)
-        check_not_newer(status)
+    the others wait. Raises SetupError, as `checked_status`; StoreUnavailable."""
+    with connect(dsn) as guard, locked(guard):
+        status = _checked_status(guard)
         if status.pending:
             _check_may_create(guard)
-            with _yoyo(dsn) as (backend, migrations):
+            with yoyo_backend(dsn) as (backend, migrations):
                 backend.apply_migrations(backend.to_apply(migrations))
         return status.pending
 
 
 def rollback(dsn: str, count: int) -> list[str]:
     """Rolls back the last `count` migrations, newest first, and returns their names. Data in tables and columns that
-    they created is lost."""
-    with _connection(dsn) as guard, _locked(guard):
-        status = schema_status(dsn)
-        check_not_newer(status)
-        with _yoyo(dsn) as (backend, migrations):
-            newest = list(backend.to_rollback(migrations))[:count]
-            backend.rollback_migrations(type(migrations)(newest))
-        return [migration.id for migration in newest]
+    they created is lost. Raises as `rolled_back`."""
+    from chatgpt_agent.adapters.rollback import rolled_back  # only here: it imports this module
+
+    with rolled_back(dsn, count) as done:
+        return done.migrations
 
 
 @contextmanager
-def _connection(dsn: str) -> Iterator[Any]:
+def connect(dsn: str) -> Iterator[Any]:
+    """A connection of psycopg2 that commits each statement. Raises StoreUnavailable, or SetupError for what the server
+    refuses."""
     try:
         connection = psycopg2.connect(dsn, connect_timeout=10)
     except psycopg2.OperationalError as error:
@@ -98,6 +131,8 @@ def _connection(dsn: str) -> Iterator[Any]:
     try:
         connection.autocommit = True
         yield connection
+    except psycopg2.errors.LockNotAvailable:
+        raise SetupError("a table is in use by another connection: stop agents and commands, and try again") from None
     except (psycopg2.OperationalError, psycopg2.InterfaceError) as error:
         raise StoreUnavailable(f"the database was lost: {first_line(error)}") from None
     except psycopg2.Error as error:
@@ -107,10 +142,36 @@ def _connection(dsn: str) -> Iterator[Any]:
 
 
 @contextmanager
-def _locked(connection: Any) -> Iterator[None]:
+def locked(connection: Any) -> Iterator[None]:
+    """The lock that one process at a time migrates under; the others wait for it."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_lock(%s)", [LOCK])  # released when the connection closes
     yield
+
+
+def _check_no_other_tables(connection: Any, status: SchemaStatus) -> None:
+    """Raises SetupError if a database without our tables holds others: those of another application. In a schema of our
+    own (`search_path`), what is in other schemas does not matter."""
+    with connection.cursor() as cursor:
+        cursor.execute(_OTHER_TABLES)
+        others = [name for (name,) in cursor.fetchall()] or status.unknown
+        cursor.execute("SELECT current_database()")
+        [(database,)] = cursor.fetchall()
+    if others:
+        more = f" and {len(others) - 3} more" if len(others) > 3 else ""
+        raise SetupError(
+            f"the database {database} belongs to another application: it holds {', '.join(others[:3])}{more}, and no "
+            "tables of chatgpt-agent; create a database of its own, and name it in database_url"
+        )
+
+
+def _check_encoding(connection: Any) -> None:
+    encoding = connection.info.parameter_status("server_encoding")
+    if encoding != "UTF8":
+        raise SetupError(
+            f"the database {connection.info.dbname} has the encoding {encoding}, which cannot store every name: create "
+            "one with `CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0`"
+        )
 
 
 def _check_may_create(connection: Any) -> None:
@@ -134,8 +195,22 @@ def _applied(connection: Any) -> set[str]:
         return {name for (name,) in cursor.fetchall()}
 
 
+def _rolled_back(connection: Any) -> set[str]:
+    """Returns the migrations whose last change was a rollback."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT to_regclass('_yoyo_log') IS NOT NULL")
+        if not cursor.fetchone()[0]:
+            return set()
+        cursor.execute(
+            "SELECT DISTINCT ON (migration_id) migration_id, operation FROM _yoyo_log "
+            "ORDER BY migration_id, created_at_utc DESC"
+        )
+        return {name for name, operation in cursor.fetchall() if operation == "rollback"}
+
+
 @contextmanager
-def _yoyo(dsn: str) -> Iterator[tuple["DatabaseBackend", "MigrationList"]]:
+def yoyo_backend(dsn: str) -> Iterator[tuple["DatabaseBackend", "MigrationList"]]:
+    """A connection of yoyo with this program's migrations."""
     import yoyo  # only needed, and slow, when there is something to migrate
 
     # As query parameters: yoyo does not decode a database name in the path.

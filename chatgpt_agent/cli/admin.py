@@ -5,6 +5,7 @@ import click
 from chatgpt_agent.admin.administration import Administration
 from chatgpt_agent.admin.admins import AdminRow, Role
 from chatgpt_agent.cli.common import Columns, echo_json, echo_rows, json_option, with_administration
+from chatgpt_agent.cli.effects import reads
 
 COLUMNS: Columns[AdminRow] = {
     "name": lambda admin: admin.name,
@@ -49,6 +50,7 @@ async def token(administration: Administration, name: str, role: str, json: bool
 @admin.command(name="list")
 @json_option
 @with_administration
+@reads
 async def list_(administration: Administration, json: bool) -> None:
     """List the administrators.
 

@@ -10,6 +10,7 @@ import msgspec
 from chatgpt_agent.admin.administration import LedgerAdministration
 from chatgpt_agent.admin.audit import OBJECTS, AuditRow
 from chatgpt_agent.cli.common import Columns, echo_csv, echo_json, echo_rows, with_ledger
+from chatgpt_agent.cli.effects import reads
 from chatgpt_agent.cli.types import DATE, ID
 
 MAX_CELL = 60  # characters of a change in a table
@@ -43,6 +44,7 @@ def audit() -> None:
 )
 @click.option("--format", "format_", type=click.Choice(["table", "csv", "json"]), default="table", show_default=True)
 @with_ledger
+@reads
 async def list_(
     ledger: LedgerAdministration,
     *,

@@ -8,6 +8,7 @@ import msgspec
 from chatgpt_agent.admin.administration import LedgerAdministration
 from chatgpt_agent.admin.budgets import BudgetRow
 from chatgpt_agent.cli.common import echo_json, echo_table, json_option, usd, with_ledger
+from chatgpt_agent.cli.effects import reads
 from chatgpt_agent.cli.types import ID
 from chatgpt_agent.core.budget.period import Period, parse_amount
 
@@ -58,6 +59,7 @@ async def set_(
 @click.argument("user", required=False)
 @json_option
 @with_ledger
+@reads
 async def list_(administration: LedgerAdministration, user: str | None, json: bool) -> None:
     """List budgets and what is spent of them. USER: only those of this user and their tokens.
 

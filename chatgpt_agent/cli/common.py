@@ -18,12 +18,14 @@ from tabulate import tabulate
 from chatgpt_agent.adapters.config import Config, config_from
 from chatgpt_agent.adapters.logs import set_up_logging
 from chatgpt_agent.admin.administration import Administration, LedgerAdministration, Stores, open_stores
+from chatgpt_agent.cli.effects import only_reads
 from chatgpt_agent.core.audit import Actor, Via
 from chatgpt_agent.core.csv_writer import Amount, csv_text
 from chatgpt_agent.core.errors import AgentError, ConfigError, InvalidValue, StoreUnavailable
 from chatgpt_agent.core.money.exact import format_usd
 from chatgpt_agent.core.plain_json import plain_values
-from chatgpt_agent.runtime.database import database, ensure_schema
+from chatgpt_agent.runtime.database import check_schema, database, ensure_schema
+from chatgpt_agent.runtime.interruptible import interruptible
 from chatgpt_agent.runtime.master_key import open_keyring
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -80,8 +82,12 @@ def _on_stores(
                 await work(config, stores, options)
 
         set_up_logging("warning")
-        with database(config) as dsn:
-            ensure_schema(config, dsn)
+        reading = only_reads(command, options)
+        with database(config, create=not reading) as dsn:
+            if reading:
+                interruptible(lambda: check_schema(dsn))
+            else:
+                interruptible(lambda: ensure_schema(config, dsn))
             asyncio.run(main(dsn))
 
     return wrapped

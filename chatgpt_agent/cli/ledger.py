@@ -9,6 +9,7 @@ import msgspec
 from chatgpt_agent.admin.administration import LedgerAdministration
 from chatgpt_agent.admin.ledger import MAX_WAITING, ROW_FIELDS, AgentState, OutboxState, UsageRow, read_outbox
 from chatgpt_agent.cli.common import echo_csv, echo_json, echo_table, json_option, usd, with_ledger
+from chatgpt_agent.cli.effects import reads
 from chatgpt_agent.cli.reconcile import correct, reconcile
 from chatgpt_agent.cli.types import DATE
 from chatgpt_agent.core.ledger import State
@@ -32,6 +33,7 @@ ledger.add_command(correct)
 @click.option("--since", type=DATE, metavar="DATE", help="Count the rows from this time on, in UTC; else all.")
 @json_option
 @with_ledger
+@reads
 async def status(administration: LedgerAdministration, since: datetime | None, json: bool) -> None:
     """Show outbox, rows by state, agents and dead letters.
 
@@ -65,6 +67,7 @@ async def status(administration: LedgerAdministration, since: datetime | None, j
 @click.option("--limit", type=click.IntRange(1, 1_000_000), default=50, show_default=True, help="Rows to show.")
 @_FORMAT
 @with_ledger
+@reads
 async def list_(
     administration: LedgerAdministration,
     *,
@@ -105,6 +108,7 @@ async def list_(
 )
 @json_option
 @with_ledger
+@reads
 async def verify(administration: LedgerAdministration, limit: int, waiting: int, json: bool) -> None:
     """Check that the ledger is consistent.
 

@@ -11,6 +11,7 @@ import click
 from chatgpt_agent.admin.administration import Administration
 from chatgpt_agent.admin.legacy_import import ImportResult, has_password
 from chatgpt_agent.cli.common import echo_json, echo_table, json_option, with_administration
+from chatgpt_agent.cli.effects import reads_with
 
 VARIABLE = "LEGACY_DATABASE_URL"
 MAX_WARNINGS = 100  # in a table
@@ -22,6 +23,7 @@ MAX_WARNINGS = 100  # in a table
 @click.option("--dry-run", is_flag=True, help="Show what would be imported, and change nothing.")
 @json_option
 @with_administration
+@reads_with(dry_run=True)
 async def import_legacy(
     administration: Administration,
     *,

@@ -8,6 +8,7 @@ import click
 from chatgpt_agent.admin.administration import Administration
 from chatgpt_agent.admin.prices import price_record
 from chatgpt_agent.cli.common import echo_csv, echo_json, echo_table, json_option, with_administration
+from chatgpt_agent.cli.effects import reads
 from chatgpt_agent.cli.price_import import import_
 from chatgpt_agent.cli.price_options import (
     from_option,
@@ -72,6 +73,7 @@ async def set_(
 @click.option("--history", is_flag=True, help="Also prices that are superseded, removed or of a later date.")
 @json_option
 @with_administration
+@reads
 async def list_(administration: Administration, history: bool, json: bool) -> None:
     """List the prices in force, and below them those to come.
 
@@ -154,6 +156,7 @@ def _price(price: Price) -> str:
 @click.option("--history", is_flag=True, help="Also prices that are superseded, removed or of a later date.")
 @click.option("--format", "form", type=click.Choice(["csv", "json"]), default="csv", show_default=True)
 @with_administration
+@reads
 async def export(administration: Administration, history: bool, form: str) -> None:
     """Print the prices in force as a file that `price import` reads.
 

@@ -10,6 +10,7 @@ import click
 from chatgpt_agent.admin import price_import
 from chatgpt_agent.admin.administration import Administration
 from chatgpt_agent.cli.common import echo_json, echo_table, json_option, usd, with_administration
+from chatgpt_agent.cli.effects import reads_with
 from chatgpt_agent.cli.price_options import from_option, price_headers, rate_columns, second
 from chatgpt_agent.core.money.litellm import Skipped
 from chatgpt_agent.core.money.price_csv import Change, Difference
@@ -25,6 +26,7 @@ from chatgpt_agent.core.money.tier_syntax import show_tier
 @click.option("--yes", is_flag=True, help="Set the prices; without it, they are only shown.")
 @json_option
 @with_administration
+@reads_with(yes=False)
 async def import_(
     administration: Administration,
     *,

@@ -8,6 +8,7 @@ from chatgpt_agent.admin.administration import Administration
 from chatgpt_agent.admin.groups import parse_groups
 from chatgpt_agent.admin.price_what_if import GROUPS, WhatIfQuery, WhatIfReport, WhatIfRow
 from chatgpt_agent.cli.common import echo_csv, echo_json, echo_table, usd, with_administration
+from chatgpt_agent.cli.effects import reads
 from chatgpt_agent.cli.price_options import rate_options, read_price
 from chatgpt_agent.cli.types import DAY
 from chatgpt_agent.core.errors import InvalidValue
@@ -35,6 +36,7 @@ def _groups(context: click.Context, parameter: click.Parameter, value: str) -> l
 )
 @click.option("--format", "form", type=click.Choice(["table", "csv", "json"]), default="table", show_default=True)
 @with_administration
+@reads
 async def what_if(
     administration: Administration,
     *,

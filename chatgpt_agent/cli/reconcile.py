@@ -12,6 +12,7 @@ import msgspec
 from chatgpt_agent.admin import reconcile as reconcile_use_case
 from chatgpt_agent.admin.administration import LedgerAdministration
 from chatgpt_agent.cli.common import echo_csv, echo_json, echo_table, json_option, usd, with_ledger
+from chatgpt_agent.cli.effects import reads
 from chatgpt_agent.cli.types import MONTH
 from chatgpt_agent.core.errors import InvalidValue
 from chatgpt_agent.core.openai_usage import Counts
@@ -45,6 +46,7 @@ def _keys(context: click.Context, parameter: click.Parameter, value: tuple[str, 
 @click.option("--admin-key-file", type=_FILE, metavar="FILE", help="A file with the OpenAI admin key for --fetch.")
 @click.option("--format", "form", type=click.Choice(["table", "csv", "json"]), default="table", show_default=True)
 @with_ledger
+@reads
 async def reconcile(
     administration: LedgerAdministration,
     *,

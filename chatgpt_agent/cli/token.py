@@ -8,6 +8,7 @@ import click
 from chatgpt_agent.admin.administration import Administration
 from chatgpt_agent.admin.tokens import GRACE, IssuedToken, TokenRow
 from chatgpt_agent.cli.common import Columns, echo_json, echo_rows, json_option, with_administration
+from chatgpt_agent.cli.effects import reads
 from chatgpt_agent.cli.options import (
     format_limits,
     format_list,
@@ -59,6 +60,7 @@ async def issue(administration: Administration, user: str, json: bool, **setting
 @click.argument("user", required=False)
 @json_option
 @with_administration
+@reads
 async def list_(administration: Administration, user: str | None, json: bool) -> None:
     """List tokens by their first characters, of all users or of one. Times are UTC.
 

@@ -14,6 +14,7 @@ from chatgpt_agent.admin import reports
 from chatgpt_agent.admin.administration import LedgerAdministration
 from chatgpt_agent.admin.reports import AMOUNTS, EXPORT_COLUMNS, GROUPS, Report, Sums, UsageFilter
 from chatgpt_agent.cli.common import echo_csv, echo_json, echo_table, usd, with_ledger
+from chatgpt_agent.cli.effects import reads
 from chatgpt_agent.cli.types import DAY, ID
 from chatgpt_agent.core.csv_writer import csv_line
 from chatgpt_agent.core.errors import InvalidValue
@@ -68,6 +69,7 @@ def usage() -> None:
 @_filter_options
 @click.option("--format", "form", type=click.Choice(["table", "csv", "json"]), default="table", show_default=True)
 @with_ledger
+@reads
 async def report(administration: LedgerAdministration, by: list[str], usage_filter: UsageFilter, form: str) -> None:
     """Sum up requests, tokens and cost in USD, to the last digit.
 
@@ -112,6 +114,7 @@ def _cell(sums: Sums, name: str) -> object:
 @_filter_options
 @click.option("--format", "form", type=click.Choice(["csv", "json"]), default="csv", show_default=True)
 @with_ledger
+@reads
 async def export(administration: LedgerAdministration, usage_filter: UsageFilter, form: str) -> None:
     """Print the row of each request or correction, for accounting.
 

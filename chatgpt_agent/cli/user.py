@@ -15,6 +15,7 @@ from chatgpt_agent.cli.common import (
     read_secret,
     with_administration,
 )
+from chatgpt_agent.cli.effects import reads
 from chatgpt_agent.cli.options import format_limits, format_list, require_change, user_settings
 from chatgpt_agent.cli.token import TOKEN_COLUMNS
 from chatgpt_agent.cli.user_import import import_
@@ -65,6 +66,7 @@ async def add(administration: Administration, name: str, openai_key_stdin: bool,
 @user.command(name="list")
 @json_option
 @with_administration
+@reads
 async def list_(administration: Administration, json: bool) -> None:
     """List all users.
 
@@ -81,6 +83,7 @@ async def list_(administration: Administration, json: bool) -> None:
 @click.argument("name")
 @json_option
 @with_administration
+@reads
 async def show(administration: Administration, name: str, json: bool) -> None:
     """Show a user and their tokens.
 

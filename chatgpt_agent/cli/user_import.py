@@ -9,6 +9,7 @@ import click
 from chatgpt_agent.admin.administration import Administration
 from chatgpt_agent.admin.user_import import MAX_FILE, ImportedUsers, tokens_csv
 from chatgpt_agent.cli.common import echo_json, json_option, with_administration
+from chatgpt_agent.cli.effects import reads_with
 from chatgpt_agent.core.access.user_import import Result
 from chatgpt_agent.core.errors import InvalidValue
 
@@ -25,6 +26,7 @@ from chatgpt_agent.core.errors import InvalidValue
 )
 @json_option
 @with_administration
+@reads_with(dry_run=True)
 async def import_(
     administration: Administration,
     *,

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from chatgpt_agent.adapters.config import Config
 from chatgpt_agent.adapters.embedded_postgres import EmbeddedPostgres
 from chatgpt_agent.adapters.keyring import Keyring
-from chatgpt_agent.adapters.migrate import check_not_newer, migrate, schema_status
+from chatgpt_agent.adapters.migrate import SchemaStatus, check_not_newer, checked_status, migrate, schema_status
 from chatgpt_agent.adapters.postgres.connection import Store
 from chatgpt_agent.adapters.postgres.dsn import dsn_from
 from chatgpt_agent.core.errors import SetupError, StoreUnavailable
@@ -18,13 +18,18 @@ from chatgpt_agent.runtime.time_zone import REBUILD_SECONDS, sync_time_zone
 log = logging.getLogger(__name__)
 
 RETRY_SECONDS = 1.0  # between two tries to reach the database
+_CREATE = "start the agent or run `chatgpt-agent migrate` first"
 
 
 @contextlib.contextmanager
-def database(config: Config) -> Iterator[str]:
-    """The connection string of the configured database. The embedded one runs until the context ends."""
+def database(config: Config, *, create: bool = True) -> Iterator[str]:
+    """The connection string of the configured database. The embedded one runs until the context ends, and is created if
+    `create` is true. Raises SetupError."""
     if config.embedded:
-        with EmbeddedPostgres(config.data_dir / "postgres") as dsn:
+        postgres = EmbeddedPostgres(config.data_dir / "postgres")
+        if not create and not postgres.exists():
+            raise SetupError(f"there is no database in {config.data_dir} yet: {_CREATE}")
+        with postgres as dsn:
             yield dsn
     else:
         yield dsn_from(config)
@@ -32,13 +37,31 @@ def database(config: Config) -> Iterator[str]:
 
 def ensure_schema(config: Config, dsn: str) -> list[str]:
     """Migrates a fresh or older database, if `auto_migrate` is on; returns the names of the applied migrations.
-    Raises SetupError if the schema is older or newer than this program, StoreUnavailable."""
-    status = schema_status(dsn)
-    check_not_newer(status)
+    Raises SetupError if the database is not ours, or its schema older or newer than this program; StoreUnavailable."""
+    status = checked_status(dsn)
+    if status.rolled_back:
+        raise SetupError(
+            f"{', '.join(status.rolled_back)} was rolled back: install the older program that this was done for, or "
+            "run `chatgpt-agent migrate` to apply it again"
+        )
     if status.pending and not config.auto_migrate:
-        missing = ", ".join(status.pending)
-        raise SetupError(f"the database is older than this program: run `chatgpt-agent migrate` for {missing}")
+        raise _older(status)
     return migrate(dsn) if status.pending else []
+
+
+def check_schema(dsn: str) -> None:
+    """Checks that the database has this program's schema, and changes nothing. Raises SetupError, StoreUnavailable."""
+    status = schema_status(dsn)
+    if not status.applied:
+        raise SetupError(f"the database has no tables of chatgpt-agent: {_CREATE}, or check database_url")
+    check_not_newer(status)
+    if status.pending:
+        raise _older(status)
+
+
+def _older(status: SchemaStatus) -> SetupError:
+    missing = ", ".join(status.pending)
+    return SetupError(f"the database is older than this program: run `chatgpt-agent migrate` for {missing}")
 
 
 async def prepare_database(config: Config, dsn: str) -> Keyring:

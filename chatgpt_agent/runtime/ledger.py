@@ -32,7 +32,9 @@ SHIP_TIMEOUT = 2.5  # seconds for one batch: so that a server that no longer ans
 COLLECT_SECONDS = 0.25  # for which new rows are collected into one batch
 MAX_BACKOFF = 5.0
 MONTHS_AHEAD = 2
-REPORT_SECONDS = 60.0  # between two reports that this agent is alive, at most
+REPORT_SECONDS = (
+    30.0  # between two reports that this agent is alive, at most: `migrate --rollback` expects one a minute
+)
 SHIPPER = "shipper"  # the name of its task
 CLOSE_SECONDS = 5.0  # for the last rows, when the process ends
 

@@ -84,9 +84,11 @@ def test_a_rollback_takes_the_newest_migrations(dsn: str) -> None:
     assert schema_status(dsn).applied == NAMES[:-1]
 
 
-def test_a_rollback_of_too_many_takes_all(dsn: str) -> None:
-    """A number above that of the migrations is no error."""
-    assert rollback(dsn, 100) == NAMES[::-1]
+def test_a_rollback_of_too_many_is_refused(dsn: str) -> None:
+    """A number above that of the applied migrations changes nothing."""
+    with pytest.raises(SetupError, match=f"{len(NAMES)} migrations are applied, so 100 cannot be rolled back"):
+        rollback(dsn, 100)
+    assert schema_status(dsn).applied == NAMES
 
 
 def test_a_rollback_of_a_used_database_works(dsn: str) -> None:
@@ -145,6 +147,56 @@ def test_the_status_of_a_newer_database_has_unknown_migrations(dsn: str) -> None
         check_not_newer(status)
 
 
+# Databases that are not for us.
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "CREATE TABLE customers (id int)",
+        "CREATE TABLE users (id int)",
+        "CREATE VIEW report AS SELECT 1",
+        "CREATE MATERIALIZED VIEW report AS SELECT 1",
+        "CREATE SEQUENCE numbers",
+        "CREATE SCHEMA crm; CREATE TABLE crm.customers (id int)",
+        "CREATE TABLE _yoyo_migration (migration_hash text, migration_id text); "
+        "INSERT INTO _yoyo_migration VALUES ('x', '0001.tables-of-a-shop')",
+    ],
+    ids=["table", "our-name", "view", "materialized-view", "sequence", "other-schema", "yoyo"],
+)
+def test_the_database_of_another_application_is_refused(empty_dsn: str, sql: str) -> None:
+    """Nothing is created in it."""
+    query(empty_dsn, sql)
+    before = tables(empty_dsn)
+    with pytest.raises(SetupError, match="belongs to another application: it holds"):
+        migrate(empty_dsn)
+    assert tables(empty_dsn) == before
+
+
+def test_a_schema_of_our_own_may_stand_beside_other_tables(empty_dsn: str) -> None:
+    """A schema that `search_path` names counts as a database of its own."""
+    query(empty_dsn, "CREATE TABLE customers (id int); CREATE SCHEMA agent")
+    assert migrate(make_dsn(empty_dsn, options="-c search_path=agent")) == NAMES
+
+
+def test_tables_beside_ours_do_not_matter_later(dsn: str) -> None:
+    """A database that is in use is not refused for a table that an administrator has added."""
+    query(dsn, "CREATE TABLE notes (id int)")
+    assert migrate(dsn) == []
+
+
+@pytest.mark.parametrize("encoding", ["LATIN1", "SQL_ASCII"])
+def test_a_database_without_unicode_is_refused(postgres: str, encoding: str) -> None:
+    """The error names the encoding and creates nothing."""
+    name = f"encoded_{encoding.lower()}"
+    query(postgres, f"CREATE DATABASE {name} ENCODING '{encoding}' LOCALE 'C' TEMPLATE template0")
+    dsn = make_dsn(postgres, dbname=name)
+    with pytest.raises(SetupError, match=f"the database {name} has the encoding {encoding}"):
+        migrate(dsn)
+    assert tables(dsn) == set()
+    query(postgres, f"DROP DATABASE {name} WITH (FORCE)")
+
+
 @pytest.mark.parametrize("work", [migrate, schema_status])
 def test_an_unreachable_database_is_unavailable(work: Callable[[str], object]) -> None:
     """The error is one line without the password."""
@@ -173,11 +225,11 @@ def test_an_account_without_the_right_to_create_is_refused(empty_dsn: str, role:
 
 def test_a_failed_migration_changes_nothing(empty_dsn: str) -> None:
     """A migration is a transaction."""
-    query(empty_dsn, "CREATE TABLE usage (x int)")  # of another program
-    with pytest.raises(SetupError, match='relation "usage" already exists'):
+    query(empty_dsn, "CREATE FUNCTION ensure_usage_partition(timestamptz) RETURNS int LANGUAGE sql AS 'SELECT 1'")
+    with pytest.raises(SetupError, match='function "ensure_usage_partition" already exists'):
         migrate(empty_dsn)
-    assert tables(empty_dsn) == {"usage"}
-    query(empty_dsn, "DROP TABLE usage")
+    assert tables(empty_dsn) == {"ensure_usage_partition"}
+    query(empty_dsn, "DROP FUNCTION ensure_usage_partition")
     assert migrate(empty_dsn) == NAMES
 
 

@@ -85,7 +85,7 @@ async def test_configuration_file_is_sufficient(folder: Path) -> None:
 
 async def test_agent_is_ready_within_3_seconds(embedded: Cli) -> None:
     """The embedded database exists and is not running."""
-    await embedded.command("user", "list")
+    await embedded.command("migrate")
     began = time.monotonic()
     async with Serve(embedded.settings) as serve:
         await serve.ready()

@@ -1,0 +1,109 @@
+"""The command `chatgpt-agent migrate`."""
+
+import click
+
+from chatgpt_agent.adapters.config import Config
+from chatgpt_agent.adapters.logs import set_up_logging
+from chatgpt_agent.admin.schema import (
+    Loss,
+    NotConfirmed,
+    Rollback,
+    SchemaStatus,
+    apply_migrations,
+    check_not_newer,
+    roll_back,
+    schema_status,
+)
+from chatgpt_agent.cli.common import config_option, echo_json, echo_table, json_option
+
+
+@click.command()
+@click.option("--status", is_flag=True, help="Show which migrations are applied, and change nothing.")
+@click.option(
+    "--rollback",
+    "count",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Roll the last N migrations back. Without --yes, only say what would be lost.",
+)
+@click.option("--yes", "confirmation", metavar="DATABASE", help="Roll back the database of this name.")
+@json_option
+@config_option
+def migrate(config: Config, status: bool, count: int | None, confirmation: str | None, json: bool) -> None:
+    """Migrate the database to this program's schema.
+
+    A rollback loses what the newer tables and columns hold, and is for going back to an older program. Back up first,
+    stop all agents, and look at what would be lost.
+
+    Example: chatgpt-agent migrate --status
+    """
+    if status and count:
+        raise click.UsageError("give --status or --rollback, not both")
+    if confirmation is not None and not count:
+        raise click.UsageError("--yes confirms a --rollback")
+    set_up_logging("warning")
+    if status:
+        schema = schema_status(config)
+        _echo_status(schema, json=json)
+        check_not_newer(schema)
+    elif count:
+        _roll_back(config, count, confirmation, json=json)
+    else:
+        _echo_changes("applied", apply_migrations(config), json=json)
+
+
+def _roll_back(config: Config, count: int, confirmation: str | None, *, json: bool) -> None:
+    try:
+        done = roll_back(config, count, confirmation=confirmation)
+    except NotConfirmed as error:
+        _echo_losses(error.rollback)
+        raise
+    _echo_losses(done)
+    if json:
+        echo_json({"rolled_back": done.migrations, "losses": done.losses})
+    else:
+        _echo_changes("rolled back", done.migrations, json=False)
+
+
+def _echo_losses(rollback: Rollback) -> None:
+    """Prints to standard error what a rollback loses and closes."""
+    lines = [line for loss in rollback.losses for line in _loss_lines(loss)]
+    if rollback.revoked_tokens:
+        lines.append(f"{rollback.revoked_tokens} tokens are revoked: the older program does not know their limits")
+    if rollback.disabled_users:
+        lines.append(f"{rollback.disabled_users} removed users are disabled")
+    click.echo(f"Rolling back {', '.join(rollback.migrations)} in the database {rollback.database}:", err=True)
+    for line in lines or ["no row is lost"]:
+        click.echo(f"  {line}", err=True)
+
+
+def _loss_lines(loss: Loss) -> list[str]:
+    if loss.dropped:
+        return [f"the table {loss.table} is dropped, with {_rows(loss.rows)}"]
+    lines = [f"{loss.table} loses {_rows(loss.rows)}"] if loss.rows else []
+    columns = loss.columns.items()
+    return lines + [f"{loss.table} loses the column {column}, set in {_rows(rows)}" for column, rows in columns]
+
+
+def _rows(count: int) -> str:
+    return "1 row" if count == 1 else f"{count} rows"
+
+
+def _echo_status(schema: SchemaStatus, *, json: bool) -> None:
+    if json:
+        echo_json(schema)
+        return
+    rows = [(name, "applied") for name in schema.applied]
+    rows += [(name, "rolled back" if name in schema.rolled_back else "pending") for name in schema.pending]
+    rows += [(name, "unknown: from a newer program") for name in schema.unknown]
+    echo_table(["migration", "state"], rows)
+
+
+def _echo_changes(verb: str, names: list[str], *, json: bool) -> None:
+    if json:
+        echo_json({verb.replace(" ", "_"): names})
+        return
+    for name in names:
+        click.echo(f"{verb} {name}")
+    if not names:
+        click.echo("nothing to do: the schema is up to date")
