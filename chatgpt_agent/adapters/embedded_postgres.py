@@ -6,7 +6,11 @@ accounts; allows a server only 10 s to start, however long it has to recover; an
 the folder's path is long.
 
 Each process that uses the server holds a shared lock on `users.lock`, which the kernel releases when the process ends.
-The last user stops the server. `start-stop.lock` is held while a process starts or stops it.
+The last user stops the server. `start-stop.lock` is held while a process starts or stops it, and `server.lock` by the
+processes of the server itself, which inherit it.
+
+The number in `postmaster.pid` is never trusted: after a crash it may be that of any other process. A server is ours if
+it answers on the socket and its current folder is the data folder, where every server of PostgreSQL is.
 """
 
 import fcntl
@@ -15,15 +19,19 @@ import os
 import pwd
 import re
 import shutil
+import signal
+import socket
 import stat
+import struct
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
-from typing import IO
+from typing import IO, NamedTuple
 
 from chatgpt_agent.adapters.files import give_to_folder_owner, make_folder
 from chatgpt_agent.core.errors import SetupError
@@ -31,7 +39,9 @@ from chatgpt_agent.core.errors import SetupError
 PORT = "5432"  # part of the socket's name; the server does not listen on TCP
 LOG = "server.log"  # in the data folder
 START_SECONDS = 120  # after a crash the server replays its log first
-SOCKET_PATH_MAX = 107 - len(f"/.s.PGSQL.{PORT}.lock")  # bytes of a folder's path, by sockaddr_un
+STOP_SECONDS = 60  # for open transactions to be rolled back and a checkpoint
+SOCKET = f".s.PGSQL.{PORT}"
+SOCKET_PATH_MAX = 107 - len(f"/{SOCKET}.lock")  # bytes of a folder's path, by sockaddr_un
 
 _PLAIN_PATH = re.compile(r"[\w./-]+", re.ASCII)  # needs no quoting in the shell of pg_ctl
 _SERVICE_ACCOUNTS = ("postgres", "nobody")  # for root: PostgreSQL refuses to run as root
@@ -47,6 +57,10 @@ class EmbeddedPostgres:
         self._options = options
         self._use: IO[bytes] | None = None
 
+    def exists(self) -> bool:
+        """Returns whether the server has been created."""
+        return self._data.exists()
+
     def __enter__(self) -> str:
         """Returns the libpq connection string. Raises SetupError."""
         make_folder(self._folder)
@@ -56,13 +70,11 @@ class EmbeddedPostgres:
                 fcntl.flock(self._use, fcntl.LOCK_SH)
                 if not self._data.exists():
                     self._init()
-                if self._run(self._data, "pg_ctl", "status") != 0:
-                    self._start()
+                server = self._running_server()
+                socket_folder = self._start() if server is None else server.socket_folder
             except BaseException:
                 self._use.close()
                 raise
-            # The fifth line is the socket's folder, which depends on the environment of the process that started it.
-            socket_folder = (self._data / "postmaster.pid").read_text().splitlines()[4]
         return f"host='{socket_folder}' port={PORT} user=postgres dbname=postgres"
 
     def __exit__(
@@ -74,7 +86,7 @@ class EmbeddedPostgres:
                 fcntl.flock(self._use, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 return  # another process is using it
-            self._run(self._data, "pg_ctl", "stop", "-m", "fast", "-w")
+            self._stop()
 
     @contextmanager
     def _start_stop_lock(self) -> Iterator[None]:
@@ -105,13 +117,72 @@ class EmbeddedPostgres:
             raise SetupError(f"the private PostgreSQL could not be created in {self._data}: {self._last_line}")
         draft.rename(self._data)
 
-    def _start(self) -> None:
+    def _running_server(self) -> "_Server | None":
+        """Returns our server, once it answers, if there is one. Raises SetupError."""
+        deadline = time.monotonic() + START_SECONDS
+        while (server := self._answering_server()) is None and self._has_processes():  # it is starting or ending
+            if time.monotonic() > deadline:
+                raise SetupError(f"the private PostgreSQL in {self._data} does not answer; see {self._data / LOG}")
+            time.sleep(0.02)
+        return server
+
+    def _answering_server(self) -> "_Server | None":
+        for find_folder in (self._noted_socket_folder, self._socket_folder):
+            folder = find_folder()
+            if folder is not None and (pid := self._server_in(folder)) is not None:
+                return _Server(pid, folder)
+        return None
+
+    def _server_in(self, socket_folder: Path) -> int | None:
+        """Returns the process id of our server, if it listens in this folder. 0: it runs in another container that uses
+        the data folder, too."""
+        pid = _listening_process(socket_folder / SOCKET)
+        if not pid:
+            return pid if socket_folder == self._data else None
+        return pid if _has_folder(pid, self._data) else None
+
+    def _has_processes(self) -> bool:
+        """Returns whether a process of a server that we started is alive."""
+        with self._lock_file("server.lock") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+        return False
+
+    def _noted_socket_folder(self) -> Path | None:
+        """Returns the folder that the server has noted; ours may differ, because it depends on the environment."""
+        try:
+            lines = (self._data / "postmaster.pid").read_text("utf-8", "replace").splitlines()
+        except FileNotFoundError:
+            return None
+        return Path(lines[4]) if len(lines) > 4 else None
+
+    def _start(self) -> Path:
+        """Starts the server and returns the folder of its socket."""
         socket_folder = self._socket_folder()
+        # What a crash has left: PostgreSQL does not start while another process has one of the numbers in these files.
+        (self._data / "postmaster.pid").unlink(missing_ok=True)
+        (socket_folder / f"{SOCKET}.lock").unlink(missing_ok=True)
         # No TCP, and a socket in a folder that only its owner (and root) can enter.
         options = f"-c listen_addresses='' -k '{socket_folder}' -c unix_socket_permissions=0700 {self._options}"
-        code = self._run(self._data, "pg_ctl", "start", "-w", "-t", str(START_SECONDS), "-l", LOG, "-o", options)
+        arguments = ("start", "-w", "-t", str(START_SECONDS), "-l", LOG, "-o", options)
+        with self._lock_file("server.lock") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            code = self._run(self._data, "pg_ctl", *arguments, keep_open=lock)
         if code != 0:
             raise SetupError(f"the private PostgreSQL in {self._data} did not start; see {self._data / LOG}")
+        return socket_folder
+
+    def _stop(self) -> None:
+        """Stops our server, if it still runs. Not with pg_ctl, which would signal the process in `postmaster.pid`."""
+        server = self._answering_server()
+        if server is None or not server.pid:
+            return
+        os.kill(server.pid, signal.SIGINT)  # the fast shutdown
+        deadline = time.monotonic() + STOP_SECONDS
+        while _has_folder(server.pid, self._data) and time.monotonic() < deadline:
+            time.sleep(0.01)
 
     def _socket_folder(self) -> Path:
         """Returns the data folder, or a private folder elsewhere if the path is too long for a socket or needs
@@ -130,9 +201,10 @@ class EmbeddedPostgres:
             raise SetupError(f"{folder} is not the private folder that the socket of PostgreSQL needs: remove it")
         return folder
 
-    def _run(self, data: Path, program: str, *arguments: str) -> int:
+    def _run(self, data: Path, program: str, *arguments: str, keep_open: IO[bytes] | None = None) -> int:
         """Runs a program of PostgreSQL in a data folder, as its owner, and keeps the last line of the output. The
-        environment names the folder, because pg_ctl would put an argument on a shell's command line."""
+        environment names the folder, because pg_ctl would put an argument on a shell's command line. `keep_open`: a
+        file that the program inherits."""
         prefix, account = _become_owner(data)
         environ = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
         # Output goes to a file: a pipe would stay open in the server that pg_ctl leaves behind.
@@ -144,12 +216,39 @@ class EmbeddedPostgres:
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=subprocess.STDOUT,
+                pass_fds=[] if keep_open is None else [keep_open.fileno()],
                 **account,
             )
             out.seek(0)
             lines = out.read().decode("utf-8", "replace").strip().splitlines()
         self._last_line = lines[-1] if lines else f"exit code {done.returncode}"
         return int(done.returncode)
+
+
+class _Server(NamedTuple):
+    """A running server."""
+
+    pid: int
+    socket_folder: Path
+
+
+def _listening_process(path: Path) -> int | None:
+    """Returns the id of the process that listens on a Unix socket (unix(7), SO_PEERCRED), if any."""
+    with socket.socket(socket.AF_UNIX) as connection:
+        try:
+            connection.connect(os.fsencode(path))
+        except (OSError, ValueError):  # ValueError: the path is too long
+            return None
+        pid, _, _ = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+    return int(pid)
+
+
+def _has_folder(pid: int, folder: Path) -> bool:
+    """Returns whether a process is alive and has this current folder (proc(5))."""
+    try:
+        return Path(f"/proc/{pid}/cwd").samefile(folder)
+    except OSError:
+        return False
 
 
 def _become_owner(data: Path) -> tuple[list[str], dict[str, object]]:

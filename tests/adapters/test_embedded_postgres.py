@@ -157,6 +157,94 @@ def test_an_interrupted_initdb_is_repeated(tmp_path: Path, start_user: Callable[
         assert query(dsn, "SELECT 1") == [(1,)]
 
 
+# A crash leaves files with numbers of processes that may belong to others by now.
+
+
+@pytest.fixture
+def stranger(shared: Path) -> Iterator[int]:
+    """The number of a process that has nothing to do with us, under the account of the server."""
+    process = subprocess.Popen(["sleep", "60"], user=(shared / "pg").stat().st_uid if os.geteuid() == 0 else None)
+    yield process.pid
+    assert process.poll() is None, "the process was signalled"
+    process.kill()
+    process.wait()
+
+
+def crash(folder: Path) -> list[str]:
+    """Kills the running server, and returns the lines of the file that it leaves behind."""
+    pid = server_pid(folder)
+    assert pid
+    os.kill(pid, signal.SIGKILL)
+    _until(lambda: not processes_in(folder / "pg"))
+    return (folder / "pg" / "postmaster.pid").read_text().splitlines()
+
+
+def leave(folder: Path, lines: list[str], pid: int) -> None:
+    """Writes the files of a crashed server with the number of another process."""
+    (folder / "pg" / "postmaster.pid").write_text("\n".join([str(pid), *lines[1:], ""]))
+    lock = folder / "pg" / ".s.PGSQL.5432.lock"
+    lock.write_text("\n".join([str(pid), *lines[1:5], ""]))
+
+
+def test_server_starts_past_a_stale_file_with_the_number_of_another_process(shared: Path, stranger: int) -> None:
+    """The stranger is not signalled, neither at the start nor at the end."""
+    with EmbeddedPostgres(shared):
+        leave(shared, crash(shared), stranger)
+    with EmbeddedPostgres(shared) as dsn:
+        assert query(dsn, "SELECT 1") == [(1,)]
+        assert server_pid(shared) != stranger
+    assert not processes_in(shared / "pg")
+
+
+@pytest.mark.parametrize("text", ["", "\n", "12", "no number\n\n\n\n/nowhere\n", "1\n/\n0\n5432\n/\n\n0 0\nready   \n"])
+def test_server_starts_past_a_broken_file(shared: Path, text: str) -> None:
+    """A full disk may have left the file empty or cut off."""
+    with EmbeddedPostgres(shared):
+        crash(shared)
+        (shared / "pg" / "postmaster.pid").write_text(text)
+    with EmbeddedPostgres(shared) as dsn:
+        assert query(dsn, "SELECT 1") == [(1,)]
+    assert not processes_in(shared / "pg")
+
+
+def test_running_server_is_stopped_though_the_file_names_another_process(shared: Path, stranger: int) -> None:
+    """The socket says which process listens."""
+    with EmbeddedPostgres(shared):
+        lines = (shared / "pg" / "postmaster.pid").read_text().splitlines()
+        leave(shared, lines, stranger)
+    assert not processes_in(shared / "pg")
+
+
+def test_running_server_is_used_though_the_file_is_missing(shared: Path) -> None:
+    """A second server on the same folder would destroy it."""
+    with EmbeddedPostgres(shared) as first:
+        pid = server_pid(shared)
+        (shared / "pg" / "postmaster.pid").unlink()
+        with EmbeddedPostgres(shared) as second:
+            assert first == second
+        assert pid
+        assert Path(f"/proc/{pid}").exists()
+    assert not processes_in(shared / "pg")
+
+
+def test_copy_of_a_running_folder_gets_a_server_of_its_own(shared: Path, tmp_path: Path) -> None:
+    """The copied file names the socket and the process of the original."""
+    with EmbeddedPostgres(shared) as original:
+        query(original, "CHECKPOINT")
+        shutil.copytree(shared, tmp_path / "copy", ignore=shutil.ignore_patterns(".s.PGSQL*"), copy_function=_copy)
+        owner = (shared / "pg").stat()
+        for path in [tmp_path / "copy", *(tmp_path / "copy").rglob("*")]:
+            os.chown(path, owner.st_uid, owner.st_gid)
+        with EmbeddedPostgres(tmp_path / "copy") as copy:
+            assert query(copy, "SHOW data_directory") == [(str(tmp_path / "copy" / "pg"),)]
+        assert query(original, "SELECT 1") == [(1,)]
+
+
+def _copy(source: str, target: str) -> None:
+    with suppress(FileNotFoundError):  # a file of the running server
+        shutil.copy2(source, target)
+
+
 # Paths.
 
 
