@@ -4,11 +4,10 @@ Kept in the memory of one agent: several agents each admit their own share of th
 """
 
 from collections.abc import Callable
-from operator import attrgetter
 from typing import Any
 
 from chatgpt_agent.core.access.identity import Identity, RateLimits
-from chatgpt_agent.core.budget.token_bucket import Bucket, LimitState, rate_headers
+from chatgpt_agent.core.budget.token_bucket import Bucket, rate_headers
 from chatgpt_agent.core.errors import RateLimited
 
 CONCURRENCY_RETRY = 1.0  # seconds: when one of the running requests will end cannot be known
@@ -113,11 +112,14 @@ class RateLimiter:
         if not limited:
             return []
         now = self._clock()
+        requests = tokens = None
         for _, limits, meter in limited:
             meter.update_limits(limits, now)
+            requests = _nearer(requests, meter.requests, now)
+            tokens = _nearer(tokens, meter.tokens, now)
         return rate_headers(
-            _nearest([meter.requests for _, _, meter in limited], now),
-            _nearest([meter.tokens for _, _, meter in limited], now),
+            None if requests is None else requests.state(now),
+            None if tokens is None else tokens.state(now),
         )
 
     def status(self, identity: Identity) -> dict[str, dict[str, Any]]:
@@ -158,6 +160,7 @@ def _resized(bucket: Bucket | None, limit: int | None, now: float) -> Bucket | N
     return bucket
 
 
-def _nearest(buckets: list[Bucket | None], now: float) -> LimitState | None:
-    states = [bucket.state(now) for bucket in buckets if bucket is not None]
-    return min(states, key=attrgetter("left"), default=None)
+def _nearer(first: Bucket | None, second: Bucket | None, now: float) -> Bucket | None:
+    if first is None or second is None:
+        return first or second
+    return second if second.left(now) < first.left(now) else first

@@ -21,10 +21,11 @@ def root() -> Iterator[logging.Logger]:
 
 
 def formatted(message: str, *values: object, error: BaseException | None = None) -> str:
-    """The line of a record."""
+    """The line of a record, without its time."""
     caught = (type(error), error, error.__traceback__) if error else None
     record = logging.LogRecord("name", logging.INFO, "file.py", 1, message, values, caught)
-    return RedactingFormatter("%(levelname)s %(name)s: %(message)s").format(record)
+    line = RedactingFormatter().format(record)
+    return line[line.index("INFO name: ") :]
 
 
 def raised(text: str) -> BaseException:

@@ -8,6 +8,9 @@ import msgspec
 
 MINUTE = 60.0
 
+_REQUESTS = ("x-ratelimit-limit-requests", "x-ratelimit-remaining-requests", "x-ratelimit-reset-requests")
+_TOKENS = ("x-ratelimit-limit-tokens", "x-ratelimit-remaining-tokens", "x-ratelimit-reset-tokens")
+
 
 class Bucket:
     """What may be used of one limit. `limit` is the amount of a minute and the capacity; times are in seconds."""
@@ -22,31 +25,33 @@ class Bucket:
     def change(self, limit: int, now: float) -> None:
         """Sets another limit; what was used stays used."""
         if limit != self.limit:
-            self._level = self._filled(now) + limit - self.limit
-            self._filled_at = now
+            self._level = self._refill(now) + limit - self.limit
             self.limit = limit
 
     def wait(self, amount: float, now: float) -> float:
         """Returns the seconds until the bucket holds an amount, at most until it is full."""
-        missing = min(amount, self.limit) - self._filled(now)
+        missing = min(amount, self.limit) - self._refill(now)
         return missing * MINUTE / self.limit if missing > 0 else 0.0
 
     def take(self, amount: float, now: float) -> None:
         """Takes an amount, even more than the bucket holds. A negative amount is given back."""
-        self._level = min(self._filled(now) - amount, float(self.limit))
-        self._filled_at = now
+        self._level = min(self._refill(now) - amount, float(self.limit))
 
     def left(self, now: float) -> int:
         """Returns how much may be taken now."""
-        return max(0, int(self._filled(now)))
+        return max(0, int(self._refill(now)))
 
     def state(self, now: float) -> "LimitState":
         """Returns limit, how much may be taken now, and the seconds until the bucket is full."""
-        filled = self._filled(now)
-        return LimitState(self.limit, max(0, int(filled)), (self.limit - filled) * MINUTE / self.limit)
+        level = self._refill(now)
+        return LimitState(self.limit, max(0, int(level)), (self.limit - level) * MINUTE / self.limit)
 
-    def _filled(self, now: float) -> float:
-        return min(float(self.limit), self._level + (now - self._filled_at) * self.limit / MINUTE)
+    def _refill(self, now: float) -> float:
+        # A request looks some ten times in the same moment.
+        if now != self._filled_at:
+            self._level = min(float(self.limit), self._level + (now - self._filled_at) * self.limit / MINUTE)
+            self._filled_at = now
+        return self._level
 
 
 class LimitState(msgspec.Struct, frozen=True):
@@ -60,13 +65,9 @@ class LimitState(msgspec.Struct, frozen=True):
 def rate_headers(requests: LimitState | None, tokens: LimitState | None) -> list[tuple[str, str]]:
     """Returns the `x-ratelimit-*` header fields, with OpenAI's names and format."""
     fields = []
-    for name, state in (("requests", requests), ("tokens", tokens)):
+    for (limit, left, reset), state in ((_REQUESTS, requests), (_TOKENS, tokens)):
         if state is not None:
-            fields += [
-                (f"x-ratelimit-limit-{name}", str(state.limit)),
-                (f"x-ratelimit-remaining-{name}", str(state.left)),
-                (f"x-ratelimit-reset-{name}", duration(state.reset)),
-            ]
+            fields += [(limit, str(state.limit)), (left, str(state.left)), (reset, duration(state.reset))]
     return fields
 
 

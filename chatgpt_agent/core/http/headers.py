@@ -1,5 +1,6 @@
 """Which header fields pass the agent: an allow-list for each direction."""
 
+import functools
 import re
 from collections.abc import Iterable
 
@@ -64,6 +65,7 @@ def response_headers(fields: Iterable[tuple[str, str]]) -> list[tuple[str, str]]
     return [(name, value) for name, value in fields if _may_pass(name) and value.isprintable()]
 
 
+@functools.lru_cache(maxsize=256)  # the names are those of OpenAI's answers, the same in each
 def _may_pass(name: str) -> bool:
     lower = name.lower()
     return lower in _RESPONSE or (lower.startswith("x-ratelimit-") and _RATELIMIT.fullmatch(name) is not None)
