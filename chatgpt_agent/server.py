@@ -123,10 +123,10 @@ class Server(Wiring):
         """Starts what needs the database. Raises SetupError, StoreError."""
         keyring = await prepare_database(self._config, self._dsn)
         self.admin_authenticator.open(keyring)
+        agent_id = await self.ledger.report()
         # Rows of the last run: budgets count them from here on; after a failed try, some may be shipped already.
         if not self.ledger.is_shipping:
             self.budgets.add_unshipped(await self.ledger.backlog_rows())
-        agent_id = await self.ledger.report()
         # Shipping starts before the agent is ready: if it is stopped as soon as it is, these rows are shipped.
         await self.ledger.start_shipping()
         # From here on requests are served.

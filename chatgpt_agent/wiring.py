@@ -22,10 +22,11 @@ from chatgpt_agent.runtime.budgets import Budgets
 from chatgpt_agent.runtime.directory import Directory
 from chatgpt_agent.runtime.in_flight import Lifecycle
 from chatgpt_agent.runtime.last_used import WRITE_TIMEOUT, LastUsed
-from chatgpt_agent.runtime.ledger import SHIP_TIMEOUT, Ledger
+from chatgpt_agent.runtime.ledger import Ledger
 from chatgpt_agent.runtime.rate_limiter import RateLimiter
 from chatgpt_agent.runtime.read_pool import ReadPool
 from chatgpt_agent.runtime.relay import DrainLimits, Relay
+from chatgpt_agent.runtime.shipper import SHIP_TIMEOUT
 from chatgpt_agent.runtime.tuning import Tuning
 from chatgpt_agent.web.admin.routing import AdminApi
 from chatgpt_agent.web.app import Services, admin_app, api_app, forwarded_endpoints
@@ -70,7 +71,10 @@ class Wiring:
             on_death=on_death,
         )
         self.ledger = Ledger(
-            Outbox(config.data_dir), Store(dsn, seconds=SHIP_TIMEOUT), observer=self.budgets, on_death=on_death
+            Outbox(config.data_dir, keep=config.keep_shipped),
+            Store(dsn, seconds=SHIP_TIMEOUT),
+            observer=self.budgets,
+            on_death=on_death,
         )
         self.admissions = Admissions(
             directory=self.directory,

@@ -146,6 +146,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     # Files.
     data_dir: Folder = Path("data")
     master_key_file: File = None
+    keep_shipped: SecondsOrNone = 3600.0
 
     # Limits.
     max_body_size: Bytes = 10 * MIB

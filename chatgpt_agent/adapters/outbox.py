@@ -1,5 +1,5 @@
-"""The outbox: a local SQLite file that holds every row until PostgreSQL has it. A method that writes returns once the
-data is on the disk.
+"""The outbox: a local SQLite file that holds every row until PostgreSQL has it, and for a while longer. A method that
+writes returns once the data is on the disk.
 
 One thread owns the file. It commits all waiting work in one transaction (group commit), because an fsync takes 0.2 ms
 at best and took 406 ms at worst: it must neither block the event loop nor run once per row.
@@ -21,8 +21,10 @@ from uuid import UUID, uuid4
 
 import msgspec
 
+from chatgpt_agent.adapters import outbox_rows
 from chatgpt_agent.adapters.files import give_to_folder_owner, make_folder
-from chatgpt_agent.adapters.outbox_format import FORMAT, OLD_FORMATS, SCHEMA, upgrade
+from chatgpt_agent.adapters.outbox_format import FORMAT, KEEPS_SHIPPED_ROWS, OLD_FORMATS, SCHEMA, upgrade
+from chatgpt_agent.adapters.outbox_rows import Position
 from chatgpt_agent.core.errors import LedgerUnavailable, SetupError
 from chatgpt_agent.core.ledger import Intent, Row
 
@@ -44,11 +46,14 @@ def connect(path: Path) -> sqlite3.Connection:
 
 
 class Outbox:
-    """The file `outbox.db` in a folder. Methods that wait raise LedgerUnavailable if the write failed; nothing of a
-    failed write is stored."""
+    """The file `outbox.db` in a folder. `keep`: for how many seconds of contact with PostgreSQL rows stay after they
+    were shipped. Methods that wait raise LedgerUnavailable if the write failed; nothing of a failed write is stored."""
 
-    def __init__(self, folder: Path, *, connect: Callable[[Path], sqlite3.Connection] = connect) -> None:
+    def __init__(
+        self, folder: Path, *, keep: float = 3600.0, connect: Callable[[Path], sqlite3.Connection] = connect
+    ) -> None:
         self._folder = folder
+        self._keep = keep
         self._connect_to = connect
         self._work: queue.SimpleQueue[tuple[Work, asyncio.Future[Any]] | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
@@ -102,14 +107,31 @@ class Outbox:
         return [_intent.decode(record) for (record,) in records]
 
     async def peek_batch(self, limit: int) -> tuple[int, list[Row]]:
-        """Returns the oldest rows (all with -1), which stay, and the number for `ack` once they are shipped."""
-        sql = "SELECT seq, record FROM rows ORDER BY seq LIMIT ?"
-        records = await self._do(lambda db: db.execute(sql, (limit,)).fetchall())
+        """Returns the oldest rows to be shipped (all with -1), which stay, and the number for `ack` once they are."""
+        records = await self._do(lambda db: outbox_rows.peek(db, limit))
         return (records[-1][0] if records else 0), [_row.decode(record) for _, record in records]
 
-    async def ack(self, seq: int) -> None:
-        """Deletes the rows up to a number: PostgreSQL has them."""
-        await self._do(lambda db: db.execute("DELETE FROM rows WHERE seq <= ?", (seq,)))
+    async def ack(self, seq: int, *, contact: float = 0.0) -> None:
+        """Notes that PostgreSQL has the rows up to a number, and deletes rows that were kept for long enough.
+        `contact`: seconds of contact with PostgreSQL since the last call of `ack` or `prune`."""
+        await self._do(lambda db: outbox_rows.ack(db, seq, contact, self._keep))
+
+    async def prune(self, contact: float) -> None:
+        """Deletes rows that were kept for long enough; `contact` as for `ack`."""
+        await self._do(lambda db: outbox_rows.prune(db, contact, self._keep))
+
+    async def position(self) -> Position:
+        """Returns how far the rows are shipped, and to which ledger."""
+        return await self._do(outbox_rows.read_position)
+
+    async def rewind(self, shipped: int) -> int:
+        """Marks the kept rows after this number as to be shipped again. Returns how many rows after it are no longer
+        here."""
+        return await self._do(lambda db: outbox_rows.rewind(db, shipped))
+
+    async def adopt(self, ledger_id: str) -> None:
+        """Ships to another ledger from now on: forgets the rows that were kept for the former one."""
+        await self._do(lambda db: outbox_rows.adopt(db, ledger_id))
 
     async def probe(self) -> None:
         """Writes a record and deletes it, to find out whether the disk works again."""
@@ -130,8 +152,8 @@ class Outbox:
         return UUID(await self._do(work))
 
     async def depth(self) -> int:
-        """Returns the number of rows."""
-        return int(await self._do(lambda db: db.execute("SELECT count(*) FROM rows").fetchone()[0]))
+        """Returns the number of rows to be shipped."""
+        return await self._do(outbox_rows.depth)
 
     async def pragma(self, name: str) -> Any:
         """Returns a setting of SQLite in the file's connection."""
@@ -202,7 +224,7 @@ class Outbox:
         if damage != "ok":  # SQLite itself reports damage only when it reads that page
             raise SetupError(f"it is damaged: {damage}")
         if version in OLD_FORMATS:
-            upgrade(db)
+            upgrade(db, version)
         db.executescript(SCHEMA)
         db.execute(f"PRAGMA user_version = {FORMAT}")
 
@@ -259,12 +281,16 @@ def _resolve(outcomes: list[tuple["asyncio.Future[Any]", Any, Exception | None]]
             done.set_result(result)
 
 
-class OutboxState(msgspec.Struct, frozen=True):
-    """The content of an outbox: requests in progress, rows to be shipped, and when the oldest of those began."""
+class OutboxState(msgspec.Struct, frozen=True, kw_only=True):
+    """The content of an outbox: requests in progress, rows to be shipped, and when the oldest of those began; the id of
+    its agent, and how many rows that has shipped, to which ledger."""
 
     intents: int
     rows: int
     oldest_at: datetime | None
+    agent_id: UUID | None
+    shipped: int
+    ledger_id: str | None
 
 
 def read_state(folder: Path) -> OutboxState | None:
@@ -274,13 +300,30 @@ def read_state(folder: Path) -> OutboxState | None:
     if not path.exists():
         return None
     try:
-        db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
+        db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)
         try:
-            [intents] = db.execute("SELECT count(*) FROM intents").fetchone()
-            [rows] = db.execute("SELECT count(*) FROM rows").fetchone()
-            oldest = db.execute("SELECT record FROM rows ORDER BY seq LIMIT 1").fetchone()
+            db.execute("BEGIN")  # one snapshot
+            return _read_state(db)
         finally:
             db.close()
     except sqlite3.Error as error:
         raise SetupError(f"the outbox {path} cannot be read: {error}") from None
-    return OutboxState(intents, rows, _row.decode(oldest[0]).intent.started_at if oldest else None)
+
+
+def _read_state(db: sqlite3.Connection) -> OutboxState:
+    if db.execute("PRAGMA user_version").fetchone()[0] >= KEEPS_SHIPPED_ROWS:
+        position = outbox_rows.read_position(db)
+    else:  # the agent that uses it is of an earlier version
+        position = Position(shipped=0, ledger_id=None, lost=0)
+    [(intents,)] = db.execute("SELECT count(*) FROM intents")
+    [(rows,)] = db.execute("SELECT count(*) FROM rows WHERE seq > ?", (position.shipped,))
+    oldest = db.execute("SELECT record FROM rows WHERE seq > ? LIMIT 1", (position.shipped,)).fetchone()
+    agent = db.execute("SELECT id FROM identity").fetchone()
+    return OutboxState(
+        intents=intents,
+        rows=rows,
+        oldest_at=_row.decode(oldest[0]).intent.started_at if oldest else None,
+        agent_id=UUID(agent[0]) if agent else None,
+        shipped=position.shipped,
+        ledger_id=position.ledger_id,
+    )

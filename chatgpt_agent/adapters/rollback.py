@@ -73,7 +73,7 @@ def _check_no_agent(connection: Any) -> None:
             return
         cursor.execute(
             "SELECT count(*), min(extract(epoch FROM now() - seen_at))::int FROM agents "
-            "WHERE seen_at > now() - make_interval(secs => %s)",
+            "a WHERE seen_at > now() - make_interval(secs => %s) AND to_jsonb(a) ->> 'ended_at' IS NULL",
             [AGENT_SECONDS],
         )
         agents, age = cursor.fetchone()

@@ -9,7 +9,7 @@ import msgspec
 
 from chatgpt_agent.adapters.outbox import OutboxState, read_state
 from chatgpt_agent.adapters.postgres import usage_rows
-from chatgpt_agent.adapters.postgres.agents import AgentState, agent_states
+from chatgpt_agent.adapters.postgres.agents import AgentState, agent_states, read_position
 from chatgpt_agent.adapters.postgres.checks import Finding, run_checks
 from chatgpt_agent.adapters.postgres.connection import Store
 from chatgpt_agent.adapters.postgres.usage import count_dead_letters
@@ -90,13 +90,34 @@ class LedgerInspector:
         be shipped for more than `waiting` seconds, neither in the outboxes that agents report nor in the one of
         `data_dir`."""
         findings = await run_checks(self._proofs, limit)
-        outbox = None if data_dir is None else read_outbox(data_dir)
-        return findings + _overdue(outbox, await agent_states(self._proofs), waiting)
+        outbox = None if data_dir is None else read_outbox(data_dir)  # first: the ledger only gets more rows
+        agents = await agent_states(self._proofs)
+        return findings + await self._not_in_ledger(outbox) + _lost(agents) + _overdue(outbox, agents, waiting)
+
+    async def _not_in_ledger(self, outbox: OutboxState | None) -> list[Finding]:
+        """Compares how many rows an outbox has shipped with how many of them the ledger has."""
+        if outbox is None or outbox.agent_id is None:
+            return []
+        ledger_id, shipped = await read_position(self._proofs, outbox.agent_id)
+        if outbox.ledger_id != ledger_id or shipped >= outbox.shipped:
+            return []
+        text = (
+            f"its outbox has shipped {outbox.shipped} rows, the ledger has {shipped} of them: it ships the rest again"
+        )
+        return [Finding("shipped rows", f"agent {outbox.agent_id}", f"{text} when it runs")]
 
 
 def read_outbox(data_dir: Path) -> OutboxState | None:
     """The state of the outbox in this directory; None if there is none."""
     return read_state(data_dir)
+
+
+def _lost(agents: Iterable[AgentState]) -> list[Finding]:
+    return [
+        Finding("lost rows", f"agent {agent.id}", f"a server lost {agent.lost_rows} rows that it had confirmed")
+        for agent in agents
+        if agent.lost_rows
+    ]
 
 
 def _overdue(outbox: OutboxState | None, agents: Iterable[AgentState], seconds: float) -> list[Finding]:

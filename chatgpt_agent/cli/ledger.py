@@ -112,7 +112,8 @@ async def list_(
 async def verify(administration: LedgerAdministration, limit: int, waiting: int, json: bool) -> None:
     """Check that the ledger is consistent.
 
-    Checks sums, costs, prices, partitions, dead letters, and that no row waits too long. Exit code 0 if it is
+    Checks sums, costs, prices, partitions, dead letters, that no row waits too long, and that the ledger has every row
+    that an agent has shipped. Exit code 0 if it is
     consistent, 1 if there is a finding, each with its request id.
 
     Example: chatgpt-agent ledger verify

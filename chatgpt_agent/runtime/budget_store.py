@@ -6,8 +6,8 @@ from typing import Protocol
 from uuid import UUID
 
 from chatgpt_agent.adapters.postgres import agents, spending
-from chatgpt_agent.adapters.postgres.connection import Store
-from chatgpt_agent.adapters.postgres.spending import ALL_USERS, SPENT_CHANNEL, ReservedAmount, Spending
+from chatgpt_agent.adapters.postgres.connection import ALL_USERS, SPENT_CHANNEL, Store
+from chatgpt_agent.adapters.postgres.spending import ReservedAmount, Spending
 
 
 class BudgetStore(Protocol):
@@ -24,13 +24,11 @@ class BudgetStore(Protocol):
         """What the tokens of these users have spent since the first days of the current day, week and month, and in
         total unless `total` is False; and which of `rows` (request id and start) these sums contain."""
 
-    async def count_agents(self, since: datetime) -> int:
-        """The number of agents that have reported since a moment."""
+    async def count_agents(self) -> int:
+        """The number of agents that are alive."""
 
-    async def read_reservations(
-        self, users: Sequence[int], *, except_agent: UUID, since: datetime
-    ) -> list[ReservedAmount]:
-        """The reservations of other agents for these users, as far as the agents have reported since a moment."""
+    async def read_reservations(self, users: Sequence[int], *, except_agent: UUID) -> list[ReservedAmount]:
+        """The reservations of other agents for these users, as far as the agents are alive."""
 
     async def publish_reservations(self, agent: UUID, users: Sequence[int], amounts: Sequence[ReservedAmount]) -> None:
         """Replaces the reservations of an agent for these users, and notifies the other agents."""
@@ -64,15 +62,13 @@ class PostgresBudgetStore:
         """See BudgetStore."""
         return await spending.read_spending(self._store, users, first_days, total=total, rows=rows)
 
-    async def count_agents(self, since: datetime) -> int:
+    async def count_agents(self) -> int:
         """See BudgetStore."""
-        return await agents.count_agents(self._store, since)
+        return await agents.count_agents(self._store)
 
-    async def read_reservations(
-        self, users: Sequence[int], *, except_agent: UUID, since: datetime
-    ) -> list[ReservedAmount]:
+    async def read_reservations(self, users: Sequence[int], *, except_agent: UUID) -> list[ReservedAmount]:
         """See BudgetStore."""
-        return await spending.read_reservations(self._store, users, except_agent=except_agent, since=since)
+        return await spending.read_reservations(self._store, users, except_agent=except_agent)
 
     async def publish_reservations(self, agent: UUID, users: Sequence[int], amounts: Sequence[ReservedAmount]) -> None:
         """See BudgetStore."""

@@ -7,8 +7,8 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Mapping
-from datetime import UTC, date, datetime, timedelta
+from collections.abc import Mapping
+from datetime import date
 from uuid import UUID
 
 import msgspec
@@ -22,8 +22,6 @@ from chatgpt_agent.runtime.budgets import Budgets
 
 log = logging.getLogger(__name__)
 
-ALIVE = timedelta(seconds=150)  # an agent that has not reported for longer has ended
-
 
 class SyncTimes(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds between two steps."""
@@ -35,7 +33,7 @@ class SyncTimes(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BudgetSync:
-    """The background work of budgets. `now` is the time of day in UTC."""
+    """The background work of budgets."""
 
     def __init__(
         self,
@@ -43,13 +41,11 @@ class BudgetSync:
         store: BudgetStore,
         *,
         times: SyncTimes = SyncTimes(),
-        now: Callable[[], datetime] = lambda: datetime.now(UTC),
         on_death: OnDeath = report_to_loop,
     ) -> None:
         self._budgets = budgets
         self._store = store
         self._times = times
-        self._now = now
         self._agent: UUID | None = None
         self._cleared = False  # whether the reservations of this agent's last run are deleted
         self._refreshed_at = float("-inf")  # when all was last read, in monotonic seconds
@@ -90,7 +86,7 @@ class BudgetSync:
             if self._agent is not None and not self._cleared:
                 await self._store.clear_reservations(self._agent)
                 self._cleared = True
-            before, budgets.agents = budgets.agents, max(1, await self._store.count_agents(self._now() - ALIVE))
+            before, budgets.agents = budgets.agents, max(1, await self._store.count_agents())
             if before == 1:
                 for user in budgets.by_user:
                     budgets.schedule_publish(user)
@@ -125,7 +121,7 @@ class BudgetSync:
     async def _read_reservations(self, users: list[int]) -> list[ReservedAmount]:
         if self._budgets.agents == 1 or self._agent is None:
             return []
-        return await self._store.read_reservations(users, except_agent=self._agent, since=self._now() - ALIVE)
+        return await self._store.read_reservations(users, except_agent=self._agent)
 
     # Tasks.
 

@@ -219,6 +219,13 @@ class Budgets:
         if self.stale:
             self.read_due.set()
 
+    def rewound(self) -> None:
+        """Reads everything again: PostgreSQL lost rows, and perhaps alerts, which are stored once more."""
+        for user_budgets in self.by_user.values():
+            for state in user_budgets.states:
+                state.last_threshold = 0
+        self.note_changes(None)
+
     # What PostgreSQL knows.
 
     def note_changes(self, users: set[int] | None) -> None:

@@ -114,6 +114,14 @@ def test_agent_that_stopped_a_while_ago_does_not_matter(cli: Cli) -> None:
     assert applied(cli) == NAMES[:-1]
 
 
+def test_agent_that_stopped_in_good_order_does_not_matter(cli: Cli) -> None:
+    """It has reported its end, so there is nothing to wait for."""
+    query(cli.settings["DATABASE_URL"], AN_AGENT, ["5 seconds"])
+    query(cli.settings["DATABASE_URL"], "UPDATE agents SET ended_at = now()")
+    roll_back(cli, 1)
+    assert applied(cli) == NAMES[:-1]
+
+
 def test_yes_needs_a_rollback(cli: Cli) -> None:
     """The exit code is 2."""
     assert cli.refused("migrate", "--yes", "agent", code=2)[-1] == "Error: --yes confirms a --rollback"

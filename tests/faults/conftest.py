@@ -63,6 +63,17 @@ class Postgres:
             assert time.monotonic() < deadline, "PostgreSQL does not end"
             time.sleep(0.01)
 
+    def kill(self) -> None:
+        """Ends all of its processes with kill -9."""
+        processes = (self.postmaster, *self.children())
+        for process in processes:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
+        deadline = time.monotonic() + 20
+        while any(is_alive(process) for process in processes):
+            assert time.monotonic() < deadline, "PostgreSQL does not end"
+            time.sleep(0.01)
+
     @contextmanager
     def down(self) -> Iterator[None]:
         """Lets it crash, and starts it again at the end."""
@@ -114,6 +125,14 @@ class Postgres:
         """The ids of its other processes."""
         pid = self.postmaster
         return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def is_alive(process: int) -> bool:
+    """Whether a process runs: it exists, and is not merely unreaped."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
 
 
 class Load:

@@ -31,7 +31,7 @@ def postgres(server: Postgres) -> str:
 def ledger_warnings(caplog: pytest.LogCaptureFixture) -> int:
     """The number of warnings of the ledger in the log."""
     records = [record for record in caplog.records if record.levelno >= logging.WARNING]
-    return len([record for record in records if record.name == "chatgpt_agent.runtime.ledger"])
+    return len([record for record in records if record.name == "chatgpt_agent.runtime.shipper"])
 
 
 @asynccontextmanager
@@ -193,7 +193,7 @@ def break_clock(dsn: str) -> None:
 
 
 async def test_no_statement_reads_the_clock_of_postgresql(make_agent: MakeAgent, dsn: str, upstream: Upstream) -> None:
-    """Users, tokens, prices and rows have the agent's time."""
+    """Users, tokens, prices and rows have the agent's time. (Ages of agents alone are those of CURRENT_TIMESTAMP.)"""
     break_clock(dsn)
     with pytest.raises(psycopg2.errors.RaiseException, match="the clock was read"):
         query(dsn, "SELECT now()")

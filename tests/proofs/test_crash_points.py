@@ -85,15 +85,15 @@ class Script(msgspec.Struct, frozen=True):
 
 
 SCRIPTS = [
-    Script("whole answer", 41, State.DONE, [ANSWER[:50], ANSWER[50:]]),
-    Script("stream", 49, State.DONE, [*STREAM], streamed=True),
-    Script("stream in one packet", 41, State.DONE, [b"".join(STREAM)], streamed=True),
-    Script("refusal", 39, State.UPSTREAM_ERROR, [b'{"error":{}}'], status=429),
-    Script("not reached", 33, State.NOT_SENT, []),
-    Script("answer cut off", 37, State.INCOMPLETE, [ANSWER[:50], UpstreamTruncated(sent=True)]),
-    Script("stream cut off", 39, State.INCOMPLETE, [WORD, UpstreamTruncated(sent=True)], streamed=True),
-    Script("disconnect in mid-stream", 45, State.DONE, [*STREAM], streamed=True, leaves_at=1),
-    Script("disconnect before it is sent", 31, State.NOT_SENT, [], leaves_at=0),
+    Script("whole answer", 64, State.DONE, [ANSWER[:50], ANSWER[50:]]),
+    Script("stream", 72, State.DONE, [*STREAM], streamed=True),
+    Script("stream in one packet", 64, State.DONE, [b"".join(STREAM)], streamed=True),
+    Script("refusal", 62, State.UPSTREAM_ERROR, [b'{"error":{}}'], status=429),
+    Script("not reached", 56, State.NOT_SENT, []),
+    Script("answer cut off", 60, State.INCOMPLETE, [ANSWER[:50], UpstreamTruncated(sent=True)]),
+    Script("stream cut off", 62, State.INCOMPLETE, [WORD, UpstreamTruncated(sent=True)], streamed=True),
+    Script("disconnect in mid-stream", 68, State.DONE, [*STREAM], streamed=True, leaves_at=1),
+    Script("disconnect before it is sent", 54, State.NOT_SENT, [], leaves_at=0),
 ]
 MODES = ["up", "down", "answer lost"]  # the state of PostgreSQL
 
@@ -171,7 +171,7 @@ class _Watched(sqlite3.Connection):
     def execute(self, sql: str, parameters: Any = ()) -> sqlite3.Cursor:
         if sql == "COMMIT" and self.writing:
             return self._commit()
-        writes = sql.startswith(("INSERT INTO", "DELETE FROM"))
+        writes = sql.startswith(("INSERT INTO", "UPDATE", "DELETE"))
         if not writes:
             return super().execute(sql, parameters)
         step = " ".join(sql.split()[:3])
@@ -445,4 +445,4 @@ def test_the_ledger_is_right_wherever_the_next_process_stops() -> None:
             loop.run(recover(loop, point))
             assert check(point, second.script, {}) == "unknown"
     show(*(f"\n{point.name}" for point in second.points))
-    assert len(second.points) == 21
+    assert len(second.points) == 44

@@ -2,12 +2,15 @@
 
 import asyncio
 import random
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 from uuid import UUID
 
 import pytest
 
+from chatgpt_agent.adapters.outbox import Outbox
+from chatgpt_agent.adapters.postgres.agents import count_agents
 from chatgpt_agent.adapters.postgres.connection import Store
 from chatgpt_agent.adapters.postgres.usage import ensure_partition, ship
 from chatgpt_agent.core.access.identity import Identity
@@ -17,12 +20,13 @@ from chatgpt_agent.core.ledger import Row, State
 from chatgpt_agent.runtime.budget_store import PostgresBudgetStore
 from chatgpt_agent.runtime.budget_sync import BudgetSync, SyncTimes
 from chatgpt_agent.runtime.budgets import Budgets
+from chatgpt_agent.runtime.ledger import Ledger
 from chatgpt_agent.runtime.tuning import Tuning
 from tests.conftest import MakeAgent
 from tests.support.budget_world import ALICE, START, TOKENS, Agent, World, budget
 from tests.support.database import query
 from tests.support.factories import make_intent
-from tests.support.observers import ignore
+from tests.support.observers import IgnoreRows, ignore
 
 IDENTITY = Identity(ALICE, TOKENS[0])
 OTHER_AGENT = "11111111-1111-4111-8111-111111111111"
@@ -107,11 +111,37 @@ async def test_other_agents_are_noticed_under_load(make_agent: MakeAgent) -> Non
         await asyncio.gather(busy, return_exceptions=True)
 
 
+async def test_an_agent_that_has_stopped_does_not_count(make_agent: MakeAgent, tmp_path: Path, dsn: str) -> None:
+    """Its share of budgets is free at once, not when it has not reported for 150 seconds."""
+    agent = await make_agent()
+    other = Ledger(Outbox(tmp_path / "other"), Store(dsn), observer=IgnoreRows())
+    await other.open_outbox()
+    await other.start_shipping()
+    await other.report()
+    await agent.server.budget_sync.refresh_all()
+    assert agent.server.budgets.agents == 2
+    await other.close()
+    await agent.until(lambda: agent.server.budgets.agents == 1)
+
+
+@pytest.mark.parametrize("minutes", [-200, 200])
+async def test_an_agent_whose_clock_differs_counts(tmp_path: Path, dsn: str, minutes: int) -> None:
+    """Whether an agent is alive depends on PostgreSQL's clock alone."""
+    ledger = Ledger(
+        Outbox(tmp_path), Store(dsn), observer=IgnoreRows(), now=lambda: datetime.now(UTC) + timedelta(minutes=minutes)
+    )
+    await ledger.open_outbox()
+    await ledger.report()
+    async with Store(dsn) as store:
+        assert await count_agents(store) == 1
+    await ledger.close()
+
+
 async def test_a_row_counts_once_while_the_answer_to_its_shipper_is_late(dsn: str) -> None:
     """PostgreSQL has the row, and the shipper does not know it yet: 48 percent are not 96."""
     crossed: list[int] = []
     budgets = Budgets(on_threshold=lambda _, __, percent, ___: crossed.append(percent), now=lambda: START)
-    sync = BudgetSync(budgets, PostgresBudgetStore(Store(dsn), Store(dsn)), now=lambda: START)
+    sync = BudgetSync(budgets, PostgresBudgetStore(Store(dsn), Store(dsn)))
     budgets.set_budgets([budget(1, Period.TOTAL, "1")], lambda token: 1, "UTC")
     await sync.load(UUID(OTHER_AGENT))
     intent = make_intent(user_id=1, token_id=11, started_at=START)

@@ -12,7 +12,8 @@ import pytest
 from chatgpt_agent.adapters.postgres.connection import Store
 from chatgpt_agent.adapters.postgres.usage import ship
 from chatgpt_agent.core.ledger import TERMINAL, Row, State
-from chatgpt_agent.runtime.ledger import BATCH, Ledger
+from chatgpt_agent.runtime.ledger import Ledger
+from chatgpt_agent.runtime.shipper import BATCH
 from tests.support.database import connected, query
 from tests.support.factories import NOON, make_outcome, make_row, request_id
 from tests.support.ledgers import OpenLedger, begin, record, states, until_shipped

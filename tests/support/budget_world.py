@@ -53,13 +53,11 @@ class SharedStore:
             spending.append(Spending(user_id=1, token_id=token.id, day=day, week=week, month=month, total=ever))
         return spending, {row.intent.request_id for row in self.rows} & {id_ for id_, _ in rows}
 
-    async def count_agents(self, since: datetime) -> int:
+    async def count_agents(self) -> int:
         """All agents are alive."""
         return self.agents
 
-    async def read_reservations(
-        self, users: Sequence[int], *, except_agent: UUID, since: datetime
-    ) -> list[ReservedAmount]:
+    async def read_reservations(self, users: Sequence[int], *, except_agent: UUID) -> list[ReservedAmount]:
         """The reservations of the other agents."""
         return [one for (agent, _), amounts in self.reservations.items() if agent != except_agent for one in amounts]
 
@@ -90,7 +88,7 @@ class Agent:
             on_threshold=lambda _, window, percent, spent: self.crossed.append((percent, window)),
             now=lambda: world.now,
         )
-        self.sync = BudgetSync(self.budgets, store, now=lambda: world.now)
+        self.sync = BudgetSync(self.budgets, store)
         self.running: list[tuple[Reservation, Row]] = []
         self.outbox: list[Row] = []
 

@@ -53,3 +53,22 @@ class Database:
     def open(self) -> None:
         """Allows connections again."""
         query(self._postgres, f"ALTER DATABASE {self._name} ALLOW_CONNECTIONS true")
+
+    @contextmanager
+    def closed(self) -> Iterator[None]:
+        """Refuses connections while the block runs."""
+        self.close()
+        try:
+            yield
+        finally:
+            self.open()
+
+    def back_up(self) -> None:
+        """Copies the database as it is, for `restore`."""
+        with self.closed():
+            query(self._postgres, f"CREATE DATABASE {self._name}_backup TEMPLATE {self._name} STRATEGY file_copy")
+
+    def restore(self) -> None:
+        """Puts the copy in the place of the database, whose connections end."""
+        query(self._postgres, f"DROP DATABASE {self._name} WITH (FORCE)")
+        query(self._postgres, f"ALTER DATABASE {self._name}_backup RENAME TO {self._name}")

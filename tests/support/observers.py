@@ -17,3 +17,6 @@ class IgnoreRows:
 
     def shipped(self, rows: Sequence[Row]) -> None:
         """Takes rows that PostgreSQL has."""
+
+    def rewound(self) -> None:
+        """Takes that PostgreSQL lost rows."""

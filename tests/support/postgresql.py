@@ -46,6 +46,7 @@ class PostgreSQL:
         self.partitions: set[tuple[int, int]] = set()
         self.dead_letters: dict[str, SqlRow] = {}
         self.agents: dict[str, SqlRow] = {}
+        self.positions: dict[str, int] = {}  # by agent: how many rows of its outbox are here
         self.shipped: list[Sequence[Any]] = []  # the parameters of every statement that inserted rows
         # Faults.
         self.up = True
@@ -55,25 +56,42 @@ class PostgreSQL:
     def copy(self) -> "PostgreSQL":
         """Another server with copies of the tables and without faults."""
         other = PostgreSQL()
-        for table in ("usage", "daily", "partitions", "dead_letters", "agents"):
-            setattr(other, table, deepcopy(getattr(self, table)))
+        other.become(self)
         return other
+
+    def become(self, other: "PostgreSQL") -> None:
+        """Takes over the tables of another server, without what it has done before."""
+        for table in ("usage", "daily", "partitions", "dead_letters", "agents", "positions"):
+            setattr(self, table, deepcopy(getattr(other, table)))
+        self.shipped = []
 
     def run(self, sql: str, parameters: Sequence[Any]) -> list[SqlRow]:
         """Runs a statement, or raises StoreRejected and changes nothing."""
         kind = kind_of(sql)
         if kind == "ship":
-            new = self._ship(sql, parameters)
-            self.shipped.append(parameters)
-            return [(new, "")]
+            new = self._ship(sql, parameters[5:])
+            self.shipped.append(parameters[5:])
+            return [(self._move_position(*parameters[:3]), new, "")]
         if kind == "partition":
             self.partitions.add(_month(parameters[0]))
             return [("",)]
         if kind == "dead letter":
             self.dead_letters.setdefault(parameters[0], tuple(parameters))
-        else:
+        elif kind == "report":
             self.agents[parameters[0]] = tuple(parameters)
+            return [(datetime.now(UTC), None)]
+        elif kind == "position":
+            return [("the ledger", self.positions.get(parameters[0], 0))]
+        else:
+            self.positions[parameters[0]] = parameters[1]
         return []
+
+    def _move_position(self, agent: str | None, after: int, last: int) -> int:
+        if agent is None:
+            return 0
+        if self.positions.setdefault(agent, 0) >= after:
+            self.positions[agent] = last
+        return self.positions[agent]
 
     def replay(self) -> None:
         """Runs every statement with rows again, in reverse order."""
@@ -83,7 +101,7 @@ class PostgreSQL:
     def _ship(self, sql: str, parameters: Sequence[Any]) -> int:
         columns = [_values(text, kind) for text, kind in zip(parameters, USAGE_COLUMNS.values(), strict=True)]
         lines = [dict(zip(USAGE_COLUMNS, line, strict=True)) for line in zip(*columns, strict=True)]
-        once = "ON CONFLICT DO NOTHING" in sql.partition("RETURNING")[0]
+        once = "ON CONFLICT DO NOTHING" in sql.partition("INSERT INTO usage (")[2].partition("RETURNING")[0]
         inserted: dict[tuple[str, datetime], Usage] = {}
         for line in lines:
             self._check(line)
@@ -139,7 +157,9 @@ def kind_of(sql: str) -> str:
     for start, kind in (
         ("SELECT ensure_usage_partition(", "partition"),
         ("INSERT INTO dead_letters", "dead letter"),
-        ("INSERT INTO agents", "report"),
+        ("INSERT INTO agents AS a", "report"),
+        ("SELECT coalesce((SELECT id FROM ledger)", "position"),
+        ("INSERT INTO agents (", "adopt"),
     ):
         if sql.strip().startswith(start):
             return kind

@@ -1,43 +1,83 @@
-"""The table `agents`: what each agent last reported about itself."""
+"""The table `agents`: what each agent last reported about itself, and how many rows of its outbox the ledger has.
+
+Times and ages are by the server's clock: the agents' clocks may differ.
+"""
 
 from datetime import datetime
 from uuid import UUID
 
 import msgspec
 
-from chatgpt_agent.adapters.postgres.connection import Store
+from chatgpt_agent.adapters.postgres.connection import ALL_USERS, SPENT_CHANNEL, Store
+
+# Whether an agent runs: it reports once a minute, and an end in good order.
+ALIVE_SQL = "a.ended_at IS NULL AND a.seen_at >= CURRENT_TIMESTAMP - interval '150 s'"
 
 
 class AgentState(msgspec.Struct, frozen=True, kw_only=True):
-    """What an agent reports of its outbox: the number of rows in it, when the oldest of them began, and when rows were
-    last shipped. `id` is that of the outbox."""
+    """What is known of an agent. `id` is that of its outbox; `backlog`: rows to be shipped, the oldest of which began
+    at `oldest_at`; `shipped_rows`: rows of its outbox that the ledger has; `lost_rows`: rows that a server lost after
+    it had confirmed them, and that the outbox no longer had; `ended_at`: when it stopped in good order."""
 
     id: UUID
     seen_at: datetime
     last_shipped_at: datetime | None
     backlog: int
     oldest_at: datetime | None
+    shipped_rows: int
+    lost_rows: int
+    ended_at: datetime | None
 
 
-async def report_agent(store: Store, state: AgentState) -> None:
-    """Stores an agent's state."""
-    sql = """
-        INSERT INTO agents AS a (id, seen_at, last_shipped_at, backlog, oldest_at) VALUES (%s, %s, %s, %s, %s)
+class AgentReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What an agent reports. `oldest_age`: seconds since the oldest row of its backlog began."""
+
+    backlog: int
+    oldest_age: float | None
+    lost_rows: int
+    ended: bool = False
+
+
+async def report_agent(store: Store, agent: UUID, report: AgentReport) -> datetime:
+    """Stores a report; the last one also notifies the other agents. Returns the time by the server's clock."""
+    sql = f"""
+        INSERT INTO agents AS a (id, seen_at, backlog, oldest_at, lost_rows, ended_at)
+        VALUES (%s, CURRENT_TIMESTAMP, %s, CURRENT_TIMESTAMP - make_interval(secs => %s), %s,
+                CASE WHEN %s THEN CURRENT_TIMESTAMP END)
         ON CONFLICT (id) DO UPDATE SET seen_at = excluded.seen_at, backlog = excluded.backlog,
-            last_shipped_at = coalesce(excluded.last_shipped_at, a.last_shipped_at), oldest_at = excluded.oldest_at"""
-    await store.fetch(sql, [str(state.id), state.seen_at, state.last_shipped_at, state.backlog, state.oldest_at])
+            oldest_at = excluded.oldest_at, lost_rows = excluded.lost_rows, ended_at = excluded.ended_at
+        RETURNING seen_at, CASE WHEN %s THEN pg_notify('{SPENT_CHANNEL}', '{ALL_USERS}')::text END"""
+    values = [str(agent), report.backlog, report.oldest_age, report.lost_rows, report.ended, report.ended]
+    [(now, _)] = await store.fetch(sql, values)
+    return now  # type: ignore[no-any-return]
+
+
+async def read_position(store: Store, agent: UUID) -> tuple[str, int]:
+    """Returns the id of the ledger, which a copy or a restored backup of it shares, and how many rows of an agent's
+    outbox it has."""
+    sql = """
+        SELECT coalesce((SELECT id FROM ledger), ''),
+               coalesce((SELECT shipped_rows FROM agents WHERE id = %s), 0)"""
+    [(ledger_id, shipped)] = await store.fetch(sql, [str(agent)])
+    return str(ledger_id), int(shipped)
+
+
+async def set_position(store: Store, agent: UUID, shipped: int) -> None:
+    """Sets how many rows of an agent's outbox the ledger has."""
+    sql = """
+        INSERT INTO agents (id, seen_at, backlog, shipped_rows) VALUES (%s, CURRENT_TIMESTAMP, 0, %s)
+        ON CONFLICT (id) DO UPDATE SET shipped_rows = excluded.shipped_rows"""
+    await store.fetch(sql, [str(agent), shipped])
 
 
 async def agent_states(store: Store) -> list[AgentState]:
     """Returns the last state of each agent."""
-    rows = await store.fetch("SELECT id, seen_at, last_shipped_at, backlog, oldest_at FROM agents ORDER BY seen_at")
-    return [
-        AgentState(id=UUID(str(id_)), seen_at=seen_at, last_shipped_at=shipped_at, backlog=backlog, oldest_at=oldest_at)
-        for id_, seen_at, shipped_at, backlog, oldest_at in rows
-    ]
+    names = AgentState.__struct_fields__
+    rows = await store.fetch(f"SELECT {', '.join(names)} FROM agents ORDER BY seen_at, id")
+    return [AgentState(**dict(zip(names, row, strict=True)) | {"id": UUID(str(row[0]))}) for row in rows]
 
 
-async def count_agents(store: Store, since: datetime) -> int:
-    """Returns the number of agents that have reported since a moment."""
-    [(count,)] = await store.fetch("SELECT count(*) FROM agents WHERE seen_at >= %s", [since])
+async def count_agents(store: Store) -> int:
+    """Returns the number of agents that are alive."""
+    [(count,)] = await store.fetch(f"SELECT count(*) FROM agents a WHERE {ALIVE_SQL}")
     return int(count)

@@ -22,6 +22,8 @@ from chatgpt_agent.core.audit import Actor
 from chatgpt_agent.core.errors import StoreBadValue, StoreError, StoreRejected, StoreUnavailable
 
 CHANNEL = "chatgpt_agent"  # of notices about changes of the directory
+SPENT_CHANNEL = "chatgpt_agent_spent"  # of notices about users whose spending or reservations have changed
+ALL_USERS = "*"  # in such a notice: too many users to list, or another number of agents
 CONNECT_SECONDS = 2.0  # for one address; then the next one is tried
 SERVER_SECONDS = 1.0  # added to the server's limit: aiopg logs an error whenever the server gives up first
 _REJECTED = (psycopg2.ProgrammingError, psycopg2.NotSupportedError)

@@ -7,10 +7,9 @@ from uuid import UUID
 
 import msgspec
 
-from chatgpt_agent.adapters.postgres.connection import Store
+from chatgpt_agent.adapters.postgres.agents import ALIVE_SQL
+from chatgpt_agent.adapters.postgres.connection import ALL_USERS, SPENT_CHANNEL, Store
 
-SPENT_CHANNEL = "chatgpt_agent_spent"
-ALL_USERS = "*"  # in a notice: too many users to list
 _MAX_LISTED = 200  # users in a notice; its payload holds 8,000 bytes
 
 # The end of a statement with rows in `inserted`: their number, and a notice with the ids of their users.
@@ -104,11 +103,9 @@ async def clear_reservations(store: Store, agent: UUID) -> None:
     await store.fetch(sql, [str(agent)])
 
 
-async def read_reservations(
-    store: Store, users: Sequence[int], *, except_agent: UUID, since: datetime
-) -> list[ReservedAmount]:
-    """Returns the reservations of other agents for these users, as far as the agents have reported since a moment."""
-    sql = """
+async def read_reservations(store: Store, users: Sequence[int], *, except_agent: UUID) -> list[ReservedAmount]:
+    """Returns the reservations of other agents for these users, as far as the agents are alive."""
+    sql = f"""
         SELECT r.user_id, r.token_id, sum(r.amount) FROM reservations r JOIN agents a ON a.id = r.agent_id
-        WHERE r.user_id = ANY(%s) AND r.agent_id <> %s AND a.seen_at >= %s GROUP BY r.user_id, r.token_id"""
-    return [ReservedAmount(*row) for row in await store.fetch(sql, [list(users), str(except_agent), since])]
+        WHERE r.user_id = ANY(%s) AND r.agent_id <> %s AND {ALIVE_SQL} GROUP BY r.user_id, r.token_id"""
+    return [ReservedAmount(*row) for row in await store.fetch(sql, [list(users), str(except_agent)])]

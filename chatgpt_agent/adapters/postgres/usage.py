@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date, datetime
 from operator import attrgetter
+from uuid import UUID
 
 import msgspec
 
@@ -62,24 +63,47 @@ ADD_TO_DAILY_SUMS = f"""
     ON CONFLICT (day, user_id, token_id, model, endpoint) DO UPDATE SET
         {", ".join(f"{name} = daily.{name} + excluded.{name}" for name in _SUMMED)}"""
 
-# One statement, so that rows and their daily sums are written together or not at all, without a transaction that could
-# break in the middle. A row that exists already is neither inserted nor summed.
+# One statement, so that rows, their daily sums and the agent's position are written together or not at all, without a
+# transaction that could break in the middle. A row that exists already is neither inserted nor summed. The position
+# moves on only from where the batch begins: so a server with this position has all rows up to it.
+# The notice also makes each repetition write WAL: with a synchronous replica it then waits until that has the rows.
 SHIP_SQL = f"""
-WITH inserted AS (
+WITH agent AS (
+    INSERT INTO agents AS a (id, seen_at, backlog, shipped_rows, last_shipped_at)
+    SELECT b.agent, CURRENT_TIMESTAMP, 0, CASE WHEN b.after = 0 THEN b.last ELSE 0 END, CURRENT_TIMESTAMP
+    FROM (VALUES (%s::uuid, %s::bigint, %s::bigint)) AS b(agent, after, last)
+    WHERE b.agent IS NOT NULL
+    ON CONFLICT (id) DO UPDATE SET last_shipped_at = CURRENT_TIMESTAMP, shipped_rows =
+        CASE WHEN a.shipped_rows >= %s THEN %s ELSE a.shipped_rows END
+    RETURNING shipped_rows
+), inserted AS (
     INSERT INTO usage ({", ".join(USAGE_COLUMNS)})
     SELECT * FROM unnest({", ".join(f"%s::{kind}[]" for kind in USAGE_COLUMNS.values())})
     ON CONFLICT DO NOTHING
     RETURNING {INSERTED}
 ), summed AS ({ADD_TO_DAILY_SUMS}
 )
-{COUNT_AND_NOTIFY}"""
+{COUNT_AND_NOTIFY.replace("SELECT", "SELECT (SELECT shipped_rows FROM agent),", 1)}"""
+
+
+async def ship_batch(store: Store, agent: UUID, rows: Sequence[Row], *, after: int, last: int) -> int:
+    """Inserts rows of an agent's outbox, the first of which comes after row number `after`, and moves the agent's
+    position to `last`. Returns the position: less than `after` if the server does not have all rows before these. The
+    partitions of their months must exist."""
+    _, shipped = await _ship(store, rows, [str(agent), after, last, after, last])
+    return shipped
 
 
 async def ship(store: Store, rows: Sequence[Row]) -> int:
-    """Inserts rows and returns how many of them were new. The partitions of their months must exist."""
-    columns = zip(*map(_sql_values, rows), strict=True)
-    [(inserted, _)] = await store.fetch(SHIP_SQL, [sql_array(column) for column in columns])
-    return int(inserted)
+    """Inserts rows that are in no outbox, and returns how many of them were new."""
+    inserted, _ = await _ship(store, rows, [None] * 5)
+    return inserted
+
+
+async def _ship(store: Store, rows: Sequence[Row], position: Sequence[object]) -> tuple[int, int]:
+    columns = zip(*map(_sql_values, rows), strict=True) if rows else [()] * len(USAGE_COLUMNS)
+    [(shipped, inserted, _)] = await store.fetch(SHIP_SQL, [*position, *map(sql_array, columns)])
+    return int(inserted), int(shipped or 0)
 
 
 def sql_array(values: Sequence[object]) -> str:
