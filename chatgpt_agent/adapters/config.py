@@ -39,6 +39,7 @@ def _key(allowed: str, *, ge: float | None = None, le: float | None = None, **ru
 Port = Annotated[int, _key("a port, 0 to 65535 (0: any that is free)", ge=0, le=65535)]
 Seconds = Annotated[float, _key("seconds, 0.1 to 86400", ge=0.1, le=86400)]
 Bytes = Annotated[int, _key("bytes, 1024 to 1073741824", ge=1024, le=1024 * MIB)]
+WholeSeconds = Annotated[int, _key("whole seconds, 1 to 3600", ge=1, le=3600)]
 Number = Annotated[int, _key("a whole number, 1 to 100000", ge=1, le=100_000)]
 Tokens = Annotated[int, _key("tokens, 0 to 10000000", ge=0, le=10_000_000)]
 Flag = Annotated[bool, _key("true or false")]
@@ -112,6 +113,7 @@ class UpstreamSettings(msgspec.Struct, frozen=True, kw_only=True):
     proxy: Proxy | None
     ca_file: Path | None
     http_version: str
+    keep_alive: int
     connect_timeout: float
     first_byte_timeout: float
     silence_timeout: float
@@ -142,6 +144,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     openai_proxy: ProxyUrl = None
     openai_ca_file: File = None
     openai_http_version: HttpVersion = "1.1"
+    openai_keep_alive: WholeSeconds = 4
 
     # Files.
     data_dir: Folder = Path("data")
@@ -187,6 +190,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
             proxy=Proxy.parse(self.openai_proxy) if self.openai_proxy else None,
             ca_file=self.openai_ca_file,
             http_version=self.openai_http_version,
+            keep_alive=self.openai_keep_alive,
             connect_timeout=self.connect_timeout,
             first_byte_timeout=self.first_byte_timeout,
             silence_timeout=self.silence_timeout,

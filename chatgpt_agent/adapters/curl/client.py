@@ -9,7 +9,8 @@ For callers of `fetch`:
 - Cancelling the future of `fetch` ends the transfer (Tornado's goes on: tornado#157).
 - A request body is never sent twice: libcurl would silently repeat a POST when a kept connection dies (curl#18417,
   open), which a proxy must not do (RFC 9112 §9.3.1).
-- A kept connection on which something has come since its last answer is not used (kept_connections.py).
+- A kept connection on which something has come since its last answer is not used (kept_connections.py), and only for
+  requests with the same Authorization (connection_pools.py).
 - A request starts at once. Tornado queues those over `max_clients`, and no timeout runs there; our callers count.
 
 What each override saves is in docs/performance.md. Those that save nothing measurable are here because of the first
@@ -22,14 +23,15 @@ import itertools
 import operator
 from collections.abc import Callable
 from io import BytesIO
-from typing import Any
+from typing import Any, cast
 
 import pycurl
 from tornado.curl_httpclient import CurlAsyncHTTPClient, CurlError
 from tornado.httpclient import HTTPRequest, HTTPResponse
 from tornado.httputil import HTTPHeaders
 
-from chatgpt_agent.adapters.curl.kept_connections import KeptConnections
+from chatgpt_agent.adapters.curl.connection_pools import ConnectionPools
+from chatgpt_agent.adapters.curl.kept_connections import Address, KeptConnections
 
 Respond = Callable[[HTTPResponse], None]
 
@@ -67,17 +69,21 @@ class UpstreamHTTPClient(CurlAsyncHTTPClient):
         self,
         configure_handle: Callable[[pycurl.Curl], None],
         max_connections: int,
+        max_idle: int,
+        may_multiplex: bool,
         defaults: dict[str, Any] | None = None,
     ) -> None:
         """`configure_handle` sets what all requests of this client have in common and Tornado's HTTPRequest has no
-        attribute for. At most `max_connections` are kept open between requests: libcurl's own limit is four times
-        the transfers that run, so that it closes most of them after a burst."""
+        attribute for; `may_multiplex`: it allows HTTP/2. Between requests at most about `max_connections` are kept
+        open, those of a key without requests for `max_idle` to twice as many seconds."""
         self._configure_handle = configure_handle
+        self._may_multiplex = may_multiplex
         self._loop = asyncio.get_running_loop()
         self._running: dict[pycurl.Curl, Respond] = {}
         self._settings: dict[pycurl.Curl, tuple[object, ...]] = {}
         self._kept = KeptConnections()
-        self._stale: set[pycurl.Curl] = set()  # whose connection had stray bytes
+        self._pools = ConnectionPools(self._loop, max_idle=max_idle, max_connections=max_connections)
+        self._stale: set[pycurl.Curl] = set()  # whose connection must not be used
         self._watched: dict[int, int] = {}  # POLL_IN and POLL_OUT of each socket
         self._timeout: asyncio.Handle | None = None
         super().initialize(max_clients=0, defaults=defaults)
@@ -116,7 +122,10 @@ class UpstreamHTTPClient(CurlAsyncHTTPClient):
             callback(HTTPResponse(request=request, code=599, error=error))
             return
         self._running[curl] = callback
+        self._pools.enter(curl, request.headers.get("Authorization", ""))
         self._multi.add_handle(curl)
+        # Not with the next event: libcurl would take a connection whose answer ends in the same call, before we look.
+        self._act(pycurl.SOCKET_TIMEOUT, 0)
 
     def _curl_create(self) -> pycurl.Curl:
         curl = super()._curl_create()
@@ -160,15 +169,14 @@ class UpstreamHTTPClient(CurlAsyncHTTPClient):
         self._configure_handle(curl)
 
     def _finish(self, curl: pycurl.Curl, curl_error: int | None = None, curl_message: str | None = None) -> None:
-        if curl in self._stale:  # again, on another connection
+        if curl in self._stale:
             self._stale.discard(curl)
-            self._multi.remove_handle(curl)
-            self._multi.add_handle(curl)
+            self._start_again(curl)
             return
-        if not curl_error:
-            self._kept.keep(curl)
         callback = self._running[curl]
         request, buffer = curl.info
+        if not curl_error:
+            self._kept.end(curl, tls=request.url.startswith("https:"))
         error = CurlError(curl_error, curl_message or "") if curl_error else None
         code = curl.getinfo(pycurl.HTTP_CODE) if error is None else error.code
         self._release(curl)
@@ -177,11 +185,17 @@ class UpstreamHTTPClient(CurlAsyncHTTPClient):
 
     def _before_request(self, curl: pycurl.Curl, *addresses: str | int) -> int:
         # A connection is chosen, and nothing was sent on it yet (CURLOPT_PREREQFUNCTION).
-        _, local_ip, _, local_port = addresses
-        if self._kept.has_stray_bytes((str(local_ip), int(local_port))):
-            self._stale.add(curl)
-            return int(pycurl.PREREQFUNC_ABORT)  # libcurl closes the connection
-        return int(pycurl.PREREQFUNC_OK)
+        if self._kept.begin(curl, cast(Address, addresses), may_multiplex=self._may_multiplex):
+            return int(pycurl.PREREQFUNC_OK)
+        self._stale.add(curl)
+        return int(pycurl.PREREQFUNC_ABORT)
+
+    def _start_again(self, curl: pycurl.Curl) -> None:
+        # Without this option libcurl keeps a connection of HTTP/2, with it, it closes that of a handle it removes.
+        curl.setopt(pycurl.CONNECT_ONLY, 1)
+        self._multi.remove_handle(curl)
+        curl.setopt(pycurl.CONNECT_ONLY, 0)
+        self._multi.add_handle(curl)
 
     def _end_cancelled(self, respond: Respond, future: "asyncio.Future[HTTPResponse]") -> None:
         if future.cancelled():
@@ -192,6 +206,8 @@ class UpstreamHTTPClient(CurlAsyncHTTPClient):
         del self._running[curl]
         self._stale.discard(curl)
         self._multi.remove_handle(curl)
+        self._kept.leave(curl)
+        self._pools.leave(curl)
         # Nothing of the request stays: neither its key nor, through the callbacks, its body.
         curl.info = None
         curl.unsetopt(pycurl.HTTPHEADER)
@@ -204,6 +220,7 @@ class UpstreamHTTPClient(CurlAsyncHTTPClient):
         for curl in list(self._running):
             self._release(curl)
         self._cancel_timeout()
+        self._pools.close()
         super().close()
         for fd in list(self._watched):
             self._watch(fd, 0)

@@ -21,6 +21,8 @@ def http_client(settings: UpstreamSettings) -> UpstreamHTTPClient:
         force_instance=True,
         configure_handle=handle_options(settings),
         max_connections=settings.max_connections,
+        max_idle=settings.keep_alive,
+        may_multiplex=settings.http_version == "2",
     )
 
 
@@ -65,6 +67,7 @@ def handle_options(settings: UpstreamSettings) -> Callable[[pycurl.Curl], None]:
         curl.setopt(pycurl.SSLVERSION, pycurl.SSLVERSION_TLSv1_2)
         curl.setopt(pycurl.HTTP_VERSION, version)
         curl.setopt(pycurl.UPLOAD_BUFFERSIZE, SEND_BYTES)
+        curl.setopt(pycurl.MAXAGE_CONN, settings.keep_alive)
 
     return configure
 

@@ -1,111 +1,192 @@
-"""Kept connections to OpenAI: one on which something has come since its last answer is not used again."""
+"""Kept connections to OpenAI: one on which something has come since its last answer is not used again, and none is
+used for two keys."""
 
 import asyncio
-import contextlib
-from collections.abc import Iterator
+import ssl
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
 
+import msgspec
 import pytest
+import trustme
 from tornado.ioloop import IOLoop
 
-from chatgpt_agent.adapters.config import Config
+from chatgpt_agent.adapters.config import Config, Proxy, UpstreamSettings
 from chatgpt_agent.adapters.curl.exchange import UpstreamClient
 from chatgpt_agent.adapters.curl.options import http_client
+from chatgpt_agent.core.errors import UpstreamError
+from tests.support.stray_server import STRAY_BYTES, StrayServer, stray_frames
+from tests.support.waiting import until
 
-STRAY = {
-    "a second answer": b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nstray",
-    "a body longer than announced": b"stray",
-    "a late 408": b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n",
-    "an interim answer": b"HTTP/1.1 102 Processing\r\n\r\n",
-    "a single byte": b"\n",
-    "nothing but the end": b"",
-}
-
-
-class Server:
-    """An HTTP server that answers each request with its number, and sends `stray` behind every answer. b"": it closes
-    the connection. None: it sends nothing."""
-
-    def __init__(self, stray: bytes | None) -> None:
-        self.connections = 0
-        self.requests = 0
-        self._stray = stray
-        self._open: list[asyncio.StreamWriter] = []
-
-    async def start(self) -> None:
-        """Listens on a free port."""
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        self.port: int = self._server.sockets[0].getsockname()[1]
-
-    async def stop(self) -> None:
-        """Closes everything."""
-        self._server.close()
-        for writer in self._open:
-            writer.close()
-        await asyncio.sleep(0)
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.connections += 1
-        self._open.append(writer)
-        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
-            while await reader.readuntil(b"{}"):
-                self.requests += 1
-                body = b"answer %d" % self.requests
-                writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
-                await writer.drain()
-                await asyncio.sleep(0.01)  # stray bytes come when the answer has been read
-                if self._stray:
-                    writer.write(self._stray)
-                elif self._stray is not None:
-                    break
-        writer.close()
+Start = Callable[..., Awaitable[StrayServer]]
+REQUESTS = 6  # on each server: twice each place of stray bytes
+STRAY_FRAMES = list(stray_frames(1))
+INCOMPLETE_FRAMES = ("half of a frame", "a single byte")
+BODIES = [b'{"number":%d}' % number for number in range(REQUESTS)]
 
 
-@pytest.fixture(params=STRAY)
-def server(request: pytest.FixtureRequest, io_loop: IOLoop) -> Iterator[Server]:
-    """A server for each form of stray bytes."""
-    server = Server(STRAY[request.param])
-    io_loop.run_sync(server.start)
-    yield server
-    io_loop.run_sync(server.stop)
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+@pytest.fixture(scope="module")
+def tls(authority: trustme.CA) -> dict[str, ssl.SSLContext]:
+    """The TLS of a server, by its protocol."""
+    contexts = {}
+    for protocol in ("http/1.1", "h2"):
+        contexts[protocol] = context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        authority.issue_cert("127.0.0.1").configure_cert(context)
+        context.set_alpn_protocols([protocol])
+    return contexts
 
 
 @pytest.fixture
-def client(io_loop: IOLoop) -> Iterator[UpstreamClient]:
-    """The client of an agent."""
-
-    async def start() -> UpstreamClient:
-        return UpstreamClient(http_client(Config().upstream), Config().upstream)
-
-    client = io_loop.run_sync(start)
-    yield client
-    client.http_client.close()
+def settings(authority: trustme.CA, tmp_path: Path) -> UpstreamSettings:
+    """The settings of an agent that trusts the authority."""
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    return Config(openai_ca_file=tmp_path / "ca.pem").upstream
 
 
-async def ask(client: UpstreamClient, server: Server) -> list[bytes]:
-    """Sends ten requests, one after the other, and returns their answers."""
-    answers = []
-    for _ in range(10):
-        exchange = client.send(f"http://127.0.0.1:{server.port}/v1/chat/completions", b"{}", [])
+@pytest.fixture
+def start(io_loop: IOLoop) -> Iterator[Start]:
+    """Starts servers."""
+    servers: list[StrayServer] = []
+
+    async def start(*arguments: object, **options: object) -> StrayServer:
+        server = StrayServer(*arguments, **options)  # type: ignore[arg-type]
+        servers.append(server)
+        await server.start()
+        return server
+
+    yield start
+    for server in servers:
+        io_loop.run_sync(server.stop)
+
+
+@pytest.fixture
+def connect(io_loop: IOLoop) -> Iterator[Callable[[UpstreamSettings], UpstreamClient]]:
+    """Makes clients of an agent."""
+    clients: list[UpstreamClient] = []
+
+    def connect(settings: UpstreamSettings) -> UpstreamClient:
+        clients.append(UpstreamClient(http_client(settings), settings))
+        return clients[-1]
+
+    yield connect
+    for client in clients:
+        client.http_client.close()
+
+
+Connect = Callable[[UpstreamSettings], UpstreamClient]
+
+
+async def post(client: UpstreamClient, url: str, body: bytes, key: str = "sk-made-up") -> bytes:
+    """Sends a request, and returns its answer or the code of its error."""
+    exchange = client.send(url, body, [("Authorization", f"Bearer {key}")])
+    try:
         await exchange.head()
-        answers.append(await exchange.read())
-        assert await exchange.read() == b""
-        await asyncio.sleep(0.05)
+        answer = b""
+        while part := await exchange.read():
+            answer += part
+    except UpstreamError as error:
+        return error.code.encode()
+    return answer
+
+
+async def ask(client: UpstreamClient, server: StrayServer, url: str) -> list[bytes]:
+    """Sends requests, each when all has come after the answer to the one before, and returns their answers."""
+    answers = []
+    for body in BODIES:
+        answers.append(await post(client, url, body))
+        await until(lambda: server.sent == len(server.requests))
     return answers
 
 
-ANSWERS = [b"answer %d" % number for number in range(1, 11)]
+async def ask_all(
+    start: Start, connect: Connect, settings: UpstreamSettings, scheme: str, forms: list[str], *arguments: object,
+    **options: object,
+) -> dict[str, list[bytes]]:  # fmt: skip
+    """Returns the answers of a server for each form of stray bytes, at the same time."""
+
+    async def one(form: str) -> list[bytes]:
+        server = await start(form, *arguments, **options)
+        port = server.port
+        if settings.proxy is not None:
+            proxied = msgspec.structs.replace(settings, proxy=Proxy("127.0.0.1", server.port, None, None))
+            client, port = connect(proxied), 9
+        else:
+            client = connect(settings)
+        answers = await ask(client, server, f"{scheme}://127.0.0.1:{port}/v1/chat/completions")
+        assert len(set(server.requests)) == len(server.requests)  # none is sent twice
+        return answers
+
+    return dict(zip(forms, await asyncio.gather(*map(one, forms)), strict=True))
 
 
-async def test_stray_bytes_never_reach_the_next_request(client: UpstreamClient, server: Server) -> None:
-    """Each of ten requests gets its own answer, on a new connection after the stray bytes, and is sent once."""
-    assert await ask(client, server) == ANSWERS
-    assert server.connections == server.requests == 10
+@pytest.mark.parametrize("way", ["http", "https", "http through a proxy", "https through a proxy"])
+@pytest.mark.parametrize("version", ["1.1", "2"])
+async def test_stray_bytes_never_reach_the_next_request(
+    way: str, version: str, start: Start, connect: Connect, settings: UpstreamSettings, tls: dict[str, ssl.SSLContext]
+) -> None:
+    """Over HTTP/1.1 each request gets its own answer, whatever came after the one before."""
+    scheme, _, proxy = way.partition(" ")
+    settings = msgspec.structs.replace(
+        settings, http_version=version, proxy=Proxy("127.0.0.1", 9, None, None) if proxy else None
+    )
+    context = tls["http/1.1"] if scheme == "https" else None
+    answers = await ask_all(
+        start, connect, settings, scheme, list(STRAY_BYTES), context, tunnel=bool(proxy and context)
+    )
+    assert answers == dict.fromkeys(STRAY_BYTES, BODIES)
 
 
-async def test_clean_connection_is_kept(client: UpstreamClient) -> None:
-    """Ten requests share one connection where nothing comes between two of them."""
-    server = Server(None)
-    await server.start()
-    assert await ask(client, server) == ANSWERS
-    assert server.connections == 1
-    await server.stop()
+async def test_stray_frames_never_reach_the_next_request(
+    start: Start, connect: Connect, settings: UpstreamSettings, tls: dict[str, ssl.SSLContext]
+) -> None:
+    """Over HTTP/2 each request gets its own answer, whatever frames came after the one before."""
+    settings = msgspec.structs.replace(settings, http_version="2")
+    answers = await ask_all(start, connect, settings, "https", STRAY_FRAMES, tls["h2"], http2=True, places=("later",))
+    assert answers == dict.fromkeys(STRAY_FRAMES, BODIES)
+
+
+async def test_stray_frames_behind_an_answer_never_reach_the_next_request(
+    start: Start, connect: Connect, settings: UpstreamSettings, tls: dict[str, ssl.SSLContext]
+) -> None:
+    """Frames in the packet of an answer are never taken for the next one; those that break HTTP/2 may lose it."""
+    settings = msgspec.structs.replace(settings, http_version="2")
+    forms = [form for form in STRAY_FRAMES if form not in INCOMPLETE_FRAMES]  # those wait for the rest of the frame
+    answers = await ask_all(start, connect, settings, "https", forms, tls["h2"], http2=True, places=("packet",))
+    for form, each in answers.items():
+        for answer, body in zip(each, BODIES, strict=True):
+            assert answer in (body, b"upstream_lost"), form
+
+
+@pytest.mark.parametrize("version", ["1.1", "2"])
+async def test_clean_connection_is_kept(
+    version: str, start: Start, connect: Connect, settings: UpstreamSettings, tls: dict[str, ssl.SSLContext]
+) -> None:
+    """The requests of one key share one connection where nothing comes between two of them."""
+    http2 = version == "2"
+    server = await start(None, tls["h2" if http2 else "http/1.1"], http2=http2)
+    client = connect(msgspec.structs.replace(settings, http_version=version))
+    assert await ask(client, server, f"https://127.0.0.1:{server.port}/v1/chat/completions") == BODIES
+    assert len(server.keys) == 1
+
+
+async def test_connection_is_used_for_one_key(start: Start, connect: Connect, settings: UpstreamSettings) -> None:
+    """Requests with different keys never go over the same connection."""
+    server, client = await start(None), connect(settings)
+    for number in range(8):
+        await post(client, f"http://127.0.0.1:{server.port}/", b"{}", key=f"sk-made-up-{number % 3}")
+    assert sorted(map(len, server.keys)) == [1, 1, 1]
+
+
+async def test_connections_of_an_idle_key_are_closed(
+    start: Start, connect: Connect, settings: UpstreamSettings
+) -> None:
+    """The agent closes the connections of a key that has had no request for a while."""
+    server, client = await start(None), connect(msgspec.structs.replace(settings, keep_alive=1))
+    await post(client, f"http://127.0.0.1:{server.port}/", b"{}")
+    assert server.open == 1
+    await until(lambda: server.open == 0)

@@ -1,0 +1,82 @@
+"""A pool of connections for each OpenAI key: no byte on a connection can be another user's
+(docs/decisions/0028-a-connection-for-one-key.md).
+
+libcurl has one pool for each multi handle. A handle that shares connections uses the pool of its share instead
+(CURL_LOCK_DATA_CONNECT of curl_share_setopt(3)), which costs 1.2 µs a request and 1 KB a key.
+"""
+
+import asyncio
+
+import pycurl
+
+
+class _Pool:
+    """The connections of one key. `running`: transfers now, `peak`: at once since it exists, and so its connections at
+    most; `idle_since`: seconds on the loop's clock."""
+
+    __slots__ = ("idle_since", "peak", "running", "share")
+
+    def __init__(self) -> None:
+        self.share = pycurl.CurlShare()
+        self.share.setopt(pycurl.SH_SHARE, pycurl.LOCK_DATA_CONNECT)
+        self.running = 0
+        self.peak = 0
+        self.idle_since = 0.0
+
+
+class ConnectionPools:
+    """Lends each transfer the pool of its key. A pool without transfers is closed after `max_idle` seconds, or at once
+    where there may be more than `max_connections` in all."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, *, max_idle: float, max_connections: int) -> None:
+        self._loop = loop
+        self._max_idle = max_idle
+        self._max_connections = max_connections
+        self._pools: dict[str, _Pool] = {}
+        self._keys: dict[pycurl.Curl, str] = {}  # of transfers
+        self._peaks = 0  # of all pools
+        self._timer: asyncio.TimerHandle | None = None
+
+    def __len__(self) -> int:
+        return len(self._pools)
+
+    def enter(self, curl: pycurl.Curl, key: str) -> None:
+        """Gives a handle the pool of a key, before the transfer starts."""
+        pool = self._pools.get(key)
+        if pool is None:
+            pool = self._pools[key] = _Pool()
+            if self._timer is None:
+                self._timer = self._loop.call_later(self._max_idle, self._close_idle)
+        pool.running += 1
+        if pool.running > pool.peak:
+            pool.peak += 1
+            self._peaks += 1
+        self._keys[curl] = key
+        curl.setopt(pycurl.SHARE, pool.share)
+
+    def leave(self, curl: pycurl.Curl) -> None:
+        """Takes the pool from a handle, after the transfer was removed from its multi handle."""
+        curl.unsetopt(pycurl.SHARE)
+        key = self._keys.pop(curl)
+        pool = self._pools[key]
+        pool.running -= 1
+        if not pool.running:
+            pool.idle_since = self._loop.time()
+            if self._peaks > self._max_connections:
+                self._close(key)
+
+    def close(self) -> None:
+        """Closes all connections. There must be no transfers."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._pools.clear()
+
+    def _close_idle(self) -> None:
+        limit = self._loop.time() - self._max_idle
+        for key in [key for key, pool in self._pools.items() if not pool.running and pool.idle_since <= limit]:
+            self._close(key)
+        self._timer = self._loop.call_later(self._max_idle, self._close_idle) if self._pools else None
+
+    def _close(self, key: str) -> None:
+        pool = self._pools.pop(key)  # with its share libcurl closes its connections
+        self._peaks -= pool.peak
