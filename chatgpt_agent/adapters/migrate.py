@@ -102,7 +102,7 @@ def _checked_status(connection: Any) -> SchemaStatus:
 def migrate(dsn: str) -> list[str]:
     """Applies pending migrations and returns their names. Several agents may call it at the same time: one migrates,
     the others wait. Raises SetupError, as `checked_status`; StoreUnavailable."""
-    with connect(dsn) as guard, locked(guard):
+    with locked(dsn), connect(dsn) as guard:
         status = _checked_status(guard)
         if status.pending:
             _check_may_create(guard)
@@ -142,11 +142,14 @@ def connect(dsn: str) -> Iterator[Any]:
 
 
 @contextmanager
-def locked(connection: Any) -> Iterator[None]:
-    """The lock that one process at a time migrates under; the others wait for it."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_lock(%s)", [LOCK])  # released when the connection closes
-    yield
+def locked(dsn: str) -> Iterator[None]:
+    """The lock that one process at a time migrates under; the others wait for it. It is held by a transaction of its
+    own: PgBouncer would keep that of a session, and may give each statement another session."""
+    with connect(dsn) as connection, connection.cursor() as cursor:
+        cursor.execute("BEGIN")
+        cursor.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [LOCK])  # released when the connection closes
+        yield
 
 
 def _check_no_other_tables(connection: Any, status: SchemaStatus) -> None:

@@ -40,7 +40,7 @@ class Rollback(msgspec.Struct, frozen=True, kw_only=True):
 def rolled_back(dsn: str, count: int) -> Iterator[Rollback]:
     """Rolls back the last `count` migrations, newest first, or none of them if the context ends with an exception.
     Raises SetupError if fewer are applied or an agent is running; StoreUnavailable."""
-    with connect(dsn) as guard, locked(guard):
+    with locked(dsn), connect(dsn) as guard:
         status = schema_status(dsn)
         check_not_newer(status)
         if count > len(status.applied):

@@ -7,6 +7,7 @@ from uuid import UUID
 
 import msgspec
 
+from chatgpt_agent.adapters.keyring import Keyring
 from chatgpt_agent.adapters.outbox import OutboxState, read_state
 from chatgpt_agent.adapters.postgres import usage_rows
 from chatgpt_agent.adapters.postgres.agents import AgentState, agent_states, read_position
@@ -14,6 +15,7 @@ from chatgpt_agent.adapters.postgres.checks import Finding, run_checks
 from chatgpt_agent.adapters.postgres.connection import Store
 from chatgpt_agent.adapters.postgres.usage import count_dead_letters
 from chatgpt_agent.adapters.postgres.usage_rows import ROW_FIELDS, StateSum, UsageRow
+from chatgpt_agent.admin.stored_values import check_values
 from chatgpt_agent.core.errors import NotFound
 from chatgpt_agent.core.ledger import State
 
@@ -84,12 +86,17 @@ class LedgerInspector:
         return rows[0]
 
     async def verify(
-        self, *, limit: int = 100, waiting: float = MAX_WAITING, data_dir: Path | None = None
+        self,
+        *,
+        limit: int = 100,
+        waiting: float = MAX_WAITING,
+        data_dir: Path | None = None,
+        keyring: Keyring | None = None,
     ) -> list[Finding]:
         """Finds everything that is wrong with the ledger, at most `limit` findings of each check. Rows must not wait to
         be shipped for more than `waiting` seconds, neither in the outboxes that agents report nor in the one of
-        `data_dir`."""
-        findings = await run_checks(self._proofs, limit)
+        `data_dir`. With a keyring, the stored OpenAI keys are checked, too."""
+        findings = await run_checks(self._proofs, limit) + await check_values(self._proofs, keyring, limit)
         outbox = None if data_dir is None else read_outbox(data_dir)  # first: the ledger only gets more rows
         agents = await agent_states(self._proofs)
         return findings + await self._not_in_ledger(outbox) + _lost(agents) + _overdue(outbox, agents, waiting)

@@ -12,7 +12,7 @@ from chatgpt_agent.core.errors import Conflict, NotFound
 from chatgpt_agent.core.money.exact import Usd
 from chatgpt_agent.core.money.kinds import FullRateTable, Rates
 from chatgpt_agent.core.money.price_csv import effective_prices
-from chatgpt_agent.core.money.pricing import NewPrice, Price, PriceBook, Tier, check_model, check_rates, upcoming
+from chatgpt_agent.core.money.pricing import NewPrice, Price, PriceBook, Tier, check_price, check_rates, upcoming
 
 
 class PriceRecord(FullRateTable[Usd], frozen=True, kw_only=True):
@@ -72,9 +72,10 @@ class Prices:
         self, model: str, rates: Rates, tiers: Sequence[Tier] = (), *, since: datetime | None = None
     ) -> Price:
         """Sets a model's price in USD per 1,000,000 tokens, from now or from a date on. Raises InvalidValue."""
-        check_model(model)
         check_rates(rates, tiers)
-        [price] = await self.add([NewPrice(model, rates, tuple(tiers), since)])
+        new = NewPrice(model, rates, tuple(tiers), since)
+        check_price(new)
+        [price] = await self.add([new])
         return price
 
     async def remove(self, model: str) -> Removal:

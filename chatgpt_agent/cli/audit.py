@@ -1,7 +1,7 @@
 """The commands `chatgpt-agent audit …`."""
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import click
@@ -12,11 +12,12 @@ from chatgpt_agent.admin.audit import OBJECTS, AuditRow
 from chatgpt_agent.cli.common import Columns, echo_csv, echo_json, echo_rows, with_ledger
 from chatgpt_agent.cli.effects import reads
 from chatgpt_agent.cli.types import DATE, ID
+from chatgpt_agent.core.moments import show_second
 
 MAX_CELL = 60  # characters of a change in a table
 
 COLUMNS: Columns[AuditRow] = {
-    "at (UTC)": lambda row: f"{row.at:%Y-%m-%d %H:%M:%S}",
+    "at (UTC)": lambda row: show_second(row.at),
     "actor": lambda row: row.actor,
     "from": lambda row: f"{row.via} {row.address}",
     "what": lambda row: f"{row.action} {row.object}",
@@ -61,8 +62,7 @@ async def list_(
 
     Example: chatgpt-agent audit list --object prices --since 2026-11-01
     """
-    moment = since.replace(tzinfo=UTC) if since else None
-    rows = await ledger.audit.list(since=moment, actor=actor, object=object_, object_id=object_id, limit=limit)
+    rows = await ledger.audit.list(since=since, actor=actor, object=object_, object_id=object_id, limit=limit)
     if format_ == "json":
         echo_json(rows)
     elif format_ == "csv":

@@ -13,6 +13,8 @@ from chatgpt_agent.cli.effects import reads
 from chatgpt_agent.cli.reconcile import correct, reconcile
 from chatgpt_agent.cli.types import DATE
 from chatgpt_agent.core.ledger import State
+from chatgpt_agent.core.moments import show_second
+from chatgpt_agent.runtime.master_key import keyring_if_present
 
 _FORMAT = click.option(
     "--format", "form", type=click.Choice(["table", "csv", "json"]), default="table", show_default=True
@@ -40,7 +42,7 @@ async def status(administration: LedgerAdministration, since: datetime | None, j
     Example: chatgpt-agent ledger status
     """
     outbox = read_outbox(administration.config.data_dir)
-    summary = await administration.ledger.status(since=_utc(since))
+    summary = await administration.ledger.status(since=since)
     if json:
         rows = [{"state": state.state, "rows": state.rows, "cost_usd": state.cost} for state in summary.rows]
         echo_json({"outbox": outbox, "rows": rows, "agents": summary.agents, "dead_letters": summary.dead_letters})
@@ -83,7 +85,7 @@ async def list_(
     Example: chatgpt-agent ledger list --state unknown --state incomplete --since 2026-11-01
     """
     rows = await administration.ledger.rows(
-        states=[State(state) for state in states], since=_utc(since), until=_utc(until), user=user, limit=limit
+        states=[State(state) for state in states], since=since, until=until, user=user, limit=limit
     )
     if form == "json":
         echo_json(rows)
@@ -112,13 +114,17 @@ async def list_(
 async def verify(administration: LedgerAdministration, limit: int, waiting: int, json: bool) -> None:
     """Check that the ledger is consistent.
 
-    Checks sums, costs, prices, partitions, dead letters, that no row waits too long, and that the ledger has every row
-    that an agent has shipped. Exit code 0 if it is
-    consistent, 1 if there is a finding, each with its request id.
+    Checks sums, costs, prices, partitions, dead letters, that no row waits too long, that the ledger has every row that
+    an agent has shipped, that agents can read every user, token, price and budget, and, where the master key is
+    readable, every OpenAI key. Exit code 0 if it is consistent, 1 if there is a finding, each with its request id or
+    its table and id.
 
     Example: chatgpt-agent ledger verify
     """
-    findings = await administration.ledger.verify(limit=limit, waiting=waiting, data_dir=administration.config.data_dir)
+    config = administration.config
+    findings = await administration.ledger.verify(
+        limit=limit, waiting=waiting, data_dir=config.data_dir, keyring=keyring_if_present(config)
+    )
     if json:
         echo_json(findings)
     elif findings:
@@ -128,10 +134,6 @@ async def verify(administration: LedgerAdministration, limit: int, waiting: int,
         click.echo("The ledger is consistent.")
     if findings:
         sys.exit(1)
-
-
-def _utc(moment: datetime | None) -> datetime | None:
-    return moment.replace(tzinfo=UTC) if moment else None
 
 
 def _outbox_line(outbox: OutboxState | None) -> str:
@@ -145,14 +147,10 @@ def _outbox_line(outbox: OutboxState | None) -> str:
 
 
 def _agent_cells(agent: AgentState) -> list[object]:
-    moments = [_second(moment) for moment in (agent.seen_at, agent.last_shipped_at)]
-    return [agent.id, *moments, agent.backlog, _second(agent.oldest_at)]
+    moments = [show_second(moment) for moment in (agent.seen_at, agent.last_shipped_at)]
+    return [agent.id, *moments, agent.backlog, show_second(agent.oldest_at)]
 
 
 def _cells(row: UsageRow) -> dict[str, object]:
     amounts = {"cost": usd(row.cost), "uncertain_cost": usd(row.uncertain_cost)}
-    return msgspec.structs.asdict(row) | {"started_at": _second(row.started_at)} | amounts
-
-
-def _second(moment: datetime | None) -> str:
-    return f"{moment:%Y-%m-%d %H:%M:%S}" if moment else ""
+    return msgspec.structs.asdict(row) | {"started_at": show_second(row.started_at)} | amounts

@@ -11,9 +11,10 @@ from msgspec import UNSET, UnsetType
 
 from chatgpt_agent.admin.tokens import TokenRow
 from chatgpt_agent.admin.users import UserRow
-from chatgpt_agent.cli.types import DATE_FORMATS
 from chatgpt_agent.core.access.model_patterns import parse_patterns
 from chatgpt_agent.core.access.settings import MAX_LIMIT
+from chatgpt_agent.core.errors import InvalidValue
+from chatgpt_agent.core.moments import YEARS, check_moment, parse_moment, show_minute
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -89,11 +90,14 @@ def _expiry(_: click.Context, __: click.Parameter, text: str | None) -> datetime
         return UNSET if text is None else None
     with contextlib.suppress(OverflowError):  # after the year 9999
         if (duration := parse_duration(text)) is not None:
-            return datetime.now(UTC) + duration
-    for date_format in DATE_FORMATS:
-        with contextlib.suppress(ValueError):
-            return datetime.strptime(text, date_format).replace(tzinfo=UTC)
-    raise click.BadParameter(f"{text[:40]!r} is neither a time such as 90d, 12h or 30m nor a date such as 2026-12-31")
+            return check_moment("", datetime.now(UTC) + duration)
+    try:
+        return parse_moment(text, "")
+    except InvalidValue:
+        raise click.BadParameter(
+            f"{text[:40]!r} is neither a time such as 90d, 12h or 30m nor a date such as 2026-12-31 or "
+            f"2026-12-31T18:00:00Z in {YEARS}"
+        ) from None
 
 
 def parse_duration(text: str) -> timedelta | None:
@@ -124,4 +128,4 @@ def format_limits(row: UserRow | TokenRow) -> str:
 
 def format_minute(moment: datetime | None) -> str:
     """Formats a time in UTC, to the minute."""
-    return f"{moment:%Y-%m-%d %H:%M}" if moment else ""
+    return show_minute(moment)

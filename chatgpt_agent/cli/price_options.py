@@ -1,13 +1,14 @@
 """What the commands on prices share: options for every rate, dates, and the cells of tables."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, TypeVar
 
 import click
 
 from chatgpt_agent.cli.common import usd
 from chatgpt_agent.cli.types import DATE
+from chatgpt_agent.core.moments import show_second
 from chatgpt_agent.core.money.kinds import RATE_NAMES, TOKEN_KINDS, Rates
 from chatgpt_agent.core.money.pricing import Tier, parse_usd
 from chatgpt_agent.core.money.tier_syntax import kind_name, parse_tier, show_tier
@@ -26,7 +27,6 @@ _since = click.option(
     "since",
     type=DATE,
     metavar="DATE",
-    callback=lambda _context, _parameter, value: value.replace(tzinfo=UTC) if value else None,
     help="When it takes effect, in UTC; else now.",
 )
 
@@ -68,7 +68,7 @@ def read_price(rate_texts: Mapping[str, str | None], tiers: Iterable[str]) -> tu
 
 def second(moment: datetime) -> str:
     """A moment in tables, in UTC."""
-    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
+    return show_second(moment)
 
 
 def rate_columns(rates: Iterable[Rates]) -> list[str]:

@@ -1,6 +1,6 @@
 """`chatgpt-agent price what-if`: past requests at other prices. Nothing is changed."""
 
-from datetime import datetime
+from datetime import date
 
 import click
 
@@ -10,7 +10,7 @@ from chatgpt_agent.admin.price_what_if import GROUPS, WhatIfQuery, WhatIfReport,
 from chatgpt_agent.cli.common import echo_csv, echo_json, echo_table, usd, with_administration
 from chatgpt_agent.cli.effects import reads
 from chatgpt_agent.cli.price_options import rate_options, read_price
-from chatgpt_agent.cli.types import DAY
+from chatgpt_agent.cli.types import FIRST_DAY, LAST_DAY
 from chatgpt_agent.core.errors import InvalidValue
 from chatgpt_agent.core.money.pricing import NewPrice
 
@@ -27,8 +27,8 @@ def _groups(context: click.Context, parameter: click.Parameter, value: str) -> l
 @click.command(name="what-if")
 @click.option("--model", metavar="MODEL", help="Requests that asked for this model.")
 @click.option("--all", "everything", is_flag=True, help="Requests for any model.")
-@click.option("--since", type=DAY, metavar="DAY", required=True, help="First day, in the configured time zone.")
-@click.option("--until", type=DAY, metavar="DAY", help="Last day; else until now.")
+@click.option("--since", type=FIRST_DAY, metavar="DAY", required=True, help="First day, in the configured time zone.")
+@click.option("--until", type=LAST_DAY, metavar="DAY", help="Last day; else until now.")
 @click.option("--as-model", metavar="MODEL", help="At the current price of this model.")
 @rate_options(required=False)
 @click.option(
@@ -42,8 +42,8 @@ async def what_if(
     *,
     model: str | None,
     everything: bool,
-    since: datetime,
-    until: datetime | None,
+    since: date,
+    until: date | None,
     as_model: str | None,
     by: list[str],
     form: str,
@@ -65,8 +65,8 @@ async def what_if(
         raise click.UsageError("give --as-model or a price, not both")
     query = WhatIfQuery(
         by=by,
-        since=since.date(),
-        until=until.date() if until else None,
+        since=since,
+        until=until,
         model=model,
         price=NewPrice(model or "", *read_price(rate_texts, tiers)) if has_price else None,
         as_model=as_model,

@@ -1,7 +1,7 @@
 """`chatgpt-agent ledger reconcile` and `ledger correct`: the ledger compared with OpenAI's figures, and corrections."""
 
 import sys
-from datetime import datetime
+from datetime import date
 from decimal import Decimal
 from pathlib import Path
 from uuid import UUID
@@ -51,7 +51,7 @@ async def reconcile(
     administration: LedgerAdministration,
     *,
     files: tuple[Path, ...],
-    month: datetime | None,
+    month: date | None,
     keys: dict[str, str],
     fetch: bool,
     admin_key_file: Path | None,
@@ -66,7 +66,7 @@ async def reconcile(
 
     Example: chatgpt-agent ledger reconcile usage.json costs.json --month 2026-10 --key key_abc=alice
     """
-    first = month.date() if month else None
+    first = month
     if fetch:
         if files:
             raise click.UsageError("give --fetch or FILE, not both")

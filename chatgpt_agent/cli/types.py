@@ -1,11 +1,13 @@
 """Types of arguments and options that several groups of commands share."""
 
-from datetime import datetime
+from datetime import date, datetime
 
 import click
 
+from chatgpt_agent.core.errors import InvalidValue
+from chatgpt_agent.core.moments import parse_day, parse_moment, parse_month
+
 MAX_ID = 2**63 - 1
-DATE_FORMATS = ("%Y-%m-%d", "%Y-%m-%dT%H:%M:%S")
 
 
 class Id(click.types.IntParamType):
@@ -19,23 +21,56 @@ class Id(click.types.IntParamType):
         return int(text)
 
 
-class Moment(click.DateTime):
-    """A time of the given formats; `allowed` is what its error says."""
+class Moment(click.ParamType):  # type: ignore[type-arg]  # generic only in newer versions of click
+    """A time in every form that is printed, in UTC unless it names an offset."""
 
-    def __init__(self, allowed: str, *formats: str) -> None:
-        super().__init__(formats)
-        self.allowed = allowed
+    name = "date"
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
-        """Returns the time, or fails; click's own error shows the formats of strptime."""
+        """Returns the time in UTC, or fails."""
+        if isinstance(value, datetime):
+            return value
         try:
-            moment: datetime = super().convert(value, param, ctx)
-        except click.BadParameter:
-            self.fail(f"{str(value)[:40]!r} is not {self.allowed}", param, ctx)
-        return moment
+            return parse_moment(str(value), "")
+        except InvalidValue as error:
+            self.fail(error.message.removeprefix(": "), param, ctx)
+
+
+class Month(click.ParamType):  # type: ignore[type-arg]
+    """A month, as its first day."""
+
+    name = "month"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> date:
+        """Returns the month's first day, or fails."""
+        if isinstance(value, date):
+            return value
+        try:
+            return parse_month(str(value), "")
+        except InvalidValue as error:
+            self.fail(error.message.removeprefix(": "), param, ctx)
+
+
+class Day(click.ParamType):  # type: ignore[type-arg]
+    """A day, or the first (or last) day of a month or week."""
+
+    name = "day"
+
+    def __init__(self, *, last: bool = False) -> None:
+        self._last = last
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> date:
+        """Returns the day, or fails."""
+        if isinstance(value, date):
+            return value
+        try:
+            return parse_day(str(value), "", last=self._last)
+        except InvalidValue as error:
+            self.fail(error.message.removeprefix(": "), param, ctx)
 
 
 ID = Id()
-DAY = Moment("a day such as 2026-11-23", "%Y-%m-%d")
-DATE = Moment("a date such as 2026-11-23 or 2026-11-23T18:00:00", *DATE_FORMATS)
-MONTH = Moment("a month such as 2026-11", "%Y-%m")
+DATE = Moment()
+FIRST_DAY = Day()
+LAST_DAY = Day(last=True)
+MONTH = Month()

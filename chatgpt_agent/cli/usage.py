@@ -4,7 +4,7 @@ import contextlib
 import functools
 import sys
 from collections.abc import Callable, Iterator
-from datetime import datetime
+from datetime import date
 from typing import Any, TypeVar
 
 import click
@@ -15,7 +15,7 @@ from chatgpt_agent.admin.administration import LedgerAdministration
 from chatgpt_agent.admin.reports import AMOUNTS, EXPORT_COLUMNS, GROUPS, Report, Sums, UsageFilter
 from chatgpt_agent.cli.common import echo_csv, echo_json, echo_table, usd, with_ledger
 from chatgpt_agent.cli.effects import reads
-from chatgpt_agent.cli.types import DAY, ID
+from chatgpt_agent.cli.types import FIRST_DAY, ID, LAST_DAY
 from chatgpt_agent.core.csv_writer import csv_line
 from chatgpt_agent.core.errors import InvalidValue
 from chatgpt_agent.core.money.kinds import TOKEN_KINDS
@@ -36,18 +36,18 @@ def _groups(context: click.Context, parameter: click.Parameter, value: str) -> l
 def _filter_options(command: F) -> F:
     """The options that choose a part of the usage; the command gets a `UsageFilter`."""
 
-    @click.option("--since", type=DAY, metavar="DAY", help="First day, in the configured time zone.")
-    @click.option("--until", type=DAY, metavar="DAY", help="Last day, in the configured time zone.")
+    @click.option("--since", type=FIRST_DAY, metavar="DAY", help="First day, in the configured time zone.")
+    @click.option("--until", type=LAST_DAY, metavar="DAY", help="Last day, in the configured time zone.")
     @click.option("--user", metavar="NAME", help="Only usage of this user.")
     @click.option("--token", "token_id", type=ID, metavar="ID", help="Only usage of this token.")
     @click.option("--model", metavar="NAME", help="Only requests for this model.")
     @functools.wraps(command)
-    def wrapped(since: datetime | None, until: datetime | None, **options: Any) -> Any:
+    def wrapped(since: date | None, until: date | None, **options: Any) -> Any:
         if since and until and until < since:
             raise click.UsageError("--until is before --since")
         usage_filter = UsageFilter(
-            since=since.date() if since else None,
-            until=until.date() if until else None,
+            since=since,
+            until=until,
             user=options.pop("user"),
             token_id=options.pop("token_id"),
             model=options.pop("model"),

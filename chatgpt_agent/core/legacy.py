@@ -9,6 +9,7 @@ from uuid import UUID, uuid5
 import msgspec
 
 from chatgpt_agent.core.errors import InvalidValue
+from chatgpt_agent.core.moments import YEARS, is_allowed
 from chatgpt_agent.core.money.kinds import Rates
 from chatgpt_agent.core.money.pricing import NewPrice, check_rates
 from chatgpt_agent.core.names import MAX_NAME, is_name, is_secret
@@ -22,6 +23,8 @@ PREFIX_LENGTH = 4  # characters of a token that are stored
 MAX_TOKEN = 100
 MAX_KEY = 512
 MAX_COUNT = 10**12
+MAX_COST = Decimal(1_000_000_000)  # USD of a row
+MAX_PLACES = 20  # of its cost
 MAX_AMOUNT = 24  # characters of a price, few enough for decimals not to round
 
 _INPUT, _OUTPUT = "_input", "_output"
@@ -78,14 +81,27 @@ def request_error(request: OldRequest) -> str | None:
     """Returns why a row of the history cannot be imported, or None."""
     if request.timestamp is None:
         return "it has no timestamp"
+    if usable_moment(request.timestamp) is None:
+        return f"its timestamp is not in {YEARS}"
     if not _is_name(request.model):
         return "its model is missing or not a name"
     for tokens in (request.prompt_tokens, request.completion_tokens):
         if tokens is not None and not 0 <= tokens <= MAX_COUNT:
             return f"it has a count of {tokens} tokens"
-    if request.price is not None and not (request.price.is_finite() and request.price >= 0):
-        return f"its price is {request.price}"
+    if request.price is not None and not _is_cost(request.price):
+        return f"its price is {str(request.price)[:40]}"
     return None
+
+
+def usable_moment(moment: datetime | None) -> datetime | None:
+    """Returns a time, or None if it is not in the years that can be stored."""
+    if moment is None or not is_allowed(moment if moment.tzinfo else moment.replace(tzinfo=UTC)):
+        return None
+    return moment
+
+
+def _is_cost(price: Decimal) -> bool:
+    return price.is_finite() and 0 <= price <= MAX_COST and price == round(price, MAX_PLACES)
 
 
 def user_error(user: OldUser) -> str | None:

@@ -9,10 +9,11 @@ import logging
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 
+from chatgpt_agent.adapters.config_checks import is_time_zone
 from chatgpt_agent.adapters.cooperative import batches
 from chatgpt_agent.adapters.keyring import Keyring
 from chatgpt_agent.adapters.postgres.connection import Store
-from chatgpt_agent.adapters.postgres.directory import Changes, read_changes
+from chatgpt_agent.adapters.postgres.directory import Changes, Unreadable, read_changes
 from chatgpt_agent.core.access.identity import Identity, Token, User, denial_reason, may_use
 from chatgpt_agent.core.access.networks import Address
 from chatgpt_agent.core.budget.period import Budget
@@ -24,6 +25,7 @@ log = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.5
 RETRY_SECONDS = 0.5
+MAX_LOGGED = 50  # unreadable rows of one change
 MAX_DECRYPTED = 1000  # OpenAI keys that are kept decrypted, 0.3 MB
 
 # Called when the budgets or the time zone have changed: all budgets, the user of a token by its id, the time zone.
@@ -183,11 +185,28 @@ class Directory:
             self.budgets.clear()
         for price in changes.prices:
             self._prices[price.id] = price
-        if changes.prices or changes.whole:
+        self._leave_out(changes.unreadable)
+        if changes.prices or changes.unreadable or changes.whole:
             self.book = PriceBook(self._prices.values())
         for budget in changes.budgets:
             self.budgets[budget.id] = budget
-        if changes.budgets or changes.whole or changes.time_zone != self.time_zone:
-            self.time_zone = changes.time_zone
+        time_zone = changes.time_zone if is_time_zone(changes.time_zone) else self.time_zone
+        if time_zone != changes.time_zone:
+            log.error("settings: the time zone %r does not exist: budgets keep %s", changes.time_zone, time_zone)
+        if changes.budgets or changes.whole or time_zone != self.time_zone:
+            self.time_zone = time_zone
             self._on_budgets(self.budgets.values(), self.owner_of, self.time_zone)
         self.version = changes.version
+
+    def _leave_out(self, rows: Iterable[Unreadable]) -> None:
+        """Removes rows that cannot be read, whose former content may be in the copy: it is no longer valid."""
+        for number, row in enumerate(rows):
+            if row.table == "users":
+                self._users.pop(row.id, None)
+            elif row.table == "tokens":
+                self._tokens.pop(self._digests.pop(row.id, b""), None)
+            elif row.table == "prices":
+                self._prices.pop(row.id, None)
+            if number < MAX_LOGGED:
+                rule = "in force with 0 USD" if row.table == "budgets" else "left out"
+                log.error("%s: the row with id %d cannot be read and is %s: %s", row.table, row.id, rule, row.reason)

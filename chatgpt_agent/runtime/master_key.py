@@ -36,6 +36,14 @@ async def open_keyring(config: Config, store: Store) -> Keyring:
     return keyring
 
 
+def keyring_if_present(config: Config) -> Keyring | None:
+    """The keyring, or None where this account cannot read the master key."""
+    try:
+        return read_master_key(master_key_path(config))
+    except SetupError:
+        return None
+
+
 def _exists(path: Path) -> bool:
     try:
         return path.exists()

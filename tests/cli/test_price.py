@@ -138,7 +138,9 @@ def test_set_needs_both_rates(shared_cli: Cli, missing: str) -> None:
     assert f"'{missing}'" in shared_cli.refused("price", "set", "m", present, "1", code=2)[-1]
 
 
-@pytest.mark.parametrize("date", ["tomorrow", "2026-02-30", "01.02.2026", "2026-01-01T25:00:00", "", "99999-01-01"])
+@pytest.mark.parametrize(
+    "date", ["tomorrow", "2026-02-30", "01.02.2026", "2026-01-01T25:00:00", "", "99999-01-01", "0001-01-01"]
+)
 def test_set_refuses_an_invalid_date(shared_cli: Cli, date: str) -> None:
     """The exit code is 2, and the error names the option."""
     lines = shared_cli.refused("price", "set", "m", "--input", "1", "--output", "1", "--from", date, code=2)
@@ -209,9 +211,9 @@ def test_date_is_utc(cli: Cli) -> None:
 
 
 def test_set_takes_the_first_and_the_last_date(cli: Cli) -> None:
-    """A date at either end of the calendar is stored and read back."""
-    set_price(cli, "m", "1", "1", "--from", "0001-01-01")
-    set_price(cli, "m", "2", "2", "--from", "9999-12-31T23:59:59")
+    """The first and the last allowed time are stored and read back."""
+    set_price(cli, "m", "1", "1", "--from", "2000-01-01")
+    set_price(cli, "m", "2", "2", "--from", "9998-12-31T23:59:59")
     assert [price["input"] for price in prices(cli, "--history")] == ["1", "2"]
 
 

@@ -2,12 +2,11 @@
 
 from datetime import datetime
 from decimal import Decimal
-from zoneinfo import ZoneInfo
 
 import msgspec
 
 from chatgpt_agent.adapters.postgres.connection import AnyStore
-from chatgpt_agent.adapters.postgres.settings import read_time_zone
+from chatgpt_agent.adapters.postgres.settings import read_zone
 from chatgpt_agent.core.budget.period import Period, window
 
 _CALENDAR = (Period.DAY, Period.WEEK, Period.MONTH)  # periods that end
@@ -39,7 +38,7 @@ async def list_budgets(
 ) -> list[BudgetRow]:
     """Returns budgets by id: all, those of a user (and of the user's tokens), those of a token, or the one with this
     id."""
-    zone = ZoneInfo(await read_time_zone(store))
+    zone = await read_zone(store)
     windows = {period: window(period, now, zone) for period in Period}
     first_day = "CASE b.period " + " ".join(f"WHEN '{period}' THEN %s::date" for period in _CALENDAR) + " END"
     sql = f"""

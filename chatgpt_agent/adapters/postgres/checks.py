@@ -6,6 +6,7 @@ from chatgpt_agent.adapters.postgres.connection import Store
 from chatgpt_agent.adapters.postgres.prices import COST_SQL
 from chatgpt_agent.adapters.postgres.settings import DAY_SQL
 from chatgpt_agent.adapters.postgres.usage import COUNT_NOT_DONE, COUNT_REQUESTS
+from chatgpt_agent.core.errors import StoreRejected
 from chatgpt_agent.core.ledger import State
 from chatgpt_agent.core.money.kinds import SIDES, TOKEN_COLUMNS, TOKEN_KINDS
 
@@ -69,6 +70,11 @@ _CHECKS = {
                {" OR ".join(map(_part_exceeds_side, SIDES))}
                OR least({_each("{}")}) < 0))
         ORDER BY started_at LIMIT %s""",
+    "values": """
+        SELECT request_id::text, 'its time or its cost is out of range' FROM usage
+        WHERE started_at < '1970-01-01Z' OR started_at >= '9999-01-01Z'
+           OR abs(cost) > 1e15 OR abs(uncertain_cost) > 1e15  -- NaN is greater than every number
+        LIMIT %s""",
     "duplicate": """
         SELECT request_id::text, format('%%s rows have this request id', count(*))
         FROM usage GROUP BY request_id HAVING count(*) > 1 LIMIT %s""",
@@ -77,7 +83,8 @@ _CHECKS = {
         FROM usage c LEFT JOIN usage r ON r.request_id = c.corrects AND r.started_at = c.started_at
         WHERE c.state = '{State.CORRECTION}' AND r.request_id IS NULL LIMIT %s""",
     "dead letter": """
-        SELECT request_id::text, format('rejected by PostgreSQL at %%s: %%s', rejected_at, error)
+        SELECT request_id::text, format('rejected by PostgreSQL at %%s: %%s',
+                                        to_char(rejected_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS'), error)
         FROM dead_letters ORDER BY rejected_at LIMIT %s""",
     # Partitions cannot overlap. Past months may have none: the first row of such a month creates it.
     "partition": """
@@ -101,8 +108,12 @@ _CHECKS = {
 
 
 async def run_checks(store: Store, limit: int) -> list[Finding]:
-    """Returns everything that is wrong with the ledger, at most `limit` findings of each check."""
+    """Returns everything that is wrong with the ledger, at most `limit` findings of each check. A check that PostgreSQL
+    refuses, because of a value that it cannot compute with, is a finding."""
     findings = []
     for check, sql in _CHECKS.items():
-        findings += [Finding(check, *row) for row in await store.fetch(sql, [limit])]
+        try:
+            findings += [Finding(check, *row) for row in await store.fetch(sql, [limit])]
+        except StoreRejected as error:
+            findings.append(Finding(check, "", f"this cannot be checked: {error}"))
     return findings

@@ -13,11 +13,13 @@ from typing import Any, Self
 
 import aiopg
 import psycopg2
-from psycopg2.extensions import make_dsn, parse_dsn
+from psycopg2.extensions import make_dsn
 
 from chatgpt_agent.adapters.cooperative import BATCH
 from chatgpt_agent.adapters.migrate import first_line
+from chatgpt_agent.adapters.postgres.casts import register_casts
 from chatgpt_agent.adapters.postgres.dsn import addresses
+from chatgpt_agent.adapters.postgres.session import apply_settings, session_settings, split_options
 from chatgpt_agent.core.audit import Actor
 from chatgpt_agent.core.errors import StoreBadValue, StoreError, StoreRejected, StoreUnavailable
 
@@ -42,7 +44,9 @@ class Store:
     connect."""
 
     def __init__(self, dsn: str, *, seconds: float = 10.0) -> None:
-        self._dsn = dsn
+        self._dsn, _ = split_options(dsn)
+        self._settings = session_settings(dsn, seconds=seconds + SERVER_SECONDS)
+        self._prefix = ""  # of each statement on this connection
         self._seconds = seconds
         self._connection: aiopg.Connection | None = None
         self._listening: aiopg.Connection | None = None  # the connection that has LISTEN active, if any
@@ -60,7 +64,7 @@ class Store:
         async with self._lock, self._mapped_errors():
             connection = await self._connected()
             async with connection.cursor(timeout=self._seconds) as cursor:
-                await cursor.execute(sql, parameters)
+                await cursor.execute(self._prefix + sql, parameters)
                 return await _all_rows(cursor) if cursor.description else []
 
     def with_actor(self, actor: Actor, *, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> "AuditedStore":
@@ -113,24 +117,28 @@ class Store:
         failure: Exception = psycopg2.OperationalError("the connection string names no address")
         async for address in addresses(self._dsn):
             try:
-                return await aiopg.connect(
-                    make_dsn(self._dsn, application_name="chatgpt-agent", options=self._options(), **address),
-                    timeout=min(self._seconds, CONNECT_SECONDS),
-                    enable_json=False,
-                    enable_hstore=False,
-                    enable_uuid=False,
-                    connection_factory=_StableDescriptor,
-                )
+                return await self._connect_to(address)
             except (psycopg2.OperationalError, OSError, TimeoutError) as error:
                 failure = error
         raise failure
 
-    def _options(self) -> str:
-        """Returns the session settings, after those of the connection string. `synchronous_commit` overrides the
-        server's default: the outbox deletes its copy once a commit returns, so it must be on the server's disk."""
-        limit = int((self._seconds + SERVER_SECONDS) * 1000)
-        settings = f"-c statement_timeout={limit} -c timezone=UTC -c synchronous_commit=on"
-        return f"{parse_dsn(self._dsn).get('options', '')} {settings}".strip()
+    async def _connect_to(self, address: dict[str, str]) -> aiopg.Connection:
+        seconds = min(self._seconds, CONNECT_SECONDS)
+        connection = await aiopg.connect(
+            make_dsn(self._dsn, application_name="chatgpt-agent", client_encoding="UTF8", **address),
+            timeout=seconds,
+            enable_json=False,
+            enable_hstore=False,
+            enable_uuid=False,
+            connection_factory=_StableDescriptor,
+        )
+        try:
+            register_casts(connection.raw)
+            self._prefix = await apply_settings(connection, self._settings, seconds=seconds)
+        except BaseException:
+            await connection.close()
+            raise
+        return connection
 
     @contextlib.asynccontextmanager
     async def _mapped_errors(self) -> AsyncIterator[None]:

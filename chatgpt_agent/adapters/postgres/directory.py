@@ -1,24 +1,31 @@
-"""Reads what agents keep in memory: users, tokens, prices and budgets; all, or those changed since a version."""
+"""Reads what agents keep in memory: users, tokens, prices and budgets; all, or those changed since a version.
+
+A row that cannot be read, which only an edit in SQL can store, is left out and reported; the others are read.
+"""
 
 import functools
 import re
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 import msgspec
 
 from chatgpt_agent.adapters.postgres.connection import SqlRow, Store
-from chatgpt_agent.adapters.postgres.prices import PRICE_COLUMNS, price_from
+from chatgpt_agent.adapters.postgres.prices import PRICE_COLUMNS, check_amount, read_price
 from chatgpt_agent.adapters.postgres.settings import TIME_ZONE_SQL
 from chatgpt_agent.core.access.identity import RateLimits, Token, User
 from chatgpt_agent.core.access.model_patterns import compile_patterns
 from chatgpt_agent.core.access.networks import Networks, is_network
 from chatgpt_agent.core.budget.period import Budget, Period
+from chatgpt_agent.core.errors import InvalidValue, StoreRejected
+from chatgpt_agent.core.moments import check_moment
+from chatgpt_agent.core.money.exact import ZERO
 from chatgpt_agent.core.money.pricing import Price
 
 PAGE = 1000  # rows in one result, which blocks the event loop for 5 ms
 
 _MAX_ID = 2**63 - 1
+UNREADABLE = (InvalidValue, ValueError, TypeError, ArithmeticError, re.error)  # raised for a row
 _NO_LIMITS = RateLimits()  # shared by all users and tokens without limits
 
 T = TypeVar("T")
@@ -36,9 +43,24 @@ _PRICES = f"SELECT version, id, {PRICE_COLUMNS} FROM prices p"
 _BUDGETS = "SELECT version, id, id, user_id, token_id, period, amount FROM budgets"
 
 
+class Unreadable(msgspec.Struct, frozen=True):
+    """A row that cannot be read, and why."""
+
+    table: str
+    id: int
+    reason: str
+
+
+class Rows(msgspec.Struct, Generic[T], frozen=True):
+    """The rows of a table, and those that cannot be read."""
+
+    objects: list[T]
+    unreadable: list[Unreadable]
+
+
 class Changes(msgspec.Struct, frozen=True, kw_only=True):
-    """Rows that changed after a version. `whole`: these are all rows. `time_zone`: the name of the time zone of
-    budgets."""
+    """Rows that changed after a version. `whole`: these are all rows. `unreadable` rows are in none of the lists, but
+    for budgets: an unreadable one is in force with an amount of 0. `time_zone`: the name of that of budgets."""
 
     version: int
     whole: bool
@@ -46,41 +68,73 @@ class Changes(msgspec.Struct, frozen=True, kw_only=True):
     tokens: list[Token]
     prices: list[Price]
     budgets: list[Budget]
+    unreadable: list[Unreadable]
     time_zone: str
+
+
+async def unreadable_rows(store: Store) -> list[Unreadable]:
+    """Returns all rows that agents cannot read."""
+    return [row for rows in await _read_tables(store, -1) for row in rows.unreadable]
 
 
 async def read_changes(store: Store, since: int) -> Changes | None:
     """Returns what changed after a version (-1: everything); None if nothing did. A row that changes meanwhile may come
     twice. If the version decreased, a backup was restored, and everything is read."""
-    [(version, reset_version, time_zone)] = await store.fetch(
-        f"SELECT version, reset_version, {TIME_ZONE_SQL} FROM directory_version"
-    )
+    rows = await store.fetch(f"SELECT version, reset_version, {TIME_ZONE_SQL} FROM directory_version")
+    if len(rows) != 1:
+        raise StoreRejected(f"the table directory_version has {len(rows)} rows instead of one")
+    [(version, reset_version, time_zone)] = rows
     if version == since:
         return None
     whole = since < reset_version or since < 0 or version < since
     after = -1 if whole else since
+    users, tokens, prices, budgets = await _read_tables(store, after)
     return Changes(
         version=version,
         whole=whole,
-        users=await _read_all(store, _USERS, after, _user),
-        tokens=await _read_all(store, _TOKENS, after, _token),
-        prices=await _read_all(store, _PRICES, after, price_from),
-        budgets=await _read_all(store, _BUDGETS, after, _budget),
+        users=users.objects,
+        tokens=tokens.objects,
+        prices=prices.objects,
+        budgets=budgets.objects,
+        unreadable=[*users.unreadable, *tokens.unreadable, *prices.unreadable, *budgets.unreadable],
         time_zone=time_zone,
     )
 
 
-async def _read_all(store: Store, select: str, after: int, convert: Callable[[SqlRow], T]) -> list[T]:
+async def _read_tables(store: Store, after: int) -> tuple[Rows[User], Rows[Token], Rows[Price], Rows[Budget]]:
+    return (
+        await _read_all(store, "users", _USERS, after, _user),
+        await _read_all(store, "tokens", _TOKENS, after, _token),
+        await _read_all(store, "prices", _PRICES, after, read_price),
+        await _read_all(store, "budgets", _BUDGETS, after, _budget, instead=_spent_budget),
+    )
+
+
+async def _read_all(
+    store: Store,
+    table: str,
+    select: str,
+    after: int,
+    convert: Callable[[SqlRow], T],
+    *,
+    instead: Callable[[SqlRow], T] | None = None,
+) -> Rows[T]:
     """Returns all rows that changed after a version, in pages: psycopg2 converts a whole result without yielding to the
-    event loop."""
+    event loop. `instead` converts a row that `convert` cannot read."""
     sql = f"{select} WHERE (version, id) > (%s, %s) ORDER BY version, id LIMIT {PAGE}"
-    objects: list[T] = []
+    rows: Rows[T] = Rows([], [])
     last: tuple[int, int] = (after, _MAX_ID)
     while True:
         page = await store.fetch(sql, last)
-        objects.extend(convert(row[2:]) for row in page)
+        for row in page:
+            try:
+                rows.objects.append(convert(row[2:]))
+            except UNREADABLE as error:
+                rows.unreadable.append(Unreadable(table, row[1], " ".join(str(error).split())[:200]))
+                if instead is not None:
+                    rows.objects.append(instead(row[2:]))
         if len(page) < PAGE:
-            return objects
+            return rows
         last = page[-1][:2]
 
 
@@ -98,6 +152,8 @@ def _user(row: SqlRow) -> User:
 
 def _token(row: SqlRow) -> Token:
     id_, user, digest, revoked, expires, models, networks, *limits = row
+    if expires is not None:
+        check_moment("expires_at", expires)
     return Token(
         id=id_,
         user_id=user,
@@ -112,7 +168,15 @@ def _token(row: SqlRow) -> Token:
 
 def _budget(row: SqlRow) -> Budget:
     id_, user, token, period, amount = row
+    if amount is not None:
+        check_amount("amount", amount)
     return Budget(id=id_, user_id=user, token_id=token, period=Period(period), amount=amount)
+
+
+def _spent_budget(row: SqlRow) -> Budget:
+    """In the place of a budget that cannot be read: leaving it out would let its user spend without a limit."""
+    id_, user, token, *_ = row
+    return Budget(id=id_, user_id=user, token_id=token, period=Period.TOTAL, amount=ZERO)
 
 
 def _limits(values: list[int | None]) -> RateLimits:
@@ -120,7 +184,11 @@ def _limits(values: list[int | None]) -> RateLimits:
 
 
 def _models(patterns: list[str] | None) -> re.Pattern[str] | None:
-    return None if patterns is None else _compiled(tuple(patterns))
+    if patterns is None:
+        return None
+    if not all(isinstance(pattern, str) for pattern in patterns):
+        raise ValueError("allowed_models: not a list of names")
+    return _compiled(tuple(patterns))
 
 
 @functools.lru_cache(maxsize=1000)

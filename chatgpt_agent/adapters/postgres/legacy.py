@@ -8,7 +8,7 @@ from psycopg2.extensions import make_dsn, parse_dsn
 
 from chatgpt_agent.adapters.postgres.connection import SqlRow, Store
 from chatgpt_agent.core.errors import InvalidValue, SetupError, StoreError
-from chatgpt_agent.core.legacy import OldConfig, OldPrice, OldRequest, OldUser
+from chatgpt_agent.core.legacy import OldConfig, OldPrice, OldRequest, OldUser, usable_moment
 
 TABLES = ("sys_user_token", "sys_config", "sys_model_request")
 
@@ -58,7 +58,14 @@ class LegacyStore(Store):
                    (to_jsonb(t) ->> 'create_time')::timestamptz
             FROM sys_user_token t ORDER BY id"""
         return [
-            OldUser(id=id_, name=name, local_token=token, gpt_token=key, comment=comment, create_time=created)
+            OldUser(
+                id=id_,
+                name=name,
+                local_token=token,
+                gpt_token=key,
+                comment=comment,
+                create_time=usable_moment(created),
+            )
             for id_, name, token, key, comment, created in await self.fetch(sql)
         ]
 
@@ -66,7 +73,7 @@ class LegacyStore(Store):
         """Returns the configured prices."""
         sql = """
             SELECT coalesce(key, ''), value, timestamp FROM sys_config WHERE "group" = 'model_price' ORDER BY id"""
-        return [OldConfig(*row) for row in await self.fetch(sql)]
+        return [OldConfig(key, value, usable_moment(moment)) for key, value, moment in await self.fetch(sql)]
 
     async def old_prices(self) -> list[OldPrice]:
         """Returns the prices in the history: for each model the first row of every price that differs from the row
@@ -76,7 +83,8 @@ class LegacyStore(Store):
                 SELECT model, define_price, timestamp,
                        lag(define_price) OVER (PARTITION BY model ORDER BY timestamp, id) AS before
                 FROM sys_model_request
-                WHERE model IS NOT NULL AND define_price IS NOT NULL AND timestamp IS NOT NULL
+                WHERE model IS NOT NULL AND define_price IS NOT NULL
+                  AND timestamp >= '2000-01-01Z' AND timestamp < '9999-01-01Z'
             ) priced WHERE before IS DISTINCT FROM define_price ORDER BY model, timestamp"""
         return [OldPrice(*row) for row in await self.fetch(sql)]
 

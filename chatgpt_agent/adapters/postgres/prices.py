@@ -1,14 +1,22 @@
 """The table `prices`, and the cost of tokens at a price, in SQL."""
 
+import logging
 from collections.abc import Sequence
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
 import msgspec
 
 from chatgpt_agent.adapters.postgres.connection import AnyStore
+from chatgpt_agent.core.errors import InvalidValue
+from chatgpt_agent.core.moments import check_moment
 from chatgpt_agent.core.money.kinds import RATE_NAMES, SIDE_OF_RATE, SIDES, Rates, TokenKind, charged_parts
 from chatgpt_agent.core.money.pricing import NewPrice, Price, Tier
+
+log = logging.getLogger(__name__)
+
+MAX_DIGITS = 40  # of an amount, before and after the point
 
 _RATES_OF_P = ", ".join(f"p.{kind}" for kind in RATE_NAMES)
 PRICE_COLUMNS = f"p.id, p.model, p.effective_at, {_RATES_OF_P}, p.tiers::text, p.cancelled_at"
@@ -30,6 +38,29 @@ def price_from(row: Sequence[Any]) -> Price:
     )
 
 
+def read_price(row: Sequence[Any]) -> Price:
+    """As `price_from`. Raises InvalidValue or ValueError for a price that cannot be charged, which only an edit in SQL
+    can store."""
+    price = price_from(row)
+    check_moment("effective_at", price.effective_at)
+    for rates in (price.rates, *price.tiers):
+        amounts = rates.set_rates()
+        if isinstance(rates, Tier) and rates.multiplier is not None:
+            amounts["multiplier"] = rates.multiplier
+        elif not price.is_removed and (rates.input is None or rates.output is None):
+            raise ValueError("both input and output must have a rate")
+        for name, amount in amounts.items():
+            check_amount(name, amount)
+    return price
+
+
+def check_amount(name: str, amount: Decimal) -> None:
+    """Raises ValueError for an amount that cannot be computed with exactly."""
+    exponent = amount.as_tuple().exponent
+    if not isinstance(exponent, int) or amount < 0 or amount.adjusted() > MAX_DIGITS or exponent < -MAX_DIGITS:
+        raise ValueError(f"{name}: {str(amount)[:40]} is not an amount")
+
+
 async def add_prices(store: AnyStore, prices: Sequence[NewPrice], *, now: datetime) -> list[Price]:
     """Adds prices, all or none, and returns them as stored. A price supersedes earlier ones of its model from its date
     on, or from now on if it has none; a price without rates removes the model's price."""
@@ -49,11 +80,18 @@ def price_columns(prices: Sequence[NewPrice]) -> list[list[Any]]:
 
 
 async def list_prices(store: AnyStore, model: str | None = None) -> list[Price]:
-    """Returns every price that was ever set, of all models or of one, by model and date."""
+    """Returns every price that was ever set, of all models or of one, by model and date; without those that cannot be
+    read, which the log names."""
     sql = f"""
         SELECT {PRICE_COLUMNS} FROM prices p WHERE %s::text IS NULL OR p.model = %s
         ORDER BY p.model, p.effective_at, p.id"""
-    return [price_from(row) for row in await store.fetch(sql, [model, model])]
+    prices = []
+    for row in await store.fetch(sql, [model, model]):
+        try:
+            prices.append(read_price(row))
+        except (InvalidValue, ValueError) as error:
+            log.warning("prices: the row with id %d cannot be read and is left out: %s", row[0], error)
+    return prices
 
 
 async def cancel_price(store: AnyStore, id: int, now: datetime) -> Price | None:

@@ -2,17 +2,28 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from zoneinfo import ZoneInfo
 
+from chatgpt_agent.adapters.config_checks import is_time_zone
 from chatgpt_agent.adapters.postgres.connection import AnyStore, Store
+from chatgpt_agent.core.errors import StoreRejected
 
-TIME_ZONE_SQL = "(SELECT value FROM settings WHERE name = 'time_zone')"
+TIME_ZONE_SQL = "coalesce((SELECT value FROM settings WHERE name = 'time_zone'), 'UTC')"
 DAY_SQL = f"(started_at AT TIME ZONE {TIME_ZONE_SQL})::date"  # the day of a row of usage
 
 
 async def read_time_zone(store: AnyStore) -> str:
     """Returns the name of the time zone whose days `usage_daily` sums up."""
-    [(zone,)] = await store.fetch("SELECT value FROM settings WHERE name = 'time_zone'")
+    [(zone,)] = await store.fetch(f"SELECT {TIME_ZONE_SQL}")
     return str(zone)
+
+
+async def read_zone(store: AnyStore) -> ZoneInfo:
+    """Returns the time zone whose days `usage_daily` sums up. Raises StoreRejected if no zone has its name."""
+    name = await read_time_zone(store)
+    if not is_time_zone(name):
+        raise StoreRejected(f"the time zone {name[:40]!r} in the table settings does not exist")
+    return ZoneInfo(name)
 
 
 async def set_time_zone(store: Store, zone: str) -> None:
@@ -20,7 +31,7 @@ async def set_time_zone(store: Store, zone: str) -> None:
     their statement locks `usage_daily` before it reads the time zone."""
     await store.fetch(
         """
-        UPDATE settings SET value = %s WHERE name = 'time_zone';
+        INSERT INTO settings VALUES ('time_zone', %s) ON CONFLICT (name) DO UPDATE SET value = excluded.value;
         SELECT rebuild_usage_daily();
         UPDATE directory_version SET version = version + 1;
         SELECT pg_notify('chatgpt_agent', 'time_zone')""",

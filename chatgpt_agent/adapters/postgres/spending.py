@@ -10,6 +10,7 @@ import msgspec
 from chatgpt_agent.adapters.postgres.agents import ALIVE_SQL
 from chatgpt_agent.adapters.postgres.connection import ALL_USERS, SPENT_CHANNEL, Store
 
+_TOO_MUCH = Decimal(10**15)  # USD, for a sum that is no number: nothing is left then
 _MAX_LISTED = 200  # users in a notice; its payload holds 8,000 bytes
 
 # The end of a statement with rows in `inserted`: their number, and a notice with the ids of their users.
@@ -69,7 +70,9 @@ async def read_spending(
         if request_id is not None:
             contained.add(UUID(request_id))
         else:
-            amounts = dict(zip(("day", "week", "month", "total"), sums, strict=True))
+            # NaN, which only an edit in SQL can store, cannot be compared.
+            finite = (amount if amount.is_finite() else _TOO_MUCH for amount in map(Decimal, sums))
+            amounts = dict(zip(("day", "week", "month", "total"), finite, strict=True))
             spending.append(Spending(user_id=user, token_id=token, **amounts))
     return spending, contained
 

@@ -117,6 +117,12 @@ async def find_user(store: AnyStore, name: str) -> int | None:
     return int(rows[0][0]) if rows else None
 
 
+async def encrypted_keys(store: AnyStore) -> dict[int, bytes]:
+    """Returns the encrypted OpenAI keys of all users who are not removed, by user id."""
+    rows = await store.fetch("SELECT id, upstream_key FROM users WHERE removed_at IS NULL ORDER BY id")
+    return {id_: bytes(key) for id_, key in rows}
+
+
 async def list_users(
     store: AnyStore, name: str | None = None, *, after: str | None = None, limit: int | None = None
 ) -> list[UserRow]:

@@ -13,6 +13,7 @@ from chatgpt_agent.core.access.identity import RateLimits
 from chatgpt_agent.core.access.model_patterns import check_patterns
 from chatgpt_agent.core.access.networks import check_networks
 from chatgpt_agent.core.errors import InvalidValue
+from chatgpt_agent.core.moments import check_moment
 from chatgpt_agent.core.names import MAX_NAME, check_name, is_secret
 
 MAX_COMMENT = 1000
@@ -83,7 +84,8 @@ def check_settings(settings: UserSettings | TokenSettings) -> None:
         elif name == "label":
             _check_optional_text("label", value, MAX_NAME)
         elif name == "expires_at":
-            _check_expiry(value)
+            if value is not None:
+                check_moment(name, value)
         elif name in _LISTS and value is not None:
             _LISTS[name](value)
         elif name in RateLimits.__struct_fields__ and value is not None and not 0 < value <= MAX_LIMIT:
@@ -107,8 +109,3 @@ def check_openai_key(key: str) -> None:
 def _check_optional_text(field: str, text: str, limit: int) -> None:
     if text:
         check_name(field, text, limit)
-
-
-def _check_expiry(moment: datetime | None) -> None:
-    if moment is not None and moment.tzinfo is None:
-        raise InvalidValue("expires_at: the time needs its offset from UTC, such as 2026-11-23T18:00:00Z")

@@ -7,6 +7,7 @@ import msgspec
 
 from chatgpt_agent.core.csv_writer import escaped, unescaped
 from chatgpt_agent.core.errors import InvalidValue
+from chatgpt_agent.core.moments import parse_moment
 from chatgpt_agent.core.money.exact import format_usd
 from chatgpt_agent.core.money.kinds import RATE_NAMES, Rates
 from chatgpt_agent.core.money.pricing import NewPrice, Price, PriceBook, check_price, parse_usd
@@ -123,16 +124,5 @@ def _price_of(cells: dict[str, str]) -> NewPrice:
         unescaped(cells["model"]),
         Rates(**{kind: parse_usd(text, kind_name(kind)) for kind, text in amounts.items()}),
         parse_tiers(cells.get("tiers", ""), "tier"),
-        _moment(cells.get("effective_at", "").strip()),
+        parse_moment(text, "effective_at") if (text := cells.get("effective_at", "").strip()) else None,
     )
-
-
-def _moment(text: str) -> datetime | None:
-    """Returns a date of ISO 8601, in UTC unless it names an offset. None: the text is empty."""
-    if not text:
-        return None
-    try:
-        moment = datetime.fromisoformat(text)
-        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-    except (ValueError, OverflowError):
-        raise InvalidValue(f"effective_at: {text[:40]!r} is not a date, such as 2026-11-23T18:00:00Z") from None

@@ -10,6 +10,7 @@ from decimal import Decimal, Inexact, InvalidOperation
 import msgspec
 
 from chatgpt_agent.core.errors import InvalidValue
+from chatgpt_agent.core.moments import check_moment
 from chatgpt_agent.core.money.exact import EXACT
 from chatgpt_agent.core.money.kinds import SIDES, Rates, charged_parts
 from chatgpt_agent.core.names import check_name, is_service_tier
@@ -193,6 +194,8 @@ def _check_own_rates(rates: Rates, name: str) -> None:
 def check_price(new: NewPrice) -> None:
     """Raises InvalidValue if this cannot be set as a model's price."""
     check_model(new.model)
+    if new.effective_at is not None:
+        check_moment("effective_at", new.effective_at)
     if not new.removes:
         check_rates(new.rates, new.tiers)
 

@@ -132,7 +132,9 @@ async def ledger_status(request: AdminRequest[Empty, StatusQuery, None]) -> Ledg
 
 async def verify_ledger(request: AdminRequest[Empty, FindingQuery, None]) -> Findings:
     query = request.query
-    return Findings(await request.administration.ledger.verify(limit=query.limit, waiting=query.waiting))
+    keyring = request.api.authenticator.keyring
+    ledger = request.administration.ledger
+    return Findings(await ledger.verify(limit=query.limit, waiting=query.waiting, keyring=keyring))
 
 
 async def correct_row(request: AdminRequest[ByRequest, Empty, CorrectionBody]) -> Correction:
