@@ -10,22 +10,25 @@ from operator import attrgetter
 
 import msgspec
 
+from chatgpt_agent.core.money.exact import EXACT
 from chatgpt_agent.core.money.kinds import Rates, rates_of_side
 from chatgpt_agent.core.money.pricing import Price
 
 BYTES_PER_TOKEN = 4  # of English text, as OpenAI's own rate limits assume
 
-# The rates that a token of each side may cost. The rate of cached tokens is never the dearest.
-_input_rates = attrgetter(*(rate for rate in rates_of_side("input") if rate != "cached_input"))
+# The rates that a token of each side may cost.
+_input_rates = attrgetter(*rates_of_side("input"))
 _output_rates = attrgetter(*rates_of_side("output"))
 
 
 class Size(msgspec.Struct, frozen=True, kw_only=True):
     """What is known of a request before it is sent. `input_bytes`: of text; `attachments`: what the body only refers
-    to; `output_limit`: tokens of each of its `choices`, None where the request sets no limit."""
+    to; `files`: the bytes of each file in the body, which may be text or pages; `output_limit`: tokens of each of its
+    `choices`, None where the request sets no limit."""
 
     input_bytes: int
     attachments: int = 0
+    files: tuple[int, ...] = ()
     output_limit: int | None = None
     choices: int = 1
     service_tier: str | None = None
@@ -42,11 +45,16 @@ class Assumptions(msgspec.Struct, frozen=True):
         limit = self.output_tokens if size.output_limit is None else size.output_limit
         return limit * size.choices
 
+    def input_tokens(self, size: Size) -> int:
+        """The most input tokens of a request, as far as its size shows."""
+        files = sum(max(bytes_, self.attachment_tokens) for bytes_ in size.files)
+        return size.input_bytes + size.attachments * self.attachment_tokens + files
+
 
 def max_cost(price: Price, size: Size, assumptions: Assumptions) -> Decimal:
     """Returns the most that a request can cost in USD, as far as its size shows: each token at the dearest rate of its
     side, in the dearest of the tiers that may be charged."""
-    inputs = size.input_bytes + size.attachments * assumptions.attachment_tokens
+    inputs = assumptions.input_tokens(size)
     outputs = assumptions.output(size)
     highest = _cost_at_most(price.rates, inputs, outputs)
     for tier in price.tiers:
@@ -54,13 +62,14 @@ def max_cost(price: Price, size: Size, assumptions: Assumptions) -> Decimal:
             if tier.multiplier is None:
                 cost = _cost_at_most(tier, inputs, outputs)
             else:
-                cost = _cost_at_most(price.rates, inputs, outputs) * tier.multiplier
+                cost = EXACT.multiply(_cost_at_most(price.rates, inputs, outputs), tier.multiplier)
             highest = max(highest, cost)
-    return highest.scaleb(-6)
+    return EXACT.scaleb(highest, -6)
 
 
 def _cost_at_most(rates: Rates, inputs: int, outputs: int) -> Decimal:
-    return _dearest(_input_rates(rates)) * inputs + _dearest(_output_rates(rates)) * outputs
+    cost = EXACT.multiply(_dearest(_input_rates(rates)), Decimal(inputs))
+    return EXACT.add(cost, EXACT.multiply(_dearest(_output_rates(rates)), Decimal(outputs)))
 
 
 def _dearest(rates: Iterable[Decimal | None]) -> Decimal:

@@ -25,7 +25,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     output_limits: tuple[str, ...] = ()  # members that limit the output tokens
     max_output: int | None = None  # output tokens, if the endpoint itself has a limit
     prompt_lists: bool = False  # `prompt` may be a list of prompts, each with outputs of its own
-    stored_items: bool = False  # the input may refer to items that OpenAI has stored
+    conversation: str | None = None  # the member with messages or items, which may have images and sound in base64
     references: frozenset[str] = _REFERENCES  # members that stand for text outside of the body
     max_elements: int = 200_000  # brackets and commas of a body: 8 MB of small numbers would block the loop for 0.5 s
     # Parts of a request that are refused, because their tokens are not in the answer or have another price.
@@ -42,6 +42,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
 
 CHAT = Endpoint(
     path="/v1/chat/completions",
+    conversation="messages",
     usage_option=True,
     output_limits=("max_completion_tokens", "max_tokens"),
     usage_format=UsageFormat.COMPLETION,
@@ -56,7 +57,7 @@ COMPLETIONS = Endpoint(
 RESPONSES = Endpoint(
     path="/v1/responses",
     output_limits=("max_output_tokens",),
-    stored_items=True,
+    conversation="input",
     references=_REFERENCES | {"prompt"},
     refuses_background=True,
     refuses_image_tool=True,

@@ -1,143 +1,276 @@
 """How much input a JSON body has: its text, which has at most one token a byte, and its attachments, which are binary
 data or lie outside of the body, so that its bytes do not tell their tokens.
 
-Most bodies are text alone and have no `type`; a search or two in C see that. Regular expressions are tried only at the
-words that they begin with: words are short enough to be found slice by slice, but what follows one may be as long as
-the body.
+What only points to content counts as an attachment: an item or a tool of a type that is not known here, too.
+Members that are users' own JSON (schemas of functions, metadata) are text.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
-from chatgpt_agent.core.cooperative import SLICE, Cooperative, find
+import msgspec
+
+from chatgpt_agent.core.cooperative import Cooperative
 from chatgpt_agent.core.errors import InvalidRequest
+from chatgpt_agent.core.http.endpoints import ENDPOINTS, Endpoint
+from chatgpt_agent.core.http.json_object import JsonObject
+from chatgpt_agent.core.http.json_outline import length
 
-MAX_ESCAPES = 10_000
+STEPS = 512  # objects that are measured without a yield
 
-# Images, sound, files, stored items, and tools that add what they find.
-_ATTACHMENT = re.compile(
-    rb'"(?:image_url|file_id|file_data|file_url|input_audio)"\s*:\s*+(?!null)'
-    rb'|"type"\s*:\s*"(?:item_reference|web_search[a-z0-9_]*|file_search|code_interpreter|mcp|shell)"'
+# Members that stand for images, sound, files, or what is stored elsewhere.
+POINTERS = frozenset(
+    {
+        "image_url", "file_id", "file_url", "file_data", "input_audio", "audio_url", "video_url", "document_url",
+        "skill_id",
+    }
+)  # fmt: skip
+# Where the content of an item stands that has an id. An item without it is one that OpenAI has stored: it points to its
+# content, as does an item of any other type (https://platform.openai.com/docs/api-reference/responses/create).
+_CONTENT = {
+    None: ("content",),
+    "message": ("content",),
+    "function_call": ("arguments",),
+    "function_call_output": ("output",),
+    "custom_tool_call": ("input",),
+    "custom_tool_call_output": ("output",),
+    "reasoning": ("content", "encrypted_content"),
+    "compaction": ("encrypted_content",),
+    "file_search_call": ("results",),
+    "computer_call_output": ("output",),
+    "image_generation_call": ("result",),
+    "code_interpreter_call": ("outputs",),
+    "local_shell_call_output": ("output",),
+    "shell_call_output": ("output",),
+    "apply_patch_call": ("operation",),
+    "apply_patch_call_output": ("output",),
+    "mcp_list_tools": ("tools",),
+    "mcp_approval_request": ("arguments",),
+    "mcp_call": ("output", "error"),
+    "tool_search_call": ("arguments",),
+    "tool_search_output": ("tools",),
+    "additional_tools": ("tools",),
+    "program": ("code",),
+    "program_output": ("result",),
+    "configuration_update": ("reasoning", "text"),
+}
+_ACTIONS = ("computer_call", "local_shell_call", "shell_call")  # their content is an `action`
+_POINTING_ITEMS = ("item_reference", "mcp_approval_response")  # whatever else is in them
+# All tools of other types add what they find.
+_TOOLS_OF_CLIENTS = (
+    None, "function", "custom", "namespace", "local_shell", "apply_patch", "tool_search", "programmatic_tool_calling",
+)  # fmt: skip
+_LABELS = ("id", "type", "status", "role", "phase", "object")  # of an item: no content
+# The text of clients' own, in which keys mean nothing to the API.
+_FREE = (
+    "parameters", "schema", "properties", "input_schema", "output_schema", "metadata", "attributes", "headers", "env",
+    "logit_bias", "arguments", "$defs", "definitions",
+)  # fmt: skip
+
+
+class InputSize(msgspec.Struct, kw_only=True):
+    """The input of a body: bytes that may be text; attachments; and the bytes of each file in it."""
+
+    text_bytes: int
+    attachments: int = 0
+    files: list[int] = []
+    has_image_tool: bool = False  # a tool that generates images
+
+
+Measure = Callable[[JsonObject, InputSize], None]
+
+
+class Area:
+    """A part of a body whose objects are measured alike. `keys`: those that may be in them; another spelling of one of
+    these is refused. `areas`: of their members, and `rest` that of all others; None: text alone."""
+
+    __slots__ = ("areas", "keys", "measure", "rest")
+
+    def __init__(
+        self, measure: Measure, keys: Iterable[str] = (), areas: "Mapping[str, Area | None] | None" = None
+    ) -> None:
+        self.measure = measure
+        self.keys = POINTERS.union(keys, areas or ())
+        self.areas: dict[str, Area | None] = {**dict.fromkeys(_FREE), **(areas or {})}
+        self.rest = self
+
+
+def measure_input(members: JsonObject, body: bytes, endpoint: Endpoint) -> Cooperative[InputSize]:
+    """Returns the size of a body's input. `members`: its `read_object`. Raises InvalidRequest for a key that differs
+    only by case from one that is read: Go's parsers take one for the other."""
+    size = InputSize(text_bytes=len(body))
+    waiting: list[tuple[Any, Area]] = [(members, _BODIES[endpoint.conversation])]
+    steps = 0
+    while waiting:
+        steps += 1
+        if not steps % STEPS:
+            yield
+        value, area = waiting.pop()
+        if isinstance(value, list):
+            waiting.extend((item, area) for item in value if isinstance(item, dict | list) and not _is_plain(item))
+            continue
+        if not area.keys.issuperset(value):
+            _check_spelling(value, area.keys)
+        area.measure(value, size)
+        for key, child in value.items():
+            if isinstance(child, dict | list):
+                inner = area.areas.get(key, area.rest)
+                if inner is not None:
+                    waiting.append((child, inner))
+    if size.text_bytes < len(body) and b"\\" in body:  # slashes within what was taken off may be escaped, as PHP does
+        size.text_bytes -= body.count(b"\\/")
+    return size
+
+
+def _is_plain(item: JsonObject | list[Any]) -> bool:
+    """Whether an element of a list is nothing but a message with a text, as most are."""
+    return type(item) is dict and len(item) == 2 and type(item.get("content")) is str and "role" in item
+
+
+def _check_spelling(members: JsonObject, keys: frozenset[str]) -> None:
+    for key in members.keys() - keys:
+        folded = fold(key)
+        if folded in keys:
+            raise InvalidRequest(f"The key {key[:64]!r} must be written {folded!r}.", param=folded)
+
+
+def fold(key: str) -> str:
+    """Returns a key as parsers compare it that ignore case: Go's encoding/json takes `\u017f` for `s`, Java `\u0131`
+    for `i`."""
+    return key.lower() if key.isascii() else key.casefold().translate(_I)
+
+
+_I = {0x131: "i", 0x307: None}  # the casefold of U+0130 is i with U+0307
+
+
+def _is_filled(value: Any) -> bool:
+    """Whether a value has any text, beside labels."""
+    waiting = [value]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, dict):
+            waiting.extend(child for key, child in value.items() if key not in _LABELS)
+        elif isinstance(value, list):
+            waiting.extend(value)
+        elif isinstance(value, str) and value:
+            return True
+    return False
+
+
+# What an object counts, by its area.
+
+
+def _measure_pointers(members: JsonObject, size: InputSize) -> None:
+    if members.get("type") == "image_generation":
+        size.has_image_tool = True
+    if POINTERS.isdisjoint(members):
+        return
+    for key in POINTERS & members.keys():
+        value = members[key]
+        if key == "file_data" and isinstance(value, str):
+            size.files.append(length(value))
+            size.text_bytes -= length(value)
+        elif value is not None:
+            size.attachments += 1
+
+
+def _measure_inner(members: JsonObject, size: InputSize) -> None:
+    """An object in a message or an item."""
+    _measure_pointers(members, size)
+    if members.get("id") is not None and not _is_filled(members):
+        size.attachments += 1
+
+
+def _measure_part(members: JsonObject, size: InputSize) -> None:
+    _measure_inner(members, size)
+    _take_off_data(members, size)
+
+
+def _take_off_data(members: JsonObject, size: InputSize) -> None:
+    """Base64 of images and sound is not text."""
+    kind = members.get("type")
+    data: Any = None
+    if kind in ("image_url", "input_image", "computer_screenshot"):
+        image = members.get("image_url")
+        data = image.get("url") if isinstance(image, dict) else image
+        if not isinstance(data, str) or not _IMAGE.match(data):
+            return
+    elif kind == "input_audio" and isinstance(sound := members.get("input_audio"), dict):
+        data = sound.get("data")
+    if isinstance(data, str):
+        size.text_bytes -= length(data)
+
+
+_IMAGE = re.compile(r"data:image/[a-z0-9.+;=-]{1,128}?;base64,", re.IGNORECASE)
+
+
+def _measure_sound(members: JsonObject, size: InputSize) -> None:
+    """The `audio` of a message refers to an earlier answer."""
+    _measure_pointers(members, size)
+    size.attachments += members.get("id") is not None
+
+
+def _measure_item(members: JsonObject, size: InputSize) -> None:
+    _measure_pointers(members, size)
+    _take_off_data(members, size)
+    kind = members.get("type")
+    content = _CONTENT.get(kind, ()) if isinstance(kind, str | None) else ()
+    filled = any(_is_filled(members.get(key)) for key in content)
+    if kind in _ACTIONS:  # {"type": "screenshot"} is a whole one
+        filled = bool(members.get("action") or members.get("actions"))
+    elif kind is None:
+        filled = filled and members.get("role") is not None
+    if (members.get("id") is not None and not filled) or kind in _POINTING_ITEMS:
+        size.attachments += 1
+    elif kind == "image_generation_call" and isinstance(result := members.get("result"), str):
+        size.attachments += 1
+        size.text_bytes -= length(result)
+
+
+def _measure_result(members: JsonObject, size: InputSize) -> None:
+    """A result of a file search names its file beside its text."""
+    if not _is_filled(members.get("text")):
+        _measure_pointers(members, size)
+
+
+def _measure_tool(members: JsonObject, size: InputSize) -> None:
+    _measure_pointers(members, size)
+    size.attachments += members.get("type") not in _TOOLS_OF_CLIENTS
+
+
+# The parts of a body. Most keys are listed so that the usual objects need no closer look.
+
+_NESTED = frozenset().union(*_CONTENT.values()) | {
+    "id", "type", "status", "role", "content", "text", "name", "call_id", "tool_call_id", "function", "tools", "audio",
+    "file", "url", "data", "detail", "format", "annotations", "logprobs", "summary", "action", "actions", "refusal",
+    "index", "strict", "description", "cache_control", "filename",
+}  # fmt: skip
+_BODY = {"model", "stream", "stream_options", "n", "best_of", "service_tier", "background", "prompt", "svg"}.union(
+    {"output_format", "messages", "input", "tools", "temperature", "store", "tool_choice"},
+    *(endpoint.output_limits for endpoint in ENDPOINTS),
+    *(endpoint.references for endpoint in ENDPOINTS),
 )
-_ATTACHMENT_WORD = re.compile(rb'"(?=(?:image_url|file_id|file_data|file_url|input_audio|type)")')
-# A reference to a stored item may omit its type: it is an element of a list with nothing but an id.
-_BARE_ITEM = re.compile(rb'"id"\s*:\s*"[^"]*"\s*\}|"type"\s*:\s*null')
-_ITEM_WORD = re.compile(rb'"(?=(?:id|type)")')
-_IMAGE_TOOL = re.compile(rb'"type"\s*:\s*"image_generation"')
-_TYPE_WORD = re.compile(rb'"(?=type")')
-# The beginning of binary data in an attachment. Base64 in a message is counted as text, and so is an attachment whose
-# keys are spelled with escapes.
-_DATA = re.compile(
-    rb'"(?:file_data"|image_url"(?:\s*:\s*\{\s*(?:"detail"\s*:\s*"[a-z]*"\s*,\s*)?"url")?)\s*:\s*'
-    rb'"data:[a-zA-Z0-9.+/\\;=-]{0,128}?base64,'
-    rb'|"input_audio"\s*:\s*\{\s*(?:"format"\s*:\s*"[a-z0-9]*"\s*,\s*)?"data"\s*:\s*"'
-)
-_DATA_WORD = re.compile(rb'"(?=(?:file_data|image_url|input_audio)")')
-_LONGEST_WORD = len('"input_audio"')
-_ESCAPED = re.compile(rb"\\u00(3[0-9]|5[fF]|6[1-9a-fA-F]|7[0-9aA])")  # 0-9, _ and a-z
-_ESCAPE = 6  # bytes
+
+_OTHER = Area(_measure_pointers)
+_TOOL = Area(_measure_tool, ("type", "tools", "function", "name", "description", "strict"), {"function": _OTHER})
+_TOOL.rest = _OTHER
+_TOOL.areas["tools"] = _TOOL  # of a namespace
+_OPTIONS = Area(_measure_pointers, ("include_usage", "include_obfuscation"))
+_INNER = Area(_measure_inner, _NESTED, {"tools": _TOOL})
+_PART = Area(_measure_part, _NESTED)
+_PART.rest = _INNER
+_RESULT = Area(_measure_result, _NESTED)
+_SOUND = Area(_measure_sound, _NESTED)
+_MESSAGE = Area(_measure_inner, _NESTED, {"content": _PART, "audio": _SOUND})
+_ITEM = Area(_measure_item, _NESTED, {"content": _PART, "output": _PART, "results": _RESULT, "tools": _TOOL})
+_MESSAGE.rest = _ITEM.rest = _RESULT.rest = _SOUND.rest = _INNER
 
 
-def unescape_ascii(body: bytes) -> Cooperative[bytes]:
-    """Returns a body with its escaped letters decoded, so that `image\\u005furl` hides nothing. Raises InvalidRequest
-    for too many of them: each takes time."""
-    if (yield from find(body, b"\\u00")) < 0:
-        return body
-    parts, at, left = [], 0, MAX_ESCAPES + 1
-    while at < len(body):
-        end = _between_escapes(body, at + SLICE)
-        part, count = _ESCAPED.subn(lambda match: bytes([int(match[1], 16)]), body[at:end], left)
-        parts.append(part)
-        at, left = end, left - count
-        if not left:
-            raise InvalidRequest(f"The request body has over {MAX_ESCAPES} escaped ASCII letters.")
-        if at < len(body):
-            yield
-    return b"".join(parts)
+def _body(conversation: dict[str, Area | None]) -> Area:
+    area = Area(_measure_pointers, _BODY, {"tools": _TOOL, "stream_options": _OPTIONS, **conversation})
+    area.rest = _OTHER
+    return area
 
 
-def measure_input(body: bytes, plain: bytes, *, stored_items: bool = False) -> Cooperative[tuple[int, int]]:
-    """Returns the bytes of a body that may be text, and the number of its attachments. `plain`: its `unescape_ascii`;
-    `stored_items`: it may refer to items that OpenAI has stored."""
-    attachments = 0
-    if stored_items and (yield from find(plain, b'"id"')) >= 0:
-        attachments = yield from _count_bare_items(plain)
-    if (yield from find(plain, b'"type"')) < 0:
-        return len(body), attachments
-    attachments += yield from _count(plain, _ATTACHMENT_WORD, _ATTACHMENT)
-    return len(body) - ((yield from _measure_data(body)) if attachments else 0), attachments
-
-
-def count_image_tools(plain: bytes) -> Cooperative[int]:
-    """Returns the number of tools in a body that generate images. `plain`: its `unescape_ascii`."""
-    if (yield from find(plain, b"image_generation")) < 0:
-        return 0
-    return (yield from _count(plain, _TYPE_WORD, _IMAGE_TOOL))
-
-
-def _positions(text: bytes, word: re.Pattern[bytes]) -> Iterator[int | None]:
-    """Yields where a word stands, and None between two slices of the text."""
-    for start in range(0, len(text), SLICE):
-        end = start + SLICE
-        for match in word.finditer(text, start, end + _LONGEST_WORD):
-            if match.start() < end:  # else it belongs to the next slice
-                yield match.start()
-        if end < len(text):
-            yield None
-
-
-def _count(text: bytes, word: re.Pattern[bytes], whole: re.Pattern[bytes]) -> Cooperative[int]:
-    """Returns the number of matches of `whole`, which begins with `word`."""
-    if len(text) <= SLICE:
-        return len(whole.findall(text))  # 10 µs less for 20 KB with an image
-    count = past = 0
-    for at in _positions(text, word):
-        if at is None:
-            yield
-        elif at >= past and (match := whole.match(text, at)):
-            count, past = count + 1, match.end()
-    return count
-
-
-def _count_bare_items(text: bytes) -> Cooperative[int]:
-    count = 0
-    for at in _positions(text, _ITEM_WORD):
-        if at is None:
-            yield
-        elif _BARE_ITEM.match(text, at):
-            count += text[at + 1 : at + 2] == b"t" or _begins_element(text, at)
-    return count
-
-
-def _begins_element(text: bytes, at: int) -> bool:
-    """Whether a key is the first one of an object in a list."""
-    if text[max(0, at - 2) : at] in (b"[{", b",{"):
-        return True
-    brace = _last_before(text, at)
-    return text[brace : brace + 1] == b"{" and text[(ahead := _last_before(text, brace)) : ahead + 1] in (b"[", b",")
-
-
-def _last_before(text: bytes, at: int) -> int:
-    """Returns the position of the last byte before `at` that is not a space, or 0."""
-    size = 16
-    while not (part := text[max(0, at - size) : at].rstrip()) and size < at:
-        size *= 2
-    return max(0, max(0, at - size) + len(part) - 1)
-
-
-def _measure_data(body: bytes) -> Cooperative[int]:
-    """Returns the bytes of binary data in attachments."""
-    total = past = 0
-    for at in _positions(body, _DATA_WORD):
-        if at is None:
-            yield
-        elif at >= past and (match := _DATA.match(body, at)):
-            past = body.find(b'"', match.end())
-            total += past - match.end()
-    return total
-
-
-def _between_escapes(body: bytes, at: int) -> int:
-    """Returns `at`, or a position a little before it that does not cut an escape in two."""
-    start = body.rfind(b"\\", max(0, at - _ESCAPE + 1), at)
-    return at if start < 0 else start
+_BODIES = {None: _body({}), "messages": _body({"messages": _MESSAGE}), "input": _body({"input": _ITEM})}

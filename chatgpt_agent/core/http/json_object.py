@@ -1,24 +1,110 @@
-"""A JSON object of which every parser reads the same members, each with its place in the text.
+"""A JSON object that every parser reads alike.
 
 Parsers differ in what they make of repeated keys, other encodings and odd numbers
 (https://bishopfox.com/blog/json-interoperability-vulnerabilities), so whatever is ambiguous is refused.
 """
 
+import json
 import re
+from typing import Any
 
 import msgspec
 
 from chatgpt_agent.core.cooperative import SLICE, Cooperative
 from chatgpt_agent.core.errors import InvalidJson, InvalidRequest
+from chatgpt_agent.core.http import json_outline
 
+MAX_KEYS = 30_000  # of all objects together, which takes some milliseconds to read
+MAX_MEMBERS = 1000  # of the outermost object
 MEMBERS = 256  # that are read without a yield
+SIMPLE = 8000  # elements of a text that is read without an outline
 
 _BEGIN = re.compile(rb"[ \t\r\n]*+\{[ \t\r\n]*+")
 # A key up to its value. Possessive, because backtracking would need 100 bytes of memory for each character.
 _KEY = re.compile(rb'("(?:[^"\\]++|\\.)*+")[ \t\r\n]*+:[ \t\r\n]*+')
 _END = re.compile(rb"[ \t\r\n]*+(?:,[ \t\r\n]*+|(?=\}))")  # of a value, up to the next key or the closing brace
-_COUNT = re.compile(rb"[0-9]{1,12}")
-_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_MAX_COUNT = 10**12
+
+JsonObject = dict[str, Any]
+
+
+class _Anything(msgspec.Struct):
+    """Any object: its members are only checked to be JSON, in C."""
+
+
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> JsonObject:
+    members = dict(pairs)
+    if len(members) < len(pairs):
+        keys = [key for key, _ in pairs]
+        key = next(key for key in keys if keys.count(key) > 1)
+        raise InvalidJson(f"Duplicate key {key[:64]!r} in the request body.")
+    return members
+
+
+_validator = msgspec.json.Decoder(_Anything)
+_decoder = json.JSONDecoder(object_pairs_hook=_without_duplicates)
+_decoder_of_huge_numbers = json.JSONDecoder(object_pairs_hook=_without_duplicates, parse_int=float)
+_raw_members = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+def read_object(body: bytes, max_elements: int) -> Cooperative[JsonObject]:
+    """Returns the members of an object. Long strings and lists of numbers in it may be shortened: `json_outline.length`
+    tells how long a string was. Raises InvalidJson unless the body is one JSON object in UTF-8 without duplicate keys
+    at any depth, also if these are spelled with escapes; InvalidRequest if it has too many elements."""
+    if not body.isascii():
+        yield from _check_utf8(body)
+    text: bytes | None = body
+    if len(body) > SLICE or body.count(b",") + body.count(b"{") + body.count(b"[") > SIMPLE:
+        text = yield from json_outline.outline(body, max_elements=max_elements, max_keys=MAX_KEYS)
+        yield
+    try:
+        _validator.decode(body)
+    except (msgspec.DecodeError, RecursionError):  # ValidationError, for an array or number, is a DecodeError
+        raise _invalid() from None
+    if text is None:
+        raise InvalidRequest(f"The request body is too complex (over {MAX_KEYS} keys).")
+    members = _decode(json_outline.decode(text))
+    if len(members) > MAX_MEMBERS:
+        raise InvalidRequest(f"The request body is too complex (over {MAX_MEMBERS} keys in its outermost object).")
+    return members
+
+
+def _decode(text: str) -> JsonObject:
+    try:
+        members: JsonObject = _decoder.decode(text)
+    except RecursionError:
+        raise _invalid() from None
+    except ValueError:  # Python refuses to convert thousands of digits
+        members = _decoder_of_huge_numbers.decode(text)
+    return members
+
+
+def _check_utf8(body: bytes) -> Cooperative[None]:
+    at = 0
+    while at < len(body):
+        end = _character_start(body, at + SLICE)
+        try:
+            body[at:end].decode("utf-8")  # strict: no lone surrogates, no UTF-16
+        except UnicodeDecodeError:
+            raise InvalidJson("The request body is not valid UTF-8.") from None
+        at = end
+        if at < len(body):
+            yield
+
+
+def _character_start(body: bytes, at: int) -> int:
+    """Returns `at`, or the place up to 3 bytes before it where a character of UTF-8 begins."""
+    for place in range(at, at - 4, -1):
+        if place >= len(body) or body[place] & 0xC0 != 0x80:
+            return place
+    return at
+
+
+def _invalid() -> InvalidJson:
+    return InvalidJson("The request body must be one valid JSON object.")
+
+
+# The place of a member in the text.
 
 
 class Member(msgspec.Struct, frozen=True):
@@ -37,13 +123,9 @@ class Member(msgspec.Struct, frozen=True):
 Members = dict[str, Member]
 
 
-def read_members(text: bytes) -> Cooperative[Members]:
-    """Returns the members of an object by their decoded keys. Raises InvalidJson unless the text is one JSON object
-    without duplicate keys, also if these are spelled with escapes."""
-    try:
-        raws = _decoder.decode(text)
-    except (msgspec.DecodeError, RecursionError):  # ValidationError, for an array or number, is a DecodeError
-        raise InvalidJson("The request body must be one valid JSON object.") from None
+def locate_members(text: bytes) -> Cooperative[Members]:
+    """Returns the members of an object that `read_object` has accepted, by their decoded keys."""
+    raws = _raw_members.decode(text)
     if len(text) > SLICE:
         yield
     members: Members = {}
@@ -53,81 +135,39 @@ def read_members(text: bytes) -> Cooperative[Members]:
         assert key_text is not None, "the decoder accepted the object"
         key = msgspec.json.decode(key_text[1], type=str)
         at = key_text.end()
-        raw = memoryview(raws[key])
-        size = len(raw)
-        end = _END.match(text, at + size)
-        # The decoder keeps the last value of a duplicate key: then the bytes here differ, or have another length.
-        if key in members or end is None or not text.startswith(raw, at):
-            raise InvalidJson(f"Duplicate key {key[:64]!r} in the request body.")
+        size = len(memoryview(raws[key]))
         members[key] = Member(text, at, at + size)
-        at = end.end()
+        at = _END.match(text, at + size).end()  # type: ignore[union-attr]
         if size > SLICE or len(members) % MEMBERS == 0:
             yield
     return members
 
 
-def check_text(body: bytes, max_elements: int) -> Cooperative[None]:
-    """Raises InvalidJson if a body is not UTF-8, or InvalidRequest if it has too many elements to be parsed at once."""
-    at = len(body) if body.isascii() else 0
-    while at < len(body):
-        end = _character_start(body, at + SLICE)
-        try:
-            body[at:end].decode("utf-8")  # strict: no lone surrogates, no UTF-16
-        except UnicodeDecodeError:
-            raise InvalidJson("The request body is not valid UTF-8.") from None
-        at = end
-        if at < len(body):
-            yield
-    elements = 0
-    for start in range(0, len(body) if len(body) > max_elements else 0, SLICE):
-        elements += sum(body.count(mark, start, start + SLICE) for mark in (b",", b"[", b"{"))
-        if elements > max_elements:
-            raise InvalidRequest(f"The request body is too complex (over {max_elements} JSON elements).")
-        if start + SLICE < len(body):
-            yield
-
-
-def _character_start(body: bytes, at: int) -> int:
-    """Returns `at`, or the place up to 3 bytes before it where a character of UTF-8 begins."""
-    for place in range(at, at - 4, -1):
-        if place >= len(body) or body[place] & 0xC0 != 0x80:
-            return place
-    return at
-
-
 # The values of single members.
 
 
-def is_set(members: Members, key: str) -> bool:
-    """Whether a member exists and is not null."""
-    member = members.get(key)
-    return member is not None and member.raw != b"null"
-
-
-def string(members: Members, key: str) -> str | None:
+def string(members: JsonObject, key: str) -> str | None:
     """Returns a string, or None for anything else."""
-    member = members.get(key)
-    raw = member.raw if member else b""
-    return msgspec.json.decode(raw, type=str) if raw[:1] == b'"' else None
+    value = members.get(key)
+    return value if isinstance(value, str) else None
 
 
-def flag(members: Members, key: str, *, parent: str = "") -> bool:
+def flag(members: JsonObject, key: str, *, parent: str = "") -> bool:
     """Returns whether a member is true. Raises InvalidRequest unless it is true, false, null or missing: a server that
     takes "true" or 1 for true would do what we do not expect."""
-    member = members.get(key)
-    raw = member.raw if member else b"null"
-    if raw in (b"null", b"false"):
+    value = members.get(key)
+    if value is None or value is False:
         return False
-    if raw != b"true":
+    if value is not True:
         raise InvalidRequest(f"{parent}{key} must be true, false or null.", param=f"{parent}{key}")
     return True
 
 
-def count(members: Members, key: str) -> int | None:
+def count(members: JsonObject, key: str) -> int | None:
     """Returns a count that a budget relies on. Raises InvalidRequest for what parsers may read differently, as 1e3."""
-    member = members.get(key)
-    if member is None or member.raw == b"null":
+    value = members.get(key)
+    if value is None:
         return None
-    if not _COUNT.fullmatch(member.raw):
+    if type(value) is not int or not 0 <= value < _MAX_COUNT:
         raise InvalidRequest(f"{key} must be a non-negative integer or null.", param=key)
-    return int(member.raw)
+    return value

@@ -5,8 +5,6 @@ refused, and the one edit that we make leaves every other byte alone. A request 
 that its answer does not report.
 """
 
-import re
-
 import msgspec
 
 from chatgpt_agent.core.budget.max_cost import Size
@@ -14,14 +12,13 @@ from chatgpt_agent.core.cooperative import SLICE, Cooperative
 from chatgpt_agent.core.errors import InvalidRequest
 from chatgpt_agent.core.http import json_object
 from chatgpt_agent.core.http.endpoints import Endpoint
-from chatgpt_agent.core.http.input_size import count_image_tools, measure_input, unescape_ascii
-from chatgpt_agent.core.http.json_object import Members
+from chatgpt_agent.core.http.input_size import measure_input
+from chatgpt_agent.core.http.json_object import JsonObject
 from chatgpt_agent.core.http.multipart import read_form
 from chatgpt_agent.core.names import MAX_NAME, is_printable, is_service_tier
 
 MAX_CHOICES = 128  # as OpenAI's `n`
 
-_prompts = msgspec.json.Decoder(list[msgspec.Raw])
 _INCLUDE_USAGE = b'"include_usage":true'
 
 
@@ -41,6 +38,7 @@ class ApiRequest(msgspec.Struct, frozen=True, kw_only=True):
     service_tier: str | None = None  # that the client asked for
     input_bytes: int = 0  # of text
     attachments: int = 0  # binary data, and what is not in the body: their bytes do not tell their tokens
+    files: tuple[int, ...] = ()  # bytes of each file in the body, which may be text
 
     @property
     def size(self) -> Size:
@@ -48,6 +46,7 @@ class ApiRequest(msgspec.Struct, frozen=True, kw_only=True):
         return Size(
             input_bytes=self.input_bytes,
             attachments=self.attachments,
+            files=self.files,
             output_limit=self.output_limit,
             choices=self.choices,
             service_tier=self.service_tier,
@@ -66,9 +65,8 @@ def parse_request(endpoint: Endpoint, body: bytes, content_type: str | None = No
         yield
     if endpoint.form:
         return (yield from _parse_form(endpoint, body, content_type or ""))
-    if len(body) > endpoint.max_elements or not body.isascii():
-        yield from json_object.check_text(body, endpoint.max_elements)
-    members = yield from json_object.read_members(body)
+    members = yield from json_object.read_object(body, endpoint.max_elements)
+    size = yield from measure_input(members, body, endpoint)
     model = _check_model(json_object.string(members, "model"))
     stream = json_object.flag(members, "stream")
     choices = _choices(endpoint, members)
@@ -78,15 +76,11 @@ def parse_request(endpoint: Endpoint, body: bytes, content_type: str | None = No
     include_usage, upstream_body = False, body
     if stream and endpoint.usage_option:
         include_usage, upstream_body = yield from _ask_for_usage(body, members)
-    if len(body) > SLICE:
-        yield
-    plain = (yield from unescape_ascii(body)) if b"\\" in body else body
-    if endpoint.refuses_image_tool and (yield from count_image_tools(plain)):
+    if endpoint.refuses_image_tool and size.has_image_tool:
         raise InvalidRequest(
             "The tool image_generation is not supported: it uses tokens of another model. Use /v1/images/generations.",
             param="tools",
         )
-    input_bytes, attachments = yield from measure_input(body, plain, stored_items=endpoint.stored_items)
     return ApiRequest(
         endpoint=endpoint,
         model=model,
@@ -97,8 +91,9 @@ def parse_request(endpoint: Endpoint, body: bytes, content_type: str | None = No
         output_limit=_output_limit(endpoint, members),
         choices=choices,
         service_tier=_service_tier(members),
-        input_bytes=input_bytes,
-        attachments=attachments + _references(endpoint, members),
+        input_bytes=size.text_bytes,
+        attachments=size.attachments + _references(endpoint, members),
+        files=tuple(size.files),
     )
 
 
@@ -113,7 +108,7 @@ def _check_model(model: str | None) -> str:
 # What a request may cost.
 
 
-def _output_limit(endpoint: Endpoint, members: Members) -> int | None:
+def _output_limit(endpoint: Endpoint, members: JsonObject) -> int | None:
     largest = endpoint.max_output
     for key in endpoint.output_limits:
         limit = json_object.count(members, key)
@@ -122,7 +117,7 @@ def _output_limit(endpoint: Endpoint, members: Members) -> int | None:
     return largest
 
 
-def _choices(endpoint: Endpoint, members: Members) -> int:
+def _choices(endpoint: Endpoint, members: JsonObject) -> int:
     """Returns the number of outputs that the request asks for."""
     choices = 1
     for key in ("n", "best_of"):
@@ -134,16 +129,14 @@ def _choices(endpoint: Endpoint, members: Members) -> int:
     return choices * (_count_prompts(members) if endpoint.prompt_lists else 1)
 
 
-def _count_prompts(members: Members) -> int:
+def _count_prompts(members: JsonObject) -> int:
     """Returns the number of prompts: one is a string or a list of tokens, several are a list of those."""
-    member = members.get("prompt")
-    if member is None or not re.match(rb'\[\s*["\[]', member.raw):
-        return 1
-    return len(_prompts.decode(member.raw))
+    prompt = members.get("prompt")
+    return len(prompt) if isinstance(prompt, list) and prompt and isinstance(prompt[0], str | list) else 1
 
 
-def _service_tier(members: Members) -> str | None:
-    if not json_object.is_set(members, "service_tier"):
+def _service_tier(members: JsonObject) -> str | None:
+    if members.get("service_tier") is None:
         return None
     tier = json_object.string(members, "service_tier")
     if tier is None or not is_service_tier(tier):
@@ -151,20 +144,20 @@ def _service_tier(members: Members) -> str | None:
     return tier
 
 
-def _references(endpoint: Endpoint, members: Members) -> int:
+def _references(endpoint: Endpoint, members: JsonObject) -> int:
     """Returns the number of members that stand for text outside of the body: earlier messages, a stored prompt, pages
     found by a search."""
-    return sum(json_object.is_set(members, key) for key in endpoint.references & members.keys())
+    return sum(members[key] is not None for key in endpoint.references & members.keys())
 
 
-def _refuse_unmetered(endpoint: Endpoint, members: Members, *, many_streams: bool) -> None:
+def _refuse_unmetered(endpoint: Endpoint, members: JsonObject, *, many_streams: bool) -> None:
     """Raises InvalidRequest for what would use tokens that the answer does not report."""
     if endpoint.refuses_background and json_object.flag(members, "background"):
         raise InvalidRequest(
             "background is not supported: its usage is reported only to a later request.", param="background"
         )
     if endpoint.refuses_svg and (
-        json_object.is_set(members, "svg") or json_object.string(members, "output_format") == "svg"
+        members.get("svg") is not None or json_object.string(members, "output_format") == "svg"
     ):
         raise InvalidRequest("SVG is not supported: it uses tokens of another model.", param="output_format")
     if endpoint.refuses_many_streams and many_streams:
@@ -198,22 +191,22 @@ def _parse_form(endpoint: Endpoint, body: bytes, content_type: str) -> Cooperati
     )
 
 
-def _ask_for_usage(body: bytes, members: Members) -> Cooperative[tuple[bool, bytes]]:
+def _ask_for_usage(body: bytes, members: JsonObject) -> Cooperative[tuple[bool, bytes]]:
     """Returns whether the client asked for the usage in its stream, and the body edited to ask for it."""
-    options = members.get("stream_options")
-    if options is None:
+    if "stream_options" not in members:
         at = body.index(b"{") + 1
         return False, body[:at] + b'"stream_options":{' + _INCLUDE_USAGE + b"}," + body[at:]
-    if options.raw == b"null":
-        return False, body[: options.start] + b"{" + _INCLUDE_USAGE + b"}" + body[options.end :]
-    if options.raw[:1] != b"{":
+    options = members["stream_options"]
+    if not isinstance(options, dict | None):
         raise InvalidRequest("stream_options must be an object or null.", param="stream_options")
-    inner = yield from json_object.read_members(options.raw)
-    if json_object.flag(inner, "include_usage", parent="stream_options."):
+    if options is not None and json_object.flag(options, "include_usage", parent="stream_options."):
         return True, body
-    member = inner.get("include_usage")
-    if member is not None:
-        start, end = options.start + member.start, options.start + member.end
+    place = (yield from json_object.locate_members(body))["stream_options"]
+    if options is None:
+        return False, body[: place.start] + b"{" + _INCLUDE_USAGE + b"}" + body[place.end :]
+    inner = yield from json_object.locate_members(place.raw)
+    if "include_usage" in inner:
+        start, end = place.start + inner["include_usage"].start, place.start + inner["include_usage"].end
         return False, body[:start] + b"true" + body[end:]
-    at = options.start + 1
+    at = place.start + 1
     return False, body[:at] + _INCLUDE_USAGE + (b"," if inner else b"") + body[at:]

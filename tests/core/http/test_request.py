@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from chatgpt_agent.core.cooperative import run_to_end
 from chatgpt_agent.core.errors import ClientError, InvalidJson, InvalidRequest
 from chatgpt_agent.core.http.endpoints import CHAT
+from chatgpt_agent.core.http.input_size import fold
 from chatgpt_agent.core.http.request import ApiRequest, parse_request
 from chatgpt_agent.core.names import MAX_NAME
 
@@ -24,7 +25,7 @@ values = st.recursive(
     max_leaves=6,
 )
 READ_MEMBERS = ("model", "stream", "stream_options", "n", "best_of", "max_tokens", "service_tier")
-members = st.dictionaries(names.filter(lambda name: name not in READ_MEMBERS), values, max_size=4)
+members = st.dictionaries(names.filter(lambda name: fold(name) not in READ_MEMBERS), values, max_size=4)
 spaces = st.text(" \t\r\n", max_size=2).map(str.encode)
 
 
@@ -250,6 +251,85 @@ def test_duplicate_key_is_refused(body: str) -> None:
     """A body with a duplicate key is refused, because parsers differ in which value they take."""
     with pytest.raises(InvalidJson, match="Duplicate key"):
         parse_chat_request(body.encode())
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        '{"a":{"b":1,"b":1}}',
+        '{"messages":[{"role":"user","content":"x","content":"y"}]}',
+        '{"messages":[{"role":"user","content":[{"type":"text","text":"a"},{"type":"text","t\\u0079pe":"file"}]}]}',
+        '{"tools":[{"type":"function","function":{"parameters":{"properties":{"a":{},"a":{}}}}}]}',
+    ],
+)
+def test_duplicate_key_is_refused_at_any_depth(body: str) -> None:
+    """A duplicate key is refused wherever it is."""
+    with pytest.raises(InvalidJson, match="Duplicate key"):
+        parse_chat_request(b'{"model":"x",' + body[1:].encode())
+
+
+# Keys in another case.
+
+
+@pytest.mark.parametrize(
+    ("key", "param"),
+    [
+        ("Model", "model"),
+        ("MODEL", "model"),
+        ("\\u004dodel", "model"),
+        ("\u017ftream", "stream"),
+        ("\\u017ftream", "stream"),
+        ("max_to\u212aens", "max_tokens"),
+        ("max_to\\u212aens", "max_tokens"),
+        ("\u017fervice_tier", "service_tier"),
+        ("service_t\u0131er", "service_tier"),
+        ("Max_Completion_Tokens", "max_completion_tokens"),
+        ("N", "n"),
+        ("Stream_Options", "stream_options"),
+        ("Previous_Response_ID", "previous_response_id"),
+        ("Messages", "messages"),
+    ],
+)
+def test_key_in_another_case_is_refused(key: str, param: str) -> None:
+    """A key that some parsers take for one that is read is refused, beside it or alone, with escapes or without."""
+    for body in (f'{{"model":"x","{key}":null}}', f'{{"{key}":null,"model":"x","n":null,"stream":true}}'):
+        with pytest.raises(InvalidRequest) as caught:
+            parse_chat_request(body.encode())
+        assert caught.value.param == param
+
+
+@pytest.mark.parametrize(
+    "member",
+    [
+        '"stream":true,"stream_options":{"include_usage":true,"Include_Usage":false}',
+        '"messages":[{"role":"user","content":[{"type":"text","Type":"image_url"}]}]',
+        '"messages":[{"role":"user","content":[{"type":"image_url","Image_URL":{"url":"x"}}]}]',
+        '"messages":[{"role":"assistant","audio":{"ID":"audio_1"}}]',
+        '"messages":[{"role":"assistant","Audio":{"id":"audio_1"}}]',
+        '"tools":[{"Type":"mcp"}]',
+        '"documents":[{"File_Id":"x"}]',
+    ],
+)
+def test_nested_key_in_another_case_is_refused(member: str) -> None:
+    """A key in another case is refused at any depth where keys are read."""
+    with pytest.raises(InvalidRequest, match="must be written"):
+        parse_chat_request(b'{"model":"x",%s}' % member.encode())
+
+
+@pytest.mark.parametrize(
+    "member",
+    [
+        '"metadata":{"Model":"a","ID":"b","Type":"c"}',
+        '"tools":[{"type":"function","function":{"name":"f","parameters":{"type":"object","properties":'
+        '{"Type":{"type":"string"},"Id":{},"ID":{},"Image_Url":{},"Content":{}}}}}]',
+        '"response_format":{"type":"json_schema","json_schema":{"schema":{"properties":{"Model":{},"File_ID":{}}}}}',
+        '"messages":[{"role":"assistant","tool_calls":[{"id":"c","function":{"name":"f","arguments":{"Id":1}}}]}]',
+        '"Vendor":{"Model":1}',
+    ],
+)
+def test_keys_of_users_may_have_any_case(member: str) -> None:
+    """Names of a user's own, as in the schemas of functions, may have any case."""
+    assert parse_chat_request(b'{"model":"x",%s}' % member.encode()).attachments == 0
 
 
 # The edit that asks for usage.
