@@ -25,7 +25,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
 }
 ENTRY_POINT = ("cli.main", "server")  # the command `serve` starts the server
 PURE = {"collections", "datetime", "decimal", "enum", "functools", "ipaddress", "itertools", "math", "operator", "re"}
-PURE |= {"csv", "io", "json", "typing", "uuid", "zlib", "msgspec"}  # all that core may import
+PURE |= {"csv", "difflib", "io", "json", "typing", "unicodedata", "uuid", "zlib", "msgspec"}  # all that core may import
 IMPURE = {"now", "utcnow", "today", "uuid1", "uuid4", "open", "print", "input", "__import__"}  # builtins and methods
 ONLY_IN = {  # the modules that may import a technology
     "psycopg2": ("adapters.postgres", "adapters.migrate"),

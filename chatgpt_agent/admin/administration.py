@@ -25,6 +25,7 @@ from chatgpt_agent.admin.reports import Reports
 from chatgpt_agent.admin.tokens import Tokens
 from chatgpt_agent.admin.user_import import UserImport
 from chatgpt_agent.admin.users import Users
+from chatgpt_agent.admin.warnings import Warn, no_warning
 from chatgpt_agent.core.audit import Actor
 
 CHANGE_SECONDS = 60.0  # for a statement that changes something
@@ -62,17 +63,19 @@ class LedgerAdministration:
 
 
 class Administration(LedgerAdministration):
-    """All use cases."""
+    """All use cases. `warn` is called with each warning about what an administrator has probably not meant."""
 
-    def __init__(self, config: Config, stores: Stores, actor: Actor, keyring: Keyring) -> None:
+    def __init__(
+        self, config: Config, stores: Stores, actor: Actor, keyring: Keyring, *, warn: Warn = no_warning
+    ) -> None:
         super().__init__(config, stores, actor)
         changes = stores.changes.with_actor(actor)
-        self.users = Users(changes, keyring)
-        self.tokens = Tokens(changes, keyring)
-        self.user_import = UserImport(changes, keyring)
+        self.users = Users(changes, keyring, warn)
+        self.tokens = Tokens(changes, keyring, warn)
+        self.user_import = UserImport(changes, keyring, warn)
         self.admins = Admins(changes, keyring)
         self.prices = Prices(changes)
-        self.price_import = PriceImport(self.prices)
+        self.price_import = PriceImport(self.prices, warn=warn)
         self.what_if = WhatIf(stores.proofs)
         self.legacy_import = LegacyImport(stores.reports, keyring, actor)
 

@@ -10,8 +10,10 @@ from chatgpt_agent.adapters.keyring import Keyring
 from chatgpt_agent.adapters.postgres import admins
 from chatgpt_agent.adapters.postgres.admins import AdminRow
 from chatgpt_agent.adapters.postgres.connection import AuditedStore
+from chatgpt_agent.admin.lookups import missing_admin
 from chatgpt_agent.core.access.tokens import PREFIX_LENGTH
-from chatgpt_agent.core.errors import Conflict, NotFound
+from chatgpt_agent.core.errors import Conflict
+from chatgpt_agent.core.likely import check_likely_name
 from chatgpt_agent.core.names import check_name
 
 __all__ = ["AdminRow", "Admins", "IssuedAdminToken", "Role"]
@@ -42,6 +44,7 @@ class Admins:
     async def issue(self, name: str, role: Role) -> IssuedAdminToken:
         """Issues a token for a new name, or for one whose token is revoked. Raises InvalidValue, Conflict."""
         check_name("name", name)
+        check_likely_name("name", name)
         token, digest = self._keyring.new_admin_token()
         if not await admins.add_admin(
             self._store, name=name, role=role, digest=digest, token_prefix=token[:PREFIX_LENGTH], now=datetime.now(UTC)
@@ -53,7 +56,7 @@ class Admins:
         """Revokes an administrator's token. Raises NotFound."""
         admin = await admins.revoke_admin(self._store, name, datetime.now(UTC))
         if admin is None:
-            raise NotFound(f"there is no administrator {name!r}")
+            raise await missing_admin(name, [each.name for each in await self.list()])
         return admin
 
     async def revoke_unless_last(self, name: str) -> None:
@@ -61,8 +64,9 @@ class Admins:
         be undone. Raises NotFound, Conflict."""
         if await admins.revoke_unless_last(self._store, name, datetime.now(UTC)):
             return
-        if all(admin.name != name for admin in await self.list()):
-            raise NotFound(f"there is no administrator {name!r}")
+        names = [admin.name for admin in await self.list()]
+        if name not in names:
+            raise await missing_admin(name, names)
         raise Conflict(
             f"{name!r} is the last administrator with the role admin: issue a token for another one first, or run "
             "`chatgpt-agent admin revoke`"

@@ -3,9 +3,10 @@
 from datetime import UTC, datetime
 from decimal import Decimal
 
-from chatgpt_agent.adapters.postgres import budgets, tokens, users
+from chatgpt_agent.adapters.postgres import budgets, users
 from chatgpt_agent.adapters.postgres.budgets import BudgetRow
 from chatgpt_agent.adapters.postgres.connection import AnyStore
+from chatgpt_agent.admin.lookups import check_token, check_user, missing_user
 from chatgpt_agent.core.budget.period import Period, check_amount
 from chatgpt_agent.core.errors import NotFound, VersionMismatch
 
@@ -21,7 +22,10 @@ class BudgetAdmin:
     async def list(
         self, *, user: str | None = None, token_id: int | None = None, after: int = 0, limit: int | None = None
     ) -> list[BudgetRow]:
-        """Lists budgets by id: all of them, those of a user and their tokens, or those of one token."""
+        """Lists budgets by id: all of them, those of a user and their tokens, or those of one token. Raises
+        NotFound."""
+        await check_user(self._store, user)
+        await check_token(self._store, token_id)
         return await budgets.list_budgets(self._store, _now(), user=user, token_id=token_id, after=after, limit=limit)
 
     async def get(self, id: int) -> BudgetRow:
@@ -69,13 +73,12 @@ class BudgetAdmin:
 
     async def _check_owner(self, user: str | None, token_id: int | None) -> None:
         """Raises NotFound for an owner that cannot have a budget."""
-        if token_id is not None:
-            if not await tokens.list_tokens(self._store, id=token_id):
-                raise NotFound(f"there is no token {token_id}")
+        await check_token(self._store, token_id)
+        if user is None:
             return
         rows = await users.list_users(self._store, user)
         if not rows:
-            raise NotFound(f"there is no user {user!r}")
+            raise await missing_user(self._store, user)
         if rows[0].removed_at is not None:
             raise NotFound(f"the user {user!r} was removed on {rows[0].removed_at:%Y-%m-%d}")
 

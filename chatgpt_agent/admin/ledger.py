@@ -15,6 +15,7 @@ from chatgpt_agent.adapters.postgres.checks import Finding, run_checks
 from chatgpt_agent.adapters.postgres.connection import Store
 from chatgpt_agent.adapters.postgres.usage import count_dead_letters
 from chatgpt_agent.adapters.postgres.usage_rows import ROW_FIELDS, StateSum, UsageRow
+from chatgpt_agent.admin.lookups import check_user
 from chatgpt_agent.admin.stored_values import check_values
 from chatgpt_agent.core.errors import NotFound
 from chatgpt_agent.core.ledger import State
@@ -73,7 +74,8 @@ class LedgerInspector:
         limit: int,
     ) -> list[UsageRow]:
         """Lists at most `limit` rows, the newest first: in one of these states, or in any; before `until`; those behind
-        the row with the time and id of `after`."""
+        the row with the time and id of `after`. Raises NotFound for a user who never existed."""
+        await check_user(self._store, user)
         return await usage_rows.list_rows(
             self._store, states=states, since=since, until=until, user=user, after=after, limit=limit
         )

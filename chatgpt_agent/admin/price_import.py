@@ -9,11 +9,13 @@ import msgspec
 
 from chatgpt_agent.adapters.files import read_limited
 from chatgpt_agent.admin.prices import PriceRecord, Prices, price_record
+from chatgpt_agent.admin.warnings import Warn, no_warning
 from chatgpt_agent.core.csv_reader import trimmed
 from chatgpt_agent.core.errors import InvalidValue
+from chatgpt_agent.core.likely import check_likely_model
 from chatgpt_agent.core.money.exact import Usd
 from chatgpt_agent.core.money.kinds import FullRateTable
-from chatgpt_agent.core.money.litellm import Skipped
+from chatgpt_agent.core.money.litellm import Skipped, model_of
 from chatgpt_agent.core.money.price_csv import Change, Difference, difference
 from chatgpt_agent.core.money.price_files import MAX_FILE, PriceFile, read_prices, select_models
 from chatgpt_agent.core.money.pricing import NewPrice, Price, Tier, check_price
@@ -45,14 +47,26 @@ class PriceImportResult(msgspec.Struct, frozen=True, kw_only=True):
 class PriceImport:
     """Compares a list with the prices in force, and sets what differs."""
 
-    def __init__(self, prices: Prices, *, max_prices: int = MAX_PRICES) -> None:
+    def __init__(self, prices: Prices, *, max_prices: int = MAX_PRICES, warn: Warn = no_warning) -> None:
         self._prices = prices
+        self._warn = warn
         self._max_prices = max_prices
 
     async def compare(self, listed: Iterable[NewPrice], *, since: datetime | None = None) -> Difference:
         """What a list would change; with `since`, all its prices take effect on that date. Raises InvalidValue."""
         # In a thread: thousands of prices take long enough to delay requests.
-        return await asyncio.to_thread(self._compare, await self._prices.history(), listed, since, datetime.now(UTC))
+        current = await self._prices.history()
+        changes = await asyncio.to_thread(self._compare, current, listed, since, datetime.now(UTC))
+        for change in changes.changes:
+            if change.kind == "new":  # a price that exists may have any name
+                self._warn_of(change.new.model)
+        return changes
+
+    def _warn_of(self, model: str) -> None:
+        try:
+            check_likely_model(model)
+        except InvalidValue as error:
+            self._warn(error.message)
 
     async def apply(self, changes: Difference) -> None:
         """Sets the prices that `compare` found to differ: all of them, or none."""
@@ -76,13 +90,22 @@ class PriceImport:
 
 def read_file(path: Path, only: Sequence[str] = ()) -> PriceFile:
     """The prices in a file, of the models whose names match one of these patterns. Raises InvalidValue."""
-    return read_prices(read_limited(path, MAX_FILE), str(path), select_models(only))
+    return _read(read_limited(path, MAX_FILE), str(path), only)
 
 
 async def read_body(body: bytes, only: Sequence[str] = ()) -> PriceFile:
     """As `read_file`, out of the body of a request."""
     # In a thread: the list that LiteLLM publishes takes long enough to delay requests.
-    return await asyncio.to_thread(lambda: read_prices(trimmed(body, "the file"), "the file", select_models(only)))
+    return await asyncio.to_thread(lambda: _read(trimmed(body, "the file"), "the file", only))
+
+
+def _read(data: bytes, name: str, only: Sequence[str]) -> PriceFile:
+    file = read_prices(data, name, select_models(only))
+    models = {new.model for new in file.prices} | {model_of(entry.model) for entry in file.skipped}
+    for pattern in only:
+        if not any(map(select_models([pattern]), models)):
+            raise InvalidValue(f"{name}: no model of the list matches {pattern!r}")
+    return file
 
 
 def result(changes: Difference, skipped: Sequence[Skipped], *, applied: bool) -> PriceImportResult:

@@ -11,7 +11,8 @@ from chatgpt_agent.adapters.postgres.connection import AnyStore
 from chatgpt_agent.adapters.postgres.prices import list_prices
 from chatgpt_agent.adapters.postgres.repricing import GROUPS, RepricedGroup
 from chatgpt_agent.admin.groups import check_groups
-from chatgpt_agent.core.errors import InvalidValue, NotFound
+from chatgpt_agent.admin.lookups import check_model, missing_price
+from chatgpt_agent.core.errors import InvalidValue
 from chatgpt_agent.core.money.exact import Usd, exact_sum
 from chatgpt_agent.core.money.pricing import NewPrice, Price, PriceBook, check_rates
 
@@ -64,6 +65,7 @@ class WhatIf:
             raise InvalidValue("until: the last day is before the first")
         if query.price is not None and query.as_model is not None:
             raise InvalidValue("give as_model or a price, not both")
+        await check_model(self._store, query.model)
         other = await self._other_prices(query)
         rows = await repricing.reprice(
             self._store,
@@ -87,7 +89,7 @@ class WhatIf:
         if query.as_model is None:
             return [_as_new(price) for price in current.values()]
         if query.as_model not in current:
-            raise NotFound(f"the model {query.as_model!r} has no price")
+            raise await missing_price(query.as_model, current)
         return [_as_new(current[query.as_model])]
 
 

@@ -8,7 +8,9 @@ import msgspec
 
 from chatgpt_agent.adapters.postgres import prices
 from chatgpt_agent.adapters.postgres.connection import AnyStore
+from chatgpt_agent.admin.lookups import missing_price
 from chatgpt_agent.core.errors import Conflict, NotFound
+from chatgpt_agent.core.likely import check_likely_model
 from chatgpt_agent.core.money.exact import Usd
 from chatgpt_agent.core.money.kinds import FullRateTable, Rates
 from chatgpt_agent.core.money.price_csv import effective_prices
@@ -56,6 +58,13 @@ class Prices:
         """Lists every price that was ever set, of all models or of one, by model and date."""
         return await prices.list_prices(self._store, model)
 
+    async def history_of(self, model: str) -> list[Price]:
+        """Lists every price of a model that was ever set, by date. Raises NotFound if there is none."""
+        history = await self.history(model)
+        if not history:
+            raise await missing_price(model, {price.model for price in await self.history()})
+        return history
+
     async def in_force(self) -> list[Price]:
         """Lists the prices that are in force now, by model."""
         return PriceBook(await self.history()).models(_now())
@@ -72,6 +81,7 @@ class Prices:
         self, model: str, rates: Rates, tiers: Sequence[Tier] = (), *, since: datetime | None = None
     ) -> Price:
         """Sets a model's price in USD per 1,000,000 tokens, from now or from a date on. Raises InvalidValue."""
+        check_likely_model(model)
         check_rates(rates, tiers)
         new = NewPrice(model, rates, tuple(tiers), since)
         check_price(new)
@@ -82,7 +92,7 @@ class Prices:
         """Ends a model's price now, and cancels those of later dates; what was charged stays. Raises NotFound."""
         ended = await self.current(model)
         if ended is None and all(price.is_removed for price in await self.upcoming(model)):
-            raise NotFound(f"the model {model!r} has no price")
+            raise await missing_price(model, [price.model for price in await self.in_force()])
         cancelled = await prices.end_prices(self._store, model, now=_now(), in_force=ended is not None)
         return Removal(ended=ended, cancelled=cancelled)
 

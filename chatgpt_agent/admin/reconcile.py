@@ -10,9 +10,9 @@ from chatgpt_agent.adapters.files import read_limited
 from chatgpt_agent.adapters.openai_organization_api import fetch_figures, read_admin_key
 from chatgpt_agent.adapters.postgres import reconcile
 from chatgpt_agent.adapters.postgres.connection import Store
-from chatgpt_agent.adapters.postgres.users import list_users
+from chatgpt_agent.admin.lookups import check_user
 from chatgpt_agent.core.csv_reader import trimmed
-from chatgpt_agent.core.errors import InvalidValue, NotFound
+from chatgpt_agent.core.errors import InvalidValue
 from chatgpt_agent.core.openai_export import MAX_FILE, read_figures
 from chatgpt_agent.core.openai_usage import Figures, merge
 from chatgpt_agent.core.reconcile import Reconciliation, compare, days_to_compare
@@ -41,10 +41,8 @@ class Reconciler:
         return await asyncio.to_thread(compare, figures, sums, candidates, keys=keys, month=month)
 
     async def _check_users(self, names: Iterable[str]) -> None:
-        users = {user.name for user in await list_users(self._store)} if names else set()
         for name in names:
-            if name not in users:
-                raise NotFound(f"there is no user {name!r}")
+            await check_user(self._store, name)
 
 
 def _days(month: date) -> tuple[date, date]:

@@ -9,13 +9,14 @@ import msgspec
 
 from chatgpt_agent.adapters.cooperative import batches, map_cooperatively
 from chatgpt_agent.adapters.postgres import export as exports
-from chatgpt_agent.adapters.postgres import reports, tokens, usage_rows, users
+from chatgpt_agent.adapters.postgres import reports, tokens, usage_rows
 from chatgpt_agent.adapters.postgres.connection import SqlRow, Store
 from chatgpt_agent.adapters.postgres.export import EXPORT_COLUMNS
 from chatgpt_agent.adapters.postgres.reports import COUNTS, GROUPS, SUMMED, Sums, UsageFilter, UsageGroup
 from chatgpt_agent.adapters.postgres.tokens import TokenDetails
 from chatgpt_agent.admin import groups
-from chatgpt_agent.core.errors import InvalidValue, NotFound
+from chatgpt_agent.admin.lookups import check_model, check_token, check_user
+from chatgpt_agent.core.errors import InvalidValue
 from chatgpt_agent.core.money.exact import exact_sum, format_usd
 
 __all__ = ["COUNTS", "EXPORT_COLUMNS", "GROUPS", "Report", "Reports", "Sums", "UsageFilter", "UsageGroup"]
@@ -54,14 +55,13 @@ class Reports:
         return Report(by=tuple(by), rows=rows, total=await _total(rows))
 
     async def check_filter(self, usage_filter: UsageFilter) -> None:
-        """Raises InvalidValue for days that end before they begin, NotFound for a user or token that never existed: an
-        empty report would look like no usage."""
+        """Raises InvalidValue for days that end before they begin, NotFound for a user, token or model that never
+        existed: an empty report would look like no usage."""
         if usage_filter.since and usage_filter.until and usage_filter.until < usage_filter.since:
             raise InvalidValue("the last day is before the first")
-        if usage_filter.user is not None and await users.find_user(self._store, usage_filter.user) is None:
-            raise NotFound(f"there is no user {usage_filter.user!r}")
-        if usage_filter.token_id and not await tokens.has_token(self._store, usage_filter.token_id):
-            raise NotFound(f"there is no token {usage_filter.token_id}")
+        await check_user(self._store, usage_filter.user)
+        await check_token(self._store, usage_filter.token_id)
+        await check_model(self._store, usage_filter.model)
 
     async def count_rows(self, usage_filter: UsageFilter) -> int:
         """About how many rows `export` returns: corrections are not counted, and rows may be added meanwhile."""

@@ -9,7 +9,9 @@ from chatgpt_agent.adapters.keyring import Keyring
 from chatgpt_agent.adapters.postgres import tokens
 from chatgpt_agent.adapters.postgres.connection import AnyStore
 from chatgpt_agent.adapters.postgres.tokens import TokenRow
+from chatgpt_agent.admin.lookups import missing_user
 from chatgpt_agent.admin.users import IssuedToken, Users
+from chatgpt_agent.admin.warnings import Warn, no_warning, warn_of_unpriced
 from chatgpt_agent.core.access.settings import TokenSettings, check_settings, set_fields
 from chatgpt_agent.core.access.tokens import PREFIX_LENGTH
 from chatgpt_agent.core.errors import Conflict, InvalidValue, NotFound, VersionMismatch
@@ -23,9 +25,10 @@ MAX_GRACE = timedelta(days=366)
 class Tokens:
     """Use cases on tokens. `version`: the change applies only to this version of the token, else VersionMismatch."""
 
-    def __init__(self, store: AnyStore, keyring: Keyring) -> None:
+    def __init__(self, store: AnyStore, keyring: Keyring, warn: Warn = no_warning) -> None:
         self._store = store
         self._keyring = keyring
+        self._warn = warn
         self._users = Users(store, keyring)
 
     async def issue(self, user: str, settings: TokenSettings = TokenSettings()) -> IssuedToken:
@@ -45,7 +48,8 @@ class Tokens:
         )
         if token_id is None:
             await self._users.check_changeable(user)
-            raise NotFound(f"there is no user {user!r}")
+            raise await missing_user(self._store, user)
+        await warn_of_unpriced(self._store, settings.allowed_models, self._warn)
         return IssuedToken(user=user, token=token, id=token_id)
 
     async def get(self, id: int) -> TokenRow:
@@ -62,7 +66,10 @@ class Tokens:
         if changes.expires_at is not UNSET:
             await self._check_expiry_of_replaced(id, changes.expires_at)
         token = await tokens.change_token(self._store, id, set_fields(changes), version)
-        return token if token is not None else await self._explain_no_change(id)
+        if token is None:
+            return await self._explain_no_change(id)
+        await warn_of_unpriced(self._store, changes.allowed_models, self._warn)
+        return token
 
     async def revoke(self, id: int, *, version: int | None = None) -> TokenRow:
         """Revokes a token for good. Raises NotFound, VersionMismatch."""

@@ -11,6 +11,7 @@ from chatgpt_agent.adapters.files import remove_file, write_secret
 from chatgpt_agent.adapters.keyring import Keyring
 from chatgpt_agent.adapters.postgres import users
 from chatgpt_agent.adapters.postgres.connection import AnyStore
+from chatgpt_agent.admin.warnings import Warn, no_warning, taken_message, warn_of_look_alikes, warn_of_unpriced
 from chatgpt_agent.core.access.tokens import PREFIX_LENGTH
 from chatgpt_agent.core.access.user_import import NewUserRow, ReportLine, Result, read_users, report
 from chatgpt_agent.core.csv_reader import MAX_FILE, read_rows
@@ -42,9 +43,10 @@ class ImportedUsers(msgspec.Struct, frozen=True):
 class UserImport:
     """The import of users."""
 
-    def __init__(self, store: AnyStore, keyring: Keyring) -> None:
+    def __init__(self, store: AnyStore, keyring: Keyring, warn: Warn = no_warning) -> None:
         self._store = store
         self._keyring = keyring
+        self._warn = warn
 
     async def run(
         self, file: bytes, *, skip_existing: bool = False, dry_run: bool = False, tokens_file: Path | None = None
@@ -58,11 +60,18 @@ class UserImport:
         names = {line.name for line in existing}
         new = [user for user in new if user.name not in names]
         failed = bool(errors) or (bool(existing) and not skip_existing)
+        await self._warn_of(new)
         tokens: list[NewUserToken] = []
         if new and not failed and not dry_run:
             tokens = await self._add(new, tokens_file)
         result = Result.NOT_ADDED if failed else Result.WOULD_BE_ADDED if dry_run else Result.ADDED
         return ImportedUsers(report(new, errors, existing, result), tokens)
+
+    async def _warn_of(self, new: Sequence[NewUserRow]) -> None:
+        """Warns of names that look like another one, here or in the file, and of models that match no price."""
+        await warn_of_look_alikes(self._store, [user.name for user in new], self._warn)
+        models = sorted({model for user in new for model in user.allowed_models or ()})
+        await warn_of_unpriced(self._store, models, self._warn, if_any=True)
 
     async def _existing(self, new: Sequence[NewUserRow], result: Result) -> list[ReportLine]:
         names = await users.taken_names(self._store, [user.name for user in new])
@@ -71,7 +80,7 @@ class UserImport:
                 user.line,
                 user.name,
                 result,
-                f"user {user.name!r} already exists" if result is Result.ERROR else None,
+                taken_message(user.name, names[user.name]) if result is Result.ERROR else None,
             )
             for user in new
             if user.name in names

@@ -58,7 +58,7 @@ def with_administration(command: Callable[..., Awaitable[None]]) -> Callable[...
 
     async def work(config: Config, stores: Stores, options: dict[str, Any]) -> None:
         keyring = await open_keyring(config, stores.changes)
-        await command(Administration(config, stores, _caller(), keyring), **options)
+        await command(Administration(config, stores, _caller(), keyring, warn=warn), **options)
 
     return config_option(_on_stores(work, command))
 
@@ -70,6 +70,11 @@ def with_ledger(command: Callable[..., Awaitable[None]]) -> Callable[..., None]:
         await command(LedgerAdministration(config, stores, _caller()), **options)
 
     return config_option(_on_stores(work, command))
+
+
+def warn(text: str) -> None:
+    """Prints a warning."""
+    click.echo(f"Warning: {text}", err=True)
 
 
 def _on_stores(

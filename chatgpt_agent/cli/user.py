@@ -1,6 +1,6 @@
 """The commands `chatgpt-agent user …`."""
 
-from typing import Any
+from typing import IO, Any
 
 import click
 
@@ -19,7 +19,9 @@ from chatgpt_agent.cli.effects import reads
 from chatgpt_agent.cli.options import format_limits, format_list, require_change, user_settings
 from chatgpt_agent.cli.token import TOKEN_COLUMNS
 from chatgpt_agent.cli.user_import import import_
+from chatgpt_agent.core.access.key_import import read_keys
 from chatgpt_agent.core.access.settings import NewUser, UserChanges, check_openai_key
+from chatgpt_agent.core.csv_reader import MAX_FILE, read_rows
 
 COLUMNS: Columns[UserRow] = {
     "name": lambda user: user.name,
@@ -143,19 +145,65 @@ async def enable(administration: Administration, name: str, json: bool) -> None:
     _echo_change(user, f"User {name} has been enabled.", json=json)
 
 
-@user.command(name="set-key")
+@user.command()
 @click.argument("name")
+@click.argument("new_name")
+@json_option
+@with_administration
+async def rename(administration: Administration, name: str, new_name: str, json: bool) -> None:
+    """Give a user another name. Tokens, budgets and recorded requests stay theirs.
+
+    A removed user can be renamed, too; then the name can be used again.
+
+    Example: chatgpt-agent user rename alice alice.smith
+    """
+    user = await administration.users.rename(name, new_name)
+    _echo_change(user, f"User {name} is now {new_name}.", json=json)
+
+
+@user.command(name="set-key")
+@click.argument("name", required=False)
+@click.option("--all", "everyone", is_flag=True, help="Replace the keys of all users by this one.")
+@click.option(
+    "--csv", "csv_file", type=click.File("rb"), metavar="FILE",
+    help="Replace the keys of the users in a CSV file with the columns name and openai_key; - is standard input.",
+)  # fmt: skip
 @_key_from_stdin
 @json_option
 @with_administration
-async def set_key(administration: Administration, name: str, openai_key_stdin: bool, json: bool) -> None:
-    """Replace a user's OpenAI key.
+async def set_key(
+    administration: Administration,
+    *,
+    name: str | None,
+    everyone: bool,
+    csv_file: IO[bytes] | None,
+    openai_key_stdin: bool,
+    json: bool,
+) -> None:
+    """Replace OpenAI keys: of one user, of all, or of those in a file.
+
+    Of several users, all keys are replaced, or none.
 
     Example: chatgpt-agent user set-key alice
     """
-    await administration.users.check_changeable(name)  # before the prompt for the key
-    user = await administration.users.set_openai_key(name, _read_key(openai_key_stdin))
-    _echo_change(user, f"The OpenAI key of user {name} has been replaced.", json=json)
+    if [name is not None, everyone, csv_file is not None].count(True) != 1:
+        raise click.UsageError("give NAME, --all or --csv FILE, and only one of them")
+    users = administration.users
+    if name is not None:
+        await users.check_changeable(name)  # before the prompt for the key
+        user = await users.set_openai_key(name, _read_key(openai_key_stdin))
+        _echo_change(user, f"The OpenAI key of user {name} has been replaced.", json=json)
+        return
+    if csv_file is not None:
+        keys = read_keys(read_rows(csv_file.read(MAX_FILE + 1)))
+    else:
+        key = _read_key(openai_key_stdin)
+        keys = {user.name: key for user in await users.list() if user.removed_at is None}
+    names = await users.set_openai_keys(keys)
+    if json:
+        echo_json({"replaced": names})
+    else:
+        click.echo(f"The OpenAI keys of {len(names)} users have been replaced.")
 
 
 @user.command()
@@ -167,7 +215,7 @@ async def remove(administration: Administration, name: str, yes: bool, json: boo
     """Remove a user for good.
 
     The OpenAI key is destroyed, and the tokens are revoked. The user's rows stay in the ledger under their name, which
-    cannot be used again.
+    can be used again only after `user rename`.
 
     Example: chatgpt-agent user remove alice
     """

@@ -24,6 +24,7 @@ CHANGES: dict[str, tuple[list[str], str, list[tuple[str, str]]]] = {
     "user enable": (["zoe"], "", [("update", "users")]),
     "user set-key": (["alice", "--openai-key-stdin"], f"{KEY}-2", [("update", "users")]),
     "user set": (["alice", "--rpm", "60"], "", [("update", "users")]),
+    "user rename": (["bob", "robert"], "", [("update", "users")]),
     "user remove": (["zoe", "--yes"], "", [("update", "tokens"), ("update", "users")]),
     "user import": (
         ["-"],
@@ -162,8 +163,22 @@ def test_list_can_be_filtered(populated: Cli) -> None:
     """Changes are selected by object, id, actor and time."""
     prices = json.loads(populated.ok("audit", "list", "--object", "prices", "--format", "json"))
     assert {line["object"] for line in prices} == {"prices"}
-    for option in (["--actor", "mallory"], ["--since", "2999-01-01"], ["--object-id", "999"]):
-        assert json.loads(populated.ok("audit", "list", *option, "--format", "json")) == []
+    assert json.loads(populated.ok("audit", "list", "--since", "2999-01-01", "--format", "json")) == []
+    assert json.loads(populated.ok("audit", "list", "--actor", "carol", "--format", "json")) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--actor", "mallory"], "there is no administrator or account 'mallory'"),
+        (["--actor", "CAROL"], "there is no administrator or account 'CAROL'; did you mean 'carol'?"),
+        (["--object-id", "999"], "there is no change of any object with the id 999"),
+        (["--object", "prices", "--object-id", "999"], "there is no change of prices with the id 999"),
+    ],
+)
+def test_filter_that_names_nothing_is_refused(populated: Cli, options: list[str], message: str) -> None:
+    """An empty list would look like no change."""
+    assert populated.refused("audit", "list", *options) == [f"Error: {message}"]
 
 
 def test_csv_has_a_line_for_each_change(populated: Cli) -> None:

@@ -66,3 +66,9 @@ def test_removed_user_is_refused(cli: Cli) -> None:
 def test_invalid_arguments_are_refused(shared_cli: Cli, arguments: list[str], code: int, message: str) -> None:
     """The error names the argument and what is allowed."""
     assert message in "\n".join(shared_cli.refused("budget", "set", *arguments, code=code))
+
+
+def test_list_of_an_unknown_user_is_refused(cli: Cli) -> None:
+    """An empty list would look like no budget."""
+    assert cli.refused("budget", "list", "ALICE") == ["Error: there is no user 'ALICE'; did you mean 'alice'?"]
+    assert cli.refused("budget", "list", "dora") == ["Error: there is no user 'dora'"]

@@ -21,6 +21,7 @@ ARGUMENTS = {
     "user set-key": ["alice", "--openai-key-stdin"],
     "user set": ["alice", "--rpm", "1"],
     "user remove": ["alice", "--yes"],
+    "user rename": ["alice", "bob"],
     "user import": ["-"],
     "token issue": ["alice"],
     "token set": ["1", "--rpm", "1"],

@@ -67,6 +67,13 @@ def test_set_refuses_an_invalid_name_of_a_model(shared_cli: Cli, model: str) -> 
     assert line.startswith("Error: model: ")
 
 
+@pytest.mark.parametrize("model", ["gpt-4o*", '"gpt-4o"', "MODEL=gpt-4o", "model=gpt-4o", "sk-made-up-0123456789abc"])
+def test_set_refuses_a_model_that_is_probably_a_mistake(shared_cli: Cli, model: str) -> None:
+    """A pattern, quotation marks, an assignment and a key are not the name of a model."""
+    [line] = shared_cli.refused("price", "set", model, "--input", "1", "--output", "1")
+    assert line.startswith("Error: model: ")
+
+
 RATES = [
     "--input", "--output", "--cached-input", "--cache-write", "--audio-input", "--audio-output", "--image-input",
     "--image-output",

@@ -62,6 +62,20 @@ def test_only_chooses_models(cli: Cli, litellm: str) -> None:
     assert sorted(prices(cli)) == ["gpt-one", "vectors-bare", "vectors-small"]
 
 
+def test_pattern_that_matches_no_model_is_refused(cli: Cli, litellm: str) -> None:
+    """Nothing is set, also not the models of other patterns."""
+    [line] = cli.refused("price", "import", litellm, "--only", "gpt-one", "--only", "gpt-9*", "--yes")
+    assert line.endswith("no model of the list matches 'gpt-9*'")
+    assert prices(cli) == {}
+
+
+def test_new_model_that_is_probably_a_mistake_is_a_warning(cli: Cli, tmp_path: Path) -> None:
+    """The price can be set nevertheless."""
+    file = tmp_path / "prices.csv"
+    file.write_text("model,input,output\ngpt-4o*,1,1\n")
+    assert "'gpt-4o*' is a pattern" in cli.run("price", "import", str(file)).stderr
+
+
 def test_from_sets_the_date(cli: Cli, litellm: str) -> None:
     """All prices of the list take effect on that date."""
     cli.ok("price", "import", litellm, "--from", "2020-01-02", "--yes")

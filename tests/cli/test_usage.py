@@ -329,7 +329,6 @@ def test_tokens_with_the_same_label_are_two_rows(cli: Cli) -> None:
     [
         (["--user", "alice"], f"0.3{TINY[3:]}"),
         (["--model", "gpt-4o-mini"], TINY),
-        (["--model", "gpt-5"], "0"),
         (["--token", "1", "--until", "2026-10-31"], "0.1"),
     ],
 )
@@ -338,10 +337,19 @@ def test_report_can_be_limited(populated: Cli, options: list[str], cost: str) ->
     assert report(populated, *options)["total"]["cost_usd"] == cost
 
 
+def test_name_that_is_probably_meant_is_a_hint(populated: Cli) -> None:
+    """Names of users and models are case-sensitive."""
+    for options, meant in ((["--user", "Alice"], "alice"), (["--model", "GPT-4o"], "gpt-4o")):
+        for command in ("report", "export"):
+            [line] = populated.refused("usage", command, *options)
+            assert line.endswith(f"; did you mean '{meant}'?")
+
+
 @pytest.mark.parametrize(
     ("options", "line"),
     [
         (["--user", "carol"], "Error: there is no user 'carol'"),
+        (["--model", "o9"], "Error: there is no price or request of a model 'o9'"),
         (["--token", "77"], "Error: there is no token 77"),
     ],
 )

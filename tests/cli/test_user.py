@@ -1,6 +1,7 @@
 """`chatgpt-agent user`."""
 
 import json
+from datetime import UTC, datetime
 
 import pytest
 
@@ -251,8 +252,147 @@ def test_remove_keeps_the_name_and_destroys_the_key(cli: Cli) -> None:
         assert cursor.fetchall() == [(0,)]
     assert "removed" in cli.ok("user", "list")
     assert cli.refused("user", "add", "alice", "--openai-key-stdin", stdin=KEY) == [
-        "Error: user 'alice' already exists"
+        f"Error: user 'alice' was removed on {datetime.now(UTC):%Y-%m-%d}, and the name stays with the rows: choose "
+        "another name, or rename the removed user first (`user rename`)"
     ]
+
+
+def test_renamed_user_leaves_the_name_free(cli: Cli) -> None:
+    """A removed user can be renamed, too."""
+    cli.add_user("alice")
+    cli.ok("user", "remove", "alice", "--yes")
+    assert cli.ok("user", "rename", "alice", "alice.2026") == "User alice is now alice.2026.\n"
+    cli.add_user("alice")
+    assert names(cli) == ["alice", "alice.2026"]
+
+
+def test_rename_keeps_key_tokens_and_budgets(cli: Cli) -> None:
+    """They belong to the user, not to the name."""
+    cli.add_user("alice")
+    cli.ok("budget", "set", "5", "--user", "alice")
+    cli.ok("user", "rename", "alice", "bob")
+    assert stored_key(cli, "bob") == KEY
+    assert [token["user"] for token in show(cli, "bob")["tokens"]] == ["bob"]
+    assert "bob" in cli.ok("budget", "list", "bob")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("alice", "bob", "user 'bob' already exists"),
+        ("alice", "alice", "user 'alice' has this name already"),
+        ("carol", "dora", "there is no user 'carol'"),
+        ("alice", '"carol"', "name: '\"carol\"' has quotation marks around it: give it without them"),
+    ],
+)
+def test_rename_is_refused(cli: Cli, old: str, new: str, message: str) -> None:
+    """The error is one line, and both users keep their names."""
+    cli.add_user("alice")
+    cli.add_user("bob")
+    assert cli.refused("user", "rename", old, new) == [f"Error: {message}"]
+    assert names(cli) == ["alice", "bob"]
+
+
+def test_set_key_of_all_users(cli: Cli) -> None:
+    """Removed users get no key."""
+    for name in ("alice", "bob", "carol"):
+        cli.add_user(name)
+    cli.ok("user", "remove", "carol", "--yes")
+    out = cli.ok("user", "set-key", "--all", "--openai-key-stdin", stdin=f"{KEY}-2")
+    assert out == "The OpenAI keys of 2 users have been replaced.\n"
+    assert [stored_key(cli, name) for name in ("alice", "bob")] == [f"{KEY}-2"] * 2
+
+
+def test_set_keys_of_a_file(cli: Cli) -> None:
+    """Only the users in the file get another key."""
+    for name in ("alice", "bob", "carol"):
+        cli.add_user(name)
+    cli.ok("user", "set-key", "--csv", "-", stdin=f"openai_key,name\n{KEY}-a,alice\n{KEY}-b,bob\n")
+    assert [stored_key(cli, name)[len(KEY) :] for name in ("alice", "bob", "carol")] == ["-a", "-b", ""]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (f"name,openai_key\nalice,{KEY}-2\nmallory,{KEY}-2\n", "there is no user 'mallory'"),
+        (f"name,openai_key\nalice,{KEY}-2\nalice,{KEY}-3\n", "line 3: name: 'alice' is in the file twice"),
+        (f"alice,{KEY}-2\n", "line 1 must name the columns name and openai_key"),
+        ("name,openai_key\nalice,\n", "line 2: the OpenAI key must be 1 to 512 printable"),
+        ("name,openai_key\n", "the file has no users"),
+    ],
+)
+def test_file_of_keys_with_an_error_changes_nothing(cli: Cli, text: str, message: str) -> None:
+    """The error is one line without the key."""
+    cli.add_user("alice")
+    [line] = cli.refused("user", "set-key", "--csv", "-", stdin=text)
+    assert line.startswith(f"Error: {message}")
+    assert (stored_key(cli), KEY in line) == (KEY, False)
+
+
+@pytest.mark.parametrize("arguments", [[], ["alice", "--all"], ["--all", "--csv", "-"]])
+def test_set_key_needs_one_choice_of_users(shared_cli: Cli, arguments: list[str]) -> None:
+    """The exit code is 2."""
+    assert shared_cli.refused("user", "set-key", *arguments, code=2)[-1].startswith("Error: give NAME, --all or --csv")
+
+
+# Names, keys and models that are probably mistakes.
+
+
+@pytest.mark.parametrize("name", ['"alice"', "'alice'", "“alice”", "NAME=alice", "user=alice", "`alice`", KEY])
+def test_add_refuses_a_name_that_is_probably_wrong(shared_cli: Cli, name: str) -> None:
+    """A key in place of a name is not repeated."""
+    [line] = shared_cli.refused("user", "add", name, "--openai-key-stdin", stdin=KEY)
+    assert line.startswith("Error: name: ")
+    assert KEY not in line
+
+
+@pytest.mark.parametrize(
+    ("key", "reason"),
+    [
+        (f'"{KEY}"', "quotation marks"),
+        (f"OPENAI_API_KEY={KEY}", "begins with a name and ="),
+        (f"cga_{'0' * 49}", "is a token of this agent"),
+        (f"cgm_{'0' * 49}", "is a token of this agent"),
+        ("sk-admin-made-up", "is an admin key of OpenAI"),
+        ("sk-...made", "is masked"),
+        ("sk-proj-****made", "is masked"),
+        ("<made-up>", "is masked, or a placeholder"),
+    ],
+)
+def test_key_that_is_probably_wrong_is_refused(cli: Cli, key: str, reason: str) -> None:
+    """The error does not repeat the key."""
+    cli.add_user("alice")
+    for command in (["add", "bob"], ["set-key", "alice"]):
+        [line] = cli.refused("user", *command, "--openai-key-stdin", stdin=key)
+        assert (reason in line, key in line) == (True, False)
+    assert stored_key(cli) == KEY
+
+
+@pytest.mark.parametrize("other", ["Alice", "alic\u0065\u0301", "ａｌｉｃｅ"])
+def test_look_alike_name_is_a_hint(cli: Cli, other: str) -> None:
+    """A user whose name differs in case or composition can be added, with a warning."""
+    cli.add_user("alicé" if "\u0301" in other else "alice")
+    result = cli.run("user", "add", other, "--openai-key-stdin", stdin=KEY)
+    assert result.exit_code == 0
+    assert "looks like that of another user" in result.stderr
+
+
+def test_missing_user_is_answered_with_the_probable_name(cli: Cli) -> None:
+    """Names that look the same are shown with their code points."""
+    cli.add_user("zoë")
+    assert cli.refused("user", "show", "Zoë") == ["Error: there is no user 'Zoë'; did you mean 'zoë'?"]
+    [line] = cli.refused("user", "show", "zoe\u0308")
+    assert line == "Error: there is no user 'zoe\u0308'; did you mean 'zo\\xeb'?"
+
+
+def test_allowed_model_without_a_price_is_a_warning(cli: Cli) -> None:
+    """The user is added; patterns that match a priced model are no mistake."""
+    cli.ok("price", "set", "gpt-4o", "--input", "1", "--output", "1")
+    result = cli.run("user", "add", "alice", "--openai-key-stdin", "--models", "gpt-4*,gpt-40,o9", stdin=KEY)
+    assert "no model with a price matches 'gpt-40' of the allowed models; did you mean 'gpt-4o'?" in result.stderr
+    assert ("'o9'" in result.stderr, "gpt-4*" in result.stderr) == (True, False)
+    for command in (["token", "issue", "alice"], ["token", "set", "1"], ["user", "set", "alice"]):
+        assert "no model with a price matches 'o9'" in cli.run(*command, "--models", "o9").stderr
 
 
 def test_remove_without_a_terminal_requires_yes(cli: Cli) -> None:
@@ -273,4 +413,4 @@ def test_error_names_the_day_of_a_removal(cli: Cli, args: tuple[str, ...]) -> No
 def test_names_are_case_sensitive(cli: Cli) -> None:
     """`Alice` and `alice` are two users."""
     cli.add_user("alice")
-    assert cli.refused("user", "show", "Alice") == ["Error: there is no user 'Alice'"]
+    assert cli.refused("user", "show", "Alice") == ["Error: there is no user 'Alice'; did you mean 'alice'?"]

@@ -21,6 +21,7 @@ EXAMPLES: dict[str, tuple[dict[str, str], Any]] = {
     "import_users": ({}, CSV),
     "get_user": ({"name": "alice"}, None),
     "change_user": ({"name": "alice"}, {"comment": "on leave", "disabled": True}),
+    "rename_user": ({"name": "carl"}, {"name": "carlos"}),
     "remove_user": ({"name": "bob"}, None),
     "set_key": ({"name": "alice"}, {"openai_key": f"{KEY}-2"}),
     "list_user_tokens": ({"name": "alice"}, None),

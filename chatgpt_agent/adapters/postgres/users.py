@@ -105,10 +105,10 @@ async def add_users(store: AnyStore, users: Sequence[UserInsert], now: datetime)
     await store.fetch(sql, [msgspec.json.encode(users).decode(), now, now, now])
 
 
-async def taken_names(store: AnyStore, names: Sequence[str]) -> set[str]:
-    """Returns those of these names that a user has, also a removed one."""
-    rows = await store.fetch("SELECT name FROM users WHERE name = ANY(%s)", [list(names)])
-    return {name for (name,) in rows}
+async def taken_names(store: AnyStore, names: Sequence[str]) -> dict[str, datetime | None]:
+    """Returns those of these names that a user has, with the time at which the user was removed, if so."""
+    rows = await store.fetch("SELECT name, removed_at FROM users WHERE name = ANY(%s)", [list(names)])
+    return dict(rows)
 
 
 async def find_user(store: AnyStore, name: str) -> int | None:
@@ -156,14 +156,28 @@ async def change_user(
     return _user_row(rows[0]) if rows else None
 
 
-async def set_upstream_key(store: AnyStore, user_id: int, upstream_key: bytes) -> bool:
-    """Replaces a user's encrypted OpenAI key; False if the user is removed."""
-    sql = "UPDATE users SET upstream_key = %s WHERE id = %s AND removed_at IS NULL RETURNING id"
-    return bool(await store.fetch(sql, [upstream_key, user_id]))
+async def rename_user(store: AnyStore, name: str, new_name: str, version: int | None = None) -> UserRow | None:
+    """Gives a user, also a removed one, another name. None: the user does not exist or does not have this `version`, or
+    another user has the name."""
+    sql = f"""
+        UPDATE users u SET name = %s
+        WHERE u.name = %s AND u.version = coalesce(%s::bigint, u.version)
+          AND NOT EXISTS (SELECT FROM users o WHERE o.name = %s)
+        RETURNING {_COLUMNS}"""
+    rows = await store.fetch(sql, [new_name, name, version, new_name])
+    return _user_row(rows[0]) if rows else None
+
+
+async def set_upstream_keys(store: AnyStore, keys: Mapping[int, bytes]) -> set[int]:
+    """Replaces encrypted OpenAI keys, by user id, and returns the ids of the users; removed ones have none."""
+    sql = """
+        UPDATE users u SET upstream_key = k.key FROM unnest(%s::bigint[], %s::bytea[]) AS k (id, key)
+        WHERE u.id = k.id AND u.removed_at IS NULL RETURNING u.id"""
+    return {int(id_) for (id_,) in await store.fetch(sql, [list(keys), list(keys.values())])}
 
 
 async def remove_user(store: AnyStore, name: str, when: datetime, version: int | None = None) -> bool:
-    """Deletes a user's key and revokes the tokens; the name cannot be used again. False: the user does not exist,
+    """Deletes a user's key and revokes the tokens; the name stays taken. False: the user does not exist,
     is removed, or does not have this `version`."""
     sql = """
         WITH removed AS (

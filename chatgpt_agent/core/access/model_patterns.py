@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable
 
 from chatgpt_agent.core.errors import InvalidValue
+from chatgpt_agent.core.likely import check_likely_name
 from chatgpt_agent.core.names import check_name
 
 MAX_PATTERNS = 100
@@ -40,3 +41,4 @@ def check_patterns(patterns: tuple[str, ...]) -> None:
         raise InvalidValue(f"models: give 1 to {MAX_PATTERNS} names or patterns, or no list for every model")
     for pattern in patterns:
         check_name("models", pattern)
+        check_likely_name("models", pattern)

@@ -13,6 +13,7 @@ from chatgpt_agent.core.access.identity import RateLimits
 from chatgpt_agent.core.access.model_patterns import check_patterns
 from chatgpt_agent.core.access.networks import check_networks
 from chatgpt_agent.core.errors import InvalidValue
+from chatgpt_agent.core.likely import check_likely_key, check_likely_name
 from chatgpt_agent.core.moments import check_moment
 from chatgpt_agent.core.names import MAX_NAME, check_name, is_secret
 
@@ -76,7 +77,7 @@ def check_settings(settings: UserSettings | TokenSettings) -> None:
     """Raises InvalidValue if a value is not allowed in its field. A comment or a label may be empty."""
     for name, value in set_fields(settings).items():
         if name == "name":
-            check_name("name", value)
+            check_user_name(value)
         elif name == "openai_key":
             check_openai_key(value)
         elif name == "comment":
@@ -101,9 +102,16 @@ def set_fields(settings: UserSettings | TokenSettings) -> dict[str, Any]:
 
 
 def check_openai_key(key: str) -> None:
-    """Raises InvalidValue if a text cannot be an API key; the message does not contain the text."""
+    """Raises InvalidValue if a text cannot be an API key, or is probably none; the message does not contain it."""
     if not is_secret(key, MAX_KEY):
         raise InvalidValue(f"the OpenAI key must be 1 to {MAX_KEY} printable ASCII characters without spaces")
+    check_likely_key(key)
+
+
+def check_user_name(name: str) -> None:
+    """Raises InvalidValue if a user cannot have this name, or if it is probably a mistake."""
+    check_name("name", name)
+    check_likely_name("name", name)
 
 
 def _check_optional_text(field: str, text: str, limit: int) -> None:

@@ -10,7 +10,7 @@ from enum import StrEnum
 import msgspec
 
 from chatgpt_agent.core.access.model_patterns import check_patterns, parse_patterns
-from chatgpt_agent.core.access.settings import MAX_COMMENT, check_openai_key
+from chatgpt_agent.core.access.settings import MAX_COMMENT, check_openai_key, check_user_name
 from chatgpt_agent.core.budget.period import Period, parse_amount
 from chatgpt_agent.core.errors import InvalidValue
 from chatgpt_agent.core.names import MAX_NAME, check_name
@@ -97,7 +97,7 @@ def _read_user(line: int, columns: Sequence[str], cells: Sequence[str]) -> NewUs
     if len(cells) > len(columns):
         raise InvalidValue(f"{len(cells)} cells for {len(columns)} columns")
     values = dict.fromkeys(COLUMNS, "") | {column: cell.strip() for column, cell in zip(columns, cells, strict=False)}
-    check_name("name", values["name"])
+    check_user_name(values["name"])
     check_openai_key(values["openai_key"])
     if values["comment"]:
         check_name("comment", values["comment"], MAX_COMMENT)

@@ -83,6 +83,8 @@ def _read(name: str, entry: object) -> NewPrice | Skipped:
     mode = entry.get("mode")
     if mode not in MODES:
         return Skipped(name, f"mode {mode[:40] if isinstance(mode, str) and mode.isprintable() else 'unknown'}")
+    if "*" in name:
+        return Skipped(name, "a pattern, not a model")
     check_model(model_of(name))
     table = _table(name, entry)
     base = _completed(table.pop(_BASE, {}), is_embedding=mode == "embedding")

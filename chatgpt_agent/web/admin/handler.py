@@ -29,6 +29,7 @@ from chatgpt_agent.web.body import BodyHandler
 
 log = logging.getLogger(__name__)
 
+MAX_WARNINGS = 20  # of an answer
 MAX_LINGER_BYTES = 2 * MAX_FILE  # of an administrator's body that is too large
 
 _ENTITY_TAG = re.compile(r'"([^"]*)"')
@@ -87,7 +88,11 @@ class AdminHandler(BodyHandler):
             return
         with self._api.lifecycle.request():
             try:
-                self._write_answer(await self._route.handler(self._parse(path_values)))
+                request = self._parse(path_values)
+                answer = await self._route.handler(request)
+                for text in request.warnings[:MAX_WARNINGS]:
+                    self.add_header("X-Agent-Warning", text.encode("ascii", "backslashreplace").decode())
+                self._write_answer(answer)
             except AgentError as error:
                 self.write_agent_error(_public_error(error))
 

@@ -44,7 +44,9 @@ async def list_prices(request: AdminRequest[Empty, TextPage, None]) -> Page[Pric
 async def list_history(request: AdminRequest[Empty, HistoryQuery, None]) -> Page[PriceRecord]:
     limit, after, model = request.query.limit, cursors.id_of(request.query.after) or 0, or_none(request.query.model)
     use_case = request.administration.prices
-    history = await (use_case.upcoming(model) if request.query.upcoming else use_case.history(model))
+    history = await (use_case.history() if model is None else use_case.history_of(model))
+    if request.query.upcoming:
+        history = await use_case.upcoming(model)
     prices = sorted((price for price in history if price.id > after), key=lambda price: price.id)
     return cursors.page(
         [price_record(price) for price in prices[: limit + 1]], limit, lambda price: cursors.id_cursor(price.id)

@@ -40,11 +40,14 @@ class AdminRequest(msgspec.Struct, Generic[P, Q, B], frozen=True, kw_only=True):
     query: Q
     body: B
     version: int | None
+    warnings: list[str] = msgspec.field(default_factory=list)  # for the answer's header
 
     @property
     def administration(self) -> Administration:
         """The use cases, for the administrator of this request."""
-        return Administration(self.api.config, self.api.stores, self.actor, self.api.authenticator.keyring)
+        return Administration(
+            self.api.config, self.api.stores, self.actor, self.api.authenticator.keyring, warn=self.warnings.append
+        )
 
 
 AnyRequest = AdminRequest[Any, Any, Any]

@@ -1,11 +1,15 @@
 """Users over REST."""
 
 from chatgpt_agent.admin.users import IssuedToken, UserRow
-from chatgpt_agent.core.access.settings import NewUser, OpenAIKey, UserChanges
+from chatgpt_agent.core.access.settings import Name, NewUser, OpenAIKey, UserChanges
 from chatgpt_agent.web.admin import cursors
 from chatgpt_agent.web.admin.cursors import Page
 from chatgpt_agent.web.admin.routing import AdminRequest, Route
 from chatgpt_agent.web.admin.schemas import Empty, Strict, TextPage, UserPath
+
+
+class NewName(Strict, frozen=True, kw_only=True):
+    name: Name
 
 
 class NewKey(Strict, frozen=True, kw_only=True):
@@ -28,6 +32,10 @@ async def get_user(request: AdminRequest[UserPath, Empty, None]) -> UserRow:
 
 async def change_user(request: AdminRequest[UserPath, Empty, UserChanges]) -> UserRow:
     return await request.administration.users.change(request.path.name, request.body, version=request.version)
+
+
+async def rename_user(request: AdminRequest[UserPath, Empty, NewName]) -> UserRow:
+    return await request.administration.users.rename(request.path.name, request.body.name, version=request.version)
 
 
 async def remove_user(request: AdminRequest[UserPath, Empty, None]) -> None:
@@ -54,6 +62,11 @@ ROUTES = [
     Route(
         method="PATCH", path="/users/{name}", handler=change_user, summary="Change a user",
         path_params=UserPath, body=UserChanges, answer=UserRow, conditional=True, tag="users",
+    ),
+    Route(
+        method="POST", path="/users/{name}/rename", handler=rename_user,
+        summary="Give a user another name; tokens, budgets and rows stay theirs",
+        path_params=UserPath, body=NewName, answer=UserRow, conditional=True, tag="users",
     ),
     Route(
         method="POST", path="/users/{name}/remove", handler=remove_user,

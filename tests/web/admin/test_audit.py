@@ -16,6 +16,7 @@ CHANGES = {
     "add_user": [("insert", "users"), ("insert", "tokens")],
     "import_users": [("insert", kind) for kind in ("budgets", "tokens", "tokens", "users", "users")],
     "change_user": [("update", "users")],
+    "rename_user": [("update", "users")],
     "remove_user": [("update", "users"), ("update", "tokens")],
     "set_key": [("update", "users")],
     "issue_token": [("insert", "tokens")],
