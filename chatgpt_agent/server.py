@@ -14,7 +14,8 @@ from chatgpt_agent.runtime.background import Background
 from chatgpt_agent.runtime.database import database, prepare_database, retry_until_reachable
 from chatgpt_agent.runtime.master_key import check_master_key_file
 from chatgpt_agent.runtime.tuning import Tuning
-from chatgpt_agent.web.listener import ConnectionLimits, Listener
+from chatgpt_agent.web.client_stream import ConnectionLimits
+from chatgpt_agent.web.listener import Listener
 from chatgpt_agent.wiring import Wiring
 
 log = logging.getLogger(__name__)

@@ -3,7 +3,8 @@
 AgentError
 ├── ClientError              the caller's fault; nothing was sent to OpenAI
 │   ├── InvalidApiKey 401, InvalidJson / InvalidRequest 400, ModelNotFound / UnknownUrl 404
-│   ├── MethodNotAllowed 405, RequestTooLarge 413, UnsupportedMediaType 415
+│   ├── MethodNotAllowed 405, RequestTimeout 408, RequestTooLarge 413, UnsupportedMediaType 415
+│   ├── UpgradeRequired 426, HeadTooLarge 431, HttpVersionNotSupported 505
 │   ├── RateLimited, InsufficientQuota 429
 ├── UpstreamError            the exchange with OpenAI failed; `sent` says whether OpenAI may have billed it
 │   ├── UpstreamUnreachable, UpstreamTls, UpstreamLost, UpstreamTruncated, UpstreamInvalid 502
@@ -93,6 +94,12 @@ class MethodNotAllowed(ClientError):
     code = "method_not_supported"
 
 
+class RequestTimeout(ClientError):
+    status = 408
+    code = "request_timeout"
+    default = "The request did not arrive in time."
+
+
 class RequestTooLarge(ClientError):
     status = 413
     code = "request_too_large"
@@ -104,6 +111,27 @@ class RequestTooLarge(ClientError):
 class UnsupportedMediaType(ClientError):
     status = 415
     code = "unsupported_media_type"
+
+
+class UpgradeRequired(ClientError):
+    """Clients that try a WebSocket first take this status as the sign to use HTTP."""
+
+    status = 426
+    code = "upgrade_required"
+    default = "WebSocket connections are not supported here. Send the request over HTTP."
+
+
+class HeadTooLarge(ClientError):
+    status = 431
+    code = "request_head_too_large"
+    default = "The header fields of the request are too large."
+
+
+class HttpVersionNotSupported(ClientError):
+    status = 505
+    code = "http_version_not_supported"
+    type = "server_error"
+    default = "Only the versions 1.0 and 1.1 of HTTP are supported here."
 
 
 class RateLimited(ClientError):

@@ -4,8 +4,6 @@ import logging
 import os
 import time
 
-from tornado.httputil import HTTPServerRequest
-
 from chatgpt_agent.core.errors import AgentError, InvalidApiKey
 from chatgpt_agent.core.ids import uuid7
 
@@ -31,13 +29,13 @@ class AccessLogEntry:
         if isinstance(error, InvalidApiKey):
             self.denial_reason = error.reason
 
-    def log(self, request: HTTPServerRequest, status: int, details: str = "", *, quiet: bool = False) -> None:
+    def log(self, method: str | None, path: str, status: int, details: str = "", *, quiet: bool = False) -> None:
         """Writes the line; `quiet`: at DEBUG. `details` go to its end."""
-        level = logging.DEBUG if quiet else logging.ERROR if status >= 500 else logging.INFO
+        level = logging.DEBUG if quiet else logging.ERROR if 500 <= status < 505 else logging.INFO
         if not access_log.isEnabledFor(level):
             return
         line = (
-            f"{request.method} {request.path} {status} {(time.monotonic() - self.started_at) * 1000:.1f}ms"
+            f"{method} {path} {status} {(time.monotonic() - self.started_at) * 1000:.1f}ms"
             f" id={self.id_text} user={self.user}"
         )
         if self.error_code:

@@ -1,12 +1,10 @@
 """What all handlers share: checks before the body is read, errors in OpenAI's envelope, one access line a request."""
 
-import functools
 import sys
 import time
 from typing import Any, cast
 
-from tornado.http1connection import HTTP1Connection
-from tornado.httputil import HTTPHeaders, HTTPServerRequest, format_timestamp
+from tornado.httputil import HTTPHeaders, HTTPServerRequest
 from tornado.web import Application, RequestHandler, stream_request_body
 
 from chatgpt_agent.core.access.identity import Identity
@@ -19,10 +17,10 @@ from chatgpt_agent.core.errors import (
 from chatgpt_agent.runtime.authentication import Authenticator
 from chatgpt_agent.runtime.rate_limiter import RateLimiter
 from chatgpt_agent.web.access_log import AccessLogEntry
-from chatgpt_agent.web.errors import render
-from chatgpt_agent.web.listener import ClientStream
-
-http_date = functools.lru_cache(maxsize=1)(format_timestamp)  # of a second (RFC 9110 §6.6.1)
+from chatgpt_agent.web.client_connection import RequestConnection
+from chatgpt_agent.web.client_stream import LINGER_BYTES_WITH_TOKEN, ClientStream
+from chatgpt_agent.web.errors import http_date, render
+from chatgpt_agent.web.request_head import has_body
 
 
 # Without this, Tornado would read the whole body before it calls `prepare`.
@@ -36,6 +34,7 @@ class ApiHandler(RequestHandler):
     def __init__(self, application: Application, request: HTTPServerRequest, **kwargs: Any) -> None:
         self.access = AccessLogEntry()
         super().__init__(application, request, **kwargs)
+        self.connection.on_fault = self.on_fault
 
     def clear(self) -> None:
         """As Tornado's, but with the two headers that all our answers have. Tornado formats the date for each answer,
@@ -47,9 +46,14 @@ class ApiHandler(RequestHandler):
         self.set_status(200)
 
     @property
+    def connection(self) -> RequestConnection:
+        """The connection, of this request."""
+        return cast(RequestConnection, self.request.connection)
+
+    @property
     def stream(self) -> ClientStream:
         """The client's connection."""
-        return cast(ClientStream, cast(HTTP1Connection, self.request.connection).stream)
+        return self.connection.stream
 
     def prepare(self) -> None:
         """Runs the checks that need no body. An error is answered before any of the body is read."""
@@ -70,6 +74,7 @@ class ApiHandler(RequestHandler):
         """Returns the user and token of the request. Raises InvalidApiKey, RateLimited, DirectoryStale."""
         identity = authenticator.identify(self.request.headers, self.request.remote_ip)
         self.access.user = identity.user.name
+        self.stream.linger_bytes = LINGER_BYTES_WITH_TOKEN
         return identity
 
     def limit_headers(self) -> list[tuple[str, str]]:
@@ -85,9 +90,22 @@ class ApiHandler(RequestHandler):
         return ""
 
     def refuse(self, error: AgentError) -> None:
-        """Answers with an error before the body is read."""
+        """Answers with an error before the body is read. The connection ends, unless there is no body."""
         self.write_agent_error(error)
+        if has_body(self.request.headers):
+            self.announce_close()
         self.finish()
+
+    def on_fault(self, error: AgentError) -> None:
+        """Answers a request whose body cannot be received, unless it has an answer."""
+        if not self._finished:
+            self.refuse(error)
+
+    def announce_close(self) -> None:
+        """Lets the connection end with this answer, and tells the client."""
+        self.request.headers.pop("Connection", None)  # otherwise Tornado promises HTTP/1.0 clients to keep it
+        self.set_header("Connection", "close")
+        self.connection.close_after_answer()
 
     def data_received(self, chunk: bytes) -> None:
         """Drops the body, unless a handler needs it."""
@@ -178,7 +196,10 @@ class TokenHandler(ApiHandler):
 def log_request(handler: RequestHandler) -> None:
     """Writes the access line of a request."""
     if isinstance(handler, ApiHandler):
-        handler.access.log(handler.request, handler.log_status(), handler.log_details(), quiet=handler.quiet)
+        request = handler.request
+        handler.access.log(
+            request.method, request.path, handler.log_status(), handler.log_details(), quiet=handler.quiet
+        )
 
 
 class UnknownUrlHandler(ApiHandler):

@@ -1,12 +1,24 @@
 """The one rendering of errors: OpenAI's error object, and header fields of our own
 (docs/decisions/0002-errors-in-openais-format.md)."""
 
+import functools
 import math
 from collections.abc import Iterable
 
-from chatgpt_agent.core.errors import AgentError, InvalidApiKey, MethodNotAllowed, RateLimited, Unavailable
+from tornado.httputil import format_timestamp
+
+from chatgpt_agent.core.errors import (
+    AgentError,
+    InvalidApiKey,
+    MethodNotAllowed,
+    RateLimited,
+    Unavailable,
+    UpgradeRequired,
+)
 
 Fields = list[tuple[str, str]]
+
+http_date = functools.lru_cache(maxsize=1)(format_timestamp)  # of a second (RFC 9110 §6.6.1)
 
 
 def render(error: AgentError, request_id: str, methods: Iterable[str]) -> tuple[int, Fields, bytes]:
@@ -30,4 +42,6 @@ def render(error: AgentError, request_id: str, methods: Iterable[str]) -> tuple[
         fields.append(("WWW-Authenticate", "Bearer"))  # RFC 9110 §11.6.1
     elif isinstance(error, MethodNotAllowed):
         fields.append(("Allow", ", ".join(methods)))
+    elif isinstance(error, UpgradeRequired):
+        fields.append(("Upgrade", "HTTP/1.1"))  # RFC 9110 §15.5.22
     return error.status, fields, body

@@ -73,13 +73,7 @@ class ForwardHandler(BodyHandler):
     # With the body.
 
     async def post(self) -> None:
-        if self.refused:
-            self.end_refusal()
-            return
         if self._phase is Phase.DISCONNECTED:  # between the end of the body and this
-            return
-        if self.stream.has_ended():  # Tornado does not say so behind bytes that it has not read
-            self.on_connection_close()
             return
         self._phase = Phase.FORWARDING
         with self._services.lifecycle.request():
@@ -145,7 +139,7 @@ class ForwardHandler(BodyHandler):
         if self._phase is Phase.DISCONNECTED:
             self._writer.discard()
         await answering.stream_to(self._writer)
-        await self._finish_with(close=not chunked)
+        await self._finish_with()
 
     async def _write_whole(self, pieces: list[bytes]) -> None:
         size = sum(map(len, pieces))
@@ -164,10 +158,8 @@ class ForwardHandler(BodyHandler):
             self.on_connection_close()
         await self._finish_with()
 
-    async def _finish_with(self, body: bytes | None = None, *, close: bool = False) -> None:
+    async def _finish_with(self, body: bytes | None = None) -> None:
         stream, finished = self.stream, self.finish(body or None)  # b"" would be a body, which a 204 must not have
-        if close:
-            self.close_after(finished)
         if stream.writing() or stream.closed():  # else the kernel has taken all of it
             try:
                 await finished
@@ -186,7 +178,6 @@ class ForwardHandler(BodyHandler):
         """The client has disconnected. Tornado does not always say so here: a write that fails says the same."""
         super().on_connection_close()
         if self.refused:
-            self.end_refusal()
             return
         before, self._phase = self._phase, Phase.DISCONNECTED
         if before is Phase.RECEIVING:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from chatgpt_agent.web.listener import ConnectionLimits
+from chatgpt_agent.web.client_stream import ConnectionLimits
 from tests.conftest import MakeAgent
 from tests.faults.processes import CHAT, Flood, narrow, resident, send_chat, serving
 from tests.support.agent import Agent
@@ -154,12 +154,13 @@ ODD_CHUNKS = {
 
 @pytest.mark.parametrize("kind", ODD_CHUNKS)
 async def test_odd_chunks_are_refused(agent: Agent, upstream: Upstream, kind: str) -> None:
-    """Framing that two programs may read differently is refused with 400 or no answer, and the connection ends."""
+    """Framing that two programs may read differently is refused with one 400, and the connection ends."""
     text = agent.body()
     connection = await Connection.open(agent.url)
     received = await exchange(connection, in_chunks(agent, ODD_CHUNKS[kind] % (len(text), text)))
     await connection.close()
-    assert received in (b"HTTP/1.1 400 Bad Request\r\n\r\n", b"")
+    assert received.startswith(b"HTTP/1.1 400 ")
+    assert (received.count(b"HTTP/1.1"), received.count(b"X-Agent-Request-Id: ")) == (1, 1)
     assert upstream.requests == []
 
 
@@ -200,7 +201,7 @@ CORPUS: dict[str, Callable[[str], bytes]] = {
         token, LENGTH, line="POST http://evil.example/v1/chat/completions HTTP/1.1"
     ),
     "authority form": lambda token: raw(token, LENGTH, line="CONNECT evil.example:443 HTTP/1.1"),
-    "asterisk form": lambda token: raw(token, LENGTH, line="OPTIONS * HTTP/1.1"),
+    "asterisk form": lambda token: raw(token, LENGTH, line="POST * HTTP/1.1"),
     "HTTP/0.9": lambda token: f"GET {CHAT}\r\n\r\n".encode(),
     "HTTP/2.0": lambda token: raw(token, LENGTH, line=f"POST {CHAT} HTTP/2.0"),
     "the preface of h2": lambda token: b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
@@ -213,12 +214,13 @@ CORPUS: dict[str, Callable[[str], bytes]] = {
 
 @pytest.mark.parametrize("kind", CORPUS)
 async def test_invalid_http_is_refused(agent: Agent, upstream: Upstream, kind: str) -> None:
-    """The client gets one error or no answer, the connection ends, no request is sent, and the next one is served."""
+    """The client gets one error in the envelope, the connection ends, no request is sent, and the next one is
+    served."""
     connection = await Connection.open(agent.url)
     received = await exchange(connection, CORPUS[kind](agent.token))
     await connection.close()
-    assert re.match(rb"(HTTP/1.1 (400|401|404|405) |$)", received)
-    assert received.count(b"HTTP/1.1") <= 1
+    assert re.match(rb"HTTP/1.1 (400|401|431|505) ", received) or kind == "TLS"
+    assert received.count(b"HTTP/1.1") == received.count(b"X-Agent-Request-Id: ") == (kind != "TLS")
     assert upstream.requests == []
     assert (await agent.chat()).status == 200
 

@@ -19,7 +19,7 @@ from chatgpt_agent.core.money.pricing import Tier
 from chatgpt_agent.runtime.master_key import open_keyring
 from chatgpt_agent.runtime.tuning import Tuning
 from chatgpt_agent.server import Server
-from chatgpt_agent.web.listener import ConnectionLimits
+from chatgpt_agent.web.client_stream import ConnectionLimits
 from tests.support.administration import ROOT
 from tests.support.canaries import SECRETS
 from tests.support.client import Answer, Connection, fetch, request_bytes

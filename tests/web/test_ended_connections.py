@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from chatgpt_agent.web.listener import ConnectionLimits
+from chatgpt_agent.web.client_stream import ConnectionLimits
 from tests.conftest import MakeAgent
 from tests.support.agent import Agent
 from tests.support.client import Connection, request_bytes
@@ -106,7 +106,7 @@ async def test_request_that_waits_when_a_timer_fires_is_served(
 async def test_no_request_is_billed_unanswered_as_a_timer_fires(
     make_agent: MakeAgent, upstream: Upstream, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Of requests that arrive around the end of a connection's idle time, each is answered or not sent at all."""
+    """A request that arrives around the end of its connection's idle time is either answered or not sent."""
     agent = await make_agent(limits=ConnectionLimits(head_seconds=0.4))
     raw = posts(agent, 1)
 

@@ -14,7 +14,8 @@ from tornado.ioloop import IOLoop
 from tornado.netutil import bind_sockets
 from tornado.web import Application, RequestHandler
 
-from chatgpt_agent.web.listener import ConnectionLimits, Listener
+from chatgpt_agent.web.client_stream import ConnectionLimits
+from chatgpt_agent.web.listener import Listener
 from tests.support.client import Connection, fetch
 from tests.support.waiting import until
 

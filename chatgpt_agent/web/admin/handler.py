@@ -24,13 +24,13 @@ from chatgpt_agent.core.errors import (
 from chatgpt_agent.core.plain_json import encode
 from chatgpt_agent.web.admin.parameters import parse_body, parse_query, to_struct
 from chatgpt_agent.web.admin.routes import PREFIX, ROUTES
-from chatgpt_agent.web.admin.routing import MAX_FILE, AdminApi, AdminRequest, Route
+from chatgpt_agent.web.admin.routing import AdminApi, AdminRequest, Route
 from chatgpt_agent.web.body import BodyHandler
+from chatgpt_agent.web.client_stream import LINGER_BYTES_WITH_TOKEN
 
 log = logging.getLogger(__name__)
 
 MAX_WARNINGS = 20  # of an answer
-MAX_LINGER_BYTES = 2 * MAX_FILE  # of an administrator's body that is too large
 
 _ENTITY_TAG = re.compile(r'"([^"]*)"')
 _VERSION = re.compile(r'"([0-9]{1,18})(?:-[0-9a-f]{8})?"')
@@ -69,7 +69,7 @@ class AdminHandler(BodyHandler):
             raise Draining
         admin, address = await self._api.authenticator.identify(self.request.headers, self.request.remote_ip)
         self.access.user = admin.name
-        self.linger_bytes = MAX_LINGER_BYTES
+        self.stream.linger_bytes = LINGER_BYTES_WITH_TOKEN
         if admin.role != Role.ADMIN and not self._route.for_viewers:
             raise Forbidden("Viewers have read-only access, without administrators.")
         self._actor = Actor(admin.name, Via.REST, address)
@@ -83,9 +83,6 @@ class AdminHandler(BodyHandler):
     # With the body.
 
     async def _answer(self, *path_values: str) -> None:
-        if self.refused:
-            self.end_refusal()
-            return
         with self._api.lifecycle.request():
             try:
                 request = self._parse(path_values)

@@ -1,0 +1,154 @@
+"""The requests of one connection, one after the other, for Tornado's handlers.
+
+Tornado's own reader answers what is not HTTP with a bare 400, or a second time after its handler, and goes on with what
+a closed connection has left in its buffer. Only that half is replaced: answers are written by Tornado.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import cast
+
+from tornado.http1connection import HTTP1Connection, HTTP1ConnectionParameters, HTTP1ServerConnection
+from tornado.httputil import (
+    HTTPHeaders,
+    HTTPInputError,
+    HTTPMessageDelegate,
+    HTTPServerConnectionDelegate,
+    RequestStartLine,
+)
+from tornado.iostream import StreamClosedError, UnsatisfiableReadError
+
+from chatgpt_agent.core.errors import AgentError, HeadTooLarge, InvalidRequest, RequestTooLarge
+from chatgpt_agent.web.bare_answer import write_bare_answer
+from chatgpt_agent.web.client_stream import ClientStream
+from chatgpt_agent.web.request_head import has_body, keeps_connection, malformed, read_fields, read_start_line
+
+log = logging.getLogger(__name__)
+
+HEAD_END = rb"\r?\n\r?\n"
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+class RequestConnection(HTTP1Connection):
+    """What a handler sees of its connection: one request, and the answer to it.
+
+    A handler sets `on_fault`, which is called with the error if the body cannot be received, and `max_body_size`
+    (bytes), over which the sizes of chunks may not add up."""
+
+    stream: ClientStream
+    max_body_size: int
+
+    def __init__(self, stream: ClientStream, params: HTTP1ConnectionParameters, context: object) -> None:
+        super().__init__(stream, False, params, context)
+        self.on_fault: Callable[[AgentError], None] | None = None
+        self.max_body_size = self._max_body_size
+
+    async def serve(self, delegate: HTTPMessageDelegate) -> bool:
+        """Reads a request and waits for its answer. Returns whether another may follow. Raises StreamClosedError."""
+        try:
+            headers = await self._read_head()
+            prepared = delegate.headers_received(cast(RequestStartLine, self._request_start_line), headers)
+        except (AgentError, HTTPInputError, UnsatisfiableReadError) as error:
+            write_bare_answer(self.stream, _head_error(error), self._request_start_line)
+            return False
+        try:
+            if prepared is not None:
+                await prepared
+            if not self._read_finished and not self._write_finished:
+                await self._read_body_of(headers, delegate)
+        except BaseException:
+            delegate.on_connection_close()
+            raise
+        if not self._read_finished or self.stream.has_ended():  # refused, or the client has left
+            delegate.on_connection_close()
+        else:
+            delegate.finish()
+        return await self._wait_for_answer()
+
+    async def _read_head(self) -> HTTPHeaders:
+        head = await self.stream.read_until_regex(HEAD_END, max_bytes=self.params.max_header_size)
+        self._request_start_line, lines = read_start_line(head)
+        self._request_start_line, headers = read_fields(self._request_start_line, lines)
+        self._request_headers = headers
+        self._disconnect_on_finish = not keeps_connection(self._request_start_line, headers)
+        self._read_finished = not has_body(headers)
+        return headers
+
+    async def _read_body_of(self, headers: HTTPHeaders, delegate: HTTPMessageDelegate) -> None:
+        if headers.get("Expect", "").lower() == "100-continue" and not self.stream.has_buffered():
+            self.stream.write(CONTINUE)
+        self._max_body_size = self.max_body_size
+        try:
+            body = self._read_body(0, headers, delegate)
+            assert body is not None
+            await body
+        except (AgentError, HTTPInputError, UnsatisfiableReadError) as error:
+            if self.on_fault is not None:
+                self.on_fault(self._body_error(error))
+            if not self._write_finished:
+                self.close()
+        else:
+            self._read_finished = not self._write_finished
+
+    async def _deliver_body(self, delegate: HTTPMessageDelegate, data: bytes) -> None:
+        if not self._write_finished:
+            delegate.data_received(data)
+
+    async def _wait_for_answer(self) -> bool:
+        if not self._finish_future.done():
+            if self.stream.closed():
+                self._on_connection_close()
+                return False
+            self.stream.set_close_callback(self._on_connection_close)
+            await self._finish_future
+        return not self.stream.closed()
+
+    def _body_error(self, error: Exception) -> AgentError:
+        if isinstance(error, AgentError):
+            return error
+        if isinstance(error, UnsatisfiableReadError):
+            return InvalidRequest("The request is not valid HTTP: a line with the size of a chunk is too long.")
+        if "too large" in str(error):  # by the sizes of its chunks
+            return RequestTooLarge(self.max_body_size)
+        return malformed(cast(HTTPInputError, error))
+
+    def close_after_answer(self) -> None:
+        """Lets the connection end with this answer."""
+        self._disconnect_on_finish = True
+
+    def close(self) -> None:
+        """Closes the connection, after the answer; what the client still sends is dropped for a while."""
+        self.stream.close_after_answer(unread=not self._read_finished)
+        super().close()
+
+    def _clear_callbacks(self) -> None:
+        self.on_fault = None  # a cycle with the handler
+        super()._clear_callbacks()
+
+
+class ClientConnection(HTTP1ServerConnection):
+    """One connection of a client."""
+
+    stream: ClientStream
+
+    async def _server_request_loop(self, delegate: HTTPServerConnectionDelegate) -> None:
+        try:
+            while not (self.stream.has_buffered() and self.stream.has_ended()):
+                connection = RequestConnection(self.stream, self.params, self.context)
+                if not await connection.serve(delegate.start_request(self, connection)):
+                    return
+                await asyncio.sleep(0)
+        except (StreamClosedError, asyncio.CancelledError):
+            pass
+        except Exception:
+            log.exception("a request failed before its handler")
+        finally:
+            self.stream.close()
+            delegate.on_close(self)
+
+
+def _head_error(error: Exception) -> AgentError:
+    if isinstance(error, AgentError):
+        return error
+    return HeadTooLarge() if isinstance(error, UnsatisfiableReadError) else malformed(cast(HTTPInputError, error))

@@ -1,0 +1,95 @@
+"""The head of a request (RFC 9112 §3 and §5): what can be read in two ways is refused, before a handler sees it."""
+
+import re
+
+from tornado.http1connection import is_transfer_encoding_chunked
+from tornado.httputil import HTTPHeaders, HTTPInputError, RequestStartLine, parse_request_start_line
+
+from chatgpt_agent.core.errors import AgentError, HttpVersionNotSupported, InvalidRequest, UpgradeRequired
+
+MAX_LENGTH_DIGITS = 18  # of a Content-Length; Python refuses to convert thousands of digits
+
+_ABSOLUTE = re.compile(r"(https?)://([^/?#@]+)([/?]?.*)", re.IGNORECASE)
+_VERSION = re.compile(r".* HTTP/[0-9]+(\.[0-9]+)?")
+_DEFAULT_PORTS = {"http": ":80", "https": ":443"}
+
+
+def read_start_line(head: bytes) -> tuple[RequestStartLine, str]:
+    """Returns the request line of a head, with the path of an absolute URL, and the lines after it. Raises
+    AgentError."""
+    # Empty lines before a request are ignored, and a line may end with LF alone (RFC 9112 §2.2).
+    line, _, fields = head.decode("latin-1").lstrip("\r\n").partition("\n")
+    try:
+        start_line = parse_request_start_line(line.rstrip("\r"))
+    except HTTPInputError:
+        if _VERSION.fullmatch(line.rstrip("\r")):
+            raise HttpVersionNotSupported from None
+        raise InvalidRequest("The request is not valid HTTP: it does not begin with a request line.") from None
+    return start_line, fields
+
+
+def read_fields(start_line: RequestStartLine, lines: str) -> tuple[RequestStartLine, HTTPHeaders]:
+    """Returns the header fields, checked, and the request line with a path. Raises AgentError."""
+    try:
+        headers = HTTPHeaders.parse(lines)
+        if not start_line.path.startswith("/"):
+            start_line = _with_path(start_line, headers)
+        _check_framing(start_line, headers)
+    except HTTPInputError as error:
+        raise malformed(error) from None
+    if "Upgrade" in headers and "websocket" in list_values(headers, "Upgrade"):
+        raise UpgradeRequired
+    return start_line, headers
+
+
+def has_body(headers: HTTPHeaders) -> bool:
+    """Returns whether a request has a body (RFC 9112 §6.3)."""
+    return headers.get("Content-Length", "0") != "0" or "Transfer-Encoding" in headers
+
+
+def keeps_connection(start_line: RequestStartLine, headers: HTTPHeaders) -> bool:
+    """Returns whether the client wants to send another request (RFC 9112 §9.3)."""
+    if "Connection" not in headers:
+        return start_line.version != "HTTP/1.0"
+    options = list_values(headers, "Connection")
+    return "close" not in options and (start_line.version != "HTTP/1.0" or "keep-alive" in options)
+
+
+def list_values(headers: HTTPHeaders, name: str) -> list[str]:
+    """Returns the members of a field that is a list, in lower case (RFC 9110 §5.6.1)."""
+    return [value.strip(" \t") for value in headers.get(name, "").lower().split(",")]
+
+
+def malformed(error: HTTPInputError) -> AgentError:
+    """Returns the error that answers what Tornado cannot read. Values of the request are not repeated."""
+    reason = re.split(r": | [\"']|\. ", str(error))[0]
+    return InvalidRequest(f"The request is not valid HTTP: {reason[:1].lower()}{reason[1:]}.")
+
+
+def _with_path(start_line: RequestStartLine, headers: HTTPHeaders) -> RequestStartLine:
+    """A server must accept the absolute form (RFC 9112 §3.2.2), in which the client names the host twice."""
+    method, target, version = start_line
+    if target == "*" and method == "OPTIONS":  # §3.2.4
+        return start_line
+    absolute = _ABSOLUTE.fullmatch(target)
+    if absolute is None:
+        raise HTTPInputError("The request target is neither a path nor an http URL")
+    scheme, authority, path = absolute.groups()
+    port = _DEFAULT_PORTS[scheme.lower()]
+    host = headers.get("Host", authority if version == "HTTP/1.0" else "")
+    if host.lower().removesuffix(port) != authority.lower().removesuffix(port):
+        raise HTTPInputError("The request target and Host name different hosts")
+    return RequestStartLine(method, path if path.startswith("/") else f"/{path}", version)
+
+
+def _check_framing(start_line: RequestStartLine, headers: HTTPHeaders) -> None:
+    """Checks how the body is delimited, before a handler answers: a request must not get two answers."""
+    if is_transfer_encoding_chunked(headers) and start_line.version == "HTTP/1.0":
+        raise HTTPInputError("Transfer-Encoding needs version 1.1")  # RFC 9112 §6.1
+    if "Content-Length" in headers:
+        lengths = {length.strip(" \t") for length in headers["Content-Length"].split(",")}
+        length = lengths.pop()
+        if lengths or not (length.isascii() and length.isdecimal()):
+            raise HTTPInputError("Content-Length is not one number")
+        digits = length.lstrip("0") or "0"
+        headers["Content-Length"] = digits if len(digits) <= MAX_LENGTH_DIGITS else "9" * MAX_LENGTH_DIGITS
