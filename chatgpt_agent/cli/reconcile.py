@@ -1,6 +1,7 @@
 """`chatgpt-agent ledger reconcile` and `ledger correct`: the ledger compared with OpenAI's figures, and corrections."""
 
 import sys
+from collections.abc import Iterator
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
@@ -59,7 +60,8 @@ async def reconcile(
 ) -> None:
     """Compare the ledger with OpenAI's own figures.
 
-    Shows what differs, and the rows that may explain it.
+    Shows what differs, and the rows that may explain it. OpenAI's usage is that of completions, so requests for
+    embeddings, images and transcriptions are left out of it.
 
     A FILE is JSON of OpenAI's organization API (usage of completions, costs) or a CSV export of its usage dashboard.
     Exit code 0 if all is equal, 1 if something differs.
@@ -122,6 +124,8 @@ def _echo_reconciliation_table(result: Reconciliation) -> None:
     for name, days in (("Usage", result.usage_days), ("Costs", result.cost_days)):
         if days:
             click.echo(f"{name} compared from {days[0]} to {days[1]} (UTC).")
+    for note in _notes(result):
+        click.echo(note)
     if result.equal:
         click.echo(f"No differences: {_sum_of(result.total)}.")
         return
@@ -141,6 +145,8 @@ def _echo_reconciliation_csv(result: Reconciliation) -> None:
             for line in result.lines
         ],
     )
+    for note in _notes(result):
+        click.echo(note, err=True)
 
 
 def _echo_reconciliation_json(result: Reconciliation) -> None:
@@ -156,7 +162,17 @@ def _echo_reconciliation_json(result: Reconciliation) -> None:
         for line in result.lines
     ]
     days = {"usage_days": result.usage_days, "cost_days": result.cost_days}
-    echo_json({"equal": result.equal, **days, "lines": lines, "total": _both(result.total)})
+    notes = {"left_out": result.left_out, "unused_keys": result.unused_keys}
+    echo_json({"equal": result.equal, **days, "lines": lines, "total": _both(result.total), **notes})
+
+
+def _notes(result: Reconciliation) -> Iterator[str]:
+    """Yields what is not compared."""
+    if result.left_out:
+        counts = ", ".join(f"{count} of {endpoint}" for endpoint, count in sorted(result.left_out.items()))
+        yield f"Left out of the usage, because OpenAI counts it apart from completions: {counts} (requests)."
+    if result.unused_keys:
+        yield f"OpenAI has no figures of {', '.join(result.unused_keys)}: check the ids given with --key."
 
 
 _ECHO = {"table": _echo_reconciliation_table, "csv": _echo_reconciliation_csv, "json": _echo_reconciliation_json}

@@ -1,5 +1,8 @@
 """Compares the ledger with OpenAI's own figures by day, model and user, and names rows that may explain a difference.
 
+OpenAI's figures of usage are those of completions (chats, responses, completions), so only rows of these endpoints are
+compared with them; embeddings, images and transcriptions are left out, and counted. Costs are those of all rows.
+
 Counts are compared exactly. Amounts are reported exactly and compared to within NOISE: OpenAI sends them as floats
 (0.06 may be 0.060000000000000005), and no token is that cheap.
 """
@@ -13,6 +16,7 @@ from functools import reduce
 import msgspec
 
 from chatgpt_agent.core.errors import InvalidValue
+from chatgpt_agent.core.http.endpoints import CHAT, ENDPOINTS
 from chatgpt_agent.core.money.exact import EXACT
 from chatgpt_agent.core.openai_usage import Counts, Figures, UsageFigure
 
@@ -22,13 +26,16 @@ OTHERS = "(others)"  # label of users and keys without a --key mapping
 
 _SNAPSHOT = re.compile(r"-\d{4}(-.*)?")  # the suffix of a snapshot's name: -2024-07-18, -0613, -1106-preview
 
+# Rows of an endpoint that is unknown here are compared, so that none is left out unseen.
+_OTHER_ENDPOINTS = frozenset(endpoint.path for endpoint in ENDPOINTS if not endpoint.is_completion)
+
 Span = tuple[date, date]
 Place = tuple[date, str | None, str | None]  # day, model, user
 
 
 class LedgerSum(msgspec.Struct, frozen=True, kw_only=True):
-    """The sums of the ledger for a day (UTC), model and user, with corrections: requests that OpenAI counts, tokens and
-    USD. `served`: the model is the one that answered, not the requested one."""
+    """The sums of the ledger for a day (UTC), model, user and endpoint, with corrections: requests that OpenAI counts,
+    tokens and USD. `served`: the model is the one that answered, not the requested one."""
 
     day: date
     model: str
@@ -36,6 +43,7 @@ class LedgerSum(msgspec.Struct, frozen=True, kw_only=True):
     served: bool
     counts: Counts
     cost: Decimal
+    endpoint: str = CHAT.path
 
 
 class Candidates(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,6 +57,7 @@ class Candidates(msgspec.Struct, frozen=True, kw_only=True):
     has_tokens: bool
     count: int
     ids: list[str]
+    endpoint: str = CHAT.path
 
 
 class ComparedLine(msgspec.Struct, frozen=True, kw_only=True):
@@ -93,12 +102,15 @@ class ComparedLine(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Reconciliation(msgspec.Struct, frozen=True):
-    """The lines that differ, and the sums of all compared lines."""
+    """The lines that differ, and the sums of all compared lines. `left_out`: how many requests of other endpoints than
+    completions are not compared with OpenAI's usage, by endpoint; `unused_keys`: ids of keys without figures."""
 
     usage_days: Span | None
     cost_days: Span | None
     lines: list[ComparedLine]
     total: ComparedLine
+    left_out: dict[str, int] = {}
+    unused_keys: list[str] = []
 
     @property
     def equal(self) -> bool:
@@ -128,13 +140,21 @@ def compare(
         raise InvalidValue("OpenAI's figures are not grouped by key: get them with group_by=api_key_id, or omit --key")
     usage_days, cost_days = days_to_compare(month, figures.usage_days), days_to_compare(month, figures.cost_days)
     lines = []
+    left_out: dict[str, int] = {}
     if usage_days:
-        lines += _usage_lines(figures, [line for line in sums if _within(usage_days, line.day)], keys, usage_days)
+        own = [line for line in sums if _within(usage_days, line.day)]
+        compared = [line for line in own if line.endpoint not in _OTHER_ENDPOINTS]
+        lines += _usage_lines(figures, compared, keys, usage_days)
+        for line in own:
+            if line.endpoint in _OTHER_ENDPOINTS and line.counts.requests:
+                left_out[line.endpoint] = left_out.get(line.endpoint, 0) + line.counts.requests
     if cost_days:
         lines += _cost_lines(figures, [line for line in sums if _within(cost_days, line.day)], cost_days)
     named = set(keys.values())
     differing = [_with_candidates(line, candidates, named) for line in lines if line.signs]
-    return Reconciliation(usage_days, cost_days, differing, _total(lines))
+    used = {figure.key for figure in figures.usage}
+    unused = [key for key in keys if key not in used] if figures.usage else []
+    return Reconciliation(usage_days, cost_days, differing, _total(lines), left_out, unused)
 
 
 def _usage_lines(
@@ -190,6 +210,7 @@ def _with_candidates(line: ComparedLine, candidates: Iterable[Candidates], named
         rows
         for rows in candidates
         if rows.day == line.day
+        and (line.ledger is None or rows.endpoint not in _OTHER_ENDPOINTS)
         and (line.model is None or _may_be(rows, line.model))
         and (line.user is None or _user(rows.user, named) == line.user)
         # Where OpenAI has more, the tokens of some rows are missing; an incomplete answer may lack some, too. Where the

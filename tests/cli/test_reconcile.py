@@ -9,6 +9,7 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
+import msgspec
 import pytest
 
 from chatgpt_agent.core.ledger import State
@@ -90,6 +91,39 @@ def test_table_has_the_differences_and_their_candidate_rows(populated: Cli, tmp_
     assert lines[-2].split() == ["2026-11-02", SNAPSHOT, "(all)", "+1", "+100", "0", "+30", str(november_id(3))]
     assert lines[-1].split() == ["total", "+1", "+100", "0", "+30"]
     assert len(lines) == 7
+
+
+@pytest.mark.parametrize("form", ["table", "csv", "json"])
+def test_endpoints_that_openai_counts_elsewhere_are_left_out(populated: Cli, tmp_path: Path, form: str) -> None:
+    """Embeddings, images and transcriptions are not in OpenAI's usage of completions; every form says so."""
+    paths = ["/v1/embeddings", "/v1/images/generations", "/v1/audio/transcriptions", "/v1/responses", "/v1/completions"]
+    rows = [november_row(number, ALICE, 1) for number in range(3, 8)]
+    intents = [msgspec.structs.replace(row.intent, endpoint=path) for row, path in zip(rows, paths, strict=True)]
+    ship_rows(
+        populated.settings["DATABASE_URL"],
+        [msgspec.structs.replace(row, intent=intent) for row, intent in zip(rows, intents, strict=True)],
+    )
+    figures = usage_file(tmp_path, (1, "key_a", (3, 30, 3, 6)), (2, "key_b", (1, 10, 1, 2)))
+    result = populated.run("ledger", "reconcile", figures, "--format", form)
+    assert (result.exit_code, result.output.count("/v1/embeddings")) == (0, 1)
+    if form == "json":
+        assert json.loads(result.stdout)["left_out"] == dict.fromkeys(paths[:3], 1)
+
+
+def test_costs_are_those_of_all_endpoints(populated: Cli, tmp_path: Path) -> None:
+    """OpenAI's costs contain embeddings."""
+    row = november_row(3, ALICE, 1)
+    intent = msgspec.structs.replace(row.intent, endpoint="/v1/embeddings")
+    ship_rows(populated.settings["DATABASE_URL"], [msgspec.structs.replace(row, intent=intent)])
+    costs = costs_file(tmp_path, "0.00000525", "0.000002625")
+    assert "No differences" in populated.ok("ledger", "reconcile", equal_file(tmp_path), costs)
+
+
+def test_key_without_figures_is_named(populated: Cli, tmp_path: Path) -> None:
+    """Its id may be misspelled."""
+    keys = ["--key", "key_a=alice", "--key", "key_b=bob", "--key", "key_x=bob"]
+    out = populated.ok("ledger", "reconcile", equal_file(tmp_path), *keys)
+    assert "OpenAI has no figures of key_x: check the ids given with --key." in out
 
 
 def test_candidate_rows_beyond_five_are_counted(populated: Cli, tmp_path: Path) -> None:

@@ -25,25 +25,26 @@ _SUMS = f"""
                coalesce(r.input_tokens, 0) + coalesce(r.output_tokens, 0)
                + coalesce(c.input_tokens, 0) + coalesce(c.output_tokens, 0) > 0)),
            coalesce(sum(r.input_tokens), 0)::bigint, coalesce(sum(r.cached_tokens), 0)::bigint,
-           coalesce(sum(r.output_tokens), 0)::bigint, sum(r.cost)
+           coalesce(sum(r.output_tokens), 0)::bigint, sum(r.cost), r.endpoint
     {_FROM}
-    GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4"""
+    GROUP BY 1, 2, 3, 4, r.endpoint ORDER BY 1, 2, 3, 4, r.endpoint"""
 
 _CANDIDATES = f"""
     SELECT {_DAY}, coalesce(r.served_model, r.model), {_USER}, r.served_model IS NOT NULL,
-           r.input_tokens IS NOT NULL, count(*), (array_agg(r.request_id::text ORDER BY r.request_id))[1:%s]
+           r.input_tokens IS NOT NULL, count(*), (array_agg(r.request_id::text ORDER BY r.request_id))[1:%s],
+           r.endpoint
     {_FROM} AND c.corrects IS NULL
       AND (r.state IN {in_states(UNCERTAIN)}
            OR (r.state = '{State.UPSTREAM_ERROR}' AND r.input_tokens IS NOT NULL))
-    GROUP BY 1, 2, 3, 4, 5 ORDER BY 1, 2, 3, 4, 5"""
+    GROUP BY 1, 2, 3, 4, 5, r.endpoint ORDER BY 1, 2, 3, 4, 5, r.endpoint"""
 
 
 async def ledger_sums(store: Store, first: date, last: date) -> list[LedgerSum]:
-    """Returns sums of the rows of these days (both included), with corrections, by day, model and user."""
+    """Returns sums of the rows of these days (both included), with corrections, by day, model, user and endpoint."""
     rows = await store.fetch(_SUMS, [first, last])
     return [
-        LedgerSum(day=day, model=model, user=user, served=served, counts=Counts(*counts), cost=cost)
-        for day, model, user, served, *counts, cost in rows
+        LedgerSum(day=day, model=model, user=user, served=served, counts=Counts(*counts), cost=cost, endpoint=endpoint)
+        for day, model, user, served, *counts, cost, endpoint in rows
     ]
 
 
@@ -51,6 +52,15 @@ async def candidate_rows(store: Store, first: date, last: date) -> list[Candidat
     """Returns the uncorrected rows of these days (both included) whose token counts may differ from OpenAI's."""
     rows = await store.fetch(_CANDIDATES, [MAX_CANDIDATE_ROWS, first, last])
     return [
-        Candidates(day=day, model=model, user=user, served=served, has_tokens=has_tokens, count=count, ids=ids)
-        for day, model, user, served, has_tokens, count, ids in rows
+        Candidates(
+            day=day,
+            model=model,
+            user=user,
+            served=served,
+            has_tokens=has_tokens,
+            count=count,
+            ids=ids,
+            endpoint=endpoint,
+        )
+        for day, model, user, served, has_tokens, count, ids, endpoint in rows
     ]

@@ -38,6 +38,8 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     final_events: frozenset[str] = frozenset()  # types of events that end a stream, beside `[DONE]`, and hold its usage
     nested: bool = False  # a stream's events hold the answer in their `response`
     max_event: int = 8 * _MIB  # bytes of an event that are held back to be read
+    # Whether OpenAI's organization API counts it among completions (`/v1/organization/usage/completions`).
+    is_completion: bool = True
 
 
 CHAT = Endpoint(
@@ -69,12 +71,14 @@ RESPONSES = Endpoint(
 EMBEDDINGS = Endpoint(
     path="/v1/embeddings",
     can_stream=False,
+    is_completion=False,
     max_output=0,
     max_elements=400_000,  # OpenAI accepts 300,000 tokens, each of which may be a number
     usage_format=UsageFormat.EMBEDDING,
 )
 IMAGES = Endpoint(
     path="/v1/images/generations",
+    is_completion=False,
     refuses_svg=True,
     refuses_many_streams=True,
     usage_format=UsageFormat.IMAGES,
@@ -83,6 +87,7 @@ IMAGES = Endpoint(
 )
 TRANSCRIPTIONS = Endpoint(
     path="/v1/audio/transcriptions",
+    is_completion=False,
     form=True,
     response_formats=frozenset({"json", "diarized_json"}),
     usage_format=UsageFormat.TOKENS,

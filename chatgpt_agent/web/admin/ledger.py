@@ -100,13 +100,16 @@ class Days(msgspec.Struct, frozen=True):
 
 
 class Reconciled(msgspec.Struct, frozen=True, kw_only=True):
-    """What differs; `equal`: nothing does. The days are in UTC; null: not compared."""
+    """What differs; `equal`: nothing does. The days are in UTC; null: not compared. `left_out`: requests that OpenAI
+    counts apart from completions, by endpoint, which are not compared; `unused_keys`: ids of keys without figures."""
 
     equal: bool
     usage_days: Days | None
     cost_days: Days | None
     lines: list[ReconciledLine]
     total: ReconciledLine
+    left_out: dict[str, int]
+    unused_keys: list[str]
 
 
 async def list_rows(request: AdminRequest[Empty, RowQuery, None]) -> Page[UsageRow]:
@@ -160,6 +163,8 @@ def _reconciled(result: Reconciliation) -> Reconciled:
         cost_days=_days(result.cost_days),
         lines=[_line(line) for line in result.lines],
         total=_line(result.total),
+        left_out=result.left_out,
+        unused_keys=result.unused_keys,
     )
 
 
