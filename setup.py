@@ -64,7 +64,7 @@ setup(
             "types-tabulate",
         ],
     },
-    entry_points={"console_scripts": ["chatgpt-agent = chatgpt_agent.cli.main:main"]},
+    entry_points={"console_scripts": ["chatgpt-agent = chatgpt_agent.__main__:run"]},
     classifiers=[
         "Development Status :: 4 - Beta",
         "Framework :: AsyncIO",

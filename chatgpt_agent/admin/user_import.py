@@ -1,7 +1,7 @@
 """Adds all users of a CSV file, or none of them if a line has an error."""
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -49,11 +49,18 @@ class UserImport:
         self._warn = warn
 
     async def run(
-        self, file: bytes, *, skip_existing: bool = False, dry_run: bool = False, tokens_file: Path | None = None
+        self,
+        file: bytes,
+        *,
+        skip_existing: bool = False,
+        dry_run: bool = False,
+        tokens_file: Path | None = None,
+        publish: Callable[[ImportedUsers], None] = lambda imported: None,
     ) -> ImportedUsers:
         """Adds the users of a CSV file, each with a token and a budget. Users who exist are errors, unless
-        `skip_existing`. With `tokens_file`, the tokens are also written to this new file, before the users are added:
-        they cannot be shown again. Raises InvalidValue, Conflict."""
+        `skip_existing`. The tokens cannot be shown again: they are written to the new file `tokens_file`, if one is
+        named, and the result is given to `publish`, before the users are added. Raises InvalidValue, Conflict, and
+        what `publish` raises."""
         # In a thread: 5,000 lines would hold the event loop up.
         new, errors = await asyncio.to_thread(lambda: read_users(read_rows(file)))
         existing = await self._existing(new, Result.SKIPPED if skip_existing else Result.ERROR)
@@ -61,11 +68,17 @@ class UserImport:
         new = [user for user in new if user.name not in names]
         failed = bool(errors) or (bool(existing) and not skip_existing)
         await self._warn_of(new)
-        tokens: list[NewUserToken] = []
-        if new and not failed and not dry_run:
-            tokens = await self._add(new, tokens_file)
         result = Result.NOT_ADDED if failed else Result.WOULD_BE_ADDED if dry_run else Result.ADDED
-        return ImportedUsers(report(new, errors, existing, result), tokens)
+        lines = report(new, errors, existing, result)
+        if not new or failed or dry_run:
+            publish(ImportedUsers(lines, []))
+            return ImportedUsers(lines, [])
+        ids = await users.next_user_ids(self._store, len(new))
+        # In a thread: encrypting 5,000 keys would hold the event loop up.
+        rows, tokens = await asyncio.to_thread(self._rows, new, ids)
+        imported = ImportedUsers(lines, tokens)
+        await self._add(new, rows, imported, tokens_file, publish)
+        return imported
 
     async def _warn_of(self, new: Sequence[NewUserRow]) -> None:
         """Warns of names that look like another one, here or in the file, and of models that match no price."""
@@ -86,24 +99,29 @@ class UserImport:
             if user.name in names
         ]
 
-    async def _add(self, new: Sequence[NewUserRow], tokens_file: Path | None) -> list[NewUserToken]:
-        ids = await users.next_user_ids(self._store, len(new))
-        # In a thread: encrypting 5,000 keys would hold the event loop up.
-        rows, tokens = await asyncio.to_thread(self._rows, new, ids)
+    async def _add(
+        self,
+        new: Sequence[NewUserRow],
+        rows: Sequence[users.UserInsert],
+        imported: ImportedUsers,
+        tokens_file: Path | None,
+        publish: Callable[[ImportedUsers], None],
+    ) -> None:
         if tokens_file is None:
+            publish(imported)
             await self._insert(new, rows)
-            return tokens
-        write_secret(tokens_file, tokens_csv(tokens))
+            return
+        write_secret(tokens_file, tokens_csv(imported.tokens))
         try:
+            publish(imported)
             await self._insert(new, rows)
         except StoreUnavailable as error:  # the rows may have been committed
             raise StoreUnavailable(
                 f"{error.message}; see with `user list` whether the users were added: their tokens are in {tokens_file}"
             ) from None
-        except AgentError:
+        except (AgentError, OSError):
             remove_file(tokens_file)
             raise
-        return tokens
 
     async def _insert(self, new: Sequence[NewUserRow], rows: Sequence[users.UserInsert]) -> None:
         """Inserts all users in one transaction."""

@@ -6,6 +6,7 @@ from chatgpt_agent.admin.administration import Administration
 from chatgpt_agent.admin.admins import AdminRow, Role
 from chatgpt_agent.cli.common import Columns, echo_json, echo_rows, json_option, with_administration
 from chatgpt_agent.cli.effects import reads
+from chatgpt_agent.cli.issued import committed_after_output, echo_issued
 
 COLUMNS: Columns[AdminRow] = {
     "name": lambda admin: admin.name,
@@ -39,12 +40,11 @@ async def token(administration: Administration, name: str, role: str, json: bool
 
     Example: chatgpt-agent admin token carol --role viewer
     """
-    issued = await administration.admins.issue(name, Role(role))
-    if json:
-        echo_json(issued)
-        return
-    click.echo(f"Token of {name} ({role}) for the administration port, which is shown only now:", err=True)
-    click.echo(issued.token)
+    async with committed_after_output(administration):
+        issued = await administration.admins.issue(name, Role(role))
+        echo_issued(issued, json=json)
+    if not json:
+        click.echo(f"This token of {name} ({role}) for the administration port is shown only now.", err=True)
 
 
 @admin.command(name="list")

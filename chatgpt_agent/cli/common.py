@@ -19,6 +19,7 @@ from chatgpt_agent.adapters.config import Config, config_from
 from chatgpt_agent.adapters.logs import set_up_logging
 from chatgpt_agent.admin.administration import Administration, LedgerAdministration, Stores, open_stores
 from chatgpt_agent.cli.effects import only_reads
+from chatgpt_agent.cli.output import OutputFailed, check_output, check_write, echo_error
 from chatgpt_agent.core.audit import Actor, Via
 from chatgpt_agent.core.csv_writer import Amount, csv_text
 from chatgpt_agent.core.errors import AgentError, ConfigError, InvalidValue, StoreUnavailable
@@ -48,8 +49,11 @@ def config_option(command: F) -> F:
     def wrapped(config_file: str | None, **options: Any) -> Any:
         has_file = config_file or os.environ.get("CHATGPT_AGENT_CONFIG")
         hint = "" if has_file else " (without a configuration file: give --config FILE or CHATGPT_AGENT_CONFIG)"
-        return _exit_on_error(lambda: command(config=config_from(config_file), **options), hint)
+        outcome = "" if only_reads(command, options) else "; the change was made"
+        return _exit_on_error(lambda: command(config=config_from(config_file), **options), hint, outcome)
 
+    # Without the mark \b click would wrap the example, which is to be copied.
+    wrapped.__doc__ = (command.__doc__ or "").replace("Example:", "\b\n    Example:")
     return wrapped  # type: ignore[return-value]
 
 
@@ -107,17 +111,29 @@ def _caller() -> Actor:
     return Actor(name, Via.COMMAND, platform.node() or "local")
 
 
-def _exit_on_error(work: Callable[[], Any], hint: str) -> Any:
+def _exit_on_error(work: Callable[[], Any], hint: str, outcome: str) -> None:
     try:
-        return work()
+        try:
+            work()
+        except SystemExit:
+            check_output(outcome)
+            raise
+        except OSError as error:
+            check_write(error, outcome)
+            raise
+        check_output(outcome)
     except ConfigError as error:
         for line in error.errors:
-            click.echo(line, err=True)
+            echo_error(line)
         sys.exit(2)
+    except OutputFailed as error:
+        if not error.is_silent:
+            echo_error(f"Error: {error.message}")
+        sys.exit(1)
     except AgentError as error:
         # The usual reason: the server was started with a configuration file, and this command without it.
         suffix = hint if isinstance(error, StoreUnavailable) else ""
-        click.echo(f"Error: {' '.join(error.message.splitlines())}{suffix}", err=True)
+        echo_error(f"Error: {' '.join(error.message.splitlines())}{suffix}")
         sys.exit(1)
 
 

@@ -13,12 +13,13 @@ from chatgpt_agent.cli.ledger import ledger
 from chatgpt_agent.cli.legacy import import_legacy
 from chatgpt_agent.cli.migrate import migrate
 from chatgpt_agent.cli.price import price
+from chatgpt_agent.cli.program import Program
 from chatgpt_agent.cli.token import token
 from chatgpt_agent.cli.usage import usage
 from chatgpt_agent.cli.user import user
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="chatgpt-agent")
 def main() -> None:
     """A gateway through which a team shares the OpenAI API, with a ledger of every request."""

@@ -15,6 +15,7 @@ from chatgpt_agent.admin.schema import (
     schema_status,
 )
 from chatgpt_agent.cli.common import config_option, echo_json, echo_table, json_option
+from chatgpt_agent.cli.effects import reads_with
 
 
 @click.command()
@@ -29,6 +30,7 @@ from chatgpt_agent.cli.common import config_option, echo_json, echo_table, json_
 @click.option("--yes", "confirmation", metavar="DATABASE", help="Roll back the database of this name.")
 @json_option
 @config_option
+@reads_with(status=True)
 def migrate(config: Config, status: bool, count: int | None, confirmation: str | None, json: bool) -> None:
     """Migrate the database to this program's schema.
 

@@ -6,9 +6,10 @@ from typing import Any
 import click
 
 from chatgpt_agent.admin.administration import Administration
-from chatgpt_agent.admin.tokens import GRACE, IssuedToken, TokenRow
+from chatgpt_agent.admin.tokens import GRACE, TokenRow
 from chatgpt_agent.cli.common import Columns, echo_json, echo_rows, json_option, with_administration
 from chatgpt_agent.cli.effects import reads
+from chatgpt_agent.cli.issued import committed_after_output, echo_issued
 from chatgpt_agent.cli.options import (
     format_limits,
     format_list,
@@ -52,8 +53,11 @@ async def issue(administration: Administration, user: str, json: bool, **setting
 
     Example: chatgpt-agent token issue alice --label laptop --expires 90d --models 'gpt-4o*'
     """
-    issued = await administration.tokens.issue(user, TokenSettings(**settings))
-    _echo_issued(issued, f"Token {issued.id} of user {user}", json=json)
+    async with committed_after_output(administration):
+        issued = await administration.tokens.issue(user, TokenSettings(**settings))
+        echo_issued(issued, json=json)
+    if not json:
+        click.echo(f"This is token {issued.id} of user {user}, which is shown only now.", err=True)
 
 
 @token.command(name="list")
@@ -112,10 +116,13 @@ async def rotate(administration: Administration, id: int, grace: str, json: bool
     duration = timedelta(0) if grace == "0" else parse_duration(grace)
     if duration is None:
         raise click.BadParameter(f"{grace[:40]!r} is not a time such as 2d, 24h or 30m, or 0", param_hint="--grace")
-    issued = await administration.tokens.rotate(id, grace=duration)
-    expires_at = (await administration.tokens.get(id)).expires_at
-    text = f"Token {id} works until {format_minute(expires_at)} UTC. Its replacement is token {issued.id}"
-    _echo_issued(issued, text, json=json)
+    async with committed_after_output(administration):
+        issued = await administration.tokens.rotate(id, grace=duration)
+        echo_issued(issued, json=json)
+    if not json:
+        old = await administration.tokens.get(id)
+        click.echo(f"This is token {issued.id}, which replaces token {id} and is shown only now.", err=True)
+        click.echo(f"Token {id} works until {format_minute(old.expires_at)} UTC.", err=True)
 
 
 @token.command()
@@ -154,11 +161,3 @@ def token_state(token: TokenRow) -> str:
 def _state_cell(token: TokenRow) -> str:
     replaced = f" (replaced by {token.replaced_by})" if token.replaced_by else ""
     return token_state(token) + replaced
-
-
-def _echo_issued(issued: IssuedToken, text: str, *, json: bool) -> None:
-    if json:
-        echo_json(issued)
-        return
-    click.echo(f"{text}, which is shown only now:", err=True)
-    click.echo(issued.token)

@@ -16,6 +16,7 @@ from chatgpt_agent.cli.common import (
     with_administration,
 )
 from chatgpt_agent.cli.effects import reads
+from chatgpt_agent.cli.issued import committed_after_output, echo_issued
 from chatgpt_agent.cli.options import format_limits, format_list, require_change, user_settings
 from chatgpt_agent.cli.token import TOKEN_COLUMNS
 from chatgpt_agent.cli.user_import import import_
@@ -57,12 +58,11 @@ async def add(administration: Administration, name: str, openai_key_stdin: bool,
     """
     await administration.users.check_new(name)  # before the prompt for the key
     new = NewUser(name=name, openai_key=_read_key(openai_key_stdin), **settings)
-    issued = await administration.users.add(new)
-    if json:
-        echo_json(issued)
-        return
-    click.echo(f"User {name} has been added. Their token, which is shown only now:", err=True)
-    click.echo(issued.token)
+    async with committed_after_output(administration):
+        issued = await administration.users.add(new)
+        echo_issued(issued, json=json)
+    if not json:
+        click.echo(f"User {name} has been added. The token above is shown only now.", err=True)
 
 
 @user.command(name="list")

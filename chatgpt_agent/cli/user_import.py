@@ -1,6 +1,5 @@
 """The command `chatgpt-agent user import`."""
 
-import sys
 from pathlib import Path
 from typing import IO
 
@@ -10,6 +9,7 @@ from chatgpt_agent.admin.administration import Administration
 from chatgpt_agent.admin.user_import import MAX_FILE, ImportedUsers, tokens_csv
 from chatgpt_agent.cli.common import echo_json, json_option, with_administration
 from chatgpt_agent.cli.effects import reads_with
+from chatgpt_agent.cli.output import no_change_without_output
 from chatgpt_agent.core.access.user_import import Result
 from chatgpt_agent.core.errors import InvalidValue
 
@@ -43,20 +43,26 @@ async def import_(
 
     Example: chatgpt-agent user import team.csv --tokens-file tokens.csv
     """
+
+    def publish(imported: ImportedUsers) -> None:
+        """Prints the tokens before the users are added: a token that is lost cannot be shown again."""
+        tokens = imported.tokens if tokens_file is None else []
+        with no_change_without_output():
+            if json:
+                echo_json(ImportedUsers(imported.lines, tokens))
+            elif tokens:
+                click.echo(tokens_csv(tokens), nl=False)
+
     imported = await administration.user_import.run(
-        file.read(MAX_FILE + 1), skip_existing=skip_existing, dry_run=dry_run, tokens_file=tokens_file
+        file.read(MAX_FILE + 1), skip_existing=skip_existing, dry_run=dry_run, tokens_file=tokens_file, publish=publish
     )
-    if tokens_file is not None:
-        imported = ImportedUsers(imported.lines, [])
-    if json:
-        echo_json(imported)
-    else:
-        _echo(imported)
+    if not json:
+        _echo_report(imported)
     if errors := len(imported.errors):
         raise InvalidValue(f"{errors} of {len(imported.lines)} lines have an error, so no user was added")
 
 
-def _echo(imported: ImportedUsers) -> None:
+def _echo_report(imported: ImportedUsers) -> None:
     """Prints the report to standard error, so that standard output holds only the tokens."""
     for line in imported.lines:
         click.echo(f"line {line.line}: {line.name}: {line.error or line.result}", err=True)
@@ -64,6 +70,4 @@ def _echo(imported: ImportedUsers) -> None:
         if count := sum(line.result is result for line in imported.lines):
             click.echo(f"{result}: {count}", err=True)
     if imported.tokens:
-        click.echo("Tokens, which are shown only now:", err=True)
-        sys.stderr.flush()
-        click.echo(tokens_csv(imported.tokens), nl=False)
+        click.echo("The tokens are shown only now.", err=True)

@@ -69,9 +69,11 @@ def key_file(path: Path, text: str = "k" * 44, mode: int = 0o600) -> str:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help_has_an_example(command: str) -> None:
-    """The help of every command has an example that begins with the command."""
+    """The help of every command has an example that begins with the command, in one line that can be copied."""
     help_ = Cli({}).ok(*command.split(), "--help")
-    assert f"Example: chatgpt-agent {command}" in help_
+    _, _, example = (leaf_commands()[command].help or "").partition("Example: ")
+    assert example.startswith(f"chatgpt-agent {command}")
+    assert f"  Example: {example.strip()}" in help_
 
 
 @pytest.mark.parametrize("command", sorted({*COMMANDS} - {"serve"}))

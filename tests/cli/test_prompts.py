@@ -86,7 +86,7 @@ def test_prompt_is_not_in_standard_output(cli: Cli) -> None:
 def test_prompt_can_be_aborted(cli: Cli, typed: bytes) -> None:
     """Ctrl-C or Ctrl-D ends the command without a traceback."""
     code, terminal, _ = on_terminal(cli, "user", "add", "alice", typed=typed)
-    assert (code, terminal.split()[-1]) == (1, "Aborted!")
+    assert (code, terminal.split()[-1]) == (130, "Aborted.")
 
 
 def test_new_key_can_be_typed(cli: Cli) -> None:

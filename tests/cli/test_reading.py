@@ -11,7 +11,7 @@ from tests.support.database import query
 
 # What each command that may change something is run with; all others only read.
 CHANGES = {
-    "import-legacy", "user add", "user disable", "user enable", "user set-key", "user set", "user remove",
+    "import-legacy", "user add", "user disable", "user enable", "user set-key", "user set", "user remove", "user rename",
     "user import", "token issue", "token set", "token rotate", "token revoke", "admin token", "admin revoke",
     "price set", "price remove", "price cancel", "budget set", "budget remove", "ledger correct", "migrate",
 }  # fmt: skip

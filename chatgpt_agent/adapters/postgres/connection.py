@@ -13,7 +13,7 @@ from typing import Any, Self
 
 import aiopg
 import psycopg2
-from psycopg2.extensions import make_dsn
+from psycopg2.extensions import QueryCanceledError, make_dsn
 
 from chatgpt_agent.adapters.cooperative import BATCH
 from chatgpt_agent.adapters.migrate import first_line
@@ -66,6 +66,18 @@ class Store:
             async with connection.cursor(timeout=self._seconds) as cursor:
                 await cursor.execute(self._prefix + sql, parameters)
                 return await _all_rows(cursor) if cursor.description else []
+
+    @contextlib.asynccontextmanager
+    async def transaction(self) -> AsyncIterator[None]:
+        """Makes the statements of a context one transaction, which an exception undoes. It has no other users of this
+        connection, and the server ends it after 10 s without a statement. Raises StoreUnavailable."""
+        await self.fetch("BEGIN; SET LOCAL idle_in_transaction_session_timeout = '10s'")
+        try:
+            yield
+        except BaseException:
+            await self.close()  # the server rolls back
+            raise
+        await self.fetch("COMMIT")
 
     def with_actor(self, actor: Actor, *, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> "AuditedStore":
         """Returns the same connection with an actor for the audit log."""
@@ -164,11 +176,12 @@ class Store:
             await self.close()
             _raise_lost_cancellation(task, cancels)
             raise StoreUnavailable(f"the database is unavailable: {first_line(error)}") from None
-        except asyncio.CancelledError:
+        except asyncio.CancelledError as error:
             await self.close()
-            if task.cancelling() > cancels:
+            # aiopg turns the server's QueryCanceled (statement_timeout) into CancelledError. The count of cancellations
+            # alone does not tell: the task may have been cancelled before its statement began.
+            if task.cancelling() > cancels or not isinstance(error.__context__, QueryCanceledError):
                 raise
-            # aiopg turns the server's QueryCanceled (statement_timeout) into CancelledError.
             raise StoreUnavailable(f"the database took over {self._seconds} s for a statement") from None
 
 

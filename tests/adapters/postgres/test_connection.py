@@ -1,6 +1,7 @@
 """A connection to a real PostgreSQL: reconnecting, cancellation, errors without values, and notices."""
 
 import asyncio
+import contextlib
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -123,6 +124,36 @@ async def test_a_statement_can_be_cancelled(shared: Store) -> None:
         with pytest.raises(asyncio.CancelledError):
             await task
     assert await shared.fetch("SELECT 1") == [(1,)]
+
+
+async def test_a_cancellation_before_the_statement_is_a_cancellation(shared: Store) -> None:
+    """The statement is not reported as one that took too long."""
+
+    async def cancelled() -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+        await shared.fetch("SELECT pg_sleep(10)")
+
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.create_task(cancelled())
+
+
+async def test_a_transaction_is_committed_at_its_end(store: Store, dsn: str) -> None:
+    """Other connections see its changes then, and not before."""
+    async with store.transaction():
+        await store.fetch("INSERT INTO settings VALUES ('x', 'y')")
+        assert query(dsn, "SELECT value FROM settings WHERE name = 'x'") == []
+    assert query(dsn, "SELECT value FROM settings WHERE name = 'x'") == [("y",)]
+
+
+async def test_an_exception_undoes_a_transaction(store: Store) -> None:
+    """The connection can be used again."""
+    with contextlib.suppress(OSError):
+        async with store.transaction():
+            await store.fetch("INSERT INTO settings VALUES ('x', 'y')")
+            raise OSError
+    assert await store.fetch("SELECT value FROM settings WHERE name = 'x'") == []
 
 
 async def test_a_cancellation_at_the_time_of_the_result_is_not_lost(shared: Store) -> None:
