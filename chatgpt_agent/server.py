@@ -8,11 +8,13 @@ import msgspec
 from tornado.httputil import HTTPServerConnectionDelegate
 
 from chatgpt_agent import __version__, process
+from chatgpt_agent.adapters import malloc
 from chatgpt_agent.adapters.config import Config
 from chatgpt_agent.core.errors import SetupError
 from chatgpt_agent.runtime.background import Background
 from chatgpt_agent.runtime.database import database, prepare_database, retry_until_reachable
 from chatgpt_agent.runtime.master_key import check_master_key_file
+from chatgpt_agent.runtime.memory import trim_forever
 from chatgpt_agent.runtime.tuning import Tuning
 from chatgpt_agent.web.client_stream import ConnectionLimits
 from chatgpt_agent.web.listener import Listener
@@ -30,6 +32,7 @@ def serve(config: Config) -> None:
         await Server(config, dsn).run()
 
     process.prepare()
+    malloc.map_large_blocks()
     with database(config) as dsn, asyncio.Runner(loop_factory=process.loop_factory()) as runner:
         runner.run(main(dsn))
 
@@ -79,6 +82,7 @@ class Server(Wiring):
         log.info("administration listens on http://%s:%d", config.admin_bind_address, self.admin_port)
         # The rest needs the database, which may be away for now.
         self._background.start("connect", self._connect())
+        self._background.start("memory", trim_forever())
 
     async def stop(self) -> None:
         """Stops the agent; running requests get `drain_timeout` to end, unless there is a second signal."""

@@ -23,16 +23,18 @@ from chatgpt_agent.runtime.directory import Directory
 from chatgpt_agent.runtime.in_flight import Lifecycle
 from chatgpt_agent.runtime.last_used import WRITE_TIMEOUT, LastUsed
 from chatgpt_agent.runtime.ledger import Ledger
+from chatgpt_agent.runtime.memory import Memory
 from chatgpt_agent.runtime.rate_limiter import RateLimiter
 from chatgpt_agent.runtime.read_pool import ReadPool
 from chatgpt_agent.runtime.relay import DrainLimits, Relay
 from chatgpt_agent.runtime.shipper import SHIP_TIMEOUT
 from chatgpt_agent.runtime.tuning import Tuning
-from chatgpt_agent.web.admin.routing import AdminApi
+from chatgpt_agent.web.admin.routing import MAX_FILE, AdminApi
 from chatgpt_agent.web.app import Services, admin_app, api_app, forwarded_endpoints
 from chatgpt_agent.web.forward import ForwardServices
 from chatgpt_agent.web.health import Readiness
 
+ADMIN_MEMORY = 4 * MAX_FILE  # bytes of files, apart from clients' bodies: admins can work however many these are
 REPORT_SECONDS = 60.0  # for a statement of a report over REST
 PROOF_SECONDS = 3600.0  # for a statement that verifies the ledger
 
@@ -45,6 +47,7 @@ class Wiring:
         urls = upstream_urls(config.openai_url)
         # Services, each after those that it uses; only the users' names in alerts come from a later one.
         self.lifecycle = Lifecycle()
+        self.memory = Memory(config.buffered_size)
         self.http_client = http_client(config.upstream)
         self.upstream = UpstreamClient(self.http_client, config.upstream)
         self.rate_limiter = RateLimiter(clock)
@@ -117,6 +120,7 @@ class Wiring:
             rate_limiter=self.rate_limiter,
             relay=self.relay,
             lifecycle=self.lifecycle,
+            memory=self.memory,
             max_body_size=config.max_body_size,
         )
         services = Services(
@@ -131,7 +135,11 @@ class Wiring:
 
     def _admin(self, config: Config) -> Application:
         api = AdminApi(
-            config=config, authenticator=self.admin_authenticator, stores=self.admin_stores, lifecycle=self.lifecycle
+            config=config,
+            authenticator=self.admin_authenticator,
+            stores=self.admin_stores,
+            lifecycle=self.lifecycle,
+            memory=Memory(ADMIN_MEMORY),
         )
         return admin_app(api, self._readiness())
 

@@ -40,6 +40,7 @@ Port = Annotated[int, _key("a port, 0 to 65535 (0: any that is free)", ge=0, le=
 Seconds = Annotated[float, _key("seconds, 0.1 to 86400", ge=0.1, le=86400)]
 Bytes = Annotated[int, _key("bytes, 1024 to 1073741824", ge=1024, le=1024 * MIB)]
 WholeSeconds = Annotated[int, _key("whole seconds, 1 to 3600", ge=1, le=3600)]
+TotalBytes = Annotated[int, _key("bytes, 2048 to 17179869184, at least twice max_body_size", ge=2048, le=16384 * MIB)]
 Number = Annotated[int, _key("a whole number, 1 to 100000", ge=1, le=100_000)]
 Tokens = Annotated[int, _key("tokens, 0 to 10000000", ge=0, le=10_000_000)]
 Flag = Annotated[bool, _key("true or false")]
@@ -152,12 +153,13 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     keep_shipped: SecondsOrNone = 3600.0
 
     # Limits.
-    max_body_size: Bytes = 10 * MIB
+    max_body_size: Bytes = 64 * MIB
     max_response_size: Bytes = 64 * MIB
+    max_buffered_size: TotalBytes = 256 * MIB
     max_concurrent_requests: Number = 1000
     connect_timeout: Seconds = 10.0
-    first_byte_timeout: Seconds = 300.0
-    silence_timeout: Seconds = 120.0
+    first_byte_timeout: Seconds = 600.0
+    silence_timeout: Seconds = 300.0
     drain_after_disconnect: SecondsOrNone = 60.0
     drain_after_disconnect_max: Number = 100
     drain_timeout: Seconds = 30.0
@@ -181,6 +183,11 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     def embedded(self) -> bool:
         """Whether the database is the private one under `data_dir`."""
         return self.database_url == "embedded"
+
+    @property
+    def buffered_size(self) -> int:
+        """`max_buffered_size`, but at least so much that the largest body fits (see runtime/memory.py)."""
+        return max(self.max_buffered_size, 2 * self.max_body_size)
 
     @property
     def upstream(self) -> UpstreamSettings:
@@ -290,10 +297,23 @@ def _error_line(source: str, field: msgspec.structs.FieldInfo, value: object) ->
 
 
 def _check_together(config: Config, sources: Mapping[str, str]) -> list[str]:
+    return [*_check_url(config, sources), *_check_sizes(config, sources)]
+
+
+def _check_url(config: Config, sources: Mapping[str, str]) -> list[str]:
     url = urlsplit(config.openai_url)
     if url.scheme == "http" and not (config.openai_allow_http or checks.is_loopback(url.hostname or "")):
         return [
             f"{sources.get('openai_url', 'default')}: openai_url: found {config.openai_url!r}; allowed: https://, or "
             "http:// on a loopback address, or openai_allow_http: true (keys and messages are then sent unencrypted)"
+        ]
+    return []
+
+
+def _check_sizes(config: Config, sources: Mapping[str, str]) -> list[str]:
+    if "max_buffered_size" in sources and config.max_buffered_size < config.buffered_size:
+        return [
+            f"{sources['max_buffered_size']}: max_buffered_size: found {config.max_buffered_size}; allowed: at least "
+            f"twice max_body_size, {config.buffered_size}"
         ]
     return []

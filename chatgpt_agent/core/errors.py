@@ -11,7 +11,7 @@ AgentError
 │   ├── ProxyError, UpstreamKeyRejected 502, UpstreamTimeout 504
 ├── ClientClosed 499         the client disconnected before its answer was complete
 ├── Unavailable 503          the agent refuses a request before sending it
-│   ├── LedgerUnavailable, DirectoryStale, Draining, Overloaded, UsageUnavailable
+│   ├── LedgerUnavailable, DirectoryStale, Draining, Overloaded, MemoryFull, UsageUnavailable
 ├── StoreError               PostgreSQL: StoreUnavailable (worth a retry), StoreRejected (the statement is refused),
 │                            StoreBadValue (one of its values is refused)
 ├── WebhookFailed            worth a retry
@@ -255,6 +255,11 @@ class Draining(Unavailable):
 class Overloaded(Unavailable):
     code = "overloaded"
     default = "The agent is at its limit of concurrent requests."
+
+
+class MemoryFull(Unavailable):
+    code = "memory_full"
+    default = "The agent holds as much of other requests and answers as it may. Please try again."
 
 
 class UsageUnavailable(Unavailable):

@@ -6,6 +6,8 @@ The caller decides where the answer goes; a dispatch writes the ledger, also aft
 
 import asyncio
 import logging
+from collections import deque
+from collections.abc import AsyncIterator
 from typing import Protocol
 
 import msgspec
@@ -24,7 +26,7 @@ from chatgpt_agent.core.errors import (
 )
 from chatgpt_agent.core.http.decompression import Decompressor
 from chatgpt_agent.core.http.headers import request_headers
-from chatgpt_agent.core.http.meter import CompressedMeter, StreamMeter, read_answer
+from chatgpt_agent.core.http.meter import CompressedMeter, PassingAnswer, StreamMeter, read_answer
 from chatgpt_agent.core.http.request import ApiRequest
 from chatgpt_agent.core.ledger import Outcome, Row, State, answered_state, failed_state
 from chatgpt_agent.core.names import is_printable
@@ -33,6 +35,7 @@ from chatgpt_agent.runtime.admission import Admission
 from chatgpt_agent.runtime.cooperative import run_cooperatively
 from chatgpt_agent.runtime.directory import Directory
 from chatgpt_agent.runtime.ledger import Ledger, OpenRequest
+from chatgpt_agent.runtime.memory import Share
 
 log = logging.getLogger(__name__)
 
@@ -65,9 +68,9 @@ class Relay:
         self.drain = drain
         self.abandoned_requests = 0  # whose client has disconnected and whose answer is still read
 
-    def dispatch(self, user: User, request: ApiRequest, admission: Admission) -> "Dispatch":
-        """Returns the dispatch of an admitted request. Nothing is sent yet."""
-        return Dispatch(self, user, request, admission)
+    def dispatch(self, user: User, request: ApiRequest, admission: Admission, share: Share) -> "Dispatch":
+        """Returns the dispatch of an admitted request, whose body is counted in `share`. Nothing is sent yet."""
+        return Dispatch(self, user, request, admission, share)
 
 
 class ChunkSink(Protocol):
@@ -102,8 +105,15 @@ class Dispatch:
     `row` is its row in the ledger, once that is written.
     """
 
-    def __init__(self, relay: Relay, user: User, request: ApiRequest, admission: Admission) -> None:
-        self.request = request
+    def __init__(self, relay: Relay, user: User, request: ApiRequest, admission: Admission, share: Share) -> None:
+        # Of the request only what is still needed once its body is sent.
+        self.endpoint = request.endpoint
+        self.stream = request.stream
+        self.hides_usage = request.hides_usage
+        self._content_type = request.content_type
+        self._body = request.upstream_body
+        self._body_share = share  # until the body is sent
+        self.share = share.another()  # of the answer
         self.row: Row | None = None
         self._relay = relay
         self._user = user
@@ -130,8 +140,10 @@ class Dispatch:
         if self._disconnected:
             await self.settle(State.NOT_SENT, error=ClientClosed.code)
             raise ClientClosed
-        url = relay.urls[self.request.endpoint.path]
-        exchange = self._exchange = relay.upstream.send(url, self.request.upstream_body, headers)
+        url = relay.urls[self.endpoint.path]
+        exchange = self._exchange = relay.upstream.send(
+            url, self._take_body(), headers, on_sent=self._body_share.release
+        )
         try:
             head = await exchange.head()
         except AgentError as error:
@@ -165,6 +177,8 @@ class Dispatch:
         """Gives back what the request holds. If its answer was not read to the end, which only a bug in the agent can
         cause, aborts it and writes its row all the same."""
         self._admission.release()
+        self._body_share.release()
+        self.share.release()
         if self._drain_timer is not None:
             self._drain_timer.cancel()
             self._relay.abandoned_requests -= 1
@@ -199,6 +213,10 @@ class Dispatch:
         finally:
             self._admission.settle(self.row)
 
+    def _take_body(self) -> bytes:
+        body, self._body = self._body, b""
+        return body
+
     def _headers(self, accept: str | None) -> list[tuple[str, str]]:
         try:
             key = self._relay.directory.upstream_key(self._user)
@@ -210,7 +228,7 @@ class Dispatch:
             upstream_key=key,
             request_id=str(self._admission.intent.request_id),
             agent=USER_AGENT,
-            content_type=self.request.content_type,
+            content_type=self._content_type,
         )
 
     def _head_error(self, head: Head) -> AgentError | None:
@@ -224,36 +242,84 @@ class Dispatch:
 
 
 class Answering:
-    """An answer that has begun to come: read it with `whole`, or where it `is_stream` with `stream_to`."""
+    """An answer that has begun to come: read it with `whole` and `pieces`, or where it `is_stream` with `stream_to`."""
 
     def __init__(self, dispatch: Dispatch, exchange: Exchange, head: Head) -> None:
         self.head = head
         self._dispatch = dispatch
         self._exchange = exchange
-        self._endpoint = dispatch.request.endpoint
+        self._endpoint = dispatch.endpoint
+        self._share = dispatch.share
+        # Of an answer that is no stream.
+        self.size = 0  # bytes that were received
+        self._held: deque[bytes] = deque()  # of them, those that are not given out yet
+        self._is_whole = False
 
     @property
     def is_stream(self) -> bool:
         """Whether the answer is an event stream, to be passed on as it comes."""
         media_type = (self.head.first("content-type") or "").partition(";")[0].strip().lower()
         # Some servers send no type: then what the client asked for decides.
-        return media_type == "text/event-stream" or (self._dispatch.request.stream and not media_type)
+        return media_type == "text/event-stream" or (self._dispatch.stream and not media_type)
 
-    async def whole(self) -> list[bytes]:
-        """The body of an answer that is no stream, in the pieces in which it came, once the row is written. Raises
-        AgentError where it breaks off."""
-        chunks, size = [], 0
+    @property
+    def announced_size(self) -> str | None:
+        """The Content-Length, if the answer has one that counts (RFC 9112 §6.3)."""
+        return None if self.head.first("transfer-encoding") else self.head.first("content-length")
+
+    async def whole(self) -> bool:
+        """Receives an answer that is no stream, and writes the row. False: there is no room to hold all of it, and the
+        rest comes with `pieces`. Raises AgentError where it breaks off."""
         try:
             while chunk := await self._exchange.read():
-                chunks.append(chunk)
-                size += len(chunk)
-                if size > SLICE:  # else a fast upstream would hold the loop until the end
+                self._held.append(chunk)
+                self.size += len(chunk)
+                if not self._share.grow(len(chunk)):
+                    return False
+                if self.size > SLICE:  # else a fast upstream would hold the loop until the end
                     await asyncio.sleep(0)
         except AgentError as error:
             await self._dispatch.settle(State.INCOMPLETE, error=error.code)
             raise
-        await self._settle(await self._read_usage(chunks))
-        return chunks
+        await self._settle(await self._read_usage())
+        self._is_whole = True
+        return True
+
+    def body(self) -> bytes:
+        """The whole body at once, in place of `pieces`."""
+        return b"".join(self._held)
+
+    async def pieces(self) -> AsyncIterator[bytes]:
+        """The body. Its last piece comes once the row is written: without it no client has a whole answer. Raises
+        AgentError where it breaks off."""
+        if self._is_whole:
+            while self._held:
+                yield self._pop()
+            return
+        reader = PassingAnswer(self._endpoint, self._decompressor())
+        last = b""
+        async for piece in self._passing():
+            reader.feed(piece)
+            if last:
+                yield last
+            last = piece
+        await self._settle(reader.answer() if self._is_success else Answer())
+        yield last
+
+    async def _passing(self) -> AsyncIterator[bytes]:
+        while self._held:
+            yield self._pop()
+        try:
+            while chunk := await self._exchange.read():
+                yield chunk
+        except AgentError as error:
+            await self._dispatch.settle(State.INCOMPLETE, error=error.code)
+            raise
+
+    def _pop(self) -> bytes:
+        piece = self._held.popleft()
+        self._share.shrink(min(len(piece), self._share.size))
+        return piece
 
     async def stream_to(self, sink: ChunkSink) -> None:
         """Passes a stream on as it comes, and at its end what was held back until the row was written. Raises
@@ -276,12 +342,20 @@ class Answering:
                 sink.write(meter.take_held())
             await sink.drain()
 
-    async def _read_usage(self, chunks: list[bytes]) -> Answer:
-        if not 200 <= self.head.status < 300:
+    @property
+    def _is_success(self) -> bool:
+        return 200 <= self.head.status < 300
+
+    async def _read_usage(self) -> Answer:
+        if not self._is_success:
             return Answer()
         decompressor = self._decompressor()
-        pieces = map(decompressor.feed, chunks) if decompressor else chunks
-        return await run_cooperatively(read_answer(pieces, self._endpoint))
+        pieces = map(decompressor.feed, self._held) if decompressor else self._held
+        work = read_answer(pieces, self._endpoint)
+        if self.size <= SLICE:
+            return await run_cooperatively(work)
+        async with self._share.copying:
+            return await run_cooperatively(work)
 
     async def _settle(self, answer: Answer) -> None:
         await self._dispatch.settle(answered_state(self.head.status, answer), answer)
@@ -289,7 +363,7 @@ class Answering:
     def _meter(self) -> StreamMeter | CompressedMeter:
         if decompressor := self._decompressor():
             return CompressedMeter(self._endpoint, decompressor)
-        return StreamMeter(self._endpoint, hide_usage=self._dispatch.request.hides_usage)
+        return StreamMeter(self._endpoint, hide_usage=self._dispatch.hides_usage, has_room=self._share.resize)
 
     def _decompressor(self) -> Decompressor | None:
         """Reads an answer that came compressed although no compression was asked for."""

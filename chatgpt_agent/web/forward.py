@@ -12,11 +12,12 @@ from chatgpt_agent.core.cooperative import SLICE
 from chatgpt_agent.core.errors import AgentError, ClientClosed, Draining, Overloaded
 from chatgpt_agent.core.http.endpoints import Endpoint
 from chatgpt_agent.core.http.headers import RESPONSE_ADDED, check_request_media, response_headers
-from chatgpt_agent.core.http.request import parse_request
+from chatgpt_agent.core.http.request import ApiRequest, parse_request
 from chatgpt_agent.runtime.admission import Admissions
 from chatgpt_agent.runtime.authentication import Authenticator
 from chatgpt_agent.runtime.cooperative import run_cooperatively
 from chatgpt_agent.runtime.in_flight import Lifecycle
+from chatgpt_agent.runtime.memory import Memory, Share
 from chatgpt_agent.runtime.rate_limiter import RateLimiter
 from chatgpt_agent.runtime.relay import Answering, Dispatch, Relay
 from chatgpt_agent.web.body import BodyHandler
@@ -31,6 +32,7 @@ class ForwardServices(msgspec.Struct, frozen=True, kw_only=True):
     rate_limiter: RateLimiter
     relay: Relay
     lifecycle: Lifecycle
+    memory: Memory
     max_body_size: int
 
 
@@ -66,7 +68,7 @@ class ForwardHandler(BodyHandler):
             raise Draining
         self._identity = self.identify(services.authenticator)
         check_request_media(headers.get("Content-Type"), headers.get("Content-Encoding"), form=self._endpoint.form)
-        self.check_size()
+        self.reserve_body(services.memory.share(self._identity.user.id))
         if services.admissions.full:
             raise Overloaded
 
@@ -88,13 +90,13 @@ class ForwardHandler(BodyHandler):
                 await self._fail(error)
 
     async def _forward(self) -> None:
-        body, content_type = self.take_body(), self.request.headers.get("Content-Type")
-        request = await run_cooperatively(parse_request(self._endpoint, body, content_type))
+        request = await self._parse()
         # Checked again: the body may have taken a minute to arrive, and a revocation takes effect within a second.
         identity = self._identify_again()
         services = self._services
         admission = services.admissions.admit(identity, request, request_id=self.access.id)
-        self._dispatch = dispatch = services.relay.dispatch(identity.user, request, admission)
+        self._dispatch = dispatch = services.relay.dispatch(identity.user, request, admission, self._share)
+        del request  # and with it the body, which the dispatch holds until it is sent
         try:
             if self._phase is Phase.DISCONNECTED:
                 raise ClientClosed
@@ -105,6 +107,18 @@ class ForwardHandler(BodyHandler):
         finally:
             self._writer = None  # it holds this handler: a cycle
             await dispatch.close()
+
+    async def _parse(self) -> ApiRequest:
+        work = parse_request(self._endpoint, self.take_body(), self.request.headers.get("Content-Type"))
+        if self.received <= SLICE:
+            return await run_cooperatively(work)
+        async with self._services.memory.copying:
+            return await run_cooperatively(work)
+
+    @property
+    def _share(self) -> Share:
+        assert self.share is not None, "it is set by `check`"
+        return self.share
 
     def _identify_again(self) -> Identity:
         if self._identity is None or not self._services.authenticator.still_holds(self._identity):
@@ -128,7 +142,7 @@ class ForwardHandler(BodyHandler):
         if answering.is_stream:
             await self._stream(answering)
         else:
-            await self._write_whole(await answering.whole())
+            await self._write_whole(answering, whole=await answering.whole())
 
     async def _stream(self, answering: Answering) -> None:
         chunked = self.request.version != "HTTP/1.0"
@@ -141,22 +155,27 @@ class ForwardHandler(BodyHandler):
         await answering.stream_to(self._writer)
         await self._finish_with()
 
-    async def _write_whole(self, pieces: list[bytes]) -> None:
-        size = sum(map(len, pieces))
-        if size:  # a 204 has none (RFC 9110 §8.6); Tornado adds 0 to other empty answers
-            self._headers["Content-Length"] = str(size)
-        if size <= SLICE:
-            await self._finish_with(b"".join(pieces))
+    async def _write_whole(self, answering: Answering, *, whole: bool) -> None:
+        size = str(answering.size) if whole else answering.announced_size
+        if size and size != "0":  # a 204 has none (RFC 9110 §8.6); Tornado adds 0 to other empty answers
+            self._headers["Content-Length"] = size
+        if whole and answering.size <= SLICE:
+            await self._finish_with(answering.body())
             return
-        pieces.reverse()
+        if size is None and self.request.version == "HTTP/1.0":
+            self.announce_close()  # the end of the connection is then the end of the body (RFC 9112 §6.3)
+        async for piece in answering.pieces():
+            if self._phase is not Phase.DISCONNECTED:
+                await self._write_piece(piece)
+        await self._finish_with()
+
+    async def _write_piece(self, piece: bytes) -> None:
+        self.write(piece)
         try:
-            while pieces and self._phase is not Phase.DISCONNECTED:
-                self.write(pieces.pop())
-                await self.flush()
-                await asyncio.sleep(0)  # a client that reads as fast as this must not be the only one
+            await self.flush()
         except StreamClosedError:
             self.on_connection_close()
-        await self._finish_with()
+        await asyncio.sleep(0)  # a client that reads as fast as this must not be the only one
 
     async def _finish_with(self, body: bytes | None = None) -> None:
         stream, finished = self.stream, self.finish(body or None)  # b"" would be a body, which a 204 must not have
@@ -181,7 +200,6 @@ class ForwardHandler(BodyHandler):
             return
         before, self._phase = self._phase, Phase.DISCONNECTED
         if before is Phase.RECEIVING:
-            self.chunks.clear()  # now, and not when the cycle of connection and handler is collected
             self.finish()  # which writes the access line
         elif before is Phase.FORWARDING:
             if self._writer is not None:

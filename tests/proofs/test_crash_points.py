@@ -32,6 +32,7 @@ from chatgpt_agent.runtime.admission import Admissions
 from chatgpt_agent.runtime.budgets import Budgets
 from chatgpt_agent.runtime.directory import Directory
 from chatgpt_agent.runtime.ledger import Ledger
+from chatgpt_agent.runtime.memory import Memory
 from chatgpt_agent.runtime.rate_limiter import RateLimiter
 from chatgpt_agent.runtime.relay import Dispatch, DrainLimits, Relay
 from tests.proofs.simulation import (
@@ -73,7 +74,7 @@ STREAM = [WORD, WORD, event(choices=[], usage=COUNTS), b"data: [DONE]\n\n"]
 
 class Script(msgspec.Struct, frozen=True):
     """What OpenAI and the client do. `leaves_at`: the client disconnects after this number of parts; 0: before the
-    request is sent."""
+    request is sent. `room`: bytes of memory for answers."""
 
     name: str
     points: int  # the number of points with PostgreSQL up; another number means that steps were added or removed
@@ -82,10 +83,12 @@ class Script(msgspec.Struct, frozen=True):
     status: int = 200
     streamed: bool = False
     leaves_at: int | None = None
+    room: int = 1 << 20
 
 
 SCRIPTS = [
     Script("whole answer", 64, State.DONE, [ANSWER[:50], ANSWER[50:]]),
+    Script("answer that is not held", 70, State.DONE, [ANSWER[:50], ANSWER[50:90], ANSWER[90:]], room=0),
     Script("stream", 72, State.DONE, [*STREAM], streamed=True),
     Script("stream in one packet", 64, State.DONE, [b"".join(STREAM)], streamed=True),
     Script("refusal", 62, State.UPSTREAM_ERROR, [b'{"error":{}}'], status=429),
@@ -206,10 +209,13 @@ class FakeUpstream:
     def __init__(self, world: World) -> None:
         self._world = world
 
-    def send(self, url: str, body: bytes, headers: list[tuple[str, str]]) -> "FakeExchange":
+    def send(
+        self, url: str, body: bytes, headers: list[tuple[str, str]], *, on_sent: Callable[[], None]
+    ) -> "FakeExchange":
         """Sends a request."""
         self._world.point("before the request is sent")
         assert CANARY.encode() in body
+        on_sent()
         return FakeExchange(self._world)
 
 
@@ -308,7 +314,7 @@ async def serve(world: World, ledger: Ledger) -> None:
     request = run_to_end(parse_request(CHAT, msgspec.json.encode(body)))
     world.point("before the request is admitted")
     admission = admissions.admit(identity, request, request_id=UUID(str(request_id(1))))
-    world.dispatch = dispatch = relay.dispatch(identity.user, request, admission)
+    world.dispatch = dispatch = relay.dispatch(identity.user, request, admission, Memory(world.script.room).share(1))
     try:
         await read(world, dispatch)
     except AgentError:
@@ -318,7 +324,7 @@ async def serve(world: World, ledger: Ledger) -> None:
 
 
 class Client:
-    """The client of a stream, which may disconnect."""
+    """The client of an answer that comes in parts, which may disconnect."""
 
     def __init__(self, world: World, dispatch: Dispatch) -> None:
         self._world = world
@@ -333,7 +339,7 @@ class Client:
         world.point("before a part is sent to the client")
         self._received += piece
         world.pieces += 1
-        world.whole = b"[DONE]" in self._received
+        world.whole = b"[DONE]" in self._received or self._received == ANSWER
         world.point("after a part is sent to the client")
         if world.pieces == leaves_at:
             self._dispatch.on_disconnect()
@@ -351,7 +357,11 @@ async def read(world: World, dispatch: Dispatch) -> None:
     if answering.is_stream:
         await answering.stream_to(Client(world, dispatch))
         return
-    await answering.whole()
+    if not await answering.whole():
+        client = Client(world, dispatch)
+        async for part in answering.pieces():
+            client.write(part)
+        return
     world.point("before a part is sent to the client")
     world.pieces, world.whole = 1, True
     world.point("after a part is sent to the client")

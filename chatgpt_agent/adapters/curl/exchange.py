@@ -43,9 +43,10 @@ class UpstreamClient:
         """How many exchanges have not ended."""
         return len(self.exchanges)
 
-    def send(self, url: str, body: bytes, headers: list[tuple[str, str]]) -> "Exchange":
-        """Starts to POST a body."""
-        exchange = Exchange(self)
+    def send(self, url: str, body: bytes, headers: list[tuple[str, str]], *, on_sent: Callable[[], None]) -> "Exchange":
+        """Starts to POST a body. `on_sent` is called when libcurl has taken all of it, and it is not held here any
+        more."""
+        exchange = Exchange(self, on_sent)
         exchange.start(url, body, headers)
         return exchange
 
@@ -88,9 +89,11 @@ class Exchange:
         "_lines",
         "_loop",
         "_on_chunk",
+        "_on_sent",
         "_paused",
         "_queue_head",
         "_queue_tail",
+        "_request",
         "_sink_full",
         "_status",
         "_timeout",
@@ -101,8 +104,9 @@ class Exchange:
         "sent",
     )
 
-    def __init__(self, upstream: UpstreamClient) -> None:
+    def __init__(self, upstream: UpstreamClient, on_sent: Callable[[], None]) -> None:
         self._upstream = upstream
+        self._on_sent = on_sent
         self._loop = asyncio.get_running_loop()
         # State.
         self.sent = False  # whether libcurl took bytes of the body: from then on OpenAI may bill
@@ -111,6 +115,7 @@ class Exchange:
         self._last_heard = self._loop.time()
         # The answer.
         self._body = memoryview(b"")
+        self._request: HTTPRequest | None = None  # which holds the body, until it is sent
         self._head: Head | None = None
         self._status = 0
         self._lines: list[str] = []
@@ -143,6 +148,7 @@ class Exchange:
             prepare_curl_callback=self._on_start,
             **upstream.options,
         )
+        self._request = request
         self._fetch = upstream.http_client.fetch(request, raise_error=False)
         self._fetch.add_done_callback(self._on_done)
         self._timeout = self._loop.call_later(upstream.settings.first_byte_timeout, self._check_time)
@@ -254,7 +260,15 @@ class Exchange:
         self.sent = True
         part = bytes(self._body[:size])
         self._body = self._body[size:]
+        if not self._body:  # it is never sent again, and an answer may take minutes
+            self._drop_body()
+            self._on_sent()
         return part
+
+    def _drop_body(self) -> None:
+        self._body = memoryview(b"")
+        if self._request is not None:
+            self._request.body, self._request = b"", None
 
     def _on_header(self, line: str) -> None:
         if self._head is not None:
@@ -312,7 +326,7 @@ class Exchange:
     def _end(self) -> None:
         self._curl = None
         self._finished = True
-        self._body = memoryview(b"")
+        self._drop_body()
         if self._timeout is not None:
             self._timeout.cancel()
         self._upstream.exchanges.discard(self)

@@ -4,18 +4,20 @@ A later usage replaces an earlier one; they are never added.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import msgspec
 
 from chatgpt_agent.core.cooperative import SLICE, Cooperative
 from chatgpt_agent.core.http.decompression import Decompressor
 from chatgpt_agent.core.http.endpoints import CHAT, Endpoint
+from chatgpt_agent.core.http.member_filter import MemberFilter
 from chatgpt_agent.core.http.sse import SseSplitter, event_data
 from chatgpt_agent.core.names import MAX_NAME, is_printable
 from chatgpt_agent.core.usage import Answer, Count, Usage, read_usage
 
 MAX_SEARCHED = 64 * 1024  # bytes; a larger event is decoded at once, which is faster than to search it first
+MAX_FREE = 256 * 1024  # bytes of an event that are held without asking for room
 
 _NULL = msgspec.Raw(b"null")
 
@@ -48,6 +50,7 @@ class _ToolUsage(msgspec.Struct):
 
 
 _answer_fields = msgspec.json.Decoder(_AnswerFields)
+_FIELDS = {name.encode() for name in _AnswerFields.__struct_fields__} - {b"choices", b"response"}
 _tool_usage = msgspec.json.Decoder(_ToolUsage | None)
 
 
@@ -63,6 +66,27 @@ def read_answer(chunks: Iterable[bytes], endpoint: Endpoint = CHAT) -> Cooperati
             for at in range(0, len(chunk), WINDOW):
                 body += _shorten(chunk[at : at + WINDOW])
             yield
+    return _whole_answer(body, endpoint)
+
+
+class PassingAnswer:
+    """Reads a whole JSON answer as it passes, without holding it."""
+
+    def __init__(self, endpoint: Endpoint, decompressor: Decompressor | None) -> None:
+        self._endpoint = endpoint
+        self._decompressor = decompressor
+        self._filter = MemberFilter(_FIELDS)
+
+    def feed(self, chunk: bytes) -> None:
+        """Reads the next bytes."""
+        self._filter.feed(self._decompressor.feed(chunk) if self._decompressor else chunk)
+
+    def answer(self) -> Answer:
+        """Returns what the answer reports, at its end."""
+        return _whole_answer(self._filter.result(), self._endpoint)
+
+
+def _whole_answer(body: bytes | bytearray, endpoint: Endpoint) -> Answer:
     fields = _decode(body)
     if fields is None:
         return Answer()
@@ -121,6 +145,7 @@ class StreamMeter:
         "_endpoint",
         "_failed",
         "_first",
+        "_has_room",
         "_held",
         "_hide_usage",
         "_id",
@@ -135,14 +160,19 @@ class StreamMeter:
         "complete",
     )
 
-    def __init__(self, endpoint: Endpoint = CHAT, *, hide_usage: bool) -> None:
+    def __init__(
+        self, endpoint: Endpoint = CHAT, *, hide_usage: bool, has_room: Callable[[int], bool] = lambda _: True
+    ) -> None:
+        """`has_room`: whether so many bytes of an event may be held. An event for which there is no room passes as it
+        comes, and is read meanwhile: if it ends the stream, its end is held."""
         self._endpoint = endpoint
+        self._has_room = has_room
         self._nested = endpoint.nested
         names = ("response",) if endpoint.nested else tuple(endpoint.final_events)
         self._words = tuple(b'"%s"' % name.encode() for name in names)  # of events that we read
         self._hide_usage = hide_usage
         self._splitter = SseSplitter()
-        self._oversized = False  # in the middle of an event that is too large to be held
+        self._oversized: MemberFilter | None = None  # reads the event that is too large to be held
         self._held: list[bytes] = []
         self._first = True  # no event has been read yet
         self._pass_through = False  # whether a chunk of whole events may pass without being cut
@@ -166,24 +196,41 @@ class StreamMeter:
     def _cut(self, chunk: bytes) -> bytes:
         passed: list[bytes] = []
         for event in self._splitter.feed(chunk):
-            if self._oversized or self._read_event(event):
+            if self._end_oversized(event) or self._read_event(event):
                 (self._held if self.complete else passed).append(event)
-            self._oversized = False
-        if self._splitter.waiting > self._endpoint.max_event or self._oversized:
-            self._oversized = True
+        if self._oversized or self._is_oversized(self._splitter.waiting):
             part = self._splitter.take_rest(keep=3)  # a blank line may lack only its last byte
+            if self._oversized is None:
+                self._oversized = MemberFilter(_FIELDS, b"response" if self._nested else None)
+                self._oversized.feed(part[max(0, part.find(b"{")) :])  # from the data on
+            else:
+                self._oversized.feed(part)
             (self._held if self.complete else passed).append(part)
         return b"".join(passed)
+
+    def _is_oversized(self, size: int) -> bool:
+        return size > MAX_FREE and (size > self._endpoint.max_event or not self._has_room(size))
+
+    def _end_oversized(self, rest: bytes) -> bool:
+        """Reads the end of an event that was too large to be held. Returns False where this is another event."""
+        if self._oversized is None:
+            return False
+        self._oversized.feed(rest)
+        fields = _decode(self._oversized.result())
+        self._oversized = None
+        if fields is not None:
+            self._read_fields(fields)
+        return True
 
     def end(self, *, clean: bool) -> None:
         """Ends the stream. `clean`: the upstream ended its answer; it was not cut off."""
         rest = self._splitter.take_rest()
         if not rest:
             return
-        if self._oversized:
+        if clean:
+            keep = self._end_oversized(rest) or self._read_event(rest)
+        elif self._oversized:
             keep = True
-        elif clean:
-            keep = self._read_event(rest)
         else:  # a part of an event, which may be the one that the client must not get
             keep = not self._hide_usage or b'"choices":[{' in rest.replace(b" ", b"")
         if keep:
@@ -215,8 +262,10 @@ class StreamMeter:
             self.complete = True
             return True
         fields = _decode(data)
-        if fields is None:
-            return True
+        return fields is None or self._read_fields(fields)
+
+    def _read_fields(self, fields: _AnswerFields) -> bool:
+        """Reads the fields of an event. Returns whether the client may get it."""
         self._first = False
         kind = _name(fields.type)
         self._failed = self._failed or bytes(fields.error) != b"null" or kind == "error"

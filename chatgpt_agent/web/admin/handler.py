@@ -74,7 +74,7 @@ class AdminHandler(BodyHandler):
             raise Forbidden("Viewers have read-only access, without administrators.")
         self._actor = Actor(admin.name, Via.REST, address)
         self.max_body_size = self._route.max_body
-        self.check_size()
+        self.reserve_body(self._api.memory.share(f"admin {admin.name}"))
 
     @property
     def _route(self) -> Route:
@@ -114,7 +114,7 @@ class AdminHandler(BodyHandler):
 
     def _parse_body(self, route: Route) -> Any:
         if route.body is None:
-            if self.chunks:
+            if self.received:
                 raise InvalidRequest("This endpoint takes no body.")
             return None
         media_type = self.request.headers.get("Content-Type", "").partition(";")[0].strip().lower()

@@ -10,6 +10,7 @@ from chatgpt_agent.admin.administration import Administration, Stores
 from chatgpt_agent.core.audit import Actor
 from chatgpt_agent.runtime.authentication import AdminAuthenticator
 from chatgpt_agent.runtime.in_flight import Lifecycle
+from chatgpt_agent.runtime.memory import Memory
 from chatgpt_agent.web.admin.schemas import Empty
 
 P = TypeVar("P")
@@ -29,6 +30,7 @@ class AdminApi(msgspec.Struct, frozen=True, kw_only=True):
     authenticator: AdminAuthenticator
     stores: Stores
     lifecycle: Lifecycle
+    memory: Memory
 
 
 class AdminRequest(msgspec.Struct, Generic[P, Q, B], frozen=True, kw_only=True):

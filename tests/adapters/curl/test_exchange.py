@@ -57,7 +57,8 @@ async def in_pieces(request: Received, reply: Reply) -> None:
 
 def send(client: UpstreamClient, port: int, body: bytes = b"{}") -> Exchange:
     """Starts a request."""
-    return client.send(f"http://127.0.0.1:{port}/v1/chat/completions", body, [("Authorization", "Bearer sk-made-up")])
+    fields = [("Authorization", "Bearer sk-made-up")]
+    return client.send(f"http://127.0.0.1:{port}/v1/chat/completions", body, fields, on_sent=lambda: None)
 
 
 def take_all(chunks: list[bytes]) -> Callable[[bytes], bool]:
