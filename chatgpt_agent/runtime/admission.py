@@ -51,14 +51,14 @@ class Admissions:
     def admit(self, identity: Identity, request: ApiRequest, *, request_id: UUID) -> "Admission":
         """The decision, in the order in which its reasons are given. Whatever is refused has taken nothing.
 
-        Raises Overloaded, ModelNotFound (no price, or not for this token), RateLimited, InsufficientQuota,
-        DirectoryStale (what was spent of a budget is not known yet).
+        Raises Overloaded, ModelNotFound (no price, or not for this token), InvalidRequest (no price for its service
+        tier), RateLimited, InsufficientQuota, DirectoryStale (what was spent of a budget is not known yet).
         """
         if self.full:
             raise Overloaded
         now = self.now()
         book = self._directory.book  # pinned: whatever changes later, this request is charged by this book
-        price = price_for(identity, request.model, book, now)
+        price = price_for(identity, request.model, book, now, service_tier=request.service_tier)
         reserved = max_cost(price, request.size, self._assumptions)
         slot = self._rate_limiter.acquire(identity, estimate_tokens(request.size))
         try:

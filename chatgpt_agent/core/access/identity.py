@@ -11,7 +11,7 @@ from datetime import datetime
 import msgspec
 
 from chatgpt_agent.core.access.networks import Address, Networks
-from chatgpt_agent.core.errors import ModelNotFound
+from chatgpt_agent.core.errors import InvalidRequest, ModelNotFound
 from chatgpt_agent.core.money.pricing import Price, PriceBook
 
 
@@ -78,10 +78,18 @@ def may_use(identity: Identity, model: str) -> bool:
     )
 
 
-def price_for(identity: Identity, model: str, book: PriceBook, now: datetime) -> Price:
+def price_for(
+    identity: Identity, model: str, book: PriceBook, now: datetime, *, service_tier: str | None = None
+) -> Price:
     """Returns the price of a model at a time. Raises ModelNotFound if it has none or is not allowed for this token: a
-    client cannot tell the two apart."""
+    client cannot tell the two apart; InvalidRequest if it has none for the service tier that is asked for."""
     price = book.at(model, now)
     if price is None or not may_use(identity, model):
         raise ModelNotFound(model)
+    if not price.covers(service_tier):
+        raise InvalidRequest(
+            f"The model '{model}' has no price for the service tier '{service_tier}'. Omit service_tier, or ask your "
+            "administrator to set a price for it.",
+            param="service_tier",
+        )
     return price

@@ -1,8 +1,10 @@
 """Reads OpenAI's answers, whole or streamed, for what the ledger records of them.
 
-A later usage replaces an earlier one; they are never added.
+Usages are never added. A running count may grow in a stream, and the last one counts; usages that contradict each other
+are not trusted.
 """
 
+import json
 import re
 from collections.abc import Callable, Iterable
 
@@ -91,7 +93,7 @@ def _whole_answer(body: bytes | bytearray, endpoint: Endpoint) -> Answer:
     if fields is None:
         return Answer()
     return Answer(
-        usage=_usage(fields, endpoint),
+        usage=None if _has_two_usages(body) else _usage(fields, endpoint),
         model=_name(fields.model),
         id=_name(fields.id),
         failed=endpoint.nested and bytes(fields.status) == b'"failed"',
@@ -142,8 +144,10 @@ class StreamMeter:
     """
 
     __slots__ = (
+        "_contradicted",
         "_endpoint",
         "_failed",
+        "_final_usage",
         "_first",
         "_has_room",
         "_held",
@@ -178,6 +182,8 @@ class StreamMeter:
         self._pass_through = False  # whether a chunk of whole events may pass without being cut
         # The answer so far.
         self._usage: Usage | None = None
+        self._final_usage = False  # whether it is the usage of the whole answer, and not a running count
+        self._contradicted = False  # by another one
         self._model: str | None = None
         self._id: str | None = None
         self._tier: str | None = None
@@ -245,7 +251,7 @@ class StreamMeter:
     def answer(self) -> Answer:
         """Returns what the stream has reported so far."""
         return Answer(
-            usage=self._usage,
+            usage=None if self._contradicted else self._usage,
             model=self._model,
             id=self._id,
             failed=self._failed,
@@ -270,7 +276,8 @@ class StreamMeter:
         kind = _name(fields.type)
         self._failed = self._failed or bytes(fields.error) != b"null" or kind == "error"
         if self._nested:
-            fields = _decode(fields.response) or _AnswerFields()
+            data = bytes(fields.response)
+            fields = _decode(data) or _AnswerFields()
             self._failed = self._failed or kind == "response.failed"
         self.complete = self.complete or kind in self._endpoint.final_events
         self._model = _name(fields.model) or self._model
@@ -278,8 +285,18 @@ class StreamMeter:
         self._tier = _name(fields.service_tier) or self._tier
         if bytes(fields.usage) == b"null":
             return True
-        self._usage = _usage(fields, self._endpoint)
+        has_choices = bytes(fields.choices).translate(None, b" \t\r\n") not in (b"[]", b"null")
+        self._take_usage(None if _has_two_usages(data) else _usage(fields, self._endpoint), final=not has_choices)
         return not (self._hide_usage and bytes(fields.choices).translate(None, b" \t\r\n") == b"[]")
+
+    def _take_usage(self, usage: Usage | None, *, final: bool) -> None:
+        """Takes a usage for the last one, unless it contradicts an earlier one. Some servers report a running count
+        with each chunk."""
+        earlier = self._usage
+        if earlier is not None and usage != earlier:
+            grown = usage is not None and usage.input >= earlier.input and usage.output >= earlier.output
+            self._contradicted = self._contradicted or self._final_usage or not grown
+        self._usage, self._final_usage = usage, self._final_usage or final
 
     def _is_of_interest(self, event: bytes) -> bool:
         """Whether an event may hold anything that we read. Few do, which keeps the work for each chunk small."""
@@ -331,6 +348,19 @@ def _usage(fields: _AnswerFields, endpoint: Endpoint) -> Usage | None:
     if bytes(fields.svg_usage) != b"null" or _has_image_tokens(fields.tool_usage):
         return None  # a second model used tokens, at another price, which `usage` does not include
     return read_usage(fields.usage, endpoint.usage_format)
+
+
+def _has_two_usages(data: bytes | bytearray) -> bool:
+    """Whether an object has the key `usage` twice, with different values: then parsers disagree."""
+    if data.count(b'"usage"') < 2:  # in a text it has escapes
+        return False
+    short = b"".join(_shorten(bytes(data[at : at + WINDOW])) for at in range(0, len(data), WINDOW))
+    try:
+        members = json.loads(short, object_pairs_hook=tuple)
+    except (ValueError, RecursionError):  # Python refuses to convert thousands of digits
+        return True
+    usages = [value for key, value in members if key == "usage"]
+    return any(usage != usages[0] for usage in usages)
 
 
 def _has_image_tokens(raw: msgspec.Raw) -> bool:

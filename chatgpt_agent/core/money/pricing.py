@@ -21,8 +21,9 @@ MAX_PLACES = 10  # decimal places of a price
 MAX_MULTIPLIER = Decimal(1000)
 MULTIPLIER_PLACES = 6
 
-# The price itself, OpenAI's choice, and a keyword of tier_syntax.py.
-_RESERVED_TIERS = frozenset({"default", "auto", "above"})
+# What a request may ask for without a tier of the price: the price itself, or OpenAI's choice.
+_UNTIERED = frozenset({"default", "auto"})
+_RESERVED_TIERS = _UNTIERED | {"above"}  # a keyword of tier_syntax.py
 
 
 class Tier(Rates, frozen=True, kw_only=True):
@@ -60,6 +61,12 @@ class Price(msgspec.Struct, frozen=True, kw_only=True):
         if tier.multiplier is None:
             return _cost(tier, usage)
         return EXACT.multiply(_cost(self.rates, usage), tier.multiplier)
+
+    def covers(self, service_tier: str | None) -> bool:
+        """Whether a request that asks for a service tier can be charged what that tier costs, at any length."""
+        if service_tier is None or service_tier in _UNTIERED:
+            return True
+        return any(tier.service_tier == service_tier and tier.above == 0 for tier in self.tiers)
 
     def tier_of(self, service_tier: str | None, input_tokens: int) -> Tier | None:
         """Returns the tier at which an answer is charged: of those that match, the one with the highest `above`, and

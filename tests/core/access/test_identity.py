@@ -11,9 +11,9 @@ from msgspec import structs
 from chatgpt_agent.core.access.identity import Identity, Token, User, denial_reason, may_use, price_for
 from chatgpt_agent.core.access.model_patterns import compile_patterns
 from chatgpt_agent.core.access.networks import Networks
-from chatgpt_agent.core.errors import ModelNotFound
+from chatgpt_agent.core.errors import InvalidRequest, ModelNotFound
 from chatgpt_agent.core.money.kinds import Rates
-from chatgpt_agent.core.money.pricing import Price, PriceBook
+from chatgpt_agent.core.money.pricing import Price, PriceBook, Tier
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
 PRICE = Price(id=1, model="gpt-4o", effective_at=NOON, rates=Rates(input=Decimal("2.5"), output=Decimal(10)))
@@ -107,3 +107,30 @@ def test_removed_price_admits_nothing() -> None:
     assert price_for(identity(), "gpt-4o", book, later - timedelta(microseconds=1)) is PRICE
     with pytest.raises(ModelNotFound):
         price_for(identity(), "gpt-4o", book, later)
+
+
+PRIORITY = Tier(service_tier="priority", multiplier=Decimal(2))
+
+
+@pytest.mark.parametrize("service_tier", [None, "auto", "default", "priority"])
+def test_service_tier_with_a_price_is_admitted(service_tier: str | None) -> None:
+    """The tiers of the price may be asked for, and those that need none."""
+    price = structs.replace(PRICE, tiers=(PRIORITY,))
+    assert price_for(identity(), "gpt-4o", PriceBook([price]), NOON, service_tier=service_tier) is price
+
+
+@pytest.mark.parametrize(
+    "tiers",
+    [
+        (),
+        (Tier(service_tier="flex", multiplier=Decimal(1)),),
+        (Tier(above=9, multiplier=Decimal(2)),),
+        (Tier(service_tier="priority", above=9, multiplier=Decimal(2)),),
+    ],
+)
+def test_service_tier_without_a_price_is_refused(tiers: tuple[Tier, ...]) -> None:
+    """A request is refused if it asks for a service tier whose price is not known at every length."""
+    book = PriceBook([structs.replace(PRICE, tiers=tiers)])
+    with pytest.raises(InvalidRequest, match="no price for the service tier 'priority'") as caught:
+        price_for(identity(), "gpt-4o", book, NOON, service_tier="priority")
+    assert caught.value.param == "service_tier"

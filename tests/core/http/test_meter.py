@@ -33,12 +33,41 @@ def test_stream_is_read_like_a_whole_answer() -> None:
     assert answer == Answer(usage=COUNTED, model="gpt-4o-2024-08-06", id="chatcmpl-1", complete=True)
 
 
-@pytest.mark.parametrize("later", [counts(), counts(prompt_tokens=0, completion_tokens=0)])
-def test_last_usage_counts(later: dict[str, int]) -> None:
-    """If a stream reports its usage more than once, the last one counts, and they are not added."""
-    chunks = [event(chunk(usage=USAGE)), event(chunk(usage=counts(prompt_tokens=9))), event(chunk(usage=later)), done()]
-    *_, answer = run_meter(chunks)
-    assert answer.usage == Usage(input=later["prompt_tokens"], output=later["completion_tokens"])
+def test_running_count_may_grow() -> None:
+    """If a stream reports its usage with each chunk, the last one counts, and they are not added."""
+    grown = [counts(completion_tokens=tokens) for tokens in (0, 1, 7)]
+    *_, answer = run_meter([event(chunk(usage=usage)) for usage in grown] + [event(chunk(choices=[], usage=grown[2]))])
+    assert answer.usage == Usage(input=counts()["prompt_tokens"], output=7)
+
+
+@pytest.mark.parametrize(
+    "pairs",
+    [
+        [(counts(), False), (counts(prompt_tokens=1), False)],
+        [(counts(), False), (counts(completion_tokens=0), False)],
+        [(counts(completion_tokens=9), False), (counts(completion_tokens=3), True)],
+        [(counts(completion_tokens=3), True), (counts(completion_tokens=9), True)],
+        [(counts(completion_tokens=3), True), (counts(completion_tokens=9), False)],
+        [(counts(completion_tokens=9), True), (counts(completion_tokens=3), True), (counts(completion_tokens=9), True)],
+    ],
+)
+def test_usages_that_disagree_are_not_trusted(pairs: list[tuple[dict[str, int], bool]]) -> None:
+    """If a stream reports a count that shrinks, or two different counts of the whole answer, its usage is unknown."""
+    whole: list[dict[str, Any]] = [{}, {"choices": []}]
+    chunks = [event(chunk(usage=usage, **whole[final])) for usage, final in pairs]
+    *_, answer = run_meter([*chunks, done()])
+    assert answer.usage is None
+    assert answer.complete
+
+
+@pytest.mark.parametrize("second", ['{"prompt_tokens":1,"completion_tokens":1}', "null", "[]"])
+def test_event_with_two_usages_is_not_trusted(second: str) -> None:
+    """An event that has the key `usage` twice, with different values, has no usage that can be trusted."""
+    first = json.dumps(USAGE)
+    for one, other in ((first, second), (second, first)):
+        data = b'data: {"choices":[],"usage":%b,"usage":%b}\n\n' % (one.encode(), other.encode())
+        *_, answer = run_meter([event(chunk()), data, done()])
+        assert answer.usage is None
 
 
 def test_last_usage_counts_even_if_it_is_invalid() -> None:

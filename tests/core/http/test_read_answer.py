@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chatgpt_agent.core.cooperative import run_to_end
+from chatgpt_agent.core.cooperative import SLICE, run_to_end
 from chatgpt_agent.core.http.meter import read_answer
 from chatgpt_agent.core.names import MAX_NAME
 from chatgpt_agent.core.usage import MAX_COUNT, Answer, Usage
@@ -115,3 +115,12 @@ def test_invalid_name_is_left_out(name: bytes) -> None:
     """A model or id that is not a printable string within the limit is left out, and the usage is still read."""
     body = b'{"id":%s,"model":%s,"usage":%s}' % (name, name, text(USAGE))
     assert read(body) == Answer(usage=COUNTED, complete=True)
+
+
+def test_two_usages_that_disagree_are_not_trusted() -> None:
+    """An answer that has the key `usage` twice has no usage if the values differ, whatever its size."""
+    for content in (b"", b"x" * 3 * SLICE, b'\\"usage\\": 1'):
+        body = b'{"model":"m","a":"%b","usage":%b,"usage":{"prompt_tokens":9,"completion_tokens":%b}}'
+        usage = b'{"prompt_tokens":9,"completion_tokens":12}'
+        assert read(body % (content, usage, b"12")).usage == Usage(input=9, output=12)
+        assert read(body % (content, usage, b"13")).usage is None
