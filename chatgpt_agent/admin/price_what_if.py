@@ -12,6 +12,7 @@ from chatgpt_agent.adapters.postgres.prices import list_prices
 from chatgpt_agent.adapters.postgres.repricing import GROUPS, RepricedGroup
 from chatgpt_agent.admin.groups import check_groups
 from chatgpt_agent.admin.lookups import check_model, missing_price
+from chatgpt_agent.admin.reports import today
 from chatgpt_agent.core.errors import InvalidValue
 from chatgpt_agent.core.money.exact import Usd, exact_sum
 from chatgpt_agent.core.money.pricing import NewPrice, Price, PriceBook, check_rates
@@ -72,7 +73,7 @@ class WhatIf:
             query.by,
             other,
             since=query.since,
-            until=query.until,
+            until=query.until or max(query.since, await today(self._store)),
             model=query.model,
             any_model=query.price is not None or query.as_model is not None,
         )

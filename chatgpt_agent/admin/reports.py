@@ -1,18 +1,20 @@
 """Reports on usage: sums by groups, and single rows for accounting."""
 
 from collections.abc import AsyncIterator, Callable, Sequence
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 import msgspec
 
 from chatgpt_agent.adapters.cooperative import batches, map_cooperatively
 from chatgpt_agent.adapters.postgres import export as exports
 from chatgpt_agent.adapters.postgres import reports, tokens, usage_rows
-from chatgpt_agent.adapters.postgres.connection import SqlRow, Store
+from chatgpt_agent.adapters.postgres.connection import AnyStore, SqlRow, Store
 from chatgpt_agent.adapters.postgres.export import EXPORT_COLUMNS
 from chatgpt_agent.adapters.postgres.reports import COUNTS, GROUPS, SUMMED, Sums, UsageFilter, UsageGroup
+from chatgpt_agent.adapters.postgres.settings import read_time_zone
 from chatgpt_agent.adapters.postgres.tokens import TokenDetails
 from chatgpt_agent.admin import groups
 from chatgpt_agent.admin.lookups import check_model, check_token, check_user
@@ -63,6 +65,13 @@ class Reports:
         await check_token(self._store, usage_filter.token_id)
         await check_model(self._store, usage_filter.model)
 
+    async def until_today(self, usage_filter: UsageFilter) -> UsageFilter:
+        """Returns a filter that ends today if it has a first day and no last one: an agent whose clock is ahead may
+        have written rows of a later day."""
+        if usage_filter.since is None or usage_filter.until is not None:
+            return usage_filter
+        return msgspec.structs.replace(usage_filter, until=max(await today(self._store), usage_filter.since))
+
     async def count_rows(self, usage_filter: UsageFilter) -> int:
         """About how many rows `export` returns: corrections are not counted, and rows may be added meanwhile."""
         return sum(count for _, count in await exports.export_months(self._store, usage_filter))
@@ -76,6 +85,11 @@ class Reports:
                 after = UUID(str(page[-1][0]))
                 if len(page) < self._page:
                     break
+
+
+async def today(store: AnyStore) -> date:
+    """Returns the day of today in the time zone of reports."""
+    return datetime.now(ZoneInfo(await read_time_zone(store))).date()
 
 
 def parse_groups(text: str) -> list[str]:
@@ -130,6 +144,6 @@ async def token_details(store: Store, token_id: int) -> TokenDetails | None:
     return await tokens.token_details(store, token_id)
 
 
-async def token_rows(store: Store, token_id: int, *, since: datetime, limit: int) -> str:
-    """Returns the newest rows of a token, oldest first, in the original program's JSON."""
-    return await usage_rows.recent_rows_json(store, token_id, since, limit=limit)
+async def token_rows(store: Store, token_id: int, *, since: datetime, until: datetime, limit: int) -> str:
+    """Returns the newest rows of a token between two moments, oldest first, in the original program's JSON."""
+    return await usage_rows.recent_rows_json(store, token_id, since=since, until=until, limit=limit)

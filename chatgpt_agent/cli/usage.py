@@ -37,7 +37,9 @@ def _filter_options(command: F) -> F:
     """The options that choose a part of the usage; the command gets a `UsageFilter`."""
 
     @click.option("--since", type=FIRST_DAY, metavar="DAY", help="First day, in the configured time zone.")
-    @click.option("--until", type=LAST_DAY, metavar="DAY", help="Last day, in the configured time zone.")
+    @click.option(
+        "--until", type=LAST_DAY, metavar="DAY", help="Last day, also of the zone; with --since by default today."
+    )
     @click.option("--user", metavar="NAME", help="Only usage of this user.")
     @click.option("--token", "token_id", type=ID, metavar="ID", help="Only usage of this token.")
     @click.option("--model", metavar="NAME", help="Only requests for this model.")
@@ -75,6 +77,7 @@ async def report(administration: LedgerAdministration, by: list[str], usage_filt
 
     Example: chatgpt-agent usage report --by day,user --since 2026-11-01 --format csv
     """
+    usage_filter = await administration.reports.until_today(usage_filter)
     _ECHO[form](await administration.reports.report(by, usage_filter))
 
 
@@ -120,6 +123,7 @@ async def export(administration: LedgerAdministration, usage_filter: UsageFilter
 
     Example: chatgpt-agent usage export --since 2026-11-01 --until 2026-11-30 > november.csv
     """
+    usage_filter = await administration.reports.until_today(usage_filter)
     await administration.reports.check_filter(usage_filter)
     begin, between, end = ("[\n", ",\n", "\n]\n") if form == "json" else (csv_line(EXPORT_COLUMNS), "", "")
     write = _as_json if form == "json" else _as_csv

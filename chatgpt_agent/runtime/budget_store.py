@@ -16,13 +16,13 @@ class BudgetStore(Protocol):
     async def read_spending(
         self,
         users: Sequence[int],
-        first_days: tuple[date, date, date],
+        spans: Sequence[tuple[date, date]],
         *,
         total: bool,
         rows: Sequence[tuple[UUID, datetime]],
     ) -> tuple[list[Spending], set[UUID]]:
-        """What the tokens of these users have spent since the first days of the current day, week and month, and in
-        total unless `total` is False; and which of `rows` (request id and start) these sums contain."""
+        """What the tokens of these users have spent in `spans`, the first and last days of the current day, week and
+        month, and in total unless `total` is False; and which of `rows` (request id and start) these sums contain."""
 
     async def count_agents(self) -> int:
         """The number of agents that are alive."""
@@ -54,13 +54,13 @@ class PostgresBudgetStore:
     async def read_spending(
         self,
         users: Sequence[int],
-        first_days: tuple[date, date, date],
+        spans: Sequence[tuple[date, date]],
         *,
         total: bool,
         rows: Sequence[tuple[UUID, datetime]],
     ) -> tuple[list[Spending], set[UUID]]:
         """See BudgetStore."""
-        return await spending.read_spending(self._store, users, first_days, total=total, rows=rows)
+        return await spending.read_spending(self._store, users, spans, total=total, rows=rows)
 
     async def count_agents(self) -> int:
         """See BudgetStore."""

@@ -105,7 +105,7 @@ class BudgetSync:
             return
         try:
             spending, contained = await self._store.read_spending(
-                refresh.users, _first_days(refresh.windows), total=refresh.total, rows=refresh.uncertain
+                refresh.users, _spans(refresh.windows), total=refresh.total, rows=refresh.uncertain
             )
             reservations = await self._read_reservations(refresh.users)
         except StoreError:
@@ -165,9 +165,12 @@ class BudgetSync:
                 budgets.publish_due.set()
 
 
-def _first_days(windows: Mapping[Period, Window]) -> tuple[date, date, date]:
-    day, week, month = (windows[period].first_day for period in (Period.DAY, Period.WEEK, Period.MONTH))
-    assert day is not None
-    assert week is not None
-    assert month is not None
-    return day, week, month
+def _spans(windows: Mapping[Period, Window]) -> list[tuple[date, date]]:
+    """Returns the first and last days of the current day, week and month."""
+    spans = []
+    for period in (Period.DAY, Period.WEEK, Period.MONTH):
+        window = windows[period]
+        assert window.first_day is not None
+        assert window.last_day is not None
+        spans.append((window.first_day, window.last_day))
+    return spans

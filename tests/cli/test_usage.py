@@ -4,7 +4,7 @@ import asyncio
 import csv
 import io
 import json
-from datetime import UTC, date, datetime, time
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any
 from uuid import uuid4
@@ -439,3 +439,21 @@ def test_export_can_be_limited_to_days(populated: Cli) -> None:
 def test_export_of_an_empty_database_is_valid(shared_cli: Cli, form: str, out: str) -> None:
     """JSON is an empty array, and CSV has its headings."""
     assert shared_cli.run("usage", "export", "--format", form).stdout_bytes.decode() == out
+
+
+# Rows of later days.
+
+
+@pytest.mark.parametrize("command", [("report", "--by", "user", "--format", "csv"), ("export",)])
+def test_rows_of_a_later_day_do_not_count_in_sums_that_begin(cli: Cli, command: tuple[str, ...]) -> None:
+    """With `--since` alone, today is the last day: the clock of an agent was ahead."""
+    cli.add_user("alice")
+    today = datetime.now(UTC).date()
+    rows = [row(ALICE, "gpt-4o", str(day), "1") for day in (today, today + timedelta(days=2))]
+    ship_rows(cli.settings["DATABASE_URL"], rows)
+    assert len(cli.ok("usage", *command, "--since", str(today)).splitlines()) == 2
+    [_, line] = cli.ok("usage", "report", "--by", "user", "--format", "csv", "--since", str(today)).splitlines()
+    assert line.startswith("alice,1,")
+    everything = ("--since", str(today), "--until", str(today + timedelta(days=2)))
+    [_, line] = cli.ok("usage", "report", "--by", "user", "--format", "csv", *everything).splitlines()
+    assert line.startswith("alice,2,")

@@ -193,7 +193,7 @@ def break_clock(dsn: str) -> None:
 
 
 async def test_no_statement_reads_the_clock_of_postgresql(make_agent: MakeAgent, dsn: str, upstream: Upstream) -> None:
-    """Users, tokens, prices and rows have the agent's time. (Ages of agents alone are those of CURRENT_TIMESTAMP.)"""
+    """Users, tokens, prices and rows have the agent's time. Only the ages of agents are PostgreSQL's."""
     break_clock(dsn)
     with pytest.raises(psycopg2.errors.RaiseException, match="the clock was read"):
         query(dsn, "SELECT now()")

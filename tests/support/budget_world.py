@@ -12,7 +12,7 @@ import msgspec
 from chatgpt_agent.adapters.postgres.spending import ReservedAmount, Spending
 from chatgpt_agent.core.access.identity import Identity, Token, User
 from chatgpt_agent.core.budget.budget_state import BudgetState
-from chatgpt_agent.core.budget.period import Budget, Period, Window, midnight
+from chatgpt_agent.core.budget.period import Budget, Period, Window
 from chatgpt_agent.core.errors import InsufficientQuota
 from chatgpt_agent.core.ledger import Row, State
 from chatgpt_agent.runtime.budget_sync import BudgetSync
@@ -35,7 +35,7 @@ class SharedStore:
     async def read_spending(
         self,
         users: Sequence[int],
-        first_days: tuple[date, date, date],
+        spans: Sequence[tuple[date, date]],
         *,
         total: bool,
         rows: Sequence[tuple[UUID, datetime]],
@@ -45,8 +45,8 @@ class SharedStore:
         for token in TOKENS:
             own = [row for row in self.rows if row.intent.token_id == token.id]
             sums = [
-                sum((row.budget_cost for row in own if row.intent.started_at >= midnight(first, UTC)), Decimal(0))
-                for first in first_days
+                sum((row.budget_cost for row in own if first <= row.intent.started_at.date() <= last), Decimal(0))
+                for first, last in spans
             ]
             day, week, month = sums
             ever = sum((row.budget_cost for row in own), Decimal(0))

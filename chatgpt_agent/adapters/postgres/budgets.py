@@ -40,17 +40,17 @@ async def list_budgets(
     id."""
     zone = await read_zone(store)
     windows = {period: window(period, now, zone) for period in Period}
-    first_day = "CASE b.period " + " ".join(f"WHEN '{period}' THEN %s::date" for period in _CALENDAR) + " END"
+    in_window = "CASE b.period " + " ".join(f"WHEN '{p}' THEN d.day BETWEEN %s AND %s" for p in _CALENDAR) + " END"
     sql = f"""
         SELECT b.id, u.name, b.token_id, b.period, b.amount, coalesce((
             SELECT sum(d.cost + d.uncertain_cost) FROM usage_daily d
             WHERE d.user_id = u.id AND (b.token_id IS NULL OR d.token_id = b.token_id)
-              AND (b.period = 'total' OR d.day >= {first_day})), 0), b.version
+              AND (b.period = 'total' OR {in_window})), 0), b.version
         FROM budgets b LEFT JOIN tokens t ON t.id = b.token_id JOIN users u ON u.id = coalesce(b.user_id, t.user_id)
         WHERE b.amount IS NOT NULL AND (%s::bigint IS NULL OR b.id = %s) AND (%s::text IS NULL OR u.name = %s)
           AND (%s::bigint IS NULL OR b.token_id = %s) AND b.id > %s
         ORDER BY b.id LIMIT %s"""
-    days = [windows[period].first_day for period in _CALENDAR]
+    days = [day for period in _CALENDAR for day in (windows[period].first_day, windows[period].last_day)]
     rows = await store.fetch(sql, [*days, id, id, user, user, token_id, token_id, after, limit])
     return [
         BudgetRow(

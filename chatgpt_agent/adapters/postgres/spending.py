@@ -40,25 +40,26 @@ class ReservedAmount(msgspec.Struct, frozen=True):
     amount: Decimal
 
 
+_SPENT_IN_SPAN = "coalesce(sum(cost + uncertain_cost) FILTER (WHERE day BETWEEN %s AND %s), 0)"
+
+
 async def read_spending(
     store: Store,
     users: Sequence[int],
-    first_days: tuple[date, date, date],
+    spans: Sequence[tuple[date, date]],
     *,
     total: bool,
     rows: Sequence[tuple[UUID, datetime]] = (),
 ) -> tuple[list[Spending], set[UUID]]:
-    """Returns what the tokens of these users have spent since the first days of the current day, week and month; and
-    which of `rows` (request id and start) these sums contain. The total is 0 unless `total` is set: it reads all
-    days."""
-    day, week, month = first_days
-    sql = """
-        SELECT user_id, token_id, coalesce(sum(cost + uncertain_cost) FILTER (WHERE day >= %s), 0),
-               coalesce(sum(cost + uncertain_cost) FILTER (WHERE day >= %s), 0),
-               coalesce(sum(cost + uncertain_cost) FILTER (WHERE day >= %s), 0),
+    """Returns what the tokens of these users have spent in `spans`, the first and last days of the current day, week
+    and month; and which of `rows` (request id and start) these sums contain. The total is 0 unless `total` is set: it
+    reads all days. A row of a future day, of an agent whose clock is ahead, counts only in the total until then."""
+    sql = f"""
+        SELECT user_id, token_id, {", ".join([_SPENT_IN_SPAN] * len(spans))},
                CASE WHEN %s THEN sum(cost + uncertain_cost) ELSE 0 END, NULL
         FROM usage_daily WHERE user_id = ANY(%s) AND (%s OR day >= %s) GROUP BY user_id, token_id"""
-    values = [day, week, month, total, list(users), total, min(day, week, month)]
+    bounds = [day for span in spans for day in span]
+    values: list[object] = [*bounds, total, list(users), total, min(bounds)]
     if rows:  # in the same statement, so that both are read from one snapshot
         sql += """
         UNION ALL SELECT 0, 0, 0, 0, 0, 0, u.request_id::text

@@ -35,11 +35,13 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Window(msgspec.Struct, frozen=True):
-    """The period around a moment: its first day, its beginning and end in UTC. A total has none of them."""
+    """The period around a moment: its first day, its beginning and end in UTC, its last day. A total has none of
+    them."""
 
     first_day: date | None
     begins_at: datetime | None
     ends_at: datetime | None
+    last_day: date | None = None
 
 
 def window(period: Period, now: datetime, zone: tzinfo) -> Window:
@@ -55,7 +57,7 @@ def window(period: Period, now: datetime, zone: tzinfo) -> Window:
     else:
         first = today.replace(day=1)
         following = (first + timedelta(days=31)).replace(day=1)
-    return Window(first, midnight(first, zone), midnight(following, zone))
+    return Window(first, midnight(first, zone), midnight(following, zone), following - timedelta(days=1))
 
 
 def midnight(day: date, zone: tzinfo) -> datetime:

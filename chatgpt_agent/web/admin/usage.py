@@ -53,7 +53,8 @@ async def report_usage(request: AdminRequest[Empty, UsageQuery, None]) -> UsageR
         model=or_none(query.model),
     )
     by = parse_groups(query.by)
-    report = await request.administration.reports.report(by, usage_filter, max_rows=MAX_ROWS)
+    reports = request.administration.reports
+    report = await reports.report(by, await reports.until_today(usage_filter), max_rows=MAX_ROWS)
 
     def record(row: UsageGroup) -> dict[str, object]:
         amounts = {"cost": format_usd(row.cost), "uncertain_cost": format_usd(row.uncertain_cost)}

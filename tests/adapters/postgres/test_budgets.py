@@ -16,7 +16,7 @@ from chatgpt_agent.adapters.postgres.usage import ensure_partition, ship
 from chatgpt_agent.adapters.postgres.users import add_user
 from chatgpt_agent.admin.budgets import BudgetAdmin
 from chatgpt_agent.core.audit import Actor, Via
-from chatgpt_agent.core.budget.period import Period
+from chatgpt_agent.core.budget.period import Period, window
 from chatgpt_agent.core.errors import InvalidValue, NotFound, VersionMismatch
 from chatgpt_agent.core.ledger import State
 from tests.support.factories import NOON, make_row
@@ -119,6 +119,22 @@ async def test_every_change_is_in_the_audit_log(budgets: BudgetAdmin, store: Sto
     assert lines == [(*actor, "insert", None, "1"), (*actor, "update", "1", "2")]
 
 
+@pytest.mark.parametrize("period", [Period.DAY, Period.WEEK, Period.MONTH])
+async def test_a_row_of_a_later_window_does_not_count(budgets: BudgetAdmin, store: Store, period: Period) -> None:
+    """An agent whose clock is 40 days ahead spends nothing of today's budgets."""
+    later = datetime.now(UTC) + timedelta(days=40)
+    await ensure_partition(store, later)
+    row = make_row(3, user_id=1, token_id=1, started_at=later)
+    await ship(store, [row])
+    await budgets.set(user="alice", period=period, amount=Decimal(9))
+    assert [line.spent for line in await budgets.list()] == [0]
+    bounds = window(period, datetime.now(UTC), UTC)
+    assert bounds.first_day is not None
+    assert bounds.last_day is not None
+    spending, _ = await read_spending(store, [1], [(bounds.first_day, bounds.last_day)] * 3, total=True)
+    assert [(line.day, line.month, line.total) for line in spending] == [(0, 0, row.cost)]
+
+
 async def test_spending_contains_cost_and_uncertain_cost(budgets: BudgetAdmin, store: Store) -> None:
     """Spending is summed by user or by token, within the period."""
     now = datetime.now(UTC)
@@ -134,7 +150,8 @@ async def test_spending_contains_cost_and_uncertain_cost(budgets: BudgetAdmin, s
         await budgets.set(**owner, period=period, amount=Decimal(9))
     month, token_day, total = [line.spent for line in await budgets.list()]
     assert (month, token_day, total) == (row.cost + 4, Decimal(4), row.cost + 4 + old.cost)
-    days = (now.date(), now.date(), now.date().replace(day=1))
+    today = now.date()
+    days = [(today, today), (today, today), (today.replace(day=1), today)]
     rows = [(row.intent.request_id, row.intent.started_at), (UUID(int=1), row.intent.started_at)]
     spending, contained = await read_spending(store, [1], days, total=True, rows=rows)
     assert contained == {row.intent.request_id}
