@@ -16,7 +16,7 @@ from uuid import NAMESPACE_URL, uuid5
 import msgspec
 
 from chatgpt_agent.adapters.config import Config
-from chatgpt_agent.adapters.postgres.alerts import Alert, add_alert, claim_due_alerts, update_alert
+from chatgpt_agent.adapters.postgres.alerts import Alert, add_alert, claim_due_alerts, close_alert, postpone_alert
 from chatgpt_agent.adapters.postgres.connection import Store
 from chatgpt_agent.adapters.webhook import Webhook, read_webhook_secret
 from chatgpt_agent.core.budget.period import Budget, Window
@@ -165,12 +165,12 @@ class Alerts:
     async def _store_all(self) -> None:
         while self._unstored:
             alert, line = self._unstored[0]
-            if await add_alert(self._store, alert, self._now(), sent=self._webhook is None):
+            if await add_alert(self._store, alert, sent=self._webhook is None):
                 log.warning("%s", line)
             self._unstored.popleft()
 
     async def _send_due(self, webhook: Webhook) -> None:
-        while due := await claim_due_alerts(self._store, self._now(), self._now() + self._times.claim, BATCH):
+        while due := await claim_due_alerts(self._store, self._times.claim, BATCH):
             tasks = [
                 asyncio.create_task(self._send(webhook, alert), name=f"alert of budget {alert.budget_id}")
                 for alert in due
@@ -183,15 +183,14 @@ class Alerts:
     async def _send(self, webhook: Webhook, alert: Alert) -> None:
         key = f"{alert.budget_id} {alert.window_start.isoformat()} {alert.percent} {alert.amount}"
         delays = self._times.retry_delays
-        sent_at, next_attempt_at = None, self._now()
         try:
             await webhook.post(f"msg_{uuid5(NAMESPACE_URL, key).hex}", int(time.time()), alert.body.encode())
-            sent_at = self._now()
         except WebhookFailed as error:
             if alert.attempts > len(delays):
                 log.error("webhook alert dropped after %d retries: %s", len(delays), error)
-                sent_at = EPOCH
+                await close_alert(self._store, alert, EPOCH)
             else:
-                next_attempt_at += delays[alert.attempts - 1]
                 log.warning("webhook alert failed, attempt %d: %s", alert.attempts, error)
-        await update_alert(self._store, alert, sent_at=sent_at, next_attempt_at=next_attempt_at)
+                await postpone_alert(self._store, alert, delays[alert.attempts - 1])
+        else:
+            await close_alert(self._store, alert, self._now())

@@ -106,12 +106,11 @@ class Agent:
         **more: str,
     ) -> None:
         """Sets a price that the agent has when this returns; `more` are rates of other kinds."""
-        before = self.server.directory.book
         texts = {"input": input, "output": output, **({"cached_input": cached} if cached else {}), **more}
         await self.administration.prices.set(
             model, Rates(**{kind: Decimal(text) for kind, text in texts.items()}), tiers
         )
-        await self.until(lambda: self.server.directory.book is not before)
+        await self.follow()  # the book may change before, for the price that another agent of the test has set
 
     async def follow(self) -> None:
         """Waits until the agent has every change of users, tokens, prices and budgets that is in the database."""

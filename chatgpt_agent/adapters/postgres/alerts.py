@@ -1,6 +1,7 @@
-"""The table `budget_alerts`: each alert is added once for all agents, and sent by one of them."""
+"""The table `budget_alerts`: each alert is added once for all agents, and sent by one of them. When the next attempt is
+due depends on the server's clock: those of the agents may differ."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 
 import msgspec
@@ -22,34 +23,41 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True):
     attempts: int = 0
 
 
-async def add_alert(store: Store, alert: Alert, now: datetime, *, sent: bool) -> bool:
+async def add_alert(store: Store, alert: Alert, *, sent: bool) -> bool:
     """Adds an alert; returns False if an agent has added it before. `sent`: the webhook does not receive it."""
     sql = f"""
         INSERT INTO budget_alerts ({_KEY}, body, next_attempt_at, sent_at)
-        VALUES (%s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING RETURNING budget_id"""
-    return bool(await store.fetch(sql, [*_key(alert), alert.body, now, now if sent else None]))
+        VALUES (%s, %s, %s, %s, %s, CURRENT_TIMESTAMP, CASE WHEN %s THEN CURRENT_TIMESTAMP END)
+        ON CONFLICT DO NOTHING RETURNING budget_id"""
+    return bool(await store.fetch(sql, [*_key(alert), alert.body, sent]))
 
 
-async def claim_due_alerts(store: Store, now: datetime, next_attempt_at: datetime, limit: int) -> list[Alert]:
-    """Claims alerts that are due and returns them. Other agents do not claim them before `next_attempt_at`."""
+async def claim_due_alerts(store: Store, claim: timedelta, limit: int) -> list[Alert]:
+    """Claims alerts that are due and returns them. Until the claim ends no other agent claims them."""
     sql = f"""
-        UPDATE budget_alerts a SET attempts = a.attempts + 1, next_attempt_at = %s
-        FROM (SELECT {_KEY} FROM budget_alerts WHERE sent_at IS NULL AND next_attempt_at <= %s
+        UPDATE budget_alerts a SET attempts = a.attempts + 1, next_attempt_at = CURRENT_TIMESTAMP + %s
+        FROM (SELECT {_KEY} FROM budget_alerts WHERE sent_at IS NULL AND next_attempt_at <= CURRENT_TIMESTAMP
               ORDER BY next_attempt_at LIMIT %s FOR UPDATE SKIP LOCKED) due
         WHERE (a.budget_id, a.window_start, a.percent, a.amount)
               = (due.budget_id, due.window_start, due.percent, due.amount)
         RETURNING a.budget_id, a.window_start, a.percent, a.amount, a.body, a.attempts"""
-    rows = await store.fetch(sql, [next_attempt_at, now, limit])
+    rows = await store.fetch(sql, [claim, limit])
     return [
         Alert(budget_id=budget, window_start=start, percent=percent, amount=amount, body=body, attempts=attempts)
         for budget, start, percent, amount, body, attempts in rows
     ]
 
 
-async def update_alert(store: Store, alert: Alert, *, sent_at: datetime | None, next_attempt_at: datetime) -> None:
-    """Stores when an alert was sent, or when the next attempt is due."""
-    sql = f"UPDATE budget_alerts SET sent_at = %s, next_attempt_at = %s WHERE ({_KEY}) = (%s, %s, %s, %s)"
-    await store.fetch(sql, [sent_at, next_attempt_at, *_key(alert)])
+async def close_alert(store: Store, alert: Alert, sent_at: datetime) -> None:
+    """Stores when an alert was sent; it is not sent again."""
+    sql = f"UPDATE budget_alerts SET sent_at = %s WHERE ({_KEY}) = (%s, %s, %s, %s)"
+    await store.fetch(sql, [sent_at, *_key(alert)])
+
+
+async def postpone_alert(store: Store, alert: Alert, delay: timedelta) -> None:
+    """Stores after which time an alert is to be sent again."""
+    sql = f"UPDATE budget_alerts SET next_attempt_at = CURRENT_TIMESTAMP + %s WHERE ({_KEY}) = (%s, %s, %s, %s)"
+    await store.fetch(sql, [delay, *_key(alert)])
 
 
 def _key(alert: Alert) -> list[object]:
