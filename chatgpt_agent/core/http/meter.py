@@ -222,10 +222,8 @@ class StreamMeter:
         if self._oversized is None:
             return False
         self._oversized.feed(rest)
-        fields = _decode(self._oversized.result())
-        self._oversized = None
-        if fields is not None:
-            self._read_fields(fields)
+        data, self._oversized = self._oversized.result(), None
+        self._read_data(data)
         return True
 
     def end(self, *, clean: bool) -> None:
@@ -267,11 +265,13 @@ class StreamMeter:
         if data.strip() == b"[DONE]":
             self.complete = True
             return True
-        fields = _decode(data)
-        return fields is None or self._read_fields(fields)
+        return self._read_data(data)
 
-    def _read_fields(self, fields: _AnswerFields) -> bool:
-        """Reads the fields of an event. Returns whether the client may get it."""
+    def _read_data(self, data: bytes) -> bool:
+        """Reads the data of an event. Returns whether the client may get it."""
+        fields = _decode(data)
+        if fields is None:
+            return True
         self._first = False
         kind = _name(fields.type)
         self._failed = self._failed or bytes(fields.error) != b"null" or kind == "error"
