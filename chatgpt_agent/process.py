@@ -13,7 +13,10 @@ from tornado.netutil import bind_sockets
 
 from chatgpt_agent.core.errors import SetupError
 
-SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)  # SIGHUP: the terminal was closed
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
+# Their default ends the process. They come from closed terminals, from tools that rotate logs or want a reload.
+IGNORED_SIGNALS = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+SIGNALS = STOP_SIGNALS + IGNORED_SIGNALS
 ADMIN_CONNECTIONS = 16
 RESERVED_FILES = 56  # open without any client, including the few that migrating and shipping open
 
@@ -51,11 +54,11 @@ def loop_factory() -> "type[asyncio.AbstractEventLoop] | None":
 
 
 @contextlib.contextmanager
-def handle_signals(on_signal: Callable[[], None]) -> Iterator[None]:
-    """Calls `on_signal` for each stop signal, including one that is pending, until the context ends."""
+def handle_signals(on_stop: Callable[[str], None], on_ignored: Callable[[str], None]) -> Iterator[None]:
+    """Calls these with the name of each signal, including one that is pending, until the context ends."""
     loop = asyncio.get_running_loop()
     for number in filter(_is_wanted, SIGNALS):
-        loop.add_signal_handler(number, on_signal)
+        loop.add_signal_handler(number, on_stop if number in STOP_SIGNALS else on_ignored, number.name)
     before = signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
     try:
         yield
@@ -64,7 +67,7 @@ def handle_signals(on_signal: Callable[[], None]) -> Iterator[None]:
 
 
 def _is_wanted(number: signal.Signals) -> bool:
-    """Whether a signal shall stop the agent: `nohup` starts programs with SIGHUP ignored."""
+    """Whether a signal is handled: a shell starts jobs in the background with SIGINT ignored."""
     return signal.getsignal(number) is not signal.SIG_IGN
 
 

@@ -57,7 +57,7 @@ class Server(Wiring):
 
     async def run(self) -> None:
         """Serves until a signal stops it, or until it cannot go on: then it raises the reason, such as SetupError."""
-        with process.handle_signals(self._on_signal):
+        with process.handle_signals(self._on_stop_signal, self._on_ignored_signal):
             await self.start()
             process.freeze_objects()
             await self.stopping.wait()
@@ -140,9 +140,12 @@ class Server(Wiring):
         self.alerts.start()
         self.last_used.start()
 
-    def _on_signal(self) -> None:
-        log.info("received a stop signal")
+    def _on_stop_signal(self, name: str) -> None:
+        log.info("received a stop signal (%s)", name)
         self.stopping.set()
+
+    def _on_ignored_signal(self, name: str) -> None:
+        log.warning("%s is ignored: restart the agent to read its configuration, SIGTERM stops it", name)
 
     def _on_death(self, task: str, error: Exception) -> None:
         self._fail(SetupError(f"the task {task} died: {type(error).__name__}"))

@@ -21,7 +21,7 @@ async def test_first_start_needs_no_preparation(embedded: Cli) -> None:
         assert await serve.stopped() == 0
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT])
 async def test_signal_stops_the_agent_and_its_database(embedded: Cli, folder: Path, number: signal.Signals) -> None:
     """The exit code is 0, and no PostgreSQL stays behind."""
     async with Serve(embedded.settings) as serve:

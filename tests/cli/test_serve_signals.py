@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager, suppress
 
 import pytest
 
-from tests.support.client import Connection
+from tests.support.client import Connection, fetch
 from tests.support.commands import Cli
 from tests.support.serving import Serve, begin_stream, chat, states, with_user
 from tests.support.upstream import Received, Reply, Upstream, stream_events
@@ -70,6 +70,26 @@ async def test_stream_finished_after_a_stop_signal_is_in_the_ledger(served: Cli,
         held.go.set()
         await serve.ended()
     assert states(served.settings["DATABASE_URL"]) == ["done"]
+
+
+async def test_other_signals_do_not_end_the_agent(served: Cli) -> None:
+    """A closed terminal sends SIGHUP, tools that rotate logs send others. The log has a line for each."""
+    async with Serve(served.settings) as serve:
+        url = await serve.ready()
+        for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+            serve.process.send_signal(number)
+            await serve.logged(f"{number.name} is ignored")
+        assert (await fetch(f"{url}/readyz")).status == 200
+        assert await serve.stopped() == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT])
+async def test_log_names_the_signal_that_ends_the_agent(served: Cli, number: signal.Signals) -> None:
+    """An administrator sees who or what has stopped it."""
+    async with Serve(served.settings) as serve:
+        await serve.ready()
+        assert await serve.ended(number) == 0
+    assert any(f"received a stop signal ({number.name})" in line for line in serve.lines)
 
 
 async def test_stopping_agent_accepts_no_connection(served: Cli, upstream: Upstream) -> None:
