@@ -31,6 +31,7 @@ from chatgpt_agent.runtime.shipper import SHIP_TIMEOUT
 from chatgpt_agent.runtime.tuning import Tuning
 from chatgpt_agent.web.admin.routing import MAX_FILE, AdminApi
 from chatgpt_agent.web.app import Services, admin_app, api_app, forwarded_endpoints
+from chatgpt_agent.web.cors import Cors
 from chatgpt_agent.web.forward import ForwardServices
 from chatgpt_agent.web.health import Readiness
 
@@ -130,6 +131,7 @@ class Wiring:
             budgets=self.budgets,
             read_pool=self.read_pool,
             readiness=self._readiness(),
+            cors=Cors(config.cors_origins) if config.cors_origins else None,
         )
         return api_app(services)
 

@@ -53,6 +53,14 @@ Networks = Annotated[
     tuple[str, ...],
     _key("networks such as 10.0.0.0/8, separated by commas", commas=True, check=checks.are_networks),
 ]
+Origins = Annotated[
+    tuple[str, ...],
+    _key(
+        "* or origins such as https://chat.example.com, without a path, separated by commas",
+        commas=True,
+        check=checks.are_origins,
+    ),
+]
 DatabaseUrl = Annotated[
     str | None,
     _key(
@@ -165,6 +173,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     drain_timeout: Seconds = 30.0
     stale_after: Seconds = 300.0
     trusted_proxies: Networks = ()
+    cors_origins: Origins = ()
 
     # Reports and budgets.
     time_zone: TimeZone = "UTC"

@@ -5,6 +5,8 @@ from ipaddress import ip_address, ip_network
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+# Extensions and programs with a browser inside have schemes of their own (RFC 6454 §7.1).
+_ORIGIN = re.compile(r"\*|null|[A-Za-z][A-Za-z0-9+.-]*://(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
 _HOST_AND_PORT = re.compile(r"(?:\[([^\[\]]+)\]|([^:\[\]]+))(?::([0-9]{1,5}))?")
 
 
@@ -56,6 +58,11 @@ def are_networks(networks: tuple[str, ...]) -> bool:
     for network in networks:
         ip_network(network, strict=False)
     return True
+
+
+def are_origins(origins: tuple[str, ...]) -> bool:
+    """Returns whether all texts are `*` or origins as browsers send them: scheme, host and port, without a path."""
+    return all(map(_ORIGIN.fullmatch, origins))
 
 
 def is_time_zone(text: str) -> bool:

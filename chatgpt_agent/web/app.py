@@ -15,6 +15,7 @@ from chatgpt_agent.web.account import MeHandler, MyUsageHandler, WeekHandler
 from chatgpt_agent.web.admin.handler import admin_handlers
 from chatgpt_agent.web.admin.routing import AdminApi
 from chatgpt_agent.web.base import UnknownUrlHandler, log_request
+from chatgpt_agent.web.cors import Cors
 from chatgpt_agent.web.forward import ForwardHandler, ForwardServices
 from chatgpt_agent.web.health import AliveHandler, Readiness, ReadyHandler, RootHandler
 from chatgpt_agent.web.models import ModelsHandler
@@ -35,13 +36,16 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     budgets: Budgets
     read_pool: ReadPool
     readiness: Readiness
+    cors: Cors | None
 
 
 class RoutedApplication(Application):
     """An application that looks up `paths` in a dictionary before it tries its patterns one after the other."""
 
-    def __init__(self, paths: dict[str, tuple[type[RequestHandler], dict[str, Any]]], handlers: list[Any]) -> None:
-        super().__init__(handlers, **_SETTINGS)
+    def __init__(
+        self, paths: dict[str, tuple[type[RequestHandler], dict[str, Any]]], handlers: list[Any], **settings: Any
+    ) -> None:
+        super().__init__(handlers, **_SETTINGS, **settings)
         self._paths = paths
 
     def find_handler(  # type: ignore[override] # Tornado's own type for it is a private class
@@ -77,6 +81,7 @@ def api_app(services: Services) -> Application:
             (r"/data/week", WeekHandler, account),
             *_health(services.readiness),
         ],
+        cors=services.cors,
     )
 
 

@@ -19,6 +19,7 @@ from chatgpt_agent.runtime.rate_limiter import RateLimiter
 from chatgpt_agent.web.access_log import AccessLogEntry
 from chatgpt_agent.web.client_connection import RequestConnection
 from chatgpt_agent.web.client_stream import LINGER_BYTES_WITH_TOKEN, ClientStream
+from chatgpt_agent.web.cors import Cors
 from chatgpt_agent.web.errors import http_date, render
 from chatgpt_agent.web.request_head import has_body
 
@@ -42,8 +43,16 @@ class ApiHandler(RequestHandler):
         self._headers = HTTPHeaders()
         self._headers["Date"] = http_date(int(time.time()))
         self._headers["X-Agent-Request-Id"] = self.access.id_text
+        if self.cors is not None:
+            self.cors.add_to(self._headers, self.request.headers.get("Origin"))
         self._write_buffer: list[bytes] = []
         self.set_status(200)
+
+    @property
+    def cors(self) -> Cors | None:
+        """What pages of other origins may do; None: nothing."""
+        cors: Cors | None = self.application.settings.get("cors")
+        return cors
 
     @property
     def connection(self) -> RequestConnection:
@@ -58,6 +67,9 @@ class ApiHandler(RequestHandler):
     def prepare(self) -> None:
         """Runs the checks that need no body. An error is answered before any of the body is read."""
         try:
+            if self.request.method == "OPTIONS":
+                self.answer_options()
+                return
             if self.request.method not in self.methods:
                 raise MethodNotAllowed(f"Only {' and '.join(self.methods)} requests are accepted here.")
             self.check()
@@ -66,6 +78,16 @@ class ApiHandler(RequestHandler):
         except Exception:
             self.log_exception(*sys.exc_info())
             self.refuse(AgentError())
+
+    def answer_options(self) -> None:
+        """Answers what this URL accepts (RFC 9110 §9.3.7), which needs no token."""
+        self.quiet = True
+        methods = ", ".join((*self.methods, "OPTIONS"))
+        self.set_status(204)
+        self.set_header("Allow", methods)
+        if self.cors is not None:
+            self.cors.add_preflight_to(self._headers, self.request.headers, methods)
+        self._end()
 
     def check(self) -> None:
         """Checks the request's headers. Raises AgentError."""
@@ -92,6 +114,9 @@ class ApiHandler(RequestHandler):
     def refuse(self, error: AgentError) -> None:
         """Answers with an error before the body is read. The connection ends, unless there is no body."""
         self.write_agent_error(error)
+        self._end()
+
+    def _end(self) -> None:
         if has_body(self.request.headers):
             self.announce_close()
         self.finish()
@@ -205,5 +230,11 @@ def log_request(handler: RequestHandler) -> None:
 class UnknownUrlHandler(ApiHandler):
     """Any URL that has no other handler."""
 
+    methods = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
+
     def prepare(self) -> None:
+        # A page sees the error of its request only if its browser may make the request.
+        if self.cors is not None and self.request.method == "OPTIONS" and self.cors.is_preflight(self.request.headers):
+            self.answer_options()
+            return
         self.refuse(UnknownUrl(f"Unknown request URL: {self.request.method} {self.request.path[:256]}."))

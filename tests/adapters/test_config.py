@@ -171,6 +171,11 @@ def test_an_error_in_the_environment_names_the_variable(errors: Errors) -> None:
         "connect_timeout: .nan",
         "connect_timeout: .inf",
         "max_body_size: 1",
+        "max_buffered_size: 1000",
+        "max_buffered_size: 134217727",
+        "cors_origins: chat.example.com",
+        "cors_origins: https://chat.example.com/",
+        "cors_origins: ['*', 'https://*.example.com']",
         "max_concurrent_requests: 0",
         "openai_http_version: 3",
         "openai_http_version: true",
@@ -189,6 +194,13 @@ def test_a_value_that_is_not_allowed_is_an_error(errors: Errors, text: str) -> N
     """A wrong value is one error, which names the key."""
     [line] = errors(text)
     assert f": {text.split(':')[0]}: found " in line
+
+
+def test_origins_are_split_at_commas(load: Load) -> None:
+    """Origins are a list or a text with commas."""
+    origins = load("", {"CORS_ORIGINS": "https://a.example, http://localhost:3000,chrome-extension://abc"}).cors_origins
+    assert origins == ("https://a.example", "http://localhost:3000", "chrome-extension://abc")
+    assert load("cors_origins: '*'").cors_origins == ("*",)
 
 
 @pytest.mark.parametrize(
