@@ -50,6 +50,7 @@ setup(
         "yoyo-migrations>=9.0.0",
         "click>=8.2",
         "tabulate>=0.9.0",
+        "wcwidth>=0.2.13",  # tabulate uses it: Chinese names take two columns of a terminal for each character
     ],
     extras_require={
         "embedded": EMBEDDED,

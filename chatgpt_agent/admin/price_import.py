@@ -34,13 +34,14 @@ class PriceChange(FullRateTable[Usd], frozen=True, kw_only=True):
 
 class PriceImportResult(msgspec.Struct, frozen=True, kw_only=True):
     """What a list changes. `unchanged`: how many of its prices are in force already. `applied` false: nothing is
-    set."""
+    set. `ignored_rates`: rates of the list that no price has, each with its models."""
 
     new: list[PriceChange]
     changed: list[PriceChange]
     removed: list[PriceChange]
     unchanged: int
     skipped: list[Skipped]
+    ignored_rates: dict[str, list[str]]
     applied: bool
 
 
@@ -93,6 +94,13 @@ def read_file(path: Path, only: Sequence[str] = ()) -> PriceFile:
     return _read(read_limited(path, MAX_FILE), str(path), only)
 
 
+def read_data(data: bytes, only: Sequence[str] = ()) -> PriceFile:
+    """As `read_file`, out of standard input."""
+    if len(data) > MAX_FILE:
+        raise InvalidValue(f"standard input: is larger than {MAX_FILE} bytes")
+    return _read(trimmed(data, "standard input"), "standard input", only)
+
+
 async def read_body(body: bytes, only: Sequence[str] = ()) -> PriceFile:
     """As `read_file`, out of the body of a request."""
     # In a thread: the list that LiteLLM publishes takes long enough to delay requests.
@@ -108,12 +116,18 @@ def _read(data: bytes, name: str, only: Sequence[str]) -> PriceFile:
     return file
 
 
-def result(changes: Difference, skipped: Sequence[Skipped], *, applied: bool) -> PriceImportResult:
+def result(changes: Difference, file: PriceFile, *, applied: bool) -> PriceImportResult:
     """An import as commands and REST write it in JSON."""
     by_kind: dict[str, list[PriceChange]] = {"new": [], "changed": [], "removed": []}
     for change in changes.changes:
         by_kind[change.kind].append(_change(change))
-    return PriceImportResult(**by_kind, unchanged=changes.unchanged, skipped=list(skipped), applied=applied)
+    return PriceImportResult(
+        **by_kind,
+        unchanged=changes.unchanged,
+        skipped=file.skipped,
+        ignored_rates=file.ignored_rates,
+        applied=applied,
+    )
 
 
 def _change(change: Change) -> PriceChange:

@@ -4,9 +4,10 @@ import click
 
 from chatgpt_agent.admin.administration import Administration
 from chatgpt_agent.admin.admins import AdminRow, Role
-from chatgpt_agent.cli.common import Columns, echo_json, echo_rows, json_option, with_administration
+from chatgpt_agent.cli.common import echo_json, json_option, with_administration
 from chatgpt_agent.cli.effects import reads
 from chatgpt_agent.cli.issued import committed_after_output, echo_issued
+from chatgpt_agent.cli.tables import Columns, echo_rows
 
 COLUMNS: Columns[AdminRow] = {
     "name": lambda admin: admin.name,

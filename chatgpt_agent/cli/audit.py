@@ -9,8 +9,9 @@ import msgspec
 
 from chatgpt_agent.admin.administration import LedgerAdministration
 from chatgpt_agent.admin.audit import OBJECTS, AuditRow
-from chatgpt_agent.cli.common import Columns, echo_csv, echo_json, echo_rows, with_ledger
+from chatgpt_agent.cli.common import CSV_FORMS, FORMATS, echo_csv, echo_json, with_ledger
 from chatgpt_agent.cli.effects import reads
+from chatgpt_agent.cli.tables import Columns, echo_rows
 from chatgpt_agent.cli.types import DATE, ID
 from chatgpt_agent.core.moments import show_second
 
@@ -43,7 +44,7 @@ def audit() -> None:
 @click.option(
     "--limit", type=click.IntRange(1, 1_000_000), default=50, show_default=True, help="The maximum number of changes."
 )
-@click.option("--format", "format_", type=click.Choice(["table", "csv", "json"]), default="table", show_default=True)
+@click.option("--format", "format_", type=click.Choice(FORMATS), default="table", show_default=True)
 @with_ledger
 @reads
 async def list_(
@@ -65,10 +66,10 @@ async def list_(
     rows = await ledger.audit.list(since=since, actor=actor, object=object_, object_id=object_id, limit=limit)
     if format_ == "json":
         echo_json(rows)
-    elif format_ == "csv":
-        echo_csv([field.name for field in msgspec.structs.fields(AuditRow)], map(_csv_cells, rows))
+    elif format_ in CSV_FORMS:
+        echo_csv([field.name for field in msgspec.structs.fields(AuditRow)], map(_csv_cells, rows), format_)
     else:
-        echo_rows(COLUMNS, rows)
+        echo_rows(COLUMNS, rows, keep=("at (UTC)", "actor", "what", "name", "change"))
 
 
 def _csv_cells(row: AuditRow) -> list[object]:

@@ -7,8 +7,9 @@ import msgspec
 
 from chatgpt_agent.admin.administration import LedgerAdministration
 from chatgpt_agent.admin.budgets import BudgetRow
-from chatgpt_agent.cli.common import echo_json, echo_table, json_option, usd, with_ledger
+from chatgpt_agent.cli.common import echo_json, json_option, usd, with_ledger
 from chatgpt_agent.cli.effects import reads
+from chatgpt_agent.cli.tables import echo_table
 from chatgpt_agent.cli.types import ID
 from chatgpt_agent.core.budget.period import Period, parse_amount
 
@@ -69,7 +70,8 @@ async def list_(administration: LedgerAdministration, user: str | None, json: bo
     if json:
         echo_json([_fields(row) for row in rows])
     else:
-        echo_table(["id", "owner", "period", "amount", "spent", "left", "resets at (UTC)"], map(_cells, rows))
+        headers = ["id", "owner", "period", "amount", "spent", "left", "resets at (UTC)"]
+        echo_table(headers, map(_cells, rows), keep=headers[:-1])
 
 
 @budget.command()

@@ -7,13 +7,12 @@ import os
 import platform
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from decimal import Decimal
 from typing import Any, TypeVar
 
 import click
 import msgspec
-from tabulate import tabulate
 
 from chatgpt_agent.adapters.config import Config, config_from
 from chatgpt_agent.adapters.logs import set_up_logging
@@ -31,7 +30,10 @@ from chatgpt_agent.runtime.master_key import open_keyring
 
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
-Columns = Mapping[str, Callable[[T], object]]  # headings of a table, each with its cell of a row
+
+EXCEL = "csv-excel"
+CSV_FORMS = ("csv", EXCEL)
+FORMATS = ("table", *CSV_FORMS, "json")
 
 json_option = click.option("--json", "json", is_flag=True, help="Print JSON.")
 
@@ -175,19 +177,9 @@ def echo_json(value: object) -> None:
     click.echo(msgspec.json.format(msgspec.json.encode(plain_values(value), enc_hook=str), indent=2))
 
 
-def echo_table(headers: Sequence[str], lines: Iterable[Sequence[object]]) -> None:
-    """Prints a table for reading."""
-    rows = [["" if cell is None else str(cell) for cell in line] for line in lines]
-    # tabulate drops a heading without cells.
-    assert all(len(row) == len(headers) for row in rows), "a heading has no cells"
-    click.echo(tabulate(rows, headers, disable_numparse=True, tablefmt="simple"))
-
-
-def echo_rows(columns: Columns[T], rows: Iterable[T]) -> None:
-    """Prints a table with a line for each row."""
-    echo_table([*columns], ([cell(row) for cell in columns.values()] for row in rows))
-
-
-def echo_csv(headers: Sequence[str], lines: Iterable[Sequence[object]]) -> None:
-    """Prints CSV (RFC 4180)."""
-    click.echo(csv_text(headers, lines), nl=False)
+def echo_csv(headers: Sequence[str], lines: Iterable[Sequence[object]], form: str = "csv") -> None:
+    """Prints CSV; with the form `csv-excel` as Excel reads it, in UTF-8 whatever the terminal's encoding."""
+    if form == EXCEL:
+        click.echo(csv_text(headers, lines, excel=True).encode(), nl=False)
+    else:
+        click.echo(csv_text(headers, lines), nl=False)

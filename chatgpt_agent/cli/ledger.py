@@ -8,17 +8,16 @@ import msgspec
 
 from chatgpt_agent.admin.administration import LedgerAdministration
 from chatgpt_agent.admin.ledger import MAX_WAITING, ROW_FIELDS, AgentState, OutboxState, UsageRow, read_outbox
-from chatgpt_agent.cli.common import echo_csv, echo_json, echo_table, json_option, usd, with_ledger
+from chatgpt_agent.cli.common import CSV_FORMS, FORMATS, echo_csv, echo_json, json_option, usd, with_ledger
 from chatgpt_agent.cli.effects import reads
 from chatgpt_agent.cli.reconcile import correct, reconcile
+from chatgpt_agent.cli.tables import echo_table
 from chatgpt_agent.cli.types import DATE
 from chatgpt_agent.core.ledger import State
 from chatgpt_agent.core.moments import show_second
 from chatgpt_agent.runtime.master_key import keyring_if_present
 
-_FORMAT = click.option(
-    "--format", "form", type=click.Choice(["table", "csv", "json"]), default="table", show_default=True
-)
+_FORMAT = click.option("--format", "form", type=click.Choice(FORMATS), default="table", show_default=True)
 _TABLE_COLUMNS = ("request_id", "started_at", "user", "token", "endpoint", "model", "state", "status", "error", "cost")
 
 
@@ -89,11 +88,12 @@ async def list_(
     )
     if form == "json":
         echo_json(rows)
-    elif form == "csv":
-        echo_csv(ROW_FIELDS, ([_cells(row)[name] for name in ROW_FIELDS] for row in rows))
+    elif form in CSV_FORMS:
+        echo_csv(ROW_FIELDS, ([_cells(row)[name] for name in ROW_FIELDS] for row in rows), form)
     else:
         headers = [name.replace("_", " ") for name in _TABLE_COLUMNS]
-        echo_table(headers, ([_cells(row)[name] for name in _TABLE_COLUMNS] for row in rows))
+        lines = ([_cells(row)[name] for name in _TABLE_COLUMNS] for row in rows)
+        echo_table(headers, lines, keep=("request id", "user", "state", "cost"))
 
 
 @ledger.command()

@@ -10,8 +10,9 @@ import click
 
 from chatgpt_agent.admin.administration import Administration
 from chatgpt_agent.admin.legacy_import import ImportResult, has_password
-from chatgpt_agent.cli.common import echo_json, echo_table, json_option, with_administration
+from chatgpt_agent.cli.common import echo_json, json_option, with_administration
 from chatgpt_agent.cli.effects import reads_with
+from chatgpt_agent.cli.tables import echo_table
 
 VARIABLE = "LEGACY_DATABASE_URL"
 MAX_WARNINGS = 100  # in a table

@@ -14,8 +14,9 @@ from chatgpt_agent.admin.schema import (
     roll_back,
     schema_status,
 )
-from chatgpt_agent.cli.common import config_option, echo_json, echo_table, json_option
+from chatgpt_agent.cli.common import config_option, echo_json, json_option
 from chatgpt_agent.cli.effects import reads_with
+from chatgpt_agent.cli.tables import echo_table
 
 
 @click.command()

@@ -7,7 +7,7 @@ import click
 
 from chatgpt_agent.admin.administration import Administration
 from chatgpt_agent.admin.prices import price_record
-from chatgpt_agent.cli.common import echo_csv, echo_json, echo_table, json_option, with_administration
+from chatgpt_agent.cli.common import FORMATS, echo_csv, echo_json, json_option, with_administration
 from chatgpt_agent.cli.effects import reads
 from chatgpt_agent.cli.price_import import import_
 from chatgpt_agent.cli.price_options import (
@@ -20,6 +20,7 @@ from chatgpt_agent.cli.price_options import (
     second,
 )
 from chatgpt_agent.cli.price_what_if import what_if
+from chatgpt_agent.cli.tables import echo_table
 from chatgpt_agent.cli.types import ID
 from chatgpt_agent.core.money.price_csv import COLUMNS, csv_cells
 from chatgpt_agent.core.money.pricing import Price
@@ -107,7 +108,8 @@ def _echo_prices(prices: Sequence[Price], *, ids: bool = False) -> None:
         )
         for price in prices
     ]
-    echo_table([*(["id"] if ids else []), "model", *price_headers(kinds, tiers=with_tiers), "from (UTC)"], lines)
+    headers = [*(["id"] if ids else []), "model", *price_headers(kinds, tiers=with_tiers), "from (UTC)"]
+    echo_table(headers, lines, keep=("id", "model", "input", "output", "from (UTC)"))
 
 
 @price.command()
@@ -154,7 +156,7 @@ def _price(price: Price) -> str:
 
 @price.command()
 @click.option("--history", is_flag=True, help="Also prices that are superseded, removed or of a later date.")
-@click.option("--format", "form", type=click.Choice(["csv", "json"]), default="csv", show_default=True)
+@click.option("--format", "form", type=click.Choice(FORMATS[1:]), default="csv", show_default=True)
 @with_administration
 @reads
 async def export(administration: Administration, history: bool, form: str) -> None:
@@ -166,4 +168,4 @@ async def export(administration: Administration, history: bool, form: str) -> No
     if form == "json":
         echo_json([price_record(price) for price in prices])
     else:
-        echo_csv(COLUMNS, map(csv_cells, prices))
+        echo_csv(COLUMNS, map(csv_cells, prices), form)

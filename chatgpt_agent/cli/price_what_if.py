@@ -7,9 +7,10 @@ import click
 from chatgpt_agent.admin.administration import Administration
 from chatgpt_agent.admin.groups import parse_groups
 from chatgpt_agent.admin.price_what_if import GROUPS, WhatIfQuery, WhatIfReport, WhatIfRow
-from chatgpt_agent.cli.common import echo_csv, echo_json, echo_table, usd, with_administration
+from chatgpt_agent.cli.common import CSV_FORMS, FORMATS, echo_csv, echo_json, usd, with_administration
 from chatgpt_agent.cli.effects import reads
 from chatgpt_agent.cli.price_options import rate_options, read_price
+from chatgpt_agent.cli.tables import echo_table
 from chatgpt_agent.cli.types import FIRST_DAY, LAST_DAY
 from chatgpt_agent.core.errors import InvalidValue
 from chatgpt_agent.core.money.pricing import NewPrice
@@ -34,7 +35,7 @@ def _groups(context: click.Context, parameter: click.Parameter, value: str) -> l
 @click.option(
     "--by", callback=_groups, default="model", show_default=True, help=f"What to group by: {', '.join(GROUPS)}."
 )
-@click.option("--format", "form", type=click.Choice(["table", "csv", "json"]), default="table", show_default=True)
+@click.option("--format", "form", type=click.Choice(FORMATS), default="table", show_default=True)
 @with_administration
 @reads
 async def what_if(
@@ -81,12 +82,13 @@ def _echo_report(report: WhatIfReport, form: str) -> None:
         rows = [dict(zip(headers, _cells(row), strict=True)) for row in report.rows]
         total = dict(zip(_SUMS, _cells(report.total), strict=True))
         echo_json({"rows": rows, "total": total, "unpriced_requests": unpriced})
-    elif form == "csv":
-        echo_csv(headers, map(_cells, report.rows))
+    elif form in CSV_FORMS:
+        echo_csv(headers, map(_cells, report.rows), form)
     else:
         blank = [""] * (len(report.by) - 1)
         lines = [*map(_cells, report.rows), ["total", *blank, *_cells(report.total)]]
-        echo_table([name.replace("_", " ") for name in headers], lines)
+        names = [name.replace("_", " ") for name in headers]
+        echo_table(names, lines, keep=names)
     if unpriced:
         click.echo(f"{unpriced} of these requests are for models without a price: their cost is unchanged.", err=True)
 

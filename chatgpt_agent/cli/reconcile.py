@@ -1,9 +1,10 @@
 """`chatgpt-agent ledger reconcile` and `ledger correct`: the ledger compared with OpenAI's figures, and corrections."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import date
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from uuid import UUID
 
@@ -12,8 +13,9 @@ import msgspec
 
 from chatgpt_agent.admin import reconcile as reconcile_use_case
 from chatgpt_agent.admin.administration import LedgerAdministration
-from chatgpt_agent.cli.common import echo_csv, echo_json, echo_table, json_option, usd, with_ledger
+from chatgpt_agent.cli.common import EXCEL, FORMATS, echo_csv, echo_json, json_option, usd, with_ledger
 from chatgpt_agent.cli.effects import reads
+from chatgpt_agent.cli.tables import echo_table
 from chatgpt_agent.cli.types import MONTH
 from chatgpt_agent.core.errors import InvalidValue
 from chatgpt_agent.core.openai_usage import Counts
@@ -45,7 +47,7 @@ def _keys(context: click.Context, parameter: click.Parameter, value: tuple[str, 
 )
 @click.option("--fetch", is_flag=True, help="Fetch the month's figures from OpenAI.")
 @click.option("--admin-key-file", type=_FILE, metavar="FILE", help="A file with the OpenAI admin key for --fetch.")
-@click.option("--format", "form", type=click.Choice(["table", "csv", "json"]), default="table", show_default=True)
+@click.option("--format", "form", type=click.Choice(FORMATS), default="table", show_default=True)
 @with_ledger
 @reads
 async def reconcile(
@@ -132,10 +134,11 @@ def _echo_reconciliation_table(result: Reconciliation) -> None:
     click.echo("Differences: OpenAI counts more (+) or less (-) than the ledger.\n")
     headers = ["day", "model", "user", "requests", "input", "cached", "output", "cost usd", "candidate rows"]
     total = ["total", "", "", *_differences(result.total), ""]
-    echo_table(headers, [*([*_place(line), *_differences(line), _candidates(line)] for line in result.lines), total])
+    lines: list[list[object]] = [[*_place(line), *_differences(line), _candidates(line)] for line in result.lines]
+    echo_table(headers, [*lines, total], keep=("day", "model", "requests", "cost usd"))
 
 
-def _echo_reconciliation_csv(result: Reconciliation) -> None:
+def _echo_reconciliation_csv(result: Reconciliation, form: str = "csv") -> None:
     sides = [f"{side}_{name}" for name in (*_NAMES, "cost_usd") for side in ("ledger", "openai")]
     headers = ["day", "model", "user", *sides, "candidate_count", "candidate_rows"]
     echo_csv(
@@ -144,6 +147,7 @@ def _echo_reconciliation_csv(result: Reconciliation) -> None:
             [*_place(line), *_both(line).values(), line.candidate_count, " ".join(line.candidate_rows)]
             for line in result.lines
         ],
+        form,
     )
     for note in _notes(result):
         click.echo(note, err=True)
@@ -175,7 +179,12 @@ def _notes(result: Reconciliation) -> Iterator[str]:
         yield f"OpenAI has no figures of {', '.join(result.unused_keys)}: check the ids given with --key."
 
 
-_ECHO = {"table": _echo_reconciliation_table, "csv": _echo_reconciliation_csv, "json": _echo_reconciliation_json}
+_ECHO: dict[str, Callable[[Reconciliation], None]] = {
+    "table": _echo_reconciliation_table,
+    "csv": _echo_reconciliation_csv,
+    EXCEL: partial(_echo_reconciliation_csv, form=EXCEL),
+    "json": _echo_reconciliation_json,
+}
 
 
 def _place(line: ComparedLine) -> list[object]:

@@ -7,7 +7,7 @@ import click
 
 from chatgpt_agent.admin.administration import Administration
 from chatgpt_agent.admin.tokens import GRACE, TokenRow
-from chatgpt_agent.cli.common import Columns, echo_json, echo_rows, json_option, with_administration
+from chatgpt_agent.cli.common import echo_json, json_option, with_administration
 from chatgpt_agent.cli.effects import reads
 from chatgpt_agent.cli.issued import committed_after_output, echo_issued
 from chatgpt_agent.cli.options import (
@@ -18,6 +18,7 @@ from chatgpt_agent.cli.options import (
     require_change,
     token_settings,
 )
+from chatgpt_agent.cli.tables import Columns, echo_rows
 from chatgpt_agent.cli.types import ID
 from chatgpt_agent.core.access.settings import TokenSettings
 
@@ -34,6 +35,8 @@ TOKEN_COLUMNS: Columns[TokenRow] = {
     "limits": lambda token: format_limits(token),
     "since": lambda token: token.created_at.date(),
 }
+
+TOKEN_ESSENTIALS = ("id", "user", "token", "state", "expires")  # what a narrow terminal shows, too
 
 _id = click.argument("id", type=ID)
 
@@ -74,7 +77,7 @@ async def list_(administration: Administration, user: str | None, json: bool) ->
     if json:
         echo_json(tokens)
     else:
-        echo_rows(TOKEN_COLUMNS, tokens)
+        echo_rows(TOKEN_COLUMNS, tokens, keep=TOKEN_ESSENTIALS)
 
 
 @token.command(name="set")
@@ -92,7 +95,7 @@ async def set_(administration: Administration, id: int, json: bool, **settings: 
     if json:
         echo_json(token)
     else:
-        echo_rows(TOKEN_COLUMNS, [token])
+        echo_rows(TOKEN_COLUMNS, [token], keep=TOKEN_ESSENTIALS)
 
 
 @token.command()

@@ -13,16 +13,18 @@ import msgspec
 from chatgpt_agent.admin import reports
 from chatgpt_agent.admin.administration import LedgerAdministration
 from chatgpt_agent.admin.reports import AMOUNTS, EXPORT_COLUMNS, GROUPS, Report, Sums, UsageFilter
-from chatgpt_agent.cli.common import echo_csv, echo_json, echo_table, usd, with_ledger
+from chatgpt_agent.cli.common import EXCEL, FORMATS, echo_csv, echo_json, usd, with_ledger
 from chatgpt_agent.cli.effects import reads
+from chatgpt_agent.cli.tables import echo_table
 from chatgpt_agent.cli.types import FIRST_DAY, ID, LAST_DAY
-from chatgpt_agent.core.csv_writer import csv_line
+from chatgpt_agent.core.csv_writer import csv_line, csv_text
 from chatgpt_agent.core.errors import InvalidValue
 from chatgpt_agent.core.money.kinds import TOKEN_KINDS
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 # Columns that a table leaves out if they hold only zeros.
+AMOUNTS_IN_TABLE = tuple(name.replace("_", " ") for name in AMOUNTS)
 _RARE = (*(kind.column for kind in TOKEN_KINDS if kind.is_rare), "uncertain_cost_usd")
 
 
@@ -69,7 +71,7 @@ def usage() -> None:
     "--by", callback=_groups, default="user,model", show_default=True, help=f"What to group by: {', '.join(GROUPS)}."
 )
 @_filter_options
-@click.option("--format", "form", type=click.Choice(["table", "csv", "json"]), default="table", show_default=True)
+@click.option("--format", "form", type=click.Choice(FORMATS), default="table", show_default=True)
 @with_ledger
 @reads
 async def report(administration: LedgerAdministration, by: list[str], usage_filter: UsageFilter, form: str) -> None:
@@ -86,23 +88,29 @@ def _echo_report_json(report: Report) -> None:
     echo_json({"rows": rows, "total": reports.sums_record(report.total)})
 
 
-def _echo_report_csv(report: Report) -> None:
+def _echo_report_csv(report: Report, form: str = "csv") -> None:
     headers = [*report.by, *(["token_id"] if "token" in report.by else []), *reports.RECORDED]
     records = [
         reports.row_record(report.by, row) | {name: usd(getattr(row, field)) for name, field in AMOUNTS.items()}
         for row in report.rows
     ]
-    echo_csv(headers, ([record[name] for name in headers] for record in records))
+    echo_csv(headers, ([record[name] for name in headers] for record in records), form)
 
 
 def _echo_report_table(report: Report) -> None:
     columns = [name for name in reports.RECORDED if name not in _RARE or any(_value(row, name) for row in report.rows)]
     lines = [[*row.group, *(_cell(row, name) for name in columns)] for row in report.rows]
     total = ["total", *[""] * (len(report.by) - 1), *(_cell(report.total, name) for name in columns)]
-    echo_table([name.replace("_", " ") for name in [*report.by, *columns]], [*lines, total])
+    headers = [name.replace("_", " ") for name in [*report.by, *columns]]
+    echo_table(headers, [*lines, total], keep=(*report.by, "requests", *AMOUNTS_IN_TABLE))
 
 
-_ECHO = {"table": _echo_report_table, "csv": _echo_report_csv, "json": _echo_report_json}
+_ECHO: dict[str, Callable[[Report], None]] = {
+    "table": _echo_report_table,
+    "csv": _echo_report_csv,
+    EXCEL: functools.partial(_echo_report_csv, form=EXCEL),
+    "json": _echo_report_json,
+}
 
 
 def _value(sums: Sums, name: str) -> Any:
@@ -115,7 +123,7 @@ def _cell(sums: Sums, name: str) -> object:
 
 @usage.command()
 @_filter_options
-@click.option("--format", "form", type=click.Choice(["csv", "json"]), default="csv", show_default=True)
+@click.option("--format", "form", type=click.Choice(FORMATS[1:]), default="csv", show_default=True)
 @with_ledger
 @reads
 async def export(administration: LedgerAdministration, usage_filter: UsageFilter, form: str) -> None:
@@ -125,19 +133,26 @@ async def export(administration: LedgerAdministration, usage_filter: UsageFilter
     """
     usage_filter = await administration.reports.until_today(usage_filter)
     await administration.reports.check_filter(usage_filter)
-    begin, between, end = ("[\n", ",\n", "\n]\n") if form == "json" else (csv_line(EXPORT_COLUMNS), "", "")
-    write = _as_json if form == "json" else _as_csv
+    excel = form == EXCEL
+    heading = csv_text(EXPORT_COLUMNS, [], excel=excel)
+    begin, between, end = ("[\n", ",\n", "\n]\n") if form == "json" else (heading, "", "")
+    write = _as_json if form == "json" else functools.partial(_as_csv, excel=excel)
     lead = begin
     with _progress(await administration.reports.count_rows(usage_filter)) as advance:
         async for page in administration.reports.export(usage_filter):
-            click.echo(lead + between.join(map(write, page)), nl=False)
+            _echo(lead + between.join(map(write, page)), excel=excel)
             lead = between
             advance(len(page))
-    click.echo(begin + end if lead is begin else end, nl=False)
+    _echo(begin + end if lead is begin else end, excel=excel)
 
 
-def _as_csv(row: tuple[Any, ...]) -> str:
-    return csv_line([usd(cell) if name in AMOUNTS else cell for name, cell in zip(EXPORT_COLUMNS, row, strict=True)])
+def _echo(text: str, *, excel: bool) -> None:
+    click.echo(text.encode() if excel else text, nl=False)
+
+
+def _as_csv(row: tuple[Any, ...], *, excel: bool) -> str:
+    cells = [usd(cell) if name in AMOUNTS else cell for name, cell in zip(EXPORT_COLUMNS, row, strict=True)]
+    return csv_line(cells, excel=excel)
 
 
 def _as_json(row: tuple[Any, ...]) -> str:

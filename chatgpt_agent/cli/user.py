@@ -6,19 +6,12 @@ import click
 
 from chatgpt_agent.admin.administration import Administration
 from chatgpt_agent.admin.users import UserRow
-from chatgpt_agent.cli.common import (
-    Columns,
-    confirm_name,
-    echo_json,
-    echo_rows,
-    json_option,
-    read_secret,
-    with_administration,
-)
+from chatgpt_agent.cli.common import confirm_name, echo_json, json_option, read_secret, with_administration
 from chatgpt_agent.cli.effects import reads
 from chatgpt_agent.cli.issued import committed_after_output, echo_issued
 from chatgpt_agent.cli.options import format_limits, format_list, require_change, user_settings
-from chatgpt_agent.cli.token import TOKEN_COLUMNS
+from chatgpt_agent.cli.tables import Columns, echo_rows
+from chatgpt_agent.cli.token import TOKEN_COLUMNS, TOKEN_ESSENTIALS
 from chatgpt_agent.cli.user_import import import_
 from chatgpt_agent.core.access.key_import import read_keys
 from chatgpt_agent.core.access.settings import NewUser, UserChanges, check_openai_key
@@ -98,7 +91,7 @@ async def show(administration: Administration, name: str, json: bool) -> None:
         return
     echo_rows(COLUMNS, [user])
     click.echo()
-    echo_rows(TOKEN_COLUMNS, tokens)
+    echo_rows(TOKEN_COLUMNS, tokens, keep=TOKEN_ESSENTIALS)
 
 
 @user.command(name="set")

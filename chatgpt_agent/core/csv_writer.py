@@ -1,8 +1,11 @@
-"""Writes CSV (RFC 4180) in which spreadsheets find no formulas."""
+"""Writes CSV in which spreadsheets find no formulas: lines end with LF, as every tool of Unix expects, or, for Excel,
+with CRLF after a byte order mark, without which Excel does not read UTF-8."""
 
 import csv
 import io
 from collections.abc import Iterable, Sequence
+
+BYTE_ORDER_MARK = "\ufeff"
 
 # A spreadsheet runs a text that begins with one of these as a formula
 # (https://owasp.org/www-community/attacks/CSV_Injection).
@@ -15,15 +18,16 @@ class Amount(str):
     __slots__ = ()
 
 
-def csv_text(headers: Sequence[str], lines: Iterable[Sequence[object]]) -> str:
-    """Returns a table with its headings."""
-    return "".join([csv_line(headers), *map(csv_line, lines)])
+def csv_text(headers: Sequence[str], lines: Iterable[Sequence[object]], *, excel: bool = False) -> str:
+    """Returns a table with its headings; `excel`: as Excel reads it."""
+    mark = BYTE_ORDER_MARK if excel else ""
+    return mark + "".join(csv_line(cells, excel=excel) for cells in (headers, *lines))
 
 
-def csv_line(cells: Sequence[object]) -> str:
+def csv_line(cells: Sequence[object], *, excel: bool = False) -> str:
     """Returns one line with its line end."""
     out = io.StringIO()
-    csv.writer(out).writerow([_guarded(cell) for cell in cells])
+    csv.writer(out, lineterminator="\r\n" if excel else "\n").writerow([_guarded(cell) for cell in cells])
     return out.getvalue()
 
 

@@ -123,3 +123,29 @@ def test_missing_file_is_refused(shared_cli: Cli) -> None:
     assert shared_cli.refused("price", "import", "/nowhere") == [
         "Error: /nowhere: cannot be read: No such file or directory"
     ]
+
+
+def test_list_is_read_from_standard_input(cli: Cli) -> None:
+    """The name - stands for it, as for `user import`."""
+    cli.ok("price", "import", "-", "--yes", stdin="model,input,output\nm,1,2\n")
+    assert prices(cli)["m"]["output"] == "2"
+
+
+def test_rates_that_are_not_taken_are_named(cli: Cli, litellm: str) -> None:
+    """Fees for searches and surcharges of regions are not in a price; a warning and JSON name them with the models."""
+    result = cli.run("price", "import", litellm, "--only", "gpt-one")
+    assert "Warning: search_context_cost_per_query of gpt-one is not taken" in result.stderr
+    ignored = json.loads(cli.ok("price", "import", litellm, "--json"))["ignored_rates"]
+    assert ignored["regional_processing_uplift_multiplier_eu"] == ["gpt-one"]
+    assert not any(rate.startswith("input_cost_per_token") for rate in ignored)
+
+
+def test_long_difference_is_summarized(cli: Cli) -> None:
+    """The first 40 changes are shown, removals and changes before new prices; --show shows all of a kind."""
+    cli.ok("price", "set", "z", "--input", "1", "--output", "1")
+    text = "model,input,output\n" + "".join(f"m{number},1,1\n" for number in range(60)) + "z,2,2\n"
+    lines = cli.ok("price", "import", "-", stdin=text).splitlines()
+    assert lines[2].startswith("changed")
+    assert "And 21 more: --show new, --only PATTERN or --json shows them." in lines
+    assert cli.ok("price", "import", "-", "--show", "new", stdin=text).count("\nnew ") == 60
+    assert "\nnew " not in cli.ok("price", "import", "-", "--show", "changed", stdin=text)

@@ -1,9 +1,18 @@
 """The tables that commands print, whole: every heading has its cells, in order."""
 
+import fcntl
+import os
 import re
+import struct
+import subprocess
+import termios
 from pathlib import Path
 
-from tests.support.commands import Cli
+import pytest
+from wcwidth import wcswidth
+
+from chatgpt_agent.cli.tables import echo_table, fit
+from tests.support.commands import PROGRAM, Cli, environ_with
 from tests.support.database import query
 
 USER_COLUMNS = ["name", "state", "tokens", "models", "limits", "comment", "since"]
@@ -85,3 +94,72 @@ def test_migrate_status_prints_every_migration(cli: Cli) -> None:
     names = sorted(path.stem for path in Path("migrations").glob("*.sql") if ".rollback" not in path.name)
     rows = cells(cli.ok("migrate", "--status"))
     assert rows == [["migration", "state"], *([name, "applied"] for name in names)]
+
+
+# Narrow terminals.
+
+
+def widths(output: str) -> list[int]:
+    """The columns of a terminal that each line of a table takes."""
+    return [wcswidth(line) for line in output.splitlines()]
+
+
+def test_chinese_names_keep_columns_aligned(capsys: pytest.CaptureFixture[str]) -> None:
+    """A Chinese character is two columns wide."""
+    echo_table(["name", "state"], [["张三丰", "active"], ["bob", "removed"]])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-2:] == ["张三丰  active", "bob     removed"]
+
+
+def test_table_that_fits_is_whole() -> None:
+    """Empty columns stay, too."""
+    table = fit(["name", "comment"], [["alice", ""]], 80)
+    assert (table.headers, table.left_out) == (["name", "comment"], [])
+
+
+def test_columns_without_cells_go_first() -> None:
+    """They are not named: nothing is lost."""
+    table = fit(["name", "comment", "since"], [["a" * 20, "", "2026-11-01"]], 32)
+    assert (table.headers, table.left_out) == (["name", "since"], [])
+
+
+def test_columns_go_from_the_right_and_are_named() -> None:
+    """Columns to keep, and the first one, stay."""
+    headers = ["name", "models", "limits", "cost"]
+    table = fit(headers, [["alice", "gpt-4o", "5 rpm", "0.25"]], 16, keep=["cost"])
+    assert (table.headers, table.left_out) == (["name", "cost"], ["models", "limits"])
+
+
+def test_long_cell_is_wrapped() -> None:
+    """Its column becomes as narrow as it must."""
+    table = fit(["name", "comment"], [["alice", "x" * 60]], 40)
+    assert (table.widths, table.left_out) == ([None, 32], [])
+
+
+def in_terminal(cli: Cli, columns: int, *args: str) -> str:
+    """What a command prints in a terminal of this width."""
+    primary, secondary = os.openpty()
+    fcntl.ioctl(secondary, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    environ = {name: value for name, value in environ_with(cli.settings).items() if name != "COLUMNS"}
+    command = [*PROGRAM, *args]
+    subprocess.run(command, stdout=secondary, stderr=secondary, stdin=subprocess.DEVNULL, env=environ, check=True)
+    os.close(secondary)
+    chunks = []
+    try:
+        while chunk := os.read(primary, 65536):
+            chunks.append(chunk)
+    except OSError:  # Linux: the other end is closed
+        pass
+    os.close(primary)
+    return b"".join(chunks).decode().replace("\r\n", "\n")
+
+
+def test_lists_fit_a_terminal_of_80_columns(cli: Cli) -> None:
+    """What does not fit is named, with the way to see it; piped, the table is whole."""
+    cli.add_user("张三")
+    args = ["--label", "continuous integration", "--expires", "2099-12-31", "--models", "o3,gpt-4o*", "--tpm", "9"]
+    cli.ok("token", "issue", "张三", *args, "--networks", "192.0.2.0/24,2001:db8::/32")
+    output = in_terminal(cli, 80, "token", "list")
+    assert max(widths(output)) <= 80
+    assert "These columns do not fit: " in output
+    assert "networks" in cli.ok("token", "list").splitlines()[0]

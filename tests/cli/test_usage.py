@@ -253,7 +253,7 @@ def test_deleted_user_is_shown_by_id(cli: Cli) -> None:
     ("form", "out"),
     [
         ("json", {"rows": [], "total": {"requests": 0, "cost_usd": "0"}}),
-        ("csv", f"user,model,{','.join(NOTHING)},cost_usd,uncertain_cost_usd\r\n"),
+        ("csv", f"user,model,{','.join(NOTHING)},cost_usd,uncertain_cost_usd\n"),
     ],
 )
 def test_report_of_an_empty_database_is_empty(shared_cli: Cli, form: str, out: Any) -> None:
@@ -435,7 +435,7 @@ def test_export_can_be_limited_to_days(populated: Cli) -> None:
     assert [line["started_at"] for line in rows] == ["2026-10-31T12:00:00.000000Z"]
 
 
-@pytest.mark.parametrize(("form", "out"), [("json", "[\n\n]\n"), ("csv", ",".join(EXPORT_COLUMNS) + "\r\n")])
+@pytest.mark.parametrize(("form", "out"), [("json", "[\n\n]\n"), ("csv", ",".join(EXPORT_COLUMNS) + "\n")])
 def test_export_of_an_empty_database_is_valid(shared_cli: Cli, form: str, out: str) -> None:
     """JSON is an empty array, and CSV has its headings."""
     assert shared_cli.run("usage", "export", "--format", form).stdout_bytes.decode() == out
@@ -457,3 +457,12 @@ def test_rows_of_a_later_day_do_not_count_in_sums_that_begin(cli: Cli, command: 
     everything = ("--since", str(today), "--until", str(today + timedelta(days=2)))
     [_, line] = cli.ok("usage", "report", "--by", "user", "--format", "csv", *everything).splitlines()
     assert line.startswith("alice,2,")
+
+
+@pytest.mark.parametrize("command", ["report", "export"])
+def test_csv_for_excel_has_a_byte_order_mark(populated: Cli, command: str) -> None:
+    """Without the mark Excel does not read UTF-8; its lines end with CRLF. Other CSV has neither."""
+    plain = populated.run("usage", command, "--format", "csv").stdout_bytes
+    excel = populated.run("usage", command, "--format", "csv-excel").stdout_bytes
+    assert b"\r" not in plain
+    assert excel == b"\xef\xbb\xbf" + plain.replace(b"\n", b"\r\n")

@@ -6,7 +6,7 @@ that OpenAI charges by tokens are read. A tier without a certain rate has that o
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
 
 import msgspec
@@ -33,6 +33,9 @@ _MEDIA = {side: [kind.rate for kind in TOKEN_KINDS if kind.side == side and kind
 _TIERS = {"flex": "flex", "priority": "priority", "ultrafast": "ultrafast", "batches": "batch"}
 _KEY = re.compile(rf"({'|'.join(_RATES)})(?:_above_([1-9][0-9]{{0,8}})(k?)_tokens)?(?:_({'|'.join(_TIERS)}))?")
 _OTHER_UNIT = re.compile(r"(?:input|output)_cost_per_(second|image|pixel|character|query|request)(?:_|$)")
+
+_RATE_WORD = re.compile("cost|price|multiplier|uplift")
+_REASONING = "output_cost_per_reasoning_token"  # an entry is skipped if it differs from the rate of output
 
 _Key = tuple[str | None, int]  # a service tier, and above how many input tokens
 _BASE: _Key = (None, 0)
@@ -63,6 +66,20 @@ def read_litellm(entries: Mapping[str, object]) -> tuple[list[NewPrice], list[Sk
     return [prices[model] for model in sorted(prices)], skipped
 
 
+def ignored_rates(entries: Mapping[str, object], prices: Iterable[NewPrice]) -> dict[str, list[str]]:
+    """Returns the rates and multipliers of imported entries that no price has, by their keys in LiteLLM's list, each
+    with its models: what is charged by search, session or second, and tiers that this program does not know."""
+    imported = {price.model for price in prices}
+    ignored: dict[str, set[str]] = {}
+    for name, entry in entries.items():
+        if model_of(name) not in imported or not isinstance(entry, dict):
+            continue
+        for key, value in entry.items():
+            if value and _RATE_WORD.search(key) and not _KEY.fullmatch(key) and key != _REASONING:
+                ignored.setdefault(key, set()).add(model_of(name))
+    return {key: sorted(ignored[key]) for key in sorted(ignored)}
+
+
 def provider_of(entry: object) -> str | None:
     """Returns the provider of an entry's model."""
     provider = entry.get("litellm_provider") if isinstance(entry, dict) else None
@@ -91,7 +108,7 @@ def _read(name: str, entry: object) -> NewPrice | Skipped:
     other_units = [match[1] for key, value in entry.items() if value and (match := _OTHER_UNIT.match(key))]
     if not base.keys() >= {"input", "output"} or (other_units and not any(base.values())):
         return Skipped(name, f"priced per {other_units[0]}" if other_units else "no price per token")
-    reasoning = _rate(f"{name}, reasoning", entry.get("output_cost_per_reasoning_token"))
+    reasoning = _rate(f"{name}, reasoning", entry.get(_REASONING))
     if reasoning is not None and reasoning != base["output"]:
         return Skipped(name, "separate price for reasoning tokens")
     tiers = [

@@ -11,7 +11,7 @@ import msgspec
 from chatgpt_agent.core.access.model_patterns import compile_patterns
 from chatgpt_agent.core.csv_reader import NotCsv, csv_rows
 from chatgpt_agent.core.errors import InvalidValue
-from chatgpt_agent.core.money.litellm import PROVIDERS, Skipped, model_of, provider_of, read_litellm
+from chatgpt_agent.core.money.litellm import PROVIDERS, Skipped, ignored_rates, model_of, provider_of, read_litellm
 from chatgpt_agent.core.money.price_csv import read_table
 from chatgpt_agent.core.money.pricing import NewPrice
 
@@ -19,10 +19,12 @@ MAX_FILE = 32 * 1024 * 1024  # bytes; LiteLLM's own has 1.6 million
 
 
 class PriceFile(msgspec.Struct, frozen=True):
-    """The prices of a file, and the entries that were skipped."""
+    """The prices of a file, the entries that were skipped, and the rates of imported entries that were not taken: by
+    their names in the file, each with its models."""
 
     prices: list[NewPrice]
     skipped: list[Skipped]
+    ignored_rates: dict[str, list[str]] = {}
 
 
 def select_models(patterns: Sequence[str]) -> Callable[[str], bool]:
@@ -44,12 +46,15 @@ def read_prices(data: bytes, name: str, selected: Callable[[str], bool] = lambda
         if text[:1] == "[":
             raise InvalidValue("is a JSON array; allowed: LiteLLM's JSON object, or CSV as `price export` writes it")
         if text[:1] == "{":
-            prices, skipped = read_litellm(_entries(text, selected))
+            entries = _entries(text, selected)
+            prices, skipped = read_litellm(entries)
+            ignored = ignored_rates(entries, prices)
         else:
             prices, skipped = [new for new in read_table(_rows(text)) if selected(new.model)], []
+            ignored = {}  # an unknown column is an error
     except InvalidValue as error:
         raise InvalidValue(f"{name}: {error.message}") from None
-    return PriceFile(prices, skipped)
+    return PriceFile(prices, skipped, ignored)
 
 
 def _rows(text: str) -> list[list[str]]:

@@ -79,7 +79,7 @@ async def import_prices(request: AdminRequest[Empty, PriceListQuery, bytes]) -> 
         await use_case.apply(difference)
 
     def write() -> msgspec.Raw:
-        return msgspec.Raw(encode(price_import.result(difference, file.skipped, applied=request.query.apply)))
+        return msgspec.Raw(encode(price_import.result(difference, file, applied=request.query.apply)))
 
     return await asyncio.to_thread(write)  # thousands of prices would delay requests
 
