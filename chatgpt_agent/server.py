@@ -41,9 +41,9 @@ class Server(Wiring):
     """One agent. `start` returns when it listens; it is ready once it has reached the database."""
 
     def __init__(
-        self, config: Config, dsn: str, limits: ConnectionLimits = ConnectionLimits(), tuning: Tuning = Tuning()
+        self, config: Config, dsn: str, limits: ConnectionLimits | None = None, tuning: Tuning = Tuning()
     ) -> None:
-        config, self._limits = _within_file_limit(config, limits)
+        config, self._limits = _within_file_limit(config, limits or _connection_limits(config))
         super().__init__(config, dsn, tuning=tuning, on_death=self._on_death)
         self._config, self._dsn = config, dsn
         # How it ends.
@@ -112,7 +112,7 @@ class Server(Wiring):
         log.info("chatgpt-agent has stopped")
 
     def _listen(self, app: HTTPServerConnectionDelegate, sockets: list[socket.socket], limits: ConnectionLimits) -> int:
-        listener = Listener(app, limits)
+        listener = Listener(app, limits, self._config.trusted_proxies)
         listener.listen_on(sockets)
         self.listeners.append(listener)
         return int(sockets[0].getsockname()[1])
@@ -153,6 +153,15 @@ class Server(Wiring):
     def _fail(self, error: Exception) -> None:
         self.failure = self.failure or error
         self.stopping.set()
+
+
+def _connection_limits(config: Config) -> ConnectionLimits:
+    return ConnectionLimits(
+        connections_per_address=config.max_connections_per_address,
+        head_seconds=config.client_timeout,
+        body_seconds=config.client_timeout,
+        idle_seconds=config.keep_alive_timeout,
+    )
 
 
 def _within_file_limit(config: Config, limits: ConnectionLimits) -> tuple[Config, ConnectionLimits]:

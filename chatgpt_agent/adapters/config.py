@@ -165,6 +165,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     max_response_size: Bytes = 64 * MIB
     max_buffered_size: TotalBytes = 256 * MIB
     max_concurrent_requests: Number = 1000
+    max_connections_per_address: Number = 1000
+    keep_alive_timeout: Seconds = 150.0
+    client_timeout: Seconds = 60.0
     connect_timeout: Seconds = 10.0
     first_byte_timeout: Seconds = 600.0
     silence_timeout: Seconds = 300.0

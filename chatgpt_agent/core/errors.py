@@ -5,7 +5,7 @@ AgentError
 │   ├── InvalidApiKey 401, InvalidJson / InvalidRequest 400, ModelNotFound / UnknownUrl 404
 │   ├── MethodNotAllowed 405, RequestTimeout 408, RequestTooLarge 413, UnsupportedMediaType 415
 │   ├── UpgradeRequired 426, HeadTooLarge 431, HttpVersionNotSupported 505
-│   ├── RateLimited, InsufficientQuota 429
+│   ├── RateLimited, TooManyConnections, InsufficientQuota 429
 ├── UpstreamError            the exchange with OpenAI failed; `sent` says whether OpenAI may have billed it
 │   ├── UpstreamUnreachable, UpstreamTls, UpstreamLost, UpstreamTruncated, UpstreamInvalid 502
 │   ├── ProxyError, UpstreamKeyRejected 502, UpstreamTimeout 504
@@ -147,6 +147,14 @@ class RateLimited(ClientError):
         super().__init__(message)
         self.retry_after = retry_after
         self.type = type
+
+
+class TooManyConnections(ClientError):
+    status = 429
+    code = "too_many_connections"
+    type = "requests"
+    retry_after = 1.0  # seconds
+    default = "Too many connections are open from your address. Close some, and try again."
 
 
 class InsufficientQuota(ClientError):

@@ -73,6 +73,7 @@ class RequestConnection(HTTP1Connection):
         self._request_headers = headers
         self._disconnect_on_finish = not keeps_connection(self._request_start_line, headers)
         self._read_finished = not has_body(headers)
+        self.stream.begin_request(headers.get_list("X-Forwarded-For"))
         return headers
 
     async def _read_body_of(self, headers: HTTPHeaders, delegate: HTTPMessageDelegate) -> None:

@@ -9,12 +9,13 @@ import struct
 import termios
 from asyncio import TimerHandle
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 from tornado.iostream import IOStream, StreamClosedError, UnsatisfiableReadError
 
 from chatgpt_agent.core.errors import AgentError, RequestTimeout
+from chatgpt_agent.web.connection_table import Address
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +33,7 @@ class ConnectionLimits(msgspec.Struct, frozen=True, kw_only=True):
     """Limits of clients' connections. Times in seconds, sizes in bytes."""
 
     connections: int = 10_000
+    connections_per_address: int = 1_000
     head_seconds: float = 60.0  # for a request's whole head, and for the first byte of the first
     body_seconds: float = 60.0  # without a byte of its body
     idle_seconds: float = 150.0  # between two requests
@@ -39,26 +41,41 @@ class ConnectionLimits(msgspec.Struct, frozen=True, kw_only=True):
     head_bytes: int = 32 * 1024
 
 
+class Owner(Protocol):
+    """What the connections of a listener report to."""
+
+    def begin_idle(self, stream: "ClientStream") -> None:
+        """The stream waits for a request."""
+
+    def begin_request(self, stream: "ClientStream", forwarded: list[str]) -> None:
+        """The head of a request has arrived, with these values of X-Forwarded-For. Raises AgentError."""
+
+    def on_closed(self, stream: "ClientStream") -> None:
+        """The stream is closed; its socket may be in `lingering`."""
+
+
 class ClientStream(IOStream):
     """A client's connection, with limits of time: a read fails with RequestTimeout when the client does not send what
     it began to send; the connection is closed when it is idle for too long, and reset when the client has read nothing
-    for `stall_seconds` while there was something to read. `on_closed` is called at its end; the
-    socket is then in `lingering` if what the client still sends is to be read and dropped, up to `linger_bytes`.
+    for `stall_seconds` while there was something to read. After the end its socket is in `lingering` if what the client
+    still sends is to be read and dropped, up to `linger_bytes`.
 
     A client that reads in time costs nothing: a timer is set only where the socket's send buffer is full. Without it, a
     client that stops reading would hold its stream, and OpenAI's, without end: TCP keeps a connection for as long as
     the other side answers probes."""
 
-    def __init__(
-        self, connection: socket.socket, limits: ConnectionLimits, on_closed: Callable[["ClientStream"], None]
-    ) -> None:
+    def __init__(self, connection: socket.socket, peer: str, limits: ConnectionLimits, owner: Owner) -> None:
         super().__init__(connection, read_chunk_size=READ_BYTES)
         # Set once: a chunk of a stream must not wait until the client has acknowledged the one before.
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._loop: asyncio.AbstractEventLoop = self.io_loop.asyncio_loop  # type: ignore[attr-defined]
         self._limits = limits
+        # Whose it is; set by the table of connections.
+        self.peer = peer
+        self.is_proxy = False
+        self.address: Address | None = None
+        self._owner = owner
         # Closing.
-        self._on_closed = on_closed
         self._lingers = False
         self.lingering: socket.socket | None = None
         self.linger_bytes = LINGER_BYTES
@@ -87,7 +104,13 @@ class ClientStream(IOStream):
         if self.closed() or (self._read_buffer_size and not self._begin(self._read_buffer)):
             self.close()
             raise StreamClosedError
+        self._owner.begin_idle(self)
         return super().read_until_regex(regex, max_bytes)
+
+    def begin_request(self, forwarded: list[str]) -> None:
+        """Notes that the head of a request has been read, with these values of X-Forwarded-For. Raises AgentError if
+        the client has too many connections."""
+        self._owner.begin_request(self, forwarded)
 
     def read_bytes(self, num_bytes: int, partial: bool = False) -> Awaitable[bytes]:
         self._deadline = self._loop.time() + self._limits.body_seconds
@@ -216,6 +239,12 @@ class ClientStream(IOStream):
             self.close()
         return self.closed()
 
+    def close_idle(self) -> bool:
+        """Closes a connection that waits for a request, unless bytes wait to be read. Returns whether it is closed."""
+        if self.reading() and not _readable(self.socket):
+            self.close()
+        return self.closed()
+
     def close(self, exc_info: Any = False) -> None:
         """As Tornado's, but a head that is too long, for which Tornado would close it, is only not read on."""
         if isinstance(exc_info, UnsatisfiableReadError) and not self.closed():
@@ -236,7 +265,7 @@ class ClientStream(IOStream):
             self.lingering, self.socket = self.socket, None  # type: ignore[assignment]  # None as Tornado does
         else:
             super().close_fd()
-        self._on_closed(self)
+        self._owner.on_closed(self)
 
 
 def _unacknowledged(connection: socket.socket) -> int:

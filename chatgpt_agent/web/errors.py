@@ -12,6 +12,7 @@ from chatgpt_agent.core.errors import (
     InvalidApiKey,
     MethodNotAllowed,
     RateLimited,
+    TooManyConnections,
     Unavailable,
     UpgradeRequired,
 )
@@ -35,7 +36,7 @@ def render(error: AgentError, request_id: str, methods: Iterable[str]) -> tuple[
         fields.append(("x-should-retry", "true" if error.retry else "false"))
     if isinstance(error, Unavailable):
         fields.append(("Retry-After", "1"))
-    elif isinstance(error, RateLimited):
+    elif isinstance(error, RateLimited | TooManyConnections):
         fields.append(("Retry-After", str(math.ceil(error.retry_after))))  # RFC 9110 §10.2.3: whole seconds
         fields.append(("Retry-After-Ms", str(math.ceil(error.retry_after * 1000))))
     elif isinstance(error, InvalidApiKey):

@@ -7,6 +7,7 @@ more, the listening socket stays readable: 14,000 tracebacks a second and a whol
 import errno
 import logging
 import socket
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -17,6 +18,7 @@ from tornado.ioloop import IOLoop
 from chatgpt_agent.runtime.background import Throttle
 from chatgpt_agent.web.client_connection import ClientConnection
 from chatgpt_agent.web.client_stream import ClientStream, ConnectionLimits
+from chatgpt_agent.web.connection_table import ConnectionTable
 from chatgpt_agent.web.lingering import LingeringSockets
 
 log = logging.getLogger(__name__)
@@ -39,10 +41,14 @@ class Peer(msgspec.Struct, frozen=True):
 class Listener(HTTPServer):
     """Tornado's server, with a limit of connections. Those over the limit wait in the kernel's queue."""
 
-    def __init__(self, app: HTTPServerConnectionDelegate, limits: ConnectionLimits) -> None:
+    def __init__(
+        self, app: HTTPServerConnectionDelegate, limits: ConnectionLimits, trusted_proxies: Iterable[str] = ()
+    ) -> None:
         """Does nothing: Tornado's servers are set up by `initialize`."""
 
-    def initialize(self, app: HTTPServerConnectionDelegate, limits: ConnectionLimits) -> None:  # type: ignore[override]
+    def initialize(  # type: ignore[override]
+        self, app: HTTPServerConnectionDelegate, limits: ConnectionLimits, trusted_proxies: Iterable[str] = ()
+    ) -> None:
         super().initialize(
             app,
             max_header_size=limits.head_bytes,
@@ -53,10 +59,19 @@ class Listener(HTTPServer):
         self._limits = limits
         self.connections = 0  # sockets, including those that only linger
         self._lingering = LingeringSockets(self._on_socket_closed)
+        self._table = ConnectionTable(
+            connections=limits.connections,
+            per_address=limits.connections_per_address,
+            trusted_proxies=trusted_proxies,
+            clock=IOLoop.current().time,
+        )
+        self.begin_idle = self._table.begin_idle
+        self.begin_request = self._table.begin_request
         # Accepting.
         self._listening: list[socket.socket] = []
         self._accepting = False
-        self._pause_timer: object | None = None
+        self._pause_timer: object | None = None  # while the system has no room
+        self._room_timer: object | None = None  # while there are too many connections
         self._warning = Throttle(log, seconds=LOG_SECONDS)
 
     def listen_on(self, sockets: list[socket.socket]) -> None:
@@ -69,8 +84,9 @@ class Listener(HTTPServer):
     def stop(self) -> None:
         """Accepts no more; connections that are open stay so."""
         self._stop_accepting()
-        if self._pause_timer is not None:
-            IOLoop.current().remove_timeout(self._pause_timer)
+        for timer in (self._pause_timer, self._room_timer):
+            if timer is not None:
+                IOLoop.current().remove_timeout(timer)
         for listening in self._listening:
             listening.close()
         self._listening.clear()
@@ -86,7 +102,9 @@ class Listener(HTTPServer):
         self._connections.add(connection)
         connection.start_serving(self)
 
-    def _on_stream_closed(self, stream: ClientStream) -> None:
+    def on_closed(self, stream: ClientStream) -> None:
+        """A connection has ended."""
+        self._table.remove(stream)
         if stream.lingering is None:
             self._on_socket_closed()
         else:
@@ -111,9 +129,7 @@ class Listener(HTTPServer):
 
     def _accept(self, listening: socket.socket, _events: int) -> None:
         for _ in range(BATCH):
-            if self.connections >= self._limits.connections:
-                self._stop_accepting()  # until one of them ends
-                self._warning.warning("%d connections are open: no more are accepted until one ends", self.connections)
+            if self.connections >= self._limits.connections and not self._make_room():
                 return
             try:
                 connection, address = listening.accept()
@@ -125,7 +141,24 @@ class Listener(HTTPServer):
                     return
                 continue  # it was closed before it was accepted: Linux reports that here
             self.connections += 1
-            self.handle_stream(ClientStream(connection, self._limits, self._on_stream_closed), address)
+            stream = ClientStream(connection, address[0], self._limits, self)
+            self._table.add(stream)
+            self.handle_stream(stream, address)
+
+    def _make_room(self) -> bool:
+        """Closes a connection that no request needs. Returns whether there is room for another one."""
+        if self._lingering.close_oldest() or self._table.close_oldest_idle():
+            return True
+        self._stop_accepting()  # until one of them ends, or is idle for long enough
+        if self._room_timer is None:
+            self._room_timer = IOLoop.current().call_later(PAUSE_SECONDS, self._look_for_room)
+        self._warning.warning("%d connections are open: no more are accepted until one ends", self.connections)
+        return False
+
+    def _look_for_room(self) -> None:
+        self._room_timer = None
+        if self._pause_timer is None:
+            self._start_accepting()
 
     def _pause(self, error: OSError) -> None:
         self._stop_accepting()

@@ -36,7 +36,7 @@ class Agent:
     """
 
     def __init__(self, settings: dict[str, Any]) -> None:
-        self.limits = settings.pop("limits", ConnectionLimits())
+        self.limits: ConnectionLimits | None = settings.pop("limits", None)
         self.tuning = settings.pop("tuning", Tuning())
         defaults = {"bind_address": "127.0.0.1", "port": 0, "admin_port": 0, "max_concurrent_requests": 200}
         self.config = Config(**{**defaults, **settings})
