@@ -10,6 +10,7 @@ from tornado.httputil import HTTPServerConnectionDelegate
 from chatgpt_agent import __version__, process
 from chatgpt_agent.adapters import malloc
 from chatgpt_agent.adapters.config import Config
+from chatgpt_agent.adapters.config_checks import addresses_in
 from chatgpt_agent.core.errors import SetupError
 from chatgpt_agent.runtime.background import Background
 from chatgpt_agent.runtime.database import database, prepare_database, retry_until_reachable
@@ -70,16 +71,16 @@ class Server(Wiring):
         config = self._config
         check_master_key_file(config)
         # Ports first: a second agent that is started by mistake must not touch the first one's outbox.
-        api_sockets = process.bind("port", config.port, config.bind_address)
-        admin_sockets = process.bind("admin_port", config.admin_port, config.admin_bind_address)
+        api_sockets = process.bind("port", config.port, addresses_in(config.bind_address))
+        admin_sockets = process.bind("admin_port", config.admin_port, addresses_in(config.admin_bind_address))
         # Requests that a crash cut off get their rows before new requests come.
         await self.ledger.open_outbox()
         self.port = self._listen(self.api, api_sockets, self._limits)
         # A limit of its own: administrators can connect however many clients there are.
         admin_limits = msgspec.structs.replace(self._limits, connections=process.ADMIN_CONNECTIONS)
         self.admin_port = self._listen(self.admin, admin_sockets, admin_limits)
-        log.info("chatgpt-agent %s listens on http://%s:%d", __version__, config.bind_address, self.port)
-        log.info("administration listens on http://%s:%d", config.admin_bind_address, self.admin_port)
+        log.info("chatgpt-agent %s listens on %s", __version__, _urls(config.bind_address, self.port))
+        log.info("administration listens on %s", _urls(config.admin_bind_address, self.admin_port))
         # The rest needs the database, which may be away for now.
         self._background.start("connect", self._connect())
         self._background.start("memory", trim_forever())
@@ -153,6 +154,10 @@ class Server(Wiring):
     def _fail(self, error: Exception) -> None:
         self.failure = self.failure or error
         self.stopping.set()
+
+
+def _urls(addresses: str, port: int) -> str:
+    return ", ".join(f"http://{process.show_address(address)}:{port}" for address in addresses_in(addresses))
 
 
 def _connection_limits(config: Config) -> ConnectionLimits:

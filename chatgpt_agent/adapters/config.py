@@ -27,6 +27,7 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
     strip: bool = False  # spaces at both ends are ignored
     path: bool = False  # a file or folder, made absolute
     commas: bool = False  # a text is split at its commas
+    join: bool = False  # a list of texts is joined with commas
     number_as_text: bool = False  # YAML reads 1.1 without quotes as a number
     check: Callable[[Any], object] | None = None  # refuses a value with something false or a ValueError
 
@@ -46,7 +47,15 @@ Tokens = Annotated[int, _key("tokens, 0 to 10000000", ge=0, le=10_000_000)]
 Flag = Annotated[bool, _key("true or false")]
 Name = Annotated[str, _key("text (a number in quotes)")]
 Secret = Annotated[str, _key("text (a number in quotes)", secret=True)]
-Address = Annotated[str, _key("an IP address or host name", check=bool)]
+Addresses = Annotated[
+    str,
+    _key(
+        "IP addresses or host names such as 0.0.0.0 or [::], separated by commas",
+        join=True,
+        strip=True,
+        check=checks.addresses_in,
+    ),
+]
 Folder = Annotated[Path, _key("a folder", path=True)]
 File = Annotated[Path | None, _key("a file, or nothing", path=True)]
 Networks = Annotated[
@@ -134,9 +143,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     """The settings of one agent. Times in seconds, sizes in bytes."""
 
     # Listeners.
-    bind_address: Address = "0.0.0.0"  # noqa: S104 - the gateway serves other machines
+    bind_address: Addresses = "0.0.0.0"  # noqa: S104 - the gateway serves other machines
     port: Port = 8080
-    admin_bind_address: Address = "127.0.0.1"
+    admin_bind_address: Addresses = "127.0.0.1"
     admin_port: Port = 8081
 
     # PostgreSQL. `database_url` takes precedence over the four keys after it.
@@ -281,6 +290,8 @@ def _convert(field: msgspec.structs.FieldInfo, value: Any) -> Any:
         value = value.strip()
     if rule.commas and isinstance(value, str):
         value = [part.strip() for part in value.split(",") if part.strip()]
+    if rule.join and isinstance(value, list):
+        value = ", ".join(msgspec.convert(value, list[str]))
     if rule.path:
         if not isinstance(value, str) or not value:
             raise ValueError

@@ -7,6 +7,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 # Extensions and programs with a browser inside have schemes of their own (RFC 6454 §7.1).
 _ORIGIN = re.compile(r"\*|null|[A-Za-z][A-Za-z0-9+.-]*://(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
+_HOST_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
 _HOST_AND_PORT = re.compile(r"(?:\[([^\[\]]+)\]|([^:\[\]]+))(?::([0-9]{1,5}))?")
 
 
@@ -18,6 +19,19 @@ def is_loopback(host: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def addresses_in(text: str) -> list[str]:
+    """Returns the addresses of a text such as `0.0.0.0, [::]`, without brackets. Raises ValueError if one is neither an
+    IP address nor a host name."""
+    addresses = [part.strip() for part in text.split(",")]
+    return [_address(part[1:-1] if part[:1] == "[" and part[-1:] == "]" else part) for part in addresses]
+
+
+def _address(text: str) -> str:
+    if not _HOST_NAME.fullmatch(text):
+        ip_address(text)
+    return text
 
 
 def host_and_port(address: str) -> tuple[str, int]:

@@ -10,6 +10,7 @@ from chatgpt_agent.core.errors import ConfigError
 
 # PyYAML quotes the names of aliases, anchors and tags in these errors.
 _QUOTING = re.compile(r"found (undefined|duplicate) (alias|anchor|tag)|could not determine a constructor")
+_IPV6 = re.compile(r"expected the node content, but found ':'|mapping values are not allowed here")
 
 
 def read_config_file(path: Path) -> dict[Any, Any]:
@@ -38,6 +39,8 @@ def _yaml_error(path: Path, error: yaml.YAMLError) -> str:
     problem = getattr(error, "problem", None) or "is not valid YAML"
     if _QUOTING.match(problem):  # the quoted name may be a password: `database_password: *secret`
         problem = "a value that begins with & * or ! needs quotes"
+    elif _IPV6.match(problem):
+        problem += '; a value with [ or : needs quotes, such as "[::]"'
     return f"{path}:{line} {problem}"
 
 

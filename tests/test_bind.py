@@ -1,0 +1,109 @@
+"""The addresses on which the agent listens: one or several, of IPv4, IPv6 or both."""
+
+import contextlib
+import socket
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from chatgpt_agent.adapters.config import load_config
+from chatgpt_agent.adapters.config_checks import addresses_in
+from chatgpt_agent.core.errors import ConfigError, SetupError
+from chatgpt_agent.process import bind
+from tests.conftest import MakeAgent
+from tests.support.agent import Agent
+
+
+@contextlib.contextmanager
+def bound(port: int, addresses: Sequence[str]) -> Iterator[int]:
+    """Listens on addresses; yields the port."""
+    sockets = bind("port", port, addresses)
+    try:
+        assert len({listening.getsockname()[1] for listening in sockets}) == 1
+        yield sockets[0].getsockname()[1]
+    finally:
+        for listening in sockets:
+            listening.close()
+
+
+def accepts(host: str, port: int) -> bool:
+    """Returns whether a connection to an address is accepted."""
+    try:
+        socket.create_connection((host, port), timeout=5).close()
+    except ConnectionRefusedError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize(
+    ("text", "ipv4", "ipv6"),
+    [
+        ("127.0.0.1", True, False),
+        ("[::1]", False, True),
+        ("::1", False, True),
+        ("0.0.0.0", True, False),
+        ("[::]", True, True),
+        ("::", True, True),
+        ("0.0.0.0, [::]", True, True),
+        ("[::],0.0.0.0", True, True),
+        ("127.0.0.1, ::1", True, True),
+        ("[::1], 127.0.0.2", False, True),
+        ("127.0.0.1, 127.0.0.1", True, False),
+    ],
+)
+def test_addresses_of_both_families(text: str, ipv4: bool, ipv6: bool) -> None:
+    """The port is the same on each address, and no other address has it."""
+    with bound(0, addresses_in(text)) as port:
+        assert (accepts("127.0.0.1", port), accepts("::1", port)) == (ipv4, ipv6)
+
+
+def test_port_in_use_on_one_of_several_addresses_is_an_error() -> None:
+    """The error names the address, and the other address is free again."""
+    with bound(0, ["127.0.0.2"]) as port:
+        with pytest.raises(SetupError, match=f"^port: cannot listen on 127.0.0.2:{port}: Address already in use$"):
+            bind("port", port, ["127.0.0.1", "127.0.0.2"])
+        with bound(port, ["127.0.0.1"]):
+            pass
+
+
+@pytest.mark.parametrize("name", ["no-such-host.invalid", "a..b"])
+def test_unknown_host_is_an_error(name: str) -> None:
+    """A host name without an address is named."""
+    with pytest.raises(SetupError, match=f"^port: cannot listen on {name}: "):
+        bind("port", 0, [name])
+
+
+@pytest.mark.parametrize("key", ["BIND_ADDRESS", "ADMIN_BIND_ADDRESS"])
+@pytest.mark.parametrize("value", ["127.0.0.1:80", "[::", "http://a", "a b", "0.0.0.0,", "u:secret@host", "*"])
+def test_other_texts_are_refused(key: str, value: str) -> None:
+    """Ports, URLs and empty members of the list are refused, and what looks like a password is not shown."""
+    with pytest.raises(ConfigError) as caught:
+        load_config(None, {key: value, "DATABASE_URL": "embedded"})
+    assert "such as 0.0.0.0 or [::], separated by commas" in str(caught.value)
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("value", ["[::]", "::"])
+def test_address_without_quotes_in_the_file_is_explained(tmp_path: Path, value: str) -> None:
+    """YAML reads the brackets and colons of IPv6 as its own: the error shows how to write them."""
+    file = tmp_path / "config.yml"
+    file.write_text(f"bind_address: {value}\n")
+    with pytest.raises(ConfigError, match=r'such as "\[::\]"$'):
+        load_config(file, {})
+
+
+@pytest.mark.parametrize("value", ['"[::]"', "0.0.0.0, [::]", '[0.0.0.0, "::"]', "\n  - 0.0.0.0\n  - '[::]'"])
+def test_addresses_in_the_file(tmp_path: Path, value: str) -> None:
+    """The file may have a text with commas or a list."""
+    file = tmp_path / "config.yml"
+    file.write_text(f"bind_address: {value}\n")
+    assert addresses_in(load_config(file, {}).bind_address)[-1] == "::"
+
+
+async def test_agent_serves_both_families(make_agent: MakeAgent) -> None:
+    """The API and the administration listen on each of their addresses."""
+    agent: Agent = await make_agent(bind_address="127.0.0.1, [::1]", admin_bind_address="[::]")
+    for port in (agent.server.port, agent.server.admin_port):
+        assert accepts("127.0.0.1", port)
+        assert accepts("::1", port)
