@@ -123,6 +123,7 @@ class Wiring:
             lifecycle=self.lifecycle,
             memory=self.memory,
             max_body_size=config.max_body_size,
+            ask_stream_usage=config.openai_ask_stream_usage,
         )
         services = Services(
             endpoints=forwarded_endpoints(urls),

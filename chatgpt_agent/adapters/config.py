@@ -163,6 +163,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     openai_ca_file: File = None
     openai_http_version: HttpVersion = "1.1"
     openai_keep_alive: WholeSeconds = 4
+    openai_ask_stream_usage: Flag = True
 
     # Files.
     data_dir: Folder = Path("data")

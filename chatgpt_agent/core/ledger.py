@@ -97,6 +97,7 @@ def settle(intent: Intent, outcome: Outcome, requested: Price, book: PriceBook) 
     """Returns the terminal row, priced with the book as it was at dispatch."""
     answer = outcome.answer
     usage = answer.usage
+    uncertain = outcome.state in UNCERTAIN or (answer.failed and answer.began)
     price = book.charged(requested, answer.model, intent.started_at)
     return Row(
         intent=intent,
@@ -113,7 +114,7 @@ def settle(intent: Intent, outcome: Outcome, requested: Price, book: PriceBook) 
         duration_ms=max(0, outcome.duration_ms),
         first_byte_ms=outcome.first_byte_ms,
         service_tier=answer.service_tier,
-        uncertain_cost=intent.max_cost if usage is None and outcome.state in UNCERTAIN else ZERO,
+        uncertain_cost=intent.max_cost if usage is None and uncertain else ZERO,
     )
 
 

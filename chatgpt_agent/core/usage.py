@@ -45,13 +45,15 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
     """What the ledger records of an answer. `usage` is None if it is missing or cannot be trusted; `model` and
-    `service_tier` are those that served; `id` is OpenAI's. `failed`: the answer reports an error. `complete`: it was
-    read to its end, which in a stream is an event that says so."""
+    `service_tier` are those that served; `id` is OpenAI's. `failed`: the answer reports an error, `began`:
+    after output, which OpenAI may bill. `complete`: it was read to its end, which in a stream is an event that says
+    so."""
 
     usage: Usage | None = None
     model: str | None = None
     id: str | None = None
     failed: bool = False
+    began: bool = False
     complete: bool = False
     service_tier: str | None = None
 
@@ -137,7 +139,11 @@ def _validated(
     outputs: _Output = _NO_OUTPUT,
 ) -> Usage | None:
     """Returns the usage unless its counts contradict each other: the total is not the sum, or a part is larger than
-    its whole. Text, audio and image tokens are different tokens, so their sum is such a part."""
+    its whole. Text, audio and image tokens are different tokens, so their sum is such a part. Some servers (xAI,
+    Gemini) count reasoning beside the output, which their total shows: it becomes a part of the output."""
+    reasoning = outputs.reasoning_tokens or 0
+    if reasoning and total == input_tokens + output_tokens + reasoning:
+        output_tokens += reasoning
     usage = Usage(
         input=input_tokens,
         output=output_tokens,
@@ -145,7 +151,7 @@ def _validated(
         cache_write=inputs.cache_write_tokens or 0,
         audio_input=inputs.audio_tokens or 0,
         image_input=inputs.image_tokens or 0,
-        reasoning=outputs.reasoning_tokens or 0,
+        reasoning=reasoning,
         audio_output=outputs.audio_tokens or 0,
         image_output=outputs.image_tokens or 0,
     )

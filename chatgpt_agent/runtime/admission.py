@@ -114,7 +114,7 @@ class Admission:
             self._reservation.settle(row)
         if row is not None and row.usage is not None:
             self._slot.settle(row.usage.input + row.usage.output)
-        elif row is not None and row.state not in UNCERTAIN:
+        elif row is not None and row.state not in UNCERTAIN and not row.uncertain_cost:
             self._slot.settle(0)
 
     def cancel(self) -> None:

@@ -28,6 +28,7 @@ from chatgpt_agent.core.http.decompression import Decompressor
 from chatgpt_agent.core.http.headers import request_headers
 from chatgpt_agent.core.http.meter import CompressedMeter, PassingAnswer, StreamMeter, read_answer
 from chatgpt_agent.core.http.request import ApiRequest
+from chatgpt_agent.core.http.sse import begins_events
 from chatgpt_agent.core.ledger import Outcome, Row, State, answered_state, failed_state
 from chatgpt_agent.core.names import is_printable
 from chatgpt_agent.core.usage import Answer
@@ -250,17 +251,35 @@ class Answering:
         self._exchange = exchange
         self._endpoint = dispatch.endpoint
         self._share = dispatch.share
-        # Of an answer that is no stream.
+        # Of an answer that is no stream, or not known to be one yet.
         self.size = 0  # bytes that were received
         self._held: deque[bytes] = deque()  # of them, those that are not given out yet
         self._is_whole = False
 
-    @property
-    def is_stream(self) -> bool:
-        """Whether the answer is an event stream, to be passed on as it comes."""
+    async def is_stream(self) -> bool:
+        """Whether the answer is an event stream, to be passed on as it comes. Raises AgentError where it breaks off."""
         media_type = (self.head.first("content-type") or "").partition(";")[0].strip().lower()
-        # Some servers send no type: then what the client asked for decides.
-        return media_type == "text/event-stream" or (self._dispatch.stream and not media_type)
+        if media_type == "text/event-stream":
+            return True
+        if not (self._dispatch.stream and self._is_success and self._decompressor() is None):
+            return False
+        # Some servers send a stream as text/plain, as application/json or without a type.
+        while (is_stream := begins_events(b"".join(self._held))) is None and (chunk := await self._read()):
+            self._hold(chunk)
+        return bool(is_stream)
+
+    async def _read(self) -> bytes:
+        try:
+            return await self._exchange.read()
+        except AgentError as error:
+            await self._dispatch.settle(State.INCOMPLETE, error=error.code)
+            raise
+
+    def _hold(self, chunk: bytes) -> bool:
+        """Holds a part of the body. Returns whether there is room for more."""
+        self._held.append(chunk)
+        self.size += len(chunk)
+        return self._share.grow(len(chunk))
 
     @property
     def announced_size(self) -> str | None:
@@ -270,17 +289,11 @@ class Answering:
     async def whole(self) -> bool:
         """Receives an answer that is no stream, and writes the row. False: there is no room to hold all of it, and the
         rest comes with `pieces`. Raises AgentError where it breaks off."""
-        try:
-            while chunk := await self._exchange.read():
-                self._held.append(chunk)
-                self.size += len(chunk)
-                if not self._share.grow(len(chunk)):
-                    return False
-                if self.size > SLICE:  # else a fast upstream would hold the loop until the end
-                    await asyncio.sleep(0)
-        except AgentError as error:
-            await self._dispatch.settle(State.INCOMPLETE, error=error.code)
-            raise
+        while chunk := await self._read():
+            if not self._hold(chunk):
+                return False
+            if self.size > SLICE:  # else a fast upstream would hold the loop until the end
+                await asyncio.sleep(0)
         await self._settle(await self._read_usage())
         self._is_whole = True
         return True
@@ -309,12 +322,8 @@ class Answering:
     async def _passing(self) -> AsyncIterator[bytes]:
         while self._held:
             yield self._pop()
-        try:
-            while chunk := await self._exchange.read():
-                yield chunk
-        except AgentError as error:
-            await self._dispatch.settle(State.INCOMPLETE, error=error.code)
-            raise
+        while chunk := await self._read():
+            yield chunk
 
     def _pop(self) -> bytes:
         piece = self._held.popleft()
@@ -327,6 +336,8 @@ class Answering:
         meter = self._meter()
         on_chunk = _Pipe(meter, sink).on_chunk
         over = False
+        while self._held:
+            on_chunk(self._pop())
         while not over:
             try:
                 over = await self._exchange.stream_to(on_chunk)

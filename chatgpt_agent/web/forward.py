@@ -11,7 +11,7 @@ from chatgpt_agent.core.access.identity import Identity
 from chatgpt_agent.core.cooperative import SLICE
 from chatgpt_agent.core.errors import AgentError, ClientClosed, Draining, Overloaded
 from chatgpt_agent.core.http.endpoints import Endpoint
-from chatgpt_agent.core.http.headers import RESPONSE_ADDED, check_request_media, response_headers
+from chatgpt_agent.core.http.headers import RESPONSE_ADDED, STREAM_DEFAULTS, check_request_media, response_headers
 from chatgpt_agent.core.http.request import ApiRequest, parse_request
 from chatgpt_agent.runtime.admission import Admissions
 from chatgpt_agent.runtime.authentication import Authenticator
@@ -25,7 +25,8 @@ from chatgpt_agent.web.chunk_writer import ChunkWriter
 
 
 class ForwardServices(msgspec.Struct, frozen=True, kw_only=True):
-    """What the handlers of forwarded endpoints work with. `max_body_size`: bytes."""
+    """What the handlers of forwarded endpoints work with. `max_body_size`: bytes; `ask_stream_usage`: OpenAI is asked
+    for the usage of each stream."""
 
     authenticator: Authenticator
     admissions: Admissions
@@ -34,6 +35,7 @@ class ForwardServices(msgspec.Struct, frozen=True, kw_only=True):
     lifecycle: Lifecycle
     memory: Memory
     max_body_size: int
+    ask_stream_usage: bool
 
 
 class Phase(Enum):
@@ -109,7 +111,9 @@ class ForwardHandler(BodyHandler):
             await dispatch.close()
 
     async def _parse(self) -> ApiRequest:
-        work = parse_request(self._endpoint, self.take_body(), self.request.headers.get("Content-Type"))
+        body, content_type = self.take_body(), self.request.headers.get("Content-Type")
+        work = parse_request(self._endpoint, body, content_type, ask_usage=self._services.ask_stream_usage)
+        del body
         if self.received <= SLICE:
             return await run_cooperatively(work)
         async with self._services.memory.copying:
@@ -139,7 +143,7 @@ class ForwardHandler(BodyHandler):
                 headers[name] = value
         for name, value in (*RESPONSE_ADDED, *self.limit_headers()):
             headers[name] = value
-        if answering.is_stream:
+        if await answering.is_stream():
             await self._stream(answering)
         else:
             await self._write_whole(answering, whole=await answering.whole())
@@ -148,6 +152,9 @@ class ForwardHandler(BodyHandler):
         chunked = self.request.version != "HTTP/1.0"
         if not chunked:
             self.announce_close()  # the end of the connection is then the end of the body (RFC 9112 §6.3)
+        for name, value in STREAM_DEFAULTS:
+            if name not in self._headers:
+                self._headers[name] = value
         self.flush()  # the client sees status and headers before the first chunk
         self._writer = ChunkWriter(self, self.on_connection_close, chunked=chunked)
         if self._phase is Phase.DISCONNECTED:

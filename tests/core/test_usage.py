@@ -107,6 +107,17 @@ def test_total_that_is_not_the_sum_makes_the_usage_unknown(
     assert read({**usage, "total_tokens": total}, usage_format) is None
 
 
+@pytest.mark.parametrize("reasoning", [17, 900])
+@pytest.mark.parametrize("usage_format", [UsageFormat.COMPLETION, UsageFormat.TOKENS])
+def test_reasoning_beside_the_output_is_added(usage_format: UsageFormat, reasoning: int) -> None:
+    """If the total says that reasoning is not in the output (xAI, Gemini), it is added to it."""
+    names = ("prompt", "completion") if usage_format is UsageFormat.COMPLETION else ("input", "output")
+    details = {f"{names[1]}_tokens_details": {"reasoning_tokens": reasoning}}
+    counts = {f"{names[0]}_tokens": 1000, f"{names[1]}_tokens": 500, "total_tokens": 1500 + reasoning}
+    assert read(counts | details, usage_format) == Usage(input=1000, output=500 + reasoning, reasoning=reasoning)
+    assert read({**counts, **details, "total_tokens": 1501 + reasoning}, usage_format) is None
+
+
 def test_total_may_be_missing() -> None:
     """The total may be missing, as in answers of some servers with OpenAI's API."""
     assert read({"input_tokens": 3, "output_tokens": 4}, UsageFormat.TOKENS) == Usage(input=3, output=4)

@@ -354,7 +354,7 @@ async def read(world: World, dispatch: Dispatch) -> None:
     if world.script.leaves_at == 0:
         dispatch.on_disconnect()
     answering = await dispatch.send(None)
-    if answering.is_stream:
+    if await answering.is_stream():
         await answering.stream_to(Client(world, dispatch))
         return
     if not await answering.whole():

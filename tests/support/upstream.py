@@ -300,6 +300,11 @@ def stream_events(chunks: int, counts: tuple[int, int, int, int] | None) -> list
     return [*events, event("[DONE]")]
 
 
+def without_null_usage(stream: bytes) -> bytes:
+    """Returns what a client that did not ask for the usage gets of events without one."""
+    return stream.replace(b',"usage":null', b"")
+
+
 def error_body(status: int) -> bytes:
     """Returns an error in OpenAI's format."""
     code = {429: "rate_limit_exceeded", 401: "invalid_api_key"}.get(status)

@@ -4,6 +4,7 @@ import asyncio
 import gc
 import gzip
 import hashlib
+import json
 import sqlite3
 
 import pytest
@@ -11,13 +12,22 @@ import pytest
 from tests.conftest import MakeAgent
 from tests.support.agent import Agent
 from tests.support.client import fetch
-from tests.support.upstream import Received, Reply, Script, Upstream, completion, event, stream_events
+from tests.support.upstream import (
+    Received,
+    Reply,
+    Script,
+    Upstream,
+    completion,
+    event,
+    stream_events,
+    without_null_usage,
+)
 
 COUNTS = (20, 5, 7, 3)
 EVENTS = stream_events(2, COUNTS)
 STREAM = b"".join(EVENTS)
 USAGE_EVENT = EVENTS[-2]
-WITHOUT_USAGE = STREAM.replace(USAGE_EVENT, b"")
+WITHOUT_USAGE = without_null_usage(STREAM.replace(USAGE_EVENT, b""))
 
 pytestmark = pytest.mark.shared_agent
 
@@ -64,10 +74,12 @@ async def test_truncated_stream_is_never_complete(agent: Agent, upstream: Upstre
     for at in range(1, len(STREAM), 7):
         upstream.script = streaming([STREAM[:at]], end=False)
         answer = await agent.chat(stream=True, **options)
-        events = STREAM[: STREAM.rfind(b"\n\n", 0, at) + 2] if b"\n\n" in STREAM[:at] else b""
-        expected = events if include_usage else events.replace(USAGE_EVENT, b"")
+        whole = STREAM.rfind(b"\n\n", 0, at) + 2 if b"\n\n" in STREAM[:at] else 0
+        expected = STREAM[:whole]
+        if not include_usage:
+            expected = without_null_usage(expected.replace(USAGE_EVENT, b""))
         assert not answer.complete, at
-        assert visible.startswith(answer.body), at
+        assert visible.startswith(answer.body) or answer.body == expected + STREAM[whole:at], at
         assert len(answer.body) >= len(expected), at
         assert at > STREAM.index(b"data: [DONE]") or b"[DONE]" not in answer.body, at
     assert {row["state"] for row in await agent.rows()} == {"incomplete"}
@@ -108,7 +120,7 @@ async def test_every_line_end_is_understood(agent: Agent, upstream: Upstream, li
     events = [event.replace(b"\n", line_end) for event in events]
     upstream.script = streaming([b"".join(events)])
     answer = await agent.chat(stream=True)
-    assert sha(answer.body) == sha(b"".join(events[:-2] + events[-1:]))
+    assert sha(answer.body) == sha(without_null_usage(b"".join(events[:-2] + events[-1:])))
     [row] = await agent.rows(1)
     assert (row["state"], row["output_tokens"]) == ("done", 7)
 
@@ -128,7 +140,7 @@ async def test_events_are_forwarded_at_once(agent: Agent, upstream: Upstream) ->
     upstream.script = script
     connection = await agent.begin(stream=True)
     assert (await connection.head())[0] == 200
-    assert await connection.chunk() == EVENTS[0]
+    assert await connection.chunk() == without_null_usage(EVENTS[0])
     first_seen.set()
     while await connection.chunk():
         pass
@@ -146,7 +158,7 @@ async def test_done_waits_for_the_row(agent: Agent, upstream: Upstream) -> None:
     upstream.script = script
     answer = await agent.chat(stream=True)
     blocker.close()
-    assert answer.body == b"".join(EVENTS[:-2])
+    assert answer.body == without_null_usage(b"".join(EVENTS[:-2]))
     assert not answer.complete
     [row] = await agent.rows(1)
     assert (row["state"], row["output_tokens"]) == ("done", 7)
@@ -172,7 +184,7 @@ async def test_error_event_is_forwarded(agent: Agent, upstream: Upstream) -> Non
     """An error event in a stream is forwarded, and the row is in state `upstream_error`."""
     error = event({"error": {"message": "The server had an error", "type": "server_error", "code": None}})
     upstream.script = streaming([EVENTS[0], error])
-    assert (await agent.chat(stream=True)).body == EVENTS[0] + error
+    assert (await agent.chat(stream=True)).body == without_null_usage(EVENTS[0]) + error
     assert [row["state"] for row in await agent.rows(1)] == ["upstream_error"]
 
 
@@ -181,7 +193,7 @@ async def test_line_of_a_megabyte_is_forwarded(agent: Agent, upstream: Upstream)
     huge = event({"choices": [{"index": 0, "delta": {"content": "x" * 1_000_000}}]})
     upstream.script = streaming([EVENTS[0], huge, *EVENTS[-2:]])
     answer = await agent.chat(stream=True)
-    assert sha(answer.body) == sha(EVENTS[0] + huge + EVENTS[-1])
+    assert sha(answer.body) == sha(without_null_usage(EVENTS[0]) + huge + EVENTS[-1])
     assert [row["state"] for row in await agent.rows(1)] == ["done"]
 
 
@@ -339,3 +351,129 @@ async def test_request_leaves_no_reference_cycle(
         gc.set_debug(0)
         gc.garbage.clear()
         gc.enable()
+
+
+# Streams of other servers.
+
+
+@pytest.mark.parametrize("content_type", ["text/plain", "application/json", "application/octet-stream", ""])
+@pytest.mark.parametrize("start", [b"", b": ping\n\n", b"\xef\xbb\xbf", b"\n", b"event: message\n"])
+async def test_stream_of_another_type_is_recognized(
+    agent: Agent, upstream: Upstream, content_type: str, start: bytes
+) -> None:
+    """A stream that was asked for is one by its first bytes, however they are split, and its type passes as it is."""
+    stream = start + STREAM
+
+    async def script(_: Received, reply: Reply) -> None:
+        await reply.head(200, transfer_encoding="chunked", **({"content_type": content_type} if content_type else {}))
+        for chunk in (stream[:1], stream[1:3], stream[3:4], stream[4:]):
+            await reply.chunk(chunk)
+            await asyncio.sleep(0.002)
+        await reply.end()
+
+    upstream.script = script
+    answer = await agent.chat(stream=True)
+    assert answer.body.removeprefix(start) == WITHOUT_USAGE or start.endswith(b"\xbf")
+    assert USAGE_EVENT not in answer.body
+    assert (answer.header("content-type") or "") == content_type
+    [row] = await agent.rows(1)
+    assert (row["state"], row["output_tokens"]) == ("done", 7)
+
+
+async def test_whole_answer_to_a_stream_is_read(agent: Agent, upstream: Upstream) -> None:
+    """A server that does not stream answers with JSON, which is read as such."""
+
+    async def script(_: Received, reply: Reply) -> None:
+        await reply.whole(completion(*COUNTS))
+
+    upstream.script = script
+    assert (await agent.chat(stream=True)).body == upstream.sent()
+    [row] = await agent.rows(1)
+    assert (row["state"], row["output_tokens"]) == ("done", 7)
+
+
+async def test_whole_answer_that_is_typed_as_a_stream_is_read(agent: Agent, upstream: Upstream) -> None:
+    """JSON that is typed as a stream is read as JSON."""
+
+    async def script(_: Received, reply: Reply) -> None:
+        await reply.whole(completion(*COUNTS), content_type="text/event-stream")
+
+    upstream.script = script
+    assert (await agent.chat(stream=True)).body == upstream.sent()
+    [row] = await agent.rows(1)
+    assert (row["state"], row["output_tokens"]) == ("done", 7)
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({}, ("no-cache", "no")),
+        ({"cache_control": "no-store", "x_accel_buffering": "yes"}, ("no-store", "yes")),
+    ],
+)
+async def test_stream_is_not_held_back_on_the_way(
+    agent: Agent, upstream: Upstream, fields: dict[str, str], expected: tuple[str, str]
+) -> None:
+    """A stream tells proxies not to hold it back, unless the upstream says something else."""
+
+    async def script(_: Received, reply: Reply) -> None:
+        await reply.stream_head(**fields)
+        await reply.chunk(STREAM)
+        await reply.end()
+
+    upstream.script = script
+    answer = await agent.chat(stream=True)
+    assert (answer.header("cache-control"), answer.header("x-accel-buffering")) == expected
+
+
+@pytest.mark.own_agent
+async def test_stream_is_not_asked_for_its_usage_where_a_setting_says_so(
+    make_agent: MakeAgent, upstream: Upstream
+) -> None:
+    """With `openai_ask_stream_usage: false` the body is sent as it is, and all of the stream passes."""
+    agent = await make_agent(openai_ask_stream_usage=False)
+    upstream.script = streaming(EVENTS)
+    assert (await agent.chat(stream=True)).body == STREAM
+    assert upstream.requests[-1].body == agent.body(stream=True)
+    assert [row["state"] for row in await agent.rows(1)] == ["done"]
+
+
+# Streams that fail.
+
+FAILED = {"error": {"message": "The server had an error", "type": "server_error", "code": None}}
+
+
+@pytest.mark.parametrize(
+    ("chunks", "is_uncertain"),
+    [
+        ([*EVENTS[:3], event(FAILED)], True),
+        ([*EVENTS[:3], b'event: error\ndata: {"message": "overloaded"}\n\n'], True),
+        ([*[EVENTS[1]] * 1000, event({"type": "error", **FAILED}), EVENTS[-1]], True),
+        ([event(FAILED)], False),
+        ([b": ping\n\n", event(FAILED), EVENTS[-1]], False),
+        ([json.dumps(FAILED, indent=1).encode()], False),
+    ],
+)
+async def test_stream_that_fails_after_output_has_an_uncertain_cost(
+    agent: Agent, upstream: Upstream, chunks: list[bytes], is_uncertain: bool
+) -> None:
+    """A stream that ends in an error event after output may cost as much as its request; before output it is free."""
+    upstream.script = streaming([b"".join(chunks)])
+    await agent.chat(stream=True)
+    [row] = await agent.rows(1)
+    assert (row["state"], row["cost"], row["uncertain_cost"] > 0) == ("upstream_error", 0, is_uncertain)
+
+
+@pytest.mark.parametrize(("more", "is_uncertain"), [({}, False), ({"choices": [{"index": 0}]}, True)])
+async def test_error_in_a_whole_answer_with_status_200(
+    agent: Agent, upstream: Upstream, more: dict[str, object], is_uncertain: bool
+) -> None:
+    """An answer that is an error is one whatever its status; it is free unless it holds output, too."""
+
+    async def script(_: Received, reply: Reply) -> None:
+        await reply.whole(json.dumps({**FAILED, **more}).encode())
+
+    upstream.script = script
+    await agent.chat()
+    [row] = await agent.rows(1)
+    assert (row["state"], row["cost"], row["uncertain_cost"] > 0) == ("upstream_error", 0, is_uncertain)

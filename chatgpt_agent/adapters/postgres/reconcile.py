@@ -19,9 +19,11 @@ _USER = USER_NAME_SQL.format(id="r.user_id")
 _FROM = f"FROM usage r {JOIN_CORRECTION} LEFT JOIN users u ON u.id = r.user_id WHERE {_BETWEEN}"
 
 # A row counts as a request of OpenAI's if it was answered, or if a correction added tokens to it.
+_FAILED_LATE = f"r.state = '{State.UPSTREAM_ERROR}' AND r.uncertain_cost > 0"  # after a part of the answer
 _SUMS = f"""
     SELECT {_DAY}, coalesce(r.served_model, r.model), {_USER}, r.served_model IS NOT NULL,
-           count(*) FILTER (WHERE r.state IN {in_states(COUNTED_BY_OPENAI)} OR (r.state <> '{State.CORRECTION}' AND
+           count(*) FILTER (WHERE r.state IN {in_states(COUNTED_BY_OPENAI)} OR ({_FAILED_LATE})
+               OR (r.state <> '{State.CORRECTION}' AND
                coalesce(r.input_tokens, 0) + coalesce(r.output_tokens, 0)
                + coalesce(c.input_tokens, 0) + coalesce(c.output_tokens, 0) > 0)),
            coalesce(sum(r.input_tokens), 0)::bigint, coalesce(sum(r.cached_tokens), 0)::bigint,
@@ -35,7 +37,7 @@ _CANDIDATES = f"""
            r.endpoint
     {_FROM} AND c.corrects IS NULL
       AND (r.state IN {in_states(UNCERTAIN)}
-           OR (r.state = '{State.UPSTREAM_ERROR}' AND r.input_tokens IS NOT NULL))
+           OR ({_FAILED_LATE}) OR (r.state = '{State.UPSTREAM_ERROR}' AND r.input_tokens IS NOT NULL))
     GROUP BY 1, 2, 3, 4, 5, r.endpoint ORDER BY 1, 2, 3, 4, 5, r.endpoint"""
 
 

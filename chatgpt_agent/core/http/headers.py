@@ -14,6 +14,8 @@ _RESPONSE = frozenset(
     {
         "content-type",
         "content-encoding",
+        "cache-control",
+        "x-accel-buffering",
         "retry-after",
         "retry-after-ms",
         "x-should-retry",
@@ -28,6 +30,13 @@ _RATELIMIT = re.compile(r"x-ratelimit-[!#$%&'*+.^_`|~\w-]*", re.ASCII | re.IGNOR
 RESPONSE_ADDED = (
     ("X-Content-Type-Options", "nosniff"),
     ("Content-Security-Policy", "sandbox"),
+)
+
+# Of a stream, unless OpenAI sends its own: no proxy or cache on the way should hold it back (nginx does by default:
+# https://nginx.org/en/docs/http/ngx_http_proxy_module.html#proxy_buffering).
+STREAM_DEFAULTS = (
+    ("Cache-Control", "no-cache"),
+    ("X-Accel-Buffering", "no"),
 )
 
 

@@ -14,7 +14,7 @@ from chatgpt_agent.core.cooperative import SLICE, Cooperative
 from chatgpt_agent.core.http.decompression import Decompressor
 from chatgpt_agent.core.http.endpoints import CHAT, Endpoint
 from chatgpt_agent.core.http.member_filter import MemberFilter
-from chatgpt_agent.core.http.sse import SseSplitter, event_data
+from chatgpt_agent.core.http.sse import SseSplitter, event_data, without_null_usage
 from chatgpt_agent.core.names import MAX_NAME, is_printable
 from chatgpt_agent.core.usage import Answer, Count, Usage, read_usage
 
@@ -22,6 +22,8 @@ MAX_SEARCHED = 64 * 1024  # bytes; a larger event is decoded at once, which is f
 MAX_FREE = 256 * 1024  # bytes of an event that are held without asking for room
 
 _NULL = msgspec.Raw(b"null")
+_NOTHING = (b"null", b"[]")
+_ERROR_EVENT = re.compile(rb"^event: ?error\s*$", re.MULTILINE)
 
 
 class _AnswerFields(msgspec.Struct, kw_only=True):
@@ -36,6 +38,9 @@ class _AnswerFields(msgspec.Struct, kw_only=True):
     type: msgspec.Raw = _NULL
     status: msgspec.Raw = _NULL
     response: msgspec.Raw = _NULL
+    # Output, beside `choices`.
+    output: msgspec.Raw = _NULL
+    data: msgspec.Raw = _NULL
     # Tokens of another model in the same answer.
     svg_usage: msgspec.Raw = _NULL
     tool_usage: msgspec.Raw = _NULL
@@ -52,7 +57,7 @@ class _ToolUsage(msgspec.Struct):
 
 
 _answer_fields = msgspec.json.Decoder(_AnswerFields)
-_FIELDS = {name.encode() for name in _AnswerFields.__struct_fields__} - {b"choices", b"response"}
+_FIELDS = {name.encode() for name in _AnswerFields.__struct_fields__} - {b"choices", b"output", b"data", b"response"}
 _tool_usage = msgspec.json.Decoder(_ToolUsage | None)
 
 
@@ -96,7 +101,8 @@ def _whole_answer(body: bytes | bytearray, endpoint: Endpoint) -> Answer:
         usage=None if _has_two_usages(body) else _usage(fields, endpoint),
         model=_name(fields.model),
         id=_name(fields.id),
-        failed=endpoint.nested and bytes(fields.status) == b'"failed"',
+        failed=_has_failed(fields, endpoint),
+        began=_has_output(fields),
         complete=True,
         service_tier=_name(fields.service_tier),
     )
@@ -139,14 +145,17 @@ class StreamMeter:
 
     `feed` returns what the client may have now, always whole events. The event that ends the stream (`[DONE]`, or one
     of the endpoint's final events) and all after it are held, for `take_held` to return once the row is written. With
-    `hide_usage` the client does not get the extra event for which only we asked (empty `choices`, with `usage`; see
-    docs/decisions/0004-ask-streams-for-usage.md).
+    `hide_usage` the client does not get that for which only we asked: the extra event (with `usage`, without
+    `choices`) and `"usage":null` in all others (docs/decisions/0004-ask-streams-for-usage.md).
     """
 
     __slots__ = (
+        "_all_output",
+        "_began",
         "_contradicted",
         "_endpoint",
         "_failed",
+        "_failed_late",
         "_final_usage",
         "_first",
         "_has_room",
@@ -173,6 +182,7 @@ class StreamMeter:
         self._has_room = has_room
         self._nested = endpoint.nested
         names = ("response",) if endpoint.nested else tuple(endpoint.final_events)
+        self._all_output = bool(endpoint.final_events) and not endpoint.nested  # each event, but for errors
         self._words = tuple(b'"%s"' % name.encode() for name in names)  # of events that we read
         self._hide_usage = hide_usage
         self._splitter = SseSplitter()
@@ -187,14 +197,21 @@ class StreamMeter:
         self._model: str | None = None
         self._id: str | None = None
         self._tier: str | None = None
+        self._began = False  # output has passed
         self._failed = False
+        self._failed_late = False  # after output
         self.complete = False  # whether the event that ends the stream was read
 
     def feed(self, chunk: bytes) -> bytes:
         """Returns the bytes that may go to the client now."""
         # The path of nearly every chunk: no cut and no copy.
         if self._pass_through and chunk.endswith(b"\n\n") and not self._is_of_interest(chunk):
-            return chunk
+            if not self._hide_usage:
+                self._began = True
+                return chunk
+            if chunk.find(b"\n\n") == len(chunk) - 2:
+                self._began = True
+                return without_null_usage(chunk)
         passed = self._cut(chunk)
         self._pass_through = not (self._splitter.waiting or self._oversized or self.complete or self._first)
         return passed
@@ -202,8 +219,12 @@ class StreamMeter:
     def _cut(self, chunk: bytes) -> bytes:
         passed: list[bytes] = []
         for event in self._splitter.feed(chunk):
-            if self._end_oversized(event) or self._read_event(event):
-                (self._held if self.complete else passed).append(event)
+            if not self._end_oversized(event):
+                if not self._read_event(event):
+                    continue
+                if self._hide_usage:
+                    event = without_null_usage(event)
+            (self._held if self.complete else passed).append(event)
         if self._oversized or self._is_oversized(self._splitter.waiting):
             part = self._splitter.take_rest(keep=3)  # a blank line may lack only its last byte
             if self._oversized is None:
@@ -223,7 +244,7 @@ class StreamMeter:
             return False
         self._oversized.feed(rest)
         data, self._oversized = self._oversized.result(), None
-        self._read_data(data)
+        self._read_data(data, nested=self._nested)
         return True
 
     def end(self, *, clean: bool) -> None:
@@ -253,6 +274,7 @@ class StreamMeter:
             model=self._model,
             id=self._id,
             failed=self._failed,
+            began=self._failed_late,
             complete=self.complete,
             service_tier=self._tier,
         )
@@ -260,34 +282,39 @@ class StreamMeter:
     def _read_event(self, event: bytes) -> bool:
         """Reads an event. Returns whether the client may get it."""
         if not self._is_of_interest(event):
+            self._began = True
             return True
         data = event_data(event)
         if data.strip() == b"[DONE]":
             self.complete = True
             return True
-        return self._read_data(data)
+        if not data and self._first and event.lstrip().startswith(b"{"):
+            return self._read_data(event, nested=False)  # a whole answer, or an error, that is typed as a stream
+        return self._read_data(data, nested=self._nested, is_error=_ERROR_EVENT.search(event) is not None)
 
-    def _read_data(self, data: bytes) -> bool:
+    def _read_data(self, data: bytes, *, nested: bool, is_error: bool = False) -> bool:
         """Reads the data of an event. Returns whether the client may get it."""
-        fields = _decode(data)
+        fields = _decode(data) or (_AnswerFields() if is_error else None)
         if fields is None:
             return True
         self._first = False
         kind = _name(fields.type)
-        self._failed = self._failed or bytes(fields.error) != b"null" or kind == "error"
-        if self._nested:
+        failed = is_error or kind in ("error", "response.failed") or _has_failed(fields, self._endpoint)
+        if nested:
             data = bytes(fields.response)
             fields = _decode(data) or _AnswerFields()
-            self._failed = self._failed or kind == "response.failed"
+        self._began = self._began or _has_output(fields) or (self._all_output and not failed)
+        if failed and not self._failed:
+            self._failed, self._failed_late = True, self._began
         self.complete = self.complete or kind in self._endpoint.final_events
         self._model = _name(fields.model) or self._model
         self._id = _name(fields.id) or self._id
         self._tier = _name(fields.service_tier) or self._tier
         if bytes(fields.usage) == b"null":
             return True
-        has_choices = bytes(fields.choices).translate(None, b" \t\r\n") not in (b"[]", b"null")
+        has_choices = bytes(fields.choices).translate(None, b" \t\r\n") not in _NOTHING
         self._take_usage(None if _has_two_usages(data) else _usage(fields, self._endpoint), final=not has_choices)
-        return not (self._hide_usage and bytes(fields.choices).translate(None, b" \t\r\n") == b"[]")
+        return not self._hide_usage or failed or has_choices
 
     def _take_usage(self, usage: Usage | None, *, final: bool) -> None:
         """Takes a usage for the last one, unless it contradicts an earlier one. Some servers report a running count
@@ -302,7 +329,7 @@ class StreamMeter:
         """Whether an event may hold anything that we read. Few do, which keeps the work for each chunk small."""
         if len(event) > MAX_SEARCHED:
             return True
-        if b'"error"' in event or b"[DONE]" in event or (self._first and not self._nested):
+        if b"error" in event or b"[DONE]" in event or (self._first and not self._nested):
             return True
         if self._words:
             return any(word in event for word in self._words)
@@ -342,6 +369,15 @@ def _decode(data: bytes | bytearray | msgspec.Raw) -> _AnswerFields | None:
         return _answer_fields.decode(data)
     except (msgspec.DecodeError, RecursionError):
         return None
+
+
+def _has_failed(fields: _AnswerFields, endpoint: Endpoint) -> bool:
+    return bytes(fields.error) != b"null" or (endpoint.nested and bytes(fields.status) == b'"failed"')
+
+
+def _has_output(fields: _AnswerFields) -> bool:
+    """Whether an answer or an event holds output, which is in one of these lists."""
+    return any(bytes(output) not in _NOTHING for output in (fields.choices, fields.output, fields.data))
 
 
 def _usage(fields: _AnswerFields, endpoint: Endpoint) -> Usage | None:

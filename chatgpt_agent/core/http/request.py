@@ -58,9 +58,12 @@ class ApiRequest(msgspec.Struct, frozen=True, kw_only=True):
         return self.upstream_body is not self.body
 
 
-def parse_request(endpoint: Endpoint, body: bytes, content_type: str | None = None) -> Cooperative[ApiRequest]:
-    """Reads a request's body (https://platform.openai.com/docs/api-reference). `content_type` matters for a form.
-    Raises InvalidJson, or InvalidRequest if it is ambiguous or its cost could not be known."""
+def parse_request(
+    endpoint: Endpoint, body: bytes, content_type: str | None = None, *, ask_usage: bool = True
+) -> Cooperative[ApiRequest]:
+    """Reads a request's body (https://platform.openai.com/docs/api-reference). `content_type` matters for a form;
+    `ask_usage`: a stream is asked for its usage. Raises InvalidJson, or InvalidRequest if it is ambiguous or its cost
+    could not be known."""
     if len(body) > SLICE:
         yield
     if endpoint.form:
@@ -74,7 +77,7 @@ def parse_request(endpoint: Endpoint, body: bytes, content_type: str | None = No
     if stream and not endpoint.can_stream:
         raise InvalidRequest("This endpoint does not support streaming.", param="stream")
     include_usage, upstream_body = False, body
-    if stream and endpoint.usage_option:
+    if stream and endpoint.usage_option and ask_usage:
         include_usage, upstream_body = yield from _ask_for_usage(body, members)
     if endpoint.refuses_image_tool and size.has_image_tool:
         raise InvalidRequest(

@@ -9,6 +9,9 @@ import re
 _BLANK_LINE = re.compile(rb"(?:\r\n|\n|\r(?!\n)){2}")
 _LINE_END = re.compile(rb"\r\n|\n|\r")
 _BOM = b"\xef\xbb\xbf"
+_FIELDS = (b"data:", b"event:", b"id:", b"retry:", b":")
+_NULL_USAGE = b',"usage":null'
+_FLAT_END = re.compile(rb'(?:,"\w+":(?:"[^"\\\r\n]*"|[\w.+-]+)){0,9}\}(?:\r\n|\n|\r){2}')  # members, and no object ends
 
 
 class SseSplitter:
@@ -62,6 +65,24 @@ class SseSplitter:
     def waiting(self) -> int:
         """Bytes of the incomplete event."""
         return len(self._rest)
+
+
+def begins_events(start: bytes) -> bool | None:
+    """Returns whether a body that starts like this is a stream of events. None: more of it is needed."""
+    text = start.removeprefix(_BOM).lstrip(b"\r\n")
+    if text.startswith(_FIELDS):
+        return True
+    return None if any(field.startswith(text) for field in (*_FIELDS, _BOM)) else False
+
+
+def without_null_usage(event: bytes) -> bytes:
+    """Returns an event without the member `usage` of its object if that is null. It is recognized only before the end
+    of the object and flat members, which are read in less than a microsecond."""
+    at = event.rfind(_NULL_USAGE)  # not in a text, where a quote has a backslash
+    if at < 0 or not _FLAT_END.fullmatch(event, end := at + len(_NULL_USAGE)):
+        return event
+    line = max(event.rfind(b"\n", 0, at), event.rfind(b"\r", 0, at)) + 1
+    return event[:at] + event[end:] if event.startswith((b"data: {", b"data:{"), line) else event
 
 
 def event_data(event: bytes) -> bytes:

@@ -24,6 +24,11 @@ def run_meter(chunks: list[bytes], *, hide_usage: bool = False, clean: bool = Tr
     return passed, meter.take_held(), meter.answer()
 
 
+def unasked(stream: bytes) -> bytes:
+    """Returns what a client that did not ask for the usage gets of events without one."""
+    return stream.replace(b',"usage":null', b"")
+
+
 # Reading.
 
 
@@ -87,7 +92,7 @@ def test_null_usage_in_another_member_is_ignored() -> None:
     chunks = [event(chunk()), event(chunk(choices=[], usage=USAGE, meta={"usage": None})), done()]
     passed, held, answer = run_meter(chunks, hide_usage=True)
     assert answer.usage == COUNTED
-    assert passed + held == chunks[0] + chunks[2]
+    assert passed + held == unasked(chunks[0]) + chunks[2]
 
 
 def test_usage_in_a_message_is_not_read() -> None:
@@ -97,7 +102,7 @@ def test_usage_in_a_message_is_not_read() -> None:
         [event(chunk()), event(chunk(message)), event(chunk("[DONE]")), done()], hide_usage=True
     )
     assert answer.usage is None
-    assert passed + held == event(chunk()) + event(chunk(message)) + event(chunk("[DONE]")) + done()
+    assert passed + held == unasked(event(chunk()) + event(chunk(message)) + event(chunk("[DONE]")) + done())
 
 
 def test_stream_without_usage_is_complete() -> None:
@@ -126,7 +131,9 @@ def test_error_and_model_stay_known() -> None:
     """Error, model and id stay known when the usage comes in an event without them."""
     failing, usage = event({"error": {"message": "overloaded"}}), event({"choices": [], "usage": USAGE})
     *_, answer = run_meter([event(chunk()), failing, usage, done()])
-    assert answer == Answer(usage=COUNTED, model="gpt-4o-2024-08-06", id="chatcmpl-1", failed=True, complete=True)
+    assert answer == Answer(
+        usage=COUNTED, model="gpt-4o-2024-08-06", id="chatcmpl-1", failed=True, began=True, complete=True
+    )
 
 
 @pytest.mark.parametrize(
@@ -157,7 +164,7 @@ def test_stream_may_be_split_at_any_byte(bom: bytes, end: bytes, hide_usage: boo
     """A stream split at any byte gives the same bytes, usage and held end."""
     before, usage, tail = sample(end, bom=bom)
     stream = before + usage + tail
-    expected = (before if hide_usage else before + usage, tail, run_meter([stream])[2])
+    expected = (unasked(before) if hide_usage else before + usage, tail, run_meter([stream])[2])
     assert expected[2].usage == COUNTED
     assert [
         at for at in range(len(stream) + 1) if run_meter([stream[:at], stream[at:]], hide_usage=hide_usage) != expected
@@ -173,7 +180,7 @@ def test_stream_may_be_split_into_any_chunks(at: list[int], hide_usage: bool, en
     bounds = [0, *sorted(min(offset, len(stream)) for offset in at), len(stream)]
     chunks = [stream[start:stop] for start, stop in itertools.pairwise(bounds)]
     passed, held, answer = run_meter(chunks, hide_usage=hide_usage)
-    assert passed + held == (before + tail if hide_usage else stream)
+    assert passed + held == (unasked(before) + tail if hide_usage else stream)
     assert (answer.usage, answer.complete) == (COUNTED, True)
 
 
@@ -182,18 +189,61 @@ def test_invalid_usage_event_is_hidden(usage: object) -> None:
     """The extra event is hidden by its form, even if its usage is invalid."""
     chunks = [event(chunk()), event(chunk(choices=[], usage=usage)), done()]
     passed, held, _ = run_meter(chunks, hide_usage=True)
-    assert passed + held == chunks[0] + chunks[2]
+    assert passed + held == unasked(chunks[0]) + chunks[2]
 
 
 @pytest.mark.parametrize(
-    "data",
-    [chunk(usage=USAGE), chunk(choices=[]), {"usage": USAGE}, chunk(choices=None, usage=USAGE), {"choices": []}],
+    "data", [chunk(choices=[], usage=USAGE), chunk(choices=None, usage=USAGE), {"id": "chatcmpl-1", "usage": USAGE}]
+)
+def test_extra_event_is_hidden(data: dict[str, Any]) -> None:
+    """The extra event is hidden where its choices are empty, null or missing."""
+    passed, held, answer = run_meter([event(chunk()), event(data), done()], hide_usage=True)
+    assert (passed + held, answer.usage) == (unasked(event(chunk())) + done(), COUNTED)
+
+
+@pytest.mark.parametrize(
+    "data", [chunk(usage=USAGE), chunk(choices=[]), {"choices": []}, {"error": {"code": "x"}, "usage": USAGE}]
 )
 def test_only_the_extra_event_is_hidden(data: dict[str, Any]) -> None:
-    """An event with both choices and usage, or with neither, is passed."""
+    """An event with both choices and usage, or with neither, is passed, and so is an error."""
     chunks = [event(chunk()), event(data), done()]
     passed, held, _ = run_meter(chunks, hide_usage=True)
-    assert passed + held == b"".join(chunks)
+    assert passed + held == unasked(b"".join(chunks))
+
+
+NULL = b',"usage":null'
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b'data: {"choices":[{"delta":{"content":"a"}}]%b}\n\n',
+        b'data:{"choices":[{"delta":{}}]%b,"obfuscation":"aXb-9 .","created":1.5e3,"ok":true,"x":null}\n\n',
+        b'event: message\r\ndata: {"choices":[{"delta":{}}]%b}\r\n\r\n',
+    ],
+)
+def test_null_usage_of_our_question_is_removed(text: bytes) -> None:
+    """A client that did not ask for the usage does not get `usage: null` in each event; one that did gets it."""
+    stream = 3 * (text % NULL)
+    for chunks in ([stream], [stream[at : at + 7] for at in range(0, len(stream), 7)]):
+        assert run_meter([*chunks, done()], hide_usage=True)[0] == 3 * (text % b"")
+        assert run_meter([*chunks, done()])[0] == stream
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b'data: {"choices":[{"delta":{}%b}]}\n\n',  # of another object
+        b'data: {"choices":[]%b,"more":{"usage":1}}\n\n',  # not the last of its object that is not flat
+        b'data: {"choices":[{"delta":{"content":",\\"usage\\":null}"}}]}\n\n',
+        b': {"choices":[]%b}\n\n',
+        b'data: "a"%b}\n\n',
+    ],
+)
+def test_null_usage_that_is_not_surely_the_answers_stays(text: bytes) -> None:
+    """`usage: null` in another object, in a text or where it is not clear is left where it is."""
+    stream = event({"choices": [1]}) + text.replace(b"%b", NULL)
+    assert b"".join(run_meter([stream], hide_usage=True)[:2]) == stream
 
 
 @pytest.mark.parametrize(
@@ -203,7 +253,7 @@ def test_event_with_any_choices_is_passed(choices: bytes) -> None:
     """An event is hidden only if its choices are an empty list, and no value of them raises an error."""
     chunks = [event(chunk()), b'data: {"choices":%s,"usage":%s}\n\n' % (choices, text(USAGE)), done()]
     passed, held, answer = run_meter(chunks, hide_usage=True)
-    assert passed + held == b"".join(chunks)
+    assert passed + held == unasked(b"".join(chunks))
     assert answer.usage == COUNTED
 
 
@@ -232,14 +282,14 @@ def test_last_event_may_lack_its_blank_line(end: bytes, hide_usage: bool) -> Non
 def test_truncated_usage_event_is_hidden(at: int) -> None:
     """If a stream breaks off within the extra event, no part of it is passed, and its usage is unknown."""
     passed, held, answer = run_meter([event(chunk()), event(LAST)[:at]], hide_usage=True, clean=False)
-    assert (passed, held) == (event(chunk()), b"")
+    assert (passed, held) == (unasked(event(chunk())), b"")
     assert answer.usage is None
 
 
 def test_truncated_message_is_passed() -> None:
     """If a stream breaks off within a message, the part that has arrived is passed."""
     part = event(chunk("a message"))[:-5]
-    assert run_meter([event(chunk()), part], hide_usage=True, clean=False)[:2] == (event(chunk()), part)
+    assert run_meter([event(chunk()), part], hide_usage=True, clean=False)[:2] == (unasked(event(chunk())), part)
     assert run_meter([event(chunk()), part[:9]], hide_usage=False, clean=False)[:2] == (event(chunk()), part[:9])
 
 
@@ -324,7 +374,11 @@ ODD_EVENT = b'data: {"choices":%s,"usage":%s,"id":%s,"model":%s,"error":%s}\n\n'
 @settings(deadline=None, max_examples=200)
 @given(st.lists(st.tuples(*[st.sampled_from(ODD)] * 5), max_size=4))
 def test_any_event_passes_unless_it_is_the_extra_one(events: list[tuple[bytes, ...]]) -> None:
-    """Events with any values pass, except those with empty choices and a usage."""
+    """Events with any values pass, except those with a usage and without choices or an error."""
     passed, held, _ = run_meter([ODD_EVENT % fields for fields in events], hide_usage=True)
-    visible = [fields for fields in events if fields[0] not in (b"[]", b"[ ]") or fields[1] == b"null"]
-    assert passed + held == b"".join([ODD_EVENT % fields for fields in visible])
+    visible = [
+        fields
+        for fields in events
+        if fields[0] not in (b"[]", b"[ ]", b"null") or fields[1] == b"null" or fields[4] != b"null"
+    ]
+    assert unasked(passed + held) == unasked(b"".join([ODD_EVENT % fields for fields in visible]))
