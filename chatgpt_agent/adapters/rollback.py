@@ -66,7 +66,8 @@ def rolled_back(dsn: str, count: int) -> Iterator[Rollback]:
 
 
 def _check_no_agent(connection: Any) -> None:
-    """Raises SetupError if an agent has reported within the last minute: it would go on without its tables."""
+    """Raises SetupError if an agent has reported within the last minute, and not that it ended: it would go on without
+    its tables."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT to_regclass('agents') IS NOT NULL")
         if not cursor.fetchone()[0]:
@@ -79,8 +80,8 @@ def _check_no_agent(connection: Any) -> None:
         agents, age = cursor.fetchone()
     if agents:
         raise SetupError(
-            f"an agent of this database reported {max(age, 0)} s ago: stop all agents, and try again "
-            f"{AGENT_SECONDS} s after the last one has stopped"
+            f"an agent of this database reported {max(age, 0)} s ago: stop all agents, and try again; one that was "
+            f"killed counts as running for {AGENT_SECONDS} s"
         )
 
 
@@ -131,7 +132,7 @@ def _table(backend: Any, oid: int, name: str) -> _Table:
         f"WHERE a.attrelid = {oid} AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum",
     )
     counts = "".join(
-        f", count(*) FILTER (WHERE {backend.quote_identifier(column)} IS DISTINCT FROM {_constant(default)})"
+        f", count(*) FILTER (WHERE {_is_set(backend.quote_identifier(column), default)})"
         for _, column, default in columns
     )
     [(rows, *values)] = _rows(backend, f"SELECT count(*){counts} FROM {backend.quote_identifier(name)}")
@@ -140,8 +141,10 @@ def _table(backend: Any, oid: int, name: str) -> _Table:
     )
 
 
-def _constant(default: str | None) -> str:
-    return default if default is not None and _CONSTANT.fullmatch(default) else "NULL"
+def _is_set(column: str, default: str | None) -> str:
+    """Returns a condition: a column has a value other than its default. As texts, because not all types have =."""
+    is_constant = default is not None and _CONSTANT.fullmatch(default)
+    return f"{column}::text IS DISTINCT FROM ({default})::text" if is_constant else f"{column} IS NOT NULL"
 
 
 def _count(backend: Any, table_where: str) -> int:

@@ -27,7 +27,7 @@ class OutputFailed(AgentError):
 
 
 def prepare_output() -> None:
-    """Lets characters that the terminal's encoding lacks be written as in JSON, `\\\\u2026`, which no reader loses."""
+    """Lets characters that the terminal's encoding lacks be written as in JSON, such as \\u2026: nothing is lost."""
     codecs.register_error(ESCAPE, _escape)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):

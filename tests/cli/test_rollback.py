@@ -101,6 +101,13 @@ def test_rollback_beside_a_running_agent_is_refused(cli: Cli, yes: bool) -> None
     assert applied(cli) == NAMES
 
 
+def test_agent_that_ended_in_good_order_does_not_matter(cli: Cli) -> None:
+    """It has reported its end."""
+    query(cli.settings["DATABASE_URL"], AN_AGENT, ["1 second"])
+    query(cli.settings["DATABASE_URL"], "UPDATE agents SET ended_at = now()")
+    roll_back(cli, 1)
+
+
 def test_report_from_the_future_counts_as_recent(cli: Cli) -> None:
     """The agent's clock may be ahead of PostgreSQL's."""
     query(cli.settings["DATABASE_URL"], AN_AGENT, ["-1 hour"])
