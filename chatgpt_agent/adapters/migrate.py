@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.resources import files
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
@@ -48,7 +48,9 @@ class SchemaStatus(msgspec.Struct, frozen=True):
 
 def migrations_folder() -> Path:
     """Returns the folder of the installed SQL files."""
-    return Path(str(files("chatgpt_agent.migrations")))
+    spec = find_spec("chatgpt_agent.migrations")
+    assert spec is not None, "the package is installed with its migrations"
+    return Path(str(spec.origin)).parent
 
 
 def known_migrations(folder: Path | None = None) -> list[str]:

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from chatgpt_agent.adapters.config import Config
 from chatgpt_agent.adapters.files import read_limited
-from chatgpt_agent.adapters.openai_organization_api import fetch_figures, read_admin_key
 from chatgpt_agent.adapters.postgres import reconcile
 from chatgpt_agent.adapters.postgres.connection import Store
 from chatgpt_agent.admin.lookups import check_user
@@ -78,5 +77,8 @@ async def read_body(body: bytes) -> Figures:
 async def fetch_month(config: Config, admin_key_file: Path, month: date) -> Figures:
     """The figures of a month (given by its first day) from OpenAI's organization API. Raises SetupError, UpstreamError,
     InvalidValue."""
+    # Only here: it imports Tornado and curl, which no other command needs.
+    from chatgpt_agent.adapters.openai_organization_api import fetch_figures, read_admin_key
+
     key = read_admin_key(admin_key_file)
     return merge(await fetch_figures(config.upstream, key, *_days(month)))
