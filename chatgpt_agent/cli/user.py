@@ -14,7 +14,7 @@ from chatgpt_agent.cli.tables import Columns, echo_rows
 from chatgpt_agent.cli.token import TOKEN_COLUMNS, TOKEN_ESSENTIALS
 from chatgpt_agent.cli.user_import import import_
 from chatgpt_agent.core.access.key_import import read_keys
-from chatgpt_agent.core.access.settings import NewUser, UserChanges, check_openai_key
+from chatgpt_agent.core.access.settings import NewUser, UserChanges, UserSettings, check_openai_key, check_settings
 from chatgpt_agent.core.csv_reader import MAX_FILE, read_rows
 
 COLUMNS: Columns[UserRow] = {
@@ -49,7 +49,9 @@ async def add(administration: Administration, name: str, openai_key_stdin: bool,
 
     Example: chatgpt-agent user add alice --comment 'Sales, Berlin' --models 'gpt-4o*'
     """
-    await administration.users.check_new(name)  # before the prompt for the key
+    # Before the prompt for the key.
+    await administration.users.check_new(name)
+    check_settings(UserSettings(**settings))
     new = NewUser(name=name, openai_key=_read_key(openai_key_stdin), **settings)
     async with committed_after_output(administration):
         issued = await administration.users.add(new)

@@ -24,13 +24,17 @@ _SUFFIX = re.compile(r" ?(UTC|GMT)$")
 _MAX_TEXT = 40
 
 
+class OutsideYears(InvalidValue):
+    """A time that cannot be stored."""
+
+
 def check_moment(field: str, moment: datetime) -> datetime:
     """Returns a time in UTC. Raises InvalidValue, which begins with the field, for one without an offset or outside of
     the allowed years."""
     if moment.tzinfo is None:
         raise InvalidValue(f"{field}: {moment.isoformat()} has no offset from UTC: add Z, or one such as +01:00")
     if not is_allowed(moment):
-        raise InvalidValue(f"{field}: {moment.isoformat()} is not in {YEARS}")
+        raise OutsideYears(f"{field}: {moment.isoformat()} is not in {YEARS}")
     return moment.astimezone(UTC)
 
 
@@ -87,7 +91,7 @@ def _read(text: str, field: str, form: str) -> datetime:
 
 def _in_years(moment: datetime, text: str, field: str) -> date:
     if not is_allowed(moment.replace(tzinfo=UTC)):
-        raise InvalidValue(f"{field}: {text[:_MAX_TEXT]!r} is not in {YEARS}")
+        raise OutsideYears(f"{field}: {text[:_MAX_TEXT]!r} is not in {YEARS}")
     return moment.date()
 
 

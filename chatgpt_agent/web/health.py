@@ -65,7 +65,7 @@ class ReadyHandler(ApiHandler):
             "ledger": "writable" if ledger else "not writable",
             "draining": draining,
             # Rows that are not in PostgreSQL yet, and the rows since the start by state.
-            "waiting_rows": services.ledger.backlog,
+            "backlog": services.ledger.backlog,
             "oldest_waiting_seconds": max(0, int((datetime.now(UTC) - oldest).total_seconds())) if oldest else 0,
             "dead_letters": services.ledger.dead_letters,
             "rows": dict(services.ledger.states),

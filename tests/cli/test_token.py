@@ -87,7 +87,7 @@ def test_issue_rejects_an_invalid_network(cli: Cli) -> None:
     """The error is one line that names the invalid network."""
     cli.add_user("alice")
     [line] = cli.refused("token", "issue", "alice", "--networks", "10.0.0.0/8,office")
-    assert line == "Error: networks: 'office' is not a network, such as 192.0.2.0/24 or 2001:db8::/32"
+    assert line == "Error: --networks: 'office' is not a network, such as 192.0.2.0/24 or 2001:db8::/32"
 
 
 def test_set_changes_only_the_given_settings(cli: Cli) -> None:

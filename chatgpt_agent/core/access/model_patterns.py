@@ -35,10 +35,10 @@ def parse_patterns(text: str) -> tuple[str, ...]:
     return tuple(part for part in _SEPARATORS.split(text) if part)
 
 
-def check_patterns(patterns: tuple[str, ...]) -> None:
+def check_patterns(patterns: tuple[str, ...], field: str = "allowed_models") -> None:
     """Raises InvalidValue if a list of patterns is empty, too long, or holds an invalid pattern."""
     if not 0 < len(patterns) <= MAX_PATTERNS:
-        raise InvalidValue(f"models: give 1 to {MAX_PATTERNS} names or patterns, or no list for every model")
+        raise InvalidValue(f"{field}: give 1 to {MAX_PATTERNS} names or patterns, or no list for every model")
     for pattern in patterns:
-        check_name("models", pattern)
-        check_likely_name("models", pattern)
+        check_name(field, pattern)
+        check_likely_name(field, pattern)

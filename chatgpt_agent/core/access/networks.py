@@ -93,7 +93,9 @@ def rate_limit_key(address: Address) -> int:
 def check_networks(texts: tuple[str, ...]) -> None:
     """Raises InvalidValue if a list of networks is empty, too long, or holds a text that is not a network."""
     if not 0 < len(texts) <= MAX_NETWORKS:
-        raise InvalidValue(f"networks: give 1 to {MAX_NETWORKS} networks, or no list for every network")
+        raise InvalidValue(f"allowed_networks: give 1 to {MAX_NETWORKS} networks, or no list for every network")
     for text in texts:
         if not is_network(text):
-            raise InvalidValue(f"networks: {text[:50]!r} is not a network, such as 192.0.2.0/24 or 2001:db8::/32")
+            raise InvalidValue(
+                f"allowed_networks: {text[:50]!r} is not a network, such as 192.0.2.0/24 or 2001:db8::/32"
+            )

@@ -3,6 +3,7 @@
 The types carry the rules for JSON, and so for OpenAPI; `check_settings` holds for the command line as well.
 """
 
+from collections.abc import Callable
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -22,15 +23,31 @@ MAX_KEY = 512
 MAX_LIMIT = 10**12
 
 Name = Annotated[
-    str, Meta(min_length=1, max_length=MAX_NAME, description="Printable characters, no space at the ends.")
+    str,
+    Meta(
+        min_length=1,
+        max_length=MAX_NAME,
+        description="Printable characters, no space at the ends.",
+        extra={"words": f"text of 1 to {MAX_NAME} printable characters"},
+    ),
 ]
-OpenAIKey = Annotated[str, Meta(pattern=f"^[!-~]{{1,{MAX_KEY}}}$", extra_json_schema={"writeOnly": True})]
+OpenAIKey = Annotated[
+    str,
+    Meta(
+        pattern=f"^[!-~]{{1,{MAX_KEY}}}$",
+        extra_json_schema={"writeOnly": True},
+        extra={
+            "words": f"an OpenAI key, which has 1 to {MAX_KEY} printable ASCII characters without spaces",
+            "secret": True,
+        },
+    ),
+]
 Comment = Annotated[str, Meta(max_length=MAX_COMMENT)]
 Label = Annotated[str, Meta(max_length=MAX_NAME)]
-Limit = Annotated[int, Meta(ge=1, le=MAX_LIMIT)]
+Limit = Annotated[int, Meta(ge=1, le=MAX_LIMIT, extra={"example": "60"})]
 Patterns = Annotated[tuple[Name, ...], Meta(min_length=1, max_length=1000, description="Names or patterns: `gpt-4o*`.")]
 CIDRs = Annotated[tuple[Name, ...], Meta(min_length=1, max_length=100, description="CIDR: `10.0.0.0/8`.")]
-Moment = Annotated[datetime, Meta(tz=True)]
+Moment = Annotated[datetime, Meta(tz=True, description="In the years 2000 to 9998; UTC if it has no offset.")]
 
 
 class UserSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -93,7 +110,10 @@ def check_settings(settings: UserSettings | TokenSettings) -> None:
             raise InvalidValue(f"{name}: {value} is not a whole number from 1 to {MAX_LIMIT}")
 
 
-_LISTS = {"allowed_models": check_patterns, "allowed_networks": check_networks}
+_LISTS: dict[str, Callable[[tuple[str, ...]], None]] = {
+    "allowed_models": check_patterns,
+    "allowed_networks": check_networks,
+}
 
 
 def set_fields(settings: UserSettings | TokenSettings) -> dict[str, Any]:

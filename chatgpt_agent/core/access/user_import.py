@@ -103,7 +103,7 @@ def _read_user(line: int, columns: Sequence[str], cells: Sequence[str]) -> NewUs
         check_name("comment", values["comment"], MAX_COMMENT)
     models = parse_patterns(values["models"]) or None
     if models is not None:
-        check_patterns(models)
+        check_patterns(models, "models")
     return NewUserRow(
         line=line,
         name=values["name"],

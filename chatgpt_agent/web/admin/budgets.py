@@ -14,7 +14,14 @@ from chatgpt_agent.web.admin.routing import AdminRequest, Route
 from chatgpt_agent.web.admin.schemas import Empty, Id, IdPage, IdPath, Strict, or_none
 
 # As many digits as the largest allowed amount has: a larger one is refused by the same rule as a command's.
-BudgetText = Annotated[str, Meta(pattern=r"^(0|[1-9][0-9]{0,9})(\.[0-9]{1,10})?$", description="USD, exactly.")]
+BudgetText = Annotated[
+    str,
+    Meta(
+        pattern=r"^(0|[1-9][0-9]{0,9})(\.[0-9]{1,10})?$",
+        description="USD, exactly.",
+        extra={"words": "USD as text, with at most 10 decimal places", "example": '"12.50"'},
+    ),
+]
 
 
 class UserBudgetPath(Strict, frozen=True, kw_only=True):

@@ -91,7 +91,7 @@ class AdminHandler(BodyHandler):
                     self.add_header("X-Agent-Warning", text.encode("ascii", "backslashreplace").decode())
                 self._write_answer(answer)
             except AgentError as error:
-                self.write_agent_error(_public_error(error))
+                self.write_agent_error(self._with_param(_public_error(error)))
 
     get = head = post = put = patch = delete = options = _answer
 
@@ -132,6 +132,13 @@ class AdminHandler(BodyHandler):
             raise InvalidRequest("If-Match is not supported here.", param="If-Match")
         match = _VERSION.fullmatch(tags[0].strip()) if len(tags) == 1 else None
         return int(match[1]) if match else _NO_VERSION
+
+    def _with_param(self, error: AgentError) -> AgentError:
+        """Returns an error of a rule, whose message begins with a field of the request, with this field as `param`."""
+        name, is_field, _ = error.message.partition(": ")
+        if isinstance(error, InvalidValue) and error.param is None and is_field and name in self._route.fields:
+            error.param = name
+        return error
 
     # The answer.
 

@@ -13,6 +13,7 @@ from chatgpt_agent.admin.corrections import Correction
 from chatgpt_agent.admin.ledger import MAX_WAITING, Findings, LedgerStatus, UsageRow
 from chatgpt_agent.core.access.settings import Moment, Name
 from chatgpt_agent.core.ledger import State
+from chatgpt_agent.core.moments import A_MONTH
 from chatgpt_agent.core.money.exact import Usd
 from chatgpt_agent.core.openai_usage import Counts
 from chatgpt_agent.core.plain_json import encode
@@ -21,10 +22,20 @@ from chatgpt_agent.core.usage import Count, Usage
 from chatgpt_agent.web.admin import cursors
 from chatgpt_agent.web.admin.cursors import Page
 from chatgpt_agent.web.admin.routing import CSV_FILE, MAX_FILE, AdminRequest, Route
-from chatgpt_agent.web.admin.schemas import MAX_ID, Empty, PageSize, Strict, or_none
+from chatgpt_agent.web.admin.schemas import MAX_ID, Empty, PageSize, RowCursor, Strict, or_none
 
-Month = Annotated[str, Meta(pattern="^20[0-9]{2}-(0[1-9]|1[0-2])$", description="In UTC: `2026-11`.")]
-KeyOwner = Annotated[str, Meta(pattern="^[!-<>-~]{1,128}=[^\n]{1,128}$", description="`key_abc=alice`.")]
+Month = Annotated[
+    str,
+    Meta(pattern="^20[0-9]{2}-(0[1-9]|1[0-2])$", description="In UTC: `2026-11`.", extra={"words": A_MONTH}),
+]
+KeyOwner = Annotated[
+    str,
+    Meta(
+        pattern="^[!-<>-~]{1,128}=[^\n]{1,128}$",
+        description="`key_abc=alice`.",
+        extra={"words": "the id of an OpenAI key, an equals sign and a user", "example": "key_abc=alice"},
+    ),
+]
 
 
 class ByRequest(Strict, frozen=True, kw_only=True):
@@ -35,7 +46,7 @@ class RowQuery(Strict, frozen=True, kw_only=True):
     """`state`: any of these; `until` is not included."""
 
     limit: PageSize = 100
-    after: Annotated[str, Meta(pattern=cursors.ROW_CURSOR)] | UnsetType = UNSET
+    after: RowCursor | UnsetType = UNSET
     state: tuple[State, ...] = ()
     user: Name | UnsetType = UNSET
     since: Moment | UnsetType = UNSET

@@ -1,5 +1,6 @@
 """The OpenAPI 3.1 document (https://spec.openapis.org/oas/v3.1.1), made from the route table."""
 
+import re
 from typing import Any
 
 import msgspec
@@ -32,8 +33,8 @@ def document(routes: list[Route], prefix: str) -> dict[str, Any]:
     kinds = [kind for route in routes for kind in (route.answer, route.body) if kind not in (None, bytes)]
     _, schemas = msgspec.json.schema_components([*kinds, Failure], ref_template=_REF)
     for schema in schemas.values():
-        if "description" in schema:  # a docstring, with the line breaks and the indentation of its source
-            schema["description"] = " ".join(schema["description"].split())
+        if "description" in schema:
+            schema["description"] = _in_json(schema["description"])
     paths: dict[str, dict[str, Any]] = {}
     for route in routes:
         paths.setdefault(prefix + route.path, {})[route.method.lower()] = _operation(route)
@@ -47,6 +48,11 @@ def document(routes: list[Route], prefix: str) -> dict[str, Any]:
             "securitySchemes": {"token": {"type": "http", "scheme": "bearer", "description": "`cgm_…`"}},
         },
     }
+
+
+def _in_json(docstring: str) -> str:
+    """Returns a docstring without the line breaks and the indentation of its source, in the words of JSON."""
+    return re.sub(r"\bNone\b", "null", " ".join(docstring.split()))
 
 
 def _operation(route: Route) -> dict[str, Any]:

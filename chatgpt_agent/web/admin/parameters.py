@@ -1,23 +1,37 @@
 """Reads parameters and JSON bodies into structs, strictly."""
 
+import json
 import re
 from collections.abc import Iterable
+from decimal import Decimal
 from typing import Any, get_args, get_origin
 from urllib.parse import parse_qsl
 
 import msgspec
 
 from chatgpt_agent.core.errors import InvalidJson, InvalidRequest
+from chatgpt_agent.web.admin.reading import read_struct
 
 
 def parse_body(body: bytes, kind: type[Any]) -> Any:
-    """Reads a JSON body. Raises InvalidJson, InvalidRequest."""
+    """Reads a JSON body. Raises InvalidJson, InvalidRequest, InvalidValue."""
     try:
-        return msgspec.convert(_integral_floats_to_int(msgspec.json.decode(body)), kind)
-    except msgspec.ValidationError as error:
-        raise _invalid(error) from None
+        value = msgspec.json.decode(body)
+    except msgspec.ValidationError:
+        value = _with_large_numbers(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise InvalidJson from None
+    return read_struct(value, kind)
+
+
+def _with_large_numbers(body: bytes) -> Any:
+    """Reads JSON with a number that no float or int holds, such as 1e400, so that its field can be named."""
+    try:
+        value = json.loads(body, parse_float=Decimal, parse_int=Decimal)
+        json.dumps(value, ensure_ascii=False, default=str).encode()  # fails at a lone surrogate
+    except (ValueError, ArithmeticError, RecursionError):
+        raise InvalidJson from None
+    return value
 
 
 def parse_query(text: str) -> list[tuple[str, str]]:
@@ -29,9 +43,8 @@ def parse_query(text: str) -> list[tuple[str, str]]:
 
 
 def to_struct(texts: Iterable[tuple[str, str]], kind: type[msgspec.Struct]) -> Any:
-    """Converts names and texts to a struct; only the name of a list may be repeated. Raises InvalidRequest.
-
-    msgspec's own conversion of texts is not strict: it accepts ` 1` and `1.0` as the number 1."""
+    """Converts names and texts to a struct; only the name of a list may be repeated. Raises InvalidRequest,
+    InvalidValue."""
     types = {field.encode_name: field.type for field in msgspec.structs.fields(kind)}
     values: dict[str, Any] = {}
     for name, text in texts:
@@ -41,26 +54,7 @@ def to_struct(texts: Iterable[tuple[str, str]], kind: type[msgspec.Struct]) -> A
             raise InvalidRequest(f"Duplicate query parameter {name!r}.")
         else:
             values[name] = _value(text, types.get(name))
-    try:
-        return msgspec.convert(values, kind)
-    except msgspec.ValidationError as error:
-        raise _invalid(error) from None
-
-
-def _integral_floats_to_int(value: Any) -> Any:
-    """Converts `1.0` to 1: JSON Schema counts it as an integer (validation §6.1.1), and msgspec does not."""
-    if isinstance(value, dict):
-        return {key: _integral_floats_to_int(each) for key, each in value.items()}
-    if isinstance(value, list):
-        return [_integral_floats_to_int(each) for each in value]
-    return int(value) if isinstance(value, float) and value.is_integer() else value
-
-
-def _invalid(error: msgspec.ValidationError) -> InvalidRequest:
-    """Converts msgspec's message: `Expected …, got … - at `$.path``."""
-    text, _, place = str(error).partition(" - at `$")
-    path = place.rstrip("`").lstrip(".")
-    return InvalidRequest(f"{path}: {text}" if path else text, param=path or None)
+    return read_struct(values, kind)
 
 
 def _value(text: str, kind: Any) -> Any:

@@ -1,6 +1,6 @@
 """Requests about prices. Amounts are text, which no reader rounds."""
 
-from datetime import UTC, date, datetime
+from datetime import date
 from decimal import Decimal
 from typing import Annotated
 
@@ -14,10 +14,27 @@ from chatgpt_agent.core.names import SERVICE_TIER
 from chatgpt_agent.web.admin.schemas import IdPage, Strict
 
 # As many digits as the largest allowed value has: a larger one is refused by the same rule as a command's.
-RateText = Annotated[str, Meta(pattern=r"^(0|[1-9][0-9]{0,6})(\.[0-9]{1,10})?$", description="USD, exactly.")]
-Multiplier = Annotated[str, Meta(pattern=r"^(0|[1-9][0-9]{0,3})(\.[0-9]{1,6})?$")]
-ServiceTier = Annotated[str, Meta(pattern=f"^{SERVICE_TIER}$")]
-WhatIfGroup = Annotated[str, Meta(pattern=f"^({'|'.join(GROUPS)})$")]
+RateText = Annotated[
+    str,
+    Meta(
+        pattern=r"^(0|[1-9][0-9]{0,6})(\.[0-9]{1,10})?$",
+        description="USD, exactly.",
+        extra={"words": "USD as text, with at most 10 decimal places", "example": '"2.50"'},
+    ),
+]
+Multiplier = Annotated[
+    str,
+    Meta(
+        pattern=r"^(0|[1-9][0-9]{0,3})(\.[0-9]{1,6})?$",
+        extra={"words": "a number as text, with at most 6 decimal places", "example": '"0.5"'},
+    ),
+]
+ServiceTier = Annotated[
+    str,
+    Meta(pattern=f"^{SERVICE_TIER}$", extra={"words": "one word of at most 32 lowercase letters", "example": '"flex"'}),
+]
+WhatIfGroup = Annotated[str, Meta(pattern=f"^({'|'.join(GROUPS)})$", extra={"words": f"one of {', '.join(GROUPS)}"})]
+LastDay = Annotated[date, Meta(extra={"last": True})]
 
 
 class ByModel(Strict, frozen=True, kw_only=True):
@@ -80,7 +97,7 @@ class WhatIfBody(Strict, frozen=True, kw_only=True):
     one's own model."""
 
     since: date
-    until: date | None = None
+    until: LastDay | None = None
     model: Name | None = None
     as_model: Name | None = None
     price: OtherPrice | None = None
@@ -98,11 +115,6 @@ def tiers(body: OtherPrice) -> tuple[Tier, ...]:
         Tier(service_tier=tier.service_tier, above=tier.above, multiplier=_decimal(tier.multiplier), **_amounts(tier))
         for tier in body.tiers
     )
-
-
-def utc(moment: datetime) -> datetime:
-    """A time in UTC. Raises OverflowError before the year 1 and after 9999."""
-    return moment.astimezone(UTC)
 
 
 def _amounts(body: RatesBody) -> dict[str, Decimal]:

@@ -1,7 +1,6 @@
 """Prices over REST. A price is never changed, only superseded: two administrators who set one lose nothing."""
 
 import asyncio
-from datetime import datetime
 
 import msgspec
 
@@ -10,7 +9,6 @@ from chatgpt_agent.admin.price_import import PriceImportResult
 from chatgpt_agent.admin.price_what_if import WhatIfQuery, WhatIfReport
 from chatgpt_agent.admin.prices import PriceRecord, price_record
 from chatgpt_agent.core.csv_writer import csv_text
-from chatgpt_agent.core.errors import InvalidValue
 from chatgpt_agent.core.money.price_csv import COLUMNS, csv_cells
 from chatgpt_agent.core.money.pricing import NewPrice
 from chatgpt_agent.core.plain_json import encode
@@ -25,7 +23,6 @@ from chatgpt_agent.web.admin.price_schemas import (
     WhatIfBody,
     rates,
     tiers,
-    utc,
 )
 from chatgpt_agent.web.admin.routing import CSV_FILE, MAX_FILE, AdminRequest, Route
 from chatgpt_agent.web.admin.schemas import Empty, IdPath, TextPage, or_none
@@ -68,10 +65,7 @@ async def cancel_price(request: AdminRequest[IdPath, Empty, None]) -> PriceRecor
 
 
 async def import_prices(request: AdminRequest[Empty, PriceListQuery, bytes]) -> PriceImportResult | msgspec.Raw:
-    try:
-        since = utc(request.query.since) if isinstance(request.query.since, datetime) else None
-    except OverflowError:
-        raise InvalidValue("from: the time in UTC is not in the years 1 to 9999") from None
+    since = or_none(request.query.since)
     file = await price_import.read_body(request.body, request.query.only)
     use_case = request.administration.price_import
     difference = await use_case.compare(file.prices, since=since)

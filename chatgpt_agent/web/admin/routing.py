@@ -85,6 +85,12 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
         return tuple(self.files) or ("application/json",)
 
     @property
+    def fields(self) -> frozenset[str]:
+        """The names of all fields in path, query and body."""
+        kinds = [self.path_params, self.query, *([] if self.body in (None, bytes) else [self.body])]
+        return frozenset(name for kind in kinds for name in getattr(kind, "__struct_encode_fields__", ()))
+
+    @property
     def changes(self) -> bool:
         """Whether the route may change something."""
         return self.method != "GET" and not self.read_only

@@ -14,8 +14,10 @@ MAX_PAGE = 500
 
 Id = Annotated[int, Meta(ge=1, le=MAX_ID)]
 PageSize = Annotated[int, Meta(ge=1, le=MAX_PAGE)]
-IdCursor = Annotated[str, Meta(pattern=cursors.ID_CURSOR)]
-TextCursor = Annotated[str, Meta(pattern=cursors.TEXT_CURSOR)]
+_CURSOR = {"words": "the value of `next` from the page before"}
+IdCursor = Annotated[str, Meta(pattern=cursors.ID_CURSOR, extra=_CURSOR)]
+TextCursor = Annotated[str, Meta(pattern=cursors.TEXT_CURSOR, extra=_CURSOR)]
+RowCursor = Annotated[str, Meta(pattern=cursors.ROW_CURSOR, extra=_CURSOR)]
 
 
 class Strict(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

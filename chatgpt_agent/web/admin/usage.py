@@ -9,20 +9,28 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from chatgpt_agent.admin.reports import GROUPS, Sums, UsageFilter, UsageGroup, encode_rows, parse_groups
 from chatgpt_agent.core.access.settings import Name
 from chatgpt_agent.core.money.exact import format_usd
+from chatgpt_agent.web.admin.price_schemas import LastDay
 from chatgpt_agent.web.admin.routing import AdminRequest, Route
 from chatgpt_agent.web.admin.schemas import MAX_ID, Empty, Strict, or_none
 
 MAX_ROWS = 10_000  # of a report: more would take the event loop too long to write
 
 _ANY = "|".join(GROUPS)
-Groups = Annotated[str, Meta(pattern=f"^({_ANY})(,({_ANY}))*$", description="What to group by: a list with commas.")]
+Groups = Annotated[
+    str,
+    Meta(
+        pattern=f"^({_ANY})(,({_ANY}))*$",
+        description="What to group by: a list with commas.",
+        extra={"words": f"a list with commas of {', '.join(GROUPS)}", "example": "user,model"},
+    ),
+]
 TokenId = Annotated[int, Meta(ge=0, le=MAX_ID, description="0: rows that were imported without a token.")]
 
 
 class UsageQuery(Strict, frozen=True, kw_only=True):
     by: Groups = "user,model"
     since: date | UnsetType = UNSET
-    until: date | UnsetType = UNSET
+    until: LastDay | UnsetType = UNSET
     user: Name | UnsetType = UNSET
     token: TokenId | UnsetType = UNSET
     model: Name | UnsetType = UNSET

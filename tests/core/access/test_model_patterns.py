@@ -70,7 +70,7 @@ def test_patterns_are_parsed_from_a_line(text: str) -> None:
 @pytest.mark.parametrize("patterns", [(), ("",), (" a",), ("a\n",), ("a" * (MAX_NAME + 1),), ("a",) * 101])
 def test_invalid_list_is_rejected(patterns: tuple[str, ...]) -> None:
     """An empty list is rejected too, so that it cannot be mistaken for all models."""
-    with pytest.raises(InvalidValue, match="models: "):
+    with pytest.raises(InvalidValue, match="allowed_models: "):
         check_patterns(patterns)
 
 

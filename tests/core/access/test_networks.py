@@ -96,5 +96,5 @@ def test_ipv6_clients_are_limited_by_their_64_bit_network() -> None:
 @pytest.mark.parametrize("networks", [(), ("",), ("nowhere",), ("10.0.0.0/33",), ("10.0.0.0/8 ",), ("::/0",) * 101])
 def test_invalid_list_is_rejected(networks: tuple[str, ...]) -> None:
     """The error shows what a network looks like."""
-    with pytest.raises(InvalidValue, match="networks: "):
+    with pytest.raises(InvalidValue, match="allowed_networks: "):
         check_networks(networks)

@@ -3,6 +3,7 @@
 import json
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from urllib.parse import quote
 
 import pytest
 
@@ -100,10 +101,32 @@ async def test_rows_can_be_filtered(admin: Administrator) -> None:
         assert (await admin.ask("GET", f"/ledger/rows?{query}")).json["data"] == []
 
 
-async def test_time_without_an_offset_is_rejected(admin: Administrator) -> None:
-    """A local time would be ambiguous."""
-    answer = await admin.ask("GET", "/audit?since=2026-11-23T12:00:00")
-    assert (answer.status, answer.error["param"]) == (400, "since")
+@pytest.mark.parametrize(
+    "moment",
+    ["2999-12-31T18:00:00Z", "2999-12-31T19:00:00.000000+01:00", "2999-12-31 18:00:00", "2999-12-31 18:00"],
+)
+async def test_every_form_of_a_time_is_read(admin: Administrator, moment: str) -> None:
+    """Commands print times in these forms; without an offset they are UTC."""
+    answer = await admin.ask("PATCH", "/tokens/1", {"expires_at": moment})
+    assert answer.json["expires_at"] == "2999-12-31T18:00:00Z"
+    assert (await admin.ask("GET", f"/audit?since={quote(moment)}")).json["data"] == []
+
+
+@pytest.mark.parametrize("form", ["%Y-%m-%d", "%Y%m%d", "%Y-%m", "%G-W%V"])
+async def test_every_form_of_a_day_is_read(admin: Administrator, form: str) -> None:
+    """Reports print months and weeks, whose days they choose as `since` and `until`."""
+    today = datetime.now(UTC)
+    days = f"since={today - timedelta(days=1):{form}}&until={today:{form}}"
+    [row] = (await admin.ask("GET", f"/usage?by=model&{days}")).json["rows"]
+    assert row["requests"] == 1
+
+
+@pytest.mark.parametrize("moment", ["tomorrow", "2026-02-30", "23.11.2026", "infinity", ""])
+async def test_text_that_is_no_time_is_rejected(admin: Administrator, moment: str) -> None:
+    """The answer names the field and shows an example."""
+    answer = await admin.ask("PATCH", "/tokens/1", {"expires_at": moment})
+    assert (answer.status, answer.error["param"]) == (400, "expires_at")
+    assert f'expires_at: "{moment}" is not a date such as 2026-11-23' in answer.error["message"]
 
 
 async def test_wrong_sum_is_a_finding(admin: Administrator) -> None:

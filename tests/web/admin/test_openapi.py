@@ -91,6 +91,12 @@ def test_document_has_every_route() -> None:
     assert documented == {(route.method.lower(), PREFIX + route.path) for route in ROUTES}
 
 
+def test_document_speaks_of_json() -> None:
+    """No description has Python's word for null."""
+    text = msgspec.json.encode(openapi()).decode()
+    assert re.findall(r"(?<!-)\b(?:None|True|False)\b(?!-)", text) == []
+
+
 def test_docs_name_every_route() -> None:
     """The docs name no other route."""
     text = (Path(__file__).parents[3] / "docs/admin-api.md").read_text("utf-8")

@@ -17,12 +17,20 @@ USER = {"name": "dora", "openai_key": KEY}
 ERRORS = [
     ({**USER, "limits": 1}, None, "unknown field `limits`"),
     ({"name": "dora"}, None, "missing required field `openai_key`"),
-    ({**USER, "rpm": "10"}, "rpm", "Expected `int | null`, got `str`"),
-    ({**USER, "rpm": 0}, "rpm", "`int` >= 1"),
-    ({**USER, "rpm": 1.5}, "rpm", "got `float`"),
-    ({**USER, "rpm": True}, "rpm", "got `bool`"),
-    ({**USER, "allowed_models": ["a", 1]}, "allowed_models[1]", "Expected `str`, got `int`"),
-    ([USER], None, "Expected `object`, got `array`"),
+    ({**USER, "rpm": "10"}, "rpm", 'rpm: "10" is not a whole number from 1 to 1000000000000, such as 60, or null'),
+    ({**USER, "rpm": 0}, "rpm", "rpm: 0 is not a whole number from 1 to"),
+    (b'{"name": "dora", "openai_key": "x", "rpm": 1e400}', "rpm", "rpm: 1E+400 is not a whole number from 1 to"),
+    (b'{"name": "dora", "openai_key": "x", "rpm": 1%s}' % (b"0" * 5000), "rpm", "…"),
+    ({**USER, "rpm": 10**12 + 1}, "rpm", "rpm: 1000000000001 is not a whole number from 1 to 1000000000000"),
+    ({**USER, "openai_key": f"{KEY} "}, "openai_key", "openai_key: a value (not shown) is not an OpenAI key"),
+    ({**USER, "rpm": 1.5}, "rpm", "rpm: 1.5 is not a whole number"),
+    ({**USER, "rpm": True}, "rpm", "rpm: true is not a whole number"),
+    (
+        {**USER, "allowed_models": ["a", 1]},
+        "allowed_models[1]",
+        "allowed_models[1]: 1 is not text of 1 to 128 printable characters",
+    ),
+    ([USER], None, "the body: a list is not an object; its fields: "),
 ]
 
 
