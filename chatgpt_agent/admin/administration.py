@@ -73,11 +73,11 @@ class Administration(LedgerAdministration):
         self.users = Users(changes, keyring, warn)
         self.tokens = Tokens(changes, keyring, warn)
         self.user_import = UserImport(changes, keyring, warn)
-        self.admins = Admins(changes, keyring)
-        self.prices = Prices(changes)
+        self.admins = Admins(changes, keyring, warn)
+        self.prices = Prices(changes, warn)
         self.price_import = PriceImport(self.prices, warn=warn)
         self.what_if = WhatIf(stores.proofs)
-        self.legacy_import = LegacyImport(stores.reports, keyring, actor)
+        self.legacy_import = LegacyImport(stores.changes, keyring, actor)
 
 
 @contextlib.asynccontextmanager

@@ -11,6 +11,7 @@ from chatgpt_agent.adapters.postgres import admins
 from chatgpt_agent.adapters.postgres.admins import AdminRow
 from chatgpt_agent.adapters.postgres.connection import AuditedStore
 from chatgpt_agent.admin.lookups import missing_admin
+from chatgpt_agent.admin.warnings import Warn, no_warning, warn_of_similar
 from chatgpt_agent.core.access.tokens import PREFIX_LENGTH
 from chatgpt_agent.core.errors import Conflict
 from chatgpt_agent.core.likely import check_likely_name
@@ -37,9 +38,10 @@ class IssuedAdminToken(msgspec.Struct, frozen=True, kw_only=True):
 class Admins:
     """Use cases on administrators."""
 
-    def __init__(self, store: AuditedStore, keyring: Keyring) -> None:
+    def __init__(self, store: AuditedStore, keyring: Keyring, warn: Warn = no_warning) -> None:
         self._store = store
         self._keyring = keyring
+        self._warn = warn
 
     async def issue(self, name: str, role: Role) -> IssuedAdminToken:
         """Issues a token for a new name, or for one whose token is revoked. Raises InvalidValue, Conflict."""
@@ -50,6 +52,7 @@ class Admins:
             self._store, name=name, role=role, digest=digest, token_prefix=token[:PREFIX_LENGTH], now=datetime.now(UTC)
         ):
             raise Conflict(f"administrator {name!r} already has a token: revoke it first")
+        warn_of_similar("administrator", [admin.name for admin in await self.list()], [name], self._warn)
         return IssuedAdminToken(name=name, role=role, token=token)
 
     async def revoke(self, name: str) -> AdminRow:

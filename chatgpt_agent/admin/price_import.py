@@ -9,7 +9,7 @@ import msgspec
 
 from chatgpt_agent.adapters.files import read_limited
 from chatgpt_agent.admin.prices import PriceRecord, Prices, price_record
-from chatgpt_agent.admin.warnings import Warn, no_warning
+from chatgpt_agent.admin.warnings import Warn, no_warning, warn_of_similar
 from chatgpt_agent.core.csv_reader import trimmed
 from chatgpt_agent.core.errors import InvalidValue
 from chatgpt_agent.core.likely import check_likely_model
@@ -58,9 +58,10 @@ class PriceImport:
         # In a thread: thousands of prices take long enough to delay requests.
         current = await self._prices.history()
         changes = await asyncio.to_thread(self._compare, current, listed, since, datetime.now(UTC))
-        for change in changes.changes:
-            if change.kind == "new":  # a price that exists may have any name
-                self._warn_of(change.new.model)
+        new = sorted({change.new.model for change in changes.changes if change.kind == "new"})
+        for model in new:  # a price that exists may have any name
+            self._warn_of(model)
+        warn_of_similar("model", {*new, *(price.model for price in current)}, new, self._warn)
         return changes
 
     def _warn_of(self, model: str) -> None:

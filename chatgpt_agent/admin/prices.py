@@ -9,6 +9,7 @@ import msgspec
 from chatgpt_agent.adapters.postgres import prices
 from chatgpt_agent.adapters.postgres.connection import AnyStore
 from chatgpt_agent.admin.lookups import missing_price
+from chatgpt_agent.admin.warnings import Warn, no_warning, warn_of_similar
 from chatgpt_agent.core.errors import Conflict, NotFound
 from chatgpt_agent.core.likely import check_likely_model
 from chatgpt_agent.core.money.exact import Usd
@@ -51,8 +52,9 @@ def price_record(price: Price) -> PriceRecord:
 class Prices:
     """Use cases on prices."""
 
-    def __init__(self, store: AnyStore) -> None:
+    def __init__(self, store: AnyStore, warn: Warn = no_warning) -> None:
         self._store = store
+        self._warn = warn
 
     async def history(self, model: str | None = None) -> list[Price]:
         """Lists every price that was ever set, of all models or of one, by model and date."""
@@ -86,6 +88,7 @@ class Prices:
         new = NewPrice(model, rates, tuple(tiers), since)
         check_price(new)
         [price] = await self.add([new])
+        warn_of_similar("model", {each.model for each in await self.in_force()}, [model], self._warn)
         return price
 
     async def remove(self, model: str) -> Removal:

@@ -11,7 +11,7 @@ from chatgpt_agent.admin.administration import LedgerAdministration
 from chatgpt_agent.admin.audit import OBJECTS, AuditRow
 from chatgpt_agent.cli.common import CSV_FORMS, FORMATS, echo_csv, echo_json, with_ledger
 from chatgpt_agent.cli.effects import reads
-from chatgpt_agent.cli.tables import Columns, echo_rows
+from chatgpt_agent.cli.tables import Columns, echo_rows, newest
 from chatgpt_agent.cli.types import DATE, ID
 from chatgpt_agent.core.moments import show_second
 
@@ -24,7 +24,7 @@ COLUMNS: Columns[AuditRow] = {
     "what": lambda row: f"{row.action} {row.object}",
     "id": lambda row: row.object_id,
     "name": lambda row: row.name,
-    "change": lambda row: _shortened(", ".join(_changes(row.before or {}, row.after or {}))),
+    "change": lambda row: _shortened(_change(row)),
 }
 
 
@@ -63,13 +63,16 @@ async def list_(
 
     Example: chatgpt-agent audit list --object prices --since 2026-11-01
     """
-    rows = await ledger.audit.list(since=since, actor=actor, object=object_, object_id=object_id, limit=limit)
+    changes = await ledger.audit.list(since=since, actor=actor, object=object_, object_id=object_id, limit=limit + 1)
+    rows = newest(changes, limit)
     if format_ == "json":
         echo_json(rows)
     elif format_ in CSV_FORMS:
         echo_csv([field.name for field in msgspec.structs.fields(AuditRow)], map(_csv_cells, rows), format_)
     else:
         echo_rows(COLUMNS, rows, keep=("at (UTC)", "actor", "what", "name", "change"))
+        if any(len(_change(row)) > MAX_CELL for row in rows):
+            click.echo("Some changes are cut off; --format json has them whole.", err=True)
 
 
 def _csv_cells(row: AuditRow) -> list[object]:
@@ -79,6 +82,10 @@ def _csv_cells(row: AuditRow) -> list[object]:
 
 def _json(value: dict[str, Any] | None) -> str | None:
     return None if value is None else msgspec.json.encode(value, enc_hook=str).decode()
+
+
+def _change(row: AuditRow) -> str:
+    return ", ".join(_changes(row.before or {}, row.after or {}))
 
 
 def _changes(before: dict[str, Any], after: dict[str, Any]) -> Iterator[str]:

@@ -51,6 +51,14 @@ def echo_rows(columns: Columns[T], rows: Iterable[T], *, keep: Collection[str] =
     echo_table([*columns], ([cell(row) for cell in columns.values()] for row in rows), keep=keep)
 
 
+def newest(rows: Sequence[T], limit: int) -> Sequence[T]:
+    """Returns the first `limit` rows, of which the caller has read one more if there is one; says so on standard
+    error."""
+    if len(rows) > limit:
+        click.echo(f"These are the newest {limit}; --limit shows more.", err=True)
+    return rows[:limit]
+
+
 def fit(
     headers: Sequence[str], rows: Sequence[Sequence[str]], width: int | None, keep: Collection[str] = ()
 ) -> FittedTable:

@@ -11,8 +11,8 @@ from chatgpt_agent.core.errors import InvalidValue
 
 MAX_COMPARED = 1000  # names that are compared letter by letter: 5,000 take a tenth of a second
 
-_QUOTES = frozenset("\"'`“”„‟‘’‚«»")
-_APOSTROPHES = frozenset("'’")  # these may also end a name
+_DOUBLE = frozenset('"`“”„‟«»')
+_SINGLE = frozenset("'‘’‚‛")  # also apostrophes, as at the beginning of 't Hooft
 _ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=[^=]")  # KEY=value, but not the padding of base64
 _NAMED_VALUE = re.compile(r"[A-Z][A-Z0-9_]*=|(?i:name|user|user_?name|model|comment|label)=", re.ASCII)
 _SECRET = re.compile(rf"(?:sk-|{PREFIX}|{ADMIN_PREFIX})[!-~]{{16,}}")
@@ -42,7 +42,7 @@ def check_likely_key(key: str) -> None:
         raise InvalidValue("the OpenAI key is a token of this agent: give the key that OpenAI has issued")
     if key.startswith("sk-admin-"):
         raise InvalidValue("the OpenAI key is an admin key of OpenAI, which cannot be used for requests to models")
-    if _is_quoted(key):
+    if {key[:1], key[-1:]} & (_DOUBLE | _SINGLE):
         raise InvalidValue("the OpenAI key has quotation marks around it: give it without them")
     if _ASSIGNMENT.match(key):
         raise InvalidValue("the OpenAI key begins with a name and =: give the key alone")
@@ -51,7 +51,8 @@ def check_likely_key(key: str) -> None:
 
 
 def _is_quoted(text: str) -> bool:
-    return text[:1] in _QUOTES or text[-1:] in _QUOTES - _APOSTROPHES
+    ends = {text[:1], text[-1:]}
+    return bool(ends & _DOUBLE) or ends <= _SINGLE
 
 
 def look_alikes(name: str, names: Iterable[str]) -> list[str]:
@@ -76,4 +77,4 @@ def quoted(name: str, other: str) -> str:
 def folded(text: str) -> str:
     """Returns what names that look alike have in common."""
     text = unicodedata.normalize("NFKC", text).casefold()
-    return "".join(unicodedata.normalize("NFKC", text).strip("".join(_QUOTES)).split())
+    return "".join(unicodedata.normalize("NFKC", text).strip("".join(_DOUBLE | _SINGLE)).split())

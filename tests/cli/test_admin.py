@@ -70,3 +70,11 @@ def test_token_is_not_in_the_audit_log(cli: Cli) -> None:
     text = json.dumps(json.loads(cli.ok("audit", "list", "--format", "json")))
     assert token not in text
     assert token[8:] not in text
+
+
+def test_name_that_looks_like_another_one_is_a_warning(cli: Cli) -> None:
+    """The token is issued nevertheless; a name in quotation marks is refused."""
+    cli.ok("admin", "token", "carol")
+    assert "looks like that of another administrator, 'carol'" in cli.run("admin", "token", "Carol").stderr
+    [line] = cli.refused("admin", "token", "'carol'")
+    assert "has quotation marks around it" in line

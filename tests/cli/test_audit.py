@@ -191,3 +191,12 @@ def test_csv_has_a_line_for_each_change(populated: Cli) -> None:
 def test_unknown_object_is_rejected(shared_cli: Cli) -> None:
     """The exit code is 2."""
     shared_cli.refused("audit", "list", "--object", "messages", code=2)
+
+
+def test_limit_and_shortened_changes_are_named(populated: Cli) -> None:
+    """The list says how to see the rest; a list that is whole does not."""
+    populated.ok("user", "set", "alice", "--comment", "x" * 100)
+    result = populated.run("audit", "list", "--limit", "2")
+    assert "These are the newest 2; --limit shows more." in result.stderr
+    assert "Some changes are cut off; --format json has them whole." in result.stderr
+    assert populated.run("audit", "list", "--object", "budgets").stderr == ""

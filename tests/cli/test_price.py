@@ -74,6 +74,13 @@ def test_set_refuses_a_model_that_is_probably_a_mistake(shared_cli: Cli, model: 
     assert line.startswith("Error: model: ")
 
 
+def test_model_that_looks_like_another_one_is_a_warning(cli: Cli) -> None:
+    """Names of models are case-sensitive, so that `GPT-4o` would be another model."""
+    set_price(cli, "gpt-4o")
+    result = cli.run("price", "set", "GPT-4o", "--input", "1", "--output", "1")
+    assert "the name 'GPT-4o' looks like that of another model, 'gpt-4o'" in result.stderr
+
+
 RATES = [
     "--input", "--output", "--cached-input", "--cache-write", "--audio-input", "--audio-output", "--image-input",
     "--image-output",

@@ -346,6 +346,12 @@ def test_add_refuses_a_name_that_is_probably_wrong(shared_cli: Cli, name: str) -
     assert KEY not in line
 
 
+@pytest.mark.parametrize("name", ["O'Brien", "'t Hooft", "Hans'", "a=b", "模型", "sk-ate"])
+def test_add_accepts_a_name_with_an_apostrophe(cli: Cli, name: str) -> None:
+    """Only quotation marks around a name are a mistake, and an assignment by its first word."""
+    assert is_well_formed(cli.add_user(name))
+
+
 @pytest.mark.parametrize(
     ("key", "reason"),
     [
