@@ -1,6 +1,6 @@
 """Reports on usage: sums by groups, and single rows for accounting."""
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from datetime import date, datetime
 from typing import Any
 from uuid import UUID
@@ -24,8 +24,10 @@ from chatgpt_agent.core.money.exact import exact_sum, format_usd
 __all__ = ["COUNTS", "EXPORT_COLUMNS", "GROUPS", "Report", "Reports", "Sums", "UsageFilter", "UsageGroup"]
 
 PAGE = 5000  # rows that are read at once
-RECORDED = (*COUNTS, "cost_usd", "uncertain_cost_usd")  # the names of sums in CSV and JSON
-AMOUNTS = {"cost_usd": "cost", "uncertain_cost_usd": "uncertain_cost"}  # of these, the amounts, and their fields
+AMOUNTS = ("cost", "uncertain_cost")  # USD
+RECORDED = (*COUNTS, *AMOUNTS)  # the names of sums in CSV and JSON
+# Amounts that JSON had with `_usd` at their ends in version 0.1, where it has them until version 0.3.
+_RENAMED = (*AMOUNTS, "what_if", "difference", "ledger_cost", "openai_cost")
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
@@ -114,13 +116,18 @@ async def encode_rows(rows: Sequence[UsageGroup], record: Callable[[UsageGroup],
 def sums_record(sums: Sums) -> dict[str, object]:
     """Sums as CSV and JSON have them; amounts are text, which no reader rounds."""
     counts: dict[str, object] = {name: getattr(sums, name) for name in COUNTS}
-    return counts | {name: format_usd(getattr(sums, field)) for name, field in AMOUNTS.items()}
+    return with_former_names(counts | {name: format_usd(getattr(sums, name)) for name in AMOUNTS})
+
+
+def with_former_names(record: Mapping[str, object]) -> dict[str, object]:
+    """Returns a record for JSON that has its amounts under their former names, too."""
+    return {**record, **{f"{name}_usd": record[name] for name in _RENAMED if name in record}}
 
 
 def export_record(row: SqlRow) -> dict[str, object]:
     """An exported row as JSON has it; amounts are text."""
     record = dict(zip(EXPORT_COLUMNS, row, strict=True))
-    return record | {name: format_usd(record[name]) for name in AMOUNTS}
+    return with_former_names(record | {name: format_usd(record[name]) for name in AMOUNTS})
 
 
 async def _total(rows: Sequence[UsageGroup]) -> Sums:

@@ -8,10 +8,11 @@ import msgspec
 
 from chatgpt_agent.admin.administration import LedgerAdministration
 from chatgpt_agent.admin.ledger import MAX_WAITING, ROW_FIELDS, AgentState, OutboxState, UsageRow, read_outbox
+from chatgpt_agent.admin.reports import with_former_names
 from chatgpt_agent.cli.common import CSV_FORMS, FORMATS, echo_csv, echo_json, json_option, usd, with_ledger
 from chatgpt_agent.cli.effects import reads
 from chatgpt_agent.cli.reconcile import correct, reconcile
-from chatgpt_agent.cli.tables import echo_table
+from chatgpt_agent.cli.tables import echo_table, newest
 from chatgpt_agent.cli.types import DATE
 from chatgpt_agent.core.ledger import State
 from chatgpt_agent.core.moments import show_second
@@ -43,7 +44,7 @@ async def status(administration: LedgerAdministration, since: datetime | None, j
     outbox = read_outbox(administration.config.data_dir)
     summary = await administration.ledger.status(since=since)
     if json:
-        rows = [{"state": state.state, "rows": state.rows, "cost_usd": state.cost} for state in summary.rows]
+        rows = [with_former_names(msgspec.structs.asdict(state)) for state in summary.rows]
         echo_json({"outbox": outbox, "rows": rows, "agents": summary.agents, "dead_letters": summary.dead_letters})
         return
     click.echo(_outbox_line(outbox))
@@ -83,9 +84,10 @@ async def list_(
 
     Example: chatgpt-agent ledger list --state unknown --state incomplete --since 2026-11-01
     """
-    rows = await administration.ledger.rows(
-        states=[State(state) for state in states], since=since, until=until, user=user, limit=limit
+    matching = await administration.ledger.rows(
+        states=[State(state) for state in states], since=since, until=until, user=user, limit=limit + 1
     )
+    rows = newest(matching, limit)
     if form == "json":
         echo_json(rows)
     elif form in CSV_FORMS:

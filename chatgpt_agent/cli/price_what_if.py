@@ -7,6 +7,7 @@ import click
 from chatgpt_agent.admin.administration import Administration
 from chatgpt_agent.admin.groups import parse_groups
 from chatgpt_agent.admin.price_what_if import GROUPS, WhatIfQuery, WhatIfReport, WhatIfRow
+from chatgpt_agent.admin.reports import with_former_names
 from chatgpt_agent.cli.common import CSV_FORMS, FORMATS, echo_csv, echo_json, usd, with_administration
 from chatgpt_agent.cli.effects import reads
 from chatgpt_agent.cli.price_options import rate_options, read_price
@@ -15,7 +16,7 @@ from chatgpt_agent.cli.types import FIRST_DAY, LAST_DAY
 from chatgpt_agent.core.errors import InvalidValue
 from chatgpt_agent.core.money.pricing import NewPrice
 
-_SUMS = ("requests", "cost_usd", "what_if_usd", "difference_usd")
+_SUMS = ("requests", "cost", "what_if", "difference")
 
 
 def _groups(context: click.Context, parameter: click.Parameter, value: str) -> list[str]:
@@ -79,15 +80,15 @@ def _echo_report(report: WhatIfReport, form: str) -> None:
     headers = [*report.by, *_SUMS]
     unpriced = report.total.unpriced_requests
     if form == "json":
-        rows = [dict(zip(headers, _cells(row), strict=True)) for row in report.rows]
-        total = dict(zip(_SUMS, _cells(report.total), strict=True))
+        rows = [with_former_names(dict(zip(headers, _cells(row), strict=True))) for row in report.rows]
+        total = with_former_names(dict(zip(_SUMS, _cells(report.total), strict=True)))
         echo_json({"rows": rows, "total": total, "unpriced_requests": unpriced})
     elif form in CSV_FORMS:
         echo_csv(headers, map(_cells, report.rows), form)
     else:
         blank = [""] * (len(report.by) - 1)
         lines = [*map(_cells, report.rows), ["total", *blank, *_cells(report.total)]]
-        names = [name.replace("_", " ") for name in headers]
+        names = [*report.by, "requests", "cost usd", "what if usd", "difference usd"]
         echo_table(names, lines, keep=names)
     if unpriced:
         click.echo(f"{unpriced} of these requests are for models without a price: their cost is unchanged.", err=True)

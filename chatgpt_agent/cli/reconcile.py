@@ -13,6 +13,7 @@ import msgspec
 
 from chatgpt_agent.admin import reconcile as reconcile_use_case
 from chatgpt_agent.admin.administration import LedgerAdministration
+from chatgpt_agent.admin.reports import with_former_names
 from chatgpt_agent.cli.common import EXCEL, FORMATS, echo_csv, echo_json, json_option, usd, with_ledger
 from chatgpt_agent.cli.effects import reads
 from chatgpt_agent.cli.tables import echo_table
@@ -139,7 +140,7 @@ def _echo_reconciliation_table(result: Reconciliation) -> None:
 
 
 def _echo_reconciliation_csv(result: Reconciliation, form: str = "csv") -> None:
-    sides = [f"{side}_{name}" for name in (*_NAMES, "cost_usd") for side in ("ledger", "openai")]
+    sides = [f"{side}_{name}" for name in (*_NAMES, "cost") for side in ("ledger", "openai")]
     headers = ["day", "model", "user", *sides, "candidate_count", "candidate_rows"]
     echo_csv(
         headers,
@@ -159,7 +160,7 @@ def _echo_reconciliation_json(result: Reconciliation) -> None:
             "day": line.day,
             "model": line.model,
             "user": line.user,
-            **_both(line),
+            **with_former_names(_both(line)),
             "candidate_rows": line.candidate_rows,
             "candidate_count": line.candidate_count,
         }
@@ -167,7 +168,7 @@ def _echo_reconciliation_json(result: Reconciliation) -> None:
     ]
     days = {"usage_days": result.usage_days, "cost_days": result.cost_days}
     notes = {"left_out": result.left_out, "unused_keys": result.unused_keys}
-    echo_json({"equal": result.equal, **days, "lines": lines, "total": _both(result.total), **notes})
+    echo_json({"equal": result.equal, **days, "lines": lines, "total": with_former_names(_both(result.total)), **notes})
 
 
 def _notes(result: Reconciliation) -> Iterator[str]:
@@ -198,7 +199,7 @@ def _both(line: ComparedLine) -> dict[str, object]:
         for side, counts in (("ledger", line.ledger), ("openai", line.openai)):
             figures[f"{side}_{name}"] = None if counts is None else getattr(counts, name)
     for side, cost in (("ledger", line.ledger_cost), ("openai", line.openai_cost)):
-        figures[f"{side}_cost_usd"] = None if cost is None else usd(cost)
+        figures[f"{side}_cost"] = None if cost is None else usd(cost)
     return figures
 
 

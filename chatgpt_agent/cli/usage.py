@@ -24,8 +24,8 @@ from chatgpt_agent.core.money.kinds import TOKEN_KINDS
 F = TypeVar("F", bound=Callable[..., Any])
 
 # Columns that a table leaves out if they hold only zeros.
-AMOUNTS_IN_TABLE = tuple(name.replace("_", " ") for name in AMOUNTS)
-_RARE = (*(kind.column for kind in TOKEN_KINDS if kind.is_rare), "uncertain_cost_usd")
+_HEADINGS = {name: f"{name.replace('_', ' ')} usd" for name in AMOUNTS}  # a table says what is in USD
+_RARE = (*(kind.column for kind in TOKEN_KINDS if kind.is_rare), "uncertain_cost")
 
 
 def _groups(context: click.Context, parameter: click.Parameter, value: str) -> list[str]:
@@ -91,18 +91,17 @@ def _echo_report_json(report: Report) -> None:
 def _echo_report_csv(report: Report, form: str = "csv") -> None:
     headers = [*report.by, *(["token_id"] if "token" in report.by else []), *reports.RECORDED]
     records = [
-        reports.row_record(report.by, row) | {name: usd(getattr(row, field)) for name, field in AMOUNTS.items()}
-        for row in report.rows
+        reports.row_record(report.by, row) | {name: usd(getattr(row, name)) for name in AMOUNTS} for row in report.rows
     ]
     echo_csv(headers, ([record[name] for name in headers] for record in records), form)
 
 
 def _echo_report_table(report: Report) -> None:
-    columns = [name for name in reports.RECORDED if name not in _RARE or any(_value(row, name) for row in report.rows)]
+    columns = [name for name in reports.RECORDED if name not in _RARE or any(getattr(row, name) for row in report.rows)]
     lines = [[*row.group, *(_cell(row, name) for name in columns)] for row in report.rows]
     total = ["total", *[""] * (len(report.by) - 1), *(_cell(report.total, name) for name in columns)]
-    headers = [name.replace("_", " ") for name in [*report.by, *columns]]
-    echo_table(headers, [*lines, total], keep=(*report.by, "requests", *AMOUNTS_IN_TABLE))
+    headers = [*report.by, *(_HEADINGS.get(name, name.replace("_", " ")) for name in columns)]
+    echo_table(headers, [*lines, total], keep=(*report.by, "requests", *_HEADINGS.values()))
 
 
 _ECHO: dict[str, Callable[[Report], None]] = {
@@ -113,12 +112,9 @@ _ECHO: dict[str, Callable[[Report], None]] = {
 }
 
 
-def _value(sums: Sums, name: str) -> Any:
-    return getattr(sums, AMOUNTS.get(name, name))
-
-
 def _cell(sums: Sums, name: str) -> object:
-    return usd(_value(sums, name)) if name in AMOUNTS else _value(sums, name)
+    value: Any = getattr(sums, name)
+    return usd(value) if name in AMOUNTS else value
 
 
 @usage.command()

@@ -94,7 +94,7 @@ def test_history_keeps_its_costs(cli: Cli, old: Legacy) -> None:
     assert [(line["user"], line["token"], line["day"]) for line in result["rows"]] == [
         (IMPORTED_USER, "(none)", "2023-07-01")
     ]
-    assert (result["total"]["cost_usd"], result["total"]["not_done"]) == ("0.000025", 0)
+    assert (result["total"]["cost"], result["total"]["not_done"]) == ("0.000025", 0)
 
 
 def test_imported_rows_are_grouped_with_chat_completions(cli: Cli, old: Legacy) -> None:

@@ -60,7 +60,7 @@ def what_if(cli: Cli, *options: str) -> Any:
 def total(cli: Cli, *options: str) -> tuple[str, str, str]:
     """Its last line: cost, cost at the other price, difference."""
     sums = what_if(cli, *options)["total"]
-    return sums["cost_usd"], sums["what_if_usd"], sums["difference_usd"]
+    return sums["cost"], sums["what_if"], sums["difference"]
 
 
 def test_same_price_has_the_same_cost(cli: Cli) -> None:
@@ -104,7 +104,7 @@ def test_csv_has_plain_amounts(cli: Cli) -> None:
     """A negative amount is not guarded as a formula."""
     out = cli.ok("price", "what-if", "--all", "--since", DAY, "--as-model", "cheap", "--format", "csv")
     assert out.splitlines() == [
-        "model,requests,cost_usd,what_if_usd,difference_usd",
+        "model,requests,cost,what_if,difference",
         "cheap,1,1,1,0",
         "dear,2,6,2,-4",
     ]

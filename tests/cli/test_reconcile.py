@@ -145,7 +145,7 @@ def test_csv_has_both_sides(populated: Cli, tmp_path: Path) -> None:
     [line] = csv.DictReader(io.StringIO(differing(populated, unequal_file(tmp_path), "--format", "csv")))
     assert (line["day"], line["model"], line["user"]) == ("2026-11-02", SNAPSHOT, "(all)")
     assert (line["ledger_requests"], line["openai_requests"]) == ("1", "2")
-    assert (line["ledger_cost_usd"], line["candidate_count"]) == ("", "0")
+    assert (line["ledger_cost"], line["candidate_count"]) == ("", "0")
 
 
 def test_csv_of_equal_figures_has_headings(populated: Cli, tmp_path: Path) -> None:
@@ -161,7 +161,7 @@ def test_json_has_both_sides_and_the_total(populated: Cli, tmp_path: Path) -> No
     [line] = result["lines"]
     assert (result["equal"], result["usage_days"]) == (False, ["2026-11-01", "2026-11-02"])
     assert (line["openai_output"], line["ledger_output"], line["candidate_rows"]) == (32, 2, [str(november_id(3))])
-    assert (result["total"]["openai_cost_usd"], result["total"]["ledger_requests"]) == ("0.00000525", 2)
+    assert (result["total"]["openai_cost"], result["total"]["ledger_requests"]) == ("0.00000525", 2)
 
 
 def test_json_of_equal_figures_has_no_lines(populated: Cli, tmp_path: Path) -> None:

@@ -79,13 +79,26 @@ def populated(cli: Cli) -> Cli:
 
 
 def report(cli: Cli, *options: str) -> Any:
-    """`usage report --format json`."""
-    return json.loads(cli.ok("usage", "report", *options, "--format", "json"))
+    """`usage report --format json`, without the former names of amounts."""
+    result = json.loads(cli.ok("usage", "report", *options, "--format", "json"))
+    return {"rows": list(map(without_former_names, result["rows"])), "total": without_former_names(result["total"])}
+
+
+def without_former_names(record: dict[str, Any]) -> dict[str, Any]:
+    """A record without the names that end with `_usd`."""
+    return {name: value for name, value in record.items() if not name.endswith("_usd")}
+
+
+def test_former_names_of_amounts_are_in_json(cli: Cli) -> None:
+    """Programs may read them until version 0.3; CSV has the new names only."""
+    total = json.loads(cli.ok("usage", "report", "--format", "json"))["total"]
+    assert (total["cost_usd"], total["uncertain_cost_usd"]) == (total["cost"], total["uncertain_cost"])
+    assert "_usd" not in cli.ok("usage", "report", "--format", "csv")
 
 
 def costs(cli: Cli, *options: str) -> list[tuple[str, ...]]:
     """The groups of a report, each with its cost."""
-    sums = {*NOTHING, "uncertain_cost_usd"}
+    sums = {*NOTHING, "uncertain_cost"}
     return [tuple(value for key, value in line.items() if key not in sums) for line in report(cli, *options)["rows"]]
 
 
@@ -132,8 +145,8 @@ def test_row_has_all_counts(populated: Cli) -> None:
         "requests": 3,
         "input_tokens": 303,
         "output_tokens": 34,
-        "cost_usd": f"0.3{TINY[3:]}",
-        "uncertain_cost_usd": "0",
+        "cost": f"0.3{TINY[3:]}",
+        "uncertain_cost": "0",
     }
 
 
@@ -151,8 +164,8 @@ def test_total_is_exact(populated: Cli, by: str) -> None:
         "not_done": 1,
         "input_tokens": 308,
         "output_tokens": 40,
-        "uncertain_cost_usd": "0",
-        "cost_usd": f"12345678901234567890.8{TINY[3:]}",
+        "uncertain_cost": "0",
+        "cost": f"12345678901234567890.8{TINY[3:]}",
     }
 
 
@@ -160,7 +173,7 @@ def test_rows_add_up_to_the_total(cli: Cli) -> None:
     """Amounts are added as decimals, not as floats."""
     ship_rows(cli.settings["DATABASE_URL"], [row(ALICE, "m", "2026-11-01", "0.000001") for _ in range(10)])
     result = report(cli)
-    assert (result["rows"][0]["cost_usd"], result["total"]["cost_usd"]) == ("0.00001", "0.00001")
+    assert (result["rows"][0]["cost"], result["total"]["cost"]) == ("0.00001", "0.00001")
 
 
 def test_since_is_the_first_day(populated: Cli) -> None:
@@ -252,8 +265,8 @@ def test_deleted_user_is_shown_by_id(cli: Cli) -> None:
 @pytest.mark.parametrize(
     ("form", "out"),
     [
-        ("json", {"rows": [], "total": {"requests": 0, "cost_usd": "0"}}),
-        ("csv", f"user,model,{','.join(NOTHING)},cost_usd,uncertain_cost_usd\n"),
+        ("json", {"rows": [], "total": {"requests": 0, "cost": "0"}}),
+        ("csv", f"user,model,{','.join(NOTHING)},cost,uncertain_cost\n"),
     ],
 )
 def test_report_of_an_empty_database_is_empty(shared_cli: Cli, form: str, out: Any) -> None:
@@ -321,7 +334,7 @@ def test_tokens_with_the_same_label_are_two_rows(cli: Cli) -> None:
         cli.settings["DATABASE_URL"],
         [row(ALICE, "m", "2026-11-01", "1", token=1), row(ALICE, "m", "2026-11-01", "2", token=2)],
     )
-    assert [line["cost_usd"] for line in report(cli, "--by", "token")["rows"]] == ["1", "2"]
+    assert [line["cost"] for line in report(cli, "--by", "token")["rows"]] == ["1", "2"]
 
 
 @pytest.mark.parametrize(
@@ -334,7 +347,7 @@ def test_tokens_with_the_same_label_are_two_rows(cli: Cli) -> None:
 )
 def test_report_can_be_limited(populated: Cli, options: list[str], cost: str) -> None:
     """A user, a model or a token can be combined with days."""
-    assert report(populated, *options)["total"]["cost_usd"] == cost
+    assert report(populated, *options)["total"]["cost"] == cost
 
 
 def test_name_that_is_probably_meant_is_a_hint(populated: Cli) -> None:
@@ -375,7 +388,7 @@ def test_uncertain_cost_is_a_column_of_its_own(cli: Cli) -> None:
         cli.settings["DATABASE_URL"], [row(ALICE, "m", "2026-11-01", "0", state=State.UNKNOWN, uncertain_cost="0.5")]
     )
     assert cli.ok("usage", "report").splitlines()[-1].split()[-2:] == ["1", "0.5"]
-    assert report(cli)["total"]["uncertain_cost_usd"] == "0.5"
+    assert report(cli)["total"]["uncertain_cost"] == "0.5"
 
 
 def test_rare_kinds_of_tokens_are_columns_if_used(cli: Cli) -> None:
@@ -397,13 +410,13 @@ def test_export_has_every_row(populated: Cli) -> None:
     """The amounts of the rows add up to those of the report."""
     rows = list(csv.DictReader(io.StringIO(populated.ok("usage", "export"))))
     assert sorted(line["day"] for line in rows) == ["2026-10-31", "2026-11-01", "2026-11-02", "2026-11-02"]
-    assert exact_sum(Decimal(line["cost_usd"]) for line in rows) == Decimal(f"12345678901234567890.8{TINY[3:]}")
+    assert exact_sum(Decimal(line["cost"]) for line in rows) == Decimal(f"12345678901234567890.8{TINY[3:]}")
     assert {line["user"] for line in rows} == {"alice", "bob"}
 
 
 def test_export_as_json_has_the_same_rows(populated: Cli) -> None:
     """The output is one array, with null for cells that are empty in CSV."""
-    rows = json.loads(populated.ok("usage", "export", "--format", "json"))
+    rows = [without_former_names(row) for row in json.loads(populated.ok("usage", "export", "--format", "json"))]
     lines = list(csv.DictReader(io.StringIO(populated.ok("usage", "export"))))
     assert [{key: "" if value is None else str(value) for key, value in line.items()} for line in rows] == lines
 

@@ -111,5 +111,5 @@ async def test_report_shows_the_request(agent: Agent, beside: Cli) -> None:
     await agent.chat()
     [row] = await agent.rows(1)
     report = json.loads(await beside.command("usage", "report", "--format", "json"))
-    assert Decimal(report["total"]["cost_usd"]) == Decimal(row["cost"])
+    assert Decimal(report["total"]["cost"]) == Decimal(row["cost"])
     assert (report["rows"][0]["user"], report["rows"][0]["model"]) == ("alice", MODEL)

@@ -337,4 +337,4 @@ async def _exported(store: Store, choice: UsageFilter) -> dict[str, tuple[Decima
     pages = [page async for page in Reports(store).export(choice)]
     records = [dict(zip(EXPORT_COLUMNS, line, strict=True)) for page in pages for line in page]
     assert len({record["request_id"] for record in records}) == len(records)
-    return {record["request_id"]: (record["cost_usd"], record["day"]) for record in records}
+    return {record["request_id"]: (record["cost"], record["day"]) for record in records}

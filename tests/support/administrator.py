@@ -23,6 +23,7 @@ EXAMPLES: dict[str, tuple[dict[str, str], Any]] = {
     "change_user": ({"name": "alice"}, {"comment": "on leave", "disabled": True}),
     "rename_user": ({"name": "carl"}, {"name": "carlos"}),
     "remove_user": ({"name": "bob"}, None),
+    "import_keys": ({}, f"name,openai_key\nalice,{KEY}-3\n".encode()),
     "set_key": ({"name": "alice"}, {"openai_key": f"{KEY}-2"}),
     "list_user_tokens": ({"name": "alice"}, None),
     "issue_token": ({"name": "alice"}, {"label": "laptop", "allowed_networks": ["10.0.0.0/8"]}),

@@ -1,11 +1,23 @@
 """Users over REST."""
 
+import asyncio
+
+import msgspec
+
 from chatgpt_agent.admin.users import IssuedToken, UserRow
+from chatgpt_agent.core.access.key_import import read_keys
 from chatgpt_agent.core.access.settings import Name, NewUser, OpenAIKey, UserChanges
+from chatgpt_agent.core.csv_reader import read_rows
 from chatgpt_agent.web.admin import cursors
 from chatgpt_agent.web.admin.cursors import Page
-from chatgpt_agent.web.admin.routing import AdminRequest, Route
+from chatgpt_agent.web.admin.routing import CSV_FILE, MAX_FILE, AdminRequest, Route
 from chatgpt_agent.web.admin.schemas import Empty, Strict, TextPage, UserPath
+
+
+class ReplacedKeys(msgspec.Struct, frozen=True):
+    """The names of the users whose OpenAI keys were replaced."""
+
+    replaced: list[str]
 
 
 class NewName(Strict, frozen=True, kw_only=True):
@@ -42,6 +54,12 @@ async def remove_user(request: AdminRequest[UserPath, Empty, None]) -> None:
     await request.administration.users.remove(request.path.name, version=request.version)
 
 
+async def import_keys(request: AdminRequest[Empty, Empty, bytes]) -> ReplacedKeys:
+    # In a thread: checking 5,000 lines would hold the event loop up.
+    keys = await asyncio.to_thread(lambda: read_keys(read_rows(request.body)))
+    return ReplacedKeys(await request.administration.users.set_openai_keys(keys))
+
+
 async def set_key(request: AdminRequest[UserPath, Empty, NewKey]) -> None:
     await request.administration.users.set_openai_key(request.path.name, request.body.openai_key)
 
@@ -76,5 +94,10 @@ ROUTES = [
     Route(
         method="PUT", path="/users/{name}/key", handler=set_key, summary="Replace a user's OpenAI key",
         path_params=UserPath, body=NewKey, status=204, tag="users",
+    ),
+    Route(
+        method="POST", path="/key-import", handler=import_keys,
+        summary="Replace the OpenAI keys of the users in a CSV file, or none if a line has an error",
+        body=bytes, files=CSV_FILE, max_body=MAX_FILE, answer=ReplacedKeys, tag="users",
     ),
 ]  # fmt: skip

@@ -18,6 +18,7 @@ CHANGES = {
     "change_user": [("update", "users")],
     "rename_user": [("update", "users")],
     "remove_user": [("update", "users"), ("update", "tokens")],
+    "import_keys": [("update", "users")],
     "set_key": [("update", "users")],
     "issue_token": [("insert", "tokens")],
     "change_token": [("update", "tokens")],

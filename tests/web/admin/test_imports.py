@@ -214,3 +214,15 @@ async def test_viewer_may_ask_what_if(viewer: Administrator) -> None:
     """It changes nothing; an import is not permitted, even without apply."""
     assert (await viewer.ask("POST", "/price-what-if", {"since": "2020-01-01"})).status == 200
     assert (await send_csv(viewer, "/price-import", PRICES)).status == 403
+
+
+# OpenAI keys.
+
+
+async def test_keys_are_replaced_together(admin: Administrator) -> None:
+    """A file with an unknown user replaces none."""
+    body = f"name,openai_key\nalice,{KEY}-4\nbob,{KEY}-5\n".encode()
+    assert (await send_csv(admin, "/key-import", body)).json == {"replaced": ["alice", "bob"]}
+    before = await admin.agent.store.fetch("SELECT id, upstream_key FROM users ORDER BY id")
+    assert (await send_csv(admin, "/key-import", body + f"mallory,{KEY}\n".encode())).status == 404
+    assert await admin.agent.store.fetch("SELECT id, upstream_key FROM users ORDER BY id") == before
