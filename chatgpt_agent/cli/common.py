@@ -21,7 +21,7 @@ from chatgpt_agent.cli.effects import only_reads
 from chatgpt_agent.cli.output import OutputFailed, check_output, check_write, echo_error
 from chatgpt_agent.core.audit import Actor, Via
 from chatgpt_agent.core.csv_writer import Amount, csv_text
-from chatgpt_agent.core.errors import AgentError, ConfigError, InvalidValue, StoreUnavailable
+from chatgpt_agent.core.errors import AgentError, ConfigError, InvalidValue, StoreUnavailable, UpstreamError
 from chatgpt_agent.core.money.exact import format_usd
 from chatgpt_agent.core.plain_json import plain_values
 from chatgpt_agent.runtime.database import check_schema, database, ensure_schema
@@ -135,6 +135,8 @@ def _exit_on_error(work: Callable[[], Any], hint: str, outcome: str) -> None:
     except AgentError as error:
         # The usual reason: the server was started with a configuration file, and this command without it.
         suffix = hint if isinstance(error, StoreUnavailable) else ""
+        if isinstance(error, UpstreamError) and error.cause:
+            suffix = f" {error.cause}"
         echo_error(f"Error: {' '.join(error.message.splitlines())}{suffix}")
         sys.exit(1)
 

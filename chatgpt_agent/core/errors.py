@@ -170,14 +170,16 @@ class InsufficientQuota(ClientError):
 
 
 class UpstreamError(AgentError):
-    """`sent`: whether bytes of the request's body may have reached OpenAI, so that it may have billed them."""
+    """`sent`: whether bytes of the request's body may have reached OpenAI, so that it may have billed them. `cause` is
+    for the log: what exactly happened."""
 
     status = 502
     code = "upstream_error"
 
-    def __init__(self, message: str = "", *, sent: bool) -> None:
+    def __init__(self, message: str = "", *, sent: bool, cause: str = "") -> None:
         super().__init__(message)
         self.sent = sent
+        self.cause = cause
         self.retry = not sent
 
 
@@ -217,8 +219,8 @@ class UpstreamKeyRejected(UpstreamError):
     code = "upstream_key_rejected"
     default = "OpenAI rejected the API key that is stored for you. Ask your administrator to replace it."
 
-    def __init__(self, message: str = "", *, sent: bool) -> None:
-        super().__init__(message, sent=sent)
+    def __init__(self, message: str = "", *, sent: bool, cause: str = "") -> None:
+        super().__init__(message, sent=sent, cause=cause)
         self.retry = False  # the key stays the same, whether the request was sent or not
 
 

@@ -22,6 +22,7 @@ from chatgpt_agent.core.errors import (
     ClientClosed,
     KeyUnusable,
     LedgerUnavailable,
+    UpstreamError,
     UpstreamKeyRejected,
 )
 from chatgpt_agent.core.http.decompression import Decompressor
@@ -31,6 +32,7 @@ from chatgpt_agent.core.http.request import ApiRequest
 from chatgpt_agent.core.http.sse import begins_events
 from chatgpt_agent.core.ledger import Outcome, Row, State, answered_state, failed_state
 from chatgpt_agent.core.names import is_printable
+from chatgpt_agent.core.secrets import shows_secret
 from chatgpt_agent.core.usage import Answer
 from chatgpt_agent.runtime.admission import Admission
 from chatgpt_agent.runtime.cooperative import run_cooperatively
@@ -119,6 +121,7 @@ class Dispatch:
         self._relay = relay
         self._user = user
         self._admission = admission
+        self._key = ""  # the OpenAI key that was sent
         self._loop = asyncio.get_running_loop()
         # What has happened.
         self._open: OpenRequest | None = None  # the intent is written: from then on there will be a row
@@ -143,19 +146,19 @@ class Dispatch:
             raise ClientClosed
         url = relay.urls[self.endpoint.path]
         exchange = self._exchange = relay.upstream.send(
-            url, self._take_body(), headers, on_sent=self._body_share.release
+            url, self._take_body(), headers, on_sent=self._body_share.release, owner=self._user.id
         )
         try:
             head = await exchange.head()
         except AgentError as error:
-            await self.settle(failed_state(sent=exchange.sent, answering=False), error=error.code)
+            await self.fail(error, failed_state(sent=exchange.sent, answering=False))
             raise
         self._head = head
         self._first_byte_ms = self._milliseconds()
         refusal = self._head_error(head)
         if refusal is not None:
             exchange.abort(refusal)
-            await self.settle(State.UPSTREAM_ERROR, error=refusal.code)
+            await self.fail(refusal, State.UPSTREAM_ERROR)
             raise refusal
         return Answering(self, exchange, head)
 
@@ -191,6 +194,14 @@ class Dispatch:
                 self._exchange.abort()
             await self.settle(failed_state(sent=sent, answering=self._head is not None), error=AgentError.code)
 
+    async def fail(self, error: AgentError, state: State, answer: Answer = Answer()) -> None:
+        """Writes the row of a request that failed, and why to the log. Raises LedgerUnavailable."""
+        if isinstance(error, UpstreamError) and error.cause:
+            cause = "(not shown: it has the key)" if shows_secret(error.cause, self._key) else error.cause
+            request_id, upstream = self._admission.intent.request_id, self._relay.upstream.destination
+            log.warning("request %s of user %s to %s: %s: %s", request_id, self._user.name, upstream, error.code, cause)
+        await self.settle(state, answer, error=error.code)
+
     async def settle(self, state: State, answer: Answer = Answer(), *, error: str | None = None) -> None:
         """Writes the row; only the first outcome counts. Raises LedgerUnavailable: nothing more may go out."""
         if self._settling or self._open is None:
@@ -199,8 +210,8 @@ class Dispatch:
         outcome = Outcome(
             state=state,
             status=self._head.status if self._head else None,
-            answer=answer,
-            upstream_request_id=_upstream_request_id(self._head),
+            answer=self._without_key(answer),
+            upstream_request_id=self._upstream_request_id(),
             client_closed=self._disconnected,
             error=error,
             duration_ms=self._milliseconds(),
@@ -214,19 +225,29 @@ class Dispatch:
         finally:
             self._admission.settle(self.row)
 
+    def _without_key(self, answer: Answer) -> Answer:
+        """An answer without names that show the key: an upstream may echo it anywhere."""
+        if not shows_secret(f"{answer.model} {answer.id} {answer.service_tier}", self._key):
+            return answer
+        return msgspec.structs.replace(answer, model=None, id=None, service_tier=None)
+
+    def _upstream_request_id(self) -> str | None:
+        value = self._head.first("x-request-id") if self._head else None
+        return value if value and is_printable(value) and not shows_secret(value, self._key) else None
+
     def _take_body(self) -> bytes:
         body, self._body = self._body, b""
         return body
 
     def _headers(self, accept: str | None) -> list[tuple[str, str]]:
         try:
-            key = self._relay.directory.upstream_key(self._user)
+            self._key = self._relay.directory.upstream_key(self._user)
         except KeyUnusable as error:
             log.error("user %s: %s", self._user.name, error)
             raise UpstreamKeyRejected(sent=False) from None
         return request_headers(
             accept=accept,
-            upstream_key=key,
+            upstream_key=self._key,
             request_id=str(self._admission.intent.request_id),
             agent=USER_AGENT,
             content_type=self._content_type,
@@ -272,7 +293,7 @@ class Answering:
         try:
             return await self._exchange.read()
         except AgentError as error:
-            await self._dispatch.settle(State.INCOMPLETE, error=error.code)
+            await self._dispatch.fail(error, State.INCOMPLETE)
             raise
 
     def _hold(self, chunk: bytes) -> bool:
@@ -343,7 +364,7 @@ class Answering:
                 over = await self._exchange.stream_to(on_chunk)
             except AgentError as error:
                 meter.end(clean=False)
-                await self._dispatch.settle(State.INCOMPLETE, meter.answer(), error=error.code)
+                await self._dispatch.fail(error, State.INCOMPLETE, meter.answer())
                 sink.write(meter.take_held())
                 raise
             if over:
@@ -380,8 +401,3 @@ class Answering:
         """Reads an answer that came compressed although no compression was asked for."""
         encoding = (self.head.first("content-encoding") or "identity").strip().lower()
         return None if encoding == "identity" else Decompressor(encoding)
-
-
-def _upstream_request_id(head: Head | None) -> str | None:
-    value = head.first("x-request-id") if head else None
-    return value if value and is_printable(value) else None

@@ -1,6 +1,8 @@
 """Connections to OpenAI: verified TLS, and the configured proxy, whatever the environment says."""
 
 import asyncio
+import base64
+import json
 import signal
 import socket
 import ssl
@@ -16,9 +18,9 @@ import trustme
 from tornado.ioloop import IOLoop
 
 from tests.conftest import MakeAgent
-from tests.support.agent import Agent
+from tests.support.agent import OPENAI_KEY, Agent
 from tests.support.tcp_relay import Link
-from tests.support.upstream import REQUEST_ID, Upstream, error_body
+from tests.support.upstream import REQUEST_ID, Received, Reply, Upstream, completion, error_body
 
 StartUpstream = Callable[..., Awaitable[Upstream]]
 
@@ -269,3 +271,176 @@ async def test_missing_proxy_is_a_proxy_error(make_agent: MakeAgent, upstream: U
         agent = await make_agent(openai_proxy=f"http://127.0.0.1:{free.getsockname()[1]}")
         answer = await agent.chat()
     assert (answer.error["code"], upstream.connections) == ("proxy_error", 0)
+
+
+# What the log says of a failure.
+
+
+async def failure(agent: Agent, caplog: pytest.LogCaptureFixture) -> str:
+    """Sends a request that fails, and returns its line in the log."""
+    with caplog.at_level("INFO"):
+        answer = await agent.chat()
+    assert answer.status in (502, 504)
+    [line] = [record.getMessage() for record in caplog.records if record.name == "chatgpt_agent.runtime.relay"]
+    [row] = await agent.rows(1)
+    assert line.startswith(f"request {row['request_id']} of user alice to ")
+    assert f": {answer.error['code']}: " in line
+    return line
+
+
+@pytest.mark.parametrize(
+    ("url", "text"),
+    [
+        ("https://nothing.invalid/v1/chat/completions", "to nothing.invalid: upstream_unreachable: Could not resolve"),
+        ("http://127.0.0.1:9/v1/chat/completions", "to 127.0.0.1:9: upstream_unreachable: "),
+    ],
+)
+async def test_log_says_why_openai_is_unreachable(
+    make_agent: MakeAgent, caplog: pytest.LogCaptureFixture, url: str, text: str
+) -> None:
+    """The log has libcurl's words for a host that is not known, and for a port that is closed."""
+    assert text in await failure(await make_agent(openai_url=url), caplog)
+
+
+@pytest.mark.parametrize(
+    ("names", "text"),
+    [
+        (("localhost",), "certificate"),  # of an authority that is not trusted
+        (("elsewhere.example",), "no alternative certificate subject name matches target hostname 'localhost'"),
+    ],
+)
+async def test_log_says_what_is_wrong_with_a_certificate(
+    make_agent: MakeAgent,
+    tls_upstream: StartUpstream,
+    ca_file: Path,
+    caplog: pytest.LogCaptureFixture,
+    names: tuple[str, ...],
+    text: str,
+) -> None:
+    """The log has libcurl's words for a certificate that is not trusted, and for one of another host."""
+    fake = await tls_upstream(*names)
+    agent = await make_agent(openai_url=fake.url, openai_ca_file=None if names == ("localhost",) else ca_file)
+    line = await failure(agent, caplog)
+    assert (": upstream_tls: " in line, text in line) == (True, True), line
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+async def test_log_says_that_the_proxy_wants_credentials(
+    make_agent: MakeAgent, caplog: pytest.LogCaptureFixture, scheme: str
+) -> None:
+    """The log has the proxy and its status, for a tunnel and without one."""
+    server, port = await start_fixed_server(REFUSALS["407"])
+    agent = await make_agent(
+        openai_url=f"{scheme}://made-up.example/v1/chat/completions",
+        openai_allow_http=True,
+        openai_proxy=f"http://team:made-up-word@127.0.0.1:{port}",
+    )
+    line = await failure(agent, caplog)
+    server.close()
+    assert f"to made-up.example through the proxy 127.0.0.1:{port}: proxy_error: " in line
+    assert "407" in line
+    assert "made-up-word" not in line
+
+
+async def test_log_says_why_an_answer_is_not_valid(
+    agent: Agent, upstream: Upstream, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The log has the status of a redirect, which is not followed."""
+
+    async def script(_: Received, reply: Reply) -> None:
+        await reply.whole(b"", 302, location="/elsewhere")
+
+    upstream.script = script
+    assert ": upstream_invalid: the answer has status 302" in await failure(agent, caplog)
+
+
+# Credentials of the proxy.
+
+
+@pytest.mark.parametrize(
+    ("user_info", "credentials"),
+    [
+        ("j%C3%BCrgen:stra%C3%9Fe", "jürgen:straße".encode()),
+        ("jürgen:straße", "jürgen:straße".encode()),
+        ("J%FCrgen:%E4", b"J\xfcrgen:\xe4"),
+        ("u:e%CC%81", "u:e\u0301".encode()),
+        ("u:a%3Ab%40c%2Fd", b"u:a:b@c/d"),
+        ("u:", b"u:"),
+        (":word", b":word"),
+    ],
+)
+async def test_proxy_gets_the_bytes_of_its_credentials(
+    make_agent: MakeAgent, user_info: str, credentials: bytes
+) -> None:
+    """User and password reach the proxy as the bytes that the URL has, in any alphabet."""
+    heads: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heads.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    agent = await make_agent(
+        openai_url="https://made-up.example/v1/chat/completions", openai_proxy=f"http://{user_info}@127.0.0.1:{port}"
+    )
+    assert (await agent.chat()).error["code"] == "proxy_error"
+    server.close()
+    assert b"Proxy-Authorization: Basic %b\r\n" % base64.b64encode(credentials) in heads[0]
+
+
+# An upstream that echoes the key.
+
+ECHOES = {
+    "the request id": ({"x_request_id": OPENAI_KEY}, {}),
+    "the model": ({}, {"model": OPENAI_KEY}),
+    "the id": ({}, {"id": f"chatcmpl-{OPENAI_KEY.upper()}"}),
+    "the service tier": ({}, {"service_tier": OPENAI_KEY}),
+    "a half": ({"x_request_id": f"req {OPENAI_KEY[: len(OPENAI_KEY) // 2]}…"}, {"id": OPENAI_KEY[12:]}),
+}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("case", ECHOES)
+async def test_key_that_openai_echoes_is_not_stored(
+    make_agent: MakeAgent, upstream: Upstream, caplog: pytest.LogCaptureFixture, case: str, stream: bool
+) -> None:
+    """Neither the row nor the log has the key, whatever the upstream sends it as."""
+    fields, members = ECHOES[case]
+
+    async def script(_: Received, reply: Reply) -> None:
+        body = json.dumps({**json.loads(completion(3, 0, 2)), **members}).encode()
+        if stream:
+            await reply.stream_head(**fields)
+            await reply.chunk(b"data: %b\n\ndata: [DONE]\n\n" % body)
+            await reply.end()
+        else:
+            await reply.whole(body, 200, **fields)
+
+    upstream.script = script
+    agent = await make_agent(log_level="debug")
+    with caplog.at_level("DEBUG"):
+        assert (await agent.chat(stream=stream)).status == 200
+    [row] = await agent.rows(1)
+    assert (row["state"], row["output_tokens"]) == ("done", 2)
+    halves = OPENAI_KEY[: len(OPENAI_KEY) // 2], OPENAI_KEY[len(OPENAI_KEY) // 2 :]
+    assert not any(half in text.lower() for half in halves for text in (str(row), caplog.text))
+
+
+@pytest.mark.parametrize("status", [200, 302, 400, 401, 403, 407, 500])
+async def test_key_in_an_error_is_not_logged(
+    make_agent: MakeAgent, upstream: Upstream, caplog: pytest.LogCaptureFixture, status: int
+) -> None:
+    """An error with the key in its body, status line and fields leaves it in neither row nor log."""
+
+    async def script(_: Received, reply: Reply) -> None:
+        text = OPENAI_KEY.encode()
+        head = b"HTTP/1.1 %d KEY\r\nLocation: /KEY\r\nX-Request-Id: KEY\r\nX-Echo: KEY\r\n" % status
+        body = b"Content-Length: %d\r\n\r\n%b" % (len(text), text)
+        await reply.raw(head.replace(b"KEY", text) + body)
+
+    upstream.script = script
+    agent = await make_agent()
+    with caplog.at_level("DEBUG"):
+        await agent.chat()
+    assert OPENAI_KEY not in str(await agent.rows(1)) + caplog.text

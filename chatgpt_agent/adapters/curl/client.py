@@ -10,7 +10,7 @@ For callers of `fetch`:
 - A request body is never sent twice: libcurl would silently repeat a POST when a kept connection dies (curl#18417,
   open), which a proxy must not do (RFC 9112 §9.3.1).
 - A kept connection on which something has come since its last answer is not used (kept_connections.py), and only for
-  requests with the same Authorization (connection_pools.py).
+  requests of the same user with the same key (connection_pools.py).
 - A request starts at once. Tornado queues those over `max_clients`, and no timeout runs there; our callers count.
 
 What each override saves is in docs/performance.md. Those that save nothing measurable are here because of the first
@@ -60,6 +60,14 @@ _settings_of = operator.attrgetter(
     "auth_password",
     "auth_mode",
 )
+
+
+class OwnedRequest(HTTPRequest):
+    """A request of a user. Connections are kept for each owner and its key."""
+
+    def __init__(self, url: str, *, owner: int, **arguments: Any) -> None:
+        super().__init__(url, **arguments)
+        self.owner = owner
 
 
 class UpstreamHTTPClient(CurlAsyncHTTPClient):
@@ -122,7 +130,8 @@ class UpstreamHTTPClient(CurlAsyncHTTPClient):
             callback(HTTPResponse(request=request, code=599, error=error))
             return
         self._running[curl] = callback
-        self._pools.enter(curl, request.headers.get("Authorization", ""))
+        owner = request.owner if isinstance(request, OwnedRequest) else 0
+        self._pools.enter(curl, (owner, request.headers.get("Authorization", "")))
         self._multi.add_handle(curl)
         # Not with the next event: libcurl would take a connection whose answer ends in the same call, before we look.
         self._act(pycurl.SOCKET_TIMEOUT, 0)

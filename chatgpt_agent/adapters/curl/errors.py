@@ -14,6 +14,8 @@ from chatgpt_agent.core.errors import (
     UpstreamUnreachable,
 )
 
+MAX_TEXT = 300  # characters
+
 _TLS = {
     pycurl.E_SSL_CONNECT_ERROR,
     pycurl.E_PEER_FAILED_VERIFICATION,
@@ -29,13 +31,20 @@ _PROXY = {pycurl.E_COULDNT_RESOLVE_PROXY, 97}  # 97: CURLE_PROXY, which pycurl d
 
 def upstream_error(error: CurlError, *, sent: bool, answering: bool, has_proxy: bool) -> AgentError:
     """The error of a POST. `sent`: libcurl took bytes of the body; `answering`: the head of an answer has come."""
+    cause = describe(error)
     if answering:
-        return UpstreamTruncated(sent=True)
+        return UpstreamTruncated(sent=True, cause=cause)
     if _is_of_proxy(error.errno, error.message or "", sent=sent, has_proxy=has_proxy):
-        return ProxyError(sent=sent)
+        return ProxyError(sent=sent, cause=cause)
     if error.errno in _TLS:
-        return UpstreamTls(sent=sent)
-    return UpstreamLost(sent=True) if sent else UpstreamUnreachable(sent=False)
+        return UpstreamTls(sent=sent, cause=cause)
+    return UpstreamLost(sent=True, cause=cause) if sent else UpstreamUnreachable(sent=False, cause=cause)
+
+
+def describe(error: CurlError) -> str:
+    """What libcurl says about an error, with its number, on one line."""
+    text = "".join(character if character.isprintable() else "?" for character in error.message or "no message")
+    return f"{text[:MAX_TEXT]} (libcurl error {error.errno})"
 
 
 def get_error(error: CurlError, *, has_proxy: bool) -> AgentError:
@@ -43,7 +52,7 @@ def get_error(error: CurlError, *, has_proxy: bool) -> AgentError:
     if error.errno == pycurl.E_FILESIZE_EXCEEDED:
         return UpstreamInvalid("The answer is over the limit of size.", sent=False)
     if error.errno == pycurl.E_OPERATION_TIMEDOUT:
-        return UpstreamTimeout(sent=False)
+        return UpstreamTimeout(sent=False, cause=describe(error))
     return upstream_error(error, sent=False, answering=False, has_proxy=has_proxy)
 
 

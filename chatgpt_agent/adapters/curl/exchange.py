@@ -7,12 +7,14 @@ import asyncio
 import contextlib
 from collections.abc import Callable
 from typing import cast
+from urllib.parse import urlsplit
 
 import pycurl
 from tornado.curl_httpclient import CurlError
-from tornado.httpclient import AsyncHTTPClient, HTTPRequest, HTTPResponse
+from tornado.httpclient import AsyncHTTPClient, HTTPResponse
 
 from chatgpt_agent.adapters.config import UpstreamSettings
+from chatgpt_agent.adapters.curl.client import OwnedRequest
 from chatgpt_agent.adapters.curl.errors import upstream_error
 from chatgpt_agent.adapters.curl.head import Head, parse_field
 from chatgpt_agent.adapters.curl.options import request_options
@@ -33,6 +35,9 @@ class UpstreamClient:
         self.http_client = http_client
         self.settings = settings
         self.has_proxy = settings.proxy is not None
+        self.destination = urlsplit(settings.url).netloc  # for the log
+        if settings.proxy is not None:
+            self.destination += f" through the proxy {settings.proxy.host}:{settings.proxy.port}"
         self.options = request_options(settings)
         self.exchanges: set[Exchange] = set()  # that have not ended
         self._loop = asyncio.get_running_loop()
@@ -43,11 +48,13 @@ class UpstreamClient:
         """How many exchanges have not ended."""
         return len(self.exchanges)
 
-    def send(self, url: str, body: bytes, headers: list[tuple[str, str]], *, on_sent: Callable[[], None]) -> "Exchange":
+    def send(
+        self, url: str, body: bytes, headers: list[tuple[str, str]], *, on_sent: Callable[[], None], owner: int = 0
+    ) -> "Exchange":
         """Starts to POST a body. `on_sent` is called when libcurl has taken all of it, and it is not held here any
-        more."""
+        more. `owner`: the user, whose requests alone share connections."""
         exchange = Exchange(self, on_sent)
-        exchange.start(url, body, headers)
+        exchange.start(url, body, headers, owner)
         return exchange
 
     def abort_all(self) -> None:
@@ -115,7 +122,7 @@ class Exchange:
         self._last_heard = self._loop.time()
         # The answer.
         self._body = memoryview(b"")
-        self._request: HTTPRequest | None = None  # which holds the body, until it is sent
+        self._request: OwnedRequest | None = None  # which holds the body, until it is sent
         self._head: Head | None = None
         self._status = 0
         self._lines: list[str] = []
@@ -133,13 +140,14 @@ class Exchange:
         self._sink_full = False
         self._timeout: asyncio.TimerHandle | None = None
 
-    def start(self, url: str, body: bytes, headers: list[tuple[str, str]]) -> None:
+    def start(self, url: str, body: bytes, headers: list[tuple[str, str]], owner: int) -> None:
         """Hands the request to the HTTP client."""
         self._body = memoryview(body)
         upstream = self._upstream
         upstream.exchanges.add(self)
-        request = HTTPRequest(
+        request = OwnedRequest(
             url,
+            owner=owner,
             method="POST",
             headers=dict(headers),
             body=body,
@@ -295,7 +303,7 @@ class Exchange:
         size = len(chunk)
         self._total += size
         if self._finished or self._total > self._upstream.settings.max_response_size:
-            self._failure = self._failure or UpstreamInvalid("The answer is over the limit of size.", sent=True)
+            self._failure = self._failure or self._too_large()
             return 0  # not the size: libcurl ends the transfer
         if self.queued:
             self._queue_tail.append(chunk)
@@ -305,6 +313,11 @@ class Exchange:
         if not self._delivery_scheduled:
             self._schedule_delivery()
         return size
+
+    def _too_large(self) -> UpstreamInvalid:
+        limit = self._upstream.settings.max_response_size
+        cause = f"the answer is larger than max_response_size, {limit} bytes"
+        return UpstreamInvalid("The answer is over the limit of size.", sent=True, cause=cause)
 
     def _schedule_delivery(self) -> None:
         self._delivery_scheduled = True
@@ -320,7 +333,9 @@ class Exchange:
                 has_proxy, answering = self._upstream.has_proxy, self._head is not None
                 self._failure = upstream_error(error, sent=self.sent, answering=answering, has_proxy=has_proxy)
             else:
-                self._failure = error or (None if self._head else UpstreamInvalid(sent=self.sent))
+                self._failure = error or (
+                    None if self._head else UpstreamInvalid(sent=self.sent, cause="the answer has no head")
+                )
         self._end()
 
     def _end(self) -> None:
@@ -343,6 +358,7 @@ class Exchange:
         if self._paused:
             self._last_heard = now  # paused by us: this is not the upstream's silence
         if now - self._last_heard >= limit:
-            self.abort(UpstreamTimeout(sent=self.sent))
+            part = "no answer" if self._head is None else "nothing more of the answer"
+            self.abort(UpstreamTimeout(sent=self.sent, cause=f"{part} for {limit:g} s"))
         else:
             self._timeout = self._loop.call_at(self._last_heard + limit, self._check_time)

@@ -19,9 +19,9 @@ class Head(msgspec.Struct, frozen=True):
 def head_error(head: Head, *, has_proxy: bool) -> UpstreamError | None:
     """Why a head cannot be relayed: a redirect, a status outside of HTTP, a proxy's 407. None: it can."""
     if head.status == 407 and has_proxy:
-        return ProxyError(sent=True)
+        return ProxyError(sent=True, cause="the proxy answered with status 407: it wants other credentials")
     if not 200 <= head.status < 600 or 300 <= head.status < 400:
-        return UpstreamInvalid(sent=True)
+        return UpstreamInvalid(sent=True, cause=f"the answer has status {head.status}")
     return None
 
 

@@ -11,7 +11,7 @@ connection that the upstream has closed would lose it. Bytes that OpenSSL has re
 - A connection of HTTP/1.1 whose last answer has not been looked at yet is not used.
 
 What remains are bytes that come between the look and the answer. They are those of the same user's earlier answers:
-see docs/decisions/0028-a-connection-for-one-key.md.
+see docs/decisions/0028-a-connection-for-one-user.md.
 """
 
 import select

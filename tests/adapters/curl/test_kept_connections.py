@@ -81,9 +81,9 @@ def connect(io_loop: IOLoop) -> Iterator[Callable[[UpstreamSettings], UpstreamCl
 Connect = Callable[[UpstreamSettings], UpstreamClient]
 
 
-async def post(client: UpstreamClient, url: str, body: bytes, key: str = "sk-made-up") -> bytes:
+async def post(client: UpstreamClient, url: str, body: bytes, key: str = "sk-made-up", user: int = 1) -> bytes:
     """Sends a request, and returns its answer or the code of its error."""
-    exchange = client.send(url, body, [("Authorization", f"Bearer {key}")], on_sent=lambda: None)
+    exchange = client.send(url, body, [("Authorization", f"Bearer {key}")], on_sent=lambda: None, owner=user)
     try:
         await exchange.head()
         answer = b""
@@ -174,12 +174,15 @@ async def test_clean_connection_is_kept(
     assert len(server.keys) == 1
 
 
-async def test_connection_is_used_for_one_key(start: Start, connect: Connect, settings: UpstreamSettings) -> None:
-    """Requests with different keys never go over the same connection."""
+async def test_connection_is_used_for_one_user_and_key(
+    start: Start, connect: Connect, settings: UpstreamSettings
+) -> None:
+    """Requests of different users, or with different keys, never go over the same connection."""
     server, client = await start(None), connect(settings)
-    for number in range(8):
-        await post(client, f"http://127.0.0.1:{server.port}/", b"{}", key=f"sk-made-up-{number % 3}")
-    assert sorted(map(len, server.keys)) == [1, 1, 1]
+    for number in range(12):
+        key, user = f"sk-made-up-{number % 2}", number % 3
+        await post(client, f"http://127.0.0.1:{server.port}/", b"{}", key, user)
+    assert list(map(len, server.keys)) == [1] * 6
 
 
 async def test_connections_of_an_idle_key_are_closed(
