@@ -11,6 +11,7 @@ from chatgpt_agent import __version__, process
 from chatgpt_agent.adapters import malloc
 from chatgpt_agent.adapters.config import Config
 from chatgpt_agent.adapters.config_checks import addresses_in
+from chatgpt_agent.adapters.config_files import check_files
 from chatgpt_agent.core.errors import SetupError
 from chatgpt_agent.runtime.background import Background
 from chatgpt_agent.runtime.database import database, prepare_database, retry_until_reachable
@@ -27,11 +28,12 @@ ABORT_SECONDS = 2.0  # for aborted requests to write their rows
 
 
 def serve(config: Config) -> None:
-    """Runs an agent until a signal stops it. Raises SetupError."""
+    """Runs an agent until a signal stops it. Raises SetupError, ConfigError."""
 
     async def main(dsn: str) -> None:
         await Server(config, dsn).run()
 
+    check_files(config)
     process.prepare()
     malloc.map_large_blocks()
     with database(config) as dsn, asyncio.Runner(loop_factory=process.loop_factory()) as runner:

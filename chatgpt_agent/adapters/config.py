@@ -104,7 +104,8 @@ LogLevel = Annotated[
 
 
 class Proxy(msgspec.Struct, frozen=True):
-    """The HTTP proxy for requests to OpenAI. `username` and `password` are None without credentials."""
+    """The HTTP proxy for requests to OpenAI. `username` and `password` are None without credentials; bytes that are not
+    UTF-8 are surrogates."""
 
     host: str
     port: int
@@ -114,10 +115,13 @@ class Proxy(msgspec.Struct, frozen=True):
     @classmethod
     def parse(cls, url: str) -> "Proxy":
         """Returns the parts of `http://[user:password@]host:port`, percent-decoded."""
-        parts = urlsplit(url)
-        if parts.username is None:
-            return cls(parts.hostname or "", parts.port or 80, None, None)
-        return cls(parts.hostname or "", parts.port or 80, unquote(parts.username), unquote(parts.password or ""))
+        address, credentials = checks.split_proxy_url(url)
+        parts = urlsplit(address)
+        host, port = parts.hostname or "", parts.port or 80
+        if credentials is None:
+            return cls(host, port, None, None)
+        user, _, password = (unquote(text, errors="surrogateescape") for text in credentials.partition(":"))
+        return cls(host, port, user, password)
 
     def __repr__(self) -> str:
         """Omits the credentials."""
@@ -194,6 +198,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     budget_linked_tokens: Tokens = 32_000
     webhook_url: WebhookUrl = None
     webhook_secret_file: File = None
+    webhook_through_proxy: Flag = False
 
     log_level: LogLevel = "info"
 

@@ -2,7 +2,7 @@
 
 import re
 from ipaddress import ip_address, ip_network
-from urllib.parse import urlsplit
+from urllib.parse import unquote_to_bytes, urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 # Extensions and programs with a browser inside have schemes of their own (RFC 6454 §7.1).
@@ -52,9 +52,22 @@ def is_openai_url(text: str) -> bool:
 
 
 def is_proxy_url(text: str) -> bool:
-    """Returns whether a text is `http://[user:password@]host:port`."""
-    url = urlsplit(text) if _is_url(text, "http") else None
-    return url is not None and url.port is not None and url.path in ("", "/") and not (url.query or url.fragment)
+    """Returns whether a text is `http://[user:password@]host:port`. User and password may be percent-encoded and have
+    any characters but control characters; a user has no colon either (RFC 7617 §2)."""
+    address, credentials = split_proxy_url(text)
+    url = urlsplit(address) if _is_url(address, "http") else None
+    if url is None or url.port is None or url.path not in ("", "/") or url.query or url.fragment:
+        return False
+    user, _, password = (unquote_to_bytes(part) for part in (credentials or "").partition(":"))
+    return b":" not in user and not any(byte < 32 or byte == 127 for byte in user + password)
+
+
+def split_proxy_url(text: str) -> tuple[str, str | None]:
+    """Returns the URL of a proxy without its credentials, and these, `user:password`. They may hold any character that
+    is not encoded, and end at the last @."""
+    before, at, address = text.rpartition("@")
+    scheme, slashes, credentials = before.partition("//")
+    return (f"{scheme}{slashes}{address}", credentials) if at else (text, None)
 
 
 def is_webhook_url(text: str) -> bool:

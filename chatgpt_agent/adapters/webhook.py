@@ -1,7 +1,8 @@
 """Posts to a webhook, signed according to the Standard Webhooks specification
 (https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md).
 
-It uses Tornado's simple client: posts are rare, and must not share connections with the requests to OpenAI.
+It uses Tornado's simple client: posts are rare, and must not share connections with the requests to OpenAI. Through a
+proxy it uses one on libcurl, because the simple client knows none.
 """
 
 import base64
@@ -9,11 +10,14 @@ import binascii
 import hashlib
 import hmac
 from pathlib import Path
+from typing import Any
 
-from tornado.httpclient import HTTPClientError, HTTPRequest
+from tornado.httpclient import AsyncHTTPClient, HTTPClientError, HTTPRequest
 from tornado.simple_httpclient import SimpleAsyncHTTPClient
 
 from chatgpt_agent import __version__
+from chatgpt_agent.adapters.config import Proxy
+from chatgpt_agent.adapters.curl.proxied_client import proxied_client
 from chatgpt_agent.adapters.files import read_secret_file
 from chatgpt_agent.core.errors import SetupError, WebhookFailed
 
@@ -24,12 +28,17 @@ MIN_SECRET = 24  # bytes, by the specification
 
 
 class Webhook:
-    """A receiver of posts. `secret` signs them; None: they are not signed."""
+    """A receiver of posts. `secret` signs them; None: they are not signed. `proxy`: through which they go."""
 
-    def __init__(self, url: str, secret: bytes | None) -> None:
+    def __init__(self, url: str, secret: bytes | None, proxy: Proxy | None = None) -> None:
         self._url = url
         self._secret = secret
-        self._client = SimpleAsyncHTTPClient(force_instance=True, max_body_size=MAX_RESPONSE)
+        self._options: dict[str, Any] = {}
+        self._client: AsyncHTTPClient
+        if proxy is None:
+            self._client = SimpleAsyncHTTPClient(force_instance=True, max_body_size=MAX_RESPONSE)
+        else:
+            self._client, self._options = proxied_client(proxy, max_response=MAX_RESPONSE)
 
     async def post(self, id: str, seconds: int, body: bytes) -> None:
         """Posts JSON. `id` is the same for all attempts, `seconds` is the current Unix time. Raises WebhookFailed
@@ -50,10 +59,13 @@ class Webhook:
             follow_redirects=False,
             connect_timeout=TIMEOUT,
             request_timeout=TIMEOUT,
+            **self._options,
         )
         try:
             await self._client.fetch(request)
         except HTTPClientError as error:
+            if error.code == 599:  # Tornado's code for an error without a response
+                raise WebhookFailed(str(error.message)) from None
             raise WebhookFailed(f"status {error.code}") from None
         except Exception as error:  # no failure of the receiver may end the agent
             raise WebhookFailed(type(error).__name__) from None

@@ -46,7 +46,8 @@ def open_webhook(config: Config) -> Webhook | None:
     if config.webhook_url is None:
         return None
     secret = config.webhook_secret_file
-    return Webhook(config.webhook_url, None if secret is None else read_webhook_secret(secret))
+    proxy = config.upstream.proxy if config.webhook_through_proxy else None
+    return Webhook(config.webhook_url, None if secret is None else read_webhook_secret(secret), proxy)
 
 
 class Alerts:

@@ -227,7 +227,18 @@ def test_an_openai_url_that_is_not_an_endpoint_is_an_error(errors: Errors, url: 
 
 
 @pytest.mark.parametrize(
-    "proxy", ["proxy:3128", "http://proxy", "socks5://proxy:1080", "http://proxy:1/x", "http://p:1?x"]
+    "proxy",
+    [
+        "proxy:3128",
+        "http://proxy",
+        "socks5://proxy:1080",
+        "http://proxy:1/x",
+        "http://p:1?x",
+        "http://próxy:1",
+        "http://a%3Ab:word@proxy:1",
+        "http://user:wo%0Ard@proxy:1",
+        "http://us%00er:word@proxy:1",
+    ],
 )
 def test_a_proxy_url_without_http_or_port_is_an_error(errors: Errors, proxy: str) -> None:
     """Scheme and port of the proxy have no defaults."""
@@ -385,6 +396,10 @@ def test_the_repr_shows_no_secret() -> None:
         ("http://[::1]:3128/", Proxy("::1", 3128, None, None)),
         ("http://user:p%40ss@proxy:1", Proxy("proxy", 1, "user", "p@ss")),
         ("http://user@proxy:1", Proxy("proxy", 1, "user", "")),
+        ("http://j%C3%BCrgen:%C3%9F@proxy:1", Proxy("proxy", 1, "jürgen", "ß")),
+        ("http://jürgen:ß@proxy:1", Proxy("proxy", 1, "jürgen", "ß")),
+        ("http://u:%FF@proxy:1", Proxy("proxy", 1, "u", "\udcff")),
+        ("http://u:/a[b]#@?:c@proxy:1", Proxy("proxy", 1, "u", "/a[b]#@?:c")),
     ],
 )
 def test_a_proxy_url_is_parsed_into_its_parts(load: Load, url: str, proxy: Proxy) -> None:

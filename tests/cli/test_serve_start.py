@@ -24,6 +24,14 @@ async def test_port_in_use_is_one_line(served: Cli, key: str) -> None:
     assert serve.lines == [f"Error: {key.lower()}: cannot listen on 127.0.0.1:{port}: Address already in use"]
 
 
+@pytest.mark.parametrize("key", ["OPENAI_CA_FILE", "MASTER_KEY_FILE", "WEBHOOK_SECRET_FILE"])
+async def test_file_that_cannot_work_is_one_line(served: Cli, tmp_path: Path, key: str) -> None:
+    """The exit code is 2; the line names the key and the file."""
+    async with Serve({**served.settings, key: str(tmp_path)}) as serve:
+        assert await serve.ended() == 2
+    assert serve.lines == [f"{key.lower()}: {tmp_path} cannot be read: Is a directory"]
+
+
 async def test_second_agent_on_a_data_folder_is_one_line(served: Cli) -> None:
     """The exit code is 1: two processes would corrupt the outbox."""
     async with Serve(served.settings) as first:

@@ -105,6 +105,30 @@ async def test_refusal_is_an_event_of_its_own(make_agent: MakeAgent, upstream: U
     assert "webhook-signature" not in receiver.posts[0][0]
 
 
+async def test_webhook_goes_through_the_proxy_where_a_setting_says_so(
+    make_agent: MakeAgent, upstream: Upstream, receiver: Receiver, secret_file: Path
+) -> None:
+    """With `webhook_through_proxy` the post goes to the proxy, with its credentials and the whole URL."""
+    await make_refusal(
+        await make_agent(
+            webhook_url="http://hooks.example/hook",
+            webhook_secret_file=secret_file,
+            webhook_through_proxy=True,
+            openai_proxy=receiver.url.replace("http://", "http://user:made-up@").removesuffix("/hook"),
+        )
+    )
+    await receiver.wait(1)
+    [(headers, body)] = receiver.posts
+    assert (headers["host"], signed(headers, body)) == ("hooks.example", True)
+    assert headers["proxy-authorization"] == "Basic " + base64.b64encode(b"user:made-up").decode()
+
+
+async def make_refusal(agent: Agent) -> None:
+    """Causes an alert without a request to OpenAI."""
+    await set_budget(agent, max_cost_of(agent) / 2)
+    assert (await chat(agent)).status == 429
+
+
 async def test_refusal_silences_no_threshold(make_agent: MakeAgent, upstream: Upstream, receiver: Receiver) -> None:
     """After a refusal, 80 and 100 percent of the same window are still sent, also by an agent that starts later."""
     agent = await make_agent(webhook_url=receiver.url)

@@ -7,6 +7,7 @@ from tornado.curl_httpclient import CurlAsyncHTTPClient, CurlError
 from tornado.httpclient import HTTPClientError, HTTPRequest
 
 from chatgpt_agent.adapters.config import UpstreamSettings
+from chatgpt_agent.adapters.config_files import check_ca_file
 from chatgpt_agent.adapters.curl.errors import get_error
 from chatgpt_agent.adapters.curl.options import check_libcurl, handle_options, request_options
 from chatgpt_agent.core.errors import ProxyError, UpstreamUnreachable
@@ -16,8 +17,10 @@ logging.getLogger("tornado.curl_httpclient").setLevel(logging.WARNING)
 
 
 async def get(settings: UpstreamSettings, url: str, headers: dict[str, str], *, timeout: float) -> tuple[int, bytes]:
-    """Its status and its body, up to `max_response_size` bytes. `timeout`: seconds. Raises UpstreamError."""
+    """Its status and its body, up to `max_response_size` bytes. `timeout`: seconds. Raises UpstreamError,
+    ConfigError where the file of CA certificates cannot work."""
     check_libcurl()
+    check_ca_file(settings.ca_file)
     configure_handle, has_proxy = handle_options(settings), settings.proxy is not None
 
     def prepare(curl: pycurl.Curl) -> None:
@@ -36,5 +39,5 @@ async def get(settings: UpstreamSettings, url: str, headers: dict[str, str], *, 
     finally:
         client.close()
     if response.code == 407 and has_proxy:
-        raise ProxyError(sent=False)
+        raise ProxyError(sent=False, cause="the proxy answered with status 407")
     return response.code, response.body

@@ -45,7 +45,9 @@ def proxy_options(proxy: Proxy | None) -> dict[str, Any]:
     host = f"[{proxy.host}]" if ":" in proxy.host else proxy.host
     options: dict[str, Any] = {"proxy_host": host, "proxy_port": proxy.port, "proxy_auth_mode": "basic"}
     if proxy.username is not None:
-        options |= {"proxy_username": proxy.username, "proxy_password": proxy.password}
+        # As bytes: Tornado would change the Unicode form of a text (NFC), and the proxy compares bytes.
+        user, password = (text.encode("utf-8", "surrogateescape") for text in (proxy.username, proxy.password or ""))
+        options |= {"proxy_username": user, "proxy_password": password}
     return options
 
 
@@ -61,6 +63,8 @@ def handle_options(settings: UpstreamSettings) -> Callable[[pycurl.Curl], None]:
             curl.setopt(pycurl.PROXY, "")
         else:
             curl.setopt(pycurl.PROXYTYPE, pycurl.PROXYTYPE_HTTP)
+            if settings.proxy.username == "":  # Tornado takes that for no credentials
+                curl.setopt(pycurl.PROXYUSERPWD, f":{settings.proxy.password}".encode("utf-8", "surrogateescape"))
         curl.setopt(SUPPRESS_CONNECT_HEADERS, 1)
         curl.setopt(pycurl.NOSIGNAL, 1)
         curl.setopt(pycurl.TCP_NODELAY, 1)
