@@ -15,7 +15,7 @@ from chatgpt_agent.core.cooperative import Cooperative
 from chatgpt_agent.core.errors import InvalidRequest
 from chatgpt_agent.core.http.endpoints import ENDPOINTS, Endpoint
 from chatgpt_agent.core.http.json_object import JsonObject
-from chatgpt_agent.core.http.json_outline import length
+from chatgpt_agent.core.http.json_outline import beginning, length
 
 STEPS = 512  # objects that are measured without a yield
 
@@ -185,6 +185,8 @@ def _measure_inner(members: JsonObject, size: InputSize) -> None:
 def _measure_part(members: JsonObject, size: InputSize) -> None:
     _measure_inner(members, size)
     _take_off_data(members, size)
+    if members.get("type") == "image" and members.get("url") is not None:  # an output of code_interpreter
+        size.attachments += 1
 
 
 def _take_off_data(members: JsonObject, size: InputSize) -> None:
@@ -192,17 +194,20 @@ def _take_off_data(members: JsonObject, size: InputSize) -> None:
     kind = members.get("type")
     data: Any = None
     if kind in ("image_url", "input_image", "computer_screenshot"):
-        image = members.get("image_url")
-        data = image.get("url") if isinstance(image, dict) else image
-        if not isinstance(data, str) or not _IMAGE.match(data):
-            return
+        data = members.get("image_url")
+        if isinstance(data, dict):
+            data = data.get("url")
+        header = _IMAGE
     elif kind == "input_audio" and isinstance(sound := members.get("input_audio"), dict):
         data = sound.get("data")
-    if isinstance(data, str):
+        header = _BASE64
+    if isinstance(data, str) and header.fullmatch(beginning(data)):
         size.text_bytes -= length(data)
 
 
-_IMAGE = re.compile(r"data:image/[a-z0-9.+;=-]{1,128}?;base64,", re.IGNORECASE)
+# Of the beginning of a string; what is no base64 is text to servers that take anything.
+_BASE64 = re.compile(r"[A-Za-z0-9+/=_\s-]*")
+_IMAGE = re.compile(r"data:image/[A-Za-z0-9.+;=-]{1,128}?;base64," + _BASE64.pattern)
 
 
 def _measure_sound(members: JsonObject, size: InputSize) -> None:
@@ -263,7 +268,9 @@ _PART.rest = _INNER
 _RESULT = Area(_measure_result, _NESTED)
 _SOUND = Area(_measure_sound, _NESTED)
 _MESSAGE = Area(_measure_inner, _NESTED, {"content": _PART, "audio": _SOUND})
-_ITEM = Area(_measure_item, _NESTED, {"content": _PART, "output": _PART, "results": _RESULT, "tools": _TOOL})
+_ITEM = Area(
+    _measure_item, _NESTED, {"content": _PART, "output": _PART, "outputs": _PART, "results": _RESULT, "tools": _TOOL}
+)
 _MESSAGE.rest = _ITEM.rest = _RESULT.rest = _SOUND.rest = _INNER
 
 

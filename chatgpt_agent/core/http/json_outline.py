@@ -54,9 +54,16 @@ def decode(outline: bytes) -> str:
 
 
 def length(string: str) -> int:
-    """Returns the length of a string of an outline, before it was shortened, with its slashes unescaped."""
+    """Returns the bytes of a string of an outline, before it was shortened, with its slashes unescaped."""
     _, cut, bytes_ = string.partition(_DECODED_CUT)
-    return int(bytes_) if cut else len(string)
+    if cut:
+        return int(bytes_)
+    return len(string) if string.isascii() else len(string.encode("utf-8", "surrogatepass"))
+
+
+def beginning(string: str) -> str:
+    """Returns the beginning of a string of an outline, at most PREFIX characters."""
+    return string[:PREFIX].partition(_DECODED_CUT)[0]
 
 
 # A string up to a quote that does not follow exactly one or three backslashes: so a quote within it is escaped, too, in

@@ -14,6 +14,7 @@ from chatgpt_agent.core.http import json_object
 from chatgpt_agent.core.http.endpoints import Endpoint
 from chatgpt_agent.core.http.input_size import measure_input
 from chatgpt_agent.core.http.json_object import JsonObject
+from chatgpt_agent.core.http.json_outline import length
 from chatgpt_agent.core.http.multipart import read_form
 from chatgpt_agent.core.names import MAX_NAME, is_printable, is_service_tier
 
@@ -117,7 +118,21 @@ def _output_limit(endpoint: Endpoint, members: JsonObject) -> int | None:
         limit = json_object.count(members, key)
         if limit is not None and (largest is None or limit > largest):
             largest = limit
-    return largest
+    # OpenAI charges what it does not use of a predicted output as output, beyond the limit.
+    return largest if largest is None or "prediction" not in members else largest + _length_of(members["prediction"])
+
+
+def _length_of(value: object) -> int:
+    """Returns the length of all texts in a member."""
+    texts = [value]
+    total = 0
+    while texts:
+        text = texts.pop()
+        if isinstance(text, str):
+            total += length(text)
+        elif isinstance(text, dict | list):
+            texts.extend(text.values() if isinstance(text, dict) else text)
+    return total
 
 
 def _choices(endpoint: Endpoint, members: JsonObject) -> int:

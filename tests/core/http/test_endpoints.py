@@ -97,6 +97,15 @@ def test_invalid_output_limit_is_refused(number: object) -> None:
     assert caught.value.param == "max_output_tokens"
 
 
+def test_predicted_output_is_beyond_the_limit() -> None:
+    """A predicted output adds to the output limit, because OpenAI charges what it does not use of it as output."""
+    prediction = {"type": "content", "content": [{"type": "text", "text": "x" * 5000}]}
+    for stored in (prediction, {"type": "content", "content": "x" * 5000}):
+        assert 5100 <= (parse(CHAT, max_tokens=100, prediction=stored).output_limit or 0) <= 5120
+    assert parse(CHAT, max_tokens=100, prediction=None).output_limit == 100
+    assert parse(CHAT, prediction=prediction).output_limit is None
+
+
 @pytest.mark.parametrize("tier", [None, "flex", "auto"])
 def test_service_tier_is_read(tier: str | None) -> None:
     """The service tier is read from the request."""

@@ -18,6 +18,7 @@ from chatgpt_agent.core.http.json_object import read_object
 
 DATA = "iVBORw0KGgo/+" * 400 + "A="
 URI = f"data:image/png;base64,{DATA}"
+NO_BASE64 = "data:image/png;base64," + "Now, a text! " * 200
 PDF = f"data:application/pdf;base64,{DATA}"
 
 
@@ -77,6 +78,9 @@ def test_text_is_measured_in_bytes(body: object, endpoint: Endpoint) -> None:
         {"instructions": {"type": "input_image", "image_url": URI}},
         {"metadata": {"type": "input_image", "image_url": URI}},
         {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": DATA}}]}]},
+        {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": NO_BASE64}}]}]},
+        {"messages": [{"content": [{"type": "input_audio", "input_audio": {"data": "Now, a text! " * 200}}]}]},
+        {"input": [{"role": "user", "content": [{"type": "input_image", "image_url": NO_BASE64}]}]},
     ],
 )
 def test_base64_where_the_api_has_none_is_text(body: dict[str, Any], endpoint: Endpoint) -> None:
@@ -254,6 +258,13 @@ def test_item_with_its_content_is_text(item: dict[str, Any]) -> None:
     """An item that has its content is text, with an id or without."""
     for body in (response(item), response({"id": "x_1", **item})):
         assert measure(body, RESPONSES) == InputSize(text_bytes=len(body))
+
+
+def test_image_in_the_output_of_code_is_an_attachment() -> None:
+    """An image that the code interpreter has made is an attachment."""
+    outputs = [{"type": "image", "url": "https://example.org/a.png"}]
+    body = response({"type": "code_interpreter_call", "id": "ci_1", "code": "1", "outputs": outputs})
+    assert measure(body, RESPONSES).attachments == 1
 
 
 @pytest.mark.parametrize("key", ["content", "output"])
