@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from datetime import UTC, date, datetime
 
 import msgspec
+from msgspec import structs
 
 from chatgpt_agent.adapters.postgres import repricing
 from chatgpt_agent.adapters.postgres.connection import AnyStore
@@ -45,9 +46,11 @@ class WhatIfRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class WhatIfReport(msgspec.Struct, frozen=True, kw_only=True):
-    """The sums by groups, and their total."""
+    """The sums by groups, and their total. `price_model`: the model whose price was applied; of a fine-tuned model
+    without a price of its own it is the base. None: the price was given, or each request has that of its model."""
 
     by: list[str]
+    price_model: str | None = None
     rows: list[WhatIfRow]
     total: WhatIfRow
 
@@ -80,18 +83,21 @@ class WhatIf:
         if max_rows is not None and len(rows) > max_rows:
             raise InvalidValue(f"the report has over {max_rows} rows: choose fewer days or groups")
         # In a thread: thousands of groups take long enough to delay requests.
-        return await asyncio.to_thread(_report, query.by, rows)
+        report = await asyncio.to_thread(_report, query.by, rows)
+        return report if query.as_model is None else structs.replace(report, price_model=other[0].model)
 
     async def _other_prices(self, query: WhatIfQuery) -> list[NewPrice]:
         if query.price is not None:
             check_rates(query.price.rates, query.price.tiers)
             return [query.price]
-        current = {price.model: price for price in PriceBook(await list_prices(self._store)).models(datetime.now(UTC))}
+        book, now = PriceBook(await list_prices(self._store)), datetime.now(UTC)
+        current = book.models(now)
         if query.as_model is None:
-            return [_as_new(price) for price in current.values()]
-        if query.as_model not in current:
-            raise await missing_price(query.as_model, current)
-        return [_as_new(current[query.as_model])]
+            return [_as_new(price) for price in current]
+        price = book.at(query.as_model, now)
+        if price is None:
+            raise await missing_price(query.as_model, [price.model for price in current])
+        return [_as_new(price)]
 
 
 def _report(by: Sequence[str], rows: Sequence[RepricedGroup]) -> WhatIfReport:

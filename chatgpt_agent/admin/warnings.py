@@ -11,6 +11,7 @@ from chatgpt_agent.adapters.postgres.names import user_names
 from chatgpt_agent.adapters.postgres.prices import list_prices
 from chatgpt_agent.core.access.model_patterns import compile_patterns
 from chatgpt_agent.core.likely import folded, hint, quoted
+from chatgpt_agent.core.money.pricing import fine_tuned_base
 
 MAX_WARNINGS = 20  # of one kind
 
@@ -57,5 +58,7 @@ async def warn_of_unpriced(
     if if_any and not priced:
         return
     for pattern in models:
+        if fine_tuned_base(pattern) in priced:
+            continue
         if not any(map(compile_patterns([pattern]).fullmatch, priced)):
             warn(f"no model with a price matches {pattern!r} of the allowed models{hint(pattern, priced)}")

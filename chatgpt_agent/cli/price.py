@@ -23,7 +23,7 @@ from chatgpt_agent.cli.price_what_if import what_if
 from chatgpt_agent.cli.tables import echo_table
 from chatgpt_agent.cli.types import ID
 from chatgpt_agent.core.money.price_csv import COLUMNS, csv_cells
-from chatgpt_agent.core.money.pricing import Price
+from chatgpt_agent.core.money.pricing import Price, is_fine_tuned_base
 
 
 @click.group()
@@ -90,6 +90,8 @@ async def list_(administration: Administration, history: bool, json: bool) -> No
     to_come = await administration.prices.upcoming()
     ids = {price.id for price in to_come}
     _echo_prices([price for price in prices if price.cancelled_at is None and price.id not in ids])
+    for base in sorted({price.model for price in prices if is_fine_tuned_base(price.model)}):
+        click.echo(f"The price of {base} applies to each {base}:… without a price of its own.")
     if to_come:
         click.echo("\nTo come; `price cancel ID` cancels one:\n")
         _echo_prices(to_come, ids=True)

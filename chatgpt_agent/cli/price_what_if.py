@@ -73,7 +73,10 @@ async def what_if(
         price=NewPrice(model or "", *read_price(rate_texts, tiers)) if has_price else None,
         as_model=as_model,
     )
-    _echo_report(await administration.what_if.report(query), form)
+    report = await administration.what_if.report(query)
+    _echo_report(report, form)
+    if report.price_model != as_model:
+        click.echo(f"{as_model} has no price of its own: this is the price of {report.price_model}.", err=True)
 
 
 def _echo_report(report: WhatIfReport, form: str) -> None:

@@ -127,6 +127,10 @@ class Directory:
         """The prices of the models that a token may use now."""
         return [price for price in self.book.models(datetime.now(UTC)) if may_use(identity, price.model)]
 
+    def model(self, identity: Identity, name: str) -> Price | None:
+        """The price of a model, or None if it has none or a token may not use it."""
+        return self.book.at(name, datetime.now(UTC)) if may_use(identity, name) else None
+
     def user_of(self, budget: Budget) -> str:
         """The name of a budget's user."""
         id_ = budget.user_id if budget.token_id is None else self.owner_of(budget.token_id)

@@ -22,22 +22,22 @@ class ModelsHandler(TokenHandler):
         self._directory = directory
 
     def get(self, model: str | None = None) -> None:
-        prices = self._directory.models(self.identity)
         if model is None:
-            self.write_json(msgspec.json.encode({"object": "list", "data": [_model(price) for price in prices]}))
+            data = [_model(price.model, price) for price in self._directory.models(self.identity)]
+            self.write_json(msgspec.json.encode({"object": "list", "data": data}))
             return
-        price = next((price for price in prices if price.model == model), None)
+        price = self._directory.model(self.identity, model)
         if price is None:
             raise ModelNotFound(model[:MAX_NAME])
-        self.write_json(msgspec.json.encode(_model(price)))
+        self.write_json(msgspec.json.encode(_model(model, price)))
 
     head = get
 
 
-def _model(price: Price) -> dict[str, object]:
-    """Returns a price as an `openai.types.Model`."""
+def _model(name: str, price: Price) -> dict[str, object]:
+    """Returns a model with its price as an `openai.types.Model`."""
     return {
-        "id": price.model,
+        "id": name,
         "object": "model",
         "created": int(price.effective_at.timestamp()),
         "owned_by": "openai",

@@ -161,3 +161,12 @@ def test_amounts_are_exact(cli: Cli) -> None:
     assert Decimal(total(cli, "--all", "--input", "999999.9999999999", "--output", "0")[2]) == Decimal(
         "2999992.9999999997"
     )
+
+
+def test_fine_tuned_model_has_the_price_of_its_base(cli: Cli) -> None:
+    """A fine-tuned model without a price of its own is priced as its base; the command and the list say so."""
+    cli.ok("price", "set", "ft:cheap", "--input", "3", "--output", "3")
+    result = cli.run("price", "what-if", "--since", DAY, "--model", "cheap", "--as-model", "ft:cheap:acme::x")
+    assert result.exit_code == 0
+    assert "ft:cheap:acme::x has no price of its own: this is the price of ft:cheap." in result.stderr
+    assert "The price of ft:cheap applies to each ft:cheap:… without a price of its own." in cli.ok("price", "list")

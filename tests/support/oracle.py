@@ -114,7 +114,9 @@ def _check_costs(dsn: str, rows: list[Row]) -> None:
     prices = {line[0]: line[1:] for line in lines}
     for row in rows:
         model, effective_at, tiers, *each = prices[row["price_id"]]
-        assert model in (row["model"], row["served_model"]), f"I6: another model's price: {row}"
+        names = [name for name in (row["model"], row["served_model"]) if name]
+        bases = [":".join(name.split(":")[:2]) for name in names if name.startswith("ft:")]
+        assert model in names + bases, f"I6: another model's price: {row}"
         assert effective_at <= row["started_at"], f"I6: a price of a later date: {row}"
         due = _due(row, dict(zip((rate for _, rate, _ in KINDS), each, strict=True)), tiers)
         assert isinstance(row["cost"], Decimal)

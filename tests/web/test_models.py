@@ -28,6 +28,18 @@ async def test_single_model_is_found_by_name(agent: Agent, name: str) -> None:
     assert (await get(agent, f"/v1/models/{name}")).json["id"] == FINE_TUNED
 
 
+async def test_fine_tuned_model_without_a_price_of_its_own_is_served(agent: Agent) -> None:
+    """A fine-tuned model has the price of its base; its row names that price, and it is found by name, not listed."""
+    model = "ft:gpt-4o-mini:acme::7p4lURel"
+    await agent.set_price("ft:gpt-4o-mini", "1", "2")
+    assert (await get(agent, f"/v1/models/{model}")).json["id"] == model
+    assert model not in [listed["id"] for listed in (await get(agent, "/v1/models")).json["data"]]
+    assert (await agent.chat(model=model)).status == 200
+    await agent.rows(1)
+    [row] = await agent.administration.ledger.rows(limit=1)
+    assert (row.model, row.charged_model) == (model, "ft:gpt-4o-mini")
+
+
 async def test_model_without_a_price_is_not_found(agent: Agent) -> None:
     """A model without a price is a 404, as it is for a request."""
     answer = await get(agent, "/v1/models/gpt-5")

@@ -24,7 +24,7 @@ class StateSum(msgspec.Struct, frozen=True):
 
 class UsageRow(TokenCounts[int | None], frozen=True, kw_only=True):
     """A row of the ledger in a list. Token counts None: unknown. Costs in USD; `uncertain_cost` is the maximum that a
-    row of unknown cost may have cost."""
+    row of unknown cost may have cost. `charged_model`: the model whose price was charged, None for an imported row."""
 
     request_id: UUID
     started_at: datetime
@@ -34,6 +34,7 @@ class UsageRow(TokenCounts[int | None], frozen=True, kw_only=True):
     endpoint: str
     model: str
     served_model: str | None
+    charged_model: str | None
     service_tier: str | None
     state: State
     status: int | None
@@ -49,9 +50,9 @@ class UsageRow(TokenCounts[int | None], frozen=True, kw_only=True):
 
 # The fields of a `UsageRow` in the order of lists.
 ROW_FIELDS = (
-    "request_id", "started_at", "user", "token_id", "token", "endpoint", "model", "served_model", "service_tier",
-    "state", "status", "error", "client_closed", "streamed", *TOKEN_COLUMNS, "cost", "uncertain_cost", "upstream_id",
-    "corrects", "reason",
+    "request_id", "started_at", "user", "token_id", "token", "endpoint", "model", "served_model", "charged_model",
+    "service_tier", "state", "status", "error", "client_closed", "streamed", *TOKEN_COLUMNS, "cost", "uncertain_cost",
+    "upstream_id", "corrects", "reason",
 )  # fmt: skip
 
 
@@ -76,10 +77,15 @@ async def list_rows(
 ) -> list[UsageRow]:
     """Returns the newest rows that match: of these states, if there are any, and started before `until`. `after`: the
     start and request id of the last row of the page before."""
-    columns = {"user": USER_NAME_SQL.format(id="r.user_id"), "token": TOKEN_LABEL_SQL.format(id="r.token_id")}
+    columns = {
+        "user": USER_NAME_SQL.format(id="r.user_id"),
+        "token": TOKEN_LABEL_SQL.format(id="r.token_id"),
+        "charged_model": "p.model",
+    }
     sql = f"""
         SELECT {", ".join(columns.get(name, f"r.{name}") for name in ROW_FIELDS)}
         FROM usage r LEFT JOIN users u ON u.id = r.user_id LEFT JOIN tokens t ON t.id = r.token_id
+        LEFT JOIN prices p ON p.id = r.price_id
         WHERE (cardinality(%s::text[]) = 0 OR r.state = ANY(%s::text[]))
           AND (%s::timestamptz IS NULL OR r.started_at >= %s) AND (%s::timestamptz IS NULL OR r.started_at < %s)
           AND (%s::text IS NULL OR u.name = %s) AND (%s::uuid IS NULL OR r.request_id = %s::uuid)

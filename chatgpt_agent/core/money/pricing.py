@@ -136,10 +136,17 @@ class PriceBook:
                 self._history.setdefault(price.model, []).append(price)
 
     def at(self, model: str, when: datetime) -> Price | None:
-        """Returns the price in force at a moment, or None where there is none yet or it is removed."""
+        """Returns the price in force at a moment, or None where there is none yet or it is removed. A fine-tuned model
+        that never had a price of its own until then has that of its base."""
+        price = self._own(model, when)
+        if price is None and (base := fine_tuned_base(model)) is not None:
+            price = self._own(base, when)
+        return None if price is None or price.is_removed else price
+
+    def _own(self, model: str, when: datetime) -> Price | None:
         for price in reversed(self._history.get(model, ())):
             if price.effective_at <= when:
-                return None if price.is_removed else price
+                return price
         return None
 
     def charged(self, requested: Price, served: str | None, when: datetime) -> Price:
@@ -147,12 +154,28 @@ class PriceBook:
         (docs/decisions/0009-prices-by-exact-name-and-date.md)."""
         if served is None or served == requested.model:
             return requested
-        return self.at(served, when) or requested
+        own = self._own(served, when)
+        if own is None and is_fine_tuned_base(requested.model):
+            return self.at(served, when) or requested  # neither has a price of its own: as for their bases
+        return requested if own is None or own.is_removed else own
 
     def models(self, when: datetime) -> list[Price]:
         """Returns the prices in force at a moment, by model name."""
-        prices = (self.at(model, when) for model in sorted(self._history))
-        return [price for price in prices if price is not None]
+        prices = (self._own(model, when) for model in sorted(self._history))
+        return [price for price in prices if price is not None and not price.is_removed]
+
+
+def fine_tuned_base(model: str) -> str | None:
+    """Returns the name under which OpenAI lists the price of all fine-tuned models of a base: `ft:gpt-4o-mini` of
+    `ft:gpt-4o-mini:acme::7p4lURel`. None: it is no such model."""
+    prefix, _, rest = model.partition(":")
+    base, is_model, _ = rest.partition(":")
+    return f"ft:{base}" if prefix == "ft" and base and is_model else None
+
+
+def is_fine_tuned_base(model: str) -> bool:
+    """Whether a model is none itself, but has the price of fine-tuned ones."""
+    return fine_tuned_base(f"{model}:") == model
 
 
 def upcoming(prices: Iterable[Price], now: datetime) -> list[Price]:

@@ -19,6 +19,8 @@ from chatgpt_agent.core.money.pricing import (
     Tier,
     check_price,
     check_rates,
+    fine_tuned_base,
+    is_fine_tuned_base,
     parse_usd,
 )
 from chatgpt_agent.core.usage import MAX_COUNT, Usage
@@ -351,6 +353,68 @@ def test_free_served_model_is_free() -> None:
     """A served model with a price of zero costs zero, whatever the requested model costs."""
     book = PriceBook([REQUESTED, price(2, model="free", usd="0")])
     assert book.charged(REQUESTED, "free", NOON).id == 2
+
+
+# Fine-tuned models.
+
+TUNED = "ft:gpt-4o:acme::7p4lURel"
+
+
+@pytest.mark.parametrize(
+    ("model", "base"),
+    [
+        (TUNED, "ft:gpt-4o"),
+        ("ft:gpt-4o-mini-2024-07-18:acme:support:a1:ckpt-step-100", "ft:gpt-4o-mini-2024-07-18"),
+        ("ft:gpt-4o:", "ft:gpt-4o"),
+        ("ft:gpt-4o", None),
+        ("ft::acme", None),
+        ("ft:", None),
+        ("gpt-4o", None),
+        ("FT:gpt-4o:acme", None),
+        ("xft:gpt-4o:acme", None),
+        ("gpt-4o:free:beta", None),
+    ],
+)
+def test_base_of_a_fine_tuned_model(model: str, base: str | None) -> None:
+    """The base of a fine-tuned model is all up to the second colon of its name."""
+    assert fine_tuned_base(model) == base
+    assert is_fine_tuned_base(model) is (model == "ft:gpt-4o")
+
+
+def test_fine_tuned_model_has_the_price_of_its_base() -> None:
+    """A fine-tuned model has the price of its base until one of its own takes effect, and none once that is removed."""
+    own = [price(2, NOON + DAY, TUNED), price(3, NOON + 2 * DAY, TUNED, usd=None)]
+    book = PriceBook([price(1, model="ft:gpt-4o"), price(9), *own])
+    at = [book.at(TUNED, NOON + day * DAY) for day in (-1, 0, 1, 2)]
+    assert [each and each.id for each in at] == [None, 1, 2, None]
+    assert book.at("ft:gpt-4o-mini:acme::x", NOON) is None
+    assert [listed.model for listed in book.models(NOON)] == ["ft:gpt-4o", "gpt-4o"]
+
+
+def test_removed_price_of_the_base_is_none() -> None:
+    """A fine-tuned model has no price if that of its base is removed."""
+    book = PriceBook([price(1, model="ft:gpt-4o"), price(2, NOON + DAY, "ft:gpt-4o", usd=None)])
+    assert book.at(TUNED, NOON + DAY) is None
+
+
+@pytest.mark.parametrize(
+    ("requested", "served", "number"),
+    [
+        (TUNED, TUNED, 1),
+        (TUNED, "ft:gpt-4o-2024-08-06:acme::7p4lURel", 2),
+        (TUNED, "ft:gpt-4o-mini:acme::7p4lURel", 1),
+        ("ft:gpt-4o:own", "ft:gpt-4o-2024-08-06:own", 3),
+        ("ft:gpt-4o:own", TUNED, 3),
+        ("gpt-4o", TUNED, 4),
+    ],
+)
+def test_served_fine_tuned_model_is_charged(requested: str, served: str, number: int) -> None:
+    """The price of the served model's base is charged only where the requested one has that of its base, too."""
+    names = ("ft:gpt-4o", "ft:gpt-4o-2024-08-06", "ft:gpt-4o:own", "gpt-4o")
+    book = PriceBook([price(id_, model=name) for id_, name in enumerate(names, 1)])
+    at_request = book.at(requested, NOON)
+    assert at_request is not None
+    assert book.charged(at_request, served, NOON).id == number
 
 
 # Prices as text.
