@@ -128,6 +128,8 @@ async def measure(options: argparse.Namespace) -> Result:
         findings.others += await _verified(fleet)
         if (code := await fleet.agent.end(signal.SIGTERM)) != 0:
             findings.others.append(f"the agent ended with exit code {code}")
+        if tracebacks := fleet.agent.log.read_text("utf-8", "replace").count("Traceback"):
+            findings.others.append(f"{tracebacks} tracebacks are in the agent's log")
         if findings.violations:
             print(fleet.agent.log_tail(), file=sys.stderr)
         return Result(

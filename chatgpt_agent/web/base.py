@@ -233,8 +233,10 @@ class UnknownUrlHandler(ApiHandler):
     methods = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 
     def prepare(self) -> None:
-        # A page sees the error of its request only if its browser may make the request.
-        if self.cors is not None and self.request.method == "OPTIONS" and self.cors.is_preflight(self.request.headers):
+        # `OPTIONS *` asks about the server as a whole (RFC 9110 §9.3.7). A page sees the error of its request only if
+        # its browser may make the request.
+        preflight = self.cors is not None and self.cors.is_preflight(self.request.headers)
+        if self.request.method == "OPTIONS" and (preflight or self.request.path == "*"):
             self.answer_options()
             return
         self.refuse(UnknownUrl(f"Unknown request URL: {self.request.method} {self.request.path[:256]}."))

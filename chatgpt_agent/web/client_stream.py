@@ -125,6 +125,8 @@ class ClientStream(IOStream):
             size = super().read_from_fd(buf)
             if size and self._idle and not self._begin(buf[: min(size, 64)]):
                 return 0  # the end, for Tornado: it closes the connection
+            if size and self._close_callback is not None:  # a request behind the one that is being answered
+                self._schedule_end_check()
             return size
         finally:
             del buf  # as Tornado's does (tornado#2008)
@@ -148,14 +150,18 @@ class ClientStream(IOStream):
             self._close_callback = None
         else:
             super().set_close_callback(callback)
-            if self._read_buffer_size and self._end_timer is None:
-                self._watch_end()
+            if self._read_buffer_size:
+                self._schedule_end_check()
 
-    def _watch_end(self) -> None:
+    def _schedule_end_check(self) -> None:
+        if self._end_timer is None:
+            self._end_timer = self._loop.call_later(END_SECONDS, self._check_end)
+
+    def _check_end(self) -> None:
         """Closes the stream when the connection has ended. Tornado notices only an end that nothing stands before."""
         self._end_timer = None
         if self._close_callback is not None and not self.has_ended():
-            self._end_timer = self._loop.call_later(END_SECONDS, self._watch_end)
+            self._schedule_end_check()
 
     def write(self, data: bytes | memoryview) -> "asyncio.Future[None]":
         """As Tornado's. What the kernel takes at once, which is nearly everything, does not go through the buffer."""
@@ -206,7 +212,7 @@ class ClientStream(IOStream):
             del data  # as Tornado's does (tornado#2008)
             self._sent += sent
             if sent < size and self._stall_timer is None:
-                self._acknowledged_at = self.io_loop.time()
+                self._acknowledged_at = self._loop.time()
                 self._schedule_stall_check()
         return sent
 
@@ -218,7 +224,7 @@ class ClientStream(IOStream):
         if self.closed() or not self.writing():
             return
         # The kernel takes more only when a third of its buffer is free, which at 20 kB/s may take a minute.
-        acknowledged, now = self._sent - _unacknowledged(self.socket), self.io_loop.time()
+        acknowledged, now = self._sent - _unacknowledged(self.socket), self._loop.time()
         if acknowledged != self._acknowledged:
             self._acknowledged, self._acknowledged_at = acknowledged, now
         if now - self._acknowledged_at < self._limits.stall_seconds:

@@ -5,6 +5,7 @@ A connection that is closed with unread bytes is reset, and the reset may overta
 
 import contextlib
 import socket
+import time
 from collections.abc import Callable
 
 from tornado.ioloop import IOLoop
@@ -53,7 +54,7 @@ class _Lingering:
         self._on_closed = on_closed
         self._loop = IOLoop.current()
         self._heard = False
-        self._end = self._loop.time() + TOTAL_SECONDS
+        self._end = time.monotonic() + TOTAL_SECONDS
         self._loop.add_handler(connection, self._read, IOLoop.READ)
         self._timer = self._loop.call_later(SILENCE_SECONDS, self._check)
 
@@ -76,7 +77,7 @@ class _Lingering:
             self.close()
 
     def _check(self) -> None:
-        if not self._heard or self._loop.time() >= self._end:
+        if not self._heard or time.monotonic() >= self._end:
             self.close()
             return
         self._heard = False

@@ -7,6 +7,7 @@ more, the listening socket stays readable: 14,000 tracebacks a second and a whol
 import errno
 import logging
 import socket
+import time
 from collections.abc import Iterable
 from typing import Any
 
@@ -63,7 +64,7 @@ class Listener(HTTPServer):
             connections=limits.connections,
             per_address=limits.connections_per_address,
             trusted_proxies=trusted_proxies,
-            clock=IOLoop.current().time,
+            clock=time.monotonic,
         )
         self.begin_idle = self._table.begin_idle
         self.begin_request = self._table.begin_request

@@ -18,7 +18,9 @@ pytestmark = pytest.mark.shared_agent
 
 CONNECTIONS = 40  # with each seed
 LINES = ["GET /", "GET /healthz", "HEAD /readyz", "GET /v1/models", "GET /me", "POST /chat", "POST /v1/embeddings",
-         "POST /nowhere", "PUT /chat", "OPTIONS /", "OPTIONS *", "GET http://a/healthz", "CONNECT a:1"]  # fmt: skip
+         "POST /nowhere", "PUT /chat", "OPTIONS /", "OPTIONS *", "GET http://a/healthz", "CONNECT a:1",
+         "GET /v1/models/%ff", "GET /me/usage?days=%ff", "GET /%zz?%", "GET /api/v1/users?limit=%ff",
+         "POST /api/v1/users", "PATCH /api/v1/users/%ff", "DELETE /api/v1/tokens/1"]  # fmt: skip
 FIELDS = ["Connection: close", "Connection: keep-alive", "Expect: 100-continue", "Content-Length: 5",
           "Content-Length: 99999999999999999999", "Content-Length: -1", "Content-Length: 5, 5", "Content-Length: 5, 6",
           "Transfer-Encoding: chunked", "Transfer-Encoding: gzip", "Host: b", "X-Odd: \xff", "X-Odd: a\0b",

@@ -46,6 +46,8 @@ class Serve:
         await self._reader
         if error is not None:
             error.add_note("\n".join(["It has logged:", *self.lines]))
+        else:
+            assert not any("Traceback" in line for line in self.lines), "\n".join(self.lines)
 
     async def _read(self) -> None:
         assert self.process.stderr is not None

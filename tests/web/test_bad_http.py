@@ -92,6 +92,16 @@ async def test_absolute_form_is_accepted(agent: Agent, host: str) -> None:
     assert (answer.status, answer.json["object"]) == (200, "list")
 
 
+@pytest.mark.parametrize("listener", ["url", "admin_url"])
+async def test_options_of_the_server(agent: Agent, listener: str) -> None:
+    """`OPTIONS *` is about the server as a whole (RFC 9110 §9.3.7), and gets 204 with Allow."""
+    connection = await Connection.open(getattr(agent, listener))
+    await connection.send(request_bytes("OPTIONS", "*", {}, b""))
+    status, headers = await connection.head()
+    await connection.close()
+    assert (status, "OPTIONS" in dict(headers)["Allow"]) == (204, True)
+
+
 async def test_empty_lines_before_a_request_are_ignored(agent: Agent) -> None:
     """Some clients send CRLF behind a body (RFC 9112 §2.2)."""
     answer, _ = await ask(agent, b"\r\n" + HEAD + b"Connection: close\r\n\r\n")

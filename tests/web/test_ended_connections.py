@@ -81,6 +81,15 @@ async def test_end_during_a_pipelined_request_is_noticed(agent: Agent, upstream:
     assert (row["client_closed"], len(upstream.requests)) == (True, 1)
 
 
+async def test_stray_bytes_do_not_hide_the_end(agent: Agent, upstream: Upstream) -> None:
+    """The end of a client is noticed that has sent an empty line behind its body."""
+    connection = await agent.begin("delay=0.6")
+    await agent.until(lambda: upstream.requests)
+    await connection.send(b"\r\n")
+    await connection.close()
+    assert [row["client_closed"] for row in await agent.rows(1)] == [True]
+
+
 # Timers.
 
 
