@@ -88,6 +88,7 @@ class UpstreamHTTPClient(CurlAsyncHTTPClient):
         self._may_multiplex = may_multiplex
         self._loop = asyncio.get_running_loop()
         self._running: dict[pycurl.Curl, Respond] = {}
+        self._starting: list[pycurl.Curl] = []  # those of them that are not libcurl's yet
         self._settings: dict[pycurl.Curl, tuple[object, ...]] = {}
         self._kept = KeptConnections()
         self._pools = ConnectionPools(self._loop, max_idle=max_idle, max_connections=max_connections)
@@ -132,9 +133,22 @@ class UpstreamHTTPClient(CurlAsyncHTTPClient):
         self._running[curl] = callback
         owner = request.owner if isinstance(request, OwnedRequest) else 0
         self._pools.enter(curl, (owner, request.headers.get("Authorization", "")))
-        self._multi.add_handle(curl)
-        # Not with the next event: libcurl would take a connection whose answer ends in the same call, before we look.
-        self._act(pycurl.SOCKET_TIMEOUT, 0)
+        self._schedule_start(curl)
+
+    def _schedule_start(self, curl: pycurl.Curl) -> None:
+        """Starts a transfer with all others of this iteration of the loop, in a call to libcurl of their own. In the
+        call in which another answer ends, libcurl would take its connection before we look at it; a call for each
+        transfer would cost 30 µs (64 at once, alternating runs)."""
+        if not self._starting:
+            self._loop.call_soon(self._start)
+        self._starting.append(curl)
+
+    def _start(self) -> None:
+        starting, self._starting = self._starting, []
+        for curl in starting:
+            self._multi.add_handle(curl)
+        if starting:
+            self._act(pycurl.SOCKET_TIMEOUT, 0)
 
     def _curl_create(self) -> pycurl.Curl:
         curl = super()._curl_create()
@@ -204,7 +218,7 @@ class UpstreamHTTPClient(CurlAsyncHTTPClient):
         curl.setopt(pycurl.CONNECT_ONLY, 1)
         self._multi.remove_handle(curl)
         curl.setopt(pycurl.CONNECT_ONLY, 0)
-        self._multi.add_handle(curl)
+        self._schedule_start(curl)
 
     def _end_cancelled(self, respond: Respond, future: "asyncio.Future[HTTPResponse]") -> None:
         if future.cancelled():
@@ -214,7 +228,10 @@ class UpstreamHTTPClient(CurlAsyncHTTPClient):
     def _release(self, curl: pycurl.Curl) -> None:
         del self._running[curl]
         self._stale.discard(curl)
-        self._multi.remove_handle(curl)
+        if curl in self._starting:
+            self._starting.remove(curl)
+        else:
+            self._multi.remove_handle(curl)
         self._kept.leave(curl)
         self._pools.leave(curl)
         # Nothing of the request stays: neither its key nor, through the callbacks, its body.
@@ -278,7 +295,7 @@ class UpstreamHTTPClient(CurlAsyncHTTPClient):
 
     def _act(self, fd: int, event: int) -> None:
         _, running = self._multi.socket_action(fd, event)
-        if running < len(self._running):
+        if running < len(self._running) - len(self._starting):
             self._finish_pending_requests()
 
 
