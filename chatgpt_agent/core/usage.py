@@ -117,7 +117,7 @@ def _read(raw: msgspec.Raw, usage_format: UsageFormat) -> Usage | None:
             completion.completion_tokens,
             completion.total_tokens,
             inputs=completion.prompt_tokens_details or _NO_INPUT,
-            outputs=completion.completion_tokens_details or _NO_OUTPUT,
+            outputs=completion.completion_tokens_details or _unreported_reasoning(completion),
         )
     if usage_format is UsageFormat.EMBEDDING:
         embedding = _embedding.decode(raw)
@@ -128,6 +128,12 @@ def _read(raw: msgspec.Raw, usage_format: UsageFormat) -> Usage | None:
     if usage_format is UsageFormat.IMAGES and outputs.image_tokens is None:
         outputs = _Output(image_tokens=tokens.output_tokens)
     return _validated(tokens.input_tokens, tokens.output_tokens, tokens.total_tokens, inputs=inputs, outputs=outputs)
+
+
+def _unreported_reasoning(completion: _Completion) -> _Output:
+    """Gemini counts its reasoning in the total alone."""
+    total, counted = completion.total_tokens, completion.prompt_tokens + completion.completion_tokens
+    return _Output(reasoning_tokens=total - counted) if total is not None and total > counted else _NO_OUTPUT
 
 
 def _validated(

@@ -118,6 +118,15 @@ def test_reasoning_beside_the_output_is_added(usage_format: UsageFormat, reasoni
     assert read({**counts, **details, "total_tokens": 1501 + reasoning}, usage_format) is None
 
 
+@pytest.mark.parametrize(("output", "total"), [(500, 1900), (0, 1400)])
+def test_reasoning_in_the_total_alone_is_output(output: int, total: int) -> None:
+    """If nothing is said about the output's parts, what the total has beyond the sum is reasoning (Gemini)."""
+    usage = {"prompt_tokens": 1000, "completion_tokens": output, "total_tokens": total}
+    expected = Usage(input=1000, output=total - 1000, reasoning=total - 1000 - output)
+    assert read(usage, UsageFormat.COMPLETION) == expected
+    assert read({**usage, "completion_tokens_details": {}}, UsageFormat.COMPLETION) is None
+
+
 def test_total_may_be_missing() -> None:
     """The total may be missing, as in answers of some servers with OpenAI's API."""
     assert read({"input_tokens": 3, "output_tokens": 4}, UsageFormat.TOKENS) == Usage(input=3, output=4)

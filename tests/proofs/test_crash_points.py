@@ -205,12 +205,13 @@ class FakeUpstream:
     """The upstream client of the relay, with OpenAI simulated."""
 
     has_proxy = False
+    destination = "openai"
 
     def __init__(self, world: World) -> None:
         self._world = world
 
     def send(
-        self, url: str, body: bytes, headers: list[tuple[str, str]], *, on_sent: Callable[[], None]
+        self, url: str, body: bytes, headers: list[tuple[str, str]], *, on_sent: Callable[[], None], owner: int
     ) -> "FakeExchange":
         """Sends a request."""
         self._world.point("before the request is sent")

@@ -10,8 +10,10 @@ _BLANK_LINE = re.compile(rb"(?:\r\n|\n|\r(?!\n)){2}")
 _LINE_END = re.compile(rb"\r\n|\n|\r")
 _BOM = b"\xef\xbb\xbf"
 _FIELDS = (b"data:", b"event:", b"id:", b"retry:", b":")
-_NULL_USAGE = b',"usage":null'
-_FLAT_END = re.compile(rb'(?:,"\w+":(?:"[^"\\\r\n]*"|[\w.+-]+)){0,9}\}(?:\r\n|\n|\r){2}')  # members, and no object ends
+_NULL_USAGE = (b',"usage":null', b', "usage": null')
+_FLAT_END = re.compile(
+    rb'(?:, ?"\w+": ?(?:"[^"\\\r\n]*"|[\w.+-]+)){0,9}\}(?:\r\n|\n|\r){2}'
+)  # members, and no object ends
 
 
 class SseSplitter:
@@ -78,8 +80,11 @@ def begins_events(start: bytes) -> bool | None:
 def without_null_usage(event: bytes) -> bytes:
     """Returns an event without the member `usage` of its object if that is null. It is recognized only before the end
     of the object and flat members, which are read in less than a microsecond."""
-    at = event.rfind(_NULL_USAGE)  # not in a text, where a quote has a backslash
-    if at < 0 or not _FLAT_END.fullmatch(event, end := at + len(_NULL_USAGE)):
+    member = _NULL_USAGE[0]
+    if (at := event.rfind(member)) < 0:  # not in a text, where a quote has a backslash
+        member = _NULL_USAGE[1]
+        at = event.rfind(member)
+    if at < 0 or not _FLAT_END.fullmatch(event, end := at + len(member)):
         return event
     line = max(event.rfind(b"\n", 0, at), event.rfind(b"\r", 0, at)) + 1
     return event[:at] + event[end:] if event.startswith((b"data: {", b"data:{"), line) else event

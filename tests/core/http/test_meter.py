@@ -224,7 +224,13 @@ NULL = b',"usage":null'
 )
 def test_null_usage_of_our_question_is_removed(text: bytes) -> None:
     """A client that did not ask for the usage does not get `usage: null` in each event; one that did gets it."""
-    stream = 3 * (text % NULL)
+    for null in (NULL, b', "usage": null'):
+        check_removal(text, null)
+
+
+def check_removal(text: bytes, null: bytes) -> None:
+    """Checks a stream of three events in one chunk and in small ones."""
+    stream = 3 * (text % null)
     for chunks in ([stream], [stream[at : at + 7] for at in range(0, len(stream), 7)]):
         assert run_meter([*chunks, done()], hide_usage=True)[0] == 3 * (text % b"")
         assert run_meter([*chunks, done()])[0] == stream
