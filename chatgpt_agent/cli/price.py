@@ -72,22 +72,28 @@ async def set_(
 
 @price.command(name="list")
 @click.option("--history", is_flag=True, help="Also prices that are superseded, removed or of a later date.")
+@click.option("--upcoming", is_flag=True, help="Only prices of a later date.")
 @json_option
 @with_administration
 @reads
-async def list_(administration: Administration, history: bool, json: bool) -> None:
+async def list_(administration: Administration, history: bool, upcoming: bool, json: bool) -> None:
     """List the prices in force, and below them those to come.
 
-    Tokens without a rate of their own cost the rate of `input` or `output`. With --json, the prices in force, or all
-    with --history.
+    Tokens without a rate of their own cost the rate of `input` or `output`. JSON has the prices in force, those to come
+    with --upcoming, or all with --history.
 
     Example: chatgpt-agent price list --history
     """
+    if history and upcoming:
+        raise click.UsageError("give --history or --upcoming, not both")
+    to_come = await administration.prices.upcoming()
     prices = await (administration.prices.history() if history else administration.prices.in_force())
     if json:
-        echo_json([price_record(price) for price in prices])
+        echo_json([price_record(price) for price in (to_come if upcoming else prices)])
         return
-    to_come = await administration.prices.upcoming()
+    if upcoming:
+        _echo_prices(to_come, ids=True)
+        return
     ids = {price.id for price in to_come}
     _echo_prices([price for price in prices if price.cancelled_at is None and price.id not in ids])
     for base in sorted({price.model for price in prices if is_fine_tuned_base(price.model)}):

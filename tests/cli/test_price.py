@@ -175,6 +175,8 @@ def test_list_shows_prices_to_come(cli: Cli) -> None:
     to_come = cli.ok("price", "list").partition("\n\n")[2].splitlines()
     assert to_come[0] == "To come; `price cancel ID` cancels one:"
     assert to_come[-1].split() == ["2", "m", "2", "2", "2999-01-01", "00:00:00"]
+    assert [price["id"] for price in prices(cli, "--upcoming")] == [2]
+    assert cli.ok("price", "list", "--upcoming").splitlines() == to_come[2:]
 
 
 def test_cancelled_price_does_not_come(cli: Cli) -> None:
