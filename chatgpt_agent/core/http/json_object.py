@@ -14,7 +14,7 @@ from chatgpt_agent.core.cooperative import SLICE, Cooperative
 from chatgpt_agent.core.errors import InvalidJson, InvalidRequest
 from chatgpt_agent.core.http import json_outline
 
-MAX_KEYS = 30_000  # of all objects together, which takes some milliseconds to read
+MAX_KEYS = 20_000  # of all objects together, which takes some milliseconds to read
 MAX_MEMBERS = 1000  # of the outermost object
 MEMBERS = 256  # that are read without a yield
 SIMPLE = 8000  # elements of a text that is read without an outline

@@ -16,6 +16,7 @@ _WINDOW = 512  # bytes of numbers that are shortened at once
 _NUMBERS = b"0123456789+-.eE, \t\r\n"
 # Marks what was left out: no text in UTF-8 has this byte, and no valid JSON has an escape of what it is decoded to.
 _CUT = b"\xff"
+_BACKSLASH = ord("\\")
 _DECODED_CUT = "\udcff"
 
 
@@ -44,8 +45,12 @@ def outline(text: bytes, *, max_elements: int, max_keys: int) -> Cooperative[byt
             if quote < 0:
                 return None if keys > max_keys else b"".join(parts)
             yield
-        at = (yield from _string_end(text, quote + 1)) + 1
-        parts.append(_shortened(text, quote + 1, at - 1))
+        at = text.find(b'"', quote + 1, quote + 2 + LONG) + 1
+        if at and text[at - 2] != _BACKSLASH:  # a short string without an escaped quote, as nearly all are
+            parts.append(text[quote:at])
+        else:
+            at = (yield from _string_end(text, quote + 1)) + 1
+            parts.append(_shortened(text, quote + 1, at - 1))
 
 
 def decode(outline: bytes) -> str:
