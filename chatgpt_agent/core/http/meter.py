@@ -206,11 +206,10 @@ class StreamMeter:
         """Returns the bytes that may go to the client now."""
         # The path of nearly every chunk: no cut and no copy.
         if self._pass_through and chunk.endswith(b"\n\n") and not self._is_of_interest(chunk):
-            if not self._hide_usage:
-                self._began = True
+            self._began = True
+            if not self._hide_usage or b'"usage"' not in chunk:
                 return chunk
             if chunk.find(b"\n\n") == len(chunk) - 2:
-                self._began = True
                 return without_null_usage(chunk)
         passed = self._cut(chunk)
         self._pass_through = not (self._splitter.waiting or self._oversized or self.complete or self._first)

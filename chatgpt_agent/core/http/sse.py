@@ -84,7 +84,8 @@ def without_null_usage(event: bytes) -> bytes:
     if (at := event.rfind(member)) < 0:  # not in a text, where a quote has a backslash
         member = _NULL_USAGE[1]
         at = event.rfind(member)
-    if at < 0 or not _FLAT_END.fullmatch(event, end := at + len(member)):
+    end = at + len(member)
+    if at < 0 or not (event.startswith(b"}\n\n", end) or _FLAT_END.fullmatch(event, end)):
         return event
     line = max(event.rfind(b"\n", 0, at), event.rfind(b"\r", 0, at)) + 1
     return event[:at] + event[end:] if event.startswith((b"data: {", b"data:{"), line) else event
