@@ -15,6 +15,7 @@ import msgspec
 
 from chatgpt_agent.adapters import config_checks as checks
 from chatgpt_agent.adapters.config_file import read_config_file
+from chatgpt_agent.adapters.redaction import HIDDEN, display, is_secret
 from chatgpt_agent.core.errors import ConfigError
 
 MIB = 1024 * 1024
@@ -45,7 +46,7 @@ TotalBytes = Annotated[int, _key("bytes, 2048 to 17179869184, at least twice max
 Number = Annotated[int, _key("a whole number, 1 to 100000", ge=1, le=100_000)]
 Tokens = Annotated[int, _key("tokens, 0 to 10000000", ge=0, le=10_000_000)]
 Flag = Annotated[bool, _key("true or false")]
-Name = Annotated[str, _key("text (a number in quotes)")]
+Name = Annotated[str, _key("a name, no URL (a number in quotes)", check=checks.is_name)]
 Secret = Annotated[str, _key("text (a number in quotes)", secret=True)]
 Addresses = Annotated[
     str,
@@ -79,7 +80,7 @@ DatabaseUrl = Annotated[
         check=checks.is_database_url,
     ),
 ]
-DatabaseAddress = Annotated[str, _key("host, host:port or a socket's folder", check=checks.host_and_port)]
+DatabaseAddress = Annotated[str, _key("host, host:port or a socket's folder", secret=True, check=checks.host_and_port)]
 OpenAIUrl = Annotated[
     str,
     _key(
@@ -276,7 +277,8 @@ def _from_file(path: Path, errors: list[str]) -> dict[str, tuple[str, Any]]:
 
 def _unknown_key(path: Path, key: str) -> str:
     similar = difflib.get_close_matches(key, _FIELDS, n=1)
-    return f"{path}: {key}: unknown key; " + (
+    name = HIDDEN if ":" in key or display(key) == HIDDEN else key[:80]
+    return f"{path}: {name}: unknown key; " + (
         f"did you mean {similar[0]}?" if similar else "config.example.yml has all keys"
     )
 
@@ -299,7 +301,7 @@ def _convert(field: msgspec.structs.FieldInfo, value: Any) -> Any:
     if rule.join and isinstance(value, list):
         value = ", ".join(msgspec.convert(value, list[str]))
     if rule.path:
-        if not isinstance(value, str) or not value:
+        if not isinstance(value, str) or not value or "://" in value or is_secret(value):
             raise ValueError
         return Path(value).absolute()
     from_text = isinstance(value, str) and isinstance(field.default, int | float)  # `"8080"` for a port
@@ -319,9 +321,7 @@ def _rule(field: msgspec.structs.FieldInfo) -> Rule:
 
 
 def _error_line(source: str, field: msgspec.structs.FieldInfo, value: object) -> str:
-    # An `@` may follow a user name and password in a URL.
-    hidden = _rule(field).secret or "@" in str(value)
-    quoted = "(not shown)" if hidden else repr(value)[:80]
+    quoted = HIDDEN if _rule(field).secret else display(value)
     return f"{source}: {field.name}: found {quoted}; allowed: {_meta(field).description}"
 
 
@@ -333,8 +333,9 @@ def _check_url(config: Config, sources: Mapping[str, str]) -> list[str]:
     url = urlsplit(config.openai_url)
     if url.scheme == "http" and not (config.openai_allow_http or checks.is_loopback(url.hostname or "")):
         return [
-            f"{sources.get('openai_url', 'default')}: openai_url: found {config.openai_url!r}; allowed: https://, or "
-            "http:// on a loopback address, or openai_allow_http: true (keys and messages are then sent unencrypted)"
+            f"{sources.get('openai_url', 'default')}: openai_url: found {display(config.openai_url)}; allowed: "
+            "https://, or http:// on a loopback address, or openai_allow_http: true (keys and messages are then sent "
+            "unencrypted)"
         ]
     return []
 

@@ -1,14 +1,16 @@
 """Checks of configuration values that a type cannot express. A check refuses a value with False or a ValueError."""
 
 import re
-from ipaddress import ip_address, ip_network
+from ipaddress import IPv6Address, ip_address, ip_network
 from urllib.parse import unquote_to_bytes, urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 # Extensions and programs with a browser inside have schemes of their own (RFC 6454 §7.1).
 _ORIGIN = re.compile(r"\*|null|[A-Za-z][A-Za-z0-9+.-]*://(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
 _HOST_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
-_HOST_AND_PORT = re.compile(r"(?:\[([^\[\]]+)\]|([^:\[\]]+))(?::([0-9]{1,5}))?")
+# A host may be empty, a name, an address in brackets, or the percent-encoded folder of a socket.
+_PLACE = re.compile(r"(?:\[[\w.:%-]+\]|[\w.%-]*)(?::[0-9]{0,5})?")
+_HOST_AND_PORT = re.compile(r"(?:\[([0-9A-Fa-f:.%\w]+)\]|([\w.,-]+))(?::([0-9]{1,5}))?")
 
 
 def is_loopback(host: str) -> bool:
@@ -36,13 +38,21 @@ def _address(text: str) -> str:
 
 def host_and_port(address: str) -> tuple[str, int]:
     """Returns the host and port of a PostgreSQL address; the port defaults to 5432. Raises ValueError."""
-    if "/" in address or (address.count(":") > 1 and not address.startswith("[")):
-        return address, 5432  # a socket's folder, or an IPv6 address without brackets
+    if address.startswith(("/", "@")):  # a socket's folder, or an abstract socket
+        return address, 5432
+    if address.count(":") > 1 and not address.startswith("["):
+        return str(IPv6Address(address)), 5432
     match = _HOST_AND_PORT.fullmatch(address)
     port = int(match[3] or 5432) if match else 0
     if match is None or not 0 < port < 65536:
-        raise ValueError(address)
+        raise ValueError("not a host and port")
     return match[1] or match[2], port
+
+
+def is_name(text: str) -> bool:
+    """Returns whether a text may be the name of an account or a database: no URL or connection string, which PostgreSQL
+    would repeat in its errors."""
+    return "://" not in text and not re.search(r"\bpassword\s*=", text)
 
 
 def is_openai_url(text: str) -> bool:
@@ -76,8 +86,15 @@ def is_webhook_url(text: str) -> bool:
 
 
 def is_database_url(text: str) -> bool:
-    """Returns whether a text is `embedded`, a PostgreSQL URL or a connection string of libpq."""
-    return text == "embedded" or text.startswith(("postgresql://", "postgres://")) or "=" in text
+    """Returns whether a text is `embedded`, a PostgreSQL URL or a connection string of libpq. A URL in which libpq
+    would read a part of the password as host or port is refused: libpq's errors quote these."""
+    if text == "embedded":
+        return True
+    if not text.startswith(("postgresql://", "postgres://")):
+        return "=" in text
+    authority, _, path = text.partition("://")[2].partition("?")[0].partition("/")
+    user, _, hosts = authority.rpartition("@")
+    return "@" not in user + path and all(map(_PLACE.fullmatch, hosts.split(",")))
 
 
 def are_networks(networks: tuple[str, ...]) -> bool:

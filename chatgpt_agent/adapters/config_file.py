@@ -6,6 +6,7 @@ from typing import Any
 
 import yaml
 
+from chatgpt_agent.adapters.redaction import display, is_secret
 from chatgpt_agent.core.errors import ConfigError
 
 # PyYAML quotes the names of aliases, anchors and tags in these errors.
@@ -19,7 +20,7 @@ def read_config_file(path: Path) -> dict[Any, Any]:
     try:
         content = yaml.load(path.read_text("utf-8"), _StrictLoader)  # noqa: S506 - _StrictLoader is a SafeLoader
     except OSError as error:
-        raise ConfigError([f"{path}: cannot be read: {error.strerror}"]) from None
+        raise ConfigError([f"{_name(path)}: cannot be read: {error.strerror}"]) from None
     except UnicodeDecodeError:
         raise ConfigError([f"{path}: is not UTF-8 text"]) from None
     except yaml.YAMLError as error:
@@ -31,6 +32,11 @@ def read_config_file(path: Path) -> dict[Any, Any]:
     if not isinstance(content, dict):
         raise ConfigError([f"{path}: found {type(content).__name__}; allowed: lines of `key: value`"])
     return content
+
+
+def _name(path: Path) -> str:
+    """Returns the path, unless it is a secret or a URL that was put there by mistake."""
+    return "the configuration file" if ":/" in str(path) or is_secret(str(path)) else str(path)
 
 
 def _yaml_error(path: Path, error: yaml.YAMLError) -> str:
@@ -58,5 +64,5 @@ class _StrictLoader(yaml.SafeLoader):
         for index, key in enumerate(keys):
             if key in keys[:index]:
                 position = node.value[index][0].start_mark
-                raise yaml.constructor.ConstructorError(None, None, f"duplicate key {key!r}", position)
+                raise yaml.constructor.ConstructorError(None, None, f"duplicate key {display(key)}", position)
         return super().construct_mapping(node, deep)

@@ -1,5 +1,7 @@
 """`chatgpt-agent`: serve, migrate, and the groups of commands."""
 
+import resource
+
 import click
 
 from chatgpt_agent import __version__
@@ -23,6 +25,8 @@ from chatgpt_agent.cli.user import user
 @click.version_option(__version__, prog_name="chatgpt-agent")
 def main() -> None:
     """A gateway through which a team shares the OpenAI API, with a ledger of every request."""
+    # No core dump: it would hold the keys and the messages that are in memory (getrlimit(2)).
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
 @main.command()

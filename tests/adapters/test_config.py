@@ -196,6 +196,88 @@ def test_a_value_that_is_not_allowed_is_an_error(errors: Errors, text: str) -> N
     assert f": {text.split(':')[0]}: found " in line
 
 
+SECRET_PLACES = {
+    "BIND_ADDRESS": ["user:hunter2@host", "http://user:hunter2@host"],
+    "ADMIN_BIND_ADDRESS": ["user:hunter2@host"],
+    "PORT": ["user:hunter2@host", "http://host/?token=hunter2"],
+    "OPENAI_URL": [
+        "https://host/v1?key=hunter2",
+        "https://user:hunter2@host/v1",
+        "https://host/v1#hunter2",
+        "http://gateway.example/v1?api_key=hunter2",
+        "ftp://user:hunter2@host/v1",
+    ],
+    "OPENAI_PROXY": ["socks5://user:hunter2@host:1", "user:hunter2@host", "hunter2"],
+    "OPENAI_CA_FILE": ["https://user:hunter2@host/ca.pem"],
+    "DATABASE_URL": [
+        "mysql://user:hunter2@host/db",
+        "postgresql://user:pass@hunter2@host/db",
+        "postgresql://user:hunter2/x@host/db",
+        "postgresql://user:hunter2?x@host/db",
+        "postgresql://host:hunter2/db",
+        "hunter2",
+    ],
+    "DATABASE_ADDRESS": ["user:hunter2@host:5432", "hunter2@host:5432", "password=hunter2", "host:hunter2"],
+    "DATABASE_NAME": ["postgresql://user:hunter2@host/db", "x password=hunter2"],
+    "DATABASE_USERNAME": ["postgresql://user:hunter2@host/db"],
+    "DATA_DIR": ["postgresql://user:hunter2@host/db", "sk-hunter2"],
+    "MASTER_KEY_FILE": ["whsec_hunter2", "hunter2" + "A" * 36 + "="],
+    "WEBHOOK_URL": ["user:hunter2@host", "ftp://host/hunter2"],
+    "WEBHOOK_SECRET_FILE": ["whsec_hunter2"],
+    "TRUSTED_PROXIES": ["user:hunter2@host"],
+    "CORS_ORIGINS": ["https://user:hunter2@host"],
+    "TIME_ZONE": ["postgresql://user:hunter2@host/db"],
+    "LOG_LEVEL": ["token=hunter2"],
+    "MAX_BODY_SIZE": ["sk-hunter2"],
+}
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"), [(variable, value) for variable, values in SECRET_PLACES.items() for value in values]
+)
+def test_secret_in_the_wrong_place_is_refused_and_not_shown(variable: str, value: str) -> None:
+    """A password or key is not shown, whatever key it was given to, and does not get to where it would be shown."""
+    with pytest.raises(ConfigError) as caught:
+        load_config(None, {variable: value})
+    assert f": {variable.lower()}: found " in str(caught.value)
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["postgresql://user:hunter2@host/db: 1", "sk-hunter2: 1", '"token=hunter2": 1'])
+def test_secret_in_the_place_of_a_key_is_not_shown(errors: Errors, text: str) -> None:
+    """An unknown key that may be a secret is not shown."""
+    [line] = errors(text)
+    assert "unknown key" in line
+    assert "hunter2" not in line
+
+
+@pytest.mark.parametrize("name", ["postgresql://user:hunter2@host/db", "sk-hunter2"])
+def test_secret_in_the_place_of_a_file_is_not_shown(name: str) -> None:
+    """A file's name that may be a secret is not shown."""
+    with pytest.raises(ConfigError) as caught:
+        config_from(name, {})
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://",
+        "postgresql:///db?host=/run/postgresql",
+        "postgresql://user:p%40ss@host/db",
+        "postgresql://user%40tenant:p%40ss@host/db",
+        "postgresql://a:1,b:2/db?target_session_attrs=read-write",
+        "postgresql://[::1]:5432/db",
+        "postgres://%2Frun%2Fpostgresql/db",
+        "postgresql://host?user=a@b",
+        "host=h password='a@b'",
+    ],
+)
+def test_database_urls_of_libpq_are_accepted(url: str) -> None:
+    """A URL or connection string that libpq reads as it was meant is accepted."""
+    assert load_config(None, {"DATABASE_URL": url}).database_url == url
+
+
 def test_origins_are_split_at_commas(load: Load) -> None:
     """Origins are a list or a text with commas."""
     origins = load("", {"CORS_ORIGINS": "https://a.example, http://localhost:3000,chrome-extension://abc"}).cors_origins

@@ -1,6 +1,7 @@
 """`chatgpt-agent serve` at its start: what prevents it, and a database that is unreachable."""
 
 import asyncio
+import resource
 import socket
 from pathlib import Path
 
@@ -181,3 +182,11 @@ async def test_bug_in_the_start_ends_the_agent(dsn: str, tmp_path: Path) -> None
     config = Config(bind_address="127.0.0.1", port=0, admin_port=0, data_dir=tmp_path / "data")
     with pytest.raises(RuntimeError, match="a bug"):
         await Broken(config, dsn).run()
+
+
+async def test_no_core_dump_is_written(dsn: str, tmp_path: Path) -> None:
+    """The limit of core dumps of a running agent is 0: one would hold keys and messages."""
+    async with Serve({"DATABASE_URL": dsn, "DATA_DIR": str(tmp_path / "data")}) as serve:
+        await serve.listening()
+        assert resource.prlimit(serve.process.pid, resource.RLIMIT_CORE) == (0, 0)
+        await serve.stopped()

@@ -1,7 +1,6 @@
 """Connection strings: the one of a configuration, and the addresses that one names."""
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator
 
 import psycopg2
@@ -9,14 +8,19 @@ from psycopg2.extensions import make_dsn, parse_dsn
 
 from chatgpt_agent.adapters.config import Config
 from chatgpt_agent.adapters.config_checks import host_and_port
+from chatgpt_agent.adapters.own_thread import look_up
 from chatgpt_agent.core.errors import ConfigError
+
+LOOKUP_SECONDS = 15.0  # for the addresses of a name: a resolver tries several servers, for 5 s each
 
 
 def dsn_from(config: Config) -> str:
     """Returns the libpq connection string of a configuration that is not `embedded`. Raises ConfigError."""
     try:
         if config.database_url is not None:
-            return str(make_dsn(config.database_url))
+            dsn = str(make_dsn(config.database_url))
+            _check_hosts(parse_dsn(dsn))
+            return dsn
     except (psycopg2.Error, ValueError):  # ValueError: bytes that are not UTF-8
         raise ConfigError(
             ["database_url: found (not shown); allowed: embedded, a postgresql:// URL or a libpq connection string"]
@@ -31,6 +35,13 @@ def dsn_from(config: Config) -> str:
             dbname=config.database_name,
         )
     )
+
+
+def _check_hosts(parsed: dict[str, str]) -> None:
+    """Raises ValueError if a host may hold a part of a password: errors name the host."""
+    for host in parsed.get("host", "").split(","):
+        if "@" in host[1:] or "://" in host or "=" in host:
+            raise ValueError("not a host")
 
 
 async def addresses(dsn: str) -> AsyncIterator[dict[str, str]]:
@@ -49,10 +60,12 @@ async def addresses(dsn: str) -> AsyncIterator[dict[str, str]]:
             yield parameters
             continue
         try:
-            resolved = await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_STREAM)
-        except OSError as error:
+            async with asyncio.timeout(LOOKUP_SECONDS):
+                resolved = await look_up(host)
+        except OSError as error:  # TimeoutError is one
             if host == hosts[-1]:
-                raise psycopg2.OperationalError(f"{host}: {error.strerror}") from None
+                reason = error.strerror or "no name server answers"
+                raise psycopg2.OperationalError(f"{host}: {reason}") from None
             continue
         for *_, address in resolved:
             yield {**parameters, "hostaddr": str(address[0])}

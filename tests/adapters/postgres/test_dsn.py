@@ -48,7 +48,16 @@ def test_database_url_may_be_a_libpq_connection_string() -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["hunter2", "mysql://u:hunter2@db/x", "postgresql://u:hunter2@[::1/x", "password=hunter2 x"]
+    "url",
+    [
+        "hunter2",
+        "mysql://u:hunter2@db/x",
+        "postgresql://u:hunter2@[::1/x",
+        "password=hunter2 x",
+        "host=u:hunter2@db",
+        "host=db,u:hunter2@db user=u",
+        "host=postgresql://u:hunter2/x",
+    ],
 )
 def test_an_invalid_database_url_is_an_error(url: str) -> None:
     """The error does not show the value, which may contain a password."""

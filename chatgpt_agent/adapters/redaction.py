@@ -1,0 +1,27 @@
+"""Shows configured values in errors and log lines without secrets, wherever these were put by mistake."""
+
+import re
+
+HIDDEN = "(not shown)"
+
+# What secrets of this program and of OpenAI begin with, and a master key.
+_SECRET = re.compile(r"(?<![A-Za-z])(?:sk-|cga_|cgm_|whsec_)|(?<![\w-])[\w-]{43}=", re.ASCII)
+# User names and passwords in URLs and connection strings; random texts: letters of both cases and digits.
+_SUSPICIOUS = re.compile(
+    r"@|(?i:pass|secret|token|key)\w*['\"]?\s*[=:]|(?=[\w-]*[0-9])(?=[\w-]*[a-z])(?=[\w-]*[A-Z])[\w-]{24,}", re.ASCII
+)
+_QUERY = re.compile(r"[?#].*", re.DOTALL)
+_MAX_LENGTH = 80
+
+
+def is_secret(text: str) -> bool:
+    """Whether a text holds a token, an OpenAI key, a master key or a webhook's secret."""
+    return _SECRET.search(text) is not None
+
+
+def display(value: object) -> str:
+    """Returns a value in quotes, without the query of a URL; or that it is not shown, because it may hold a secret."""
+    text = _QUERY.sub("?…", str(value))
+    if is_secret(text) or _SUSPICIOUS.search(text):
+        return HIDDEN
+    return repr(text if isinstance(value, str) or text.endswith("?…") else value)[:_MAX_LENGTH]
