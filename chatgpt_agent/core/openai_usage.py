@@ -11,7 +11,8 @@ from typing import Annotated
 
 import msgspec
 
-from chatgpt_agent.core.errors import InvalidValue
+from chatgpt_agent.core.errors import InvalidJson, InvalidValue
+from chatgpt_agent.core.json_keys import check_unique_keys
 
 MAX_COUNT = 10**15  # tokens or requests; more than this in a day is nonsense
 MAX_DIGITS = 60  # of an amount, so that sums are exact
@@ -143,11 +144,14 @@ def read_pages(data: bytes, name: str, kind: Kind | None = None) -> list[FigureP
     results. Raises InvalidValue with the name."""
     try:
         decoded = _pages.decode(data) if data.lstrip().startswith(b"[") else [_one_page.decode(data)]
+        check_unique_keys(data)
         pages = [_page(page, name, kind) for page in decoded]
     except msgspec.ValidationError as error:
         raise InvalidValue(f"{name}: is not a page of OpenAI's usage or costs: {error}") from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidValue(f"{name}: is not valid JSON: {error}") from None
+    except InvalidJson as error:
+        raise InvalidValue(f"{name}: is ambiguous: {error}") from None
     if not pages:
         raise InvalidValue(f"{name}: contains no figures")
     return pages

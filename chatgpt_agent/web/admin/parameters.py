@@ -10,6 +10,7 @@ from urllib.parse import parse_qsl
 import msgspec
 
 from chatgpt_agent.core.errors import InvalidJson, InvalidRequest
+from chatgpt_agent.core.json_keys import check_unique_keys
 from chatgpt_agent.web.admin.reading import read_struct
 
 
@@ -21,6 +22,7 @@ def parse_body(body: bytes, kind: type[Any]) -> Any:
         value = _with_large_numbers(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise InvalidJson from None
+    check_unique_keys(body)
     return read_struct(value, kind)
 
 

@@ -211,3 +211,11 @@ async def test_unknown_path_is_not_found(admin: Administrator) -> None:
     """The answer has the same format."""
     answer = await fetch(f"{admin.agent.admin_url}/api/v1/nothing")
     assert (answer.status, answer.error["code"]) == (404, "unknown_url")
+
+
+@pytest.mark.parametrize("body", [b'{"name":"carol","name":"dave"}', b'{"name":"carol","n\\u0061me":"carol"}'])
+async def test_repeated_key_is_refused(admin: Administrator, body: bytes) -> None:
+    """A body with a key twice is refused, because readers differ in which of its values counts."""
+    answer = await admin.ask("POST", "/users", body)
+    assert (answer.status, answer.error["code"]) == (400, "invalid_json")
+    assert answer.error["message"] == "Duplicate key 'name' in the request body."
