@@ -12,6 +12,7 @@ from chatgpt_agent.adapters.postgres.connection import Store
 from chatgpt_agent.admin.administration import Stores
 from chatgpt_agent.core.budget.max_cost import Assumptions
 from chatgpt_agent.core.http.endpoints import upstream_urls
+from chatgpt_agent.runtime.account_limiter import AccountLimiter
 from chatgpt_agent.runtime.admission import Admissions
 from chatgpt_agent.runtime.alerts import Alerts, open_webhook
 from chatgpt_agent.runtime.authentication import AdminAuthenticator, Authenticator
@@ -20,13 +21,14 @@ from chatgpt_agent.runtime.budget_store import PostgresBudgetStore
 from chatgpt_agent.runtime.budget_sync import BudgetSync
 from chatgpt_agent.runtime.budgets import Budgets
 from chatgpt_agent.runtime.directory import Directory
+from chatgpt_agent.runtime.drains import DrainLimits, Drains
 from chatgpt_agent.runtime.in_flight import Lifecycle
 from chatgpt_agent.runtime.last_used import WRITE_TIMEOUT, LastUsed
 from chatgpt_agent.runtime.ledger import Ledger
 from chatgpt_agent.runtime.memory import Memory
 from chatgpt_agent.runtime.rate_limiter import RateLimiter
 from chatgpt_agent.runtime.read_pool import ReadPool
-from chatgpt_agent.runtime.relay import DrainLimits, Relay
+from chatgpt_agent.runtime.relay import Relay
 from chatgpt_agent.runtime.shipper import SHIP_TIMEOUT
 from chatgpt_agent.runtime.tuning import Tuning
 from chatgpt_agent.web.admin.routing import MAX_FILE, AdminApi
@@ -53,6 +55,7 @@ class Wiring:
         self.upstream = UpstreamClient(self.http_client, config.upstream)
         self.rate_limiter = RateLimiter(clock)
         self.read_pool = ReadPool(dsn)
+        self.account_limiter = AccountLimiter(clock)
         self.last_used = LastUsed(
             Store(dsn, seconds=WRITE_TIMEOUT), check_seconds=tuning.last_used_check, clock=clock, on_death=on_death
         )
@@ -92,7 +95,7 @@ class Wiring:
             ledger=self.ledger,
             upstream=self.upstream,
             urls=urls,
-            drain=DrainLimits(config.drain_after_disconnect, config.drain_after_disconnect_max),
+            drains=Drains(DrainLimits(config.drain_after_disconnect, config.drain_after_disconnect_max)),
         )
         self.authenticator = Authenticator(
             self.directory,
@@ -131,6 +134,7 @@ class Wiring:
             directory=self.directory,
             budgets=self.budgets,
             read_pool=self.read_pool,
+            account_limiter=self.account_limiter,
             readiness=self._readiness(),
             cors=Cors(config.cors_origins) if config.cors_origins else None,
         )

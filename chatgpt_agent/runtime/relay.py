@@ -5,12 +5,11 @@ The caller decides where the answer goes; a dispatch writes the ledger, also aft
 """
 
 import asyncio
+import functools
 import logging
 from collections import deque
 from collections.abc import AsyncIterator
 from typing import Protocol
-
-import msgspec
 
 from chatgpt_agent import __version__
 from chatgpt_agent.adapters.curl.exchange import Exchange, UpstreamClient
@@ -37,19 +36,13 @@ from chatgpt_agent.core.usage import Answer
 from chatgpt_agent.runtime.admission import Admission
 from chatgpt_agent.runtime.cooperative import run_cooperatively
 from chatgpt_agent.runtime.directory import Directory
+from chatgpt_agent.runtime.drains import Drain, Drains
 from chatgpt_agent.runtime.ledger import Ledger, OpenRequest
 from chatgpt_agent.runtime.memory import Share
 
 log = logging.getLogger(__name__)
 
 USER_AGENT = f"chatgpt-agent/{__version__}"
-
-
-class DrainLimits(msgspec.Struct, frozen=True):
-    """How long answers are read on after their clients have disconnected: `seconds` each, `requests` at once."""
-
-    seconds: float
-    requests: int
 
 
 class Relay:
@@ -62,14 +55,13 @@ class Relay:
         ledger: Ledger,
         upstream: UpstreamClient,
         urls: dict[str, str],
-        drain: DrainLimits,
+        drains: Drains,
     ) -> None:
         self.directory = directory
         self.ledger = ledger
         self.upstream = upstream
         self.urls = urls
-        self.drain = drain
-        self.abandoned_requests = 0  # whose client has disconnected and whose answer is still read
+        self.drains = drains
 
     def dispatch(self, user: User, request: ApiRequest, admission: Admission, share: Share) -> "Dispatch":
         """Returns the dispatch of an admitted request, whose body is counted in `share`. Nothing is sent yet."""
@@ -132,7 +124,7 @@ class Dispatch:
         self._first_byte_ms: int | None = None
         # The client.
         self._disconnected = False
-        self._drain_timer: asyncio.TimerHandle | None = None
+        self._drain: Drain | None = None
 
     async def send(self, accept: str | None) -> "Answering":
         """Sends the request and returns the answer once its head is there. Raises AgentError, with the row written
@@ -170,12 +162,10 @@ class Dispatch:
         self._disconnected = True
         if self._exchange is None or self._settling:
             return
-        relay = self._relay
-        if relay.abandoned_requests >= relay.drain.requests:
-            self._exchange.abort(ClientClosed())
-            return
-        relay.abandoned_requests += 1
-        self._drain_timer = self._loop.call_later(relay.drain.seconds, self._exchange.abort, ClientClosed())
+        abort = functools.partial(self._exchange.abort, ClientClosed())
+        self._drain = self._relay.drains.start(self._user.id, abort)
+        if self._drain is None:
+            abort()
 
     async def close(self) -> None:
         """Gives back what the request holds. If its answer was not read to the end, which only a bug in the agent can
@@ -183,9 +173,8 @@ class Dispatch:
         self._admission.release()
         self._body_share.release()
         self.share.release()
-        if self._drain_timer is not None:
-            self._drain_timer.cancel()
-            self._relay.abandoned_requests -= 1
+        if self._drain is not None:
+            self._relay.drains.end(self._drain)
         if self._open is None:
             self._admission.cancel()
         elif not self._settling:

@@ -3,6 +3,7 @@
 import re
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -12,6 +13,7 @@ from chatgpt_agent.admin.reports import UsageFilter
 from chatgpt_agent.core.budget.budget_state import Status
 from chatgpt_agent.core.errors import InvalidApiKey, InvalidRequest, InvalidValue
 from chatgpt_agent.core.money.exact import format_usd
+from chatgpt_agent.runtime.account_limiter import AccountLimiter
 from chatgpt_agent.runtime.authentication import Authenticator
 from chatgpt_agent.runtime.budgets import Budgets
 from chatgpt_agent.runtime.directory import Directory
@@ -32,11 +34,22 @@ class AccountHandler(TokenHandler):
     """A handler that reads a user's own data from PostgreSQL. `directory.time_zone` is that of the reports' days."""
 
     def initialize(  # type: ignore[override]
-        self, *, authenticator: Authenticator, rate_limiter: RateLimiter, read_pool: ReadPool, directory: Directory
+        self,
+        *,
+        authenticator: Authenticator,
+        rate_limiter: RateLimiter,
+        account_limiter: AccountLimiter,
+        read_pool: ReadPool,
+        directory: Directory,
     ) -> None:
         super().initialize(authenticator, rate_limiter)
+        self._account_limiter = account_limiter
         self._read_pool = read_pool
         self._directory = directory
+
+    def check(self) -> None:
+        super().check()
+        self._account_limiter.count(self.identity.token.id)
 
     def parameter(self, name: str, default: str) -> str:
         """Returns a query parameter. Raises InvalidRequest if it is repeated."""
@@ -56,18 +69,8 @@ class AccountHandler(TokenHandler):
 class MeHandler(AccountHandler):
     """`GET /me`: user, token, models, limits and budgets."""
 
-    def initialize(  # type: ignore[override]
-        self,
-        *,
-        authenticator: Authenticator,
-        rate_limiter: RateLimiter,
-        read_pool: ReadPool,
-        directory: Directory,
-        budgets: Budgets,
-    ) -> None:
-        super().initialize(
-            authenticator=authenticator, rate_limiter=rate_limiter, read_pool=read_pool, directory=directory
-        )
+    def initialize(self, *, budgets: Budgets, **services: Any) -> None:  # type: ignore[override]
+        super().initialize(**services)
         self._budgets = budgets
 
     async def get(self) -> None:

@@ -8,6 +8,7 @@ from tornado.httputil import HTTPMessageDelegate, HTTPServerRequest
 from tornado.web import Application, RequestHandler
 
 from chatgpt_agent.core.http.endpoints import CHAT, ENDPOINTS, Endpoint
+from chatgpt_agent.runtime.account_limiter import AccountLimiter
 from chatgpt_agent.runtime.budgets import Budgets
 from chatgpt_agent.runtime.directory import Directory
 from chatgpt_agent.runtime.read_pool import ReadPool
@@ -35,6 +36,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     directory: Directory
     budgets: Budgets
     read_pool: ReadPool
+    account_limiter: AccountLimiter
     readiness: Readiness
     cors: Cors | None
 
@@ -66,7 +68,7 @@ def api_app(services: Services) -> Application:
     forward = services.forward
     token = {"authenticator": forward.authenticator, "rate_limiter": forward.rate_limiter}
     models = {**token, "directory": services.directory}
-    account = {**models, "read_pool": services.read_pool}
+    account = {**models, "read_pool": services.read_pool, "account_limiter": services.account_limiter}
     me = {**account, "budgets": services.budgets}
     return RoutedApplication(
         {

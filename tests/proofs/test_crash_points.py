@@ -31,10 +31,11 @@ from chatgpt_agent.core.usage import Usage
 from chatgpt_agent.runtime.admission import Admissions
 from chatgpt_agent.runtime.budgets import Budgets
 from chatgpt_agent.runtime.directory import Directory
+from chatgpt_agent.runtime.drains import DrainLimits, Drains
 from chatgpt_agent.runtime.ledger import Ledger
 from chatgpt_agent.runtime.memory import Memory
 from chatgpt_agent.runtime.rate_limiter import RateLimiter
-from chatgpt_agent.runtime.relay import Dispatch, DrainLimits, Relay
+from chatgpt_agent.runtime.relay import Dispatch, Relay
 from tests.proofs.simulation import (
     StillLoop,
     check_cost,
@@ -306,7 +307,7 @@ async def serve(world: World, ledger: Ledger) -> None:
         ledger=ledger,
         upstream=upstream,
         urls={CHAT.path: "http://127.0.0.1:1/v1/chat/completions"},
-        drain=DrainLimits(60.0, 1),
+        drains=Drains(DrainLimits(60.0, 1)),
     )
     identity = Identity(
         User(id=1, name="alice", upstream_key=b"", disabled=False), Token(id=11, user_id=1, digest=b"", revoked=False)

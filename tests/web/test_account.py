@@ -1,6 +1,7 @@
 """What a user sees with their token: their account, sums of their usage, and the last week in the original format."""
 
 import asyncio
+import itertools
 import json
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -297,3 +298,18 @@ async def test_slow_postgresql_is_503(agent: Agent, dsn: str) -> None:
         answer = await get(agent, "/me/usage")
         cursor.execute("COMMIT")
     assert (answer.status, answer.error["code"]) == (503, "usage_unavailable")
+
+
+@pytest.mark.own_agent
+async def test_token_may_ask_sixty_times_a_minute(agent: Agent) -> None:
+    """Too many requests about the account of a token are a 429; another token and requests to OpenAI are not
+    affected."""
+    answers = [await get(agent, path) for path in itertools.islice(itertools.cycle(PATHS), 60)]
+    assert {answer.status for answer in answers} == {200}
+    while answers[-1].status == 200:  # one more is allowed each second
+        answers.append(await get(agent, "/me"))
+    assert (answers[-1].status, answers[-1].error["code"]) == (429, "rate_limit_exceeded")
+    assert answers[-1].header("retry-after") == "1"
+    assert (await agent.chat()).status == 200
+    agent.token = await agent.add_user("bob")
+    assert (await fetch(f"{agent.url}/me", "GET", agent.headers())).status == 200

@@ -100,6 +100,20 @@ async def test_number_of_abandoned_answers_is_limited(make_agent: MakeAgent, ups
     assert states == ["done", "done", "incomplete"]
 
 
+async def test_one_user_leaves_places_for_others(make_agent: MakeAgent, upstream: Upstream) -> None:
+    """One user's disconnected requests do not keep that of another from being read to its usage."""
+    agent = await make_agent(drain_after_disconnect_max=2)
+    connections = [await agent.begin("chunks=20 gap=0.05", stream=True) for _ in range(2)]
+    agent.token = await agent.add_user("bob")
+    connections.append(await agent.begin("chunks=20 gap=0.05", stream=True))
+    for connection in connections:
+        await connection.head()
+        await connection.close()
+        await asyncio.sleep(0.05)
+    states = {(row["user_id"], row["state"]) for row in await agent.rows(3)}
+    assert states == {(1, "done"), (1, "incomplete"), (2, "done")}
+
+
 async def test_abandoned_answers_free_their_places(make_agent: MakeAgent, upstream: Upstream) -> None:
     """After disconnects no request, abandoned answer or exchange is left."""
     agent = await make_agent(drain_after_disconnect=0.1)
@@ -110,4 +124,4 @@ async def test_abandoned_answers_free_their_places(make_agent: MakeAgent, upstre
     await agent.rows(5)
     await agent.until(lambda: agent.server.lifecycle.in_flight == 0)
     server = agent.server
-    assert (server.admissions.running, server.relay.abandoned_requests, server.upstream.running) == (0, 0, 0)
+    assert (server.admissions.running, server.relay.drains.running, server.upstream.running) == (0, 0, 0)
