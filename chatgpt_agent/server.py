@@ -24,6 +24,7 @@ from chatgpt_agent.wiring import Wiring
 
 log = logging.getLogger(__name__)
 
+UNSENT_SECONDS = 2.0  # for requests to reach OpenAI during a shutdown: a name lookup may take much longer
 ABORT_SECONDS = 2.0  # for aborted requests to write their rows
 
 
@@ -95,7 +96,7 @@ class Server(Wiring):
             listener.stop()
         # Let running requests end; abort those that take too long, which still write their rows.
         self.stopping.clear()
-        if not await self.lifecycle.drain(self._config.drain_timeout, hurry=self.stopping):
+        if not await self._drain():
             log.warning("aborting %d requests that did not end in time", self.lifecycle.in_flight)
             self.upstream.abort_all()
             await self.lifecycle.wait_idle(ABORT_SECONDS)
@@ -105,14 +106,22 @@ class Server(Wiring):
         await self._background.close()
         await self.read_pool.close()
         await self.ledger.close()
-        await self.budget_sync.close()
-        await self.alerts.close()
+        # Each gives up after a second where the database does not answer.
+        await asyncio.gather(self.budget_sync.close(), self.alerts.close(), self.last_used.close())
         self.upstream.abort_all()
         self.http_client.close()
-        await self.last_used.close()
         await self.directory.close()
         await self.admin_stores.close()
         log.info("chatgpt-agent has stopped")
+
+    async def _drain(self) -> bool:
+        """Lets running requests end. Returns False where that takes too long, or at a second signal."""
+        seconds = self._config.drain_timeout
+        unsent = min(UNSENT_SECONDS, seconds)
+        if await self.lifecycle.drain(unsent, hurry=self.stopping):
+            return True
+        self.upstream.abort_unsent()  # clients may send these again
+        return await self.lifecycle.drain(seconds - unsent, hurry=self.stopping)
 
     def _listen(self, app: HTTPServerConnectionDelegate, sockets: list[socket.socket], limits: ConnectionLimits) -> int:
         listener = Listener(app, limits, self._config.trusted_proxies)

@@ -9,22 +9,33 @@ import base64
 import binascii
 import hashlib
 import hmac
+import socket
 from pathlib import Path
 from typing import Any
 
 from tornado.httpclient import AsyncHTTPClient, HTTPClientError, HTTPRequest
+from tornado.netutil import Resolver
 from tornado.simple_httpclient import SimpleAsyncHTTPClient
 
 from chatgpt_agent import __version__
 from chatgpt_agent.adapters.config import Proxy
 from chatgpt_agent.adapters.curl.proxied_client import proxied_client
 from chatgpt_agent.adapters.files import read_secret_file
+from chatgpt_agent.adapters.own_thread import look_up
 from chatgpt_agent.core.errors import SetupError, WebhookFailed
 
 TIMEOUT = 10.0  # seconds for the whole request
 MAX_RESPONSE = 64 * 1024  # bytes
 PREFIX = "whsec_"
 MIN_SECRET = 24  # bytes, by the specification
+
+
+class OwnThreadResolver(Resolver):
+    """Looks names up without keeping a shutdown waiting, as Tornado's default resolver does."""
+
+    async def resolve(self, host: str, port: int, family: Any = socket.AF_UNSPEC) -> list[tuple[int, Any]]:
+        """Returns the addresses of a host, each with its family. Raises OSError."""
+        return [(info[0], info[4]) for info in await look_up(host, port, family)]
 
 
 class Webhook:
@@ -36,7 +47,9 @@ class Webhook:
         self._options: dict[str, Any] = {}
         self._client: AsyncHTTPClient
         if proxy is None:
-            self._client = SimpleAsyncHTTPClient(force_instance=True, max_body_size=MAX_RESPONSE)
+            self._client = SimpleAsyncHTTPClient(
+                force_instance=True, max_body_size=MAX_RESPONSE, resolver=OwnThreadResolver()
+            )
         else:
             self._client, self._options = proxied_client(proxy, max_response=MAX_RESPONSE)
 

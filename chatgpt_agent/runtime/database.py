@@ -9,6 +9,7 @@ from chatgpt_agent.adapters.config import Config
 from chatgpt_agent.adapters.embedded_postgres import EmbeddedPostgres
 from chatgpt_agent.adapters.keyring import Keyring
 from chatgpt_agent.adapters.migrate import SchemaStatus, check_not_newer, checked_status, migrate, schema_status
+from chatgpt_agent.adapters.own_thread import in_own_thread
 from chatgpt_agent.adapters.postgres.connection import Store
 from chatgpt_agent.adapters.postgres.dsn import dsn_from
 from chatgpt_agent.core.errors import SetupError, StoreUnavailable
@@ -67,8 +68,7 @@ def _older(status: SchemaStatus) -> SetupError:
 async def prepare_database(config: Config, dsn: str) -> Keyring:
     """Brings schema and time zone up to date, and returns the keyring that belongs to the database. Raises SetupError,
     StoreError."""
-    loop = asyncio.get_running_loop()
-    for name in await loop.run_in_executor(None, ensure_schema, config, dsn):
+    for name in await in_own_thread(lambda: ensure_schema(config, dsn)):  # its connection resolves a name, too
         log.info("migrated the database: %s", name)
     async with Store(dsn) as store:
         keyring = await open_keyring(config, store)

@@ -1,6 +1,7 @@
 """When each token was last used: kept in memory, and written apart from requests, every five minutes at most."""
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -14,6 +15,7 @@ log = logging.getLogger(__name__)
 
 TASK = "last used"
 WRITE_TIMEOUT = 2.0  # seconds for a statement: a shutdown waits no longer for the last one
+CLOSE_SECONDS = 1.0  # for the last times, when the process ends
 WRITE_SECONDS = 300.0  # between two writes of one token
 CHECK_SECONDS = 5.0  # between two checks for tokens to write: the first use of a new token is visible soon
 
@@ -55,7 +57,9 @@ class LastUsed:
         await self.background.close()
         if TASK in self.background:
             self._written_at.clear()
-            await self.write()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(CLOSE_SECONDS):
+                    await self.write()
         await self._store.close()
 
     async def write(self) -> None:

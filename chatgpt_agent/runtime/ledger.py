@@ -25,7 +25,7 @@ from chatgpt_agent.runtime.shipper import Shipper, ShippingObserver, summary
 log = logging.getLogger(__name__)
 
 SHIPPER = "shipper"  # the name of its task
-CLOSE_SECONDS = 5.0  # for the last rows, when the process ends
+CLOSE_SECONDS = 3.0  # for the last rows, when the process ends
 
 
 class OpenRequest(msgspec.Struct, frozen=True):
@@ -148,7 +148,7 @@ class Ledger:
         await self._shipper.flush()
 
     async def close(self) -> None:
-        """Ships rows for a few seconds at most, and closes the outbox, which keeps the rest."""
+        """Ships rows for CLOSE_SECONDS at most, and closes the outbox, which keeps the rest."""
         await self.background.close()
         try:
             await self._write_unwritten()

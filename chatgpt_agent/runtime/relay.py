@@ -11,6 +11,8 @@ from collections import deque
 from collections.abc import AsyncIterator
 from typing import Protocol
 
+import msgspec
+
 from chatgpt_agent import __version__
 from chatgpt_agent.adapters.curl.exchange import Exchange, UpstreamClient
 from chatgpt_agent.adapters.curl.head import Head, head_error

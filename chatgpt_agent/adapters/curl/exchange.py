@@ -23,6 +23,7 @@ from chatgpt_agent.core.errors import (
     UpstreamInvalid,
     UpstreamTimeout,
     UpstreamTruncated,
+    UpstreamUnreachable,
 )
 
 HIGH_WATER = 128 * 1024  # bytes that wait for the client before the transfer is paused; it costs memory four times
@@ -61,6 +62,12 @@ class UpstreamClient:
         """Ends every exchange now."""
         for exchange in list(self.exchanges):
             exchange.abort()
+
+    def abort_unsent(self) -> None:
+        """Ends every exchange of which nothing was sent yet: it still connects, or waits for its address."""
+        for exchange in list(self.exchanges):
+            if not exchange.sent:
+                exchange.abort(UpstreamUnreachable(sent=False))
 
     def schedule_delivery(self, exchange: "Exchange") -> None:
         """Calls `deliver` of an exchange when all sockets that are readable in this iteration of the loop were read.
