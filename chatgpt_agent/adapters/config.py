@@ -14,7 +14,6 @@ from urllib.parse import unquote, urlsplit
 import msgspec
 
 from chatgpt_agent.adapters import config_checks as checks
-from chatgpt_agent.adapters.config_file import read_config_file
 from chatgpt_agent.adapters.redaction import HIDDEN, display, is_secret
 from chatgpt_agent.core.errors import ConfigError
 
@@ -266,6 +265,8 @@ def config_from(file: str | None, environ: Mapping[str, str] = os.environ) -> Co
 
 def _from_file(path: Path, errors: list[str]) -> dict[str, tuple[str, Any]]:
     """Returns the values of known keys, each with its source. Adds an error for each unknown key."""
+    from chatgpt_agent.adapters.config_file import read_config_file  # only here: PyYAML takes a while to import
+
     content = read_config_file(path)
     errors += [_unknown_key(path, str(key)) for key in content if key not in _FIELDS]
     base = path.absolute().parent

@@ -84,8 +84,10 @@ def _loss_lines(loss: Loss) -> list[str]:
     if loss.dropped:
         return [f"the table {loss.table} is dropped, with {_rows(loss.rows)}"]
     lines = [f"{loss.table} loses {_rows(loss.rows)}"] if loss.rows else []
-    columns = loss.columns.items()
-    return lines + [f"{loss.table} loses the column {column}, set in {_rows(rows)}" for column, rows in columns]
+    if loss.columns:
+        columns = ", ".join(f"{column} (set in {_rows(rows)})" for column, rows in loss.columns.items())
+        lines.append(f"{loss.table} loses columns: {columns}")
+    return lines
 
 
 def _rows(count: int) -> str:

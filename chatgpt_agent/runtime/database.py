@@ -41,9 +41,10 @@ def ensure_schema(config: Config, dsn: str) -> list[str]:
     Raises SetupError if the database is not ours, or its schema older or newer than this program; StoreUnavailable."""
     status = checked_status(dsn)
     if status.rolled_back:
+        names = ", ".join(status.rolled_back)
         raise SetupError(
-            f"{', '.join(status.rolled_back)} was rolled back: install the older program that this was done for, or "
-            "run `chatgpt-agent migrate` to apply it again"
+            f"{names} {'was' if len(status.rolled_back) == 1 else 'were'} rolled back: install the older program, or "
+            "run `chatgpt-agent migrate` to go forward again"
         )
     if status.pending and not config.auto_migrate:
         raise _older(status)

@@ -63,7 +63,7 @@ def test_rollback_with_another_name_changes_nothing(filled: Cli) -> None:
     "the table admins is dropped, with 1 row",
     "the table budgets is dropped, with 1 row",
     "the table audit_log is dropped, with 6 rows",
-    "users loses the column comment, set in 1 row",
+    "users loses columns: comment (set in 1 row)",
     "1 tokens are revoked: the older program does not know their limits",
 ])  # fmt: skip
 def test_rollback_says_what_would_be_lost(filled: Cli, line: str) -> None:
