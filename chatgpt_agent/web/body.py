@@ -32,10 +32,12 @@ class BodyHandler(ApiHandler):
         if self.refused or self.share is None:
             return
         self.received += len(chunk)
-        if self.received > self.share.size and not self.share.resize(self.received):
-            self.refuse(MemoryFull())
-        else:
+        try:
+            if self.received > self.share.size and not self.share.resize(self.received):
+                raise MemoryError
             self._body.write(chunk)
+        except MemoryError:  # of the share of this request, or of the system
+            self.refuse(MemoryFull())
 
     def take_body(self) -> bytes:
         """Returns the body, which is not held here any more."""

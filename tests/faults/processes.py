@@ -22,6 +22,7 @@ def with_limit(name: str, value: int) -> type[Serve]:
     lower = f"import os, resource, sys; resource.setrlimit(resource.{name}, ({value}, {value}))"
 
     class WithLimits(Serve):
+        may_log_tracebacks = name == "RLIMIT_AS"  # a module that cannot be loaded
         program = (sys.executable, "-c", f"{lower}; os.execv(sys.executable, sys.argv[1:])", *PROGRAM)
 
     return WithLimits

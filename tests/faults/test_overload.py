@@ -306,11 +306,17 @@ def has_length(length: int, rows: list[Any]) -> bool:
 # No memory left (X10).
 
 
+class Starved(Serve):
+    """A process without memory, which may fail anywhere."""
+
+    may_log_tracebacks = True
+
+
 async def test_requests_that_need_too_much_memory_fail_alone(cli: Cli, upstream: Upstream) -> None:
     """Thirty bodies of 5 MB arrive where there is memory for one: after their clients have left, others are served, and
     each request that was sent has a row."""
     big = json.dumps({"model": "m", "messages": [{"role": "user", "content": "x" * 5_000_000}]}).encode()
-    async with serving(cli) as (serve, url, token):
+    async with serving(cli, Starved) as (serve, url, token):
         assert (await chat(url, token)).status == 200
         clients = [await Connection.open(url) for _ in range(30)]
         with _limit_of(serve.process.pid, resource.RLIMIT_AS, virtual(serve.process.pid) + 8_000_000):
