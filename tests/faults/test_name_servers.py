@@ -5,6 +5,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -15,7 +16,7 @@ from chatgpt_agent.adapters import own_thread
 from chatgpt_agent.adapters.webhook import Webhook
 from chatgpt_agent.core.errors import WebhookFailed
 from tests.support.client import Connection, request_bytes
-from tests.support.commands import KEY, Cli
+from tests.support.commands import KEY, Cli, environ_with
 from tests.support.serving import Serve, body, headers
 
 NAME = "hang.invalid"  # which the preloaded library never resolves
@@ -57,6 +58,28 @@ async def test_name_of_the_database(preload: dict[str, str], tmp_path: Path) -> 
         await serve.listening()
         await asyncio.sleep(0.2)
         assert await serve.ended(signal.SIGTERM) == 0
+
+
+PROXIED_POST = f"""
+import asyncio, time
+from chatgpt_agent.adapters.config import Proxy
+from chatgpt_agent.adapters.webhook import Webhook
+
+async def main():
+    webhook = Webhook("http://127.0.0.1:1/", None, Proxy("{NAME}", 3128, None, None))
+    task = asyncio.create_task(webhook.post("msg_1", int(time.time()), b"{{}}"))
+    await asyncio.sleep(0.2)
+    webhook.close()
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+asyncio.run(main())
+"""
+
+
+def test_name_of_the_webhooks_proxy(preload: dict[str, str]) -> None:
+    """While the agent waits for the address of the proxy of the webhook, the process can end."""
+    subprocess.run([sys.executable, "-c", PROXIED_POST], env=environ_with(preload), timeout=20, check=True)
 
 
 def test_name_of_the_webhook(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,7 +21,6 @@ import asyncio
 import functools
 import itertools
 import operator
-import threading
 from collections.abc import Callable
 from io import BytesIO
 from typing import Any, cast
@@ -31,12 +30,11 @@ from tornado.curl_httpclient import CurlAsyncHTTPClient, CurlError
 from tornado.httpclient import HTTPRequest, HTTPResponse
 from tornado.httputil import HTTPHeaders
 
+from chatgpt_agent.adapters.curl.closing import close_multi
 from chatgpt_agent.adapters.curl.connection_pools import ConnectionPools
 from chatgpt_agent.adapters.curl.kept_connections import Address, KeptConnections
 
 Respond = Callable[[HTTPResponse], None]
-
-CLOSE_SECONDS = 0.5
 
 _RESYNC_MS = 1  # at least, before libcurl is asked again for a timeout that it has not acted on
 # Attributes of an HTTPRequest that make a handle's settings; all others are set for each request.
@@ -254,7 +252,7 @@ class UpstreamHTTPClient(CurlAsyncHTTPClient):
             self._watch(fd, 0)
         multi, self._multi = self._multi, pycurl.CurlMulti()
         super().close()
-        _close_without_resolver(multi)
+        close_multi(multi)
 
     # libcurl and the loop (https://curl.se/libcurl/c/libcurl-multi.html, "multi_socket").
 
@@ -302,19 +300,6 @@ class UpstreamHTTPClient(CurlAsyncHTTPClient):
         _, running = self._multi.socket_action(fd, event)
         if running < len(self._running) - len(self._starting):
             self._finish_pending_requests()
-
-
-def _close_without_resolver(multi: pycurl.CurlMulti) -> None:
-    """Closes the connections. libcurl would wait for threads that look up a name, however long that takes: one that is
-    not done soon is left behind and ends with the process. pycurl does not know CURLMOPT_QUICK_EXIT."""
-    multi.setopt(pycurl.M_SOCKETFUNCTION, _ignore_socket)
-    thread = threading.Thread(target=multi.close, name="curl close", daemon=True)
-    thread.start()
-    thread.join(CLOSE_SECONDS)
-
-
-def _ignore_socket(_event: int, _fd: int, _multi: pycurl.CurlMulti, _data: object) -> None:
-    """In place of the callback of a client that is closed."""
 
 
 def _resolve(future: "asyncio.Future[HTTPResponse]", raise_error: bool, response: HTTPResponse) -> None:

@@ -1,0 +1,21 @@
+"""Closes the connections of a client without waiting for name servers."""
+
+import threading
+
+import pycurl
+
+CLOSE_SECONDS = 0.5
+
+
+def close_multi(multi: pycurl.CurlMulti) -> None:
+    """Closes a handle of which the event loop watches no socket any more. libcurl would wait for threads that look up a
+    name, however long that takes: one that is not done soon is left behind and ends with the process. pycurl does not
+    know CURLMOPT_QUICK_EXIT."""
+    multi.setopt(pycurl.M_SOCKETFUNCTION, _ignore)
+    thread = threading.Thread(target=multi.close, name="curl close", daemon=True)
+    thread.start()
+    thread.join(CLOSE_SECONDS)
+
+
+def _ignore(_event: int, _fd: int, _multi: pycurl.CurlMulti, _data: object) -> None:
+    """In place of the callback of a client that is closed."""
