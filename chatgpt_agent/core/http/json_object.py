@@ -70,13 +70,15 @@ def read_object(body: bytes, max_elements: int) -> Cooperative[JsonObject]:
 
 
 def _decode(text: str) -> JsonObject:
-    try:
-        members: JsonObject = _decoder.decode(text)
-    except RecursionError:
-        raise _invalid() from None
-    except ValueError:  # Python refuses to convert thousands of digits
-        members = _decoder_of_huge_numbers.decode(text)
-    return members
+    for decoder in (_decoder, _decoder_of_huge_numbers):
+        try:
+            members: JsonObject = decoder.decode(text)
+        except RecursionError:
+            break
+        except ValueError:  # Python refuses to convert thousands of digits
+            continue
+        return members
+    raise _invalid()
 
 
 def _check_utf8(body: bytes) -> Cooperative[None]:
