@@ -127,7 +127,7 @@ def connect(dsn: str) -> Iterator[Any]:
     """A connection of psycopg2 that commits each statement. Raises StoreUnavailable, or SetupError for what the server
     refuses."""
     try:
-        connection = psycopg2.connect(dsn, connect_timeout=10)
+        connection = psycopg2.connect(dsn, connect_timeout=10, client_encoding="UTF8")
     except psycopg2.OperationalError as error:
         raise StoreUnavailable(f"the database cannot be reached: {first_line(error)}") from None
     try:
@@ -219,7 +219,8 @@ def yoyo_backend(dsn: str) -> Iterator[tuple["DatabaseBackend", "MigrationList"]
     import yoyo  # only needed, and slow, when there is something to migrate
 
     # As query parameters: yoyo does not decode a database name in the path.
-    backend = yoyo.get_backend(f"postgresql:///?{urlencode(parse_dsn(dsn))}")
+    parameters = {**parse_dsn(dsn), "client_encoding": "UTF8"}
+    backend = yoyo.get_backend(f"postgresql:///?{urlencode(parameters)}")
     try:
         names = set(known_migrations())
         migrations = yoyo.read_migrations(str(migrations_folder()))
