@@ -193,3 +193,14 @@ async def test_connections_of_an_idle_key_are_closed(
     await post(client, f"http://127.0.0.1:{server.port}/", b"{}")
     assert server.open == 1
     await until(lambda: server.open == 0)
+
+
+async def test_connections_over_the_limit_are_not_kept(
+    start: Start, connect: Connect, settings: UpstreamSettings
+) -> None:
+    """Between requests no more connections are kept than `max_concurrent_requests`, for all users together."""
+    server, client = await start(None), connect(msgspec.structs.replace(settings, max_connections=2))
+    for user in range(6):
+        assert await post(client, f"http://127.0.0.1:{server.port}/", b"{}", user=user) == b"{}"
+    await until(lambda: server.open == 2)
+    assert len(server.keys) == 6
