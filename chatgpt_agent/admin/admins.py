@@ -21,14 +21,14 @@ __all__ = ["AdminRow", "Admins", "IssuedAdminToken", "Role"]
 
 
 class Role(StrEnum):
-    """What an administrator may do: an admin everything, a viewer only read."""
+    """What an admin may do: with the role admin everything, a viewer only read."""
 
     ADMIN = "admin"
     VIEWER = "viewer"
 
 
 class IssuedAdminToken(msgspec.Struct, frozen=True, kw_only=True):
-    """An administrator's token in the clear, which cannot be shown again."""
+    """An admin's token in the clear, which cannot be shown again."""
 
     name: str
     role: Role
@@ -51,8 +51,8 @@ class Admins:
         if not await admins.add_admin(
             self._store, name=name, role=role, digest=digest, token_prefix=token[:PREFIX_LENGTH], now=datetime.now(UTC)
         ):
-            raise Conflict(f"administrator {name!r} already has a token: revoke it first")
-        warn_of_similar("administrator", [admin.name for admin in await self.list()], [name], self._warn)
+            raise Conflict(f"admin {name!r} already has a token: revoke it first")
+        warn_of_similar("admin", [admin.name for admin in await self.list()], [name], self._warn)
         return IssuedAdminToken(name=name, role=role, token=token)
 
     async def revoke(self, name: str) -> AdminRow:
@@ -71,7 +71,7 @@ class Admins:
         if name not in names:
             raise await missing_admin(name, names)
         raise Conflict(
-            f"{name!r} is the last administrator with the role admin: issue a token for another one first, or run "
+            f"{name!r} is the last admin with the role admin: issue a token for another one first, or run "
             "`chatgpt-agent admin revoke`"
         )
 

@@ -87,7 +87,7 @@ class Corrections:
 def _checked_reason(reason: str) -> str:
     reason = reason.strip()
     if not is_printable(reason, MAX_REASON):
-        raise InvalidValue(f"the reason must have 1 to {MAX_REASON} printable characters")
+        raise InvalidValue(f"reason: give 1 to {MAX_REASON} printable characters")
     return reason
 
 
@@ -95,7 +95,7 @@ def _check_usage(usage: Usage) -> None:
     if not all(0 <= count <= MAX_COUNT for count in (usage.input, usage.output, usage.cached)):
         raise InvalidValue(f"token counts must be from 0 to {MAX_COUNT}")
     if usage.cached > usage.input:
-        raise InvalidValue("cached tokens are a part of the input: there cannot be more of them")
+        raise InvalidValue("cached: these tokens are a part of the input, and there cannot be more of them")
 
 
 def _with_parts(usage: Usage, before: Usage) -> Usage:

@@ -17,7 +17,7 @@ async def missing_user(store: AnyStore, name: str) -> NotFound:
 
 async def missing_admin(name: str, existing: Iterable[str]) -> NotFound:
     """Returns the error for an administrator who does not exist."""
-    return await _missing("administrator", name, existing)
+    return await _missing("admin", name, existing)
 
 
 async def check_user(store: AnyStore, name: str | None) -> None:
@@ -47,7 +47,7 @@ async def check_actor(store: AnyStore, name: str) -> None:
     """Raises NotFound for an actor who is no administrator and has changed nothing."""
     actors = await names.actor_names(store)
     if name not in actors:
-        raise await _missing("administrator or account", name, actors)
+        raise await _missing("admin or account", name, actors)
 
 
 async def _missing(kind: str, name: str, existing: Iterable[str]) -> NotFound:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from chatgpt_agent.adapters.keyring import Keyring
 from chatgpt_agent.adapters.postgres.checks import Finding
 from chatgpt_agent.adapters.postgres.connection import Store
-from chatgpt_agent.adapters.postgres.directory import Unreadable, unreadable_rows
+from chatgpt_agent.adapters.postgres.directory import Unreadable, invalid_networks, unreadable_rows
 from chatgpt_agent.adapters.postgres.settings import master_key_check
 from chatgpt_agent.adapters.postgres.users import encrypted_keys
 from chatgpt_agent.core.errors import KeyUnusable
@@ -15,6 +15,10 @@ from chatgpt_agent.core.errors import KeyUnusable
 async def check_values(store: Store, keyring: Keyring | None, limit: int) -> list[Finding]:
     """Returns what agents cannot read, at most `limit` findings of each kind; without a keyring only rows."""
     findings = [_unreadable(row) for row in (await unreadable_rows(store))[:limit]]
+    findings += [
+        Finding("network", f"{row.table} {row.id}", f"{row.reason} is not a network, and matches no address")
+        for row in (await invalid_networks(store))[:limit]
+    ]
     return findings if keyring is None else findings + (await _unusable_keys(store, keyring))[:limit]
 
 

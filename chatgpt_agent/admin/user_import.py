@@ -130,8 +130,7 @@ class UserImport:
         except StoreBadValue:
             if await self._existing(new, Result.ERROR):
                 raise Conflict(
-                    "one of these users was added at the same time by another administrator: no user was added, "
-                    "try again"
+                    "one of these users was added at the same time by another admin: no user was added, try again"
                 ) from None
             raise
 

@@ -4,8 +4,9 @@ import click
 
 from chatgpt_agent.admin.administration import Administration
 from chatgpt_agent.admin.admins import AdminRow, Role
-from chatgpt_agent.cli.common import echo_json, json_option, with_administration
+from chatgpt_agent.cli.common import echo_json, with_administration
 from chatgpt_agent.cli.effects import reads
+from chatgpt_agent.cli.formats import json_option, table_option
 from chatgpt_agent.cli.issued import committed_after_output, echo_issued
 from chatgpt_agent.cli.tables import Columns, echo_rows
 
@@ -20,7 +21,7 @@ COLUMNS: Columns[AdminRow] = {
 
 @click.group()
 def admin() -> None:
-    """Administrators and viewers of the REST API."""
+    """Admins and viewers of the REST API."""
 
 
 @admin.command()
@@ -35,7 +36,7 @@ def admin() -> None:
 @json_option
 @with_administration
 async def token(administration: Administration, name: str, role: str, json: bool) -> None:
-    """Issue an administrator's token.
+    """Issue an admin's token.
 
     It is printed once, on the last line.
 
@@ -49,11 +50,11 @@ async def token(administration: Administration, name: str, role: str, json: bool
 
 
 @admin.command(name="list")
-@json_option
+@table_option
 @with_administration
 @reads
 async def list_(administration: Administration, json: bool) -> None:
-    """List the administrators.
+    """List the admins.
 
     Example: chatgpt-agent admin list
     """
@@ -69,7 +70,7 @@ async def list_(administration: Administration, json: bool) -> None:
 @json_option
 @with_administration
 async def revoke(administration: Administration, name: str, json: bool) -> None:
-    """Revoke an administrator's token; it stops working at once.
+    """Revoke an admin's token; it stops working at once.
 
     Example: chatgpt-agent admin revoke carol
     """
@@ -77,4 +78,4 @@ async def revoke(administration: Administration, name: str, json: bool) -> None:
     if json:
         echo_json(admin)
     else:
-        click.echo(f"The token of administrator {name} has been revoked.")
+        click.echo(f"The token of admin {name} has been revoked.")

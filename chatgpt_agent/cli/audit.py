@@ -11,6 +11,7 @@ from chatgpt_agent.admin.administration import LedgerAdministration
 from chatgpt_agent.admin.audit import OBJECTS, AuditRow
 from chatgpt_agent.cli.common import CSV_FORMS, FORMATS, echo_csv, echo_json, with_ledger
 from chatgpt_agent.cli.effects import reads
+from chatgpt_agent.cli.formats import format_option
 from chatgpt_agent.cli.tables import Columns, echo_rows, newest
 from chatgpt_agent.cli.types import DATE, ID
 from chatgpt_agent.core.moments import show_second
@@ -32,19 +33,19 @@ COLUMNS: Columns[AuditRow] = {
 def audit() -> None:
     """The audit log of every change.
 
-    It has changes of users, tokens, prices, budgets and administrators, and corrections of the ledger.
+    It has changes of users, tokens, prices, budgets and admins, and corrections of the ledger.
     """
 
 
 @audit.command(name="list")
 @click.option("--since", type=DATE, metavar="DATE", help="Changes from this time on, UTC.")
-@click.option("--actor", metavar="NAME", help="Changes by this administrator or account.")
+@click.option("--actor", metavar="NAME", help="Changes by this admin or account.")
 @click.option("--object", "object_", type=click.Choice(OBJECTS), help="Changes of this kind of object.")
 @click.option("--object-id", type=ID, metavar="ID", help="Changes of the object with this ID.")
 @click.option(
     "--limit", type=click.IntRange(1, 1_000_000), default=50, show_default=True, help="The maximum number of changes."
 )
-@click.option("--format", "format_", type=click.Choice(FORMATS), default="table", show_default=True)
+@format_option(*FORMATS)
 @with_ledger
 @reads
 async def list_(
@@ -55,7 +56,7 @@ async def list_(
     object_: str | None,
     object_id: int | None,
     limit: int,
-    format_: str,
+    form: str,
 ) -> None:
     """List changes, the newest first.
 
@@ -65,10 +66,10 @@ async def list_(
     """
     changes = await ledger.audit.list(since=since, actor=actor, object=object_, object_id=object_id, limit=limit + 1)
     rows = newest(changes, limit)
-    if format_ == "json":
+    if form == "json":
         echo_json(rows)
-    elif format_ in CSV_FORMS:
-        echo_csv([field.name for field in msgspec.structs.fields(AuditRow)], map(_csv_cells, rows), format_)
+    elif form in CSV_FORMS:
+        echo_csv([field.name for field in msgspec.structs.fields(AuditRow)], map(_csv_cells, rows), form)
     else:
         echo_rows(COLUMNS, rows, keep=("at (UTC)", "actor", "what", "name", "change"))
         if any(len(_change(row)) > MAX_CELL for row in rows):

@@ -7,8 +7,9 @@ import msgspec
 
 from chatgpt_agent.admin.administration import LedgerAdministration
 from chatgpt_agent.admin.budgets import BudgetRow
-from chatgpt_agent.cli.common import echo_json, json_option, usd, with_ledger
+from chatgpt_agent.cli.common import echo_json, usd, with_ledger
 from chatgpt_agent.cli.effects import reads
+from chatgpt_agent.cli.formats import json_option, table_option
 from chatgpt_agent.cli.tables import echo_table
 from chatgpt_agent.cli.types import ID
 from chatgpt_agent.core.budget.period import Period, parse_amount
@@ -58,7 +59,7 @@ async def set_(
 
 @budget.command(name="list")
 @click.argument("user", required=False)
-@json_option
+@table_option
 @with_ledger
 @reads
 async def list_(administration: LedgerAdministration, user: str | None, json: bool) -> None:

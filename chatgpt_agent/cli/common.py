@@ -35,8 +35,6 @@ EXCEL = "csv-excel"
 CSV_FORMS = ("csv", EXCEL)
 FORMATS = ("table", *CSV_FORMS, "json")
 
-json_option = click.option("--json", "json", is_flag=True, help="Print JSON.")
-
 
 def config_option(command: F) -> F:
     """Adds `--config FILE` to a command, which gets the loaded configuration. Errors end it with one line."""
@@ -132,6 +130,10 @@ def _exit_on_error(work: Callable[[], Any], hint: str, outcome: str) -> None:
         if not error.is_silent:
             echo_error(f"Error: {error.message}")
         sys.exit(1)
+    except InvalidValue as error:
+        message, code = _of_command_line(error)
+        echo_error(f"Error: {' '.join(message.splitlines())}")
+        sys.exit(code)
     except AgentError as error:
         # The usual reason: the server was started with a configuration file, and this command without it.
         suffix = hint if isinstance(error, StoreUnavailable) else ""
@@ -139,6 +141,24 @@ def _exit_on_error(work: Callable[[], Any], hint: str, outcome: str) -> None:
             suffix = f" {error.cause}"
         echo_error(f"Error: {' '.join(error.message.splitlines())}{suffix}")
         sys.exit(1)
+
+
+class WrongOptions(InvalidValue):
+    """Options that contradict each other."""
+
+
+def _of_command_line(error: InvalidValue) -> tuple[str, int]:
+    """Returns the message, with the option in the place of its field (`expires_at: …` is `--expires: …`), and the exit
+    code: 2 if an option or argument of the current command is wrong; 1 if a name breaks a rule."""
+    field, is_field, text = error.message.partition(": ")
+    context = click.get_current_context(silent=True)
+    for param in context.command.params if context and is_field else ():
+        if field == param.name and isinstance(param, click.Option):
+            return f"{param.opts[0]}: {text}", 2
+        named = isinstance(param, click.Option) and field.partition(" ")[0] in param.opts
+        if named or field == str(param.name).upper():
+            return error.message, 2
+    return error.message, 2 if isinstance(error, WrongOptions) else 1
 
 
 def read_secret(name: str, *, from_stdin: bool) -> str:

@@ -9,8 +9,9 @@ import msgspec
 from chatgpt_agent.admin.administration import LedgerAdministration
 from chatgpt_agent.admin.ledger import MAX_WAITING, ROW_FIELDS, AgentState, OutboxState, UsageRow, read_outbox
 from chatgpt_agent.admin.reports import with_former_names
-from chatgpt_agent.cli.common import CSV_FORMS, FORMATS, echo_csv, echo_json, json_option, usd, with_ledger
+from chatgpt_agent.cli.common import CSV_FORMS, FORMATS, echo_csv, echo_json, usd, with_ledger
 from chatgpt_agent.cli.effects import reads
+from chatgpt_agent.cli.formats import format_option, table_option
 from chatgpt_agent.cli.reconcile import correct, reconcile
 from chatgpt_agent.cli.tables import echo_table, newest
 from chatgpt_agent.cli.types import DATE
@@ -18,7 +19,7 @@ from chatgpt_agent.core.ledger import State
 from chatgpt_agent.core.moments import show_second
 from chatgpt_agent.runtime.master_key import keyring_if_present
 
-_FORMAT = click.option("--format", "form", type=click.Choice(FORMATS), default="table", show_default=True)
+_FORMAT = format_option(*FORMATS)
 _TABLE_COLUMNS = ("request_id", "started_at", "user", "token", "endpoint", "model", "state", "status", "error", "cost")
 
 
@@ -33,7 +34,7 @@ ledger.add_command(correct)
 
 @ledger.command()
 @click.option("--since", type=DATE, metavar="DATE", help="Count the rows from this time on, in UTC; else all.")
-@json_option
+@table_option
 @with_ledger
 @reads
 async def status(administration: LedgerAdministration, since: datetime | None, json: bool) -> None:
@@ -110,7 +111,7 @@ async def list_(
     metavar="SECONDS",
     help="How long a row may wait to be shipped.",
 )
-@json_option
+@table_option
 @with_ledger
 @reads
 async def verify(administration: LedgerAdministration, limit: int, waiting: int, json: bool) -> None:

@@ -10,8 +10,9 @@ import click
 
 from chatgpt_agent.admin.administration import Administration
 from chatgpt_agent.admin.legacy_import import ImportResult, has_password
-from chatgpt_agent.cli.common import echo_json, json_option, with_administration
+from chatgpt_agent.cli.common import echo_json, with_administration
 from chatgpt_agent.cli.effects import reads_with
+from chatgpt_agent.cli.formats import table_option
 from chatgpt_agent.cli.tables import echo_table
 
 VARIABLE = "LEGACY_DATABASE_URL"
@@ -22,7 +23,7 @@ MAX_WARNINGS = 100  # in a table
 @click.argument("database_url", required=False, metavar="[DATABASE_URL|-]")
 @click.option("--database-url-file", type=click.Path(path_type=Path), metavar="FILE", help="A file with the URL.")
 @click.option("--dry-run", is_flag=True, help="Show what would be imported, and change nothing.")
-@json_option
+@table_option
 @with_administration
 @reads_with(dry_run=True)
 async def import_legacy(

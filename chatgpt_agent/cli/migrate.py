@@ -14,8 +14,9 @@ from chatgpt_agent.admin.schema import (
     roll_back,
     schema_status,
 )
-from chatgpt_agent.cli.common import config_option, echo_json, json_option
+from chatgpt_agent.cli.common import config_option, echo_json
 from chatgpt_agent.cli.effects import reads_with
+from chatgpt_agent.cli.formats import table_option
 from chatgpt_agent.cli.tables import echo_table
 
 
@@ -29,7 +30,7 @@ from chatgpt_agent.cli.tables import echo_table
     help="Roll the last N migrations back. Without --yes, only say what would be lost.",
 )
 @click.option("--yes", "confirmation", metavar="DATABASE", help="Roll back the database of this name.")
-@json_option
+@table_option
 @config_option
 @reads_with(status=True)
 def migrate(config: Config, status: bool, count: int | None, confirmation: str | None, json: bool) -> None:

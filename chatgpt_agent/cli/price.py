@@ -7,8 +7,9 @@ import click
 
 from chatgpt_agent.admin.administration import Administration
 from chatgpt_agent.admin.prices import price_record
-from chatgpt_agent.cli.common import FORMATS, echo_csv, echo_json, json_option, with_administration
+from chatgpt_agent.cli.common import FORMATS, echo_csv, echo_json, with_administration
 from chatgpt_agent.cli.effects import reads
+from chatgpt_agent.cli.formats import format_option, json_option, table_option
 from chatgpt_agent.cli.price_import import import_
 from chatgpt_agent.cli.price_options import (
     from_option,
@@ -73,7 +74,7 @@ async def set_(
 @price.command(name="list")
 @click.option("--history", is_flag=True, help="Also prices that are superseded, removed or of a later date.")
 @click.option("--upcoming", is_flag=True, help="Only prices of a later date.")
-@json_option
+@table_option
 @with_administration
 @reads
 async def list_(administration: Administration, history: bool, upcoming: bool, json: bool) -> None:
@@ -164,7 +165,7 @@ def _price(price: Price) -> str:
 
 @price.command()
 @click.option("--history", is_flag=True, help="Also prices that are superseded, removed or of a later date.")
-@click.option("--format", "form", type=click.Choice(FORMATS[1:]), default="csv", show_default=True)
+@format_option(*FORMATS[1:])
 @with_administration
 @reads
 async def export(administration: Administration, history: bool, form: str) -> None:

@@ -10,8 +10,9 @@ import click
 
 from chatgpt_agent.admin import price_import
 from chatgpt_agent.admin.administration import Administration
-from chatgpt_agent.cli.common import echo_json, json_option, usd, warn, with_administration
+from chatgpt_agent.cli.common import echo_json, usd, warn, with_administration
 from chatgpt_agent.cli.effects import reads_with
+from chatgpt_agent.cli.formats import table_option
 from chatgpt_agent.cli.price_options import from_option, price_headers, rate_columns, second
 from chatgpt_agent.cli.tables import echo_table
 from chatgpt_agent.core.money.litellm import Skipped
@@ -34,7 +35,7 @@ MAX_NAMED = 3  # models in a line
     "--show", type=click.Choice(KINDS), multiple=True, help="Show only these changes, however many. May be repeated."
 )
 @click.option("--yes", is_flag=True, help="Set the prices; without it, they are only shown.")
-@json_option
+@table_option
 @with_administration
 @reads_with(yes=False)
 async def import_(

@@ -6,11 +6,12 @@ from typing import Any, TypeVar
 
 import click
 
-from chatgpt_agent.cli.common import usd
+from chatgpt_agent.cli.common import WrongOptions, usd
 from chatgpt_agent.cli.types import DATE
+from chatgpt_agent.core.errors import InvalidValue
 from chatgpt_agent.core.moments import show_second
 from chatgpt_agent.core.money.kinds import RATE_NAMES, TOKEN_KINDS, Rates
-from chatgpt_agent.core.money.pricing import Tier, parse_usd
+from chatgpt_agent.core.money.pricing import Tier, check_rates, parse_usd
 from chatgpt_agent.core.money.tier_syntax import kind_name, parse_tier, show_tier
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -59,11 +60,16 @@ def rate_options(*, required: bool) -> Callable[[F], F]:
 
 
 def read_price(rate_texts: Mapping[str, str | None], tiers: Iterable[str]) -> tuple[Rates, tuple[Tier, ...]]:
-    """The rates and tiers of `rate_options`. Raises InvalidValue with the option's name."""
-    rates = {
+    """The rates and tiers of `rate_options`. Raises InvalidValue with the option's name, or WrongOptions."""
+    amounts = {
         kind: parse_usd(text, f"--{kind_name(kind)}") for kind in RATE_NAMES if (text := rate_texts[kind]) is not None
     }
-    return Rates(**rates), tuple(parse_tier(tier, "--tier") for tier in tiers)
+    rates, read_tiers = Rates(**amounts), tuple(parse_tier(tier, "--tier") for tier in tiers)
+    try:
+        check_rates(rates, read_tiers)
+    except InvalidValue as error:
+        raise WrongOptions(error.message) from None
+    return rates, read_tiers
 
 
 def second(moment: datetime) -> str:

@@ -10,6 +10,7 @@ from chatgpt_agent.admin.price_what_if import GROUPS, WhatIfQuery, WhatIfReport,
 from chatgpt_agent.admin.reports import with_former_names
 from chatgpt_agent.cli.common import CSV_FORMS, FORMATS, echo_csv, echo_json, usd, with_administration
 from chatgpt_agent.cli.effects import reads
+from chatgpt_agent.cli.formats import format_option
 from chatgpt_agent.cli.price_options import rate_options, read_price
 from chatgpt_agent.cli.tables import echo_table
 from chatgpt_agent.cli.types import FIRST_DAY, LAST_DAY
@@ -36,7 +37,7 @@ def _groups(context: click.Context, parameter: click.Parameter, value: str) -> l
 @click.option(
     "--by", callback=_groups, default="model", show_default=True, help=f"What to group by: {', '.join(GROUPS)}."
 )
-@click.option("--format", "form", type=click.Choice(FORMATS), default="table", show_default=True)
+@format_option(*FORMATS)
 @with_administration
 @reads
 async def what_if(

@@ -14,8 +14,9 @@ import msgspec
 from chatgpt_agent.admin import reconcile as reconcile_use_case
 from chatgpt_agent.admin.administration import LedgerAdministration
 from chatgpt_agent.admin.reports import with_former_names
-from chatgpt_agent.cli.common import EXCEL, FORMATS, echo_csv, echo_json, json_option, usd, with_ledger
+from chatgpt_agent.cli.common import EXCEL, FORMATS, echo_csv, echo_json, usd, with_ledger
 from chatgpt_agent.cli.effects import reads
+from chatgpt_agent.cli.formats import format_option, json_option
 from chatgpt_agent.cli.tables import echo_table
 from chatgpt_agent.cli.types import MONTH
 from chatgpt_agent.core.errors import InvalidValue
@@ -48,7 +49,7 @@ def _keys(context: click.Context, parameter: click.Parameter, value: tuple[str, 
 )
 @click.option("--fetch", is_flag=True, help="Fetch the month's figures from OpenAI.")
 @click.option("--admin-key-file", type=_FILE, metavar="FILE", help="A file with the OpenAI admin key for --fetch.")
-@click.option("--format", "form", type=click.Choice(FORMATS), default="table", show_default=True)
+@format_option(*FORMATS)
 @with_ledger
 @reads
 async def reconcile(

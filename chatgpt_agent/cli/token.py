@@ -7,8 +7,9 @@ import click
 
 from chatgpt_agent.admin.administration import Administration
 from chatgpt_agent.admin.tokens import GRACE, TokenRow
-from chatgpt_agent.cli.common import echo_json, json_option, with_administration
+from chatgpt_agent.cli.common import echo_json, with_administration
 from chatgpt_agent.cli.effects import reads
+from chatgpt_agent.cli.formats import json_option, table_option
 from chatgpt_agent.cli.issued import committed_after_output, echo_issued
 from chatgpt_agent.cli.options import (
     format_limits,
@@ -65,7 +66,7 @@ async def issue(administration: Administration, user: str, json: bool, **setting
 
 @token.command(name="list")
 @click.argument("user", required=False)
-@json_option
+@table_option
 @with_administration
 @reads
 async def list_(administration: Administration, user: str | None, json: bool) -> None:
@@ -83,7 +84,7 @@ async def list_(administration: Administration, user: str | None, json: bool) ->
 @token.command(name="set")
 @_id
 @token_settings
-@json_option
+@table_option
 @with_administration
 async def set_(administration: Administration, id: int, json: bool, **settings: Any) -> None:
     """Change what a token may do, within a second. `token list` shows the ID. An empty value removes a setting.

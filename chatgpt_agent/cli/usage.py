@@ -15,6 +15,7 @@ from chatgpt_agent.admin.administration import LedgerAdministration
 from chatgpt_agent.admin.reports import AMOUNTS, EXPORT_COLUMNS, GROUPS, Report, Sums, UsageFilter
 from chatgpt_agent.cli.common import EXCEL, FORMATS, echo_csv, echo_json, usd, with_ledger
 from chatgpt_agent.cli.effects import reads
+from chatgpt_agent.cli.formats import format_option
 from chatgpt_agent.cli.tables import echo_table
 from chatgpt_agent.cli.types import FIRST_DAY, ID, LAST_DAY
 from chatgpt_agent.core.csv_writer import csv_line, csv_text
@@ -71,7 +72,7 @@ def usage() -> None:
     "--by", callback=_groups, default="user,model", show_default=True, help=f"What to group by: {', '.join(GROUPS)}."
 )
 @_filter_options
-@click.option("--format", "form", type=click.Choice(FORMATS), default="table", show_default=True)
+@format_option(*FORMATS)
 @with_ledger
 @reads
 async def report(administration: LedgerAdministration, by: list[str], usage_filter: UsageFilter, form: str) -> None:
@@ -119,7 +120,7 @@ def _cell(sums: Sums, name: str) -> object:
 
 @usage.command()
 @_filter_options
-@click.option("--format", "form", type=click.Choice(FORMATS[1:]), default="csv", show_default=True)
+@format_option(*FORMATS[1:])
 @with_ledger
 @reads
 async def export(administration: LedgerAdministration, usage_filter: UsageFilter, form: str) -> None:

@@ -6,8 +6,9 @@ import click
 
 from chatgpt_agent.admin.administration import Administration
 from chatgpt_agent.admin.users import UserRow
-from chatgpt_agent.cli.common import confirm_name, echo_json, json_option, read_secret, with_administration
+from chatgpt_agent.cli.common import confirm_name, echo_json, read_secret, with_administration
 from chatgpt_agent.cli.effects import reads
+from chatgpt_agent.cli.formats import json_option, table_option
 from chatgpt_agent.cli.issued import committed_after_output, echo_issued
 from chatgpt_agent.cli.options import format_limits, format_list, require_change, user_settings
 from chatgpt_agent.cli.tables import Columns, echo_rows
@@ -61,7 +62,7 @@ async def add(administration: Administration, name: str, openai_key_stdin: bool,
 
 
 @user.command(name="list")
-@json_option
+@table_option
 @with_administration
 @reads
 async def list_(administration: Administration, json: bool) -> None:
@@ -78,7 +79,7 @@ async def list_(administration: Administration, json: bool) -> None:
 
 @user.command()
 @click.argument("name")
-@json_option
+@table_option
 @with_administration
 @reads
 async def show(administration: Administration, name: str, json: bool) -> None:
@@ -99,7 +100,7 @@ async def show(administration: Administration, name: str, json: bool) -> None:
 @user.command(name="set")
 @click.argument("name")
 @user_settings
-@json_option
+@table_option
 @with_administration
 async def set_(administration: Administration, name: str, json: bool, **settings: Any) -> None:
     """Change what a user may do, within a second. An empty value removes a setting.

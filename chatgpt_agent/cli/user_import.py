@@ -7,8 +7,9 @@ import click
 
 from chatgpt_agent.admin.administration import Administration
 from chatgpt_agent.admin.user_import import MAX_FILE, ImportedUsers, tokens_csv
-from chatgpt_agent.cli.common import echo_json, json_option, with_administration
+from chatgpt_agent.cli.common import echo_json, with_administration
 from chatgpt_agent.cli.effects import reads_with
+from chatgpt_agent.cli.formats import json_option
 from chatgpt_agent.cli.output import no_change_without_output
 from chatgpt_agent.core.access.user_import import Result
 from chatgpt_agent.core.errors import InvalidValue

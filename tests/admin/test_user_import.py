@@ -51,7 +51,7 @@ async def test_user_added_meanwhile_is_a_conflict(store: InterruptedStore, dsn: 
     """No user is added, and the file with their tokens is removed."""
     store.before = lambda: add_bob(dsn)
     path = tmp_path / "tokens.csv"
-    with pytest.raises(Conflict, match="added at the same time by another administrator"):
+    with pytest.raises(Conflict, match="added at the same time by another admin"):
         await UserImport(store, KEYRING).run(FILE, tokens_file=path)
     assert (query(dsn, "SELECT name FROM users"), path.exists()) == ([("bob",)], False)
 

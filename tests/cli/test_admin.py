@@ -23,9 +23,7 @@ def test_token_prints_json(cli: Cli) -> None:
 def test_name_has_one_token(cli: Cli) -> None:
     """A second token would outlive the revocation of the first."""
     cli.ok("admin", "token", "carol")
-    assert cli.refused("admin", "token", "carol") == [
-        "Error: administrator 'carol' already has a token: revoke it first"
-    ]
+    assert cli.refused("admin", "token", "carol") == ["Error: admin 'carol' already has a token: revoke it first"]
 
 
 def test_revoked_administrator_gets_a_new_token(cli: Cli) -> None:
@@ -54,7 +52,7 @@ def test_revoke_prints_json(cli: Cli) -> None:
 
 def test_revoke_rejects_an_unknown_name(shared_cli: Cli) -> None:
     """The error is one line, and the exit code is 1."""
-    assert shared_cli.refused("admin", "revoke", "dave") == ["Error: there is no administrator 'dave'"]
+    assert shared_cli.refused("admin", "revoke", "dave") == ["Error: there is no admin 'dave'"]
 
 
 @pytest.mark.parametrize("name", ["", " carol", "carol\n", "x" * 129])
@@ -75,6 +73,6 @@ def test_token_is_not_in_the_audit_log(cli: Cli) -> None:
 def test_name_that_looks_like_another_one_is_a_warning(cli: Cli) -> None:
     """The token is issued nevertheless; a name in quotation marks is refused."""
     cli.ok("admin", "token", "carol")
-    assert "looks like that of another administrator, 'carol'" in cli.run("admin", "token", "Carol").stderr
+    assert "looks like that of another admin, 'carol'" in cli.run("admin", "token", "Carol").stderr
     [line] = cli.refused("admin", "token", "'carol'")
     assert "has quotation marks around it" in line

@@ -170,8 +170,8 @@ def test_list_can_be_filtered(populated: Cli) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--actor", "mallory"], "there is no administrator or account 'mallory'"),
-        (["--actor", "CAROL"], "there is no administrator or account 'CAROL'; did you mean 'carol'?"),
+        (["--actor", "mallory"], "there is no admin or account 'mallory'"),
+        (["--actor", "CAROL"], "there is no admin or account 'CAROL'; did you mean 'carol'?"),
         (["--object-id", "999"], "there is no change of any object with the id 999"),
         (["--object", "prices", "--object-id", "999"], "there is no change of prices with the id 999"),
     ],

@@ -57,9 +57,9 @@ def test_removed_user_is_refused(cli: Cli) -> None:
         (["5", "--user", "alice", "--token", "1"], 2, "give --user or --token"),
         (["5", "--user", "bob"], 1, "there is no user 'bob'"),
         (["5", "--token", "77"], 1, "there is no token 77"),
-        (["much", "--user", "bob"], 1, "AMOUNT: give USD as a number, such as 50 or 12.50"),
-        (["--user", "bob", "--", "-1"], 1, "AMOUNT: -1 is not between 0 and 1000000000"),
-        (["1000000000.01", "--user", "bob"], 1, "AMOUNT: 1000000000.01 is not between 0 and 1000000000"),
+        (["much", "--user", "bob"], 2, "AMOUNT: give USD as a number, such as 50 or 12.50"),
+        (["--user", "bob", "--", "-1"], 2, "AMOUNT: -1 is not between 0 and 1000000000"),
+        (["1000000000.01", "--user", "bob"], 2, "AMOUNT: 1000000000.01 is not between 0 and 1000000000"),
         (["5", "--user", "bob", "--period", "year"], 2, "'year' is not one of"),
     ],
 )

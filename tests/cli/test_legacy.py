@@ -336,3 +336,25 @@ async def test_imported_token_works_on_a_running_agent(make_agent: MakeAgent, ol
     week = await fetch(agent.url + "/data/week", headers={"Authorization": f"Bearer {TOKEN}"})
     [request] = json.loads(week.body, parse_float=Decimal)
     assert (request["remote_id"], request["price"]) == (row["upstream_id"], row["cost"])
+
+
+def test_dates_at_the_edge_of_the_calendar_stop_no_import(cli: Cli, old: Legacy) -> None:
+    """A request of such a time is refused with the reason; users and prices get the time of the import."""
+    edges = ["infinity", "-infinity", "0044-03-15 BC", "0001-01-01T00:00:00+01:00", "9999-12-31T23:59:59-05:00"]
+    for number, edge in enumerate(edges):
+        old.user(f"user {number}", f"{TOKEN}-{number}", create_time=edge)
+        old.price(f"gpt-{number}_input", "0.03", timestamp=edge)
+        old.price(f"gpt-{number}_output", "0.06", timestamp=edge)
+        old.request(timestamp=edge)
+    result = run_import(cli, old, code=1)
+    assert counts(result) == {
+        "sys_user_token": (6, 6, 0, 0),
+        "sys_config": (12, 12, 0, 0),
+        "sys_model_request": (6, 1, 0, 5),
+    }
+    assert {note["text"] for note in result["warnings"] if note["refused"]} == {
+        "its timestamp is not in the years 2000 to 9998 (UTC)"
+    }
+    assert len(json.loads(cli.ok("price", "list", "--json"))) == 6
+    findings = json.loads(cli.run("ledger", "verify", "--json").output)
+    assert {finding["check"] for finding in findings} <= {"partition"}  # which a running agent creates

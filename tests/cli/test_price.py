@@ -117,7 +117,7 @@ def test_set_takes_tiers(cli: Cli) -> None:
 def test_set_refuses_an_invalid_tier(shared_cli: Cli, tiers: list[str], message: str) -> None:
     """The error is one line with the tier, and nothing is set."""
     arguments = [part for tier in tiers for part in ("--tier", tier)]
-    [line] = shared_cli.refused("price", "set", "m", "--input", "1", "--output", "1", *arguments)
+    [line] = shared_cli.refused("price", "set", "m", "--input", "1", "--output", "1", *arguments, code=2)
     assert line.startswith(f"Error: {message}")
     assert prices(shared_cli, "--history") == []
 
@@ -132,7 +132,7 @@ BAD_NUMBERS = [
 @pytest.mark.parametrize("number", BAD_NUMBERS)
 def test_set_refuses_an_invalid_rate(shared_cli: Cli, number: str) -> None:
     """The error is one line with the option, and nothing is set."""
-    [line] = shared_cli.refused("price", "set", "m", "--output", "1", "--input", number)
+    [line] = shared_cli.refused("price", "set", "m", "--output", "1", "--input", number, code=2)
     assert line.startswith("Error: --input: ")
     assert prices(shared_cli, "--history") == []
 
@@ -141,7 +141,7 @@ def test_set_refuses_an_invalid_rate(shared_cli: Cli, number: str) -> None:
 def test_set_names_the_invalid_option(shared_cli: Cli, option: str) -> None:
     """The error begins with the option of the invalid rate."""
     options = {"--input": "1", "--output": "1", option: "-1"}
-    [line] = shared_cli.refused("price", "set", "m", *(part for pair in options.items() for part in pair))
+    [line] = shared_cli.refused("price", "set", "m", *(part for pair in options.items() for part in pair), code=2)
     assert line.startswith(f"Error: {option}: ")
 
 

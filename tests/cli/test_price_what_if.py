@@ -142,17 +142,18 @@ def test_invalid_arguments_are_refused(shared_cli: Cli, arguments: list[str], me
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("arguments", "code", "message"),
     [
-        (["--input", "1"], "the price: both input and output must have a rate"),
-        (["--tier", "flex:x1"], "the price: both input and output must have a rate"),
-        (["--input", "1", "--output", "NaN"], "--output: NaN is not between 0 and 1000000"),
-        (["--as-model", "none"], "the model 'none' has no price"),
+        (["--input", "1"], 2, "the price: both input and output must have a rate"),
+        (["--tier", "flex:x1"], 2, "the price: both input and output must have a rate"),
+        (["--input", "1", "--output", "NaN"], 2, "--output: NaN is not between 0 and 1000000"),
+        (["--as-model", "none"], 1, "the model 'none' has no price"),
     ],
 )
-def test_invalid_price_is_refused(shared_cli: Cli, arguments: list[str], message: str) -> None:
-    """The error is one line, and the exit code is 1."""
-    assert shared_cli.refused("price", "what-if", "--all", "--since", DAY, *arguments) == [f"Error: {message}"]
+def test_invalid_price_is_refused(shared_cli: Cli, arguments: list[str], code: int, message: str) -> None:
+    """The error is one line; the exit code is 2 if the options are wrong."""
+    command = ["price", "what-if", "--all", "--since", DAY]
+    assert shared_cli.refused(*command, *arguments, code=code) == [f"Error: {message}"]
 
 
 def test_amounts_are_exact(cli: Cli) -> None:

@@ -392,9 +392,9 @@ def test_correction_of_an_unknown_row_is_refused(shared_cli: Cli) -> None:
 
 @pytest.mark.parametrize("arguments", [("--cached", "2"), ("--reason", " ")])
 def test_invalid_correction_is_refused(shared_cli: Cli, arguments: tuple[str, str]) -> None:
-    """The error is one line, and the exit code is 1."""
+    """The error is one line, and the exit code is 2."""
     options = ["--input", "1", "--output", "1", "--reason", "why", *arguments]
-    assert len(shared_cli.refused("ledger", "correct", str(november_id(1)), *options)) == 1
+    assert len(shared_cli.refused("ledger", "correct", str(november_id(1)), *options, code=2)) == 1
 
 
 @pytest.mark.parametrize(

@@ -78,15 +78,15 @@ def test_issue_rejects_another_form_of_expiry(shared_cli: Cli, text: str) -> Non
 def test_issue_rejects_an_expiry_in_the_past(cli: Cli) -> None:
     """Such a token would never work."""
     cli.add_user("alice")
-    assert cli.refused("token", "issue", "alice", "--expires", "2020-01-01") == [
-        "Error: expires_at: 2020-01-01 00:00:00 is in the past"
+    assert cli.refused("token", "issue", "alice", "--expires", "2020-01-01", code=2) == [
+        "Error: --expires: 2020-01-01 00:00:00 is in the past"
     ]
 
 
 def test_issue_rejects_an_invalid_network(cli: Cli) -> None:
     """The error is one line that names the invalid network."""
     cli.add_user("alice")
-    [line] = cli.refused("token", "issue", "alice", "--networks", "10.0.0.0/8,office")
+    [line] = cli.refused("token", "issue", "alice", "--networks", "10.0.0.0/8,office", code=2)
     assert line == "Error: --networks: 'office' is not a network, such as 192.0.2.0/24 or 2001:db8::/32"
 
 
@@ -169,8 +169,8 @@ def test_list_shows_the_last_use(cli: Cli) -> None:
 def test_issue_rejects_a_label_that_breaks_a_table(cli: Cli, label: str) -> None:
     """Spaces at the ends, control characters and long texts are rejected in one line."""
     cli.add_user("alice")
-    [line] = cli.refused("token", "issue", "alice", "--label", label)
-    assert line.startswith("Error: label: ")
+    [line] = cli.refused("token", "issue", "alice", "--label", label, code=2)
+    assert line.startswith("Error: --label: ")
 
 
 def test_issue_rejects_an_unknown_user(shared_cli: Cli) -> None:

@@ -155,8 +155,10 @@ async def test_verify_reports_what_cannot_be_read(administration: Administration
     without_checks(dsn)
     query(dsn, "UPDATE tokens SET expires_at = 'infinity' WHERE id = 1")
     query(dsn, "UPDATE users SET upstream_key = 'garbage' WHERE id = 2")
+    query(dsn, "UPDATE tokens SET allowed_networks = '{10.0.0.0/8,office}' WHERE id = 2")
     findings = await administration.ledger.verify(keyring=KEYRING)
     assert [(finding.check, finding.subject) for finding in findings if finding.check != "partition"] == [
         ("unreadable", "tokens 1"),
+        ("network", "tokens 2"),
         ("openai key", "users 2"),
     ]

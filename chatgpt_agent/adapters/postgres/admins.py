@@ -10,7 +10,7 @@ _COLUMNS = "id, name, role, token_prefix, created_at, revoked_at"
 
 
 class AdminRow(msgspec.Struct, frozen=True, kw_only=True):
-    """An administrator. `token_prefix`: the token's first characters; the token is valid until `revoked_at`."""
+    """An admin. `token_prefix`: the token's first characters; the token is valid until `revoked_at`."""
 
     id: int
     name: str

@@ -77,6 +77,13 @@ async def unreadable_rows(store: Store) -> list[Unreadable]:
     return [row for rows in await _read_tables(store, -1) for row in rows.unreadable]
 
 
+async def invalid_networks(store: Store) -> list[Unreadable]:
+    """Returns the tokens whose networks hold a text that is not a network: it matches no address."""
+    rows = await store.fetch("SELECT id, allowed_networks FROM tokens WHERE allowed_networks IS NOT NULL ORDER BY id")
+    invalid = ((id_, [text for text in texts if not is_network(str(text))]) for id_, texts in rows)
+    return [Unreadable("tokens", id_, f"allowed_networks: {texts[0]!r:.60}") for id_, texts in invalid if texts]
+
+
 async def read_changes(store: Store, since: int) -> Changes | None:
     """Returns what changed after a version (-1: everything); None if nothing did. A row that changes meanwhile may come
     twice. If the version decreased, a backup was restored, and everything is read."""

@@ -19,12 +19,12 @@ async def revoke_admin(request: AdminRequest[UserPath, Empty, None]) -> None:
 
 ROUTES = [
     Route(
-        method="GET", path="/admins", handler=list_admins, summary="List administrators by name",
+        method="GET", path="/admins", handler=list_admins, summary="List admins by name",
         query=TextPage, answer=Page[AdminRow], admins_only=True, tag="admins",
     ),
     Route(
         method="POST", path="/admins/{name}/revoke", handler=revoke_admin,
-        summary="Revoke an administrator's token, except the last with the role admin",
+        summary="Revoke an admin's token, except the last with the role admin",
         path_params=UserPath, status=204, tag="admins",
     ),
 ]  # fmt: skip

@@ -71,7 +71,7 @@ class AdminHandler(BodyHandler):
         self.access.user = admin.name
         self.stream.linger_bytes = LINGER_BYTES_WITH_TOKEN
         if admin.role != Role.ADMIN and not self._route.for_viewers:
-            raise Forbidden("Viewers have read-only access, without administrators.")
+            raise Forbidden("Viewers have read-only access, without admins.")
         self._actor = Actor(admin.name, Via.REST, address)
         self.max_body_size = self._route.max_body
         self.reserve_body(self._api.memory.share(f"admin {admin.name}"))
@@ -191,7 +191,7 @@ def admin_handlers(api: AdminApi) -> list[Any]:
 def _public_error(error: AgentError) -> AgentError:
     """Returns an error without the database's own message, which names hosts and tables."""
     if isinstance(error, InvalidApiKey):
-        error.message = "This needs an administrator's token: `chatgpt-agent admin token` issues one."
+        error.message = "This needs an admin's token: `chatgpt-agent admin token` issues one."
     if isinstance(error, StoreUnavailable):
         return StoreUnavailable("The database is unavailable or too slow.")
     if isinstance(error, StoreBadValue):

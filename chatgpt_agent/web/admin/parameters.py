@@ -1,6 +1,7 @@
 """Reads parameters and JSON bodies into structs, strictly."""
 
 import json
+import math
 import re
 from collections.abc import Iterable
 from decimal import Decimal
@@ -12,6 +13,8 @@ import msgspec
 from chatgpt_agent.core.errors import InvalidJson, InvalidRequest
 from chatgpt_agent.core.json_keys import check_unique_keys
 from chatgpt_agent.web.admin.reading import read_struct
+
+MAX_INT_DIGITS = 4000  # Python refuses to read an int with more than 4300
 
 
 def parse_body(body: bytes, kind: type[Any]) -> Any:
@@ -29,11 +32,19 @@ def parse_body(body: bytes, kind: type[Any]) -> Any:
 def _with_large_numbers(body: bytes) -> Any:
     """Reads JSON with a number that no float or int holds, such as 1e400, so that its field can be named."""
     try:
-        value = json.loads(body, parse_float=Decimal, parse_int=Decimal)
+        value = json.loads(body, parse_float=_float, parse_int=_int)
         json.dumps(value, ensure_ascii=False, default=str).encode()  # fails at a lone surrogate
     except (ValueError, ArithmeticError, RecursionError):
         raise InvalidJson from None
     return value
+
+
+def _float(text: str) -> float | Decimal:
+    return float(text) if math.isfinite(float(text)) else Decimal(text)
+
+
+def _int(text: str) -> int | Decimal:
+    return int(text) if len(text) < MAX_INT_DIGITS else Decimal(text)
 
 
 def parse_query(text: str) -> list[tuple[str, str]]:

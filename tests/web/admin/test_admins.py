@@ -50,7 +50,7 @@ async def test_last_administrator_cannot_be_revoked(admin: Administrator) -> Non
     await admin.ask("POST", "/admins/eve/revoke")
     answer = await admin.ask("POST", "/admins/carol/revoke")
     assert (answer.status, answer.error["code"]) == (409, "conflict")
-    assert "'carol' is the last administrator with the role admin" in answer.error["message"]
+    assert "'carol' is the last admin with the role admin" in answer.error["message"]
     assert (await admin.ask("POST", "/admins/vera/revoke")).status == 204
 
 
@@ -80,5 +80,5 @@ async def test_viewer_cannot_list_administrators(viewer: Administrator) -> None:
     answer = await viewer.ask("GET", "/admins")
     assert (answer.status, answer.error["message"]) == (
         403,
-        "Viewers have read-only access, without administrators.",
+        "Viewers have read-only access, without admins.",
     )

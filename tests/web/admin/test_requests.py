@@ -19,7 +19,11 @@ ERRORS = [
     ({"name": "dora"}, None, "missing required field `openai_key`"),
     ({**USER, "rpm": "10"}, "rpm", 'rpm: "10" is not a whole number from 1 to 1000000000000, such as 60, or null'),
     ({**USER, "rpm": 0}, "rpm", "rpm: 0 is not a whole number from 1 to"),
-    (b'{"name": "dora", "openai_key": "x", "rpm": 1e400}', "rpm", "rpm: 1E+400 is not a whole number from 1 to"),
+    (
+        b'{"name": "dora", "openai_key": "x", "tpm": 60, "rpm": 1e400}',
+        "rpm",
+        "rpm: 1E+400 is not a whole number from 1 to",
+    ),
     (b'{"name": "dora", "openai_key": "x", "rpm": 1%s}' % (b"0" * 5000), "rpm", "…"),
     ({**USER, "rpm": 10**12 + 1}, "rpm", "rpm: 1000000000001 is not a whole number from 1 to 1000000000000"),
     ({**USER, "openai_key": f"{KEY} "}, "openai_key", "openai_key: a value (not shown) is not an OpenAI key"),
