@@ -65,7 +65,8 @@ amounts = st.decimals(0, 10**6, allow_nan=False, places=16) | st.sampled_from(
 )
 counts = st.integers(0, 10**12)
 usages = st.builds(Usage, **dict.fromkeys(Usage.__struct_fields__, counts)) | st.none()
-models = st.sampled_from(["gpt-4o", "gpt-4o-mini", "ft:gpt-4o:acme"])
+MODELS = ("gpt-4o", "gpt-4o-mini", "ft:gpt-4o:acme")
+models = st.sampled_from(MODELS)
 
 
 class Line(msgspec.Struct, frozen=True):
@@ -154,7 +155,8 @@ class LedgerOfTest:
 
 @pytest.fixture(scope="module")
 def books(postgres: str) -> Iterator[LedgerOfTest]:
-    """A ledger with two users, and two tokens with the same prefix and label; without partitions."""
+    """A ledger with two users, two tokens with the same prefix and label, and prices, so that reports know the models;
+    without partitions."""
     name = f"reports_{uuid.uuid4().hex[:12]}"
     admin = psycopg2.connect(postgres)
     admin.autocommit = True
@@ -169,6 +171,8 @@ def books(postgres: str) -> Iterator[LedgerOfTest]:
                SELECT n, 1, decode(repeat('0' || n, 32), 'hex'), 'cga_0000', 'laptop', now()
                FROM generate_series(1, 2) n""",
         )
+        for model in MODELS:
+            query(books.dsn, f"INSERT INTO prices (model, effective_at, created_at) VALUES ('{model}', now(), now())")
         yield books
         books.run(books.store.close())
         books.runner.close()
