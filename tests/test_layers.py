@@ -32,7 +32,7 @@ ONLY_IN = {  # the modules that may import a technology
     "aiopg": ("adapters.postgres", "adapters.migrate"),
     "pycurl": ("adapters.curl",),
     "tornado.curl_httpclient": ("adapters.curl",),
-    "sqlite3": ("adapters.outbox", "adapters.outbox_format", "adapters.outbox_rows"),
+    "sqlite3": ("adapters.outbox", "adapters.outbox_format", "adapters.outbox_rows", "adapters.outbox_space"),
     "yoyo": ("adapters.migrate",),
     "yaml": ("adapters.config_file",),
     "cryptography": ("adapters.keyring",),

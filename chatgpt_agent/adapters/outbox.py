@@ -25,6 +25,7 @@ from chatgpt_agent.adapters import outbox_rows
 from chatgpt_agent.adapters.files import give_to_folder_owner, make_folder
 from chatgpt_agent.adapters.outbox_format import FORMAT, KEEPS_SHIPPED_ROWS, OLD_FORMATS, SCHEMA, upgrade
 from chatgpt_agent.adapters.outbox_rows import Position
+from chatgpt_agent.adapters.outbox_space import Space
 from chatgpt_agent.core.errors import LedgerUnavailable, SetupError
 from chatgpt_agent.core.ledger import Intent, Row
 
@@ -59,7 +60,13 @@ class Outbox:
         self._thread: threading.Thread | None = None
         self._lock: IO[bytes] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self.writable = False  # whether the last write succeeded
+        self._space = Space(folder / "outbox.db")
+        self._last_write_succeeded = False
+
+    @property
+    def writable(self) -> bool:
+        """Whether the last write succeeded, and there is room for more."""
+        return self._last_write_succeeded and not self._space.is_full
 
     async def open(self) -> None:
         """Opens or creates the file. Raises SetupError: in use by another process, unreadable, or damaged."""
@@ -74,7 +81,7 @@ class Outbox:
         except SetupError:
             self._release()
             raise
-        self.writable = True
+        self._last_write_succeeded = True
 
     async def close(self) -> None:
         """Finishes the waiting work and releases the file."""
@@ -87,6 +94,8 @@ class Outbox:
 
     async def add_intent(self, intent: Intent) -> None:
         """Stores that a request is about to be sent."""
+        if self._space.is_full:
+            raise LedgerUnavailable
         record = (str(intent.request_id), _encoder.encode(intent))
         await self._do(lambda db: db.execute("INSERT INTO intents VALUES (?, ?)", record))
 
@@ -181,7 +190,7 @@ class Outbox:
 
     def _release(self) -> None:
         self._thread = None
-        self.writable = False
+        self._last_write_succeeded = False
         if self._lock is not None:
             self._lock.close()
 
@@ -217,6 +226,7 @@ class Outbox:
     def _prepare(db: sqlite3.Connection) -> None:
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA synchronous = FULL")  # a commit is on the disk when it returns
+        db.execute("PRAGMA secure_delete = FAST")  # ON, Debian's default, writes each deleted page
         version = db.execute("PRAGMA user_version").fetchone()[0]
         if version not in (0, *OLD_FORMATS, FORMAT):
             raise SetupError(f"it has format {version}, this program knows format {FORMAT}")
@@ -226,7 +236,8 @@ class Outbox:
         if version in OLD_FORMATS:
             upgrade(db, version)
         db.executescript(SCHEMA)
-        db.execute(f"PRAGMA user_version = {FORMAT}")
+        if version != FORMAT:  # nothing is written otherwise: the disk may be full
+            db.execute(f"PRAGMA user_version = {FORMAT}")
 
     def _next_group(self) -> list[tuple[Work, asyncio.Future[Any]]]:
         """Waits for work and returns all that is there, up to GROUP; an empty list when the outbox closes."""
@@ -254,14 +265,17 @@ class Outbox:
             with contextlib.suppress(Exception):  # an open transaction makes the next group fail, too
                 if db.in_transaction:
                     db.execute("ROLLBACK")
-            if self.writable:
+            if self._last_write_succeeded:
                 log.error("the outbox cannot be written: %s", error)
-            self.writable = False
+            self._last_write_succeeded = False
             self._deliver([(done, None, LedgerUnavailable()) for _, done in group])
+            self._space.make_room(db)
         else:
             # A read also succeeds on a full disk, and does not show that writes work again.
-            self.writable = self.writable or db.total_changes > changes
+            self._last_write_succeeded = self._last_write_succeeded or db.total_changes > changes
             self._deliver([(done, result, None) for (_, done), result in zip(group, results, strict=True)])
+            if db.total_changes > changes:
+                self._space.make_room(db)
 
     def _deliver(self, outcomes: list[tuple["asyncio.Future[Any]", Any, Exception | None]]) -> None:
         assert self._loop is not None

@@ -10,13 +10,14 @@ KEEPS_SHIPPED_ROWS = 3  # the first format that keeps rows after they were shipp
 
 # Rows are numbered without gaps, and shipped in this order. Those up to `position.shipped` have been shipped; they are
 # kept until they have stayed in PostgreSQL for long enough, in seconds of contact with it: `batches` holds the last row
-# of each batch, and the contact when it was shipped.
+# of each batch, and the contact when it was shipped. Rows up to `position.base` were shipped before positions were
+# compared.
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS intents (request_id TEXT PRIMARY KEY, record BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS rows (seq INTEGER PRIMARY KEY AUTOINCREMENT, record BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS identity (one INTEGER PRIMARY KEY CHECK (one = 1), id TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS position (
-    one INTEGER PRIMARY KEY CHECK (one = 1), shipped INTEGER NOT NULL, ledger_id TEXT,
+    one INTEGER PRIMARY KEY CHECK (one = 1), shipped INTEGER NOT NULL, base INTEGER NOT NULL DEFAULT 0, ledger_id TEXT,
     contact REAL NOT NULL DEFAULT 0, lost INTEGER NOT NULL DEFAULT 0
 );
 CREATE TABLE IF NOT EXISTS batches (seq INTEGER PRIMARY KEY, contact REAL NOT NULL);

@@ -70,9 +70,9 @@ def _delete_old(db: sqlite3.Connection, keep: float) -> None:
 
 def rewind(db: sqlite3.Connection, shipped: int) -> int:
     """Marks the kept rows after a number as to be shipped. Returns how many rows after it were deleted already."""
-    numbers = db.execute("SELECT shipped FROM position").fetchone()[0] - shipped
+    [(confirmed,)] = db.execute("SELECT shipped - max(base, ?) FROM position", (shipped,))
     [(available,)] = db.execute(f"SELECT count(*) FROM rows WHERE seq > ? AND seq <= {_SHIPPED}", (shipped,))
-    lost = int(numbers - available)
+    lost = max(0, int(confirmed - available))
     db.execute("UPDATE position SET shipped = ?, lost = lost + ?", (shipped, lost))
     db.execute("DELETE FROM batches WHERE seq > ?", (shipped,))
     return lost
@@ -82,10 +82,12 @@ def adopt(db: sqlite3.Connection, ledger_id: str) -> None:
     """Notes the ledger that rows are shipped to, and deletes rows that were shipped to another one."""
     db.execute(f"DELETE FROM rows WHERE seq <= {_SHIPPED}")
     db.execute("DELETE FROM batches")
-    db.execute("UPDATE position SET ledger_id = ?, lost = 0", (ledger_id,))
+    db.execute("UPDATE position SET ledger_id = ?, base = shipped, lost = 0", (ledger_id,))
 
 
-def drop_kept(db: sqlite3.Connection) -> None:
-    """Deletes all rows that are shipped: the disk is full, and rows that are not shipped come first."""
-    db.execute(f"DELETE FROM rows WHERE seq <= {_SHIPPED}")
-    db.execute("DELETE FROM batches")
+def drop_kept(db: sqlite3.Connection) -> bool:
+    """Deletes all rows that are shipped, and returns whether there were any."""
+    deleted = db.execute(f"DELETE FROM rows WHERE seq <= {_SHIPPED}").rowcount
+    if deleted:
+        db.execute("DELETE FROM batches")
+    return deleted > 0
