@@ -191,7 +191,7 @@ class Directory:
             self._prices[price.id] = price
         self._leave_out(changes.unreadable)
         if changes.prices or changes.unreadable or changes.whole:
-            self.book = PriceBook(self._prices.values())
+            self.book = PriceBook(self._prices.values(), by_clock=True)
         for budget in changes.budgets:
             self.budgets[budget.id] = budget
         time_zone = changes.time_zone if is_time_zone(changes.time_zone) else self.time_zone

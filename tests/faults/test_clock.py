@@ -251,3 +251,12 @@ async def test_a_clock_that_steps_moves_no_timeout(
         took = time.monotonic() - began
     assert 0.9 < took < 15
     assert (answer.status, answer.error["code"]) == (504, "upstream_timeout")
+
+
+async def test_a_clock_set_back_before_all_prices_refuses_no_model(cli: Cli, clock: WallClock) -> None:
+    """The agent starts on a machine whose clock is years behind, as without a battery; prices were set today."""
+    clock.wrong_by(timedelta(days=-3000))
+    async with serving(cli, Serve, **clock.environment) as (serve, url, token):
+        assert (await chat(url, token)).status == 200
+        await serve.logged("this machine's clock is 259")
+        await shipped(cli, 1)

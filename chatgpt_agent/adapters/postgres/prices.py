@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 MAX_DIGITS = 40  # of an amount, before and after the point
 
 _RATES_OF_P = ", ".join(f"p.{kind}" for kind in RATE_NAMES)
-PRICE_COLUMNS = f"p.id, p.model, p.effective_at, {_RATES_OF_P}, p.tiers::text, p.cancelled_at"
+PRICE_COLUMNS = f"p.id, p.model, p.effective_at, {_RATES_OF_P}, p.tiers::text, p.cancelled_at, p.created_at"
 
 _tiers = msgspec.json.Decoder(tuple[Tier, ...])
 _encoder = msgspec.json.Encoder(decimal_format="string")
@@ -27,7 +27,7 @@ _encoder = msgspec.json.Encoder(decimal_format="string")
 
 def price_from(row: Sequence[Any]) -> Price:
     """Returns the price of a row with `PRICE_COLUMNS`."""
-    id_, model, effective_at, *rates, tiers, cancelled_at = row
+    id_, model, effective_at, *rates, tiers, cancelled_at, created_at = row
     return Price(
         id=id_,
         model=model,
@@ -35,6 +35,7 @@ def price_from(row: Sequence[Any]) -> Price:
         rates=Rates(**dict(zip(RATE_NAMES, rates, strict=True))),
         tiers=_tiers.decode(tiers),
         cancelled_at=cancelled_at,
+        created_at=created_at,
     )
 
 

@@ -45,6 +45,7 @@ class Price(msgspec.Struct, frozen=True, kw_only=True):
     rates: Rates
     tiers: tuple[Tier, ...] = ()
     cancelled_at: datetime | None = None  # if it was cancelled before it was in force: it never is
+    created_at: datetime | None = None  # by the clock of the administrator's machine
 
     @property
     def is_removed(self) -> bool:
@@ -127,13 +128,20 @@ class NewPrice(msgspec.Struct, frozen=True):
 
 
 class PriceBook:
-    """An immutable snapshot of all prices with their history, so that a request keeps the prices of its start."""
+    """An immutable snapshot of all prices with their history, so that a request keeps the prices of its start.
 
-    def __init__(self, prices: Iterable[Price] = ()) -> None:
+    `by_clock`: the moments are those of a machine's clock, which may be wrong. Where a model has no price yet by it,
+    the time is at least that at which the model's newest price was made: a clock that was set back refuses no
+    model."""
+
+    def __init__(self, prices: Iterable[Price] = (), *, by_clock: bool = False) -> None:
         self._history: dict[str, list[Price]] = {}
+        self._made_at: dict[str, datetime] = {}  # by model: when its newest price was made
         for price in sorted(prices, key=lambda price: (price.effective_at, price.id)):
             if price.cancelled_at is None:
                 self._history.setdefault(price.model, []).append(price)
+            if by_clock and price.created_at is not None:
+                self._made_at[price.model] = max(price.created_at, self._made_at.get(price.model, price.created_at))
 
     def at(self, model: str, when: datetime) -> Price | None:
         """Returns the price in force at a moment, or None where there is none yet or it is removed. A fine-tuned model
@@ -144,6 +152,12 @@ class PriceBook:
         return None if price is None or price.is_removed else price
 
     def _own(self, model: str, when: datetime) -> Price | None:
+        price = self._newest(model, when)
+        if price is None and (made_at := self._made_at.get(model)) is not None and made_at > when:
+            price = self._newest(model, made_at)
+        return price
+
+    def _newest(self, model: str, when: datetime) -> Price | None:
         for price in reversed(self._history.get(model, ())):
             if price.effective_at <= when:
                 return price

@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -276,6 +277,33 @@ def test_price_is_in_force_until_the_next_one(when: datetime, number: int | None
     book = PriceBook([price(1), price(2, NOON + DAY), price(3, NOON + 2 * DAY, usd=None), price(4, NOON + 3 * DAY)])
     in_force = book.at("gpt-4o", when)
     assert (in_force.id if in_force else None) == number
+
+
+@pytest.mark.parametrize(
+    ("prices", "in_force"),
+    [
+        ([(1, NOON, NOON)], 1),
+        ([(1, NOON, NOON), (2, NOON + DAY, NOON + DAY)], 2),
+        ([(1, NOON, NOON), (2, NOON + 9 * DAY, NOON + DAY)], 1),
+        ([(1, NOON + 9 * DAY, NOON)], None),
+    ],
+    ids=["one", "two", "and a later one", "only a later one"],
+)
+def test_clock_that_was_set_back_finds_the_price_of_the_last_known_time(
+    prices: list[tuple[int, datetime, datetime]], in_force: int | None
+) -> None:
+    """Time is at least that at which the newest price of the model was made."""
+    made = [msgspec.structs.replace(price(n, when), created_at=made_at) for n, when, made_at in prices]
+    result = PriceBook(made, by_clock=True).at("gpt-4o", NOON - 3000 * DAY)
+    assert (result.id if result else None) == in_force
+    assert PriceBook(made).at("gpt-4o", NOON - 3000 * DAY) is None
+
+
+def test_clock_that_was_set_back_a_little_finds_the_price_of_then() -> None:
+    """Only where the model has no price yet, another time than the clock's decides."""
+    made = [msgspec.structs.replace(price(n, NOON + n * DAY), created_at=NOON + n * DAY) for n in (1, 2)]
+    book = PriceBook(made, by_clock=True)
+    assert book.at("gpt-4o", NOON + DAY) == made[0]
 
 
 def test_last_entered_price_of_a_date_wins() -> None:
