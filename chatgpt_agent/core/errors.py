@@ -26,13 +26,15 @@ import msgspec
 
 class AgentError(Exception):
     """Base of all errors of this program. `status` is the HTTP status; `type`, `param` and `code` are the fields of
-    OpenAI's error object; `retry` is the value of `x-should-retry`, None to leave it out."""
+    OpenAI's error object; `retry` is the value of `x-should-retry`, None to leave it out. `reason` is for the log only:
+    no message, no secret."""
 
     status = 500
     code = "internal_error"
     type = "server_error"
     default = "Internal error of the agent."
     retry: bool | None = False
+    reason = ""
 
     def __init__(self, message: str = "", *, param: str | None = None) -> None:
         super().__init__(message or self.default)
@@ -77,11 +79,14 @@ class InvalidRequest(ClientError):
 
 
 class ModelNotFound(ClientError):
+    """The answer is the same for every reason: a client cannot tell models without a price from those of others."""
+
     status = 404
     code = "model_not_found"
 
-    def __init__(self, model: str) -> None:
+    def __init__(self, model: str, *, reason: str = "") -> None:
         super().__init__(f"The model '{model}' does not exist or you do not have access to it.", param="model")
+        self.reason = reason
 
 
 class UnknownUrl(ClientError):
@@ -143,8 +148,11 @@ class RateLimited(ClientError):
     type = "requests"
     default = "Too many requests. Please wait and try again."
 
-    def __init__(self, message: str = "", *, retry_after: float = 1.0, type: str = "requests") -> None:
+    def __init__(
+        self, message: str = "", *, retry_after: float = 1.0, type: str = "requests", reason: str = ""
+    ) -> None:
         super().__init__(message)
+        self.reason = reason
         self.retry_after = retry_after
         self.type = type
 
@@ -164,6 +172,10 @@ class InsufficientQuota(ClientError):
     code = "insufficient_quota"
     type = "insufficient_quota"
     retry = False
+
+    def __init__(self, message: str = "", *, reason: str = "") -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 # The exchange with OpenAI failed.

@@ -19,7 +19,7 @@ import msgspec
 from chatgpt_agent.adapters.postgres.spending import ReservedAmount, Spending
 from chatgpt_agent.core.access.identity import Identity
 from chatgpt_agent.core.budget.budget_state import BudgetState, PendingCost, Status, UserBudgets, statuses
-from chatgpt_agent.core.budget.period import Budget, Period, Window, denial_message, window
+from chatgpt_agent.core.budget.period import Budget, Period, Window, denial_message, denial_reason, window
 from chatgpt_agent.core.errors import DirectoryStale, InsufficientQuota
 from chatgpt_agent.core.ledger import Row
 from chatgpt_agent.core.money.exact import ZERO
@@ -139,7 +139,8 @@ class Budgets:
             self._on_refusal(refusal)
         owner = "user account" if state.budget.token_id is None else "token"
         left, ends_at = state.left - state.pending, state.window.ends_at
-        return InsufficientQuota(denial_message(state.budget, owner=owner, left=left, needed=amount, ends_at=ends_at))
+        message = denial_message(state.budget, owner=owner, left=left, needed=amount, ends_at=ends_at)
+        return InsufficientQuota(message, reason=denial_reason(state.budget, left=left, needed=amount))
 
     def charge(self, user_budgets: UserBudgets, id: UUID, cost: Decimal | None) -> None:
         """Replaces a reservation by what the request cost (None: by all that was reserved)."""
@@ -219,11 +220,12 @@ class Budgets:
         if self.stale:
             self.read_due.set()
 
-    def rewound(self) -> None:
-        """Reads everything again: PostgreSQL lost rows, and perhaps alerts, which are stored once more."""
+    def reconnected(self) -> None:
+        """Reads everything again after PostgreSQL was away. Alerts are stored once more: another server may answer that
+        has lost them."""
         for user_budgets in self.by_user.values():
             for state in user_budgets.states:
-                state.last_threshold = 0
+                state.last_threshold, state.refused = 0, False
         self.note_changes(None)
 
     # What PostgreSQL knows.

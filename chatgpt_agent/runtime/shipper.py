@@ -15,7 +15,7 @@ from uuid import UUID
 from chatgpt_agent.adapters.outbox import Outbox
 from chatgpt_agent.adapters.postgres.agents import AgentReport, read_position, report_agent, set_position
 from chatgpt_agent.adapters.postgres.connection import Store
-from chatgpt_agent.adapters.postgres.usage import add_dead_letter, ensure_partition, ship_batch
+from chatgpt_agent.adapters.postgres.usage import add_dead_letter, ensure_partition, reserve_ids, ship_batch
 from chatgpt_agent.core.errors import LedgerUnavailable, StoreBadValue, StoreError
 from chatgpt_agent.core.ledger import Row
 from chatgpt_agent.runtime.background import Throttle
@@ -41,8 +41,8 @@ class ShippingObserver(Protocol):
     def shipped(self, rows: Sequence[Row]) -> None:
         """Called after PostgreSQL has confirmed that it has these rows."""
 
-    def rewound(self) -> None:
-        """Called after PostgreSQL was seen to have lost rows, which are shipped again."""
+    def reconnected(self) -> None:
+        """Called after PostgreSQL was away, or has lost rows: another server may answer, which has lost more."""
 
 
 class Shipper:
@@ -64,7 +64,9 @@ class Shipper:
         # How far rows are shipped.
         self._shipped = 0  # the number of the last row that PostgreSQL has confirmed, with all before it
         self._position_known = False  # whether PostgreSQL said that it has all rows up to there
-        self._contact_at: float | None = None  # when PostgreSQL last answered, in monotonic seconds
+        self._again_until = 0  # the number of the last row that is shipped again
+        self._contact_at = float("-inf")  # when PostgreSQL last answered, in monotonic seconds
+        self._contact = 0.0  # seconds of contact with PostgreSQL that the outbox does not know yet
         self._reported_at = float("-inf")
         # Its work.
         self._months: set[tuple[int, int]] = set()  # that have a partition
@@ -121,6 +123,7 @@ class Shipper:
                 shipped = await self._ship_all()
                 if failures:
                     log.info("rows are shipped again")
+                    self._observer.reconnected()
                 if shipped or failures or self._seconds() - self._reported_at >= REPORT_SECONDS:
                     await self._report()
                 failures = 0
@@ -163,12 +166,14 @@ class Shipper:
                 return 0
             self.oldest_at = rows[0].intent.started_at
             self._observer.shipping(rows)
+            if self._shipped < self._again_until:
+                await reserve_ids(self._store, rows)
             position = await self._ship_rows(rows, self._shipped, last)
             if position < self._shipped:
                 await self._rewind(position)
                 return self._batch  # more is to be shipped
             self._observer.shipped(rows)
-            await self._outbox.ack(last, contact=self._contact())
+            await self._outbox.ack(last, contact=self._take_contact())
             self._shipped = last
             self._batch = min(BATCH, self._batch * 2)
             self.backlog = await self._outbox.depth()
@@ -194,10 +199,12 @@ class Shipper:
                 await self._outbox.adopt(ledger_id)
                 self.lost_rows = 0
             self._position_known = True
+            self._note_contact()
 
     async def _rewind(self, shipped: int) -> None:
         """Lets the rows after this number be shipped again: PostgreSQL had confirmed them, and does not have them."""
         missing = self._shipped - shipped
+        self._again_until = self._shipped
         deleted = await self._outbox.rewind(shipped)
         self._shipped = shipped
         self.lost_rows += deleted
@@ -212,13 +219,20 @@ class Shipper:
             log.error(
                 "%d rows are lost: they were shipped longer ago than the outbox keeps rows (keep_shipped)", deleted
             )
-        self._observer.rewound()
+        self._observer.reconnected()
 
-    def _contact(self) -> float:
-        """Returns the seconds of contact with PostgreSQL since the last call: none while it was unreachable."""
-        now, before = self._seconds(), self._contact_at
+    def _note_contact(self) -> None:
+        """Counts the time since PostgreSQL last answered, but not that of an outage."""
+        now = self._seconds()
+        if now - self._contact_at <= 2 * CHECK_SECONDS:
+            self._contact += now - self._contact_at
         self._contact_at = now
-        return 0.0 if before is None else min(now - before, 2 * CHECK_SECONDS)
+
+    def _take_contact(self) -> float:
+        """Returns the seconds of contact with PostgreSQL since the last call."""
+        self._note_contact()
+        contact, self._contact = self._contact, 0.0
+        return contact
 
     @staticmethod
     def _seconds() -> float:
@@ -263,7 +277,7 @@ class Shipper:
         report = AgentReport(backlog=self.backlog, oldest_age=oldest_age, lost_rows=self.lost_rows, ended=ended)
         server_now = await report_agent(self._store, self._id, report)
         self._reported_at = self._seconds()
-        await self._outbox.prune(self._contact())
+        await self._outbox.prune(self._take_contact())
         ahead = (self._now() - server_now).total_seconds()
         if abs(ahead) > CLOCK_SECONDS:
             direction = "ahead of" if ahead > 0 else "behind"

@@ -70,6 +70,30 @@ def test_status_shows_the_backlog_of_the_outbox(cli: Cli, write: Write) -> None:
     assert cli.ok("ledger", "status").startswith("Outbox: 1 rows to ship, 2 requests in progress; the oldest began ")
 
 
+def test_verify_compares_the_ledger_with_the_outbox(cli: Cli, write: Write, dsn: str) -> None:
+    """After a fail-over or a restore, the ledger has fewer rows of an agent than that has shipped."""
+
+    async def fill() -> None:
+        outbox = Outbox(Path(cli.settings["DATA_DIR"]))
+        await outbox.open()
+        for number in (1, 2, 3):
+            await outbox.add_intent(make_intent(number))
+            await outbox.settle(make_row(number))
+        await outbox.adopt(query(dsn, "SELECT id FROM ledger")[0][0])
+        await outbox.ack(3)
+        id_ = str(await outbox.identity())
+        await outbox.close()
+        query(dsn, "INSERT INTO agents (id, seen_at, backlog, shipped_rows) VALUES (%s, now(), 0, 2)", [id_])
+
+    write(make_row(1), make_row(2))
+    asyncio.run(fill())
+    [(check, _)] = findings(cli)
+    assert check == "shipped rows"
+    query(dsn, "UPDATE agents SET shipped_rows = 3, lost_rows = 1")
+    [(check, _)] = findings(cli)
+    assert check == "lost rows"
+
+
 # Rows.
 
 

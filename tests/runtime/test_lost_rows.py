@@ -1,18 +1,27 @@
 """Rows that PostgreSQL had confirmed and does not have any more: after a fail-over, or a restored backup."""
 
+import asyncio
 import sqlite3
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
 from chatgpt_agent.adapters.outbox import Outbox
 from chatgpt_agent.adapters.postgres.connection import Store
+from chatgpt_agent.core.budget.period import Period
+from chatgpt_agent.runtime.alerts import AlertTimes
 from chatgpt_agent.runtime.ledger import Ledger
+from chatgpt_agent.runtime.tuning import Tuning
+from tests.conftest import MakeAgent
+from tests.support.agent import MODEL
+from tests.support.budgets import chat, set_budget, states_of
 from tests.support.database import Database, query
 from tests.support.factories import NOON, make_row
 from tests.support.ledgers import OpenLedger, record, until_shipped
 from tests.support.observers import IgnoreRows
 from tests.support.oracle import DAILY_SUMS, SUMS_OF_ROWS
+from tests.support.upstream import Received, Reply, Upstream, completion
 from tests.support.waiting import until
 
 SHIPPED = "SELECT shipped_rows, lost_rows FROM agents"
@@ -96,6 +105,17 @@ async def test_another_ledger_gets_no_rows_of_the_former_one(
     assert "this is another ledger" in caplog.text
 
 
+async def test_ids_of_lost_users_are_not_used_again(ledger: Ledger, dsn: str, database: Database) -> None:
+    """A user who is added after the restore would get the rows of one who was lost with it."""
+    database.back_up()
+    await record(ledger, 1, user_id=50, token_id=70, price_id=7)
+    await until_settled(ledger, dsn, 1)
+    database.restore()
+    await until_settled(ledger, dsn, 1)
+    ids = [f"nextval(pg_get_serial_sequence('{table}', 'id'))" for table in ("users", "tokens", "prices")]
+    assert query(dsn, f"SELECT {', '.join(ids)}") == [(51, 71, 8)]
+
+
 async def test_two_agents_lose_and_ship_their_own_rows(
     open_ledger: OpenLedger, tmp_path: Path, dsn: str, database: Database
 ) -> None:
@@ -134,6 +154,30 @@ async def test_an_outbox_of_an_earlier_version_loses_nothing(
     await until_settled(ledger, dsn, 3)
     database.restore()
     await until_settled(ledger, dsn, 3)
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_budgets_and_alerts_are_right_after_a_restored_backup(
+    make_agent: MakeAgent, upstream: Upstream, dsn: str, database: Database
+) -> None:
+    """What was spent counts once, and the alert that was lost with it is stored again."""
+
+    async def script(_: Received, reply: Reply) -> None:
+        await reply.whole(completion(90_000, 0, 0, 0))
+
+    agent = await make_agent(tuning=Tuning(alerts=AlertTimes(poll=0.05)))
+    await agent.set_price(MODEL, "1", "1")
+    await set_budget(agent, Decimal("0.1"), period=Period.MONTH)
+    database.back_up()
+    upstream.script = script
+    assert (await chat(agent)).status == 200
+    alerts = "SELECT percent FROM budget_alerts"
+    await until(lambda: query(dsn, alerts) == [(80,)])
+    database.restore()
+    await until_shipped(dsn, 1)
+    await until(lambda: query(dsn, alerts) == [(80,)])
+    await agent.until(lambda: [state.spent for state in states_of(agent)] == [Decimal("0.09")], seconds=20)
+    await until(lambda: asyncio.to_thread(query, dsn, DAILY_SUMS), lambda sums: sums == query(dsn, SUMS_OF_ROWS) != [])
 
 
 def make_format_2(folder: Path) -> None:

@@ -18,5 +18,5 @@ class IgnoreRows:
     def shipped(self, rows: Sequence[Row]) -> None:
         """Takes rows that PostgreSQL has."""
 
-    def rewound(self) -> None:
-        """Takes that PostgreSQL lost rows."""
+    def reconnected(self) -> None:
+        """Takes that PostgreSQL was away."""

@@ -47,6 +47,7 @@ class PostgreSQL:
         self.dead_letters: dict[str, SqlRow] = {}
         self.agents: dict[str, SqlRow] = {}
         self.positions: dict[str, int] = {}  # by agent: how many rows of its outbox are here
+        self.reserved = [0, 0, 0]  # the highest ids of users, tokens and prices that may not be used again
         self.shipped: list[Sequence[Any]] = []  # the parameters of every statement that inserted rows
         # Faults.
         self.up = True
@@ -82,6 +83,8 @@ class PostgreSQL:
             return [(datetime.now(UTC), None)]
         elif kind == "position":
             return [("the ledger", self.positions.get(parameters[0], 0))]
+        elif kind == "ids":
+            self.reserved = [max(pair) for pair in zip(self.reserved, parameters, strict=True)]
         else:
             self.positions[parameters[0]] = parameters[1]
         return []
@@ -160,6 +163,7 @@ def kind_of(sql: str) -> str:
         ("INSERT INTO agents AS a", "report"),
         ("SELECT coalesce((SELECT id FROM ledger)", "position"),
         ("INSERT INTO agents (", "adopt"),
+        ("SELECT setval(", "ids"),
     ):
         if sql.strip().startswith(start):
             return kind

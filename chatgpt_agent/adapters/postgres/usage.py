@@ -106,6 +106,23 @@ async def _ship(store: Store, rows: Sequence[Row], position: Sequence[object]) -
     return int(inserted), int(shipped or 0)
 
 
+async def reserve_ids(store: Store, rows: Sequence[Row]) -> None:
+    """Lets the next users, tokens and prices get ids after those in these rows. A server that has lost rows may have
+    lost users, tokens and prices, too, and would give their ids to others, who would get these rows."""
+    sql = """
+        SELECT setval(sequence, id)
+        FROM (VALUES ('users', %s::bigint), ('tokens', %s), ('prices', %s)) AS used(relation, id),
+             LATERAL (SELECT pg_get_serial_sequence(relation, 'id')::regclass AS sequence) AS s
+        WHERE id > coalesce(pg_sequence_last_value(sequence), 0)"""
+    intents = [row.intent for row in rows]
+    values = (
+        max(intent.user_id for intent in intents),
+        max(intent.token_id for intent in intents),
+        max(row.price_id for row in rows),
+    )
+    await store.fetch(sql, values)
+
+
 def sql_array(values: Sequence[object]) -> str:
     """Returns values as the text of a PostgreSQL array (https://www.postgresql.org/docs/current/arrays.html#ARRAYS-IO):
     one parameter that the server parses as one constant. psycopg2 would write ARRAY[…], with a constant for each

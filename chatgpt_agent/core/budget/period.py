@@ -86,6 +86,13 @@ def check_amount(amount: Decimal, name: str = "amount") -> None:
     check_usd(amount, name, MAX_AMOUNT, MAX_PLACES)
 
 
+def denial_reason(budget: Budget, *, left: Decimal, needed: Decimal) -> str:
+    """Returns why a budget denies a request, for the log."""
+    owner = "user" if budget.token_id is None else "token"
+    amounts = f"{format_short(max(left, ZERO))} of {format_short(budget.amount or ZERO)} USD left"
+    return f"may cost {format_short(needed)} USD, {owner}'s budget ({budget.period}): {amounts}"
+
+
 def denial_message(budget: Budget, *, owner: str, left: Decimal, needed: Decimal, ends_at: datetime | None) -> str:
     """Returns the error of a request that a budget denies. `owner`: the owner of the budget, as clients read it;
     amounts in USD."""
