@@ -22,11 +22,12 @@ logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
 
 
 class RedactingFormatter(logging.Formatter):
-    """`time level logger: message`, without tokens, keys, credentials and control characters, traceback included. The
-    lines of a traceback are indented, so that none looks like a record of its own."""
+    """`time level logger: message`, with local time and its offset from UTC, and without tokens, keys, credentials and
+    control characters, traceback included. The lines of a traceback are indented, so that none looks like a record of
+    its own."""
 
     _second = -1
-    _time = ""  # formatted once a second, which may have thousands of records
+    _time = _offset = ""  # formatted once a second, which may have thousands of records
 
     def format(self, record: logging.LogRecord) -> str:
         # Written out, because the steps of logging's own method cost as much again as the line.
@@ -42,8 +43,9 @@ class RedactingFormatter(logging.Formatter):
         second = int(record.created)
         if second != self._second:
             self._second = second
-            self._time = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(second))
-        return f"{self._time},{int(record.msecs):03d}"
+            local = time.localtime(second)
+            self._time, self._offset = time.strftime("%Y-%m-%d %H:%M:%S", local), time.strftime("%z", local)
+        return f"{self._time},{int(record.msecs):03d}{self._offset}"
 
 
 class LineHandler(logging.StreamHandler[TextIO]):

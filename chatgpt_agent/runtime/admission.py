@@ -7,7 +7,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from uuid import UUID
 
-from chatgpt_agent.core.access.identity import Identity, price_for
+from chatgpt_agent.core.access.identity import Identity, price_for, shown_model
 from chatgpt_agent.core.budget.max_cost import Assumptions, estimate_tokens, max_cost
 from chatgpt_agent.core.errors import AgentError, Overloaded
 from chatgpt_agent.core.http.request import ApiRequest
@@ -60,12 +60,15 @@ class Admissions:
         book = self._directory.book  # pinned: whatever changes later, this request is charged by this book
         price = price_for(identity, request.model, book, now, service_tier=request.service_tier)
         reserved = max_cost(price, request.size, self._assumptions)
-        slot = self._rate_limiter.acquire(identity, estimate_tokens(request.size))
+        slot: Slot | None = None
         try:
+            slot = self._rate_limiter.acquire(identity, estimate_tokens(request.size))
             reservation = self._budgets.reserve(identity, request_id, reserved, now)
-        except AgentError:
-            slot.settle(0)
-            slot.release()
+        except AgentError as error:
+            error.reason = f"{shown_model(request.model)}{error.reason and f': {error.reason}'}"
+            if slot is not None:
+                slot.settle(0)
+                slot.release()
             raise
         self.running += 1
         intent = Intent(

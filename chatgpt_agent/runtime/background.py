@@ -9,6 +9,7 @@ from typing import Any
 log = logging.getLogger(__name__)
 
 WARN_SECONDS = 60.0
+MAX_REASONS = 10  # of a warning, that are logged in this time
 
 OnDeath = Callable[[str, Exception], None]  # called with the name of the task and its exception
 
@@ -52,7 +53,7 @@ class Background:
 
 
 class Throttle:
-    """Logs warnings, at most one in `seconds`. `clock` is monotonic seconds."""
+    """Logs warnings, at most one of each reason in `seconds`. `clock` is monotonic seconds."""
 
     def __init__(
         self, log: logging.Logger, *, seconds: float = WARN_SECONDS, clock: Callable[[], float] = time.monotonic
@@ -60,15 +61,18 @@ class Throttle:
         self._log = log
         self._seconds = seconds
         self._clock = clock
-        self._logged_at: float | None = None
+        self._logged_at: dict[str, float] = {}  # by reason
 
     def warning(self, message: str, *values: object) -> None:
-        """Logs a warning, unless one was logged less than `seconds` ago."""
+        """Logs a warning, unless one of the same reason was logged less than `seconds` ago. The reason is the message
+        with the last of its values, unless that is a number."""
         now = self._clock()
-        if self._logged_at is None or now - self._logged_at >= self._seconds:
-            self._logged_at = now
+        self._logged_at = {reason: at for reason, at in self._logged_at.items() if now - at < self._seconds}
+        reason = message if not values or isinstance(values[-1], int | float) else f"{message} {values[-1]}"
+        if reason not in self._logged_at and len(self._logged_at) < MAX_REASONS:
+            self._logged_at[reason] = now
             self._log.warning(message, *values, stacklevel=2)
 
     def reset(self) -> None:
         """Lets the next warning through: what the last one was about is over."""
-        self._logged_at = None
+        self._logged_at.clear()

@@ -13,6 +13,7 @@ from chatgpt_agent.adapters.own_thread import in_own_thread
 from chatgpt_agent.adapters.postgres.connection import Store
 from chatgpt_agent.adapters.postgres.dsn import dsn_from
 from chatgpt_agent.core.errors import SetupError, StoreUnavailable
+from chatgpt_agent.runtime.background import Throttle
 from chatgpt_agent.runtime.master_key import open_keyring
 from chatgpt_agent.runtime.time_zone import REBUILD_SECONDS, sync_time_zone
 
@@ -80,14 +81,12 @@ async def prepare_database(config: Config, dsn: str) -> Keyring:
 
 async def retry_until_reachable(start: Callable[[], Awaitable[None]]) -> None:
     """Calls `start` again and again, until it does not raise StoreUnavailable."""
-    warned = False
+    warning = Throttle(log)
     while True:
         try:
             await start()
         except StoreUnavailable as error:
-            if not warned:
-                log.warning("not ready: %s", error)
-            warned = True
+            warning.warning("not ready: %s", error)
             await asyncio.sleep(RETRY_SECONDS)
         else:
             log.info("ready")

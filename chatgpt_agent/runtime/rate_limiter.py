@@ -40,12 +40,13 @@ class _Meter:
         concurrency = self._limits.concurrency
         if concurrency is not None and self.running >= concurrency:
             message = f"{_OWNERS[owner]} may make {concurrency} requests at once."
-            raise RateLimited(message, retry_after=CONCURRENCY_RETRY)
+            raise RateLimited(message, retry_after=CONCURRENCY_RETRY, reason=f"{owner}: {concurrency} requests at once")
         for bucket, amount, unit in ((self.requests, 1, "requests"), (self.tokens, tokens, "tokens")):
             wait = bucket.wait(amount, now) if bucket is not None else 0.0
             if wait > 0 and bucket is not None:
                 message = f"{_OWNERS[owner]} may use {bucket.limit} {unit} a minute."
-                raise RateLimited(message, retry_after=wait, type=unit)
+                reason = f"{amount} {unit}, {owner}: {bucket.limit} {unit} a minute, {bucket.left(now)} left"
+                raise RateLimited(message, retry_after=wait, type=unit, reason=reason)
 
 
 class Slot:

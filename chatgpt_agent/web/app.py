@@ -15,11 +15,12 @@ from chatgpt_agent.runtime.read_pool import ReadPool
 from chatgpt_agent.web.account import MeHandler, MyUsageHandler, WeekHandler
 from chatgpt_agent.web.admin.handler import admin_handlers
 from chatgpt_agent.web.admin.routing import AdminApi
-from chatgpt_agent.web.base import UnknownUrlHandler, log_request
+from chatgpt_agent.web.base import log_request
 from chatgpt_agent.web.cors import Cors
 from chatgpt_agent.web.forward import ForwardHandler, ForwardServices
 from chatgpt_agent.web.health import AliveHandler, Readiness, ReadyHandler, RootHandler
 from chatgpt_agent.web.models import ModelsHandler
+from chatgpt_agent.web.unknown_url import UnknownUrlHandler
 
 _SETTINGS: dict[str, Any] = {
     "log_function": log_request,
@@ -47,7 +48,8 @@ class RoutedApplication(Application):
     def __init__(
         self, paths: dict[str, tuple[type[RequestHandler], dict[str, Any]]], handlers: list[Any], **settings: Any
     ) -> None:
-        super().__init__(handlers, **_SETTINGS, **settings)
+        named = [pattern for pattern, *_ in handlers if "(" not in pattern]
+        super().__init__(handlers, **_SETTINGS, default_handler_args={"paths": [*paths, *named]}, **settings)
         self._paths = paths
 
     def find_handler(  # type: ignore[override] # Tornado's own type for it is a private class

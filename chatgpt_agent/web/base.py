@@ -95,7 +95,7 @@ class ApiHandler(RequestHandler):
     def identify(self, authenticator: Authenticator) -> Identity:
         """Returns the user and token of the request. Raises InvalidApiKey, RateLimited, DirectoryStale."""
         identity = authenticator.identify(self.request.headers, self.request.remote_ip)
-        self.access.user = identity.user.name
+        self.access.user, self.access.token_id = identity.user.name, identity.token.id
         self.stream.linger_bytes = LINGER_BYTES_WITH_TOKEN
         return identity
 
@@ -225,18 +225,3 @@ def log_request(handler: RequestHandler) -> None:
         handler.access.log(
             request.method, request.path, handler.log_status(), handler.log_details(), quiet=handler.quiet
         )
-
-
-class UnknownUrlHandler(ApiHandler):
-    """Any URL that has no other handler."""
-
-    methods = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
-
-    def prepare(self) -> None:
-        # `OPTIONS *` asks about the server as a whole (RFC 9110 §9.3.7). A page sees the error of its request only if
-        # its browser may make the request.
-        preflight = self.cors is not None and self.cors.is_preflight(self.request.headers)
-        if self.request.method == "OPTIONS" and (preflight or self.request.path == "*"):
-            self.answer_options()
-            return
-        self.refuse(UnknownUrl(f"Unknown request URL: {self.request.method} {self.request.path[:256]}."))

@@ -1,7 +1,10 @@
 """The models that a token may use."""
 
+from datetime import UTC, datetime
+
 import msgspec
 
+from chatgpt_agent.core.access.identity import model_denial
 from chatgpt_agent.core.errors import ModelNotFound
 from chatgpt_agent.core.money.pricing import Price
 from chatgpt_agent.core.names import MAX_NAME
@@ -28,7 +31,8 @@ class ModelsHandler(TokenHandler):
             return
         price = self._directory.model(self.identity, model)
         if price is None:
-            raise ModelNotFound(model[:MAX_NAME])
+            in_force = self._directory.book.at(model, datetime.now(UTC))
+            raise ModelNotFound(model[:MAX_NAME], reason=model_denial(self.identity, model, in_force))
         self.write_json(msgspec.json.encode(_model(model, price)))
 
     head = get

@@ -1,7 +1,9 @@
 """Log lines: without secrets, and one for each record."""
 
 import logging
+import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 import pytest
 
@@ -154,3 +156,26 @@ def test_the_level_applies_to_libraries(root: logging.Logger) -> None:
     set_up_logging("error")
     assert not logging.getLogger("tornado.general").isEnabledFor(logging.WARNING)
     assert not logging.getLogger("chatgpt_agent").isEnabledFor(logging.WARNING)
+
+
+# Times.
+
+
+@pytest.mark.parametrize(
+    ("zone", "text"),
+    [
+        ("UTC", "2026-07-01 12:00:00,250+0000 INFO name: text"),
+        ("Asia/Kolkata", "2026-07-01 17:30:00,250+0530 INFO name: text"),
+        ("America/St_Johns", "2026-07-01 09:30:00,250-0230 INFO name: text"),
+    ],
+)
+def test_a_line_has_local_time_and_its_offset(monkeypatch: pytest.MonkeyPatch, zone: str, text: str) -> None:
+    """The zone of the machine need not be known to read the log."""
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+    record = logging.LogRecord("name", logging.INFO, "file.py", 1, "text", (), None)
+    record.created, record.msecs = datetime(2026, 7, 1, 12, tzinfo=UTC).timestamp() + 0.25, 250.0
+    line = RedactingFormatter().format(record)
+    monkeypatch.undo()
+    time.tzset()
+    assert line == text

@@ -14,6 +14,8 @@ from chatgpt_agent.core.access.networks import Address, Networks
 from chatgpt_agent.core.errors import InvalidRequest, ModelNotFound
 from chatgpt_agent.core.money.pricing import Price, PriceBook
 
+_MODEL_NAME = re.compile(r"[\w.:/@+-]{1,128}", re.ASCII)  # ft:gpt-4o-mini:acme::7p4lURel, meta-llama/Llama-3.1-8B
+
 
 class RateLimits(msgspec.Struct, frozen=True, gc=False):
     """Requests a minute, tokens a minute, requests at once. None: no limit."""
@@ -78,6 +80,20 @@ def may_use(identity: Identity, model: str) -> bool:
     )
 
 
+def model_denial(identity: Identity, model: str, price: Price | None) -> str:
+    """Returns why a request for a model is refused, for the log; `price`: that of the model now."""
+    if price is None:
+        return f"{shown_model(model)} has no price"
+    allowed = identity.user.allowed_models
+    owner = "user" if allowed is not None and not allowed.fullmatch(model) else "token"
+    return f"{shown_model(model)} is not allowed for the {owner}"
+
+
+def shown_model(model: str) -> str:
+    """Returns a model as the log shows it. A client may send any text in its place, even a message."""
+    return f"model {model}" if _MODEL_NAME.fullmatch(model) else "the model (which is no name)"
+
+
 def price_for(
     identity: Identity, model: str, book: PriceBook, now: datetime, *, service_tier: str | None = None
 ) -> Price:
@@ -85,7 +101,7 @@ def price_for(
     client cannot tell the two apart; InvalidRequest if it has none for the service tier that is asked for."""
     price = book.at(model, now)
     if price is None or not may_use(identity, model):
-        raise ModelNotFound(model)
+        raise ModelNotFound(model, reason=model_denial(identity, model, price))
     if not price.covers(service_tier):
         raise InvalidRequest(
             f"The model '{model}' has no price for the service tier '{service_tier}'. Omit service_tier, or ask your "
