@@ -122,7 +122,7 @@ class Outbox:
 
     async def ack(self, seq: int, *, contact: float = 0.0) -> None:
         """Notes that PostgreSQL has the rows up to a number, and deletes rows that were kept for long enough.
-        `contact`: seconds of contact with PostgreSQL since the last call of `ack` or `prune`."""
+        `contact`: seconds of contact with PostgreSQL since the last call of `ack`."""
         await self._do(lambda db: outbox_rows.ack(db, seq, contact, self._keep))
 
     async def prune(self, contact: float) -> None:

@@ -46,11 +46,8 @@ def ack(db: sqlite3.Connection, seq: int, contact: float, keep: float) -> None:
 
 
 def prune(db: sqlite3.Connection, contact: float, keep: float) -> None:
-    """Deletes some of the rows that were kept for long enough."""
-    if db.execute("SELECT 1 FROM batches LIMIT 1").fetchone() is None:
-        return  # nothing is kept, and nothing needs to be written
-    db.execute("UPDATE position SET contact = contact + ?", (contact,))
-    _delete_old(db, keep)
+    """Deletes some of the rows that were kept for long enough. Writes nothing if there are none."""
+    _delete_old(db, keep - contact)
 
 
 def _delete_old(db: sqlite3.Connection, keep: float) -> None:
@@ -61,7 +58,7 @@ def _delete_old(db: sqlite3.Connection, keep: float) -> None:
         FROM position p""",
         (MAX_KEPT, keep),
     )
-    [(first,)] = db.execute("SELECT coalesce(min(seq), ?) FROM rows", (due,))
+    [(first,)] = db.execute("SELECT coalesce(min(seq), ? + 1) FROM rows", (due,))
     last = min(due, first + PRUNED - 1)
     if first <= due:
         db.execute("DELETE FROM rows WHERE seq <= ?", (last,))

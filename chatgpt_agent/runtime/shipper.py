@@ -163,6 +163,7 @@ class Shipper:
         async with self._shipping:
             last, rows = await self._outbox.peek_batch(self._batch)
             if not rows:
+                self.backlog, self.oldest_at = 0, None  # `note` may come after its row was shipped
                 return 0
             self.oldest_at = rows[0].intent.started_at
             self._observer.shipping(rows)
@@ -173,7 +174,9 @@ class Shipper:
                 await self._rewind(position)
                 return self._batch  # more is to be shipped
             self._observer.shipped(rows)
-            await self._outbox.ack(last, contact=self._take_contact())
+            self._note_contact()
+            await self._outbox.ack(last, contact=self._contact)
+            self._contact = 0.0
             self._shipped = last
             self._batch = min(BATCH, self._batch * 2)
             self.backlog = await self._outbox.depth()
@@ -228,12 +231,6 @@ class Shipper:
             self._contact += now - self._contact_at
         self._contact_at = now
 
-    def _take_contact(self) -> float:
-        """Returns the seconds of contact with PostgreSQL since the last call."""
-        self._note_contact()
-        contact, self._contact = self._contact, 0.0
-        return contact
-
     @staticmethod
     def _seconds() -> float:
         return asyncio.get_running_loop().time()
@@ -277,7 +274,8 @@ class Shipper:
         report = AgentReport(backlog=self.backlog, oldest_age=oldest_age, lost_rows=self.lost_rows, ended=ended)
         server_now = await report_agent(self._store, self._id, report)
         self._reported_at = self._seconds()
-        await self._outbox.prune(self._take_contact())
+        self._note_contact()
+        await self._outbox.prune(self._contact)
         ahead = (self._now() - server_now).total_seconds()
         if abs(ahead) > CLOCK_SECONDS:
             direction = "ahead of" if ahead > 0 else "behind"

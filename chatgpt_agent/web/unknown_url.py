@@ -35,7 +35,7 @@ def similar_path(path: str, paths: Collection[str]) -> str | None:
     """Returns the path that was probably meant: the one that this one ends with, whatever is before it instead of
     `/v1`; or one that is spelled nearly the same."""
     plain = path.rstrip("/")
-    for known in sorted(paths, key=len, reverse=True):
-        if known.startswith("/v1/") and f"/{plain}".endswith(known.removeprefix("/v1")):
-            return known
+    for candidate in sorted(paths, key=len, reverse=True):
+        if candidate.startswith("/v1/") and f"/{plain}".endswith(candidate.removeprefix("/v1")):
+            return candidate
     return next(iter(difflib.get_close_matches(plain, paths, 1, SIMILARITY)), None)

@@ -293,17 +293,17 @@ def test_clock_that_was_set_back_finds_the_price_of_the_last_known_time(
     prices: list[tuple[int, datetime, datetime]], in_force: int | None
 ) -> None:
     """Time is at least that at which the newest price of the model was made."""
-    made = [msgspec.structs.replace(price(n, when), created_at=made_at) for n, when, made_at in prices]
-    result = PriceBook(made, by_clock=True).at("gpt-4o", NOON - 3000 * DAY)
+    dated = [msgspec.structs.replace(price(n, when), created_at=made_at) for n, when, made_at in prices]
+    result = PriceBook(dated, by_clock=True).at("gpt-4o", NOON - 3000 * DAY)
     assert (result.id if result else None) == in_force
-    assert PriceBook(made).at("gpt-4o", NOON - 3000 * DAY) is None
+    assert PriceBook(dated).at("gpt-4o", NOON - 3000 * DAY) is None
 
 
 def test_clock_that_was_set_back_a_little_finds_the_price_of_then() -> None:
     """Only where the model has no price yet, another time than the clock's decides."""
-    made = [msgspec.structs.replace(price(n, NOON + n * DAY), created_at=NOON + n * DAY) for n in (1, 2)]
-    book = PriceBook(made, by_clock=True)
-    assert book.at("gpt-4o", NOON + DAY) == made[0]
+    dated = [msgspec.structs.replace(price(n, NOON + n * DAY), created_at=NOON + n * DAY) for n in (1, 2)]
+    book = PriceBook(dated, by_clock=True)
+    assert book.at("gpt-4o", NOON + DAY) == dated[0]
 
 
 def test_last_entered_price_of_a_date_wins() -> None:
