@@ -42,7 +42,8 @@ class ShippingObserver(Protocol):
         """Called after PostgreSQL has confirmed that it has these rows."""
 
     def reconnected(self) -> None:
-        """Called after PostgreSQL was away, or has lost rows: another server may answer, which has lost more."""
+        """Called after a new connection, or after PostgreSQL has lost rows: another server may answer, which has lost
+        more."""
 
 
 class Shipper:
@@ -68,6 +69,7 @@ class Shipper:
         self._contact_at = float("-inf")  # when PostgreSQL last answered, in monotonic seconds
         self._contact = 0.0  # seconds of contact with PostgreSQL that the outbox does not know yet
         self._reported_at = float("-inf")
+        self._connects = 0  # how often the store had connected when that was last looked at
         # Its work.
         self._months: set[tuple[int, int]] = set()  # that have a partition
         self._batch = BATCH
@@ -123,7 +125,7 @@ class Shipper:
                 shipped = await self._ship_all()
                 if failures:
                     log.info("rows are shipped again")
-                    self._observer.reconnected()
+                self._note_connection()
                 if shipped or failures or self._seconds() - self._reported_at >= REPORT_SECONDS:
                     await self._report()
                 failures = 0
@@ -223,6 +225,12 @@ class Shipper:
                 "%d rows are lost: they were shipped longer ago than the outbox keeps rows (keep_shipped)", deleted
             )
         self._observer.reconnected()
+
+    def _note_connection(self) -> None:
+        """Tells the observer of each connection after the first."""
+        before, self._connects = self._connects, self._store.connects
+        if 0 < before < self._connects:
+            self._observer.reconnected()
 
     def _note_contact(self) -> None:
         """Counts the time since PostgreSQL last answered, but not that of an outage."""

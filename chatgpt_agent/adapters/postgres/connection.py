@@ -43,6 +43,8 @@ class Store:
     """A connection that reconnects. `seconds` limits each statement, here and in the server, and each attempt to
     connect."""
 
+    connects = 0  # how often it has connected: each time another server may answer
+
     def __init__(self, dsn: str, *, seconds: float = 10.0) -> None:
         self._dsn, _ = split_options(dsn)
         self._settings = session_settings(dsn, seconds=seconds + SERVER_SECONDS)
@@ -123,6 +125,7 @@ class Store:
         if self._connection is None or self._connection.closed:
             await self.close()
             self._connection = await self._connect()
+            self.connects += 1
         return self._connection
 
     async def _connect(self) -> aiopg.Connection:
