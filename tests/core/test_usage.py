@@ -120,7 +120,7 @@ def test_reasoning_beside_the_output_is_added(usage_format: UsageFormat, reasoni
 
 @pytest.mark.parametrize(("output", "total"), [(500, 1900), (0, 1400)])
 def test_reasoning_in_the_total_alone_is_output(output: int, total: int) -> None:
-    """If nothing is said about the output's parts, what the total has beyond the sum is reasoning (Gemini)."""
+    """If no parts of the output are reported, what the total has beyond the sum is reasoning (Gemini)."""
     usage = {"prompt_tokens": 1000, "completion_tokens": output, "total_tokens": total}
     expected = Usage(input=1000, output=total - 1000, reasoning=total - 1000 - output)
     assert read(usage, UsageFormat.COMPLETION) == expected

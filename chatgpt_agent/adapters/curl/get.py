@@ -1,7 +1,5 @@
 """One GET over the same path as requests to OpenAI, for commands, which have no client of their own."""
 
-import logging
-
 import pycurl
 from tornado.curl_httpclient import CurlAsyncHTTPClient, CurlError
 from tornado.httpclient import HTTPClientError, HTTPRequest
@@ -11,9 +9,6 @@ from chatgpt_agent.adapters.config_files import check_ca_file
 from chatgpt_agent.adapters.curl.errors import get_error
 from chatgpt_agent.adapters.curl.options import check_libcurl, handle_options, request_options
 from chatgpt_agent.core.errors import ProxyError, UpstreamUnreachable
-
-# At DEBUG this logger prints the Authorization header.
-logging.getLogger("tornado.curl_httpclient").setLevel(logging.WARNING)
 
 
 async def get(settings: UpstreamSettings, url: str, headers: dict[str, str], *, timeout: float) -> tuple[int, bytes]:
