@@ -7,8 +7,8 @@ from typing import Protocol
 from chatgpt_agent.core.access.networks import Networks, client_address, rate_limit_key
 from chatgpt_agent.core.errors import TooManyConnections
 
-GRACE_SECONDS = 1.0  # for which a connection may be idle whatever happens: its request may be on its way
-LEAST_SHARE = 16  # connections of an address, however few there may be in all
+GRACE_SECONDS = 1.0  # for which a connection may be idle: its request may be on its way
+LEAST_SHARE = 8  # connections of an address, however few there may be in all
 
 
 class IdleConnection(Protocol):
@@ -83,11 +83,17 @@ class ConnectionTable:
             raise TooManyConnections
 
     def close_oldest_idle(self) -> bool:
-        """Closes the connection that has been idle for longest. Returns whether there was one."""
-        return self._close_oldest(self._idle)
+        """Closes the connection that has been idle for longest; if none is for long, one of the address with the most
+        connections, if it has more than its share. Returns whether there was one."""
+        if self._close_oldest(self._idle):
+            return True
+        largest = max(self._addresses.values(), key=lambda address: address.connections, default=None)
+        if largest is None or largest.connections <= self._per_address:
+            return False
+        return self._close_oldest(largest.idle, grace=0.0)
 
-    def _close_oldest(self, idle: dict[IdleConnection, float]) -> bool:
-        latest = self._clock() - GRACE_SECONDS
+    def _close_oldest(self, idle: dict[IdleConnection, float], grace: float = GRACE_SECONDS) -> bool:
+        latest = self._clock() - grace
         for connection, since in idle.items():
             if since > latest:
                 return False

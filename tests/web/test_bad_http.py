@@ -102,6 +102,13 @@ async def test_options_of_the_server(agent: Agent, listener: str) -> None:
     assert (status, "OPTIONS" in dict(headers)["Allow"]) == (204, True)
 
 
+async def test_default_check_of_haproxy_succeeds(agent: Agent) -> None:
+    """Its `option httpchk` sends `OPTIONS /` over HTTP/1.0 without Host, and takes each 2xx as healthy."""
+    async with connected(agent) as connection:
+        await connection.send(b"OPTIONS / HTTP/1.0\r\n\r\n")
+        assert (await connection.head())[0] == 204
+
+
 async def test_empty_lines_before_a_request_are_ignored(agent: Agent) -> None:
     """Some clients send CRLF behind a body (RFC 9112 §2.2)."""
     answer, _ = await ask(agent, b"\r\n" + HEAD + b"Connection: close\r\n\r\n")

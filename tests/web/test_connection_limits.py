@@ -24,9 +24,10 @@ async def idle_connections(
     """Yields connections of an address that have sent the same bytes, and have received an answer to a request."""
     connections = [await Connection.open(url, source) for _ in range(count)]
     for connection in connections:
-        await connection.send(sent)
-        if sent == GET:
-            await connection.answer()
+        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):  # it has made room for another one
+            await connection.send(sent)
+            if sent == GET:
+                await connection.answer()
     yield connections
     for connection in connections:
         await connection.close()
@@ -57,6 +58,23 @@ async def test_idle_connections_do_not_lock_out_administrators(agent: Agent, sen
     """The administration has few connections, and more idle ones do not fill it."""
     async with idle_connections(agent.admin_url, 40, sent=sent), asyncio.timeout(10):
         assert (await fetch(agent.admin_url + "/healthz")).status == 200
+
+
+async def test_busy_connections_of_one_address_do_not_lock_out_administrators(agent: Agent) -> None:
+    """An address that keeps all connections of the administration busy loses one to another address."""
+
+    async def repeat(connection: Connection) -> None:
+        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+            while True:
+                await connection.send(GET)
+                await connection.answer()
+
+    async with idle_connections(agent.admin_url, 16) as connections, asyncio.timeout(20):
+        busy = [asyncio.create_task(repeat(connection)) for connection in connections]
+        assert (await fetch(agent.admin_url + "/healthz", source="127.0.0.2")).status == 200
+        for task in busy:
+            task.cancel()
+        await asyncio.gather(*busy, return_exceptions=True)
 
 
 async def test_oldest_idle_connection_makes_room(make_agent: MakeAgent) -> None:
