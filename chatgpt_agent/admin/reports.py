@@ -4,7 +4,6 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from datetime import date, datetime
 from typing import Any
 from uuid import UUID
-from zoneinfo import ZoneInfo
 
 import msgspec
 
@@ -14,7 +13,7 @@ from chatgpt_agent.adapters.postgres import reports, tokens, usage_rows
 from chatgpt_agent.adapters.postgres.connection import AnyStore, SqlRow, Store
 from chatgpt_agent.adapters.postgres.export import EXPORT_COLUMNS
 from chatgpt_agent.adapters.postgres.reports import COUNTS, GROUPS, SUMMED, Sums, UsageFilter, UsageGroup
-from chatgpt_agent.adapters.postgres.settings import read_time_zone
+from chatgpt_agent.adapters.postgres.settings import read_zone
 from chatgpt_agent.adapters.postgres.tokens import TokenDetails
 from chatgpt_agent.admin import groups
 from chatgpt_agent.admin.lookups import check_model, check_token, check_user
@@ -91,7 +90,7 @@ class Reports:
 
 async def today(store: AnyStore) -> date:
     """Returns the day of today in the time zone of reports."""
-    return datetime.now(ZoneInfo(await read_time_zone(store))).date()
+    return datetime.now(await read_zone(store)).date()
 
 
 def parse_groups(text: str) -> list[str]:

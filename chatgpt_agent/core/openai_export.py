@@ -6,6 +6,7 @@ from decimal import Decimal, InvalidOperation
 
 from chatgpt_agent.core.csv_reader import NotCsv, csv_rows
 from chatgpt_agent.core.errors import InvalidValue
+from chatgpt_agent.core.moments import OutsideYears, parse_moment
 from chatgpt_agent.core.openai_usage import (
     MAX_COUNT,
     MAX_TIME,
@@ -98,10 +99,11 @@ def _export_day(text: str, where: str) -> date:
     try:
         if text.isascii() and text.isdigit() and int(text) <= MAX_TIME:
             return datetime.fromtimestamp(int(text), UTC).date()
-        moment = datetime.fromisoformat(text)
-    except (ValueError, OverflowError):
+        return parse_moment(text, where).date()
+    except OutsideYears:
+        raise
+    except (ValueError, InvalidValue):
         raise InvalidValue(f"{where}: {text[:40]!r} is neither a date nor Unix seconds") from None
-    return (moment.astimezone(UTC) if moment.tzinfo else moment).date()
 
 
 def _export_usage(day: date, cells: Mapping[str, str], where: str) -> UsageFigure:

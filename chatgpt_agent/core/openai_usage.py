@@ -17,7 +17,7 @@ from chatgpt_agent.core.json_keys import check_unique_keys
 MAX_COUNT = 10**15  # tokens or requests; more than this in a day is nonsense
 MAX_DIGITS = 60  # of an amount, so that sums are exact
 DAY_SECONDS = 86_400
-MAX_TIME = 253_402_300_799  # the end of year 9999, in Unix seconds
+MAX_TIME = 253_370_764_799  # the end of year 9998, in Unix seconds
 
 
 class Kind(StrEnum):

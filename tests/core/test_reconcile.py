@@ -192,6 +192,8 @@ def test_days_of_an_export_are_utc(text: str) -> None:
         (["date,model,num_model_requests,input_tokens"], "is incomplete: the column output_tokens is missing"),
         (["date,num_model_requests,output_tokens"], "the column model and the column input_tokens is missing"),
         (["date,amount", "soon,1"], "line 2: 'soon' is neither a date nor Unix seconds"),
+        (["date,amount", "0001-01-01T00:00:00+01:00,1"], "line 2: 0001-01-01T00:00:00+01:00 is not in the years"),
+        (["date,amount", "9999-12-31T23:59:59-05:00,1"], "line 2: 9999-12-31T23:59:59-05:00 is not in the years"),
         (["date,amount", f"{'9' * 30},1"], "line 2: '999999999999999999999999999999' is neither"),
         (["date,amount", "2026-11-01,much"], "line 2: amount_value: 'much' is not an amount"),
         (["date,model,requests,input_tokens,output_tokens", "2026-11-01,m,1,x,1"], "line 2: input_tokens: 'x' is not"),
