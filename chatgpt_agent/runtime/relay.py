@@ -385,7 +385,7 @@ class Answering:
 
     def _meter(self) -> StreamMeter | CompressedMeter:
         if decompressor := self._decompressor():
-            return CompressedMeter(self._endpoint, decompressor)
+            return CompressedMeter(self._endpoint, decompressor, has_room=self._share.resize)
         return StreamMeter(self._endpoint, hide_usage=self._dispatch.hides_usage, has_room=self._share.resize)
 
     def _decompressor(self) -> Decompressor | None:

@@ -38,7 +38,9 @@ def dsn_from(config: Config) -> str:
 
 
 def _check_hosts(parsed: dict[str, str]) -> None:
-    """Raises ValueError if a host may hold a part of a password: errors name the host."""
+    """Raises ValueError if a host or port may hold a part of a password: errors name them."""
+    if not parsed.get("port", "").replace(",", "0").isdecimal() and "port" in parsed:
+        raise ValueError("not a port")
     for host in parsed.get("host", "").split(","):
         if "@" in host[1:] or "://" in host or "=" in host:
             raise ValueError("not a host")

@@ -341,8 +341,10 @@ class CompressedMeter:
 
     complete = False
 
-    def __init__(self, endpoint: Endpoint, decompressor: Decompressor) -> None:
-        self._meter = StreamMeter(endpoint, hide_usage=False)
+    def __init__(
+        self, endpoint: Endpoint, decompressor: Decompressor, *, has_room: Callable[[int], bool] = lambda _: True
+    ) -> None:
+        self._meter = StreamMeter(endpoint, hide_usage=False, has_room=has_room)
         self._decompressor = decompressor
 
     def feed(self, chunk: bytes) -> bytes:

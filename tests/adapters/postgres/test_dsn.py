@@ -55,6 +55,7 @@ def test_database_url_may_be_a_libpq_connection_string() -> None:
         "postgresql://u:hunter2@[::1/x",
         "password=hunter2 x",
         "host=u:hunter2@db",
+        "host=db port=hunter2",
         "host=db,u:hunter2@db user=u",
         "host=postgresql://u:hunter2/x",
     ],
