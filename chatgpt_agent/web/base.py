@@ -5,7 +5,7 @@ import time
 from typing import Any, cast
 
 from tornado.httputil import HTTPHeaders, HTTPServerRequest
-from tornado.web import Application, RequestHandler, stream_request_body
+from tornado.web import Application, HTTPError, RequestHandler, stream_request_body
 
 from chatgpt_agent.core.access.identity import Identity
 from chatgpt_agent.core.errors import (
@@ -187,7 +187,8 @@ class ApiHandler(RequestHandler):
         self.finish()
 
     def log_exception(self, kind: Any, value: Any, trace: Any) -> None:
-        if not isinstance(value, AgentError):
+        # Tornado logs its own refusals with query string and client address; the access line has neither.
+        if not isinstance(value, AgentError) and not (isinstance(value, HTTPError) and value.status_code < 500):
             super().log_exception(kind, value, trace)
 
 

@@ -126,6 +126,16 @@ async def test_connection_whose_first_byte_is_no_letter_is_closed(agent: Agent, 
             assert await connection.reader.read() == b""
 
 
+@pytest.mark.parametrize("target", ["/v1/models/%ff?key=sk-made-up", "/me/usage?days=%ff&key=sk-made-up"])
+async def test_url_that_is_not_utf_8_is_not_logged(agent: Agent, caplog: pytest.LogCaptureFixture, target: str) -> None:
+    """Its error is a 400 in the envelope, and no line of the log has its query or the client's address."""
+    with caplog.at_level(logging.DEBUG):
+        answer, _ = await ask(agent, request_bytes("GET", target, agent.headers(Connection="close"), b""))
+    assert (answer.status, answer.error["code"]) == (400, "invalid_request")
+    assert "made-up" not in caplog.text
+    assert "127.0.0.1" not in caplog.text
+
+
 # Lengths.
 
 ABSURD = {
