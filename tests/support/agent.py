@@ -57,8 +57,9 @@ class Agent:
         await self.set_price(MODEL, "0.15", "0.60", "0.075")
 
     async def stop(self) -> None:
-        """Stops it as a signal does."""
+        """Stops it as a signal does. Nothing may be held of its requests then."""
         await self.server.stop()
+        assert self.server.memory.held == 0
         await self.store.close()
 
     @property
