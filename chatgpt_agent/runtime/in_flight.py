@@ -1,8 +1,6 @@
 """Whether the agent takes requests, and how many are in flight."""
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 
 class Lifecycle:
@@ -14,17 +12,15 @@ class Lifecycle:
         self._idle = asyncio.Event()
         self._idle.set()
 
-    @contextmanager
-    def request(self) -> Iterator[None]:
+    def __enter__(self) -> None:
         """Counts one request until the last byte of its answer is sent."""
         self.in_flight += 1
         self._idle.clear()
-        try:
-            yield
-        finally:
-            self.in_flight -= 1
-            if self.in_flight == 0:
-                self._idle.set()
+
+    def __exit__(self, *_: object) -> None:
+        self.in_flight -= 1
+        if self.in_flight == 0:
+            self._idle.set()
 
     async def drain(self, seconds: float, *, hurry: asyncio.Event) -> bool:
         """Waits until no request is in flight; False where that takes longer than `seconds`, or when `hurry` is set."""

@@ -88,7 +88,8 @@ class Share:
 
     def release(self) -> None:
         """Gives back all bytes."""
-        self.shrink(self.size)
+        if self.size:  # it is called where it may have been before
+            self.shrink(self.size)
 
 
 async def trim_forever() -> None:

@@ -80,7 +80,7 @@ class ForwardHandler(BodyHandler):
         if self._phase is Phase.DISCONNECTED:  # between the end of the body and this
             return
         self._phase = Phase.FORWARDING
-        with self._services.lifecycle.request():
+        with self._services.lifecycle:
             try:
                 if self._services.lifecycle.draining:
                     raise Draining

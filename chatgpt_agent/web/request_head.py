@@ -87,9 +87,16 @@ def _check_framing(start_line: RequestStartLine, headers: HTTPHeaders) -> None:
     if is_transfer_encoding_chunked(headers) and start_line.version == "HTTP/1.0":
         raise HTTPInputError("Transfer-Encoding needs version 1.1")  # RFC 9112 §6.1
     if "Content-Length" in headers:
-        lengths = {length.strip(" \t") for length in headers["Content-Length"].split(",")}
-        length = lengths.pop()
-        if lengths or not (length.isascii() and length.isdecimal()):
-            raise HTTPInputError("Content-Length is not one number")
-        digits = length.lstrip("0") or "0"
-        headers["Content-Length"] = digits if len(digits) <= MAX_LENGTH_DIGITS else "9" * MAX_LENGTH_DIGITS
+        _normalize_length(headers)
+
+
+def _normalize_length(headers: HTTPHeaders) -> None:
+    value = headers["Content-Length"]
+    if value.isascii() and value.isdecimal() and value[0] != "0" and len(value) <= MAX_LENGTH_DIGITS:
+        return
+    lengths = {length.strip(" \t") for length in value.split(",")}
+    length = lengths.pop()
+    if lengths or not (length.isascii() and length.isdecimal()):
+        raise HTTPInputError("Content-Length is not one number")
+    digits = length.lstrip("0") or "0"
+    headers["Content-Length"] = digits if len(digits) <= MAX_LENGTH_DIGITS else "9" * MAX_LENGTH_DIGITS

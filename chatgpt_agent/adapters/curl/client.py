@@ -36,6 +36,7 @@ from chatgpt_agent.adapters.curl.kept_connections import Address, KeptConnection
 
 Respond = Callable[[HTTPResponse], None]
 
+_NO_HEADERS = HTTPHeaders()  # of a response; one for all, because an empty one takes 1.3 µs to make
 _RESYNC_MS = 1  # at least, before libcurl is asked again for a timeout that it has not acted on
 # Attributes of an HTTPRequest that make a handle's settings; all others are set for each request.
 _settings_of = operator.attrgetter(
@@ -125,7 +126,7 @@ class UpstreamHTTPClient(CurlAsyncHTTPClient):
         """Starts a request at once, on a handle that was used before where there is one."""
         curl = self._free_list.pop() if self._free_list else self._curl_create()
         try:
-            self._curl_setup_request(curl, request, BytesIO(), HTTPHeaders())
+            self._curl_setup_request(curl, request, BytesIO(), _NO_HEADERS)
         except Exception as error:
             self._settings.pop(curl)
             self._curls.remove(curl)
@@ -205,7 +206,7 @@ class UpstreamHTTPClient(CurlAsyncHTTPClient):
         code = curl.getinfo(pycurl.HTTP_CODE) if error is None else error.code
         self._release(curl)
         buffer.seek(0)
-        callback(HTTPResponse(request=request, code=code, buffer=buffer, error=error))
+        callback(HTTPResponse(request=request, code=code, headers=_NO_HEADERS, buffer=buffer, error=error))
 
     def _before_request(self, curl: pycurl.Curl, *addresses: str | int) -> int:
         # A connection is chosen, and nothing was sent on it yet (CURLOPT_PREREQFUNCTION).

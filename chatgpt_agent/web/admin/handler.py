@@ -83,7 +83,7 @@ class AdminHandler(BodyHandler):
     # With the body.
 
     async def _answer(self, *path_values: str) -> None:
-        with self._api.lifecycle.request():
+        with self._api.lifecycle:
             try:
                 request = self._parse(path_values)
                 answer = await self._route.handler(request)
