@@ -68,6 +68,9 @@ async def test_unreadable_rows_stop_nothing(
         assert f"{table}: the row with id {id_} cannot be read" in caplog.text
     unreadable = await unreadable_rows(administration.stores.proofs)
     assert sorted((row.table, row.id) for row in unreadable) == sorted(named)
+    assert len(await administration.users.list()) == len(await administration.tokens.list()) == len(BAD_ROWS) + 3
+    assert await administration.prices.history()
+    assert await administration.budgets.list()
     directory.version = -1  # as at a start
     dora = await administration.users.add(NewUser(name="dora", openai_key="sk-dora"))
     await until(lambda: works(directory, dora.token) and works(directory, token), seconds=5)

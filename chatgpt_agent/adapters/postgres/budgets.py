@@ -1,13 +1,18 @@
 """The table `budgets`, and budgets in lists with what is spent of them."""
 
+import logging
+from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
 
 import msgspec
 
-from chatgpt_agent.adapters.postgres.connection import AnyStore
+from chatgpt_agent.adapters.postgres.connection import AnyStore, SqlRow
+from chatgpt_agent.adapters.postgres.prices import check_amount
 from chatgpt_agent.adapters.postgres.settings import read_zone
-from chatgpt_agent.core.budget.period import Period, window
+from chatgpt_agent.core.budget.period import Period, Window, window
+
+log = logging.getLogger(__name__)
 
 _CALENDAR = (Period.DAY, Period.WEEK, Period.MONTH)  # periods that end
 
@@ -36,8 +41,8 @@ async def list_budgets(
     after: int = 0,
     limit: int | None = None,
 ) -> list[BudgetRow]:
-    """Returns budgets by id: all, those of a user (and of the user's tokens), those of a token, or the one with this
-    id."""
+    """Returns budgets by id: all, those of a user (and of the user's tokens), those of a token, or the one of this
+    id; without those that cannot be read, which the log names."""
     zone = await read_zone(store)
     windows = {period: window(period, now, zone) for period in Period}
     in_window = "CASE b.period " + " ".join(f"WHEN '{p}' THEN d.day BETWEEN %s AND %s" for p in _CALENDAR) + " END"
@@ -52,19 +57,28 @@ async def list_budgets(
         ORDER BY b.id LIMIT %s"""
     days = [day for period in _CALENDAR for day in (windows[period].first_day, windows[period].last_day)]
     rows = await store.fetch(sql, [*days, id, id, user, user, token_id, token_id, after, limit])
-    return [
-        BudgetRow(
-            id=id_,
-            user=name,
-            token_id=token,
-            period=Period(period),
-            amount=amount,
-            spent=spent,
-            resets_at=windows[Period(period)].ends_at,
-            version=version,
-        )
-        for id_, name, token, period, amount, spent, version in rows
-    ]
+    budgets = [_budget_row(row, windows) for row in rows]
+    return [budget for budget in budgets if budget is not None]
+
+
+def _budget_row(row: SqlRow, windows: Mapping[Period, Window]) -> BudgetRow | None:
+    id_, user, token, period, amount, spent, version = row
+    try:
+        check_amount("amount", amount)
+        resets_at = windows[Period(period)].ends_at
+    except ValueError as error:
+        log.warning("budgets: the row with id %d cannot be read, and is in force with 0 USD: %s", id_, error)
+        return None
+    return BudgetRow(
+        id=id_,
+        user=user,
+        token_id=token,
+        period=Period(period),
+        amount=amount,
+        spent=spent,
+        resets_at=resets_at,
+        version=version,
+    )
 
 
 async def set_budget(

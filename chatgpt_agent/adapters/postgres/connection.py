@@ -212,6 +212,12 @@ def to_sql(value: object) -> object:
     return list(value) if isinstance(value, tuple) else value
 
 
+def from_sql(value: object) -> object:
+    """Returns an array of a column as a tuple of texts, whatever an edit in SQL has put into it; other values as they
+    are."""
+    return tuple(map(str, value)) if isinstance(value, list) else value
+
+
 async def _all_rows(cursor: aiopg.Cursor) -> list[SqlRow]:
     """Returns all rows of a result, in batches: psycopg2 converts the values now, which takes 2 µs a row and more."""
     rows: list[SqlRow] = []

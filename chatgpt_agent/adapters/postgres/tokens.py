@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping
 from datetime import datetime
+from typing import Any
 
 import msgspec
 
-from chatgpt_agent.adapters.postgres.connection import AnyStore, SqlRow, Store, to_sql
+from chatgpt_agent.adapters.postgres.connection import AnyStore, SqlRow, Store, from_sql, to_sql
 
 # How a token is named in lists: by label and first characters. For a row with a token id and its joined token `t`.
 TOKEN_LABEL_SQL = """CASE WHEN {id} = 0 THEN '(none)' WHEN t.id IS NULL THEN 'token ' || {id}
@@ -53,7 +54,8 @@ class TokenDetails(msgspec.Struct, frozen=True):
 
 
 def _token_row(row: SqlRow) -> TokenRow:
-    return msgspec.convert(dict(zip(TokenRow.__struct_fields__, row, strict=True)), TokenRow)
+    values: dict[str, Any] = dict(zip(TokenRow.__struct_fields__, map(from_sql, row), strict=True))
+    return TokenRow(**values)
 
 
 async def add_token(

@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import Any
 
 import msgspec
 
-from chatgpt_agent.adapters.postgres.connection import AnyStore, SqlRow, to_sql
+from chatgpt_agent.adapters.postgres.connection import AnyStore, SqlRow, from_sql, to_sql
 
 # The name of a user, for a row with a user id and its joined user `u`. Rows may outlive their user.
 USER_NAME_SQL = "coalesce(u.name, 'user ' || {id})"
@@ -51,7 +52,8 @@ class UserInsert(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def _user_row(row: SqlRow) -> UserRow:
-    return msgspec.convert(dict(zip(UserRow.__struct_fields__, row, strict=True)), UserRow)
+    values: dict[str, Any] = dict(zip(UserRow.__struct_fields__, map(from_sql, row), strict=True))
+    return UserRow(**values)
 
 
 async def next_user_ids(store: AnyStore, count: int = 1) -> list[int]:
