@@ -185,6 +185,6 @@ def _words(info: inspect.Type) -> str:
 
 def _shown(value: Any) -> str:
     if isinstance(value, dict | list):
-        return "an object" if isinstance(value, dict) else "a list"
+        return "an object" if isinstance(value, dict) else f"a list of {len(value)}"
     text = msgspec.json.encode(value).decode() if isinstance(value, str | bool | None) else str(value)
     return text if len(text) <= MAX_SHOWN else f"{text[: MAX_SHOWN - 1]}…"

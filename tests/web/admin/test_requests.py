@@ -34,7 +34,12 @@ ERRORS = [
         "allowed_models[1]",
         "allowed_models[1]: 1 is not text of 1 to 128 printable characters",
     ),
-    ([USER], None, "the body: a list is not an object; its fields: "),
+    (
+        {**USER, "allowed_models": []},
+        "allowed_models",
+        "allowed_models: a list of 0 is not a list of 1 to 1000, each text",
+    ),
+    ([USER], None, "the body: a list of 1 is not an object; its fields: "),
 ]
 
 
