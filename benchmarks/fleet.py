@@ -10,7 +10,6 @@ import random
 import shutil
 import signal
 import socket
-import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -23,6 +22,7 @@ import msgspec
 
 from chatgpt_agent.adapters.config import Config
 from chatgpt_agent.adapters.embedded_postgres import EmbeddedPostgres
+from chatgpt_agent.adapters.outbox import read_state
 
 START_SECONDS = 60.0
 PROGRAM = [sys.executable, "-m", "chatgpt_agent"]
@@ -177,11 +177,10 @@ class Fleet:
             self.tokens.append(await self.command(*args, stdin=UPSTREAM_KEY))
 
     def waiting(self) -> tuple[int, int]:
-        """Returns the number of intents and rows in the agent's outbox."""
-        path = self.folder / "data" / "outbox.db"
-        with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=5)) as db:
-            [intents], [rows] = db.execute("SELECT count(*) FROM intents UNION ALL SELECT count(*) FROM rows")
-        return int(intents), int(rows)
+        """Returns the number of intents in the agent's outbox, and of rows that are to be shipped."""
+        state = read_state(self.folder / "data")
+        assert state is not None, "there is no outbox"
+        return state.intents, state.rows
 
     async def until_shipped(self, seconds: float) -> bool:
         """Waits until the outbox is empty. Returns False if that takes longer than `seconds`."""
