@@ -32,7 +32,7 @@ class Space:
     def make_room(self, db: sqlite3.Connection) -> None:
         """Looks how much room there is after a write, and makes some: deletes rows that are only kept, and empties the
         log. Called outside of a transaction."""
-        with contextlib.suppress(sqlite3.Error, OSError):  # the next write shows whether the disk works
+        with contextlib.suppress(Exception):  # the thread continues, and the next write shows whether the disk works
             self._empty_log(db)
             if self._free() < LOW_SPACE and outbox_rows.drop_kept(db):
                 self._empty_log(db)
@@ -65,5 +65,5 @@ class Space:
 
 def _unused(db: sqlite3.Connection) -> int:
     """Returns the bytes of pages in the file that hold nothing."""
-    [(pages,)], [(size,)] = db.execute("PRAGMA freelist_count"), db.execute("PRAGMA page_size")
+    pages, size = (db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("freelist_count", "page_size"))
     return int(pages * size)
