@@ -53,22 +53,30 @@ class Background:
 
 
 class Throttle:
-    """Logs warnings, at most one of each reason in `seconds`. `clock` is monotonic seconds."""
+    """Logs warnings, at most one in `seconds`; with `by_reason`, at most one of each reason. `clock` is monotonic
+    seconds."""
 
     def __init__(
-        self, log: logging.Logger, *, seconds: float = WARN_SECONDS, clock: Callable[[], float] = time.monotonic
+        self,
+        log: logging.Logger,
+        *,
+        seconds: float = WARN_SECONDS,
+        by_reason: bool = False,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._log = log
         self._seconds = seconds
+        self._by_reason = by_reason
         self._clock = clock
         self._logged_at: dict[str, float] = {}  # by reason
 
     def warning(self, message: str, *values: object) -> None:
-        """Logs a warning, unless one of the same reason was logged less than `seconds` ago. The reason is the message
-        with the last of its values, unless that is a number."""
+        """Logs a warning, unless one of the same reason was logged less than `seconds` ago. The reason is the last of
+        the values, unless that is a number."""
         now = self._clock()
         self._logged_at = {reason: at for reason, at in self._logged_at.items() if now - at < self._seconds}
-        reason = message if not values or isinstance(values[-1], int | float) else f"{message} {values[-1]}"
+        has_reason = self._by_reason and values and not isinstance(values[-1], int | float)
+        reason = str(values[-1]) if has_reason else ""
         if reason not in self._logged_at and len(self._logged_at) < MAX_REASONS:
             self._logged_at[reason] = now
             self._log.warning(message, *values, stacklevel=2)

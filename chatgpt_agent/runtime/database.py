@@ -81,7 +81,7 @@ async def prepare_database(config: Config, dsn: str) -> Keyring:
 
 async def retry_until_reachable(start: Callable[[], Awaitable[None]]) -> None:
     """Calls `start` again and again, until it does not raise StoreUnavailable."""
-    warning = Throttle(log)
+    warning = Throttle(log, by_reason=True)
     while True:
         try:
             await start()

@@ -83,7 +83,7 @@ def test_warning_after_a_reset_is_logged_at_once(caplog: pytest.LogCaptureFixtur
 
 def test_warning_with_another_reason_is_logged_at_once(caplog: pytest.LogCaptureFixture) -> None:
     """A changed reason is news, and the former one, if it comes again, is not."""
-    throttle = Throttle(log, seconds=60, clock=lambda: 0.0)
+    throttle = Throttle(log, seconds=60, by_reason=True, clock=lambda: 0.0)
     for number, reason in enumerate(("refused", "refused", "no password", "refused")):
         throttle.warning("not ready since %d s: %s", number, reason)
     messages = [record.getMessage() for record in caplog.records]
@@ -92,7 +92,7 @@ def test_warning_with_another_reason_is_logged_at_once(caplog: pytest.LogCapture
 
 def test_ever_new_reasons_are_logged_ten_times(caplog: pytest.LogCaptureFixture) -> None:
     """A reason with a number in it, for example, cannot fill the log."""
-    throttle = Throttle(log, seconds=60, clock=lambda: 0.0)
+    throttle = Throttle(log, seconds=60, by_reason=True, clock=lambda: 0.0)
     for number in range(100):
         throttle.warning("not ready: %s", f"process {number} does not answer")
     assert len(caplog.records) == MAX_REASONS == 10
