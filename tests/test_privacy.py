@@ -68,7 +68,8 @@ async def talk(url: str, token: str, upstream: Upstream) -> None:
         await fetch(url + "/chat", "POST", headers, good)
         await fetch(url + "/chat", "POST", headers, stream)
     await fetch(url + "/chat", "POST", headers, good[:-1])  # not JSON
-    await fetch(f"{url}/chat?q={QUESTION}", "POST", headers, json.dumps({**body, "model": QUESTION}).encode())
+    other = {**body, "model": f"What is {QUESTION}?"}
+    await fetch(f"{url}/chat?q={QUESTION}", "POST", headers, json.dumps(other).encode())
     await fetch(url + "/chat", "POST", {**headers, "Authorization": f"Bearer {token[:-1]}_"}, good)
     await fetch(url + "/chat", "POST", {**headers, "Cookie": QUESTION, "Accept": "\x80" + QUESTION}, good)
     for path, more in OTHERS.items():

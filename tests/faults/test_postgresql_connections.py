@@ -1,6 +1,8 @@
 """The connection to PostgreSQL breaks, hangs or moves: the agent connects again, and no request waits for it."""
 
 import asyncio
+import socket
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -198,23 +200,23 @@ async def test_a_host_name_is_not_resolved_on_the_event_loop(monkeypatch: pytest
     """libpq would block every request: a name server that does not answer takes seconds to time out."""
     hosts = []
 
-    async def getaddrinfo(host: str, port: None, **_: object) -> list[tuple[object, ...]]:
-        hosts.append(host)
+    def getaddrinfo(host: str, *_: object) -> list[tuple[object, ...]]:
+        hosts.append((host, threading.current_thread() is threading.main_thread()))
         return [(0, 0, 0, "", ("127.0.0.1", 0))]
 
-    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", getaddrinfo)
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
     async with Store(f"host=postgresql.example port={refused_port()} user=a dbname=a") as store:
         with pytest.raises(StoreUnavailable, match="refused"):
             await store.fetch("SELECT 1")
-    assert hosts == ["postgresql.example"]
+    assert hosts == [("postgresql.example", False)]
 
 
 async def test_every_address_of_a_name_is_tried(server: Postgres, link: Link, monkeypatch: pytest.MonkeyPatch) -> None:
     """A name like `localhost` has two addresses, and PostgreSQL may listen on only one of them."""
 
-    async def getaddrinfo(host: str, port: None, **_: object) -> list[tuple[object, ...]]:
+    def getaddrinfo(*_: object) -> list[tuple[object, ...]]:
         return [(0, 0, 0, "", (address, 0)) for address in ("127.0.0.2", "127.0.0.1")]
 
-    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", getaddrinfo)
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
     async with Store(f"host=both.example port={link.port} user=postgres dbname=postgres sslmode=disable") as store:
         assert await store.fetch("SELECT 1") == [(1,)]
