@@ -88,7 +88,7 @@ async def test_five_minutes(cli: Cli) -> None:
         result = cli.process(*arguments[1:], "--openai-key-stdin", stdin=b"sk-of-the-five-minutes")
         token = result.stdout.decode().strip()
         SECRETS.add(token)
-        assert shows(expected.removeprefix("OpenAI key:\n"), result.stderr.decode() + result.stdout.decode())
+        assert shows(expected.removeprefix("OpenAI key:\n"), result.stdout.decode() + result.stderr.decode())
 
         arguments, expected = console_block("chatgpt-agent price set")
         assert shows(expected, await cli.command(*arguments[1:]))
