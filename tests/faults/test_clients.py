@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from chatgpt_agent.web import lingering
 from chatgpt_agent.web.client_stream import ConnectionLimits
 from tests.conftest import MakeAgent
 from tests.faults.processes import CHAT, Flood, narrow, resident, send_chat, serving
@@ -272,20 +273,21 @@ HALF: dict[str, Callable[[Agent], bytes]] = {
 
 @pytest.mark.parametrize("part", HALF)
 async def test_two_hundred_incomplete_requests_delay_no_others(
-    make_agent: MakeAgent, upstream: Upstream, part: str
+    make_agent: MakeAgent, upstream: Upstream, monkeypatch: pytest.MonkeyPatch, part: str
 ) -> None:
     """Other clients are served meanwhile, and connections with an incomplete request end in time."""
+    monkeypatch.setattr(lingering, "SILENCE_SECONDS", 1.0)  # after the answer, while the client does not close
     agent = await make_agent(limits=ConnectionLimits(head_seconds=2.0, body_seconds=2.0))
-    halves = [await Connection.open(agent.url) for _ in range(200)]
-    for connection in halves:
-        await connection.send(HALF[part](agent))
-    for _ in range(10):
-        assert (await agent.chat()).status == 200
-    async with asyncio.timeout(20):
-        await asyncio.gather(*(ended(connection) for connection in halves))
-    await agent.until(lambda: agent.server.listeners[0].connections == 0)
-    for connection in halves:
-        await connection.close()
+    async with contextlib.AsyncExitStack() as stack:
+        halves = [await Connection.open(agent.url) for _ in range(200)]
+        for connection in halves:
+            stack.push_async_callback(connection.close)
+            await connection.send(HALF[part](agent))
+        for _ in range(10):
+            assert (await agent.chat()).status == 200
+        async with asyncio.timeout(20):
+            await asyncio.gather(*(ended(connection) for connection in halves))
+        await agent.until(lambda: agent.server.listeners[0].connections == 0)
     assert len(upstream.requests) == 10
 
 
