@@ -10,6 +10,7 @@ import pytest
 from chatgpt_agent.adapters.outbox import Outbox
 from chatgpt_agent.adapters.postgres.connection import Store
 from chatgpt_agent.core.budget.period import Period
+from chatgpt_agent.runtime import shipper
 from chatgpt_agent.runtime.alerts import AlertTimes
 from chatgpt_agent.runtime.ledger import Ledger
 from chatgpt_agent.runtime.tuning import Tuning
@@ -25,6 +26,12 @@ from tests.support.upstream import Received, Reply, Upstream, completion
 from tests.support.waiting import until
 
 SHIPPED = "SELECT shipped_rows, lost_rows FROM agents"
+
+
+@pytest.fixture(autouse=True)
+def ask_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a row to ship, PostgreSQL is asked every 0.5 s whether it still has all rows, not every 5 s."""
+    monkeypatch.setattr(shipper, "CHECK_SECONDS", 0.5)
 
 
 async def until_settled(ledger: Ledger, dsn: str, rows: int) -> None:
