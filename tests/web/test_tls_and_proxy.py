@@ -135,7 +135,7 @@ class ForwardProxy:
         self._port_file, self._log = folder / "proxy.port", folder / "proxy.log"
         arguments = ["--hostname", "127.0.0.1", "--port", "0", "--port-file", str(self._port_file),
                      "--num-workers", "1", "--num-acceptors", "1", "--basic-auth", "team:pass word",
-                     "--log-file", str(self._log)]  # fmt: skip
+                     "--log-file", str(self._log), "--timeout", "3"]  # fmt: skip
         self._process = subprocess.Popen([sys.executable, "-m", "proxy", *arguments], stderr=subprocess.DEVNULL)
 
     async def port(self) -> int:
