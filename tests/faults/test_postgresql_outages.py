@@ -176,14 +176,16 @@ async def test_a_frozen_postgresql_delays_no_request(agent: Agent, server: Postg
 
 
 @pytest.mark.gen_test(timeout=90)
-async def test_a_batch_that_was_given_up_is_recorded_once(agent: Agent, server: Postgres, upstream: Upstream) -> None:
+async def test_a_batch_that_was_given_up_is_recorded_once(
+    agent: Agent, server: Postgres, upstream: Upstream, caplog: pytest.LogCaptureFixture
+) -> None:
     """A statement that timed out in the agent still runs to its end in PostgreSQL, and then is sent again."""
     dsn = agent.config.database_url or ""
     async with locked(dsn):
         answers = [await agent.chat()]
         await until_result(dsn, WAITING, 1)
         with server.frozen():
-            await agent.until(lambda: not agent.server.directory.connected, seconds=40)
+            await agent.until(lambda: "1 rows wait in the outbox" in caplog.text, seconds=40)
             answers.append(await agent.chat())
     assert len(await verify(agent, upstream, answers)) == 2
 
