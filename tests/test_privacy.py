@@ -38,7 +38,7 @@ KEY = "sk-canary-made-up-key-5d2e"
 @pytest.fixture
 def folder() -> Iterator[Path]:
     """A folder that the account of PostgreSQL can enter."""
-    path = Path(tempfile.mkdtemp(prefix="cga"))
+    path = Path(tempfile.mkdtemp(prefix="agt"))
     path.chmod(0o755)
     yield path
     shutil.rmtree(path)

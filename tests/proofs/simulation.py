@@ -67,7 +67,7 @@ def still_loop() -> Iterator[StillLoop]:
 def fast_folder() -> Iterator[Path]:
     """Makes a folder in memory, if possible: these proofs need the content of files and no disk."""
     shared = Path("/dev/shm")
-    with tempfile.TemporaryDirectory(prefix="cga", dir=shared if shared.is_dir() else None) as name:
+    with tempfile.TemporaryDirectory(prefix="agt", dir=shared if shared.is_dir() else None) as name:
         yield Path(name)
 
 

@@ -37,7 +37,7 @@ def server_folder() -> Iterator[Path]:
     memory = Path("/dev/shm")
     parent = memory if memory.is_dir() and shutil.disk_usage(memory).free > 4 * 1024**3 else None
     # A short path, because a socket's path is limited; readable, because as root PostgreSQL runs as another account.
-    folder = Path(tempfile.mkdtemp(prefix="cga", dir=parent))
+    folder = Path(tempfile.mkdtemp(prefix="agt", dir=parent))
     folder.chmod(0o755)
     try:
         yield folder
