@@ -89,6 +89,7 @@ def verdict(endpoint: Endpoint, body: bytes) -> ApiRequest | tuple[type, str]:
 
 
 @settings(deadline=None, max_examples=300)
+@example(pairs=[("stream_options", {"file_data": "é" * 700})], size=8, endpoint=CHAT, stream="true", end="}")
 @given(
     pairs=bodies,
     size=sizes,

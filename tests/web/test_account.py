@@ -277,6 +277,7 @@ async def test_account_without_postgresql_is_503(agent: Agent, path: str) -> Non
     assert (await get(agent, path)).status == 200
 
 
+@pytest.mark.own_agent  # a token may ask for its account a limited number of times a minute
 async def test_account_is_refused_while_too_many_wait(agent: Agent) -> None:
     """When MAX_WAITING requests wait for a connection, one more is a 503; chats are served meanwhile."""
     connections = [agent.server.read_pool.store() for _ in range(POOL_SIZE)]
@@ -291,6 +292,7 @@ async def test_account_is_refused_while_too_many_wait(agent: Agent) -> None:
     assert {answer.status for answer in await asyncio.gather(*waiting)} == {200}
 
 
+@pytest.mark.own_agent
 async def test_slow_postgresql_is_503(agent: Agent, dsn: str) -> None:
     """If PostgreSQL takes longer than the limit of a statement, the account is a 503."""
     with connected(dsn) as cursor:

@@ -4,6 +4,8 @@ So the whole structure can be read at once, and nothing of a file of megabytes i
 be valid JSON; then neither is its outline.
 """
 
+import contextlib
+import json
 import re
 
 from chatgpt_agent.core.cooperative import SLICE, Cooperative, find
@@ -11,6 +13,7 @@ from chatgpt_agent.core.errors import InvalidJson, InvalidRequest
 
 LONG = 1024  # bytes of a string that is shortened
 PREFIX = 512  # bytes of it that stay
+EXACT = 256 * 1024  # bytes of a string whose escapes are all read; a body that is read at once has no longer one
 STEPS = 1024  # strings that are read without a yield
 _WINDOW = 512  # bytes of numbers that are shortened at once
 _NUMBERS = b"0123456789+-.eE, \t\r\n"
@@ -99,8 +102,18 @@ def _shortened(text: bytes, start: int, end: int) -> bytes:
     if end - start <= LONG:
         return text[start - 1 : end + 1]
     prefix = text[start : start + PREFIX].replace(b"\\/", b"/").partition(b"\\")[0]
-    escaped = text.count(b"\\/", start, end) if text.find(b"\\", start, end) >= 0 else 0
-    return b'"%b%b%d"' % (prefix, _CUT, end - start - escaped)
+    return b'"%b%b%d"' % (prefix, _CUT, _decoded_length(text, start, end))
+
+
+def _decoded_length(text: bytes, start: int, end: int) -> int:
+    """Returns the bytes of a string in UTF-8. Of one over EXACT only slashes are unescaped, as PHP writes them in
+    base64: a string is then at most as long as this."""
+    escapes = text.count(b"\\", start, end)
+    slashes = text.count(b"\\/", start, end) if escapes else 0
+    if escapes > slashes and end - start <= EXACT:
+        with contextlib.suppress(ValueError):  # it is no valid JSON, which is refused later
+            return len(json.loads(text[start - 1 : end + 1]).encode("utf-8", "surrogatepass"))
+    return end - start - slashes
 
 
 def _without_numbers(text: bytes) -> Cooperative[bytes]:
