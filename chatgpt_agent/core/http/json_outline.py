@@ -4,7 +4,6 @@ So the whole structure can be read at once, and nothing of a file of megabytes i
 be valid JSON; then neither is its outline.
 """
 
-import contextlib
 import json
 import re
 
@@ -111,8 +110,10 @@ def _decoded_length(text: bytes, start: int, end: int) -> int:
     escapes = text.count(b"\\", start, end)
     slashes = text.count(b"\\/", start, end) if escapes else 0
     if escapes > slashes and end - start <= EXACT:
-        with contextlib.suppress(ValueError):  # it is no valid JSON, which is refused later
+        try:
             return len(json.loads(text[start - 1 : end + 1]).encode("utf-8", "surrogatepass"))
+        except ValueError:
+            pass  # it is no valid JSON, which is refused later
     return end - start - slashes
 
 
