@@ -26,9 +26,10 @@ from chatgpt_agent.core.errors import (
     UpstreamError,
     UpstreamKeyRejected,
 )
+from chatgpt_agent.core.http.answer import PassingAnswer, read_answer
 from chatgpt_agent.core.http.decompression import Decompressor
 from chatgpt_agent.core.http.headers import request_headers
-from chatgpt_agent.core.http.meter import CompressedMeter, PassingAnswer, StreamMeter, read_answer
+from chatgpt_agent.core.http.meter import CompressedMeter, StreamMeter
 from chatgpt_agent.core.http.request import ApiRequest
 from chatgpt_agent.core.http.sse import begins_events
 from chatgpt_agent.core.ledger import Outcome, Row, State, answered_state, failed_state

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from chatgpt_agent.core import cooperative
 from chatgpt_agent.core.cooperative import SLICE, find, run_to_end
 from chatgpt_agent.core.errors import ClientError, InvalidJson
-from chatgpt_agent.core.http import json_object, json_outline, meter, request
+from chatgpt_agent.core.http import answer, json_object, json_outline, request
+from chatgpt_agent.core.http.answer import WINDOW, read_answer
 from chatgpt_agent.core.http.endpoints import CHAT, COMPLETIONS, EMBEDDINGS, RESPONSES, TRANSCRIPTIONS, Endpoint
-from chatgpt_agent.core.http.meter import WINDOW, read_answer
 from chatgpt_agent.core.http.request import ApiRequest, parse_request
 from chatgpt_agent.core.usage import Answer
 
@@ -30,7 +30,7 @@ def read(chunks: list[bytes]) -> Answer:
 def slices_of(size: int) -> Iterator[None]:
     """Sets the size of a slice in bytes."""
     with pytest.MonkeyPatch.context() as patch:
-        for module in (cooperative, json_object, json_outline, meter, request):
+        for module in (cooperative, json_object, json_outline, answer, request):
             patch.setattr(module, "SLICE", size)
         yield
 

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chatgpt_agent.core.cooperative import run_to_end
+from chatgpt_agent.core.http.answer import read_answer
 from chatgpt_agent.core.http.endpoints import (
     COMPLETIONS,
     EMBEDDINGS,
@@ -18,7 +19,7 @@ from chatgpt_agent.core.http.endpoints import (
     TRANSCRIPTIONS,
     Endpoint,
 )
-from chatgpt_agent.core.http.meter import StreamMeter, read_answer
+from chatgpt_agent.core.http.meter import StreamMeter
 from chatgpt_agent.core.usage import Answer
 from tests.support.endpoints import SERVED, counts_for, response_events, stream, usage_of, whole
 

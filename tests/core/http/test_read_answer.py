@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chatgpt_agent.core.cooperative import SLICE, run_to_end
-from chatgpt_agent.core.http.meter import read_answer
+from chatgpt_agent.core.http.answer import read_answer
 from chatgpt_agent.core.names import MAX_NAME
 from chatgpt_agent.core.usage import MAX_COUNT, Answer, Usage
 from tests.support.chat_answers import COUNTED, USAGE, counts, text
