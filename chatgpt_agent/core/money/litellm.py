@@ -27,10 +27,11 @@ from chatgpt_agent.core.money.pricing import (
 PROVIDERS = ("openai", "text-completion-openai")
 MODES = frozenset({"chat", "responses", "completion", "embedding", "image_generation", "audio_transcription"})
 OTHER_PROVIDER = "another provider"
+REALTIME = "/v1/realtime"
 
 _RATES = {kind.litellm: str(kind.rate) for kind in TOKEN_KINDS if kind.litellm}  # by their keys in LiteLLM's list
 _MEDIA = {side: [kind.rate for kind in TOKEN_KINDS if kind.side == side and kind.is_medium] for side in SIDES}
-_TIERS = {"flex": "flex", "priority": "priority", "ultrafast": "ultrafast", "batches": "batch"}
+_TIERS = {tier: tier for tier in ("flex", "priority", "ultrafast", "decisions")} | {"batches": "batch"}
 _KEY = re.compile(rf"({'|'.join(_RATES)})(?:_above_([1-9][0-9]{{0,8}})(k?)_tokens)?(?:_({'|'.join(_TIERS)}))?")
 _OTHER_UNIT = re.compile(r"(?:input|output)_cost_per_(second|image|pixel|character|query|request)(?:_|$)")
 
@@ -102,6 +103,8 @@ def _read(name: str, entry: object) -> NewPrice | Skipped:
         return Skipped(name, f"mode {mode[:40] if isinstance(mode, str) and mode.isprintable() else 'unknown'}")
     if "*" in name:
         return Skipped(name, "a pattern, not a model")
+    if _is_realtime(entry):
+        return Skipped(name, f"only over {REALTIME}")
     check_model(model_of(name))
     table = _table(name, entry)
     base = _completed(table.pop(_BASE, {}), is_embedding=mode == "embedding")
@@ -118,6 +121,12 @@ def _read(name: str, entry: object) -> NewPrice | Skipped:
     price = NewPrice(model_of(name), Rates(**base), tuple(tiers))
     check_price(price)
     return price
+
+
+def _is_realtime(entry: dict[str, object]) -> bool:
+    """Whether a model is served over sockets only."""
+    paths = entry.get("supported_endpoints")
+    return isinstance(paths, list) and bool(paths) and all(str(path).startswith(REALTIME) for path in paths)
 
 
 def _completed(rates: dict[str, Decimal], *, is_embedding: bool) -> dict[str, Decimal]:
