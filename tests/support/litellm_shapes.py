@@ -1,4 +1,4 @@
-"""Reduces LiteLLM's list of prices to one entry of each shape, for tests/core/money/litellm_shapes.json:
+"""Reduces LiteLLM's list of prices to one entry of each shape.
 
     python -m tests.support.litellm_shapes model_prices_and_context_window.json > tests/core/money/litellm_shapes.json
 
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 PROVIDERS = ("openai", "text-completion-openai")
-KEPT = re.compile(r".*(cost|multiplier).*|deprecation_date|supported_endpoints|mode|litellm_provider")
+FACTS = re.compile(r".*(cost|multiplier).*|deprecation_date|supported_endpoints|mode|litellm_provider")
 SHAPES = Path(__file__).parents[1] / "core/money/litellm_shapes.json"
 
 
@@ -27,15 +27,14 @@ def read_shapes() -> dict[str, dict[str, Any]]:
 def reduced(entries: dict[str, Any]) -> dict[str, Any]:
     """Returns the first entry of each shape of OpenAI's models, without what is neither price, date nor place, and one
     entry of another provider."""
-    kept: dict[str, Any] = {}
-    shapes: set[tuple[object, ...]] = set()
+    first_of: dict[tuple[object, ...], str] = {}
+    result: dict[str, Any] = {}
     for name, entry in entries.items():
-        facts = {key: entry[key] for key in sorted(entry) if KEPT.fullmatch(key)}
+        facts = {key: entry[key] for key in sorted(entry) if FACTS.fullmatch(key)}
         shape = shape_of(facts) if entry.get("litellm_provider") in PROVIDERS else ("another provider",)
-        if shape not in shapes and name != "sample_spec":
-            shapes.add(shape)
-            kept[name] = facts
-    return kept
+        if name != "sample_spec" and first_of.setdefault(shape, name) == name:
+            result[name] = facts
+    return result
 
 
 def shape_of(entry: dict[str, Any]) -> tuple[object, ...]:
