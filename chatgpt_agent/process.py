@@ -1,4 +1,4 @@
-"""What belongs to the process: signals, ports, open files, garbage collection and the event loop."""
+"""What belongs to the process: signals, open files, garbage collection and the event loop."""
 
 import asyncio
 import contextlib
@@ -6,18 +6,13 @@ import gc
 import os
 import resource
 import signal
-import socket
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
-
-from chatgpt_agent.core.errors import SetupError
+from collections.abc import Callable, Iterator
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 # Their default ends the process. They come from closed terminals, from tools that rotate logs or want a reload.
 IGNORED_SIGNALS = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 SIGNALS = STOP_SIGNALS + IGNORED_SIGNALS
 ADMIN_CONNECTIONS = 16
-BACKLOG = 1024  # connections that wait to be accepted; a burst of clients is more than the usual 128
 RESERVED_FILES = 56  # open without any client, including the few that migrating and shipping open
 
 # Allocations before a collection. Python's default of 700 is reached every second request, and nearly all requests
@@ -69,59 +64,6 @@ def handle_signals(on_stop: Callable[[str], None], on_ignored: Callable[[str], N
 def _is_wanted(number: signal.Signals) -> bool:
     """Whether a signal is handled: a shell starts jobs in the background with SIGINT ignored."""
     return signal.getsignal(number) is not signal.SIG_IGN
-
-
-# Ports.
-
-
-def bind(key: str, port: int, addresses: Sequence[str]) -> list[socket.socket]:
-    """Returns sockets that listen on a port of each address, of both families where a name has both. `::` alone is
-    every address of both families; beside an IPv4 address it is IPv6 alone. `key` is the port's name in the
-    configuration. Raises SetupError."""
-    sockets: list[socket.socket] = []
-    for family, where in _resolve(key, addresses):
-        chosen = sockets[0].getsockname()[1] if sockets else port  # port 0: one free port for all
-        try:
-            sockets.append(_listen(family, (where[0], chosen, *where[2:]), both=len(addresses) == 1))
-        except OSError as error:
-            for listening in sockets:
-                listening.close()
-            host = show_address(where[0])
-            raise SetupError(f"{key}: cannot listen on {host}:{port}: {error.strerror}") from None
-    return sockets
-
-
-def show_address(host: str) -> str:
-    """Returns an address as URLs have it (RFC 3986 §3.2.2)."""
-    return f"[{host}]" if ":" in host else host
-
-
-def _resolve(key: str, addresses: Sequence[str]) -> list[tuple[int, tuple[Any, ...]]]:
-    """Returns family and socket address of each, once. Raises SetupError."""
-    resolved: dict[tuple[int, tuple[Any, ...]], None] = {}
-    for address in addresses:
-        try:
-            entries = socket.getaddrinfo(address, None, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        except (OSError, UnicodeError) as error:
-            reason = getattr(error, "strerror", None) or "not a host name"
-            raise SetupError(f"{key}: cannot listen on {address}: {reason}") from None
-        resolved |= {(family, where): None for family, *_, where in entries}
-    return list(resolved)
-
-
-def _listen(family: int, where: tuple[Any, ...], *, both: bool) -> socket.socket:
-    listening = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family == socket.AF_INET6:
-            listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, not (both and where[0] == "::"))
-        listening.setblocking(False)
-        listening.bind(where)
-        listening.listen(BACKLOG)
-    except OSError:
-        listening.close()
-        raise
-    return listening
 
 
 # Open files.

@@ -3,12 +3,14 @@
 import asyncio
 import logging
 import socket
+from collections.abc import Coroutine
+from typing import Any, TypeVar
 
 import msgspec
 from tornado.httputil import HTTPServerConnectionDelegate
 
 from chatgpt_agent import __version__, process
-from chatgpt_agent.adapters import malloc
+from chatgpt_agent.adapters import malloc, ports
 from chatgpt_agent.adapters.config import Config
 from chatgpt_agent.adapters.config_checks import addresses_in
 from chatgpt_agent.adapters.config_files import check_files
@@ -23,6 +25,8 @@ from chatgpt_agent.web.listener import Listener
 from chatgpt_agent.wiring import Wiring
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 UNSENT_SECONDS = 2.0  # for requests to reach OpenAI during a shutdown: a name lookup may take much longer
 ABORT_SECONDS = 2.0  # for aborted requests to write their rows
@@ -62,20 +66,26 @@ class Server(Wiring):
     async def run(self) -> None:
         """Serves until a signal stops it, or until it cannot go on: then it raises the reason, such as SetupError."""
         with process.handle_signals(self._on_stop_signal, self._on_ignored_signal):
-            await self.start()
-            process.freeze_objects()
-            await self.stopping.wait()
-            await self.stop()
+            if await self.start():
+                process.freeze_objects()
+                await self.stopping.wait()
+                await self.stop()
+            log.info("chatgpt-agent has stopped")
         if self.failure is not None:
             raise self.failure
 
-    async def start(self) -> None:
-        """Recovers the ledger and listens. Raises SetupError."""
+    async def start(self) -> bool:
+        """Recovers the ledger and listens; False: a signal came while names were looked up, and nothing is open.
+        Raises SetupError."""
         config = self._config
         check_master_key_file(config)
+        places = await self._unless_stopped(self._resolve_addresses())
+        if places is None:
+            return False
+        api_places, admin_places = places
         # Ports first: a second agent that is started by mistake must not touch the first one's outbox.
-        api_sockets = process.bind("port", config.port, addresses_in(config.bind_address))
-        admin_sockets = process.bind("admin_port", config.admin_port, addresses_in(config.admin_bind_address))
+        api_sockets = ports.bind("port", config.port, api_places)
+        admin_sockets = ports.bind("admin_port", config.admin_port, admin_places)
         # Requests that a crash cut off get their rows before new requests come.
         await self.ledger.open_outbox()
         self.port = self._listen(self.api, api_sockets, self._limits)
@@ -87,6 +97,7 @@ class Server(Wiring):
         # The rest needs the database, which may be away for now.
         self._background.start("connect", self._connect())
         self._background.start("memory", trim_forever())
+        return True
 
     async def stop(self) -> None:
         """Stops the agent; running requests get `drain_timeout` to end, unless there is a second signal."""
@@ -112,7 +123,6 @@ class Server(Wiring):
         self.http_client.close()
         await self.directory.close()
         await self.admin_stores.close()
-        log.info("chatgpt-agent has stopped")
 
     async def _drain(self) -> bool:
         """Lets running requests end. Returns False where that takes too long, or at a second signal."""
@@ -122,6 +132,24 @@ class Server(Wiring):
             return True
         self.upstream.abort_unsent()  # clients may send these again
         return await self.lifecycle.drain(seconds - unsent, hurry=self.stopping)
+
+    async def _resolve_addresses(self) -> tuple[list[ports.Place], list[ports.Place]]:
+        """The places of the API and of the administration. A name server may take very long."""
+        return (
+            await ports.resolve("port", addresses_in(self._config.bind_address)),
+            await ports.resolve("admin_port", addresses_in(self._config.admin_bind_address)),
+        )
+
+    async def _unless_stopped(self, work: Coroutine[Any, Any, T]) -> T | None:
+        """The result of `work`; None where the agent is to stop before."""
+        working = asyncio.create_task(work, name="start")
+        stopped = asyncio.create_task(self.stopping.wait(), name="stop signal")
+        await asyncio.wait({working, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        stopped.cancel()
+        if not working.done():
+            working.cancel()
+            return None
+        return working.result()
 
     def _listen(self, app: HTTPServerConnectionDelegate, sockets: list[socket.socket], limits: ConnectionLimits) -> int:
         listener = Listener(app, limits, self._config.trusted_proxies)
@@ -168,7 +196,7 @@ class Server(Wiring):
 
 
 def _urls(addresses: str, port: int) -> str:
-    return ", ".join(f"http://{process.show_address(address)}:{port}" for address in addresses_in(addresses))
+    return ", ".join(f"http://{ports.show_address(address)}:{port}" for address in addresses_in(addresses))
 
 
 def _connection_limits(config: Config) -> ConnectionLimits:

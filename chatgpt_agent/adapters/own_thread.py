@@ -42,6 +42,7 @@ async def in_own_thread(work: Callable[[], T]) -> T:
     return await future
 
 
-async def look_up(host: str, port: int | None = None, family: int = socket.AF_UNSPEC) -> AddressInfo:
-    """Returns the addresses of a host name, as `socket.getaddrinfo` does. Raises OSError."""
-    return await in_own_thread(lambda: socket.getaddrinfo(host, port, family, socket.SOCK_STREAM))
+async def look_up(host: str, port: int | None = None, family: int = socket.AF_UNSPEC, flags: int = 0) -> AddressInfo:
+    """Returns the addresses of a host name, as `socket.getaddrinfo` does. Raises OSError; UnicodeError where it cannot
+    be a host name."""
+    return await in_own_thread(lambda: socket.getaddrinfo(host, port, family, socket.SOCK_STREAM, flags=flags))

@@ -1,6 +1,7 @@
 """A shutdown does not wait for name servers that do not answer."""
 
 import asyncio
+import contextlib
 import shutil
 import signal
 import socket
@@ -14,10 +15,11 @@ import pytest
 
 from chatgpt_agent.adapters import own_thread
 from chatgpt_agent.adapters.webhook import Webhook
+from chatgpt_agent.cli.program import ABORTED
 from chatgpt_agent.core.errors import WebhookFailed
 from tests.support.client import Connection, request_bytes
-from tests.support.commands import KEY, Cli, environ_with
-from tests.support.serving import Serve, body, headers
+from tests.support.commands import KEY, PROGRAM, Cli, environ_with
+from tests.support.serving import SECONDS, Serve, body, headers
 
 NAME = "hang.invalid"  # which the preloaded library never resolves
 
@@ -51,6 +53,18 @@ async def test_name_of_openai(preload: dict[str, str], dsn: str, tmp_path: Path)
         await connection.close()
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("key", ["BIND_ADDRESS", "ADMIN_BIND_ADDRESS"])
+async def test_name_to_listen_on(preload: dict[str, str], tmp_path: Path, key: str, number: signal.Signals) -> None:
+    """While the agent waits for the address to listen on, a stop signal ends it, and nothing has been started."""
+    settings = {"DATABASE_URL": "postgresql://u@127.0.0.1:1/d", "DATA_DIR": str(tmp_path / "data"), key: NAME}
+    async with Serve({**settings, **preload}) as serve:
+        await serve.logged(f"{NAME} is looked up")
+        async with asyncio.timeout(5):
+            assert await serve.ended(number) == 0
+    assert not (tmp_path / "data").exists()
+
+
 async def test_name_of_the_database(preload: dict[str, str], tmp_path: Path) -> None:
     """While the agent waits for the address of its database, SIGTERM ends it."""
     settings = {"DATABASE_URL": f"postgresql://u@{NAME}/d", "DATA_DIR": str(tmp_path / "data")}
@@ -60,10 +74,45 @@ async def test_name_of_the_database(preload: dict[str, str], tmp_path: Path) -> 
         assert await serve.ended(signal.SIGTERM) == 0
 
 
+async def test_command_that_looks_up_the_database(preload: dict[str, str], tmp_path: Path) -> None:
+    """While a command waits for the address of its database, Ctrl-C ends it."""
+    settings = {"DATABASE_URL": f"postgresql://u@{NAME}/d", "DATA_DIR": str(tmp_path / "data")}
+    assert await interrupted({**settings, **preload}, "user", "list") == ABORTED
+
+
+async def test_command_that_looks_up_openai(preload: dict[str, str], dsn: str, tmp_path: Path) -> None:
+    """While `ledger reconcile --fetch` waits for OpenAI's address, Ctrl-C ends it."""
+    settings = {"DATABASE_URL": dsn, "DATA_DIR": str(tmp_path / "data"), "OPENAI_URL": f"https://{NAME}/v1/chat"}
+    key = tmp_path / "admin-key"
+    key.write_text("sk-admin-made-up")
+    key.chmod(0o600)
+    arguments = ["--fetch", "--month", "2026-11", "--admin-key-file", str(key)]
+    assert await interrupted({**settings, **preload}, "ledger", "reconcile", *arguments) == ABORTED
+
+
+async def interrupted(settings: dict[str, str], *args: str) -> int:
+    """Runs a command, interrupts it once it looks up the name, and returns its exit code."""
+    process = await asyncio.create_subprocess_exec(
+        *PROGRAM, *args, stderr=asyncio.subprocess.PIPE, env=environ_with(settings)
+    )
+    try:
+        assert process.stderr is not None
+        async with asyncio.timeout(SECONDS):
+            assert NAME.encode() in await process.stderr.readline()
+        process.send_signal(signal.SIGINT)
+        async with asyncio.timeout(5):
+            return await process.wait()
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        await process.communicate()
+
+
 PROXIED_POST = f"""
 import asyncio, time
 from chatgpt_agent.adapters.config import Proxy
 from chatgpt_agent.adapters.webhook import Webhook
+from chatgpt_agent.cli.program import ABORTED
 
 async def main():
     webhook = Webhook("http://127.0.0.1:1/", None, Proxy("{NAME}", 3128, None, None))

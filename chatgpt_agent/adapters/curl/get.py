@@ -1,11 +1,12 @@
 """One GET over the same path as requests to OpenAI, for commands, which have no client of their own."""
 
 import pycurl
-from tornado.curl_httpclient import CurlAsyncHTTPClient, CurlError
+from tornado.curl_httpclient import CurlError
 from tornado.httpclient import HTTPClientError, HTTPRequest
 
 from chatgpt_agent.adapters.config import UpstreamSettings
 from chatgpt_agent.adapters.config_files import check_ca_file
+from chatgpt_agent.adapters.curl.closing import QuicklyClosedClient
 from chatgpt_agent.adapters.curl.errors import get_error
 from chatgpt_agent.adapters.curl.options import check_libcurl, handle_options, request_options
 from chatgpt_agent.core.errors import ProxyError, UpstreamUnreachable
@@ -24,7 +25,7 @@ async def get(settings: UpstreamSettings, url: str, headers: dict[str, str], *, 
 
     options = request_options(settings) | {"request_timeout": timeout}
     request = HTTPRequest(url, headers=headers, prepare_curl_callback=prepare, **options)
-    client = CurlAsyncHTTPClient(force_instance=True, max_clients=1)
+    client = QuicklyClosedClient(force_instance=True, max_clients=1)
     try:
         response = await client.fetch(request, raise_error=False)
     except CurlError as error:

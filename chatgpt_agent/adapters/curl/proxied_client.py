@@ -3,11 +3,10 @@
 from typing import Any
 
 import pycurl
-from tornado.curl_httpclient import CurlAsyncHTTPClient
 from tornado.httpclient import AsyncHTTPClient
 
 from chatgpt_agent.adapters.config import Proxy
-from chatgpt_agent.adapters.curl.closing import close_multi
+from chatgpt_agent.adapters.curl.closing import QuicklyClosedClient
 from chatgpt_agent.adapters.curl.options import check_libcurl, proxy_options
 
 
@@ -24,17 +23,4 @@ def proxied_client(proxy: Proxy, *, max_response: int) -> tuple[AsyncHTTPClient,
         curl.setopt(pycurl.MAXFILESIZE, max_response)
 
     options = {**proxy_options(proxy), "prepare_curl_callback": prepare}
-    return _ProxiedClient(force_instance=True), options
-
-
-class _ProxiedClient(CurlAsyncHTTPClient):
-    """Tornado's, but closing it does not wait until the proxy's name is looked up."""
-
-    def close(self) -> None:
-        """Ends all transfers and closes the connections."""
-        for fd in self._fds:
-            self.io_loop.remove_handler(fd)
-        self._fds.clear()
-        multi, self._multi = self._multi, pycurl.CurlMulti()
-        super().close()
-        close_multi(multi)
+    return QuicklyClosedClient(force_instance=True), options

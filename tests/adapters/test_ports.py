@@ -2,23 +2,23 @@
 
 import contextlib
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import pytest
 
 from chatgpt_agent.adapters.config import load_config
 from chatgpt_agent.adapters.config_checks import addresses_in
+from chatgpt_agent.adapters.ports import bind, resolve
 from chatgpt_agent.core.errors import ConfigError, SetupError
-from chatgpt_agent.process import bind
 from tests.conftest import MakeAgent
 from tests.support.agent import Agent
 
 
-@contextlib.contextmanager
-def bound(port: int, addresses: Sequence[str]) -> Iterator[int]:
+@contextlib.asynccontextmanager
+async def bound(port: int, addresses: Sequence[str]) -> AsyncIterator[int]:
     """Listens on addresses; yields the port."""
-    sockets = bind("port", port, addresses)
+    sockets = bind("port", port, await resolve("port", addresses))
     try:
         assert len({listening.getsockname()[1] for listening in sockets}) == 1
         yield sockets[0].getsockname()[1]
@@ -50,28 +50,29 @@ def accepts(host: str, port: int) -> bool:
         ("127.0.0.1, ::1", True, True),
         ("[::1], 127.0.0.2", False, True),
         ("127.0.0.1, 127.0.0.1", True, False),
+        ("[::], ::", True, True),
     ],
 )
-def test_addresses_of_both_families(text: str, ipv4: bool, ipv6: bool) -> None:
+async def test_addresses_of_both_families(text: str, ipv4: bool, ipv6: bool) -> None:
     """The port is the same on each address, and no other address has it."""
-    with bound(0, addresses_in(text)) as port:
+    async with bound(0, addresses_in(text)) as port:
         assert (accepts("127.0.0.1", port), accepts("::1", port)) == (ipv4, ipv6)
 
 
-def test_port_in_use_on_one_of_several_addresses_is_an_error() -> None:
+async def test_port_in_use_on_one_of_several_addresses_is_an_error() -> None:
     """The error names the address, and the other address is free again."""
-    with bound(0, ["127.0.0.2"]) as port:
+    async with bound(0, ["127.0.0.2"]) as port:
         with pytest.raises(SetupError, match=f"^port: cannot listen on 127.0.0.2:{port}: Address already in use$"):
-            bind("port", port, ["127.0.0.1", "127.0.0.2"])
-        with bound(port, ["127.0.0.1"]):
+            bind("port", port, await resolve("port", ["127.0.0.1", "127.0.0.2"]))
+        async with bound(port, ["127.0.0.1"]):
             pass
 
 
 @pytest.mark.parametrize("name", ["no-such-host.invalid", "a..b"])
-def test_unknown_host_is_an_error(name: str) -> None:
+async def test_unknown_host_is_an_error(name: str) -> None:
     """A host name without an address is named."""
     with pytest.raises(SetupError, match=f"^port: cannot listen on {name}: "):
-        bind("port", 0, [name])
+        await resolve("port", [name])
 
 
 @pytest.mark.parametrize("key", ["BIND_ADDRESS", "ADMIN_BIND_ADDRESS"])

@@ -1,0 +1,62 @@
+"""Ports: the addresses on which the agent listens, and their sockets."""
+
+import socket
+from collections.abc import Sequence
+from typing import Any
+
+from chatgpt_agent.adapters.own_thread import look_up
+from chatgpt_agent.core.errors import SetupError
+
+BACKLOG = 1024  # connections that wait to be accepted; a burst of clients is more than the usual 128
+
+Place = tuple[int, tuple[Any, ...]]  # where to listen: family and socket address
+
+
+async def resolve(key: str, addresses: Sequence[str]) -> list[Place]:
+    """Returns the places that addresses and host names stand for, each once. `key` is the name of the port in the
+    configuration. Raises SetupError."""
+    places: dict[Place, None] = {}
+    for address in addresses:
+        try:
+            entries = await look_up(address, flags=socket.AI_PASSIVE)
+        except (OSError, UnicodeError) as error:
+            reason = getattr(error, "strerror", None) or "not a host name"
+            raise SetupError(f"{key}: cannot listen on {address}: {reason}") from None
+        places |= {(family, where): None for family, *_, where in entries}
+    return list(places)
+
+
+def bind(key: str, port: int, places: Sequence[Place]) -> list[socket.socket]:
+    """Returns sockets that listen on a port of each place. `::` alone is every address of both families; beside an IPv4
+    address it is IPv6 alone. Raises SetupError."""
+    sockets: list[socket.socket] = []
+    for family, where in places:
+        chosen = sockets[0].getsockname()[1] if sockets else port  # port 0: one free port for all
+        try:
+            sockets.append(_listen(family, (where[0], chosen, *where[2:]), both=len(places) == 1))
+        except OSError as error:
+            for listening in sockets:
+                listening.close()
+            host = show_address(where[0])
+            raise SetupError(f"{key}: cannot listen on {host}:{port}: {error.strerror}") from None
+    return sockets
+
+
+def show_address(host: str) -> str:
+    """Returns an address as URLs have it (RFC 3986 §3.2.2)."""
+    return f"[{host}]" if ":" in host else host
+
+
+def _listen(family: int, where: tuple[Any, ...], *, both: bool) -> socket.socket:
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, not (both and where[0] == "::"))
+        listening.setblocking(False)
+        listening.bind(where)
+        listening.listen(BACKLOG)
+    except OSError:
+        listening.close()
+        raise
+    return listening
