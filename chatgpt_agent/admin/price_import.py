@@ -45,6 +45,27 @@ class PriceImportResult(msgspec.Struct, frozen=True, kw_only=True):
     applied: bool
 
 
+class PriceCheckResult(msgspec.Struct, frozen=True, kw_only=True):
+    """How a list differs from the prices in force. `unchanged`: how many of its prices are in force; `unpriced`: how
+    many of its models have no price here, which `new` has only if they were asked for."""
+
+    equal: bool
+    changed: list[PriceChange]
+    removed: list[PriceChange]
+    new: list[PriceChange]
+    unchanged: int
+    unpriced: int
+
+
+class PriceCheck(msgspec.Struct, frozen=True, kw_only=True):
+    """The changes with which the prices in force would be those of a list, and how many of its prices are in force;
+    `unpriced`: how many of its models have no price here."""
+
+    changes: list[Change]
+    unchanged: int
+    unpriced: int
+
+
 class PriceImport:
     """Compares a list with the prices in force, and sets what differs."""
 
@@ -63,6 +84,14 @@ class PriceImport:
             self._warn_of(model)
         warn_of_similar("model", {*new, *(price.model for price in current)}, new, self._warn)
         return changes
+
+    async def check(self, listed: Iterable[NewPrice], *, new: bool = False) -> PriceCheck:
+        """What a list would change; models without a price here only if they are asked for with `new`."""
+        current = await self._prices.history()
+        result = await asyncio.to_thread(self._compare, current, listed, None, datetime.now(UTC))
+        changes = [change for change in result.changes if new or change.kind != "new"]
+        unpriced = sum(change.kind == "new" for change in result.changes)
+        return PriceCheck(changes=changes, unchanged=result.unchanged, unpriced=unpriced)
 
     def _warn_of(self, model: str) -> None:
         try:
@@ -119,16 +148,30 @@ def _read(data: bytes, name: str, only: Sequence[str]) -> PriceFile:
 
 def result(changes: Difference, file: PriceFile, *, applied: bool) -> PriceImportResult:
     """An import as commands and REST write it in JSON."""
-    by_kind: dict[str, list[PriceChange]] = {"new": [], "changed": [], "removed": []}
-    for change in changes.changes:
-        by_kind[change.kind].append(_change(change))
     return PriceImportResult(
-        **by_kind,
+        **_by_kind(changes.changes),
         unchanged=changes.unchanged,
         skipped=file.skipped,
         ignored_rates=file.ignored_rates,
         applied=applied,
     )
+
+
+def check_result(check: PriceCheck) -> PriceCheckResult:
+    """A check as the command writes it in JSON."""
+    return PriceCheckResult(
+        equal=not check.changes,
+        **_by_kind(check.changes),
+        unchanged=check.unchanged,
+        unpriced=check.unpriced,
+    )
+
+
+def _by_kind(changes: Iterable[Change]) -> dict[str, list[PriceChange]]:
+    by_kind: dict[str, list[PriceChange]] = {"new": [], "changed": [], "removed": []}
+    for change in changes:
+        by_kind[change.kind].append(_change(change))
+    return by_kind
 
 
 def _change(change: Change) -> PriceChange:

@@ -10,6 +10,7 @@ from chatgpt_agent.admin.prices import price_record
 from chatgpt_agent.cli.common import FORMATS, echo_csv, echo_json, with_administration
 from chatgpt_agent.cli.effects import reads
 from chatgpt_agent.cli.formats import format_option, json_option, table_option
+from chatgpt_agent.cli.price_check import check
 from chatgpt_agent.cli.price_import import import_
 from chatgpt_agent.cli.price_options import (
     from_option,
@@ -33,6 +34,7 @@ def price() -> None:
 
 
 price.add_command(import_)
+price.add_command(check)
 price.add_command(what_if)
 
 

@@ -32,6 +32,11 @@ _since = click.option(
 )
 
 
+only_option = click.option(
+    "--only", multiple=True, metavar="PATTERN", help="Only models with names like 'gpt-4o*'. May be repeated."
+)
+
+
 def from_option(command: F) -> F:
     """`--from DATE`: the command gets `since`, in UTC."""
     return _since(command)

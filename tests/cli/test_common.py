@@ -35,6 +35,7 @@ ARGUMENTS = {
     "budget set": ["1", "--user", "alice"],
     "budget remove": ["1"],
     "price import": ["prices.csv"],
+    "price check": ["prices.csv"],
     "price what-if": ["--all", "--since", "2026-11-01"],
     "ledger reconcile": ["usage.json"],
     "ledger correct": [str(UUID(int=1)), "--input", "1", "--output", "1", "--reason", "why"],

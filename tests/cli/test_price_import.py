@@ -140,6 +140,15 @@ def test_rates_that_are_not_taken_are_named(cli: Cli, litellm: str) -> None:
     assert not any(rate.startswith("input_cost_per_token") for rate in ignored)
 
 
+def test_verbose_lists_every_skipped_entry(cli: Cli, litellm: str) -> None:
+    """Each entry of OpenAI has a line with its reason; those of other providers are only counted."""
+    out = cli.ok("price", "import", litellm, "--verbose")
+    rows = [line.split("  ") for line in out.partition("skipped ")[2].partition("\n\n")[0].splitlines()[2:]]
+    skipped = json.loads(cli.ok("price", "import", litellm, "--json"))["skipped"]
+    expected = [(each["model"], each["reason"]) for each in skipped if each["reason"] != "another provider"]
+    assert [(row[0], row[-1].strip()) for row in rows] == sorted(expected)
+
+
 def test_long_difference_is_summarized(cli: Cli) -> None:
     """The first 40 changes are shown, removals and changes before new prices; --show shows all of a kind."""
     cli.ok("price", "set", "z", "--input", "1", "--output", "1")
