@@ -21,6 +21,7 @@ from chatgpt_agent.runtime.master_key import check_master_key_file
 from chatgpt_agent.runtime.memory import trim_forever
 from chatgpt_agent.runtime.tuning import Tuning
 from chatgpt_agent.web.client_stream import ConnectionLimits
+from chatgpt_agent.web.cors import Cors
 from chatgpt_agent.web.listener import Listener
 from chatgpt_agent.wiring import Wiring
 
@@ -88,7 +89,7 @@ class Server(Wiring):
         admin_sockets = ports.bind("admin_port", config.admin_port, admin_places)
         # Requests that a crash cut off get their rows before new requests come.
         await self.ledger.open_outbox()
-        self.port = self._listen(self.api, api_sockets, self._limits)
+        self.port = self._listen(self.api, api_sockets, self._limits, self.cors)
         # A limit of its own: administrators can connect however many clients there are.
         admin_limits = msgspec.structs.replace(self._limits, connections=process.ADMIN_CONNECTIONS)
         self.admin_port = self._listen(self.admin, admin_sockets, admin_limits)
@@ -151,8 +152,14 @@ class Server(Wiring):
             return None
         return working.result()
 
-    def _listen(self, app: HTTPServerConnectionDelegate, sockets: list[socket.socket], limits: ConnectionLimits) -> int:
-        listener = Listener(app, limits, self._config.trusted_proxies)
+    def _listen(
+        self,
+        app: HTTPServerConnectionDelegate,
+        sockets: list[socket.socket],
+        limits: ConnectionLimits,
+        cors: Cors | None = None,
+    ) -> int:
+        listener = Listener(app, limits, self._config.trusted_proxies, cors)
         listener.listen_on(sockets)
         self.listeners.append(listener)
         return int(sockets[0].getsockname()[1])

@@ -108,6 +108,7 @@ class Wiring:
         self.admin_stores = _admin_stores(dsn)
         self.admin_authenticator = self._admin_authenticator(config, tuning.wrong_token_burst)
         # Handlers.
+        self.cors = Cors(config.cors_origins) if config.cors_origins else None
         self.api = self._api(config, urls)
         self.admin = self._admin(config)
 
@@ -136,7 +137,7 @@ class Wiring:
             read_pool=self.read_pool,
             account_limiter=self.account_limiter,
             readiness=self._readiness(),
-            cors=Cors(config.cors_origins) if config.cors_origins else None,
+            cors=self.cors,
         )
         return api_app(services)
 

@@ -3,7 +3,7 @@
 import time
 from http import HTTPStatus
 
-from tornado.httputil import RequestStartLine
+from tornado.httputil import HTTPHeaders, RequestStartLine
 
 from chatgpt_agent.core.errors import AgentError, RequestTimeout
 from chatgpt_agent.web.access_log import AccessLogEntry
@@ -13,7 +13,9 @@ from chatgpt_agent.web.errors import http_date, render
 UNKNOWN = RequestStartLine("-", "-", "")
 
 
-def write_bare_answer(stream: ClientStream, error: AgentError, start_line: RequestStartLine | None) -> None:
+def write_bare_answer(
+    stream: ClientStream, error: AgentError, start_line: RequestStartLine | None, cors_headers: HTTPHeaders
+) -> None:
     """Answers with an error, as a handler would, writes the access line and closes the connection. `start_line`: of the
     request, if it could be read."""
     entry, start_line = AccessLogEntry(), start_line or UNKNOWN
@@ -24,7 +26,7 @@ def write_bare_answer(stream: ClientStream, error: AgentError, start_line: Reque
         f"HTTP/1.1 {status} {HTTPStatus(status).phrase}",
         f"Date: {http_date(int(time.time()))}",
         f"Connection: {'close, Upgrade' if 'Upgrade' in names else 'close'}",
-        *(f"{name}: {value}" for name, value in fields),
+        *(f"{name}: {value}" for name, value in (*fields, *cors_headers.get_all())),
         "\r\n",
     ]
     if not stream.closed():

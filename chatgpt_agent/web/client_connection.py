@@ -22,7 +22,15 @@ from tornado.iostream import StreamClosedError, UnsatisfiableReadError
 from chatgpt_agent.core.errors import AgentError, HeadTooLarge, InvalidRequest, RequestTooLarge
 from chatgpt_agent.web.bare_answer import write_bare_answer
 from chatgpt_agent.web.client_stream import ClientStream
-from chatgpt_agent.web.request_head import has_body, keeps_connection, malformed, read_fields, read_start_line
+from chatgpt_agent.web.cors import Cors
+from chatgpt_agent.web.request_head import (
+    check_head,
+    has_body,
+    keeps_connection,
+    malformed,
+    read_fields,
+    read_start_line,
+)
 
 log = logging.getLogger(__name__)
 
@@ -39,8 +47,11 @@ class RequestConnection(HTTP1Connection):
     stream: ClientStream
     max_body_size: int
 
-    def __init__(self, stream: ClientStream, params: HTTP1ConnectionParameters, context: object) -> None:
+    def __init__(
+        self, stream: ClientStream, params: HTTP1ConnectionParameters, context: object, cors: Cors | None
+    ) -> None:
         super().__init__(stream, False, params, context)
+        self._cors = cors
         self.on_fault: Callable[[AgentError], None] | None = None
         self.max_body_size = self._max_body_size
 
@@ -50,7 +61,7 @@ class RequestConnection(HTTP1Connection):
             headers = await self._read_head()
             prepared = delegate.headers_received(cast(RequestStartLine, self._request_start_line), headers)
         except (AgentError, HTTPInputError, UnsatisfiableReadError) as error:
-            write_bare_answer(self.stream, _head_error(error), self._request_start_line)
+            self._refuse(_head_error(error))
             return False
         try:
             if prepared is not None:
@@ -69,8 +80,8 @@ class RequestConnection(HTTP1Connection):
     async def _read_head(self) -> HTTPHeaders:
         head = await self.stream.read_until_regex(HEAD_END, max_bytes=self.params.max_header_size)
         self._request_start_line, lines = read_start_line(head)
-        self._request_start_line, headers = read_fields(self._request_start_line, lines)
-        self._request_headers = headers
+        self._request_headers = headers = read_fields(lines)
+        self._request_start_line = check_head(self._request_start_line, headers)
         self._disconnect_on_finish = not keeps_connection(self._request_start_line, headers)
         self._read_finished = not has_body(headers)
         self.stream.begin_request(headers.get_list("X-Forwarded-For"))
@@ -105,6 +116,14 @@ class RequestConnection(HTTP1Connection):
             await self._finish_future
         return not self.stream.closed()
 
+    def _refuse(self, error: AgentError) -> None:
+        """Answers a request that reaches no handler."""
+        cors_headers = HTTPHeaders()
+        if self._cors is not None:
+            origin = self._request_headers.get("Origin") if self._request_headers else None
+            self._cors.add_to(cors_headers, origin)
+        write_bare_answer(self.stream, error, self._request_start_line, cors_headers)
+
     def _body_error(self, error: Exception) -> AgentError:
         if isinstance(error, AgentError):
             return error
@@ -133,10 +152,16 @@ class ClientConnection(HTTP1ServerConnection):
 
     stream: ClientStream
 
+    def __init__(
+        self, stream: ClientStream, params: HTTP1ConnectionParameters, context: object, cors: Cors | None
+    ) -> None:
+        super().__init__(stream, params, context)
+        self._cors = cors
+
     async def _server_request_loop(self, delegate: HTTPServerConnectionDelegate) -> None:
         try:
             while not (self.stream.has_buffered() and self.stream.has_ended()):
-                connection = RequestConnection(self.stream, self.params, self.context)
+                connection = RequestConnection(self.stream, self.params, self.context, self._cors)
                 if not await connection.serve(delegate.start_request(self, connection)):
                     return
                 await asyncio.sleep(0)

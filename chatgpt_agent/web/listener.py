@@ -20,6 +20,7 @@ from chatgpt_agent.runtime.background import Throttle
 from chatgpt_agent.web.client_connection import ClientConnection
 from chatgpt_agent.web.client_stream import ClientStream, ConnectionLimits
 from chatgpt_agent.web.connection_table import ConnectionTable
+from chatgpt_agent.web.cors import Cors
 from chatgpt_agent.web.lingering import LingeringSockets
 
 log = logging.getLogger(__name__)
@@ -43,12 +44,20 @@ class Listener(HTTPServer):
     """Tornado's server, with a limit of connections. Those over the limit wait in the kernel's queue."""
 
     def __init__(
-        self, app: HTTPServerConnectionDelegate, limits: ConnectionLimits, trusted_proxies: Iterable[str] = ()
+        self,
+        app: HTTPServerConnectionDelegate,
+        limits: ConnectionLimits,
+        trusted_proxies: Iterable[str] = (),
+        cors: Cors | None = None,
     ) -> None:
         """Does nothing: Tornado's servers are set up by `initialize`."""
 
     def initialize(  # type: ignore[override]
-        self, app: HTTPServerConnectionDelegate, limits: ConnectionLimits, trusted_proxies: Iterable[str] = ()
+        self,
+        app: HTTPServerConnectionDelegate,
+        limits: ConnectionLimits,
+        trusted_proxies: Iterable[str] = (),
+        cors: Cors | None = None,
     ) -> None:
         super().initialize(
             app,
@@ -58,6 +67,7 @@ class Listener(HTTPServer):
         # Tornado's timeouts cost 7 % of a request: ClientStream has its own, with one timer for many requests.
         self.conn_params.header_timeout = None
         self._limits = limits
+        self._cors = cors
         self.connections = 0  # sockets, including those that only linger
         self._lingering = LingeringSockets(self._on_socket_closed)
         self._table = ConnectionTable(
@@ -99,7 +109,7 @@ class Listener(HTTPServer):
 
     def handle_stream(self, stream: Any, address: Any) -> None:
         """Serves a connection. Tornado's method is the same with its own reader of requests."""
-        connection = ClientConnection(stream, self.conn_params, Peer(address[0]))
+        connection = ClientConnection(stream, self.conn_params, Peer(address[0]), self._cors)
         self._connections.add(connection)
         connection.start_serving(self)
 

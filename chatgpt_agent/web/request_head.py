@@ -28,10 +28,17 @@ def read_start_line(head: bytes) -> tuple[RequestStartLine, str]:
     return start_line, fields
 
 
-def read_fields(start_line: RequestStartLine, lines: str) -> tuple[RequestStartLine, HTTPHeaders]:
-    """Returns the header fields, checked, and the request line with a path. Raises AgentError."""
+def read_fields(lines: str) -> HTTPHeaders:
+    """Returns the header fields. Raises AgentError."""
     try:
-        headers = HTTPHeaders.parse(lines)
+        return HTTPHeaders.parse(lines)
+    except HTTPInputError as error:
+        raise malformed(error) from None
+
+
+def check_head(start_line: RequestStartLine, headers: HTTPHeaders) -> RequestStartLine:
+    """Returns the request line, with a path. Raises AgentError where the fields leave open what is asked for."""
+    try:
         if not start_line.path.startswith("/"):
             start_line = _with_path(start_line, headers)
         _check_framing(start_line, headers)
@@ -39,7 +46,7 @@ def read_fields(start_line: RequestStartLine, lines: str) -> tuple[RequestStartL
         raise malformed(error) from None
     if "Upgrade" in headers and "websocket" in list_values(headers, "Upgrade"):
         raise UpgradeRequired
-    return start_line, headers
+    return start_line
 
 
 def has_body(headers: HTTPHeaders) -> bool:

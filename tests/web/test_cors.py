@@ -79,6 +79,63 @@ async def test_page_reads_errors(agent: Agent) -> None:
     assert {answer.header("access-control-allow-origin") for answer in answers} == {PAGE}
 
 
+async def raw(agent: Agent, head: bytes) -> Answer:
+    """Sends the head of a request as it is, and returns the answer."""
+    connection = await Connection.open(agent.url)
+    await connection.send(head)
+    answer = await connection.answer()
+    await connection.close()
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("line", "field", "status"),
+    [
+        (b"GET /me HTTP/1.1", b"Upgrade: websocket", 426),
+        (b"POST /chat HTTP/1.1", b"Content-Length: x", 400),
+        (b"GET http://other/me HTTP/1.1", b"X: y", 400),
+        (b"GET me HTTP/1.1", b"X: y", 400),
+    ],
+)
+async def test_page_reads_an_error_before_any_handler(agent: Agent, line: bytes, field: bytes, status: int) -> None:
+    """A page may read the refusal of a head whose fields could be read."""
+    answer = await raw(agent, b"%b\r\nHost: h\r\nOrigin: %b\r\n%b\r\n\r\n" % (line, PAGE.encode(), field))
+    assert (answer.status, answer.header("access-control-allow-origin")) == (status, PAGE)
+    assert (answer.header("vary"), "x-request-id" in names_in(answer, "access-control-expose-headers")) == (
+        "Origin",
+        True,
+    )
+
+
+async def test_other_origin_reads_no_error_before_any_handler(agent: Agent) -> None:
+    """A page of an origin that is not listed gets no header that allows it anything."""
+    answer = await raw(agent, b"GET /me HTTP/1.1\r\nHost: h\r\nOrigin: https://other\r\nUpgrade: websocket\r\n\r\n")
+    assert (answer.status, answer.header("access-control-allow-origin"), answer.header("vary")) == (426, None, "Origin")
+
+
+@pytest.mark.parametrize(
+    ("head", "status"),
+    [
+        (b"GET /me HTTP/2.0\r\nOrigin: %b\r\n\r\n", 505),
+        (b"GET /me\r\nOrigin: %b\r\n\r\n", 400),
+        (b"GET /me HTTP/1.1\r\nOrigin: %b\r\nX Y: z\r\n\r\n", 400),
+        (b"GET /me HTTP/1.1\r\nHost: h\r\nOrigin: %b\r\nX: " + b"y" * 33_000, 431),
+    ],
+)
+async def test_head_that_cannot_be_read_has_no_origin(agent: Agent, head: bytes, status: int) -> None:
+    """The answer to a head that is not read as a whole allows no origin anything."""
+    answer = await raw(agent, head.replace(b"%b", PAGE.encode()))
+    assert (answer.status, answer.header("access-control-allow-origin")) == (status, None)
+    assert answer.header("vary") == "Origin"
+
+
+@pytest.mark.shared_agent(cors_origins=("*",))
+async def test_any_page_reads_that_a_head_cannot_be_read(agent: Agent) -> None:
+    """With `*` each answer may be read by any page."""
+    answer = await raw(agent, b"GET /me\r\n\r\n")
+    assert (answer.status, answer.header("access-control-allow-origin")) == (400, "*")
+
+
 async def test_page_reads_that_the_agent_shuts_down(agent: Agent) -> None:
     """A page may read a 503."""
     agent.server.lifecycle.draining = True

@@ -132,7 +132,7 @@ def _are_values(text: bytes) -> bool:
 
 
 def decode_fields(data: bytes | bytearray | msgspec.Raw) -> AnswerFields | None:
-    """Returns the fields of an object, or None if it is none."""
+    """Returns the fields of an object, or None for anything else."""
     try:
         return _answer_fields.decode(data)
     except (msgspec.DecodeError, RecursionError):
