@@ -6,6 +6,7 @@ import os
 import msgspec
 import pytest
 
+from benchmarks.metering import COUNTS, Sample, Worker, growth, measure, request_us
 from benchmarks.relay import profile
 from benchmarks.relay.__main__ import gateway_from, published_command, sets_from
 from benchmarks.relay.measure import Run, count_units, lost_most_streams, microseconds_each
@@ -197,3 +198,35 @@ def test_both_load_generators_send_the_same_headers() -> None:
     for name, value in target.request_headers().items():
         assert f"\r\n{name}: {value}\r\n" in request
         assert f"wrk.headers[ [[{name}]] ] = [[{value}]]" in lua(target)
+
+
+def test_growth_of_metering_is_that_within_a_repetition() -> None:
+    """A machine that is half as fast in some repetitions does not look like a growth."""
+    samples = [Sample(own=12, other=10), Sample(own=24, other=20), Sample(own=12, other=10)]
+    result = growth(samples, request_us=400)
+    assert (result.own, result.other, result.ratio, result.of_request) == (12, 10, 1.2, 0.005)
+
+
+def test_growth_of_a_stream_is_a_share_of_its_chunks_too() -> None:
+    """A stream's request costs more than one with a whole answer."""
+    assert (request_us("chat"), request_us("chat-stream")) == (400, 4400)
+
+
+class FakeWorker(Worker):
+    """Takes a fixed time for each answer, and records its runs."""
+
+    def __init__(self, name: str, runs: list[str]) -> None:
+        self._name = name
+        self._runs = runs
+
+    def microseconds(self, kind: str, count: int) -> float:
+        self._runs.append(self._name)
+        return 10.0
+
+
+def test_checkouts_take_turns_in_running_first() -> None:
+    """The first repetition warms up and does not count; then each checkout is first every second time."""
+    runs: list[str] = []
+    samples = measure(FakeWorker("own", runs), FakeWorker("other", runs), reps=2)
+    assert samples == {kind: [Sample(10.0, 10.0)] * 2 for kind in COUNTS}
+    assert runs[:: 2 * len(COUNTS)] == ["other", "own", "other"]
