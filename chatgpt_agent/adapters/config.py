@@ -14,7 +14,7 @@ from urllib.parse import unquote, urlsplit
 import msgspec
 
 from chatgpt_agent.adapters import config_checks as checks
-from chatgpt_agent.adapters.redaction import HIDDEN, display, is_secret
+from chatgpt_agent.adapters.redaction import HIDDEN, display, hidden, is_secret
 from chatgpt_agent.core.errors import ConfigError
 
 MIB = 1024 * 1024
@@ -322,8 +322,12 @@ def _rule(field: msgspec.structs.FieldInfo) -> Rule:
 
 
 def _error_line(source: str, field: msgspec.structs.FieldInfo, value: object) -> str:
-    quoted = HIDDEN if _rule(field).secret else display(value)
-    return f"{source}: {field.name}: found {quoted}; allowed: {_meta(field).description}"
+    rule, text = _rule(field), str(value)
+    if rule.path and is_secret(text):
+        quoted, advice = hidden(text), "; rename the path if it holds no secret"
+    else:
+        quoted, advice = HIDDEN if rule.secret else display(value), ""
+    return f"{source}: {field.name}: found {quoted}; allowed: {_meta(field).description}{advice}"
 
 
 def _check_together(config: Config, sources: Mapping[str, str]) -> list[str]:

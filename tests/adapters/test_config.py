@@ -243,6 +243,30 @@ def test_secret_in_the_wrong_place_is_refused_and_not_shown(variable: str, value
     assert "hunter2" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("folder", "reason"),
+    [
+        ("/srv/cga_hunter2/data", 'not shown: "cga_" in it may begin a token'),
+        ("/srv/cgm_hunter2", 'not shown: "cgm_" in it may begin an admin\'s token'),
+        ("/srv/team-sk-hunter2", 'not shown: "sk-" in it may begin an OpenAI key'),
+        ("/srv/whsec_hunter2", 'not shown: "whsec_" in it may begin a webhook\'s secret'),
+        ("/srv/" + "A" * 36 + "hunter2=", "not shown: 43 characters and = in it may be a master key"),
+    ],
+)
+def test_folder_that_looks_like_a_secret_is_explained(folder: str, reason: str) -> None:
+    """The error says which part of the path looks like a secret, and what to do if it holds none."""
+    with pytest.raises(ConfigError) as caught:
+        load_config(None, {"DATA_DIR": folder})
+    [line] = caught.value.errors
+    assert f"data_dir: found ({reason}); allowed: a folder; rename the path if it holds no secret" in line
+    assert "hunter2" not in line
+
+
+def test_folder_with_such_letters_inside_of_a_word_is_accepted() -> None:
+    """`disk-1` is not an OpenAI key."""
+    assert load_config(None, {"DATA_DIR": "/srv/disk-1"}).data_dir == Path("/srv/disk-1")
+
+
 @pytest.mark.parametrize("text", ["postgresql://user:hunter2@host/db: 1", "sk-hunter2: 1", '"token=hunter2": 1'])
 def test_secret_in_the_place_of_a_key_is_not_shown(errors: Errors, text: str) -> None:
     """An unknown key that may be a secret is not shown."""
