@@ -58,7 +58,14 @@ class Admissions:
             raise Overloaded
         now = self.now()
         book = self._directory.book  # pinned: whatever changes later, this request is charged by this book
-        price = price_for(identity, request.model, book, now, service_tier=request.service_tier)
+        price = price_for(
+            identity,
+            request.model,
+            book,
+            now,
+            service_tier=request.service_tier,
+            price_tier=request.endpoint.price_tier,
+        )
         reserved = max_cost(price, request.size, self._assumptions)
         slot: Slot | None = None
         try:

@@ -69,7 +69,7 @@ class ForwardHandler(BodyHandler):
         if services.lifecycle.draining:
             raise Draining
         self._identity = self.identify(services.authenticator)
-        check_request_media(headers.get("Content-Type"), headers.get("Content-Encoding"), form=self._endpoint.form)
+        check_request_media(headers.get("Content-Type"), headers.get("Content-Encoding"), self._endpoint)
         self.reserve_body(services.memory.share(self._identity.user.id))
         if services.admissions.full:
             raise Overloaded

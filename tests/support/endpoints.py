@@ -14,7 +14,11 @@ SERVED = {  # the model that an answer names
     "/v1/responses": "gpt-5-mini-2025-08-07",
     "/v1/completions": "gpt-3.5-turbo-instruct:20230824-v2",
     "/v1/embeddings": "text-embedding-3-small",
+    "/v1/decisions": "gpt-6-luna",
 }
+FORMS = ("/v1/audio/transcriptions", "/v1/images/edits")
+AS_RESPONSES = ("/v1/responses", "/v1/responses/compact", "/v1/decisions")  # with the same usage
+IMAGES = ("/v1/images/generations", "/v1/images/edits")
 IMAGE = base64.b64encode(b"\x89PNG invented " * 40).decode()
 TEXT = "Hello there, how can I help?"
 
@@ -28,7 +32,7 @@ def fields_of(body: bytes, content_type: str) -> dict[str, str]:
 
 def parse_body(path: str, body: bytes, content_type: str) -> dict[str, Any]:
     """Returns the parameters of a request, from JSON or from a form."""
-    if path != "/v1/audio/transcriptions":
+    if path not in FORMS or content_type == "application/json":
         parameters: dict[str, Any] = json.loads(body)
         return parameters
     fields: dict[str, Any] = fields_of(body, content_type)
@@ -43,11 +47,12 @@ def options_of(parameters: dict[str, Any]) -> dict[str, str]:
 
 def counts_for(path: str, salt: int) -> Counts:
     """Returns counts that differ between requests and between the kinds that an endpoint has."""
+    parts = {"cached_tokens": 100, "cache_write_tokens": 50, "reasoning_tokens": 20}
     kinds: dict[str, Counts] = {
-        "/v1/responses": {"cached_tokens": 100 + salt, "cache_write_tokens": 50 + salt, "reasoning_tokens": 20 + salt},
+        **{each: {name: number + salt for name, number in parts.items()} for each in AS_RESPONSES},
         "/v1/completions": {},
         "/v1/embeddings": {"output_tokens": 0},
-        "/v1/images/generations": {"image_input_tokens": 400 + salt, "image_output_tokens": 250 + salt},
+        **{each: {"image_input_tokens": 400 + salt, "image_output_tokens": 250 + salt} for each in IMAGES},
         "/v1/audio/transcriptions": {"audio_input_tokens": 900 + salt},
     }
     zeros = dict.fromkeys(
@@ -69,14 +74,14 @@ def usage_of(path: str, counts: Counts) -> dict[str, Any]:
     if path == "/v1/completions":
         return {"prompt_tokens": inputs, "completion_tokens": outputs, **total}
     usage = {"input_tokens": inputs, "output_tokens": outputs, **total}
-    if path == "/v1/responses":
+    if path in AS_RESPONSES:
         details = {"cached_tokens": counts["cached_tokens"], "cache_write_tokens": counts["cache_write_tokens"]}
         return {
             **usage,
             "input_tokens_details": details,
             "output_tokens_details": {"reasoning_tokens": counts["reasoning_tokens"]},
         }
-    if path == "/v1/images/generations":
+    if path in IMAGES:
         image = counts["image_input_tokens"]
         image_output = counts["image_output_tokens"]
         return {
@@ -103,7 +108,12 @@ def _answer(path: str, usage: dict[str, Any] | None, options: dict[str, str]) ->
     if path == "/v1/embeddings":
         vector = {"object": "embedding", "index": 0, "embedding": [0.25, -0.5, 1.0]}
         return {"object": "list", "data": [vector], "model": SERVED[path], "usage": usage}
-    if path == "/v1/images/generations":
+    if path == "/v1/responses/compact":
+        return compacted(usage, options.get("tier", "default"))
+    if path == "/v1/decisions":
+        answers = [{"type": "predicate", "name": None, "probability": 0.5}]
+        return {"answers": answers, "model": SERVED[path], "usage": usage}
+    if path in IMAGES:
         return {"created": 1730000000, "data": [{"b64_json": IMAGE}], "usage": usage}
     return {"text": TEXT, "usage": usage}
 
@@ -135,6 +145,19 @@ def response(usage: dict[str, Any] | None, status: str, tier: str = "default") -
     }
 
 
+def compacted(usage: dict[str, Any] | None, tier: str) -> dict[str, Any]:
+    """Returns an openai.types.responses.CompactedResponse."""
+    compaction = {"id": "cmp_1", "type": "compaction", "encrypted_content": "made up"}
+    return {
+        "id": "resp_fake0002",
+        "object": "response.compaction",
+        "created_at": 1730000000,
+        "output": [compaction],
+        "service_tier": tier,
+        "usage": usage,
+    }
+
+
 def stream(path: str, usage: dict[str, Any] | None, options: dict[str, str]) -> list[bytes]:
     """Returns the events of a stream."""
     if path == "/v1/responses":
@@ -148,7 +171,7 @@ def stream(path: str, usage: dict[str, Any] | None, options: dict[str, str]) -> 
         if usage is not None:
             events.append(_data({**base, "choices": [], "usage": usage}))
         return [*events, b"data: [DONE]\n\n"]
-    if path == "/v1/images/generations":
+    if path in IMAGES:
         picture = {
             "b64_json": IMAGE,
             "background": "opaque",
@@ -157,8 +180,9 @@ def stream(path: str, usage: dict[str, Any] | None, options: dict[str, str]) -> 
             "quality": "high",
             "size": "1024x1024",
         }
-        partial = {"type": "image_generation.partial_image", **picture, "partial_image_index": 0}
-        return [_event(partial), _event({"type": "image_generation.completed", **picture, "usage": usage})]
+        kind = "image_edit" if path == "/v1/images/edits" else "image_generation"
+        partial = {"type": f"{kind}.partial_image", **picture, "partial_image_index": 0}
+        return [_event(partial), _event({"type": f"{kind}.completed", **picture, "usage": usage})]
     deltas = [_data({"type": "transcript.text.delta", "delta": f"word{n} "}) for n in range(3)]
     done = {"type": "transcript.text.done", "text": TEXT, "usage": usage}
     return [*deltas, _data(done), b"data: [DONE]\n\n"]

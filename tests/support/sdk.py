@@ -2,10 +2,12 @@
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from decimal import Decimal
 from typing import Any
 
 from openai import AsyncOpenAI
 
+from chatgpt_agent.core.money.pricing import Tier
 from tests.support.agent import Agent
 
 MODEL = "a-model-of-every-kind"
@@ -17,12 +19,15 @@ RATES: dict[str, Any] = {
     "audio_output": "12.19",
     "image_output": "40.23",
 }
+TIERS = [Tier(service_tier="decisions", multiplier=Decimal(1))]
+QUESTION = {"type": "predicate", "instructions": "Is it a greeting?"}
+PNG = ("a.png", b"\x89PNG invented \r\n--picture", "image/png")
 AUDIO = ("hello.mp3", b"ID3\x00\xff invented \r\n--sound", "audio/mpeg")
 
 
 async def priced(agent: Agent) -> Agent:
     """Sets a price for every kind of token; returns the same agent."""
-    await agent.set_price(MODEL, "0.37", "1.41", **RATES)
+    await agent.set_price(MODEL, "0.37", "1.41", tiers=TIERS, **RATES)
     return agent
 
 
@@ -37,9 +42,12 @@ def call(client: Any, path: str, options: str = "", **more: Any) -> Any:
     """Calls an endpoint with the SDK's asynchronous or synchronous client."""
     calls: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
         "/v1/responses": (client.responses.create, {"input": f"hello {options}"}),
+        "/v1/responses/compact": (client.responses.compact, {"input": f"hello {options}"}),
+        "/v1/decisions": (client.decisions.create, {"input": f"hello {options}", "questions": [QUESTION]}),
         "/v1/completions": (client.completions.create, {"prompt": f"hello {options}"}),
         "/v1/embeddings": (client.embeddings.create, {"input": f"hello {options}"}),
         "/v1/images/generations": (client.images.generate, {"prompt": f"hello {options}"}),
+        "/v1/images/edits": (client.images.edit, {"image": [PNG, PNG], "mask": PNG, "prompt": f"hello {options}"}),
         "/v1/audio/transcriptions": (client.audio.transcriptions.create, {"file": AUDIO, "prompt": f"hello {options}"}),
     }
     function, arguments = calls[path]

@@ -11,7 +11,7 @@ from chatgpt_agent.core.http.endpoints import CHAT, ENDPOINTS
 from chatgpt_agent.core.money.pricing import Tier
 from tests.support.agent import Agent
 from tests.support.budgets import set_budget, states_of, until_shipped
-from tests.support.sdk import MODEL, RATES, call, sdk
+from tests.support.sdk import MODEL, RATES, TIERS, call, sdk
 from tests.support.upstream import Received, Reply, Upstream
 
 CASES = [
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.shared_agent
 async def test_cost_is_at_most_what_was_reserved(agent: Agent, upstream: Upstream, path: str, stream: bool) -> None:
     """No request costs more than was reserved for it, all of it is settled, and the checks of the ledger pass."""
     tiers = [Tier(service_tier="flex", multiplier=Decimal("0.5")), Tier(above=900, input=Decimal(3), output=Decimal(5))]
-    await agent.set_price(MODEL, "0.37", "1.41", tiers=tiers, **RATES)
+    await agent.set_price(MODEL, "0.37", "1.41", tiers=[*tiers, *TIERS], **RATES)
     await set_budget(agent, Decimal(50))
     reserved: list[Decimal] = []
 

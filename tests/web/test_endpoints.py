@@ -8,9 +8,9 @@ from typing import Any
 import openai
 import pytest
 from openai import OpenAI
-from openai.types import Completion, CreateEmbeddingResponse, ImagesResponse
+from openai.types import Completion, CreateEmbeddingResponse, Decision, ImagesResponse
 from openai.types.audio import Transcription
-from openai.types.responses import Response
+from openai.types.responses import CompactedResponse, Response
 
 from chatgpt_agent.core.http.endpoints import CHAT, ENDPOINTS
 from chatgpt_agent.core.money.pricing import Tier
@@ -104,7 +104,20 @@ async def test_synchronous_sdk_is_served(agent: Agent, upstream: Upstream, path:
 def test_fake_upstream_conforms_to_the_sdk() -> None:
     """The answers of the fake upstream are valid by the SDK's own types."""
     types: dict[str, Any] = dict(
-        zip(PATHS, (Completion, Response, CreateEmbeddingResponse, ImagesResponse, Transcription), strict=True)
+        zip(
+            PATHS,
+            (
+                Completion,
+                Response,
+                CompactedResponse,
+                Decision,
+                CreateEmbeddingResponse,
+                ImagesResponse,
+                ImagesResponse,
+                Transcription,
+            ),
+            strict=True,
+        )
     )
     for path, type_ in types.items():
         type_.model_validate_json(whole(path, usage_of(path, counts_for(path, 1)), {}), strict=True)
@@ -187,6 +200,25 @@ async def test_tier_of_the_answer_is_charged(agent: Agent) -> None:
     assert rows["default"]["cost"] == Decimal(1014 * 2 + 310 * 8) / 10**6
 
 
+async def test_decisions_need_a_price_of_their_own(agent: Agent, upstream: Upstream) -> None:
+    """A model whose price has no tier `decisions` makes no decisions, and the answer says what is missing."""
+    await agent.set_price(MODEL, "2", "8")
+    async with sdk(agent) as client:
+        with pytest.raises(openai.BadRequestError, match="set a price for its tier 'decisions'") as caught:
+            await call(client, "/v1/decisions")
+    assert (caught.value.param, upstream.requests) == ("model", [])
+
+
+async def test_images_may_be_edited_by_a_json_body(agent: Agent, upstream: Upstream) -> None:
+    """An edit of images that are named by URL or given in base64 is sent as JSON, byte for byte."""
+    await priced(agent)
+    images = [{"image_url": "data:image/png;base64,iVBORw0K"}, {"file_id": "file-1"}]
+    body = json.dumps({"model": MODEL, "prompt": "a hat", "images": images}).encode()
+    assert (await agent.post(body, "/v1/images/edits")).status == 200
+    assert (upstream.requests[0].body, upstream.requests[0].header("content-type")) == (body, "application/json")
+    check_row((await agent.rows(1))[0], upstream, "/v1/images/edits")
+
+
 async def test_transcription_billed_by_the_second_has_unknown_usage(agent: Agent, upstream: Upstream) -> None:
     """An answer that reports seconds instead of tokens, as whisper-1's does, is recorded with unknown usage."""
 
@@ -227,10 +259,10 @@ async def test_other_url_serves_chat_only(make_agent: MakeAgent, upstream: Upstr
 UNKNOWN = [
     ("GET", "/v1/responses/resp_1"), ("DELETE", "/v1/responses/resp_1"), ("POST", "/v1/responses/resp_1/cancel"),
     ("GET", "/v1/responses/resp_1/input_items"), ("POST", "/v1/responses/input_tokens"),
-    ("POST", "/v1/responses/compact"), ("POST", "/v1/conversations"), ("GET", "/v1/conversations/conv_1"),
+    ("POST", "/v1/conversations"), ("GET", "/v1/conversations/conv_1"),
     ("GET", "/v1/chat/completions/chatcmpl-1"), ("GET", "/v1/chat/completions/chatcmpl-1/messages"),
     ("POST", "/v1/audio/speech"), ("POST", "/v1/audio/translations"), ("POST", "/v1/audio/voices"),
-    ("POST", "/v1/images/edits"), ("POST", "/v1/images/variations"), ("POST", "/v1/videos"), ("GET", "/v1/videos/v_1"),
+    ("POST", "/v1/images/variations"), ("POST", "/v1/videos"), ("GET", "/v1/videos/v_1"),
     ("POST", "/v1/moderations"), ("POST", "/v1/files"), ("GET", "/v1/files"), ("GET", "/v1/files/file-1/content"),
     ("POST", "/v1/uploads"), ("POST", "/v1/batches"), ("GET", "/v1/batches"), ("POST", "/v1/fine_tuning/jobs"),
     ("POST", "/v1/evals"), ("POST", "/v1/assistants"), ("POST", "/v1/threads"), ("POST", "/v1/threads/runs"),
@@ -267,6 +299,12 @@ IMAGE_TOOL = {"type": "image_generation", "size": "1024x1024"}
         ("/v1/images/generations", {"output_format": "svg"}, "output_format"),
         ("/v1/images/generations", {"extra_body": {"svg": {"model": "x"}}}, "output_format"),
         ("/v1/images/generations", {"n": 129}, "n"),
+        ("/v1/images/edits", {"stream": True, "n": 2}, "n"),
+        ("/v1/images/edits", {"output_format": "svg"}, "output_format"),
+        ("/v1/images/edits", {"extra_body": {"svg": {"model": "x"}}}, "output_format"),
+        ("/v1/images/edits", {"n": 129}, "n"),
+        ("/v1/responses/compact", {"extra_body": {"stream": True}}, "stream"),
+        ("/v1/decisions", {"extra_body": {"stream": True}}, "stream"),
         ("/v1/completions", {"best_of": 0}, "best_of"),
         ("/v1/responses", {"extra_body": {"max_output_tokens": "9"}}, "max_output_tokens"),
         *(("/v1/audio/transcriptions", {"response_format": kind}, "response_format")

@@ -95,13 +95,26 @@ def shown_model(model: str) -> str:
 
 
 def price_for(
-    identity: Identity, model: str, book: PriceBook, now: datetime, *, service_tier: str | None = None
+    identity: Identity,
+    model: str,
+    book: PriceBook,
+    now: datetime,
+    *,
+    service_tier: str | None = None,
+    price_tier: str | None = None,
 ) -> Price:
-    """Returns the price of a model at a time. Raises ModelNotFound if it has none or is not allowed for this token: a
-    client cannot tell the two apart; InvalidRequest if it has none for the service tier that is asked for."""
+    """Returns the price of a model at a time. `service_tier`: that the request asks for, `price_tier`: at which its
+    endpoint is charged. Raises ModelNotFound if the model has no price or is not allowed for this token: a client
+    cannot tell the two apart; InvalidRequest if it has none for one of these tiers."""
     price = book.at(model, now)
     if price is None or not may_use(identity, model):
         raise ModelNotFound(model, reason=model_denial(identity, model, price))
+    if not price.covers(price_tier):
+        raise InvalidRequest(
+            f"The model '{model}' has no price for this endpoint. Ask your administrator to set a price for its tier "
+            f"'{price_tier}'.",
+            param="model",
+        )
     if not price.covers(service_tier):
         raise InvalidRequest(
             f"The model '{model}' has no price for the service tier '{service_tier}'. Omit service_tier, or ask your "

@@ -19,15 +19,17 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     path: str  # also its name in the ledger
     # The request.
     form: bool = False  # multipart/form-data instead of JSON
-    response_formats: frozenset[str] = frozenset()  # of a form: those whose answers report tokens
+    form_or_json: bool = False  # a form, and JSON too
+    response_formats: frozenset[str] | None = None  # those whose answers report tokens; None: all of them
     can_stream: bool = True
     usage_option: bool = False  # a stream reports its usage only if `stream_options.include_usage` is true
     output_limits: tuple[str, ...] = ()  # members that limit the output tokens
     max_output: int | None = None  # output tokens, if the endpoint itself has a limit
     prompt_lists: bool = False  # `prompt` may be a list of prompts, each with outputs of its own
-    conversation: str | None = None  # the member with messages or items, which may have images and sound in base64
+    conversation: str | None = None  # the member with messages, items or images, which may have data in base64
     references: frozenset[str] = _REFERENCES  # members that stand for text outside of the body
     max_elements: int = 200_000  # brackets and commas of a body: 8 MB of small numbers would block the loop for 0.5 s
+    price_tier: str | None = None  # the tier of a price at which it is charged, whatever served it
     # Parts of a request that are refused, because their tokens are not in the answer or have another price.
     refuses_background: bool = False
     refuses_image_tool: bool = False
@@ -68,6 +70,20 @@ RESPONSES = Endpoint(
     nested=True,
     max_event=64 * _MIB,  # the last event is the whole answer
 )
+COMPACT = Endpoint(
+    path="/v1/responses/compact",
+    can_stream=False,
+    conversation="input",
+    usage_format=UsageFormat.TOKENS,
+)
+DECISIONS = Endpoint(
+    path="/v1/decisions",
+    can_stream=False,
+    is_completion=False,
+    conversation="input",
+    price_tier="decisions",
+    usage_format=UsageFormat.TOKENS,
+)
 EMBEDDINGS = Endpoint(
     path="/v1/embeddings",
     can_stream=False,
@@ -85,6 +101,18 @@ IMAGES = Endpoint(
     final_events=frozenset({"image_generation.completed"}),
     max_event=64 * _MIB,  # the usage comes after the image
 )
+EDITS = Endpoint(
+    path="/v1/images/edits",
+    is_completion=False,
+    form=True,
+    form_or_json=True,
+    conversation="images",
+    refuses_svg=True,
+    refuses_many_streams=True,
+    usage_format=UsageFormat.IMAGES,
+    final_events=frozenset({"image_edit.completed"}),
+    max_event=64 * _MIB,
+)
 TRANSCRIPTIONS = Endpoint(
     path="/v1/audio/transcriptions",
     is_completion=False,
@@ -94,7 +122,7 @@ TRANSCRIPTIONS = Endpoint(
     final_events=frozenset({"transcript.text.done"}),
 )
 
-ENDPOINTS = (CHAT, COMPLETIONS, RESPONSES, EMBEDDINGS, IMAGES, TRANSCRIPTIONS)
+ENDPOINTS = (CHAT, COMPLETIONS, RESPONSES, COMPACT, DECISIONS, EMBEDDINGS, IMAGES, EDITS, TRANSCRIPTIONS)
 
 
 def upstream_urls(chat_url: str) -> dict[str, str]:

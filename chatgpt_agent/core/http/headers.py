@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterable
 
 from chatgpt_agent.core.errors import InvalidRequest, UnsupportedMediaType
+from chatgpt_agent.core.http.endpoints import CHAT, Endpoint
 from chatgpt_agent.core.http.multipart import parse_boundary
 from chatgpt_agent.core.names import is_printable
 
@@ -40,15 +41,24 @@ STREAM_DEFAULTS = (
 )
 
 
-def check_request_media(content_type: str | None, content_encoding: str | None, *, form: bool = False) -> None:
-    """Raises UnsupportedMediaType (RFC 9110 §15.5.16) unless a body is uncompressed JSON, or a form. A missing
-    Content-Type counts as JSON."""
+def check_request_media(content_type: str | None, content_encoding: str | None, endpoint: Endpoint = CHAT) -> None:
+    """Raises UnsupportedMediaType (RFC 9110 §15.5.16) unless a body is uncompressed, and what the endpoint takes: JSON,
+    or a form. A missing Content-Type counts as JSON."""
     if content_encoding and content_encoding.strip().lower() != "identity":
         raise UnsupportedMediaType("Content-Encoding is not supported: send the body uncompressed.")
-    if form:
+    if is_form(content_type, endpoint):
         parse_boundary(content_type or "")
-    elif content_type and content_type.partition(";")[0].strip().lower() != "application/json":
+    elif content_type and not _is_json(content_type):
         raise UnsupportedMediaType("The Content-Type must be application/json.")
+
+
+def is_form(content_type: str | None, endpoint: Endpoint) -> bool:
+    """Whether the body of a request is read as a form."""
+    return endpoint.form and not (endpoint.form_or_json and content_type is not None and _is_json(content_type))
+
+
+def _is_json(content_type: str) -> bool:
+    return content_type.partition(";")[0].strip().lower() == "application/json"
 
 
 def request_headers(

@@ -210,6 +210,14 @@ _BASE64 = re.compile(r"[A-Za-z0-9+/=_\s-]*")
 _IMAGE = re.compile(r"data:image/[A-Za-z0-9.+;=-]{1,128}?;base64," + _BASE64.pattern)
 
 
+def _measure_image(members: JsonObject, size: InputSize) -> None:
+    """An image to be edited."""
+    _measure_pointers(members, size)
+    data = members.get("image_url")
+    if isinstance(data, str) and _IMAGE.fullmatch(beginning(data)):
+        size.text_bytes -= length(data)
+
+
 def _measure_sound(members: JsonObject, size: InputSize) -> None:
     """The `audio` of a message refers to an earlier answer."""
     _measure_pointers(members, size)
@@ -263,15 +271,18 @@ _TOOL.rest = _OTHER
 _TOOL.areas["tools"] = _TOOL  # of a namespace
 _OPTIONS = Area(_measure_pointers, ("include_usage", "include_obfuscation"))
 _INNER = Area(_measure_inner, _NESTED, {"tools": _TOOL})
-_PART = Area(_measure_part, _NESTED)
+_PART = Area(_measure_part, _NESTED, {"data": None})  # JSON of clients' own, in an input_json
 _PART.rest = _INNER
 _RESULT = Area(_measure_result, _NESTED)
+_EDITED = Area(_measure_image, ("image_url", "file_id"))
+_QUESTION = Area(_measure_inner, ("type", "name", "instructions", "choices", "levels"), {"instructions": _PART})
 _SOUND = Area(_measure_sound, _NESTED)
 _MESSAGE = Area(_measure_inner, _NESTED, {"content": _PART, "audio": _SOUND})
 _ITEM = Area(
     _measure_item, _NESTED, {"content": _PART, "output": _PART, "outputs": _PART, "results": _RESULT, "tools": _TOOL}
 )
-_MESSAGE.rest = _ITEM.rest = _RESULT.rest = _SOUND.rest = _INNER
+_MESSAGE.rest = _ITEM.rest = _RESULT.rest = _SOUND.rest = _QUESTION.rest = _INNER
+_EDITED.rest = _OTHER
 
 
 def _body(conversation: dict[str, Area | None]) -> Area:
@@ -280,4 +291,9 @@ def _body(conversation: dict[str, Area | None]) -> Area:
     return area
 
 
-_BODIES = {None: _body({}), "messages": _body({"messages": _MESSAGE}), "input": _body({"input": _ITEM})}
+_BODIES = {
+    None: _body({}),
+    "messages": _body({"messages": _MESSAGE}),
+    "input": _body({"input": _ITEM, "questions": _QUESTION}),
+    "images": _body({"images": _EDITED, "mask": _EDITED, "markup": _EDITED}),
+}

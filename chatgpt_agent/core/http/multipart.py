@@ -51,10 +51,12 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
     end: int
 
 
-class Form(msgspec.Struct, frozen=True):
-    """The fields of a form that were asked for, the number of its files, and the length of all its other fields."""
+class Form(msgspec.Struct, frozen=True, kw_only=True):
+    """The fields of a form that were asked for, the number of its files, and the length of all its other fields.
+    `names`: of all its parts, in lower case, `svg` for `svg[model]`."""
 
     values: dict[str, str]
+    names: frozenset[str]
     files: int
     text_bytes: int
 
@@ -74,6 +76,7 @@ def read_form(body: bytes, content_type: str, names: Collection[str]) -> Coopera
     """Reads the fields with these names. Raises UnsupportedMediaType, or InvalidRequest if the form is malformed or one
     of these fields is repeated or not a short text."""
     values: dict[str, str] = {}
+    names_in_form: set[str] = set()
     files = text_bytes = 0
     for part in (yield from _read_parts(body, b"--" + parse_boundary(content_type))):
         if part.is_file:
@@ -82,6 +85,7 @@ def read_form(body: bytes, content_type: str, names: Collection[str]) -> Coopera
             text_bytes += part.end - part.start
         # Some parsers ignore case, or read `model[]` as the first value of a list, and so as `model`.
         name = re.split(r"[.\[]", part.name.lower())[0]
+        names_in_form.add(name)
         if name not in names:
             continue
         if part.name != name:
@@ -89,7 +93,7 @@ def read_form(body: bytes, content_type: str, names: Collection[str]) -> Coopera
         if name in values:
             raise InvalidRequest(f"The form has more than one field '{name}'.", param=name)
         values[name] = _read_value(body, part)
-    return Form(values, files, text_bytes)
+    return Form(values=values, names=frozenset(names_in_form), files=files, text_bytes=text_bytes)
 
 
 def _read_value(body: bytes, part: Part) -> str:

@@ -12,13 +12,16 @@ from chatgpt_agent.core.cooperative import SLICE, Cooperative
 from chatgpt_agent.core.errors import InvalidRequest
 from chatgpt_agent.core.http import json_object
 from chatgpt_agent.core.http.endpoints import Endpoint
+from chatgpt_agent.core.http.headers import is_form
 from chatgpt_agent.core.http.input_size import measure_input
 from chatgpt_agent.core.http.json_object import JsonObject
 from chatgpt_agent.core.http.json_outline import length
-from chatgpt_agent.core.http.multipart import read_form
+from chatgpt_agent.core.http.multipart import Form, read_form
 from chatgpt_agent.core.names import MAX_NAME, is_printable, is_service_tier
 
 MAX_CHOICES = 128  # as OpenAI's `n`
+
+_FORM_FIELDS = ("model", "stream", "response_format", "n", "output_format")  # those that are read
 
 _INCLUDE_USAGE = b'"include_usage":true'
 
@@ -50,7 +53,7 @@ class ApiRequest(msgspec.Struct, frozen=True, kw_only=True):
             files=self.files,
             output_limit=self.output_limit,
             choices=self.choices,
-            service_tier=self.service_tier,
+            service_tier=self.endpoint.price_tier or self.service_tier,
         )
 
     @property
@@ -67,14 +70,15 @@ def parse_request(
     could not be known."""
     if len(body) > SLICE:
         yield
-    if endpoint.form:
+    if is_form(content_type, endpoint):
         return (yield from _parse_form(endpoint, body, content_type or ""))
     members = yield from json_object.read_object(body, endpoint.max_elements)
     size = yield from measure_input(members, body, endpoint)
     model = _check_model(json_object.string(members, "model"))
     stream = json_object.flag(members, "stream")
     choices = _choices(endpoint, members)
-    _refuse_unmetered(endpoint, members, many_streams=stream and choices > 1)
+    _refuse_unmetered(endpoint, members)
+    _refuse_many_streams(endpoint, stream, choices)
     if stream and not endpoint.can_stream:
         raise InvalidRequest("This endpoint does not support streaming.", param="stream")
     include_usage, upstream_body = False, body
@@ -141,10 +145,14 @@ def _choices(endpoint: Endpoint, members: JsonObject) -> int:
     for key in ("n", "best_of"):
         number = json_object.count(members, key)
         if number is not None:
-            if not 1 <= number <= MAX_CHOICES:
-                raise InvalidRequest(f"{key} must be between 1 and {MAX_CHOICES}.", param=key)
-            choices = max(choices, number)
+            choices = max(choices, _check_choices(number, key))
     return choices * (_count_prompts(members) if endpoint.prompt_lists else 1)
+
+
+def _check_choices(number: int, key: str) -> int:
+    if not 1 <= number <= MAX_CHOICES:
+        raise InvalidRequest(f"{key} must be between 1 and {MAX_CHOICES}.", param=key)
+    return number
 
 
 def _count_prompts(members: JsonObject) -> int:
@@ -168,7 +176,7 @@ def _references(endpoint: Endpoint, members: JsonObject) -> int:
     return sum(members[key] is not None for key in endpoint.references & members.keys())
 
 
-def _refuse_unmetered(endpoint: Endpoint, members: JsonObject, *, many_streams: bool) -> None:
+def _refuse_unmetered(endpoint: Endpoint, members: JsonObject) -> None:
     """Raises InvalidRequest for what would use tokens that the answer does not report."""
     if endpoint.refuses_background and json_object.flag(members, "background"):
         raise InvalidRequest(
@@ -177,8 +185,15 @@ def _refuse_unmetered(endpoint: Endpoint, members: JsonObject, *, many_streams: 
     if endpoint.refuses_svg and (
         members.get("svg") is not None or json_object.string(members, "output_format") == "svg"
     ):
-        raise InvalidRequest("SVG is not supported: it uses tokens of another model.", param="output_format")
-    if endpoint.refuses_many_streams and many_streams:
+        raise _svg()
+
+
+def _svg() -> InvalidRequest:
+    return InvalidRequest("SVG is not supported: it uses tokens of another model.", param="output_format")
+
+
+def _refuse_many_streams(endpoint: Endpoint, stream: bool, choices: int) -> None:
+    if endpoint.refuses_many_streams and stream and choices > 1:
         raise InvalidRequest("Streaming is not supported for more than one output: set n to 1.", param="n")
 
 
@@ -186,16 +201,15 @@ def _refuse_unmetered(endpoint: Endpoint, members: JsonObject, *, many_streams: 
 
 
 def _parse_form(endpoint: Endpoint, body: bytes, content_type: str) -> Cooperative[ApiRequest]:
-    form = yield from read_form(body, content_type, ("model", "stream", "response_format"))
+    form = yield from read_form(body, content_type, _FORM_FIELDS)
     stream = form.values.get("stream")
     if stream not in (None, "true", "false"):
         raise InvalidRequest("stream must be true or false.", param="stream")
-    response_format = form.values.get("response_format")
-    if response_format is not None and response_format not in endpoint.response_formats:
-        allowed = " or ".join(sorted(endpoint.response_formats, key=len))
-        raise InvalidRequest(
-            f"response_format must be {allowed}: other formats do not report the usage.", param="response_format"
-        )
+    _check_response_format(endpoint, form.values.get("response_format"))
+    choices = _form_choices(form)
+    if endpoint.refuses_svg and ("svg" in form.names or form.values.get("output_format") == "svg"):
+        raise _svg()
+    _refuse_many_streams(endpoint, stream == "true", choices)
     return ApiRequest(
         endpoint=endpoint,
         model=_check_model(form.values.get("model")),
@@ -204,9 +218,27 @@ def _parse_form(endpoint: Endpoint, body: bytes, content_type: str) -> Cooperati
         content_type=content_type,
         stream=stream == "true",
         output_limit=endpoint.max_output,
+        choices=choices,
         input_bytes=form.text_bytes,
         attachments=form.files,
     )
+
+
+def _check_response_format(endpoint: Endpoint, response_format: str | None) -> None:
+    formats = endpoint.response_formats
+    if response_format is None or formats is None or response_format in formats:
+        return
+    allowed = " or ".join(sorted(formats, key=len))
+    raise InvalidRequest(
+        f"response_format must be {allowed}: other formats do not report the usage.", param="response_format"
+    )
+
+
+def _form_choices(form: Form) -> int:
+    number = form.values.get("n", "1")
+    if not (number.isdecimal() and len(number) <= len(str(MAX_CHOICES))):
+        raise InvalidRequest(f"n must be between 1 and {MAX_CHOICES}.", param="n")
+    return _check_choices(int(number), "n")
 
 
 def _ask_for_usage(body: bytes, members: JsonObject) -> Cooperative[tuple[bool, bytes]]:

@@ -10,6 +10,8 @@ from chatgpt_agent.core.errors import InvalidRequest
 from chatgpt_agent.core.http.endpoints import (
     CHAT,
     COMPLETIONS,
+    DECISIONS,
+    EDITS,
     EMBEDDINGS,
     ENDPOINTS,
     IMAGES,
@@ -22,7 +24,7 @@ from chatgpt_agent.core.http.request import ApiRequest, parse_request
 
 
 def parse(endpoint: Endpoint, **body: Any) -> ApiRequest:
-    return run_to_end(parse_request(endpoint, json.dumps({"model": "x", **body}).encode()))
+    return run_to_end(parse_request(endpoint, json.dumps({"model": "x", **body}).encode(), "application/json"))
 
 
 def test_urls_are_derived_from_that_of_chat() -> None:
@@ -164,6 +166,66 @@ def test_form_is_measured() -> None:
     request = run_to_end(parse_request(TRANSCRIPTIONS, form, "multipart/form-data; boundary=b"))
     assert (request.model, request.stream, request.hides_usage) == ("x", True, False)
     assert (request.input_bytes, request.attachments, request.output_limit, request.choices) == (5, 1, None, 1)
+
+
+def edit_form(*fields: tuple[str, str]) -> bytes:
+    """Returns a form with two images, a mask and these fields."""
+    texts = [f'form-data; name="{name}"\r\n\r\n{value}' for name, value in (("model", "x"), *fields)]
+    files = [f'form-data; name="{name}"; filename="a.png"\r\n\r\nxyz' for name in ("image[]", "image[]", "mask")]
+    parts = [f"--b\r\nContent-Disposition: {part}\r\n" for part in (*texts, *files)]
+    return "".join([*parts, "--b--\r\n"]).encode()
+
+
+def parse_edit(*fields: tuple[str, str]) -> ApiRequest:
+    return run_to_end(parse_request(EDITS, edit_form(*fields), "multipart/form-data; boundary=b"))
+
+
+def test_each_file_of_an_edit_is_an_attachment() -> None:
+    """Each image of an edit and its mask is an attachment, and it may ask for several outputs."""
+    request = parse_edit(("n", "3"), ("size", "1024x1024"), ("response_format", "b64_json"))
+    assert (request.attachments, request.choices, request.stream, request.output_limit) == (3, 3, False, None)
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ([("output_format", "svg")], "output_format"),
+        ([("svg[model]", "x")], "output_format"),
+        ([("SVG", "{}")], "output_format"),
+        ([("n", "0")], "n"),
+        ([("n", "129")], "n"),
+        ([("n", "1e2")], "n"),
+        ([("n", "\u0662")], "n"),
+        ([("n", "")], "n"),
+        ([("N", "1")], "n"),
+        ([("n", "1"), ("n", "2")], "n"),
+        ([("n", "2"), ("stream", "true")], "n"),
+        ([("stream", "1")], "stream"),
+    ],
+)
+def test_edit_that_would_not_be_metered_is_refused(fields: list[tuple[str, str]], param: str) -> None:
+    """A form whose outputs the answer would not report, or whose number is unclear, is refused."""
+    with pytest.raises(InvalidRequest) as caught:
+        parse_edit(*fields)
+    assert caught.value.param == param
+
+
+def test_images_of_an_edit_in_json_are_attachments() -> None:
+    """In JSON the images of an edit are attachments, and their base64 is no text."""
+    data = "data:image/png;base64," + "A" * 100_000
+    request = parse(EDITS, images=[{"image_url": data}, {"file_id": "file-1"}], mask={"image_url": data}, n=2)
+    assert (request.attachments, request.choices) == (3, 2)
+    assert request.input_bytes < 500
+
+
+def test_images_of_a_question_are_attachments() -> None:
+    """Images in the questions of a decision are attachments, as those of its input are, and JSON in it is text."""
+    image = {"type": "input_image", "image_url": "data:image/png;base64," + "A" * 100_000}
+    json_part = {"type": "input_json", "data": {"Model": "x", "image_url": "y"}}
+    message = {"role": "user", "content": [image, json_part]}
+    request = parse(DECISIONS, input=[message], questions=[{"type": "predicate", "instructions": [image, json_part]}])
+    assert (request.attachments, request.size.service_tier) == (2, "decisions")
+    assert request.input_bytes < 1000
 
 
 @pytest.mark.parametrize("model", [b"", b"\xff", b"a\x00", "é".encode() * 129, b"x" * 600])

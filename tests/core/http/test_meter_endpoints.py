@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from chatgpt_agent.core.cooperative import run_to_end
 from chatgpt_agent.core.http.answer import read_answer
 from chatgpt_agent.core.http.endpoints import (
+    COMPACT,
     COMPLETIONS,
+    EDITS,
     EMBEDDINGS,
     ENDPOINTS,
     IMAGES,
@@ -23,7 +25,7 @@ from chatgpt_agent.core.http.meter import StreamMeter
 from chatgpt_agent.core.usage import Answer
 from tests.support.endpoints import SERVED, counts_for, response_events, stream, usage_of, whole
 
-STREAMING = [COMPLETIONS, RESPONSES, IMAGES, TRANSCRIPTIONS]
+STREAMING = [COMPLETIONS, RESPONSES, IMAGES, EDITS, TRANSCRIPTIONS]
 BESIDE_CHAT = [endpoint for endpoint in ENDPOINTS if endpoint.path != "/v1/chat/completions"]
 
 
@@ -55,7 +57,7 @@ def test_whole_answer_is_read(endpoint: Endpoint) -> None:
     answer = read(whole(endpoint.path, usage_of(endpoint.path, counts_for(endpoint.path, 1)), {}), endpoint)
     assert answer.usage is not None
     assert (answer.usage.input, answer.model) == (1007, SERVED.get(endpoint.path))
-    assert answer.service_tier == ("default" if endpoint is RESPONSES else None)
+    assert answer.service_tier == ("default" if endpoint in (RESPONSES, COMPACT) else None)
 
 
 @pytest.mark.parametrize("endpoint", STREAMING, ids=path_of)

@@ -41,7 +41,12 @@ def read(body: bytes, content_type: str = TYPE) -> Form:
 def test_form_is_read() -> None:
     """Reading a form gives the requested fields, the number of files, and the length of the other fields."""
     result = read(form(MODEL, FILE, (FIELD % b"prompt", "é 模".encode()), (FIELD % b"stream", b"true")))
-    assert result == Form({"model": "gpt-4o-transcribe", "stream": "true"}, 1, 17 + 6 + 4)
+    assert result == Form(
+        values={"model": "gpt-4o-transcribe", "stream": "true"},
+        names=frozenset({"model", "file", "prompt", "stream"}),
+        files=1,
+        text_bytes=17 + 6 + 4,
+    )
 
 
 @pytest.mark.parametrize(
