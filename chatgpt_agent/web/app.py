@@ -42,22 +42,29 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     cors: Cors | None
 
 
+Route = tuple[type[RequestHandler], dict[str, Any]]
+
+
 class RoutedApplication(Application):
     """An application that looks up `paths` in a dictionary before it tries its patterns one after the other."""
 
-    def __init__(
-        self, paths: dict[str, tuple[type[RequestHandler], dict[str, Any]]], handlers: list[Any], **settings: Any
-    ) -> None:
+    def __init__(self, paths: dict[str, Route], handlers: list[Any], **settings: Any) -> None:
         named = [pattern for pattern, *_ in handlers if "(" not in pattern]
         super().__init__(handlers, **_SETTINGS, default_handler_args={"paths": [*paths, *named]}, **settings)
-        self._paths = paths
+        self._routes = {alias: route for path, route in paths.items() for alias in aliases(path)}
 
     def find_handler(  # type: ignore[override] # Tornado's own type for it is a private class
         self, request: HTTPServerRequest, **kwargs: Any
     ) -> HTTPMessageDelegate:
         """The handler of a request's path."""
-        route = self._paths.get(request.path)
+        route = self._routes.get(request.path)
         return self.get_handler_delegate(request, *route) if route else super().find_handler(request, **kwargs)
+
+
+def aliases(path: str) -> list[str]:
+    """Returns the spellings of a path of OpenAI's API that clients may use: with and without `/v1` and a slash at the
+    end, because base URLs are written with and without them."""
+    return [spelling + end for spelling in {path, path.removeprefix("/v1")} for end in ("", "/")]
 
 
 def forwarded_endpoints(urls: Collection[str]) -> dict[str, Endpoint]:
@@ -72,14 +79,14 @@ def api_app(services: Services) -> Application:
     models = {**token, "directory": services.directory}
     account = {**models, "read_pool": services.read_pool, "account_limiter": services.account_limiter}
     me = {**account, "budgets": services.budgets}
+    forwarded: dict[str, Route] = {
+        path: (ForwardHandler, {"endpoint": endpoint, "services": forward})
+        for path, endpoint in services.endpoints.items()
+    }
     return RoutedApplication(
-        {
-            path: (ForwardHandler, {"endpoint": endpoint, "services": forward})
-            for path, endpoint in services.endpoints.items()
-        },
+        {**forwarded, "/v1/models": (ModelsHandler, models)},
         [
-            (r"/v1/models", ModelsHandler, models),
-            (r"/v1/models/(.+)", ModelsHandler, models),
+            (r"(?:/v1)?/models/(.+?)/?", ModelsHandler, models),
             (r"/me", MeHandler, me),
             (r"/me/usage", MyUsageHandler, account),
             (r"/data/week", WeekHandler, account),

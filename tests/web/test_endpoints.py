@@ -7,7 +7,7 @@ from typing import Any
 
 import openai
 import pytest
-from openai import OpenAI
+from openai import AsyncOpenAI, OpenAI
 from openai.types import Completion, CreateEmbeddingResponse, Decision, ImagesResponse
 from openai.types.audio import Transcription
 from openai.types.responses import CompactedResponse, Response
@@ -256,6 +256,26 @@ async def test_other_url_serves_chat_only(make_agent: MakeAgent, upstream: Upstr
     assert upstream.requests == []
 
 
+@pytest.mark.parametrize("path", PATHS)
+async def test_base_url_may_lack_v1(agent: Agent, upstream: Upstream, path: str) -> None:
+    """A client whose base URL has no `/v1` is served, and the row has the path of OpenAI's API."""
+    await priced(agent)
+    async with AsyncOpenAI(base_url=agent.url, api_key=agent.token, max_retries=0) as client:
+        await call(client, path)
+    assert upstream.requests[0].target == path
+    check_row((await agent.rows(1))[0], upstream, path)
+
+
+@pytest.mark.parametrize(
+    "path", ["/chat", "/chat/", "/chat/completions", "/chat/completions/", "/v1/chat/completions/"]
+)
+async def test_other_spellings_of_chat_are_served(agent: Agent, upstream: Upstream, path: str) -> None:
+    """Chat is served under its short name, without `/v1`, and with a slash at the end; its rows have one endpoint."""
+    assert (await agent.post(agent.body(), path)).status == 200
+    assert upstream.requests[0].target == "/v1/chat/completions"
+    assert [row["endpoint"] for row in await agent.rows(1)] == ["/v1/chat/completions"]
+
+
 UNKNOWN = [
     ("GET", "/v1/responses/resp_1"), ("DELETE", "/v1/responses/resp_1"), ("POST", "/v1/responses/resp_1/cancel"),
     ("GET", "/v1/responses/resp_1/input_items"), ("POST", "/v1/responses/input_tokens"),
@@ -269,8 +289,9 @@ UNKNOWN = [
     ("POST", "/v1/vector_stores"), ("POST", "/v1/vector_stores/vs_1/search"), ("POST", "/v1/containers"),
     ("POST", "/v1/realtime/sessions"), ("GET", "/v1/realtime"), ("POST", "/v1/realtime/calls"), ("POST", "/v1/edits"),
     ("POST", "/v1/engines/davinci/completions"), ("GET", "/v1/organization/usage/completions"), ("POST", "/v1/skills"),
-    ("POST", "/v1/chatkit/sessions"), ("POST", "/v1/graders/run"), ("POST", "/responses"), ("POST", "/embeddings"),
-    ("POST", "/v1/embeddings/"), ("POST", "/v1//embeddings"), ("POST", "/v1/%65mbeddings"), ("POST", "/V1/embeddings"),
+    ("POST", "/v1/chatkit/sessions"), ("POST", "/v1/graders/run"), ("POST", "/v1/embeddings//"),
+    ("POST", "/v1/v1/embeddings"), ("POST", "/v1//embeddings"), ("POST", "/files"),
+    ("POST", "/v1/%65mbeddings"), ("POST", "/V1/embeddings"),
 ]  # fmt: skip
 
 

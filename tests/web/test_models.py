@@ -14,10 +14,11 @@ async def get(agent: Agent, path: str) -> Answer:
     return await fetch(agent.url + path, headers=agent.headers())
 
 
-async def test_models_with_a_price_are_listed(agent: Agent) -> None:
-    """The list has all models with a price, sorted by name."""
+@pytest.mark.parametrize("path", ["/v1/models", "/models", "/v1/models/", "/models/"])
+async def test_models_with_a_price_are_listed(agent: Agent, path: str) -> None:
+    """The list has all models with a price, sorted by name, also without `/v1` and with a slash at the end."""
     await agent.set_price(FINE_TUNED, "1", "2")
-    answer = await get(agent, "/v1/models")
+    answer = await get(agent, path)
     assert [model["id"] for model in answer.json["data"]] == [FINE_TUNED, MODEL]
 
 
@@ -25,7 +26,8 @@ async def test_models_with_a_price_are_listed(agent: Agent) -> None:
 async def test_single_model_is_found_by_name(agent: Agent, name: str) -> None:
     """A model with a slash in its name is found whether the URL escapes it or not."""
     await agent.set_price(FINE_TUNED, "1", "2")
-    assert (await get(agent, f"/v1/models/{name}")).json["id"] == FINE_TUNED
+    for path in (f"/v1/models/{name}", f"/models/{name}", f"/v1/models/{name}/"):
+        assert (await get(agent, path)).json["id"] == FINE_TUNED
 
 
 async def test_fine_tuned_model_without_a_price_of_its_own_is_served(agent: Agent) -> None:

@@ -34,9 +34,9 @@ def test_path_that_was_probably_meant_is_named(path: str, meant: str | None) -> 
 
 
 async def test_answer_says_what_was_probably_meant(agent: Agent) -> None:
-    """The base URL of a client lacks `/v1`."""
-    answer = await agent.post(agent.body(), "/chat/completions")
+    """The base URL of a client has a prefix that the agent has not."""
+    answer = await agent.post(agent.body(), "/api/chat/completions/")
     assert answer.status == 404
     assert answer.error["message"] == (
-        "Unknown request URL: POST /chat/completions. Did you mean /v1/chat/completions?"
+        "Unknown request URL: POST /api/chat/completions/. Did you mean /v1/chat/completions?"
     )
