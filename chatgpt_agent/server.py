@@ -109,7 +109,7 @@ class Server(Wiring):
         # Let running requests end; abort those that take too long, which still write their rows.
         self.stopping.clear()
         if not await self._drain():
-            log.warning("aborting %d requests that did not end in time", self.lifecycle.in_flight)
+            log.warning("aborting %d requests that did not end in time", self.lifecycle.in_progress)
             self.upstream.abort_all()
             await self.lifecycle.wait_idle(ABORT_SECONDS)
         for listener in self.listeners:

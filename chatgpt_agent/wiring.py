@@ -12,6 +12,7 @@ from chatgpt_agent.adapters.postgres.connection import Store
 from chatgpt_agent.admin.administration import Stores
 from chatgpt_agent.core.budget.max_cost import Assumptions
 from chatgpt_agent.core.http.endpoints import upstream_urls
+from chatgpt_agent.runtime.abandoned import AbandonedAnswers
 from chatgpt_agent.runtime.account_limiter import AccountLimiter
 from chatgpt_agent.runtime.admission import Admissions
 from chatgpt_agent.runtime.alerts import Alerts, open_webhook
@@ -21,10 +22,9 @@ from chatgpt_agent.runtime.budget_store import PostgresBudgetStore
 from chatgpt_agent.runtime.budget_sync import BudgetSync
 from chatgpt_agent.runtime.budgets import Budgets
 from chatgpt_agent.runtime.directory import Directory
-from chatgpt_agent.runtime.drains import DrainLimits, Drains
-from chatgpt_agent.runtime.in_flight import Lifecycle
 from chatgpt_agent.runtime.last_used import WRITE_TIMEOUT, LastUsed
 from chatgpt_agent.runtime.ledger import Ledger
+from chatgpt_agent.runtime.lifecycle import Lifecycle
 from chatgpt_agent.runtime.memory import Memory
 from chatgpt_agent.runtime.rate_limiter import RateLimiter
 from chatgpt_agent.runtime.read_pool import ReadPool
@@ -95,7 +95,7 @@ class Wiring:
             ledger=self.ledger,
             upstream=self.upstream,
             urls=urls,
-            drains=Drains(DrainLimits(config.drain_after_disconnect, config.drain_after_disconnect_max)),
+            abandoned=AbandonedAnswers(seconds=config.drain_after_disconnect, limit=config.drain_after_disconnect_max),
         )
         self.authenticator = Authenticator(
             self.directory,

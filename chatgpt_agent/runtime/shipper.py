@@ -150,7 +150,7 @@ class Shipper:
 
     async def _ship_all(self) -> bool:
         """Ships batches until one is not full; returns whether there were rows. A partial batch means that the outbox
-        is drained. Then new rows are collected first, because a statement of twenty rows costs PostgreSQL nearly as
+        has no more. Then new rows are collected first, because a statement of twenty rows costs PostgreSQL nearly as
         much as one of five hundred."""
         count = limit = self._batch
         any_rows = False

@@ -27,7 +27,7 @@ class ChunkWriter:
         self._discarding = False
 
     def write(self, chunk: bytes) -> bool:
-        """Sends a chunk. False: the system did not take all of it, and `drain` is to be awaited before the next."""
+        """Sends a chunk. False: the system did not take all of it; await `wait_for_room` before the next."""
         if self._discarding or not chunk:
             return True
         data = b"%x\r\n%b\r\n" % (len(chunk), chunk) if self._chunked else chunk
@@ -49,7 +49,7 @@ class ChunkWriter:
         self._pending = self._stream.writing()
         return not self._pending
 
-    async def drain(self) -> None:
+    async def wait_for_room(self) -> None:
         """Waits until the system has taken everything."""
         if self._discarding:
             return

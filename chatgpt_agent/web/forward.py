@@ -14,12 +14,13 @@ from chatgpt_agent.core.http.endpoints import Endpoint
 from chatgpt_agent.core.http.headers import RESPONSE_ADDED, STREAM_DEFAULTS, check_request_media, response_headers
 from chatgpt_agent.core.http.request import ApiRequest, parse_request
 from chatgpt_agent.runtime.admission import Admissions
+from chatgpt_agent.runtime.answering import Answering
 from chatgpt_agent.runtime.authentication import Authenticator
 from chatgpt_agent.runtime.cooperative import run_cooperatively
-from chatgpt_agent.runtime.in_flight import Lifecycle
+from chatgpt_agent.runtime.lifecycle import Lifecycle
 from chatgpt_agent.runtime.memory import Memory, Share
 from chatgpt_agent.runtime.rate_limiter import RateLimiter
-from chatgpt_agent.runtime.relay import Answering, Dispatch, Relay
+from chatgpt_agent.runtime.relay import Dispatch, Relay
 from chatgpt_agent.web.body import BodyHandler
 from chatgpt_agent.web.chunk_writer import ChunkWriter
 

@@ -7,8 +7,8 @@ import msgspec
 from chatgpt_agent import __version__
 from chatgpt_agent.runtime.budgets import Budgets
 from chatgpt_agent.runtime.directory import Directory
-from chatgpt_agent.runtime.in_flight import Lifecycle
 from chatgpt_agent.runtime.ledger import Ledger
+from chatgpt_agent.runtime.lifecycle import Lifecycle
 from chatgpt_agent.web.base import ApiHandler
 
 

@@ -104,7 +104,7 @@ async def test_a_whole_answer_that_is_not_read_is_dropped(make_agent: MakeAgent,
     connection = await narrow(agent.url)
     await send_chat(connection, agent.token, agent.body())
     assert [row["state"] for row in await agent.rows(1)] == ["done"]
-    await agent.until(lambda: agent.server.lifecycle.in_flight == 0, seconds=20)
+    await agent.until(lambda: agent.server.lifecycle.in_progress == 0, seconds=20)
     await connection.close()
 
 

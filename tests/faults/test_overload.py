@@ -160,7 +160,7 @@ async def test_without_a_disk_no_request_is_sent(cli: Cli, upstream: Upstream, d
 
 
 @asynccontextmanager
-async def in_flight(cli: Cli, upstream: Upstream, disk: Disk, fault: str) -> AsyncIterator[tuple[Serve, Answer]]:
+async def in_progress(cli: Cli, upstream: Upstream, disk: Disk, fault: str) -> AsyncIterator[tuple[Serve, Answer]]:
     """Lets the disk fail in the middle of a stream; yields the agent and what the client received."""
     upstream.script = paused = PausedStream()
     async with serving(cli) as (serve, url, token):
@@ -178,7 +178,7 @@ async def in_flight(cli: Cli, upstream: Upstream, disk: Disk, fault: str) -> Asy
 @pytest.mark.parametrize("fault", FAULTS)
 async def test_a_stream_does_not_end_without_a_row(cli: Cli, upstream: Upstream, disk: Disk, fault: str) -> None:
     """The client does not receive the end of the stream, and can see that it is incomplete."""
-    async with in_flight(cli, upstream, disk, fault) as (_, answer):
+    async with in_progress(cli, upstream, disk, fault) as (_, answer):
         assert not answer.complete
         assert b"[DONE]" not in answer.body
 
@@ -186,7 +186,7 @@ async def test_a_stream_does_not_end_without_a_row(cli: Cli, upstream: Upstream,
 @pytest.mark.parametrize("fault", FAULTS)
 async def test_a_row_that_cannot_be_written_is_logged(cli: Cli, upstream: Upstream, disk: Disk, fault: str) -> None:
     """A CRITICAL line has the figures of the row, in case the disk never works again."""
-    async with in_flight(cli, upstream, disk, fault) as (serve, answer):
+    async with in_progress(cli, upstream, disk, fault) as (serve, answer):
         line = await serve.logged(" CRITICAL ")
         assert "10 in, 2 cached, 5 out" in line
         assert str(answer.header("x-agent-request-id")) in line
@@ -197,7 +197,7 @@ async def test_the_row_is_written_when_the_disk_works_again(
     cli: Cli, upstream: Upstream, disk: Disk, fault: str
 ) -> None:
     """The row is written by itself, and once."""
-    async with in_flight(cli, upstream, disk, fault):
+    async with in_progress(cli, upstream, disk, fault):
         pass
     assert states(cli) == ["done"]
 

@@ -28,10 +28,10 @@ from chatgpt_agent.core.http.endpoints import CHAT
 from chatgpt_agent.core.http.request import parse_request
 from chatgpt_agent.core.ledger import State
 from chatgpt_agent.core.usage import Usage
+from chatgpt_agent.runtime.abandoned import AbandonedAnswers
 from chatgpt_agent.runtime.admission import Admissions
 from chatgpt_agent.runtime.budgets import Budgets
 from chatgpt_agent.runtime.directory import Directory
-from chatgpt_agent.runtime.drains import DrainLimits, Drains
 from chatgpt_agent.runtime.ledger import Ledger
 from chatgpt_agent.runtime.memory import Memory
 from chatgpt_agent.runtime.rate_limiter import RateLimiter
@@ -307,7 +307,7 @@ async def serve(world: World, ledger: Ledger) -> None:
         ledger=ledger,
         upstream=upstream,
         urls={CHAT.path: "http://127.0.0.1:1/v1/chat/completions"},
-        drains=Drains(DrainLimits(60.0, 1)),
+        abandoned=AbandonedAnswers(seconds=60.0, limit=1),
     )
     identity = Identity(
         User(id=1, name="alice", upstream_key=b"", disabled=False), Token(id=11, user_id=1, digest=b"", revoked=False)
@@ -347,7 +347,7 @@ class Client:
             self._dispatch.on_disconnect()
         return True
 
-    async def drain(self) -> None:
+    async def wait_for_room(self) -> None:
         """Returns at once: this client reads fast."""
 
 

@@ -41,7 +41,7 @@ async def verify(agent: Agent, upstream: Upstream, answers: Sequence[Answer] = (
     """Waits until an agent is idle, asserts that the ledger is right, and returns the rows. `answers` are those that
     clients received."""
     ledger = agent.server.ledger
-    await agent.until(lambda: agent.server.lifecycle.in_flight == 0, seconds=20)
+    await agent.until(lambda: agent.server.lifecycle.in_progress == 0, seconds=20)
     await settled(agent)
     assert await ledger.open_intents() == [], "I3: an intent without a request in progress"
     assert agent.config.database_url is not None

@@ -122,6 +122,6 @@ async def test_abandoned_answers_free_their_places(make_agent: MakeAgent, upstre
         await connection.head()
         await connection.close()
     await agent.rows(5)
-    await agent.until(lambda: agent.server.lifecycle.in_flight == 0)
+    await agent.until(lambda: agent.server.lifecycle.in_progress == 0)
     server = agent.server
-    assert (server.admissions.running, server.relay.drains.running, server.upstream.running) == (0, 0, 0)
+    assert (server.admissions.running, server.relay.abandoned.running, server.upstream.running) == (0, 0, 0)

@@ -60,7 +60,7 @@ async def test_requests_behind_the_end_of_a_connection_are_not_sent(
     connection.writer.write(posts(agent))
     ENDINGS[ending](connection)
     await agent.until(lambda: not agent.server.listeners[0].connections)
-    await agent.until(lambda: not agent.server.lifecycle.in_flight)
+    await agent.until(lambda: not agent.server.lifecycle.in_progress)
     await connection.close()
     rows = await agent.rows()
     assert len(upstream.requests) <= 1

@@ -110,8 +110,8 @@ async def test_new_key_is_used_for_the_next_request(agent: Agent, upstream: Upst
     assert keys == [f"Bearer {OPENAI_KEY}", "Bearer sk-made-up-second"]
 
 
-async def test_request_in_flight_survives_a_revocation(agent: Agent, upstream: Upstream, source_address: str) -> None:
-    """A request in flight is answered when its token is revoked, and the next one is rejected."""
+async def test_request_in_progress_survives_a_revocation(agent: Agent, upstream: Upstream, source_address: str) -> None:
+    """A request in progress is answered when its token is revoked, and the next one is rejected."""
     running = asyncio.create_task(agent.chat("delay=0.5"))
     await agent.until(lambda: upstream.requests)
     await agent.administration.tokens.revoke(1)

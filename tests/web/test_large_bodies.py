@@ -72,7 +72,7 @@ async def test_disconnect_while_the_body_is_read_sends_nothing(
     await connection.close()
     await asyncio.sleep(0.05)
     disconnected.set()
-    await agent.until(lambda: agent.server.lifecycle.in_flight == 0)
+    await agent.until(lambda: agent.server.lifecycle.in_progress == 0)
     assert (upstream.requests, agent.server.admissions.running) == ([], 0)
 
 

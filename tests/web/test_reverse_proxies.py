@@ -225,7 +225,7 @@ async def check_disconnect(client: Client, agent: Agent, upstream: Upstream) -> 
     await connection.send(request_bytes("POST", CHAT, {"Host": HOST, **agent.headers()}, agent.body()))
     await agent.until(lambda: len(upstream.requests) > before)
     connection.writer.transport.abort()
-    await agent.until(lambda: agent.server.relay.drains.running)
+    await agent.until(lambda: agent.server.relay.abandoned.running)
     closed.set()
     assert (await agent.rows())[-1]["client_closed"]
     upstream.script = upstream.openai

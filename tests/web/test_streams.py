@@ -333,7 +333,7 @@ async def test_request_leaves_no_reference_cycle(
         else:
             answer = await agent.chat(stream=case != "whole answer")
             assert answer.complete == (case != "truncated stream")
-        await agent.until(lambda: not agent.server.lifecycle.in_flight)
+        await agent.until(lambda: not agent.server.lifecycle.in_progress)
         await asyncio.sleep(0.05)
 
     if case == "truncated stream":

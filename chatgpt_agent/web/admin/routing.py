@@ -9,7 +9,7 @@ from chatgpt_agent.adapters.config import Config
 from chatgpt_agent.admin.administration import Administration, Stores
 from chatgpt_agent.core.audit import Actor
 from chatgpt_agent.runtime.authentication import AdminAuthenticator
-from chatgpt_agent.runtime.in_flight import Lifecycle
+from chatgpt_agent.runtime.lifecycle import Lifecycle
 from chatgpt_agent.runtime.memory import Memory
 from chatgpt_agent.web.admin.schemas import Empty
 

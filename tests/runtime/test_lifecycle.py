@@ -1,10 +1,10 @@
-"""The number of requests under way, and the wait for their end."""
+"""The number of requests in progress, and the wait for their end."""
 
 import asyncio
 
 import pytest
 
-from chatgpt_agent.runtime.in_flight import Lifecycle
+from chatgpt_agent.runtime.lifecycle import Lifecycle
 
 
 async def test_without_requests_it_is_idle() -> None:
@@ -16,8 +16,8 @@ async def test_requests_count_until_they_end() -> None:
     """The number goes up with each request, and down with its end."""
     lifecycle = Lifecycle()
     with lifecycle, lifecycle:
-        assert lifecycle.in_flight == 2
-    assert lifecycle.in_flight == 0
+        assert lifecycle.in_progress == 2
+    assert lifecycle.in_progress == 0
 
 
 async def test_a_request_that_fails_has_ended() -> None:
@@ -29,7 +29,7 @@ async def test_a_request_that_fails_has_ended() -> None:
 
 
 async def test_wait_ends_after_its_time() -> None:
-    """The result is False if a request is still under way."""
+    """The result is False if a request is still in progress."""
     lifecycle = Lifecycle()
     with lifecycle:
         assert not await lifecycle.wait_idle(0.01)

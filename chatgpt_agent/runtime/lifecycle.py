@@ -1,29 +1,29 @@
-"""Whether the agent takes requests, and how many are in flight."""
+"""Whether the agent takes requests, and how many requests are in progress."""
 
 import asyncio
 
 
 class Lifecycle:
-    """Counts requests in flight, so that a shutdown can wait for them."""
+    """Counts requests in progress, so that a shutdown can wait for them."""
 
     def __init__(self) -> None:
         self.draining = False
-        self.in_flight = 0
+        self.in_progress = 0
         self._idle = asyncio.Event()
         self._idle.set()
 
     def __enter__(self) -> None:
         """Counts one request until the last byte of its answer is sent."""
-        self.in_flight += 1
+        self.in_progress += 1
         self._idle.clear()
 
     def __exit__(self, *_: object) -> None:
-        self.in_flight -= 1
-        if self.in_flight == 0:
+        self.in_progress -= 1
+        if self.in_progress == 0:
             self._idle.set()
 
     async def drain(self, seconds: float, *, hurry: asyncio.Event) -> bool:
-        """Waits until no request is in flight; False where that takes longer than `seconds`, or when `hurry` is set."""
+        """Waits until no request is in progress; False where that takes longer than `seconds`, or `hurry` is set."""
         idle = asyncio.create_task(self.wait_idle(seconds), name="drain")
         hurried = asyncio.create_task(hurry.wait(), name="second signal")
         await asyncio.wait({idle, hurried}, return_when=asyncio.FIRST_COMPLETED)
@@ -34,7 +34,7 @@ class Lifecycle:
         return idle.result()
 
     async def wait_idle(self, seconds: float) -> bool:
-        """Waits until no request is in flight; False where that takes longer than `seconds`."""
+        """Waits until no request is in progress; False where that takes longer than `seconds`."""
         try:
             async with asyncio.timeout(seconds):
                 await self._idle.wait()
