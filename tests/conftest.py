@@ -19,7 +19,9 @@ Tests about these, tests that change `agent.server`, stop it or end its connecti
 
 import inspect
 import itertools
+import os
 import signal
+import sys
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -48,8 +50,22 @@ def pytest_configure(config: pytest.Config) -> None:
     A shell lets a job in the background ignore SIGINT, and agents that tests start would inherit that."""
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    _keep_bytecode(config)
     config.addinivalue_line("markers", "shared_agent(**settings): shares the module's agent with these settings")
     config.addinivalue_line("markers", "own_agent: starts an agent of its own in a module that shares one")
+
+
+def _keep_bytecode(config: pytest.Config) -> None:
+    """Where Python may not write bytecode beside the sources, lets this run keep it in pytest's cache.
+
+    Tests start hundreds of processes, and a program that compiles all of its modules takes three times as long to
+    start. Parallel workers inherit the settings."""
+    cache = getattr(config, "cache", None)
+    if sys.dont_write_bytecode and cache is not None:
+        sys.dont_write_bytecode = False
+        sys.pycache_prefix = str(cache.mkdir("bytecode"))
+        os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+        os.environ["PYTHONPYCACHEPREFIX"] = sys.pycache_prefix
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
