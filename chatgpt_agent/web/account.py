@@ -3,7 +3,6 @@
 import re
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Any
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -33,7 +32,7 @@ _encoder = msgspec.json.Encoder(decimal_format="string", enc_hook=str)
 class AccountHandler(TokenHandler):
     """A handler that reads a user's own data from PostgreSQL. `directory.time_zone` is that of the reports' days."""
 
-    def initialize(  # type: ignore[override]
+    def initialize(
         self,
         *,
         authenticator: Authenticator,
@@ -41,11 +40,13 @@ class AccountHandler(TokenHandler):
         account_limiter: AccountLimiter,
         read_pool: ReadPool,
         directory: Directory,
+        budgets: Budgets,
     ) -> None:
-        super().initialize(authenticator, rate_limiter)
+        self.set_services(authenticator, rate_limiter)
         self._account_limiter = account_limiter
         self._read_pool = read_pool
         self._directory = directory
+        self._budgets = budgets
 
     def check(self) -> None:
         super().check()
@@ -68,10 +69,6 @@ class AccountHandler(TokenHandler):
 
 class MeHandler(AccountHandler):
     """`GET /me`: user, token, models, limits and budgets."""
-
-    def initialize(self, *, budgets: Budgets, **services: Any) -> None:  # type: ignore[override]
-        super().initialize(**services)
-        self._budgets = budgets
 
     async def get(self) -> None:
         self.reject_unknown_parameters()

@@ -77,8 +77,12 @@ def api_app(services: Services) -> Application:
     forward = services.forward
     token = {"authenticator": forward.authenticator, "rate_limiter": forward.rate_limiter}
     models = {**token, "directory": services.directory}
-    account = {**models, "read_pool": services.read_pool, "account_limiter": services.account_limiter}
-    me = {**account, "budgets": services.budgets}
+    account = {
+        **models,
+        "read_pool": services.read_pool,
+        "account_limiter": services.account_limiter,
+        "budgets": services.budgets,
+    }
     forwarded: dict[str, Route] = {
         path: (ForwardHandler, {"endpoint": endpoint, "services": forward})
         for path, endpoint in services.endpoints.items()
@@ -87,7 +91,7 @@ def api_app(services: Services) -> Application:
         {**forwarded, "/v1/models": (ModelsHandler, models)},
         [
             (r"(?:/v1)?/models/(.+?)/?", ModelsHandler, models),
-            (r"/me", MeHandler, me),
+            (r"/me", MeHandler, account),
             (r"/me/usage", MyUsageHandler, account),
             (r"/data/week", WeekHandler, account),
             *_health(services.readiness),

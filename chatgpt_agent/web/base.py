@@ -195,7 +195,8 @@ class ApiHandler(RequestHandler):
 class TokenHandler(ApiHandler):
     """A handler for clients with a token; `identity` is set by `check`."""
 
-    def initialize(self, authenticator: Authenticator, rate_limiter: RateLimiter) -> None:
+    def set_services(self, authenticator: Authenticator, rate_limiter: RateLimiter) -> None:
+        """For `initialize` of each handler, whose arguments are its route's."""
         self._authenticator = authenticator
         self._rate_limiter = rate_limiter
         self._identity: Identity | None = None

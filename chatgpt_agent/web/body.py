@@ -1,6 +1,10 @@
 """Receives a request's body up to a limit, after the checks that need only the headers."""
 
 from io import BytesIO
+from typing import Any
+
+from tornado.httputil import HTTPServerRequest
+from tornado.web import Application
 
 from chatgpt_agent.core.errors import AgentError, MemoryFull, RequestTooLarge
 from chatgpt_agent.runtime.memory import Share
@@ -10,12 +14,13 @@ from chatgpt_agent.web.base import ApiHandler
 class BodyHandler(ApiHandler):
     """A handler with a request body. `refused`: the answer is an error, and the body is dropped."""
 
-    def initialize(self) -> None:
+    def __init__(self, application: Application, request: HTTPServerRequest, **kwargs: Any) -> None:
         self.max_body_size = 0  # bytes
         self.refused = False
         self.received = 0  # bytes
         self.share: Share | None = None  # what the body takes of the memory for all bodies, once the client is known
         self._body = BytesIO()  # it grows without being copied, and gives its content without a copy
+        super().__init__(application, request, **kwargs)
 
     def reserve_body(self, share: Share) -> None:
         """Takes room for the body by its Content-Length; chunks are checked and take room as they come. Raises

@@ -53,8 +53,7 @@ class ForwardHandler(BodyHandler):
 
     methods = ("POST",)
 
-    def initialize(self, endpoint: Endpoint, services: ForwardServices) -> None:  # type: ignore[override]
-        super().initialize()
+    def initialize(self, endpoint: Endpoint, services: ForwardServices) -> None:
         self.max_body_size = services.max_body_size
         self._endpoint = endpoint
         self._services = services

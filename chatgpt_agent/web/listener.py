@@ -52,7 +52,7 @@ class Listener(HTTPServer):
     ) -> None:
         """Does nothing: Tornado's servers are set up by `initialize`."""
 
-    def initialize(  # type: ignore[override]
+    def initialize(  # type: ignore[override]  # our arguments: Tornado makes none of these itself
         self,
         app: HTTPServerConnectionDelegate,
         limits: ConnectionLimits,

@@ -18,10 +18,8 @@ class ModelsHandler(TokenHandler):
     """`GET /v1/models` and `/v1/models/MODEL` (https://platform.openai.com/docs/api-reference/models): the models that
     have a price and that the token may use."""
 
-    def initialize(  # type: ignore[override]
-        self, directory: Directory, authenticator: Authenticator, rate_limiter: RateLimiter
-    ) -> None:
-        super().initialize(authenticator, rate_limiter)
+    def initialize(self, directory: Directory, authenticator: Authenticator, rate_limiter: RateLimiter) -> None:
+        self.set_services(authenticator, rate_limiter)
         self._directory = directory
 
     def get(self, model: str | None = None) -> None:

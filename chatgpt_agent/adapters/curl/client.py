@@ -75,7 +75,7 @@ class OwnedRequest(HTTPRequest):
 class UpstreamHTTPClient(CurlAsyncHTTPClient):
     """One for each agent, made on its running loop: `UpstreamHTTPClient(force_instance=True, …)`."""
 
-    def initialize(  # type: ignore[override]
+    def initialize(  # type: ignore[override]  # our arguments: Tornado makes none of these itself
         self,
         configure_handle: Callable[[pycurl.Curl], None],
         max_connections: int,

@@ -40,8 +40,7 @@ _NO_VERSION = -1  # of an If-Match that no object matches
 class AdminHandler(BodyHandler):
     """Handles the routes of one path. Browsers get no access from another origin, and cache nothing."""
 
-    def initialize(self, api: AdminApi, routes: dict[str, Route]) -> None:  # type: ignore[override]
-        super().initialize()
+    def initialize(self, api: AdminApi, routes: dict[str, Route]) -> None:
         self._api = api
         self._routes = routes
         self.methods = (*routes, "HEAD") if "GET" in routes else (*routes,)
@@ -56,7 +55,7 @@ class AdminHandler(BodyHandler):
 
     # Before the body.
 
-    async def prepare(self) -> None:  # type: ignore[override]
+    async def prepare(self) -> None:  # type: ignore[override]  # Tornado awaits it; the base class's is not async
         try:
             await self._authorize()
         except AgentError as error:
