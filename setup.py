@@ -37,7 +37,7 @@ setup(
     packages=[*find_packages(include=["chatgpt_agent", "chatgpt_agent.*"]), "chatgpt_agent.migrations"],
     package_dir={"chatgpt_agent.migrations": "migrations"},
     cmdclass={"build_py": FreshBuild},
-    package_data={"chatgpt_agent": ["py.typed"], "chatgpt_agent.migrations": ["*.sql"]},
+    package_data={"chatgpt_agent.migrations": ["*.sql"]},
     install_requires=[
         "tornado>=6.6.1",  # 6.5.9 to 6.6.1 close holes in header folding and response size
         "pycurl>=7.49.0",  # its wheels carry libcurl 8.23; older ones leak credentials around proxies

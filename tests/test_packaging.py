@@ -98,11 +98,6 @@ def test_nothing_of_another_version_gets_into_a_wheel(tmp_path: Path) -> None:
         assert __version__ in archive.read("chatgpt_agent/__init__.py").decode()
 
 
-def test_both_say_that_there_are_types(built: Built) -> None:
-    """The wheel has py.typed (PEP 561)."""
-    assert "chatgpt_agent/py.typed" in built.in_sdist & built.in_wheel
-
-
 def test_both_have_the_license(built: Built) -> None:
     """The MIT license demands its text in every copy."""
     assert "LICENSE" in built.in_sdist
