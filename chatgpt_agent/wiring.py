@@ -5,8 +5,8 @@ import asyncio
 from tornado.web import Application
 
 from chatgpt_agent.adapters.config import Config
-from chatgpt_agent.adapters.curl.exchange import UpstreamClient
 from chatgpt_agent.adapters.curl.options import http_client
+from chatgpt_agent.adapters.curl.upstream_client import UpstreamClient
 from chatgpt_agent.adapters.outbox import Outbox
 from chatgpt_agent.adapters.postgres.connection import Store
 from chatgpt_agent.admin.administration import Stores

@@ -34,12 +34,12 @@ class AgentError(Exception):
     type = "server_error"
     default = "Internal error of the agent."
     retry: bool | None = False
-    reason = ""
 
-    def __init__(self, message: str = "", *, param: str | None = None) -> None:
+    def __init__(self, message: str = "", *, param: str | None = None, reason: str = "") -> None:
         super().__init__(message or self.default)
         self.message = message or self.default
         self.param = param
+        self.reason = reason
 
     def envelope(self) -> bytes:
         """Returns OpenAI's error object as JSON (https://platform.openai.com/docs/guides/error-codes)."""
@@ -65,8 +65,7 @@ class InvalidApiKey(ClientError):
     default = "Incorrect API key provided. Ask your administrator for a chatgpt-agent token."
 
     def __init__(self, reason: str = "missing or malformed") -> None:
-        super().__init__()
-        self.reason = reason
+        super().__init__(reason=reason)
 
 
 class InvalidJson(ClientError):
@@ -85,8 +84,8 @@ class ModelNotFound(ClientError):
     code = "model_not_found"
 
     def __init__(self, model: str, *, reason: str = "") -> None:
-        super().__init__(f"The model '{model}' does not exist or you do not have access to it.", param="model")
-        self.reason = reason
+        text = f"The model '{model}' does not exist or you do not have access to it."
+        super().__init__(text, param="model", reason=reason)
 
 
 class UnknownUrl(ClientError):
@@ -151,8 +150,7 @@ class RateLimited(ClientError):
     def __init__(
         self, message: str = "", *, retry_after: float = 1.0, type: str = "requests", reason: str = ""
     ) -> None:
-        super().__init__(message)
-        self.reason = reason
+        super().__init__(message, reason=reason)
         self.retry_after = retry_after
         self.type = type
 
@@ -172,10 +170,6 @@ class InsufficientQuota(ClientError):
     code = "insufficient_quota"
     type = "insufficient_quota"
     retry = False
-
-    def __init__(self, message: str = "", *, reason: str = "") -> None:
-        super().__init__(message)
-        self.reason = reason
 
 
 # The exchange with OpenAI failed.

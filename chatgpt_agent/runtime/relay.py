@@ -8,8 +8,9 @@ import logging
 import msgspec
 
 from chatgpt_agent import __version__
-from chatgpt_agent.adapters.curl.exchange import Exchange, UpstreamClient
+from chatgpt_agent.adapters.curl.exchange import Exchange
 from chatgpt_agent.adapters.curl.head import Head, head_error
+from chatgpt_agent.adapters.curl.upstream_client import UpstreamClient
 from chatgpt_agent.core.access.identity import User
 from chatgpt_agent.core.errors import (
     AgentError,

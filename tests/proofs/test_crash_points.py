@@ -17,8 +17,8 @@ from uuid import UUID
 import msgspec
 import pytest
 
-from chatgpt_agent.adapters.curl.exchange import UpstreamClient
 from chatgpt_agent.adapters.curl.head import Head
+from chatgpt_agent.adapters.curl.upstream_client import UpstreamClient
 from chatgpt_agent.adapters.outbox import Outbox
 from chatgpt_agent.core.access.identity import Identity, Token, User
 from chatgpt_agent.core.budget.max_cost import Assumptions

@@ -6,84 +6,26 @@ The transfer is paused while the client reads slowly, and can be aborted at any 
 import asyncio
 import contextlib
 from collections.abc import Callable
-from typing import cast
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, cast
 
 import pycurl
 from tornado.curl_httpclient import CurlError
-from tornado.httpclient import AsyncHTTPClient, HTTPResponse
+from tornado.httpclient import HTTPResponse
 
-from chatgpt_agent.adapters.config import UpstreamSettings
 from chatgpt_agent.adapters.curl.client import OwnedRequest
 from chatgpt_agent.adapters.curl.errors import upstream_error
 from chatgpt_agent.adapters.curl.head import Head, parse_field
-from chatgpt_agent.adapters.curl.options import request_options
 from chatgpt_agent.core.errors import (
     AgentError,
     UpstreamInvalid,
     UpstreamTimeout,
     UpstreamTruncated,
-    UpstreamUnreachable,
 )
 
+if TYPE_CHECKING:  # it imports this module
+    from chatgpt_agent.adapters.curl.upstream_client import UpstreamClient
+
 HIGH_WATER = 128 * 1024  # bytes that wait for the client before the transfer is paused; it costs memory four times
-
-
-class UpstreamClient:
-    """Sends requests to OpenAI. Lives as long as the process."""
-
-    def __init__(self, http_client: AsyncHTTPClient, settings: UpstreamSettings) -> None:
-        self.http_client = http_client
-        self.settings = settings
-        self.has_proxy = settings.proxy is not None
-        self.destination = urlsplit(settings.url).netloc  # for the log
-        if settings.proxy is not None:
-            self.destination += f" through the proxy {settings.proxy.host}:{settings.proxy.port}"
-        self.options = request_options(settings)
-        self.exchanges: set[Exchange] = set()  # that have not ended
-        self._loop = asyncio.get_running_loop()
-        self._with_data: list[Exchange] = []
-
-    @property
-    def running(self) -> int:
-        """How many exchanges have not ended."""
-        return len(self.exchanges)
-
-    def send(
-        self, url: str, body: bytes, headers: list[tuple[str, str]], *, on_sent: Callable[[], None], owner: int = 0
-    ) -> "Exchange":
-        """Starts to POST a body. `on_sent` is called when libcurl has taken all of it, and it is not held here any
-        more. `owner`: the user, whose requests alone share connections."""
-        exchange = Exchange(self, on_sent)
-        exchange.start(url, body, headers, owner)
-        return exchange
-
-    def abort_all(self) -> None:
-        """Ends every exchange now."""
-        for exchange in list(self.exchanges):
-            exchange.abort()
-
-    def abort_unsent(self) -> None:
-        """Ends every exchange of which nothing was sent yet: it still connects, or waits for its address."""
-        for exchange in list(self.exchanges):
-            if not exchange.sent:
-                exchange.abort(UpstreamUnreachable(sent=False))
-
-    def schedule_delivery(self, exchange: "Exchange") -> None:
-        """Calls `deliver` of an exchange when all sockets that are readable in this iteration of the loop were read.
-
-        Chunks for many clients are then written one after the other, with no read between two of them: a client that is
-        awake already need not be woken for the next chunk, which costs as much as sending it.
-        """
-        if not self._with_data:
-            self._loop.call_soon(self._deliver)
-        self._with_data.append(exchange)
-
-    def _deliver(self) -> None:
-        exchanges, self._with_data = self._with_data, []
-        now = self._loop.time()
-        for exchange in exchanges:
-            exchange.deliver(now)
 
 
 class Exchange:
@@ -118,7 +60,7 @@ class Exchange:
         "sent",
     )
 
-    def __init__(self, upstream: UpstreamClient, on_sent: Callable[[], None]) -> None:
+    def __init__(self, upstream: "UpstreamClient", on_sent: Callable[[], None]) -> None:
         self._upstream = upstream
         self._on_sent = on_sent
         self._loop = asyncio.get_running_loop()

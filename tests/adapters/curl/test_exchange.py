@@ -11,8 +11,9 @@ from tornado.ioloop import IOLoop
 
 from chatgpt_agent.adapters.config import Config
 from chatgpt_agent.adapters.curl.client import UpstreamHTTPClient
-from chatgpt_agent.adapters.curl.exchange import HIGH_WATER, Exchange, UpstreamClient
+from chatgpt_agent.adapters.curl.exchange import HIGH_WATER, Exchange
 from chatgpt_agent.adapters.curl.options import http_client
+from chatgpt_agent.adapters.curl.upstream_client import UpstreamClient
 from chatgpt_agent.core.errors import ClientClosed, UpstreamError
 from tests.support.upstream import Received, Reply, Upstream
 

@@ -12,8 +12,8 @@ import trustme
 from tornado.ioloop import IOLoop
 
 from chatgpt_agent.adapters.config import Config, Proxy, UpstreamSettings
-from chatgpt_agent.adapters.curl.exchange import UpstreamClient
 from chatgpt_agent.adapters.curl.options import http_client
+from chatgpt_agent.adapters.curl.upstream_client import UpstreamClient
 from chatgpt_agent.core.errors import UpstreamError
 from tests.support.stray_server import STRAY_BYTES, StrayServer, stray_frames
 from tests.support.waiting import until
