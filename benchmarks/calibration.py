@@ -7,7 +7,7 @@ import json
 import time
 
 _ROUNDS = 20
-_MESSAGE = {"model": "gpt-4o", "messages": [{"role": "user", "content": f"word {n}"} for n in range(20)]}
+_MESSAGE = {"model": "gpt-6-sol", "messages": [{"role": "user", "content": f"word {n}"} for n in range(20)]}
 
 
 def work() -> int:

@@ -32,7 +32,7 @@ from benchmarks.fleet import Fleet
 from benchmarks.upstream import Upstream
 from chatgpt_agent import __version__
 
-PRICES = {"gpt-4o-mini": ("0.15", "0.075", "0.60"), "gpt-4o": ("2.50", "1.25", "10.00")}
+PRICES = {"gpt-6-luna": ("0.10", "0.01", "0.50"), "gpt-6-sol": ("2.00", "0.20", "10.00")}
 USERS = 3
 SHIP_SECONDS = 60.0  # for the outbox to become empty at the end
 PRINTED = 20  # violations that are printed

@@ -24,7 +24,7 @@ from benchmarks.fleet import Fleet
 from benchmarks.loss import PRICES, command_line, server_version, surroundings
 from benchmarks.upstream import Upstream
 
-MODEL = "gpt-4o-mini"
+MODEL = "gpt-6-luna"
 WORKERS = 4  # requests at once that are timed
 FILLERS = 16  # requests at once that only add rows
 DRAIN_SECONDS = 120.0

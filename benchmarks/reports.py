@@ -44,7 +44,7 @@ _ROWS = """
     SELECT gen_random_uuid(), CASE WHEN token = 0 THEN 1 ELSE 1001 + token %% %(users)s END,
            CASE WHEN token = 0 THEN 1 ELSE 1000 + token END,
            (ARRAY['/v1/chat/completions', '/v1/responses'])[1 + n %% 2],
-           (ARRAY['gpt-4o', 'gpt-4o-mini', 'gpt-4.1', 'o3', 'o4-mini'])[1 + n %% 5], NULL, 'chatcmpl-' || n,
+           (ARRAY['gpt-6-sol', 'gpt-6-luna', 'gpt-6-astra', 'gpt-5.5', 'gpt-5.4'])[1 + n %% 5], NULL, 'chatcmpl-' || n,
            100 + n %% 1000, n %% 100, n %% 500, n %% 50, 1, 0.000001 * (n %% 5000),
            CASE WHEN n %% 100 = 0 THEN 'upstream_error' ELSE 'done' END, 200, false, n %% 2 = 0,
            now() - random() * interval '29 days', 1200, 300
@@ -108,7 +108,7 @@ def line(title: str, times: list[float], bound: float | None = None) -> bool:
 async def measure(rows: int, runs: int) -> bool:
     """Measures everything. Returns whether all is within its bounds."""
     async with Fleet("http://127.0.0.1:9/v1/chat/completions") as fleet:
-        await fleet.set_up(1, {"gpt-4o": ("1", "1", "1")})
+        await fleet.set_up(1, {"gpt-6-sol": ("1", "1", "1")})
         seconds, lines = await asyncio.to_thread(fill, fleet.postgres.dsn, rows)
         print(f"{rows} rows of a month, {lines} daily sums, rebuilt in {seconds:.1f} s")
         await fleet.agent.start()

@@ -163,9 +163,9 @@ def test_profile_counts_the_event_loop_only() -> None:
 def test_gateway_option_has_processes_of_gateway_and_database() -> None:
     """PID+PID are the roots of the two process trees."""
     pid = os.getpid()
-    gateway = gateway_from(f"LiteLLM=http://127.0.0.1:4000/v1/chat/completions,sk-x,gpt-4o-mini,{pid}+{pid}")
+    gateway = gateway_from(f"LiteLLM=http://127.0.0.1:4000/v1/chat/completions,sk-x,gpt-6-luna,{pid}+{pid}")
     assert (gateway.name, gateway.pid, gateway.db_pid) == ("LiteLLM", pid, pid)
-    assert gateway.target == Target("http://127.0.0.1:4000/v1/chat/completions", "sk-x", "gpt-4o-mini")
+    assert gateway.target == Target("http://127.0.0.1:4000/v1/chat/completions", "sk-x", "gpt-6-luna")
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ import pytest
 from chatgpt_agent.adapters.config import Config
 from chatgpt_agent.core.errors import AgentError, ClientError, Unavailable, UpstreamError
 from chatgpt_agent.core.http.endpoints import ENDPOINTS
+from tests.support.shutdowns import SHUTDOWNS
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -21,7 +22,13 @@ LINK = re.compile(r"\]\(([^)\s]+)\)")
 FOLDERS = "chatgpt_agent|tests|docs|scripts|benchmarks|migrations"
 LAYERS = "core|adapters|runtime|admin|web|cli"  # below chatgpt_agent/ or tests/
 NAMED_PATH = re.compile(rf"`((?:{FOLDERS})/[\w./-]*|(?:{LAYERS}|faults|proofs)/[\w./-]*\.py)`")
-HISTORY = {ROOT / "CHANGELOG.md"}  # which names files as they were
+HISTORY = {ROOT / "CHANGELOG.md"}  # which names files and models as they were
+EXAMPLES = [
+    *(ROOT / "chatgpt_agent").rglob("*.py"),
+    *(ROOT / "benchmarks").glob("**/*.[pc]*"),
+    ROOT / "config.example.yml",
+]
+ENDING_MODEL = re.compile(rf"(?<![\w.-])(?:{'|'.join(map(re.escape, SHUTDOWNS))})(?![\w-]|\.\d)")
 
 page_parameter = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 
@@ -131,3 +138,15 @@ def test_cited_decisions_exist() -> None:
     sources = [path for folder in ("chatgpt_agent", "tests", "benchmarks") for path in (ROOT / folder).rglob("*.py")]
     cited = {name for path in sources for name in re.findall(r"docs/decisions/([\w.-]+\.md)", path.read_text("utf-8"))}
     assert [name for name in cited if not (DOCS / "decisions" / name).exists()] == []
+
+
+@pytest.mark.parametrize("file", [*PAGES, *EXAMPLES], ids=lambda file: str(file.relative_to(ROOT)))
+def test_examples_use_models_that_last(file: Path) -> None:
+    """No page, help text or example names a model that OpenAI shuts down within a year."""
+    assert file in HISTORY or ENDING_MODEL.findall(file.read_text("utf-8")) == []
+
+
+def test_ending_model_is_noticed() -> None:
+    """The check sees a name in code, in a pattern and as a fine-tuned model's base, but not in a longer name."""
+    text = "`gpt-4o` 'gpt-4*,o3' ft:gpt-4.1:acme gpt-5. gpt-5.5 gpt-4o-new xo3 o3s"
+    assert ENDING_MODEL.findall(text) == ["gpt-4o", "gpt-4", "o3", "gpt-4.1", "gpt-5"]

@@ -35,7 +35,7 @@ from benchmarks.relay.profile import profile
 from benchmarks.relay.report import AGENT, DIRECT, NGINX, Results, Start, report
 from benchmarks.relay.workloads import LOAD_CORE, WORKLOADS, Target, Tools, Workload, missing
 
-MODEL = "gpt-4o-mini"
+MODEL = "gpt-6-luna"
 PATH = "/v1/chat/completions"
 SHIP_SECONDS = 60.0
 PROFILED = "c64,s200"  # the sets of --profile without --only
@@ -48,8 +48,8 @@ async def agent(openai_url: str, **settings: str) -> AsyncIterator[tuple[Fleet, 
     """Runs an agent with one user, a price, and budgets and limits that the load never reaches."""
     # More than there are clients: a client may send its next request before the agent has closed its last one.
     async with Fleet(openai_url, max_concurrent_requests="2000", **settings) as fleet:
-        await fleet.set_up(1, {MODEL: ("0.15", "0.075", "0.60")})
-        limits = ("--models", "gpt-4o*", "--rpm", "100000000", "--tpm", "1000000000000", "--concurrency", "100000")
+        await fleet.set_up(1, {MODEL: ("0.10", "0.01", "0.50")})
+        limits = ("--models", "gpt-6*", "--rpm", "100000000", "--tpm", "1000000000000", "--concurrency", "100000")
         await fleet.command("user", "set", "user0", *limits)
         await fleet.command("token", "set", "1", *limits)
         for owner in (("--user", "user0"), ("--token", "1")):

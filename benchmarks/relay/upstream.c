@@ -22,14 +22,14 @@
 #include <unistd.h>
 
 #define ID "{\"id\":\"chatcmpl-BxR7aQ2nV0cW8mT3kLyZ1pJd5sUe\",\"object\":"
-#define META "\"created\":1730000000,\"model\":\"gpt-4o-mini-2024-07-18\","
+#define META "\"created\":1730000000,\"model\":\"gpt-6-luna-2026-09-15\","
 #define USAGE "\"usage\":{\"prompt_tokens\":19,\"completion_tokens\":100,\"total_tokens\":119," \
     "\"prompt_tokens_details\":{\"cached_tokens\":0,\"audio_tokens\":0},\"completion_tokens_details\":{\"reasoning_tokens\":0," \
     "\"audio_tokens\":0,\"accepted_prediction_tokens\":0,\"rejected_prediction_tokens\":0}}"
 #define WHOLE ID "\"chat.completion\"," META "\"choices\":[{\"index\":0,\"message\":{\"role\":\"assistant\",\"content\":" \
     "\"The quick brown fox jumps over the lazy dog, and the dog does not mind. \",\"refusal\":null,\"annotations\":[]}," \
     "\"logprobs\":null,\"finish_reason\":\"stop\"}]," USAGE ",\"service_tier\":\"default\",\"system_fingerprint\":\"fp_0ba0d124f1\"}"
-#define MODELS "{\"object\":\"list\",\"data\":[{\"id\":\"gpt-4o-mini\",\"object\":\"model\",\"created\":1730000000,\"owned_by\":\"openai\"}]}"
+#define MODELS "{\"object\":\"list\",\"data\":[{\"id\":\"gpt-6-luna\",\"object\":\"model\",\"created\":1730000000,\"owned_by\":\"openai\"}]}"
 #define CHUNK ID "\"chat.completion.chunk\"," META "\"choices\":[{\"index\":0,\"delta\":{\"content\":\"T%013lld\"},\"finish_reason\":null}]}"
 #define STOP ID "\"chat.completion.chunk\"," META "\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}"
 #define LAST ID "\"chat.completion.chunk\"," META "\"choices\":[]," USAGE "}"

@@ -55,7 +55,7 @@ def _models(command: F) -> F:
         "allowed_models",
         metavar="LIST",
         callback=_list,
-        help="Models to allow, such as gpt-4o*,o3; default: all that have a price.",
+        help="Models to allow, such as gpt-6*,gpt-5.5; default: all that have a price.",
     )(command)
 
 

@@ -55,7 +55,7 @@ async def set_(
 ) -> None:
     """Set a model's price, which supersedes the one before. Recorded requests keep the cost they were charged.
 
-    Example: chatgpt-agent price set gpt-4o-mini --input 0.15 --cached-input 0.075 --output 0.60
+    Example: chatgpt-agent price set gpt-6-luna --input 0.10 --cached-input 0.01 --output 0.50
     """
     rates, read_tiers = read_price(rate_texts, tiers)
     added = await administration.prices.set(model, rates, read_tiers, since=since)
@@ -132,7 +132,7 @@ async def remove(administration: Administration, model: str, json: bool) -> None
 
     Prices of later dates are cancelled.
 
-    Example: chatgpt-agent price remove gpt-4o-mini
+    Example: chatgpt-agent price remove gpt-6-luna
     """
     removal = await administration.prices.remove(model)
     if json:

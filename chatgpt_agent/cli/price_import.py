@@ -53,7 +53,7 @@ async def import_(
     Shows how the list differs from the prices in force, and sets them with --yes: all of them, or none. A model of the
     list that has no price yet can be used from then on. FILE - is standard input.
 
-    Example: chatgpt-agent price import model_prices_and_context_window.json --only 'gpt-4o*'
+    Example: chatgpt-agent price import model_prices_and_context_window.json --only 'gpt-6*'
     """
     listed = read_list(file, only)
     difference = await administration.price_import.compare(listed.prices, since=since)

@@ -33,7 +33,7 @@ _since = click.option(
 
 
 only_option = click.option(
-    "--only", multiple=True, metavar="PATTERN", help="Only models with names like 'gpt-4o*'. May be repeated."
+    "--only", multiple=True, metavar="PATTERN", help="Only models with names like 'gpt-6*'. May be repeated."
 )
 
 

@@ -57,7 +57,7 @@ async def what_if(
 
     The prices are one that you give, or another model's, or, without either, the current ones. Nothing is changed.
 
-    Example: chatgpt-agent price what-if --model gpt-4o --since 2026-11-01 --as-model gpt-4o-mini
+    Example: chatgpt-agent price what-if --model gpt-6-sol --since 2026-11-01 --as-model gpt-6-luna
     """
     if everything == (model is not None):
         raise click.UsageError("give either --model or --all")

@@ -55,7 +55,7 @@ def token() -> None:
 async def issue(administration: Administration, user: str, json: bool, **settings: Any) -> None:
     """Issue one more token and print it, once, on the last line.
 
-    Example: chatgpt-agent token issue alice --label laptop --expires 90d --models 'gpt-4o*'
+    Example: chatgpt-agent token issue alice --label laptop --expires 90d --models 'gpt-6*'
     """
     async with committed_after_output(administration):
         issued = await administration.tokens.issue(user, TokenSettings(**settings))

@@ -48,7 +48,7 @@ user.add_command(import_)
 async def add(administration: Administration, name: str, openai_key_stdin: bool, json: bool, **settings: Any) -> None:
     """Add a user and print a token for them, once, on the last line.
 
-    Example: chatgpt-agent user add alice --comment 'Sales, Berlin' --models 'gpt-4o*'
+    Example: chatgpt-agent user add alice --comment 'Sales, Berlin' --models 'gpt-6*'
     """
     # Before the prompt for the key.
     await administration.users.check_new(name)
@@ -105,7 +105,7 @@ async def show(administration: Administration, name: str, json: bool) -> None:
 async def set_(administration: Administration, name: str, json: bool, **settings: Any) -> None:
     """Change what a user may do, within a second. An empty value removes a setting.
 
-    Example: chatgpt-agent user set alice --models 'gpt-4o*,o3' --rpm 60 --tpm ''
+    Example: chatgpt-agent user set alice --models 'gpt-6*,gpt-5.5' --rpm 60 --tpm ''
     """
     require_change(settings)
     user = await administration.users.change(name, UserChanges(**settings))

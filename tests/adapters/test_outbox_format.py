@@ -22,13 +22,13 @@ from tests.support.database import query
 from tests.support.factories import make_intent, make_row, request_id
 
 INTENT_1 = """{"request_id":"018f4df7-3e01-7000-8000-000000000001","user_id":2,"token_id":11,
-"endpoint":"/v1/chat/completions","model":"gpt-4o","price_id":7,"streamed":false,"started_at":"2024-05-17T12:00:01Z",
+"endpoint":"/v1/chat/completions","model":"gpt-6-sol","price_id":7,"streamed":false,"started_at":"2024-05-17T12:00:01Z",
 "reserved":"1.25"}"""
 ROW_1 = """{"intent":{"request_id":"018f4df7-3e02-7000-8000-000000000002","user_id":3,"token_id":11,
-"endpoint":"/v1/chat/completions","model":"gpt-4o-mini","price_id":7,"streamed":true,
+"endpoint":"/v1/chat/completions","model":"gpt-6-luna","price_id":7,"streamed":true,
 "started_at":"2024-05-17T12:00:02Z","reserved":"0.5"},"state":"done","price_id":7,"cost":"0.000163350",
 "usage":{"input":1002,"output":22,"cached":2,"reasoning":2,"cache_write":0,"audio_input":0,"image_input":0,
-"audio_output":0,"image_output":0},"served_model":"gpt-4o-mini-2024-07-18","upstream_id":"chatcmpl-2",
+"audio_output":0,"image_output":0},"served_model":"gpt-6-luna-2026-09-15","upstream_id":"chatcmpl-2",
 "upstream_request_id":"req_2","status":200,"client_closed":false,"error":null,"duration_ms":1202,"first_byte_ms":300,
 "service_tier":null,"reserved":"0.25"}"""
 

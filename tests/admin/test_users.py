@@ -111,8 +111,8 @@ async def test_unknown_user_is_not_found(administration: Administration) -> None
 async def test_change_sets_only_the_given_fields(administration: Administration) -> None:
     """Other fields stay."""
     await administration.users.add(NewUser(name="alice", openai_key=KEY, comment="Sales", rpm=5))
-    changed = await administration.users.change("alice", UserChanges(allowed_models=("gpt-4o*",), rpm=None, tpm=9))
-    assert (changed.comment, changed.allowed_models, changed.rpm, changed.tpm) == ("Sales", ("gpt-4o*",), None, 9)
+    changed = await administration.users.change("alice", UserChanges(allowed_models=("gpt-6*",), rpm=None, tpm=9))
+    assert (changed.comment, changed.allowed_models, changed.rpm, changed.tpm) == ("Sales", ("gpt-6*",), None, 9)
     assert await administration.users.get("alice") == changed
 
 

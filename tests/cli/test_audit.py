@@ -35,9 +35,9 @@ CHANGES: dict[str, tuple[list[str], str, list[tuple[str, str]]]] = {
     "token set": (["1", "--label", "laptop"], "", [("update", "tokens")]),
     "token rotate": (["1"], "", [("insert", "tokens"), ("update", "tokens")]),
     "token revoke": (["1"], "", [("update", "tokens")]),
-    "price set": (["gpt-4o", "--input", "1", "--output", "2"], "", [("insert", "prices")]),
+    "price set": (["gpt-6-sol", "--input", "1", "--output", "2"], "", [("insert", "prices")]),
     "price import": ([PRICES, "--yes"], "", [("insert", "prices")]),
-    "price remove": (["gpt-4o-mini"], "", [("insert", "prices")]),
+    "price remove": (["gpt-6-luna"], "", [("insert", "prices")]),
     "price cancel": (["2"], "", [("update", "prices")]),
     "budget set": (["20", "--user", "alice", "--period", "month"], "", [("insert", "budgets")]),
     "budget remove": (["1"], "", [("update", "budgets")]),
@@ -63,7 +63,7 @@ def populated(cli: Cli) -> Cli:
     cli.add_user("alice")
     cli.add_user("zoe")
     cli.ok("user", "disable", "zoe")
-    cli.ok("price", "set", "gpt-4o-mini", "--input", "1", "--output", "2")
+    cli.ok("price", "set", "gpt-6-luna", "--input", "1", "--output", "2")
     cli.ok("price", "set", "scheduled", "--input", "1", "--output", "2", "--from", "2999-01-01")
     cli.ok("budget", "set", "5", "--user", "alice", "--period", "day")
     cli.ok("admin", "token", "carol")

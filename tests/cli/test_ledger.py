@@ -22,7 +22,7 @@ Write = Callable[..., None]
 @pytest.fixture
 def write(cli: Cli, dsn: str) -> Write:
     """Ships rows, whose price exists, and makes the partitions of this month and the next."""
-    query(dsn, "INSERT INTO prices VALUES (7, 'gpt-4o-mini', '2024-01-01', 0.15, 0.075, 0.60, now(), 0) RETURNING 1")
+    query(dsn, "INSERT INTO prices VALUES (7, 'gpt-6-luna', '2024-01-01', 0.15, 0.075, 0.60, now(), 0) RETURNING 1")
 
     def write(*rows: Row) -> None:
         ship_rows(dsn, rows)

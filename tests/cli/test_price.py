@@ -11,7 +11,7 @@ import pytest
 from tests.support.commands import Cli
 
 
-def set_price(cli: Cli, model: str = "gpt-4o-mini", input_: str = "0.15", output: str = "0.60", *more: str) -> None:
+def set_price(cli: Cli, model: str = "gpt-6-luna", input_: str = "0.15", output: str = "0.60", *more: str) -> None:
     """`price set`, which succeeds."""
     cli.ok("price", "set", model, "--input", input_, "--output", output, *more)
 
@@ -31,7 +31,7 @@ def table(cli: Cli, *options: str) -> list[list[str]]:
 def test_set_puts_a_price_in_force(cli: Cli) -> None:
     """Without a date, a price is in force from now on."""
     set_price(cli)
-    assert table(cli) == [["gpt-4o-mini", "0.15", "0.6"]]
+    assert table(cli) == [["gpt-6-luna", "0.15", "0.6"]]
 
 
 def test_set_keeps_every_digit(cli: Cli) -> None:
@@ -53,7 +53,7 @@ def test_zero_is_a_price(cli: Cli) -> None:
     assert table(cli) == [["local", "0", "0"]]
 
 
-@pytest.mark.parametrize("model", ["gpt-4o-mini-2024-07-18", "meta/llama-3:8b", "ft:gpt-4o:org::id", "模型"])
+@pytest.mark.parametrize("model", ["gpt-6-luna-2026-09-15", "meta/llama-3:8b", "ft:gpt-6-sol:org::id", "模型"])
 def test_set_takes_the_name_of_any_model(cli: Cli, model: str) -> None:
     """Names are stored as they are given."""
     set_price(cli, model)
@@ -67,7 +67,9 @@ def test_set_refuses_an_invalid_name_of_a_model(shared_cli: Cli, model: str) -> 
     assert line.startswith("Error: model: ")
 
 
-@pytest.mark.parametrize("model", ["gpt-4o*", '"gpt-4o"', "MODEL=gpt-4o", "model=gpt-4o", "sk-made-up-0123456789abc"])
+@pytest.mark.parametrize(
+    "model", ["gpt-6*", '"gpt-6-sol"', "MODEL=gpt-6-sol", "model=gpt-6-sol", "sk-made-up-0123456789abc"]
+)
 def test_set_refuses_a_model_that_is_probably_a_mistake(shared_cli: Cli, model: str) -> None:
     """A pattern, quotation marks, an assignment and a key are not the name of a model."""
     [line] = shared_cli.refused("price", "set", model, "--input", "1", "--output", "1")
@@ -75,10 +77,10 @@ def test_set_refuses_a_model_that_is_probably_a_mistake(shared_cli: Cli, model: 
 
 
 def test_model_that_looks_like_another_one_is_a_warning(cli: Cli) -> None:
-    """Names of models are case-sensitive, so that `GPT-4o` would be another model."""
-    set_price(cli, "gpt-4o")
-    result = cli.run("price", "set", "GPT-4o", "--input", "1", "--output", "1")
-    assert "the name 'GPT-4o' looks like that of another model, 'gpt-4o'" in result.stderr
+    """Names of models are case-sensitive, so that `GPT-6-sol` would be another model."""
+    set_price(cli, "gpt-6-sol")
+    result = cli.run("price", "set", "GPT-6-sol", "--input", "1", "--output", "1")
+    assert "the name 'GPT-6-sol' looks like that of another model, 'gpt-6-sol'" in result.stderr
 
 
 RATES = [

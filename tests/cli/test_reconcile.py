@@ -27,7 +27,7 @@ def populated(cli: Cli) -> Cli:
     cli.add_user("alice")
     cli.add_user("bob")
     arguments = ["--input", "0.15", "--cached-input", "0.075", "--output", "0.6", "--from", "2026-01-01"]
-    cli.ok("price", "set", "gpt-4o-mini", *arguments)
+    cli.ok("price", "set", "gpt-6-luna", *arguments)
     ship_rows(cli.settings["DATABASE_URL"], [november_row(1, ALICE, 1), november_row(2, BOB, 2)])
     return cli
 

@@ -32,11 +32,11 @@ def cells(table: str) -> list[list[str]]:
 def test_user_list_prints_every_column(cli: Cli) -> None:
     """The table shows a user with all settings and one with none."""
     cli.add_user("alice")
-    cli.ok("user", "set", "alice", "--comment", "Sales", "--models", "o3,gpt-4o*", "--rpm", "5")
+    cli.ok("user", "set", "alice", "--comment", "Sales", "--models", "gpt-5.5,gpt-6*", "--rpm", "5")
     cli.add_user("zoe")
     assert cells(cli.ok("user", "list")) == [
         USER_COLUMNS,
-        ["alice", "active", "1", "o3,gpt-4o*", "5 rpm", "Sales", "DATE"],
+        ["alice", "active", "1", "gpt-5.5,gpt-6*", "5 rpm", "Sales", "DATE"],
         ["zoe", "active", "1", "all", "", "", "DATE"],
     ]
 
@@ -55,13 +55,24 @@ def test_user_show_prints_the_user_and_the_tokens(cli: Cli) -> None:
 def test_token_list_prints_every_column(cli: Cli) -> None:
     """The table shows a token with all settings and one with none."""
     first = cli.add_user("alice")[:8]
-    args = ["--label", "ci", "--expires", "2099-12-31", "--models", "o3", "--networks", "192.0.2.0/24", "--tpm", "9"]
+    args = [
+        "--label",
+        "ci",
+        "--expires",
+        "2099-12-31",
+        "--models",
+        "gpt-5.5",
+        "--networks",
+        "192.0.2.0/24",
+        "--tpm",
+        "9",
+    ]
     second = cli.ok("token", "issue", "alice", *args)[:8]
     query(cli.settings["DATABASE_URL"], "INSERT INTO token_uses VALUES (2, '2026-11-23 18:05:59Z')")
     assert cells(cli.ok("token", "list")) == [
         TOKEN_COLUMNS,
         ["1", "alice", f"{first}…", "", "active", "", "", "all", "all", "", "DATE"],
-        ["2", "alice", f"{second}…", "ci", "active", "DATE", "DATE", "o3", "192.0.2.0/24", "9 tpm", "DATE"],
+        ["2", "alice", f"{second}…", "ci", "active", "DATE", "DATE", "gpt-5.5", "192.0.2.0/24", "9 tpm", "DATE"],
     ]
 
 
@@ -126,7 +137,7 @@ def test_columns_without_cells_go_first() -> None:
 def test_columns_go_from_the_right_and_are_named() -> None:
     """Columns to keep, and the first one, stay."""
     headers = ["name", "models", "limits", "cost"]
-    table = fit(headers, [["alice", "gpt-4o", "5 rpm", "0.25"]], 16, keep=["cost"])
+    table = fit(headers, [["alice", "gpt-6-sol", "5 rpm", "0.25"]], 16, keep=["cost"])
     assert (table.headers, table.left_out) == (["name", "cost"], ["models", "limits"])
 
 
@@ -157,7 +168,7 @@ def in_terminal(cli: Cli, columns: int, *args: str) -> str:
 def test_lists_fit_a_terminal_of_80_columns(cli: Cli) -> None:
     """What does not fit is named, with the way to see it; piped, the table is whole."""
     cli.add_user("张三")
-    args = ["--label", "continuous integration", "--expires", "2099-12-31", "--models", "o3,gpt-4o*", "--tpm", "9"]
+    args = ["--label", "continuous integration", "--expires", "2099-12-31", "--models", "gpt-5.5,gpt-6*", "--tpm", "9"]
     cli.ok("token", "issue", "张三", *args, "--networks", "192.0.2.0/24,2001:db8::/32")
     output = in_terminal(cli, 80, "token", "list")
     assert max(widths(output)) <= 80

@@ -49,14 +49,14 @@ def test_issue_stores_the_label(cli: Cli) -> None:
 def test_issue_stores_every_setting(cli: Cli) -> None:
     """The list shows every setting of a token."""
     cli.add_user("alice")
-    args = ["--models", "gpt-4o*,o3", "--networks", "192.0.2.0/24 2001:db8::/32", "--expires", "2099-12-31"]
+    args = ["--models", "gpt-6*,gpt-5.5", "--networks", "192.0.2.0/24 2001:db8::/32", "--expires", "2099-12-31"]
     cli.ok("token", "issue", "alice", *args, "--rpm", "1", "--tpm", "2", "--concurrency", "3")
     token = tokens(cli)[-1]
-    assert token["allowed_models"] == ["gpt-4o*", "o3"]
+    assert token["allowed_models"] == ["gpt-6*", "gpt-5.5"]
     assert token["allowed_networks"] == ["192.0.2.0/24", "2001:db8::/32"]
     assert token["expires_at"] == "2099-12-31T00:00:00Z"
     assert (token["rpm"], token["tpm"], token["concurrency"]) == (1, 2, 3)
-    for word in ("gpt-4o*,o3", "192.0.2.0/24,2001:db8::/32", "2099-12-31 00:00", "1 rpm, 2 tpm, 3 at once"):
+    for word in ("gpt-6*,gpt-5.5", "192.0.2.0/24,2001:db8::/32", "2099-12-31 00:00", "1 rpm, 2 tpm, 3 at once"):
         assert word in cli.ok("token", "list")
 
 
@@ -95,10 +95,10 @@ def test_set_changes_only_the_given_settings(cli: Cli) -> None:
     cli.add_user("alice")
     cli.ok("token", "issue", "alice", "--label", "ci", "--expires", "90d", "--rpm", "5")
     id_ = str(tokens(cli)[-1]["id"])
-    out = cli.ok("token", "set", id_, "--expires", "", "--models", "o3", "--networks", "127.0.0.1")
+    out = cli.ok("token", "set", id_, "--expires", "", "--models", "gpt-5.5", "--networks", "127.0.0.1")
     token = tokens(cli)[-1]
     assert (token["label"], token["expires_at"], token["rpm"]) == ("ci", None, 5)
-    assert (token["allowed_models"], token["allowed_networks"]) == (["o3"], ["127.0.0.1"])
+    assert (token["allowed_models"], token["allowed_networks"]) == (["gpt-5.5"], ["127.0.0.1"])
     assert "127.0.0.1" in out
     assert json.loads(cli.ok("token", "set", id_, "--label", "x", "--json"))["label"] == "x"
 
@@ -106,12 +106,12 @@ def test_set_changes_only_the_given_settings(cli: Cli) -> None:
 def test_rotate_issues_a_token_with_the_same_settings(cli: Cli) -> None:
     """The old token still works for a day."""
     first = cli.add_user("alice")
-    cli.ok("token", "set", "1", "--label", "ci", "--models", "o3")
+    cli.ok("token", "set", "1", "--label", "ci", "--models", "gpt-5.5")
     result = cli.run("token", "rotate", "1")
     assert is_well_formed(result.stdout.strip())
     assert result.stdout.strip() != first
     old, new = tokens(cli)
-    assert (new["label"], new["allowed_models"], new["expires_at"]) == ("ci", ["o3"], None)
+    assert (new["label"], new["allowed_models"], new["expires_at"]) == ("ci", ["gpt-5.5"], None)
     left = datetime.fromisoformat(old["expires_at"]) - datetime.now(UTC)
     assert 0 <= 86400 - left.total_seconds() < 10
     assert "Token 1 works until" in result.stderr

@@ -69,10 +69,10 @@ def populated(cli: Cli) -> Cli:
     ship_rows(
         cli.settings["DATABASE_URL"],
         [
-            row(ALICE, "gpt-4o", "2026-10-31", "0.10", tokens=(100, 10)),
-            row(ALICE, "gpt-4o", "2026-11-01", "0.20", tokens=(200, 20)),
-            row(ALICE, "gpt-4o-mini", "2026-11-02", TINY, tokens=(3, 4)),
-            row(BOB, "gpt-4o", "2026-11-02", "12345678901234567890.5", tokens=(5, 6), state=State.INCOMPLETE),
+            row(ALICE, "gpt-6-sol", "2026-10-31", "0.10", tokens=(100, 10)),
+            row(ALICE, "gpt-6-sol", "2026-11-01", "0.20", tokens=(200, 20)),
+            row(ALICE, "gpt-6-luna", "2026-11-02", TINY, tokens=(3, 4)),
+            row(BOB, "gpt-6-sol", "2026-11-02", "12345678901234567890.5", tokens=(5, 6), state=State.INCOMPLETE),
         ],
     )
     return cli
@@ -105,9 +105,9 @@ def costs(cli: Cli, *options: str) -> list[tuple[str, ...]]:
 def test_report_is_by_user_and_model_by_default(populated: Cli) -> None:
     """A report has a row for each pair."""
     assert costs(populated) == [
-        ("alice", "gpt-4o", "0.3"),
-        ("alice", "gpt-4o-mini", TINY),
-        ("bob", "gpt-4o", "12345678901234567890.5"),
+        ("alice", "gpt-6-luna", TINY),
+        ("alice", "gpt-6-sol", "0.3"),
+        ("bob", "gpt-6-sol", "12345678901234567890.5"),
     ]
 
 
@@ -115,7 +115,7 @@ def test_report_is_by_user_and_model_by_default(populated: Cli) -> None:
     ("by", "groups"),
     [
         ("user", ["alice", "bob"]),
-        ("model", ["gpt-4o", "gpt-4o-mini"]),
+        ("model", ["gpt-6-luna", "gpt-6-sol"]),
         ("endpoint", ["/v1/chat/completions"]),
         ("day", ["2026-10-31", "2026-11-01", "2026-11-02"]),
         ("week", ["2026-W44", "2026-W45"]),
@@ -341,7 +341,7 @@ def test_tokens_with_the_same_label_are_two_rows(cli: Cli) -> None:
     ("options", "cost"),
     [
         (["--user", "alice"], f"0.3{TINY[3:]}"),
-        (["--model", "gpt-4o-mini"], TINY),
+        (["--model", "gpt-6-luna"], TINY),
         (["--token", "1", "--until", "2026-10-31"], "0.1"),
     ],
 )
@@ -352,7 +352,7 @@ def test_report_can_be_limited(populated: Cli, options: list[str], cost: str) ->
 
 def test_name_that_is_probably_meant_is_a_hint(populated: Cli) -> None:
     """Names of users and models are case-sensitive."""
-    for options, meant in ((["--user", "Alice"], "alice"), (["--model", "GPT-4o"], "gpt-4o")):
+    for options, meant in ((["--user", "Alice"], "alice"), (["--model", "GPT-6-sol"], "gpt-6-sol")):
         for command in ("report", "export"):
             [line] = populated.refused("usage", command, *options)
             assert line.endswith(f"; did you mean '{meant}'?")
@@ -462,7 +462,7 @@ def test_rows_of_a_later_day_do_not_count_in_sums_that_begin(cli: Cli, command: 
     """With `--since` alone, today is the last day: the clock of an agent was ahead."""
     cli.add_user("alice")
     today = datetime.now(UTC).date()
-    rows = [row(ALICE, "gpt-4o", str(day), "1") for day in (today, today + timedelta(days=2))]
+    rows = [row(ALICE, "gpt-6-sol", str(day), "1") for day in (today, today + timedelta(days=2))]
     ship_rows(cli.settings["DATABASE_URL"], rows)
     assert len(cli.ok("usage", *command, "--since", str(today)).splitlines()) == 2
     [_, line] = cli.ok("usage", "report", "--by", "user", "--format", "csv", "--since", str(today)).splitlines()

@@ -207,9 +207,9 @@ def test_unknown_name_is_one_line(shared_cli: Cli, command: str) -> None:
 def test_set_changes_only_the_given_settings(cli: Cli) -> None:
     """Other settings stay."""
     cli.ok("user", "add", "alice", "--openai-key-stdin", "--comment", "Sales", "--rpm", "60", stdin=KEY)
-    cli.ok("user", "set", "alice", "--models", "gpt-4o*, o3", "--tpm", "1000", "--concurrency", "2")
+    cli.ok("user", "set", "alice", "--models", "gpt-6*, gpt-5.5", "--tpm", "1000", "--concurrency", "2")
     user = show(cli)["user"]
-    assert (user["comment"], user["allowed_models"]) == ("Sales", ["gpt-4o*", "o3"])
+    assert (user["comment"], user["allowed_models"]) == ("Sales", ["gpt-6*", "gpt-5.5"])
     assert (user["rpm"], user["tpm"], user["concurrency"]) == (60, 1000, 2)
 
 
@@ -226,8 +226,8 @@ def test_set_with_an_empty_value_removes_a_setting(cli: Cli) -> None:
 def test_set_prints_the_changed_user(cli: Cli) -> None:
     """The command prints the user as a table, or as JSON."""
     cli.add_user("alice")
-    out = cli.ok("user", "set", "alice", "--rpm", "60", "--concurrency", "3", "--models", "gpt-4o*")
-    assert "gpt-4o*" in out
+    out = cli.ok("user", "set", "alice", "--rpm", "60", "--concurrency", "3", "--models", "gpt-6*")
+    assert "gpt-6*" in out
     assert "60 rpm, 3 at once" in out
     assert json.loads(cli.ok("user", "set", "alice", "--tpm", "9", "--json")) == show(cli)["user"]
 
@@ -393,10 +393,10 @@ def test_missing_user_is_answered_with_the_probable_name(cli: Cli) -> None:
 
 def test_allowed_model_without_a_price_is_a_warning(cli: Cli) -> None:
     """The user is added; patterns that match a priced model are no mistake."""
-    cli.ok("price", "set", "gpt-4o", "--input", "1", "--output", "1")
-    result = cli.run("user", "add", "alice", "--openai-key-stdin", "--models", "gpt-4*,gpt-40,o9", stdin=KEY)
-    assert "no model with a price matches 'gpt-40' of the allowed models; did you mean 'gpt-4o'?" in result.stderr
-    assert ("'o9'" in result.stderr, "gpt-4*" in result.stderr) == (True, False)
+    cli.ok("price", "set", "gpt-6-sol", "--input", "1", "--output", "1")
+    result = cli.run("user", "add", "alice", "--openai-key-stdin", "--models", "gpt-6*,gpt-6-so1,o9", stdin=KEY)
+    assert "no model with a price matches 'gpt-6-so1' of the allowed models; did you mean 'gpt-6-sol'?" in result.stderr
+    assert ("'o9'" in result.stderr, "gpt-6*" in result.stderr) == (True, False)
     for command in (["token", "issue", "alice"], ["token", "set", "1"], ["user", "set", "alice"]):
         assert "no model with a price matches 'o9'" in cli.run(*command, "--models", "o9").stderr
 

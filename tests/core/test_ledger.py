@@ -21,15 +21,15 @@ from chatgpt_agent.core.money.pricing import Price, PriceBook
 from chatgpt_agent.core.usage import Answer, Usage
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
-REQUESTED = Price(id=1, model="gpt-4o", effective_at=NOON, rates=Rates(input=Decimal("2.5"), output=Decimal(10)))
-SERVED = Price(id=2, model="gpt-4o-2024-08-06", effective_at=NOON, rates=Rates(input=Decimal(5), output=Decimal(20)))
+REQUESTED = Price(id=1, model="gpt-6-sol", effective_at=NOON, rates=Rates(input=Decimal("2.5"), output=Decimal(10)))
+SERVED = Price(id=2, model="gpt-6-sol-2026-09-15", effective_at=NOON, rates=Rates(input=Decimal(5), output=Decimal(20)))
 BOOK = PriceBook([REQUESTED, SERVED])
 INTENT = Intent(
     request_id=UUID(int=7),
     user_id=3,
     token_id=4,
     endpoint="/v1/chat/completions",
-    model="gpt-4o",
+    model="gpt-6-sol",
     price_id=1,
     streamed=True,
     started_at=NOON,
@@ -39,7 +39,7 @@ USAGE = Usage(input=1000, output=100)
 
 def test_row_holds_intent_outcome_and_cost() -> None:
     """A terminal row has every field of its intent and outcome."""
-    answer = Answer(usage=USAGE, model="gpt-4o", id="chatcmpl-1", complete=True)
+    answer = Answer(usage=USAGE, model="gpt-6-sol", id="chatcmpl-1", complete=True)
     outcome = Outcome(
         state=State.DONE,
         status=200,
@@ -52,13 +52,13 @@ def test_row_holds_intent_outcome_and_cost() -> None:
     )
     row = settle(INTENT, outcome, REQUESTED, BOOK)
     assert (row.intent, row.state, row.usage, row.status) == (INTENT, State.DONE, USAGE, 200)
-    assert (row.served_model, row.upstream_id, row.upstream_request_id) == ("gpt-4o", "chatcmpl-1", "req_1")
+    assert (row.served_model, row.upstream_id, row.upstream_request_id) == ("gpt-6-sol", "chatcmpl-1", "req_1")
     assert (row.client_closed, row.error, row.duration_ms, row.first_byte_ms) == (True, "client_closed", 1500, 200)
 
 
 @pytest.mark.parametrize(
     ("served", "price_id", "cost"),
-    [("gpt-4o", 1, "0.0035"), ("gpt-4o-2024-08-06", 2, "0.007"), ("gpt-9", 1, "0.0035"), (None, 1, "0.0035")],
+    [("gpt-6-sol", 1, "0.0035"), ("gpt-6-sol-2026-09-15", 2, "0.007"), ("gpt-9", 1, "0.0035"), (None, 1, "0.0035")],
 )
 def test_row_names_the_price_that_it_was_charged(served: str | None, price_id: int, cost: str) -> None:
     """The cost can be computed again from the row alone, because it names the price."""

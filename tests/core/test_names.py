@@ -5,7 +5,7 @@ import pytest
 from chatgpt_agent.core.names import MAX_NAME, is_name, is_printable, is_secret, is_service_tier
 
 
-@pytest.mark.parametrize("text", ["a", "gpt-4o", "Zoë 世界", "x" * MAX_NAME])
+@pytest.mark.parametrize("text", ["a", "gpt-6-sol", "Zoë 世界", "x" * MAX_NAME])
 def test_printable_text_up_to_the_limit_is_a_name(text: str) -> None:
     """A name has 1 to 128 printable characters of any script."""
     assert is_name(text)

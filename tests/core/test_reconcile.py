@@ -15,7 +15,7 @@ from chatgpt_agent.core.reconcile import Candidates, ComparedLine, LedgerSum, Re
 
 DAY = date(2026, 11, 1)
 MIDNIGHT = int(datetime(2026, 11, 1, tzinfo=UTC).timestamp())
-MINI, SNAPSHOT = "gpt-4o-mini", "gpt-4o-mini-2024-07-18"
+MINI, SNAPSHOT = "gpt-6-luna", "gpt-6-luna-2026-09-15"
 
 
 def usage_result(**other: Any) -> dict[str, Any]:
@@ -313,8 +313,8 @@ def test_a_difference_of_one_is_a_line(other: Counts) -> None:
 
 def test_only_differing_lines_are_reported() -> None:
     """The total covers all lines."""
-    result = compared([ours(), ours(model="gpt-4.1")], [theirs(), theirs(Counts(1, 9, 0, 2), model="gpt-4.1")])
-    assert [line.model for line in result.lines] == ["gpt-4.1"]
+    result = compared([ours(), ours(model="gpt-6-astra")], [theirs(), theirs(Counts(1, 9, 0, 2), model="gpt-6-astra")])
+    assert [line.model for line in result.lines] == ["gpt-6-astra"]
     assert result.total.missing == Counts(0, -1, 0, 0)
 
 
@@ -363,7 +363,7 @@ def test_figures_without_keys_cannot_be_compared_by_key() -> None:
 
 
 @pytest.mark.parametrize(
-    ("requested", "snapshot"), [(MINI, SNAPSHOT), ("gpt-4", "gpt-4-0613"), ("gpt-4", "gpt-4-1106-preview")]
+    ("requested", "snapshot"), [(MINI, SNAPSHOT), ("gpt-6", "gpt-6-0915"), ("gpt-6", "gpt-6-0915-preview")]
 )
 def test_row_without_an_answer_counts_for_the_snapshot(requested: str, snapshot: str) -> None:
     """OpenAI names the snapshot, while the ledger has only the requested name."""
@@ -372,9 +372,9 @@ def test_row_without_an_answer_counts_for_the_snapshot(requested: str, snapshot:
 
 
 def test_other_model_is_not_a_snapshot() -> None:
-    """gpt-4o-mini is not a snapshot of gpt-4o."""
-    result = compared([ours(model="gpt-4o", served=False)], [theirs(model=SNAPSHOT)])
-    assert [line.model for line in result.lines] == ["gpt-4o", SNAPSHOT]
+    """A snapshot of gpt-5.4-mini is not one of gpt-5.4."""
+    result = compared([ours(model="gpt-5.4", served=False)], [theirs(model="gpt-5.4-mini-2026-03-17")])
+    assert [line.model for line in result.lines] == ["gpt-5.4", "gpt-5.4-mini-2026-03-17"]
 
 
 def test_rows_without_tokens_may_explain_missing_tokens() -> None:
@@ -391,7 +391,7 @@ def test_rows_with_tokens_may_explain_surplus_tokens() -> None:
 
 def test_row_without_an_answer_is_a_candidate_for_any_snapshot() -> None:
     """Another model has other candidates."""
-    candidates = [rows(model=MINI, served=False), rows(2, model="gpt-4o", served=False), rows(4, model=MINI)]
+    candidates = [rows(model=MINI, served=False), rows(2, model="gpt-6-sol", served=False), rows(4, model=MINI)]
     [line] = compared([], [theirs()], candidates).lines
     assert line.candidate_count == 1
 

@@ -163,7 +163,7 @@ def test_cached_tokens_may_be_audio() -> None:
 
 
 def test_seconds_are_not_tokens() -> None:
-    """A usage in seconds, as whisper-1 reports it, is unknown."""
+    """A usage in seconds is unknown."""
     assert read({"type": "duration", "seconds": 30}, UsageFormat.TOKENS) is None
 
 

@@ -167,7 +167,7 @@ async def test_odd_chunks_are_refused(agent: Agent, upstream: Upstream, kind: st
 
 # Invalid HTTP (C10).
 
-GOOD = b'{"model":"gpt-4o-mini","messages":[{"role":"user","content":"hi"}]}'
+GOOD = b'{"model":"gpt-6-luna","messages":[{"role":"user","content":"hi"}]}'
 
 
 def raw(token: str, *fields: str, line: str = f"POST {CHAT} HTTP/1.1", end: str = "\r\n", body: bytes = GOOD) -> bytes:

@@ -65,7 +65,7 @@ amounts = st.decimals(0, 10**6, allow_nan=False, places=16) | st.sampled_from(
 )
 counts = st.integers(0, 10**12)
 usages = st.builds(Usage, **dict.fromkeys(Usage.__struct_fields__, counts)) | st.none()
-MODELS = ("gpt-4o", "gpt-4o-mini", "ft:gpt-4o:acme")
+MODELS = ("gpt-6-sol", "gpt-6-luna", "ft:gpt-6-sol:acme")
 models = st.sampled_from(MODELS)
 
 

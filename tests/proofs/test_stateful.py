@@ -55,7 +55,7 @@ from tests.support.postgresql import FakeStore, PostgreSQL
 T = TypeVar("T")
 
 EXAMPLES, STEPS = 300, 50
-SERVED = "gpt-4o-mini-2024-07-18"
+SERVED = "gpt-6-luna-2026-09-15"
 FAULTS = [State.UPSTREAM_ERROR, State.INCOMPLETE, State.UNKNOWN, State.NOT_SENT]
 
 counts: Counter[str] = Counter()  # of each event in the whole run, to show that each was tested

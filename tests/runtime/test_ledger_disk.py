@@ -67,7 +67,7 @@ async def test_a_row_that_cannot_be_written_is_in_the_log(ledger: Ledger, caplog
     with full_disk(), pytest.raises(LedgerUnavailable):
         await ledger.settle(request, make_outcome())
     [line] = [record.getMessage() for record in caplog.records if record.levelname == "CRITICAL"]
-    assert line.startswith(f"a row could not be written: request {request_id(1)} user 2 token 11 model gpt-4o at ")
+    assert line.startswith(f"a row could not be written: request {request_id(1)} user 2 token 11 model gpt-6-sol at ")
     assert line.endswith("done, 1001 in, 1 cached, 21 out, 0.000162675 USD")
 
 

@@ -12,12 +12,12 @@ from tests.support.client import Answer, fetch
 
 KEY = "sk-made-up-key-over-rest"
 CSV = f"name,openai_key,budget\nemil,{KEY},12.50\nfrieda,{KEY},\n".encode()
-FIGURES = b"start_time,model,num_model_requests,input_tokens,output_tokens\n2026-01-01,gpt-4o,1,2,3\n"
+FIGURES = b"start_time,model,num_model_requests,input_tokens,output_tokens\n2026-01-01,gpt-6-sol,1,2,3\n"
 
 # A valid request for each route: parameters of path and query, and the body. Tests fail for a route that is missing.
 EXAMPLES: dict[str, tuple[dict[str, str], Any]] = {
     "list_users": ({}, None),
-    "add_user": ({}, {"name": "dora", "openai_key": KEY, "rpm": 10, "allowed_models": ["gpt-4o*"]}),
+    "add_user": ({}, {"name": "dora", "openai_key": KEY, "rpm": 10, "allowed_models": ["gpt-6*"]}),
     "import_users": ({}, CSV),
     "get_user": ({"name": "alice"}, None),
     "change_user": ({"name": "alice"}, {"comment": "on leave", "disabled": True}),
@@ -33,7 +33,7 @@ EXAMPLES: dict[str, tuple[dict[str, str], Any]] = {
     "revoke_token": ({"id": "3"}, None),
     "rotate_token": ({"id": "1"}, {"grace_seconds": 60}),
     "list_prices": ({}, None),
-    "set_price": ({}, {"model": "gpt-4o", "input": "2.50", "output": "10", "cached_input": "1.25"}),
+    "set_price": ({}, {"model": "gpt-6-sol", "input": "2.50", "output": "10", "cached_input": "1.25"}),
     "import_prices": ({"?": "apply=true"}, b"model,input,output\no3,2,8\n"),
     "export_prices": ({}, None),
     "what_if": ({}, {"since": "2026-01-01", "price": {"input": "1", "output": "2"}}),

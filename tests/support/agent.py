@@ -26,7 +26,7 @@ from tests.support.client import Answer, Connection, fetch, request_bytes
 from tests.support.waiting import until
 
 OPENAI_KEY = "sk-made-up-key-of-alice"
-MODEL = "gpt-4o-mini"
+MODEL = "gpt-6-luna"
 
 
 class Agent:

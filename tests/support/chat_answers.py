@@ -26,7 +26,7 @@ def event(value: object, end: bytes = b"\n") -> bytes:
 def chunk(content: str = "Hi", **more: Any) -> dict[str, Any]:
     """Returns a chunk of a stream as OpenAI sends it."""
     delta = {"index": 0, "delta": {"content": content}, "finish_reason": None}
-    return {"id": "chatcmpl-1", "model": "gpt-4o-2024-08-06", "choices": [delta], "usage": None, **more}
+    return {"id": "chatcmpl-1", "model": "gpt-6-sol-2026-09-15", "choices": [delta], "usage": None, **more}
 
 
 def done(end: bytes = b"\n") -> bytes:

@@ -11,10 +11,10 @@ from typing import Any
 Counts = dict[str, int]
 
 SERVED = {  # the model that an answer names
-    "/v1/responses": "gpt-5-mini-2025-08-07",
+    "/v1/responses": "gpt-6-luna-2026-09-15",
     "/v1/completions": "gpt-3.5-turbo-instruct:20230824-v2",
     "/v1/embeddings": "text-embedding-3-small",
-    "/v1/decisions": "gpt-6-luna",
+    "/v1/decisions": "gpt-6-luna-2026-09-15",
 }
 FORMS = ("/v1/audio/transcriptions", "/v1/images/edits")
 AS_RESPONSES = ("/v1/responses", "/v1/responses/compact", "/v1/decisions")  # with the same usage

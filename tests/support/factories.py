@@ -14,7 +14,7 @@ from chatgpt_agent.core.usage import Answer, Usage
 NOON = datetime(2024, 5, 17, 12, tzinfo=UTC)
 PRICE = Price(
     id=7,
-    model="gpt-4o-mini",
+    model="gpt-6-luna",
     effective_at=NOON - timedelta(days=1),
     rates=Rates(input=Decimal("0.15"), output=Decimal("0.60"), cached_input=Decimal("0.075")),
 )
@@ -28,7 +28,7 @@ def make_intent(number: int = 1, **other: Any) -> Intent:
         "user_id": 1 + number % 3,
         "token_id": 11,
         "endpoint": "/v1/chat/completions",
-        "model": ("gpt-4o-mini", "gpt-4o")[number % 2],
+        "model": ("gpt-6-luna", "gpt-6-sol")[number % 2],
         "price_id": PRICE.id,
         "streamed": number % 2 == 0,
         "started_at": NOON + timedelta(seconds=number),
@@ -39,7 +39,7 @@ def make_intent(number: int = 1, **other: Any) -> Intent:
 def make_outcome(number: int = 1, state: State = State.DONE) -> Outcome:
     """Makes the outcome of the request with this number."""
     usage = Usage(input=1000 + number, output=20 + number, cached=number, reasoning=number % 7)
-    answer = Answer(usage=usage, model="gpt-4o-mini-2024-07-18", id=f"chatcmpl-{number}")
+    answer = Answer(usage=usage, model="gpt-6-luna-2026-09-15", id=f"chatcmpl-{number}")
     return Outcome(
         state=state,
         status=200,

@@ -11,7 +11,7 @@ from chatgpt_agent.adapters.postgres.usage import ensure_partition, ship
 from chatgpt_agent.core.ledger import Intent, Row, State
 from chatgpt_agent.core.usage import Usage
 
-SNAPSHOT = "gpt-4o-mini-2024-07-18"
+SNAPSHOT = "gpt-6-luna-2026-09-15"
 COST = Decimal("0.000002625")  # of 10 input and 2 output tokens, one of them cached
 
 
@@ -34,13 +34,13 @@ def november_id(number: int) -> UUID:
 
 
 def november_row(number: int, user: int, day: int, state: State = State.DONE) -> Row:
-    """A request for gpt-4o-mini at noon of a day of November; only a request that is done has tokens and a cost."""
+    """A request for gpt-6-luna at noon of a day of November; only a request that is done has tokens and a cost."""
     intent = Intent(
         request_id=november_id(number),
         user_id=user,
         token_id=1,
         endpoint="/v1/chat/completions",
-        model="gpt-4o-mini",
+        model="gpt-6-luna",
         price_id=1,
         streamed=False,
         started_at=datetime(2026, 11, day, 12, tzinfo=UTC),

@@ -20,7 +20,7 @@ def page(kind: Kind, number: int = 0, following: str | None = None) -> dict[str,
         "output_tokens": 2,
         "input_cached_tokens": 1,
         "num_model_requests": 1,
-        "model": "gpt-4o-mini-2024-07-18",
+        "model": "gpt-6-luna-2026-09-15",
         "api_key_id": "key_a",
     }
     cost = {"object": "organization.costs.result", "amount": {"value": 0.06, "currency": "usd"}}

@@ -15,7 +15,7 @@ from typing import Any
 
 from tests.support.endpoints import Counts, counts_for, options_of, parse_body, stream, usage_of, whole
 
-MODEL_SERVED = "gpt-4o-mini-2024-07-18"
+MODEL_SERVED = "gpt-6-luna-2026-09-15"
 REQUEST_ID = "req_0123456789abcdef"
 
 

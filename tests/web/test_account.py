@@ -59,13 +59,15 @@ async def test_me_shows_user_and_token(agent: Agent) -> None:
 
 async def test_me_shows_what_is_allowed(agent: Agent) -> None:
     """`/me` shows the models that both user and token may use, the user's limits and the token's expiry."""
-    for model in ("gpt-4o", "gpt-4o-audio", "o1"):
+    for model in ("gpt-6-sol", "gpt-6-astra", "gpt-5.5"):
         await agent.set_price(model, "1", "2")
-    await agent.store.fetch("UPDATE users SET allowed_models = '{gpt-4o*,o1}', rpm = 5")
-    await agent.store.fetch("UPDATE tokens SET allowed_models = '{gpt-4o,gpt-4o-?ini,o1*x}', expires_at = '2100-01-01'")
+    await agent.store.fetch("UPDATE users SET allowed_models = '{gpt-6*,gpt-5.5}', rpm = 5")
+    await agent.store.fetch(
+        "UPDATE tokens SET allowed_models = '{gpt-6-sol,gpt-6-?una,gpt-5.5*x}', expires_at = '2100-01-01'"
+    )
     await agent.until(lambda: agent.server.directory.identify(agent.token).token.expires_at is not None)
     account = await get_json(agent, "/me")
-    assert account["models"] == ["gpt-4o", "gpt-4o-mini"]
+    assert account["models"] == ["gpt-6-luna", "gpt-6-sol"]
     assert account["limits"]["user"]["requests_per_minute"] == 5
     assert account["token"]["expires_at"] == "2100-01-01T00:00:00Z"
 

@@ -98,33 +98,33 @@ async def test_valid_token_gets_100_continue(agent: Agent) -> None:
 
 BODIES: dict[str, tuple[bytes, int, str]] = {
     "empty": (b"", 400, "invalid_json"),
-    "not JSON": (b"model=gpt-4o-mini", 400, "invalid_json"),
-    "truncated": (b'{"model": "gpt-4o-mini"', 400, "invalid_json"),
-    "not UTF-8": (b'{"model": "gpt-4o-mini", "messages": "\xff"}', 400, "invalid_json"),
-    "UTF-16": ('{"model": "gpt-4o-mini"}'.encode("utf-16"), 400, "invalid_json"),
-    "a BOM": (b'\xef\xbb\xbf{"model": "gpt-4o-mini"}', 400, "invalid_json"),
-    "an array": (b'[{"model": "gpt-4o-mini"}]', 400, "invalid_json"),
-    "a string": (b'"gpt-4o-mini"', 400, "invalid_json"),
-    "NaN": (b'{"model": "gpt-4o-mini", "temperature": NaN}', 400, "invalid_json"),
-    "100,000 deep": (b'{"model": "gpt-4o-mini", "x": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", 400, "invalid_json"),
+    "not JSON": (b"model=gpt-6-luna", 400, "invalid_json"),
+    "truncated": (b'{"model": "gpt-6-luna"', 400, "invalid_json"),
+    "not UTF-8": (b'{"model": "gpt-6-luna", "messages": "\xff"}', 400, "invalid_json"),
+    "UTF-16": ('{"model": "gpt-6-luna"}'.encode("utf-16"), 400, "invalid_json"),
+    "a BOM": (b'\xef\xbb\xbf{"model": "gpt-6-luna"}', 400, "invalid_json"),
+    "an array": (b'[{"model": "gpt-6-luna"}]', 400, "invalid_json"),
+    "a string": (b'"gpt-6-luna"', 400, "invalid_json"),
+    "NaN": (b'{"model": "gpt-6-luna", "temperature": NaN}', 400, "invalid_json"),
+    "100,000 deep": (b'{"model": "gpt-6-luna", "x": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", 400, "invalid_json"),
     "model missing": (b'{"messages": []}', 400, "invalid_request"),
     "model null": (b'{"model": null}', 400, "invalid_request"),
     "model a number": (b'{"model": 4}', 400, "invalid_request"),
-    "model an object": (b'{"model": {"name": "gpt-4o-mini"}}', 400, "invalid_request"),
+    "model an object": (b'{"model": {"name": "gpt-6-luna"}}', 400, "invalid_request"),
     "model empty": (b'{"model": ""}', 400, "invalid_request"),
-    "model duplicated": (b'{"model": "gpt-4o-mini", "model": "gpt-4o"}', 400, "invalid_json"),
-    "model duplicated, escaped": (b'{"model": "gpt-4o-mini", "mod\\u0065l": "gpt-4o"}', 400, "invalid_json"),
+    "model duplicated": (b'{"model": "gpt-6-luna", "model": "gpt-6-sol"}', 400, "invalid_json"),
+    "model duplicated, escaped": (b'{"model": "gpt-6-luna", "mod\\u0065l": "gpt-6-sol"}', 400, "invalid_json"),
     "model 200 KB long": (b'{"model": "%s"}' % (b"x" * 200_000), 400, "invalid_request"),
     "model with a NUL": (b'{"model": "gpt\\u0000"}', 400, "invalid_request"),
-    "300,000 numbers": (b'{"model": "gpt-4o-mini", "x": [%s0]}' % (b"0," * 300_000), 400, "invalid_request"),
-    "stream a string": (b'{"model": "gpt-4o-mini", "stream": "true"}', 400, "invalid_request"),
+    "300,000 numbers": (b'{"model": "gpt-6-luna", "x": [%s0]}' % (b"0," * 300_000), 400, "invalid_request"),
+    "stream a string": (b'{"model": "gpt-6-luna", "stream": "true"}', 400, "invalid_request"),
     "stream_options a list": (
-        b'{"model": "gpt-4o-mini", "stream": true, "stream_options": []}',
+        b'{"model": "gpt-6-luna", "stream": true, "stream_options": []}',
         400,
         "invalid_request",
     ),
-    "model without a price": (b'{"model": "gpt-5-pro"}', 404, "model_not_found"),
-    "model with a space more than the price": (b'{"model": "gpt-4o-mini "}', 404, "model_not_found"),
+    "model without a price": (b'{"model": "gpt-6-astra"}', 404, "model_not_found"),
+    "model with a space more than the price": (b'{"model": "gpt-6-luna "}', 404, "model_not_found"),
 }
 
 
@@ -194,7 +194,7 @@ async def test_body_that_is_not_plain_json_is_refused(agent: Agent, upstream: Up
 # Paths and methods.
 
 
-@pytest.mark.parametrize("path", ["/", "/v1/models", "/v1/models/gpt-4o-mini", "/healthz", "/readyz", "/nowhere"])
+@pytest.mark.parametrize("path", ["/", "/v1/models", "/v1/models/gpt-6-luna", "/healthz", "/readyz", "/nowhere"])
 async def test_other_paths_do_not_read_a_body(agent: Agent, path: str) -> None:
     """A path that takes no body answers at once, whatever length is announced."""
     head = request_bytes("POST", path, agent.headers(**{"Content-Length": "999999999"}), b"")

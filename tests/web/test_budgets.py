@@ -102,8 +102,8 @@ async def test_budget_does_not_apply_to_other_users(agent: Agent) -> None:
 async def test_request_without_cost_is_not_refused(agent: Agent) -> None:
     """A model with the price 0 is served even if the budget is 0."""
     await set_budget(agent, Decimal(0))
-    await agent.set_price("gpt-4o-mini-2024-07-18", "0", "0")
-    body = json.dumps({"model": "gpt-4o-mini-2024-07-18", "messages": [{"role": "user", "content": "hi"}]}).encode()
+    await agent.set_price("gpt-6-luna-2026-09-15", "0", "0")
+    body = json.dumps({"model": "gpt-6-luna-2026-09-15", "messages": [{"role": "user", "content": "hi"}]}).encode()
     assert (await agent.post(body)).status == 200
 
 

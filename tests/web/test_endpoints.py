@@ -220,7 +220,7 @@ async def test_images_may_be_edited_by_a_json_body(agent: Agent, upstream: Upstr
 
 
 async def test_transcription_billed_by_the_second_has_unknown_usage(agent: Agent, upstream: Upstream) -> None:
-    """An answer that reports seconds instead of tokens, as whisper-1's does, is recorded with unknown usage."""
+    """An answer that reports seconds instead of tokens is recorded with unknown usage."""
 
     async def script(request: Received, reply: Reply) -> None:
         await reply.whole(b'{"text":"Hi","usage":{"type":"duration","seconds":3}}')

@@ -49,7 +49,7 @@ async def test_openai_gets_the_users_key_and_only_accept_of_the_client(agent: Ag
 
 async def test_body_is_forwarded_unchanged(agent: Agent, upstream: Upstream) -> None:
     """The body of a request without a stream is forwarded unchanged, including white space and unknown keys."""
-    body = b' { "model" : "gpt-4o-mini",\n"x-odd":[1, 2.50,1e3], "messages":[{"role":"user","content":"\\u00e9"}] }\n'
+    body = b' { "model" : "gpt-6-luna",\n"x-odd":[1, 2.50,1e3], "messages":[{"role":"user","content":"\\u00e9"}] }\n'
     await agent.post(body)
     assert upstream.requests[0].body == body
 
@@ -89,7 +89,7 @@ async def test_price_of_the_dispatch_is_charged(agent: Agent, upstream: Upstream
 
 async def test_price_of_the_served_model_is_charged(agent: Agent, upstream: Upstream) -> None:
     """If the model that served has a price of its own, that is charged."""
-    await agent.set_price("gpt-4o-mini-2024-07-18", "3", "4")
+    await agent.set_price("gpt-6-luna-2026-09-15", "3", "4")
 
     async def script(_: Received, reply: Reply) -> None:
         await reply.whole(completion(1_000_000, 0, 1_000_000))

@@ -27,9 +27,9 @@ def reasons(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 async def test_model_without_a_price_is_named(agent: Agent, caplog: pytest.LogCaptureFixture) -> None:
     """The line has the id of the token and the model, also where a client asks for the model alone."""
-    assert (await agent.chat(model="gpt-5-mimi")).status == 404
-    assert (await fetch(f"{agent.url}/v1/models/gpt-5-mimi", "GET", agent.headers())).status == 404
-    assert reasons(caplog) == ["token=1 error=model_not_found (model gpt-5-mimi has no price)"] * 2
+    assert (await agent.chat(model="gpt-6-lunar")).status == 404
+    assert (await fetch(f"{agent.url}/v1/models/gpt-6-lunar", "GET", agent.headers())).status == 404
+    assert reasons(caplog) == ["token=1 error=model_not_found (model gpt-6-lunar has no price)"] * 2
 
 
 @pytest.mark.parametrize(("table", "owner"), [("users", "user"), ("tokens", "token")])
@@ -43,7 +43,7 @@ async def test_model_that_is_not_allowed_is_named(
     assert reasons(caplog) == [f"token=1 error=model_not_found (model {MODEL} is not allowed for the {owner})"]
 
 
-@pytest.mark.parametrize("model", ["tell me a secret", "gpt-4o\nINFO forged", "secret" * 30])
+@pytest.mark.parametrize("model", ["tell me a secret", "gpt-6-sol\nINFO forged", "secret" * 30])
 async def test_text_in_the_place_of_a_model_is_not_logged(
     agent: Agent, caplog: pytest.LogCaptureFixture, model: str
 ) -> None:

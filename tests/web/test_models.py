@@ -5,7 +5,7 @@ import pytest
 from tests.support.agent import MODEL, Agent
 from tests.support.client import Answer, fetch
 
-FINE_TUNED = "ft:gpt-4o/acme"
+FINE_TUNED = "ft:gpt-6-sol/acme"
 
 pytestmark = pytest.mark.shared_agent
 
@@ -22,7 +22,7 @@ async def test_models_with_a_price_are_listed(agent: Agent, path: str) -> None:
     assert [model["id"] for model in answer.json["data"]] == [FINE_TUNED, MODEL]
 
 
-@pytest.mark.parametrize("name", [FINE_TUNED, "ft%3Agpt-4o%2Facme"])
+@pytest.mark.parametrize("name", [FINE_TUNED, "ft%3Agpt-6-sol%2Facme"])
 async def test_single_model_is_found_by_name(agent: Agent, name: str) -> None:
     """A model with a slash in its name is found whether the URL escapes it or not."""
     await agent.set_price(FINE_TUNED, "1", "2")
@@ -32,19 +32,19 @@ async def test_single_model_is_found_by_name(agent: Agent, name: str) -> None:
 
 async def test_fine_tuned_model_without_a_price_of_its_own_is_served(agent: Agent) -> None:
     """A fine-tuned model has the price of its base; its row names that price, and it is found by name, not listed."""
-    model = "ft:gpt-4o-mini:acme::7p4lURel"
-    await agent.set_price("ft:gpt-4o-mini", "1", "2")
+    model = "ft:gpt-6-luna:acme::7p4lURel"
+    await agent.set_price("ft:gpt-6-luna", "1", "2")
     assert (await get(agent, f"/v1/models/{model}")).json["id"] == model
     assert model not in [listed["id"] for listed in (await get(agent, "/v1/models")).json["data"]]
     assert (await agent.chat(model=model)).status == 200
     await agent.rows(1)
     [row] = await agent.administration.ledger.rows(limit=1)
-    assert (row.model, row.charged_model) == (model, "ft:gpt-4o-mini")
+    assert (row.model, row.charged_model) == (model, "ft:gpt-6-luna")
 
 
 async def test_model_without_a_price_is_not_found(agent: Agent) -> None:
     """A model without a price is a 404, as it is for a request."""
-    answer = await get(agent, "/v1/models/gpt-5")
+    answer = await get(agent, "/v1/models/gpt-5.5")
     assert (answer.status, answer.error["code"]) == (404, "model_not_found")
 
 

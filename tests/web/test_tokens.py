@@ -42,7 +42,7 @@ async def chat(agent: Agent, token: str, url: str = "", source: str | None = Non
 
 async def test_model_that_a_token_may_not_use_is_not_found(agent: Agent) -> None:
     """A model that the token may not use gets the same answer as one without a price."""
-    agent.token = await issue(agent, allowed_models=("o3*",))
+    agent.token = await issue(agent, allowed_models=("gpt-5.5*",))
     answer = await agent.chat()
     assert (answer.status, answer.error["code"]) == (404, "model_not_found")
     unknown = await agent.post(agent.body().replace(MODEL.encode(), b"gpt-none"))
@@ -51,18 +51,18 @@ async def test_model_that_a_token_may_not_use_is_not_found(agent: Agent) -> None
 
 async def test_model_that_matches_a_pattern_is_served(agent: Agent) -> None:
     """A token may use the models that one of its patterns matches."""
-    agent.token = await issue(agent, allowed_models=("o3", "gpt-4o*"))
+    agent.token = await issue(agent, allowed_models=("gpt-5.5", "gpt-6*"))
     assert (await agent.chat()).status == 200
 
 
 async def test_list_of_models_has_only_those_of_the_token(agent: Agent) -> None:
     """`/v1/models` shows only the models that the token may use."""
-    await agent.set_price("o3", "1", "2")
-    agent.token = await issue(agent, allowed_models=("o?",))
+    await agent.set_price("gpt-5.5", "1", "2")
+    agent.token = await issue(agent, allowed_models=("gpt-5.?",))
     listed = await fetch(f"{agent.url}/v1/models", headers=agent.headers())
-    assert [model["id"] for model in listed.json["data"]] == ["o3"]
+    assert [model["id"] for model in listed.json["data"]] == ["gpt-5.5"]
     assert (await fetch(f"{agent.url}/v1/models/{MODEL}", headers=agent.headers())).status == 404
-    assert (await fetch(f"{agent.url}/v1/models/o3", headers=agent.headers())).status == 200
+    assert (await fetch(f"{agent.url}/v1/models/gpt-5.5", headers=agent.headers())).status == 200
 
 
 # Networks.
@@ -101,7 +101,7 @@ async def test_change_takes_effect_within_a_second_on_every_agent(make_agent: Ma
         "revoked": lambda id: tokens.revoke(id),
         "expired": lambda id: tokens.change(id, TokenSettings(expires_at=past)),
         "network": lambda id: tokens.change(id, TokenSettings(allowed_networks=(INSIDE,))),
-        "models": lambda id: tokens.change(id, TokenSettings(allowed_models=("o3",))),
+        "models": lambda id: tokens.change(id, TokenSettings(allowed_models=("gpt-5.5",))),
         "disabled": lambda id: users.change("alice", UserChanges(disabled=True)),
     }
     issued = {case: await tokens.issue("alice", TokenSettings(label=case)) for case in changes}

@@ -14,7 +14,7 @@ from chatgpt_agent.core.access.networks import Address, Networks
 from chatgpt_agent.core.errors import InvalidRequest, ModelNotFound
 from chatgpt_agent.core.money.pricing import Price, PriceBook
 
-_MODEL_NAME = re.compile(r"[\w.:/@+-]{1,128}", re.ASCII)  # ft:gpt-4o-mini:acme::7p4lURel, meta-llama/Llama-3.1-8B
+_MODEL_NAME = re.compile(r"[\w.:/@+-]{1,128}", re.ASCII)  # ft:gpt-6-luna:acme::7p4lURel, meta-llama/Llama-3.1-8B
 
 
 class RateLimits(msgspec.Struct, frozen=True, gc=False):

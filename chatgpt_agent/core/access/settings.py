@@ -45,7 +45,7 @@ OpenAIKey = Annotated[
 Comment = Annotated[str, Meta(max_length=MAX_COMMENT)]
 Label = Annotated[str, Meta(max_length=MAX_NAME)]
 Limit = Annotated[int, Meta(ge=1, le=MAX_LIMIT, extra={"example": "60"})]
-Patterns = Annotated[tuple[Name, ...], Meta(min_length=1, max_length=1000, description="Names or patterns: `gpt-4o*`.")]
+Patterns = Annotated[tuple[Name, ...], Meta(min_length=1, max_length=1000, description="Names or patterns: `gpt-6*`.")]
 CIDRs = Annotated[tuple[Name, ...], Meta(min_length=1, max_length=100, description="CIDR: `10.0.0.0/8`.")]
 Moment = Annotated[datetime, Meta(tz=True, description="In the years 2000 to 9998; UTC if it has no offset.")]
 

@@ -28,7 +28,7 @@ class PriceFile(msgspec.Struct, frozen=True):
 
 
 def select_models(patterns: Sequence[str]) -> Callable[[str], bool]:
-    """Returns a test whether a model's name matches one of the patterns, such as `gpt-4o*`; without patterns every name
+    """Returns a test whether a model's name matches one of the patterns, such as `gpt-6*`; without patterns every name
     does."""
     if not patterns:
         return lambda model: True

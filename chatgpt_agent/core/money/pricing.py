@@ -180,8 +180,8 @@ class PriceBook:
 
 
 def fine_tuned_base(model: str) -> str | None:
-    """Returns the name under which OpenAI lists the price of all fine-tuned models of a base: `ft:gpt-4o-mini` of
-    `ft:gpt-4o-mini:acme::7p4lURel`. None: it is no such model."""
+    """Returns the name under which OpenAI lists the price of all fine-tuned models of a base: `ft:gpt-6-luna` of
+    `ft:gpt-6-luna:acme::7p4lURel`. None: it is no such model."""
     prefix, _, rest = model.partition(":")
     base, is_model, _ = rest.partition(":")
     return f"ft:{base}" if prefix == "ft" and base and is_model else None

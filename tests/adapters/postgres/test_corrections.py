@@ -26,7 +26,7 @@ from tests.support.database import query
 from tests.support.factories import BOOK, NOON, PRICE, make_intent, make_row, request_id
 
 DAY = NOON.date()
-SNAPSHOT = "gpt-4o-mini-2024-07-18"
+SNAPSHOT = "gpt-6-luna-2026-09-15"
 DAILY = "SELECT requests, not_done, input_tokens, cached_tokens, output_tokens, reasoning_tokens, cost FROM usage_daily"
 
 
@@ -54,7 +54,7 @@ def corrections(store: Store) -> Corrections:
 
 def row(number: int, state: State, usage: Usage | None = None, *, served: str | None = SNAPSHOT) -> Row:
     """A row of user 1 with this state and these tokens."""
-    intent = make_intent(number, user_id=1, model="gpt-4o-mini")
+    intent = make_intent(number, user_id=1, model="gpt-6-luna")
     return settle(intent, Outcome(state=state, status=200, answer=Answer(usage=usage, model=served)), PRICE, BOOK)
 
 
@@ -83,7 +83,7 @@ async def test_a_row_without_an_answer_is_summed_by_the_requested_model(store: S
     """The sum says that no model answered."""
     await ship(store, [row(1, State.USAGE_UNKNOWN, served=None)])
     [line] = await reconcile.ledger_sums(store, DAY, DAY)
-    assert (line.model, line.served, line.counts) == ("gpt-4o-mini", False, Counts(1, 0, 0, 0))
+    assert (line.model, line.served, line.counts) == ("gpt-6-luna", False, Counts(1, 0, 0, 0))
 
 
 async def test_sums_have_the_names_of_users(store: Store) -> None:
@@ -276,7 +276,7 @@ async def test_a_correction_is_in_the_audit_log(store: Store, dsn: str) -> None:
 
 async def test_a_correction_removes_the_uncertain_cost(store: Store, corrections: Corrections) -> None:
     """Row and daily sums have the corrected cost and no uncertain cost."""
-    unknown = orphan(make_intent(1, user_id=1, model="gpt-4o-mini", max_cost=Decimal(5)))
+    unknown = orphan(make_intent(1, user_id=1, model="gpt-6-luna", max_cost=Decimal(5)))
     await ship(store, [unknown])
     correction = await corrections.correct(request_id(1), Usage(input=1000, output=0), "the invoice")
     sums = "SELECT sum(cost), sum(uncertain_cost) FROM "

@@ -53,7 +53,7 @@ async def test_a_report_by_user(used: Store) -> None:
 async def test_a_report_by_model(used: Store) -> None:
     """The groups are the requested models."""
     odd, even = summed(1, 3, 5, 7, 9, 11, 13), summed(2, 4, 6, 8, 10, 12)
-    assert by_group(await usage_report(used, ["model"])) == {("gpt-4o",): odd, ("gpt-4o-mini",): even}
+    assert by_group(await usage_report(used, ["model"])) == {("gpt-6-sol",): odd, ("gpt-6-luna",): even}
 
 
 async def test_a_report_by_day_and_month(used: Store) -> None:

@@ -74,7 +74,7 @@ async def test_a_row_is_written_with_all_columns(store: Store) -> None:
     assert datetime.fromisoformat(columns.pop("started_at")) == row.intent.started_at
     expected = {
         "request_id": str(row.intent.request_id), "user_id": 3, "token_id": 11, "endpoint": "/v1/chat/completions",
-        "model": "gpt-4o-mini", "served_model": "gpt-4o-mini-2024-07-18", "upstream_id": "chatcmpl-2",
+        "model": "gpt-6-luna", "served_model": "gpt-6-luna-2026-09-15", "upstream_id": "chatcmpl-2",
         "upstream_request_id": "req_2", "input_tokens": 1002, "cached_tokens": 2, "output_tokens": 22,
         "reasoning_tokens": 2, "price_id": 7, "cost": Decimal("0.00016335"), "state": "done", "status": 200,
         "client_closed": False, "streamed": True, "error": None, "duration_ms": 1202, "first_byte_ms": 300,

@@ -16,7 +16,7 @@ from chatgpt_agent.core.money.kinds import Rates
 from chatgpt_agent.core.money.pricing import Price, PriceBook, Tier
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
-PRICE = Price(id=1, model="gpt-4o", effective_at=NOON, rates=Rates(input=Decimal("2.5"), output=Decimal(10)))
+PRICE = Price(id=1, model="gpt-6-sol", effective_at=NOON, rates=Rates(input=Decimal("2.5"), output=Decimal(10)))
 
 
 ANN = User(id=1, name="ann", upstream_key=b"", disabled=False)
@@ -56,12 +56,12 @@ def test_token_that_is_not_valid_has_a_reason(case: Identity, reason: str | None
 @pytest.mark.parametrize(
     ("models", "token_models", "model", "allowed"),
     [
-        (None, None, "gpt-4o", True),
-        (("gpt-4o*",), None, "gpt-4o-mini", True),
-        (("gpt-4o*",), None, "o3", False),
-        (None, ("o3",), "gpt-4o", False),
-        (("gpt-4o*", "o3"), ("o*",), "o3", True),
-        (("gpt-4o*", "o3"), ("o*",), "gpt-4o", False),
+        (None, None, "gpt-6-sol", True),
+        (("gpt-6*",), None, "gpt-6-luna", True),
+        (("gpt-6*",), None, "gpt-5.5", False),
+        (None, ("gpt-5.5",), "gpt-6-sol", False),
+        (("gpt-6*", "gpt-5.5"), ("gpt-5*",), "gpt-5.5", True),
+        (("gpt-6*", "gpt-5.5"), ("gpt-5*",), "gpt-6-sol", False),
     ],
 )
 def test_user_and_token_must_both_be_allowed_a_model(
@@ -74,19 +74,19 @@ def test_user_and_token_must_both_be_allowed_a_model(
 def test_model_that_is_not_allowed_is_refused_as_one_without_a_price() -> None:
     """The two errors are identical, so that a client does not learn which models other users may use."""
     errors = []
-    for client, book in ((limited(("o3",), None), PriceBook([PRICE])), (identity(), PriceBook())):
+    for client, book in ((limited(("gpt-5.5",), None), PriceBook([PRICE])), (identity(), PriceBook())):
         with pytest.raises(ModelNotFound) as caught:
-            price_for(client, "gpt-4o", book, NOON)
+            price_for(client, "gpt-6-sol", book, NOON)
         errors.append(caught.value.envelope())
     assert errors[0] == errors[1]
 
 
 def test_priced_model_is_admitted_at_its_price() -> None:
     """A call is made at the price in force."""
-    assert price_for(identity(), "gpt-4o", PriceBook([PRICE]), NOON) is PRICE
+    assert price_for(identity(), "gpt-6-sol", PriceBook([PRICE]), NOON) is PRICE
 
 
-@pytest.mark.parametrize("model", ["gpt-5", "GPT-4o", "gpt-4o ", "gpt-4o-2024-08-06", "gpt-4", ""])
+@pytest.mark.parametrize("model", ["gpt-5.5", "GPT-6-sol", "gpt-6-sol ", "gpt-6-sol-2026-09-15", "gpt-6", ""])
 def test_unpriced_model_is_refused(model: str) -> None:
     """Only the exact name has a price; the refusal says `model_not_found`, as OpenAI does."""
     with pytest.raises(ModelNotFound) as caught:
@@ -97,16 +97,16 @@ def test_unpriced_model_is_refused(model: str) -> None:
 def test_price_of_tomorrow_admits_nothing_today() -> None:
     """A model whose first price is not in force yet is refused."""
     with pytest.raises(ModelNotFound):
-        price_for(identity(), "gpt-4o", PriceBook([PRICE]), NOON - timedelta(microseconds=1))
+        price_for(identity(), "gpt-6-sol", PriceBook([PRICE]), NOON - timedelta(microseconds=1))
 
 
 def test_removed_price_admits_nothing() -> None:
     """A model whose price was removed is refused from then on, and not a moment before."""
     later = NOON + timedelta(days=1)
-    book = PriceBook([PRICE, Price(id=2, model="gpt-4o", effective_at=later, rates=Rates(input=None, output=None))])
-    assert price_for(identity(), "gpt-4o", book, later - timedelta(microseconds=1)) is PRICE
+    book = PriceBook([PRICE, Price(id=2, model="gpt-6-sol", effective_at=later, rates=Rates(input=None, output=None))])
+    assert price_for(identity(), "gpt-6-sol", book, later - timedelta(microseconds=1)) is PRICE
     with pytest.raises(ModelNotFound):
-        price_for(identity(), "gpt-4o", book, later)
+        price_for(identity(), "gpt-6-sol", book, later)
 
 
 PRIORITY = Tier(service_tier="priority", multiplier=Decimal(2))
@@ -116,7 +116,7 @@ PRIORITY = Tier(service_tier="priority", multiplier=Decimal(2))
 def test_service_tier_with_a_price_is_admitted(service_tier: str | None) -> None:
     """The tiers of the price may be asked for, and those that need none."""
     price = structs.replace(PRICE, tiers=(PRIORITY,))
-    assert price_for(identity(), "gpt-4o", PriceBook([price]), NOON, service_tier=service_tier) is price
+    assert price_for(identity(), "gpt-6-sol", PriceBook([price]), NOON, service_tier=service_tier) is price
 
 
 @pytest.mark.parametrize(
@@ -132,5 +132,5 @@ def test_service_tier_without_a_price_is_refused(tiers: tuple[Tier, ...]) -> Non
     """A request is refused if it asks for a service tier whose price is not known at every length."""
     book = PriceBook([structs.replace(PRICE, tiers=tiers)])
     with pytest.raises(InvalidRequest, match="no price for the service tier 'priority'") as caught:
-        price_for(identity(), "gpt-4o", book, NOON, service_tier="priority")
+        price_for(identity(), "gpt-6-sol", book, NOON, service_tier="priority")
     assert caught.value.param == "service_tier"

@@ -32,7 +32,7 @@ def error(line: str) -> str:
 
 def test_line_becomes_a_user() -> None:
     """All columns of the line are read."""
-    users, errors = read(f"alice,{KEY},Sales,12.50,week,gpt-4o* o3")
+    users, errors = read(f"alice,{KEY},Sales,12.50,week,gpt-6* gpt-5.5")
     assert users == [
         NewUserRow(
             line=2,
@@ -41,7 +41,7 @@ def test_line_becomes_a_user() -> None:
             comment="Sales",
             budget=Decimal("12.50"),
             period=Period.WEEK,
-            allowed_models=("gpt-4o*", "o3"),
+            allowed_models=("gpt-6*", "gpt-5.5"),
         )
     ]
     assert errors == []

@@ -35,7 +35,7 @@ def unasked(stream: bytes) -> bytes:
 def test_stream_is_read_like_a_whole_answer() -> None:
     """Model, id, usage and the end are read from a stream."""
     *_, answer = run_meter([event(chunk()) + event(chunk("!")) + event(LAST) + done()])
-    assert answer == Answer(usage=COUNTED, model="gpt-4o-2024-08-06", id="chatcmpl-1", complete=True)
+    assert answer == Answer(usage=COUNTED, model="gpt-6-sol-2026-09-15", id="chatcmpl-1", complete=True)
 
 
 def test_running_count_may_grow() -> None:
@@ -108,7 +108,7 @@ def test_usage_in_a_message_is_not_read() -> None:
 def test_stream_without_usage_is_complete() -> None:
     """A stream without usage is complete, and its usage is unknown."""
     *_, answer = run_meter([event(chunk()), done()])
-    assert (answer.usage, answer.complete, answer.model) == (None, True, "gpt-4o-2024-08-06")
+    assert (answer.usage, answer.complete, answer.model) == (None, True, "gpt-6-sol-2026-09-15")
 
 
 def test_stream_without_done_is_not_complete() -> None:
@@ -132,7 +132,7 @@ def test_error_and_model_stay_known() -> None:
     failing, usage = event({"error": {"message": "overloaded"}}), event({"choices": [], "usage": USAGE})
     *_, answer = run_meter([event(chunk()), failing, usage, done()])
     assert answer == Answer(
-        usage=COUNTED, model="gpt-4o-2024-08-06", id="chatcmpl-1", failed=True, began=True, complete=True
+        usage=COUNTED, model="gpt-6-sol-2026-09-15", id="chatcmpl-1", failed=True, began=True, complete=True
     )
 
 
@@ -142,7 +142,7 @@ def test_error_and_model_stay_known() -> None:
 def test_model_is_read_from_a_later_event(first: bytes) -> None:
     """Comments, pings and an empty first chunk do not prevent that the model is read."""
     *_, answer = run_meter([first, event(chunk()), event(LAST), done()])
-    assert (answer.model, answer.failed) == ("gpt-4o-2024-08-06", False)
+    assert (answer.model, answer.failed) == ("gpt-6-sol-2026-09-15", False)
 
 
 # Passing.
@@ -278,7 +278,7 @@ def test_last_event_may_lack_its_blank_line(end: bytes, hide_usage: bool) -> Non
     """At a clean end, an event without its blank line is read: `[DONE]` is held, and a usage is read and hidden."""
     assert run_meter([event(chunk()), done()[:-2] + end], hide_usage=hide_usage)[1:] == (
         done()[:-2] + end,
-        Answer(usage=None, model="gpt-4o-2024-08-06", id="chatcmpl-1", complete=True),
+        Answer(usage=None, model="gpt-6-sol-2026-09-15", id="chatcmpl-1", complete=True),
     )
     _, held, answer = run_meter([event(chunk()), event(LAST)[:-2] + end], hide_usage=hide_usage)
     assert (held, answer.usage) == (b"" if hide_usage else event(LAST)[:-2] + end, COUNTED)

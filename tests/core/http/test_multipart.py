@@ -20,7 +20,7 @@ BOUNDARY = "a-boundary"
 TYPE = f"multipart/form-data; boundary={BOUNDARY}"
 NAMES = ("model", "stream", "response_format")
 FIELD = b'Content-Disposition: form-data; name="%s"'
-MODEL = (FIELD % b"model", b"gpt-4o-transcribe")
+MODEL = (FIELD % b"model", b"gpt-transcribe")
 FILE = (FIELD % b"file" + b'; filename="a.mp3"\r\nContent-Type: audio/mpeg', b"\x00\xff\r\n\r\n--a")
 
 
@@ -42,10 +42,10 @@ def test_form_is_read() -> None:
     """Reading a form gives the requested fields, the number of files, and the length of the other fields."""
     result = read(form(MODEL, FILE, (FIELD % b"prompt", "é 模".encode()), (FIELD % b"stream", b"true")))
     assert result == Form(
-        values={"model": "gpt-4o-transcribe", "stream": "true"},
+        values={"model": "gpt-transcribe", "stream": "true"},
         names=frozenset({"model", "file", "prompt", "stream"}),
         files=1,
-        text_bytes=17 + 6 + 4,
+        text_bytes=14 + 6 + 4,
     )
 
 
@@ -55,7 +55,7 @@ def test_form_is_read() -> None:
         b'content-disposition: form-data; name="model"',
         b'Content-Disposition:form-data;name="model"',
         b'Content-Disposition: form-data; name="model"\r\nContent-Type: text/plain; charset=UTF-8',
-        b'Content-Type: text/plain\r\nContent-Disposition: form-data; name="model"\r\nContent-Length: 17',
+        b'Content-Type: text/plain\r\nContent-Disposition: form-data; name="model"\r\nContent-Length: 14',
         b'Content-Disposition: form-data; name="model"\r\nContent-Transfer-Encoding: 8bit',
         b'Content-Type: text/plain; charset=ISO-8859-1\r\nContent-Disposition: form-data; name="model"',
         b"Content-Type: text/plain; charset=utf-8\r\nContent-Disposition: form-data; name=model",
@@ -160,7 +160,7 @@ def test_ambiguous_boundary_is_refused(content_type: str) -> None:
 def test_repeated_field_is_refused() -> None:
     """A repeated field is refused, because some parsers take the first and others the last."""
     with pytest.raises(InvalidRequest) as caught:
-        read(form(MODEL, FILE, (FIELD % b"model", b"gpt-4o-mini-transcribe")))
+        read(form(MODEL, FILE, (FIELD % b"model", b"gpt-live-transcribe")))
     assert caught.value.param == "model"
 
 

@@ -14,7 +14,7 @@ from tests.support.chat_answers import COUNTED, USAGE, counts, text
 
 
 def with_usage(usage: object) -> bytes:
-    return text({"id": "chatcmpl-1", "model": "gpt-4o-2024-08-06", "choices": [], "usage": usage})
+    return text({"id": "chatcmpl-1", "model": "gpt-6-sol-2026-09-15", "choices": [], "usage": usage})
 
 
 def read(body: bytes) -> Answer:
@@ -24,7 +24,7 @@ def read(body: bytes) -> Answer:
 def test_whole_answer_is_read() -> None:
     """Model, id and counts are read from a whole answer."""
     body = with_usage(USAGE)
-    assert read(body) == Answer(usage=COUNTED, model="gpt-4o-2024-08-06", id="chatcmpl-1", complete=True)
+    assert read(body) == Answer(usage=COUNTED, model="gpt-6-sol-2026-09-15", id="chatcmpl-1", complete=True)
 
 
 INVALID_COUNTS = ["5", "", 5.0, 5.5, 1e2, -1, 10**30, MAX_COUNT + 1, True, False, None, [], [5], {}, "null"]
@@ -52,7 +52,7 @@ def test_invalid_detail_makes_the_usage_unknown(count: object) -> None:
 def test_invalid_usage_is_unknown(usage: object) -> None:
     """A usage that is missing, incomplete or of another type is unknown; the rest of the answer is still read."""
     answer = read(with_usage(usage))
-    assert (answer.usage, answer.model) == (None, "gpt-4o-2024-08-06")
+    assert (answer.usage, answer.model) == (None, "gpt-6-sol-2026-09-15")
 
 
 @pytest.mark.parametrize("details", [None, {}, {"cached_tokens": None, "audio_tokens": None, "other": "x"}])

@@ -47,9 +47,9 @@ def inside(fields: dict[str, Any], **layout: Any) -> bytes:
 
 def test_request_without_a_stream_is_not_changed() -> None:
     """A request without a stream is sent byte for byte."""
-    body = b'{ "messages": [{"role": "user", "content": "\xc3\xa9"}],\n "model": "gpt-4o", "top_p": 1.0 }\n'
+    body = b'{ "messages": [{"role": "user", "content": "\xc3\xa9"}],\n "model": "gpt-6-sol", "top_p": 1.0 }\n'
     request = parse_chat_request(body)
-    assert (request.model, request.stream, request.include_usage) == ("gpt-4o", False, False)
+    assert (request.model, request.stream, request.include_usage) == ("gpt-6-sol", False, False)
     assert request.body is request.upstream_body is body
 
 
@@ -59,11 +59,11 @@ def test_model_is_found_among_other_members(
     before: dict[str, Any], after: dict[str, Any], ascii_only: bool, indent: int | None
 ) -> None:
     """The model is found among members of any kind, in any order and layout."""
-    body = dump({**before, "model": "gpt-4o", **after}, ascii_only=ascii_only, indent=indent)
-    assert parse_chat_request(body).model == "gpt-4o"
+    body = dump({**before, "model": "gpt-6-sol", **after}, ascii_only=ascii_only, indent=indent)
+    assert parse_chat_request(body).model == "gpt-6-sol"
 
 
-@pytest.mark.parametrize("model", ["g", "gpt-4o", "ft:gpt-4o:acme::7p4lURel", "模型", 'a"b\\c', "é" * MAX_NAME])
+@pytest.mark.parametrize("model", ["g", "gpt-6-sol", "ft:gpt-6-sol:acme::7p4lURel", "模型", 'a"b\\c', "é" * MAX_NAME])
 @pytest.mark.parametrize("ascii_only", [False, True])
 def test_model_is_decoded(model: str, ascii_only: bool) -> None:
     """A model's name is decoded as JSON, with escapes or without."""
@@ -85,7 +85,7 @@ def test_stream_is_true_false_or_null(text: bytes, stream: bool) -> None:
         b"",
         b" \r\n",
         b"hello",
-        b"model=gpt-4o&stream=true",
+        b"model=gpt-6-sol&stream=true",
         b"null",
         b'"x"',
         b"12",
@@ -176,7 +176,7 @@ def test_long_key_takes_little_memory(key: bytes) -> None:
 
 @pytest.mark.parametrize(
     "value",
-    ["null", "1", "1e999", "9" * 5000, "true", "{}", '{"a":"gpt-4o"}', "[]", '["gpt-4o"]'],
+    ["null", "1", "1e999", "9" * 5000, "true", "{}", '{"a":"gpt-6-sol"}', "[]", '["gpt-6-sol"]'],
 )
 def test_model_that_is_not_a_string_is_refused(value: str) -> None:
     """A model that is not a string is an `invalid_request` that names `model`."""

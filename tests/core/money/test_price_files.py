@@ -68,7 +68,7 @@ def test_duplicate_key_of_another_provider_is_ignored() -> None:
         (b"{", "is not valid JSON: "),
         (b'{"a": 1}x', "is not valid JSON: Extra data"),
         (b"{}", "is not LiteLLM's list of prices"),
-        (b'{"gpt-4o": {"input": 1}}', "is not LiteLLM's list of prices"),
+        (b'{"gpt-6-sol": {"input": 1}}', "is not LiteLLM's list of prices"),
         (b'{"a": {"litellm_provider": "openai"}, "a": 1}', "has the duplicate key 'a'"),
         (b'{"a": 1, "a": {"litellm_provider": "openai"}}', "has the duplicate key 'a'"),
         (b'{"a": {"litellm_provider": "openai", "mode": 1, "mode": 1}}', "has the duplicate key 'mode' in 'a'"),

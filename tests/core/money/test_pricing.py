@@ -35,7 +35,7 @@ tokens = st.integers(0, MAX_COUNT)
 moments = st.integers(-3, 3).map(lambda days: NOON + days * DAY)
 
 
-def price(number: int, when: datetime = NOON, model: str = "gpt-4o", usd: str | None = "2.5") -> Price:
+def price(number: int, when: datetime = NOON, model: str = "gpt-6-sol", usd: str | None = "2.5") -> Price:
     """A price; `usd` None removes the model's."""
     return Price(
         id=number,
@@ -70,7 +70,7 @@ def test_cost_of_a_known_answer() -> None:
     """600 input, 400 cached and 500 output tokens at 2.50, 1.25 and 10 USD per million cost 0.007 USD."""
     priced = Price(
         id=1,
-        model="gpt-4o",
+        model="gpt-6-sol",
         effective_at=NOON,
         rates=Rates(input=Decimal("2.50"), output=Decimal("10.00"), cached_input=Decimal("1.25")),
     )
@@ -275,7 +275,7 @@ def test_duplicate_tier_is_rejected() -> None:
 def test_price_is_in_force_until_the_next_one(when: datetime, number: int | None) -> None:
     """A price is in force from its date to the next one; one without an input rate removes the model."""
     book = PriceBook([price(1), price(2, NOON + DAY), price(3, NOON + 2 * DAY, usd=None), price(4, NOON + 3 * DAY)])
-    in_force = book.at("gpt-4o", when)
+    in_force = book.at("gpt-6-sol", when)
     assert (in_force.id if in_force else None) == number
 
 
@@ -294,28 +294,28 @@ def test_clock_that_was_set_back_finds_the_price_of_the_last_known_time(
 ) -> None:
     """Time is at least that at which the newest price of the model was made."""
     dated = [msgspec.structs.replace(price(n, when), created_at=made_at) for n, when, made_at in prices]
-    result = PriceBook(dated, by_clock=True).at("gpt-4o", NOON - 3000 * DAY)
+    result = PriceBook(dated, by_clock=True).at("gpt-6-sol", NOON - 3000 * DAY)
     assert (result.id if result else None) == in_force
-    assert PriceBook(dated).at("gpt-4o", NOON - 3000 * DAY) is None
+    assert PriceBook(dated).at("gpt-6-sol", NOON - 3000 * DAY) is None
 
 
 def test_clock_that_was_set_back_a_little_finds_the_price_of_then() -> None:
     """Only where the model has no price yet, another time than the clock's decides."""
     dated = [msgspec.structs.replace(price(n, NOON + n * DAY), created_at=NOON + n * DAY) for n in (1, 2)]
     book = PriceBook(dated, by_clock=True)
-    assert book.at("gpt-4o", NOON + DAY) == dated[0]
+    assert book.at("gpt-6-sol", NOON + DAY) == dated[0]
 
 
 def test_last_entered_price_of_a_date_wins() -> None:
     """The price that was entered last for a date is in force."""
-    assert PriceBook([price(2), price(1)]).at("gpt-4o", NOON) == price(2)
+    assert PriceBook([price(2), price(1)]).at("gpt-6-sol", NOON) == price(2)
 
 
 def test_price_may_be_entered_for_the_past() -> None:
     """The date of a price decides, not the order of entry."""
     book = PriceBook([price(1, NOON), price(2, NOON - DAY)])
-    assert book.at("gpt-4o", NOON) == price(1, NOON)
-    assert book.at("gpt-4o", NOON - DAY) == price(2, NOON - DAY)
+    assert book.at("gpt-6-sol", NOON) == price(1, NOON)
+    assert book.at("gpt-6-sol", NOON - DAY) == price(2, NOON - DAY)
 
 
 @settings(deadline=None)
@@ -336,7 +336,7 @@ def test_order_of_prices_does_not_matter(
 
 def test_free_model_has_a_price() -> None:
     """A price of zero is a price, so the model may be requested."""
-    assert PriceBook([price(1, usd="0")]).at("gpt-4o", NOON) == price(1, usd="0")
+    assert PriceBook([price(1, usd="0")]).at("gpt-6-sol", NOON) == price(1, usd="0")
 
 
 def test_models_are_those_with_a_price() -> None:
@@ -357,24 +357,24 @@ REQUESTED = price(1)
     ("served", "number"),
     [
         (None, 1),
-        ("gpt-4o", 1),
-        ("gpt-4o-2024-08-06", 2),
-        ("gpt-4o-2099-01-01", 1),
-        ("GPT-4o-2024-08-06", 1),
+        ("gpt-6-sol", 1),
+        ("gpt-6-sol-2026-09-15", 2),
+        ("gpt-6-sol-2099-01-01", 1),
+        ("GPT-6-sol-2024-08-06", 1),
         ("old", 1),
     ],
 )
 def test_served_model_is_charged_at_its_own_price(served: str | None, number: int) -> None:
     """A served model without a price in force is charged at the price of the requested model."""
     removed = [price(3, NOON - DAY, "old"), price(4, NOON, "old", usd=None)]
-    book = PriceBook([REQUESTED, price(2, model="gpt-4o-2024-08-06", usd="9"), *removed])
+    book = PriceBook([REQUESTED, price(2, model="gpt-6-sol-2026-09-15", usd="9"), *removed])
     assert book.charged(REQUESTED, served, NOON).id == number
 
 
 def test_price_of_dispatch_is_pinned() -> None:
     """A request that was served by its model is charged the price at which it was admitted."""
     book = PriceBook([REQUESTED, price(2, NOON + DAY)])
-    assert book.charged(REQUESTED, "gpt-4o", NOON + DAY) is REQUESTED
+    assert book.charged(REQUESTED, "gpt-6-sol", NOON + DAY) is REQUESTED
 
 
 def test_free_served_model_is_free() -> None:
@@ -385,43 +385,43 @@ def test_free_served_model_is_free() -> None:
 
 # Fine-tuned models.
 
-TUNED = "ft:gpt-4o:acme::7p4lURel"
+TUNED = "ft:gpt-6-sol:acme::7p4lURel"
 
 
 @pytest.mark.parametrize(
     ("model", "base"),
     [
-        (TUNED, "ft:gpt-4o"),
-        ("ft:gpt-4o-mini-2024-07-18:acme:support:a1:ckpt-step-100", "ft:gpt-4o-mini-2024-07-18"),
-        ("ft:gpt-4o:", "ft:gpt-4o"),
-        ("ft:gpt-4o", None),
+        (TUNED, "ft:gpt-6-sol"),
+        ("ft:gpt-6-luna-2026-09-15:acme:support:a1:ckpt-step-100", "ft:gpt-6-luna-2026-09-15"),
+        ("ft:gpt-6-sol:", "ft:gpt-6-sol"),
+        ("ft:gpt-6-sol", None),
         ("ft::acme", None),
         ("ft:", None),
-        ("gpt-4o", None),
-        ("FT:gpt-4o:acme", None),
-        ("xft:gpt-4o:acme", None),
-        ("gpt-4o:free:beta", None),
+        ("gpt-6-sol", None),
+        ("FT:gpt-6-sol:acme", None),
+        ("xft:gpt-6-sol:acme", None),
+        ("gpt-6-sol:free:beta", None),
     ],
 )
 def test_base_of_a_fine_tuned_model(model: str, base: str | None) -> None:
     """The base of a fine-tuned model is all up to the second colon of its name."""
     assert fine_tuned_base(model) == base
-    assert is_fine_tuned_base(model) is (model == "ft:gpt-4o")
+    assert is_fine_tuned_base(model) is (model == "ft:gpt-6-sol")
 
 
 def test_fine_tuned_model_has_the_price_of_its_base() -> None:
     """A fine-tuned model has the price of its base until one of its own takes effect, and none once that is removed."""
     own = [price(2, NOON + DAY, TUNED), price(3, NOON + 2 * DAY, TUNED, usd=None)]
-    book = PriceBook([price(1, model="ft:gpt-4o"), price(9), *own])
+    book = PriceBook([price(1, model="ft:gpt-6-sol"), price(9), *own])
     at = [book.at(TUNED, NOON + day * DAY) for day in (-1, 0, 1, 2)]
     assert [each and each.id for each in at] == [None, 1, 2, None]
-    assert book.at("ft:gpt-4o-mini:acme::x", NOON) is None
-    assert [listed.model for listed in book.models(NOON)] == ["ft:gpt-4o", "gpt-4o"]
+    assert book.at("ft:gpt-6-luna:acme::x", NOON) is None
+    assert [listed.model for listed in book.models(NOON)] == ["ft:gpt-6-sol", "gpt-6-sol"]
 
 
 def test_removed_price_of_the_base_is_none() -> None:
     """A fine-tuned model has no price if that of its base is removed."""
-    book = PriceBook([price(1, model="ft:gpt-4o"), price(2, NOON + DAY, "ft:gpt-4o", usd=None)])
+    book = PriceBook([price(1, model="ft:gpt-6-sol"), price(2, NOON + DAY, "ft:gpt-6-sol", usd=None)])
     assert book.at(TUNED, NOON + DAY) is None
 
 
@@ -429,16 +429,16 @@ def test_removed_price_of_the_base_is_none() -> None:
     ("requested", "served", "number"),
     [
         (TUNED, TUNED, 1),
-        (TUNED, "ft:gpt-4o-2024-08-06:acme::7p4lURel", 2),
-        (TUNED, "ft:gpt-4o-mini:acme::7p4lURel", 1),
-        ("ft:gpt-4o:own", "ft:gpt-4o-2024-08-06:own", 3),
-        ("ft:gpt-4o:own", TUNED, 3),
-        ("gpt-4o", TUNED, 4),
+        (TUNED, "ft:gpt-6-sol-2026-09-15:acme::7p4lURel", 2),
+        (TUNED, "ft:gpt-6-luna:acme::7p4lURel", 1),
+        ("ft:gpt-6-sol:own", "ft:gpt-6-sol-2026-09-15:own", 3),
+        ("ft:gpt-6-sol:own", TUNED, 3),
+        ("gpt-6-sol", TUNED, 4),
     ],
 )
 def test_served_fine_tuned_model_is_charged(requested: str, served: str, number: int) -> None:
     """The price of the served model's base is charged only where the requested one has that of its base, too."""
-    names = ("ft:gpt-4o", "ft:gpt-4o-2024-08-06", "ft:gpt-4o:own", "gpt-4o")
+    names = ("ft:gpt-6-sol", "ft:gpt-6-sol-2026-09-15", "ft:gpt-6-sol:own", "gpt-6-sol")
     book = PriceBook([price(id_, model=name) for id_, name in enumerate(names, 1)])
     at_request = book.at(requested, NOON)
     assert at_request is not None

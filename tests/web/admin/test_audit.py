@@ -84,7 +84,7 @@ async def test_log_shows_the_values_before_and_after(admin: Administrator) -> No
 
 async def test_amounts_in_the_log_are_texts(admin: Administrator) -> None:
     """A JSON reader does not round them."""
-    await admin.ask("POST", "/prices", {"model": "gpt-4o", "input": "0.1000000001", "output": "0"})
+    await admin.ask("POST", "/prices", {"model": "gpt-6-sol", "input": "0.1000000001", "output": "0"})
     [line] = (await admin.ask("GET", "/audit?object=prices&limit=1")).json["data"]
     assert (line["after"]["input"], line["after"]["output"]) == ("0.1000000001", "0")
 

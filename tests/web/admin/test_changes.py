@@ -45,9 +45,9 @@ async def test_usage_of_a_removed_user_stays(admin: Administrator) -> None:
 async def test_price_with_tiers_keeps_every_digit(admin: Administrator) -> None:
     """Amounts are texts in the request and in the answer."""
     tiers = [{"service_tier": "flex", "multiplier": "0.5"}, {"above": 200_000, "input": "5", "output": "0.0000000001"}]
-    body = {"model": "gpt-5/x", "input": "2.50", "output": "10", "cached_input": "0.1234567891", "tiers": tiers}
+    body = {"model": "gpt-6-sol/x", "input": "2.50", "output": "10", "cached_input": "0.1234567891", "tiers": tiers}
     created = (await admin.ask("POST", "/prices", body)).json
-    [listed] = [price for price in (await admin.ask("GET", "/prices")).json["data"] if price["model"] == "gpt-5/x"]
+    [listed] = [price for price in (await admin.ask("GET", "/prices")).json["data"] if price["model"] == "gpt-6-sol/x"]
     assert created == listed
     assert (listed["input"], listed["cached_input"], listed["audio_input"]) == ("2.5", "0.1234567891", None)
     assert [tier["multiplier"] for tier in listed["tiers"]] == ["0.5", None]

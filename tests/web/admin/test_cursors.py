@@ -44,7 +44,7 @@ async def walk(admin: Administrator, path: str, limit: int) -> list[Any]:
 async def test_pages_add_up_to_the_list(admin: Administrator) -> None:
     """Every list has the same rows in pages of any size."""
     agent = admin.agent
-    await agent.set_price("gpt-4o", "1", "2")
+    await agent.set_price("gpt-6-sol", "1", "2")
     for number in range(1, 4):
         await agent.chat()
         await admin.ask("POST", "/users/alice/tokens", {})

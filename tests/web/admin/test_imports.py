@@ -11,7 +11,7 @@ from tests.support.litellm import LIST
 
 pytestmark = pytest.mark.shared_agent
 
-PRICES = b"model,input,output\ngpt-4o,2.50,10\n"
+PRICES = b"model,input,output\ngpt-6-sol,2.50,10\n"
 FAULTY = f"name,openai_key\nalice,{KEY}\ndora,not a key\ngood,{KEY}\n".encode()
 
 
@@ -91,10 +91,10 @@ async def test_file_may_be_larger_than_other_bodies(admin: Administrator) -> Non
 
 async def test_price_list_is_only_compared_without_apply(admin: Administrator) -> None:
     """The answer has new, changed and unchanged prices."""
-    body = f"model,input,output,cached_input\ngpt-4o,2.50,10,\n{MODEL},1,2,\n".encode()
+    body = f"model,input,output,cached_input\ngpt-6-sol,2.50,10,\n{MODEL},1,2,\n".encode()
     answer = (await send_csv(admin, "/price-import", body)).json
     [new], [changed] = answer["new"], answer["changed"]
-    assert (new["model"], new["input"], new["before"]) == ("gpt-4o", "2.5", None)
+    assert (new["model"], new["input"], new["before"]) == ("gpt-6-sol", "2.5", None)
     assert (changed["model"], changed["before"]["input"]) == (MODEL, "0.15")
     assert (answer["removed"], answer["unchanged"], answer["applied"]) == ([], 0, False)
     assert [price["model"] for price in (await admin.ask("GET", "/prices")).json["data"]] == [MODEL]
@@ -103,7 +103,7 @@ async def test_price_list_is_only_compared_without_apply(admin: Administrator) -
 async def test_price_list_is_applied(admin: Administrator) -> None:
     """A second import finds nothing to set."""
     assert (await send_csv(admin, "/price-import?apply=true", PRICES)).json["applied"] is True
-    assert "gpt-4o" in [price["model"] for price in (await admin.ask("GET", "/prices")).json["data"]]
+    assert "gpt-6-sol" in [price["model"] for price in (await admin.ask("GET", "/prices")).json["data"]]
     again = (await send_csv(admin, "/price-import", PRICES)).json
     assert (again["new"], again["changed"], again["unchanged"]) == ([], [], 1)
 
