@@ -1,6 +1,7 @@
 """The wiring: constructs the services of an agent and connects them with each other and with the handlers."""
 
 import asyncio
+from urllib.parse import urlsplit
 
 from tornado.web import Application
 
@@ -75,6 +76,7 @@ class Wiring:
             on_budgets=self.budgets.set_budgets,
             stale_after=config.stale_after,
             clock=clock,
+            host=urlsplit(config.openai_url).hostname or "",
             on_death=on_death,
         )
         self.ledger = Ledger(
@@ -87,7 +89,11 @@ class Wiring:
             directory=self.directory,
             rate_limiter=self.rate_limiter,
             budgets=self.budgets,
-            assumptions=Assumptions(config.budget_linked_tokens, config.budget_output_tokens),
+            assumptions=Assumptions(
+                attachment_tokens=config.budget_linked_tokens,
+                output_tokens=config.budget_output_tokens,
+                tool_calls=config.budget_tool_calls,
+            ),
             max_requests=config.max_concurrent_requests,
         )
         self.relay = Relay(

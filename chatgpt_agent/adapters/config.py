@@ -196,6 +196,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     time_zone: TimeZone = "UTC"
     budget_output_tokens: Tokens = 16_384
     budget_linked_tokens: Tokens = 32_000
+    budget_tool_calls: Number = 5
     webhook_url: WebhookUrl = None
     webhook_secret_file: File = None
     webhook_through_proxy: Flag = False

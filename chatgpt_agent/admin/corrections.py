@@ -13,12 +13,15 @@ from chatgpt_agent.adapters.postgres.corrections import CorrectableRow
 from chatgpt_agent.core.errors import Conflict, InvalidValue, NotFound
 from chatgpt_agent.core.ids import uuid7
 from chatgpt_agent.core.ledger import State
+from chatgpt_agent.core.money.bill import charge
 from chatgpt_agent.core.money.exact import exact_sum
-from chatgpt_agent.core.money.kinds import TOKEN_KINDS
+from chatgpt_agent.core.money.kinds import CALL_COLUMNS, TIME_COLUMN, TOKEN_KINDS
 from chatgpt_agent.core.money.pricing import Price
 from chatgpt_agent.core.names import is_printable
 from chatgpt_agent.core.usage import MAX_COUNT, Usage
 
+_COUNTS = (*(kind.name for kind in TOKEN_KINDS), *CALL_COLUMNS.values(), TIME_COLUMN)
+_NOTHING = Usage(input=0, output=0)
 MAX_REASON = 500  # characters
 
 
@@ -50,7 +53,14 @@ class Corrections:
         after = _with_parts(usage, before)
         if after == row.usage:
             raise InvalidValue(f"{request_id} has these token counts already")
-        cost = price.cost(after, row.service_tier)
+        bill = charge(
+            after,
+            price,
+            service_tier=row.service_tier,
+            surcharges=row.surcharges,
+            image_price=row.image_price,
+        )
+        cost = bill.cost
         own_id = uuid7(time.time_ns() // 1_000_000, os.urandom(10))
         added = await corrections.add_correction(
             self._store,
@@ -100,11 +110,17 @@ def _check_usage(usage: Usage) -> None:
 
 def _with_parts(usage: Usage, before: Usage) -> Usage:
     """The parts that a correction does not name stay as they were, as far as their side has room for them."""
-    kinds = (kind for kind in TOKEN_KINDS if kind.is_part and kind.name != "cached")
+    kinds = [kind for kind in TOKEN_KINDS if kind.is_part and kind.name != "cached"]
     parts = {kind.name: min(getattr(before, kind.name), getattr(usage, kind.side)) for kind in kinds}
-    return msgspec.structs.replace(usage, **parts)
+    for kind in TOKEN_KINDS:  # parts of parts
+        for name in kind.without:
+            parts[name] = min(parts[name], parts.get(kind.name, usage.cached))
+    others = {name: getattr(before, name) for name in (*CALL_COLUMNS.values(), TIME_COLUMN, "image_tool")}
+    return msgspec.structs.replace(usage, **parts, **others)
 
 
 def _difference(after: Usage, before: Usage) -> Usage:
-    old = msgspec.structs.asdict(before)
-    return Usage(**{kind: count - old[kind] for kind, count in msgspec.structs.asdict(after).items()})
+    counts = {name: getattr(after, name) - getattr(before, name) for name in _COUNTS}
+    drawn = (after.image_tool or _NOTHING, before.image_tool or _NOTHING)
+    image_tool = None if drawn == (_NOTHING, _NOTHING) else _difference(*drawn)
+    return Usage(**counts, image_tool=image_tool)

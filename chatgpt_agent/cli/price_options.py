@@ -10,7 +10,7 @@ from chatgpt_agent.cli.common import WrongOptions, usd
 from chatgpt_agent.cli.types import DATE
 from chatgpt_agent.core.errors import InvalidValue
 from chatgpt_agent.core.moments import show_second
-from chatgpt_agent.core.money.kinds import RATE_NAMES, TOKEN_KINDS, Rates
+from chatgpt_agent.core.money.kinds import RATE_NAMES, TIME_RATE, TOKEN_KINDS, Rates
 from chatgpt_agent.core.money.pricing import Tier, check_rates, parse_usd
 from chatgpt_agent.core.money.tier_syntax import kind_name, parse_tier, show_tier
 
@@ -20,7 +20,7 @@ _HELP = {
     kind.rate: f"{kind.label}; else as --{kind.side}." if kind.is_part else f"{kind.label}."
     for kind in TOKEN_KINDS
     if kind.rate
-}
+} | {TIME_RATE: "USD per minute of audio that is charged by time."}
 _ALWAYS = ("input", "cached_input", "output")  # the rates that every table shows, in this order
 
 _since = click.option(

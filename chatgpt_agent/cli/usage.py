@@ -20,13 +20,14 @@ from chatgpt_agent.cli.tables import echo_table
 from chatgpt_agent.cli.types import FIRST_DAY, ID, LAST_DAY
 from chatgpt_agent.core.csv_writer import csv_line, csv_text
 from chatgpt_agent.core.errors import InvalidValue
-from chatgpt_agent.core.money.kinds import TOKEN_KINDS
+from chatgpt_agent.core.money.kinds import COUNT_COLUMNS, TOKEN_KINDS
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 # Columns that a table leaves out if they hold only zeros.
 _HEADINGS = {name: f"{name.replace('_', ' ')} usd" for name in AMOUNTS}  # a table says what is in USD
-_RARE = (*(kind.column for kind in TOKEN_KINDS if kind.is_rare), "uncertain_cost")
+_COMMON = {kind.column for kind in TOKEN_KINDS if not kind.is_rare}
+_RARE = (*(name for name in COUNT_COLUMNS if name not in _COMMON), "uncertain_cost")
 
 
 def _groups(context: click.Context, parameter: click.Parameter, value: str) -> list[str]:

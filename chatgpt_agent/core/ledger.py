@@ -11,8 +11,11 @@ from uuid import UUID
 
 import msgspec
 
+from chatgpt_agent.core.http.endpoints import ENDPOINTS
+from chatgpt_agent.core.money.bill import Bill, charge
 from chatgpt_agent.core.money.exact import ZERO
 from chatgpt_agent.core.money.pricing import Price, PriceBook
+from chatgpt_agent.core.money.surcharges import NO_SURCHARGES
 from chatgpt_agent.core.usage import Answer, Usage
 
 
@@ -39,19 +42,24 @@ UNCERTAIN = (State.USAGE_UNKNOWN, State.INCOMPLETE, State.UNKNOWN)
 COUNTED_BY_OPENAI = (State.DONE, State.USAGE_UNKNOWN, State.INCOMPLETE)
 
 
+_PRICE_TIERS = {endpoint.path: endpoint.price_tier for endpoint in ENDPOINTS if endpoint.price_tier}
+
+
 class Intent(msgspec.Struct, frozen=True, kw_only=True):
     """Written before a request is sent: its user, endpoint and model, the price then in force, and the most that it can
-    cost in USD, as far as that is known beforehand."""
+    cost in USD, as far as that is known beforehand. `price_id` None: the endpoint is free. `image_model`: the model
+    that draws for the tool image_generation, if the request has that tool."""
 
     request_id: UUID
     user_id: int
     token_id: int
     endpoint: str
     model: str
-    price_id: int
+    price_id: int | None
     streamed: bool
     started_at: datetime
     max_cost: Decimal = ZERO
+    image_model: str | None = None
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,11 +77,12 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
     """A row of the ledger: an intent and its outcome. Amounts are in USD. `uncertain_cost` is the most that the request
-    may have cost where its cost is not known."""
+    may have cost beyond its cost, where that is not known; `uncertain_reason` says why its cost may differ from
+    OpenAI's (core/money/bill.py)."""
 
     intent: Intent
     state: State
-    price_id: int
+    price_id: int | None
     cost: Decimal
     usage: Usage | None = None
     served_model: str | None = None
@@ -86,6 +95,9 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     first_byte_ms: int | None = None
     service_tier: str | None = None
     uncertain_cost: Decimal = ZERO
+    uncertain_reason: str | None = None
+    image_price_id: int | None = None
+    surcharge_ids: tuple[int, ...] = ()
 
     @property
     def budget_cost(self) -> Decimal:
@@ -93,17 +105,38 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
         return self.cost + self.uncertain_cost
 
 
-def settle(intent: Intent, outcome: Outcome, requested: Price, book: PriceBook) -> Row:
-    """Returns the terminal row, priced with the book as it was at dispatch."""
+def settle(intent: Intent, outcome: Outcome, requested: Price | None, book: PriceBook) -> Row:
+    """Returns the terminal row, priced with the book as it was at dispatch. `requested`: the price of the requested
+    model; None: the endpoint is free."""
     answer = outcome.answer
     usage = answer.usage
     uncertain = outcome.state in UNCERTAIN or (answer.failed and answer.began)
-    price = book.charged(requested, answer.model, intent.started_at)
+    price = None if requested is None else book.charged(requested, answer.model, intent.started_at)
+    service_tier, image_price = answer.service_tier, None
+    surcharges = NO_SURCHARGES if price is None else book.surcharges.at(price.model, intent.started_at)
+    if price is None or usage is None:
+        bill = Bill(
+            cost=ZERO,
+            surcharge_ids=surcharges.multiplier_ids,  # for a correction, which adds the usage
+            uncertain_cost=intent.max_cost if usage is None and uncertain else ZERO,
+        )
+    else:
+        service_tier = _PRICE_TIERS.get(intent.endpoint) or price.tier_name(service_tier)
+        if usage.image_tool is not None and intent.image_model is not None:
+            image_price = book.at(intent.image_model, intent.started_at)
+        bill = charge(
+            usage,
+            price,
+            service_tier=service_tier,
+            surcharges=surcharges,
+            image_price=image_price,
+            max_cost=intent.max_cost,
+        )
     return Row(
         intent=intent,
         state=outcome.state,
-        price_id=price.id,
-        cost=ZERO if usage is None else price.cost(usage, answer.service_tier),
+        price_id=None if price is None else price.id,
+        cost=bill.cost,
         usage=usage,
         served_model=answer.model,
         upstream_id=answer.id,
@@ -113,8 +146,11 @@ def settle(intent: Intent, outcome: Outcome, requested: Price, book: PriceBook) 
         error=outcome.error,
         duration_ms=max(0, outcome.duration_ms),
         first_byte_ms=outcome.first_byte_ms,
-        service_tier=answer.service_tier,
-        uncertain_cost=intent.max_cost if usage is None and uncertain else ZERO,
+        service_tier=service_tier,
+        uncertain_cost=bill.uncertain_cost,
+        uncertain_reason=bill.uncertain_reason,
+        image_price_id=None if image_price is None else image_price.id,
+        surcharge_ids=bill.surcharge_ids,
     )
 
 

@@ -4,14 +4,22 @@ A count that is not a non-negative integer of a sane size, or that contradicts a
 corrected: then the row records that the usage is unknown.
 """
 
+from decimal import Decimal
 from enum import Enum
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 
 MAX_COUNT = 10**12  # tokens; more in one answer is absurd
 
+MAX_PLACES = 9  # decimal places of a number of seconds
+
 Count = Annotated[int, msgspec.Meta(ge=0, le=MAX_COUNT)]
+_ZERO = Decimal(0)
+
+# Why the cost of a usage may differ from OpenAI's (`Usage.uncertain_reason`).
+CACHED_KIND = "cached_kind"  # some of the cached tokens may be audio or images, which the answer does not tell
+IMAGE_CACHE = "image_cache"  # some of the image tool's tokens may have been cached, which the answer does not tell
 
 
 class UsageFormat(Enum):
@@ -19,13 +27,18 @@ class UsageFormat(Enum):
 
     COMPLETION = "prompt_tokens and completion_tokens"  # CompletionUsage
     EMBEDDING = "prompt_tokens"  # CreateEmbeddingResponse.usage
-    TOKENS = "input_tokens and output_tokens"  # ResponseUsage, Transcription's UsageTokens
+    TOKENS = "input_tokens and output_tokens"  # ResponseUsage
+    TRANSCRIPTION = "input_tokens and output_tokens, or seconds"  # Transcription's UsageTokens or UsageDuration
     IMAGES = "input_tokens and output_tokens, of images"  # ImagesResponse.usage
 
 
-class Usage(msgspec.Struct, frozen=True, kw_only=True):
-    """Tokens of one answer. `cached`, `cache_write`, `audio_input` and `image_input` are parts of `input`; `reasoning`,
-    `audio_output` and `image_output` are parts of `output`."""
+class Usage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What one answer used. `cached`, `cache_write`, `audio_input` and `image_input` are parts of `input`; `reasoning`,
+    `audio_output` and `image_output` are parts of `output`; `cached_audio` and `cached_image` are parts of `cached`,
+    `cache_write_12h` is one of `cache_write`.
+
+    `seconds`: of audio that is charged by time. `image_tool`: tokens of the model that drew for the tool
+    image_generation. `uncertain_reason`: why the cost of these counts may be another one."""
 
     input: int
     output: int
@@ -36,11 +49,41 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
     image_input: int = 0
     audio_output: int = 0
     image_output: int = 0
+    cached_audio: int = 0
+    cached_image: int = 0
+    cache_write_12h: int = 0
+    web_search_calls: int = 0
+    file_search_calls: int = 0
+    code_interpreter_sessions: int = 0
+    seconds: Decimal = _ZERO
+    image_tool: "Usage | None" = None
+    uncertain_reason: str | None = None
 
     @property
     def is_text(self) -> bool:
         """Whether it has no tokens of the rare kinds, which may have rates of their own (core/money/kinds.py)."""
-        return not (self.cache_write or self.audio_input or self.image_input or self.audio_output or self.image_output)
+        return not (
+            self.cache_write
+            or self.audio_input
+            or self.image_input
+            or self.audio_output
+            or self.image_output
+            or self.cached_audio
+            or self.cached_image
+            or self.cache_write_12h
+        )
+
+    @property
+    def is_tokens(self) -> bool:
+        """Whether it is charged by tokens of one model alone: no calls, no seconds, no tokens of another model."""
+        return not (
+            self.web_search_calls
+            or self.file_search_calls
+            or self.code_interpreter_sessions
+            or self.seconds
+            or self.image_tool
+            or self.uncertain_reason
+        )
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,9 +101,25 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     service_tier: str | None = None
 
 
+class _CacheWrites(msgspec.Struct, kw_only=True):
+    ttl_30m_tokens: Count = 0
+    ttl_12h_tokens: Count = 0
+
+
+class _CachedKinds(msgspec.Struct, kw_only=True):
+    """As `tool_usage.image_gen` and the Realtime API report them."""
+
+    cached_image_tokens: Count | None = None
+    cached_text_tokens: Count | None = None
+    image_tokens: Count | None = None
+    audio_tokens: Count | None = None
+
+
 class _Input(msgspec.Struct, kw_only=True):
     cached_tokens: Count | None = None
+    cached_tokens_details: _CachedKinds | None = None
     cache_write_tokens: Count | None = None
+    cache_write_tokens_details: _CacheWrites | None = None
     text_tokens: Count | None = None
     audio_tokens: Count | None = None
     image_tokens: Count | None = None
@@ -93,11 +152,22 @@ class _Tokens(msgspec.Struct, kw_only=True):
     input_tokens_details: _Input | None = None
     input_token_details: _Input | None = None  # spelled like this in transcriptions
     output_tokens_details: _Output | None = None
+    # Beside the details in tool_usage.image_gen.
+    cached_tokens: Count | None = None
+    cached_tokens_details: _CachedKinds | None = None
+
+
+class _Duration(msgspec.Struct, kw_only=True):
+    """The usage of audio that is charged by time (openai.types.audio.transcription.UsageDuration)."""
+
+    type: Literal["duration"]
+    seconds: Decimal
 
 
 _completion = msgspec.json.Decoder(_Completion)
 _embedding = msgspec.json.Decoder(_Embedding)
 _tokens = msgspec.json.Decoder(_Tokens)
+_duration = msgspec.json.Decoder(_Duration)
 _NO_INPUT, _NO_OUTPUT = _Input(), _Output()
 
 
@@ -122,12 +192,46 @@ def _read(raw: msgspec.Raw, usage_format: UsageFormat) -> Usage | None:
     if usage_format is UsageFormat.EMBEDDING:
         embedding = _embedding.decode(raw)
         return _validated(embedding.prompt_tokens, 0, embedding.total_tokens)
-    tokens = _tokens.decode(raw)
+    if usage_format is UsageFormat.TRANSCRIPTION and b'"duration"' in bytes(raw):
+        return _timed(_duration.decode(raw).seconds)
+    return _read_tokens(_tokens.decode(raw), usage_format)
+
+
+def read_image_tool(raw: msgspec.Raw) -> Usage | None:
+    """Returns the usage in `tool_usage.image_gen`: that of the model that draws. None: it cannot be trusted. Where the
+    answer does not tell how many tokens were cached, some may have been (openai.types.responses.response.ToolUsage)."""
+    try:
+        tokens = _tokens.decode(raw)
+        usage = _read_tokens(tokens, UsageFormat.IMAGES)
+    except (msgspec.DecodeError, RecursionError):
+        return None
+    if usage is not None and usage.input and _cached(tokens) is None:
+        return msgspec.structs.replace(usage, uncertain_reason=IMAGE_CACHE)
+    return usage
+
+
+def _read_tokens(tokens: _Tokens, usage_format: UsageFormat) -> Usage | None:
     inputs = tokens.input_tokens_details or tokens.input_token_details or _NO_INPUT
     outputs = tokens.output_tokens_details or _NO_OUTPUT
     if usage_format is UsageFormat.IMAGES and outputs.image_tokens is None:
         outputs = _Output(image_tokens=tokens.output_tokens)
+    if inputs.cached_tokens is None and tokens.cached_tokens is not None:
+        inputs = msgspec.structs.replace(
+            inputs, cached_tokens=tokens.cached_tokens, cached_tokens_details=tokens.cached_tokens_details
+        )
     return _validated(tokens.input_tokens, tokens.output_tokens, tokens.total_tokens, inputs=inputs, outputs=outputs)
+
+
+def _cached(tokens: _Tokens) -> int | None:
+    inputs = tokens.input_tokens_details
+    return tokens.cached_tokens if inputs is None or inputs.cached_tokens is None else inputs.cached_tokens
+
+
+def _timed(seconds: Decimal) -> Usage | None:
+    exponent = seconds.as_tuple().exponent
+    if not isinstance(exponent, int) or not 0 <= seconds <= MAX_COUNT or exponent < -MAX_PLACES:
+        return None
+    return Usage(input=0, output=0, seconds=seconds)
 
 
 def _unreported_reasoning(completion: _Completion) -> _Output:
@@ -161,6 +265,15 @@ def _validated(
         audio_output=outputs.audio_tokens or 0,
         image_output=outputs.image_tokens or 0,
     )
+    if (
+        inputs.cached_tokens_details
+        or inputs.cache_write_tokens_details
+        or (usage.cached and (usage.audio_input or usage.image_input))
+    ):
+        detailed = _with_details(usage, inputs)
+        if detailed is None:
+            return None
+        usage = detailed
     if total is not None and total != input_tokens + output_tokens:
         return None
     input_kinds = (inputs.text_tokens or 0) + usage.audio_input + usage.image_input
@@ -170,3 +283,23 @@ def _validated(
     if max(usage.reasoning, output_kinds) > output_tokens:
         return None
     return usage
+
+
+def _with_details(usage: Usage, inputs: _Input) -> Usage | None:
+    """Returns the usage with what is known of the kinds of its cached and its written tokens; None: they contradict
+    their sums."""
+    writes, kinds = inputs.cache_write_tokens_details, inputs.cached_tokens_details
+    if writes is not None:
+        if writes.ttl_30m_tokens + writes.ttl_12h_tokens != usage.cache_write:
+            return None
+        usage = msgspec.structs.replace(usage, cache_write_12h=writes.ttl_12h_tokens)
+    if kinds is None:
+        has_media = usage.cached and (usage.audio_input or usage.image_input)
+        return msgspec.structs.replace(usage, uncertain_reason=CACHED_KIND) if has_media else usage
+    audio = kinds.audio_tokens or 0
+    image = kinds.cached_image_tokens if kinds.cached_image_tokens is not None else kinds.image_tokens or 0
+    if audio > usage.audio_input or image > usage.image_input:
+        return None
+    if audio + image + (kinds.cached_text_tokens or 0) > usage.cached:
+        return None
+    return msgspec.structs.replace(usage, cached_audio=audio, cached_image=image)

@@ -66,7 +66,14 @@ class Admissions:
             service_tier=request.service_tier,
             price_tier=request.endpoint.price_tier,
         )
-        reserved = max_cost(price, request.size, self._assumptions)
+        reserved = max_cost(
+            price,
+            request.size,
+            self._assumptions,
+            standard_tier_only=identity.user.standard_tier_only,
+            surcharges=book.surcharges.at(price.model, now),
+            memo=book.memo,
+        )
         slot: Slot | None = None
         try:
             slot = self._rate_limiter.acquire(identity, estimate_tokens(request.size))

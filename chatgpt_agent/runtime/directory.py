@@ -19,6 +19,7 @@ from chatgpt_agent.core.access.networks import Address
 from chatgpt_agent.core.budget.period import Budget
 from chatgpt_agent.core.errors import DirectoryStale, InvalidApiKey, StoreError
 from chatgpt_agent.core.money.pricing import Price, PriceBook
+from chatgpt_agent.core.money.surcharges import Surcharge
 from chatgpt_agent.runtime.background import Background, OnDeath, Throttle, report_to_loop
 
 log = logging.getLogger(__name__)
@@ -33,7 +34,7 @@ OnBudgets = Callable[[Iterable[Budget], Callable[[int], int | None], str], None]
 
 
 class Directory:
-    """The copy. `clock` is monotonic seconds."""
+    """The copy. `clock` is monotonic seconds; `host` is that of the upstream, which may have surcharges."""
 
     def __init__(
         self,
@@ -42,9 +43,11 @@ class Directory:
         on_budgets: OnBudgets,
         stale_after: float,
         clock: Callable[[], float],
+        host: str = "",
         on_death: OnDeath = report_to_loop,
     ) -> None:
         self._store = store
+        self._host = host
         self._on_budgets = on_budgets
         self._stale_after = stale_after
         self._clock = clock
@@ -58,6 +61,7 @@ class Directory:
         # the master key, which is in memory, too.
         self._decrypted: dict[int, tuple[bytes, str]] = {}
         self._prices: dict[int, Price] = {}
+        self._surcharges: dict[int, Surcharge] = {}
         self.book = PriceBook()
         self.budgets: dict[int, Budget] = {}
         self.time_zone = "UTC"  # of the ledger
@@ -185,13 +189,8 @@ class Directory:
                 digests[token.id] = token.digest
         self._users, self._tokens, self._digests = users, tokens, digests
         if changes.whole:
-            self._prices.clear()
             self.budgets.clear()
-        for price in changes.prices:
-            self._prices[price.id] = price
-        self._leave_out(changes.unreadable)
-        if changes.prices or changes.unreadable or changes.whole:
-            self.book = PriceBook(self._prices.values(), by_clock=True)
+        self._apply_prices(changes)
         for budget in changes.budgets:
             self.budgets[budget.id] = budget
         time_zone = changes.time_zone if is_time_zone(changes.time_zone) else self.time_zone
@@ -202,6 +201,17 @@ class Directory:
             self._on_budgets(self.budgets.values(), self.owner_of, self.time_zone)
         self.version = changes.version
 
+    def _apply_prices(self, changes: Changes) -> None:
+        if changes.whole:
+            self._prices.clear()
+            self._surcharges.clear()
+        self._prices.update((price.id, price) for price in changes.prices)
+        self._surcharges.update((surcharge.id, surcharge) for surcharge in changes.surcharges)
+        self._leave_out(changes.unreadable)
+        if changes.prices or changes.surcharges or changes.unreadable or changes.whole:
+            surcharges = self._surcharges.values()
+            self.book = PriceBook(self._prices.values(), by_clock=True, surcharges=surcharges, host=self._host)
+
     def _leave_out(self, rows: Iterable[Unreadable]) -> None:
         """Removes rows that cannot be read, whose former content may be in the copy: it is no longer valid."""
         for number, row in enumerate(rows):
@@ -211,6 +221,8 @@ class Directory:
                 self._tokens.pop(self._digests.pop(row.id, b""), None)
             elif row.table == "prices":
                 self._prices.pop(row.id, None)
+            elif row.table == "surcharges":
+                self._surcharges.pop(row.id, None)
             if number < MAX_LOGGED:
                 rule = "in force with 0 USD" if row.table == "budgets" else "left out"
                 log.error("%s: the row with id %d cannot be read and is %s: %s", row.table, row.id, rule, row.reason)

@@ -66,7 +66,7 @@ def test_row_names_the_price_that_it_was_charged(served: str | None, price_id: i
         INTENT, Outcome(state=State.DONE, status=200, answer=Answer(usage=USAGE, model=served)), REQUESTED, BOOK
     )
     assert (row.price_id, row.cost) == (price_id, Decimal(cost))
-    assert row.cost == {1: REQUESTED, 2: SERVED}[row.price_id].cost(USAGE)
+    assert row.cost == {1: REQUESTED, 2: SERVED}[price_id].cost(USAGE)
 
 
 @pytest.mark.parametrize("state", TERMINAL)

@@ -1,6 +1,7 @@
 """Usage in every format of OpenAI's answers: all kinds of tokens are read, and contradictions refused."""
 
 import json
+from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -8,7 +9,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chatgpt_agent.core.usage import MAX_COUNT, Usage, UsageFormat, read_usage
+from chatgpt_agent.core.usage import (
+    CACHED_KIND,
+    IMAGE_CACHE,
+    MAX_COUNT,
+    Usage,
+    UsageFormat,
+    read_image_tool,
+    read_usage,
+)
 
 COMPLETION = {
     "prompt_tokens": 1000,
@@ -67,6 +76,7 @@ def read(usage: object, usage_format: UsageFormat) -> Usage | None:
                 image_input=307,
                 audio_output=203,
                 image_output=5,
+                uncertain_reason=CACHED_KIND,
             ),
         ),
         (RESPONSE, UsageFormat.TOKENS, Usage(input=1000, output=500, cached=101, reasoning=17, cache_write=53)),
@@ -156,15 +166,55 @@ def test_parts_above_their_whole_make_the_usage_unknown(side: str, details: dict
 
 
 def test_cached_tokens_may_be_audio() -> None:
-    """Cached tokens may be audio tokens, too, which is no contradiction."""
+    """Cached tokens may be audio tokens, too, which is no contradiction; how many are is not known."""
     details = {"cached_tokens": 900, "audio_tokens": 900}
     usage = {"prompt_tokens": 1000, "completion_tokens": 0, "prompt_tokens_details": details}
-    assert read(usage, UsageFormat.COMPLETION) == Usage(input=1000, output=0, cached=900, audio_input=900)
+    assert read(usage, UsageFormat.COMPLETION) == Usage(
+        input=1000, output=0, cached=900, audio_input=900, uncertain_reason=CACHED_KIND
+    )
 
 
 def test_seconds_are_not_tokens() -> None:
-    """A usage in seconds is unknown."""
+    """A usage in seconds counts only where it may be: of a transcription."""
     assert read({"type": "duration", "seconds": 30}, UsageFormat.TOKENS) is None
+    assert read({"type": "duration", "seconds": 30.25}, UsageFormat.TRANSCRIPTION) == Usage(
+        input=0, output=0, seconds=Decimal("30.25")
+    )
+
+
+@pytest.mark.parametrize("seconds", ["-1", "1e13", "1e-10", '"NaN"', "null", "true"])
+def test_impossible_seconds_are_unknown(seconds: str) -> None:
+    """Seconds that no recording has are not trusted."""
+    raw = msgspec.Raw(f'{{"type": "duration", "seconds": {seconds}}}'.encode())
+    assert read_usage(raw, UsageFormat.TRANSCRIPTION) is None
+
+
+@pytest.mark.parametrize(
+    ("writes", "long"), [((60, 40), 40), ((100, 0), 0), ((0, 100), 100), ((60, 41), None), ((60, 39), None)]
+)
+def test_cache_writes_have_two_lifetimes(writes: tuple[int, int], long: int | None) -> None:
+    """The tokens written for 12 hours are counted apart; details that do not add up to their sum are not trusted."""
+    details = {"ttl_30m_tokens": writes[0], "ttl_12h_tokens": writes[1]}
+    inputs = {"cached_tokens": 0, "cache_write_tokens": 100, "cache_write_tokens_details": details}
+    usage = read({"input_tokens": 500, "output_tokens": 1, "input_tokens_details": inputs}, UsageFormat.TOKENS)
+    expected = Usage(input=500, output=1, cache_write=100, cache_write_12h=long or 0)
+    assert usage == (None if long is None else expected)
+
+
+def test_cached_images_are_counted_apart() -> None:
+    """The image tool reports cached images and cached text."""
+    kinds = {"cached_image_tokens": 30, "cached_text_tokens": 20}
+    used = {
+        "input_tokens": 100, "output_tokens": 10, "total_tokens": 110, "cached_tokens": 50,
+        "cached_tokens_details": kinds, "input_tokens_details": {"image_tokens": 60, "text_tokens": 40},
+    }  # fmt: skip
+    assert read_image_tool(msgspec.Raw(msgspec.json.encode(used))) == Usage(
+        input=100, output=10, cached=50, cached_image=30, image_input=60, image_output=10
+    )
+    del used["cached_tokens"]
+    usage = read_image_tool(msgspec.Raw(msgspec.json.encode(used)))
+    assert usage is not None
+    assert usage.uncertain_reason == IMAGE_CACHE
 
 
 @settings(deadline=None)
@@ -192,4 +242,4 @@ def test_counts_are_not_changed(counts: list[int]) -> None:
 @given(st.binary(max_size=40) | st.sampled_from([b"[]", b"null", b"1e999", b'{"input_tokens":', b"[" * 2000]))
 def test_any_other_value_is_unknown(text: bytes) -> None:
     """Any bytes in the place of a usage are an unknown usage, and raise no error."""
-    assert [read_usage(msgspec.Raw(text), usage_format) for usage_format in UsageFormat] == [None] * 4
+    assert [read_usage(msgspec.Raw(text), usage_format) for usage_format in UsageFormat] == [None] * 5

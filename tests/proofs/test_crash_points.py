@@ -299,7 +299,7 @@ async def serve(world: World, ledger: Ledger) -> None:
         directory=directory,
         rate_limiter=RateLimiter(lambda: 0.0),
         budgets=Budgets(on_threshold=ignore),
-        assumptions=Assumptions(1000, 1000),
+        assumptions=Assumptions(attachment_tokens=1000, output_tokens=1000),
         max_requests=1,
     )
     relay = Relay(

@@ -69,7 +69,7 @@ def admissions(budgets: Budgets, limiter: RateLimiter) -> Admissions:
         directory=cast(Directory, FakeDirectory()),
         rate_limiter=limiter,
         budgets=budgets,
-        assumptions=Assumptions(1000, 1000),
+        assumptions=Assumptions(attachment_tokens=1000, output_tokens=1000),
         max_requests=3,
         now=lambda: NOON,
     )

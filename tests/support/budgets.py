@@ -24,7 +24,9 @@ def max_cost_of(agent: Agent, body: bytes | None = None) -> Decimal:
     price = agent.server.directory.book.at(MODEL, datetime.now(UTC))
     assert price is not None
     size = len(agent.body(max_completion_tokens=OUTPUT_LIMIT) if body is None else body)
-    return max_cost(price, Size(input_bytes=size, output_limit=OUTPUT_LIMIT), Assumptions(0, 0))
+    return max_cost(
+        price, Size(input_bytes=size, output_limit=OUTPUT_LIMIT), Assumptions(attachment_tokens=0, output_tokens=0)
+    )
 
 
 async def set_budget(agent: Agent, amount: Decimal, **options: Any) -> BudgetRow:

@@ -6,7 +6,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from chatgpt_agent.core.money.kinds import RATE_NAMES, Rates
+from chatgpt_agent.core.money.kinds import TOKEN_RATES, Rates
 from chatgpt_agent.core.money.pricing import (
     MAX_MULTIPLIER,
     MAX_PLACES,
@@ -32,7 +32,13 @@ counts = st.integers(0, 20) | st.integers(0, 400_000) | st.integers(0, MAX_COUNT
 @st.composite
 def rates(draw: st.DrawFn) -> dict[str, Decimal]:
     """Draws rates of input and output, and any of the others."""
-    optional = {kind: draw(st.none() | amounts) for kind in RATE_NAMES}
+    return {**draw(token_rates()), **({"minute": draw(amounts)} if draw(st.booleans()) else {})}
+
+
+@st.composite
+def token_rates(draw: st.DrawFn) -> dict[str, Decimal]:
+    """Draws rates of input and output tokens, and any of their parts."""
+    optional = {kind: draw(st.none() | amounts) for kind in TOKEN_RATES}
     return {**{kind: rate for kind, rate in optional.items() if rate is not None}, **_both(draw)}
 
 
@@ -47,7 +53,7 @@ def tiers(draw: st.DrawFn) -> tuple[Tier, ...]:
         st.sampled_from([None, "flex", "priority", "batch"]), st.sampled_from([0, 1, 10, 128_000, 272_000])
     )
     conditions = draw(st.lists(when.filter(lambda condition: condition != (None, 0)), unique=True, max_size=5))
-    effect: Any = st.fixed_dictionaries({"multiplier": multipliers}) | rates()
+    effect: Any = st.fixed_dictionaries({"multiplier": multipliers}) | token_rates()
     return tuple(Tier(service_tier=name, above=above, **draw(effect)) for name, above in conditions)
 
 

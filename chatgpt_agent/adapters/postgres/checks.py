@@ -8,7 +8,7 @@ from chatgpt_agent.adapters.postgres.settings import DAY_SQL
 from chatgpt_agent.adapters.postgres.usage import COUNT_NOT_DONE, COUNT_REQUESTS
 from chatgpt_agent.core.errors import StoreRejected
 from chatgpt_agent.core.ledger import State
-from chatgpt_agent.core.money.kinds import SIDES, TOKEN_COLUMNS, TOKEN_KINDS
+from chatgpt_agent.core.money.kinds import COUNT_COLUMNS, SIDES, TOKEN_KINDS
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -20,14 +20,16 @@ class Finding(msgspec.Struct, frozen=True):
 
 
 def _each(template: str) -> str:
-    """Returns a list for SQL of a template with each token column in the place of `{}`."""
-    return ", ".join(template.replace("{}", name) for name in TOKEN_COLUMNS)
+    """Returns a list for SQL of a template with each column of counts in the place of `{}`."""
+    return ", ".join(template.replace("{}", name) for name in COUNT_COLUMNS)
 
 
 def _part_exceeds_side(side: str) -> str:
     parts = (kind.column for kind in TOKEN_KINDS if kind.side == side and kind.is_part)
     return f"greatest({', '.join(parts)}) > {side}_tokens"
 
+
+_CORRECTED = "CASE WHEN o.request_id IS NULL THEN u.{} ELSE coalesce(o.{}, 0) + coalesce(u.{}, 0) END AS {}"
 
 # A check selects (subject, text), at most LIMIT rows; it selects nothing if the ledger is consistent.
 _CHECKS = {
@@ -49,12 +51,14 @@ _CHECKS = {
     "price": f"""
         SELECT r.request_id::text, format('its price %%s does not exist', r.price_id)
         FROM usage r LEFT JOIN prices p ON p.id = r.price_id AND p.input IS NOT NULL
-        WHERE p.id IS NULL AND r.state <> '{State.IMPORTED}' ORDER BY r.started_at LIMIT %s""",
+        WHERE p.id IS NULL AND r.price_id IS NOT NULL AND r.state <> '{State.IMPORTED}'  -- NULL: of a free endpoint
+        ORDER BY r.started_at LIMIT %s""",
     # The sum of a correction and its row must have the cost of the corrected token counts.
     "cost": f"""
         WITH corrected AS (
-            SELECT u.request_id, u.started_at, u.price_id, u.service_tier, u.cost + coalesce(o.cost, 0) AS cost,
-                   {_each("CASE WHEN o.request_id IS NULL THEN u.{} ELSE coalesce(o.{}, 0) + u.{} END AS {}")}
+            SELECT u.request_id, u.started_at, u.price_id, u.service_tier, u.image_price_id, u.surcharge_ids,
+                   u.cost + coalesce(o.cost, 0) AS cost,
+                   {_each(_CORRECTED)}
             FROM usage u LEFT JOIN usage o
                 ON u.state = '{State.CORRECTION}' AND o.request_id = u.corrects AND o.started_at = u.started_at
             WHERE u.state <> '{State.IMPORTED}'

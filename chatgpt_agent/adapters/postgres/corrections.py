@@ -7,12 +7,14 @@ from uuid import UUID
 import msgspec
 
 from chatgpt_agent.adapters.postgres.connection import AnyStore
-from chatgpt_agent.adapters.postgres.prices import PRICE_COLUMNS, price_from
+from chatgpt_agent.adapters.postgres.prices import PRICE_COLUMNS, price_by_id, price_from
 from chatgpt_agent.adapters.postgres.spending import COUNT_AND_NOTIFY
-from chatgpt_agent.adapters.postgres.usage import ADD_TO_DAILY_SUMS, INSERTED, token_counts, usage_from
+from chatgpt_agent.adapters.postgres.surcharges import surcharges_by_id
+from chatgpt_agent.adapters.postgres.usage import ADD_TO_DAILY_SUMS, INSERTED, counts_of, usage_from
 from chatgpt_agent.core.ledger import State
-from chatgpt_agent.core.money.kinds import TOKEN_COLUMNS
+from chatgpt_agent.core.money.kinds import COUNT_COLUMNS
 from chatgpt_agent.core.money.pricing import Price
+from chatgpt_agent.core.money.surcharges import NO_SURCHARGES, Surcharges
 from chatgpt_agent.core.usage import Usage
 
 # The correction `c` of a row `r`, if there is one.
@@ -24,11 +26,12 @@ JOIN_CORRECTION = f"""LEFT JOIN usage c ON c.corrects = r.request_id AND c.start
 _CORRECT = f"""
     WITH inserted AS (
         INSERT INTO usage (request_id, user_id, token_id, endpoint, model, served_model, service_tier,
-                           {", ".join(TOKEN_COLUMNS)}, price_id, cost, uncertain_cost, state, client_closed, streamed,
-                           started_at, corrects, reason)
+                           {", ".join(COUNT_COLUMNS)}, price_id, cost, uncertain_cost, state, client_closed, streamed,
+                           started_at, corrects, reason, image_price_id, surcharge_ids)
         SELECT %s::uuid, r.user_id, r.token_id, r.endpoint, r.model, r.served_model, r.service_tier,
-               {", ".join(["%s"] * len(TOKEN_COLUMNS))}, r.price_id, %s, -r.uncertain_cost,
-               '{State.CORRECTION}', false, r.streamed, r.started_at, r.request_id, %s
+               {", ".join(["%s"] * len(COUNT_COLUMNS))}, r.price_id, %s, -r.uncertain_cost,
+               '{State.CORRECTION}', false, r.streamed, r.started_at, r.request_id, %s,
+               r.image_price_id, r.surcharge_ids
         FROM usage r WHERE r.request_id = %s::uuid AND r.started_at = %s AND r.state <> '{State.CORRECTION}'
         ON CONFLICT DO NOTHING
         RETURNING {INSERTED}
@@ -49,13 +52,16 @@ class CorrectableRow(msgspec.Struct, frozen=True, kw_only=True):
     service_tier: str | None
     price: Price | None
     corrected_by: UUID | None
+    image_price: Price | None = None
+    surcharges: Surcharges = NO_SURCHARGES
 
 
 async def read_correctable_row(store: AnyStore, request_id: UUID) -> CorrectableRow | None:
     """Returns the row of a request, with its price."""
     sql = f"""
         SELECT r.started_at, r.state, r.cost, r.service_tier, c.request_id::text,
-               {", ".join(f"r.{name}" for name in TOKEN_COLUMNS)}, {PRICE_COLUMNS}
+               {", ".join(f"r.{name}" for name in COUNT_COLUMNS)}, {PRICE_COLUMNS},
+               r.image_price_id, r.surcharge_ids
         FROM usage r
         {JOIN_CORRECTION}
         LEFT JOIN prices p ON p.id = r.price_id AND p.input IS NOT NULL
@@ -63,8 +69,8 @@ async def read_correctable_row(store: AnyStore, request_id: UUID) -> Correctable
     rows = await store.fetch(sql, [str(request_id)])
     if not rows:
         return None
-    started_at, state, cost, service_tier, corrected_by, *rest = rows[0]
-    counts, price = dict(zip(TOKEN_COLUMNS, rest, strict=False)), rest[len(TOKEN_COLUMNS) :]
+    started_at, state, cost, service_tier, corrected_by, *rest, image_price_id, surcharge_ids = rows[0]
+    counts, price = dict(zip(COUNT_COLUMNS, rest, strict=False)), rest[len(COUNT_COLUMNS) :]
     return CorrectableRow(
         request_id=request_id,
         started_at=started_at,
@@ -73,6 +79,8 @@ async def read_correctable_row(store: AnyStore, request_id: UUID) -> Correctable
         cost=cost,
         service_tier=service_tier,
         price=None if price[0] is None else price_from(price),
+        image_price=None if image_price_id is None else await price_by_id(store, image_price_id),
+        surcharges=await surcharges_by_id(store, surcharge_ids or []),
         corrected_by=UUID(corrected_by) if corrected_by else None,
     )
 
@@ -81,6 +89,6 @@ async def add_correction(
     store: AnyStore, row: CorrectableRow, *, request_id: UUID, usage: Usage, cost: Decimal, reason: str
 ) -> bool:
     """Adds a correction of a row: the differences of token counts and cost (USD). False if the row has a correction."""
-    values = [str(request_id), *token_counts(usage), cost, reason, str(row.request_id), row.started_at]
+    values = [str(request_id), *counts_of(usage), cost, reason, str(row.request_id), row.started_at]
     [(inserted, _)] = await store.fetch(_CORRECT, values)
     return bool(inserted)

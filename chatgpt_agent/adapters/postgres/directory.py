@@ -13,6 +13,7 @@ import msgspec
 from chatgpt_agent.adapters.postgres.connection import SqlRow, Store
 from chatgpt_agent.adapters.postgres.prices import PRICE_COLUMNS, check_amount, read_price
 from chatgpt_agent.adapters.postgres.settings import TIME_ZONE_SQL
+from chatgpt_agent.adapters.postgres.surcharges import SURCHARGE_COLUMNS, surcharge_from
 from chatgpt_agent.core.access.identity import RateLimits, Token, User
 from chatgpt_agent.core.access.model_patterns import compile_patterns
 from chatgpt_agent.core.access.networks import Networks, is_network
@@ -21,6 +22,7 @@ from chatgpt_agent.core.errors import InvalidValue, StoreRejected
 from chatgpt_agent.core.moments import check_moment
 from chatgpt_agent.core.money.exact import ZERO
 from chatgpt_agent.core.money.pricing import Price
+from chatgpt_agent.core.money.surcharges import Surcharge
 
 PAGE = 1000  # rows in one result, which blocks the event loop for 5 ms
 
@@ -33,13 +35,14 @@ T = TypeVar("T")
 # Pages are ordered by the first two columns.
 _USERS = """
     SELECT version, id, id, name, upstream_key, coalesce(disabled_at, removed_at) IS NOT NULL, allowed_models,
-           rpm, tpm, concurrency
+           standard_tier_only, rpm, tpm, concurrency
     FROM users"""
 _TOKENS = """
     SELECT version, id, id, user_id, digest, revoked_at IS NOT NULL, expires_at, allowed_models, allowed_networks,
            rpm, tpm, concurrency
     FROM tokens"""
 _PRICES = f"SELECT version, id, {PRICE_COLUMNS} FROM prices p"
+_SURCHARGES = f"SELECT version, id, {SURCHARGE_COLUMNS} FROM surcharges s"
 _BUDGETS = "SELECT version, id, id, user_id, token_id, period, amount FROM budgets"
 
 
@@ -67,6 +70,7 @@ class Changes(msgspec.Struct, frozen=True, kw_only=True):
     users: list[User]
     tokens: list[Token]
     prices: list[Price]
+    surcharges: list[Surcharge]
     budgets: list[Budget]
     unreadable: list[Unreadable]
     time_zone: str
@@ -95,24 +99,34 @@ async def read_changes(store: Store, since: int) -> Changes | None:
         return None
     whole = since < reset_version or since < 0 or version < since
     after = -1 if whole else since
-    users, tokens, prices, budgets = await _read_tables(store, after)
+    users, tokens, prices, surcharges, budgets = await _read_tables(store, after)
     return Changes(
         version=version,
         whole=whole,
         users=users.objects,
         tokens=tokens.objects,
         prices=prices.objects,
+        surcharges=surcharges.objects,
         budgets=budgets.objects,
-        unreadable=[*users.unreadable, *tokens.unreadable, *prices.unreadable, *budgets.unreadable],
+        unreadable=[
+            *users.unreadable,
+            *tokens.unreadable,
+            *prices.unreadable,
+            *surcharges.unreadable,
+            *budgets.unreadable,
+        ],
         time_zone=time_zone,
     )
 
 
-async def _read_tables(store: Store, after: int) -> tuple[Rows[User], Rows[Token], Rows[Price], Rows[Budget]]:
+async def _read_tables(
+    store: Store, after: int
+) -> tuple[Rows[User], Rows[Token], Rows[Price], Rows[Surcharge], Rows[Budget]]:
     return (
         await _read_all(store, "users", _USERS, after, _user),
         await _read_all(store, "tokens", _TOKENS, after, _token),
         await _read_all(store, "prices", _PRICES, after, read_price),
+        await _read_all(store, "surcharges", _SURCHARGES, after, surcharge_from),
         await _read_all(store, "budgets", _BUDGETS, after, _budget, instead=_spent_budget),
     )
 
@@ -146,12 +160,13 @@ async def _read_all(
 
 
 def _user(row: SqlRow) -> User:
-    id_, name, key, disabled, models, *limits = row
+    id_, name, key, disabled, models, standard_tier_only, *limits = row
     return User(
         id=id_,
         name=name,
         upstream_key=bytes(key),
         disabled=disabled,
+        standard_tier_only=standard_tier_only,
         allowed_models=_models(models),
         limits=_limits(limits),
     )

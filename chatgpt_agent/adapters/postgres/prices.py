@@ -11,8 +11,22 @@ import msgspec
 from chatgpt_agent.adapters.postgres.connection import AnyStore
 from chatgpt_agent.core.errors import InvalidValue
 from chatgpt_agent.core.moments import check_moment
-from chatgpt_agent.core.money.kinds import RATE_NAMES, SIDE_OF_RATE, SIDES, Rates, TokenKind, charged_parts
-from chatgpt_agent.core.money.pricing import NewPrice, Price, Tier
+from chatgpt_agent.core.money.kinds import (
+    CALL_COLUMNS,
+    IMAGE_TOOL_COLUMNS,
+    IMAGE_TOOL_KINDS,
+    RATE_CHAINS,
+    RATE_NAMES,
+    SIDES,
+    TIME_COLUMN,
+    TIME_RATE,
+    TOKEN_RATES,
+    Rates,
+    TokenKind,
+    charged_parts,
+)
+from chatgpt_agent.core.money.pricing import TIME_PLACES, NewPrice, Price, Tier
+from chatgpt_agent.core.money.surcharges import MULTIPLIER
 
 log = logging.getLogger(__name__)
 
@@ -95,6 +109,12 @@ async def list_prices(store: AnyStore, model: str | None = None) -> list[Price]:
     return prices
 
 
+async def price_by_id(store: AnyStore, id: int) -> Price | None:
+    """Returns a price, or None if it does not exist."""
+    rows = await store.fetch(f"SELECT {PRICE_COLUMNS} FROM prices p WHERE p.id = %s", [id])
+    return price_from(rows[0]) if rows else None
+
+
 async def cancel_price(store: AnyStore, id: int, now: datetime) -> Price | None:
     """Cancels a price of a later date, and returns it; None: there is none with this id."""
     sql = f"""
@@ -122,11 +142,13 @@ async def priced_models(store: AnyStore) -> set[str]:
     return {str(model) for (model,) in await store.fetch("SELECT DISTINCT model FROM prices")}
 
 
+def _chain(relation: str, name: str) -> str:
+    return f"coalesce({', '.join(f'{relation}.{each}' for each in RATE_CHAINS[name])})"
+
+
 def _rate(name: str) -> str:
     """Returns the rate of this name: that of the tier if it has rates of its own, else that of the price."""
-    side = SIDE_OF_RATE[name]
-    return f"""CASE WHEN tier.input IS NULL THEN coalesce(p.{name}, p.{side})
-                    ELSE coalesce(tier.{name}, tier.{side}) END AS {name}"""
+    return f"CASE WHEN tier.input IS NULL THEN {_chain('p', name)} ELSE {_chain('tier', name)} END AS {name}"
 
 
 def _left(side: str, parts: Sequence[TokenKind]) -> str:
@@ -138,8 +160,12 @@ def _part(kind: TokenKind) -> str:
     """Returns a join with the count of this kind, at most what the parts charged before it leave."""
     parts = charged_parts(kind.side)
     left = _left(kind.side, parts[: parts.index(kind)])
+    names = (kind.column, *(f"{name}_tokens" for name in kind.without))
+    count = " - ".join(f"coalesce(r.{name}, 0)" for name in names)
+    if kind.without:
+        count = f"greatest({count}, 0)"
     return f"""CROSS JOIN LATERAL (
-        SELECT least(coalesce(r.{kind.column}, 0), {left}) AS count
+        SELECT least({count}, {left}) AS count
     ) part_{kind.name}"""
 
 
@@ -150,21 +176,57 @@ def _side_cost(side: str) -> str:
     return " + ".join([*own, f"({_left(side, parts)}) * rate.{side}"])
 
 
+def _image_tool_cost() -> str:
+    """Returns the cost of the image tool's tokens at the price `ip`, in USD times a million. The kinds of one side are
+    parts of it that come one after the other, as in `_side_cost`."""
+    terms = []
+    for side in SIDES:
+        left = f"coalesce(r.image_tool_{side}_tokens, 0)"
+        for kind in charged_parts(side):
+            if kind not in IMAGE_TOOL_KINDS:
+                continue
+            names = (kind.column, *(f"{name}_tokens" for name in kind.without))
+            count = " - ".join(
+                f"coalesce(r.image_tool_{name}, 0)" for name in names if f"image_tool_{name}" in IMAGE_TOOL_COLUMNS
+            )
+            part = f"least(greatest({count}, 0), {left})"
+            terms.append(f"{part} * {_chain('ip', str(kind.rate))}")
+            left = f"({left} - {part})"
+        terms.append(f"{left} * ip.{side}")
+    return " + ".join(terms)
+
+
+_TIME_SCALE, _TIME_UNIT = 10**TIME_PLACES, Decimal(1).scaleb(-TIME_PLACES)
+_CALLS = "\n".join(f"WHEN '{kind}' THEN s.amount * coalesce(r.{column}, 0)" for kind, column in CALL_COLUMNS.items())
+
 # Computes `due.cost` for rows `r` with the columns of usage and their price `p`. It repeats the rule of core/money: the
 # check of the ledger compares the two implementations.
 COST_SQL = f"""
     LEFT JOIN LATERAL (
         SELECT t.* FROM jsonb_to_recordset(p.tiers) AS t(
-            service_tier text, above bigint, multiplier numeric, {", ".join(f"{name} numeric" for name in RATE_NAMES)}
+            service_tier text, above bigint, multiplier numeric, {", ".join(f"{name} numeric" for name in TOKEN_RATES)}
         )
         WHERE (t.service_tier IS NULL OR t.service_tier = r.service_tier)
           AND (coalesce(t.above, 0) = 0 OR t.above < r.input_tokens)
         ORDER BY coalesce(t.above, 0) DESC, t.service_tier IS NOT NULL DESC LIMIT 1
     ) tier ON p.tiers <> '[]'
-    CROSS JOIN LATERAL (SELECT {", ".join(map(_rate, RATE_NAMES))}) rate
+    CROSS JOIN LATERAL (SELECT {", ".join(map(_rate, TOKEN_RATES))}) rate
     {" ".join(_part(kind) for side in SIDES for kind in charged_parts(side))}
+    LEFT JOIN LATERAL (
+        SELECT sum(s.amount) FILTER (WHERE s.kind = '{MULTIPLIER}') AS multiplier,
+               sum(CASE s.kind {_CALLS} END) AS calls
+        FROM surcharges s WHERE s.id = ANY(r.surcharge_ids)
+    ) extra ON r.surcharge_ids IS NOT NULL
+    LEFT JOIN LATERAL (
+        SELECT 0.000001 * ({_image_tool_cost()}) AS cost FROM prices ip WHERE ip.id = r.image_price_id
+    ) drawn ON r.image_price_id IS NOT NULL
     CROSS JOIN LATERAL (
-        SELECT coalesce(0.000001 * coalesce(tier.multiplier, 1) * (
-            {" + ".join(map(_side_cost, SIDES))}
-        ), 0) AS cost
+        SELECT coalesce(extra.multiplier, 1) * (
+            coalesce(0.000001 * coalesce(tier.multiplier, 1) * (
+                {" + ".join(map(_side_cost, SIDES))}
+            ), 0)
+            + CASE WHEN r.{TIME_COLUMN} IS NULL OR p.{TIME_RATE} IS NULL THEN 0
+                   ELSE div(r.{TIME_COLUMN} * p.{TIME_RATE} * {_TIME_SCALE} + 30, 60) * {_TIME_UNIT:f} END
+            + coalesce(drawn.cost, 0)
+        ) + coalesce(extra.calls, 0) AS cost
     ) due"""

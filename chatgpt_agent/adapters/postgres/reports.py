@@ -11,7 +11,7 @@ from chatgpt_agent.adapters.cooperative import map_cooperatively
 from chatgpt_agent.adapters.postgres.connection import SqlRow, Store
 from chatgpt_agent.adapters.postgres.tokens import TOKEN_LABEL_SQL
 from chatgpt_agent.adapters.postgres.users import USER_NAME_SQL
-from chatgpt_agent.core.money.kinds import TOKEN_COLUMNS, TokenCounts
+from chatgpt_agent.core.money.kinds import COUNT_COLUMNS, COUNT_TYPES, UsageCounts
 
 # The key of each group in `usage_daily`, and its text in the result. Users and tokens are joined to the sums instead of
 # the many more rows of `usage_daily`. Weeks are those of ISO 8601.
@@ -36,7 +36,7 @@ _TEXTS = {
 GROUPS = tuple(_KEYS)
 
 
-class Sums(TokenCounts[int], frozen=True, kw_only=True):
+class Sums(UsageCounts[int], frozen=True, kw_only=True):
     """Requests, token counts, USD. `not_done`: requests in a state other than done. `uncertain_cost`: the maximum that
     requests of unknown cost may have cost; not part of `cost`."""
 
@@ -53,7 +53,7 @@ class UsageGroup(Sums, frozen=True, kw_only=True):
     token_id: int | None = None
 
 
-COUNTS = ("requests", "not_done", *TOKEN_COLUMNS)
+COUNTS = ("requests", "not_done", *COUNT_COLUMNS)
 SUMMED = (*COUNTS, "cost", "uncertain_cost")
 
 
@@ -94,7 +94,7 @@ async def usage_report(
     }
     order = [*texts, *(f's."{name}"' for name in by if name in joins)]  # two tokens may have the same label
     sums = [
-        *(f"sum(d.{name})::bigint AS {name}" for name in COUNTS),
+        *(f"sum(d.{name})::{COUNT_TYPES.get(name, 'bigint')} AS {name}" for name in COUNTS),
         "sum(d.cost) AS cost",
         "sum(d.uncertain_cost) AS uncertain_cost",
     ]

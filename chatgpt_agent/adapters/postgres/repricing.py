@@ -13,7 +13,7 @@ from chatgpt_agent.adapters.postgres.settings import TIME_ZONE_SQL
 from chatgpt_agent.adapters.postgres.usage import in_states
 from chatgpt_agent.adapters.postgres.users import USER_NAME_SQL
 from chatgpt_agent.core.ledger import TERMINAL
-from chatgpt_agent.core.money.kinds import RATE_NAMES, TOKEN_COLUMNS
+from chatgpt_agent.core.money.kinds import COUNT_COLUMNS, RATE_NAMES
 from chatgpt_agent.core.money.pricing import NewPrice
 
 # Each group and its SQL. Days and months are those of the configured time zone.
@@ -33,9 +33,10 @@ def _corrected(name: str) -> str:
 
 # A row and its correction are one row here. Imported rows are left out: they have none of our prices.
 _ROWS = f"""
-    SELECT r.user_id, r.model, r.service_tier, p.model AS charged_model, r.cost + coalesce(c.cost, 0) AS cost,
+    SELECT r.user_id, r.model, r.service_tier, p.model AS charged_model, r.image_price_id, r.surcharge_ids,
+           r.cost + coalesce(c.cost, 0) AS cost,
            (r.started_at AT TIME ZONE {TIME_ZONE_SQL})::date AS day,
-           {", ".join(map(_corrected, TOKEN_COLUMNS))}
+           {", ".join(map(_corrected, COUNT_COLUMNS))}
     FROM usage r
     JOIN prices p ON p.id = r.price_id
     {JOIN_CORRECTION}

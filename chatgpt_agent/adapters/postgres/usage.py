@@ -1,8 +1,10 @@
 """Writes rows to `usage` and their sums to `usage_daily`: in batches, each row once however often it is written."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime
+from decimal import Decimal
 from operator import attrgetter
+from typing import Any
 from uuid import UUID
 
 import msgspec
@@ -11,7 +13,15 @@ from chatgpt_agent.adapters.postgres.connection import Store
 from chatgpt_agent.adapters.postgres.settings import DAY_SQL
 from chatgpt_agent.adapters.postgres.spending import COUNT_AND_NOTIFY
 from chatgpt_agent.core.ledger import NOT_DONE, Row, State
-from chatgpt_agent.core.money.kinds import TOKEN_COLUMNS, TOKEN_KINDS
+from chatgpt_agent.core.money.kinds import (
+    CALL_COLUMNS,
+    COUNT_COLUMNS,
+    COUNT_TYPES,
+    IMAGE_TOOL_COLUMNS,
+    IMAGE_TOOL_KINDS,
+    TIME_COLUMN,
+    TOKEN_KINDS,
+)
 from chatgpt_agent.core.usage import Usage
 
 USAGE_COLUMNS = {
@@ -23,7 +33,7 @@ USAGE_COLUMNS = {
     "served_model": "text",
     "upstream_id": "text",
     "upstream_request_id": "text",
-    **dict.fromkeys(TOKEN_COLUMNS, "bigint"),
+    **COUNT_TYPES,
     "price_id": "bigint",
     "cost": "numeric",
     "state": "text",
@@ -36,6 +46,9 @@ USAGE_COLUMNS = {
     "first_byte_ms": "bigint",
     "service_tier": "text",
     "uncertain_cost": "numeric",
+    "uncertain_reason": "text",
+    "image_price_id": "bigint",
+    "surcharge_ids": "text",  # an array of arrays would have one size: each is the text of one
 }
 
 
@@ -50,18 +63,20 @@ COUNT_NOT_DONE = f"count(*) FILTER (WHERE state IN {in_states(NOT_DONE)})"
 
 # The columns that `ADD_TO_DAILY_SUMS` needs of inserted rows, for RETURNING.
 INSERTED = (
-    f"{DAY_SQL} AS day, user_id, token_id, model, endpoint, state, {', '.join(TOKEN_COLUMNS)}, cost, uncertain_cost"
+    f"{DAY_SQL} AS day, user_id, token_id, model, endpoint, state, {', '.join(COUNT_COLUMNS)}, cost, uncertain_cost"
 )
-_SUMMED = ("requests", "not_done", *TOKEN_COLUMNS, "cost", "uncertain_cost")
+_SUMMED = ("requests", "not_done", *COUNT_COLUMNS, "cost", "uncertain_cost")
 # Adds the rows of `inserted` to the daily sums. All statements lock rows of `usage_daily` in the same order, so that
 # two agents cannot deadlock.
 ADD_TO_DAILY_SUMS = f"""
     INSERT INTO usage_daily AS daily (day, user_id, token_id, model, endpoint, {", ".join(_SUMMED)})
     SELECT day, user_id, token_id, model, endpoint, {COUNT_REQUESTS}, {COUNT_NOT_DONE},
-           {", ".join(f"coalesce(sum({name}), 0)" for name in TOKEN_COLUMNS)}, sum(cost), sum(uncertain_cost)
+           {", ".join(f"coalesce(sum({name}), 0)" for name in COUNT_COLUMNS)}, sum(cost), sum(uncertain_cost)
     FROM inserted GROUP BY day, user_id, token_id, model, endpoint ORDER BY day, user_id, token_id, model, endpoint
     ON CONFLICT (day, user_id, token_id, model, endpoint) DO UPDATE SET
         {", ".join(f"{name} = daily.{name} + excluded.{name}" for name in _SUMMED)}"""
+
+_CASTS = {"surcharge_ids": "surcharge_ids::bigint[]"}
 
 # One statement, so that rows, their daily sums and the agent's position are written together or not at all, without a
 # transaction that could break in the middle. A row that exists already is neither inserted nor summed. The position
@@ -78,7 +93,8 @@ WITH agent AS (
     RETURNING shipped_rows
 ), inserted AS (
     INSERT INTO usage ({", ".join(USAGE_COLUMNS)})
-    SELECT * FROM unnest({", ".join(f"%s::{kind}[]" for kind in USAGE_COLUMNS.values())})
+    SELECT {", ".join(_CASTS.get(name, name) for name in USAGE_COLUMNS)}
+    FROM unnest({", ".join(f"%s::{kind}[]" for kind in USAGE_COLUMNS.values())}) AS row({", ".join(USAGE_COLUMNS)})
     ON CONFLICT DO NOTHING
     RETURNING {INSERTED}
 ), summed AS ({ADD_TO_DAILY_SUMS}
@@ -107,18 +123,21 @@ async def _ship(store: Store, rows: Sequence[Row], position: Sequence[object]) -
 
 
 async def reserve_ids(store: Store, rows: Sequence[Row]) -> None:
-    """Lets the next users, tokens and prices get ids after those in these rows. A server that has lost rows may have
-    lost users, tokens and prices, too, and would give their ids to others, who would get these rows."""
+    """Lets the next users, tokens, prices and surcharges get ids after those in these rows. A server that has lost rows
+    may have lost these, too, and would give their ids to others, who would get these rows."""
     sql = """
         SELECT setval(sequence, id)
-        FROM (VALUES ('users', %s::bigint), ('tokens', %s), ('prices', %s)) AS used(relation, id),
+        FROM (VALUES ('users', %s::bigint), ('tokens', %s), ('prices', greatest(%s, %s)), ('surcharges', %s))
+                 AS used(relation, id),
              LATERAL (SELECT pg_get_serial_sequence(relation, 'id')::regclass AS sequence) AS s
         WHERE id > coalesce(pg_sequence_last_value(sequence), 0)"""
     intents = [row.intent for row in rows]
     values = (
         max(intent.user_id for intent in intents),
         max(intent.token_id for intent in intents),
-        max(row.price_id for row in rows),
+        max(row.price_id or 0 for row in rows),
+        max(row.image_price_id or 0 for row in rows),
+        max(max(row.surcharge_ids, default=0) for row in rows),
     )
     await store.fetch(sql, values)
 
@@ -154,13 +173,52 @@ async def count_dead_letters(store: Store) -> int:
     return int(count)
 
 
-# The token counts of a usage in the order of `TOKEN_COLUMNS`.
-token_counts: Callable[[Usage], tuple[int, ...]] = attrgetter(*(kind.name for kind in TOKEN_KINDS))
+# The counts of nearly every usage, in the order of `COUNT_COLUMNS`; the image tool's come between the two.
+_TOKENS = attrgetter(*(kind.name for kind in TOKEN_KINDS))
+_CALLS = attrgetter(*CALL_COLUMNS.values(), TIME_COLUMN)
+_DRAWN = attrgetter(*(kind.name for kind in IMAGE_TOOL_KINDS))
+_NOT_DRAWN = (0,) * len(IMAGE_TOOL_KINDS)
 
 
-def usage_from(counts: Mapping[str, int | None]) -> Usage:
+def counts_of(usage: Usage) -> tuple[object, ...]:
+    """Returns the counts of a usage in the order of `COUNT_COLUMNS`."""
+    drawn = _NOT_DRAWN if usage.image_tool is None else _DRAWN(usage.image_tool)
+    return (*_TOKENS(usage), *drawn, *_CALLS(usage))
+
+
+def usage_from(counts: Mapping[str, int | Decimal | None]) -> Usage:
     """Returns the usage of a row, from its columns by name."""
-    return Usage(**{kind.name: counts[kind.column] or 0 for kind in TOKEN_KINDS})
+    columns = zip(IMAGE_TOOL_KINDS, IMAGE_TOOL_COLUMNS, strict=True)
+    drawn: dict[str, Any] = {kind.name: counts[name] or 0 for kind, name in columns}
+    used: dict[str, Any] = {
+        **{kind.name: counts[kind.column] or 0 for kind in TOKEN_KINDS},
+        **{name: counts[name] or 0 for name in CALL_COLUMNS.values()},
+        TIME_COLUMN: Decimal(counts[TIME_COLUMN] or 0),
+    }
+    return Usage(**used, image_tool=Usage(**drawn) if any(drawn.values()) else None)
+
+
+# The columns of counts that most rows have none of: there NULL is 0, which takes no room.
+_SPARSE = frozenset(
+    {*IMAGE_TOOL_COLUMNS, *CALL_COLUMNS.values(), TIME_COLUMN, *(kind.column for kind in TOKEN_KINDS if kind.fallback)}
+)
+_IS_SPARSE = tuple(name in _SPARSE for name in COUNT_COLUMNS)
+_NO_COUNTS = (None,) * len(COUNT_COLUMNS)
+
+
+def known_count(name: str, relation: str) -> str:
+    """Returns a column of counts in SQL, NULL only where the usage is not known."""
+    column = f"{relation}.{name}"
+    return (
+        f"CASE WHEN {relation}.input_tokens IS NOT NULL THEN coalesce({column}, 0) END" if name in _SPARSE else column
+    )
+
+
+def _stored_counts(usage: Usage) -> list[object]:
+    return [
+        None if is_sparse and not count else count
+        for count, is_sparse in zip(counts_of(usage), _IS_SPARSE, strict=True)
+    ]
 
 
 def _sql_values(row: Row) -> tuple[object, ...]:
@@ -174,7 +232,7 @@ def _sql_values(row: Row) -> tuple[object, ...]:
         row.served_model,
         row.upstream_id,
         row.upstream_request_id,
-        *(token_counts(usage) if usage else [None] * len(TOKEN_COLUMNS)),
+        *(_stored_counts(usage) if usage else _NO_COUNTS),
         row.price_id,
         row.cost,
         str(row.state),
@@ -187,4 +245,7 @@ def _sql_values(row: Row) -> tuple[object, ...]:
         row.first_byte_ms,
         row.service_tier,
         row.uncertain_cost,
+        row.uncertain_reason,
+        row.image_price_id,
+        f"{{{','.join(map(str, row.surcharge_ids))}}}" if row.surcharge_ids else None,
     )

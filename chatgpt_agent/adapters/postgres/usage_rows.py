@@ -9,9 +9,10 @@ import msgspec
 
 from chatgpt_agent.adapters.postgres.connection import SqlRow, Store
 from chatgpt_agent.adapters.postgres.tokens import TOKEN_LABEL_SQL
+from chatgpt_agent.adapters.postgres.usage import known_count
 from chatgpt_agent.adapters.postgres.users import USER_NAME_SQL
 from chatgpt_agent.core.ledger import State
-from chatgpt_agent.core.money.kinds import TOKEN_COLUMNS, TokenCounts
+from chatgpt_agent.core.money.kinds import COUNT_COLUMNS, UsageCounts
 
 
 class StateSum(msgspec.Struct, frozen=True):
@@ -22,9 +23,10 @@ class StateSum(msgspec.Struct, frozen=True):
     cost: Decimal
 
 
-class UsageRow(TokenCounts[int | None], frozen=True, kw_only=True):
-    """A row of the ledger in a list. Token counts None: unknown. Costs in USD; `uncertain_cost` is the maximum that a
-    row of unknown cost may have cost. `charged_model`: the model whose price was charged, None for an imported row."""
+class UsageRow(UsageCounts[int | None], frozen=True, kw_only=True):
+    """A row of the ledger in a list. Counts None: unknown. Costs in USD; `uncertain_cost` is the maximum that a row may
+    have cost beyond its cost, `uncertain_reason` why its cost may differ from OpenAI's. `charged_model`: the model
+    whose price was charged, None for an imported row and for one of a free endpoint."""
 
     request_id: UUID
     started_at: datetime
@@ -43,6 +45,7 @@ class UsageRow(TokenCounts[int | None], frozen=True, kw_only=True):
     streamed: bool
     cost: Decimal
     uncertain_cost: Decimal
+    uncertain_reason: str | None
     upstream_id: str | None
     corrects: UUID | None
     reason: str | None
@@ -51,8 +54,8 @@ class UsageRow(TokenCounts[int | None], frozen=True, kw_only=True):
 # The fields of a `UsageRow` in the order of lists.
 ROW_FIELDS = (
     "request_id", "started_at", "user", "token_id", "token", "endpoint", "model", "served_model", "charged_model",
-    "service_tier", "state", "status", "error", "client_closed", "streamed", *TOKEN_COLUMNS, "cost", "uncertain_cost",
-    "upstream_id", "corrects", "reason",
+    "service_tier", "state", "status", "error", "client_closed", "streamed", *COUNT_COLUMNS, "cost", "uncertain_cost",
+    "uncertain_reason", "upstream_id", "corrects", "reason",
 )  # fmt: skip
 
 
@@ -81,6 +84,7 @@ async def list_rows(
         "user": USER_NAME_SQL.format(id="r.user_id"),
         "token": TOKEN_LABEL_SQL.format(id="r.token_id"),
         "charged_model": "p.model",
+        **{name: known_count(name, "r") for name in COUNT_COLUMNS},
     }
     sql = f"""
         SELECT {", ".join(columns.get(name, f"r.{name}") for name in ROW_FIELDS)}

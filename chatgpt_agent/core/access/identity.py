@@ -27,7 +27,8 @@ class RateLimits(msgspec.Struct, frozen=True, gc=False):
 
 class User(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A user. `upstream_key` is encrypted; `disabled` is also set for a removed user; `allowed_models` matches the
-    names of the models that the user may use, None: all."""
+    names of the models that the user may use, None: all; `standard_tier_only`: the user's OpenAI project never serves
+    a request without a service tier in a faster one."""
 
     id: int
     name: str
@@ -35,6 +36,7 @@ class User(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     disabled: bool
     allowed_models: re.Pattern[str] | None = None
     limits: RateLimits = RateLimits()
+    standard_tier_only: bool = False
 
 
 class Token(msgspec.Struct, frozen=True, kw_only=True, gc=False):

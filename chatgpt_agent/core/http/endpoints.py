@@ -6,6 +6,7 @@ A path that is not in this table is not forwarded. The facts are from the types 
 
 import msgspec
 
+from chatgpt_agent.core.money.pricing import DECISIONS_TIER
 from chatgpt_agent.core.usage import UsageFormat
 
 _CHAT_PATH = "/chat/completions"
@@ -81,7 +82,7 @@ DECISIONS = Endpoint(
     can_stream=False,
     is_completion=False,
     conversation="input",
-    price_tier="decisions",
+    price_tier=DECISIONS_TIER,
     usage_format=UsageFormat.TOKENS,
 )
 EMBEDDINGS = Endpoint(
@@ -118,7 +119,7 @@ TRANSCRIPTIONS = Endpoint(
     is_completion=False,
     form=True,
     response_formats=frozenset({"json", "diarized_json"}),
-    usage_format=UsageFormat.TOKENS,
+    usage_format=UsageFormat.TRANSCRIPTION,
     final_events=frozenset({"transcript.text.done"}),
 )
 

@@ -1,12 +1,13 @@
-"""The kinds of tokens that OpenAI counts and charges. Every layer derives its columns, fields and options from them.
+"""What OpenAI counts and charges: tokens of several kinds, calls of its tools, seconds of audio. Every layer derives
+its columns, fields and options from these tables.
 
-To add a kind, add its row to `TOKEN_KINDS` and its fields to the structs below, read its count in core/usage.py, and
-add its columns to the tables `usage`, `usage_daily` and `prices` in a migration, which also replaces the function
-`rebuild_usage_daily()`.
+To add a kind of token, add its row to `TOKEN_KINDS` and its fields to the structs below, read its count in
+core/usage.py, and add its columns to the tables `usage`, `usage_daily` and `prices` in a migration, which also replaces
+the function `rebuild_usage_daily()`.
 """
 
 from decimal import Decimal
-from typing import Generic, TypeVar
+from typing import Annotated, Generic, TypeVar
 
 import msgspec
 
@@ -17,11 +18,15 @@ class TokenKind(msgspec.Struct, frozen=True, kw_only=True):
     """A kind of token: `input`, `output`, or a part of one of these two, which is its `side`.
 
     `name` is its field in `Usage`; `rate` its field in `Rates`, None where it is charged like the rest of its side;
-    `litellm` the key of this rate in LiteLLM's list. No token belongs to two kinds with `is_medium`."""
+    `fallback` the rate that counts where a price lacks its own, before that of its side; `litellm` the key of this rate
+    in LiteLLM's list. No token belongs to two kinds with `is_medium`. Of its count, those of the kinds in `without` are
+    charged as these."""
 
     name: str
     side: str
     rate: str | None = None
+    fallback: str | None = None
+    without: tuple[str, ...] = ()
     litellm: str | None = None
     label: str = ""
     is_medium: bool = False
@@ -52,16 +57,42 @@ TOKEN_KINDS = (
         label="USD per 1,000,000 input tokens",
     ),
     TokenKind(
+        name="cached_audio",
+        side="input",
+        rate="cached_audio",
+        fallback="cached_input",
+        litellm="cache_read_input_audio_token_cost",
+        label="Audio in the input, read from OpenAI's cache",
+    ),
+    TokenKind(
+        name="cached_image",
+        side="input",
+        rate="cached_image",
+        fallback="cached_input",
+        litellm="cache_read_input_image_token_cost",
+        label="Images in the input, read from OpenAI's cache",
+    ),
+    TokenKind(
         name="cached",
         side="input",
         rate="cached_input",
+        without=("cached_audio", "cached_image"),
         litellm="cache_read_input_token_cost",
         label="Input tokens read from OpenAI's cache",
+    ),
+    TokenKind(
+        name="cache_write_12h",
+        side="input",
+        rate="cache_write_12h",
+        fallback="cache_write",
+        litellm="cache_creation_input_token_cost_above_12hr",
+        label="Input tokens written to OpenAI's cache for 12 hours",
     ),
     TokenKind(
         name="cache_write",
         side="input",
         rate="cache_write",
+        without=("cache_write_12h",),
         litellm="cache_creation_input_token_cost",
         label="Input tokens written to OpenAI's cache",
     ),
@@ -72,6 +103,7 @@ TOKEN_KINDS = (
         litellm="input_cost_per_audio_token",
         label="Audio in the input",
         is_medium=True,
+        without=("cached_audio",),
     ),
     TokenKind(
         name="image_input",
@@ -80,6 +112,7 @@ TOKEN_KINDS = (
         litellm="input_cost_per_image_token",
         label="Images in the input",
         is_medium=True,
+        without=("cached_image",),
     ),
     TokenKind(
         name="output",
@@ -109,12 +142,35 @@ TOKEN_KINDS = (
 SIDES = ("input", "output")
 TOKEN_COLUMNS = tuple(kind.column for kind in TOKEN_KINDS)
 
+# The kinds of tokens of the model that draws for the tool image_generation, which has a price of its own.
+_IMAGE_TOOL = ("input", "cached_image", "cached", "image_input", "output", "image_output")
+IMAGE_TOOL_KINDS = tuple(kind for kind in TOKEN_KINDS if kind.name in _IMAGE_TOOL)
+IMAGE_TOOL_COLUMNS = tuple(f"image_tool_{kind.column}" for kind in IMAGE_TOOL_KINDS)
 
-class TokenCounts(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
-    """A count of every kind, by column."""
+# Calls of OpenAI's tools, by the kind of their surcharge (core/money/surcharges.py): column, and field in `Usage`.
+CALL_COLUMNS = {
+    "web_search": "web_search_calls",
+    "file_search": "file_search_calls",
+    "code_interpreter": "code_interpreter_sessions",
+}
+TIME_COLUMN = "seconds"  # of audio that is charged by time
+TIME_RATE = "minute"  # its rate, in USD per minute
+
+# All columns of counts, in `usage` and in `usage_daily`.
+COUNT_COLUMNS = (*TOKEN_COLUMNS, *IMAGE_TOOL_COLUMNS, *CALL_COLUMNS.values(), TIME_COLUMN)
+COUNT_TYPES = {name: "numeric" if name == TIME_COLUMN else "bigint" for name in COUNT_COLUMNS}  # in PostgreSQL
+
+Seconds = Annotated[Decimal, msgspec.Meta(description="Seconds, exactly.")]
+
+
+class UsageCounts(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
+    """A count of everything that is charged, by column. The same for `seconds`, which may have a fraction."""
 
     input_tokens: T
+    cached_audio_tokens: T
+    cached_image_tokens: T
     cached_tokens: T
+    cache_write_12h_tokens: T
     cache_write_tokens: T
     audio_input_tokens: T
     image_input_tokens: T
@@ -122,10 +178,21 @@ class TokenCounts(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
     reasoning_tokens: T
     audio_output_tokens: T
     image_output_tokens: T
+    image_tool_input_tokens: T
+    image_tool_cached_image_tokens: T
+    image_tool_cached_tokens: T
+    image_tool_image_input_tokens: T
+    image_tool_output_tokens: T
+    image_tool_image_output_tokens: T
+    web_search_calls: T
+    file_search_calls: T
+    code_interpreter_sessions: T
+    seconds: Seconds | None
 
 
 class RateTable(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
-    """An amount for every rate. None: the tokens cost what the others of their side cost, `input` or `output`."""
+    """An amount for every rate. None: the tokens cost what the others of their side cost, `input` or `output`. `minute`
+    is that of audio which is charged by time; None: it has no price."""
 
     input: T | None = None
     output: T | None = None
@@ -135,6 +202,10 @@ class RateTable(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
     audio_output: T | None = None
     image_input: T | None = None
     image_output: T | None = None
+    cached_audio: T | None = None
+    cached_image: T | None = None
+    cache_write_12h: T | None = None
+    minute: T | None = None
 
     def get(self, name: str) -> T | None:
         """The rate of this name."""
@@ -161,14 +232,25 @@ class FullRateTable(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
     audio_output: T | None
     image_input: T | None
     image_output: T | None
+    cached_audio: T | None
+    cached_image: T | None
+    cache_write_12h: T | None
+    minute: T | None
 
 
 class Rates(RateTable[Decimal], frozen=True, kw_only=True):
-    """USD per 1,000,000 tokens of each kind."""
+    """USD per 1,000,000 tokens of each kind, and per minute."""
 
 
 RATE_NAMES = RateTable.__struct_fields__
 SIDE_OF_RATE = {kind.rate: kind.side for kind in TOKEN_KINDS if kind.rate}
+TOKEN_RATES = tuple(name for name in RATE_NAMES if name in SIDE_OF_RATE)  # those that are not of time
+# The rates that count for each, in this order: the first that a price has.
+RATE_CHAINS = {
+    kind.rate: tuple(dict.fromkeys(filter(None, (kind.rate, kind.fallback, kind.side))))
+    for kind in TOKEN_KINDS
+    if kind.rate
+}
 
 
 def rates_of_side(side: str) -> tuple[str, ...]:

@@ -1,6 +1,7 @@
 """Prices of models, and the exact cost of a usage at the price that was in force.
 
-Prices are in USD per 1,000,000 tokens. A cost is the exact product: never a float, and rounded only for display.
+Prices are in USD per 1,000,000 tokens, and per minute of audio. A cost is the exact product: never a float, and rounded
+only for display, but for that of time.
 """
 
 from collections.abc import Iterable, Sequence
@@ -11,8 +12,9 @@ import msgspec
 
 from chatgpt_agent.core.errors import InvalidValue
 from chatgpt_agent.core.moments import check_moment
-from chatgpt_agent.core.money.exact import EXACT
-from chatgpt_agent.core.money.kinds import SIDES, Rates, charged_parts
+from chatgpt_agent.core.money.exact import EXACT, ZERO
+from chatgpt_agent.core.money.kinds import RATE_CHAINS, SIDES, TIME_RATE, Rates, charged_parts
+from chatgpt_agent.core.money.surcharges import Surcharge, SurchargeBook
 from chatgpt_agent.core.names import check_name, is_service_tier
 from chatgpt_agent.core.usage import MAX_COUNT, Usage
 
@@ -23,6 +25,8 @@ MULTIPLIER_PLACES = 6
 
 # What a request may ask for without a tier of the price: the price itself, or OpenAI's choice.
 _UNTIERED = frozenset({"default", "auto"})
+FAST = ("priority", "fast")
+DECISIONS_TIER = "decisions"  # the rates of /v1/decisions, which no request asks for
 _RESERVED_TIERS = _UNTIERED | {"above"}  # a keyword of tier_syntax.py
 
 
@@ -52,22 +56,37 @@ class Price(msgspec.Struct, frozen=True, kw_only=True):
         """Whether the model has no price from then on."""
         return self.rates.input is None
 
+    @property
+    def has_only_time(self) -> bool:
+        """Whether only time has a price, and tokens have none: they are 0 USD beside it."""
+        return self.rates.minute is not None and not self.rates.input and not self.rates.output
+
     def cost(self, usage: Usage, service_tier: str | None = None) -> Decimal:
         """Returns the cost of a usage in USD. Each token is charged once: parts of input and output at their own rates,
         the rest at the rate of its side. Parts may overlap (cached tokens may be audio): they are charged in the order
         of `TOKEN_KINDS`, so that OpenAI's cheapest rate, that of cached tokens, comes first."""
         tier = self.tier_of(service_tier, usage.input) if self.tiers else None
         if tier is None:
-            return _cost(self.rates, usage)
-        if tier.multiplier is None:
-            return _cost(tier, usage)
-        return EXACT.multiply(_cost(self.rates, usage), tier.multiplier)
+            cost = _cost(self.rates, usage)
+        elif tier.multiplier is None:
+            cost = _cost(tier, usage)
+        else:
+            cost = EXACT.multiply(_cost(self.rates, usage), tier.multiplier)
+        return EXACT.add(cost, time_cost(usage.seconds, self.rates.minute)) if usage.seconds else cost
 
     def covers(self, service_tier: str | None) -> bool:
         """Whether a request that asks for a service tier can be charged what that tier costs, at any length."""
         if service_tier is None or service_tier in _UNTIERED:
             return True
-        return any(tier.service_tier == service_tier and tier.above == 0 for tier in self.tiers)
+        name = self.tier_name(service_tier)
+        return any(tier.service_tier == name and tier.above == 0 for tier in self.tiers)
+
+    def tier_name(self, service_tier: str | None) -> str | None:
+        """Returns the name under which a price has a service tier: `fast` and `priority` are two names of one
+        (https://developers.openai.com/api/docs/guides/fast-mode)."""
+        if service_tier in FAST and not any(tier.service_tier == service_tier for tier in self.tiers):
+            return next((tier.service_tier for tier in self.tiers if tier.service_tier in FAST), service_tier)
+        return service_tier
 
     def tier_of(self, service_tier: str | None, input_tokens: int) -> Tier | None:
         """Returns the tier at which an answer is charged: of those that match, the one with the highest `above`, and
@@ -83,8 +102,21 @@ class Price(msgspec.Struct, frozen=True, kw_only=True):
         return max(matching, key=lambda tier: (tier.above, tier.service_tier is not None), default=None)
 
 
-# The rate and the count of each part that has its own rate.
-_PARTS = {side: [(str(kind.rate), kind.name) for kind in charged_parts(side)] for side in SIDES}
+# The rates and the count of each part that has its own rate, and the counts that are charged as others.
+_PARTS = {
+    side: [(RATE_CHAINS[str(kind.rate)], kind.name, kind.without) for kind in charged_parts(side)] for side in SIDES
+}
+
+TIME_PLACES = 15  # decimal places to which the cost of seconds at a rate per minute is rounded, half up
+
+
+def time_cost(seconds: Decimal, minute: Decimal | None) -> Decimal:
+    """Returns USD for seconds at USD per minute, rounded half up to TIME_PLACES: the one cost that may have no end."""
+    if minute is None:
+        return ZERO
+    scaled = EXACT.scaleb(EXACT.multiply(seconds, minute), TIME_PLACES)
+    rounded = EXACT.divide_int(EXACT.add(scaled, Decimal(30)), Decimal(60))
+    return EXACT.scaleb(rounded, -TIME_PLACES)
 
 
 def _cost(rates: Rates, usage: Usage) -> Decimal:
@@ -105,11 +137,15 @@ def _cost(rates: Rates, usage: Usage) -> Decimal:
 def _side_cost(rates: Rates, usage: Usage, side: str, whole: tuple[Decimal, int]) -> Decimal:
     """USD times a million for the tokens of a side, each charged once. `whole`: the side's rate and count."""
     (rate, left), total = whole, Decimal(0)
-    for name, part in _PARTS[side]:
-        count = min(getattr(usage, part), left)
+    for names, part, without in _PARTS[side]:
+        count = getattr(usage, part)
+        for name in without:
+            count -= getattr(usage, name)
+        count = min(max(count, 0), left)
         left -= count
-        own = rates.get(name)
-        total = EXACT.add(total, EXACT.multiply(rate if own is None else own, Decimal(count)))
+        if count:
+            own = next(amount for name in names if (amount := rates.get(name)) is not None)
+            total = EXACT.add(total, EXACT.multiply(own, Decimal(count)))
     return EXACT.add(total, EXACT.multiply(rate, Decimal(left)))
 
 
@@ -134,7 +170,16 @@ class PriceBook:
     the time is at least that at which the model's newest price was made: a clock that was set back refuses no
     model."""
 
-    def __init__(self, prices: Iterable[Price] = (), *, by_clock: bool = False) -> None:
+    def __init__(
+        self,
+        prices: Iterable[Price] = (),
+        *,
+        by_clock: bool = False,
+        surcharges: Iterable[Surcharge] = (),
+        host: str = "",
+    ) -> None:
+        self.surcharges = SurchargeBook(surcharges, host)
+        self.memo: dict[tuple[int, object], object] = {}  # what was computed of its prices, by their `id()`
         self._history: dict[str, list[Price]] = {}
         self._made_at: dict[str, datetime] = {}  # by model: when its newest price was made
         for price in sorted(prices, key=lambda price: (price.effective_at, price.id)):
@@ -222,6 +267,8 @@ def _check_tier(tier: Tier, name: str) -> None:
         raise InvalidValue(f"{name}: a tier needs a service tier, a number of tokens to be above, or both")
     if not 0 <= tier.above <= MAX_COUNT:
         raise InvalidValue(f"{name}: above must be a count from 0 to {MAX_COUNT}")
+    if tier.get(TIME_RATE) is not None:
+        raise InvalidValue(f"{name}: a tier has no price of time")
     if tier.service_tier in _RESERVED_TIERS:
         raise InvalidValue(f"{name}: {tier.service_tier!r} cannot have its own price")
     if tier.service_tier is not None and not is_service_tier(tier.service_tier):

@@ -10,7 +10,7 @@ from decimal import Decimal, InvalidOperation
 
 from chatgpt_agent.core.errors import InvalidValue
 from chatgpt_agent.core.money.exact import format_usd
-from chatgpt_agent.core.money.kinds import RATE_NAMES, Rates
+from chatgpt_agent.core.money.kinds import TOKEN_RATES, Rates
 from chatgpt_agent.core.money.pricing import Tier, check_rates, parse_usd
 from chatgpt_agent.core.usage import MAX_COUNT
 
@@ -96,9 +96,9 @@ def _rates(text: str, name: str) -> dict[str, Decimal]:
     for part in text.split(","):
         key, is_pair, value = part.partition("=")
         kind = key.strip().replace("-", "_")
-        if not is_pair or kind not in RATE_NAMES:
+        if not is_pair or kind not in TOKEN_RATES:
             raise InvalidValue(
-                f"{name}: {part.strip()[:40]!r} is not KIND=USD, of {', '.join(map(kind_name, RATE_NAMES))}"
+                f"{name}: {part.strip()[:40]!r} is not KIND=USD, of {', '.join(map(kind_name, TOKEN_RATES))}"
             )
         if kind in rates:
             raise InvalidValue(f"{name}: duplicate {kind_name(kind)}")

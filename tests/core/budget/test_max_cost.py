@@ -48,21 +48,20 @@ def test_the_dearest_kind_of_token_is_assumed() -> None:
 
 
 def test_the_dearest_tier_that_may_be_charged_counts() -> None:
-    """The requested service tier and long contexts count; a cheaper tier may not be served, so it does not."""
+    """The requested service tier and long contexts count; a cheaper tier may not be served, so it does not. Without a
+    service tier, that of the project is served."""
     tiers = (
         Tier(service_tier="priority", multiplier=Decimal(2)),
         Tier(service_tier="flex", multiplier=Decimal(0)),
         Tier(above=100, input=Decimal(4), output=Decimal(16)),
     )
     short, long = Size(input_bytes=100, output_limit=100), Size(input_bytes=101, output_limit=0)
-    assert max_cost(price(*tiers), short, ASSUMED) == Decimal("0.001")
-    assert max_cost(price(*tiers), long, ASSUMED) == Decimal("0.000404")
-    assert max_cost(
-        price(*tiers), Size(input_bytes=100, output_limit=100, service_tier="priority"), ASSUMED
-    ) == Decimal("0.002")
-    assert max_cost(price(*tiers), Size(input_bytes=100, output_limit=100, service_tier="flex"), ASSUMED) == Decimal(
-        "0.001"
-    )
+    assert max_cost(price(*tiers), short, ASSUMED) == Decimal("0.002")
+    assert max_cost(price(*tiers), short, ASSUMED, standard_tier_only=True) == Decimal("0.001")
+    assert max_cost(price(*tiers), long, ASSUMED, standard_tier_only=True) == Decimal("0.000404")
+    for service_tier, usd in (("priority", "0.002"), ("fast", "0.002"), ("flex", "0.001"), ("default", "0.001")):
+        size = Size(input_bytes=100, output_limit=100, service_tier=service_tier)
+        assert max_cost(price(*tiers), size, ASSUMED) == Decimal(usd)
 
 
 @given(st.fixed_dictionaries(dict.fromkeys(RATE_NAMES, AMOUNTS)), COUNTS, COUNTS, st.data())

@@ -1,18 +1,22 @@
 """The table of token kinds, and what is derived from it."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import chatgpt_agent
 from chatgpt_agent.core.money.kinds import (
+    CALL_COLUMNS,
+    COUNT_COLUMNS,
     RATE_NAMES,
-    TOKEN_COLUMNS,
+    TIME_COLUMN,
+    TIME_RATE,
     TOKEN_KINDS,
     FullRateTable,
     Rates,
-    TokenCounts,
     TokenKind,
+    UsageCounts,
 )
 from chatgpt_agent.core.usage import Usage
 
@@ -35,19 +39,21 @@ def test_a_kind_of_token_is_named_in_at_most_three_files(kind: TokenKind) -> Non
 
 
 def test_a_usage_has_a_count_of_every_kind() -> None:
-    """The fields of `Usage` and of `TokenCounts` are the kinds of the table."""
-    assert set(Usage.__struct_fields__) == {kind.name for kind in TOKEN_KINDS}
-    assert TokenCounts.__struct_fields__ == TOKEN_COLUMNS
+    """The fields of `Usage` and of `UsageCounts` are the kinds of the tables."""
+    others = {*CALL_COLUMNS.values(), TIME_COLUMN, "image_tool", "uncertain_reason"}
+    assert set(Usage.__struct_fields__) == {kind.name for kind in TOKEN_KINDS} | others
+    assert UsageCounts.__struct_fields__ == COUNT_COLUMNS
 
 
 def test_the_rates_are_those_of_the_table() -> None:
     """The structs with a field for every rate agree with the table."""
-    assert {*RATE_NAMES} == {kind.rate for kind in TOKEN_KINDS if kind.rate}
+    assert {*RATE_NAMES} == {TIME_RATE, *(kind.rate for kind in TOKEN_KINDS if kind.rate)}
     assert Rates.__struct_fields__ == FullRateTable.__struct_fields__ == RATE_NAMES
 
 
 @pytest.mark.parametrize("kind", TOKEN_KINDS, ids=lambda kind: kind.name)
 def test_a_usage_is_text_unless_it_has_tokens_of_a_rare_kind(kind: TokenKind) -> None:
     """The short computation of a cost is taken where no rare kind has a count."""
-    usage = Usage(**{"input": 1, "output": 1, kind.name: 1})
+    counts: dict[str, Any] = {"input": 1, "output": 1, kind.name: 1}
+    usage = Usage(**counts)
     assert usage.is_text is not kind.is_rare

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chatgpt_agent.core.errors import InvalidValue
-from chatgpt_agent.core.money.kinds import RATE_NAMES, Rates
+from chatgpt_agent.core.money.kinds import RATE_NAMES, TOKEN_RATES, Rates
 from chatgpt_agent.core.money.pricing import (
     MAX_PLACES,
     MAX_PRICE,
@@ -143,7 +143,7 @@ def test_cost_agrees_with_fractions(new: NewPrice, usage: Usage, service_tier: s
 
 def charged(usage: Usage, kind: str) -> int:
     """The tokens that are charged as of this kind: what they cost where no other costs anything."""
-    rates = {each: Decimal(1_000_000 if each == kind else 0) for each in RATE_NAMES}
+    rates = {each: Decimal(1_000_000 if each == kind else 0) for each in TOKEN_RATES}
     return int(stored(NewPrice("m", Rates(**rates))).cost(usage))
 
 
@@ -151,11 +151,11 @@ def charged(usage: Usage, kind: str) -> int:
 @given(usages())
 def test_every_token_is_charged_once(usage: Usage) -> None:
     """The charged tokens of all rates add up to input and output, and no part is charged beyond its count."""
-    counts = {kind: charged(usage, kind) for kind in RATE_NAMES}
+    counts = {kind: charged(usage, kind) for kind in TOKEN_RATES}
     outputs = counts["output"] + counts["audio_output"] + counts["image_output"]
     assert (sum(counts.values()) - outputs, outputs) == (usage.input, usage.output)
-    assert counts["cached_input"] == usage.cached
-    assert all(counts[kind] <= getattr(usage, kind) for kind in RATE_NAMES if kind != "cached_input")
+    assert counts["cached_input"] + counts["cached_audio"] + counts["cached_image"] == usage.cached
+    assert all(counts[kind] <= getattr(usage, kind) for kind in TOKEN_RATES if kind != "cached_input")
     assert min(counts.values()) >= 0
 
 

@@ -1,0 +1,128 @@
+"""The whole cost of a request: tokens and time at the model's price, the image tool's tokens at the price of the model
+that drew, a factor of the host, and calls of tools.
+
+What cannot be charged exactly is never guessed silently: then there is a reason, and the amount by which the cost may
+be higher.
+"""
+
+from collections.abc import Iterable
+from decimal import Decimal
+from itertools import permutations
+
+import msgspec
+
+from chatgpt_agent.core.money.exact import EXACT, ZERO, exact_sum
+from chatgpt_agent.core.money.kinds import CALL_COLUMNS, TOKEN_KINDS, TokenKind
+from chatgpt_agent.core.money.pricing import Price
+from chatgpt_agent.core.money.surcharges import NO_SURCHARGES, ONE, Surcharges
+from chatgpt_agent.core.usage import Usage
+
+# Why a cost may differ from OpenAI's, beside the reasons of core/usage.py.
+NO_PRICE = "no_price"  # a part of the usage has no price
+CALL_MULTIPLIER = "call_multiplier"  # calls were charged without the factor of the host
+
+Doubt = tuple[str, Decimal]  # a reason, and by how much the cost may be higher
+
+
+class Bill(msgspec.Struct, frozen=True, kw_only=True):
+    """USD. `uncertain_cost`: by how much the cost may be higher; `uncertain_reason`: why it may differ from OpenAI's.
+    `surcharge_ids`: of those that were applied."""
+
+    cost: Decimal
+    surcharge_ids: tuple[int, ...] = ()
+    uncertain_cost: Decimal = ZERO
+    uncertain_reason: str | None = None
+
+
+def charge(
+    usage: Usage,
+    price: Price,
+    *,
+    service_tier: str | None = None,
+    surcharges: Surcharges = NO_SURCHARGES,
+    image_price: Price | None = None,
+    max_cost: Decimal = ZERO,
+) -> Bill:
+    """Returns the bill of a usage. `max_cost`: the most that the request can cost, in USD, which is what a part without
+    a price may cost."""
+    cost = price.cost(usage, service_tier)
+    if surcharges is NO_SURCHARGES and usage.is_tokens and not price.has_only_time:  # as nearly every answer is
+        return Bill(cost=cost)
+    doubts: list[Doubt] = []
+    if usage.uncertain_reason is not None:
+        doubts += _doubt_cached(usage, price, service_tier, cost)
+    if usage.image_tool is not None and image_price is not None:
+        cost = EXACT.add(cost, image_price.cost(usage.image_tool))
+        doubts += _doubt_drawn(usage.image_tool, image_price)
+    multiplier = surcharges.multiplier
+    if multiplier != ONE:
+        cost = EXACT.multiply(cost, multiplier)
+        doubts = [(reason, EXACT.multiply(amount, multiplier)) for reason, amount in doubts]
+    priced = [kind for kind, _ in called(usage) if kind in surcharges.amounts]
+    calls = exact_sum(EXACT.multiply(surcharges.amounts[kind], Decimal(count_of(usage, kind))) for kind in priced)
+    ids = [*surcharges.multiplier_ids, *(surcharges.ids[kind] for kind in priced)]
+    cost = EXACT.add(cost, calls)
+    if calls and multiplier != ONE:
+        doubts.append((CALL_MULTIPLIER, EXACT.multiply(calls, EXACT.subtract(multiplier, ONE))))
+    uncertain_cost = exact_sum(amount for _, amount in doubts)
+    if not _is_priced(usage, price, surcharges, image_price):
+        doubts.insert(0, (NO_PRICE, ZERO))
+        uncertain_cost = max(uncertain_cost, EXACT.subtract(max_cost, cost))
+    return Bill(
+        cost=cost,
+        surcharge_ids=tuple(sorted(ids)),
+        uncertain_cost=uncertain_cost,
+        uncertain_reason=doubts[0][0] if doubts else None,
+    )
+
+
+def count_of(usage: Usage, kind: str) -> int:
+    """Returns the number of calls of a kind in a usage."""
+    count: int = getattr(usage, CALL_COLUMNS[kind])
+    return count
+
+
+def called(usage: Usage) -> list[tuple[str, int]]:
+    """Returns the kinds of calls in a usage, with their numbers."""
+    return [(kind, count) for kind in CALL_COLUMNS if (count := count_of(usage, kind))]
+
+
+def _doubt_cached(usage: Usage, price: Price, service_tier: str | None, cost: Decimal) -> list[Doubt]:
+    """A doubt, if the cost depends on the kinds of cached tokens, which the answer does not tell."""
+    text = usage.input - sum(getattr(usage, kind.name) for kind in _MEDIA)
+    orders = permutations((None, *_MEDIA))
+    costs = {price.cost(_with_cached(usage, order, text), service_tier) for order in orders}
+    return [(str(usage.uncertain_reason), EXACT.subtract(max(*costs, cost), cost))] if len(costs) > 1 else []
+
+
+def _doubt_drawn(usage: Usage, price: Price) -> list[Doubt]:
+    """A doubt, if some of the tokens may have been cached, and cost less then."""
+    cached = (kind.rate for kind in TOKEN_KINDS if kind.rate and "cached" in kind.name)
+    has_rate = any(price.rates.get(rate) is not None for rate in cached)
+    return [(usage.uncertain_reason, ZERO)] if usage.uncertain_reason is not None and has_rate else []
+
+
+def _is_priced(usage: Usage, price: Price, surcharges: Surcharges, image_price: Price | None) -> bool:
+    """Whether everything in a usage has a price."""
+    return (
+        not (usage.seconds and price.rates.minute is None)
+        and not (price.has_only_time and (usage.input or usage.output))
+        and not (usage.image_tool is not None and image_price is None)
+        and all(kind in surcharges.amounts for kind, _ in called(usage))
+    )
+
+
+# Cached tokens may be of each medium: where an answer does not tell, every order in which they are taken from these.
+_MEDIA = tuple(kind for kind in TOKEN_KINDS if kind.side == "input" and kind.is_medium)
+
+
+def _with_cached(usage: Usage, order: Iterable[TokenKind | None], text: int) -> Usage:
+    """Returns the usage with cached tokens of the kinds in this order, each as far as it goes. None: text."""
+    left, parts = usage.cached, {}
+    for kind in order:
+        count = min(left, text if kind is None else getattr(usage, kind.name))
+        left -= count
+        if kind is not None:
+            [parts_name] = kind.without
+            parts[parts_name] = count
+    return msgspec.structs.replace(usage, **parts)
