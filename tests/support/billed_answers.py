@@ -23,12 +23,13 @@ OTHER_KINDS = (
 )  # fmt: skip
 LIMITS = (0, 1, 1000, 272_000)  # of input tokens, above which a request is long
 
+Counts = st.SearchStrategy[int]
 counts = st.integers(0, 20) | st.integers(0, 400_000) | st.integers(0, MAX_TOKENS)
 amounts = st.integers(0, 10_000).map(lambda cents: Fraction(cents, 100)) | st.integers(0, 10**14).map(
     lambda parts: Fraction(parts, 10**10)
 )
 multipliers = st.integers(0, 10**5).map(lambda parts: Fraction(parts, 10**4))
-uplifts = st.sampled_from([Fraction(1), Fraction("1.1")]) | multipliers.filter(bool)
+uplifts = st.sampled_from([Fraction(1), Fraction("1.1")]) | multipliers.map(lambda factor: 1 + factor)
 
 
 @st.composite
@@ -49,11 +50,22 @@ def list_prices(draw: st.DrawFn, service_tiers: Sequence[str | None] = (None, "f
 
 
 @st.composite
-def terms(draw: st.DrawFn) -> Terms:
-    """Draws the price of a model and that of an image model, fees and a host's multiplier."""
+def decision_prices(draw: st.DrawFn) -> ListPrice:
+    """Draws a price with rates of decisions, whose output is free in OpenAI's list."""
+    limits = sorted({0, *draw(st.sets(st.sampled_from(LIMITS)))})
+    own: list[Rates] = [{**draw(rates()), "output": Fraction(0)} for _ in limits]
+    tiers = [
+        ListTier(service_tier="decisions", above=above, rates=each) for above, each in zip(limits, own, strict=True)
+    ]
+    return ListPrice(rates=draw(rates()), tiers=tiers)
+
+
+@st.composite
+def terms(draw: st.DrawFn, path: str) -> Terms:
+    """Draws the price of a model at an endpoint and that of an image model, fees and a host's multiplier."""
     fees = draw(st.dictionaries(st.sampled_from(("web_search", "file_search", "code_interpreter")), amounts))
-    price, image_price = draw(list_prices((None, "flex", "priority", "ultrafast", "decisions"))), draw(list_prices())
-    return Terms(price=price, image_price=image_price, fees=fees, multiplier=draw(uplifts))
+    prices = decision_prices() if path == "/v1/decisions" else list_prices((None, "flex", "priority", "ultrafast"))
+    return Terms(price=draw(prices), image_price=draw(list_prices()), fees=fees, multiplier=draw(uplifts))
 
 
 def _some(draw: st.DrawFn, members: dict[str, Any]) -> dict[str, Any] | None:
@@ -76,10 +88,50 @@ def _parts(draw: st.DrawFn, total: int, number: int) -> list[int]:
     return parts
 
 
+_ACTIONS: tuple[Answer, ...] = (
+    {"type": "search", "query": "a", "queries": ["a", "b"]},
+    {"type": "open_page", "url": "https://example.com/"},
+    {"type": "find_in_page", "pattern": "a", "url": "https://example.com/"},
+)
+CALLS: tuple[Answer, ...] = (
+    *({"type": "web_search_call", "id": "ws_1", "status": "completed", "action": action} for action in _ACTIONS),
+    {"type": "file_search_call", "id": "fs_1", "status": "completed", "queries": ["a"], "results": None},
+    *(
+        {"type": "code_interpreter_call", "id": "ci_1", "status": "completed", "code": "1", "container_id": name}
+        for name in ("cntr_1", "cntr_2")
+    ),
+)
+CALL_TYPES = frozenset(call["type"] for call in CALLS)
+_MESSAGE = {"type": "message", "id": "msg_1", "role": "assistant", "status": "completed", "content": []}
+_REASONING = {"type": "reasoning", "id": "rs_1", "summary": []}
+
+
+class Bounds(NamedTuple):
+    """What an answer may report: tokens, items of a response by their type, seconds, and the image tool's tokens."""
+
+    inputs: Counts = counts
+    outputs: Counts = counts
+    calls: int = 6
+    call_types: frozenset[str] = CALL_TYPES
+    seconds: st.SearchStrategy[float] = st.integers(0, 10**7).map(lambda number: number / 1000) | st.floats(0, 10**5)
+    service_tiers: Sequence[str | None] = SERVICE_TIERS
+    draws: bool = True
+    image_inputs: Counts = counts
+    image_outputs: Counts = counts
+
+    @property
+    def image_tool(self) -> "Bounds":
+        """Those of the image tool's model."""
+        return self._replace(inputs=self.image_inputs, outputs=self.image_outputs)
+
+
+UNBOUNDED = Bounds()
+
+
 @st.composite
-def completion_usages(draw: st.DrawFn) -> Answer:
+def completion_usages(draw: st.DrawFn, bounds: Bounds = UNBOUNDED) -> Answer:
     """Draws a CompletionUsage. Its `cache_write_tokens` are "unadjusted": they may include cached tokens."""
-    inputs, outputs = draw(counts), draw(counts)
+    inputs, outputs = draw(bounds.inputs), draw(bounds.outputs)
     audio, image = _parts(draw, inputs, 2)
     prompt = {
         "cached_tokens": _parts(draw, inputs, 1)[0],
@@ -105,9 +157,9 @@ def completion_usages(draw: st.DrawFn) -> Answer:
 
 
 @st.composite
-def response_usages(draw: st.DrawFn) -> Answer:
+def response_usages(draw: st.DrawFn, bounds: Bounds = UNBOUNDED) -> Answer:
     """Draws a ResponseUsage, with or without the split of its cache writes."""
-    inputs, outputs = draw(counts), draw(counts)
+    inputs, outputs = draw(bounds.inputs), draw(bounds.outputs)
     cached, for_30m, for_12h = _parts(draw, inputs, 3)
     split = draw(st.sampled_from(("counts", "null", "missing"))) if not for_12h else "counts"
     details: Answer = {"cached_tokens": cached, "cache_write_tokens": for_30m + for_12h}
@@ -124,9 +176,9 @@ def response_usages(draw: st.DrawFn) -> Answer:
 
 
 @st.composite
-def image_usages(draw: st.DrawFn) -> Answer:
+def image_usages(draw: st.DrawFn, bounds: Bounds = UNBOUNDED) -> Answer:
     """Draws the usage of an ImagesResponse; its details of the output may be missing."""
-    inputs, outputs = draw(counts), draw(counts)
+    inputs, outputs = draw(bounds.inputs), draw(bounds.outputs)
     image, image_output = draw(st.integers(0, inputs)), draw(st.integers(0, outputs))
     usage: Answer = {
         "input_tokens": inputs,
@@ -141,9 +193,9 @@ def image_usages(draw: st.DrawFn) -> Answer:
 
 
 @st.composite
-def image_tools(draw: st.DrawFn) -> Answer:
+def image_tools(draw: st.DrawFn, bounds: Bounds = UNBOUNDED) -> Answer:
     """Draws the usage of the image tool: cached tokens unknown, counted, or split into text and images."""
-    usage = draw(image_usages())
+    usage = draw(image_usages(bounds))
     inputs = usage["input_tokens_details"]
     cached = [draw(st.integers(0, inputs[name])) for name in ("text_tokens", "image_tokens")]
     detail = draw(st.sampled_from(("missing", "null", "count", "split")))
@@ -162,50 +214,34 @@ NO_IMAGES = {
     "output_tokens": 0,
     "total_tokens": 0,
 }
-_MESSAGE = {"type": "message", "id": "msg_1", "role": "assistant", "status": "completed", "content": []}
-_ACTIONS: tuple[Answer, ...] = (
-    {"type": "search", "query": "a", "queries": ["a", "b"]},
-    {"type": "open_page", "url": "https://example.com/"},
-    {"type": "find_in_page", "pattern": "a", "url": "https://example.com/"},
-)
-items = st.sampled_from(
-    [
-        _MESSAGE,
-        *({"type": "web_search_call", "id": "ws_1", "status": "completed", "action": action} for action in _ACTIONS),
-        {"type": "file_search_call", "id": "fs_1", "status": "completed", "queries": ["a"], "results": None},
-        *(
-            {"type": "code_interpreter_call", "id": "ci_1", "status": "completed", "code": "1", "container_id": name}
-            for name in ("cntr_1", "cntr_2")
-        ),
-        {"type": "reasoning", "id": "rs_1", "summary": []},
-    ]
-)
 
 
 @st.composite
-def responses(draw: st.DrawFn) -> Answer:
+def responses(draw: st.DrawFn, bounds: Bounds = UNBOUNDED) -> Answer:
     """Draws a Response, whose `tool_usage` may be missing."""
+    allowed = [call for call in CALLS if call["type"] in bounds.call_types]
+    calls = draw(st.lists(st.sampled_from(allowed), max_size=bounds.calls)) if allowed else []
     answer: Answer = {
         "id": "resp_1",
         "object": "response",
         "model": "m",
         "status": "completed",
         "error": None,
-        "output": draw(st.lists(items, max_size=6)),
-        "service_tier": draw(st.sampled_from(SERVICE_TIERS)),
-        "usage": draw(response_usages()),
+        "output": [_REASONING, *calls, _MESSAGE],
+        "service_tier": draw(st.sampled_from(bounds.service_tiers)),
+        "usage": draw(response_usages(bounds)),
     }
     if draw(st.booleans()):
-        searches = sum(item.get("action", {}).get("type") == "search" for item in answer["output"])
+        searches = sum(call.get("action", {}).get("type") == "search" for call in calls)
         answer["tool_usage"] = {
-            "image_gen": draw(st.just(NO_IMAGES) | image_tools()),
-            "web_search": {"num_requests": draw(st.integers(0, 2 * searches))},
+            "image_gen": draw(st.just(NO_IMAGES) | image_tools(bounds.image_tool)) if bounds.draws else NO_IMAGES,
+            "web_search": {"num_requests": draw(st.integers(0, searches))},
         }
     return answer
 
 
 @st.composite
-def chats(draw: st.DrawFn) -> Answer:
+def chats(draw: st.DrawFn, bounds: Bounds = UNBOUNDED) -> Answer:
     """Draws a ChatCompletion."""
     return {
         "id": "chatcmpl-1",
@@ -213,41 +249,40 @@ def chats(draw: st.DrawFn) -> Answer:
         "created": 1,
         "model": "m",
         "choices": [{"index": 0, "message": {"role": "assistant", "content": "a"}, "finish_reason": "stop"}],
-        "service_tier": draw(st.sampled_from(SERVICE_TIERS)),
-        "usage": draw(completion_usages()),
+        "service_tier": draw(st.sampled_from(bounds.service_tiers)),
+        "usage": draw(completion_usages(bounds)),
     }
 
 
 @st.composite
-def completions(draw: st.DrawFn) -> Answer:
+def completions(draw: st.DrawFn, bounds: Bounds = UNBOUNDED) -> Answer:
     """Draws a Completion of the old endpoint."""
-    inputs, outputs = draw(counts), draw(counts)
+    inputs, outputs = draw(bounds.inputs), draw(bounds.outputs)
     usage = {"prompt_tokens": inputs, "completion_tokens": outputs, "total_tokens": inputs + outputs}
     choices = [{"index": 0, "text": "a", "finish_reason": "stop", "logprobs": None}]
     return {"id": "cmpl-1", "object": "text_completion", "created": 1, "model": "m", "choices": choices, "usage": usage}
 
 
 @st.composite
-def embeddings(draw: st.DrawFn) -> Answer:
+def embeddings(draw: st.DrawFn, bounds: Bounds = UNBOUNDED) -> Answer:
     """Draws a CreateEmbeddingResponse."""
-    inputs = draw(counts)
+    inputs = draw(bounds.inputs)
     data = [{"object": "embedding", "index": 0, "embedding": [0.5]}]
     return {"object": "list", "data": data, "model": "m", "usage": {"prompt_tokens": inputs, "total_tokens": inputs}}
 
 
 @st.composite
-def images(draw: st.DrawFn) -> Answer:
+def images(draw: st.DrawFn, bounds: Bounds = UNBOUNDED) -> Answer:
     """Draws an ImagesResponse."""
-    return {"created": 1, "data": [{"b64_json": "aGk="}], "usage": draw(image_usages())}
+    return {"created": 1, "data": [{"b64_json": "aGk="}], "usage": draw(image_usages(bounds))}
 
 
 @st.composite
-def transcriptions(draw: st.DrawFn) -> Answer:
+def transcriptions(draw: st.DrawFn, bounds: Bounds = UNBOUNDED) -> Answer:
     """Draws a Transcription, charged by tokens or by seconds."""
     if draw(st.booleans()):
-        seconds = draw(st.integers(0, 10**7).map(lambda milliseconds: milliseconds / 1000) | st.floats(0, 10**5))
-        return {"text": "a", "usage": {"type": "duration", "seconds": seconds}}
-    inputs, outputs = draw(counts), draw(counts)
+        return {"text": "a", "usage": {"type": "duration", "seconds": draw(bounds.seconds)}}
+    inputs, outputs = draw(bounds.inputs), draw(bounds.outputs)
     audio = draw(st.integers(0, inputs))
     usage: Answer = {
         "type": "tokens",
@@ -261,31 +296,31 @@ def transcriptions(draw: st.DrawFn) -> Answer:
 
 
 @st.composite
-def compactions(draw: st.DrawFn) -> Answer:
+def compactions(draw: st.DrawFn, bounds: Bounds = UNBOUNDED) -> Answer:
     """Draws a CompactedResponse, which names neither its model nor a service tier."""
     output = [{"type": "compaction", "id": "cmp_1", "encrypted_content": "a"}]
     head = {"id": "resp_1", "object": "response.compaction", "created_at": 1, "output": output}
-    return {**head, "usage": draw(response_usages())}
+    return {**head, "usage": draw(response_usages(bounds))}
 
 
 @st.composite
-def decisions(draw: st.DrawFn) -> Answer:
+def decisions(draw: st.DrawFn, bounds: Bounds = UNBOUNDED) -> Answer:
     """Draws a Decision, whose usage has no split of cache writes."""
-    usage = draw(response_usages())
+    usage = draw(response_usages(bounds))
     usage["input_tokens_details"].pop("cache_write_tokens_details", None)
     return {"answers": [{"type": "refusal", "name": None}], "model": "m", "usage": usage}
 
 
-ANSWERS: dict[str, st.SearchStrategy[Answer]] = {
-    "/v1/chat/completions": chats(),
-    "/v1/completions": completions(),
-    "/v1/responses": responses(),
-    "/v1/responses/compact": compactions(),
-    "/v1/embeddings": embeddings(),
-    "/v1/images/generations": images(),
-    "/v1/images/edits": images(),
-    "/v1/audio/transcriptions": transcriptions(),
-    "/v1/decisions": decisions(),
+ANSWERS: dict[str, Callable[[Bounds], st.SearchStrategy[Answer]]] = {
+    "/v1/chat/completions": chats,
+    "/v1/completions": completions,
+    "/v1/responses": responses,
+    "/v1/responses/compact": compactions,
+    "/v1/embeddings": embeddings,
+    "/v1/images/generations": images,
+    "/v1/images/edits": images,
+    "/v1/audio/transcriptions": transcriptions,
+    "/v1/decisions": decisions,
 }
 
 
@@ -303,10 +338,9 @@ class Billed(NamedTuple):
 
 
 @st.composite
-def billed(draw: st.DrawFn, paths: Sequence[str] = tuple(ANSWERS)) -> Billed:
-    """Draws an answer of one of these endpoints with its terms."""
-    path = draw(st.sampled_from(paths))
-    return Billed(path, draw(ANSWERS[path]), draw(terms()))
+def billed(draw: st.DrawFn, path: str, bounds: Bounds = UNBOUNDED) -> Billed:
+    """Draws an answer of an endpoint with its terms."""
+    return Billed(path, draw(ANSWERS[path](bounds)), draw(terms(path)))
 
 
 def _event(data: Answer) -> bytes:
