@@ -1,7 +1,7 @@
 """The ledger compared with OpenAI's own figures. Nothing is changed."""
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from pathlib import Path
 
@@ -10,11 +10,14 @@ from chatgpt_agent.adapters.files import read_limited
 from chatgpt_agent.adapters.postgres import reconcile
 from chatgpt_agent.adapters.postgres.connection import Store
 from chatgpt_agent.admin.lookups import check_user
-from chatgpt_agent.core.csv_reader import trimmed
+from chatgpt_agent.core.csv_reader import read_rows, trimmed
 from chatgpt_agent.core.errors import InvalidValue
 from chatgpt_agent.core.openai_export import MAX_FILE, read_figures
 from chatgpt_agent.core.openai_usage import Figures, merge
-from chatgpt_agent.core.reconcile import Reconciliation, compare, days_to_compare
+from chatgpt_agent.core.reconcile.compare import compare
+from chatgpt_agent.core.reconcile.lines import Reconciliation, days_to_compare
+
+MAX_KEYS_FILE = 16 * 1024 * 1024  # bytes
 
 
 class Reconciler:
@@ -27,10 +30,11 @@ class Reconciler:
         self, figures: Figures, *, month: date | None = None, keys: Mapping[str, str] | None = None
     ) -> Reconciliation:
         """Compares a month (given by its first day), or the days of the figures. `keys`: names of users by the ids of
-        their OpenAI keys. Raises NotFound, InvalidValue."""
+        their OpenAI keys or projects. Raises NotFound, InvalidValue."""
         keys = keys or {}
         await self._check_users(keys.values())
-        spans = [span for days in (figures.usage_days, figures.cost_days) if (span := days_to_compare(month, days))]
+        days_of_figures = [*figures.usage_days.values(), figures.cost_days]
+        spans = [span for days in days_of_figures if (span := days_to_compare(month, days))]
         if not spans:
             raise InvalidValue("there are no figures to compare with")
         first, last = min(span[0] for span in spans), max(span[1] for span in spans)
@@ -63,6 +67,43 @@ def parse_keys(texts: Iterable[str]) -> dict[str, str]:
     return keys
 
 
+def read_keys(path: Path) -> dict[str, str]:
+    """Returns the names of users by the ids of their OpenAI keys and projects, out of a CSV file with the columns
+    `user` and `api_key_id` or `project_id`. Raises InvalidValue with the file and line."""
+    data = read_limited(path, MAX_KEYS_FILE)
+    try:
+        return _keys_of_rows(read_rows(data))
+    except InvalidValue as error:
+        raise InvalidValue(f"{path}: {error.message}") from None
+
+
+def merged_keys(one: Mapping[str, str], other: Mapping[str, str]) -> dict[str, str]:
+    """Returns the users of both. Raises InvalidValue if a key has another user in each."""
+    for key, user in other.items():
+        if one.get(key, user) != user:
+            raise InvalidValue(f"the key {key!r} belongs to {one[key]!r} and to {user!r}")
+    return {**one, **other}
+
+
+def _keys_of_rows(rows: Sequence[tuple[int, list[str]]]) -> dict[str, str]:
+    header = [cell.strip().lower() for cell in rows[0][1]]
+    columns = [index for index, name in enumerate(header) if name in ("api_key_id", "project_id")]
+    if "user" not in header or not columns:
+        raise InvalidValue("the column user, or one of the columns api_key_id and project_id, is missing")
+    keys: dict[str, str] = {}
+    for number, cells in rows[1:]:
+        values = [cell.strip() for cell in cells] + [""] * len(header)
+        user, ids = values[header.index("user")], [values[index] for index in columns if values[index]]
+        if not any(values):
+            continue
+        if not user or not ids:
+            raise InvalidValue(f"line {number}: needs a user and the id of a key or project")
+        for id_ in ids:
+            if keys.setdefault(id_, user) != user:
+                raise InvalidValue(f"line {number}: {id_!r} belongs to {keys[id_]!r} already")
+    return keys
+
+
 def read_files(paths: Iterable[Path]) -> Figures:
     """The figures in files: JSON of OpenAI's organization API, or CSV exports of its dashboard. Raises InvalidValue."""
     return merge([page for path in paths for page in read_figures(read_limited(path, MAX_FILE), str(path))])
@@ -81,4 +122,5 @@ async def fetch_month(config: Config, admin_key_file: Path, month: date) -> Figu
     from chatgpt_agent.adapters.openai_organization_api import fetch_figures, read_admin_key
 
     key = read_admin_key(admin_key_file)
-    return merge(await fetch_figures(config.upstream, key, *_days(month)))
+    fetched = await fetch_figures(config.upstream, key, *_days(month))
+    return merge(fetched.pages, fetched.unavailable)

@@ -13,20 +13,19 @@ import msgspec
 
 from chatgpt_agent.admin import reconcile as reconcile_use_case
 from chatgpt_agent.admin.administration import LedgerAdministration
+from chatgpt_agent.admin.reconciled import ReconciledLine, notes, reconciled_line, reconciled_total
 from chatgpt_agent.admin.reports import with_former_names
 from chatgpt_agent.cli.common import EXCEL, FORMATS, echo_csv, echo_json, usd, with_ledger
 from chatgpt_agent.cli.effects import reads
 from chatgpt_agent.cli.formats import format_option, json_option
-from chatgpt_agent.cli.tables import echo_table
 from chatgpt_agent.cli.types import MONTH
 from chatgpt_agent.core.errors import InvalidValue
-from chatgpt_agent.core.openai_usage import Counts
-from chatgpt_agent.core.reconcile import ComparedLine, Reconciliation
+from chatgpt_agent.core.reconcile.lines import ComparedLine, Reconciliation
+from chatgpt_agent.core.reconcile.sentences import item_text, kinds_text, sentence, sums_text, total_text
 from chatgpt_agent.core.usage import MAX_COUNT, Usage
 
 _FILE = click.Path(path_type=Path)
 _TOKENS = click.IntRange(0, MAX_COUNT)
-_NAMES = Counts.__struct_fields__
 
 
 def _keys(context: click.Context, parameter: click.Parameter, value: tuple[str, ...]) -> dict[str, str]:
@@ -45,7 +44,10 @@ def _keys(context: click.Context, parameter: click.Parameter, value: tuple[str, 
     multiple=True,
     callback=_keys,
     metavar="KEYID=USER",
-    help="The user of an OpenAI key. May be repeated.",
+    help="The user of an OpenAI key or project. May be repeated.",
+)
+@click.option(
+    "--keys", "keys_file", type=_FILE, metavar="FILE", help="CSV with the columns user and api_key_id or project_id."
 )
 @click.option("--fetch", is_flag=True, help="Fetch the month's figures from OpenAI.")
 @click.option("--admin-key-file", type=_FILE, metavar="FILE", help="A file with the OpenAI admin key for --fetch.")
@@ -58,21 +60,23 @@ async def reconcile(
     files: tuple[Path, ...],
     month: date | None,
     keys: dict[str, str],
+    keys_file: Path | None,
     fetch: bool,
     admin_key_file: Path | None,
     form: str,
 ) -> None:
     """Compare the ledger with OpenAI's own figures.
 
-    Shows what differs, and the rows that may explain it. OpenAI's usage is that of completions, so requests for
-    embeddings, images and transcriptions are left out of it.
+    Names each difference, the largest amount first, and the rows that may explain it.
 
-    A FILE is JSON of OpenAI's organization API (usage of completions, costs) or a CSV export of its usage dashboard.
+    A FILE is JSON of OpenAI's organization API (usage of any endpoint, costs) or a CSV export of its usage dashboard.
     Exit code 0 if all is equal, 1 if something differs.
 
     Example: chatgpt-agent ledger reconcile usage.json costs.json --month 2026-10 --key key_abc=alice
     """
     first = month
+    if keys_file is not None:
+        keys = reconcile_use_case.merged_keys(reconcile_use_case.read_keys(keys_file), keys)
     if fetch:
         if files:
             raise click.UsageError("give --fetch or FILE, not both")
@@ -125,60 +129,62 @@ async def correct(
 
 
 def _echo_reconciliation_table(result: Reconciliation) -> None:
-    for name, days in (("Usage", result.usage_days), ("Costs", result.cost_days)):
-        if days:
-            click.echo(f"{name} compared from {days[0]} to {days[1]} (UTC).")
-    for note in _notes(result):
+    if result.usage_days:
+        first, last = result.usage_days
+        click.echo(f"Usage compared from {first} to {last} (UTC): {kinds_text(result.kinds)}.")
+    if result.cost_days:
+        click.echo(f"Costs compared from {result.cost_days[0]} to {result.cost_days[1]} (UTC).")
+    for note in notes(result):
         click.echo(note)
     if result.equal:
-        click.echo(f"No differences: {_sum_of(result.total)}.")
+        click.echo(f"No differences: {sums_text(result.total)}.")
         return
-    click.echo("Differences: OpenAI counts more (+) or less (-) than the ledger.\n")
-    headers = ["day", "model", "user", "requests", "input", "cached", "output", "cost usd", "candidate rows"]
-    total = ["total", "", "", *_differences(result.total), ""]
-    lines: list[list[object]] = [[*_place(line), *_differences(line), _candidates(line)] for line in result.lines]
-    echo_table(headers, [*lines, total], keep=("day", "model", "requests", "cost usd"))
+    click.echo("Differences, the largest amount first:\n")
+    for line in result.lines:
+        click.echo(sentence(line))
+        for detail in _details(line):
+            click.echo(f"    {detail}")
+    click.echo(f"\nIn all: {total_text(result.total)}.")
+
+
+def _details(line: ComparedLine) -> Iterator[str]:
+    """Yields what OpenAI charged for, and where to look."""
+    if line.items and line.name is None:
+        yield f"OpenAI's bill: {'; '.join(map(item_text, line.items))}"
+    if line.keys:
+        yield f"keys without a user: {', '.join(line.keys)}"
+    if line.candidate_rows:
+        more = line.candidate_count - len(line.candidate_rows)
+        yield f"candidate rows: {', '.join(line.candidate_rows)}" + (f" and {more} more" if more else "")
 
 
 def _echo_reconciliation_csv(result: Reconciliation, form: str = "csv") -> None:
-    sides = [f"{side}_{name}" for name in (*_NAMES, "cost") for side in ("ledger", "openai")]
-    headers = ["day", "model", "user", *sides, "candidate_count", "candidate_rows"]
-    echo_csv(
-        headers,
-        [
-            [*_place(line), *_both(line).values(), line.candidate_count, " ".join(line.candidate_rows)]
-            for line in result.lines
-        ],
-        form,
-    )
-    for note in _notes(result):
+    records = [[*_csv_record(line).values()] for line in result.lines]
+    echo_csv(ReconciledLine.__struct_fields__, records, form)
+    for note in notes(result):
         click.echo(note, err=True)
 
 
+def _csv_record(line: ComparedLine) -> dict[str, object]:
+    record = msgspec.structs.asdict(reconciled_line(line))
+    texts = {
+        "model": "(all)" if line.model is None else line.model,
+        "user": "(all)" if line.user is None else line.user,
+        "models": "; ".join(f"{model}: {calls}" for model, calls in record["models"].items()),
+        "line_items": "; ".join(map(item_text, line.items)),
+        "keys": " ".join(line.keys),
+        "candidate_rows": " ".join(line.candidate_rows),
+    }
+    return {name: usd(value) if isinstance(value, Decimal) else value for name, value in (record | texts).items()}
+
+
 def _echo_reconciliation_json(result: Reconciliation) -> None:
-    lines = [
-        {
-            "day": line.day,
-            "model": line.model,
-            "user": line.user,
-            **with_former_names(_both(line)),
-            "candidate_rows": line.candidate_rows,
-            "candidate_count": line.candidate_count,
-        }
-        for line in result.lines
-    ]
-    days = {"usage_days": result.usage_days, "cost_days": result.cost_days}
-    notes = {"left_out": result.left_out, "unused_keys": result.unused_keys}
-    echo_json({"equal": result.equal, **days, "lines": lines, "total": with_former_names(_both(result.total)), **notes})
-
-
-def _notes(result: Reconciliation) -> Iterator[str]:
-    """Yields what is not compared."""
-    if result.left_out:
-        counts = ", ".join(f"{count} of {endpoint}" for endpoint, count in sorted(result.left_out.items()))
-        yield f"Left out of the usage, because OpenAI counts it apart from completions: {counts} (requests)."
-    if result.unused_keys:
-        yield f"OpenAI has no figures of {', '.join(result.unused_keys)}: check the ids given with --key."
+    days = {"usage_days": result.usage_days, "cost_days": result.cost_days, "kinds": result.kinds}
+    lines = [with_former_names(msgspec.structs.asdict(reconciled_line(line))) for line in result.lines]
+    total = with_former_names(msgspec.structs.asdict(reconciled_total(result.total)))
+    unused = {"unavailable": result.unavailable, "unused_keys": result.unused_keys}
+    others = {"notes": list(notes(result)), "left_out": result.left_out, **unused}
+    echo_json({"equal": result.equal, **days, "lines": lines, "total": total, **others})
 
 
 _ECHO: dict[str, Callable[[Reconciliation], None]] = {
@@ -187,46 +193,3 @@ _ECHO: dict[str, Callable[[Reconciliation], None]] = {
     EXCEL: partial(_echo_reconciliation_csv, form=EXCEL),
     "json": _echo_reconciliation_json,
 }
-
-
-def _place(line: ComparedLine) -> list[object]:
-    return [str(line.day), "(all)" if line.model is None else line.model, "(all)" if line.user is None else line.user]
-
-
-def _both(line: ComparedLine) -> dict[str, object]:
-    """Each figure on both sides; None where it is not compared here."""
-    figures: dict[str, object] = {}
-    for name in _NAMES:
-        for side, counts in (("ledger", line.ledger), ("openai", line.openai)):
-            figures[f"{side}_{name}"] = None if counts is None else getattr(counts, name)
-    for side, cost in (("ledger", line.ledger_cost), ("openai", line.openai_cost)):
-        figures[f"{side}_cost"] = None if cost is None else usd(cost)
-    return figures
-
-
-def _differences(line: ComparedLine) -> list[str]:
-    counts = line.missing
-    cells = [_signed(None if counts is None else getattr(counts, name)) for name in _NAMES]
-    return [*cells, _signed(line.missing_cost)]
-
-
-def _signed(value: Decimal | int | None) -> str:
-    if value is None:
-        return ""
-    text = usd(Decimal(value))
-    return f"+{text}" if value > 0 else text
-
-
-def _candidates(line: ComparedLine) -> str:
-    more = line.candidate_count - len(line.candidate_rows)
-    return ", ".join(line.candidate_rows) + (f" and {more} more" if more else "")
-
-
-def _sum_of(total: ComparedLine) -> str:
-    parts = []
-    if total.ledger is not None:
-        counts = msgspec.structs.asdict(total.ledger)
-        parts += [f"{counts['requests']} requests", *(f"{counts[name]} {name} tokens" for name in _NAMES[1:])]
-    if total.ledger_cost is not None:
-        parts.append(f"{usd(total.ledger_cost)} USD")
-    return ", ".join(parts) or "no usage"

@@ -7,15 +7,16 @@ from decimal import Decimal, InvalidOperation
 from chatgpt_agent.core.csv_reader import NotCsv, csv_rows
 from chatgpt_agent.core.errors import InvalidValue
 from chatgpt_agent.core.moments import OutsideYears, parse_moment
+from chatgpt_agent.core.openai_pages import BATCHES, read_pages
 from chatgpt_agent.core.openai_usage import (
     MAX_COUNT,
     MAX_TIME,
     CostFigure,
-    Counts,
     FigurePage,
     Kind,
     UsageFigure,
-    read_pages,
+    is_sane,
+    main_counts,
     usd,
 )
 
@@ -30,6 +31,11 @@ COLUMNS = {
     "output": ("output_tokens", "n_generated_tokens_total", "generated_tokens", "completion_tokens"),
     "cached": ("input_cached_tokens", "n_cached_context_tokens_total", "cached_context_tokens", "cached_tokens"),
     "key": ("api_key_id", "key_id"),
+    "project": ("project_id",),
+    "batch": ("batch",),
+    "line_item": ("line_item",),
+    "quantity": ("quantity",),
+    "unit": ("quantity_unit",),
     "amount": ("amount_value", "amount", "cost", "cost_usd", "cost_in_usd"),
     "currency": ("amount_currency", "currency"),
 }
@@ -56,7 +62,7 @@ def read_table(rows: Sequence[Sequence[str]], name: str) -> FigurePage:
     optional ones may be missing. Raises InvalidValue with the name, and with the column or line."""
     header = [cell.strip().lower().replace(" ", "_").replace("-", "_") for cell in rows[0]] if rows else []
     at = {column: header.index(title) for column, names in COLUMNS.items() if (title := _first(names, header))}
-    kind = Kind.COSTS if "amount" in at and not {"input", "output"} & at.keys() else Kind.USAGE
+    kind = Kind.COSTS if "amount" in at and not {"input", "output"} & at.keys() else Kind.COMPLETIONS
     needed = ("day", "amount") if kind is Kind.COSTS else _USAGE_COLUMNS
     missing = [COLUMNS[column][0] for column in needed if column not in at]
     if missing:
@@ -75,9 +81,9 @@ def read_table(rows: Sequence[Sequence[str]], name: str) -> FigurePage:
         day = _export_day(cells["day"], where)
         days.add(day)
         if kind is Kind.COSTS and cells["amount"]:
-            costs.append(CostFigure(day, _export_amount(cells, where)))
+            costs.append(_export_cost(day, cells, where))
             groups.append(tuple(row))
-        elif kind is Kind.USAGE and (cells["requests"] or cells["input"] or cells["output"]):
+        elif kind is Kind.COMPLETIONS and (cells["requests"] or cells["input"] or cells["output"]):
             usage.append(_export_usage(day, cells, where))
             groups.append(tuple(row))
     return FigurePage(
@@ -111,8 +117,38 @@ def _export_usage(day: date, cells: Mapping[str, str], where: str) -> UsageFigur
     cached = _export_count(cells["cached"], "cached", where) if cells.get("cached") else None
     if cached is not None and cached > counts["input"]:
         raise InvalidValue(f"{where}: more cached tokens than input tokens")
-    figures = Counts(counts["requests"], counts["input"], cached, counts["output"])
-    return UsageFigure(day, cells["model"] or None, cells.get("key") or None, figures)
+    figures = main_counts(counts["requests"], counts["input"], cached, counts["output"])
+    return UsageFigure(
+        day,
+        cells["model"] or None,
+        cells.get("key") or None,
+        figures,
+        project=cells.get("project") or None,
+        source=BATCHES if cells.get("batch", "").lower() == "true" else None,
+    )
+
+
+def _export_cost(day: date, cells: Mapping[str, str], where: str) -> CostFigure:
+    quantity = cells.get("quantity")
+    return CostFigure(
+        day,
+        _export_amount(cells, where),
+        line_item=cells.get("line_item") or None,
+        key=cells.get("key") or None,
+        project=cells.get("project") or None,
+        quantity=_export_quantity(quantity, where) if quantity else None,
+        unit=cells.get("unit") or None,
+    )
+
+
+def _export_quantity(text: str, where: str) -> Decimal:
+    try:
+        quantity = Decimal(text)
+    except InvalidOperation:
+        quantity = Decimal("NaN")
+    if not is_sane(quantity):
+        raise InvalidValue(f"{where}: quantity: {text[:40]!r} is not a number")
+    return quantity
 
 
 def _export_count(text: str, column: str, where: str) -> int:

@@ -1,59 +1,134 @@
-"""OpenAI's own figures of usage and costs, as pages of its organization API: exact integers and Decimals.
+"""OpenAI's own figures of usage and costs: exact integers and Decimals, by day and by what they are grouped by.
 
-An invalid file is rejected with one line that names it. A missing figure is None, never 0.
+A missing figure is None, never 0.
 """
 
 from collections.abc import Iterable, Sequence
-from datetime import UTC, date, datetime
+from datetime import date
 from decimal import Decimal
 from enum import StrEnum
-from typing import Annotated
 
 import msgspec
 
-from chatgpt_agent.core.errors import InvalidJson, InvalidValue
-from chatgpt_agent.core.json_keys import check_unique_keys
+from chatgpt_agent.core.errors import InvalidValue
 
 MAX_COUNT = 10**15  # tokens or requests; more than this in a day is nonsense
 MAX_DIGITS = 60  # of an amount, so that sums are exact
-DAY_SECONDS = 86_400
 MAX_TIME = 253_370_764_799  # the end of year 9998, in Unix seconds
+
+Number = int | Decimal
 
 
 class Kind(StrEnum):
-    """What figures count."""
+    """What figures count: the usage endpoint of the organization API that has them, or its costs."""
 
-    USAGE = "usage"
+    COMPLETIONS = "completions"
+    DECISIONS = "decisions"
+    EMBEDDINGS = "embeddings"
+    IMAGES = "images"
+    TRANSCRIPTIONS = "audio_transcriptions"
+    MODERATIONS = "moderations"
+    WEB_SEARCH = "web_search_calls"
+    FILE_SEARCH = "file_search_calls"
+    CODE_INTERPRETER = "code_interpreter_sessions"
+    SPEECHES = "audio_speeches"
+    VECTOR_STORES = "vector_stores"
     COSTS = "costs"
 
 
-class Counts(msgspec.Struct, frozen=True):
-    """Requests and tokens. `cached` is a part of `input`; None: unknown."""
+TOOLS = (Kind.WEB_SEARCH, Kind.FILE_SEARCH, Kind.CODE_INTERPRETER)
+NOT_THROUGH_AGENT = (Kind.SPEECHES, Kind.VECTOR_STORES)
+WITHOUT_KEYS = (Kind.CODE_INTERPRETER, Kind.VECTOR_STORES)  # OpenAI groups them by project at most
 
-    requests: int = 0
-    input: int = 0
-    cached: int | None = 0
-    output: int = 0
+
+class Counts(msgspec.Struct, frozen=True):
+    """Requests, tokens, calls of a tool (of the code interpreter: sessions) and seconds of audio. None: unknown.
+    `cached`, `cache_write`, `audio_input` and `image_input` are parts of `input`, `cache_write_12h` of `cache_write`,
+    `cached_audio` and `cached_image` of `cached`, `audio_output` and `image_output` of `output`."""
+
+    requests: Number | None = 0
+    input: Number | None = 0
+    cached: Number | None = 0
+    output: Number | None = 0
+    cache_write: Number | None = 0
+    cache_write_12h: Number | None = 0
+    audio_input: Number | None = 0
+    cached_audio: Number | None = 0
+    image_input: Number | None = 0
+    cached_image: Number | None = 0
+    audio_output: Number | None = 0
+    image_output: Number | None = 0
+    calls: Number | None = 0
+    seconds: Number | None = 0
 
     def __add__(self, other: "Counts") -> "Counts":
-        cached = None if self.cached is None or other.cached is None else self.cached + other.cached
-        return Counts(self.requests + other.requests, self.input + other.input, cached, self.output + other.output)
+        return Counts(*(_plus(mine, its) for mine, its in zip(self.values(), other.values(), strict=True)))
+
+    def __sub__(self, other: "Counts") -> "Counts":
+        return Counts(*(_minus(mine, its) for mine, its in zip(self.values(), other.values(), strict=True)))
+
+    def values(self) -> tuple[Number | None, ...]:
+        """All counts, in the order of `COUNT_NAMES`."""
+        values: tuple[Number | None, ...] = msgspec.structs.astuple(self)
+        return values
+
+    def nonzero(self) -> dict[str, Number]:
+        """The counts that are known and not 0, by name."""
+        return {name: value for name, value in zip(COUNT_NAMES, self.values(), strict=True) if value}
+
+
+def main_counts(requests: int, input_: int, cached: int | None, output: int) -> Counts:
+    """Returns counts whose other parts of input and output are unknown."""
+    counts = Counts(requests, input_, cached, output)
+    return msgspec.structs.replace(counts, **dict.fromkeys(PARTS, None))
+
+
+COUNT_NAMES = Counts.__struct_fields__
+# Parts of input and output that OpenAI's figures may lack.
+PARTS = tuple(name for name in COUNT_NAMES if name.startswith(("cache_", "cached_", "audio_", "image_")))
+
+
+def _plus(one: Number | None, other: Number | None) -> Number | None:
+    return None if one is None or other is None else one + other
+
+
+def _minus(one: Number | None, other: Number | None) -> Number | None:
+    return None if one is None or other is None else one - other
+
+
+def size(value: Number) -> Number:
+    """Returns a number without its sign."""
+    return -value if value < 0 else value
 
 
 class UsageFigure(msgspec.Struct, frozen=True):
-    """OpenAI's counts of a day (UTC). `model` or `key` None: the figures are not grouped by it."""
+    """OpenAI's counts of a day (UTC). `model`, `key` or `project` None: the figures are not grouped by it. `quantity`
+    and `unit`: what the ledger does not count, such as images. `source`: what they belong to if not to requests that
+    an agent may have sent, such as batches."""
 
     day: date
     model: str | None
     key: str | None
     counts: Counts
+    kind: Kind = Kind.COMPLETIONS
+    project: str | None = None
+    quantity: Number | None = None
+    unit: str | None = None
+    source: str | None = None
 
 
 class CostFigure(msgspec.Struct, frozen=True):
-    """OpenAI's charge of a day (UTC), in USD."""
+    """OpenAI's charge of a day (UTC), in USD. `line_item`, `key` or `project` None: not grouped by it. `quantity` and
+    `unit`: how much of what was charged, if OpenAI says so."""
 
     day: date
     amount: Decimal
+    line_item: str | None = None
+    key: str | None = None
+    project: str | None = None
+    quantity: Decimal | None = None
+    unit: str | None = None
+    source: str | None = None
 
 
 class FigurePage(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,183 +146,66 @@ class FigurePage(msgspec.Struct, frozen=True, kw_only=True):
     exported: bool = False
 
 
+Span = tuple[date, date]
+
+
 class Figures(msgspec.Struct, frozen=True):
-    """The figures of all files. `usage_days`, `cost_days`: the first and last day covered; None: no figures."""
+    """The figures of all files. `usage_days`: the first and last day covered by each kind of usage; `cost_days` None:
+    no costs. `unavailable`: kinds that OpenAI did not answer for."""
 
     usage: list[UsageFigure]
     costs: list[CostFigure]
-    usage_days: tuple[date, date] | None
-    cost_days: tuple[date, date] | None
-
-
-Count = Annotated[int, msgspec.Meta(ge=0, le=MAX_COUNT)]
-Time = Annotated[int, msgspec.Meta(ge=0, le=MAX_TIME)]
-
-
-class _Bucket(msgspec.Struct):
-    start_time: Time
-    end_time: Time
-    results: list[msgspec.Raw]
-
-
-class _Page(msgspec.Struct):
-    data: list[_Bucket]
-    has_more: bool = False
-    next_page: str | None = None
-
-
-class _Kind(msgspec.Struct):
-    object: str
-
-
-class _Usage(msgspec.Struct, kw_only=True):
-    """openai.types: organization.usage.completions.result
-    (https://platform.openai.com/docs/api-reference/usage/completions_object)."""
-
-    input_tokens: Count
-    output_tokens: Count
-    num_model_requests: Count
-    input_cached_tokens: Count | None = None
-    model: str | None = None
-    api_key_id: str | None = None
-    project_id: str | None = None
-    user_id: str | None = None
-    batch: bool | None = None
-    service_tier: str | None = None
-
-
-class _Amount(msgspec.Struct):
-    value: Decimal  # msgspec reads the text of the number, without a float in between
-    currency: str
-
-
-class _Cost(msgspec.Struct):
-    """organization.costs.result (https://platform.openai.com/docs/api-reference/usage/costs_object)."""
-
-    amount: _Amount
-    line_item: str | None = None
-    project_id: str | None = None
-    api_key_id: str | None = None
-
-
-_KINDS = {"organization.usage.completions.result": Kind.USAGE, "organization.costs.result": Kind.COSTS}
-_one_page = msgspec.json.Decoder(_Page)
-_pages = msgspec.json.Decoder(list[_Page])
-_kind = msgspec.json.Decoder(_Kind)
-_usage = msgspec.json.Decoder(_Usage)
-_cost = msgspec.json.Decoder(_Cost)
-
-
-def read_pages(data: bytes, name: str, kind: Kind | None = None) -> list[FigurePage]:
-    """Returns the pages in a JSON text: an object or an array of them, as `GET /v1/organization/usage/completions` and
-    `GET /v1/organization/costs` answer (https://platform.openai.com/docs/api-reference/usage). `kind`: of pages without
-    results. Raises InvalidValue with the name."""
-    try:
-        decoded = _pages.decode(data) if data.lstrip().startswith(b"[") else [_one_page.decode(data)]
-        check_unique_keys(data)
-        pages = [_page(page, name, kind) for page in decoded]
-    except msgspec.ValidationError as error:
-        raise InvalidValue(f"{name}: is not a page of OpenAI's usage or costs: {error}") from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise InvalidValue(f"{name}: is not valid JSON: {error}") from None
-    except InvalidJson as error:
-        raise InvalidValue(f"{name}: is ambiguous: {error}") from None
-    if not pages:
-        raise InvalidValue(f"{name}: contains no figures")
-    return pages
-
-
-def _page(page: _Page, name: str, kind: Kind | None) -> FigurePage:
-    days, groups = set(), []
-    usage: list[UsageFigure] = []
-    costs: list[CostFigure] = []
-    for bucket in page.data:
-        day = _day_of(bucket.start_time, bucket.end_time, name)
-        days.add(day)
-        for raw in bucket.results:
-            own_kind = _kind_of(raw, name)
-            if kind not in (None, own_kind):
-                raise InvalidValue(f"{name}: a page mixes usage and costs")
-            kind = own_kind
-            if kind is Kind.USAGE:
-                result = _usage.decode(raw)
-                groups.append((bucket.start_time, *_group(result)))
-                usage.append(_usage_figure(day, result, name))
-            else:
-                cost = _cost.decode(raw)
-                groups.append((bucket.start_time, cost.line_item, cost.project_id, cost.api_key_id))
-                costs.append(CostFigure(day, usd(cost.amount.value, cost.amount.currency, name)))
-    return FigurePage(
-        name=name,
-        kind=kind,
-        days=frozenset(days),
-        groups=frozenset(groups),
-        usage=usage,
-        costs=costs,
-        has_more=page.has_more,
-        next_page=page.next_page,
-    )
-
-
-def _kind_of(raw: msgspec.Raw, name: str) -> Kind:
-    object_ = _kind.decode(raw).object
-    if object_ not in _KINDS:
-        raise InvalidValue(f"{name}: contains {object_[:60]!r}; only usage of completions and costs can be compared")
-    return _KINDS[object_]
-
-
-def _group(result: _Usage) -> tuple[object, ...]:
-    return (result.model, result.api_key_id, result.project_id, result.user_id, result.batch, result.service_tier)
-
-
-def _usage_figure(day: date, result: _Usage, name: str) -> UsageFigure:
-    if (result.input_cached_tokens or 0) > result.input_tokens:
-        raise InvalidValue(f"{name}: {day}: more cached tokens than input tokens")
-    counts = Counts(result.num_model_requests, result.input_tokens, result.input_cached_tokens, result.output_tokens)
-    return UsageFigure(day, result.model, result.api_key_id, counts)
-
-
-def _day_of(start: int, end: int, name: str) -> date:
-    if not start < end or start // DAY_SECONDS != (end - 1) // DAY_SECONDS:
-        raise InvalidValue(f"{name}: a bucket from {start} to {end} is not within one day; ask for bucket_width=1d")
-    return datetime.fromtimestamp(start, UTC).date()
+    usage_days: dict[Kind, Span]
+    cost_days: Span | None
+    unavailable: tuple[Kind, ...] = ()
 
 
 def usd(value: Decimal, currency: str, name: str) -> Decimal:
     """Returns an amount in USD. Raises InvalidValue with the name where it is in another currency, or no amount."""
     if currency.strip().lower() != "usd":
         raise InvalidValue(f"{name}: amounts are in {currency[:20]!r}; the ledger is in USD")
-    digits, exponent = value.as_tuple().digits, value.as_tuple().exponent
-    if not isinstance(exponent, int) or len(digits) > MAX_DIGITS or not -MAX_DIGITS <= exponent <= 15:
+    if not is_sane(value):
         raise InvalidValue(f"{name}: {str(value)[:40]} is not an amount")
     return value
 
 
-def merge(pages: Sequence[FigurePage]) -> Figures:
+def is_sane(value: Decimal) -> bool:
+    """Whether sums of such numbers are exact."""
+    digits, exponent = value.as_tuple().digits, value.as_tuple().exponent
+    return isinstance(exponent, int) and len(digits) <= MAX_DIGITS and -MAX_DIGITS <= exponent <= 15
+
+
+def merge(pages: Sequence[FigurePage], unavailable: Iterable[Kind] = ()) -> Figures:
     """Returns the figures of all pages. Raises InvalidValue if a page is missing or a figure occurs twice."""
     for kind in Kind:
-        same = [page for page in pages if page.kind is kind]
-        if same and all(page.has_more for page in same):
-            raise InvalidValue(f"{same[-1].name}: has_more is true, but the next page is missing")
-        if len({page.exported for page in same}) > 1:
-            raise InvalidValue(f"{same[-1].name}: give {kind} from the API or from an export, not from both")
-        names: dict[tuple[object, ...], str] = {}
-        for page in same:
-            again = next((names[group] for group in page.groups if group in names), None)
-            if again is not None:
-                raise InvalidValue(f"{page.name}: contains figures that {again} contains as well")
-            names |= dict.fromkeys(page.groups, page.name)
+        _check_pages(kind, [page for page in pages if page.kind is kind])
     empty = next((page for page in pages if page.kind is None or not page.days), None)
     if empty is not None and not any(page.days and page.kind for page in pages if page.name == empty.name):
         raise InvalidValue(f"{empty.name}: contains no figures")
+    spans = {kind: span for kind in Kind if (span := _span(page for page in pages if page.kind is kind))}
+    cost_days = spans.pop(Kind.COSTS, None)
     return Figures(
         [figure for page in pages for figure in page.usage],
         [figure for page in pages for figure in page.costs],
-        _span(page for page in pages if page.kind is Kind.USAGE),
-        _span(page for page in pages if page.kind is Kind.COSTS),
+        spans,
+        cost_days,
+        tuple(unavailable),
     )
 
 
-def _span(pages: Iterable[FigurePage]) -> tuple[date, date] | None:
+def _check_pages(kind: Kind, pages: Sequence[FigurePage]) -> None:
+    if pages and all(page.has_more for page in pages):
+        raise InvalidValue(f"{pages[-1].name}: has_more is true, but the next page is missing")
+    if len({page.exported for page in pages}) > 1:
+        raise InvalidValue(f"{pages[-1].name}: give {kind} from the API or from an export, not from both")
+    names: dict[tuple[object, ...], str] = {}
+    for page in pages:
+        again = next((names[group] for group in page.groups if group in names), None)
+        if again is not None:
+            raise InvalidValue(f"{page.name}: contains figures that {again} contains as well")
+        names |= dict.fromkeys(page.groups, page.name)
+
+
+def _span(pages: Iterable[FigurePage]) -> Span | None:
     days = [day for page in pages for day in page.days]
     return (min(days), max(days)) if days else None

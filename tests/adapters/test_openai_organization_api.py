@@ -8,15 +8,17 @@ import ssl
 from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
+from typing import get_type_hints
 from urllib.parse import urlsplit
 
 import pytest
 import trustme
+from openai.types.admin import organization as organization_types
 from tornado.ioloop import IOLoop
 
 from chatgpt_agent.adapters.config import Config
 from chatgpt_agent.adapters.curl.get import get
-from chatgpt_agent.adapters.openai_organization_api import fetch_figures, read_admin_key
+from chatgpt_agent.adapters.openai_organization_api import FetchedPages, fetch_figures, read_admin_key
 from chatgpt_agent.core.errors import (
     AgentError,
     ProxyError,
@@ -28,11 +30,12 @@ from chatgpt_agent.core.errors import (
     UpstreamTls,
     UpstreamUnreachable,
 )
-from chatgpt_agent.core.openai_usage import FigurePage, Kind, merge
+from chatgpt_agent.core.openai_usage import Figures, Kind, merge
 from tests.support.openai_organization import KEY, START, answering, key_file, organization, page, query_of
 from tests.support.upstream import Received, Reply, Upstream
 
 FIRST, LAST = date(2026, 11, 1), date(2026, 11, 30)
+PAGES = 12  # one of nine kinds, and three of completions
 VARIABLES = ("http_proxy", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY")
 
 
@@ -52,54 +55,93 @@ def config(fake: Upstream) -> Config:
     return Config(openai_url=fake.url)
 
 
-async def fetch(config: Config) -> list[FigurePage]:
+async def fetch(config: Config) -> FetchedPages:
     """Fetches the figures of a month."""
     return await fetch_figures(config.upstream, KEY, FIRST, LAST)
 
 
+async def merged(config: Config) -> Figures:
+    """Fetches the figures of a month and merges them."""
+    fetched = await fetch(config)
+    return merge(fetched.pages, fetched.unavailable)
+
+
 async def test_all_pages_of_usage_and_costs_are_fetched(config: Config) -> None:
     """The pages of usage and of costs are returned together."""
-    figures = merge(await fetch(config))
+    figures = await merged(config)
     assert [figure.day.day for figure in figures.usage] == [1, 2, 3]
     assert [str(figure.amount) for figure in figures.costs] == ["0.06"]
 
 
-async def test_usage_is_requested_by_day_model_and_key(config: Config, fake: Upstream) -> None:
+async def test_usage_of_every_endpoint_and_tool_is_fetched(config: Config) -> None:
+    """Kinds without figures are known to have none."""
+    kinds = set(Kind) - {Kind.COSTS, Kind.SPEECHES, Kind.VECTOR_STORES}
+    assert set((await merged(config)).usage_days) == kinds
+
+
+@pytest.mark.parametrize(
+    ("kind", "groups"),
+    [
+        (Kind.COMPLETIONS, ["model", "api_key_id", "project_id", "batch"]),
+        (Kind.DECISIONS, ["model", "api_key_id", "project_id", "batch"]),
+        (Kind.EMBEDDINGS, ["model", "api_key_id", "project_id"]),
+        (Kind.WEB_SEARCH, ["model", "api_key_id", "project_id"]),
+        (Kind.FILE_SEARCH, ["api_key_id", "project_id"]),
+        (Kind.CODE_INTERPRETER, ["project_id"]),
+        (Kind.COSTS, ["line_item", "api_key_id", "project_id"]),
+    ],
+)
+async def test_figures_are_requested_by_day_and_group(
+    config: Config, fake: Upstream, kind: Kind, groups: list[str]
+) -> None:
     """The query covers the whole month with 31 days a page, and carries the admin key."""
     await fetch(config)
-    assert fake.requests[0].method == "GET"
-    assert urlsplit(fake.requests[0].target).path == "/v1/organization/usage/completions"
-    assert fake.requests[0].header("authorization") == f"Bearer {KEY}"
-    assert query_of(fake.requests[0]) == {
+    path = f"/v1/organization/{'' if kind is Kind.COSTS else 'usage/'}{kind}"
+    request = next(request for request in fake.requests if urlsplit(request.target).path == path)
+    assert (request.method, request.header("authorization")) == ("GET", f"Bearer {KEY}")
+    assert query_of(request) == {
         "start_time": [str(START)],
         "end_time": [str(START + 30 * 86_400)],
         "bucket_width": ["1d"],
         "limit": ["31"],
-        "group_by": ["model", "api_key_id"],
+        "group_by": groups,
     }
 
 
-async def test_costs_are_requested_by_day(config: Config, fake: Upstream) -> None:
-    """The query for costs has no groups."""
+async def test_groups_are_those_of_the_sdk(config: Config, fake: Upstream) -> None:
+    """OpenAI refuses a group that a path does not have."""
     await fetch(config)
-    assert query_of(fake.requests[-1]) == {
-        "start_time": [str(START)],
-        "end_time": [str(START + 30 * 86_400)],
-        "bucket_width": ["1d"],
-        "limit": ["31"],
-    }
+    for request in fake.requests:
+        kind = urlsplit(request.target).path.rpartition("/")[2]
+        parameters = getattr(organization_types, f"Usage{kind.title().replace('_', '')}Params")
+        allowed = str(get_type_hints(parameters)["group_by"])
+        assert all(f"'{group}'" in allowed for group in query_of(request)["group_by"])
+
+
+async def test_kind_that_openai_does_not_have_is_unavailable(config: Config, fake: Upstream) -> None:
+    """A path that is new or gone does not end the comparison of the others."""
+
+    async def script(request: Received, reply: Reply) -> None:
+        if "/usage/decisions" in request.target:
+            await reply.whole(b"{}", 404)
+        else:
+            await organization(request, reply)
+
+    fake.script = script
+    figures = await merged(config)
+    assert (figures.unavailable, Kind.DECISIONS in figures.usage_days) == ((Kind.DECISIONS,), False)
 
 
 async def test_a_cursor_is_sent_unchanged(config: Config, fake: Upstream) -> None:
     """A cursor may contain any character."""
     await fetch(config)
-    assert [query_of(request).get("page") for request in fake.requests] == [None, ["page=1"], ["page=2"], None]
+    assert [query_of(request).get("page") for request in fake.requests[:4]] == [None, ["page=1"], ["page=2"], None]
 
 
 @pytest.mark.parametrize("following", ["same", None])
 async def test_pages_that_do_not_end_are_refused(config: Config, fake: Upstream, following: str | None) -> None:
     """A repeated cursor, or a missing one with more pages promised, is an error."""
-    fake.script = answering(json.dumps(page(Kind.USAGE, 0, following) | {"has_more": True}).encode())
+    fake.script = answering(json.dumps(page(Kind.COMPLETIONS, 0, following) | {"has_more": True}).encode())
     with pytest.raises(UpstreamInvalid, match="do not end"):
         await fetch(config)
     assert len(fake.requests) <= 2
@@ -134,7 +176,7 @@ async def test_an_answer_that_is_not_a_page_is_refused(config: Config, fake: Ups
 async def test_costs_in_place_of_usage_are_refused(config: Config, fake: Upstream) -> None:
     """Each path must return its own kind of figures."""
     fake.script = answering(json.dumps(page(Kind.COSTS)).encode())
-    with pytest.raises(UpstreamInvalid, match="usage and costs"):
+    with pytest.raises(UpstreamInvalid, match="a page mixes completions and costs"):
         await fetch(config)
 
 
@@ -188,7 +230,7 @@ async def test_the_configured_authority_is_trusted(tmp_path: Path) -> None:
     await fake.start()
     await fetch(Config(openai_url=fake.url, openai_ca_file=tmp_path / "ca.pem"))
     await fake.stop()
-    assert len(fake.requests) == 4
+    assert len(fake.requests) == PAGES
 
 
 async def test_the_environments_proxy_is_not_used(
@@ -198,7 +240,7 @@ async def test_the_environments_proxy_is_not_used(
     for name in VARIABLES:
         monkeypatch.setenv(name, "http://127.0.0.1:1")
     await fetch(config)
-    assert len(fake.requests) == 4
+    assert len(fake.requests) == PAGES
 
 
 async def test_the_configured_proxy_is_used(fake: Upstream, monkeypatch: pytest.MonkeyPatch) -> None:

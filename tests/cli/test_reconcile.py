@@ -78,24 +78,29 @@ def test_equal_figures_are_reported(populated: Cli, tmp_path: Path) -> None:
     """The output has the compared days and sums, and the exit code is 0."""
     lines = populated.ok("ledger", "reconcile", equal_file(tmp_path), costs_file(tmp_path, "0.000002625", "2.625e-6"))
     assert lines.splitlines() == [
-        "Usage compared from 2026-11-01 to 2026-11-02 (UTC).",
+        "Usage compared from 2026-11-01 to 2026-11-02 (UTC): completions.",
         "Costs compared from 2026-11-01 to 2026-11-02 (UTC).",
-        "No differences: 2 requests, 20 input tokens, 2 cached tokens, 4 output tokens, 0.00000525 USD.",
+        "No differences: 2 requests, 20 input tokens, 2 cached input tokens, 4 output tokens, 0.00000525 USD.",
     ]
 
 
-def test_table_has_the_differences_and_their_candidate_rows(populated: Cli, tmp_path: Path) -> None:
+def test_differences_are_named_with_their_candidate_rows(populated: Cli, tmp_path: Path) -> None:
     """The last line is the total, and the exit code is 1."""
     ship_rows(populated.settings["DATABASE_URL"], [november_row(3, BOB, 2, State.UNKNOWN)])
-    lines = differing(populated, unequal_file(tmp_path)).splitlines()
-    assert lines[-2].split() == ["2026-11-02", SNAPSHOT, "(all)", "+1", "+100", "0", "+30", str(november_id(3))]
-    assert lines[-1].split() == ["total", "+1", "+100", "0", "+30"]
-    assert len(lines) == 7
+    more = "1 request, 100 input tokens, 30 output tokens more at OpenAI than in the ledger"
+    assert differing(populated, unequal_file(tmp_path)).splitlines()[1:] == [
+        "Differences, the largest amount first:",
+        "",
+        f"{SNAPSHOT}: {more}, 2026-11-02",
+        f"    candidate rows: {november_id(3)}",
+        "",
+        f"In all: {more}.",
+    ]
 
 
 @pytest.mark.parametrize("form", ["table", "csv", "json"])
-def test_endpoints_that_openai_counts_elsewhere_are_left_out(populated: Cli, tmp_path: Path, form: str) -> None:
-    """Embeddings, images and transcriptions are not in OpenAI's usage of completions; every form says so."""
+def test_endpoints_without_figures_are_left_out(populated: Cli, tmp_path: Path, form: str) -> None:
+    """OpenAI counts embeddings, images and transcriptions apart from completions; every form says so."""
     paths = ["/v1/embeddings", "/v1/images/generations", "/v1/audio/transcriptions", "/v1/responses", "/v1/completions"]
     rows = [november_row(number, ALICE, 1) for number in range(3, 8)]
     intents = [msgspec.structs.replace(row.intent, endpoint=path) for row, path in zip(rows, paths, strict=True)]
@@ -105,7 +110,7 @@ def test_endpoints_that_openai_counts_elsewhere_are_left_out(populated: Cli, tmp
     )
     figures = usage_file(tmp_path, (1, "key_a", (3, 30, 3, 6)), (2, "key_b", (1, 10, 1, 2)))
     result = populated.run("ledger", "reconcile", figures, "--format", form)
-    assert (result.exit_code, result.output.count("/v1/embeddings")) == (0, 1)
+    assert (result.exit_code, "Left out of the usage, because" in result.output) == (0, True)
     if form == "json":
         assert json.loads(result.stdout)["left_out"] == dict.fromkeys(paths[:3], 1)
 
@@ -123,7 +128,7 @@ def test_key_without_figures_is_named(populated: Cli, tmp_path: Path) -> None:
     """Its id may be misspelled."""
     keys = ["--key", "key_a=alice", "--key", "key_b=bob", "--key", "key_x=bob"]
     out = populated.ok("ledger", "reconcile", equal_file(tmp_path), *keys)
-    assert "OpenAI has no figures of key_x: check the ids given with --key." in out
+    assert "OpenAI has no figures of key_x: check the ids of keys and their users." in out
 
 
 def test_candidate_rows_beyond_five_are_counted(populated: Cli, tmp_path: Path) -> None:
@@ -137,7 +142,7 @@ def test_candidate_rows_beyond_five_are_counted(populated: Cli, tmp_path: Path) 
 def test_difference_in_cost_is_exact(populated: Cli, tmp_path: Path) -> None:
     """The day has a line of its own for the cost."""
     lines = differing(populated, costs_file(tmp_path, "0.000002625", "0.100002625")).splitlines()
-    assert lines[-2].split() == ["2026-11-02", "(all)", "(all)", "+0.1"]
+    assert lines[-3] == "all costs: 0.10 USD more at OpenAI than in the ledger, 2026-11-02"
 
 
 def test_csv_has_both_sides(populated: Cli, tmp_path: Path) -> None:
@@ -146,6 +151,7 @@ def test_csv_has_both_sides(populated: Cli, tmp_path: Path) -> None:
     assert (line["day"], line["model"], line["user"]) == ("2026-11-02", SNAPSHOT, "(all)")
     assert (line["ledger_requests"], line["openai_requests"]) == ("1", "2")
     assert (line["ledger_cost"], line["candidate_count"]) == ("", "0")
+    assert (line["finding"], line["text"][:40]) == ("differs", f"{SNAPSHOT}: 1 request, 100 in"[:40])
 
 
 def test_csv_of_equal_figures_has_headings(populated: Cli, tmp_path: Path) -> None:
@@ -161,6 +167,7 @@ def test_json_has_both_sides_and_the_total(populated: Cli, tmp_path: Path) -> No
     [line] = result["lines"]
     assert (result["equal"], result["usage_days"]) == (False, ["2026-11-01", "2026-11-02"])
     assert (line["openai_output"], line["ledger_output"], line["candidate_rows"]) == (32, 2, [str(november_id(3))])
+    assert (line["kind"], line["first_day"], line["last_day"]) == ("completions", "2026-11-02", "2026-11-02")
     assert (result["total"]["openai_cost"], result["total"]["ledger_requests"]) == ("0.00000525", 2)
 
 
@@ -177,11 +184,61 @@ def test_keys_separate_users(populated: Cli, tmp_path: Path) -> None:
     assert [line["user"] for line in result["lines"]] == ["bob"]
 
 
+def keys_file(folder: Path, text: str) -> str:
+    """A file with users and their keys; its name."""
+    path = folder / "keys.csv"
+    path.write_text(text)
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "user,api_key_id\nalice,key_a\nbob,key_b\n",
+        "api_key_id;note;User\nkey_a;x;alice\nkey_b;;bob\n\n",
+        "user,api_key_id,project_id\nalice,key_a,\nbob,key_b,proj_b\n",
+    ],
+)
+def test_keys_are_read_from_a_file(populated: Cli, tmp_path: Path, text: str) -> None:
+    """Columns are found by name, as in the files of `user import`."""
+    arguments = ["--keys", keys_file(tmp_path, text), "--format", "json"]
+    result = json.loads(differing(populated, unequal_file(tmp_path), *arguments))
+    assert [line["user"] for line in result["lines"]] == ["bob"]
+
+
+def test_keys_of_a_file_and_of_options_are_used_together(populated: Cli, tmp_path: Path) -> None:
+    """An option may add the key of a new user."""
+    arguments = ["--keys", keys_file(tmp_path, "user,api_key_id\nalice,key_a\n"), "--key", "key_b=bob", "--json"]
+    result = json.loads(differing(populated, unequal_file(tmp_path), *arguments))
+    assert [line["user"] for line in result["lines"]] == ["bob"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("alice,key_a\n", "keys.csv: the column user, or one of the columns api_key_id and project_id, is missing"),
+        ("user,api_key_id\nalice,\n", "keys.csv: line 2: needs a user and the id of a key or project"),
+        ("user,api_key_id\nalice,k\nbob,k\n", "keys.csv: line 3: 'k' belongs to 'alice' already"),
+        ("user,api_key_id\nalice,key_b\n", "the key 'key_b' belongs to 'alice' and to 'bob'"),
+        ("user,api_key_id\nzoe,key_a\n", "there is no user 'zoe'"),
+        (" ", "keys.csv: is empty"),
+    ],
+)
+def test_invalid_file_of_keys_is_refused(shared_cli: Cli, tmp_path: Path, text: str, message: str) -> None:
+    """The error is one line with the file and the fault."""
+    arguments = [equal_file(tmp_path), "--keys", keys_file(tmp_path, text)]
+    if "bob" not in text and "zoe" not in text:
+        arguments += ["--key", "key_b=bob"]
+    [line] = shared_cli.refused("ledger", "reconcile", *arguments)
+    assert line.endswith(message)
+
+
 def test_month_is_compared_completely(populated: Cli, tmp_path: Path) -> None:
     """Rows on days that the file does not have are differences."""
     result = differing(populated, usage_file(tmp_path, (1, "key_a", (1, 10, 1, 2))), "--month", "2026-11")
     assert "from 2026-11-01 to 2026-11-30" in result
-    assert result.splitlines()[-2].split()[3:] == ["-1", "-10", "-1", "-2"]
+    less = "1 request, 10 input tokens, 1 cached input token, 2 output tokens"
+    assert f"{SNAPSHOT}: {less}, 2026-11-02: not at OpenAI" in result
 
 
 def test_days_of_the_file_are_compared_by_default(populated: Cli, tmp_path: Path) -> None:
@@ -318,7 +375,7 @@ def test_figures_are_fetched_and_compared(populated: Cli, served: Served, tmp_pa
     arguments, settings = fetching(served, tmp_path)
     result = populated.run(*arguments, "--format", "json", settings=settings)
     lines = [(line["day"], line["model"]) for line in json.loads(result.stdout)["lines"]]
-    assert lines == [("2026-11-03", SNAPSHOT), ("2026-11-01", None), ("2026-11-02", None)]
+    assert lines == [("2026-11-01", None), ("2026-11-02", None), ("2026-11-03", SNAPSHOT)]
 
 
 def test_key_file_that_others_can_read_is_refused(shared_cli: Cli, served: Served, tmp_path: Path) -> None:

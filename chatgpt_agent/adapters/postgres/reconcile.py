@@ -9,7 +9,7 @@ from chatgpt_agent.adapters.postgres.usage import in_states
 from chatgpt_agent.adapters.postgres.users import USER_NAME_SQL
 from chatgpt_agent.core.ledger import COUNTED_BY_OPENAI, UNCERTAIN, State
 from chatgpt_agent.core.openai_usage import Counts
-from chatgpt_agent.core.reconcile import MAX_CANDIDATE_ROWS, Candidates, LedgerSum
+from chatgpt_agent.core.reconcile.lines import MAX_CANDIDATE_ROWS, Candidates, LedgerSum
 
 # Bounds of `started_at` itself, so that PostgreSQL reads only the partitions of these days.
 _BETWEEN = """r.started_at >= (%s::date)::timestamp AT TIME ZONE 'UTC'

@@ -11,13 +11,13 @@ from msgspec import UNSET, Meta, UnsetType
 from chatgpt_agent.admin import reconcile as reconcile_use_case
 from chatgpt_agent.admin.corrections import Correction
 from chatgpt_agent.admin.ledger import MAX_WAITING, Findings, LedgerStatus, UsageRow
+from chatgpt_agent.admin.reconciled import ReconciledLine, notes, reconciled_line, reconciled_total
 from chatgpt_agent.core.access.settings import Moment, Name
 from chatgpt_agent.core.ledger import State
 from chatgpt_agent.core.moments import A_MONTH
-from chatgpt_agent.core.money.exact import Usd
-from chatgpt_agent.core.openai_usage import Counts
+from chatgpt_agent.core.openai_usage import Kind, Span
 from chatgpt_agent.core.plain_json import encode
-from chatgpt_agent.core.reconcile import ComparedLine, Reconciliation, Span
+from chatgpt_agent.core.reconcile.lines import Reconciliation
 from chatgpt_agent.core.usage import Count, Usage
 from chatgpt_agent.web.admin import cursors
 from chatgpt_agent.web.admin.cursors import Page
@@ -33,7 +33,7 @@ KeyOwner = Annotated[
     Meta(
         pattern="^[!-<>-~]{1,128}=[^\n]{1,128}$",
         description="`key_abc=alice`.",
-        extra={"words": "the id of an OpenAI key, an equals sign and a user", "example": "key_abc=alice"},
+        extra={"words": "the id of an OpenAI key or project, an equals sign and a user", "example": "key_abc=alice"},
     ),
 ]
 
@@ -67,7 +67,7 @@ class FindingQuery(Strict, frozen=True, kw_only=True):
 
 
 class FigureQuery(Strict, frozen=True, kw_only=True):
-    """`key`: the id of an OpenAI key and its user; `month`: compare all of it."""
+    """`key`: the id of an OpenAI key or project and its user; `month`: compare all of it."""
 
     month: Month | UnsetType = UNSET
     key: tuple[KeyOwner, ...] = ()
@@ -82,27 +82,6 @@ class CorrectionBody(Strict, frozen=True, kw_only=True):
     reason: Annotated[str, Meta(min_length=1, max_length=500)]
 
 
-class ReconciledLine(msgspec.Struct, frozen=True, kw_only=True):
-    """A day, model and user on both sides; null: all of them, or not compared. `candidate_rows`: request ids of rows
-    that may explain the difference, the first of `candidate_count`."""
-
-    day: date | None
-    model: str | None
-    user: str | None
-    ledger_requests: int | None
-    openai_requests: int | None
-    ledger_input: int | None
-    openai_input: int | None
-    ledger_cached: int | None
-    openai_cached: int | None
-    ledger_output: int | None
-    openai_output: int | None
-    ledger_cost: Usd | None
-    openai_cost: Usd | None
-    candidate_rows: list[str]
-    candidate_count: int
-
-
 class Days(msgspec.Struct, frozen=True):
     """Both are included."""
 
@@ -111,15 +90,20 @@ class Days(msgspec.Struct, frozen=True):
 
 
 class Reconciled(msgspec.Struct, frozen=True, kw_only=True):
-    """What differs; `equal`: nothing does. The days are in UTC; null: not compared. `left_out`: requests that OpenAI
-    counts apart from completions, by endpoint, which are not compared; `unused_keys`: ids of keys without figures."""
+    """What differs, the largest amount first; `equal`: nothing does. The days are in UTC; null: not compared. `kinds`:
+    the usage that was compared. `notes`: what is not compared, in words. `left_out`: requests of which there are no
+    figures, by endpoint; `unavailable`: kinds of usage that OpenAI's API does not have; `unused_keys`: ids of keys
+    without figures."""
 
     equal: bool
     usage_days: Days | None
     cost_days: Days | None
+    kinds: list[Kind]
     lines: list[ReconciledLine]
     total: ReconciledLine
+    notes: list[str]
     left_out: dict[str, int]
+    unavailable: list[Kind]
     unused_keys: list[str]
 
 
@@ -172,34 +156,18 @@ def _reconciled(result: Reconciliation) -> Reconciled:
         equal=result.equal,
         usage_days=_days(result.usage_days),
         cost_days=_days(result.cost_days),
-        lines=[_line(line) for line in result.lines],
-        total=_line(result.total),
+        kinds=result.kinds,
+        lines=[reconciled_line(line) for line in result.lines],
+        total=reconciled_total(result.total),
+        notes=list(notes(result)),
         left_out=result.left_out,
+        unavailable=result.unavailable,
         unused_keys=result.unused_keys,
     )
 
 
 def _days(span: Span | None) -> Days | None:
     return None if span is None else Days(*span)
-
-
-def _line(line: ComparedLine) -> ReconciledLine:
-    return ReconciledLine(
-        day=line.day,
-        model=line.model,
-        user=line.user,
-        **_counts("ledger", line.ledger),
-        **_counts("openai", line.openai),
-        ledger_cost=line.ledger_cost,
-        openai_cost=line.openai_cost,
-        candidate_rows=line.candidate_rows,
-        candidate_count=line.candidate_count,
-    )
-
-
-def _counts(side: str, counts: Counts | None) -> dict[str, int | None]:
-    fields = dict.fromkeys(Counts.__struct_fields__) if counts is None else msgspec.structs.asdict(counts)
-    return {f"{side}_{name}": count for name, count in fields.items()}
 
 
 _FIGURES = {

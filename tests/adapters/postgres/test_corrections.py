@@ -20,7 +20,7 @@ from chatgpt_agent.core.errors import Conflict, InvalidValue, NotFound
 from chatgpt_agent.core.ledger import Outcome, Row, State, orphan, settle
 from chatgpt_agent.core.money.pricing import NewPrice
 from chatgpt_agent.core.openai_usage import Counts
-from chatgpt_agent.core.reconcile import Candidates, LedgerSum
+from chatgpt_agent.core.reconcile.lines import Candidates, LedgerSum
 from chatgpt_agent.core.usage import Answer, Usage
 from tests.support.database import query
 from tests.support.factories import BOOK, NOON, PRICE, make_intent, make_row, request_id

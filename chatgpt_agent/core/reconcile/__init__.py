@@ -1,0 +1,1 @@
+"""The ledger compared with OpenAI's own figures of usage and costs."""
