@@ -197,6 +197,8 @@ def _image_tool_cost() -> str:
 
 
 _TIME_SCALE, _TIME_UNIT = 10**TIME_PLACES, Decimal(1).scaleb(-TIME_PLACES)
+# The cost of the image tool's tokens of a row `r` at the price `ip`, in USD, without a multiplier.
+IMAGE_TOOL_COST = f"0.000001 * ({_image_tool_cost()})"
 _CALLS = "\n".join(f"WHEN '{kind}' THEN s.amount * coalesce(r.{column}, 0)" for kind, column in CALL_COLUMNS.items())
 
 # Computes `due.cost` for rows `r` with the columns of usage and their price `p`. It repeats the rule of core/money: the
@@ -218,7 +220,7 @@ COST_SQL = f"""
         FROM surcharges s WHERE s.id = ANY(r.surcharge_ids)
     ) extra ON r.surcharge_ids IS NOT NULL
     LEFT JOIN LATERAL (
-        SELECT 0.000001 * ({_image_tool_cost()}) AS cost FROM prices ip WHERE ip.id = r.image_price_id
+        SELECT {IMAGE_TOOL_COST} AS cost FROM prices ip WHERE ip.id = r.image_price_id
     ) drawn ON r.image_price_id IS NOT NULL
     CROSS JOIN LATERAL (
         SELECT coalesce(extra.multiplier, 1) * (

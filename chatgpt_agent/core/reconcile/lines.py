@@ -28,6 +28,7 @@ _KINDS = {
     "/v1/moderations": Kind.MODERATIONS,
     "/v1/decisions": Kind.DECISIONS,
 }
+COUNTED_FREE = ("/v1/moderations",)  # endpoints without a price that OpenAI counts all the same
 
 
 class Finding(StrEnum):
