@@ -12,13 +12,13 @@ import msgspec
 
 MAX_COUNT = 10**12  # tokens; more in one answer is absurd
 
-MAX_PLACES = 9  # decimal places of a number of seconds
+MAX_PLACES = 20  # decimal places of a number of seconds, which is a float in OpenAI's answers
 
 Count = Annotated[int, msgspec.Meta(ge=0, le=MAX_COUNT)]
 _ZERO = Decimal(0)
 
 # Why the cost of a usage may differ from OpenAI's (`Usage.uncertain_reason`).
-CACHED_KIND = "cached_kind"  # some of the cached tokens may be audio or images, which the answer does not tell
+CACHED_KIND = "cached_kind"  # some of the cached or written tokens may be audio or images: the answer does not tell
 IMAGE_CACHE = "image_cache"  # some of the image tool's tokens may have been cached, which the answer does not tell
 
 
@@ -72,6 +72,11 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             or self.cached_image
             or self.cache_write_12h
         )
+
+    @property
+    def written(self) -> int:
+        """The tokens that were written to the cache and not read from it: some counts of writes include these."""
+        return min(self.cache_write, self.input - self.cached)
 
     @property
     def is_tokens(self) -> bool:
@@ -268,7 +273,7 @@ def _validated(
     if (
         inputs.cached_tokens_details
         or inputs.cache_write_tokens_details
-        or (usage.cached and (usage.audio_input or usage.image_input))
+        or ((usage.cached or usage.cache_write) and (usage.audio_input or usage.image_input))
     ):
         detailed = _with_details(usage, inputs)
         if detailed is None:
@@ -285,6 +290,18 @@ def _validated(
     return usage
 
 
+def _with_text_cached_first(usage: Usage) -> Usage:
+    """Returns the usage with cached tokens of audio and images as far as there are more than all of its text."""
+    media = usage.audio_input + usage.image_input
+    if not media or not (usage.cached or usage.cache_write):
+        return usage
+    rest = max(0, usage.cached - max(0, usage.input - media))
+    audio = min(rest, usage.audio_input)
+    return msgspec.structs.replace(
+        usage, cached_audio=audio, cached_image=min(rest - audio, usage.image_input), uncertain_reason=CACHED_KIND
+    )
+
+
 def _with_details(usage: Usage, inputs: _Input) -> Usage | None:
     """Returns the usage with what is known of the kinds of its cached and its written tokens; None: they contradict
     their sums."""
@@ -294,8 +311,7 @@ def _with_details(usage: Usage, inputs: _Input) -> Usage | None:
             return None
         usage = msgspec.structs.replace(usage, cache_write_12h=writes.ttl_12h_tokens)
     if kinds is None:
-        has_media = usage.cached and (usage.audio_input or usage.image_input)
-        return msgspec.structs.replace(usage, uncertain_reason=CACHED_KIND) if has_media else usage
+        return _with_text_cached_first(usage)
     audio = kinds.audio_tokens or 0
     image = kinds.cached_image_tokens if kinds.cached_image_tokens is not None else kinds.image_tokens or 0
     if audio > usage.audio_input or image > usage.image_input:

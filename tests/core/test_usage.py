@@ -166,12 +166,23 @@ def test_parts_above_their_whole_make_the_usage_unknown(side: str, details: dict
 
 
 def test_cached_tokens_may_be_audio() -> None:
-    """Cached tokens may be audio tokens, too, which is no contradiction; how many are is not known."""
+    """Cached tokens may be audio tokens, too, which is no contradiction: those beyond all of the text are, how many of
+    the others is not known."""
     details = {"cached_tokens": 900, "audio_tokens": 900}
     usage = {"prompt_tokens": 1000, "completion_tokens": 0, "prompt_tokens_details": details}
     assert read(usage, UsageFormat.COMPLETION) == Usage(
-        input=1000, output=0, cached=900, audio_input=900, uncertain_reason=CACHED_KIND
+        input=1000, output=0, cached=900, cached_audio=800, audio_input=900, uncertain_reason=CACHED_KIND
     )
+
+
+def test_cached_tokens_beyond_text_and_audio_are_images() -> None:
+    """If 90 tokens are cached, and only 30 are text, then 60 are audio or images: audio first."""
+    details = {"cached_tokens": 90, "audio_tokens": 40, "image_tokens": 30}
+    usage = read(
+        {"prompt_tokens": 100, "completion_tokens": 0, "prompt_tokens_details": details}, UsageFormat.COMPLETION
+    )
+    assert usage is not None
+    assert (usage.cached_audio, usage.cached_image) == (40, 20)
 
 
 def test_seconds_are_not_tokens() -> None:
@@ -182,7 +193,15 @@ def test_seconds_are_not_tokens() -> None:
     )
 
 
-@pytest.mark.parametrize("seconds", ["-1", "1e13", "1e-10", '"NaN"', "null", "true"])
+def test_seconds_have_the_digits_of_a_float() -> None:
+    """Seconds count to their last digit."""
+    raw = msgspec.Raw(b'{"type": "duration", "seconds": 8.470000267028809}')
+    usage = read_usage(raw, UsageFormat.TRANSCRIPTION)
+    assert usage is not None
+    assert usage.seconds == Decimal("8.470000267028809")
+
+
+@pytest.mark.parametrize("seconds", ["-1", "1e13", "1e-21", '"NaN"', "null", "true"])
 def test_impossible_seconds_are_unknown(seconds: str) -> None:
     """Seconds that no recording has are not trusted."""
     raw = msgspec.Raw(f'{{"type": "duration", "seconds": {seconds}}}'.encode())

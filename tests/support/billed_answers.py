@@ -113,7 +113,9 @@ class Bounds(NamedTuple):
     outputs: Counts = counts
     calls: int = 6
     call_types: frozenset[str] = CALL_TYPES
-    seconds: st.SearchStrategy[float] = st.integers(0, 10**7).map(lambda number: number / 1000) | st.floats(0, 10**5)
+    seconds: st.SearchStrategy[float] = st.integers(0, 10**7).map(lambda number: number / 1000) | st.floats(
+        0.001, 10**5
+    )
     service_tiers: Sequence[str | None] = SERVICE_TIERS
     draws: bool = True
     image_inputs: Counts = counts

@@ -154,7 +154,8 @@ def _input_rate(rates: Rates, modality: str, column: int) -> Fraction:
         return rates["input"] if modality == "text" else rates.get(f"{modality}_input", rates["input"])
     if column == cached:
         return text_cached if modality == "text" else rates.get(f"cached_{modality}", text_cached)
-    return rates.get("cache_write" if column == write else "cache_write_12h", rates["input"])
+    short = rates.get("cache_write", rates["input"])
+    return short if column == write else rates.get("cache_write_12h", short)
 
 
 def _output(path: str, usage: Mapping[str, Any], rates: Rates) -> Bill:

@@ -5,14 +5,14 @@ What cannot be charged exactly is never guessed silently: then there is a reason
 be higher.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from itertools import permutations
 
 import msgspec
 
 from chatgpt_agent.core.money.exact import EXACT, ZERO, exact_sum
-from chatgpt_agent.core.money.kinds import CALL_COLUMNS, TOKEN_KINDS, TokenKind
+from chatgpt_agent.core.money.kinds import CALL_COLUMNS, TOKEN_KINDS
 from chatgpt_agent.core.money.pricing import Price
 from chatgpt_agent.core.money.surcharges import NO_SURCHARGES, ONE, Surcharges
 from chatgpt_agent.core.usage import Usage
@@ -88,10 +88,10 @@ def called(usage: Usage) -> list[tuple[str, int]]:
 
 
 def _doubt_cached(usage: Usage, price: Price, service_tier: str | None, cost: Decimal) -> list[Doubt]:
-    """A doubt, if the cost depends on the kinds of cached tokens, which the answer does not tell."""
-    text = usage.input - sum(getattr(usage, kind.name) for kind in _MEDIA)
-    orders = permutations((None, *_MEDIA))
-    costs = {price.cost(_with_cached(usage, order, text), service_tier) for order in orders}
+    """A doubt, if the cost depends on the kinds of cached and of written tokens, which the answer does not tell."""
+    if all(table.get(rate) is None for table in (price.rates, *price.tiers) for rate in _MEDIA_RATES):
+        return []  # text and media cost the same, as of most models that read images
+    costs = {price.cost(each, service_tier) for each in _possible(usage)}
     return [(str(usage.uncertain_reason), EXACT.subtract(max(*costs, cost), cost))] if len(costs) > 1 else []
 
 
@@ -112,17 +112,47 @@ def _is_priced(usage: Usage, price: Price, surcharges: Surcharges, image_price: 
     )
 
 
-# Cached tokens may be of each medium: where an answer does not tell, every order in which they are taken from these.
-_MEDIA = tuple(kind for kind in TOKEN_KINDS if kind.side == "input" and kind.is_medium)
+# The media of the input beside text, each with the name of its cached tokens.
+_MEDIA = tuple((kind.name, *kind.without) for kind in TOKEN_KINDS if kind.side == "input" and kind.is_medium)
+_MEDIA_RATES = tuple(str(kind.rate) for kind in TOKEN_KINDS if any(kind.name in names for names in _MEDIA))
+_ORDERS = tuple(permutations(range(1 + len(_MEDIA))))  # of text, 0, and the media
 
 
-def _with_cached(usage: Usage, order: Iterable[TokenKind | None], text: int) -> Usage:
-    """Returns the usage with cached tokens of the kinds in this order, each as far as it goes. None: text."""
-    left, parts = usage.cached, {}
-    for kind in order:
-        count = min(left, text if kind is None else getattr(usage, kind.name))
-        left -= count
-        if kind is not None:
-            [parts_name] = kind.without
-            parts[parts_name] = count
-    return msgspec.structs.replace(usage, **parts)
+def _possible(usage: Usage) -> Iterable[Usage]:
+    """Yields usages that the counts may stand for, among them the cheapest and the dearest: cached tokens and those
+    that were written to the cache are taken from text and media in every order, each as far as it goes."""
+    media = [getattr(usage, name) for name, _ in _MEDIA]
+    counts = [usage.input - sum(media), *media]
+    written = usage.written
+    for order in _ORDERS:
+        if not written:
+            yield _of_media(usage, _take(counts, order, usage.cached), [0] * len(counts))
+            continue
+        for other in _ORDERS:
+            cached = _take(counts, order, usage.cached)
+            yield _of_media(usage, cached, _take(_minus(counts, cached), other, written))
+            writes = _take(counts, other, written)
+            yield _of_media(usage, _take(_minus(counts, writes), order, usage.cached), writes)
+
+
+def _take(counts: Sequence[int], order: Iterable[int], number: int) -> list[int]:
+    """Returns what is taken of each count, in this order, each as far as it goes, until it is this number in all."""
+    parts = [0] * len(counts)
+    for index in order:
+        parts[index] = min(number, counts[index])
+        number -= parts[index]
+    return parts
+
+
+def _minus(counts: Sequence[int], others: Sequence[int]) -> list[int]:
+    return [count - other for count, other in zip(counts, others, strict=True)]
+
+
+def _of_media(usage: Usage, cached: Sequence[int], writes: Sequence[int]) -> Usage:
+    """Returns the usage with these cached and written tokens of text and the media. All writes have one rate, and are
+    charged before media: those of a medium are counted as text."""
+    fields = {}
+    for index, (name, cached_name) in enumerate(_MEDIA, 1):
+        fields[name] = getattr(usage, name) - writes[index]
+        fields[cached_name] = cached[index]
+    return msgspec.structs.replace(usage, **fields)
