@@ -5,13 +5,15 @@ All steps run without an await between them, so that no other request can be adm
 
 from collections.abc import Callable
 from datetime import UTC, datetime
+from decimal import Decimal
 from uuid import UUID
 
-from chatgpt_agent.core.access.identity import Identity, price_for, shown_model
+from chatgpt_agent.core.access.identity import Identity, User, check_model, price_for, shown_model
 from chatgpt_agent.core.budget.max_cost import Assumptions, estimate_tokens, max_cost
 from chatgpt_agent.core.errors import AgentError, Overloaded
 from chatgpt_agent.core.http.request import ApiRequest
 from chatgpt_agent.core.ledger import UNCERTAIN, Intent, Row
+from chatgpt_agent.core.money.exact import ZERO
 from chatgpt_agent.core.money.pricing import Price, PriceBook
 from chatgpt_agent.runtime.budgets import Budgets, Reservation
 from chatgpt_agent.runtime.directory import Directory
@@ -58,28 +60,15 @@ class Admissions:
             raise Overloaded
         now = self.now()
         book = self._directory.book  # pinned: whatever changes later, this request is charged by this book
-        price = price_for(
-            identity,
-            request.model,
-            book,
-            now,
-            service_tier=request.service_tier,
-            price_tier=request.endpoint.price_tier,
-        )
-        reserved = max_cost(
-            price,
-            request.size,
-            self._assumptions,
-            standard_tier_only=identity.user.standard_tier_only,
-            surcharges=book.surcharges.at(price.model, now),
-            memo=book.memo,
-        )
+        price = self._price(identity, request, book, now)
+        reserved = ZERO if price is None else self._max_cost(identity.user, request, price, book, now)
         slot: Slot | None = None
         try:
-            slot = self._rate_limiter.acquire(identity, estimate_tokens(request.size))
-            reservation = self._budgets.reserve(identity, request_id, reserved, now)
+            slot = self._rate_limiter.acquire(identity, None if price is None else estimate_tokens(request.size))
+            reservation = None if price is None else self._budgets.reserve(identity, request_id, reserved, now)
         except AgentError as error:
-            error.reason = f"{shown_model(request.model)}{error.reason and f': {error.reason}'}"
+            subject = shown_model(request.model) if request.model else request.endpoint.name
+            error.reason = f"{subject}{error.reason and f': {error.reason}'}"
             if slot is not None:
                 slot.settle(0)
                 slot.release()
@@ -89,14 +78,34 @@ class Admissions:
             request_id=request_id,
             user_id=identity.user.id,
             token_id=identity.token.id,
-            endpoint=request.endpoint.path,
+            endpoint=request.endpoint.name,
             model=request.model,
-            price_id=price.id,
+            price_id=None if price is None else price.id,
             streamed=request.stream,
             started_at=now,
             max_cost=reserved,
         )
         return Admission(self, intent, price, book, slot=slot, reservation=reservation)
+
+    def _price(self, identity: Identity, request: ApiRequest, book: PriceBook, now: datetime) -> Price | None:
+        """Returns the price of a request, None if its endpoint is free. Raises ModelNotFound, InvalidRequest."""
+        endpoint, model = request.endpoint, request.model
+        if not endpoint.is_free:
+            service_tier, price_tier = request.service_tier, endpoint.price_tier
+            return price_for(identity, model, book, now, service_tier=service_tier, price_tier=price_tier)
+        if model:
+            check_model(identity, model)
+        return None
+
+    def _max_cost(self, user: User, request: ApiRequest, price: Price, book: PriceBook, now: datetime) -> Decimal:
+        return max_cost(
+            price,
+            request.size,
+            self._assumptions,
+            standard_tier_only=user.standard_tier_only,
+            surcharges=book.surcharges.at(price.model, now),
+            memo=book.memo,
+        )
 
 
 class Admission:
@@ -111,7 +120,7 @@ class Admission:
         self,
         admissions: Admissions,
         intent: Intent,
-        price: Price,
+        price: Price | None,
         book: PriceBook,
         *,
         slot: Slot,

@@ -15,6 +15,7 @@ from chatgpt_agent.core.http.answer import PassingAnswer, read_answer
 from chatgpt_agent.core.http.decompression import Decompressor
 from chatgpt_agent.core.http.meter import CompressedMeter, StreamMeter
 from chatgpt_agent.core.http.sse import begins_events
+from chatgpt_agent.core.http.unmetered import NOTHING_USED, PassingStream
 from chatgpt_agent.core.ledger import State, answered_state
 from chatgpt_agent.core.usage import Answer
 from chatgpt_agent.runtime.cooperative import run_cooperatively
@@ -38,7 +39,7 @@ class _Pipe:
 
     __slots__ = ("_meter", "_sink")
 
-    def __init__(self, meter: StreamMeter | CompressedMeter, sink: ChunkSink) -> None:
+    def __init__(self, meter: StreamMeter | CompressedMeter | PassingStream, sink: ChunkSink) -> None:
         self._meter = meter
         self._sink = sink
 
@@ -116,14 +117,16 @@ class Answering:
             while self._held:
                 yield self._pop()
             return
-        reader = PassingAnswer(self._endpoint, self._decompressor())
+        reader = None if self._endpoint.is_free else PassingAnswer(self._endpoint, self._decompressor())
         last = b""
         async for piece in self._passing():
-            reader.feed(piece)
+            if reader is not None:
+                reader.feed(piece)
             if last:
                 yield last
             last = piece
-        await self._settle(reader.answer() if self._is_success else Answer())
+        answer = NOTHING_USED if reader is None else reader.answer()
+        await self._settle(answer if self._is_success else Answer())
         yield last
 
     async def _passing(self) -> AsyncIterator[bytes]:
@@ -167,6 +170,8 @@ class Answering:
     async def _read_usage(self) -> Answer:
         if not self._is_success:
             return Answer()
+        if self._endpoint.is_free:
+            return NOTHING_USED
         decompressor = self._decompressor()
         pieces = map(decompressor.feed, self._held) if decompressor else self._held
         work = read_answer(pieces, self._endpoint)
@@ -178,7 +183,9 @@ class Answering:
     async def _settle(self, answer: Answer) -> None:
         await self._dispatch.settle(answered_state(self.head.status, answer), answer)
 
-    def _meter(self) -> StreamMeter | CompressedMeter:
+    def _meter(self) -> StreamMeter | CompressedMeter | PassingStream:
+        if self._endpoint.is_free:
+            return PassingStream()
         if decompressor := self._decompressor():
             return CompressedMeter(self._endpoint, decompressor, has_room=self._share.resize)
         return StreamMeter(self._endpoint, hide_usage=self._dispatch.hides_usage, has_room=self._share.resize)

@@ -29,10 +29,11 @@ CLOSE_SECONDS = 3.0  # for the last rows, when the process ends
 
 
 class OpenRequest(msgspec.Struct, frozen=True):
-    """A request without an outcome: its intent, and the prices of the moment when it was admitted."""
+    """A request without an outcome: its intent, and the prices of the moment when it was admitted. `price` None: its
+    endpoint is free."""
 
     intent: Intent
-    price: Price
+    price: Price | None
     book: PriceBook
 
 
@@ -121,7 +122,7 @@ class Ledger:
         if not self.is_shipping:
             self.background.start(SHIPPER, self._shipper.ship_forever())
 
-    async def open(self, intent: Intent, price: Price, book: PriceBook) -> OpenRequest:
+    async def open(self, intent: Intent, price: Price | None, book: PriceBook) -> OpenRequest:
         """Writes the intent of a request. Raises LedgerUnavailable: then the request must not be sent."""
         if self._unwritten:  # a row waits for the disk: no record, no service
             raise LedgerUnavailable

@@ -35,14 +35,15 @@ class _Meter:
         self.requests = _resized(self.requests, limits.rpm, now)
         self.tokens = _resized(self.tokens, limits.tpm, now)
 
-    def check(self, owner: str, tokens: int, now: float) -> None:
-        """Raises RateLimited where one more request of so many tokens is over a limit. `owner`: "user" or "token"."""
+    def check(self, owner: str, tokens: int | None, now: float) -> None:
+        """Raises RateLimited where one more request of so many tokens is over a limit; None: of a request without
+        tokens. `owner`: "user" or "token"."""
         concurrency = self._limits.concurrency
         if concurrency is not None and self.running >= concurrency:
             message = f"{_OWNERS[owner]} may make {concurrency} requests at once."
             raise RateLimited(message, retry_after=CONCURRENCY_RETRY, reason=f"{owner}: {concurrency} requests at once")
         for bucket, amount, unit in ((self.requests, 1, "requests"), (self.tokens, tokens, "tokens")):
-            wait = bucket.wait(amount, now) if bucket is not None else 0.0
+            wait = bucket.wait(amount, now) if bucket is not None and amount is not None else 0.0
             if wait > 0 and bucket is not None:
                 message = f"{_OWNERS[owner]} may use {bucket.limit} {unit} a minute."
                 reason = f"{amount} {unit}, {owner}: {bucket.limit} {unit} a minute, {bucket.left(now)} left"
@@ -87,8 +88,9 @@ class RateLimiter:
         """Requests at once of each limited owner: ("user" or "token", id)."""
         return {owner: meter.running for owner, meter in self._meters.items()}
 
-    def acquire(self, identity: Identity, tokens: int) -> Slot:
-        """A slot for a request of about so many tokens. Raises RateLimited, and then nothing is counted."""
+    def acquire(self, identity: Identity, tokens: int | None) -> Slot:
+        """A slot for a request of about so many tokens; None: it has none, so that a limit of tokens does not apply.
+        Raises RateLimited, and then nothing is counted."""
         limited = self._limited(identity)
         if not limited:
             return _FREE
@@ -101,7 +103,7 @@ class RateLimiter:
             meter.running += 1
             if meter.requests is not None:
                 meter.requests.take(1, now)
-            estimate = 0 if meter.tokens is None else min(tokens, meter.tokens.limit)
+            estimate = 0 if meter.tokens is None or tokens is None else min(tokens, meter.tokens.limit)
             if meter.tokens is not None:
                 meter.tokens.take(estimate, now)
             shares.append((meter, estimate))

@@ -39,7 +39,7 @@ USER_AGENT = f"chatgpt-agent/{__version__}"
 
 
 class Relay:
-    """Sends requests to OpenAI. `urls`: where the upstream has each endpoint, by the endpoint's path."""
+    """Sends requests to OpenAI. `urls`: where the upstream has each endpoint, by the endpoint's name."""
 
     def __init__(
         self,
@@ -72,6 +72,7 @@ class Dispatch:
         self.endpoint = request.endpoint
         self.stream = request.stream
         self.hides_usage = request.hides_usage
+        self._url = request.url(relay.urls[request.endpoint.name])
         self._content_type = request.content_type
         self._body = request.upstream_body
         self._body_share = share  # until the body is sent
@@ -103,9 +104,13 @@ class Dispatch:
         if self._disconnected:
             await self.settle(State.NOT_SENT, error=ClientClosed.code)
             raise ClientClosed
-        url = relay.urls[self.endpoint.path]
         exchange = self._exchange = relay.upstream.send(
-            url, self._take_body(), headers, on_sent=self._body_share.release, owner=self._user.id
+            self._url,
+            self._take_body(),
+            headers,
+            method=self.endpoint.method,
+            on_sent=self._body_share.release,
+            owner=self._user.id,
         )
         try:
             head = await exchange.head()
@@ -122,15 +127,15 @@ class Dispatch:
         return Answering(self, exchange, head)
 
     def on_disconnect(self) -> None:
-        """The client has disconnected. OpenAI's answer is still read to its usage, within limits of time and number, so
-        that the row is true."""
+        """The client has disconnected. OpenAI's answer is still read to its usage, if it has one, within limits of time
+        and number, so that the row is true."""
         if self._disconnected:
             return
         self._disconnected = True
         if self._exchange is None or self._settling:
             return
         abort = functools.partial(self._exchange.abort, ClientClosed())
-        self._abandoned = self._relay.abandoned.start(self._user.id, abort)
+        self._abandoned = None if self.endpoint.is_free else self._relay.abandoned.start(self._user.id, abort)
         if self._abandoned is None:
             abort()
 

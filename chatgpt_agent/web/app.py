@@ -1,5 +1,6 @@
 """The route tables: one for the API, one for administration."""
 
+import re
 from collections.abc import Collection
 from typing import Any
 
@@ -8,6 +9,7 @@ from tornado.httputil import HTTPMessageDelegate, HTTPServerRequest
 from tornado.web import Application, RequestHandler
 
 from chatgpt_agent.core.http.endpoints import CHAT, ENDPOINTS, Endpoint
+from chatgpt_agent.core.http.stored import ID
 from chatgpt_agent.runtime.account_limiter import AccountLimiter
 from chatgpt_agent.runtime.budgets import Budgets
 from chatgpt_agent.runtime.directory import Directory
@@ -30,9 +32,10 @@ _SETTINGS: dict[str, Any] = {
 
 
 class Services(msgspec.Struct, frozen=True, kw_only=True):
-    """What the handlers of the API work with. `endpoints`: the forwarded ones, by the paths that clients use."""
+    """What the handlers of the API work with. `endpoints`: the forwarded ones, by the paths that clients use and by
+    method."""
 
-    endpoints: dict[str, Endpoint]
+    endpoints: dict[str, dict[str, Endpoint]]
     forward: ForwardServices
     directory: Directory
     budgets: Budgets
@@ -67,9 +70,18 @@ def aliases(path: str) -> list[str]:
     return [spelling + end for spelling in {path, path.removeprefix("/v1")} for end in ("", "/")]
 
 
-def forwarded_endpoints(urls: Collection[str]) -> dict[str, Endpoint]:
-    """The endpoints whose upstream URLs are known, by the paths at which clients reach them."""
-    return {"/chat": CHAT} | {endpoint.path: endpoint for endpoint in ENDPOINTS if endpoint.path in urls}
+def _pattern(path: str) -> str:
+    """Returns the pattern of a path with ids, in all spellings."""
+    return r"(?:/v1)?" + re.sub(r"\{(\w+)\}", rf"(?P<\1>{ID})", path.removeprefix("/v1")) + "/?"
+
+
+def forwarded_endpoints(urls: Collection[str]) -> dict[str, dict[str, Endpoint]]:
+    """The endpoints whose upstream URLs are known, by the paths at which clients reach them and by method."""
+    paths = {"/chat": {CHAT.method: CHAT}}
+    for endpoint in ENDPOINTS:
+        if endpoint.name in urls:
+            paths.setdefault(endpoint.path, {})[endpoint.method] = endpoint
+    return paths
 
 
 def api_app(services: Services) -> Application:
@@ -84,12 +96,16 @@ def api_app(services: Services) -> Application:
         "budgets": services.budgets,
     }
     forwarded: dict[str, Route] = {
-        path: (ForwardHandler, {"endpoint": endpoint, "services": forward})
-        for path, endpoint in services.endpoints.items()
+        path: (ForwardHandler, {"endpoints": endpoints, "services": forward})
+        for path, endpoints in services.endpoints.items()
     }
     return RoutedApplication(
-        {**forwarded, "/v1/models": (ModelsHandler, models)},
+        {
+            **{path: route for path, route in forwarded.items() if "{" not in path},
+            "/v1/models": (ModelsHandler, models),
+        },
         [
+            *((_pattern(path), *route) for path, route in forwarded.items() if "{" in path),
             (r"(?:/v1)?/models/(.+?)/?", ModelsHandler, models),
             (r"/me", MeHandler, account),
             (r"/me/usage", MyUsageHandler, account),

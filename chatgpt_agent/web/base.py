@@ -107,6 +107,10 @@ class ApiHandler(RequestHandler):
         """The status in the access line."""
         return self.get_status()
 
+    def log_path(self) -> str:
+        """The path in the access line, without ids of users' objects."""
+        return self.request.path
+
     def log_details(self) -> str:
         """What the access line says at its end."""
         return ""
@@ -223,7 +227,6 @@ class TokenHandler(ApiHandler):
 def log_request(handler: RequestHandler) -> None:
     """Writes the access line of a request."""
     if isinstance(handler, ApiHandler):
-        request = handler.request
         handler.access.log(
-            request.method, request.path, handler.log_status(), handler.log_details(), quiet=handler.quiet
+            handler.request.method, handler.log_path(), handler.log_status(), handler.log_details(), quiet=handler.quiet
         )

@@ -9,10 +9,11 @@ from tornado.web import stream_request_body
 
 from chatgpt_agent.core.access.identity import Identity
 from chatgpt_agent.core.cooperative import SLICE
-from chatgpt_agent.core.errors import AgentError, ClientClosed, Draining, Overloaded
+from chatgpt_agent.core.errors import AgentError, ClientClosed, Draining, InvalidRequest, Overloaded
 from chatgpt_agent.core.http.endpoints import Endpoint
 from chatgpt_agent.core.http.headers import RESPONSE_ADDED, STREAM_DEFAULTS, check_request_media, response_headers
 from chatgpt_agent.core.http.request import ApiRequest, parse_request
+from chatgpt_agent.core.http.stored import stored_request
 from chatgpt_agent.runtime.admission import Admissions
 from chatgpt_agent.runtime.answering import Answering
 from chatgpt_agent.runtime.authentication import Authenticator
@@ -23,6 +24,7 @@ from chatgpt_agent.runtime.rate_limiter import RateLimiter
 from chatgpt_agent.runtime.relay import Dispatch, Relay
 from chatgpt_agent.web.body import BodyHandler
 from chatgpt_agent.web.chunk_writer import ChunkWriter
+from chatgpt_agent.web.request_head import has_body
 
 
 class ForwardServices(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,11 +53,11 @@ class Phase(Enum):
 class ForwardHandler(BodyHandler):
     """Checks the token when the headers are in, the body when it is in, and passes OpenAI's answer on as it comes."""
 
-    methods = ("POST",)
-
-    def initialize(self, endpoint: Endpoint, services: ForwardServices) -> None:
+    def initialize(self, endpoints: dict[str, Endpoint], services: ForwardServices) -> None:
+        """`endpoints`: those of the URL, by their method."""
+        self.methods = tuple(endpoints)
         self.max_body_size = services.max_body_size
-        self._endpoint = endpoint
+        self._endpoint = endpoints.get(self.request.method or "") or next(iter(endpoints.values()))
         self._services = services
         self._identity: Identity | None = None
         self._phase = Phase.RECEIVING
@@ -69,14 +71,18 @@ class ForwardHandler(BodyHandler):
         if services.lifecycle.draining:
             raise Draining
         self._identity = self.identify(services.authenticator)
-        check_request_media(headers.get("Content-Type"), headers.get("Content-Encoding"), self._endpoint)
+        if self._endpoint.method == "POST":
+            check_request_media(headers.get("Content-Type"), headers.get("Content-Encoding"), self._endpoint)
+        elif has_body(headers):
+            raise InvalidRequest(f"A {self._endpoint.method} request must have no body.")
         self.reserve_body(services.memory.share(self._identity.user.id))
         if services.admissions.full:
             raise Overloaded
 
     # With the body.
 
-    async def post(self) -> None:
+    async def post(self, **ids: str) -> None:
+        """Forwards the request. `ids`: those in its path."""
         if self._phase is Phase.DISCONNECTED:  # between the end of the body and this
             return
         self._phase = Phase.FORWARDING
@@ -84,15 +90,17 @@ class ForwardHandler(BodyHandler):
             try:
                 if self._services.lifecycle.draining:
                     raise Draining
-                await self._forward()
+                await self._forward(ids)
             except ClientClosed:
                 self.finish()
             except AgentError as error:
                 error.__traceback__ = None  # the exchange keeps the error, and its frames the exchange: a cycle
                 await self._fail(error)
 
-    async def _forward(self) -> None:
-        request = await self._parse()
+    get = delete = post
+
+    async def _forward(self, ids: dict[str, str]) -> None:
+        request = await self._parse(ids)
         # Checked again: the body may have taken a minute to arrive, and a revocation takes effect within a second.
         identity = self._identify_again()
         services = self._services
@@ -110,8 +118,10 @@ class ForwardHandler(BodyHandler):
             self._writer = None  # it holds this handler: a cycle
             await dispatch.close()
 
-    async def _parse(self) -> ApiRequest:
+    async def _parse(self, ids: dict[str, str]) -> ApiRequest:
         body, content_type = self.take_body(), self.request.headers.get("Content-Type")
+        if self._endpoint.is_stored:
+            return stored_request(self._endpoint, ids, self.request.query, body)
         work = parse_request(self._endpoint, body, content_type, ask_usage=self._services.ask_stream_usage)
         del body
         if self.received <= SLICE:
@@ -222,9 +232,12 @@ class ForwardHandler(BodyHandler):
     def log_status(self) -> int:
         return ClientClosed.status if self._phase is Phase.DISCONNECTED else self.get_status()
 
+    def log_path(self) -> str:
+        return self._endpoint.path if self._endpoint.is_stored else super().log_path()
+
     def log_details(self) -> str:
         row = self._dispatch.row if self._dispatch else None
         if row is None:
             return ""
         tokens = f"tokens={row.usage.input}+{row.usage.output}" if row.usage else "tokens=?"
-        return f"model={row.intent.model} state={row.state} {tokens} cost={row.cost:f}"
+        return f"model={row.intent.model or '-'} state={row.state} {tokens} cost={row.cost:f}"

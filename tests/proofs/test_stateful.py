@@ -440,7 +440,7 @@ class LedgerMachine(RuleBasedStateMachine):
             check_cost(row, self.prices)
             possible = [request.row] if request.written else [request.row, orphan(request.open.intent)]
             died = row["error"] == "agent_died"
-            assert row["price_id"] == (request.open.price.id if died else request.price_id), "I6"
+            assert row["price_id"] == (request.open.intent.price_id if died else request.price_id), "I6"
             assert any(_same(row, other) for other in possible if other), f"I1: {request.row} became {row}"
             counts["a row that says unknown, of a process that died"] += died
         done = {key: row for key, row in rows.items() if row["state"] == State.DONE}

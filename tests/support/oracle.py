@@ -9,6 +9,7 @@ from fractions import Fraction
 from typing import Any
 
 from chatgpt_agent.adapters.postgres.usage import COUNT_NOT_DONE, COUNT_REQUESTS
+from chatgpt_agent.core.http.endpoints import ENDPOINTS
 from chatgpt_agent.core.ledger import TERMINAL, State
 from tests.support.agent import Agent
 from tests.support.client import Answer
@@ -96,6 +97,7 @@ def _check_tokens(by_id: dict[str, Row], upstream: Upstream) -> None:
         assert row["state"] != "done" or row["input_tokens"] is not None, f"I5: done without counts: {row}"
 
 
+FREE_ENDPOINTS = {endpoint.name for endpoint in ENDPOINTS if endpoint.is_free}
 KINDS = (  # column, rate, and the column of the side, in the order in which tokens are charged
     ("cached_tokens", "cached_input", "input_tokens"),
     ("cache_write_tokens", "cache_write", "input_tokens"),
@@ -113,6 +115,9 @@ def _check_costs(dsn: str, rows: list[Row]) -> None:
     lines = query(dsn, f"SELECT id, model, effective_at, tiers, {rates} FROM prices")
     prices = {line[0]: line[1:] for line in lines}
     for row in rows:
+        if row["price_id"] is None:
+            assert (row["endpoint"] in FREE_ENDPOINTS, row["cost"]) == (True, 0), f"I6: a row without a price: {row}"
+            continue
         model, effective_at, tiers, *each = prices[row["price_id"]]
         names = [name for name in (row["model"], row["served_model"]) if name]
         bases = [":".join(name.split(":")[:2]) for name in names if name.startswith("ft:")]

@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from tests.support.endpoints import Counts, counts_for, options_of, parse_body, stream, usage_of, whole
+from tests.support.stored import free_answer, stored_stream
 
 MODEL_SERVED = "gpt-6-luna-2026-09-15"
 REQUEST_ID = "req_0123456789abcdef"
@@ -172,6 +173,10 @@ class Upstream:
 
     async def openai(self, request: Received, reply: Reply) -> None:
         """Answers as OpenAI does at this path."""
+        answer = free_answer(request.method, request.target.partition("?")[0])
+        if answer is not None:
+            await self.free(request, answer, reply)
+            return
         if request.target != "/v1/chat/completions":
             await self.sibling(request, reply)
             return
@@ -192,6 +197,16 @@ class Upstream:
         for event in stream_events(int(options.get("chunks", 3)), usage if wants_usage else None):
             await reply.chunk(event)
             await asyncio.sleep(float(options.get("gap", 0)))
+        await reply.end()
+
+    async def free(self, request: Received, answer: bytes, reply: Reply) -> None:
+        """Answers as OpenAI does where it bills nothing."""
+        if "stream=true" not in request.target:
+            await reply.whole(answer)
+            return
+        await reply.stream_head()
+        for event in stored_stream():
+            await reply.chunk(event)
         await reply.end()
 
     async def sibling(self, request: Received, reply: Reply) -> None:

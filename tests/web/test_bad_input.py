@@ -202,7 +202,7 @@ async def test_other_paths_do_not_read_a_body(agent: Agent, path: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/v1/chat", "/v1/moderations", "/chat/", "/v1/chat/completions/x", "//chat", "/%63hat/x"]
+    "path", ["/v1/chat", "/v1/files", "/chat//", "/v1/chat/completions/x/y", "//chat", "/%63hat/x"]
 )
 async def test_unknown_path_is_refused(agent: Agent, upstream: Upstream, path: str) -> None:
     """An unknown path is a 404 in OpenAI's format."""
@@ -214,7 +214,7 @@ async def test_unknown_path_is_refused(agent: Agent, upstream: Upstream, path: s
 async def test_wrong_method_is_refused(agent: Agent, upstream: Upstream, method: str) -> None:
     """Another method than POST is a 405 that names POST."""
     connection = await Connection.open(agent.url)
-    await connection.send(request_bytes(method, CHAT, agent.headers(), b""))
+    await connection.send(request_bytes(method, "/v1/embeddings", agent.headers(), b""))
     status, headers = await connection.head()
     await connection.close()
     assert (status, ("Allow", "POST") in headers, upstream.requests) == (405, True, [])

@@ -7,7 +7,7 @@ import openai
 import pytest
 
 from chatgpt_agent.adapters.postgres.checks import run_checks
-from chatgpt_agent.core.http.endpoints import CHAT, ENDPOINTS
+from chatgpt_agent.core.http.endpoints import CHAT, METERED
 from chatgpt_agent.core.money.pricing import Tier
 from tests.support.agent import Agent
 from tests.support.budgets import set_budget, states_of, until_shipped
@@ -16,7 +16,7 @@ from tests.support.upstream import Received, Reply, Upstream
 
 CASES = [
     (endpoint.path, stream)
-    for endpoint in ENDPOINTS
+    for endpoint in METERED
     if endpoint is not CHAT
     for stream in (False, *([True] if endpoint.can_stream else []))
 ]

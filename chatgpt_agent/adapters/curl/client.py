@@ -7,8 +7,8 @@ For callers of `fetch`:
   `streaming_callback` returns how many bytes it took, or `pycurl.WRITEFUNC_PAUSE` to pause the transfer.
   `response.headers` is empty: a caller reads them as they come.
 - Cancelling the future of `fetch` ends the transfer (Tornado's goes on: tornado#157).
-- A request body is never sent twice: libcurl would silently repeat a POST when a kept connection dies (curl#18417,
-  open), which a proxy must not do (RFC 9112 §9.3.1).
+- A request is never sent twice: libcurl would silently repeat a POST when a kept connection dies (curl#18417, open),
+  which a proxy must not do (RFC 9112 §9.3.1), and a DELETE, whose second answer would be a 404.
 - A kept connection on which something has come since its last answer is not used (kept_connections.py), and only for
   requests of the same user with the same key (connection_pools.py).
 - A request starts at once. Tornado queues those over `max_clients`, and no timeout runs there; our callers count.
@@ -65,11 +65,22 @@ _settings_of = operator.attrgetter(
 
 
 class OwnedRequest(HTTPRequest):
-    """A request of a user. Connections are kept for each owner and its key."""
+    """A request of a user. Connections are kept for each owner and its key. `on_connection`, of a request without a
+    body, is called when it has a connection, before anything is sent. `has_begun`: that was called."""
 
-    def __init__(self, url: str, *, owner: int, **arguments: Any) -> None:
+    def __init__(
+        self, url: str, *, owner: int, on_connection: Callable[[], None] | None = None, **arguments: Any
+    ) -> None:
         super().__init__(url, **arguments)
         self.owner = owner
+        self.has_begun = False
+        self._on_connection = on_connection
+
+    def begin(self) -> None:
+        """Notes that it has a connection."""
+        if self._on_connection is not None:
+            self.has_begun = True
+            self._on_connection()
 
 
 class UpstreamHTTPClient(CurlAsyncHTTPClient):
@@ -210,7 +221,12 @@ class UpstreamHTTPClient(CurlAsyncHTTPClient):
 
     def _before_request(self, curl: pycurl.Curl, *addresses: str | int) -> int:
         # A connection is chosen, and nothing was sent on it yet (CURLOPT_PREREQFUNCTION).
+        request, _ = curl.info
+        if isinstance(request, OwnedRequest) and request.has_begun:
+            return int(pycurl.PREREQFUNC_ABORT)  # libcurl repeats it where a kept connection dies
         if self._kept.begin(curl, cast(Address, addresses), may_multiplex=self._may_multiplex):
+            if isinstance(request, OwnedRequest):
+                request.begin()
             return int(pycurl.PREREQFUNC_OK)
         self._stale.add(curl)
         return int(pycurl.PREREQFUNC_ABORT)

@@ -1,4 +1,4 @@
-"""One POST to OpenAI as an ordered, back-pressured, abortable stream, through Tornado's AsyncHTTPClient.
+"""One request to OpenAI as an ordered, back-pressured, abortable stream, through Tornado's AsyncHTTPClient.
 
 The transfer is paused while the client reads slowly, and can be aborted at any time.
 """
@@ -65,7 +65,7 @@ class Exchange:
         self._on_sent = on_sent
         self._loop = asyncio.get_running_loop()
         # State.
-        self.sent = False  # whether libcurl took bytes of the body: from then on OpenAI may bill
+        self.sent = False  # whether libcurl took bytes of the body, or has a connection where there is none
         self._finished = False
         self._failure: BaseException | None = None
         self._last_heard = self._loop.time()
@@ -89,7 +89,7 @@ class Exchange:
         self._sink_full = False
         self._timeout: asyncio.TimerHandle | None = None
 
-    def start(self, url: str, body: bytes, headers: list[tuple[str, str]], owner: int) -> None:
+    def start(self, url: str, body: bytes, headers: list[tuple[str, str]], *, method: str, owner: int) -> None:
         """Hands the request to the HTTP client."""
         self._body = memoryview(body)
         upstream = self._upstream
@@ -97,9 +97,10 @@ class Exchange:
         request = OwnedRequest(
             url,
             owner=owner,
-            method="POST",
+            on_connection=None if body else self._on_connection,
+            method=method,
             headers=dict(headers),
-            body=body,
+            body=body if method == "POST" else None,
             header_callback=self._on_header,
             streaming_callback=cast(Callable[[bytes], None], self._on_data),
             prepare_curl_callback=self._on_start,
@@ -207,11 +208,15 @@ class Exchange:
             if self._sink_full or self._paused:
                 self._wake()
 
-    # Callbacks of the HTTP client. The first four run inside libcurl: they never raise and never call it.
+    # Callbacks of the HTTP client. The first five run inside libcurl: they never raise and never call it.
 
     def _on_start(self, curl: pycurl.Curl) -> None:
         self._curl = curl
         curl.setopt(pycurl.READFUNCTION, self._on_send)
+
+    def _on_connection(self) -> None:
+        self.sent = True  # without a body nothing else tells
+        self._on_sent()
 
     def _on_send(self, size: int) -> bytes:
         self.sent = True

@@ -33,12 +33,19 @@ class UpstreamClient:
         return len(self.exchanges)
 
     def send(
-        self, url: str, body: bytes, headers: list[tuple[str, str]], *, on_sent: Callable[[], None], owner: int = 0
+        self,
+        url: str,
+        body: bytes,
+        headers: list[tuple[str, str]],
+        *,
+        on_sent: Callable[[], None],
+        owner: int = 0,
+        method: str = "POST",
     ) -> Exchange:
-        """Starts to POST a body. `on_sent` is called when libcurl has taken all of it, and it is not held here any
+        """Starts a request. `on_sent` is called when libcurl has taken all of the body, and it is not held here any
         more. `owner`: the user, whose requests alone share connections."""
         exchange = Exchange(self, on_sent)
-        exchange.start(url, body, headers, owner)
+        exchange.start(url, body, headers, method=method, owner=owner)
         return exchange
 
     def abort_all(self) -> None:

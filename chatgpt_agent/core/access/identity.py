@@ -86,6 +86,16 @@ def model_denial(identity: Identity, model: str, price: Price | None) -> str:
     """Returns why a request for a model is refused, for the log; `price`: that of the model now."""
     if price is None:
         return f"{shown_model(model)} has no price"
+    return _not_allowed(identity, model)
+
+
+def check_model(identity: Identity, model: str) -> None:
+    """Raises ModelNotFound if the user or the token is not allowed this model."""
+    if not may_use(identity, model):
+        raise ModelNotFound(model, reason=_not_allowed(identity, model))
+
+
+def _not_allowed(identity: Identity, model: str) -> str:
     allowed = identity.user.allowed_models
     owner = "user" if allowed is not None and not allowed.fullmatch(model) else "token"
     return f"{shown_model(model)} is not allowed for the {owner}"

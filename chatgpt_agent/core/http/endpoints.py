@@ -1,6 +1,7 @@
-"""The endpoints of OpenAI's API that are forwarded: those whose answers report the tokens that they used.
+"""The endpoints of OpenAI's API that are forwarded: those whose answers report the tokens that they used, those that
+cost nothing, and those of objects that OpenAI stores for the user's key.
 
-A path that is not in this table is not forwarded. The facts are from the types of OpenAI's official SDK
+What is not in this table is not forwarded. The facts are from the types of OpenAI's official SDK
 (https://github.com/openai/openai-python, `openai/types`).
 """
 
@@ -17,8 +18,12 @@ _MIB = 1024 * 1024
 class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     """An endpoint, and all that is special about it. The model is always the body's `model`."""
 
-    path: str  # also its name in the ledger
+    path: str  # in which `{id}` stands for an id
+    method: str = "POST"
+    is_free: bool = False  # it uses no tokens and needs no price
+    is_stored: bool = False  # it is about an object that OpenAI stores: its request is passed on as it is
     # The request.
+    needs_model: bool = True
     form: bool = False  # multipart/form-data instead of JSON
     form_or_json: bool = False  # a form, and JSON too
     response_formats: frozenset[str] | None = None  # those whose answers report tokens; None: all of them
@@ -37,12 +42,15 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     refuses_svg: bool = False
     refuses_many_streams: bool = False  # a stream with more than one output
     # The answer.
-    usage_format: UsageFormat
+    usage_format: UsageFormat = UsageFormat.TOKENS
     final_events: frozenset[str] = frozenset()  # types of events that end a stream, beside `[DONE]`, and hold its usage
     nested: bool = False  # a stream's events hold the answer in their `response`
     max_event: int = 8 * _MIB  # bytes of an event that are held back to be read
-    # Whether OpenAI's organization API counts it among completions (`/v1/organization/usage/completions`).
-    is_completion: bool = True
+
+    @property
+    def name(self) -> str:
+        """Its name in the ledger: the path, after the method if that is not POST. Ids are users', and not in it."""
+        return self.path if self.method == "POST" else f"{self.method} {self.path}"
 
 
 CHAT = Endpoint(
@@ -80,7 +88,6 @@ COMPACT = Endpoint(
 DECISIONS = Endpoint(
     path="/v1/decisions",
     can_stream=False,
-    is_completion=False,
     conversation="input",
     price_tier=DECISIONS_TIER,
     usage_format=UsageFormat.TOKENS,
@@ -88,14 +95,12 @@ DECISIONS = Endpoint(
 EMBEDDINGS = Endpoint(
     path="/v1/embeddings",
     can_stream=False,
-    is_completion=False,
     max_output=0,
     max_elements=400_000,  # OpenAI accepts 300,000 tokens, each of which may be a number
     usage_format=UsageFormat.EMBEDDING,
 )
 IMAGES = Endpoint(
     path="/v1/images/generations",
-    is_completion=False,
     refuses_svg=True,
     refuses_many_streams=True,
     usage_format=UsageFormat.IMAGES,
@@ -104,7 +109,6 @@ IMAGES = Endpoint(
 )
 EDITS = Endpoint(
     path="/v1/images/edits",
-    is_completion=False,
     form=True,
     form_or_json=True,
     conversation="images",
@@ -116,20 +120,63 @@ EDITS = Endpoint(
 )
 TRANSCRIPTIONS = Endpoint(
     path="/v1/audio/transcriptions",
-    is_completion=False,
     form=True,
     response_formats=frozenset({"json", "diarized_json"}),
     usage_format=UsageFormat.TRANSCRIPTION,
     final_events=frozenset({"transcript.text.done"}),
 )
 
-ENDPOINTS = (CHAT, COMPLETIONS, RESPONSES, COMPACT, DECISIONS, EMBEDDINGS, IMAGES, EDITS, TRANSCRIPTIONS)
+# Endpoints without tokens.
+INPUT_TOKENS = Endpoint(
+    path="/v1/responses/input_tokens",
+    is_free=True,
+    needs_model=False,
+    can_stream=False,
+    conversation="input",
+)
+MODERATIONS = Endpoint(
+    path="/v1/moderations",
+    is_free=True,
+    needs_model=False,
+    can_stream=False,
+    conversation="input",
+)
+
+
+def _stored(method: str, path: str) -> Endpoint:
+    return Endpoint(path=path, method=method, is_free=True, is_stored=True, needs_model=False)
+
+
+METERED = (CHAT, COMPLETIONS, RESPONSES, COMPACT, DECISIONS, EMBEDDINGS, IMAGES, EDITS, TRANSCRIPTIONS)
+FREE = (INPUT_TOKENS, MODERATIONS)
+# Objects that OpenAI stores for the user's own key. What an answer reports of their usage was counted when they were
+# made.
+STORED = (
+    _stored("GET", "/v1/responses/{id}"),
+    _stored("DELETE", "/v1/responses/{id}"),
+    _stored("POST", "/v1/responses/{id}/cancel"),
+    _stored("GET", "/v1/responses/{id}/input_items"),
+    _stored("POST", "/v1/conversations"),
+    _stored("GET", "/v1/conversations/{id}"),
+    _stored("POST", "/v1/conversations/{id}"),
+    _stored("DELETE", "/v1/conversations/{id}"),
+    _stored("GET", "/v1/conversations/{id}/items"),
+    _stored("POST", "/v1/conversations/{id}/items"),
+    _stored("GET", "/v1/conversations/{id}/items/{item}"),
+    _stored("DELETE", "/v1/conversations/{id}/items/{item}"),
+    _stored("GET", "/v1/chat/completions"),
+    _stored("GET", "/v1/chat/completions/{id}"),
+    _stored("POST", "/v1/chat/completions/{id}"),
+    _stored("DELETE", "/v1/chat/completions/{id}"),
+    _stored("GET", "/v1/chat/completions/{id}/messages"),
+)
+ENDPOINTS = METERED + FREE + STORED
 
 
 def upstream_urls(chat_url: str) -> dict[str, str]:
-    """Returns the URL of each endpoint by its path, derived from the configured URL of chat completions. If that does
+    """Returns the URL of each endpoint by its name, derived from the configured URL of chat completions. If that does
     not end as OpenAI's does, the others cannot be derived, and chat alone is served."""
     if not chat_url.endswith(_CHAT_PATH):
-        return {CHAT.path: chat_url}
+        return {CHAT.name: chat_url}
     base = chat_url.removesuffix(_CHAT_PATH)
-    return {endpoint.path: base + endpoint.path.removeprefix("/v1") for endpoint in ENDPOINTS}
+    return {endpoint.name: base + endpoint.path.removeprefix("/v1") for endpoint in ENDPOINTS}

@@ -30,10 +30,12 @@ class ApiRequest(msgspec.Struct, frozen=True, kw_only=True):
     """A checked request. `upstream_body` is what is sent; it differs from `body` only where we ask for the usage."""
 
     endpoint: Endpoint
-    model: str
+    model: str  # empty if the request names none, as it may at some free endpoints
     body: bytes
     upstream_body: bytes
     content_type: str = "application/json"
+    ids: dict[str, str] = {}  # of the path
+    query: str = ""  # that passes
     stream: bool = False
     include_usage: bool = False  # whether the client itself asked for the usage in its stream
     # What it may cost.
@@ -56,6 +58,12 @@ class ApiRequest(msgspec.Struct, frozen=True, kw_only=True):
             service_tier=self.endpoint.price_tier or self.service_tier,
         )
 
+    def url(self, template: str) -> str:
+        """Returns where it is sent. `template`: the URL of its endpoint."""
+        for name, id_ in self.ids.items():
+            template = template.replace(f"{{{name}}}", id_)
+        return f"{template}?{self.query}" if self.query else template
+
     @property
     def hides_usage(self) -> bool:
         """Whether its stream has a usage event for which the client did not ask."""
@@ -74,7 +82,7 @@ def parse_request(
         return (yield from _parse_form(endpoint, body, content_type or ""))
     members = yield from json_object.read_object(body, endpoint.max_elements)
     size = yield from measure_input(members, body, endpoint)
-    model = _check_model(json_object.string(members, "model"))
+    model = _model(endpoint, members)
     stream = json_object.flag(members, "stream")
     choices = _choices(endpoint, members)
     _refuse_unmetered(endpoint, members)
@@ -103,6 +111,12 @@ def parse_request(
         attachments=size.attachments + _references(endpoint, members),
         files=tuple(size.files),
     )
+
+
+def _model(endpoint: Endpoint, members: JsonObject) -> str:
+    if not endpoint.needs_model and members.get("model") is None:
+        return ""
+    return _check_model(json_object.string(members, "model"))
 
 
 def _check_model(model: str | None) -> str:

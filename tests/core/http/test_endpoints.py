@@ -15,6 +15,7 @@ from chatgpt_agent.core.http.endpoints import (
     EMBEDDINGS,
     ENDPOINTS,
     IMAGES,
+    METERED,
     RESPONSES,
     TRANSCRIPTIONS,
     Endpoint,
@@ -30,7 +31,7 @@ def parse(endpoint: Endpoint, **body: Any) -> ApiRequest:
 def test_urls_are_derived_from_that_of_chat() -> None:
     """The URLs of all endpoints have the prefix of the configured chat URL."""
     assert upstream_urls("https://api.openai.com/v1/chat/completions") == {
-        endpoint.path: f"https://api.openai.com{endpoint.path}" for endpoint in ENDPOINTS
+        endpoint.name: f"https://api.openai.com{endpoint.path}" for endpoint in ENDPOINTS
     }
     urls = upstream_urls("https://host/eu/v2/chat/completions")
     assert urls["/v1/audio/transcriptions"] == "https://host/eu/v2/audio/transcriptions"
@@ -145,7 +146,7 @@ def test_prompt_of_completions_is_text() -> None:
 
 def test_streams_of_two_endpoints_ask_for_usage() -> None:
     """Only streams of chat and legacy completions are edited to report their usage."""
-    streaming = [endpoint for endpoint in ENDPOINTS if endpoint.can_stream and not endpoint.form]
+    streaming = [endpoint for endpoint in METERED if endpoint.can_stream and not endpoint.form]
     assert [each for each in streaming if parse(each, stream=True).hides_usage] == [CHAT, COMPLETIONS]
     assert not parse(CHAT, stream=True, stream_options={"include_usage": True}).hides_usage
     assert not parse(CHAT).hides_usage

@@ -15,8 +15,8 @@ from chatgpt_agent.core.http.endpoints import (
     COMPLETIONS,
     EDITS,
     EMBEDDINGS,
-    ENDPOINTS,
     IMAGES,
+    METERED,
     RESPONSES,
     TRANSCRIPTIONS,
     Endpoint,
@@ -26,7 +26,7 @@ from chatgpt_agent.core.usage import Answer
 from tests.support.endpoints import SERVED, counts_for, response_events, stream, usage_of, whole
 
 STREAMING = [COMPLETIONS, RESPONSES, IMAGES, EDITS, TRANSCRIPTIONS]
-BESIDE_CHAT = [endpoint for endpoint in ENDPOINTS if endpoint.path != "/v1/chat/completions"]
+BESIDE_CHAT = [endpoint for endpoint in METERED if endpoint.path != "/v1/chat/completions"]
 
 
 def path_of(endpoint: Endpoint) -> str:
