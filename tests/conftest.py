@@ -32,6 +32,7 @@ from tornado.ioloop import IOLoop
 from chatgpt_agent.runtime.tuning import Tuning
 from tests.support.agent import Agent
 from tests.support.canaries import SECRETS, search
+from tests.support.folders import memory_folder
 from tests.support.loops import StrictLoop
 from tests.support.oracle import check
 from tests.support.postgres_server import EMPTY, run_postgres, server_folder, temporary_database
@@ -51,6 +52,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     _keep_bytecode(config)
+    _keep_files_in_memory()
     config.addinivalue_line("markers", "shared_agent(**settings): shares the module's agent with these settings")
     config.addinivalue_line("markers", "own_agent: starts an agent of its own in a module that shares one")
 
@@ -66,6 +68,15 @@ def _keep_bytecode(config: pytest.Config) -> None:
         sys.pycache_prefix = str(cache.mkdir("bytecode"))
         os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
         os.environ["PYTHONPYCACHEPREFIX"] = sys.pycache_prefix
+
+
+def _keep_files_in_memory() -> None:
+    """Lets `tmp_path` be in memory: an agent waits for the disk twice for each request, and a disk takes milliseconds.
+
+    Not where nothing may be executed there: some tests build a program."""
+    folder = memory_folder()
+    if folder is not None and not os.statvfs(folder).f_flag & os.ST_NOEXEC:
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(folder))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

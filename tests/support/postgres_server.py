@@ -11,6 +11,7 @@ from urllib.parse import quote
 from chatgpt_agent.adapters.embedded_postgres import EmbeddedPostgres
 from chatgpt_agent.adapters.migrate import migrate
 from tests.support.database import query
+from tests.support.folders import memory_folder
 
 MIGRATED = "template_migrated"  # a database with all tables, to copy
 EMPTY = "template0"
@@ -33,11 +34,9 @@ def make_template(dsn: str) -> None:
 
 @contextmanager
 def server_folder() -> Iterator[Path]:
-    """A folder for a server, in memory where there is room: /dev/shm of a container may have 64 MiB."""
-    memory = Path("/dev/shm")
-    parent = memory if memory.is_dir() and shutil.disk_usage(memory).free > 4 * 1024**3 else None
+    """A folder for a server, in memory where there is room."""
     # A short path, because a socket's path is limited; readable, because as root PostgreSQL runs as another account.
-    folder = Path(tempfile.mkdtemp(prefix="agt", dir=parent))
+    folder = Path(tempfile.mkdtemp(prefix="agt", dir=memory_folder()))
     folder.chmod(0o755)
     try:
         yield folder
