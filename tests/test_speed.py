@@ -76,8 +76,8 @@ async def ratio(agent: Server, reference: Server, content: str, times: int, *, l
 async def agent_server(dsn: str, upstream: Upstream, folder: Path) -> AsyncIterator[Server]:
     """An agent in a process of its own, with a user and a price."""
     cli = Cli({"DATABASE_URL": dsn, "DATA_DIR": str(folder / "data"), "OPENAI_URL": upstream.url})
-    await cli.command("price", "set", MODEL, "--input", "0.15", "--output", "0.60")
-    token = (await cli.command("user", "add", "alice", "--openai-key-stdin", stdin=b"sk-of-alice")).strip()
+    await cli.in_thread("price", "set", MODEL, "--input", "0.15", "--output", "0.60")
+    token = (await cli.in_thread("user", "add", "alice", "--openai-key-stdin", stdin="sk-of-alice")).strip()
     async with Serve(cli.settings) as serve:
         yield Server(await serve.ready(), serve.process.pid, token)
         assert await serve.stopped() == 0

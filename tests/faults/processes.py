@@ -9,8 +9,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from tests.support.client import Connection, request_bytes
-from tests.support.commands import KEY, PROGRAM, Cli
-from tests.support.serving import Serve
+from tests.support.commands import PROGRAM, Cli
+from tests.support.serving import Serve, with_user
 from tests.support.upstream import Received, Reply, event, stream_events
 
 CHAT = "/v1/chat/completions"
@@ -31,15 +31,9 @@ def with_limit(name: str, value: int) -> type[Serve]:
 @asynccontextmanager
 async def serving(cli: Cli, kind: type[Serve] = Serve, **settings: str) -> AsyncIterator[tuple[Serve, str, str]]:
     """Runs a serving process; yields it, its URL and the token of a user. The model `m` has a price."""
-    await run(cli, "price", "set", "m", "--input", "1", "--output", "2")
-    token = (await run(cli, "user", "add", "alice", "--openai-key-stdin", stdin=KEY)).strip()
+    token = await with_user(cli)
     async with kind({**cli.settings, **settings}) as serve:
         yield serve, await serve.ready(), token
-
-
-async def run(cli: Cli, *args: str, stdin: str = "") -> str:
-    """Runs a command that succeeds in a thread of this process, which takes half a second less than a process."""
-    return await asyncio.to_thread(cli.ok, *args, stdin=stdin)
 
 
 async def narrow(url: str) -> Connection:

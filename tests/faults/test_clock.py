@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 from psycopg2.extensions import parse_dsn
 
-from tests.faults.processes import CHAT, run, serving
+from tests.faults.processes import CHAT, serving
 from tests.support.client import Answer, fetch
 from tests.support.commands import Cli
 from tests.support.database import Database, query
@@ -119,7 +119,7 @@ def database(postgres: str, dsn: str) -> Database:
 @asynccontextmanager
 async def stepping(cli: Cli, clock: WallClock, **settings: str) -> AsyncIterator[tuple[Serve, str, str]]:
     """Runs an agent with this clock, like `serving`; its price is valid at every time that the clock shows."""
-    await run(cli, "price", "set", "m", "--input", "3", "--output", "4", "--from", "2020-01-01")
+    await cli.in_thread("price", "set", "m", "--input", "3", "--output", "4", "--from", "2020-01-01")
     async with serving(cli, Serve, **clock.environment, **settings) as served:
         yield served
 
@@ -166,7 +166,7 @@ async def test_the_ledger_is_right_after_any_step_of_the_clock(
         assert await serve.stopped() == 0
     assert {(answer.status, answer.complete) for answer in answers} == {(200, True)}
     assert {row["state"] for row in check(cli.settings["DATABASE_URL"], upstream, answers)} == {"done"}
-    assert await run(cli, "ledger", "verify") == "The ledger is consistent.\n"
+    assert await cli.in_thread("ledger", "verify") == "The ledger is consistent.\n"
 
 
 @pytest.mark.parametrize("step", STEPS.values(), ids=STEPS)

@@ -18,8 +18,8 @@ from chatgpt_agent.adapters.webhook import Webhook
 from chatgpt_agent.cli.program import ABORTED
 from chatgpt_agent.core.errors import WebhookFailed
 from tests.support.client import Connection, request_bytes
-from tests.support.commands import KEY, PROGRAM, Cli, environ_with
-from tests.support.serving import SECONDS, Serve, body, headers
+from tests.support.commands import PROGRAM, Cli, environ_with
+from tests.support.serving import SECONDS, Serve, body, headers, with_user
 
 NAME = "hang.invalid"  # which the preloaded library never resolves
 
@@ -39,8 +39,7 @@ async def test_name_of_openai(preload: dict[str, str], dsn: str, tmp_path: Path)
     """With a request that waits for OpenAI's address, SIGTERM ends the agent, and the client may try again."""
     settings = {"DATABASE_URL": dsn, "DATA_DIR": str(tmp_path / "data")}
     cli = Cli(settings)
-    token = (await cli.command("user", "add", "alice", "--openai-key-stdin", stdin=KEY.encode())).strip()
-    await cli.command("price", "set", "m", "--input", "1", "--output", "2")
+    token = await with_user(cli)
     waiting = {"OPENAI_URL": f"https://{NAME}/v1/chat/completions", "CONNECT_TIMEOUT": "3600", "DRAIN_TIMEOUT": "3600"}
     async with Serve({**settings, **preload, **waiting}) as serve:
         connection = await Connection.open(await serve.ready())

@@ -22,7 +22,7 @@ import pytest
 from chatgpt_agent.adapters.outbox import Outbox
 from chatgpt_agent.adapters.postgres.connection import Store
 from chatgpt_agent.runtime.ledger import Ledger
-from tests.faults.processes import PausedStream, busy, run, send_chat, serving, with_limit
+from tests.faults.processes import PausedStream, busy, send_chat, serving, with_limit
 from tests.support.client import Answer, Connection, fetch
 from tests.support.commands import Cli
 from tests.support.database import query
@@ -220,7 +220,7 @@ def another_format(path: Path) -> None:
 @pytest.mark.parametrize("spoil", [no_database, another_format])
 async def test_an_outbox_that_cannot_be_read_ends_the_start(cli: Cli, spoil: Callable[[Path], None]) -> None:
     """The agent exits with 1 and one line that names the file, which is unchanged."""
-    await run(cli, "user", "list")
+    await cli.in_thread("user", "list")
     path = Path(cli.settings["DATA_DIR"]) / "outbox.db"
     spoil(path)
     before = path.read_bytes()

@@ -69,6 +69,11 @@ class Cli:
             check=False,
         )
 
+    async def in_thread(self, *args: str, stdin: str = "") -> str:
+        """Runs a command that must succeed in a thread of this process, beside this loop, and returns its standard
+        output. A process of its own would take longer: `command` is for tests of the program."""
+        return await asyncio.to_thread(self.ok, *args, stdin=stdin)
+
     async def command(self, *args: str, stdin: bytes = b"") -> str:
         """Runs a command that must succeed in its own process, beside this loop, and returns its standard output."""
         process = await asyncio.create_subprocess_exec(

@@ -121,8 +121,8 @@ def postmaster(folder: Path) -> Path:
 
 async def with_user(cli: Cli) -> str:
     """Adds a user and a price, and returns the user's token."""
-    await cli.command("price", "set", "m", "--input", "1", "--output", "2")
-    return (await cli.command("user", "add", "alice", "--openai-key-stdin", stdin=KEY.encode())).strip()
+    await cli.in_thread("price", "set", "m", "--input", "1", "--output", "2")
+    return (await cli.in_thread("user", "add", "alice", "--openai-key-stdin", stdin=KEY)).strip()
 
 
 def states(dsn: str) -> list[str]:
