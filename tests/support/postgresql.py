@@ -6,7 +6,7 @@ with a real server.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from copy import deepcopy
+from copy import copy
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
@@ -62,8 +62,9 @@ class PostgreSQL:
 
     def become(self, other: "PostgreSQL") -> None:
         """Takes over the tables of another server, without what it has done before."""
-        for table in ("usage", "daily", "partitions", "dead_letters", "agents", "positions"):
-            setattr(self, table, deepcopy(getattr(other, table)))
+        for table in ("daily", "partitions", "dead_letters", "agents", "positions"):
+            setattr(self, table, copy(getattr(other, table)))  # of values that cannot change
+        self.usage = {key: dict(line) for key, line in other.usage.items()}
         self.shipped = []
 
     def run(self, sql: str, parameters: Sequence[Any]) -> list[SqlRow]:
