@@ -62,10 +62,12 @@ class Counts(msgspec.Struct, frozen=True):
     seconds: Number | None = 0
 
     def __add__(self, other: "Counts") -> "Counts":
-        return Counts(*(_plus(mine, its) for mine, its in zip(self.values(), other.values(), strict=True)))
+        pairs = zip(self.values(), other.values(), strict=True)
+        return Counts(*[None if one is None or two is None else one + two for one, two in pairs])
 
     def __sub__(self, other: "Counts") -> "Counts":
-        return Counts(*(_minus(mine, its) for mine, its in zip(self.values(), other.values(), strict=True)))
+        pairs = zip(self.values(), other.values(), strict=True)
+        return Counts(*[None if one is None or two is None else one - two for one, two in pairs])
 
     def values(self) -> tuple[Number | None, ...]:
         """All counts, in the order of `COUNT_NAMES`."""
@@ -86,14 +88,6 @@ def main_counts(requests: int, input_: int, cached: int | None, output: int) -> 
 COUNT_NAMES = Counts.__struct_fields__
 # Parts of input and output that OpenAI's figures may lack.
 PARTS = tuple(name for name in COUNT_NAMES if name.startswith(("cache_", "cached_", "audio_", "image_")))
-
-
-def _plus(one: Number | None, other: Number | None) -> Number | None:
-    return None if one is None or other is None else one + other
-
-
-def _minus(one: Number | None, other: Number | None) -> Number | None:
-    return None if one is None or other is None else one - other
 
 
 def size(value: Number) -> Number:

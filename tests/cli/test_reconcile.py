@@ -171,6 +171,17 @@ def test_json_has_both_sides_and_the_total(populated: Cli, tmp_path: Path) -> No
     assert (result["total"]["openai_cost"], result["total"]["ledger_requests"]) == ("0.00000525", 2)
 
 
+def test_csv_and_json_have_the_same_sentences_as_text(populated: Cli, tmp_path: Path) -> None:
+    """A script and a reader see the same differences."""
+    files = [unequal_file(tmp_path), costs_file(tmp_path, "0.1", "0.2")]
+    text = differing(populated, *files)
+    table = csv.DictReader(io.StringIO(differing(populated, *files, "--format", "csv")))
+    lines = json.loads(differing(populated, *files, "--json"))["lines"]
+    sentences = [line["text"] for line in lines]
+    assert (len(sentences), [line["text"] for line in table]) == (3, sentences)
+    assert [line for line in text.splitlines() if line in sentences] == sentences
+
+
 def test_json_of_equal_figures_has_no_lines(populated: Cli, tmp_path: Path) -> None:
     """The exit code is 0."""
     result = json.loads(populated.ok("ledger", "reconcile", equal_file(tmp_path), "--format", "json"))

@@ -48,11 +48,10 @@ def compare(
         lines = with_costs(usage, cost_lines(theirs, ours, users))
         others += other_costs(theirs, ours, users)
         costs = exact_sum(line.cost for line in ours), exact_sum(figure.amount for figure in theirs)
-    explained = [_with_candidates(line, candidates, users) if line.signs else line for line in lines]
     return Reconciliation(
         usage_days=_usage_days(figures, month),
         cost_days=cost_days,
-        lines=sorted([*_differences(explained), *others], key=_order),
+        lines=sorted([*_differences(lines, candidates, users), *others], key=_order),
         total=_total(usage.values(), costs),
         kinds=[kind for kind in Kind if kind in figures.usage_days],
         left_out=_left_out(figures, sums, month),
@@ -105,14 +104,14 @@ def _may_be(rows: Candidates, model: str) -> bool:
     return rows.model == model or (not rows.served and is_snapshot(model, rows.model))
 
 
-def _differences(lines: Iterable[ComparedLine]) -> list[ComparedLine]:
+def _differences(lines: Iterable[ComparedLine], candidates: Sequence[Candidates], users: Users) -> list[ComparedLine]:
     """Returns the lines that differ. Those of a model, tool and user that one side lacks on all days become one."""
     groups: dict[tuple[object, ...], list[ComparedLine]] = {}
     for line in lines:
         groups.setdefault((line.kind, line.model, line.user), []).append(line)
     differences = []
     for group in groups.values():
-        differing = [line for line in group if line.signs]
+        differing = [_with_candidates(line, candidates, users) for line in group if line.signs]
         if len(differing) > 1 and group[0].kind is not Kind.COSTS and _is_one_sided(group):
             differing = [_summed(differing)]
         differences += [msgspec.structs.replace(line, finding=_finding(line)) for line in differing]

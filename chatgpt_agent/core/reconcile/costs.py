@@ -4,6 +4,7 @@ serve, and what is not recognized, is named and never added to a model."""
 from collections.abc import Callable, Iterable, Sequence
 from decimal import Decimal
 from functools import cache
+from operator import itemgetter
 from typing import TypeVar
 
 import msgspec
@@ -123,10 +124,11 @@ def _replaced_by_bill(usage: Lines, costs: Lines) -> set[Place]:
     """Returns the places of tools that OpenAI's usage does not divide by user, where the bill does and has as many
     calls."""
     replaced = set()
+    bills = _grouped(((place[:2], cost.openai) for place, cost in costs.items()), itemgetter(0))
     for place, line in usage.items():
         day, kind, _, user = place
         if kind in TOOLS and user is None and place not in costs and line.openai is not None:
-            bill = [cost.openai for other, cost in costs.items() if other[:2] == (day, kind)]
+            bill = [counts for _, counts in bills.get((day, kind), [])]
             calls = [None if counts is None else counts.calls for counts in bill]
             if calls and None not in calls and sum(count or 0 for count in calls) == line.openai.calls:
                 replaced.add(place)
@@ -140,11 +142,8 @@ def _classified(figures: Iterable[CostFigure], sums: Iterable[LedgerSum]) -> Cal
     def is_in_ledger(model: str) -> bool:
         return any(model == name or is_snapshot(model, name) or is_snapshot(name, model) for name in names)
 
-    items = {
-        (figure.line_item or "", figure.unit): classify(figure.line_item, figure.unit, is_in_ledger)
-        for figure in figures
-        if figure.line_item
-    }
+    names_and_units = {(figure.line_item or "", figure.unit) for figure in figures}
+    items = {(name, unit): classify(name, unit, is_in_ledger) for name, unit in names_and_units if name}
 
     def item(figure: CostFigure) -> Item:
         if figure.source:

@@ -127,7 +127,9 @@ class ComparedLine(msgspec.Struct, frozen=True, kw_only=True):
     def differences(self) -> dict[str, Number]:
         """The counts that differ, by name: OpenAI's minus the ledger's. OpenAI's seconds are whole ones, so less than
         one for each request is no difference."""
-        differences = {} if self.missing is None else self.missing.nonzero()
+        if self.ledger == self.openai or self.missing is None:
+            return {}
+        differences = self.missing.nonzero()
         requests = max((counts.requests or 0 for counts in (self.ledger, self.openai) if counts), default=0)
         if size(differences.get("seconds", 0)) < requests:
             differences.pop("seconds", None)
@@ -177,14 +179,16 @@ Place = tuple[date, Kind | None, str | None, str | None]  # day, kind, model, us
 Lines = dict[Place, ComparedLine]
 
 
-class Users(msgspec.Struct, frozen=True):
+class Users:
     """Which user a key or project of OpenAI belongs to. Without keys users are not told apart."""
 
-    keys: Mapping[str, str]
+    def __init__(self, keys: Mapping[str, str]) -> None:
+        self.keys = keys
+        self._names = frozenset(keys.values())
 
     def of_ledger(self, user: str) -> str:
         """The user of a row."""
-        return user if user in self.keys.values() else OTHERS
+        return user if user in self._names else OTHERS
 
     def of_figure(self, figure: UsageFigure | CostFigure) -> str:
         """The user of a figure. The key says more than its project."""

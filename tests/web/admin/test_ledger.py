@@ -161,6 +161,32 @@ async def test_difference_has_both_sides(admin: Administrator) -> None:
     assert (line["user"], line["openai_input"] - line["ledger_input"], line["ledger_requests"]) == ("alice", 7, 1)
 
 
+async def test_line_items_of_the_bill_are_named(admin: Administrator) -> None:
+    """A difference has a sentence, its finding and what OpenAI charged; the largest amount comes first."""
+    day = int(datetime.now(UTC).timestamp()) // 86_400 * 86_400
+    items = {"something new": 0.5, "web search tool calls": 3.2}
+    results = [
+        {
+            "object": "organization.costs.result",
+            "amount": {"value": value, "currency": "usd"},
+            "line_item": name,
+            "api_key_id": "key_alice",
+            "quantity": 320.0,
+        }
+        for name, value in items.items()
+    ]
+    page = {"data": [{"start_time": day, "end_time": day + 86_400, "results": results}]}
+    answer = (await admin.ask("POST", "/ledger/reconcile?key=key_alice=alice", page)).json
+    search, unknown = [line for line in answer["lines"] if line["kind"] and not line["model"]]
+    date = f"{datetime.now(UTC):%Y-%m-%d}"
+    assert search["text"] == f"web search: 320 calls, 3.20 USD, user alice, {date}: not in the ledger"
+    assert (search["finding"], search["openai_calls"], search["openai_cost"]) == ("not_in_ledger", 320, "3.2")
+    assert search["line_items"] == [
+        {"line_item": "web search tool calls", "amount": "3.2", "quantity": "320", "unit": None}
+    ]
+    assert (unknown["finding"], unknown["name"], unknown["openai_cost"]) == ("not_recognized", "something new", "0.5")
+
+
 async def test_amounts_of_openai_are_exact(admin: Administrator) -> None:
     """Every digit of the JSON is kept."""
     day = int(datetime.now(UTC).timestamp()) // 86_400 * 86_400
