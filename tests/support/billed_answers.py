@@ -45,6 +45,8 @@ def list_prices(draw: st.DrawFn, service_tiers: Sequence[str | None] = (None, "f
     when = st.tuples(st.sampled_from(service_tiers), st.sampled_from(LIMITS)).filter(lambda each: each != (None, 0))
     effects = st.builds(lambda own: {"rates": own}, rates()) | st.builds(lambda by: {"multiplier": by}, multipliers)
     conditions = draw(st.lists(when, unique=True, max_size=4))
+    fast = draw(st.sampled_from(("priority", "fast")))
+    conditions = [(fast if name == "priority" else name, above) for name, above in conditions]
     tiers = [ListTier(service_tier=name, above=above, **draw(effects)) for name, above in conditions]
     return ListPrice(rates=draw(rates()), tiers=tiers, minute=draw(amounts))
 
@@ -99,6 +101,10 @@ CALLS: tuple[Answer, ...] = (
     *(
         {"type": "code_interpreter_call", "id": "ci_1", "status": "completed", "code": "1", "container_id": name}
         for name in ("cntr_1", "cntr_2")
+    ),
+    *(
+        {"type": "shell_call", "id": "sh_1", "call_id": "call_1", "status": "completed", "environment": place}
+        for place in (None, {"type": "local"}, {"type": "container_reference", "container_id": "cntr_2"})
     ),
 )
 CALL_TYPES = frozenset(call["type"] for call in CALLS)

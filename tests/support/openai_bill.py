@@ -40,8 +40,8 @@ class ListPrice:
 class Terms:
     """What a bill depends on beside the answer: the model's price, that of the image tool's model, fees, the host.
 
-    `fees` are USD per web search, per file search and per container of the code interpreter. `multiplier` is that of a
-    regional host; it applies to tokens and time, not to fees.
+    `fees` are USD per web search, per file search and per container of code interpreter and shell. `multiplier` is that
+    of a regional host; it applies to tokens and time, not to fees.
     """
 
     price: ListPrice
@@ -237,7 +237,9 @@ def _fees(
     most = len(searches) if tool_usage is None else int(tool_usage["web_search"]["num_requests"])
     least = 0 if tool_usage is None else most
     files = sum(item["type"] == "file_search_call" for item in items)
-    containers = len({item["container_id"] for item in items if item["type"] == "code_interpreter_call"})
-    rest = files * fees.get("file_search", Fraction(0)) + containers * fees.get("code_interpreter", Fraction(0))
+    containers = {item["container_id"] for item in items if item["type"] == "code_interpreter_call"}
+    shells = [item.get("environment") or {} for item in items if item["type"] == "shell_call"]
+    containers |= {shell["container_id"] for shell in shells if shell.get("type") == "container_reference"}
+    rest = files * fees.get("file_search", Fraction(0)) + len(containers) * fees.get("code_interpreter", Fraction(0))
     search = fees.get("web_search", Fraction(0))
     return Bill(least * search + rest, most * search + rest)
