@@ -1,19 +1,21 @@
 """LiteLLM's public list of prices, `model_prices_and_context_window.json`
 (https://github.com/BerriAI/litellm/blob/main/model_prices_and_context_window.json), read as our prices.
 
-A price there is USD for one token, under a key such as `output_cost_per_token_above_272k_tokens_priority`. Only models
-that OpenAI charges by tokens are read. A tier without a certain rate has that of the price, as LiteLLM charges it.
+A price there is USD for one token, under a key such as `output_cost_per_token_above_272k_tokens_priority`, or for a
+second of audio. Only models that OpenAI charges by tokens or by time are read. A tier without a certain rate has that
+of the price, as LiteLLM charges it.
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from datetime import date
 from decimal import Decimal
 
 import msgspec
 
 from chatgpt_agent.core.errors import InvalidValue
 from chatgpt_agent.core.money.exact import EXACT
-from chatgpt_agent.core.money.kinds import RATE_NAMES, SIDES, TOKEN_KINDS, Rates
+from chatgpt_agent.core.money.kinds import SIDES, TIME_RATE, TOKEN_KINDS, TOKEN_RATES, Rates
 from chatgpt_agent.core.money.pricing import (
     MAX_PLACES,
     MAX_PRICE,
@@ -25,7 +27,8 @@ from chatgpt_agent.core.money.pricing import (
 )
 
 PROVIDERS = ("openai", "text-completion-openai")
-MODES = frozenset({"chat", "responses", "completion", "embedding", "image_generation", "audio_transcription"})
+TRANSCRIPTION = "audio_transcription"
+MODES = frozenset({"chat", "responses", "completion", "embedding", "image_generation", TRANSCRIPTION})
 OTHER_PROVIDER = "another provider"
 REALTIME = "/v1/realtime"
 
@@ -37,6 +40,18 @@ _OTHER_UNIT = re.compile(r"(?:input|output)_cost_per_(second|image|pixel|charact
 
 _RATE_WORD = re.compile("cost|price|multiplier|uplift")
 _REASONING = "output_cost_per_reasoning_token"  # an entry is skipped if it differs from the rate of output
+_SECOND, _SECOND_OUT = "input_cost_per_second", "output_cost_per_second"
+DEPRECATION = "deprecation_date"  # in this list, the day on which a model is shut down
+
+# What becomes a surcharge: see litellm_surcharges.py.
+SEARCH_KEY = "search_context_cost_per_query"
+SESSION_KEY = "code_interpreter_cost_per_session"
+UPLIFT_KEYS = {
+    "eu": "regional_processing_uplift_multiplier_eu",
+    "us": "regional_processing_uplift_multiplier_us",
+    "fedramp": "fedramp_uplift_multiplier",
+}
+SURCHARGE_KEYS = (SEARCH_KEY, SESSION_KEY, *UPLIFT_KEYS.values())
 
 _Key = tuple[str | None, int]  # a service tier, and above how many input tokens
 _BASE: _Key = (None, 0)
@@ -49,36 +64,63 @@ class Skipped(msgspec.Struct, frozen=True):
     reason: str
 
 
-def read_litellm(entries: Mapping[str, object]) -> tuple[list[NewPrice], list[Skipped]]:
+class LiteLlmList(msgspec.Struct, frozen=True, kw_only=True):
+    """What a list says of OpenAI's models. `entries`: by model, the entry of each price."""
+
+    prices: list[NewPrice]
+    skipped: list[Skipped]
+    entries: dict[str, dict[str, object]]
+
+
+def read_litellm(entries: Mapping[str, object]) -> LiteLlmList:
     """Returns the prices of OpenAI's models, and the entries that are skipped. Numbers must be Decimal. Raises
     InvalidValue."""
     prices: dict[str, NewPrice] = {}
     skipped: list[Skipped] = []
+    read: dict[str, dict[str, object]] = {}
     # A name with a provider's prefix is a second name of the same model; the plain name comes first.
     for name in sorted(entries, key=lambda name: (name != model_of(name), name)):
-        model = model_of(name)
-        result = _read(name, entries[name])
+        model, entry = model_of(name), entries[name]
+        if not isinstance(entry, dict):
+            raise InvalidValue(f"{name[:80]!r} is not an object with prices")
+        result = _read(name, entry)
         if isinstance(result, NewPrice) and model in prices:
             result = Skipped(name, f"duplicate of {model}")
         if isinstance(result, NewPrice):
-            prices[model] = result
+            prices[model], read[model] = result, entry
         else:
             skipped.append(result)
-    return [prices[model] for model in sorted(prices)], skipped
+    return LiteLlmList(prices=[prices[model] for model in sorted(prices)], skipped=skipped, entries=read)
 
 
-def ignored_rates(entries: Mapping[str, object], prices: Iterable[NewPrice]) -> dict[str, list[str]]:
-    """Returns the rates and multipliers of imported entries that no price has, by their keys in LiteLLM's list, each
-    with its models: what is charged by search, session or second, and tiers that this program does not know."""
-    imported = {price.model for price in prices}
+def ignored_rates(listed: LiteLlmList) -> dict[str, list[str]]:
+    """Returns the rates of imported entries that no price has and no surcharge, by their keys in LiteLLM's list, each
+    with its models."""
     ignored: dict[str, set[str]] = {}
-    for name, entry in entries.items():
-        if model_of(name) not in imported or not isinstance(entry, dict):
-            continue
+    for model, entry in listed.entries.items():
         for key, value in entry.items():
-            if value and _RATE_WORD.search(key) and not _KEY.fullmatch(key) and key != _REASONING:
-                ignored.setdefault(key, set()).add(model_of(name))
+            if value and _RATE_WORD.search(key) and not _is_taken(key, entry):
+                ignored.setdefault(key, set()).add(model)
     return {key: sorted(ignored[key]) for key in sorted(ignored)}
+
+
+def shutdown_dates(listed: LiteLlmList) -> dict[str, date | None]:
+    """Returns the day on which each imported model is shut down; None: the list has none. Raises InvalidValue."""
+    return {model: _date(model, listed.entries[model].get(DEPRECATION)) for model in sorted(listed.entries)}
+
+
+def _date(model: str, value: object) -> date | None:
+    if value is None:
+        return None
+    try:
+        if not isinstance(value, str) or len(value) != len("2026-12-31"):
+            raise ValueError
+        day = date.fromisoformat(value)
+    except ValueError:
+        raise InvalidValue(f"{model}, {DEPRECATION}: {str(value)[:40]!r} is not a day such as 2026-12-31") from None
+    if not date(2000, 1, 1) <= day < date(9999, 1, 1):
+        raise InvalidValue(f"{model}, {DEPRECATION}: {value} is not in the years 2000 to 9998")
+    return day
 
 
 def provider_of(entry: object) -> str | None:
@@ -93,9 +135,16 @@ def model_of(name: str) -> str:
     return rest if rest and provider in PROVIDERS else name
 
 
-def _read(name: str, entry: object) -> NewPrice | Skipped:
-    if not isinstance(entry, dict):
-        raise InvalidValue(f"{name[:80]!r} is not an object with prices")
+def _is_taken(key: str, entry: Mapping[str, object]) -> bool:
+    """Whether a key is in the price or the surcharges of its entry, or says the same as another."""
+    if key == _SECOND_OUT:  # of audio that is transcribed: the list has the price of a second twice
+        return entry[key] == entry.get(_SECOND)
+    if key == _SECOND:
+        return entry.get("mode") == TRANSCRIPTION
+    return key in (_REASONING, *SURCHARGE_KEYS) or _KEY.fullmatch(key) is not None
+
+
+def _read(name: str, entry: dict[str, object]) -> NewPrice | Skipped:
     if provider_of(entry) not in PROVIDERS:
         return Skipped(name, OTHER_PROVIDER)
     mode = entry.get("mode")
@@ -108,9 +157,14 @@ def _read(name: str, entry: object) -> NewPrice | Skipped:
     check_model(model_of(name))
     table = _table(name, entry)
     base = _completed(table.pop(_BASE, {}), is_embedding=mode == "embedding")
+    if mode == TRANSCRIPTION and entry.get(_SECOND) is not None:
+        minute = EXACT.multiply(_number(f"{name}, {_SECOND}", entry[_SECOND]), Decimal(60))
+        if minute != round(minute, MAX_PLACES):
+            return Skipped(name, "priced per second, which is no exact price per minute")
+        base = {TIME_RATE: minute, **(base or dict.fromkeys(SIDES, Decimal(0)))}
     other_units = [match[1] for key, value in entry.items() if value and (match := _OTHER_UNIT.match(key))]
-    if not base.keys() >= {"input", "output"} or (other_units and not any(base.values())):
-        return Skipped(name, f"priced per {other_units[0]}" if other_units else "no price per token")
+    if not base.keys() >= {*SIDES} or (other_units and not any(base.values())):
+        return Skipped(name, _reason_without_price(entry, other_units))
     reasoning = _rate(f"{name}, reasoning", entry.get(_REASONING))
     if reasoning is not None and reasoning != base["output"]:
         return Skipped(name, "separate price for reasoning tokens")
@@ -121,6 +175,12 @@ def _read(name: str, entry: object) -> NewPrice | Skipped:
     price = NewPrice(model_of(name), Rates(**base), tuple(tiers))
     check_price(price)
     return price
+
+
+def _reason_without_price(entry: Mapping[str, object], other_units: list[str]) -> str:
+    if entry.get(SESSION_KEY) is not None:
+        return "a tool, whose fee is a surcharge"
+    return f"priced per {other_units[0]}" if other_units else "no price per token"
 
 
 def _is_realtime(entry: dict[str, object]) -> bool:
@@ -160,14 +220,17 @@ def _filled(table: Mapping[_Key, dict[str, Decimal]], base: dict[str, Decimal], 
     filled: dict[str, Decimal] = {}
     for rates in (base, table.get((service_tier, 0), {}), table.get((None, above), {}), table[key]):
         filled |= rates
-    return {name: filled[name] for name in RATE_NAMES if name in filled}
+    return {name: filled[name] for name in TOKEN_RATES if name in filled}
 
 
 def _rate(where: str, value: object) -> Decimal | None:
     """Returns USD per 1,000,000 tokens, from USD per token."""
-    if value is None:
-        return None
+    return None if value is None else EXACT.scaleb(_number(where, value), 6)
+
+
+def _number(where: str, value: object) -> Decimal:
+    """Returns USD per token or per second."""
     if not isinstance(value, Decimal):
         raise InvalidValue(f"{where[:120]}: {str(value)[:40]!r} is not a number")
     check_usd(value, where[:120], MAX_PRICE.scaleb(-6), MAX_PLACES + 6)
-    return EXACT.scaleb(value.copy_abs(), 6)
+    return value.copy_abs()

@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Callable, Sequence
+from datetime import date
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
@@ -11,7 +12,16 @@ import msgspec
 from chatgpt_agent.core.access.model_patterns import compile_patterns
 from chatgpt_agent.core.csv_reader import NotCsv, csv_rows
 from chatgpt_agent.core.errors import InvalidValue
-from chatgpt_agent.core.money.litellm import PROVIDERS, Skipped, ignored_rates, model_of, provider_of, read_litellm
+from chatgpt_agent.core.money.litellm import (
+    PROVIDERS,
+    Skipped,
+    ignored_rates,
+    model_of,
+    provider_of,
+    read_litellm,
+    shutdown_dates,
+)
+from chatgpt_agent.core.money.litellm_surcharges import ListedSurcharges, read_surcharges
 from chatgpt_agent.core.money.price_csv import read_table
 from chatgpt_agent.core.money.pricing import NewPrice
 
@@ -20,11 +30,13 @@ MAX_FILE = 32 * 1024 * 1024  # bytes; LiteLLM's own has 1.6 million
 
 class PriceFile(msgspec.Struct, frozen=True):
     """The prices of a file, the entries that were skipped, and the rates of imported entries that were not taken: by
-    their names in the file, each with its models."""
+    their names in the file, each with its models. `shutdown_dates`: by model; CSV knows none."""
 
     prices: list[NewPrice]
     skipped: list[Skipped]
     ignored_rates: dict[str, list[str]] = {}
+    surcharges: ListedSurcharges = ListedSurcharges()
+    shutdown_dates: dict[str, date | None] = {}
 
 
 def select_models(patterns: Sequence[str]) -> Callable[[str], bool]:
@@ -46,15 +58,21 @@ def read_prices(data: bytes, name: str, selected: Callable[[str], bool] = lambda
         if text[:1] == "[":
             raise InvalidValue("is a JSON array; allowed: LiteLLM's JSON object, or CSV as `price export` writes it")
         if text[:1] == "{":
-            entries = _entries(text, selected)
-            prices, skipped = read_litellm(entries)
-            ignored = ignored_rates(entries, prices)
-        else:
-            prices, skipped = [new for new in read_table(_rows(text)) if selected(new.model)], []
-            ignored = {}  # an unknown column is an error
+            return _read_litellm(_entries(text, selected))
+        return PriceFile([new for new in read_table(_rows(text)) if selected(new.model)], [])
     except InvalidValue as error:
         raise InvalidValue(f"{name}: {error.message}") from None
-    return PriceFile(prices, skipped, ignored)
+
+
+def _read_litellm(entries: dict[str, object]) -> PriceFile:
+    listed = read_litellm(entries)
+    return PriceFile(
+        prices=listed.prices,
+        skipped=listed.skipped,
+        ignored_rates=ignored_rates(listed),
+        surcharges=read_surcharges(entries, listed),
+        shutdown_dates=shutdown_dates(listed),
+    )
 
 
 def _rows(text: str) -> list[list[str]]:

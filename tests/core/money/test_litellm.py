@@ -1,6 +1,7 @@
 """Tests of LiteLLM's list: which entries become prices, and with which amounts."""
 
 import json
+from datetime import date
 from decimal import Decimal
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 
 from chatgpt_agent.core.errors import InvalidValue
 from chatgpt_agent.core.money.kinds import Rates
-from chatgpt_agent.core.money.litellm import read_litellm
+from chatgpt_agent.core.money.litellm import ignored_rates, read_litellm, shutdown_dates
 from chatgpt_agent.core.money.pricing import NewPrice
 from chatgpt_agent.core.money.tier_syntax import show_tier
 from tests.support.litellm import LIST
@@ -22,7 +23,7 @@ def exact(entries: dict[str, Any]) -> dict[str, Any]:
 
 def read(entries: dict[str, Any] = LIST) -> dict[str, NewPrice]:
     """Returns the prices by model."""
-    return {price.model: price for price in read_litellm(exact(entries))[0]}
+    return {price.model: price for price in read_litellm(exact(entries)).prices}
 
 
 def entry(**keys: Any) -> dict[str, Any]:
@@ -36,13 +37,14 @@ def usd(**amounts: str) -> Rates:
     return Rates(**{kind: Decimal(text) for kind, text in amounts.items()})
 
 
-def test_openai_models_priced_by_tokens_are_read() -> None:
+def test_openai_models_priced_by_tokens_or_time_are_read() -> None:
     """Each has the name in OpenAI's API, without the prefix of the provider."""
     assert list(read()) == [
         "gpt-one",
         "gpt-picture",
         "gpt-sound",
         "gpt-two",
+        "listener",
         "old-instruct",
         "vectors-bare",
         "vectors-small",
@@ -51,12 +53,11 @@ def test_openai_models_priced_by_tokens_are_read() -> None:
 
 def test_skipped_entries_have_a_reason() -> None:
     """Each skipped entry says why it is skipped."""
-    _, skipped = read_litellm(exact(LIST))
+    skipped = read_litellm(exact(LIST)).skipped
     assert {entry.model: entry.reason for entry in skipped} == {
         "sample_spec": "another provider",
         "other/gpt-one": "another provider",
         "openai/gpt-one": "duplicate of gpt-one",
-        "listener": "priced per second",
         "low/1024-x-1024/gpt-picture": "priced per image",
         "1024-x-1024/painter": "priced per pixel",
         "gpt-live": "mode realtime",
@@ -110,6 +111,41 @@ def test_rate_of_the_only_priced_medium_applies_to_its_side() -> None:
     for nothing in (None, 0):
         price = read(entry(output_cost_per_token=nothing, output_cost_per_image_token=4e-05))["m"]
         assert price.rates.output == price.rates.image_output == 40
+
+
+def test_time_has_a_price_per_minute() -> None:
+    """The amount per second is multiplied by 60; tokens, of which such an answer has none, are free."""
+    assert read()["listener"].rates == usd(input="0", output="0", minute="0.006")
+    with_tokens = entry(mode="audio_transcription", input_cost_per_second=7.5e-05)
+    assert read(with_tokens)["m"].rates == usd(input="1", output="2", minute="0.0045")
+
+
+def test_time_without_an_exact_price_is_skipped() -> None:
+    """A list that has rounded the amount per second would make the price per minute wrong."""
+    second = {"input_cost_per_second": 0.000283333333333}
+    entries = {"m": {**second, "litellm_provider": "openai", "mode": "audio_transcription"}}
+    [skipped] = read_litellm(exact(entries)).skipped
+    assert skipped.reason == "priced per second, which is no exact price per minute"
+
+
+def test_time_of_a_chat_has_no_price() -> None:
+    """Only transcriptions are charged by time; the key is named as one that is not taken."""
+    listed = read_litellm(exact(entry(input_cost_per_second=7.5e-05)))
+    assert listed.prices[0].rates.minute is None
+    assert ignored_rates(listed) == {"input_cost_per_second": ["m"]}
+
+
+def test_shutdown_date_is_read() -> None:
+    """A model without one has None: an earlier date does not hold any more."""
+    entries = {**entry(deprecation_date="2027-02-26"), "n": entry()["m"], "gpt-live": {**LIST["gpt-live"]}}
+    assert shutdown_dates(read_litellm(exact(entries))) == {"m": date(2027, 2, 26), "n": None}
+
+
+@pytest.mark.parametrize("value", ["soon", "2027-13-01", "20270226", "1999-12-31", "9999-01-01", 20270226, ["2027"]])
+def test_invalid_shutdown_date_is_rejected(value: Any) -> None:
+    """The error is one line with the model and the key."""
+    with pytest.raises(InvalidValue, match=r"^m, deprecation_date: "):
+        shutdown_dates(read_litellm(exact(entry(deprecation_date=value))))
 
 
 def test_free_model_has_a_price_of_zero() -> None:
