@@ -1,7 +1,6 @@
 """The wiring: constructs the services of an agent and connects them with each other and with the handlers."""
 
 import asyncio
-from urllib.parse import urlsplit
 
 from tornado.web import Application
 
@@ -76,7 +75,7 @@ class Wiring:
             on_budgets=self.budgets.set_budgets,
             stale_after=config.stale_after,
             clock=clock,
-            host=urlsplit(config.openai_url).hostname or "",
+            host=config.openai_host,
             on_death=on_death,
         )
         self.ledger = Ledger(

@@ -218,6 +218,11 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         return max(self.max_buffered_size, 2 * self.max_body_size)
 
     @property
+    def openai_host(self) -> str:
+        """The host of `openai_url`, for which there may be surcharges."""
+        return urlsplit(self.openai_url).hostname or ""
+
+    @property
     def upstream(self) -> UpstreamSettings:
         """The settings of the HTTP client for OpenAI."""
         return UpstreamSettings(

@@ -22,6 +22,7 @@ from chatgpt_agent.admin.price_what_if import WhatIf
 from chatgpt_agent.admin.prices import Prices
 from chatgpt_agent.admin.reconcile import Reconciler
 from chatgpt_agent.admin.reports import Reports
+from chatgpt_agent.admin.surcharges import SurchargeAdmin
 from chatgpt_agent.admin.tokens import Tokens
 from chatgpt_agent.admin.user_import import UserImport
 from chatgpt_agent.admin.users import Users
@@ -75,7 +76,8 @@ class Administration(LedgerAdministration):
         self.user_import = UserImport(changes, keyring, warn)
         self.admins = Admins(changes, keyring, warn)
         self.prices = Prices(changes, warn)
-        self.price_import = PriceImport(self.prices, warn=warn)
+        self.price_import = PriceImport(changes, self.prices, host=config.openai_host, warn=warn)
+        self.surcharges = SurchargeAdmin(changes, host=config.openai_host, warn=warn)
         self.what_if = WhatIf(stores.proofs)
         self.legacy_import = LegacyImport(stores.changes, keyring, actor)
 

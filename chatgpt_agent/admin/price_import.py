@@ -1,97 +1,122 @@
-"""Imports a list of prices: LiteLLM's JSON, or the CSV that `price export` writes. It is shown first, then applied."""
+"""Imports a list of prices: LiteLLM's JSON, or the CSV that `price export` writes. It is shown first, then applied.
+
+LiteLLM's list also has surcharges, and days on which models are shut down."""
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
 
 from chatgpt_agent.adapters.files import read_limited
-from chatgpt_agent.admin.prices import PriceRecord, Prices, price_record
-from chatgpt_agent.admin.warnings import Warn, no_warning, warn_of_similar
+from chatgpt_agent.adapters.postgres.connection import AnyStore
+from chatgpt_agent.adapters.postgres.model_dates import list_dates
+from chatgpt_agent.adapters.postgres.price_lists import apply_list
+from chatgpt_agent.adapters.postgres.surcharges import list_surcharges
+from chatgpt_agent.admin.prices import Prices
+from chatgpt_agent.admin.warnings import MAX_WARNINGS, Warn, no_warning, warn_of_similar
 from chatgpt_agent.core.csv_reader import trimmed
 from chatgpt_agent.core.errors import InvalidValue
 from chatgpt_agent.core.likely import check_likely_model
-from chatgpt_agent.core.money.exact import Usd
-from chatgpt_agent.core.money.kinds import FullRateTable
-from chatgpt_agent.core.money.litellm import Skipped, model_of
-from chatgpt_agent.core.money.price_csv import Change, Difference, difference
+from chatgpt_agent.core.money.litellm import model_of
+from chatgpt_agent.core.money.litellm_surcharges import ListedSurcharges, describe_differing
+from chatgpt_agent.core.money.price_csv import Difference, difference
 from chatgpt_agent.core.money.price_files import MAX_FILE, PriceFile, read_prices, select_models
-from chatgpt_agent.core.money.pricing import NewPrice, Price, Tier, check_price
+from chatgpt_agent.core.money.pricing import NewPrice, Price, check_price
+from chatgpt_agent.core.money.shutdowns import ShutdownChange, shutdown_changes
+from chatgpt_agent.core.money.surcharge_lists import SurchargeDifference, surcharge_difference
+from chatgpt_agent.core.money.surcharges import NewSurcharge, Surcharge
 
 MAX_PRICES = 10_000  # in one list
 
 
-class PriceChange(FullRateTable[Usd], frozen=True, kw_only=True):
-    """A price that the list sets, in USD per 1,000,000 tokens. `before`: the price in force until then."""
+class ListDifference(msgspec.Struct, frozen=True, kw_only=True):
+    """What a list would change. `unpriced`: how many of its models have no price here, and are left out."""
 
-    model: str
-    effective_at: datetime
-    tiers: tuple[Tier, ...]
-    before: PriceRecord | None
+    prices: Difference
+    surcharges: SurchargeDifference = SurchargeDifference()
+    shutdown_dates: list[ShutdownChange] = []
+    unpriced: int = 0
 
-
-class PriceImportResult(msgspec.Struct, frozen=True, kw_only=True):
-    """What a list changes. `unchanged`: how many of its prices are in force already. `applied` false: nothing is
-    set. `ignored_rates`: rates of the list that no price has, each with its models."""
-
-    new: list[PriceChange]
-    changed: list[PriceChange]
-    removed: list[PriceChange]
-    unchanged: int
-    skipped: list[Skipped]
-    ignored_rates: dict[str, list[str]]
-    applied: bool
-
-
-class PriceCheckResult(msgspec.Struct, frozen=True, kw_only=True):
-    """How a list differs from the prices in force. `unchanged`: how many of its prices are in force; `unpriced`: how
-    many of its models have no price here, which `new` has only if they were asked for."""
-
-    equal: bool
-    changed: list[PriceChange]
-    removed: list[PriceChange]
-    new: list[PriceChange]
-    unchanged: int
-    unpriced: int
-
-
-class PriceCheck(msgspec.Struct, frozen=True, kw_only=True):
-    """The changes with which the prices in force would be those of a list, and how many of its prices are in force;
-    `unpriced`: how many of its models have no price here."""
-
-    changes: list[Change]
-    unchanged: int
-    unpriced: int
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing changes."""
+        return not (self.prices.changes or self.surcharges.changes or self.shutdown_dates)
 
 
 class PriceImport:
-    """Compares a list with the prices in force, and sets what differs."""
+    """Compares a list with the prices in force, and sets what differs. `host`: that of the upstream."""
 
-    def __init__(self, prices: Prices, *, max_prices: int = MAX_PRICES, warn: Warn = no_warning) -> None:
+    def __init__(
+        self,
+        store: AnyStore,
+        prices: Prices,
+        *,
+        host: str = "",
+        max_prices: int = MAX_PRICES,
+        warn: Warn = no_warning,
+    ) -> None:
+        self._store = store
         self._prices = prices
+        self._host = host
         self._warn = warn
         self._max_prices = max_prices
 
-    async def compare(self, listed: Iterable[NewPrice], *, since: datetime | None = None) -> Difference:
-        """What a list would change; with `since`, all its prices take effect on that date. Raises InvalidValue."""
-        # In a thread: thousands of prices take long enough to delay requests.
+    async def compare(
+        self, file: PriceFile, *, since: datetime | None = None, region: str | None = None
+    ) -> ListDifference:
+        """What a list would change; with `since`, all of it takes effect on that date; with `region`, requests to the
+        upstream's host cost the factors of that region. Raises InvalidValue."""
+        now = datetime.now(UTC)
         current = await self._prices.history()
-        changes = await asyncio.to_thread(self._compare, current, listed, since, datetime.now(UTC))
+        # In a thread: thousands of prices take long enough to delay requests.
+        changes = await asyncio.to_thread(self._compare, current, file.prices, since, now)
         new = sorted({change.new.model for change in changes.changes if change.kind == "new"})
         for model in new:  # a price that exists may have any name
             self._warn_of(model)
         warn_of_similar("model", {*new, *(price.model for price in current)}, new, self._warn)
-        return changes
+        for model, prices in list(file.surcharges.differing.items())[:MAX_WARNINGS]:
+            self._warn(describe_differing(model, prices))
+        surcharges = await list_surcharges(self._store)
+        self._warn_of_regions(file.surcharges, surcharges, region)
+        listed = [
+            msgspec.structs.replace(each, effective_at=since) for each in self._surcharges(file.surcharges, region)
+        ]
+        return ListDifference(
+            prices=changes,
+            surcharges=surcharge_difference(surcharges, listed, now),
+            shutdown_dates=shutdown_changes(await list_dates(self._store), file.shutdown_dates),
+        )
 
-    async def check(self, listed: Iterable[NewPrice], *, new: bool = False) -> PriceCheck:
-        """What a list would change; models without a price here only if they are asked for with `new`."""
-        current = await self._prices.history()
-        result = await asyncio.to_thread(self._compare, current, listed, None, datetime.now(UTC))
-        changes = [change for change in result.changes if new or change.kind != "new"]
-        unpriced = sum(change.kind == "new" for change in result.changes)
-        return PriceCheck(changes=changes, unchanged=result.unchanged, unpriced=unpriced)
+    async def check(self, file: PriceFile, *, region: str | None = None, new: bool = False) -> ListDifference:
+        """How the prices and surcharges in force differ from a list. Models without a price here are left out, unless
+        they are asked for with `new`."""
+        now = datetime.now(UTC)
+        changes = await asyncio.to_thread(self._compare, await self._prices.history(), file.prices, None, now)
+        unpriced = [change.new.model for change in changes.changes if change.kind == "new"]
+        left_out: Collection[str] = () if new else set(unpriced)
+        listed = [each for each in self._surcharges(file.surcharges, region) if each.model not in left_out]
+        return ListDifference(
+            prices=Difference(
+                [change for change in changes.changes if change.new.model not in left_out], changes.unchanged
+            ),
+            surcharges=surcharge_difference(await list_surcharges(self._store), listed, now),
+            unpriced=len(unpriced),
+        )
+
+    async def apply(self, changes: ListDifference) -> None:
+        """Sets what `compare` found to differ: all of it, or nothing."""
+        await apply_list(
+            self._store,
+            [change.new for change in changes.prices.changes],
+            [change.new for change in changes.surcharges.changes],
+            {change.model: change.shutdown_date for change in changes.shutdown_dates},
+            now=datetime.now(UTC),
+        )
+
+    def _surcharges(self, listed: ListedSurcharges, region: str | None) -> list[NewSurcharge]:
+        return [*listed.fees, *(listed.of_region(region, self._host) if region else ())]
 
     def _warn_of(self, model: str) -> None:
         try:
@@ -99,10 +124,11 @@ class PriceImport:
         except InvalidValue as error:
             self._warn(error.message)
 
-    async def apply(self, changes: Difference) -> None:
-        """Sets the prices that `compare` found to differ: all of them, or none."""
-        if changes.changes:
-            await self._prices.add([change.new for change in changes.changes])
+    def _warn_of_regions(self, listed: ListedSurcharges, surcharges: Iterable[Surcharge], region: str | None) -> None:
+        """Warns if the upstream's host is that of a region, whose factors are neither set nor asked for."""
+        name = self._host.partition(".")[0]
+        if region is None and listed.factors.get(name) and not any(each.host == self._host for each in surcharges):
+            self._warn(f"requests to {self._host} cost more than these prices: give the region {name}")
 
     def _compare(
         self, current: list[Price], listed: Iterable[NewPrice], since: datetime | None, now: datetime
@@ -144,43 +170,3 @@ def _read(data: bytes, name: str, only: Sequence[str]) -> PriceFile:
         if not any(map(select_models([pattern]), models)):
             raise InvalidValue(f"{name}: no model of the list matches {pattern!r}")
     return file
-
-
-def result(changes: Difference, file: PriceFile, *, applied: bool) -> PriceImportResult:
-    """An import as commands and REST write it in JSON."""
-    return PriceImportResult(
-        **_by_kind(changes.changes),
-        unchanged=changes.unchanged,
-        skipped=file.skipped,
-        ignored_rates=file.ignored_rates,
-        applied=applied,
-    )
-
-
-def check_result(check: PriceCheck) -> PriceCheckResult:
-    """A check as the command writes it in JSON."""
-    return PriceCheckResult(
-        equal=not check.changes,
-        **_by_kind(check.changes),
-        unchanged=check.unchanged,
-        unpriced=check.unpriced,
-    )
-
-
-def _by_kind(changes: Iterable[Change]) -> dict[str, list[PriceChange]]:
-    by_kind: dict[str, list[PriceChange]] = {"new": [], "changed": [], "removed": []}
-    for change in changes:
-        by_kind[change.kind].append(_change(change))
-    return by_kind
-
-
-def _change(change: Change) -> PriceChange:
-    new, before = change.new, change.before
-    assert new.effective_at is not None, "`difference` dates every price"
-    return PriceChange(
-        model=new.model,
-        effective_at=new.effective_at.astimezone(UTC),
-        tiers=new.tiers,
-        before=None if before is None else price_record(before),
-        **new.rates.all_rates(),
-    )

@@ -1,12 +1,12 @@
 """Prices: set, list, remove, cancel, export. A price is never changed: another one supersedes it from a date on, and
 what was charged stays."""
 
-from collections.abc import Sequence
-from datetime import UTC, datetime
+from collections.abc import Mapping, Sequence
+from datetime import UTC, date, datetime
 
 import msgspec
 
-from chatgpt_agent.adapters.postgres import prices
+from chatgpt_agent.adapters.postgres import model_dates, prices
 from chatgpt_agent.adapters.postgres.connection import AnyStore
 from chatgpt_agent.admin.lookups import missing_price
 from chatgpt_agent.admin.warnings import Warn, no_warning, warn_of_similar
@@ -16,6 +16,7 @@ from chatgpt_agent.core.money.exact import Usd
 from chatgpt_agent.core.money.kinds import FullRateTable, Rates
 from chatgpt_agent.core.money.price_csv import effective_prices
 from chatgpt_agent.core.money.pricing import NewPrice, Price, PriceBook, Tier, check_price, check_rates, upcoming
+from chatgpt_agent.core.money.shutdowns import is_soon
 
 
 class PriceRecord(FullRateTable[Usd], frozen=True, kw_only=True):
@@ -28,6 +29,14 @@ class PriceRecord(FullRateTable[Usd], frozen=True, kw_only=True):
     effective_at: datetime
     tiers: tuple[Tier, ...]
     cancelled_at: datetime | None
+
+
+class ListedPrice(PriceRecord, frozen=True, kw_only=True):
+    """A price in force. `shutdown_date`: the day on which OpenAI shuts the model down, null: not announced;
+    `shutdown_soon`: within 60 days, or already."""
+
+    shutdown_date: date | None
+    shutdown_soon: bool
 
 
 class Removal(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,6 +56,13 @@ def price_record(price: Price) -> PriceRecord:
         cancelled_at=price.cancelled_at and price.cancelled_at.astimezone(UTC),
         **price.rates.all_rates(),
     )
+
+
+def listed_price(price: Price, dates: Mapping[str, date]) -> ListedPrice:
+    """A price in force as commands and REST write it in JSON."""
+    day = dates.get(price.model)
+    fields = msgspec.structs.asdict(price_record(price))
+    return ListedPrice(**fields, shutdown_date=day, shutdown_soon=is_soon(day, _now().date()))
 
 
 class Prices:
@@ -70,6 +86,10 @@ class Prices:
     async def in_force(self) -> list[Price]:
         """Lists the prices that are in force now, by model."""
         return PriceBook(await self.history()).models(_now())
+
+    async def shutdown_dates(self) -> dict[str, date]:
+        """Returns the days on which OpenAI shuts models down, as the list that was imported last has them."""
+        return await model_dates.list_dates(self._store)
 
     async def upcoming(self, model: str | None = None) -> list[Price]:
         """Lists the prices, and the ends of prices, of later dates, by model and date."""

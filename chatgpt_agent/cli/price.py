@@ -1,15 +1,16 @@
 """The commands `chatgpt-agent price …`."""
 
-from collections.abc import Sequence
-from datetime import UTC, datetime
+from collections.abc import Collection, Mapping, Sequence
+from datetime import UTC, date, datetime
 
 import click
 
 from chatgpt_agent.admin.administration import Administration
-from chatgpt_agent.admin.prices import price_record
-from chatgpt_agent.cli.common import FORMATS, echo_csv, echo_json, with_administration
+from chatgpt_agent.admin.prices import listed_price, price_record
+from chatgpt_agent.cli.common import FORMATS, echo_csv, echo_json, warn, with_administration
 from chatgpt_agent.cli.effects import reads
 from chatgpt_agent.cli.formats import format_option, json_option, table_option
+from chatgpt_agent.cli.price_changes import named
 from chatgpt_agent.cli.price_check import check
 from chatgpt_agent.cli.price_import import import_
 from chatgpt_agent.cli.price_options import (
@@ -21,11 +22,13 @@ from chatgpt_agent.cli.price_options import (
     read_price,
     second,
 )
+from chatgpt_agent.cli.price_surcharge import surcharge
 from chatgpt_agent.cli.price_what_if import what_if
 from chatgpt_agent.cli.tables import echo_table
 from chatgpt_agent.cli.types import ID
 from chatgpt_agent.core.money.price_csv import COLUMNS, csv_cells
 from chatgpt_agent.core.money.pricing import Price, is_fine_tuned_base
+from chatgpt_agent.core.money.shutdowns import is_soon
 
 
 @click.group()
@@ -35,6 +38,7 @@ def price() -> None:
 
 price.add_command(import_)
 price.add_command(check)
+price.add_command(surcharge)
 price.add_command(what_if)
 
 
@@ -83,7 +87,7 @@ async def list_(administration: Administration, history: bool, upcoming: bool, j
     """List the prices in force, and below them those to come.
 
     Tokens without a rate of their own cost the rate of `input` or `output`. JSON has the prices in force, those to come
-    with --upcoming, or all with --history.
+    with --upcoming, or all with --history. Warns of models that OpenAI shuts down within 60 days.
 
     Example: chatgpt-agent price list --history
     """
@@ -91,8 +95,14 @@ async def list_(administration: Administration, history: bool, upcoming: bool, j
         raise click.UsageError("give --history or --upcoming, not both")
     to_come = await administration.prices.upcoming()
     prices = await (administration.prices.history() if history else administration.prices.in_force())
-    if json:
+    dates = await administration.prices.shutdown_dates()
+    if not upcoming:
+        _warn_of_shutdowns({price.model for price in prices}, dates)
+    if json and (history or upcoming):
         echo_json([price_record(price) for price in (to_come if upcoming else prices)])
+        return
+    if json:
+        echo_json([listed_price(price, dates) for price in prices])
         return
     if upcoming:
         _echo_prices(to_come, ids=True)
@@ -104,6 +114,17 @@ async def list_(administration: Administration, history: bool, upcoming: bool, j
     if to_come:
         click.echo("\nTo come; `price cancel ID` cancels one:\n")
         _echo_prices(to_come, ids=True)
+
+
+def _warn_of_shutdowns(models: Collection[str], dates: Mapping[str, date]) -> None:
+    """Prints a warning for each of the next days on which models are shut down, and one for those that have been."""
+    today = datetime.now(UTC).date()
+    days = {model: day for model, day in sorted(dates.items()) if model in models and is_soon(day, today)}
+    ended = [model for model, day in days.items() if day < today]
+    if ended:
+        warn(f"OpenAI has shut down {named(ended)}: the prices are no longer needed")
+    for day in sorted({day for day in days.values() if day >= today}):
+        warn(f"OpenAI shuts down {named([model for model in days if days[model] == day])} on {day}")
 
 
 def _echo_prices(prices: Sequence[Price], *, ids: bool = False) -> None:

@@ -9,10 +9,14 @@ from chatgpt_agent.cli.price_options import price_headers, rate_columns, second
 from chatgpt_agent.cli.tables import echo_table
 from chatgpt_agent.core.money.kinds import RATE_NAMES
 from chatgpt_agent.core.money.price_csv import Change
+from chatgpt_agent.core.money.shutdowns import ShutdownChange
+from chatgpt_agent.core.money.surcharge_lists import SurchargeChange
 from chatgpt_agent.core.money.tier_syntax import show_tier
 
 KINDS = ("new", "changed", "removed")
 MAX_CHANGES = 40  # in a table, unless --show chooses them
+MAX_NAMED = 3  # models in a line
+ALL = "every model"
 
 
 def echo_changes(changes: Sequence[Change], show: Sequence[str]) -> None:
@@ -55,6 +59,40 @@ def tier_cells(change: Change) -> list[str]:
         return new
     old = list(map(show_tier, change.before.tiers))
     return [*(f"- {tier}" for tier in old if tier not in new), *(f"+ {tier}" for tier in new if tier not in old)]
+
+
+def surcharge_line(change: SurchargeChange) -> str:
+    """A change of a surcharge in one line, as `here -> in the list`."""
+    new = change.new
+    name = " on ".join(filter(None, [new.kind, new.host]))
+    return f"{new.model or ALL}: {name} {usd(change.before) or 'none'} -> {usd(new.amount) or 'none'}"
+
+
+def echo_surcharges(changes: Sequence[SurchargeChange]) -> None:
+    """Prints a line for the same change of several models."""
+    models: dict[tuple[str, ...], list[str]] = {}
+    for change in changes:
+        new = change.new
+        amount = usd(new.amount) if change.before is None else f"{usd(change.before)} -> {usd(new.amount) or 'none'}"
+        since = second(new.effective_at) if new.effective_at else ""
+        models.setdefault((change.kind, new.kind, new.host, amount, since), []).append(new.model or ALL)
+    if models:
+        lines = [(*change[:-1], named(names), change[-1]) for change, names in models.items()]
+        echo_table(["", "surcharge", "host", "usd or factor", "models", "from (UTC)"], lines, keep=("", "surcharge"))
+        click.echo()
+
+
+def shutdown_counts(changes: Sequence[ShutdownChange]) -> str:
+    """How many days of models are new, changed or removed."""
+    new = sum(change.before is None for change in changes)
+    removed = sum(change.shutdown_date is None for change in changes)
+    return f"{new} new, {len(changes) - new - removed} changed, {removed} removed"
+
+
+def named(models: Sequence[str]) -> str:
+    """A few models, and how many more."""
+    more = f" and {len(models) - MAX_NAMED} more" if len(models) > MAX_NAMED else ""
+    return f"{', '.join(models[:MAX_NAMED])}{more}"
 
 
 def _echo_table(changes: Sequence[Change]) -> None:

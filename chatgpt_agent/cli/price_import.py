@@ -10,23 +10,23 @@ import click
 
 from chatgpt_agent.admin import price_import
 from chatgpt_agent.admin.administration import Administration
+from chatgpt_agent.admin.price_import import ListDifference
+from chatgpt_agent.admin.price_import_result import import_result
 from chatgpt_agent.cli.common import echo_json, warn, with_administration
 from chatgpt_agent.cli.effects import reads_with
 from chatgpt_agent.cli.formats import table_option
-from chatgpt_agent.cli.price_changes import KINDS, echo_changes
-from chatgpt_agent.cli.price_options import from_option, only_option
+from chatgpt_agent.cli.price_changes import KINDS, echo_changes, echo_surcharges, named, shutdown_counts
+from chatgpt_agent.cli.price_options import from_option, only_option, region_option
 from chatgpt_agent.cli.tables import echo_table
 from chatgpt_agent.core.money.litellm import OTHER_PROVIDER, Skipped
-from chatgpt_agent.core.money.price_csv import Difference
 from chatgpt_agent.core.money.price_files import MAX_FILE, PriceFile
-
-MAX_NAMED = 3  # models in a line
 
 
 @click.command(name="import")
 @click.argument("file", type=click.Path(path_type=Path))
 @from_option
 @only_option
+@region_option
 @click.option(
     "--show", type=click.Choice(KINDS), multiple=True, help="Show only these changes, however many. May be repeated."
 )
@@ -41,6 +41,7 @@ async def import_(
     file: Path,
     since: datetime | None,
     only: tuple[str, ...],
+    region: str | None,
     show: tuple[str, ...],
     verbose: bool,
     yes: bool,
@@ -51,35 +52,41 @@ async def import_(
     LiteLLM's list is the file model_prices_and_context_window.json of its repository.
 
     Shows how the list differs from the prices in force, and sets them with --yes: all of them, or none. A model of the
-    list that has no price yet can be used from then on. FILE - is standard input.
+    list that has no price yet can be used from then on. LiteLLM's list also has fees of tools, which become surcharges,
+    and days on which models are shut down. FILE - is standard input.
 
     Example: chatgpt-agent price import model_prices_and_context_window.json --only 'gpt-6*'
     """
     listed = read_list(file, only)
-    difference = await administration.price_import.compare(listed.prices, since=since)
+    changes = await administration.price_import.compare(listed, since=since, region=region)
     if yes:
-        await administration.price_import.apply(difference)
+        await administration.price_import.apply(changes)
     if json:
-        echo_json(price_import.result(difference, listed, applied=yes))
+        echo_json(import_result(changes, listed, applied=yes))
         return
-    echo_changes(difference.changes, show)
+    echo_changes(changes.prices.changes, show)
+    echo_surcharges(changes.surcharges.changes)
     for rate, models in listed.ignored_rates.items():
-        more = f" and {len(models) - MAX_NAMED} more" if len(models) > MAX_NAMED else ""
-        warn(f"{rate} of {', '.join(models[:MAX_NAMED])}{more} is not taken: no such rate is charged here")
+        warn(f"{rate} of {named(models)} is not taken: no such rate is charged here")
     if verbose:
         _echo_skipped(listed.skipped)
-    for line in _summary(difference, listed.skipped, applied=yes):
+    for line in _summary(changes, listed.skipped, applied=yes):
         click.echo(line)
 
 
-def _summary(difference: Difference, skipped: Sequence[Skipped], *, applied: bool) -> list[str]:
-    kinds = Counter(change.kind for change in difference.changes)
-    counts = ", ".join(f"{kinds[kind]} {kind}" for kind in KINDS)
-    lines = [f"{counts}, {difference.unchanged} unchanged."]
+def _summary(changes: ListDifference, skipped: Sequence[Skipped], *, applied: bool) -> list[str]:
+    kinds = Counter(change.kind for change in changes.prices.changes)
+    lines = [f"{', '.join(f'{kinds[kind]} {kind}' for kind in KINDS)}, {changes.prices.unchanged} unchanged."]
+    surcharges = Counter(change.kind for change in changes.surcharges.changes)
+    if surcharges or changes.surcharges.unchanged:
+        counts = f"{surcharges['new']} new, {surcharges['changed']} changed, {changes.surcharges.unchanged} unchanged"
+        lines.append(f"Surcharges: {counts}.")
+    if changes.shutdown_dates:
+        lines.append(f"Shutdown dates: {shutdown_counts(changes.shutdown_dates)}.")
     if skipped:
         reasons = sorted(Counter(entry.reason for entry in skipped).items(), key=lambda item: (-item[1], item[0]))
         lines.append(f"Skipped: {', '.join(f'{count} ({reason})' for reason, count in reasons)}.")
-    if not difference.changes:
+    if changes.is_empty:
         return [*lines, "There is nothing to set."]
     return [*lines, "The prices are set." if applied else "Nothing is set yet: give --yes to set the prices."]
 

@@ -10,17 +10,21 @@ from chatgpt_agent.cli.common import WrongOptions, usd
 from chatgpt_agent.cli.types import DATE
 from chatgpt_agent.core.errors import InvalidValue
 from chatgpt_agent.core.moments import show_second
-from chatgpt_agent.core.money.kinds import RATE_NAMES, TIME_RATE, TOKEN_KINDS, Rates
+from chatgpt_agent.core.money.kinds import RATE_NAMES, TIME_RATE, TOKEN_KINDS, Rates, TokenKind
+from chatgpt_agent.core.money.litellm_surcharges import REGIONS
 from chatgpt_agent.core.money.pricing import Tier, check_rates, parse_usd
 from chatgpt_agent.core.money.tier_syntax import kind_name, parse_tier, show_tier
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-_HELP = {
-    kind.rate: f"{kind.label}; else as --{kind.side}." if kind.is_part else f"{kind.label}."
-    for kind in TOKEN_KINDS
-    if kind.rate
-} | {TIME_RATE: "USD per minute of audio that is charged by time."}
+
+def _help(kind: TokenKind) -> str:
+    other = (kind.fallback or kind.side).replace("_", "-")
+    return f"{kind.label}; else as --{other}." if kind.is_part else f"{kind.label}."
+
+
+_HELP = {kind.rate: _help(kind) for kind in TOKEN_KINDS if kind.rate}
+_HELP |= {TIME_RATE: "USD per minute of audio that OpenAI charges by time; else it has no price."}
 _ALWAYS = ("input", "cached_input", "output")  # the rates that every table shows, in this order
 
 _since = click.option(
@@ -34,6 +38,12 @@ _since = click.option(
 
 only_option = click.option(
     "--only", multiple=True, metavar="PATTERN", help="Only models with names like 'gpt-6*'. May be repeated."
+)
+
+region_option = click.option(
+    "--region",
+    type=click.Choice(REGIONS),
+    help="The region of the upstream, whose factors of LiteLLM's list its host then has.",
 )
 
 

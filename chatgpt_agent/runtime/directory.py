@@ -7,7 +7,7 @@ a notice is lost, the version is compared twice a second.
 import asyncio
 import logging
 from collections.abc import Callable, Iterable
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 
 from chatgpt_agent.adapters.config_checks import is_time_zone
 from chatgpt_agent.adapters.cooperative import batches
@@ -63,6 +63,7 @@ class Directory:
         self._prices: dict[int, Price] = {}
         self._surcharges: dict[int, Surcharge] = {}
         self.book = PriceBook()
+        self.shutdown_dates: dict[str, date] = {}  # by model
         self.budgets: dict[int, Budget] = {}
         self.time_zone = "UTC"  # of the ledger
         # How fresh it is.
@@ -205,6 +206,8 @@ class Directory:
         if changes.whole:
             self._prices.clear()
             self._surcharges.clear()
+            self.shutdown_dates.clear()
+        self.shutdown_dates.update(changes.shutdown_dates)
         self._prices.update((price.id, price) for price in changes.prices)
         self._surcharges.update((surcharge.id, surcharge) for surcharge in changes.surcharges)
         self._leave_out(changes.unreadable)

@@ -24,23 +24,24 @@ class ModelsHandler(TokenHandler):
 
     def get(self, model: str | None = None) -> None:
         if model is None:
-            data = [_model(price.model, price) for price in self._directory.models(self.identity)]
+            data = [self._model(price.model, price) for price in self._directory.models(self.identity)]
             self.write_json(msgspec.json.encode({"object": "list", "data": data}))
             return
         price = self._directory.model(self.identity, model)
         if price is None:
             in_force = self._directory.book.at(model, datetime.now(UTC))
             raise ModelNotFound(model[:MAX_NAME], reason=model_denial(self.identity, model, in_force))
-        self.write_json(msgspec.json.encode(_model(model, price)))
+        self.write_json(msgspec.json.encode(self._model(model, price)))
 
     head = get
 
-
-def _model(name: str, price: Price) -> dict[str, object]:
-    """Returns a model with its price as an `openai.types.Model`."""
-    return {
-        "id": name,
-        "object": "model",
-        "created": int(price.effective_at.timestamp()),
-        "owned_by": "openai",
-    }
+    def _model(self, name: str, price: Price) -> dict[str, object]:
+        """Returns a model with its price as an `openai.types.Model`."""
+        day = self._directory.shutdown_dates.get(name, self._directory.shutdown_dates.get(price.model))
+        return {
+            "id": name,
+            "object": "model",
+            "created": int(price.effective_at.timestamp()),
+            "owned_by": "openai",
+            "shutdown_date": None if day is None else day.isoformat(),
+        }

@@ -14,6 +14,7 @@ from chatgpt_agent.admin.price_what_if import WhatIfQuery
 from chatgpt_agent.core.audit import Actor, Via
 from chatgpt_agent.core.errors import Conflict, InvalidValue, NotFound
 from chatgpt_agent.core.money.kinds import Rates
+from chatgpt_agent.core.money.price_files import PriceFile
 from chatgpt_agent.core.money.pricing import NewPrice, PriceBook, Tier
 from tests.support.administration import administration_on
 from tests.support.database import query
@@ -22,6 +23,11 @@ from tests.support.factories import NOON
 ONE, TWO = Rates(input=Decimal(1), output=Decimal(1)), Rates(input=Decimal(2), output=Decimal(2))
 FLEX = Tier(service_tier="flex", multiplier=Decimal("0.5"))
 DAY = timedelta(days=1)
+
+
+def listed(*new: NewPrice) -> PriceFile:
+    """A file with these prices."""
+    return PriceFile(list(new), [])
 
 
 @pytest.fixture
@@ -56,8 +62,8 @@ async def test_invalid_amount_is_refused(admin: Administration, amount: str) -> 
     for work in (
         admin.prices.set("m", wrong),
         admin.prices.set("m", ONE, [tier]),
-        admin.price_import.compare([NewPrice("m", wrong)]),
-        admin.price_import.compare([NewPrice("m", ONE, (tier,))]),
+        admin.price_import.compare(listed(NewPrice("m", wrong))),
+        admin.price_import.compare(listed(NewPrice("m", ONE, (tier,)))),
         admin.what_if.report(WhatIfQuery(by=["model"], since=NOON.date(), price=NewPrice("m", wrong))),
     ):
         with pytest.raises(InvalidValue, match="is not between"):
@@ -67,7 +73,7 @@ async def test_invalid_amount_is_refused(admin: Administration, amount: str) -> 
 
 async def test_list_is_set_in_one_statement(admin: Administration, dsn: str) -> None:
     """All prices of a list take effect at one moment, and the audit log names the actor."""
-    difference = await admin.price_import.compare([NewPrice("a", ONE, (FLEX,)), NewPrice("b", TWO)])
+    difference = await admin.price_import.compare(listed(NewPrice("a", ONE, (FLEX,)), NewPrice("b", TWO)))
     assert await admin.prices.history() == []
     await admin.price_import.apply(difference)
     prices = await admin.prices.history()
@@ -82,35 +88,36 @@ async def test_list_is_set_in_one_statement(admin: Administration, dsn: str) -> 
 async def test_unchanged_list_writes_nothing(admin: Administration) -> None:
     """A list of prices that are in force already adds no row."""
     for _ in range(2):
-        await admin.price_import.apply(await admin.price_import.compare([NewPrice("a", ONE)]))
+        await admin.price_import.apply(await admin.price_import.compare(listed(NewPrice("a", ONE))))
     assert len(await admin.prices.history()) == 1
 
 
 async def test_since_replaces_the_dates_of_the_list(admin: Administration) -> None:
     """With `since`, all prices of a list take effect on that date."""
-    listed = [NewPrice("a", ONE, (), NOON), NewPrice("b", ONE)]
-    difference = await admin.price_import.compare(listed, since=NOON + DAY)
-    assert [change.new.effective_at for change in difference.changes] == [NOON + DAY] * 2
+    file = listed(NewPrice("a", ONE, (), NOON), NewPrice("b", ONE))
+    difference = await admin.price_import.compare(file, since=NOON + DAY)
+    assert [change.new.effective_at for change in difference.prices.changes] == [NOON + DAY] * 2
 
 
 async def test_two_prices_of_one_date_are_refused(admin: Administration) -> None:
     """A model cannot have two prices from one date on, as a history with `since` would give it."""
-    history = [NewPrice("a", ONE, (), NOON), NewPrice("a", TWO, (), NOON + DAY)]
-    assert len((await admin.price_import.compare(history)).changes) == 2
+    history = listed(NewPrice("a", ONE, (), NOON), NewPrice("a", TWO, (), NOON + DAY))
+    assert len((await admin.price_import.compare(history)).prices.changes) == 2
     with pytest.raises(InvalidValue, match="duplicate price of 'a' from the same date on"):
         await admin.price_import.compare(history, since=NOON)
 
 
 async def test_too_long_list_is_refused(admin: Administration) -> None:
     """The number of prices in a list is bounded."""
+    use_case = PriceImport(admin.stores.changes, admin.prices, max_prices=1)
     with pytest.raises(InvalidValue, match="more than 1 prices"):
-        await PriceImport(admin.prices, max_prices=1).compare([NewPrice("a", ONE), NewPrice("b", ONE)])
+        await use_case.compare(listed(NewPrice("a", ONE), NewPrice("b", ONE)))
 
 
 async def test_model_that_no_request_can_name_is_refused(admin: Administration) -> None:
     """A list is refused for a model's name with control characters."""
     with pytest.raises(InvalidValue, match="model: "):
-        await admin.price_import.compare([NewPrice("a\nb", ONE)])
+        await admin.price_import.compare(listed(NewPrice("a\nb", ONE)))
 
 
 async def test_export_lists_prices_in_force_or_the_history(admin: Administration) -> None:
@@ -129,8 +136,10 @@ async def test_removal_is_exported(admin: Administration) -> None:
         NewPrice(price.model, price.rates, price.tiers, price.effective_at)
         for price in await admin.prices.export(history=True)
     ]
-    difference = await admin.price_import.compare([msgspec.structs.replace(new, model="n") for new in exported])
-    assert [change.kind for change in difference.changes] == ["new", "removed"]
+    difference = await admin.price_import.compare(
+        listed(*(msgspec.structs.replace(new, model="n") for new in exported))
+    )
+    assert [change.kind for change in difference.prices.changes] == ["new", "removed"]
 
 
 async def test_what_if_of_a_model_without_a_price_is_refused(admin: Administration) -> None:

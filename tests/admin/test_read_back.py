@@ -82,7 +82,7 @@ def test_imported_prices_are_read_back(administration: Administration, io_loop: 
         file = csv_file(["model", "input", "output", "effective_at"], [model, input_, output, moment])
         try:
             listed = io_loop.run_sync(lambda: price_import.read_body(file))
-            difference = io_loop.run_sync(lambda: administration.price_import.compare(listed.prices))
+            difference = io_loop.run_sync(lambda: administration.price_import.compare(listed))
             io_loop.run_sync(lambda: administration.price_import.apply(difference))
         except InvalidValue:
             return

@@ -36,6 +36,8 @@ ARGUMENTS = {
     "budget remove": ["1"],
     "price import": ["prices.csv"],
     "price check": ["prices.csv"],
+    "price surcharge set": ["web_search", "0.01"],
+    "price surcharge cancel": ["1"],
     "price what-if": ["--all", "--since", "2026-11-01"],
     "ledger reconcile": ["usage.json"],
     "ledger correct": [str(UUID(int=1)), "--input", "1", "--output", "1", "--reason", "why"],

@@ -43,7 +43,7 @@ def test_model_without_a_price_is_no_difference(cli: Cli, litellm: str) -> None:
     cli.ok("price", "import", litellm, "--only", "gpt-one", "--yes")
     assert cli.ok("price", "check", litellm) == ""
     lines = differences(cli, litellm, "--new")
-    assert len(lines) == 6
+    assert len(lines) == 7
     assert "gpt-two: no price here; input 1; output 2; priority:input=3,output=2" in lines
 
 
@@ -78,7 +78,7 @@ def test_json_has_both_prices(cli: Cli, litellm: str) -> None:
     answer = json.loads(result.stdout)
     [changed] = answer["changed"]
     assert (result.exit_code, answer["equal"], changed["input"], changed["before"]["input"]) == (1, False, "1", "9")
-    assert (answer["unchanged"], answer["unpriced"], answer["new"], answer["removed"]) == (3, 3, [], [])
+    assert (answer["unchanged"], answer["unpriced"], answer["new"], answer["removed"]) == (3, 4, [], [])
 
 
 def test_nothing_to_compare_is_a_warning(cli: Cli, litellm: str) -> None:

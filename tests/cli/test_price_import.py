@@ -25,10 +25,11 @@ def prices(cli: Cli) -> dict[str, Any]:
 def test_import_without_yes_only_shows_the_changes(cli: Cli, litellm: str) -> None:
     """The last line says how to set the prices."""
     out = cli.ok("price", "import", litellm).splitlines()
-    assert out[-3:] == [
-        "7 new, 0 changed, 0 removed, 0 unchanged.",
+    assert out[-4:] == [
+        "8 new, 0 changed, 0 removed, 0 unchanged.",
+        "Surcharges: 1 new, 0 changed, 0 unchanged.",
         "Skipped: 2 (another provider), 1 (duplicate of gpt-one), 1 (mode realtime), 1 (no price per token), "
-        "1 (priced per image), 1 (priced per pixel), 1 (priced per second), 1 (separate price for reasoning tokens).",
+        "1 (priced per image), 1 (priced per pixel), 1 (separate price for reasoning tokens).",
         "Nothing is set yet: give --yes to set the prices.",
     ]
     assert prices(cli) == {}
@@ -39,7 +40,7 @@ def test_import_with_yes_sets_the_prices(cli: Cli, litellm: str) -> None:
     assert cli.ok("price", "import", litellm, "--yes").splitlines()[-1] == "The prices are set."
     assert prices(cli)["gpt-sound"]["audio_output"] == "80"
     again = cli.ok("price", "import", litellm, "--yes").splitlines()
-    assert (again[0], again[-1]) == ("0 new, 0 changed, 0 removed, 7 unchanged.", "There is nothing to set.")
+    assert (again[0], again[-1]) == ("0 new, 0 changed, 0 removed, 8 unchanged.", "There is nothing to set.")
 
 
 def test_change_is_shown_as_old_and_new(cli: Cli, litellm: str) -> None:
@@ -131,13 +132,14 @@ def test_list_is_read_from_standard_input(cli: Cli) -> None:
     assert prices(cli)["m"]["output"] == "2"
 
 
-def test_rates_that_are_not_taken_are_named(cli: Cli, litellm: str) -> None:
-    """Fees for searches and surcharges of regions are not in a price; a warning and JSON name them with the models."""
-    result = cli.run("price", "import", litellm, "--only", "gpt-one")
-    assert "Warning: search_context_cost_per_query of gpt-one is not taken" in result.stderr
-    ignored = json.loads(cli.ok("price", "import", litellm, "--json"))["ignored_rates"]
-    assert ignored["regional_processing_uplift_multiplier_eu"] == ["gpt-one"]
-    assert not any(rate.startswith("input_cost_per_token") for rate in ignored)
+def test_rates_that_are_not_taken_are_named(cli: Cli) -> None:
+    """What this program does not know is a warning, and in JSON, with its models."""
+    price = {"input_cost_per_token": 1e-06, "output_cost_per_token": 1e-06, "output_cost_per_song": 1}
+    entries = {"gpt-one": {**price, "litellm_provider": "openai", "mode": "chat"}}
+    result = cli.run("price", "import", "-", stdin=json.dumps(entries))
+    assert "Warning: output_cost_per_song of gpt-one is not taken" in result.stderr
+    ignored = json.loads(cli.ok("price", "import", "-", "--json", stdin=json.dumps(entries)))["ignored_rates"]
+    assert ignored == {"output_cost_per_song": ["gpt-one"]}
 
 
 def test_verbose_lists_every_skipped_entry(cli: Cli, litellm: str) -> None:

@@ -40,6 +40,9 @@ EXAMPLES: dict[str, tuple[dict[str, str], Any]] = {
     "remove_price": ({"model": MODEL}, None),
     "cancel_price": ({"id": "SCHEDULED"}, None),
     "list_history": ({}, None),
+    "list_surcharges": ({}, None),
+    "set_surcharge": ({}, {"kind": "web_search", "amount": "0.01", "model": MODEL}),
+    "cancel_surcharge": ({"id": "1"}, None),
     "list_budgets": ({}, None),
     "get_budget": ({"id": "1"}, None),
     "set_user_budget": ({"name": "alice", "period": "month"}, {"amount": "20.50"}),
@@ -61,7 +64,8 @@ EXAMPLES: dict[str, tuple[dict[str, str], Any]] = {
 
 class Administrator:
     """A client of the administration listener, with a token or without one. The agent has the users alice, bob and carl
-    (tokens 1 to 3), a budget of alice, a price, a row, and a price of a later date for the model `scheduled`."""
+    (tokens 1 to 3), a budget of alice, a price, a row, and of a later date a price for the model `scheduled` and
+    surcharge 1."""
 
     def __init__(self, agent: Agent, token: str | None, row: str = "", scheduled: str = "") -> None:
         self.agent = agent

@@ -14,9 +14,9 @@ from tests.support.postgres_server import temporary_database
 from tests.support.upstream import Upstream
 
 # Restored where a test has changed them, parents first. The agent holds a copy of all but the last two.
-RESTORED = ("users", "tokens", "prices", "budgets", "admins", "settings")
+RESTORED = ("users", "tokens", "prices", "surcharges", "model_dates", "budgets", "admins", "settings")
 EMPTIED = ("usage", "usage_daily", "dead_letters", "reservations", "budget_alerts", "token_uses", "audit_log")
-NUMBERED = ("users", "tokens", "prices", "budgets", "admins", "audit_log")  # with an identity column `id`
+NUMBERED = ("users", "tokens", "prices", "surcharges", "budgets", "admins", "audit_log")  # with an identity column `id`
 
 SNAPSHOT = "CREATE SCHEMA pristine; " + " ".join(
     f"CREATE TABLE pristine.{table} AS TABLE public.{table};" for table in RESTORED

@@ -4,6 +4,7 @@ import pytest
 
 from tests.support.agent import MODEL, Agent
 from tests.support.client import Answer, fetch
+from tests.support.sdk import sdk
 
 FINE_TUNED = "ft:gpt-6-sol/acme"
 
@@ -55,6 +56,19 @@ async def test_model_with_a_removed_price_is_not_listed(agent: Agent) -> None:
     await agent.until(lambda: agent.server.directory.book is not before)
     assert (await get(agent, "/v1/models")).json["data"] == []
     assert (await agent.chat()).status == 404
+
+
+async def test_model_has_the_day_of_its_shutdown(agent: Agent) -> None:
+    """It is a field of OpenAI's model objects, null if no day is announced; the official SDK reads it."""
+    await agent.set_price("whisper-1", "1", "2")
+    await agent.store.fetch("INSERT INTO model_dates (model, shutdown_on) VALUES ('whisper-1', '2027-02-26')")
+    await agent.until(lambda: bool(agent.server.directory.shutdown_dates))
+    async with sdk(agent) as client:
+        days = {model.id: getattr(model, "shutdown_date", "missing") async for model in client.models.list()}
+    assert days == {MODEL: None, "whisper-1": "2027-02-26"}
+    await agent.store.fetch("DELETE FROM model_dates")
+    await agent.until(lambda: not agent.server.directory.shutdown_dates)
+    assert (await get(agent, "/v1/models/whisper-1")).json["shutdown_date"] is None
 
 
 async def test_models_need_a_token(agent: Agent, source_address: str) -> None:

@@ -10,7 +10,7 @@ import msgspec
 from chatgpt_agent.adapters.postgres.connection import AnyStore
 from chatgpt_agent.core.money.kinds import RATE_NAMES
 
-Object = Literal["users", "tokens", "prices", "budgets", "admins", "usage"]
+Object = Literal["users", "tokens", "prices", "surcharges", "budgets", "admins", "usage"]
 OBJECTS: tuple[str, ...] = get_args(Object)
 
 # Columns with amounts. Migration 0004 renamed `reserved` to `uncertain_cost`; older entries keep the former name.
@@ -52,6 +52,9 @@ async def list_audit(
                    WHEN 'tokens' THEN
                        (SELECT u.name FROM tokens t JOIN users u ON u.id = t.user_id WHERE t.id = a.object_id)
                    WHEN 'prices' THEN (SELECT p.model FROM prices p WHERE p.id = a.object_id)
+                   WHEN 'surcharges' THEN
+                       (SELECT concat_ws(' ', s.kind, nullif(s.host, ''), nullif(s.model, ''))
+                        FROM surcharges s WHERE s.id = a.object_id)
                    WHEN 'budgets' THEN
                        (SELECT u.name FROM budgets b LEFT JOIN tokens t ON t.id = b.token_id
                         JOIN users u ON u.id = coalesce(b.user_id, t.user_id) WHERE b.id = a.object_id)

@@ -6,6 +6,7 @@ A row that cannot be read, which only an edit in SQL can store, is left out and 
 import functools
 import re
 from collections.abc import Callable
+from datetime import date
 from typing import Generic, TypeVar
 
 import msgspec
@@ -43,6 +44,7 @@ _TOKENS = """
     FROM tokens"""
 _PRICES = f"SELECT version, id, {PRICE_COLUMNS} FROM prices p"
 _SURCHARGES = f"SELECT version, id, {SURCHARGE_COLUMNS} FROM surcharges s"
+_DATES = "SELECT model, shutdown_on FROM model_dates WHERE version > %s"
 _BUDGETS = "SELECT version, id, id, user_id, token_id, period, amount FROM budgets"
 
 
@@ -71,6 +73,7 @@ class Changes(msgspec.Struct, frozen=True, kw_only=True):
     tokens: list[Token]
     prices: list[Price]
     surcharges: list[Surcharge]
+    shutdown_dates: dict[str, date]
     budgets: list[Budget]
     unreadable: list[Unreadable]
     time_zone: str
@@ -107,6 +110,7 @@ async def read_changes(store: Store, since: int) -> Changes | None:
         tokens=tokens.objects,
         prices=prices.objects,
         surcharges=surcharges.objects,
+        shutdown_dates={str(model): day for model, day in await store.fetch(_DATES, [after])},
         budgets=budgets.objects,
         unreadable=[
             *users.unreadable,

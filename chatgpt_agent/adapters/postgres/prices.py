@@ -79,13 +79,18 @@ def check_amount(name: str, amount: Decimal) -> None:
 async def add_prices(store: AnyStore, prices: Sequence[NewPrice], *, now: datetime) -> list[Price]:
     """Adds prices, all or none, and returns them as stored. A price supersedes earlier ones of its model from its date
     on, or from now on if it has none; a price without rates removes the model's price."""
+    return [price_from(row) for row in await store.fetch(*add_prices_sql(prices, now=now))]
+
+
+def add_prices_sql(prices: Sequence[NewPrice], *, now: datetime) -> tuple[str, list[Any]]:
+    """Returns the statement of `add_prices`, and its parameters."""
     sql = f"""
         INSERT INTO prices AS p (model, effective_at, {", ".join(RATE_NAMES)}, tiers, created_at)
         SELECT new.*, %s FROM unnest(%s::text[], %s::timestamptz[], {", ".join(["%s::numeric[]"] * len(RATE_NAMES))},
                                      %s::jsonb[]) AS new
         RETURNING {PRICE_COLUMNS}"""
     columns = [[new.model for new in prices], [new.effective_at or now for new in prices], *price_columns(prices)]
-    return [price_from(row) for row in await store.fetch(sql, [now, *columns])]
+    return sql, [now, *columns]
 
 
 def price_columns(prices: Sequence[NewPrice]) -> list[list[Any]]:

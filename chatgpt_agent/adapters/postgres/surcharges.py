@@ -34,6 +34,11 @@ def surcharge_from(row: Sequence[Any]) -> Surcharge:
 async def add_surcharges(store: AnyStore, new: Sequence[NewSurcharge], *, now: datetime) -> list[Surcharge]:
     """Adds surcharges, all or none, and returns them as stored. Each replaces those of its kind, host and model from
     its date on, or from now on if it has none."""
+    return [surcharge_from(row) for row in await store.fetch(*add_surcharges_sql(new, now=now))]
+
+
+def add_surcharges_sql(new: Sequence[NewSurcharge], *, now: datetime) -> tuple[str, list[Any]]:
+    """Returns the statement of `add_surcharges`, and its parameters."""
     sql = f"""
         INSERT INTO surcharges AS s (kind, host, model, amount, effective_at, created_at)
         SELECT new.*, %s
@@ -46,7 +51,7 @@ async def add_surcharges(store: AnyStore, new: Sequence[NewSurcharge], *, now: d
         [each.amount for each in new],
         [each.effective_at or now for each in new],
     ]
-    return [surcharge_from(row) for row in await store.fetch(sql, [now, *columns])]
+    return sql, [now, *columns]
 
 
 async def list_surcharges(store: AnyStore) -> list[Surcharge]:

@@ -9,6 +9,7 @@ from msgspec import UNSET, Meta, UnsetType, field
 from chatgpt_agent.admin.price_what_if import GROUPS
 from chatgpt_agent.core.access.settings import Moment, Name
 from chatgpt_agent.core.money.kinds import Rates, RateTable
+from chatgpt_agent.core.money.litellm_surcharges import REGIONS
 from chatgpt_agent.core.money.pricing import Tier
 from chatgpt_agent.core.names import SERVICE_TIER
 from chatgpt_agent.web.admin.schemas import IdPage, Strict
@@ -34,6 +35,7 @@ ServiceTier = Annotated[
     Meta(pattern=f"^{SERVICE_TIER}$", extra={"words": "one word of at most 32 lowercase letters", "example": '"flex"'}),
 ]
 WhatIfGroup = Annotated[str, Meta(pattern=f"^({'|'.join(GROUPS)})$", extra={"words": f"one of {', '.join(GROUPS)}"})]
+Region = Annotated[str, Meta(pattern=f"^({'|'.join(REGIONS)})$", extra={"words": f"one of {', '.join(REGIONS)}"})]
 LastDay = Annotated[date, Meta(extra={"last": True})]
 
 
@@ -50,11 +52,12 @@ class HistoryQuery(IdPage, frozen=True, kw_only=True):
 
 class PriceListQuery(Strict, frozen=True, kw_only=True):
     """`apply`: set the prices, not only show them; `only`: names or patterns of models to choose; `from`: the date from
-    which all of them are in force."""
+    which all of them are in force; `region`: that of the upstream, whose host then has its factors."""
 
     apply: bool = False
     only: tuple[Name, ...] = ()
     since: Moment | UnsetType = field(default=UNSET, name="from")
+    region: Region | UnsetType = UNSET
 
 
 class ExportQuery(Strict, frozen=True, kw_only=True):

@@ -5,9 +5,9 @@ import asyncio
 import msgspec
 
 from chatgpt_agent.admin import price_import
-from chatgpt_agent.admin.price_import import PriceImportResult
+from chatgpt_agent.admin.price_import_result import PriceImportResult, import_result
 from chatgpt_agent.admin.price_what_if import WhatIfQuery, WhatIfReport
-from chatgpt_agent.admin.prices import PriceRecord, price_record
+from chatgpt_agent.admin.prices import ListedPrice, PriceRecord, listed_price, price_record
 from chatgpt_agent.core.csv_writer import csv_text
 from chatgpt_agent.core.money.price_csv import COLUMNS, csv_cells
 from chatgpt_agent.core.money.pricing import NewPrice
@@ -30,11 +30,13 @@ from chatgpt_agent.web.admin.schemas import Empty, IdPath, TextPage, or_none
 MAX_ROWS = 10_000  # of a what-if: more would take the event loop too long to write
 
 
-async def list_prices(request: AdminRequest[Empty, TextPage, None]) -> Page[PriceRecord]:
+async def list_prices(request: AdminRequest[Empty, TextPage, None]) -> Page[ListedPrice]:
     limit, after = request.query.limit, cursors.text_of(request.query.after) or ""
-    prices = [price for price in await request.administration.prices.in_force() if price.model > after]
+    use_case = request.administration.prices
+    prices = [price for price in await use_case.in_force() if price.model > after][: limit + 1]
+    dates = await use_case.shutdown_dates()
     return cursors.page(
-        [price_record(price) for price in prices[: limit + 1]], limit, lambda price: cursors.text_cursor(price.model)
+        [listed_price(price, dates) for price in prices], limit, lambda price: cursors.text_cursor(price.model)
     )
 
 
@@ -68,12 +70,12 @@ async def import_prices(request: AdminRequest[Empty, PriceListQuery, bytes]) -> 
     since = or_none(request.query.since)
     file = await price_import.read_body(request.body, request.query.only)
     use_case = request.administration.price_import
-    difference = await use_case.compare(file.prices, since=since)
+    changes = await use_case.compare(file, since=since, region=or_none(request.query.region))
     if request.query.apply:
-        await use_case.apply(difference)
+        await use_case.apply(changes)
 
     def write() -> msgspec.Raw:
-        return msgspec.Raw(encode(price_import.result(difference, file, applied=request.query.apply)))
+        return msgspec.Raw(encode(import_result(changes, file, applied=request.query.apply)))
 
     return await asyncio.to_thread(write)  # thousands of prices would delay requests
 
@@ -98,7 +100,7 @@ _PRICE_LIST = {**CSV_FILE, "application/json": {"type": "object", "description":
 ROUTES = [
     Route(
         method="GET", path="/prices", handler=list_prices, summary="List the prices in force by model",
-        query=TextPage, answer=Page[PriceRecord], tag="prices",
+        query=TextPage, answer=Page[ListedPrice], tag="prices",
     ),
     Route(
         method="POST", path="/prices", handler=set_price,

@@ -3,7 +3,18 @@
 import functools
 from typing import Any
 
-from chatgpt_agent.web.admin import admins, audit, budgets, ledger, prices, tokens, usage, user_import, users
+from chatgpt_agent.web.admin import (
+    admins,
+    audit,
+    budgets,
+    ledger,
+    prices,
+    surcharges,
+    tokens,
+    usage,
+    user_import,
+    users,
+)
 from chatgpt_agent.web.admin.openapi import document
 from chatgpt_agent.web.admin.routing import AdminRequest, Route
 from chatgpt_agent.web.admin.schemas import Empty
@@ -33,6 +44,7 @@ ROUTES = [
     *user_import.ROUTES,
     *tokens.ROUTES,
     *prices.ROUTES,
+    *surcharges.ROUTES,
     *budgets.ROUTES,
     *usage.ROUTES,
     *ledger.ROUTES,

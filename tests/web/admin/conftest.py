@@ -25,7 +25,9 @@ def admin(agent: Agent, io_loop: IOLoop) -> Administrator:
         [row] = await agent.rows(1)
         await agent.admin_token("eve")
         one = Rates(input=Decimal(1), output=Decimal(1))
-        scheduled = await agent.administration.prices.set("scheduled", one, since=datetime(2999, 1, 1, tzinfo=UTC))
+        later = datetime(2999, 1, 1, tzinfo=UTC)
+        scheduled = await agent.administration.prices.set("scheduled", one, since=later)
+        await agent.administration.surcharges.set("file_search", Decimal("0.0025"), since=later)
         return Administrator(agent, await agent.admin_token("carol"), row["request_id"], str(scheduled.id))
 
     administrator: Administrator = io_loop.run_sync(make)

@@ -27,6 +27,8 @@ CHANGES = {
     "set_price": [("insert", "prices")],
     "remove_price": [("insert", "prices")],
     "cancel_price": [("update", "prices")],
+    "set_surcharge": [("insert", "surcharges")],
+    "cancel_surcharge": [("update", "surcharges")],
     "set_user_budget": [("insert", "budgets")],
     "set_token_budget": [("insert", "budgets")],
     "remove_budget": [("update", "budgets")],

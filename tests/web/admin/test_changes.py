@@ -48,7 +48,7 @@ async def test_price_with_tiers_keeps_every_digit(admin: Administrator) -> None:
     body = {"model": "gpt-6-sol/x", "input": "2.50", "output": "10", "cached_input": "0.1234567891", "tiers": tiers}
     created = (await admin.ask("POST", "/prices", body)).json
     [listed] = [price for price in (await admin.ask("GET", "/prices")).json["data"] if price["model"] == "gpt-6-sol/x"]
-    assert created == listed
+    assert listed == {**created, "shutdown_date": None, "shutdown_soon": False}
     assert (listed["input"], listed["cached_input"], listed["audio_input"]) == ("2.5", "0.1234567891", None)
     assert [tier["multiplier"] for tier in listed["tiers"]] == ["0.5", None]
     assert listed["tiers"][1]["output"] == "0.0000000001"

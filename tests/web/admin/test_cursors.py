@@ -22,6 +22,7 @@ LISTS = [
     "/users/alice/tokens",
     "/prices",
     "/price-history",
+    "/surcharges",
     "/ledger/rows",
     "/audit",
 ]
@@ -49,6 +50,7 @@ async def test_pages_add_up_to_the_list(admin: Administrator) -> None:
         await agent.chat()
         await admin.ask("POST", "/users/alice/tokens", {})
         await admin.ask("PUT", f"/tokens/{number}/budgets/week", {"amount": "1"})
+        await admin.ask("POST", "/surcharges", {"kind": "web_search", "amount": "1", "model": f"m{number}"})
     await agent.rows(4)
     for path in LISTS:
         whole = (await admin.ask("GET", f"{path}?limit=500")).json["data"]

@@ -117,6 +117,28 @@ async def test_litellms_list_is_read(admin: Administrator) -> None:
     assert [entry["model"] for entry in answer["skipped"]] == ["openai/gpt-one"]
 
 
+async def test_litellms_list_sets_fees_and_days(admin: Administrator) -> None:
+    """Fees of tools become surcharges; a region has factors for the upstream's host; prices show the days."""
+    price = {
+        "input_cost_per_token": 1e-06,
+        "output_cost_per_token": 2e-06,
+        "litellm_provider": "openai",
+        "mode": "chat",
+    }
+    search = {"search_context_cost_per_query": {"search_context_size_low": 0.01}}
+    more = {"regional_processing_uplift_multiplier_eu": 1.1, "deprecation_date": "2999-02-26"}
+    answer = await admin.ask("POST", "/price-import?apply=true&region=eu", {"m": {**price, **search, **more}})
+    assert [(each["kind"], each["host"], each["amount"]) for each in answer.json["surcharges"]] == [
+        ("web_search", "", "0.01"),
+        ("multiplier", "127.0.0.1", "1.1"),
+    ]
+    assert answer.json["shutdown_dates"] == [{"model": "m", "shutdown_date": "2999-02-26", "before": None}]
+    assert len((await admin.ask("GET", "/surcharges")).json["data"]) == 2
+    days = {each["model"]: each["shutdown_date"] for each in (await admin.ask("GET", "/prices")).json["data"]}
+    assert days == {MODEL: None, "m": "2999-02-26"}
+    assert (await admin.ask("POST", "/price-import?region=mars", {"m": price})).error["param"] == "region"
+
+
 async def test_models_can_be_selected_by_several_patterns(admin: Administrator) -> None:
     """A price that matches one pattern is imported."""
     body = b"model,input,output\na1,1,1\nb1,1,1\nc1,1,1\n"

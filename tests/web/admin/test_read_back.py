@@ -128,6 +128,10 @@ TOKEN_BODY = body_of(
     {**LIMITS, "label": TEXTS, "expires_at": TIMES, "allowed_models": st.none() | NAMES, "allowed_networks": NETWORKS}
 )
 PRICE_BODY = body_of({"effective_at": TIMES, "cached_input": AMOUNTS}, {"input": AMOUNTS, "output": AMOUNTS})
+SURCHARGE_BODY = body_of(
+    {"effective_at": TIMES, "model": st.none() | TEXTS},
+    {"kind": st.sampled_from(["web_search", "file_search", "code_interpreter", "song"]), "amount": AMOUNTS | st.none()},
+)
 
 
 def test_users_are_read_back(round_trip: Round) -> None:
@@ -171,6 +175,21 @@ def test_prices_are_read_back(round_trip: Round) -> None:
             assert price == stored
             sent = {name: value for name, value in body.items() if value is not None}
             round_trip.check(sent, price)
+
+    check()
+    assert round_trip.accepted > 5
+
+
+def test_surcharges_are_read_back(round_trip: Round) -> None:
+    """Amounts keep their last digit, and dates their moment."""
+
+    @EXAMPLES
+    @given(SURCHARGE_BODY)
+    def check(body: dict[str, Any]) -> None:
+        if stored := round_trip.ask("POST", "/surcharges", body):
+            listed = round_trip.ask("GET", "/surcharges?history=true&limit=500")["data"]
+            assert stored in listed
+            round_trip.check({name: value for name, value in body.items() if value is not None}, stored)
 
     check()
     assert round_trip.accepted > 5
