@@ -25,7 +25,7 @@ MAX_DIGITS = 40  # of what is computed with
 
 @click.group()
 def surcharge() -> None:
-    """Fees of OpenAI's tools, in USD per call, and factors of hosts for tokens and time."""
+    """Fees of tools, and factors of hosts."""
 
 
 @surcharge.command(name="set")
