@@ -4,6 +4,7 @@
 import asyncio
 import functools
 import logging
+from collections.abc import Mapping
 
 import msgspec
 
@@ -94,10 +95,10 @@ class Dispatch:
         self._disconnected = False
         self._abandoned: AbandonedAnswer | None = None
 
-    async def send(self, accept: str | None) -> Answering:
-        """Sends the request and returns the answer once its head is there. Raises AgentError, with the row written
-        where the request may have been sent."""
-        headers = self._headers(accept)
+    async def send(self, client: Mapping[str, str]) -> Answering:
+        """Sends the request and returns the answer once its head is there. `client`: the client's header fields. Raises
+        AgentError, with the row written where the request may have been sent."""
+        headers = self._headers(client)
         admission, relay = self._admission, self._relay
         self._open = await relay.ledger.open(admission.intent, admission.price, admission.book)
         self._started_at = self._loop.time()
@@ -200,14 +201,14 @@ class Dispatch:
         body, self._body = self._body, b""
         return body
 
-    def _headers(self, accept: str | None) -> list[tuple[str, str]]:
+    def _headers(self, client: Mapping[str, str]) -> list[tuple[str, str]]:
         try:
             self._key = self._relay.directory.upstream_key(self._user)
         except KeyUnusable as error:
             log.error("user %s: %s", self._user.name, error)
             raise UpstreamKeyRejected(sent=False) from None
         return request_headers(
-            accept=accept,
+            client=client,
             upstream_key=self._key,
             request_id=str(self._admission.intent.request_id),
             agent=USER_AGENT,

@@ -110,7 +110,7 @@ class ForwardHandler(BodyHandler):
         try:
             if self._phase is Phase.DISCONNECTED:
                 raise ClientClosed
-            answering = await dispatch.send(self.request.headers.get("Accept"))
+            answering = await dispatch.send(self.request.headers)
             if self.stream.has_ended():
                 self.on_connection_close()
             await self._answer(answering)

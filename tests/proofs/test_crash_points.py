@@ -355,7 +355,7 @@ async def read(world: World, dispatch: Dispatch) -> None:
     """Sends the request and lets the client read the answer."""
     if world.script.leaves_at == 0:
         dispatch.on_disconnect()
-    answering = await dispatch.send(None)
+    answering = await dispatch.send({})
     if await answering.is_stream():
         await answering.stream_to(Client(world, dispatch))
         return

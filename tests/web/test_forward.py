@@ -36,8 +36,8 @@ async def test_whole_answer_is_recorded(agent: Agent, upstream: Upstream) -> Non
     assert Decimal(row["cost"]) == cost / 1_000_000
 
 
-async def test_openai_gets_the_users_key_and_only_accept_of_the_client(agent: Agent, upstream: Upstream) -> None:
-    """OpenAI gets the user's key, and of the client's own headers only Accept."""
+async def test_openai_gets_the_users_key_and_accept_of_the_client(agent: Agent, upstream: Upstream) -> None:
+    """OpenAI gets the user's key, and of the usual headers of a client only Accept."""
     await agent.post(agent.body(), Cookie="a=b", Accept="application/json", **{"OpenAI-Organization": "org-x"})
     [request] = upstream.requests
     assert request.header("authorization") == f"Bearer {OPENAI_KEY}"

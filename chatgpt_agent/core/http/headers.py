@@ -2,7 +2,7 @@
 
 import functools
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from chatgpt_agent.core.errors import InvalidRequest, UnsupportedMediaType
 from chatgpt_agent.core.http.endpoints import CHAT, Endpoint
@@ -10,7 +10,23 @@ from chatgpt_agent.core.http.multipart import parse_boundary
 from chatgpt_agent.core.names import is_printable
 
 MAX_ACCEPT = 256  # characters
+MAX_VALUE = 8192  # characters of another field of the client
 
+# By these OpenAI can find the machine that has a conversation in its cache, and reads the body as Codex means it
+# (docs/codex.md). They hold ids, names of features and a state of OpenAI's own. X-Codex-Turn-Metadata does not pass: it
+# has folders and repositories.
+_REQUEST = frozenset(
+    {
+        "session-id",
+        "session_id",  # of older versions, as the next
+        "conversation_id",
+        "thread-id",
+        "x-codex-window-id",
+        "x-codex-turn-state",
+        "x-codex-beta-features",
+        "x-openai-internal-codex-responses-lite",
+    }
+)
 _RESPONSE = frozenset(
     {
         "content-type",
@@ -23,6 +39,9 @@ _RESPONSE = frozenset(
         "x-request-id",
         "openai-processing-ms",
         "openai-version",
+        "openai-model",
+        "x-codex-turn-state",  # sent back with the next request of the turn
+        "x-reasoning-included",
     }
 )
 _RATELIMIT = re.compile(r"x-ratelimit-[!#$%&'*+.^_`|~\w-]*", re.ASCII | re.IGNORECASE)  # a token, RFC 9110 §5.6.2
@@ -62,12 +81,16 @@ def _is_json(content_type: str) -> bool:
 
 
 def request_headers(
-    *, accept: str | None, upstream_key: str, request_id: str, agent: str, content_type: str = "application/json"
+    *, client: Mapping[str, str], upstream_key: str, request_id: str, agent: str, content_type: str = "application/json"
 ) -> list[tuple[str, str]]:
-    """Returns the header fields sent to OpenAI. Of the client's own only Accept passes, and the Content-Type of a form,
-    for its boundary. Raises InvalidRequest."""
-    if accept and not (is_printable(accept, MAX_ACCEPT) and accept.isascii()):
-        raise InvalidRequest(f"The Accept header must have at most {MAX_ACCEPT} printable ASCII characters.")
+    """Returns the header fields sent to OpenAI. Of the client's own Accept passes, those by which OpenAI can find a
+    conversation in its cache, and the Content-Type of a form, for its boundary. Raises InvalidRequest."""
+    accept = client.get("Accept")
+    if accept:
+        _check_value("Accept", accept, MAX_ACCEPT)
+    passed = [(name.lower(), value) for name, value in client.items() if name.lower() in _REQUEST and value]
+    for name, value in passed:
+        _check_value(name, value, MAX_VALUE)
     return [
         ("Authorization", f"Bearer {upstream_key}"),
         ("Content-Type", content_type),
@@ -75,7 +98,13 @@ def request_headers(
         ("Accept-Encoding", "identity"),
         ("User-Agent", agent),
         ("X-Client-Request-Id", request_id),
+        *passed,
     ]
+
+
+def _check_value(name: str, value: str, limit: int) -> None:
+    if not (is_printable(value, limit) and value.isascii()):
+        raise InvalidRequest(f"The {name} header must have at most {limit} printable ASCII characters.")
 
 
 def response_headers(fields: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:

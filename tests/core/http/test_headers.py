@@ -22,8 +22,9 @@ ALLOWED = {
 ratelimits = st.text().map("X-Ratelimit-".__add__)
 
 
-def sent(accept: str | None) -> list[tuple[str, str]]:
-    return request_headers(accept=accept, upstream_key="sk-1", request_id="id-1", agent="chatgpt-agent/1")
+def sent(accept: str | None, **client: str) -> list[tuple[str, str]]:
+    client |= {"Accept": accept} if accept is not None else {}
+    return request_headers(client=client, upstream_key="sk-1", request_id="id-1", agent="chatgpt-agent/1")
 
 
 @pytest.mark.parametrize("content_type", [None, "", "application/json", " Application/JSON ; charset=utf-8"])
@@ -62,9 +63,30 @@ def test_openai_gets_our_header_fields() -> None:
 
 
 def test_accept_is_forwarded() -> None:
-    """Only Accept of the client's header fields reaches OpenAI, unchanged."""
+    """Accept reaches OpenAI unchanged."""
     assert ("Accept", "text/event-stream") in sent("text/event-stream")
     assert len(sent("text/event-stream")) == len(sent(None))
+
+
+@pytest.mark.parametrize("name", ["Session-Id", "session_id", "X-CODEX-TURN-STATE", "Conversation_id"])
+def test_ids_of_a_conversation_are_forwarded(name: str) -> None:
+    """Fields by which OpenAI finds a conversation in its cache reach it unchanged, whatever the case of their names."""
+    assert sent(None, **{name: "a b"})[len(sent(None)) :] == [(name.lower(), "a b")]
+
+
+@pytest.mark.parametrize(
+    "name", ["X-Codex-Turn-Metadata", "X-Codex-Installation-Id", "Originator", "Cookie", "OpenAI-Organization", "X"]
+)
+def test_other_fields_of_a_client_are_dropped(name: str) -> None:
+    """What may hold a folder, a repository or a device, or is not known, does not reach OpenAI; nor an empty value."""
+    assert sent(None, **{name: "a", "session-id": ""}) == sent(None)
+
+
+@pytest.mark.parametrize("value", ["a\r\nX-Evil: 1", "\x00", "é", "a" * 8193])
+def test_invalid_id_of_a_conversation_is_refused(value: str) -> None:
+    """A value that is too long, not ASCII, or has control characters is refused, with the name of its field."""
+    with pytest.raises(InvalidRequest, match="session-id"):
+        sent(None, **{"Session-Id": value})
 
 
 @pytest.mark.parametrize("accept", ["*/*\r\nX-Evil: 1", "*/*\n", "\x00", "text/é", "a" * 257])
