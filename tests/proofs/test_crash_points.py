@@ -212,7 +212,14 @@ class FakeUpstream:
         self._world = world
 
     def send(
-        self, url: str, body: bytes, headers: list[tuple[str, str]], *, on_sent: Callable[[], None], owner: int
+        self,
+        url: str,
+        body: bytes,
+        headers: list[tuple[str, str]],
+        *,
+        method: str,
+        on_sent: Callable[[], None],
+        owner: int,
     ) -> "FakeExchange":
         """Sends a request."""
         self._world.point("before the request is sent")
