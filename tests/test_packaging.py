@@ -1,5 +1,6 @@
 """The distributions are complete: sdist and wheel have every file, and the installed wheel runs from any folder."""
 
+import importlib.util
 import shutil
 import subprocess
 import sys
@@ -43,9 +44,12 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
 def program(built: Built, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The program, installed from the wheel into a fresh virtual environment."""
     folder = tmp_path_factory.mktemp("installed")
-    venv.create(folder / "venv", with_pip=True)
-    run([folder / "venv" / "bin" / "python", "-m", "pip", "install", "--quiet", built.wheel], folder)
-    return folder / "venv" / "bin" / "chatgpt-agent"
+    scripts = folder / "venv" / "bin"
+    own_pip = importlib.util.find_spec("pip") is not None  # to install another one takes five seconds
+    venv.create(folder / "venv", with_pip=not own_pip)
+    pip = [sys.executable, "-m", "pip", "--python", scripts / "python"] if own_pip else [scripts / "pip"]
+    run([*pip, "install", "--quiet", "--no-compile", "--disable-pip-version-check", built.wheel], folder)
+    return scripts / "chatgpt-agent"
 
 
 def run(command: list[str | Path], folder: Path, settings: dict[str, str] | None = None) -> str:
