@@ -17,6 +17,7 @@ Tests about these, tests that change `agent.server`, stop it or end its connecti
 `make_agent`, or with `@pytest.mark.own_agent` in a module that shares one.
 """
 
+import gc
 import inspect
 import itertools
 import os
@@ -84,6 +85,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if inspect.iscoroutinefunction(getattr(item, "obj", None)):
             item.add_marker(pytest.mark.gen_test(timeout=30))
+
+
+def pytest_collection_finish() -> None:
+    """Spares the garbage collector the thousands of tests, which stay until the end."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

@@ -70,7 +70,6 @@ async def test_the_first_load_does_not_block_the_loop(directory: Directory, toke
     measuring = asyncio.create_task(meter.run(), name="meter")
     await directory.start(KEYRING)
     measuring.cancel()
-    gc.unfreeze()
     assert directory.identify(token).user.id == USERS
     assert meter.longest < MAX_HOLD
 
