@@ -45,7 +45,7 @@ COUNTED_BY_OPENAI = (State.DONE, State.USAGE_UNKNOWN, State.INCOMPLETE)
 _PRICE_TIERS = {endpoint.path: endpoint.price_tier for endpoint in ENDPOINTS if endpoint.price_tier}
 
 
-class Intent(msgspec.Struct, frozen=True, kw_only=True):
+class Intent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Written before a request is sent: its user, endpoint and model, the price then in force, and the most that it can
     cost in USD, as far as that is known beforehand. `price_id` None: the endpoint is free. `image_model`: the model
     that draws for the tool image_generation, if the request has that tool."""
@@ -60,6 +60,7 @@ class Intent(msgspec.Struct, frozen=True, kw_only=True):
     started_at: datetime
     max_cost: Decimal = ZERO
     image_model: str | None = None
+    unreported_search: bool = False  # it makes OpenAI search, which its answer does not count
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,7 +76,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     first_byte_ms: int | None = None
 
 
-class Row(msgspec.Struct, frozen=True, kw_only=True):
+class Row(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A row of the ledger: an intent and its outcome. Amounts are in USD. `uncertain_cost` is the most that the request
     may have cost beyond its cost, where that is not known; `uncertain_reason` says why its cost may differ from
     OpenAI's (core/money/bill.py)."""
@@ -122,14 +123,16 @@ def settle(intent: Intent, outcome: Outcome, requested: Price | None, book: Pric
         )
     else:
         service_tier = _PRICE_TIERS.get(intent.endpoint) or price.tier_name(service_tier)
-        if usage.image_tool is not None and intent.image_model is not None:
-            image_price = book.at(intent.image_model, intent.started_at)
+        image_model = answer.image_model or intent.image_model
+        if usage.image_tool is not None and image_model is not None:
+            image_price = book.at(image_model, intent.started_at)
         bill = charge(
             usage,
             price,
             service_tier=service_tier,
             surcharges=surcharges,
             image_price=image_price,
+            unreported_search=intent.unreported_search,
             max_cost=intent.max_cost,
         )
     return Row(

@@ -19,6 +19,10 @@ _ZERO = Decimal(0)
 
 # Why the cost of a usage may differ from OpenAI's (`Usage.uncertain_reason`).
 CACHED_KIND = "cached_kind"  # some of the cached or written tokens may be audio or images: the answer does not tell
+SEARCH_ITEMS = "search_items"  # searches were counted by items, of which OpenAI may charge fewer
+SESSION_TIME = "session_time"  # OpenAI charges a container by minutes, up to a whole session, and reports none of them
+CALLS_UNKNOWN = "calls_unknown"  # the output was too large to be held, so that calls in it were not counted
+IMAGE_UNKNOWN = "image_unknown"  # an image was drawn, and its tokens are not reported
 IMAGE_CACHE = "image_cache"  # some of the image tool's tokens may have been cached, which the answer does not tell
 
 
@@ -93,9 +97,9 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
     """What the ledger records of an answer. `usage` is None if it is missing or cannot be trusted; `model` and
-    `service_tier` are those that served; `id` is OpenAI's. `failed`: the answer reports an error, `began`:
-    after output, which OpenAI may bill. `complete`: it was read to its end, which in a stream is an event that says
-    so."""
+    `service_tier` are those that served, `image_model` what drew for the tool image_generation; `id` is OpenAI's.
+    `failed`: the answer reports an error, `began`: after output, which OpenAI may bill. `complete`: it was read to its
+    end, which in a stream is an event that says so."""
 
     usage: Usage | None = None
     model: str | None = None
@@ -104,6 +108,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     began: bool = False
     complete: bool = False
     service_tier: str | None = None
+    image_model: str | None = None
 
 
 class _CacheWrites(msgspec.Struct, kw_only=True):
@@ -162,6 +167,13 @@ class _Tokens(msgspec.Struct, kw_only=True):
     cached_tokens_details: _CachedKinds | None = None
 
 
+class _Drawn(_Tokens, kw_only=True):
+    """A tool that was not used may have no counts."""
+
+    input_tokens: Count = 0
+    output_tokens: Count = 0
+
+
 class _Duration(msgspec.Struct, kw_only=True):
     """The usage of audio that is charged by time (openai.types.audio.transcription.UsageDuration)."""
 
@@ -172,6 +184,7 @@ class _Duration(msgspec.Struct, kw_only=True):
 _completion = msgspec.json.Decoder(_Completion)
 _embedding = msgspec.json.Decoder(_Embedding)
 _tokens = msgspec.json.Decoder(_Tokens)
+_drawn = msgspec.json.Decoder(_Drawn)
 _duration = msgspec.json.Decoder(_Duration)
 _NO_INPUT, _NO_OUTPUT = _Input(), _Output()
 
@@ -206,7 +219,7 @@ def read_image_tool(raw: msgspec.Raw) -> Usage | None:
     """Returns the usage in `tool_usage.image_gen`: that of the model that draws. None: it cannot be trusted. Where the
     answer does not tell how many tokens were cached, some may have been (openai.types.responses.response.ToolUsage)."""
     try:
-        tokens = _tokens.decode(raw)
+        tokens = _drawn.decode(raw)
         usage = _read_tokens(tokens, UsageFormat.IMAGES)
     except (msgspec.DecodeError, RecursionError):
         return None

@@ -8,12 +8,20 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from uuid import UUID
 
-from chatgpt_agent.core.access.identity import Identity, User, check_model, price_for, shown_model
+from chatgpt_agent.core.access.identity import (
+    Identity,
+    check_model,
+    check_tools,
+    image_price_for,
+    price_for,
+    shown_model,
+)
 from chatgpt_agent.core.budget.max_cost import Assumptions, estimate_tokens, max_cost
 from chatgpt_agent.core.errors import AgentError, Overloaded
 from chatgpt_agent.core.http.request import ApiRequest
 from chatgpt_agent.core.ledger import UNCERTAIN, Intent, Row
 from chatgpt_agent.core.money.exact import ZERO
+from chatgpt_agent.core.money.kinds import WEB_SEARCH
 from chatgpt_agent.core.money.pricing import Price, PriceBook
 from chatgpt_agent.runtime.budgets import Budgets, Reservation
 from chatgpt_agent.runtime.directory import Directory
@@ -61,7 +69,7 @@ class Admissions:
         now = self.now()
         book = self._directory.book  # pinned: whatever changes later, this request is charged by this book
         price = self._price(identity, request, book, now)
-        reserved = ZERO if price is None else self._max_cost(identity.user, request, price, book, now)
+        reserved = ZERO if price is None else self._max_cost(identity, request, price, book, now)
         slot: Slot | None = None
         try:
             slot = self._rate_limiter.acquire(identity, None if price is None else estimate_tokens(request.size))
@@ -84,6 +92,8 @@ class Admissions:
             streamed=request.stream,
             started_at=now,
             max_cost=reserved,
+            image_model=request.image_model,
+            unreported_search=request.endpoint.searches and WEB_SEARCH in request.tools,
         )
         return Admission(self, intent, price, book, slot=slot, reservation=reservation)
 
@@ -97,13 +107,22 @@ class Admissions:
             check_model(identity, model)
         return None
 
-    def _max_cost(self, user: User, request: ApiRequest, price: Price, book: PriceBook, now: datetime) -> Decimal:
+    def _max_cost(
+        self, identity: Identity, request: ApiRequest, price: Price, book: PriceBook, now: datetime
+    ) -> Decimal:
+        """Returns the most that a request can cost, in USD. Raises InvalidRequest if a tool of it has no price."""
+        surcharges = book.surcharges.at(price.model, now)
+        image_price = None
+        if request.tools or request.image_model is not None:
+            check_tools(request.tools, surcharges)
+            image_price = image_price_for(identity, request.image_model, book, now)
         return max_cost(
             price,
             request.size,
             self._assumptions,
-            standard_tier_only=user.standard_tier_only,
-            surcharges=book.surcharges.at(price.model, now),
+            standard_tier_only=identity.user.standard_tier_only,
+            surcharges=surcharges,
+            image_price=image_price,
             memo=book.memo,
         )
 

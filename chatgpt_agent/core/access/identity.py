@@ -6,6 +6,7 @@ hold the event loop each time.
 """
 
 import re
+from collections.abc import Iterable
 from datetime import datetime
 
 import msgspec
@@ -13,6 +14,7 @@ import msgspec
 from chatgpt_agent.core.access.networks import Address, Networks
 from chatgpt_agent.core.errors import InvalidRequest, ModelNotFound
 from chatgpt_agent.core.money.pricing import Price, PriceBook
+from chatgpt_agent.core.money.surcharges import Surcharges
 
 _MODEL_NAME = re.compile(r"[\w.:/@+-]{1,128}", re.ASCII)  # ft:gpt-6-luna:acme::7p4lURel, meta-llama/Llama-3.1-8B
 
@@ -132,5 +134,30 @@ def price_for(
             f"The model '{model}' has no price for the service tier '{service_tier}'. Omit service_tier, or ask your "
             "administrator to set a price for it.",
             param="service_tier",
+        )
+    return price
+
+
+def check_tools(kinds: Iterable[str], surcharges: Surcharges) -> None:
+    """Raises InvalidRequest if calls of one of these tools have no price."""
+    for kind in sorted(kinds):
+        if kind not in surcharges.amounts:
+            raise InvalidRequest(
+                f"The tool '{kind}' has no price. Leave it out, or ask your administrator to set a surcharge for it.",
+                param="tools",
+            )
+
+
+def image_price_for(identity: Identity, model: str | None, book: PriceBook, now: datetime) -> Price | None:
+    """Returns the price of the model that draws for the tool image_generation; None if the tool is not offered. Raises
+    InvalidRequest if that model has no price or is not allowed for this token."""
+    if model is None:
+        return None
+    price = book.at(model, now)
+    if price is None or not may_use(identity, model):
+        raise InvalidRequest(
+            f"The tool image_generation draws with the model '{model}', which does not exist or which you do not have "
+            "access to. Name another model in the tool, or leave it out.",
+            param="tools",
         )
     return price

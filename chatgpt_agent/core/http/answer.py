@@ -10,8 +10,9 @@ from chatgpt_agent.core.cooperative import SLICE, Cooperative
 from chatgpt_agent.core.http.decompression import Decompressor
 from chatgpt_agent.core.http.endpoints import CHAT, Endpoint
 from chatgpt_agent.core.http.member_filter import MemberFilter
+from chatgpt_agent.core.http.tool_usage import add_tools, image_model_of
 from chatgpt_agent.core.names import MAX_NAME, is_printable
-from chatgpt_agent.core.usage import Answer, Count, Usage, read_usage
+from chatgpt_agent.core.usage import Answer, Usage, read_usage
 
 _NULL = msgspec.Raw(b"null")
 _NOTHING = (b"null", b"[]")
@@ -32,24 +33,14 @@ class AnswerFields(msgspec.Struct, kw_only=True):
     # Output, beside `choices`.
     output: msgspec.Raw = _NULL
     data: msgspec.Raw = _NULL
-    # Tokens of another model in the same answer.
+    # Tokens of another model in the same answer, and calls of tools.
     svg_usage: msgspec.Raw = _NULL
     tool_usage: msgspec.Raw = _NULL
-
-
-class _ToolCount(msgspec.Struct):
-    total_tokens: Count = 0
-
-
-class _ToolUsage(msgspec.Struct):
-    """openai.types.responses.response.ToolUsage; searches are not counted in tokens."""
-
-    image_gen: _ToolCount | None = None
+    tools: msgspec.Raw = _NULL
 
 
 _answer_fields = msgspec.json.Decoder(AnswerFields)
 FIELDS = {name.encode() for name in AnswerFields.__struct_fields__} - {b"choices", b"output", b"data", b"response"}
-_tool_usage = msgspec.json.Decoder(_ToolUsage | None)
 
 
 def read_answer(chunks: Iterable[bytes], endpoint: Endpoint = CHAT) -> Cooperative[Answer]:
@@ -81,15 +72,17 @@ class PassingAnswer:
 
     def answer(self) -> Answer:
         """Returns what the answer reports, at its end."""
-        return _whole_answer(self._filter.result(), self._endpoint)
+        return _whole_answer(self._filter.result(), self._endpoint, held=False)
 
 
-def _whole_answer(body: bytes | bytearray, endpoint: Endpoint) -> Answer:
+def _whole_answer(body: bytes | bytearray, endpoint: Endpoint, *, held: bool = True) -> Answer:
     fields = decode_fields(body)
     if fields is None:
         return Answer()
+    usage = None if has_two_usages(body) else usage_of(fields, endpoint, held=held)
     return Answer(
-        usage=None if has_two_usages(body) else usage_of(fields, endpoint),
+        usage=usage,
+        image_model=image_model(fields, usage),
         model=name_of(fields.model),
         id=name_of(fields.id),
         failed=has_failed(fields, endpoint),
@@ -149,11 +142,19 @@ def has_output(fields: AnswerFields) -> bool:
     return any(bytes(output) not in _NOTHING for output in (fields.choices, fields.output, fields.data))
 
 
-def usage_of(fields: AnswerFields, endpoint: Endpoint) -> Usage | None:
-    """Returns the usage, or None if there is none to be trusted."""
-    if bytes(fields.svg_usage) != b"null" or _has_image_tokens(fields.tool_usage):
+def usage_of(fields: AnswerFields, endpoint: Endpoint, *, held: bool = True) -> Usage | None:
+    """Returns the usage, or None if there is none to be trusted. `held`: the fields include the output."""
+    if bytes(fields.svg_usage) != b"null":
         return None  # a second model used tokens, at another price, which `usage` does not include
-    return read_usage(fields.usage, endpoint.usage_format)
+    usage = read_usage(fields.usage, endpoint.usage_format)
+    if usage is None or not endpoint.hosts_tools:
+        return usage
+    return add_tools(usage, fields.tool_usage, fields.output if held else None, fields.tools)
+
+
+def image_model(fields: AnswerFields, usage: Usage | None) -> str | None:
+    """Returns the model that drew for the tool image_generation, if the answer names it."""
+    return None if usage is None or usage.image_tool is None else image_model_of(fields.tools)
 
 
 def is_empty_list(raw: msgspec.Raw) -> bool:
@@ -172,15 +173,6 @@ def has_two_usages(data: bytes | bytearray) -> bool:
         return True
     usages = [value for key, value in members if key == "usage"]
     return any(usage != usages[0] for usage in usages)
-
-
-def _has_image_tokens(raw: msgspec.Raw) -> bool:
-    """Whether a tool has used tokens for images, or reports something unreadable."""
-    try:
-        tools = _tool_usage.decode(raw)
-    except (msgspec.DecodeError, RecursionError):
-        return True
-    return tools is not None and tools.image_gen is not None and tools.image_gen.total_tokens > 0
 
 
 def name_of(raw: msgspec.Raw) -> str | None:

@@ -35,10 +35,12 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     conversation: str | None = None  # the member with messages, items or images, which may have data in base64
     references: frozenset[str] = _REFERENCES  # members that stand for text outside of the body
     max_elements: int = 200_000  # brackets and commas of a body: 8 MB of small numbers would block the loop for 0.5 s
+    hosts_tools: bool = False  # OpenAI's own tools may be called, which is charged
+    searches: bool = False  # the member `web_search_options` makes OpenAI search, which is charged and not reported
+    records: bool = False  # its file is a recording, which may be charged by time
     price_tier: str | None = None  # the tier of a price at which it is charged, whatever served it
     # Parts of a request that are refused, because their tokens are not in the answer or have another price.
     refuses_background: bool = False
-    refuses_image_tool: bool = False
     refuses_svg: bool = False
     refuses_many_streams: bool = False  # a stream with more than one output
     # The answer.
@@ -56,6 +58,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
 CHAT = Endpoint(
     path="/v1/chat/completions",
     conversation="messages",
+    searches=True,
     usage_option=True,
     output_limits=("max_completion_tokens", "max_tokens"),
     usage_format=UsageFormat.COMPLETION,
@@ -73,7 +76,7 @@ RESPONSES = Endpoint(
     conversation="input",
     references=_REFERENCES | {"prompt"},
     refuses_background=True,
-    refuses_image_tool=True,
+    hosts_tools=True,
     usage_format=UsageFormat.TOKENS,
     final_events=frozenset({"response.completed", "response.incomplete", "response.failed"}),
     nested=True,
@@ -121,6 +124,7 @@ EDITS = Endpoint(
 TRANSCRIPTIONS = Endpoint(
     path="/v1/audio/transcriptions",
     form=True,
+    records=True,
     response_formats=frozenset({"json", "diarized_json"}),
     usage_format=UsageFormat.TRANSCRIPTION,
     final_events=frozenset({"transcript.text.done"}),

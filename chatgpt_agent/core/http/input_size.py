@@ -16,6 +16,7 @@ from chatgpt_agent.core.errors import InvalidRequest
 from chatgpt_agent.core.http.endpoints import ENDPOINTS, Endpoint
 from chatgpt_agent.core.http.json_object import JsonObject
 from chatgpt_agent.core.http.json_outline import beginning, length
+from chatgpt_agent.core.http.offered_tools import OfferedTools, read_tool
 
 STEPS = 512  # objects that are measured without a yield
 
@@ -75,7 +76,7 @@ class InputSize(msgspec.Struct, kw_only=True):
     text_bytes: int
     attachments: int = 0
     files: list[int] = []
-    has_image_tool: bool = False  # a tool that generates images
+    tools: OfferedTools = msgspec.field(default_factory=OfferedTools)
 
 
 Measure = Callable[[JsonObject, InputSize], None]
@@ -163,7 +164,7 @@ def _is_filled(value: Any) -> bool:
 
 def _measure_pointers(members: JsonObject, size: InputSize) -> None:
     if members.get("type") == "image_generation":
-        size.has_image_tool = True
+        read_tool(members, size.tools)
     if POINTERS.isdisjoint(members):
         return
     for key in POINTERS & members.keys():
@@ -249,7 +250,9 @@ def _measure_result(members: JsonObject, size: InputSize) -> None:
 
 def _measure_tool(members: JsonObject, size: InputSize) -> None:
     _measure_pointers(members, size)
-    size.attachments += members.get("type") not in _TOOLS_OF_CLIENTS
+    if members.get("type") not in _TOOLS_OF_CLIENTS:
+        size.attachments += 1
+        read_tool(members, size.tools)
 
 
 # The parts of a body. Most keys are listed so that the usual objects need no closer look.

@@ -14,6 +14,7 @@ from chatgpt_agent.core.http.answer import (
     has_failed,
     has_output,
     has_two_usages,
+    image_model,
     is_empty_list,
     name_of,
     usage_of,
@@ -52,6 +53,7 @@ class StreamMeter:
         "_held",
         "_hide_usage",
         "_id",
+        "_image_model",
         "_model",
         "_nested",
         "_oversized",
@@ -87,6 +89,7 @@ class StreamMeter:
         self._model: str | None = None
         self._id: str | None = None
         self._tier: str | None = None
+        self._image_model: str | None = None
         self._began = False  # output has passed
         self._failed = False
         self._failed_late = False  # after output
@@ -133,7 +136,7 @@ class StreamMeter:
             return False
         self._oversized.feed(rest)
         data, self._oversized = self._oversized.result(), None
-        self._read_data(data, nested=self._nested)
+        self._read_data(data, nested=self._nested, held=False)
         return True
 
     def end(self, *, clean: bool) -> None:
@@ -166,6 +169,7 @@ class StreamMeter:
             began=self._failed_late,
             complete=self.complete,
             service_tier=self._tier,
+            image_model=self._image_model,
         )
 
     def _read_event(self, event: bytes) -> bool:
@@ -181,8 +185,8 @@ class StreamMeter:
             return self._read_data(event, nested=False)  # a whole answer, or an error, that is typed as a stream
         return self._read_data(data, nested=self._nested, is_error=_ERROR_EVENT.search(event) is not None)
 
-    def _read_data(self, data: bytes, *, nested: bool, is_error: bool = False) -> bool:
-        """Reads the data of an event. Returns whether the client may get it."""
+    def _read_data(self, data: bytes, *, nested: bool, is_error: bool = False, held: bool = True) -> bool:
+        """Reads the data of an event, `held`: with its output. Returns whether the client may get it."""
         fields = decode_fields(data) or (AnswerFields() if is_error else None)
         if fields is None:
             return True
@@ -202,7 +206,9 @@ class StreamMeter:
         if bytes(fields.usage) == b"null":
             return True
         has_choices = not is_empty_list(fields.choices)
-        self._take_usage(None if has_two_usages(data) else usage_of(fields, self._endpoint), final=not has_choices)
+        usage = None if has_two_usages(data) else usage_of(fields, self._endpoint, held=held)
+        self._image_model = image_model(fields, usage)
+        self._take_usage(usage, final=not has_choices)
         return not self._hide_usage or failed or has_choices
 
     def _take_usage(self, usage: Usage | None, *, final: bool) -> None:

@@ -5,6 +5,8 @@ refused, and the one edit that we make leaves every other byte alone. A request 
 that its answer does not report.
 """
 
+import re
+
 import msgspec
 
 from chatgpt_agent.core.budget.max_cost import Size
@@ -17,12 +19,16 @@ from chatgpt_agent.core.http.input_size import measure_input
 from chatgpt_agent.core.http.json_object import JsonObject
 from chatgpt_agent.core.http.json_outline import length
 from chatgpt_agent.core.http.multipart import Form, read_form
+from chatgpt_agent.core.http.offered_tools import OfferedTools
+from chatgpt_agent.core.money.kinds import WEB_SEARCH
 from chatgpt_agent.core.names import MAX_NAME, is_printable, is_service_tier
 
 MAX_CHOICES = 128  # as OpenAI's `n`
 
 _FORM_FIELDS = ("model", "stream", "response_format", "n", "output_format")  # those that are read
 
+# Models that search for each request (https://developers.openai.com/api/docs/guides/tools-web-search).
+_SEARCH_MODEL = re.compile(r"-search(-|$)")
 _INCLUDE_USAGE = b'"include_usage":true'
 
 
@@ -45,6 +51,9 @@ class ApiRequest(msgspec.Struct, frozen=True, kw_only=True):
     input_bytes: int = 0  # of text
     attachments: int = 0  # binary data, and what is not in the body: their bytes do not tell their tokens
     files: tuple[int, ...] = ()  # bytes of each file in the body, which may be text
+    tools: frozenset[str] = frozenset()  # the kinds of OpenAI's own tools whose calls are charged
+    calls_limit: int | None = None  # of all calls of tools, None without a limit
+    image_model: str | None = None  # what draws for the tool image_generation
 
     @property
     def size(self) -> Size:
@@ -53,6 +62,10 @@ class ApiRequest(msgspec.Struct, frozen=True, kw_only=True):
             input_bytes=self.input_bytes,
             attachments=self.attachments,
             files=self.files,
+            tools=self.tools,
+            calls_limit=self.calls_limit,
+            draws=self.image_model is not None,
+            audio_bytes=len(self.body) if self.endpoint.records else 0,
             output_limit=self.output_limit,
             choices=self.choices,
             service_tier=self.endpoint.price_tier or self.service_tier,
@@ -92,11 +105,9 @@ def parse_request(
     include_usage, upstream_body = False, body
     if stream and endpoint.usage_option and ask_usage:
         include_usage, upstream_body = yield from _ask_for_usage(body, members)
-    if endpoint.refuses_image_tool and size.has_image_tool:
-        raise InvalidRequest(
-            "The tool image_generation is not supported: it uses tokens of another model. Use /v1/images/generations.",
-            param="tools",
-        )
+    tools = size.tools if endpoint.hosts_tools else OfferedTools()
+    if endpoint.searches and (members.get("web_search_options") is not None or _SEARCH_MODEL.search(model)):
+        tools.kinds.add(WEB_SEARCH)
     return ApiRequest(
         endpoint=endpoint,
         model=model,
@@ -110,6 +121,9 @@ def parse_request(
         input_bytes=size.text_bytes,
         attachments=size.attachments + _references(endpoint, members),
         files=tuple(size.files),
+        tools=frozenset(tools.kinds),
+        calls_limit=json_object.count(members, "max_tool_calls") if endpoint.hosts_tools else None,
+        image_model=tools.image_model,
     )
 
 

@@ -12,13 +12,14 @@ from itertools import permutations
 import msgspec
 
 from chatgpt_agent.core.money.exact import EXACT, ZERO, exact_sum
-from chatgpt_agent.core.money.kinds import CALL_COLUMNS, TOKEN_KINDS
+from chatgpt_agent.core.money.kinds import CALL_COLUMNS, TOKEN_KINDS, WEB_SEARCH
 from chatgpt_agent.core.money.pricing import Price
 from chatgpt_agent.core.money.surcharges import NO_SURCHARGES, ONE, Surcharges
-from chatgpt_agent.core.usage import Usage
+from chatgpt_agent.core.usage import CACHED_KIND, CALLS_UNKNOWN, IMAGE_UNKNOWN, Usage
 
 # Why a cost may differ from OpenAI's, beside the reasons of core/usage.py.
 NO_PRICE = "no_price"  # a part of the usage has no price
+SEARCH_UNREPORTED = "search_unreported"  # chat completions search, and do not report it
 CALL_MULTIPLIER = "call_multiplier"  # calls were charged without the factor of the host
 
 Doubt = tuple[str, Decimal]  # a reason, and by how much the cost may be higher
@@ -41,16 +42,20 @@ def charge(
     service_tier: str | None = None,
     surcharges: Surcharges = NO_SURCHARGES,
     image_price: Price | None = None,
+    unreported_search: bool = False,
     max_cost: Decimal = ZERO,
 ) -> Bill:
-    """Returns the bill of a usage. `max_cost`: the most that the request can cost, in USD, which is what a part without
-    a price may cost."""
+    """Returns the bill of a usage. `unreported_search`: OpenAI has searched, and does not say how often; `max_cost`:
+    the most that the request can cost, in USD, which is what a part without a price, or without a count, may cost."""
     cost = price.cost(usage, service_tier)
-    if surcharges is NO_SURCHARGES and usage.is_tokens and not price.has_only_time:  # as nearly every answer is
+    is_rare = usage.cache_write_12h or price.has_only_time or unreported_search
+    if usage.is_tokens and surcharges is NO_SURCHARGES and not is_rare:  # as nearly every answer is
         return Bill(cost=cost)
     doubts: list[Doubt] = []
-    if usage.uncertain_reason is not None:
+    if usage.uncertain_reason == CACHED_KIND:
         doubts += _doubt_cached(usage, price, service_tier, cost)
+    elif usage.uncertain_reason is not None:
+        doubts.append((usage.uncertain_reason, ZERO))
     if usage.image_tool is not None and image_price is not None:
         cost = EXACT.add(cost, image_price.cost(usage.image_tool))
         doubts += _doubt_drawn(usage.image_tool, image_price)
@@ -58,22 +63,32 @@ def charge(
     if multiplier != ONE:
         cost = EXACT.multiply(cost, multiplier)
         doubts = [(reason, EXACT.multiply(amount, multiplier)) for reason, amount in doubts]
-    priced = [kind for kind, _ in called(usage) if kind in surcharges.amounts]
-    calls = exact_sum(EXACT.multiply(surcharges.amounts[kind], Decimal(count_of(usage, kind))) for kind in priced)
-    ids = [*surcharges.multiplier_ids, *(surcharges.ids[kind] for kind in priced)]
+    calls, call_ids = _charge_calls(usage, surcharges)
     cost = EXACT.add(cost, calls)
     if calls and multiplier != ONE:
         doubts.append((CALL_MULTIPLIER, EXACT.multiply(calls, EXACT.subtract(multiplier, ONE))))
+    if unreported_search:
+        amount = surcharges.amounts.get(WEB_SEARCH, max_cost)
+        doubts.append((SEARCH_UNREPORTED, EXACT.multiply(amount, multiplier)))
     uncertain_cost = exact_sum(amount for _, amount in doubts)
-    if not _is_priced(usage, price, surcharges, image_price):
+    is_priced = _is_priced(usage, price, surcharges, image_price)
+    if not is_priced:
         doubts.insert(0, (NO_PRICE, ZERO))
+    if not is_priced or usage.uncertain_reason in (CALLS_UNKNOWN, IMAGE_UNKNOWN):
         uncertain_cost = max(uncertain_cost, EXACT.subtract(max_cost, cost))
     return Bill(
         cost=cost,
-        surcharge_ids=tuple(sorted(ids)),
+        surcharge_ids=tuple(sorted((*surcharges.multiplier_ids, *call_ids))),
         uncertain_cost=uncertain_cost,
         uncertain_reason=doubts[0][0] if doubts else None,
     )
+
+
+def _charge_calls(usage: Usage, surcharges: Surcharges) -> tuple[Decimal, list[int]]:
+    """The USD for all calls that have a price, and the ids of these prices."""
+    kinds = [kind for kind, _ in called(usage) if kind in surcharges.amounts]
+    amounts = (EXACT.multiply(surcharges.amounts[kind], Decimal(count_of(usage, kind))) for kind in kinds)
+    return exact_sum(amounts), [surcharges.ids[kind] for kind in kinds]
 
 
 def count_of(usage: Usage, kind: str) -> int:
@@ -92,7 +107,7 @@ def _doubt_cached(usage: Usage, price: Price, service_tier: str | None, cost: De
     if all(table.get(rate) is None for table in (price.rates, *price.tiers) for rate in _MEDIA_RATES):
         return []  # text and media cost the same, as of most models that read images
     costs = {price.cost(each, service_tier) for each in _possible(usage)}
-    return [(str(usage.uncertain_reason), EXACT.subtract(max(*costs, cost), cost))] if len(costs) > 1 else []
+    return [(CACHED_KIND, EXACT.subtract(max(*costs, cost), cost))] if len(costs) > 1 else []
 
 
 def _doubt_drawn(usage: Usage, price: Price) -> list[Doubt]:
@@ -108,6 +123,7 @@ def _is_priced(usage: Usage, price: Price, surcharges: Surcharges, image_price: 
         not (usage.seconds and price.rates.minute is None)
         and not (price.has_only_time and (usage.input or usage.output))
         and not (usage.image_tool is not None and image_price is None)
+        and not (usage.cache_write_12h and price.rates.cache_write is not None and price.rates.cache_write_12h is None)
         and all(kind in surcharges.amounts for kind, _ in called(usage))
     )
 

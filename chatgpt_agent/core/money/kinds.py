@@ -148,8 +148,9 @@ IMAGE_TOOL_KINDS = tuple(kind for kind in TOKEN_KINDS if kind.name in _IMAGE_TOO
 IMAGE_TOOL_COLUMNS = tuple(f"image_tool_{kind.column}" for kind in IMAGE_TOOL_KINDS)
 
 # Calls of OpenAI's tools, by the kind of their surcharge (core/money/surcharges.py): column, and field in `Usage`.
+WEB_SEARCH = "web_search"
 CALL_COLUMNS = {
-    "web_search": "web_search_calls",
+    WEB_SEARCH: "web_search_calls",
     "file_search": "file_search_calls",
     "code_interpreter": "code_interpreter_sessions",
 }

@@ -164,7 +164,7 @@ def test_escapes_do_not_hide_attachments(escape: str) -> None:
     """A key or type with escaped letters is recognized."""
     body = b'{"input":[{"type":"input_image","%s":"https://example.org/a"}]}' % escape.encode()
     assert measure(body, RESPONSES).attachments == 1
-    assert measure(b'{"tools":[{"type" : "image\\u005fgeneration"}]}', RESPONSES).has_image_tool
+    assert measure(b'{"tools":[{"type" : "image\\u005fgeneration"}]}', RESPONSES).tools.image_model
 
 
 # What only points to content.

@@ -147,8 +147,8 @@ def test_status_of_a_whole_response_is_read(status: str) -> None:
 @pytest.mark.parametrize(
     "tools", [{"image_gen": {"total_tokens": 1}}, {"image_gen": {"total_tokens": "x"}}, {"image_gen": 5}, [], 5]
 )
-def test_tokens_of_a_tool_make_the_usage_unknown(tools: object) -> None:
-    """If a tool used tokens of another model, the usage is unknown; a tool without tokens does not matter."""
+def test_contradictory_tokens_of_a_tool_make_the_usage_unknown(tools: object) -> None:
+    """If the tokens of a tool contradict each other, the usage is unknown; a tool without tokens does not matter."""
     usage = usage_of(RESPONSES.path, counts_for(RESPONSES.path, 1))
     assert read(json.dumps({"usage": usage, "tool_usage": tools}).encode(), RESPONSES).usage is None
     unused = {"image_gen": {"total_tokens": 0, "input_tokens": 0}, "web_search": {"num_requests": 3}}
