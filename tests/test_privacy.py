@@ -1,6 +1,7 @@
 """No secret is stored: canaries in every message, token and key, then a search through all files and logs."""
 
 import asyncio
+import itertools
 import json
 import shutil
 import tempfile
@@ -25,7 +26,15 @@ OTHERS: dict[str, dict[str, object]] = {
     "/v1/completions": {"prompt": QUESTION},
     "/v1/embeddings": {"input": [QUESTION]},
     "/v1/images/generations": {"prompt": QUESTION},
+    "/v1/images/edits": {"prompt": QUESTION, "images": [{"file_id": QUESTION}]},
+    "/v1/responses/compact": {"input": QUESTION},
+    "/v1/decisions": {"input": QUESTION, "questions": [{"type": "predicate", "instructions": QUESTION}]},
+    "/v1/moderations": {"input": QUESTION},
+    "/v1/responses/input_tokens": {"input": QUESTION},
+    "/v1/conversations": {"items": [{"role": "user", "content": QUESTION}]},
+    f"/v1/conversations/conv_{QUESTION}/items": {"items": [{"role": "user", "content": QUESTION}]},
 }
+STORED = (f"/v1/responses/resp_{QUESTION}", f"/v1/conversations/conv_{QUESTION}/items/msg_{QUESTION}")
 FORM = (
     f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="model"\r\n\r\n{MODEL}\r\n'
     f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="prompt"\r\n\r\n{QUESTION}\r\n'
@@ -72,11 +81,12 @@ async def talk(url: str, token: str, upstream: Upstream) -> None:
     await fetch(f"{url}/chat?q={QUESTION}", "POST", headers, json.dumps(other).encode())
     await fetch(url + "/chat", "POST", {**headers, "Authorization": f"Bearer {token[:-1]}_"}, good)
     await fetch(url + "/chat", "POST", {**headers, "Cookie": QUESTION, "Accept": "\x80" + QUESTION}, good)
-    for path, more in OTHERS.items():
-        for streamed in (False, True):
-            data = json.dumps({"model": MODEL, "stream": streamed, **more}).encode()
-            await fetch(url + path, "POST", headers, data)
-            await fetch(url + path, "POST", headers, data[:-1])
+    for (path, more), streamed in itertools.product(OTHERS.items(), (False, True)):
+        data = json.dumps({"model": MODEL, "stream": streamed, **more}).encode()
+        await fetch(url + path, "POST", headers, data)
+        await fetch(url + path, "POST", headers, data[:-1])
+    for method, path in itertools.product(("GET", "DELETE", "PUT"), STORED):
+        await fetch(f"{url}{path}?after={QUESTION}", method, headers)
     for form in (FORM, FORM[:-9]):
         type_ = f"multipart/form-data; boundary={BOUNDARY}"
         await fetch(url + "/v1/audio/transcriptions", "POST", {**headers, "Content-Type": type_}, form)
@@ -100,7 +110,8 @@ async def test_no_file_and_no_log_holds_a_message_or_a_secret(upstream: Upstream
         url = await serve.ready()
         issued = await cli.command("user", "add", "alice", "--openai-key-stdin", stdin=KEY.encode())
         token = issued.strip().splitlines()[-1]
-        await cli.command("price", "set", MODEL, "--input", "1", "--output", "2")
+        tier = ["--tier", "decisions:x0.5"]
+        await cli.command("price", "set", MODEL, "--input", "1", "--output", "2", *tier)
         bearer = {"Authorization": f"Bearer {token}"}
         await until(partial(fetch, f"{url}/v1/models/{MODEL}", headers=bearer), lambda answer: answer.status == 200)
         for owner in (["--user", "alice"], ["--token", "1"]):
@@ -109,7 +120,8 @@ async def test_no_file_and_no_log_holds_a_message_or_a_secret(upstream: Upstream
         await cli.command("usage", "report")
         assert await serve.stopped() == 0
     (folder / "serve.log").write_text("\n".join(serve.lines))
-    assert {*OTHERS, "/v1/audio/transcriptions"} <= {request.target for request in upstream.requests}
+    targets = {request.target.partition("?")[0] for request in upstream.requests}
+    assert {*OTHERS, *STORED, "/v1/audio/transcriptions"} <= targets
     assert len(upstream.requests) >= 16
 
     files = files_below(folder)

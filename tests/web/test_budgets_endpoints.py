@@ -29,7 +29,8 @@ pytestmark = pytest.mark.shared_agent
 async def test_cost_is_at_most_what_was_reserved(agent: Agent, upstream: Upstream, path: str, stream: bool) -> None:
     """No request costs more than was reserved for it, all of it is settled, and the checks of the ledger pass."""
     tiers = [Tier(service_tier="flex", multiplier=Decimal("0.5")), Tier(above=900, input=Decimal(3), output=Decimal(5))]
-    await agent.set_price(MODEL, "0.37", "1.41", tiers=[*tiers, *TIERS], **RATES)
+    long_decisions = Tier(service_tier="decisions", above=900, multiplier=Decimal(1))
+    await agent.set_price(MODEL, "0.37", "1.41", tiers=[*tiers, *TIERS, long_decisions], **RATES)
     await set_budget(agent, Decimal(50))
     reserved: list[Decimal] = []
 

@@ -57,6 +57,15 @@ async def test_budget_that_is_used_up_does_not_matter(agent: Agent, path: str) -
     assert (await agent.post(b'{"model": "x", "input": "hello"}', path)).status == 200
 
 
+async def test_original_program_has_no_such_requests(agent: Agent) -> None:
+    """`/data/week` lists requests that may cost something, as the original program did."""
+    await agent.post(b'{"input": "hello"}', "/v1/moderations")
+    await agent.chat()
+    await agent.rows(2)
+    [request] = (await fetch(agent.url + "/data/week", headers=agent.headers())).json
+    assert request["total_token"] > 0
+
+
 @pytest.mark.parametrize("path", PATHS)
 async def test_model_must_be_allowed(agent: Agent, upstream: Upstream, path: str) -> None:
     """A model that the token may not use is a 404, and nothing is sent; a request without a model is served."""

@@ -110,9 +110,9 @@ def _usage_row(row: SqlRow) -> UsageRow:
 
 
 async def recent_rows_json(store: Store, token_id: int, *, since: datetime, until: datetime, limit: int) -> str:
-    """Returns the newest rows of a token between two moments that have token counts, oldest first, in the original
-    program's JSON. Corrections are added to the rows that they correct. PostgreSQL writes the JSON, because here it
-    would block the event loop."""
+    """Returns the newest rows of a token between two moments that have token counts and a price, oldest first, in the
+    original program's JSON. Corrections are added to the rows that they correct. PostgreSQL writes the JSON, because
+    here it would block the event loop."""
     sql = f"""
         SELECT coalesce(json_agg(json_build_object(
             'remote_id', remote_id, 'model', model, 'total_token', total, 'price', price, 'timestamp', seconds
@@ -126,6 +126,7 @@ async def recent_rows_json(store: Store, token_id: int, *, since: datetime, unti
             FROM usage u LEFT JOIN usage c ON c.corrects = u.request_id AND c.started_at = u.started_at
                 AND c.user_id = u.user_id AND c.state = '{State.CORRECTION}'
             WHERE u.token_id = %s AND u.started_at >= %s AND u.started_at < %s AND u.state <> '{State.CORRECTION}'
+              AND u.price_id IS NOT NULL
               AND (u.input_tokens IS NOT NULL OR c.input_tokens IS NOT NULL)
             ORDER BY u.started_at DESC LIMIT %s
         ) newest"""
