@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from fractions import Fraction
+from math import floor
 from typing import Any
 
 from chatgpt_agent.adapters.postgres.usage import COUNT_NOT_DONE, COUNT_REQUESTS
@@ -22,6 +23,10 @@ COLUMNS = (
     "request_id", "model", "served_model", "service_tier", "endpoint", "state", "status", "input_tokens",
     "cached_tokens", "cache_write_tokens", "audio_input_tokens", "image_input_tokens", "output_tokens",
     "reasoning_tokens", "audio_output_tokens", "image_output_tokens", "cost", "price_id", "started_at",
+    "cached_audio_tokens", "cached_image_tokens", "cache_write_12h_tokens", "image_tool_input_tokens",
+    "image_tool_cached_image_tokens", "image_tool_cached_tokens", "image_tool_image_input_tokens",
+    "image_tool_output_tokens", "image_tool_image_output_tokens", "web_search_calls", "file_search_calls",
+    "code_interpreter_sessions", "seconds", "image_price_id", "surcharge_ids",
 )  # fmt: skip
 DAILY_SUMS = """
     SELECT day, user_id, token_id, model, endpoint, requests, not_done, input_tokens, cached_tokens, cache_write_tokens,
@@ -98,8 +103,18 @@ def _check_tokens(by_id: dict[str, Row], upstream: Upstream) -> None:
 
 
 FREE_ENDPOINTS = {endpoint.name for endpoint in ENDPOINTS if endpoint.is_free}
+PARTS_OF_PARTS = {  # counts that are charged as others
+    "cached_tokens": ("cached_audio_tokens", "cached_image_tokens"),
+    "cache_write_tokens": ("cache_write_12h_tokens",),
+    "audio_input_tokens": ("cached_audio_tokens",),
+    "image_input_tokens": ("cached_image_tokens",),
+}
+FALLBACKS = {"cached_audio": "cached_input", "cached_image": "cached_input", "cache_write_12h": "cache_write"}
 KINDS = (  # column, rate, and the column of the side, in the order in which tokens are charged
+    ("cached_audio_tokens", "cached_audio", "input_tokens"),
+    ("cached_image_tokens", "cached_image", "input_tokens"),
     ("cached_tokens", "cached_input", "input_tokens"),
+    ("cache_write_12h_tokens", "cache_write_12h", "input_tokens"),
     ("cache_write_tokens", "cache_write", "input_tokens"),
     ("audio_input_tokens", "audio_input", "input_tokens"),
     ("image_input_tokens", "image_input", "input_tokens"),
@@ -112,20 +127,41 @@ KINDS = (  # column, rate, and the column of the side, in the order in which tok
 
 def _check_costs(dsn: str, rows: list[Row]) -> None:
     rates = ", ".join(f"{rate}::text" for _, rate, _ in KINDS)
-    lines = query(dsn, f"SELECT id, model, effective_at, tiers, {rates} FROM prices")
+    lines = query(dsn, f"SELECT id, model, effective_at, tiers, minute::text, {rates} FROM prices")
     prices = {line[0]: line[1:] for line in lines}
+    surcharges = {line[0]: line[1:] for line in query(dsn, "SELECT id, kind, amount::text FROM surcharges")}
     for row in rows:
         if row["price_id"] is None:
             assert (row["endpoint"] in FREE_ENDPOINTS, row["cost"]) == (True, 0), f"I6: a row without a price: {row}"
             continue
-        model, effective_at, tiers, *each = prices[row["price_id"]]
+        model, effective_at, tiers, minute, *each = prices[row["price_id"]]
         names = [name for name in (row["model"], row["served_model"]) if name]
         bases = [":".join(name.split(":")[:2]) for name in names if name.startswith("ft:")]
         assert model in names + bases, f"I6: another model's price: {row}"
         assert effective_at <= row["started_at"], f"I6: a price of a later date: {row}"
-        due = _due(row, dict(zip((rate for _, rate, _ in KINDS), each, strict=True)), tiers)
+        due = _due(row, _rates(each), tiers) / 1_000_000
+        if row["seconds"] is not None and minute is not None:
+            due += Fraction(floor(Fraction(row["seconds"]) * Fraction(minute) / 60 * 10**15 + Fraction(1, 2)), 10**15)
+        if row["image_price_id"] is not None:
+            _, _, _, _, *each = prices[row["image_price_id"]]
+            drawn = {name.removeprefix("image_tool_"): row[name] for name in row if name.startswith("image_tool_")}
+            due += _due(drawn, _rates(each), []) / 1_000_000
+        due = _with_surcharges(row, due, [surcharges[id_] for id_ in row["surcharge_ids"] or []])
         assert isinstance(row["cost"], Decimal)
-        assert Fraction(row["cost"]) == due / 1_000_000, f"I6: it must cost {due / 1_000_000}: {row}"
+        assert Fraction(row["cost"]) == due, f"I6: it must cost {due}: {row}"
+
+
+def _rates(each: Sequence[Any]) -> dict[str, Any]:
+    return dict(zip((rate for _, rate, _ in KINDS), each, strict=True))
+
+
+def _with_surcharges(row: Row, due: Fraction, surcharges: Iterable[tuple[str, str]]) -> Fraction:
+    """USD with the factor for tokens and time, and the calls, which are charged without it."""
+    amounts = {kind: Fraction(amount) for kind, amount in surcharges}
+    calls = {"web_search": "web_search_calls", "file_search": "file_search_calls"}
+    calls["code_interpreter"] = "code_interpreter_sessions"
+    fees = sum((amounts[kind] * (row[name] or 0) for kind, name in calls.items() if kind in amounts), Fraction(0))
+    return due * amounts.get("multiplier", Fraction(1)) + fees
 
 
 def _due(row: Row, rates: dict[str, Any], tiers: list[dict[str, Any]]) -> Fraction:
@@ -139,9 +175,11 @@ def _due(row: Row, rates: dict[str, Any], tiers: list[dict[str, Any]]) -> Fracti
     left = {side: row[side] or 0 for side in ("input_tokens", "output_tokens")}
     due = Fraction(0)
     for column, kind, side in KINDS:
-        count = min(row[column] or 0, left[side])
+        others = sum(row.get(name) or 0 for name in PARTS_OF_PARTS.get(column, ()))
+        count = min(max((row.get(column) or 0) - others, 0), left[side])
         left[side] -= count
-        due += count * Fraction(rates[side.removesuffix("_tokens")] if rates.get(kind) is None else rates[kind])
+        names = (kind, FALLBACKS.get(kind, kind), side.removesuffix("_tokens"))
+        due += count * Fraction(next(rates[name] for name in names if rates.get(name) is not None))
     return due * factor
 
 
