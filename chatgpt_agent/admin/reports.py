@@ -19,6 +19,7 @@ from chatgpt_agent.admin import groups
 from chatgpt_agent.admin.lookups import check_model, check_token, check_user
 from chatgpt_agent.core.errors import InvalidValue
 from chatgpt_agent.core.money.exact import exact_sum, format_usd
+from chatgpt_agent.core.money.kinds import TIME_COLUMN
 
 __all__ = ["COUNTS", "EXPORT_COLUMNS", "GROUPS", "Report", "Reports", "Sums", "UsageFilter", "UsageGroup"]
 
@@ -137,9 +138,11 @@ async def _total(rows: Sequence[UsageGroup]) -> Sums:
 
 
 def _sum_of(rows: Sequence[Sums]) -> Sums:
-    counts: dict[str, Any] = {name: sum(getattr(row, name) for row in rows) for name in COUNTS}
-    costs: dict[str, Any] = {name: exact_sum(getattr(row, name) for row in rows) for name in SUMMED[len(COUNTS) :]}
-    return Sums(**counts, **costs)
+    decimals = (TIME_COLUMN, *AMOUNTS)
+    counts: dict[str, Any] = {
+        name: (exact_sum if name in decimals else sum)(getattr(row, name) for row in rows) for name in SUMMED
+    }
+    return Sums(**counts)
 
 
 # What a user sees with a token.
