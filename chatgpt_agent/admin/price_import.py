@@ -85,7 +85,7 @@ class PriceImport:
         ]
         return ListDifference(
             prices=changes,
-            surcharges=surcharge_difference(surcharges, listed, now),
+            surcharges=await asyncio.to_thread(surcharge_difference, surcharges, listed, now),
             shutdown_dates=shutdown_changes(await list_dates(self._store), file.shutdown_dates),
         )
 
@@ -97,11 +97,12 @@ class PriceImport:
         unpriced = [change.new.model for change in changes.changes if change.kind == "new"]
         left_out: Collection[str] = () if new else set(unpriced)
         listed = [each for each in self._surcharges(file.surcharges, region) if each.model not in left_out]
+        current = await list_surcharges(self._store)
         return ListDifference(
             prices=Difference(
                 [change for change in changes.changes if change.new.model not in left_out], changes.unchanged
             ),
-            surcharges=surcharge_difference(await list_surcharges(self._store), listed, now),
+            surcharges=await asyncio.to_thread(surcharge_difference, current, listed, now),
             unpriced=len(unpriced),
         )
 
@@ -125,7 +126,10 @@ class PriceImport:
             self._warn(error.message)
 
     def _warn_of_regions(self, listed: ListedSurcharges, surcharges: Iterable[Surcharge], region: str | None) -> None:
-        """Warns if the upstream's host is that of a region, whose factors are neither set nor asked for."""
+        """Warns if the upstream's host is that of a region, whose factors are neither set nor asked for, or if the list
+        has none of the region that is asked for."""
+        if region is not None and not listed.factors.get(region):
+            self._warn(f"the list has no factors of the region {region}")
         name = self._host.partition(".")[0]
         if region is None and listed.factors.get(name) and not any(each.host == self._host for each in surcharges):
             self._warn(f"requests to {self._host} cost more than these prices: give the region {name}")

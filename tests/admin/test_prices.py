@@ -1,7 +1,7 @@
 """Prices as an administrator sets, imports and tries them."""
 
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
 import msgspec
@@ -12,10 +12,12 @@ from chatgpt_agent.admin.administration import Administration
 from chatgpt_agent.admin.price_import import PriceImport
 from chatgpt_agent.admin.price_what_if import WhatIfQuery
 from chatgpt_agent.core.audit import Actor, Via
-from chatgpt_agent.core.errors import Conflict, InvalidValue, NotFound
+from chatgpt_agent.core.errors import Conflict, InvalidValue, NotFound, StoreRejected
 from chatgpt_agent.core.money.kinds import Rates
+from chatgpt_agent.core.money.litellm_surcharges import ListedSurcharges
 from chatgpt_agent.core.money.price_files import PriceFile
 from chatgpt_agent.core.money.pricing import NewPrice, PriceBook, Tier
+from chatgpt_agent.core.money.surcharges import NewSurcharge
 from tests.support.administration import administration_on
 from tests.support.database import query
 from tests.support.factories import NOON
@@ -83,6 +85,22 @@ async def test_list_is_set_in_one_statement(admin: Administration, dsn: str) -> 
         query(dsn, "SELECT actor, via, address, action FROM audit_log WHERE object = 'prices'")
         == [("ann", "rest", "192.0.2.1", "insert")] * 2
     )
+
+
+async def test_list_is_set_as_a_whole_or_not_at_all(admin: Administration, dsn: str) -> None:
+    """If the database refuses a day of shutdown, prices and surcharges before it are not set either."""
+    fee = NewSurcharge(kind="web_search", amount=Decimal("0.01"), model="a")
+    file = PriceFile(
+        [NewPrice("a", ONE)], [], surcharges=ListedSurcharges(fees=[fee]), shutdown_dates={"a": date(1999, 1, 1)}
+    )
+    with pytest.raises(StoreRejected):
+        await admin.price_import.apply(await admin.price_import.compare(file))
+    assert query(dsn, "SELECT 1 FROM prices UNION ALL SELECT 1 FROM surcharges") == []
+    await admin.price_import.apply(
+        await admin.price_import.compare(msgspec.structs.replace(file, shutdown_dates={"a": date(2027, 1, 1)}))
+    )
+    assert await admin.prices.shutdown_dates() == {"a": date(2027, 1, 1)}
+    assert [surcharge.amount for surcharge in await admin.surcharges.in_force()] == [Decimal("0.01")]
 
 
 async def test_unchanged_list_writes_nothing(admin: Administration) -> None:

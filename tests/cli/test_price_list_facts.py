@@ -84,6 +84,13 @@ def test_region_sets_factors_of_the_host(eu: Cli) -> None:
     assert eu.run("price", "import", "-", stdin=json.dumps(entries)).stderr == ""
 
 
+def test_region_without_factors_is_a_warning(cli: Cli) -> None:
+    """CSV has none, and neither may LiteLLM's list."""
+    for text in ("model,input,output\nm,1,2\n", json.dumps({"m": entry()})):
+        result = cli.run("price", "import", "-", "--region", "us", stdin=text)
+        assert result.stderr == "Warning: the list has no factors of the region us\n"
+
+
 def test_check_compares_fees_and_factors(eu: Cli) -> None:
     """Each that differs is one line."""
     entries = {"m": entry(regional_processing_uplift_multiplier_eu=1.1, search_context_cost_per_query=SEARCH)}
