@@ -257,6 +257,9 @@ def check_rates(rates: Rates, tiers: Sequence[Tier] = ()) -> None:
 
 
 def _check_tier(tier: Tier, name: str) -> None:
+    if tier.service_tier is not None and not is_service_tier(tier.service_tier):  # first: its name is in the others
+        shown = name if name.isprintable() else repr(name)
+        raise InvalidValue(f"{shown}: a service tier is one word of at most 32 lowercase letters, such as flex")
     if tier.multiplier is None:
         _check_own_rates(tier, name)
     elif tier.set_rates():
@@ -271,8 +274,6 @@ def _check_tier(tier: Tier, name: str) -> None:
         raise InvalidValue(f"{name}: a tier has no price of time")
     if tier.service_tier in _RESERVED_TIERS:
         raise InvalidValue(f"{name}: {tier.service_tier!r} cannot have its own price")
-    if tier.service_tier is not None and not is_service_tier(tier.service_tier):
-        raise InvalidValue(f"{name}: a service tier is one word of at most 32 lowercase letters, such as flex")
 
 
 def _check_own_rates(rates: Rates, name: str) -> None:

@@ -3,7 +3,7 @@
 from decimal import Decimal
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from chatgpt_agent.core.errors import InvalidValue
@@ -84,6 +84,7 @@ def test_shown_tiers_are_parsed_again(drawn: tuple[Tier, ...]) -> None:
 
 @settings(deadline=None, max_examples=300)
 @given(st.text(max_size=30) | st.from_regex(r"(flex|above=\d+)(,[a-z=0-9]+)?:(x|input=)[0-9.e,=a-z-]*"))
+@example("0\r0:x0")
 def test_any_text_is_a_valid_tier_or_rejected(text: str) -> None:
     """Parsing raises no other error, and its message is one line."""
     try:
