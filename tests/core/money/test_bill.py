@@ -159,7 +159,7 @@ def surcharge(id: int, kind: str, amount: str | None, when: datetime = NOON, **m
 
 
 def test_a_models_own_surcharge_goes_before_that_of_all() -> None:
-    """Also where its own has ended: then it has none."""
+    """The model has none where its own has ended."""
     book = SurchargeBook(
         [
             surcharge(1, "web_search", "0.01"),
