@@ -245,3 +245,18 @@ async def expect_row(agent: Agent, state: str) -> None:
     tokens = (COUNTS[0], COUNTS[2]) if state == "done" else (None, None)
     assert (row["state"], row["input_tokens"], row["output_tokens"]) == (state, *tokens)
     await all_given_back(agent)
+
+
+async def test_stored_object_without_room_is_passed_on(agent: Agent, upstream: Upstream) -> None:
+    """A stored object for which there is no room passes as it comes, and is not read for its usage."""
+    body = json.dumps({"output": TEXTS["words"], "usage": {"input_tokens": 5, "output_tokens": 5}}).encode()
+
+    async def script(_: Received, reply: Reply) -> None:
+        await reply.whole(body)
+
+    upstream.script = script
+    answer = await fetch(agent.url + "/v1/responses/resp_1", headers=agent.headers())
+    assert answer.body == body
+    [row] = await agent.rows(1)
+    assert (row["state"], row["cost"], row["input_tokens"]) == ("done", 0, 0)
+    await all_given_back(agent)

@@ -30,7 +30,8 @@ _PROXY = {pycurl.E_COULDNT_RESOLVE_PROXY, 97}  # 97: CURLE_PROXY, which pycurl d
 
 
 def upstream_error(error: CurlError, *, sent: bool, answering: bool, has_proxy: bool) -> AgentError:
-    """The error of a POST. `sent`: libcurl took bytes of the body; `answering`: the head of an answer has come."""
+    """The error of a request. `sent`: libcurl took bytes of the body, or has a connection where there is none;
+    `answering`: the head of an answer has come."""
     cause = describe(error)
     if answering:
         return UpstreamTruncated(sent=True, cause=cause)
