@@ -3,7 +3,7 @@ received, and what PostgreSQL contains. I1 to I7 are the invariants of the ledge
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from decimal import Decimal
 from fractions import Fraction
 from math import floor
@@ -14,10 +14,11 @@ from chatgpt_agent.core.http.endpoints import ENDPOINTS
 from chatgpt_agent.core.ledger import TERMINAL, State
 from tests.support.agent import Agent
 from tests.support.client import Answer
-from tests.support.database import query
+from tests.support.database import connected
 from tests.support.upstream import Upstream
 
 Row = dict[str, Any]
+Read = Callable[[str], list[tuple[Any, ...]]]  # runs a statement
 
 COLUMNS = (
     "request_id", "model", "served_model", "service_tier", "endpoint", "state", "status", "input_tokens",
@@ -43,16 +44,18 @@ SUMS_OF_ROWS = f"""
     FROM usage GROUP BY 1, 2, 3, 4, 5 ORDER BY 1, 2, 3, 4, 5"""
 
 
-async def verify(agent: Agent, upstream: Upstream, answers: Sequence[Answer] = ()) -> list[Row]:
+async def verify(agent: Agent, upstream: Upstream, answers: Sequence[Answer] = (), *, cursor: Any = None) -> list[Row]:
     """Waits until an agent is idle, asserts that the ledger is right, and returns the rows. `answers` are those that
-    clients received."""
+    clients received; `cursor` reads the database where there is one, or else a new connection."""
     ledger = agent.server.ledger
     await agent.until(lambda: agent.server.lifecycle.in_progress == 0, seconds=20)
     await settled(agent)
     assert await ledger.open_intents() == [], "I3: an intent without a request in progress"
     assert agent.config.database_url is not None
     # In a thread: the connection to the database may go through a relay on this event loop.
-    return await asyncio.to_thread(check, agent.config.database_url, upstream, answers)
+    if cursor is None:
+        return await asyncio.to_thread(check, agent.config.database_url, upstream, answers)
+    return await asyncio.to_thread(_check, _reader(cursor), upstream, answers)
 
 
 async def settled(agent: Agent) -> None:
@@ -64,25 +67,36 @@ async def settled(agent: Agent) -> None:
 
 def check(dsn: str, upstream: Upstream, answers: Sequence[Answer] = ()) -> list[Row]:
     """Asserts that the ledger in this database is right, and returns the rows."""
-    lines = query(
-        dsn, f"SELECT {', '.join(COLUMNS)} FROM usage WHERE state <> '{State.CORRECTION}' ORDER BY started_at"
-    )
+    with connected(dsn) as cursor:  # one for all: a new connection reads all catalogs again
+        return _check(_reader(cursor), upstream, answers)
+
+
+def _reader(cursor: Any) -> Read:
+    def read(sql: str) -> list[tuple[Any, ...]]:
+        cursor.execute(sql)
+        return list(cursor.fetchall())
+
+    return read
+
+
+def _check(read: Read, upstream: Upstream, answers: Sequence[Answer]) -> list[Row]:
+    lines = read(f"SELECT {', '.join(COLUMNS)} FROM usage WHERE state <> '{State.CORRECTION}' ORDER BY started_at")
     rows = [dict(zip(COLUMNS, line, strict=True)) for line in lines]
     by_id = {row["request_id"]: row for row in rows}
     assert len(by_id) == len(rows), f"I2: more than one row: {_repeated(row['request_id'] for row in rows)}"
     assert {row["state"] for row in rows} <= {*TERMINAL}, "I7: a row that is not terminal"
-    _check_dispatches(dsn, by_id, upstream)
+    _check_dispatches(read, by_id, upstream)
     _check_tokens(by_id, upstream)
-    _check_costs(dsn, rows)
-    assert query(dsn, DAILY_SUMS) == query(dsn, SUMS_OF_ROWS), "usage_daily is not the sum of the rows"
+    _check_costs(read, rows)
+    assert read(DAILY_SUMS) == read(SUMS_OF_ROWS), "usage_daily is not the sum of the rows"
     _check_answers(by_id, answers)
     return rows
 
 
-def _check_dispatches(dsn: str, by_id: dict[str, Row], upstream: Upstream) -> None:
+def _check_dispatches(read: Read, by_id: dict[str, Row], upstream: Upstream) -> None:
     sent = [request.header("x-client-request-id") or "" for request in upstream.requests]
     assert not _repeated(sent), f"I4: sent more than once: {_repeated(sent)}"
-    rejected = {name for (name,) in query(dsn, "SELECT request_id::text FROM dead_letters")}
+    rejected = {name for (name,) in read("SELECT request_id::text FROM dead_letters")}
     assert set(sent) <= by_id.keys() | rejected, f"I3: sent, but without a row: {set(sent) - by_id.keys() - rejected}"
     for name in set(sent) & by_id.keys():
         assert by_id[name]["state"] != "not_sent", f"I3: it was sent: {by_id[name]}"
@@ -125,11 +139,11 @@ KINDS = (  # column, rate, and the column of the side, in the order in which tok
 )
 
 
-def _check_costs(dsn: str, rows: list[Row]) -> None:
+def _check_costs(read: Read, rows: list[Row]) -> None:
     rates = ", ".join(f"{rate}::text" for _, rate, _ in KINDS)
-    lines = query(dsn, f"SELECT id, model, effective_at, tiers, minute::text, {rates} FROM prices")
+    lines = read(f"SELECT id, model, effective_at, tiers, minute::text, {rates} FROM prices")
     prices = {line[0]: line[1:] for line in lines}
-    surcharges = {line[0]: line[1:] for line in query(dsn, "SELECT id, kind, amount::text FROM surcharges")}
+    surcharges = {line[0]: line[1:] for line in read("SELECT id, kind, amount::text FROM surcharges")}
     for row in rows:
         if row["price_id"] is None:
             assert (row["endpoint"] in FREE_ENDPOINTS, row["cost"]) == (True, 0), f"I6: a row without a price: {row}"

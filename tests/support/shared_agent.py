@@ -70,7 +70,7 @@ class SharedAgent:
         assert not self.agent.server.lifecycle.draining, "The test has stopped the shared agent: mark it `own_agent`."
         run(lambda: self.agent.until(lambda: self.agent.server.lifecycle.in_progress == 0, seconds=20))
         run(self.agent.flush)
-        run(lambda: verify(self.agent, self.upstream, self.agent.answers))
+        run(lambda: verify(self.agent, self.upstream, self.agent.answers, cursor=self._cursor))
         run(self.upstream.reset)
         version = self._reset_database()
         run(lambda: self.agent.until(lambda: self.agent.server.directory.version >= version))
