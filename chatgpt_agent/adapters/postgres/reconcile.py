@@ -24,7 +24,11 @@ _BETWEEN = """r.started_at >= (%s::date)::timestamp AT TIME ZONE 'UTC'
           AND r.started_at < (%s::date + 1)::timestamp AT TIME ZONE 'UTC'"""
 _DAY = "(r.started_at AT TIME ZONE 'UTC')::date"
 _USER = USER_NAME_SQL.format(id="r.user_id")
-_FROM = f"FROM usage r {JOIN_CORRECTION} LEFT JOIN users u ON u.id = r.user_id WHERE {_BETWEEN}"
+# Rows of endpoints that are free have no price; OpenAI counts none of them but moderations.
+_FREE = ", ".join(f"'{path}'" for path in COUNTED_FREE)
+_COUNTED = f"(r.price_id IS NOT NULL OR r.endpoint IN ({_FREE}))"
+_FROM = f"FROM usage r {JOIN_CORRECTION} LEFT JOIN users u ON u.id = r.user_id"
+_WHERE = f"WHERE {_BETWEEN} AND {_COUNTED}"
 
 # What a row `r` cost beside the tokens and seconds of its own model: calls of each tool, and the model that drew.
 _CALL_COSTS = ", ".join(
@@ -48,8 +52,7 @@ _IMAGE_TOOL_COUNTS = {
 }
 _SUMMED = (*_COUNTS.values(), *_IMAGE_TOOL_COUNTS.values(), *CALL_COLUMNS.values())
 
-# A row counts as a request of OpenAI's if it was answered, or if a correction added tokens to it. Rows of endpoints
-# that are free have no price; OpenAI counts none of them but moderations.
+# A row counts as a request of OpenAI's if it was answered, or if a correction added tokens to it.
 _FAILED_LATE = f"r.state = '{State.UPSTREAM_ERROR}' AND r.uncertain_cost > 0"  # after a part of the answer
 _SUMS = f"""
     SELECT {_DAY}, coalesce(r.served_model, r.model), {_USER}, r.served_model IS NOT NULL, r.endpoint, drawn.model,
@@ -60,15 +63,14 @@ _SUMS = f"""
            sum(r.cost), coalesce(sum(coalesce(extra.multiplier, 1) * drawn.cost), 0),
            {", ".join(f"coalesce(sum(extra.{column}), 0)" for column in CALL_COLUMNS.values())},
            {", ".join(f"coalesce(sum(r.{column}), 0)::{COUNT_TYPES[column]}" for column in _SUMMED)}
-    {_FROM.replace("WHERE", f"{_OTHER_COSTS} WHERE")}
-      AND (r.price_id IS NOT NULL OR r.endpoint IN ({", ".join(f"'{path}'" for path in COUNTED_FREE)}))
+    {_FROM} {_OTHER_COSTS} {_WHERE}
     GROUP BY 1, 2, 3, 4, 5, 6 ORDER BY 1, 2, 3, 4, 5, 6"""
 
 _CANDIDATES = f"""
     SELECT {_DAY}, coalesce(r.served_model, r.model), {_USER}, r.served_model IS NOT NULL,
            r.input_tokens IS NOT NULL, count(*), (array_agg(r.request_id::text ORDER BY r.request_id))[1:%s],
            r.endpoint
-    {_FROM} AND c.corrects IS NULL
+    {_FROM} {_WHERE} AND c.corrects IS NULL
       AND (r.state IN {in_states(UNCERTAIN)}
            OR r.uncertain_reason IS NOT NULL
            OR ({_FAILED_LATE}) OR (r.state = '{State.UPSTREAM_ERROR}' AND r.input_tokens IS NOT NULL))
@@ -97,7 +99,7 @@ def _sums_of(row: SqlRow) -> Iterator[LedgerSum]:
     if drawing is not None:
         # Whether OpenAI counts them as requests for images is unknown.
         tokens = Counts(requests=None, **{name: counts[column] for name, column in _IMAGE_TOOL_COUNTS.items()})
-        yield replace(line, model=drawing, served=True, counts=tokens, cost=drawn_cost, endpoint=IMAGES.path)
+        yield replace(line, model=drawing, served=False, counts=tokens, cost=drawn_cost, endpoint=IMAGES.path)
 
 
 async def candidate_rows(store: Store, first: date, last: date) -> list[Candidates]:

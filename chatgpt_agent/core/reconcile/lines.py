@@ -8,7 +8,15 @@ from enum import StrEnum
 
 import msgspec
 
-from chatgpt_agent.core.http.endpoints import CHAT
+from chatgpt_agent.core.http.endpoints import (
+    CHAT,
+    DECISIONS,
+    EDITS,
+    EMBEDDINGS,
+    IMAGES,
+    MODERATIONS,
+    TRANSCRIPTIONS,
+)
 from chatgpt_agent.core.money.exact import EXACT
 from chatgpt_agent.core.openai_usage import CostFigure, Counts, Kind, Number, Span, UsageFigure, size
 
@@ -21,14 +29,14 @@ _SNAPSHOT = re.compile(r"-\d{4}(-.*)?")  # the suffix of a snapshot's name: -202
 
 # Rows of an endpoint that is unknown here are compared with completions, so that none is left out unseen.
 _KINDS = {
-    "/v1/embeddings": Kind.EMBEDDINGS,
-    "/v1/images/generations": Kind.IMAGES,
-    "/v1/images/edits": Kind.IMAGES,
-    "/v1/audio/transcriptions": Kind.TRANSCRIPTIONS,
-    "/v1/moderations": Kind.MODERATIONS,
-    "/v1/decisions": Kind.DECISIONS,
+    EMBEDDINGS.path: Kind.EMBEDDINGS,
+    IMAGES.path: Kind.IMAGES,
+    EDITS.path: Kind.IMAGES,
+    TRANSCRIPTIONS.path: Kind.TRANSCRIPTIONS,
+    MODERATIONS.path: Kind.MODERATIONS,
+    DECISIONS.path: Kind.DECISIONS,
 }
-COUNTED_FREE = ("/v1/moderations",)  # endpoints without a price that OpenAI counts all the same
+COUNTED_FREE = (MODERATIONS.path,)  # endpoints without a price that OpenAI counts all the same
 
 
 class Finding(StrEnum):

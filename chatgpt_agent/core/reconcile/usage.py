@@ -68,16 +68,17 @@ def _sums_of_kind(kind: Kind, figures: Sequence[UsageFigure], sums: Sequence[Led
     # A model that OpenAI counts among completions, and the ledger has at another endpoint only, such as images: these
     # tokens are the same. Whether its requests are counted here, too, is unknown.
     names = {line.model for line in own}
-    moved = {(figure.day, figure.model) for figure in figures if figure.model not in names}
+    moved = {(figure.day, figure.model) for figure in figures if figure.model and figure.model not in names}
     return own + [
         msgspec.structs.replace(line, counts=msgspec.structs.replace(line.counts, requests=None, seconds=0))
         for line in sums
-        if line.kind is not kind and line.tool is None and (line.day, line.model) in moved
+        if line.kind is not kind and line.tool is None and (line.day, model_at_openai(line, moved)) in moved
     ]
 
 
 def _lines_of_kind(kind: Kind, figures: Sequence[UsageFigure], sums: Sequence[LedgerSum], users: Users) -> Lines:
-    by_model = all(figure.model for figure in figures)
+    # A request for moderations need not name a model, and costs nothing with any.
+    by_model = kind is not Kind.MODERATIONS and all(figure.model for figure in figures)
     by_user = users.are_separate(figures)
     models = {(figure.day, figure.model) for figure in figures if figure.model}
 

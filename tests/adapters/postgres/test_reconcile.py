@@ -99,7 +99,8 @@ async def test_tokens_of_the_image_tool_belong_to_the_model_that_drew(priced: Pr
         Counts(requests=1, input=1000, output=100),
         Decimal("0.0036"),
     )
-    assert (drawing.model, drawing.kind, drawing.cost) == (DRAWING, Kind.IMAGES, priced.prices[DRAWING].cost(drawn))
+    assert (drawing.model, drawing.kind, drawing.served) == (DRAWING, Kind.IMAGES, False)
+    assert drawing.cost == priced.prices[DRAWING].cost(drawn)
     assert drawing.counts == Counts(
         requests=None, input=500, cached=100, cached_image=100, image_input=300, output=900, image_output=900
     )
@@ -150,6 +151,13 @@ async def test_free_endpoints_are_left_out_but_for_moderations(priced: Priced) -
         outcome = Outcome(state=State.DONE, status=200, answer=Answer(model=SOL))
         rows.append(settle(intent, outcome, None, priced.book))
     assert [(line.kind, line.counts.requests) for line in await priced.sums(*rows)] == [(Kind.MODERATIONS, 1)]
+
+
+async def test_free_requests_are_no_candidates(priced: Priced) -> None:
+    """A count of input tokens without an answer explains no difference."""
+    intent = make_intent(1, user_id=1, price_id=None, endpoint="/v1/responses/input_tokens")
+    await ship(priced.store, [settle(intent, Outcome(state=State.INCOMPLETE), None, priced.book)])
+    assert await reconcile.candidate_rows(priced.store, DAY, DAY) == []
 
 
 async def test_correction_of_a_row_with_calls_keeps_them(priced: Priced) -> None:

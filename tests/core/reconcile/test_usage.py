@@ -25,13 +25,15 @@ PATHS = {
 TOOLS = (Kind.WEB_SEARCH, Kind.FILE_SEARCH, Kind.CODE_INTERPRETER)
 
 
-def ours(kind: Kind, counts: Counts, *, model: str = SOL, user: str = "ann", day: date = DAY) -> LedgerSum:
+def ours(
+    kind: Kind, counts: Counts, *, model: str = SOL, user: str = "ann", day: date = DAY, served: bool = True
+) -> LedgerSum:
     """Returns a sum of the ledger."""
     return LedgerSum(
         day=day,
         model=model,
         user=user,
-        served=True,
+        served=served,
         counts=counts,
         cost=Decimal(0),
         endpoint=PATHS.get(kind, "/v1/responses"),
@@ -98,6 +100,13 @@ def test_embeddings_have_input_alone() -> None:
     assert differences(result) == [(Kind.EMBEDDINGS, {"input": 1})]
 
 
+def test_moderations_are_compared_over_all_models() -> None:
+    """The ledger has no model where the request names none."""
+    sums = [ours(Kind.MODERATIONS, Counts(requests=2), model="")]
+    figure = theirs(Kind.MODERATIONS, Counts(requests=2, input=9), model="omni-moderation-made-up")
+    assert compared(sums, [figure]).equal
+
+
 def test_tokens_of_images_are_not_in_their_usage() -> None:
     """OpenAI's usage of images has requests and images, the ledger tokens."""
     figure = theirs(Kind.IMAGES, Counts(requests=1), quantity=3, unit="images")
@@ -126,6 +135,16 @@ def test_model_of_images_among_completions_is_compared() -> None:
     other = theirs(Kind.COMPLETIONS, Counts(requests=5, input=10, output=901, image_output=900))
     assert compared(sums, [equal]).equal
     assert differences(compared(sums, [other])) == [(Kind.COMPLETIONS, {"output": 1})]
+
+
+def test_snapshot_that_drew_is_compared_with_its_alias() -> None:
+    """The ledger has the name of the price, OpenAI's completions that of the snapshot."""
+    counts = Counts(requests=None, input=10, output=900, image_output=900)
+    drawing = ours(Kind.IMAGES, counts, model="gpt-image-2.6", served=False)
+    figure = theirs(
+        Kind.COMPLETIONS, Counts(requests=1, input=10, output=900, image_output=900), model="gpt-image-2.6-2026-04-21"
+    )
+    assert compared([drawing], [figure]).equal
 
 
 @pytest.mark.parametrize("tool", TOOLS)
