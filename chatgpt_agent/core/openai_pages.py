@@ -242,7 +242,11 @@ def read_pages(data: bytes, name: str, kind: Kind | None = None) -> list[FigureP
     try:
         decoded = _pages.decode(data) if data.lstrip().startswith(b"[") else [_one_page.decode(data)]
         check_unique_keys(data)
-        pages = [_page(page, name, kind) for page in decoded]
+        pages: list[FigurePage] = []
+        for page in decoded:
+            # A page without results does not say what it counts; it may be the end of those before it.
+            before = pages[-1].kind if pages and pages[-1].has_more and not any(b.results for b in page.data) else kind
+            pages.append(_page(page, name, before))
     except msgspec.ValidationError as error:
         raise InvalidValue(f"{name}: is not a page of OpenAI's usage or costs: {error}") from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

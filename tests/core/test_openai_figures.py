@@ -55,6 +55,12 @@ def test_an_array_of_pages_is_read() -> None:
     assert (len(first.usage), first.has_more, sorted(second.days)) == (1, True, [date(2026, 11, 2)])
 
 
+def test_last_page_without_results_ends_its_kind() -> None:
+    """It has the days after the last request."""
+    data = b"[" + page_of(bucket([usage_result()]), has_more=True) + b"," + page_of(bucket([], day=1)) + b"]"
+    assert merge(read_pages(data, "usage.json")).usage_days == {Kind.COMPLETIONS: (DAY, date(2026, 11, 2))}
+
+
 def test_hourly_buckets_count_for_their_day() -> None:
     """Days are those of UTC."""
     assert usage(page_of(bucket([usage_result()], seconds=3600))).day == DAY
