@@ -258,8 +258,8 @@ def check_rates(rates: Rates, tiers: Sequence[Tier] = ()) -> None:
 
 def _check_tier(tier: Tier, name: str) -> None:
     if tier.service_tier is not None and not is_service_tier(tier.service_tier):  # first: its name is in the others
-        shown = name if name.isprintable() else repr(name)
-        raise InvalidValue(f"{shown}: a service tier is one word of at most 32 lowercase letters, such as flex")
+        prefix = name if name.isprintable() else repr(name)
+        raise InvalidValue(f"{prefix}: a service tier is one word of at most 32 lowercase letters, such as flex")
     if tier.multiplier is None:
         _check_own_rates(tier, name)
     elif tier.set_rates():
