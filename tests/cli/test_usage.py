@@ -4,6 +4,7 @@ import asyncio
 import csv
 import io
 import json
+from collections.abc import Iterator
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any
@@ -22,6 +23,7 @@ from chatgpt_agent.core.usage import Usage
 from tests.support.commands import Cli
 from tests.support.database import query
 from tests.support.ledger_rows import ship_rows
+from tests.support.postgres_server import temporary_database
 
 ALICE, BOB = 1, 2
 TINY = "0.00000000000000000001"
@@ -61,9 +63,8 @@ def row(
     )
 
 
-@pytest.fixture
-def populated(cli: Cli) -> Cli:
-    """The program with two users and four requests in two months."""
+def populate(cli: Cli) -> Cli:
+    """Adds two users and four requests in two months."""
     cli.add_user("alice")
     cli.add_user("bob")
     ship_rows(
@@ -76,6 +77,19 @@ def populated(cli: Cli) -> Cli:
         ],
     )
     return cli
+
+
+@pytest.fixture(scope="module")
+def populated(postgres: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cli]:
+    """The program with these users and requests, for tests that change nothing."""
+    with temporary_database(postgres) as dsn:
+        yield populate(Cli({"DATABASE_URL": dsn, "DATA_DIR": str(tmp_path_factory.mktemp("populated") / "data")}))
+
+
+@pytest.fixture
+def own_populated(cli: Cli) -> Cli:
+    """The same, for one test that changes them."""
+    return populate(cli)
 
 
 def report(cli: Cli, *options: str) -> Any:
@@ -372,12 +386,13 @@ def test_unknown_user_or_token_is_refused(shared_cli: Cli, command: str, options
     assert shared_cli.refused("usage", command, *options) == [line]
 
 
-def test_removed_user_keeps_the_name(populated: Cli) -> None:
+def test_removed_user_keeps_the_name(own_populated: Cli) -> None:
     """The name is in the rows and can be given as --user."""
     query(
-        populated.settings["DATABASE_URL"], "UPDATE users SET removed_at = now(), upstream_key = '' WHERE name = 'bob'"
+        own_populated.settings["DATABASE_URL"],
+        "UPDATE users SET removed_at = now(), upstream_key = '' WHERE name = 'bob'",
     )
-    assert costs(populated, "--by", "user", "--user", "bob") == [("bob", "12345678901234567890.5")]
+    assert costs(own_populated, "--by", "user", "--user", "bob") == [("bob", "12345678901234567890.5")]
 
 
 def test_uncertain_cost_is_a_column_of_its_own(cli: Cli) -> None:
@@ -436,14 +451,15 @@ def test_export_continues_over_pages(cli: Cli, dsn: str) -> None:
     assert (len(ids), len(set(ids))) == (12, 12)
 
 
-def test_export_can_be_limited_to_days(populated: Cli) -> None:
+def test_export_can_be_limited_to_days(own_populated: Cli) -> None:
     """The days are those of the configured time zone, also at the end of a month."""
     query(
-        populated.settings["DATABASE_URL"], "UPDATE settings SET value = 'Pacific/Kiritimati' WHERE name = 'time_zone'"
+        own_populated.settings["DATABASE_URL"],
+        "UPDATE settings SET value = 'Pacific/Kiritimati' WHERE name = 'time_zone'",
     )
-    query(populated.settings["DATABASE_URL"], "SELECT rebuild_usage_daily()")
+    query(own_populated.settings["DATABASE_URL"], "SELECT rebuild_usage_daily()")
     rows = csv.DictReader(
-        io.StringIO(populated.ok("usage", "export", "--since", "2026-11-01", "--until", "2026-11-01"))
+        io.StringIO(own_populated.ok("usage", "export", "--since", "2026-11-01", "--until", "2026-11-01"))
     )
     assert [line["started_at"] for line in rows] == ["2026-10-31T12:00:00.000000Z"]
 
