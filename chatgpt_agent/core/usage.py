@@ -322,7 +322,8 @@ def _with_details(usage: Usage, inputs: _Input) -> Usage | None:
     if writes is not None:
         if writes.ttl_30m_tokens + writes.ttl_12h_tokens != usage.cache_write:
             return None
-        usage = msgspec.structs.replace(usage, cache_write_12h=writes.ttl_12h_tokens)
+        if writes.ttl_12h_tokens:
+            usage = msgspec.structs.replace(usage, cache_write_12h=writes.ttl_12h_tokens)
     if kinds is None:
         return _with_text_cached_first(usage)
     audio = kinds.audio_tokens or 0

@@ -24,9 +24,32 @@ class _Searches(msgspec.Struct):
     num_requests: Count = 0
 
 
+class _Drawn(msgspec.Struct):
+    """The sums of image_gen, to tell whether it was used; `read_image_tool` reads all of it."""
+
+    input_tokens: Count = 0
+    output_tokens: Count = 0
+    total_tokens: Count = 0
+
+
 class _ToolUsage(msgspec.Struct):
-    image_gen: msgspec.Raw = msgspec.Raw(b"null")
+    image_gen: _Drawn | None = None
     web_search: _Searches | None = None
+
+    @property
+    def has_drawn(self) -> bool:
+        """Whether the image tool used tokens."""
+        drawn = self.image_gen
+        return drawn is not None and (drawn.input_tokens + drawn.output_tokens + drawn.total_tokens) > 0
+
+    @property
+    def searches(self) -> int | None:
+        """The number of billable searches, None if it is not reported."""
+        return None if self.web_search is None else self.web_search.num_requests
+
+
+class _RawToolUsage(msgspec.Struct):
+    image_gen: msgspec.Raw
 
 
 class _Action(msgspec.Struct):
@@ -51,6 +74,7 @@ class _Tool(msgspec.Struct):
 
 
 _tool_usage = msgspec.json.Decoder(_ToolUsage | None)
+_raw_tool_usage = msgspec.json.Decoder(_RawToolUsage)
 _items = msgspec.json.Decoder(list[_Item] | None)
 _tools = msgspec.json.Decoder(list[_Tool] | None)
 
@@ -65,9 +89,14 @@ def add_tools(usage: Usage, tool_usage: msgspec.Raw, output: msgspec.Raw | None,
             usage = msgspec.structs.replace(usage, uncertain_reason=CALLS_UNKNOWN)
     except (msgspec.DecodeError, RecursionError):
         return None
-    if reported is None and not items:
-        return usage
-    return _with_image(_with_calls(usage, reported, items), reported, items)
+    if not items and (reported is None or not (reported.has_drawn or reported.searches)):
+        return usage  # as most answers are
+    drawn = None
+    if reported is not None and reported.has_drawn:
+        drawn = read_image_tool(_raw_tool_usage.decode(tool_usage).image_gen)
+        if drawn is None:
+            return None
+    return _with_image(_with_calls(usage, reported, items), drawn, items)
 
 
 def image_model_of(tools: msgspec.Raw) -> str | None:
@@ -86,9 +115,8 @@ def _offers_counted_calls(tools: msgspec.Raw) -> bool:
 
 def _with_calls(usage: Usage, reported: _ToolUsage | None, items: list[_Item]) -> Usage:
     reason = usage.uncertain_reason
-    if reported is not None and reported.web_search is not None:
-        searches = reported.web_search.num_requests
-    else:
+    searches = None if reported is None else reported.searches
+    if searches is None:
         searches = sum(item.type == "web_search_call" and _is_search(item) for item in items)
         reason = SEARCH_ITEMS if searches else reason
     containers = {container for item in items if (container := _container(item)) is not None}
@@ -116,13 +144,8 @@ def _container(item: _Item) -> str | None:
     return None
 
 
-def _with_image(usage: Usage, reported: _ToolUsage | None, items: list[_Item]) -> Usage | None:
-    drawn: Usage | None = None
-    if reported is not None and bytes(reported.image_gen) != b"null":
-        drawn = read_image_tool(reported.image_gen)
-        if drawn is None:
-            return None
-    if drawn is not None and (drawn.input or drawn.output):
+def _with_image(usage: Usage, drawn: Usage | None, items: list[_Item]) -> Usage:
+    if drawn is not None:
         return msgspec.structs.replace(usage, image_tool=drawn)
     if any(item.type == "image_generation_call" and item.status != "failed" for item in items):
         return msgspec.structs.replace(usage, uncertain_reason=IMAGE_UNKNOWN)
