@@ -23,6 +23,14 @@ async def test_largest_budget_is_accepted(admin: Administrator) -> None:
         assert (await admin.ask("PUT", "/users/bob/budgets/total", {"amount": amount})).status == status
 
 
+async def test_largest_surcharge_is_accepted(admin: Administrator) -> None:
+    """1,000 USD a call and a factor of 1,000 are the limits; what is larger breaks a rule."""
+    for kind in ("web_search", "multiplier"):
+        for amount, status in (("1000.0000000000", 201), ("1000.0000000001", 422)):
+            answer = await admin.ask("POST", "/surcharges", {"kind": kind, "amount": amount})
+            assert answer.status == status
+
+
 async def test_usage_of_token_0_can_be_chosen(admin: Administrator) -> None:
     """Token 0 stands for rows that were imported without a token; the agent has none of these."""
     report = (await admin.ask("GET", "/usage?token=0")).json
