@@ -13,7 +13,6 @@ from urllib.parse import urlsplit
 
 import pytest
 import trustme
-from openai.types.admin import organization as organization_types
 from tornado.ioloop import IOLoop
 
 from chatgpt_agent.adapters.config import Config
@@ -31,7 +30,7 @@ from chatgpt_agent.core.errors import (
     UpstreamUnreachable,
 )
 from chatgpt_agent.core.openai_usage import Figures, Kind, merge
-from tests.support.openai_organization import KEY, START, answering, key_file, organization, page, query_of
+from tests.support.openai_organization import KEY, START, answering, key_file, organization, page, query_of, usage_type
 from tests.support.upstream import Received, Reply, Upstream
 
 FIRST, LAST = date(2026, 11, 1), date(2026, 11, 30)
@@ -113,8 +112,7 @@ async def test_groups_are_those_of_the_sdk(config: Config, fake: Upstream) -> No
     await fetch(config)
     for request in fake.requests:
         kind = urlsplit(request.target).path.rpartition("/")[2]
-        parameters = getattr(organization_types, f"Usage{kind.title().replace('_', '')}Params")
-        allowed = str(get_type_hints(parameters)["group_by"])
+        allowed = str(get_type_hints(usage_type(Kind(kind), "Params"))["group_by"])
         assert all(f"'{group}'" in allowed for group in query_of(request)["group_by"])
 
 

@@ -1,10 +1,14 @@
 """OpenAI's organization API: pages of usage and costs, scripts that serve them, and a file with an admin key."""
 
+import importlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
+
+import openai
+import pytest
 
 from chatgpt_agent.core.openai_usage import Kind
 from tests.support.upstream import Received, Reply
@@ -36,6 +40,14 @@ def bucket(results: Sequence[Any], *, day: int = 0, seconds: int = 86_400) -> di
     """Returns the bucket of a day; 0 is the first of November."""
     start = START + day * 86_400
     return {"object": "bucket", "start_time": start, "end_time": start + seconds, "results": results}
+
+
+def usage_type(kind: Kind, suffix: str) -> Any:
+    """Returns a type of the SDK for figures of this kind: `Response` or `Params`. Skips the test with an older SDK."""
+    if tuple(map(int, openai.__version__.split(".")[:2])) < (3, 57):
+        pytest.skip(f"openai {openai.__version__} does not have all of these figures")
+    types = importlib.import_module("openai.types.admin.organization")
+    return getattr(types, f"Usage{kind.value.title().replace('_', '')}{suffix}")
 
 
 def cost_result(value: float = 0.06, **other: Any) -> dict[str, Any]:
