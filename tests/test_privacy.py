@@ -3,8 +3,6 @@
 import asyncio
 import itertools
 import json
-import shutil
-import tempfile
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -14,6 +12,7 @@ import pytest
 from tests.support.agent import MODEL, files_below
 from tests.support.client import Connection, fetch, request_bytes
 from tests.support.commands import Cli
+from tests.support.postgres_server import server_folder
 from tests.support.serving import Serve
 from tests.support.upstream import Received, Reply, Upstream, completion
 from tests.support.waiting import until
@@ -47,10 +46,8 @@ KEY = "sk-canary-made-up-key-5d2e"
 @pytest.fixture
 def folder() -> Iterator[Path]:
     """A folder that the account of PostgreSQL can enter."""
-    path = Path(tempfile.mkdtemp(prefix="agt"))
-    path.chmod(0o755)
-    yield path
-    shutil.rmtree(path)
+    with server_folder() as folder:
+        yield folder
 
 
 async def talk(url: str, token: str, upstream: Upstream) -> None:
@@ -108,16 +105,16 @@ async def test_no_file_and_no_log_holds_a_message_or_a_secret(upstream: Upstream
     cli = Cli({**settings, "LOG_LEVEL": "debug"})
     async with Serve(cli.settings) as serve:
         url = await serve.ready()
-        issued = await cli.command("user", "add", "alice", "--openai-key-stdin", stdin=KEY.encode())
+        issued = await cli.in_thread("user", "add", "alice", "--openai-key-stdin", stdin=KEY)
         token = issued.strip().splitlines()[-1]
         tier = ["--tier", "decisions:x0.5"]
-        await cli.command("price", "set", MODEL, "--input", "1", "--output", "2", *tier)
+        await cli.in_thread("price", "set", MODEL, "--input", "1", "--output", "2", *tier)
         bearer = {"Authorization": f"Bearer {token}"}
         await until(partial(fetch, f"{url}/v1/models/{MODEL}", headers=bearer), lambda answer: answer.status == 200)
         for owner in (["--user", "alice"], ["--token", "1"]):
-            await cli.command("budget", "set", "5", *owner, "--period", "day")
+            await cli.in_thread("budget", "set", "5", *owner, "--period", "day")
         await talk(url, token, upstream)
-        await cli.command("usage", "report")
+        await cli.in_thread("usage", "report")
         assert await serve.stopped() == 0
     (folder / "serve.log").write_text("\n".join(serve.lines))
     targets = {request.target.partition("?")[0] for request in upstream.requests}
