@@ -56,7 +56,7 @@ def test_a_statement_that_is_cut_while_it_is_sent_can_be_repeated(
     async def tries() -> None:
         link = await Link(server.socket).start()
         dsn = f"host=127.0.0.1 port={link.port} user=postgres dbname=postgres sslmode=disable"
-        async with Store(dsn, seconds=2) as store:
+        async with Store(dsn, seconds=1) as store:
             for _ in range(3):
                 assert await store.fetch("SELECT 1") == [(1,)]
                 link.freeze()
