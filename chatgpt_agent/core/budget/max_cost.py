@@ -32,7 +32,8 @@ class Size(msgspec.Struct, frozen=True, kw_only=True):
     to; `files`: the bytes of each file in the body, which may be text or pages; `output_limit`: tokens of each of its
     `choices`, None where the request sets no limit.
 
-    `tools`: the kinds of surcharges on calls of tools that the request offers; `calls_limit`: the most calls of all,
+    `runs_tools`: OpenAI may call tools, after which the model reads its input again; `tools`: the kinds of surcharges on
+    their calls; `calls_limit`: the most calls of all,
     None where the request sets no limit; `draws`: whether one of the tools is image_generation; `audio_bytes`: of
     recordings, which may be charged by time."""
 
@@ -42,6 +43,7 @@ class Size(msgspec.Struct, frozen=True, kw_only=True):
     output_limit: int | None = None
     choices: int = 1
     service_tier: str | None = None
+    runs_tools: bool = False
     tools: frozenset[str] = frozenset()
     calls_limit: int | None = None
     draws: bool = False
@@ -63,7 +65,7 @@ class Assumptions(msgspec.Struct, frozen=True, kw_only=True):
 
     def calls(self, size: Size) -> int:
         """The most calls of tools."""
-        if not size.tools and not size.draws:
+        if not size.runs_tools:
             return 0
         return self.tool_calls if size.calls_limit is None else size.calls_limit
 

@@ -17,15 +17,17 @@ _CONTAINER_SIZE = "1g"  # the one whose sessions have a price
 
 
 class OfferedTools(msgspec.Struct, kw_only=True):
-    """`kinds`: of surcharges on their calls; `image_model`: what draws for image_generation, None: the tool is not
-    offered."""
+    """`any`: OpenAI runs a tool, charged or not; `kinds`: of surcharges on calls; `image_model`: what draws for
+    image_generation, None: the tool is not offered."""
 
+    any: bool = False
     kinds: set[str] = msgspec.field(default_factory=set)
     image_model: str | None = None
 
 
 def read_tool(tool: JsonObject, offered: OfferedTools) -> None:
     """Adds a tool. Raises InvalidRequest for one whose cost could not be known."""
+    offered.any = True
     kind = tool.get("type")
     if not isinstance(kind, str):
         return

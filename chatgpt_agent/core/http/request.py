@@ -20,7 +20,7 @@ from chatgpt_agent.core.http.json_object import JsonObject
 from chatgpt_agent.core.http.json_outline import length
 from chatgpt_agent.core.http.multipart import Form, read_form
 from chatgpt_agent.core.http.offered_tools import OfferedTools
-from chatgpt_agent.core.money.kinds import WEB_SEARCH
+from chatgpt_agent.core.money.kinds import CALL_COLUMNS, WEB_SEARCH
 from chatgpt_agent.core.names import MAX_NAME, is_printable, is_service_tier
 
 MAX_CHOICES = 128  # as OpenAI's `n`
@@ -29,6 +29,7 @@ _FORM_FIELDS = ("model", "stream", "response_format", "n", "output_format")  # t
 
 # Models that search for each request (https://developers.openai.com/api/docs/guides/tools-web-search).
 _SEARCH_MODEL = re.compile(r"-search(-|$)")
+_ALL_TOOLS = frozenset(CALL_COLUMNS)
 _INCLUDE_USAGE = b'"include_usage":true'
 
 
@@ -52,6 +53,8 @@ class ApiRequest(msgspec.Struct, frozen=True, kw_only=True):
     attachments: int = 0  # binary data, and what is not in the body: their bytes do not tell their tokens
     files: tuple[int, ...] = ()  # bytes of each file in the body, which may be text
     tools: frozenset[str] = frozenset()  # the kinds of OpenAI's own tools whose calls are charged
+    runs_tools: bool = False  # whether OpenAI runs any tool
+    stored_prompt: bool = False  # whose tools are not known
     calls_limit: int | None = None  # of all calls of tools, None without a limit
     image_model: str | None = None  # what draws for the tool image_generation
 
@@ -62,7 +65,8 @@ class ApiRequest(msgspec.Struct, frozen=True, kw_only=True):
             input_bytes=self.input_bytes,
             attachments=self.attachments,
             files=self.files,
-            tools=self.tools,
+            runs_tools=self.runs_tools or self.stored_prompt,
+            tools=_ALL_TOOLS if self.stored_prompt else self.tools,
             calls_limit=self.calls_limit,
             draws=self.image_model is not None,
             audio_bytes=len(self.body) if self.endpoint.records else 0,
@@ -107,6 +111,7 @@ def parse_request(
         include_usage, upstream_body = yield from _ask_for_usage(body, members)
     tools = size.tools if endpoint.hosts_tools else OfferedTools()
     if endpoint.searches and (members.get("web_search_options") is not None or _SEARCH_MODEL.search(model)):
+        tools.any = True
         tools.kinds.add(WEB_SEARCH)
     return ApiRequest(
         endpoint=endpoint,
@@ -122,6 +127,8 @@ def parse_request(
         attachments=size.attachments + _references(endpoint, members),
         files=tuple(size.files),
         tools=frozenset(tools.kinds),
+        runs_tools=tools.any,
+        stored_prompt=endpoint.hosts_tools and members.get("prompt") is not None,
         calls_limit=json_object.count(members, "max_tool_calls") if endpoint.hosts_tools else None,
         image_model=tools.image_model,
     )

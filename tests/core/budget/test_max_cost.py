@@ -3,13 +3,15 @@
 from decimal import Decimal
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from chatgpt_agent.core.budget.max_cost import Assumptions, Size, estimate_tokens, max_cost
 from chatgpt_agent.core.money.kinds import RATE_NAMES, Rates
-from chatgpt_agent.core.money.pricing import Price, Tier
+from chatgpt_agent.core.money.pricing import Price, PriceBook, Tier
+from chatgpt_agent.core.money.surcharges import Surcharges
 from chatgpt_agent.core.usage import Usage
 from tests.support.factories import NOON
 
@@ -83,3 +85,49 @@ def test_rate_limits_estimate_tokens_as_openai_does() -> None:
     """A request counts a quarter of its bytes and its limit of output tokens."""
     assert estimate_tokens(Size(input_bytes=400, output_limit=30, choices=2)) == 160
     assert estimate_tokens(Size(input_bytes=400)) == 100
+
+
+def test_calls_are_reserved_at_the_dearest_amount() -> None:
+    """Each call may be of the dearest tool, and lets the model read its input again, with what was found."""
+    amounts = {"web_search": Decimal("0.01"), "file_search": Decimal("0.002")}
+    calls = Surcharges(ids={"web_search": 1, "file_search": 2}, amounts=amounts)
+    size = Size(input_bytes=100, output_limit=0, runs_tools=True, tools=frozenset(calls.amounts), calls_limit=3)
+    inputs = 100 * 4 + 3 * ASSUMED.attachment_tokens
+    assert max_cost(price(), size, ASSUMED, surcharges=calls) == Decimal(2 * inputs).scaleb(-6) + 3 * Decimal("0.01")
+    unlimited = msgspec.structs.replace(size, calls_limit=None)
+    assumed = msgspec.structs.replace(ASSUMED, tool_calls=1)
+    inputs = 100 * 2 + ASSUMED.attachment_tokens
+    assert max_cost(price(), unlimited, assumed, surcharges=calls) == Decimal(2 * inputs).scaleb(-6) + Decimal("0.01")
+
+
+def test_multiplier_is_reserved_for_all() -> None:
+    """OpenAI does not say whether it applies to calls."""
+    amounts = {"multiplier": Decimal("1.1"), "web_search": Decimal("0.01")}
+    factor = Surcharges(ids={"multiplier": 1, "web_search": 2}, amounts=amounts)
+    size = Size(input_bytes=0, output_limit=0, runs_tools=True, tools=frozenset({"web_search"}), calls_limit=2)
+    inputs = 2 * ASSUMED.attachment_tokens
+    assert max_cost(price(), size, ASSUMED, surcharges=factor) == Decimal("1.1") * (
+        Decimal(2 * inputs).scaleb(-6) + 2 * Decimal("0.01")
+    )
+
+
+def test_recording_is_reserved_by_its_bytes() -> None:
+    """A second of audio has at least 500 bytes."""
+    timed = price(input=Decimal(0), output=Decimal(0), minute=Decimal("0.006"))
+    size = Size(input_bytes=0, output_limit=0, audio_bytes=500 * 59)
+    assert max_cost(timed, size, ASSUMED) == Decimal("0.006")
+
+
+def test_memo_gives_the_same() -> None:
+    """What is kept of a price changes nothing."""
+    tiers = [
+        Tier(service_tier=name, above=above, multiplier=Decimal(above + 2))
+        for name in ("fast", "flex")
+        for above in (0, 9)
+    ]
+    dear, memo = price(*tiers), PriceBook().memo
+    for service_tier in (None, "auto", "priority", "flex", "default"):
+        for count in (5, 50):
+            size = Size(input_bytes=count, output_limit=count, service_tier=service_tier)
+            expected = max_cost(dear, size, ASSUMED)
+            assert [max_cost(dear, size, ASSUMED, memo=memo) for _ in range(2)] == [expected] * 2

@@ -87,6 +87,19 @@ def test_image_tool_of_unknown_cost_is_refused(tools: list[dict[str, Any]]) -> N
     assert caught.value.param == "tools"
 
 
+def test_every_tool_of_openai_makes_the_model_read_again() -> None:
+    """After each call the input is charged again, also where the call is free."""
+    assert parsed({"type": "mcp", "server_label": "s", "server_url": "https://example.org"}).size.runs_tools
+    assert not parsed({"type": "function", "name": "f"}).size.runs_tools
+
+
+def test_stored_prompt_may_have_any_tool() -> None:
+    """Its tools are not in the body: all are reserved, and none is demanded to have a price."""
+    request = parsed(prompt={"id": "pmpt_1"})
+    assert (request.tools, request.size.tools) == (frozenset(), {"web_search", "file_search", "code_interpreter"})
+    assert request.size.runs_tools
+
+
 def test_calls_are_limited_by_the_request() -> None:
     """`max_tool_calls` bounds the calls of all tools."""
     assert parsed({"type": "web_search"}, max_tool_calls=3).size.calls_limit == 3
