@@ -10,7 +10,6 @@ import pytest
 from tests.support.commands import Cli
 from tests.support.litellm_shapes import SHAPES
 
-TODAY = datetime.now(UTC).date()
 EU = "eu.api.openai.com"
 SEARCH = {f"search_context_size_{size}": 0.01 for size in ("low", "medium", "high")}
 
@@ -124,17 +123,17 @@ def test_days_of_shutdown_follow_the_list(cli: Cli) -> None:
 
 def test_list_warns_of_models_that_end(cli: Cli) -> None:
     """Those of the next 60 days by day, and those that have ended."""
-    days = {"gone": -1, "today": 0, "soon": 60, "later": 61}
-    entries = {name: entry(deprecation_date=str(TODAY + timedelta(days=days[name]))) for name in days}
-    import_(cli, {**entries, "kept": entry()}, "--yes")
+    today = datetime.now(UTC).date()
+    days = {name: today + timedelta(days=number) for name, number in (("gone", -9), ("soon", 9), ("later", 90))}
+    entries = {name: entry(deprecation_date=str(day)) for name, day in days.items()}
+    import_(cli, {**entries, "too": entries["soon"], "open": entry()}, "--yes")
     for options in ([], ["--json"]):
         assert cli.run("price", "list", *options).stderr.splitlines() == [
             "Warning: OpenAI has shut down gone: the prices are no longer needed",
-            f"Warning: OpenAI shuts down today on {TODAY}",
-            f"Warning: OpenAI shuts down soon on {TODAY + timedelta(days=60)}",
+            f"Warning: OpenAI shuts down soon, too on {days['soon']}",
         ]
     soon = {price["model"]: price["shutdown_soon"] for price in json.loads(cli.ok("price", "list", "--json"))}
-    assert soon == {"gone": True, "today": True, "soon": True, "later": False, "kept": False}
+    assert soon == {"gone": True, "soon": True, "too": True, "later": False, "open": False}
 
 
 def test_invalid_fee_sets_nothing(cli: Cli) -> None:

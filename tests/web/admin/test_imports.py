@@ -1,5 +1,7 @@
 """Imports of users and prices over REST, and prices that are only tried."""
 
+from datetime import UTC, datetime
+from decimal import Decimal
 from functools import partial
 
 import pytest
@@ -137,6 +139,24 @@ async def test_litellms_list_sets_fees_and_days(admin: Administrator) -> None:
     days = {each["model"]: each["shutdown_date"] for each in (await admin.ask("GET", "/prices")).json["data"]}
     assert days == {MODEL: None, "m": "2999-02-26"}
     assert (await admin.ask("POST", "/price-import?region=mars", {"m": price})).error["param"] == "region"
+
+
+async def test_imported_factor_is_charged(admin: Administrator) -> None:
+    """The next request costs 1.1 times its tokens."""
+    price = {
+        "input_cost_per_token": 1e-06,
+        "output_cost_per_token": 2e-06,
+        "litellm_provider": "openai",
+        "mode": "chat",
+    }
+    entries = {MODEL: {**price, "regional_processing_uplift_multiplier_eu": 1.1}}
+    agent = admin.agent
+    await admin.ask("POST", "/price-import?apply=true&region=eu", entries)
+    await agent.until(lambda: agent.server.directory.book.surcharges.at(MODEL, datetime.now(UTC)).multiplier > 1)
+    await agent.chat()
+    [*_, row] = await agent.rows(2)
+    cost = (row["input_tokens"] * Decimal(1) + row["output_tokens"] * Decimal(2)) / 1_000_000 * Decimal("1.1")
+    assert row["cost"] == cost
 
 
 async def test_models_can_be_selected_by_several_patterns(admin: Administrator) -> None:
