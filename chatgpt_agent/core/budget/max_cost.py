@@ -32,10 +32,9 @@ class Size(msgspec.Struct, frozen=True, kw_only=True):
     to; `files`: the bytes of each file in the body, which may be text or pages; `output_limit`: tokens of each of its
     `choices`, None where the request sets no limit.
 
-    `runs_tools`: OpenAI may call tools, after which the model reads its input again; `tools`: the kinds of surcharges on
-    their calls; `calls_limit`: the most calls of all,
-    None where the request sets no limit; `draws`: whether one of the tools is image_generation; `audio_bytes`: of
-    recordings, which may be charged by time."""
+    `runs_tools`: OpenAI may call tools, after which the model reads its input again; `tools`: the kinds of surcharges
+    on their calls; `calls_limit`: the most calls of all, None where the request sets no limit; `draws`: whether one of
+    the tools is image_generation; `audio_bytes`: of recordings, which may be charged by time."""
 
     input_bytes: int
     attachments: int = 0
