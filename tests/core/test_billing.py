@@ -6,16 +6,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chatgpt_agent.core.http.endpoints import ENDPOINTS
+from chatgpt_agent.core.http.endpoints import METERED
 from chatgpt_agent.core.ledger import Row, State
-from tests.support.billed_answers import ANSWERS, EVENTS, Billed, Bounds, billed, events
-from tests.support.billing import BY_PATH, book_of, read_stream, read_whole, settled
+from tests.support.billed_answers import ANSWERS, EVENTS, Billed, billed, events
+from tests.support.billing import book_of, read_stream, read_whole, settled
 from tests.support.openai_bill import bill
 
-WHOLE = [path for path in ANSWERS if path in BY_PATH]
-STREAMED = [path for path in WHOLE if path in EVENTS]
-
-BOUNDS = Bounds(call_types=frozenset(), draws=False)
+WHOLE = list(ANSWERS)
+STREAMED = list(EVENTS)
 
 
 def charges_the_bill(row: Row, case: Billed) -> None:
@@ -34,8 +32,8 @@ def charges_the_bill(row: Row, case: Billed) -> None:
 
 def test_every_metered_endpoint_has_generated_answers() -> None:
     """An endpoint whose answers report a usage is compared with the bill, whole and, where it can be, as a stream."""
-    assert {endpoint.path for endpoint in ENDPOINTS if endpoint.usage_format} <= set(ANSWERS)
-    assert {endpoint.path for endpoint in ENDPOINTS if endpoint.usage_format and endpoint.can_stream} <= set(EVENTS)
+    assert {endpoint.path for endpoint in METERED} == set(ANSWERS)
+    assert {endpoint.path for endpoint in METERED if endpoint.can_stream} == set(EVENTS)
 
 
 @pytest.mark.parametrize("path", WHOLE)
@@ -43,7 +41,7 @@ def test_every_metered_endpoint_has_generated_answers() -> None:
 @given(data=st.data())
 def test_whole_answer_costs_what_openai_bills(path: str, data: st.DataObject) -> None:
     """Any usage that an answer may report, at any price, costs what the bill says."""
-    case = data.draw(billed(path, BOUNDS))
+    case = data.draw(billed(path))
     charges_the_bill(settled(path, read_whole(path, case.body), book_of(case.terms)), case)
 
 
@@ -52,6 +50,6 @@ def test_whole_answer_costs_what_openai_bills(path: str, data: st.DataObject) ->
 @given(data=st.data())
 def test_stream_costs_what_openai_bills(path: str, data: st.DataObject) -> None:
     """A stream costs what the same answer costs whole, wherever its bytes are cut."""
-    case = data.draw(billed(path, BOUNDS))
+    case = data.draw(billed(path))
     cuts = data.draw(st.lists(st.integers(0, 10**4), max_size=4))
     charges_the_bill(settled(path, read_stream(path, events(path, case.answer), cuts), book_of(case.terms)), case)

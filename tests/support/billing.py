@@ -8,7 +8,7 @@ from itertools import pairwise
 
 from chatgpt_agent.core.cooperative import run_to_end
 from chatgpt_agent.core.http.answer import read_answer
-from chatgpt_agent.core.http.endpoints import ENDPOINTS, Endpoint
+from chatgpt_agent.core.http.endpoints import METERED, Endpoint
 from chatgpt_agent.core.http.meter import StreamMeter
 from chatgpt_agent.core.ledger import Outcome, Row, answered_state, settle
 from chatgpt_agent.core.money.exact import ZERO
@@ -21,7 +21,7 @@ from tests.support.openai_bill import ListPrice, ListTier, Terms
 from tests.support.openai_bill import Rates as ListRates
 
 MODEL, IMAGE_MODEL, HOST = "m", "m-image", "eu.api.example.com"
-BY_PATH = {endpoint.path: endpoint for endpoint in ENDPOINTS}
+BY_PATH = {endpoint.path: endpoint for endpoint in METERED}
 SINCE = NOON - timedelta(days=1)
 
 

@@ -151,9 +151,21 @@ def _chain(relation: str, name: str) -> str:
     return f"coalesce({', '.join(f'{relation}.{each}' for each in RATE_CHAINS[name])})"
 
 
-def _rate(name: str) -> str:
+def _tier(price: str, names: str, inputs: str) -> str:
+    """Returns a subquery with the tier of a price that charges an answer with so many input tokens: one of the service
+    tiers that `names` is true for."""
+    return f"""(
+        SELECT t.* FROM jsonb_to_recordset({price}.tiers) AS t(
+            service_tier text, above bigint, multiplier numeric, {", ".join(f"{name} numeric" for name in TOKEN_RATES)}
+        )
+        WHERE ({names}) AND (coalesce(t.above, 0) = 0 OR t.above < {inputs})
+        ORDER BY coalesce(t.above, 0) DESC, t.service_tier IS NOT NULL DESC LIMIT 1
+    )"""
+
+
+def _rate(price: str, tier: str, name: str) -> str:
     """Returns the rate of this name: that of the tier if it has rates of its own, else that of the price."""
-    return f"CASE WHEN tier.input IS NULL THEN {_chain('p', name)} ELSE {_chain('tier', name)} END AS {name}"
+    return f"CASE WHEN {tier}.input IS NULL THEN {_chain(price, name)} ELSE {_chain(tier, name)} END"
 
 
 def _left(side: str, parts: Sequence[TokenKind]) -> str:
@@ -195,37 +207,35 @@ def _image_tool_cost() -> str:
                 f"coalesce(r.image_tool_{name}, 0)" for name in names if f"image_tool_{name}" in IMAGE_TOOL_COLUMNS
             )
             part = f"least(greatest({count}, 0), {left})"
-            terms.append(f"{part} * {_chain('ip', str(kind.rate))}")
+            terms.append(f"{part} * {_rate('ip', 'image_tier', str(kind.rate))}")
             left = f"({left} - {part})"
-        terms.append(f"{left} * ip.{side}")
+        terms.append(f"{left} * {_rate('ip', 'image_tier', side)}")
     return " + ".join(terms)
 
 
 _TIME_SCALE, _TIME_UNIT = 10**TIME_PLACES, Decimal(1).scaleb(-TIME_PLACES)
-# The cost of the image tool's tokens of a row `r` at the price `ip`, in USD, without a multiplier.
-IMAGE_TOOL_COST = f"0.000001 * ({_image_tool_cost()})"
+# Selects the model that drew for the image tool in a row `r`, and the cost of its tokens in USD, without a multiplier.
+IMAGE_TOOL_SQL = f"""
+        SELECT ip.model, 0.000001 * coalesce(image_tier.multiplier, 1) * ({_image_tool_cost()}) AS cost
+        FROM prices ip
+        LEFT JOIN LATERAL {_tier("ip", "t.service_tier IS NULL", "r.image_tool_input_tokens")} image_tier
+            ON ip.tiers <> '[]'
+        WHERE ip.id = r.image_price_id"""
 _CALLS = "\n".join(f"WHEN '{kind}' THEN s.amount * coalesce(r.{column}, 0)" for kind, column in CALL_COLUMNS.items())
 
 # Computes `due.cost` for rows `r` with the columns of usage and their price `p`. It repeats the rule of core/money: the
 # check of the ledger compares the two implementations.
 COST_SQL = f"""
-    LEFT JOIN LATERAL (
-        SELECT t.* FROM jsonb_to_recordset(p.tiers) AS t(
-            service_tier text, above bigint, multiplier numeric, {", ".join(f"{name} numeric" for name in TOKEN_RATES)}
-        )
-        WHERE (t.service_tier IS NULL OR t.service_tier = r.service_tier)
-          AND (coalesce(t.above, 0) = 0 OR t.above < r.input_tokens)
-        ORDER BY coalesce(t.above, 0) DESC, t.service_tier IS NOT NULL DESC LIMIT 1
-    ) tier ON p.tiers <> '[]'
-    CROSS JOIN LATERAL (SELECT {", ".join(map(_rate, TOKEN_RATES))}) rate
+    LEFT JOIN LATERAL {_tier("p", "t.service_tier IS NULL OR t.service_tier = r.service_tier", "r.input_tokens")} tier
+        ON p.tiers <> '[]'
+    CROSS JOIN LATERAL (SELECT {", ".join(f"{_rate('p', 'tier', name)} AS {name}" for name in TOKEN_RATES)}) rate
     {" ".join(_part(kind) for side in SIDES for kind in charged_parts(side))}
     LEFT JOIN LATERAL (
         SELECT sum(s.amount) FILTER (WHERE s.kind = '{MULTIPLIER}') AS multiplier,
                sum(CASE s.kind {_CALLS} END) AS calls
         FROM surcharges s WHERE s.id = ANY(r.surcharge_ids)
     ) extra ON r.surcharge_ids IS NOT NULL
-    LEFT JOIN LATERAL (
-        SELECT {IMAGE_TOOL_COST} AS cost FROM prices ip WHERE ip.id = r.image_price_id
+    LEFT JOIN LATERAL ({IMAGE_TOOL_SQL}
     ) drawn ON r.image_price_id IS NOT NULL
     CROSS JOIN LATERAL (
         SELECT coalesce(extra.multiplier, 1) * (

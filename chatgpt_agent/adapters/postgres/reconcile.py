@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from chatgpt_agent.adapters.postgres.connection import SqlRow, Store
 from chatgpt_agent.adapters.postgres.corrections import JOIN_CORRECTION
-from chatgpt_agent.adapters.postgres.prices import IMAGE_TOOL_COST
+from chatgpt_agent.adapters.postgres.prices import IMAGE_TOOL_SQL
 from chatgpt_agent.adapters.postgres.usage import in_states
 from chatgpt_agent.adapters.postgres.users import USER_NAME_SQL
 from chatgpt_agent.core.http.endpoints import IMAGES
@@ -40,8 +40,7 @@ _OTHER_COSTS = f"""
         SELECT sum(s.amount) FILTER (WHERE s.kind = '{MULTIPLIER}') AS multiplier, {_CALL_COSTS}
         FROM surcharges s WHERE s.id = ANY(r.surcharge_ids)
     ) extra ON r.surcharge_ids IS NOT NULL
-    LEFT JOIN LATERAL (
-        SELECT ip.model, {IMAGE_TOOL_COST} AS cost FROM prices ip WHERE ip.id = r.image_price_id
+    LEFT JOIN LATERAL ({IMAGE_TOOL_SQL}
     ) drawn ON r.image_price_id IS NOT NULL"""
 
 # The counts of a model's tokens and seconds: names in `Counts`, and columns.

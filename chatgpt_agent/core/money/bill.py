@@ -7,7 +7,7 @@ be higher.
 
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
-from itertools import permutations
+from itertools import permutations, product
 
 import msgspec
 
@@ -111,10 +111,11 @@ def _doubt_cached(usage: Usage, price: Price, service_tier: str | None, cost: De
 
 
 def _doubt_drawn(usage: Usage, price: Price) -> list[Doubt]:
-    """A doubt, if some of the tokens may have been cached, and cost less then."""
-    cached = (kind.rate for kind in TOKEN_KINDS if kind.rate and "cached" in kind.name)
-    has_rate = any(price.rates.get(rate) is not None for rate in cached)
-    return [(usage.uncertain_reason, ZERO)] if usage.uncertain_reason is not None and has_rate else []
+    """A doubt, if the cost depends on how many of the tokens were cached, which the answer does not tell."""
+    if usage.uncertain_reason is None:
+        return []
+    cost, costs = price.cost(usage), {price.cost(each) for each in _possibly_cached(usage)}
+    return [(usage.uncertain_reason, EXACT.subtract(max(costs), cost))] if len(costs) > 1 else []
 
 
 def _is_priced(usage: Usage, price: Price, surcharges: Surcharges, image_price: Price | None) -> bool:
@@ -149,6 +150,16 @@ def _possible(usage: Usage) -> Iterable[Usage]:
             yield _of_media(usage, cached, _take(_minus(counts, cached), other, written))
             writes = _take(counts, other, written)
             yield _of_media(usage, _take(_minus(counts, writes), order, usage.cached), writes)
+
+
+def _possibly_cached(usage: Usage) -> Iterable[Usage]:
+    """Yields the usages in which all tokens of text and of each medium are cached, or none."""
+    media = [getattr(usage, name) for name, _ in _MEDIA]
+    counts = [usage.input - sum(media), *media]
+    for flags in product((0, 1), repeat=len(counts)):
+        cached = [count * flag for count, flag in zip(counts, flags, strict=True)]
+        each = _of_media(usage, cached, [0] * len(counts))
+        yield msgspec.structs.replace(each, cached=sum(cached))
 
 
 def _take(counts: Sequence[int], order: Iterable[int], number: int) -> list[int]:

@@ -16,9 +16,8 @@ from chatgpt_agent.adapters.postgres.surcharges import add_surcharges
 from chatgpt_agent.adapters.postgres.usage import ensure_partition, ship
 from chatgpt_agent.core.ledger import Row
 from chatgpt_agent.core.money.pricing import PriceBook
-from tests.support.billed_answers import ANSWERS, Billed, Bounds, billed
+from tests.support.billed_answers import ANSWERS, Billed, billed
 from tests.support.billing import (
-    BY_PATH,
     HOST,
     IMAGE_MODEL,
     MODEL,
@@ -30,8 +29,7 @@ from tests.support.billing import (
 from tests.support.factories import NOON
 from tests.support.openai_bill import Terms, bill
 
-PATHS = [path for path in ANSWERS if path in BY_PATH]
-BOUNDS = Bounds(call_types=frozenset(), draws=False)
+PATHS = list(ANSWERS)
 DUE = f"""
     SELECT r.request_id::text, r.cost, due.cost FROM usage r JOIN prices p ON p.id = r.price_id {COST_SQL}"""
 # Rows of all examples stay in one database, so that a smaller example would be another one: nothing is shrunk.
@@ -65,7 +63,7 @@ def test_sql_computes_the_bill_of_any_answer(io_loop: IOLoop, store: Store) -> N
     rows: list[tuple[Row, Billed]] = []
 
     @KEEP
-    @given(st.sampled_from(PATHS).flatmap(lambda path: billed(path, BOUNDS)))
+    @given(st.sampled_from(PATHS).flatmap(billed))
     def add(case: Billed) -> None:
         async def work() -> None:
             book = await stored_book(store, case.terms)
