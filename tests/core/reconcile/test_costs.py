@@ -220,6 +220,15 @@ def test_costs_without_line_items_are_compared_as_a_whole() -> None:
     ]
 
 
+def test_whole_costs_that_the_ledger_lacks_stay_by_day() -> None:
+    """Nothing else tells the days apart."""
+    result = compared([], [charged("4", None), charged("5", None, day=NEXT)])
+    assert [(line.day, line.finding) for line in result.lines] == [
+        (NEXT, Finding.NOT_IN_LEDGER),
+        (DAY, Finding.NOT_IN_LEDGER),
+    ]
+
+
 def test_largest_amount_comes_first() -> None:
     """Lines without an amount come last."""
     usage = [UsageFigure(DAY, "gpt-6-astra", None, Counts(requests=1))]

@@ -24,6 +24,7 @@ SOL = "gpt-6-sol"
                 finding=Finding.NOT_IN_LEDGER,
                 ledger=Counts(),
                 openai=Counts(calls=320),
+                models={SOL: 320},
                 ledger_cost=Decimal(0),
                 openai_cost=Decimal("3.2"),
             ),
@@ -153,7 +154,13 @@ def test_line_item_has_its_quantity_and_unit(item: ChargedItem, text: str) -> No
 
 @pytest.mark.parametrize(
     ("amount", "text"),
-    [("0", "0.00 USD"), ("-1234.5", "-1,234.50 USD"), ("0.060000000000000005", "0.06 USD"), ("-0.25", "-0.25 USD")],
+    [
+        ("0", "0.00 USD"),
+        ("-1234.5", "-1,234.50 USD"),
+        ("0.060000000000000005", "0.06 USD"),
+        ("-0.25", "-0.25 USD"),
+        ("12345678901234567890.5", "12,345,678,901,234,567,890.50 USD"),
+    ],
 )
 def test_amount_is_rounded_to_what_is_compared(amount: str, text: str) -> None:
     """Digits of a float are not shown."""
