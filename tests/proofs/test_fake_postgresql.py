@@ -11,14 +11,14 @@ from chatgpt_agent.adapters.postgres.connection import Store
 from chatgpt_agent.adapters.postgres.usage import USAGE_COLUMNS, ensure_partition, ship
 from chatgpt_agent.core.errors import StoreBadValue
 from chatgpt_agent.core.ledger import TERMINAL
-from chatgpt_agent.core.money.kinds import TOKEN_COLUMNS
+from chatgpt_agent.core.money.kinds import COUNT_COLUMNS
 from tests.support.database import query
 from tests.support.factories import NOON, make_row
 from tests.support.postgresql import FakeStore, PostgreSQL
 
 ROWS = f"SELECT {', '.join(USAGE_COLUMNS)} FROM usage"
 DAILY = f"""
-    SELECT day, user_id, token_id, model, endpoint, requests, not_done, {", ".join(TOKEN_COLUMNS)}, cost, uncertain_cost
+    SELECT day, user_id, token_id, model, endpoint, requests, not_done, {", ".join(COUNT_COLUMNS)}, cost, uncertain_cost
     FROM usage_daily"""
 
 

@@ -17,7 +17,7 @@ from chatgpt_agent.adapters.postgres.connection import SqlRow, Store
 from chatgpt_agent.adapters.postgres.usage import SHIP_SQL, USAGE_COLUMNS
 from chatgpt_agent.core.errors import StoreBadValue, StoreRejected, StoreUnavailable
 from chatgpt_agent.core.ledger import NOT_DONE, State
-from chatgpt_agent.core.money.kinds import TOKEN_COLUMNS
+from chatgpt_agent.core.money.kinds import COUNT_COLUMNS
 
 Usage = dict[str, Any]  # a row of the table, by column
 Day = tuple[date, int, int, str, str]  # day, user, token, model, endpoint
@@ -28,12 +28,12 @@ _NULLABLE = {
     "service_tier",
     "upstream_id",
     "upstream_request_id",
-    *TOKEN_COLUMNS,
+    *COUNT_COLUMNS,
     "status",
     "error",
     "duration_ms",
 }
-_NULLABLE |= {"first_byte_ms", "corrects", "reason"}
+_NULLABLE |= {"first_byte_ms", "corrects", "reason", "price_id", "uncertain_reason", "image_price_id", "surcharge_ids"}
 
 
 class PostgreSQL:
@@ -177,7 +177,7 @@ def daily_sums(lines: Iterable[Usage]) -> dict[Day, Sums]:
     for line in lines:
         date_ = line["started_at"].astimezone(UTC).date()
         day = (date_, line["user_id"], line["token_id"], line["model"], line["endpoint"])
-        counts = [line[name] or 0 for name in TOKEN_COLUMNS]
+        counts = [line[name] or 0 for name in COUNT_COLUMNS]
         sums = (
             int(line["state"] != State.CORRECTION),
             int(line["state"] in NOT_DONE),
