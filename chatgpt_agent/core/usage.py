@@ -83,14 +83,16 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return min(self.cache_write, self.input - self.cached)
 
     @property
-    def is_tokens(self) -> bool:
-        """Whether it is charged by tokens of one model alone: no calls, no seconds, no tokens of another model."""
+    def is_simple(self) -> bool:
+        """Whether it is charged by tokens of one model alone, all of which a price can charge: no calls, no seconds, no
+        tokens of another model or of a kind that may lack its price."""
         return not (
             self.web_search_calls
             or self.file_search_calls
             or self.code_interpreter_sessions
             or self.seconds
             or self.image_tool
+            or self.cache_write_12h
             or self.uncertain_reason
         )
 

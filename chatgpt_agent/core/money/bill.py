@@ -48,8 +48,8 @@ def charge(
     """Returns the bill of a usage. `unreported_search`: OpenAI has searched, and does not say how often; `max_cost`:
     the most that the request can cost, in USD, which is what a part without a price, or without a count, may cost."""
     cost = price.cost(usage, service_tier)
-    is_rare = usage.cache_write_12h or price.has_only_time or unreported_search
-    if usage.is_tokens and surcharges is NO_SURCHARGES and not is_rare:  # as nearly every answer is
+    is_rare = price.has_only_time or unreported_search
+    if usage.is_simple and surcharges is NO_SURCHARGES and not is_rare:  # as nearly every answer is
         return Bill(cost=cost)
     doubts: list[Doubt] = []
     if usage.uncertain_reason == CACHED_KIND:
@@ -118,13 +118,21 @@ def _doubt_drawn(usage: Usage, price: Price) -> list[Doubt]:
     return [(usage.uncertain_reason, EXACT.subtract(max(costs), cost))] if len(costs) > 1 else []
 
 
+def _dear_rates(usage: Usage) -> list[tuple[str, str]]:
+    """Returns the rates that must be set where the other one is, because tokens cost more than that."""
+    return [(own, other) for name, own, other in _DEAR_PARTS if getattr(usage, name)]
+
+
+_DEAR_PARTS = [(kind.name, str(kind.rate), str(kind.fallback)) for kind in TOKEN_KINDS if kind.is_dearer]
+
+
 def _is_priced(usage: Usage, price: Price, surcharges: Surcharges, image_price: Price | None) -> bool:
     """Whether everything in a usage has a price."""
     return (
         not (usage.seconds and price.rates.minute is None)
         and not (price.has_only_time and (usage.input or usage.output))
         and not (usage.image_tool is not None and image_price is None)
-        and not (usage.cache_write_12h and price.rates.cache_write is not None and price.rates.cache_write_12h is None)
+        and all(price.rates.get(own) is not None or price.rates.get(other) is None for own, other in _dear_rates(usage))
         and all(kind in surcharges.amounts for kind, _ in called(usage))
     )
 

@@ -19,7 +19,8 @@ class TokenKind(msgspec.Struct, frozen=True, kw_only=True):
 
     `name` is its field in `Usage`; `rate` its field in `Rates`, None where it is charged like the rest of its side;
     `fallback` the rate that counts where a price lacks its own, before that of its side; `litellm` the key of this rate
-    in LiteLLM's list. No token belongs to two kinds with `is_medium`. Of its count, those of the kinds in `without` are
+    in LiteLLM's list; `is_dearer`: OpenAI charges more than the fallback, so that a price with the one needs the
+    other. No token belongs to two kinds with `is_medium`. Of its count, those of the kinds in `without` are
     charged as these."""
 
     name: str
@@ -27,6 +28,7 @@ class TokenKind(msgspec.Struct, frozen=True, kw_only=True):
     rate: str | None = None
     fallback: str | None = None
     without: tuple[str, ...] = ()
+    is_dearer: bool = False
     litellm: str | None = None
     label: str = ""
     is_medium: bool = False
@@ -85,6 +87,7 @@ TOKEN_KINDS = (
         side="input",
         rate="cache_write_12h",
         fallback="cache_write",
+        is_dearer=True,
         litellm="cache_creation_input_token_cost_above_12hr",
         label="Input tokens written to OpenAI's cache for 12 hours",
     ),
