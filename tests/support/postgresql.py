@@ -47,7 +47,7 @@ class PostgreSQL:
         self.dead_letters: dict[str, SqlRow] = {}
         self.agents: dict[str, SqlRow] = {}
         self.positions: dict[str, int] = {}  # by agent: how many rows of its outbox are here
-        self.reserved = [0, 0, 0]  # the highest ids of users, tokens and prices that may not be used again
+        self.reserved = [0] * 5  # the highest used ids of users, tokens, prices (two) and surcharges
         self.shipped: list[Sequence[Any]] = []  # the parameters of every statement that inserted rows
         # Faults.
         self.up = True
