@@ -218,17 +218,23 @@ async def test_images_may_be_edited_by_a_json_body(agent: Agent, upstream: Upstr
     check_row((await agent.rows(1))[0], upstream, "/v1/images/edits")
 
 
-async def test_transcription_billed_by_the_second_has_unknown_usage(agent: Agent, upstream: Upstream) -> None:
-    """An answer that reports seconds instead of tokens is recorded with unknown usage."""
+@pytest.mark.parametrize(
+    ("more", "cost", "reason"), [({"minute": "0.006"}, Decimal("0.0003"), None), ({}, Decimal(0), "no_price")]
+)
+async def test_transcription_billed_by_the_second_is_charged_by_the_minute(
+    agent: Agent, upstream: Upstream, more: dict[str, str], cost: Decimal, reason: str | None
+) -> None:
+    """An answer that reports seconds instead of tokens costs its time; without a price of time the row says so."""
 
     async def script(request: Received, reply: Reply) -> None:
         await reply.whole(b'{"text":"Hi","usage":{"type":"duration","seconds":3}}')
 
     upstream.script = script
-    async with sdk(await priced(agent)) as client:
+    await agent.set_price(MODEL, "0.37", "1.41", **more)
+    async with sdk(agent) as client:
         assert (await call(client, "/v1/audio/transcriptions")).text == "Hi"
     [row] = await agent.rows(1)
-    assert row["state"] == "usage_unknown"
+    assert (row["state"], row["seconds"], row["cost"], row["uncertain_reason"]) == ("done", 3, cost, reason)
 
 
 # URLs.

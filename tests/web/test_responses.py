@@ -115,8 +115,9 @@ async def test_response_is_read_to_its_usage_after_a_disconnect(agent: Agent) ->
     assert (row["state"], row["client_closed"], row["output_tokens"]) == ("done", True, 305)
 
 
-async def test_tokens_of_a_second_model_make_the_usage_unknown(agent: Agent, upstream: Upstream) -> None:
-    """A stored prompt may bring a tool that generates images, whose tokens the response's own usage leaves out."""
+async def test_tokens_of_a_second_model_without_a_price_are_uncertain(agent: Agent, upstream: Upstream) -> None:
+    """A stored prompt may bring a tool that generates images, with a model that the request does not name: the row has
+    its tokens, and says that a part of them has no price."""
 
     async def script(_: Received, reply: Reply) -> None:
         answer = json.loads(whole(PATH, USAGE, {}))
@@ -127,4 +128,5 @@ async def test_tokens_of_a_second_model_make_the_usage_unknown(agent: Agent, ups
     async with sdk(await priced(agent)) as client:
         await call(client, PATH, prompt={"id": "pmpt_1"})
     [row] = await agent.rows(1)
-    assert (row["state"], row["input_tokens"]) == ("usage_unknown", None)
+    assert (row["state"], row["image_tool_output_tokens"]) == ("done", 4160)
+    assert row["uncertain_reason"] == "no_price"
