@@ -222,7 +222,7 @@ async def test_images_may_be_edited_by_a_json_body(agent: Agent, upstream: Upstr
     ("more", "cost", "reason"), [({"minute": "0.006"}, Decimal("0.0003"), None), ({}, Decimal(0), "no_price")]
 )
 async def test_transcription_billed_by_the_second_is_charged_by_the_minute(
-    agent: Agent, upstream: Upstream, more: dict[str, str], cost: Decimal, reason: str | None
+    agent: Agent, upstream: Upstream, more: dict[str, Any], cost: Decimal, reason: str | None
 ) -> None:
     """An answer that reports seconds instead of tokens costs its time; without a price of time the row says so."""
 
