@@ -10,17 +10,19 @@ import msgspec
 from chatgpt_agent.adapters.postgres import corrections
 from chatgpt_agent.adapters.postgres.connection import AnyStore
 from chatgpt_agent.adapters.postgres.corrections import CorrectableRow
+from chatgpt_agent.adapters.postgres.surcharges import list_surcharges
 from chatgpt_agent.core.errors import Conflict, InvalidValue, NotFound
 from chatgpt_agent.core.ids import uuid7
 from chatgpt_agent.core.ledger import State
-from chatgpt_agent.core.money.bill import charge
+from chatgpt_agent.core.money.bill import called, charge, count_of
 from chatgpt_agent.core.money.exact import exact_sum
-from chatgpt_agent.core.money.kinds import CALL_COLUMNS, TIME_COLUMN, TOKEN_KINDS
+from chatgpt_agent.core.money.kinds import CALL_COLUMNS, RightCounts
 from chatgpt_agent.core.money.pricing import Price
+from chatgpt_agent.core.money.surcharges import SurchargeBook, Surcharges
 from chatgpt_agent.core.names import is_printable
-from chatgpt_agent.core.usage import MAX_COUNT, Usage
+from chatgpt_agent.core.right_counts import check_counts, corrected, difference
+from chatgpt_agent.core.usage import Usage
 
-_COUNTS = (*(kind.name for kind in TOKEN_KINDS), *CALL_COLUMNS.values(), TIME_COLUMN)
 _NOTHING = Usage(input=0, output=0)
 MAX_REASON = 500  # characters
 
@@ -43,31 +45,32 @@ class Corrections:
     def __init__(self, store: AnyStore) -> None:
         self._store = store
 
-    async def correct(self, request_id: UUID, usage: Usage, reason: str) -> Correction:
-        """Adds a row that makes this request's token counts `usage`, and its cost what they cost at the row's own
-        price. A row is corrected once. Raises InvalidValue, NotFound, Conflict."""
+    async def correct(self, request_id: UUID, right: RightCounts, reason: str) -> Correction:
+        """Adds a row that makes this request's counts the right ones, and its cost what they cost at the row's own
+        price and surcharges. A row is corrected once. Raises InvalidValue, NotFound, Conflict."""
         reason = _checked_reason(reason)
-        _check_usage(usage)
+        check_counts(right)
         row, price = await self._row(request_id)
-        before = row.usage or Usage(input=0, output=0)
-        after = _with_parts(usage, before)
+        after = corrected(row.usage, right)
         if after == row.usage:
-            raise InvalidValue(f"{request_id} has these token counts already")
+            raise InvalidValue(f"{request_id} has these counts already")
+        surcharges = await self._surcharges(row, price, after)
+        _check_priced(row, price, after, surcharges)
         bill = charge(
             after,
             price,
             service_tier=row.service_tier,
-            surcharges=row.surcharges,
+            surcharges=surcharges,
             image_price=row.image_price,
+            max_cost=exact_sum([row.cost, row.uncertain_cost]),
         )
-        cost = bill.cost
         own_id = uuid7(time.time_ns() // 1_000_000, os.urandom(10))
         added = await corrections.add_correction(
             self._store,
             row,
             request_id=own_id,
-            usage=_difference(after, before),
-            cost=exact_sum([cost, row.cost.copy_negate()]),
+            usage=difference(after, row.usage or _NOTHING),
+            bill=bill,
             reason=reason,
         )
         if not added:
@@ -78,8 +81,16 @@ class Corrections:
             before=row.usage,
             after=after,
             cost_before=row.cost,
-            cost_after=cost,
+            cost_after=bill.cost,
         )
+
+    async def _surcharges(self, row: CorrectableRow, price: Price, after: Usage) -> Surcharges:
+        """The surcharges of the row; of calls that it had none of, those that were in force when it began."""
+        own = row.surcharges
+        if all(kind in own.amounts for kind, _ in called(after)):
+            return own
+        others = SurchargeBook(await list_surcharges(self._store)).at(price.model, row.started_at)
+        return Surcharges(ids=others.ids | own.ids, amounts=others.amounts | own.amounts)
 
     async def _row(self, request_id: UUID) -> tuple[CorrectableRow, Price]:
         row = await corrections.read_correctable_row(self._store, request_id)
@@ -101,26 +112,13 @@ def _checked_reason(reason: str) -> str:
     return reason
 
 
-def _check_usage(usage: Usage) -> None:
-    if not all(0 <= count <= MAX_COUNT for count in (usage.input, usage.output, usage.cached)):
-        raise InvalidValue(f"token counts must be from 0 to {MAX_COUNT}")
-    if usage.cached > usage.input:
-        raise InvalidValue("cached: these tokens are a part of the input, and there cannot be more of them")
-
-
-def _with_parts(usage: Usage, before: Usage) -> Usage:
-    """The parts that a correction does not name stay as they were, as far as their side has room for them."""
-    kinds = [kind for kind in TOKEN_KINDS if kind.is_part and kind.name != "cached"]
-    parts = {kind.name: min(getattr(before, kind.name), getattr(usage, kind.side)) for kind in kinds}
-    for kind in TOKEN_KINDS:  # parts of parts
-        for name in kind.without:
-            parts[name] = min(parts[name], parts.get(kind.name, usage.cached))
-    others = {name: getattr(before, name) for name in (*CALL_COLUMNS.values(), TIME_COLUMN, "image_tool")}
-    return msgspec.structs.replace(usage, **parts, **others)
-
-
-def _difference(after: Usage, before: Usage) -> Usage:
-    counts = {name: getattr(after, name) - getattr(before, name) for name in _COUNTS}
-    drawn = (after.image_tool or _NOTHING, before.image_tool or _NOTHING)
-    image_tool = None if drawn == (_NOTHING, _NOTHING) else _difference(*drawn)
-    return Usage(**counts, image_tool=image_tool)
+def _check_priced(row: CorrectableRow, price: Price, after: Usage, surcharges: Surcharges) -> None:
+    """Raises InvalidValue if a count has changed that cannot be charged."""
+    before = row.usage or _NOTHING
+    if after.seconds not in (0, before.seconds) and price.rates.minute is None:
+        raise InvalidValue(f"seconds: {price.model} had no price per minute")
+    if after.image_tool not in (None, before.image_tool) and row.image_price is None:
+        raise InvalidValue("image_tool: the request had no tool image_generation with a model that has a price")
+    for kind, count in called(after):
+        if count != count_of(before, kind) and kind not in surcharges.amounts:
+            raise InvalidValue(f"{CALL_COLUMNS[kind]}: no surcharge of the kind {kind} was in force")

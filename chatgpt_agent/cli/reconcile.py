@@ -3,9 +3,10 @@
 import sys
 from collections.abc import Callable, Iterator
 from datetime import date
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from functools import partial
 from pathlib import Path
+from typing import Any, TypeVar
 from uuid import UUID
 
 import click
@@ -20,12 +21,24 @@ from chatgpt_agent.cli.effects import reads
 from chatgpt_agent.cli.formats import format_option, json_option
 from chatgpt_agent.cli.types import MONTH
 from chatgpt_agent.core.errors import InvalidValue
+from chatgpt_agent.core.money.exact import format_usd
+from chatgpt_agent.core.money.kinds import (
+    CALL_COLUMNS,
+    IMAGE_TOOL_KINDS,
+    SIDES,
+    TIME_COLUMN,
+    TOKEN_KINDS,
+    RightCounts,
+    TokenKind,
+)
 from chatgpt_agent.core.reconcile.lines import ComparedLine, Reconciliation
 from chatgpt_agent.core.reconcile.sentences import item_text, kinds_text, sentence, sums_text, total_text
+from chatgpt_agent.core.right_counts import IMAGE_TOOL
 from chatgpt_agent.core.usage import MAX_COUNT, Usage
 
 _FILE = click.Path(path_type=Path)
 _TOKENS = click.IntRange(0, MAX_COUNT)
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 def _keys(context: click.Context, parameter: click.Parameter, value: tuple[str, ...]) -> dict[str, str]:
@@ -93,11 +106,50 @@ async def reconcile(
         sys.exit(1)
 
 
+def _drawn_help(kind: TokenKind) -> str:
+    return f"Of the model that draws for image_generation: {_words(kind.name)} tokens."
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
+
+
+_HELP = {
+    "input": "Input tokens, with all their parts.",
+    "output": "Output tokens, with all their parts.",
+    "reasoning": "Output tokens of reasoning.",
+    **{kind.name: f"{kind.label}, in tokens." for kind in TOKEN_KINDS if kind.is_part and kind.label},
+    **{IMAGE_TOOL + kind.name: _drawn_help(kind) for kind in IMAGE_TOOL_KINDS},
+    **{name: f"{name.replace('_', ' ').capitalize()} of OpenAI's tools." for name in CALL_COLUMNS.values()},
+    TIME_COLUMN: "Seconds of audio that is charged by time.",
+}
+
+
+def _decimal(_: click.Context, __: click.Parameter, text: str | None) -> Decimal | None:
+    if text is None:
+        return None
+    try:
+        return Decimal(text)
+    except InvalidOperation:
+        raise click.BadParameter(f"{text[:40]!r} is not a number") from None
+
+
+def _count_options(command: F) -> F:
+    """An option for every count of a row; the command gets them by the names of `RightCounts`."""
+    for name in reversed(RightCounts.__struct_fields__):
+        option = f"--{name.replace('_', '-')}"
+        settings: dict[str, Any] = {"type": _TOKENS, "required": name in SIDES}
+        if name == "cached":
+            settings = {"type": _TOKENS, "default": 0, "show_default": True}
+        elif name == TIME_COLUMN:
+            settings = {"callback": _decimal}
+        command = click.option(option, name, metavar="N", help=_HELP[name], **settings)(command)
+    return command
+
+
 @click.command()
 @click.argument("request_id", type=click.UUID)
-@click.option("--input", "input_", type=_TOKENS, required=True, metavar="N", help="Input tokens, including cached.")
-@click.option("--output", type=_TOKENS, required=True, metavar="N", help="Output tokens.")
-@click.option("--cached", type=_TOKENS, default=0, show_default=True, metavar="N", help="Cached input tokens.")
+@_count_options
 @click.option("--reason", required=True, metavar="TEXT", help="Why; it is recorded with the correction.")
 @json_option
 @with_ledger
@@ -105,27 +157,38 @@ async def correct(
     administration: LedgerAdministration,
     *,
     request_id: UUID,
-    input_: int,
-    output: int,
-    cached: int,
     reason: str,
     json: bool,
+    **counts: Any,
 ) -> None:
-    """Correct a row's token counts, and with them its cost. Adds a row with the reason. Once for each row.
+    """Correct a row's counts, and with them its cost. Adds a row with the reason. Once for each row.
+
+    A count without its option stays as it was, as far as --input, --output and --cached leave room for it.
 
     Example: chatgpt-agent ledger correct 01930000-0000-7000-8000-000000000001 --input 120 --output 30 --reason "OpenAI"
     """
-    usage = Usage(input=input_, output=output, cached=cached)
-    correction = await administration.corrections.correct(request_id, usage, reason)
+    correction = await administration.corrections.correct(request_id, RightCounts(**counts), reason)
     if json:
         echo_json(correction)
         return
-    before = correction.before
     click.echo(f"{correction.corrects} is corrected by {correction.request_id}:")
-    for name in ("input", "cached", "output"):
-        old = "unknown" if before is None else getattr(before, name)
-        click.echo(f"  {name} tokens: {old} → {getattr(correction.after, name)}")
+    before = None if correction.before is None else _counts(correction.before)
+    for name, count in _counts(correction.after).items():
+        old = "unknown" if before is None else before[name]
+        if name in ("input tokens", "cached tokens", "output tokens") or count != "0" or old not in ("0", "unknown"):
+            click.echo(f"  {name}: {old} → {count}")
     click.echo(f"  cost: {usd(correction.cost_before)} → {usd(correction.cost_after)} USD")
+
+
+def _counts(usage: Usage) -> dict[str, str]:
+    """The counts of a usage, by their names in words."""
+    drawn = usage.image_tool or Usage(input=0, output=0)
+    return {
+        **{f"{_words(kind.name)} tokens": str(getattr(usage, kind.name)) for kind in TOKEN_KINDS},
+        **{f"{_words(IMAGE_TOOL + kind.name)} tokens": str(getattr(drawn, kind.name)) for kind in IMAGE_TOOL_KINDS},
+        **{_words(name): str(getattr(usage, name)) for name in CALL_COLUMNS.values()},
+        TIME_COLUMN: format_usd(usage.seconds),
+    }
 
 
 def _echo_reconciliation_table(result: Reconciliation) -> None:

@@ -21,10 +21,12 @@ from chatgpt_agent.adapters.postgres.corrections import CorrectableRow, add_corr
 from chatgpt_agent.adapters.postgres.legacy_import import ImportedRequest, add_imported_requests
 from chatgpt_agent.adapters.postgres.reports import COUNTS, GROUPS, UsageFilter, UsageGroup
 from chatgpt_agent.adapters.postgres.settings import set_time_zone
-from chatgpt_agent.adapters.postgres.usage import ensure_partition, ship
+from chatgpt_agent.adapters.postgres.usage import counts_of, ensure_partition, ship
 from chatgpt_agent.admin.reports import EXPORT_COLUMNS, Reports
 from chatgpt_agent.core.ledger import NOT_DONE, TERMINAL, Intent, Row, State
-from chatgpt_agent.core.money.kinds import TOKEN_COLUMNS
+from chatgpt_agent.core.money.bill import Bill
+from chatgpt_agent.core.money.exact import exact_sum
+from chatgpt_agent.core.money.kinds import COUNT_COLUMNS, IMAGE_TOOL_KINDS
 from chatgpt_agent.core.usage import Usage
 from chatgpt_agent.runtime.time_zone import sync_time_zone
 from tests.support.database import query
@@ -63,8 +65,17 @@ moments = st.builds(
 amounts = st.decimals(0, 10**6, allow_nan=False, places=16) | st.sampled_from(
     [Decimal(0), Decimal("0.0000000000000001"), Decimal("12345678901234567890.5")]
 )
-counts = st.integers(0, 10**12)
-usages = st.builds(Usage, **dict.fromkeys(Usage.__struct_fields__, counts)) | st.none()
+
+
+def usages(counts: st.SearchStrategy[int]) -> st.SearchStrategy[Usage]:
+    """Usages with such counts of everything."""
+    seconds = st.builds(lambda count: Decimal(count).scaleb(-9), counts)
+    names = set(Usage.__struct_fields__) - {"seconds", "image_tool", "uncertain_reason"}
+    tokens: dict[str, Any] = dict.fromkeys(names, counts)
+    drawn = st.builds(Usage, **{kind.name: counts for kind in IMAGE_TOOL_KINDS})
+    return st.builds(Usage, **tokens, seconds=seconds, image_tool=st.none() | drawn)
+
+
 MODELS = ("gpt-6-sol", "gpt-6-luna", "ft:gpt-6-sol:acme")
 models = st.sampled_from(MODELS)
 
@@ -89,7 +100,7 @@ def lines(draw: Any) -> Line:
     """A row of one of the states."""
     state = draw(st.sampled_from([*TERMINAL, State.IMPORTED]))
     imported = state is State.IMPORTED
-    usage = draw(usages)
+    usage = draw(st.none() | usages(st.integers(0, 10**12)))
     return Line(
         draw(st.uuids()),
         draw(st.sampled_from(list(NAMES))),
@@ -138,6 +149,7 @@ class LedgerOfTest:
                 state=row.state,
                 usage=row.usage,
                 cost=row.cost,
+                uncertain_cost=row.uncertain_cost,
                 service_tier=None,
                 price=None,
                 corrected_by=None,
@@ -148,7 +160,7 @@ class LedgerOfTest:
                 written,
                 request_id=correction.id,
                 usage=correction.usage,
-                cost=correction.cost,
+                bill=Bill(cost=exact_sum([row.cost, correction.cost])),
                 reason="as OpenAI has it",
             )
 
@@ -244,10 +256,11 @@ def _group(row: Line, by: Sequence[str], zone: str) -> tuple[object, ...]:
 
 def _sums(rows: Sequence[Line]) -> tuple[Fraction, ...]:
     usages = [row.usage for row in rows if row.usage is not None]
-    tokens = [sum(getattr(usage, name.removesuffix("_tokens")) for usage in usages) for name in TOKEN_COLUMNS]
+    columns = list(zip(*map(counts_of, usages), strict=True)) or [()] * len(COUNT_COLUMNS)
+    counts: list[Any] = [sum(map(Fraction, column), Fraction(0)) for column in columns]
     requests = sum(row.state is not State.CORRECTION for row in rows)
     not_done = sum(row.state in NOT_DONE for row in rows)
-    named = {"requests": requests, "not_done": not_done, **dict(zip(TOKEN_COLUMNS, tokens, strict=True))}
+    named = {"requests": requests, "not_done": not_done, **dict(zip(COUNT_COLUMNS, counts, strict=True))}
     money = [sum((Fraction(getattr(row, name)) for row in rows), Fraction(0)) for name in ("cost", "uncertain_cost")]
     return (*(Fraction(named[name]) for name in COUNTS), *money)
 
@@ -265,7 +278,7 @@ def _key(line: UsageGroup, by: Sequence[str]) -> tuple[object, ...]:
     rows=st.lists(lines(), min_size=2, max_size=12, unique_by=lambda row: row.id),
     corrected=st.lists(
         st.tuples(
-            st.builds(Usage, **dict.fromkeys(Usage.__struct_fields__, st.integers(-(10**9), 10**9))),
+            usages(st.integers(-(10**9), 10**9)),
             amounts.map(lambda x: x - 5),
         ),
         max_size=3,

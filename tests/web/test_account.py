@@ -14,7 +14,7 @@ from chatgpt_agent.admin.budgets import BudgetAdmin
 from chatgpt_agent.admin.corrections import Corrections
 from chatgpt_agent.core.audit import Actor, Via
 from chatgpt_agent.core.budget.period import Period
-from chatgpt_agent.core.usage import Usage
+from chatgpt_agent.core.money.kinds import RightCounts
 from chatgpt_agent.runtime.read_pool import MAX_WAITING, POOL_SIZE
 from chatgpt_agent.web.account import MAX_ROWS
 from tests.conftest import MakeAgent
@@ -220,8 +220,8 @@ async def test_week_is_that_of_the_token(agent: Agent) -> None:
 async def test_week_includes_corrections(agent: Agent) -> None:
     """A corrected request is one entry in `/data/week`, with its corrected tokens and cost."""
     [row] = await chat_and_ship(agent)
-    usage = Usage(input=1000, output=10)
-    correction = await Corrections(agent.store).correct(row["request_id"], usage, "as OpenAI has it")
+    right = RightCounts(input=1000, output=10)
+    correction = await Corrections(agent.store).correct(row["request_id"], right, "as OpenAI has it")
     [request] = await get_json(agent, "/data/week")
     assert (request["total_token"], request["price"]) == (1010, correction.cost_after)
 

@@ -12,6 +12,8 @@ from chatgpt_agent.adapters.postgres.spending import COUNT_AND_NOTIFY
 from chatgpt_agent.adapters.postgres.surcharges import surcharges_by_id
 from chatgpt_agent.adapters.postgres.usage import ADD_TO_DAILY_SUMS, INSERTED, counts_of, usage_from
 from chatgpt_agent.core.ledger import State
+from chatgpt_agent.core.money.bill import Bill
+from chatgpt_agent.core.money.exact import exact_sum
 from chatgpt_agent.core.money.kinds import COUNT_COLUMNS
 from chatgpt_agent.core.money.pricing import Price
 from chatgpt_agent.core.money.surcharges import NO_SURCHARGES, Surcharges
@@ -27,11 +29,11 @@ _CORRECT = f"""
     WITH inserted AS (
         INSERT INTO usage (request_id, user_id, token_id, endpoint, model, served_model, service_tier,
                            {", ".join(COUNT_COLUMNS)}, price_id, cost, uncertain_cost, state, client_closed, streamed,
-                           started_at, corrects, reason, image_price_id, surcharge_ids)
+                           started_at, corrects, reason, image_price_id, surcharge_ids, uncertain_reason)
         SELECT %s::uuid, r.user_id, r.token_id, r.endpoint, r.model, r.served_model, r.service_tier,
-               {", ".join(["%s"] * len(COUNT_COLUMNS))}, r.price_id, %s, -r.uncertain_cost,
+               {", ".join(["%s"] * len(COUNT_COLUMNS))}, r.price_id, %s, %s - r.uncertain_cost,
                '{State.CORRECTION}', false, r.streamed, r.started_at, r.request_id, %s,
-               r.image_price_id, r.surcharge_ids
+               r.image_price_id, %s::bigint[], %s
         FROM usage r WHERE r.request_id = %s::uuid AND r.started_at = %s AND r.state <> '{State.CORRECTION}'
         ON CONFLICT DO NOTHING
         RETURNING {INSERTED}
@@ -49,6 +51,7 @@ class CorrectableRow(msgspec.Struct, frozen=True, kw_only=True):
     state: State
     usage: Usage | None
     cost: Decimal
+    uncertain_cost: Decimal
     service_tier: str | None
     price: Price | None
     corrected_by: UUID | None
@@ -59,7 +62,7 @@ class CorrectableRow(msgspec.Struct, frozen=True, kw_only=True):
 async def read_correctable_row(store: AnyStore, request_id: UUID) -> CorrectableRow | None:
     """Returns the row of a request, with its price."""
     sql = f"""
-        SELECT r.started_at, r.state, r.cost, r.service_tier, c.request_id::text,
+        SELECT r.started_at, r.state, r.cost, r.uncertain_cost, r.service_tier, c.request_id::text,
                {", ".join(f"r.{name}" for name in COUNT_COLUMNS)}, {PRICE_COLUMNS},
                r.image_price_id, r.surcharge_ids
         FROM usage r
@@ -69,7 +72,7 @@ async def read_correctable_row(store: AnyStore, request_id: UUID) -> Correctable
     rows = await store.fetch(sql, [str(request_id)])
     if not rows:
         return None
-    started_at, state, cost, service_tier, corrected_by, *rest, image_price_id, surcharge_ids = rows[0]
+    started_at, state, cost, uncertain_cost, service_tier, corrected_by, *rest, image_price_id, surcharge_ids = rows[0]
     counts, price = dict(zip(COUNT_COLUMNS, rest, strict=False)), rest[len(COUNT_COLUMNS) :]
     return CorrectableRow(
         request_id=request_id,
@@ -77,6 +80,7 @@ async def read_correctable_row(store: AnyStore, request_id: UUID) -> Correctable
         state=State(state),
         usage=None if counts["input_tokens"] is None else usage_from(counts),
         cost=cost,
+        uncertain_cost=uncertain_cost,
         service_tier=service_tier,
         price=None if price[0] is None else price_from(price),
         image_price=None if image_price_id is None else await price_by_id(store, image_price_id),
@@ -86,9 +90,13 @@ async def read_correctable_row(store: AnyStore, request_id: UUID) -> Correctable
 
 
 async def add_correction(
-    store: AnyStore, row: CorrectableRow, *, request_id: UUID, usage: Usage, cost: Decimal, reason: str
+    store: AnyStore, row: CorrectableRow, *, request_id: UUID, usage: Usage, bill: Bill, reason: str
 ) -> bool:
-    """Adds a correction of a row: the differences of token counts and cost (USD). False if the row has a correction."""
-    values = [str(request_id), *counts_of(usage), cost, reason, str(row.request_id), row.started_at]
+    """Adds a correction of a row: the differences of its counts, and what its cost and uncertain cost lack to those of
+    the bill. False if the row has a correction."""
+    cost = exact_sum([bill.cost, row.cost.copy_negate()])
+    surcharge_ids = list(bill.surcharge_ids) or None
+    ending = [reason, surcharge_ids, bill.uncertain_reason, str(row.request_id), row.started_at]
+    values = [str(request_id), *counts_of(usage), cost, bill.uncertain_cost, *ending]
     [(inserted, _)] = await store.fetch(_CORRECT, values)
     return bool(inserted)

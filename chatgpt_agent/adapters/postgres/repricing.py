@@ -33,7 +33,8 @@ def _corrected(name: str) -> str:
 
 # A row and its correction are one row here. Imported rows are left out: they have none of our prices.
 _ROWS = f"""
-    SELECT r.user_id, r.model, r.service_tier, p.model AS charged_model, r.image_price_id, r.surcharge_ids,
+    SELECT r.user_id, r.model, r.service_tier, p.model AS charged_model, r.image_price_id,
+           CASE WHEN c.corrects IS NULL THEN r.surcharge_ids ELSE c.surcharge_ids END AS surcharge_ids,
            r.cost + coalesce(c.cost, 0) AS cost,
            (r.started_at AT TIME ZONE {TIME_ZONE_SQL})::date AS day,
            {", ".join(map(_corrected, COUNT_COLUMNS))}

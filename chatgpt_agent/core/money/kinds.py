@@ -11,6 +11,8 @@ from typing import Annotated, Generic, TypeVar
 
 import msgspec
 
+from chatgpt_agent.core.usage import Count
+
 T = TypeVar("T")
 
 
@@ -162,13 +164,19 @@ TIME_RATE = "minute"  # its rate, in USD per minute
 
 # All columns of counts, in `usage` and in `usage_daily`.
 COUNT_COLUMNS = (*TOKEN_COLUMNS, *IMAGE_TOOL_COLUMNS, *CALL_COLUMNS.values(), TIME_COLUMN)
+# Those that version 0.1 had keep their places in CSV files; the others come after all of its columns.
+FORMER_COLUMNS = tuple(kind.column for kind in TOKEN_KINDS if not kind.fallback)
+LATER_COLUMNS = tuple(name for name in COUNT_COLUMNS if name not in FORMER_COLUMNS)
 COUNT_TYPES = {name: "numeric" if name == TIME_COLUMN else "bigint" for name in COUNT_COLUMNS}  # in PostgreSQL
 
-Seconds = Annotated[Decimal, msgspec.Meta(description="Seconds, exactly.")]
+Seconds = Annotated[
+    Decimal,
+    msgspec.Meta(description="Seconds, exactly.", extra_json_schema={"pattern": r"^-?[0-9]+(\.[0-9]+)?$"}),
+]
 
 
 class UsageCounts(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
-    """A count of everything that is charged, by column. The same for `seconds`, which may have a fraction."""
+    """A count of everything that is charged, by column; `seconds` may have a fraction."""
 
     input_tokens: T
     cached_audio_tokens: T
@@ -192,6 +200,34 @@ class UsageCounts(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
     file_search_calls: T
     code_interpreter_sessions: T
     seconds: Seconds | None
+
+
+class RightCounts(msgspec.Struct, frozen=True, kw_only=True):
+    """The right counts of the row; `input` and `output` include all their parts. None: as it was, as far as the counts
+    of which it is a part leave room. `image_tool_…`: tokens of the model that drew for the tool image_generation."""
+
+    input: Count
+    output: Count
+    cached: Count = 0
+    cached_audio: Count | None = None
+    cached_image: Count | None = None
+    cache_write: Count | None = None
+    cache_write_12h: Count | None = None
+    audio_input: Count | None = None
+    image_input: Count | None = None
+    reasoning: Count | None = None
+    audio_output: Count | None = None
+    image_output: Count | None = None
+    image_tool_input: Count | None = None
+    image_tool_cached: Count | None = None
+    image_tool_cached_image: Count | None = None
+    image_tool_image_input: Count | None = None
+    image_tool_output: Count | None = None
+    image_tool_image_output: Count | None = None
+    web_search_calls: Count | None = None
+    file_search_calls: Count | None = None
+    code_interpreter_sessions: Count | None = None
+    seconds: Seconds | None = None
 
 
 class RateTable(msgspec.Struct, Generic[T], frozen=True, kw_only=True):

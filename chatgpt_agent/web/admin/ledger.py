@@ -15,10 +15,10 @@ from chatgpt_agent.admin.reconciled import ReconciledLine, notes, reconciled_lin
 from chatgpt_agent.core.access.settings import Moment, Name
 from chatgpt_agent.core.ledger import State
 from chatgpt_agent.core.moments import A_MONTH
+from chatgpt_agent.core.money.kinds import RightCounts
 from chatgpt_agent.core.openai_usage import Kind, Span
 from chatgpt_agent.core.plain_json import encode
 from chatgpt_agent.core.reconcile.lines import Reconciliation
-from chatgpt_agent.core.usage import Count, Usage
 from chatgpt_agent.web.admin import cursors
 from chatgpt_agent.web.admin.cursors import Page
 from chatgpt_agent.web.admin.routing import CSV_FILE, MAX_FILE, AdminRequest, Route
@@ -73,12 +73,11 @@ class FigureQuery(Strict, frozen=True, kw_only=True):
     key: tuple[KeyOwner, ...] = ()
 
 
-class CorrectionBody(Strict, frozen=True, kw_only=True):
-    """The right token counts of the row; `input` includes the cached tokens."""
+class CorrectionBody(RightCounts, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The right counts of the row; `input` and `output` include all their parts. A missing one stays as it was, as far
+    as the counts of which it is a part leave room. `image_tool_…`: tokens of the model that drew for the tool
+    image_generation."""
 
-    input: Count
-    output: Count
-    cached: Count = 0
     reason: Annotated[str, Meta(min_length=1, max_length=500)]
 
 
@@ -137,8 +136,7 @@ async def verify_ledger(request: AdminRequest[Empty, FindingQuery, None]) -> Fin
 
 async def correct_row(request: AdminRequest[ByRequest, Empty, CorrectionBody]) -> Correction:
     body = request.body
-    usage = Usage(input=body.input, output=body.output, cached=body.cached)
-    return await request.administration.corrections.correct(request.path.request_id, usage, body.reason)
+    return await request.administration.corrections.correct(request.path.request_id, body, body.reason)
 
 
 async def reconcile(request: AdminRequest[Empty, FigureQuery, bytes]) -> Reconciled | msgspec.Raw:
@@ -186,7 +184,7 @@ ROUTES = [
     ),
     Route(
         method="POST", path="/ledger/rows/{request_id}/correction", handler=correct_row,
-        summary="Correct a row's token counts and cost, once, by adding a row",
+        summary="Correct a row's counts and cost, once, by adding a row",
         path_params=ByRequest, body=CorrectionBody, answer=Correction, status=201, tag="ledger",
     ),
     Route(

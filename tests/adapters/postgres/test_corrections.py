@@ -18,6 +18,8 @@ from chatgpt_agent.admin.corrections import Corrections
 from chatgpt_agent.core.audit import Actor, Via
 from chatgpt_agent.core.errors import Conflict, InvalidValue, NotFound
 from chatgpt_agent.core.ledger import Outcome, Row, State, orphan, settle
+from chatgpt_agent.core.money.bill import Bill
+from chatgpt_agent.core.money.kinds import RightCounts
 from chatgpt_agent.core.money.pricing import NewPrice
 from chatgpt_agent.core.openai_usage import Counts
 from chatgpt_agent.core.reconcile.lines import Candidates, LedgerSum
@@ -116,7 +118,7 @@ async def test_requests_are_those_that_openai_counts(
 async def test_a_correction_is_in_the_sums(store: Store, corrections: Corrections) -> None:
     """Tokens and cost of a correction are added, and the corrected row counts as a request."""
     await ship(store, [row(1, State.UNKNOWN)])
-    await corrections.correct(request_id(1), Usage(input=10, output=2, cached=4), "reason")
+    await corrections.correct(request_id(1), RightCounts(input=10, output=2, cached=4), "reason")
     [line] = await reconcile.ledger_sums(store, DAY, DAY)
     assert (line.counts, line.cost) == (Counts(1, 10, 4, 2), PRICE.cost(Usage(input=10, output=2, cached=4)))
 
@@ -159,7 +161,7 @@ async def test_five_candidates_are_named(store: Store) -> None:
 async def test_a_corrected_row_is_not_a_candidate(store: Store, corrections: Corrections) -> None:
     """A correction settles the row."""
     await ship(store, [row(1, State.UNKNOWN)])
-    await corrections.correct(request_id(1), Usage(input=0, output=0), "it never ran")
+    await corrections.correct(request_id(1), RightCounts(input=0, output=0), "it never ran")
     assert await reconcile.candidate_rows(store, DAY, DAY) == []
 
 
@@ -169,7 +171,7 @@ async def test_a_corrected_row_is_not_a_candidate(store: Store, corrections: Cor
 async def test_a_correction_is_a_row_of_differences(store: Store, corrections: Corrections, dsn: str) -> None:
     """The differences may be negative."""
     await ship(store, [row(1, State.DONE, Usage(input=100, output=10, cached=50, reasoning=5))])
-    done = await corrections.correct(request_id(1), Usage(input=90, output=12, cached=60), " OpenAI says so ")
+    done = await corrections.correct(request_id(1), RightCounts(input=90, output=12, cached=60), " OpenAI says so ")
     columns = "request_id::text, corrects::text, reason, input_tokens, cached_tokens, output_tokens, reasoning_tokens"
     assert corrections_of(dsn, columns) == [
         (str(done.request_id), str(request_id(1)), "OpenAI says so", -10, 10, 2, 0),
@@ -181,7 +183,7 @@ async def test_a_correction_costs_the_difference_at_the_rows_price(
 ) -> None:
     """The cost is exact."""
     await ship(store, [row(1, State.DONE, Usage(input=100, output=10, cached=50, reasoning=5))])
-    await corrections.correct(request_id(1), Usage(input=90, output=12, cached=60), "why")
+    await corrections.correct(request_id(1), RightCounts(input=90, output=12, cached=60), "why")
     expected = PRICE.cost(Usage(input=90, output=12, cached=60)) - PRICE.cost(Usage(input=100, output=10, cached=50))
     assert corrections_of(dsn, "cost, price_id") == [(expected, PRICE.id)]
 
@@ -189,7 +191,7 @@ async def test_a_correction_costs_the_difference_at_the_rows_price(
 async def test_a_correction_has_the_keys_of_its_row(store: Store, corrections: Corrections, dsn: str) -> None:
     """User, token, endpoint, models and start are those of the row, so that every report groups them together."""
     await ship(store, [row(1, State.DONE, Usage(input=1, output=1))])
-    await corrections.correct(request_id(1), Usage(input=2, output=2), "why")
+    await corrections.correct(request_id(1), RightCounts(input=2, output=2), "why")
     same = "user_id, token_id, endpoint, model, served_model, price_id, started_at, streamed"
     assert corrections_of(dsn, same) == query(dsn, f"SELECT {same} FROM usage WHERE state = 'done'")
 
@@ -197,7 +199,7 @@ async def test_a_correction_has_the_keys_of_its_row(store: Store, corrections: C
 async def test_a_correction_has_its_own_request_id(store: Store, corrections: Corrections) -> None:
     """The id is a UUIDv7 of the time of the correction."""
     await ship(store, [row(1, State.DONE, Usage(input=1, output=1))])
-    done = await corrections.correct(request_id(1), Usage(input=2, output=2), "why")
+    done = await corrections.correct(request_id(1), RightCounts(input=2, output=2), "why")
     assert done.request_id.version == 7
     assert abs((done.request_id.int >> 80) / 1000 - datetime.now(UTC).timestamp()) < 60
 
@@ -207,38 +209,38 @@ async def test_a_corrected_row_is_unchanged(store: Store, corrections: Correctio
     uncorrected = "SELECT * FROM usage WHERE state <> 'correction'"
     await ship(store, [row(1, State.INCOMPLETE)])
     before = query(dsn, uncorrected)
-    await corrections.correct(request_id(1), Usage(input=2, output=2), "why")
+    await corrections.correct(request_id(1), RightCounts(input=2, output=2), "why")
     assert query(dsn, uncorrected) == before
 
 
 async def test_daily_sums_contain_the_correction(store: Store, corrections: Corrections, dsn: str) -> None:
     """Tokens and cost are those of the corrected row; the number of requests is the same."""
     await ship(store, [row(1, State.INCOMPLETE)])
-    await corrections.correct(request_id(1), Usage(input=20, output=3, cached=10), "why")
+    await corrections.correct(request_id(1), RightCounts(input=20, output=3, cached=10), "why")
     assert query(dsn, DAILY) == [(1, 1, 20, 10, 3, 0, PRICE.cost(Usage(input=20, output=3, cached=10)))]
 
 
 async def test_a_corrected_ledger_is_consistent(store: Store, corrections: Corrections) -> None:
     """The checks of the ledger find nothing."""
     await ship(store, [row(1, State.UNKNOWN), row(2, State.DONE, Usage(input=100, output=9, cached=20, reasoning=8))])
-    await corrections.correct(request_id(1), Usage(input=20, output=3, cached=10), "why")
-    await corrections.correct(request_id(2), Usage(input=10, output=1), "why")
+    await corrections.correct(request_id(1), RightCounts(input=20, output=3, cached=10), "why")
+    await corrections.correct(request_id(2), RightCounts(input=10, output=1), "why")
     assert await run_checks(store, 100) == []
 
 
 async def test_reasoning_is_never_more_than_output(store: Store, corrections: Corrections, dsn: str) -> None:
     """A lower output reduces the reasoning tokens, too."""
     await ship(store, [row(1, State.DONE, Usage(input=1, output=10, cached=0, reasoning=8))])
-    await corrections.correct(request_id(1), Usage(input=1, output=5), "why")
+    await corrections.correct(request_id(1), RightCounts(input=1, output=5), "why")
     assert corrections_of(dsn, "output_tokens, reasoning_tokens") == [(-5, -3)]
 
 
 async def test_a_row_is_corrected_once(store: Store, corrections: Corrections) -> None:
     """The error of a second correction names the first one."""
     await ship(store, [row(1, State.UNKNOWN)])
-    first = await corrections.correct(request_id(1), Usage(input=1, output=1), "why")
+    first = await corrections.correct(request_id(1), RightCounts(input=1, output=1), "why")
     with pytest.raises(Conflict, match=f"is corrected already, by {first.request_id}"):
-        await corrections.correct(request_id(1), Usage(input=2, output=2), "why not")
+        await corrections.correct(request_id(1), RightCounts(input=2, output=2), "why not")
 
 
 async def test_one_of_two_concurrent_corrections_is_added(store: Store, corrections: Corrections, dsn: str) -> None:
@@ -252,7 +254,7 @@ async def test_one_of_two_concurrent_corrections_is_added(store: Store, correcti
             current,
             request_id=request_id(number),
             usage=Usage(input=number, output=0),
-            cost=Decimal(number),
+            bill=Bill(cost=Decimal(number)),
             reason="why",
         )
         for number in (5, 6)
@@ -264,7 +266,7 @@ async def test_a_correction_is_in_the_audit_log(store: Store, dsn: str) -> None:
     """The log has the actor and the reason; other rows of usage are not logged."""
     await ship(store, [row(1, State.UNKNOWN)])
     correction = await Corrections(store.with_actor(Actor("boss", Via.COMMAND, "here"))).correct(
-        request_id(1), Usage(input=1, output=1), "the invoice"
+        request_id(1), RightCounts(input=1, output=1), "the invoice"
     )
     rows = query(dsn, "SELECT actor, action, object, after FROM audit_log WHERE object = 'usage'")
     assert [line[:3] for line in rows] == [("boss", "insert", "usage")]
@@ -278,7 +280,7 @@ async def test_a_correction_removes_the_uncertain_cost(store: Store, corrections
     """Row and daily sums have the corrected cost and no uncertain cost."""
     unknown = orphan(make_intent(1, user_id=1, model="gpt-6-luna", max_cost=Decimal(5)))
     await ship(store, [unknown])
-    correction = await corrections.correct(request_id(1), Usage(input=1000, output=0), "the invoice")
+    correction = await corrections.correct(request_id(1), RightCounts(input=1000, output=0), "the invoice")
     sums = "SELECT sum(cost), sum(uncertain_cost) FROM "
     assert await store.fetch(sums + "usage") == await store.fetch(sums + "usage_daily") == [(correction.cost_after, 0)]
 
@@ -286,49 +288,49 @@ async def test_a_correction_removes_the_uncertain_cost(store: Store, corrections
 async def test_a_correction_is_not_corrected(store: Store, corrections: Corrections) -> None:
     """A correction cannot be corrected itself."""
     await ship(store, [row(1, State.UNKNOWN)])
-    first = await corrections.correct(request_id(1), Usage(input=1, output=1), "why")
+    first = await corrections.correct(request_id(1), RightCounts(input=1, output=1), "why")
     with pytest.raises(InvalidValue, match="is a correction, which cannot be corrected"):
-        await corrections.correct(first.request_id, Usage(input=2, output=2), "why not")
+        await corrections.correct(first.request_id, RightCounts(input=2, output=2), "why not")
 
 
 async def test_an_unknown_row_is_not_corrected(corrections: Corrections) -> None:
     """The error contains the request id."""
     with pytest.raises(NotFound, match=str(UUID(int=1))):
-        await corrections.correct(UUID(int=1), Usage(input=1, output=1), "why")
+        await corrections.correct(UUID(int=1), RightCounts(input=1, output=1), "why")
 
 
 async def test_a_row_without_a_price_is_not_corrected(store: Store, corrections: Corrections) -> None:
     """The cost of the correction could not be computed."""
     await ship(store, [orphan(make_intent(1, price_id=99))])
     with pytest.raises(InvalidValue, match=f"{request_id(1)} has no price"):
-        await corrections.correct(request_id(1), Usage(input=1, output=1), "why")
+        await corrections.correct(request_id(1), RightCounts(input=1, output=1), "why")
 
 
 async def test_a_correction_that_changes_nothing_is_refused(store: Store, corrections: Corrections, dsn: str) -> None:
     """The row could not be corrected again."""
     await ship(store, [row(1, State.DONE, Usage(input=3, output=2, cached=1))])
-    with pytest.raises(InvalidValue, match="has these token counts already"):
-        await corrections.correct(request_id(1), Usage(input=3, output=2, cached=1), "why")
+    with pytest.raises(InvalidValue, match="has these counts already"):
+        await corrections.correct(request_id(1), RightCounts(input=3, output=2, cached=1), "why")
     assert corrections_of(dsn, "*") == []
 
 
 @pytest.mark.parametrize(
-    ("usage", "reason"),
+    ("right", "reason"),
     [
-        (Usage(input=1, output=1, cached=2), "why"),
-        (Usage(input=-1, output=1), "why"),
-        (Usage(input=1, output=10**12 + 1), "why"),
-        (Usage(input=1, output=1), ""),
-        (Usage(input=1, output=1), "   "),
-        (Usage(input=1, output=1), "two\nlines"),
-        (Usage(input=1, output=1), "x" * 501),
-        (Usage(input=1, output=1), "\x00"),
+        (RightCounts(input=1, output=1, cached=2), "why"),
+        (RightCounts(input=-1, output=1), "why"),
+        (RightCounts(input=1, output=10**12 + 1), "why"),
+        (RightCounts(input=1, output=1), ""),
+        (RightCounts(input=1, output=1), "   "),
+        (RightCounts(input=1, output=1), "two\nlines"),
+        (RightCounts(input=1, output=1), "x" * 501),
+        (RightCounts(input=1, output=1), "\x00"),
     ],
 )
 async def test_an_invalid_correction_is_refused(
-    store: Store, corrections: Corrections, usage: Usage, reason: str
+    store: Store, corrections: Corrections, right: RightCounts, reason: str
 ) -> None:
     """Token counts and reason are checked before anything is written."""
     await ship(store, [row(1, State.UNKNOWN)])
     with pytest.raises(InvalidValue):
-        await corrections.correct(request_id(1), usage, reason)
+        await corrections.correct(request_id(1), right, reason)

@@ -20,7 +20,7 @@ from chatgpt_agent.admin.corrections import Corrections
 from chatgpt_agent.core.errors import StoreBadValue
 from chatgpt_agent.core.ledger import Row, State
 from chatgpt_agent.core.money.exact import exact_sum
-from chatgpt_agent.core.money.kinds import Rates
+from chatgpt_agent.core.money.kinds import Rates, RightCounts
 from chatgpt_agent.core.money.pricing import NewPrice, Price, Tier
 from chatgpt_agent.core.usage import Usage
 from tests.support.database import query
@@ -179,7 +179,7 @@ DEAR = NewPrice("m", Rates(input=Decimal(3_000_000), output=Decimal(0)))
 async def test_correction_is_repriced_with_its_row(ledger: LedgerRows) -> None:
     """With tiers only the corrected row as a whole has a cost, not the differences."""
     await ledger.add(await ledger.price(CHEAP), Usage(input=4, output=0))
-    await Corrections(ledger.store).correct(request_id(1), Usage(input=6, output=0), "reason")
+    await Corrections(ledger.store).correct(request_id(1), RightCounts(input=6, output=0), "reason")
     assert await totals(ledger, CHEAP) == (Decimal(60), Decimal(60))
     assert await totals(ledger, DEAR) == (Decimal(60), Decimal(18))
 
@@ -188,7 +188,7 @@ async def test_request_without_tokens_costs_nothing_at_any_price(ledger: LedgerR
     """A row of unknown usage costs nothing until it is corrected."""
     await ledger.add(await ledger.price(CHEAP), None)
     assert await totals(ledger, DEAR) == (Decimal(0), Decimal(0))
-    await Corrections(ledger.store).correct(request_id(1), Usage(input=2, output=0), "reason")
+    await Corrections(ledger.store).correct(request_id(1), RightCounts(input=2, output=0), "reason")
     assert await totals(ledger, DEAR) == (Decimal(2), Decimal(6))
 
 

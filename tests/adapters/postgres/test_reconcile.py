@@ -15,7 +15,7 @@ from chatgpt_agent.adapters.postgres.surcharges import add_surcharges
 from chatgpt_agent.adapters.postgres.usage import ensure_partition, ship
 from chatgpt_agent.admin.corrections import Corrections
 from chatgpt_agent.core.ledger import Outcome, Row, State, settle
-from chatgpt_agent.core.money.kinds import Rates
+from chatgpt_agent.core.money.kinds import Rates, RightCounts
 from chatgpt_agent.core.money.pricing import NewPrice, Price, PriceBook
 from chatgpt_agent.core.money.surcharges import NewSurcharge
 from chatgpt_agent.core.openai_usage import Counts, Kind
@@ -163,7 +163,7 @@ async def test_free_requests_are_no_candidates(priced: Priced) -> None:
 async def test_correction_of_a_row_with_calls_keeps_them(priced: Priced) -> None:
     """A correction changes tokens, and the sums of tools stay."""
     await ship(priced.store, [priced.row(1, Usage(input=1000, output=100, web_search_calls=3))])
-    await Corrections(priced.store).correct(request_id(1), Usage(input=2000, output=100), "reason")
+    await Corrections(priced.store).correct(request_id(1), RightCounts(input=2000, output=100), "reason")
     model, search = await reconcile.ledger_sums(priced.store, DAY, DAY)
     assert (model.counts, model.cost) == (Counts(requests=1, input=2000, output=100), Decimal("0.0056"))
     assert (search.counts, search.cost) == (Counts(calls=3), Decimal("0.03"))
