@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from datetime import date, datetime
+from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
@@ -19,13 +20,15 @@ from chatgpt_agent.admin import groups
 from chatgpt_agent.admin.lookups import check_model, check_token, check_user
 from chatgpt_agent.core.errors import InvalidValue
 from chatgpt_agent.core.money.exact import exact_sum, format_usd
-from chatgpt_agent.core.money.kinds import TIME_COLUMN
+from chatgpt_agent.core.money.kinds import LATER_COLUMNS, TIME_COLUMN
 
-__all__ = ["COUNTS", "EXPORT_COLUMNS", "GROUPS", "Report", "Reports", "Sums", "UsageFilter", "UsageGroup"]
+__all__ = ["COUNTS", "EXPORT_COLUMNS", "GROUPS", "SUMMED", "Report", "Reports", "Sums", "UsageFilter", "UsageGroup"]
 
 PAGE = 5000  # rows that are read at once
 AMOUNTS = ("cost", "uncertain_cost")  # USD
-RECORDED = (*COUNTS, *AMOUNTS)  # the names of sums in CSV and JSON
+EXACT_NUMBERS = (*AMOUNTS, TIME_COLUMN)  # numbers that may have decimal places: text in JSON
+# The names of sums in CSV and JSON. Columns of former versions keep their places.
+RECORDED = (*(name for name in COUNTS if name not in LATER_COLUMNS), *AMOUNTS, *LATER_COLUMNS)
 # Amounts that JSON had with `_usd` at their ends in version 0.1, where it has them until version 0.3.
 _RENAMED = (*AMOUNTS, "what_if", "difference", "ledger_cost", "openai_cost")
 
@@ -115,8 +118,8 @@ async def encode_rows(rows: Sequence[UsageGroup], record: Callable[[UsageGroup],
 
 def sums_record(sums: Sums) -> dict[str, object]:
     """Sums as CSV and JSON have them; amounts are text, which no reader rounds."""
-    counts: dict[str, object] = {name: getattr(sums, name) for name in COUNTS}
-    return with_former_names(counts | {name: format_usd(getattr(sums, name)) for name in AMOUNTS})
+    record: dict[str, object] = {name: getattr(sums, name) for name in RECORDED}
+    return with_former_names(record | {name: format_usd(getattr(sums, name)) for name in EXACT_NUMBERS})
 
 
 def with_former_names(record: Mapping[str, object]) -> dict[str, object]:
@@ -127,7 +130,14 @@ def with_former_names(record: Mapping[str, object]) -> dict[str, object]:
 def export_record(row: SqlRow) -> dict[str, object]:
     """An exported row as JSON has it; amounts are text."""
     record = dict(zip(EXPORT_COLUMNS, row, strict=True))
-    return with_former_names(record | {name: format_usd(record[name]) for name in AMOUNTS})
+    exact = {name: format_usd(record[name]) for name in EXACT_NUMBERS if record[name] is not None}
+    return with_former_names(record | exact)
+
+
+def surcharges_text(amounts: Mapping[str, Decimal | str]) -> str:
+    """Returns the surcharges of a row as CSV and tables have them: `multiplier=1.1; web_search=0.01`."""
+    texts = {kind: amount if isinstance(amount, str) else format_usd(amount) for kind, amount in amounts.items()}
+    return "; ".join(f"{kind}={text}" for kind, text in texts.items())
 
 
 async def _total(rows: Sequence[UsageGroup]) -> Sums:
@@ -138,11 +148,10 @@ async def _total(rows: Sequence[UsageGroup]) -> Sums:
 
 
 def _sum_of(rows: Sequence[Sums]) -> Sums:
-    decimals = (TIME_COLUMN, *AMOUNTS)
-    counts: dict[str, Any] = {
-        name: (exact_sum if name in decimals else sum)(getattr(row, name) for row in rows) for name in SUMMED
+    sums: dict[str, Any] = {
+        name: (exact_sum if name in EXACT_NUMBERS else sum)(getattr(row, name) for row in rows) for name in SUMMED
     }
-    return Sums(**counts)
+    return Sums(**sums)
 
 
 # What a user sees with a token.

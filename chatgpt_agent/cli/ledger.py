@@ -8,7 +8,7 @@ import msgspec
 
 from chatgpt_agent.admin.administration import LedgerAdministration
 from chatgpt_agent.admin.ledger import MAX_WAITING, ROW_FIELDS, AgentState, OutboxState, UsageRow, read_outbox
-from chatgpt_agent.admin.reports import with_former_names
+from chatgpt_agent.admin.reports import EXACT_NUMBERS, surcharges_text, with_former_names
 from chatgpt_agent.cli.common import CSV_FORMS, FORMATS, echo_csv, echo_json, usd, with_ledger
 from chatgpt_agent.cli.effects import reads
 from chatgpt_agent.cli.formats import format_option, table_option
@@ -21,6 +21,7 @@ from chatgpt_agent.runtime.master_key import keyring_if_present
 
 _FORMAT = format_option(*FORMATS)
 _TABLE_COLUMNS = ("request_id", "started_at", "user", "token", "endpoint", "model", "state", "status", "error", "cost")
+_RARE_COLUMNS = ("uncertain_cost", "uncertain_reason", "surcharges")  # left out if they are empty or 0 in all rows
 
 
 @click.group()
@@ -94,8 +95,9 @@ async def list_(
     elif form in CSV_FORMS:
         echo_csv(ROW_FIELDS, ([_cells(row)[name] for name in ROW_FIELDS] for row in rows), form)
     else:
-        headers = [name.replace("_", " ") for name in _TABLE_COLUMNS]
-        lines = ([_cells(row)[name] for name in _TABLE_COLUMNS] for row in rows)
+        columns = [*_TABLE_COLUMNS, *(name for name in _RARE_COLUMNS if any(getattr(row, name) for row in rows))]
+        headers = [name.replace("_", " ") for name in columns]
+        lines = ([_cells(row)[name] for name in columns] for row in rows)
         echo_table(headers, lines, keep=("request id", "user", "state", "cost"))
 
 
@@ -155,5 +157,6 @@ def _agent_cells(agent: AgentState) -> list[object]:
 
 
 def _cells(row: UsageRow) -> dict[str, object]:
-    amounts = {"cost": usd(row.cost), "uncertain_cost": usd(row.uncertain_cost)}
-    return msgspec.structs.asdict(row) | {"started_at": show_second(row.started_at)} | amounts
+    exact = {name: usd(getattr(row, name)) for name in EXACT_NUMBERS}
+    changed = {"started_at": show_second(row.started_at), "surcharges": surcharges_text(row.surcharges)}
+    return msgspec.structs.asdict(row) | changed | exact

@@ -12,7 +12,17 @@ import msgspec
 
 from chatgpt_agent.admin import reports
 from chatgpt_agent.admin.administration import LedgerAdministration
-from chatgpt_agent.admin.reports import AMOUNTS, EXPORT_COLUMNS, GROUPS, Report, Sums, UsageFilter
+from chatgpt_agent.admin.reports import (
+    AMOUNTS,
+    EXACT_NUMBERS,
+    EXPORT_COLUMNS,
+    GROUPS,
+    SUMMED,
+    Report,
+    Sums,
+    UsageFilter,
+    surcharges_text,
+)
 from chatgpt_agent.cli.common import EXCEL, FORMATS, echo_csv, echo_json, usd, with_ledger
 from chatgpt_agent.cli.effects import reads
 from chatgpt_agent.cli.formats import format_option
@@ -93,13 +103,14 @@ def _echo_report_json(report: Report) -> None:
 def _echo_report_csv(report: Report, form: str = "csv") -> None:
     headers = [*report.by, *(["token_id"] if "token" in report.by else []), *reports.RECORDED]
     records = [
-        reports.row_record(report.by, row) | {name: usd(getattr(row, name)) for name in AMOUNTS} for row in report.rows
+        reports.row_record(report.by, row) | {name: usd(getattr(row, name)) for name in EXACT_NUMBERS}
+        for row in report.rows
     ]
     echo_csv(headers, ([record[name] for name in headers] for record in records), form)
 
 
 def _echo_report_table(report: Report) -> None:
-    columns = [name for name in reports.RECORDED if name not in _RARE or any(getattr(row, name) for row in report.rows)]
+    columns = [name for name in SUMMED if name not in _RARE or any(getattr(row, name) for row in report.rows)]
     lines = [[*row.group, *(_cell(row, name) for name in columns)] for row in report.rows]
     total = ["total", *[""] * (len(report.by) - 1), *(_cell(report.total, name) for name in columns)]
     headers = [*report.by, *(_HEADINGS.get(name, name.replace("_", " ")) for name in columns)]
@@ -116,7 +127,7 @@ _ECHO: dict[str, Callable[[Report], None]] = {
 
 def _cell(sums: Sums, name: str) -> object:
     value: Any = getattr(sums, name)
-    return usd(value) if name in AMOUNTS else value
+    return usd(value) if name in EXACT_NUMBERS else value
 
 
 @usage.command()
@@ -149,8 +160,9 @@ def _echo(text: str, *, excel: bool) -> None:
 
 
 def _as_csv(row: tuple[Any, ...], *, excel: bool) -> str:
-    cells = [usd(cell) if name in AMOUNTS else cell for name, cell in zip(EXPORT_COLUMNS, row, strict=True)]
-    return csv_line(cells, excel=excel)
+    record: dict[str, Any] = dict(zip(EXPORT_COLUMNS, row, strict=True))
+    record |= {name: usd(record[name]) for name in EXACT_NUMBERS}
+    return csv_line([*(record | {"surcharges": surcharges_text(record["surcharges"] or {})}).values()], excel=excel)
 
 
 def _as_json(row: tuple[Any, ...]) -> str:

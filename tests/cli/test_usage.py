@@ -18,7 +18,7 @@ from chatgpt_agent.adapters.postgres.export import EXPORT_COLUMNS
 from chatgpt_agent.admin.reports import Reports, UsageFilter
 from chatgpt_agent.core.ledger import Intent, Row, State
 from chatgpt_agent.core.money.exact import exact_sum
-from chatgpt_agent.core.money.kinds import TOKEN_COLUMNS
+from chatgpt_agent.core.money.kinds import CALL_COLUMNS, COUNT_COLUMNS, FORMER_COLUMNS, LATER_COLUMNS, TIME_COLUMN
 from chatgpt_agent.core.usage import Usage
 from tests.support.commands import Cli
 from tests.support.database import query
@@ -27,7 +27,10 @@ from tests.support.postgres_server import temporary_database
 
 ALICE, BOB = 1, 2
 TINY = "0.00000000000000000001"
-NOTHING = {"requests": 0, "not_done": 0, **dict.fromkeys(TOKEN_COLUMNS, 0)}
+NOTHING = {"requests": 0, "not_done": 0, **dict.fromkeys(COUNT_COLUMNS, 0), TIME_COLUMN: "0"}
+
+# The columns of former versions have their old places.
+HEADINGS = ("requests", "not_done", *FORMER_COLUMNS, "cost", "uncertain_cost", *LATER_COLUMNS)
 
 
 def row(
@@ -248,9 +251,10 @@ def test_table_has_headings(populated: Cli) -> None:
 
 def test_csv_has_headings_and_a_line_for_each_group(populated: Cli) -> None:
     """CSV has no total, which a spreadsheet would add to the sums."""
-    lines = list(csv.reader(io.StringIO(populated.ok("usage", "report", "--by", "day,user", "--format", "csv"))))
-    assert lines[0][:3] == ["day", "user", "requests"]
-    assert [(line[0], line[1], line[-2]) for line in lines[1:]] == costs(populated, "--by", "day,user")
+    text = populated.ok("usage", "report", "--by", "day,user", "--format", "csv")
+    lines = list(csv.DictReader(io.StringIO(text)))
+    assert text.startswith("day,user,requests,")
+    assert [(line["day"], line["user"], line["cost"]) for line in lines] == costs(populated, "--by", "day,user")
 
 
 @pytest.mark.parametrize("name", ["=cmd()", "+1", "-1", "@SUM(A1)"])
@@ -280,7 +284,10 @@ def test_deleted_user_is_shown_by_id(cli: Cli) -> None:
     ("form", "out"),
     [
         ("json", {"rows": [], "total": {"requests": 0, "cost": "0"}}),
-        ("csv", f"user,model,{','.join(NOTHING)},cost,uncertain_cost\n"),
+        (
+            "csv",
+            f"user,model,{','.join(HEADINGS)}\n",
+        ),
     ],
 )
 def test_report_of_an_empty_database_is_empty(shared_cli: Cli, form: str, out: Any) -> None:
@@ -495,3 +502,72 @@ def test_csv_for_excel_has_a_byte_order_mark(populated: Cli, command: str) -> No
     excel = populated.run("usage", command, "--format", "csv-excel").stdout_bytes
     assert b"\r" not in plain
     assert excel == b"\xef\xbb\xbf" + plain.replace(b"\n", b"\r\n")
+
+
+def everything(cli: Cli) -> Row:
+    """Writes and returns a row with a count of everything that is charged, and with surcharges."""
+    columns = "(id, kind, host, model, amount, effective_at, created_at)"
+    values = "(7, 'multiplier', 'h', '', 1.10, now(), now()), (8, 'web_search', '', '', 0.010, now(), now())"
+    query(cli.settings["DATABASE_URL"], f"INSERT INTO surcharges {columns} VALUES {values}")
+    names = set(Usage.__struct_fields__) - {"seconds", "image_tool", "uncertain_reason"}
+    counts: dict[str, Any] = {name: number for number, name in enumerate(sorted(names), start=2)}
+    usage = Usage(**counts, seconds=Decimal("1.50"), image_tool=Usage(input=1, output=9))
+    written = msgspec.structs.replace(
+        row(ALICE, "m", "2026-11-01", "1"),
+        usage=usage,
+        surcharge_ids=(7, 8),
+        uncertain_reason="image_cache",
+        uncertain_cost=Decimal("0.5"),
+    )
+    ship_rows(cli.settings["DATABASE_URL"], [written])
+    return written
+
+
+def test_report_has_everything_that_is_charged(cli: Cli) -> None:
+    """Seconds are exact text in JSON, and a table has the columns that are not 0."""
+    everything(cli)
+    total = report(cli)["total"]
+    assert (total["seconds"], total["image_tool_output_tokens"]) == ("1.5", 9)
+    assert 0 not in [total[name] for name in ("cache_write_12h_tokens", "cached_audio_tokens", *CALL_COLUMNS.values())]
+    headings = cli.ok("usage", "report").splitlines()[0]
+    assert "web search calls" in headings
+    assert "image tool cached tokens" not in headings
+
+
+def test_seconds_are_added_exactly(cli: Cli) -> None:
+    """The sum of many seconds has every digit."""
+    seconds = [Decimal("0.1"), Decimal("999999999999.999999999"), Decimal("0.000000001")]
+    rows = [
+        msgspec.structs.replace(row(ALICE, f"m{n}", "2026-11-01", "1"), usage=Usage(input=0, output=0, seconds=each))
+        for n, each in enumerate(seconds)
+    ]
+    ship_rows(cli.settings["DATABASE_URL"], rows)
+    assert report(cli)["total"]["seconds"] == "1000000000000.1"
+
+
+def test_export_has_everything_that_is_charged(cli: Cli) -> None:
+    """The columns of former versions keep their places; the others come after them."""
+    everything(cli)
+    [line] = csv.DictReader(io.StringIO(cli.ok("usage", "export")))
+    last = dict(list(line.items())[-4:])
+    assert last == {
+        "seconds": "1.5", "uncertain_reason": "image_cache", "image_model": "",
+        "surcharges": "multiplier=1.1; web_search=0.01",
+    }  # fmt: skip
+    [record] = json.loads(cli.ok("usage", "export", "--format", "json"))
+    assert (record["seconds"], record["surcharges"]) == ("1.5", {"multiplier": "1.1", "web_search": "0.01"})
+    assert list(line)[:12] == [*record][:12]
+    assert list(line)[12:26] == [*FORMER_COLUMNS, "cost", "uncertain_cost", "upstream_id", "corrects", "reason"]
+
+
+def test_list_of_rows_has_everything_that_is_charged(cli: Cli) -> None:
+    """JSON has amounts and seconds as text, a table the surcharges and why the cost is uncertain."""
+    everything(cli)
+    [line] = json.loads(cli.ok("ledger", "list", "--format", "json"))
+    assert (line["seconds"], line["surcharges"]) == ("1.5", {"multiplier": "1.1", "web_search": "0.01"})
+    assert (line["uncertain_reason"], line["web_search_calls"] > 0) == ("image_cache", True)
+    table = cli.ok("ledger", "list")
+    assert "image_cache" in table
+    assert "multiplier=1.1; web_search=0.01" in table
+    [line] = csv.DictReader(io.StringIO(cli.ok("ledger", "list", "--format", "csv")))
+    assert (line["seconds"], line["surcharges"]) == ("1.5", "multiplier=1.1; web_search=0.01")

@@ -12,6 +12,7 @@ from typing import Any
 from chatgpt_agent.adapters.postgres.usage import COUNT_NOT_DONE, COUNT_REQUESTS
 from chatgpt_agent.core.http.endpoints import ENDPOINTS
 from chatgpt_agent.core.ledger import TERMINAL, State
+from chatgpt_agent.core.money.kinds import COUNT_COLUMNS
 from tests.support.agent import Agent
 from tests.support.client import Answer
 from tests.support.database import connected
@@ -29,18 +30,13 @@ COLUMNS = (
     "image_tool_output_tokens", "image_tool_image_output_tokens", "web_search_calls", "file_search_calls",
     "code_interpreter_sessions", "seconds", "image_price_id", "surcharge_ids",
 )  # fmt: skip
-DAILY_SUMS = """
-    SELECT day, user_id, token_id, model, endpoint, requests, not_done, input_tokens, cached_tokens, cache_write_tokens,
-           audio_input_tokens, image_input_tokens, output_tokens, reasoning_tokens, audio_output_tokens,
-           image_output_tokens, cost, uncertain_cost
+DAILY_SUMS = f"""
+    SELECT day, user_id, token_id, model, endpoint, requests, not_done, {", ".join(COUNT_COLUMNS)}, cost, uncertain_cost
     FROM usage_daily ORDER BY day, user_id, token_id, model, endpoint"""
 SUMS_OF_ROWS = f"""
     SELECT (started_at AT TIME ZONE (SELECT value FROM settings WHERE name = 'time_zone'))::date,
            user_id, token_id, model, endpoint, {COUNT_REQUESTS}, {COUNT_NOT_DONE},
-           coalesce(sum(input_tokens), 0), coalesce(sum(cached_tokens), 0), coalesce(sum(cache_write_tokens), 0),
-           coalesce(sum(audio_input_tokens), 0), coalesce(sum(image_input_tokens), 0), coalesce(sum(output_tokens), 0),
-           coalesce(sum(reasoning_tokens), 0), coalesce(sum(audio_output_tokens), 0),
-           coalesce(sum(image_output_tokens), 0), sum(cost), sum(uncertain_cost)
+           {", ".join(f"coalesce(sum({name}), 0)" for name in COUNT_COLUMNS)}, sum(cost), sum(uncertain_cost)
     FROM usage GROUP BY 1, 2, 3, 4, 5 ORDER BY 1, 2, 3, 4, 5"""
 
 

@@ -21,7 +21,7 @@ from chatgpt_agent.core.money.kinds import COUNT_COLUMNS
 
 Usage = dict[str, Any]  # a row of the table, by column
 Day = tuple[date, int, int, str, str]  # day, user, token, model, endpoint
-Sums = tuple[Any, ...]  # requests, not_done, tokens of each kind, cost, uncertain_cost
+Sums = tuple[Any, ...]  # requests, not_done, all counts, cost, uncertain_cost
 
 _NULLABLE = {
     "served_model",

@@ -6,12 +6,12 @@ from uuid import UUID
 from chatgpt_agent.adapters.postgres.connection import SqlRow, Store
 from chatgpt_agent.adapters.postgres.reports import UsageFilter, filter_sql
 from chatgpt_agent.adapters.postgres.settings import DAY_SQL
+from chatgpt_agent.adapters.postgres.surcharges import SURCHARGES_SQL
 from chatgpt_agent.adapters.postgres.tokens import TOKEN_LABEL_SQL
-from chatgpt_agent.adapters.postgres.usage import known_count
+from chatgpt_agent.adapters.postgres.usage import IMAGE_MODEL_SQL, known_count
 from chatgpt_agent.adapters.postgres.users import USER_NAME_SQL
-from chatgpt_agent.core.money.kinds import COUNT_COLUMNS, TOKEN_KINDS
+from chatgpt_agent.core.money.kinds import FORMER_COLUMNS, LATER_COLUMNS
 
-_FIRST = tuple(kind.column for kind in TOKEN_KINDS if not kind.fallback)
 _COLUMNS = {
     "request_id": "r.request_id::text",
     "started_at": """to_char(r.started_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')""",
@@ -25,15 +25,17 @@ _COLUMNS = {
     "service_tier": "r.service_tier",
     "state": "r.state",
     "status": "r.status",
-    **{name: f"r.{name}" for name in _FIRST},
+    **{name: f"r.{name}" for name in FORMER_COLUMNS},
     "cost": "r.cost",
     "uncertain_cost": "r.uncertain_cost",
     "upstream_id": "r.upstream_id",
     "corrects": "r.corrects::text",
     "reason": "r.reason",
     # After the columns of former versions, so that these keep their places.
-    **{name: known_count(name, "r") for name in COUNT_COLUMNS if name not in _FIRST},
+    **{name: known_count(name, "r") for name in LATER_COLUMNS},
     "uncertain_reason": "r.uncertain_reason",
+    "image_model": IMAGE_MODEL_SQL,
+    "surcharges": f"nullif({SURCHARGES_SQL}, '{{}}')",
 }
 EXPORT_COLUMNS = tuple(_COLUMNS)
 

@@ -11,6 +11,12 @@ from chatgpt_agent.core.money.surcharges import NewSurcharge, Surcharge, Surchar
 
 SURCHARGE_COLUMNS = "s.id, s.kind, s.host, s.model, s.amount, s.effective_at, s.created_at, s.cancelled_at"
 
+# The amounts that were applied to a row `r` of `usage`, by kind, as JSON.
+SURCHARGES_SQL = """(
+    SELECT coalesce(jsonb_object_agg(s.kind, trim_scale(s.amount)::text), '{}')
+    FROM surcharges s WHERE s.id = ANY(r.surcharge_ids) AND s.amount IS NOT NULL
+)"""
+
 
 def surcharge_from(row: Sequence[Any]) -> Surcharge:
     """Returns the surcharge of a row with `SURCHARGE_COLUMNS`. Raises InvalidValue or ValueError for one that cannot be

@@ -206,6 +206,10 @@ _IS_SPARSE = tuple(name in _SPARSE for name in COUNT_COLUMNS)
 _NO_COUNTS = (None,) * len(COUNT_COLUMNS)
 
 
+# The model that drew for a row `r` of `usage`, whose price was charged.
+IMAGE_MODEL_SQL = "(SELECT ip.model FROM prices ip WHERE ip.id = r.image_price_id)"
+
+
 def known_count(name: str, relation: str) -> str:
     """Returns a column of counts in SQL, NULL only where the usage is not known."""
     column = f"{relation}.{name}"

@@ -8,11 +8,13 @@ from uuid import UUID
 import msgspec
 
 from chatgpt_agent.adapters.postgres.connection import SqlRow, Store
+from chatgpt_agent.adapters.postgres.surcharges import SURCHARGES_SQL
 from chatgpt_agent.adapters.postgres.tokens import TOKEN_LABEL_SQL
-from chatgpt_agent.adapters.postgres.usage import known_count
+from chatgpt_agent.adapters.postgres.usage import IMAGE_MODEL_SQL, known_count
 from chatgpt_agent.adapters.postgres.users import USER_NAME_SQL
 from chatgpt_agent.core.ledger import State
-from chatgpt_agent.core.money.kinds import COUNT_COLUMNS, UsageCounts
+from chatgpt_agent.core.money.exact import Usd
+from chatgpt_agent.core.money.kinds import COUNT_COLUMNS, FORMER_COLUMNS, LATER_COLUMNS, UsageCounts
 
 
 class StateSum(msgspec.Struct, frozen=True):
@@ -26,7 +28,8 @@ class StateSum(msgspec.Struct, frozen=True):
 class UsageRow(UsageCounts[int | None], frozen=True, kw_only=True):
     """A row of the ledger in a list. Counts None: unknown. Costs in USD; `uncertain_cost` is the maximum that a row may
     have cost beyond its cost, `uncertain_reason` why its cost may differ from OpenAI's. `charged_model`: the model
-    whose price was charged, None for an imported row and for one of a free endpoint."""
+    whose price was charged, None for an imported row and for one of a free endpoint; `image_model`: the same for the
+    tokens of the tool image_generation. `surcharges`: the amounts that were applied, by kind."""
 
     request_id: UUID
     started_at: datetime
@@ -43,19 +46,21 @@ class UsageRow(UsageCounts[int | None], frozen=True, kw_only=True):
     error: str | None
     client_closed: bool
     streamed: bool
-    cost: Decimal
-    uncertain_cost: Decimal
-    uncertain_reason: str | None
+    cost: Usd
+    uncertain_cost: Usd
     upstream_id: str | None
     corrects: UUID | None
     reason: str | None
+    uncertain_reason: str | None
+    image_model: str | None
+    surcharges: dict[str, Usd]
 
 
-# The fields of a `UsageRow` in the order of lists.
+# The fields of a `UsageRow` in the order of lists: columns of former versions keep their places.
 ROW_FIELDS = (
     "request_id", "started_at", "user", "token_id", "token", "endpoint", "model", "served_model", "charged_model",
-    "service_tier", "state", "status", "error", "client_closed", "streamed", *COUNT_COLUMNS, "cost", "uncertain_cost",
-    "uncertain_reason", "upstream_id", "corrects", "reason",
+    "service_tier", "state", "status", "error", "client_closed", "streamed", *FORMER_COLUMNS, "cost", "uncertain_cost",
+    "upstream_id", "corrects", "reason", *LATER_COLUMNS, "uncertain_reason", "image_model", "surcharges",
 )  # fmt: skip
 
 
@@ -84,6 +89,8 @@ async def list_rows(
         "user": USER_NAME_SQL.format(id="r.user_id"),
         "token": TOKEN_LABEL_SQL.format(id="r.token_id"),
         "charged_model": "p.model",
+        "image_model": IMAGE_MODEL_SQL,
+        "surcharges": SURCHARGES_SQL,
         **{name: known_count(name, "r") for name in COUNT_COLUMNS},
     }
     sql = f"""
@@ -106,7 +113,8 @@ def _usage_row(row: SqlRow) -> UsageRow:
     fields = dict(zip(ROW_FIELDS, row, strict=True))
     for name in ("request_id", "corrects"):
         fields[name] = None if fields[name] is None else UUID(str(fields[name]))
-    return UsageRow(**fields | {"state": State(fields["state"])})
+    surcharges = {kind: Decimal(amount) for kind, amount in fields["surcharges"].items()}
+    return UsageRow(**fields | {"state": State(fields["state"]), "surcharges": surcharges})
 
 
 async def recent_rows_json(store: Store, token_id: int, *, since: datetime, until: datetime, limit: int) -> str:

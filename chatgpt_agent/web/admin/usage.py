@@ -6,7 +6,7 @@ from typing import Annotated
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from chatgpt_agent.admin.reports import GROUPS, Sums, UsageFilter, UsageGroup, encode_rows, parse_groups
+from chatgpt_agent.admin.reports import EXACT_NUMBERS, GROUPS, Sums, UsageFilter, UsageGroup, encode_rows, parse_groups
 from chatgpt_agent.core.access.settings import Name
 from chatgpt_agent.core.money.exact import format_usd
 from chatgpt_agent.web.admin.price_schemas import LastDay
@@ -65,8 +65,8 @@ async def report_usage(request: AdminRequest[Empty, UsageQuery, None]) -> UsageR
     report = await reports.report(by, await reports.until_today(usage_filter), max_rows=MAX_ROWS)
 
     def record(row: UsageGroup) -> dict[str, object]:
-        amounts = {"cost": format_usd(row.cost), "uncertain_cost": format_usd(row.uncertain_cost)}
-        return {**msgspec.structs.asdict(row), **amounts, "group": dict(zip(by, row.group, strict=True))}
+        exact = {name: format_usd(getattr(row, name)) for name in EXACT_NUMBERS}
+        return {**msgspec.structs.asdict(row), **exact, "group": dict(zip(by, row.group, strict=True))}
 
     return {"by": by, "rows": await encode_rows(report.rows, record), "total": report.total}
 
