@@ -176,12 +176,12 @@ def test_searches_are_counted_by_requests_else_by_items() -> None:
 
 
 def test_file_searches_are_charged_by_call_and_containers_once() -> None:
-    """Each file search is charged; a container is charged once, however often it ran code or a shell."""
+    """Each file search is charged; a container at most once, however often it ran code or a shell."""
     code = [{"type": "code_interpreter_call", "container_id": name} for name in ("cntr_1", "cntr_1", "cntr_2")]
     hosted = {"type": "shell_call", "environment": {"type": "container_reference", "container_id": "cntr_2"}}
     local = {"type": "shell_call", "environment": {"type": "local"}}
     items = [{"type": "file_search_call"}, {"type": "file_search_call"}, *code, hosted, local]
-    assert cost(RESPONSES, TERMS, ZERO, output=items) == usd("0.065")
+    assert cost(RESPONSES, TERMS, ZERO, output=items) == usd("0.005", "0.065")
 
 
 def test_multiplier_of_a_host_applies_to_tokens_and_not_to_fees() -> None:

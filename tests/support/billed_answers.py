@@ -65,7 +65,8 @@ def decision_prices(draw: st.DrawFn) -> ListPrice:
 @st.composite
 def terms(draw: st.DrawFn, path: str) -> Terms:
     """Draws the price of a model at an endpoint and that of an image model, fees and a host's multiplier."""
-    fees = draw(st.dictionaries(st.sampled_from(("web_search", "file_search", "code_interpreter")), amounts))
+    every = dict.fromkeys(("web_search", "file_search", "code_interpreter"), amounts)
+    fees = draw(st.fixed_dictionaries(every) | st.fixed_dictionaries({}, optional=every))
     prices = decision_prices() if path == "/v1/decisions" else list_prices((None, "flex", "priority", "ultrafast"))
     return Terms(price=draw(prices), image_price=draw(list_prices()), fees=fees, multiplier=draw(uplifts))
 
@@ -108,6 +109,12 @@ CALLS: tuple[Answer, ...] = (
     ),
 )
 CALL_TYPES = frozenset(call["type"] for call in CALLS)
+TOOLS: dict[str, Answer] = {
+    "web_search_call": {"type": "web_search"},
+    "file_search_call": {"type": "file_search", "vector_store_ids": ["vs_1"]},
+    "code_interpreter_call": {"type": "code_interpreter", "container": {"type": "auto"}},
+    "shell_call": {"type": "shell", "environment": {"type": "container_auto"}},
+}
 _MESSAGE = {"type": "message", "id": "msg_1", "role": "assistant", "status": "completed", "content": []}
 _REASONING = {"type": "reasoning", "id": "rs_1", "summary": []}
 
@@ -236,6 +243,7 @@ def responses(draw: st.DrawFn, bounds: Bounds = UNBOUNDED) -> Answer:
         "status": "completed",
         "error": None,
         "output": [_REASONING, *calls, _MESSAGE],
+        "tools": [TOOLS[name] for name in sorted({call["type"] for call in calls})],
         "service_tier": draw(st.sampled_from(bounds.service_tiers)),
         "usage": draw(response_usages(bounds)),
     }
@@ -245,6 +253,8 @@ def responses(draw: st.DrawFn, bounds: Bounds = UNBOUNDED) -> Answer:
             "image_gen": draw(st.just(NO_IMAGES) | image_tools(bounds.image_tool)) if bounds.draws else NO_IMAGES,
             "web_search": {"num_requests": draw(st.integers(0, searches))},
         }
+        if answer["tool_usage"]["image_gen"]["total_tokens"]:
+            answer["tools"].append({"type": "image_generation"})
     return answer
 
 

@@ -7,7 +7,7 @@ from fractions import Fraction
 from itertools import pairwise
 
 from chatgpt_agent.core.cooperative import run_to_end
-from chatgpt_agent.core.http.answer import read_answer
+from chatgpt_agent.core.http.answer import PassingAnswer, read_answer
 from chatgpt_agent.core.http.endpoints import METERED, Endpoint
 from chatgpt_agent.core.http.meter import StreamMeter
 from chatgpt_agent.core.ledger import Outcome, Row, answered_state, settle
@@ -76,6 +76,13 @@ def book_of(terms: Terms) -> PriceBook:
 def read_whole(path: str, body: bytes) -> Answer:
     """Reads a whole answer as the agent does."""
     return run_to_end(read_answer([body], BY_PATH[path]))
+
+
+def read_passing(path: str, body: bytes) -> Answer:
+    """Reads a whole answer as the agent does that has no room for it."""
+    answer = PassingAnswer(BY_PATH[path], None)
+    answer.feed(body)
+    return answer.answer()
 
 
 def read_stream(path: str, events: Sequence[bytes], cuts: Iterable[int] = ()) -> Answer:

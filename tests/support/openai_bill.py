@@ -240,6 +240,6 @@ def _fees(
     containers = {item["container_id"] for item in items if item["type"] == "code_interpreter_call"}
     shells = [item.get("environment") or {} for item in items if item["type"] == "shell_call"]
     containers |= {shell["container_id"] for shell in shells if shell.get("type") == "container_reference"}
-    rest = files * fees.get("file_search", Fraction(0)) + len(containers) * fees.get("code_interpreter", Fraction(0))
-    search = fees.get("web_search", Fraction(0))
-    return Bill(least * search + rest, most * search + rest)
+    exact, search = files * fees.get("file_search", Fraction(0)), fees.get("web_search", Fraction(0))
+    sessions = len(containers) * fees.get("code_interpreter", Fraction(0))
+    return Bill(least * search + exact, most * search + exact + sessions)

@@ -85,7 +85,7 @@ def add_tools(usage: Usage, tool_usage: msgspec.Raw, output: msgspec.Raw | None,
     try:
         reported = _tool_usage.decode(tool_usage)
         items = [] if output is None or _CALL not in bytes(output) else _items.decode(output) or []
-        if output is None and _offers_counted_calls(tools):
+        if output is None and _may_have_counted_calls(tools, reported):
             usage = msgspec.structs.replace(usage, uncertain_reason=CALLS_UNKNOWN)
     except (msgspec.DecodeError, RecursionError):
         return None
@@ -108,9 +108,14 @@ def image_model_of(tools: msgspec.Raw) -> str | None:
     return next((tool.model for tool in offered if tool.type == "image_generation"), None)
 
 
-def _offers_counted_calls(tools: msgspec.Raw) -> bool:
-    offered = _tools.decode(tools) or []
-    return any(tool.type in ("file_search", "code_interpreter", "shell") for tool in offered)
+def _may_have_counted_calls(tools: msgspec.Raw, reported: _ToolUsage | None) -> bool:
+    """Whether the model may have called a tool whose calls are counted by the items of the output."""
+    kinds = {tool.type or "" for tool in _tools.decode(tools) or []}
+    if kinds & {"file_search", "code_interpreter", "shell"}:
+        return True
+    if (reported is None or reported.searches is None) and any(kind.startswith("web_search") for kind in kinds):
+        return True
+    return reported is None and "image_generation" in kinds
 
 
 def _with_calls(usage: Usage, reported: _ToolUsage | None, items: list[_Item]) -> Usage:

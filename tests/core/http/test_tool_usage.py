@@ -148,14 +148,35 @@ def test_calls_of_clients_cost_nothing(read: Read) -> None:
     assert used(read, output=items) == Usage(input=10, output=5)
 
 
-def test_calls_in_an_output_that_was_not_held_are_unknown() -> None:
-    """An event that is too large is read as it passes, without its output."""
-    offered = [{"type": "file_search", "vector_store_ids": ["vs_1"]}]
-    answer = response(tools=offered, output=[{"type": "message", "content": "x" * 600_000}])
+def without_room(**members: Any) -> Usage:
+    """The usage of an event that is too large, which is read as it passes, without its output."""
+    answer = response(output=[{"type": "message", "content": "x" * 600_000}], **members)
     event = b"data: %s\n\n" % json.dumps({"type": "response.completed", "response": answer}).encode()
     meter = StreamMeter(RESPONSES, hide_usage=False, has_room=lambda size: False)
     for at in range(0, len(event), 65536):
         meter.feed(event[at : at + 65536])
     usage = meter.answer().usage
     assert usage is not None
-    assert usage.uncertain_reason == CALLS_UNKNOWN
+    return usage
+
+
+@pytest.mark.parametrize(
+    "tool",
+    [
+        {"type": "file_search", "vector_store_ids": ["vs_1"]},
+        {"type": "web_search"},
+        {"type": "web_search_preview"},
+        {"type": "image_generation"},
+    ],
+)
+def test_calls_in_an_output_that_was_not_held_are_unknown(tool: dict[str, Any]) -> None:
+    """Without `tool_usage` all calls are counted by the output."""
+    assert without_room(tools=[tool]).uncertain_reason == CALLS_UNKNOWN
+    assert without_room(tools=[{"type": "function", "name": "f"}]).uncertain_reason is None
+
+
+@pytest.mark.parametrize("kind", ["web_search", "image_generation"])
+def test_reported_calls_need_no_output(kind: str) -> None:
+    """With `tool_usage` searches and images are counted without the output."""
+    tool_usage = {"image_gen": UNUSED, "web_search": {"num_requests": 0}}
+    assert without_room(tools=[{"type": kind}], tool_usage=tool_usage).uncertain_reason is None
