@@ -39,6 +39,8 @@ CHANGES: dict[str, tuple[list[str], str, list[tuple[str, str]]]] = {
     "price import": ([PRICES, "--yes"], "", [("insert", "prices")]),
     "price remove": (["gpt-6-luna"], "", [("insert", "prices")]),
     "price cancel": (["2"], "", [("update", "prices")]),
+    "price surcharge set": (["web_search", "0.01", "--from", "2998-01-01"], "", [("insert", "surcharges")]),
+    "price surcharge cancel": (["1"], "", [("update", "surcharges")]),
     "budget set": (["20", "--user", "alice", "--period", "month"], "", [("insert", "budgets")]),
     "budget remove": (["1"], "", [("update", "budgets")]),
     "admin token": (["dave"], "", [("insert", "admins")]),
@@ -52,6 +54,7 @@ CHANGES: dict[str, tuple[list[str], str, list[tuple[str, str]]]] = {
 # The other commands read, or change only the schema. tests/cli/test_legacy.py covers import-legacy.
 OTHERS = {
     "serve", "migrate", "user list", "user show", "token list", "price list", "price export", "price what-if",
+    "price check", "price surcharge list",
     "budget list", "usage report", "usage export", "import-legacy", "ledger status", "ledger list", "ledger verify",
     "ledger reconcile", "admin list", "audit list",
 }  # fmt: skip

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -31,7 +32,10 @@ BOOKS = """
     SELECT (SELECT json_agg(u.name) FROM users u), (SELECT json_agg(t) FROM tokens t),
            (SELECT json_agg(a) FROM admins a), (SELECT count(*) FROM audit_log)"""
 # Refused before they print.
-REFUSED = {"import-legacy", "ledger reconcile", "ledger correct", "price import", "price what-if", "price cancel"}
+REFUSED = {
+    "import-legacy", "ledger reconcile", "ledger correct", "price import", "price what-if", "price cancel",
+    "price check", "price surcharge cancel",
+}  # fmt: skip
 
 
 @contextlib.contextmanager
@@ -86,8 +90,16 @@ def test_reading_command_to_a_full_disk_is_one_line(shared_filled: Cli, command:
     """The exit code is 1."""
     args = [*arguments_of(command), *(json_option(command) if form == "json" else [])]
     code, lines = run_here(shared_filled, args, "/dev/full")
-    assert (code, len(lines)) == (1, 1), lines
+    assert (code, len(lines)) == (2 if command == "price check" else 1, 1), lines
     assert lines == [FULL] or command in REFUSED
+
+
+def test_differences_to_a_full_disk_are_one_line(shared_filled: Cli, tmp_path: Path) -> None:
+    """The exit code of `price check` is that of differences."""
+    listed = tmp_path / "prices.csv"
+    listed.write_text("model,input,output\nm,3,4\n")
+    code, lines = run_here(shared_filled, ["price", "check", str(listed)], "/dev/full")
+    assert (code, lines) == (1, [FULL])
 
 
 @pytest.mark.parametrize("command", sorted(CHANGES - {*SECRETS}))
