@@ -3,7 +3,8 @@ its columns, fields and options from these tables.
 
 To add a kind of token, add its row to `TOKEN_KINDS` and its fields to the structs below, read its count in
 core/usage.py, and add its columns to the tables `usage`, `usage_daily` and `prices` in a migration, which also replaces
-the function `rebuild_usage_daily()`.
+the function `rebuild_usage_daily()`. Then it is charged. To compare it with OpenAI's usage reports as well, add its
+fields in core/openai_pages.py, core/openai_usage.py and admin/reconciled.py.
 """
 
 from decimal import Decimal
@@ -19,13 +20,14 @@ T = TypeVar("T")
 class TokenKind(msgspec.Struct, frozen=True, kw_only=True):
     """A kind of token: `input`, `output`, or a part of one of these two, which is its `side`.
 
-    `name` is its field in `Usage`; `rate` its field in `Rates`, None where it is charged like the rest of its side;
-    `fallback` the rate that counts where a price lacks its own, before that of its side; `litellm` the key of this rate
-    in LiteLLM's list; `is_dearer`: OpenAI charges more than the fallback, so that a price with the one needs the
-    other. No token belongs to two kinds with `is_medium`. Of its count, those of the kinds in `without` are
-    charged as these."""
+    `name` is its field in `Usage`, `noun` its name in sentences; `rate` its field in `Rates`, None where it is charged
+    like the rest of its side; `fallback` the rate that counts where a price lacks its own, before that of its side;
+    `litellm` the key of this rate in LiteLLM's list; `is_dearer`: OpenAI charges more than the fallback, so that a price
+    with the one needs the other. No token belongs to two kinds with `is_medium`. Of its count, those of the kinds in
+    `without` are charged as these."""
 
     name: str
+    noun: str
     side: str
     rate: str | None = None
     fallback: str | None = None
@@ -55,6 +57,7 @@ class TokenKind(msgspec.Struct, frozen=True, kw_only=True):
 TOKEN_KINDS = (
     TokenKind(
         name="input",
+        noun="input token",
         side="input",
         rate="input",
         litellm="input_cost_per_token",
@@ -62,6 +65,7 @@ TOKEN_KINDS = (
     ),
     TokenKind(
         name="cached_audio",
+        noun="cached audio token",
         side="input",
         rate="cached_audio",
         fallback="cached_input",
@@ -70,6 +74,7 @@ TOKEN_KINDS = (
     ),
     TokenKind(
         name="cached_image",
+        noun="cached image token",
         side="input",
         rate="cached_image",
         fallback="cached_input",
@@ -78,6 +83,7 @@ TOKEN_KINDS = (
     ),
     TokenKind(
         name="cached",
+        noun="cached input token",
         side="input",
         rate="cached_input",
         without=("cached_audio", "cached_image"),
@@ -86,6 +92,7 @@ TOKEN_KINDS = (
     ),
     TokenKind(
         name="cache_write_12h",
+        noun="12-hour cache write token",
         side="input",
         rate="cache_write_12h",
         fallback="cache_write",
@@ -95,6 +102,7 @@ TOKEN_KINDS = (
     ),
     TokenKind(
         name="cache_write",
+        noun="cache write token",
         side="input",
         rate="cache_write",
         without=("cache_write_12h",),
@@ -103,6 +111,7 @@ TOKEN_KINDS = (
     ),
     TokenKind(
         name="audio_input",
+        noun="audio input token",
         side="input",
         rate="audio_input",
         litellm="input_cost_per_audio_token",
@@ -112,6 +121,7 @@ TOKEN_KINDS = (
     ),
     TokenKind(
         name="image_input",
+        noun="image input token",
         side="input",
         rate="image_input",
         litellm="input_cost_per_image_token",
@@ -121,14 +131,16 @@ TOKEN_KINDS = (
     ),
     TokenKind(
         name="output",
+        noun="output token",
         side="output",
         rate="output",
         litellm="output_cost_per_token",
         label="USD per 1,000,000 output tokens",
     ),
-    TokenKind(name="reasoning", side="output"),
+    TokenKind(name="reasoning", noun="reasoning token", side="output"),
     TokenKind(
         name="audio_output",
+        noun="audio output token",
         side="output",
         rate="audio_output",
         litellm="output_cost_per_audio_token",
@@ -137,6 +149,7 @@ TOKEN_KINDS = (
     ),
     TokenKind(
         name="image_output",
+        noun="image output token",
         side="output",
         rate="image_output",
         litellm="output_cost_per_image_token",

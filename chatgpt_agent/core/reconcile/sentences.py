@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from decimal import Context, Decimal
 
 from chatgpt_agent.core.money.exact import format_usd
+from chatgpt_agent.core.money.kinds import TOKEN_KINDS
 from chatgpt_agent.core.openai_usage import Counts, Kind, Number, size
 from chatgpt_agent.core.reconcile.lines import NOISE, ChargedItem, ComparedLine, Finding
 
@@ -24,17 +25,7 @@ KIND_NAMES = {
 # The nouns of counts, without the plural's s.
 _NOUNS = {
     "requests": "request",
-    "input": "input token",
-    "cached": "cached input token",
-    "output": "output token",
-    "cache_write": "cache write token",
-    "cache_write_12h": "12-hour cache write token",
-    "audio_input": "audio input token",
-    "cached_audio": "cached audio token",
-    "image_input": "image input token",
-    "cached_image": "cached image token",
-    "audio_output": "audio output token",
-    "image_output": "image output token",
+    **{kind.name: kind.noun for kind in TOKEN_KINDS},
     "calls": "call",
     "seconds": "second",
 }

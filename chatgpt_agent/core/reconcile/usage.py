@@ -8,6 +8,7 @@ from typing import TypeVar
 import msgspec
 
 from chatgpt_agent.core.errors import InvalidValue
+from chatgpt_agent.core.money.kinds import TOKEN_KINDS
 from chatgpt_agent.core.openai_usage import (
     NOT_THROUGH_AGENT,
     TOOLS,
@@ -42,7 +43,9 @@ _COMPARED = {
     **dict.fromkeys(TOOLS, ("calls",)),
 }
 # Parts that answers of chats do not tell apart: OpenAI counts them, and a ledger without any has not got them.
-_OFTEN_UNREPORTED = ("cached_audio", "image_input", "cached_image", "image_output")
+_OFTEN_UNREPORTED = tuple(
+    kind.name for kind in TOKEN_KINDS if kind.fallback == "cached_input" or kind.name.startswith("image_")
+)
 
 
 def usage_lines(figures: Figures, sums: Sequence[LedgerSum], users: Users, month: date | None) -> Lines:

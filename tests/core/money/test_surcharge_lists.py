@@ -28,7 +28,7 @@ def stored(
 
 
 def test_same_amount_is_unchanged() -> None:
-    """Also where it is that of every model."""
+    """The model may be every model."""
     for model in ("m", ""):
         difference = surcharge_difference([stored(1, model=model)], [SEARCH], NOON)
         assert (difference.changes, difference.unchanged) == ([], 1)
