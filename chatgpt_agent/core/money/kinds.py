@@ -22,9 +22,9 @@ class TokenKind(msgspec.Struct, frozen=True, kw_only=True):
 
     `name` is its field in `Usage`, `noun` its name in sentences; `rate` its field in `Rates`, None where it is charged
     like the rest of its side; `fallback` the rate that counts where a price lacks its own, before that of its side;
-    `litellm` the key of this rate in LiteLLM's list; `is_dearer`: OpenAI charges more than the fallback, so that a price
-    with the one needs the other. No token belongs to two kinds with `is_medium`. Of its count, those of the kinds in
-    `without` are charged as these."""
+    `litellm` the key of this rate in LiteLLM's list; `is_dearer`: OpenAI charges more than the fallback, so that a
+    price with the one needs the other. No token belongs to two kinds with `is_medium`. Of its count, those of the kinds
+    in `without` are charged as these."""
 
     name: str
     noun: str
