@@ -12,7 +12,7 @@ from typing import Annotated, Generic, TypeVar
 
 import msgspec
 
-from chatgpt_agent.core.usage import Count
+from chatgpt_agent.core.usage import MAX_PLACES, Count
 
 T = TypeVar("T")
 
@@ -215,6 +215,21 @@ class UsageCounts(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
     seconds: Seconds | None
 
 
+_NEW_SECONDS = rf"^(0|[1-9][0-9]{{0,11}})(\.[0-9]{{1,{MAX_PLACES}}})?$"
+NewSeconds = Annotated[
+    Decimal,
+    msgspec.Meta(
+        description="Seconds, exactly.",
+        extra_json_schema={"pattern": _NEW_SECONDS},
+        extra={
+            "pattern": _NEW_SECONDS,
+            "words": f"seconds as text, with at most {MAX_PLACES} decimal places",
+            "example": '"12.5"',
+        },
+    ),
+]
+
+
 class RightCounts(msgspec.Struct, frozen=True, kw_only=True):
     """The right counts of the row; `input` and `output` include all their parts. None: as it was, as far as the counts
     of which it is a part leave room. `image_tool_…`: tokens of the model that drew for the tool image_generation."""
@@ -240,7 +255,7 @@ class RightCounts(msgspec.Struct, frozen=True, kw_only=True):
     web_search_calls: Count | None = None
     file_search_calls: Count | None = None
     code_interpreter_sessions: Count | None = None
-    seconds: Seconds | None = None
+    seconds: NewSeconds | None = None
 
 
 class RateTable(msgspec.Struct, Generic[T], frozen=True, kw_only=True):

@@ -2,12 +2,13 @@
 value, what is allowed, and an example.
 
 The types of the structs say what is allowed. An annotation adds to them in its `extra`: `words` for a pattern, an
-`example`, `secret` for a value that is not repeated, `last` for a day that ends a span.
+`example`, the `pattern` of a decimal, `secret` for a value that is not repeated, `last` for a day that ends a span.
 """
 
 import functools
 import re
 from collections.abc import Callable
+from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
@@ -86,6 +87,13 @@ def _text(value: Any, info: inspect.StrType, path: str, _: Extra) -> str:
     return value
 
 
+def _decimal(value: Any, _: inspect.DecimalType, __: str, extra: Extra) -> Decimal:
+    # Text: a number of JSON may have been rounded before it was written.
+    if not isinstance(value, str) or re.search(extra["pattern"], value) is None:
+        raise _DoesNotFit
+    return Decimal(value)
+
+
 def _whole_number(value: Any, info: inspect.IntType, _: str, __: Extra) -> int:
     # JSON Schema counts 1.0 as an integer (validation §6.1.1).
     if isinstance(value, bool) or not isinstance(value, int | float) or value != value // 1:
@@ -140,6 +148,7 @@ _READERS: dict[type[inspect.Type], Callable[[Any, Any, str, Extra], Any]] = {
     inspect.VarTupleType: _list,
     inspect.StrType: _text,
     inspect.IntType: _whole_number,
+    inspect.DecimalType: _decimal,
     inspect.BoolType: _flag,
     inspect.EnumType: _choice,
     inspect.LiteralType: _choice,

@@ -12,7 +12,7 @@ import pytest
 from chatgpt_agent.adapters.postgres.export import EXPORT_COLUMNS
 from chatgpt_agent.admin.ledger import UsageRow
 from tests.support.administrator import Administrator
-from tests.support.agent import MODEL
+from tests.support.agent import MODEL, Agent
 from tests.support.database import query
 
 pytestmark = pytest.mark.shared_agent
@@ -107,6 +107,27 @@ async def test_row_is_corrected(admin: Administrator) -> None:
     ]
     assert rows[0]["input_tokens"] == 1000 - before["input_tokens"]
     assert Decimal(rows[0]["cost"]) == Decimal(done["cost_after"]) - Decimal(done["cost_before"])
+
+
+async def test_every_count_is_corrected(admin: Administrator, agent: Agent) -> None:
+    """Calls are charged what was in force, and counts that are not named stay."""
+    await agent.administration.surcharges.set("web_search", Decimal("0.01"), since=datetime(2020, 1, 1, tzinfo=UTC))
+    before = await row_of(admin)
+    right = {"input": before["input_tokens"], "output": before["output_tokens"], "cached": before["cached_tokens"]}
+    answer = await correct(admin, **right, cache_write=1, web_search_calls=3)
+    assert (answer.status, answer.json["after"]["web_search_calls"], answer.json["after"]["cache_write"]) == (201, 3, 1)
+    assert answer.json["after"]["reasoning"] == before["reasoning_tokens"]
+    [row] = (await admin.ask("GET", "/ledger/rows?state=correction")).json["data"]
+    assert (row["web_search_calls"], row["surcharges"], row["seconds"]) == (3, {"web_search": "0.01"}, "0")
+    assert (await admin.ask("GET", "/usage")).json["total"]["web_search_calls"] == 3
+    assert (await admin.ask("GET", "/ledger/findings")).json == {"findings": []}
+
+
+@pytest.mark.parametrize("seconds", [1.5, "1e3", "-1", "NaN", "", "0." + "0" * 20 + "1"])
+async def test_seconds_are_read_exactly(admin: Administrator, seconds: object) -> None:
+    """They are text in plain decimal notation, as they are written."""
+    answer = await correct(admin, seconds=seconds)
+    assert (answer.status, "seconds as text" in answer.error["message"]) == (400, True)
 
 
 async def test_report_includes_corrections(admin: Administrator) -> None:
