@@ -148,6 +148,7 @@ class UserImport:
                 allowed_models=user.allowed_models,
                 amount=None if user.budget is None else f"{user.budget:f}",
                 period=user.period,
+                standard_tier_only=user.standard_tier_only,
             )
             rows.append(row)
             tokens.append(NewUserToken(user.name, token))

@@ -24,9 +24,17 @@ _LIMITS = (("concurrency", "Concurrent requests"), ("tpm", "Tokens per minute"),
 
 
 def user_settings(command: F) -> F:
-    """Adds --comment, --models, and the limits."""
+    """Adds --comment, --models, the limits, and --standard-tier-only."""
     comment = click.option("--comment", callback=_text, help="A line about the user.")
-    return comment(_models(_limits(command)))
+    standard = click.option(
+        "--standard-tier-only/--no-standard-tier-only",
+        "standard_tier_only",
+        default=None,
+        callback=_flag,
+        help="Whether the user's OpenAI project never serves a request in a dearer service tier than it asks for; "
+        "default: it may, so budgets reserve the dearest one.",
+    )
+    return comment(_models(_limits(standard(command))))
 
 
 def token_settings(command: F) -> F:
@@ -71,6 +79,10 @@ def _limits(command: F) -> F:
 
 def _text(_: click.Context, __: click.Parameter, text: str | None) -> str | UnsetType:
     return UNSET if text is None else text
+
+
+def _flag(_: click.Context, __: click.Parameter, value: bool | None) -> bool | UnsetType:
+    return UNSET if value is None else value
 
 
 def _list(_: click.Context, __: click.Parameter, text: str | None) -> tuple[str, ...] | UnsetType | None:

@@ -23,7 +23,9 @@ COLUMNS: Columns[UserRow] = {
     "state": lambda user: user_state(user),
     "tokens": lambda user: user.tokens,
     "models": lambda user: format_list(user.allowed_models),
-    "limits": lambda user: format_limits(user),
+    "limits": lambda user: ", ".join(
+        filter(None, [format_limits(user), "standard tier only" if user.standard_tier_only else ""])
+    ),
     "comment": lambda user: user.comment,
     "since": lambda user: user.created_at.date(),
 }

@@ -39,8 +39,9 @@ async def import_(
 ) -> None:
     """Add all users of a CSV file, or none if a line has an error. Print their tokens as CSV, once.
 
-    The first line names the columns, in any order: name and openai_key, and optionally comment, models, budget (USD)
-    and budget_period (day, week, month, total; default: month). Commas or semicolons, UTF-8; `-` is standard input.
+    The first line names the columns, in any order: name and openai_key, and optionally comment, models, budget (USD),
+    budget_period (day, week, month, total; default: month) and standard_tier_only (yes, no; default: no). Commas or
+    semicolons, UTF-8; `-` is standard input.
 
     Example: chatgpt-agent user import team.csv --tokens-file tokens.csv
     """

@@ -48,11 +48,15 @@ def test_imported_users_are_read_back(administration: Administration, io_loop: I
     accepted = []
 
     @EXAMPLES
-    @given(TEXTS, TEXTS, AMOUNTS, st.sampled_from(["", "gpt-6*, gpt-5.5", "a", "\x00"]))
-    def check(name: str, comment: str, budget: str, models: str) -> None:
+    @given(
+        TEXTS, TEXTS, AMOUNTS, st.sampled_from(["", "gpt-6*, gpt-5.5", "a", "\x00"]),
+        st.sampled_from(["", "yes", "NO", "perhaps"]),
+    )  # fmt: skip
+    def check(name: str, comment: str, budget: str, models: str, standard: str) -> None:
         unique = f"{name[:100]}{next(_numbers)}"
         file = csv_file(
-            ["name", "openai_key", "comment", "budget", "models"], [unique, "sk-key", comment, budget, models]
+            ["name", "openai_key", "comment", "budget", "models", "standard_tier_only"],
+            [unique, "sk-key", comment, budget, models, standard],
         )
         try:
             imported = io_loop.run_sync(lambda: administration.user_import.run(file))
@@ -64,6 +68,7 @@ def test_imported_users_are_read_back(administration: Administration, io_loop: I
         user = io_loop.run_sync(lambda: administration.users.get(unique.strip()))
         budgets = io_loop.run_sync(lambda: administration.budgets.list(user=user.name))
         assert user.comment == comment.strip()
+        assert user.standard_tier_only is (standard == "yes")
         assert [row.amount for row in budgets] == ([Decimal(budget)] if budget.strip() else [])
 
     check()

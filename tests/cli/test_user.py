@@ -223,6 +223,20 @@ def test_set_with_an_empty_value_removes_a_setting(cli: Cli) -> None:
     assert (user["comment"], user["rpm"], user["allowed_models"]) == ("", None, None)
 
 
+def test_standard_tier_only_is_set_and_shown(cli: Cli) -> None:
+    """The setting is false by default, and stays where it is not named."""
+    cli.add_user("alice")
+    assert show(cli)["user"]["standard_tier_only"] is False
+    assert "standard tier only" in cli.ok("user", "set", "alice", "--standard-tier-only", "--rpm", "5")
+    cli.ok("user", "set", "alice", "--rpm", "60")
+    assert show(cli)["user"]["standard_tier_only"] is True
+    assert "5 rpm, standard tier only" not in cli.ok("user", "list")
+    assert "60 rpm, standard tier only" in cli.ok("user", "list")
+    assert "standard tier" not in cli.ok("user", "set", "alice", "--no-standard-tier-only")
+    cli.ok("user", "add", "bob", "--standard-tier-only", "--openai-key-stdin", stdin=KEY)
+    assert show(cli, "bob")["user"]["standard_tier_only"] is True
+
+
 def test_set_prints_the_changed_user(cli: Cli) -> None:
     """The command prints the user as a table, or as JSON."""
     cli.add_user("alice")

@@ -13,10 +13,10 @@ from chatgpt_agent.core.access.tokens import is_well_formed
 from tests.support.commands import KEY, Cli, names, show, stored_key
 from tests.support.database import query
 
-TABLE = f"""name;openai_key;comment;budget;models;budget_period
-alice;{KEY}-a;Sales;12.50;gpt-6*, gpt-5.5;
-bob;{KEY}-b;"Legal; Berlin";;;
-zoe;{KEY}-z;;5;;day
+TABLE = f"""name;openai_key;comment;budget;models;budget_period;standard_tier_only
+alice;{KEY}-a;Sales;12.50;gpt-6*, gpt-5.5;;yes
+bob;{KEY}-b;"Legal; Berlin";;;;no
+zoe;{KEY}-z;;5;;day;
 """
 
 
@@ -48,6 +48,7 @@ def test_import_adds_every_user(cli: Cli, table: str) -> None:
     assert [stored_key(cli, name) for name in tokens] == [f"{KEY}-a", f"{KEY}-b", f"{KEY}-z"]
     alice, bob = show(cli, "alice"), show(cli, "bob")
     assert alice["user"]["allowed_models"] == ["gpt-6*", "gpt-5.5"]
+    assert [user["user"]["standard_tier_only"] for user in (alice, bob)] == [True, False]
     assert (bob["user"]["comment"], bob["user"]["allowed_models"]) == ("Legal; Berlin", None)
     assert alice["tokens"][0]["token_prefix"] == tokens["alice"][:8]
     budgets = "SELECT name, period, amount::text FROM budgets b JOIN users u ON u.id = b.user_id ORDER BY name"

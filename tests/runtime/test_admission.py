@@ -22,6 +22,7 @@ from chatgpt_agent.core.errors import (
 from chatgpt_agent.core.http.endpoints import CHAT
 from chatgpt_agent.core.http.request import ApiRequest, parse_request
 from chatgpt_agent.core.ledger import Outcome, State, settle
+from chatgpt_agent.core.money.pricing import PriceBook, Tier
 from chatgpt_agent.runtime.admission import Admission, Admissions
 from chatgpt_agent.runtime.budgets import Budgets
 from chatgpt_agent.runtime.directory import Directory
@@ -100,6 +101,15 @@ def test_admitted_request_has_the_price_and_the_intent(admissions: Admissions) -
     assert (admission.price, admission.book) == (PRICE, BOOK)
     assert (intent.user_id, intent.token_id, intent.model, intent.price_id) == (1, 11, PRICE.model, PRICE.id)
     assert (intent.started_at, intent.max_cost > 0) == (NOON, True)
+
+
+def test_standard_tier_only_reserves_less(admissions: Admissions, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without it, the settings of the user's project may have the request served in the dearest tier."""
+    fast = msgspec.structs.replace(PRICE, tiers=(Tier(service_tier="priority", multiplier=Decimal(2)),))
+    monkeypatch.setattr(FakeDirectory, "book", PriceBook([fast]))
+    standard = Identity(msgspec.structs.replace(ALICE.user, standard_tier_only=True), ALICE.token)
+    dearest, least = admit(admissions), admit(admissions, 2, identity=standard)
+    assert dearest.intent.max_cost == 2 * least.intent.max_cost
 
 
 def test_full_agent_refuses(admissions: Admissions) -> None:

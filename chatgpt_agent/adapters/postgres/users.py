@@ -14,9 +14,9 @@ USER_NAME_SQL = "coalesce(u.name, 'user ' || {id})"
 # Of a user `u`. A statement that changes tokens, too, counts them as they were before.
 _COLUMNS = """
     u.id, u.name, u.comment, u.created_at, u.disabled_at, u.removed_at, u.allowed_models, u.rpm, u.tpm, u.concurrency,
-    (SELECT count(*) FROM tokens t
+    u.standard_tier_only, (SELECT count(*) FROM tokens t
      WHERE t.user_id = u.id AND t.revoked_at IS NULL AND coalesce(t.expires_at > now(), true)), u.version"""
-_SETTINGS = ("comment", "allowed_models", "rpm", "tpm", "concurrency")
+_SETTINGS = ("comment", "allowed_models", "rpm", "tpm", "concurrency", "standard_tier_only")
 
 
 class UserRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,6 +33,7 @@ class UserRow(msgspec.Struct, frozen=True, kw_only=True):
     rpm: int | None
     tpm: int | None
     concurrency: int | None
+    standard_tier_only: bool
     tokens: int
     version: int
 
@@ -49,6 +50,7 @@ class UserInsert(msgspec.Struct, frozen=True, kw_only=True):
     allowed_models: tuple[str, ...] | None
     amount: str | None
     period: str
+    standard_tier_only: bool
 
 
 def _user_row(row: SqlRow) -> UserRow:
@@ -94,10 +96,10 @@ async def add_users(store: AnyStore, users: Sequence[UserInsert], now: datetime)
         WITH new AS (
             SELECT * FROM jsonb_to_recordset(%s::jsonb) AS n(
                 id bigint, name text, comment text, upstream_key text, digest text, token_prefix text,
-                allowed_models text[], amount numeric, period text)
+                allowed_models text[], amount numeric, period text, standard_tier_only boolean)
         ), added AS (
-            INSERT INTO users (id, name, comment, upstream_key, allowed_models, created_at)
-            SELECT id, name, comment, decode(upstream_key, 'hex'), allowed_models, %s FROM new
+            INSERT INTO users (id, name, comment, upstream_key, allowed_models, standard_tier_only, created_at)
+            SELECT id, name, comment, decode(upstream_key, 'hex'), allowed_models, standard_tier_only, %s FROM new
         ), issued AS (
             INSERT INTO tokens (user_id, digest, token_prefix, created_at)
             SELECT id, decode(digest, 'hex'), token_prefix, %s FROM new

@@ -52,13 +52,16 @@ Moment = Annotated[datetime, Meta(tz=True, description="In the years 2000 to 999
 
 class UserSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a user may do. `rpm`, `tpm`: requests and tokens per minute; `concurrency`: concurrent requests.
-    `allowed_models` null: every model that has a price; a limit null: no limit."""
+    `allowed_models` null: every model that has a price; a limit null: no limit. `standard_tier_only`: the user's OpenAI
+    project never serves a request without a service tier in a faster, dearer one, so that a budget need not reserve
+    it."""
 
     comment: Comment | UnsetType = UNSET
     allowed_models: Patterns | UnsetType | None = UNSET
     rpm: Limit | UnsetType | None = UNSET
     tpm: Limit | UnsetType | None = UNSET
     concurrency: Limit | UnsetType | None = UNSET
+    standard_tier_only: bool | UnsetType = UNSET
 
 
 class NewUser(UserSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -15,13 +15,14 @@ from chatgpt_agent.core.budget.period import Period, parse_amount
 from chatgpt_agent.core.errors import InvalidValue
 from chatgpt_agent.core.names import MAX_NAME, check_name
 
-COLUMNS = ("name", "openai_key", "comment", "budget", "budget_period", "models")
+COLUMNS = ("name", "openai_key", "comment", "budget", "budget_period", "models", "standard_tier_only")
 NEEDED = COLUMNS[:2]
 MAX_USERS = 5000
 
 
 class NewUserRow(msgspec.Struct, frozen=True, kw_only=True):
-    """A user to be added. `budget` in USD per `period`; `allowed_models` None: all."""
+    """A user to be added. `budget` in USD per `period`; `allowed_models` None: all; `standard_tier_only` as in
+    `UserSettings`."""
 
     line: int
     name: str
@@ -30,6 +31,7 @@ class NewUserRow(msgspec.Struct, frozen=True, kw_only=True):
     budget: Decimal | None
     period: Period
     allowed_models: tuple[str, ...] | None
+    standard_tier_only: bool = False
 
     def __repr__(self) -> str:
         return f"NewUserRow({self.name!r})"  # without the key
@@ -112,6 +114,7 @@ def _read_user(line: int, columns: Sequence[str], cells: Sequence[str]) -> NewUs
         budget=_budget(values["budget"]),
         period=_period(values["budget_period"]),
         allowed_models=models,
+        standard_tier_only=_yes_or_no("standard_tier_only", values["standard_tier_only"]),
     )
 
 
@@ -126,6 +129,16 @@ def _period(text: str) -> Period:
         return Period(text.lower() or Period.MONTH)
     except ValueError:
         raise InvalidValue(f"budget_period: give one of {', '.join(Period)}, or nothing for month") from None
+
+
+_ANSWERS = {"": False, "no": False, "false": False, "0": False, "yes": True, "true": True, "1": True}
+
+
+def _yes_or_no(column: str, text: str) -> bool:
+    try:
+        return _ANSWERS[text.lower()]
+    except KeyError:
+        raise InvalidValue(f"{column}: give yes or no, or nothing for no") from None
 
 
 def report(

@@ -70,6 +70,14 @@ async def test_a_restored_backup_is_read_whole(store: Store) -> None:
     assert (await changes_since(store, before.version)).whole
 
 
+async def test_standard_tier_only_is_read(store: Store) -> None:
+    """A budget needs the setting for each request."""
+    await add_user(store)
+    assert [user.standard_tier_only for user in (await changes_since(store, -1)).users] == [False]
+    await store.fetch("UPDATE users SET standard_tier_only = true")
+    assert [user.standard_tier_only for user in (await changes_since(store, -1)).users] == [True]
+
+
 async def test_an_uncommitted_change_is_read_after_its_commit(store: Store, dsn: str) -> None:
     """A change is not read before its commit, and not missed afterwards."""
     await add_user(store)

@@ -15,7 +15,7 @@ KEY = "sk-made-up-canary"
 
 
 def read(
-    *lines: str, header: str = "name,openai_key,comment,budget,budget_period,models"
+    *lines: str, header: str = "name,openai_key,comment,budget,budget_period,models,standard_tier_only"
 ) -> tuple[list[NewUserRow], list[Any]]:
     """Returns the users and the errors of lines without quotes."""
     return read_users([(at, line.split(",")) for at, line in enumerate([header, *lines], 1)])
@@ -53,6 +53,15 @@ def test_empty_cells_set_no_limits() -> None:
     assert (alice.budget, alice.period, alice.allowed_models, alice.comment) == (None, Period.MONTH, None, "")
 
 
+@pytest.mark.parametrize(
+    ("text", "value"), [("", False), ("no", False), ("FALSE", False), ("Yes", True), ("true", True)]
+)
+def test_standard_tier_only_is_yes_or_no(text: str, value: bool) -> None:
+    """Spreadsheets write truth values as TRUE and FALSE."""
+    [alice], _ = read(f"alice,{KEY},,,,,{text}")
+    assert alice.standard_tier_only is value
+
+
 def test_short_line_has_empty_cells_at_its_end() -> None:
     """Spreadsheets omit empty cells at the end of a line."""
     [alice], _ = read(f"alice,{KEY}")
@@ -75,6 +84,7 @@ def test_empty_lines_are_skipped() -> None:
     ("line", "expected"),
     [
         (f",{KEY}", "name: "),
+        (f"alice,{KEY},,,,,maybe", "standard_tier_only: give yes or no, or nothing for no"),
         ("alice,", "the OpenAI key must be"),
         ("alice,sk two", "the OpenAI key must be"),
         (f"alice,{KEY},a\x1bb", "comment: "),
@@ -84,7 +94,7 @@ def test_empty_lines_are_skipped() -> None:
         (f"alice,{KEY},,1e99", "budget: "),
         (f"alice,{KEY},,1,year", "budget_period: give one of day, week, month, total"),
         (f"alice,{KEY},,,,{'x' * 129}", "models: "),
-        (f"alice,{KEY},,,,,more", "7 cells for 6 columns"),
+        (f"alice,{KEY},,,,,,more", "8 cells for 7 columns"),
     ],
 )
 def test_fault_states_what_is_allowed(line: str, expected: str) -> None:

@@ -123,7 +123,9 @@ def round_trip(admin: Administrator, io_loop: IOLoop) -> Round:
 
 
 LIMITS: dict[str, st.SearchStrategy[Any]] = {"rpm": NUMBERS, "tpm": NUMBERS, "concurrency": NUMBERS}
-USER_BODY = body_of({**LIMITS, "comment": TEXTS, "allowed_models": st.none() | NAMES})
+USER_BODY = body_of(
+    {**LIMITS, "comment": TEXTS, "allowed_models": st.none() | NAMES, "standard_tier_only": st.booleans()}
+)
 TOKEN_BODY = body_of(
     {**LIMITS, "label": TEXTS, "expires_at": TIMES, "allowed_models": st.none() | NAMES, "allowed_networks": NETWORKS}
 )
