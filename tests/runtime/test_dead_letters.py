@@ -48,10 +48,10 @@ async def test_no_row_waits_behind_poison(ledger: Ledger) -> None:
 
 
 async def test_a_dead_letter_holds_the_whole_row(ledger: Ledger, dsn: str) -> None:
-    """A dead letter has the token counts, so that the row can be entered by hand."""
+    """A dead letter has the counts that are not 0, so that the row can be entered by hand."""
     await ship(ledger, lambda number: True, 1)
     [(record,)] = query(dsn, "SELECT record FROM dead_letters")
-    assert json.loads(record)["usage"].items() >= {"input": 1000, "output": 20, "cached": 0, "reasoning": 0}.items()
+    assert json.loads(record)["usage"] == {"input": 1000, "output": 20}
 
 
 async def test_a_dropped_partition_makes_no_dead_letter(ledger: Ledger, dsn: str) -> None:
