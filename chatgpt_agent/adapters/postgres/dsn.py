@@ -1,7 +1,11 @@
 """Connection strings: the one of a configuration, and the addresses that one names."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
+from configparser import Error as ConfigParserError
+from configparser import RawConfigParser
+from pathlib import Path
 
 import psycopg2
 from psycopg2.extensions import make_dsn, parse_dsn
@@ -50,8 +54,12 @@ async def addresses(dsn: str) -> AsyncIterator[dict[str, str]]:
     """Yields the parameters of each host of a connection string and each address of its name, in order.
 
     libpq could try them itself, but opens a new socket for each, while aiopg waits for the first one. And libpq
-    resolves names in the calling thread, which would block the event loop."""
-    parsed = parse_dsn(dsn)
+    resolves names in the calling thread, which would block the event loop. So hosts are also found where libpq finds
+    them: in a service file and in the environment."""
+    parsed = _with_defaults(parse_dsn(dsn))
+    if parsed is None:
+        yield {}
+        return
     hosts, ports = parsed.get("host", "").split(","), parsed.get("port", "").split(",")
     if "hostaddr" in parsed or len(ports) not in (1, len(hosts)):  # resolved already, or an error that libpq reports
         yield {}
@@ -71,3 +79,39 @@ async def addresses(dsn: str) -> AsyncIterator[dict[str, str]]:
             continue
         for *_, address in resolved:
             yield {**parameters, "hostaddr": str(address[0])}
+
+
+def _with_defaults(parsed: dict[str, str]) -> dict[str, str] | None:
+    """Returns parameters with the hosts and ports that libpq adds to them, in its order: of the service, of the
+    environment (https://www.postgresql.org/docs/current/libpq-pgservice.html). None: they have a service in no file
+    that we know, such as one in the folder that libpq was built for, or one that a directory service (LDAP) describes:
+    libpq resolves its name."""
+    service = parsed.get("service") or os.environ.get("PGSERVICE")
+    if service:
+        described = _service(service)
+        if described is None:
+            return None
+        parsed = described | parsed
+    environment = {key: os.environ[name] for key, name in _VARIABLES.items() if os.environ.get(name)}
+    if "host" in parsed:
+        environment.pop("hostaddr", None)
+    return environment | parsed
+
+
+_VARIABLES = {"host": "PGHOST", "hostaddr": "PGHOSTADDR", "port": "PGPORT"}
+
+
+def _service(name: str) -> dict[str, str] | None:
+    """Returns the parameters of a service; None if no file that we know describes it, or if it is one of LDAP."""
+    own = os.environ.get("PGSERVICEFILE") or "~/.pg_service.conf"
+    folder = os.environ.get("PGSYSCONFDIR")
+    for file in (Path(own).expanduser(), *([Path(folder) / "pg_service.conf"] if folder else [])):
+        parser = RawConfigParser(delimiters=("=",), comment_prefixes=("#",), strict=False)
+        try:
+            parser.read_string(file.read_text(encoding="utf-8"))
+        except (OSError, ValueError, ConfigParserError, RuntimeError):  # RuntimeError: there is no home
+            continue
+        if parser.has_section(name):
+            parameters = dict(parser.items(name))
+            return None if any(key.startswith("ldap:") for key in parameters) else parameters
+    return None
