@@ -1,5 +1,6 @@
 """The ledger as administrators inspect it: its status, its rows, and the checks that prove it consistent."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -35,11 +36,14 @@ MAX_WAITING = 300  # seconds that a row may wait to be shipped before `verify` r
 
 
 class LedgerStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """Rows by state, what each agent reported of its outbox, and how many rows were rejected."""
+    """Rows by state, what each agent reported, and how many rows were rejected. `unknown_usage_fields`: names in
+    OpenAI's usages that no agent knows, and how many answers had each since the agents started; something new may be
+    charged."""
 
     rows: list[StateSum]
     agents: list[AgentState]
     dead_letters: int
+    unknown_usage_fields: dict[str, int]
 
 
 class Findings(msgspec.Struct, frozen=True):
@@ -57,10 +61,13 @@ class LedgerInspector:
 
     async def status(self, *, since: datetime | None = None) -> LedgerStatus:
         """The status of the ledger, with the rows since a moment, or all."""
+        agents = await agent_states(self._store)
+        unknown = sum((Counter(agent.unknown_usage_fields) for agent in agents), Counter[str]())
         return LedgerStatus(
             rows=await usage_rows.rows_by_state(self._store, since),
-            agents=await agent_states(self._store),
+            agents=agents,
             dead_letters=await count_dead_letters(self._store),
+            unknown_usage_fields=dict(sorted(unknown.items())),
         )
 
     async def rows(

@@ -47,10 +47,13 @@ async def status(administration: LedgerAdministration, since: datetime | None, j
     summary = await administration.ledger.status(since=since)
     if json:
         rows = [with_former_names(msgspec.structs.asdict(state)) for state in summary.rows]
-        echo_json({"outbox": outbox, "rows": rows, "agents": summary.agents, "dead_letters": summary.dead_letters})
+        others = {name: getattr(summary, name) for name in ("agents", "dead_letters", "unknown_usage_fields")}
+        echo_json({"outbox": outbox, "rows": rows, **others})
         return
     click.echo(_outbox_line(outbox))
     click.echo(f"Dead letters: {summary.dead_letters}")
+    for name, answers in summary.unknown_usage_fields.items():
+        click.echo(f'unknown usage field "{name}": {answers} answers')
     click.echo()
     echo_table(["state", "rows", "cost usd"], [(state.state, state.rows, usd(state.cost)) for state in summary.rows])
     click.echo()

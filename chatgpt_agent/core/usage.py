@@ -6,7 +6,7 @@ corrected: then the row records that the usage is unknown.
 
 from decimal import Decimal
 from enum import Enum
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import msgspec
 
@@ -101,7 +101,8 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     """What the ledger records of an answer. `usage` is None if it is missing or cannot be trusted; `model` and
     `service_tier` are those that served, `image_model` what drew for the tool image_generation; `id` is OpenAI's.
     `failed`: the answer reports an error, `began`: after output, which OpenAI may bill. `complete`: it was read to its
-    end, which in a stream is an event that says so."""
+    end, which in a stream is an event that says so. `unknown_fields`: names in its usage that we do not know
+    (core/unknown_fields.py)."""
 
     usage: Usage | None = None
     model: str | None = None
@@ -111,6 +112,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     complete: bool = False
     service_tier: str | None = None
     image_model: str | None = None
+    unknown_fields: tuple[str, ...] = ()
 
 
 class _CacheWrites(msgspec.Struct, kw_only=True):
@@ -138,6 +140,8 @@ class _Input(msgspec.Struct, kw_only=True):
 
 
 class _Output(msgspec.Struct, kw_only=True):
+    accepted_prediction_tokens: object = None  # parts of the output at its rate
+    rejected_prediction_tokens: object = None
     reasoning_tokens: Count | None = None
     text_tokens: Count | None = None
     audio_tokens: Count | None = None
@@ -182,6 +186,33 @@ class _Duration(msgspec.Struct, kw_only=True):
     type: Literal["duration"]
     seconds: Decimal
 
+
+class _WebSearch(msgspec.Struct):
+    num_requests: object = None  # core/http/tool_usage.py reads it
+
+
+class _ToolUsage(msgspec.Struct):
+    image_gen: _Tokens | None = None
+    web_search: _WebSearch | None = None
+
+
+Names = dict[str, Any]  # names of members, each with those of the members inside it
+
+
+def _names(kind: type[msgspec.Struct]) -> Names:
+    return {
+        field.name: {
+            name: names
+            for inner in get_args(field.type)
+            if isinstance(inner, type) and issubclass(inner, msgspec.Struct)
+            for name, names in _names(inner).items()
+        }
+        for field in msgspec.structs.fields(kind)
+    }
+
+
+KNOWN_FIELDS = _names(_Completion) | _names(_Tokens) | _names(_Duration)  # of `usage`
+KNOWN_TOOL_FIELDS = _names(_ToolUsage)  # of `tool_usage`
 
 _completion = msgspec.json.Decoder(_Completion)
 _embedding = msgspec.json.Decoder(_Embedding)

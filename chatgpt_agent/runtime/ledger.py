@@ -19,6 +19,7 @@ from chatgpt_agent.adapters.postgres.connection import Store
 from chatgpt_agent.core.errors import LedgerUnavailable, StoreError
 from chatgpt_agent.core.ledger import Intent, Outcome, Row, State, orphan, settle
 from chatgpt_agent.core.money.pricing import Price, PriceBook
+from chatgpt_agent.core.unknown_fields import UnknownFields
 from chatgpt_agent.runtime.background import Background, OnDeath, report_to_loop
 from chatgpt_agent.runtime.shipper import Shipper, ShippingObserver, summary
 
@@ -51,7 +52,8 @@ class Ledger:
     ) -> None:
         self._outbox = outbox
         self._store = store
-        self._shipper = Shipper(outbox, store, observer=observer, now=now)
+        self.unknown_fields = UnknownFields()  # in usages since the start, for operators
+        self._shipper = Shipper(outbox, store, observer=observer, now=now, unknown_fields=self.unknown_fields)
         self._unwritten: dict[str, Row] = {}  # rows that the disk refused, to be written again
         self.states: Counter[str] = Counter()  # of the rows since the start, for operators
         self.background = Background(on_death)
@@ -141,6 +143,8 @@ class Ledger:
             raise
         finally:
             self.states[row.state] += 1
+            if outcome.answer.unknown_fields:
+                self.unknown_fields.add(outcome.answer.unknown_fields)
         self._shipper.note(row)
         return row
 

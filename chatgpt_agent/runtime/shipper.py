@@ -18,6 +18,7 @@ from chatgpt_agent.adapters.postgres.connection import Store
 from chatgpt_agent.adapters.postgres.usage import add_dead_letter, ensure_partition, reserve_ids, ship_batch
 from chatgpt_agent.core.errors import LedgerUnavailable, StoreBadValue, StoreError
 from chatgpt_agent.core.ledger import Row
+from chatgpt_agent.core.unknown_fields import UnknownFields
 from chatgpt_agent.runtime.background import Throttle
 
 log = logging.getLogger(__name__)
@@ -50,9 +51,16 @@ class Shipper:
     """Ships the rows of an outbox. `now` is the time of day in UTC."""
 
     def __init__(
-        self, outbox: Outbox, store: Store, *, observer: ShippingObserver, now: Callable[[], datetime]
+        self,
+        outbox: Outbox,
+        store: Store,
+        *,
+        observer: ShippingObserver,
+        now: Callable[[], datetime],
+        unknown_fields: UnknownFields,
     ) -> None:
         self._outbox = outbox
+        self._unknown_fields = unknown_fields
         self._store = store
         self._observer = observer
         self._now = now
@@ -279,7 +287,13 @@ class Shipper:
     async def _report(self, *, ended: bool = False) -> None:
         assert self._id is not None
         oldest_age = (self._now() - self.oldest_at).total_seconds() if self.oldest_at and self.backlog else None
-        report = AgentReport(backlog=self.backlog, oldest_age=oldest_age, lost_rows=self.lost_rows, ended=ended)
+        report = AgentReport(
+            backlog=self.backlog,
+            oldest_age=oldest_age,
+            lost_rows=self.lost_rows,
+            ended=ended,
+            unknown_usage_fields=self._unknown_fields.answers,
+        )
         server_now = await report_agent(self._store, self._id, report)
         self._reported_at = self._seconds()
         self._note_contact()

@@ -11,7 +11,7 @@ from tests.support.agent import MODEL, Agent
 from tests.support.client import fetch
 from tests.support.commands import Cli
 from tests.support.postgres_server import url_of
-from tests.support.upstream import Upstream
+from tests.support.upstream import Received, Reply, Upstream, completion
 
 PRICED = ["--input", "1", "--output", "2"]
 
@@ -113,3 +113,23 @@ async def test_report_shows_the_request(agent: Agent, beside: Cli) -> None:
     report = json.loads(await beside.command("usage", "report", "--format", "json"))
     assert Decimal(report["total"]["cost"]) == Decimal(row["cost"])
     assert (report["rows"][0]["user"], report["rows"][0]["model"]) == ("alice", MODEL)
+
+
+async def test_status_shows_unknown_usage_fields(agent: Agent, beside: Cli, upstream: Upstream) -> None:
+    """Names in OpenAI's usages that the agent does not know come with its next report, and change nothing else."""
+    answer = json.loads(completion(19, 4, 10))
+    answer["usage"]["prompt_tokens_details"]["foo_tokens"] = 7
+
+    async def script(_: Received, reply: Reply) -> None:
+        await reply.whole(json.dumps(answer).encode())
+
+    upstream.script = script
+    for _ in range(2):
+        await agent.chat()
+    assert [row["input_tokens"] for row in await agent.rows(2)] == [19, 19]
+    await agent.server.ledger.report()
+    line = 'unknown usage field "prompt_tokens_details.foo_tokens": 2 answers'
+    assert line in (await beside.command("ledger", "status")).splitlines()
+    status = json.loads(await beside.command("ledger", "status", "--json"))
+    assert status["unknown_usage_fields"] == {"prompt_tokens_details.foo_tokens": 2}
+    assert status["agents"][0]["unknown_usage_fields"] == status["unknown_usage_fields"]

@@ -17,7 +17,9 @@ ALIVE_SQL = "a.ended_at IS NULL AND a.seen_at >= CURRENT_TIMESTAMP - interval '1
 class AgentState(msgspec.Struct, frozen=True, kw_only=True):
     """What is known of an agent. `id` is that of its outbox; `backlog`: rows to be shipped, the oldest of which began
     at `oldest_at`; `shipped_rows`: rows of its outbox that the ledger has; `lost_rows`: rows that a server lost after
-    it had confirmed them, and that the outbox no longer had; `ended_at`: when it stopped in good order."""
+    it had confirmed them, and that the outbox no longer had; `ended_at`: when it stopped in good order;
+    `unknown_usage_fields`: names in OpenAI's usages that the agent does not know, and how many answers had each since
+    the agent started."""
 
     id: UUID
     seen_at: datetime
@@ -27,6 +29,7 @@ class AgentState(msgspec.Struct, frozen=True, kw_only=True):
     shipped_rows: int
     lost_rows: int
     ended_at: datetime | None
+    unknown_usage_fields: dict[str, int]
 
 
 class AgentReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,19 +39,22 @@ class AgentReport(msgspec.Struct, frozen=True, kw_only=True):
     oldest_age: float | None
     lost_rows: int
     ended: bool = False
+    unknown_usage_fields: dict[str, int] = {}
 
 
 async def report_agent(store: Store, agent: UUID, report: AgentReport) -> datetime:
     """Stores a report; the last one also notifies the other agents. Returns the time by the server's clock."""
     sql = f"""
-        INSERT INTO agents AS a (id, seen_at, backlog, oldest_at, lost_rows, ended_at)
+        INSERT INTO agents AS a (id, seen_at, backlog, oldest_at, lost_rows, ended_at, unknown_usage_fields)
         VALUES (%s, CURRENT_TIMESTAMP, %s, CURRENT_TIMESTAMP - make_interval(secs => %s), %s,
-                CASE WHEN %s THEN CURRENT_TIMESTAMP END)
+                CASE WHEN %s THEN CURRENT_TIMESTAMP END, %s::jsonb)
         ON CONFLICT (id) DO UPDATE SET seen_at = excluded.seen_at, backlog = excluded.backlog,
-            oldest_at = excluded.oldest_at, lost_rows = excluded.lost_rows, ended_at = excluded.ended_at
+            oldest_at = excluded.oldest_at, lost_rows = excluded.lost_rows, ended_at = excluded.ended_at,
+            unknown_usage_fields = excluded.unknown_usage_fields
         RETURNING seen_at, CASE WHEN %s THEN pg_notify('{SPENT_CHANNEL}', '{ALL_USERS}')::text END"""
-    values = [str(agent), report.backlog, report.oldest_age, report.lost_rows, report.ended, report.ended]
-    [(now, _)] = await store.fetch(sql, values)
+    fields = msgspec.json.encode(report.unknown_usage_fields).decode()
+    values = [str(agent), report.backlog, report.oldest_age, report.lost_rows, report.ended, fields]
+    [(now, _)] = await store.fetch(sql, [*values, report.ended])
     return now  # type: ignore[no-any-return]
 
 

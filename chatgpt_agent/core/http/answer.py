@@ -12,9 +12,11 @@ from chatgpt_agent.core.http.endpoints import CHAT, Endpoint
 from chatgpt_agent.core.http.member_filter import MemberFilter
 from chatgpt_agent.core.http.tool_usage import add_tools, image_model_of
 from chatgpt_agent.core.names import MAX_NAME, is_printable
+from chatgpt_agent.core.unknown_fields import unknown_fields
 from chatgpt_agent.core.usage import Answer, Usage, read_usage
 
 _NULL = msgspec.Raw(b"null")
+NO_FIELDS = (_NULL, _NULL)  # `usage` and `tool_usage` of an answer without them
 _NOTHING = (b"null", b"[]")
 
 
@@ -89,6 +91,7 @@ def _whole_answer(body: bytes | bytearray, endpoint: Endpoint, *, held: bool = T
         began=has_output(fields),
         complete=True,
         service_tier=name_of(fields.service_tier),
+        unknown_fields=unknown_fields(fields.usage, fields.tool_usage),
     )
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from chatgpt_agent.core.http.answer import (
     FIELDS,
+    NO_FIELDS,
     AnswerFields,
     decode_fields,
     has_failed,
@@ -23,6 +24,7 @@ from chatgpt_agent.core.http.decompression import Decompressor
 from chatgpt_agent.core.http.endpoints import CHAT, Endpoint
 from chatgpt_agent.core.http.member_filter import MemberFilter
 from chatgpt_agent.core.http.sse import SseSplitter, event_data, without_null_usage
+from chatgpt_agent.core.unknown_fields import unknown_fields
 from chatgpt_agent.core.usage import Answer, Usage
 
 MAX_SEARCHED = 64 * 1024  # bytes; a larger event is decoded at once, which is faster than to search it first
@@ -58,6 +60,7 @@ class StreamMeter:
         "_nested",
         "_oversized",
         "_pass_through",
+        "_reported",
         "_splitter",
         "_tier",
         "_usage",
@@ -86,6 +89,7 @@ class StreamMeter:
         self._usage: Usage | None = None
         self._final_usage = False  # whether it is the usage of the whole answer, and not a running count
         self._contradicted = False  # by another one
+        self._reported = NO_FIELDS  # the last `usage` and `tool_usage`
         self._model: str | None = None
         self._id: str | None = None
         self._tier: str | None = None
@@ -169,6 +173,7 @@ class StreamMeter:
             began=self._failed_late,
             complete=self.complete,
             service_tier=self._tier,
+            unknown_fields=unknown_fields(*self._reported),
             image_model=self._image_model,
         )
 
@@ -208,6 +213,7 @@ class StreamMeter:
         has_choices = not is_empty_list(fields.choices)
         usage = None if has_two_usages(data) else usage_of(fields, self._endpoint, held=held)
         self._image_model = image_model(fields, usage)
+        self._reported = fields.usage.copy(), fields.tool_usage.copy()
         self._take_usage(usage, final=not has_choices)
         return not self._hide_usage or failed or has_choices
 

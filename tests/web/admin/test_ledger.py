@@ -91,6 +91,14 @@ async def test_status_counts_rows_since_a_time(admin: Administrator) -> None:
     assert (await admin.ask("GET", "/ledger/status?since=2999-01-01T00:00:00Z")).json["rows"] == []
 
 
+async def test_status_has_unknown_usage_fields(admin: Administrator, agent: Agent) -> None:
+    """The answers of all agents are added."""
+    sql = "INSERT INTO agents (id, seen_at, backlog, unknown_usage_fields) VALUES (gen_random_uuid(), now(), 0, %s)"
+    for fields in ({"a": 2, "b": 1}, {"a": 3}):
+        await agent.store.fetch(sql, [json.dumps(fields)])
+    assert (await admin.ask("GET", "/ledger/status")).json["unknown_usage_fields"] == {"a": 5, "b": 1}
+
+
 # Corrections.
 
 
