@@ -45,24 +45,24 @@ def _search(usage: msgspec.Raw, tool_usage: msgspec.Raw) -> tuple[str, ...]:
     if len(bytes(usage)) + len(bytes(tool_usage)) > _MAX_SIZE:
         return ()
     try:
-        found = chain(
+        names = chain(
             _names(msgspec.json.decode(usage), KNOWN_FIELDS, ""),
             _names(msgspec.json.decode(tool_usage), KNOWN_TOOL_FIELDS, _TOOLS),
         )
-        return tuple(islice(found, MAX_NAMES))
+        return tuple(islice(names, MAX_NAMES))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return ()
 
 
-def _names(value: object, known: Names, prefix: str) -> Iterator[str]:
+def _names(value: object, expected: Names, prefix: str) -> Iterator[str]:
     if not isinstance(value, dict):
         return
     for name, inner in value.items():
-        if name not in known:
+        if name not in expected:
             if _has_amount(inner):
                 yield prefix + name
-        elif known[name]:
-            yield from _names(inner, known[name], f"{prefix}{name}.")
+        elif expected[name]:
+            yield from _names(inner, expected[name], f"{prefix}{name}.")
 
 
 def _has_amount(value: Any) -> bool:

@@ -17,6 +17,7 @@ from tornado.ioloop import IOLoop
 from chatgpt_agent.adapters.postgres.checks import run_checks
 from chatgpt_agent.adapters.postgres.connection import Store
 from chatgpt_agent.adapters.postgres.prices import COST_SQL, add_prices
+from chatgpt_agent.adapters.postgres.repricing import reprice
 from chatgpt_agent.adapters.postgres.surcharges import add_surcharges
 from chatgpt_agent.adapters.postgres.usage import ensure_partition, ship
 from chatgpt_agent.admin.corrections import Corrections
@@ -186,3 +187,32 @@ async def test_a_count_without_a_price_is_not_corrected(store: Store, right: Rig
     await ship(store, [settle(intent, Outcome(state=State.DONE, answer=answer), price, PriceBook([price]))])
     with pytest.raises(InvalidValue, match=text):
         await Corrections(store).correct(intent.request_id, right, "why")
+
+
+async def test_only_the_models_own_tokens_have_another_price(store: Store) -> None:
+    """What past requests would have cost at other prices includes the surcharges and the image tool's cost of each."""
+    new = [
+        NewPrice("m", Rates(input=Decimal(1), output=Decimal(2)), effective_at=NOON),
+        NewPrice("painter", Rates(input=Decimal(5), output=Decimal(7)), effective_at=NOON),
+    ]
+    prices = await add_prices(store, new, now=NOON)
+    fees = [
+        NewSurcharge(kind="multiplier", host=HOST, amount=Decimal(3), effective_at=NOON),
+        NewSurcharge(kind="web_search", amount=Decimal("0.5"), effective_at=NOON),
+    ]
+    book = PriceBook(prices, surcharges=await add_surcharges(store, fees, now=NOON), host=HOST)
+    drawn = Usage(input=0, output=10**6)
+    usages = [
+        Usage(input=10**6, output=0, web_search_calls=4, image_tool=drawn),
+        Usage(input=10**6, output=0, image_tool=drawn),
+    ]
+    for number, usage in enumerate(usages, 1):
+        intent = make_intent(number, model="m", price_id=prices[0].id, image_model="painter")
+        outcome = Outcome(state=State.DONE, answer=Answer(usage=usage, model="m"))
+        await ship(store, [settle(intent, outcome, prices[0], book)])
+    right = RightCounts(input=10**6, output=0, web_search_calls=4)
+    await Corrections(store).correct(intent.request_id, right, "the bill")
+    dearer = NewPrice("m", Rates(input=Decimal(10), output=Decimal(2)))
+    [group] = await reprice(store, ["model"], [dearer], since=NOON.date())
+    assert (group.requests, group.cost) == (2, 2 * ((1 + 7) * 3 + 2))
+    assert group.other_cost == 2 * ((10 + 7) * 3 + 2)
