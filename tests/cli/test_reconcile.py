@@ -422,6 +422,41 @@ def test_correction_shows_what_it_changes(populated: Cli) -> None:
     ]
 
 
+def test_correction_has_an_option_for_every_count(populated: Cli) -> None:
+    """Counts that were 0 and stay 0 are not shown."""
+    populated.ok("price", "surcharge", "set", "web_search", "0.01", "--from", "2026-11-01")
+    arguments = ["--input", "20", "--output", "3", "--cached", "10", "--cache-write", "4", "--cache-write-12h", "1"]
+    arguments += ["--web-search-calls", "2", "--reason", "OpenAI's count"]
+    _, *lines = populated.ok("ledger", "correct", str(november_id(1)), *arguments).splitlines()
+    assert lines == [
+        "  input tokens: 10 → 20",
+        "  cached tokens: 1 → 10",
+        "  cache write 12h tokens: 0 → 1",
+        "  cache write tokens: 0 → 4",
+        "  output tokens: 2 → 3",
+        "  web search calls: 0 → 2",
+        "  cost: 0.000002625 → 0.02000405 USD",
+    ]
+    findings = json.loads(populated.run("ledger", "verify", "--json").stdout)
+    assert {finding["check"] for finding in findings} <= {"partition"}  # the table has none of later months
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("--seconds", "1.5", "--seconds: gpt-6-luna had no price per minute"),
+        ("--seconds", "a minute", "'a minute' is not a number"),
+        ("--file-search-calls", "1", "--file-search-calls: no surcharge of the kind file_search was in force"),
+        ("--audio-input", "11", "--audio-input: these tokens are a part of input, which has room for 10 of them"),
+    ],
+)
+def test_count_that_cannot_be_charged_is_refused(populated: Cli, option: str, value: str, message: str) -> None:
+    """Nothing is charged 0 USD silently."""
+    arguments = ["--input", "10", "--output", "1", "--reason", "why", option, value]
+    *_, line = populated.refused("ledger", "correct", str(november_id(1)), *arguments, code=2)
+    assert message in line
+
+
 def test_unknown_token_counts_are_shown_as_unknown(populated: Cli) -> None:
     """They are not shown as 0."""
     ship_rows(populated.settings["DATABASE_URL"], [november_row(3, BOB, 2, State.UNKNOWN)])
