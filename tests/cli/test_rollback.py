@@ -1,17 +1,23 @@
 """`chatgpt-agent migrate --rollback`: what is lost is shown first, and nothing becomes open to more than before."""
 
 import json
+from decimal import Decimal
 
+import msgspec
 import pytest
 
 from chatgpt_agent.adapters.migrate import known_migrations, migrate, rollback, schema_status
+from chatgpt_agent.core.usage import Usage
 from tests.support.commands import Cli
 from tests.support.database import query
+from tests.support.ledger_rows import november_row, ship_rows
 from tests.support.serving import Serve
 
 NAMES = known_migrations()
 BEFORE_LIMITS = str(len(NAMES) - NAMES.index("0003.money-and-people"))  # migrations that 0003 and later ones are
 AN_AGENT = "INSERT INTO agents (id, seen_at, backlog) VALUES (gen_random_uuid(), now() - %s::interval, 0)"
+
+HEARD = Usage(input=1, output=0, web_search_calls=3, seconds=Decimal("1.5"))
 
 
 def database(cli: Cli) -> str:
@@ -69,6 +75,26 @@ def test_rollback_with_another_name_changes_nothing(filled: Cli) -> None:
 def test_rollback_says_what_would_be_lost(filled: Cli, line: str) -> None:
     """Tables with their rows, columns with the rows that have a value, and tokens."""
     assert f"  {line}" in filled.refused("migrate", "--rollback", BEFORE_LIMITS)
+
+
+def test_rollback_names_what_only_the_newer_program_charges(filled: Cli, dsn: str) -> None:
+    """Columns count where they have a value that is not the default."""
+    filled.ok("user", "set", "alice", "--standard-tier-only")
+    filled.ok("price", "surcharge", "set", "web_search", "0.01")
+    filled.ok("price", "set", "heard", "--input", "0", "--output", "0", "--minute", "0.006")
+    ship_rows(dsn, [november_row(1, 1, 2), msgspec.structs.replace(november_row(2, 1, 3), usage=HEARD)])
+    query(dsn, AN_AGENT, ["1 hour"])
+    query(dsn, "UPDATE agents SET unknown_usage_fields = '{\"foo\": 2}'")
+    lines = filled.refused("migrate", "--rollback", str(len(NAMES) - NAMES.index("0011.kinds-of-2026")))
+    assert "  the table surcharges is dropped, with 1 row" in lines
+    for table, columns in {
+        "users": "standard_tier_only (set in 1 row)",
+        "prices": "minute (set in 1 row)",
+        "agents": "unknown_usage_fields (set in 1 row)",
+        "usage": "web_search_calls (set in 1 row), seconds (set in 1 row)",
+        "usage_daily": "web_search_calls (set in 1 row), seconds (set in 1 row)",
+    }.items():
+        assert f"  {table} loses columns: {columns}" in lines
 
 
 def test_renamed_column_is_no_loss(filled: Cli) -> None:
