@@ -111,6 +111,7 @@ async def test_usage_is_that_of_the_token(agent: Agent) -> None:
     assert usage["rows"] == [{"day": usage["until"], "model": MODEL, **total}]
     assert (total["requests"], Decimal(total["cost"])) == (1, row["cost"])
     assert total["input_tokens"] == row["input_tokens"]
+    assert (total["seconds"], total["web_search_calls"]) == ("0", 0)  # numbers with decimal places are text
 
 
 async def test_usage_of_others_is_not_shown(agent: Agent) -> None:
