@@ -200,7 +200,7 @@ async def test_a_host_name_is_not_resolved_on_the_event_loop(monkeypatch: pytest
     """libpq would block every request: a name server that does not answer takes seconds to time out."""
     hosts = []
 
-    def getaddrinfo(host: str, *_: object) -> list[tuple[object, ...]]:
+    def getaddrinfo(host: str, *_: object, **__: object) -> list[tuple[object, ...]]:
         hosts.append((host, threading.current_thread() is threading.main_thread()))
         return [(0, 0, 0, "", ("127.0.0.1", 0))]
 
@@ -214,7 +214,7 @@ async def test_a_host_name_is_not_resolved_on_the_event_loop(monkeypatch: pytest
 async def test_every_address_of_a_name_is_tried(server: Postgres, link: Link, monkeypatch: pytest.MonkeyPatch) -> None:
     """A name like `localhost` has two addresses, and PostgreSQL may listen on only one of them."""
 
-    def getaddrinfo(*_: object) -> list[tuple[object, ...]]:
+    def getaddrinfo(*_: object, **__: object) -> list[tuple[object, ...]]:
         return [(0, 0, 0, "", (address, 0)) for address in ("127.0.0.2", "127.0.0.1")]
 
     monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)

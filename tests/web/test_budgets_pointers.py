@@ -29,7 +29,7 @@ pytestmark = pytest.mark.shared_agent
             {"input": [{"id": "msg_1", "status": None}, {"type": "reasoning", "id": "rs_1"}]},
             2 * LINKED,
         ),
-        ("/v1/responses", {"input": "x", "tools": [{"type": "a_tool_of_next_year"}]}, LINKED),
+        ("/v1/responses", {"input": "x", "tools": [{"type": "a_tool_of_next_year"}], "max_tool_calls": 1}, LINKED),
         ("/v1/chat/completions", {"messages": [{"role": "assistant", "audio": {"id": "audio_1"}}]}, LINKED),
         (
             "/v1/chat/completions",
