@@ -20,11 +20,12 @@ _NUMBERS = b"0123456789+-.eE, \t\r\n"
 _CUT = b"\xff"
 _BACKSLASH = ord("\\")
 _DECODED_CUT = "\udcff"
+_NOT_JSON = "The request body must be one valid JSON object."
 
 
 def outline(text: bytes, *, max_elements: int, max_keys: int) -> Cooperative[bytes | None]:
     """Returns the outline of a text, or None if it has too many keys. Raises InvalidRequest if it has too many
-    elements, which are the brackets and commas outside of strings."""
+    elements, which are the brackets and commas outside of strings; InvalidJson."""
     parts: list[bytes] = []
     outside: list[bytes] = []  # what is outside of strings and not yet counted
     elements = keys = strings = at = resumed = 0
@@ -44,6 +45,8 @@ def outline(text: bytes, *, max_elements: int, max_keys: int) -> Cooperative[byt
             keys += structure.count(b":")
             if elements > max_elements or strings > 2 * max_elements:  # in JSON each is a key or an element
                 raise InvalidRequest(f"The request body is too complex (over {max_elements} JSON elements).")
+            if b"\\" in structure:  # never outside of a string: the rest of a hostile body need not be read
+                raise InvalidJson(_NOT_JSON)
             if quote < 0:
                 return None if keys > max_keys else b"".join(parts)
             yield
@@ -93,7 +96,7 @@ def _string_end(text: bytes, start: int) -> Cooperative[int]:
             start = end = end + 1
         at = end
         yield
-    raise InvalidJson("The request body must be one valid JSON object.")
+    raise InvalidJson(_NOT_JSON)
 
 
 def _shortened(text: bytes, start: int, end: int) -> bytes:
