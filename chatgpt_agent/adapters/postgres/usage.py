@@ -24,6 +24,12 @@ from chatgpt_agent.core.money.kinds import (
 )
 from chatgpt_agent.core.usage import Usage
 
+# The columns of counts that most rows have none of: there NULL is 0, which takes no room.
+_SPARSE = frozenset(
+    {*IMAGE_TOOL_COLUMNS, *CALL_COLUMNS.values(), TIME_COLUMN, *(kind.column for kind in TOKEN_KINDS if kind.fallback)}
+)
+_STORED = tuple(sorted(COUNT_COLUMNS, key=lambda name: name in _SPARSE))  # these last
+
 USAGE_COLUMNS = {
     "request_id": "uuid",
     "user_id": "bigint",
@@ -33,7 +39,7 @@ USAGE_COLUMNS = {
     "served_model": "text",
     "upstream_id": "text",
     "upstream_request_id": "text",
-    **COUNT_TYPES,
+    **{name: COUNT_TYPES[name] for name in _STORED},
     "price_id": "bigint",
     "cost": "numeric",
     "state": "text",
@@ -146,6 +152,8 @@ def sql_array(values: Sequence[object]) -> str:
     """Returns values as the text of a PostgreSQL array (https://www.postgresql.org/docs/current/arrays.html#ARRAYS-IO):
     one parameter that the server parses as one constant. psycopg2 would write ARRAY[…], with a constant for each
     value."""
+    if values.count(None) == len(values):  # as of most columns
+        return f"{{{','.join(['NULL'] * len(values))}}}"
     return f"{{{','.join(map(_element, values))}}}"
 
 
@@ -198,11 +206,8 @@ def usage_from(counts: Mapping[str, int | Decimal | None]) -> Usage:
     return Usage(**used, image_tool=Usage(**drawn) if any(drawn.values()) else None)
 
 
-# The columns of counts that most rows have none of: there NULL is 0, which takes no room.
-_SPARSE = frozenset(
-    {*IMAGE_TOOL_COLUMNS, *CALL_COLUMNS.values(), TIME_COLUMN, *(kind.column for kind in TOKEN_KINDS if kind.fallback)}
-)
-_IS_SPARSE = tuple(name in _SPARSE for name in COUNT_COLUMNS)
+_DENSE = attrgetter(*(kind.name for kind in TOKEN_KINDS if kind.column not in _SPARSE))
+_NO_SPARSE = (None,) * len(_SPARSE)
 _NO_COUNTS = (None,) * len(COUNT_COLUMNS)
 
 
@@ -218,11 +223,12 @@ def known_count(name: str, relation: str) -> str:
     )
 
 
-def _stored_counts(usage: Usage) -> list[object]:
-    return [
-        None if is_sparse and not count else count
-        for count, is_sparse in zip(counts_of(usage), _IS_SPARSE, strict=True)
-    ]
+def _stored_counts(usage: Usage) -> tuple[object, ...]:
+    """Returns the counts of a row in the order of `_STORED`."""
+    if usage.is_text and usage.is_simple:  # as of nearly every row
+        return (*_DENSE(usage), *_NO_SPARSE)
+    counts = dict(zip(COUNT_COLUMNS, counts_of(usage), strict=True))
+    return tuple(counts[name] or None if name in _SPARSE else counts[name] for name in _STORED)
 
 
 def _sql_values(row: Row) -> tuple[object, ...]:
