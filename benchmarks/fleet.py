@@ -114,7 +114,7 @@ class Fleet:
     def __init__(self, openai_url: str, *, log_level: str = "info", **settings: str) -> None:
         # The name is short because a socket's path is limited. The folder is open because PostgreSQL, started by root,
         # runs as another account.
-        self.folder = Path(tempfile.mkdtemp(prefix="cga"))
+        self.folder = Path(tempfile.mkdtemp(prefix="agt"))
         self.folder.chmod(0o755)
         self.postgres = Postgres(self.folder / "p")
         self._settings = {

@@ -58,7 +58,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=5)
     runs = parser.parse_args().runs
-    folder = Path(tempfile.mkdtemp(prefix="cga"))
+    folder = Path(tempfile.mkdtemp(prefix="agt"))
     folder.chmod(0o755)
     try:
         first, _ = start(folder)

@@ -113,7 +113,7 @@ def _print_progress(run: Run) -> None:
 
 def measure_starts(count: int) -> list[Start]:
     """Starts an agent `count` times on the database that a first start has created."""
-    folder = Path(tempfile.mkdtemp(prefix="cga"))
+    folder = Path(tempfile.mkdtemp(prefix="agt"))
     folder.chmod(0o755)
     try:
         start.start(folder)
