@@ -3,18 +3,18 @@
 They change nothing. They are counted, so that an administrator sees them (`ledger status`).
 """
 
+import re
 from collections.abc import Iterable, Iterator
 from itertools import chain, islice
 from typing import Any
 
 import msgspec
 
-from chatgpt_agent.core.names import is_printable
 from chatgpt_agent.core.usage import KNOWN_FIELDS, KNOWN_TOOL_FIELDS, Names
 
 MAX_NAMES = 32  # that are counted apart
-OTHER = "other"  # all other names, and those that are too long or not printable
-_MAX_LENGTH = 100  # characters of a name, with those of the objects around it
+OTHER = "other"  # all other names, and those that OpenAI would not give a field
+_FIELD = re.compile(r"[A-Za-z0-9_.]{1,100}")  # a name, with those of the objects around it: no text of a user's
 _MAX_SIZE = 64 * 1024  # bytes of an object that is searched
 _TOOLS = "tool_usage."
 
@@ -87,4 +87,4 @@ class UnknownFields:
         if name in self.answers:
             return name
         has_room = len(self.answers) < MAX_NAMES - 1
-        return name if has_room and is_printable(name, _MAX_LENGTH) else OTHER
+        return name if has_room and _FIELD.fullmatch(name) else OTHER

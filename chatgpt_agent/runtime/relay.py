@@ -189,9 +189,9 @@ class Dispatch:
 
     def _without_key(self, answer: Answer) -> Answer:
         """An answer without names that show the key: an upstream may echo it anywhere."""
-        if not shows_secret(f"{answer.model} {answer.id} {answer.service_tier}", self._key):
+        if not shows_secret(f"{answer.model} {answer.id} {answer.service_tier} {answer.unknown_fields}", self._key):
             return answer
-        return msgspec.structs.replace(answer, model=None, id=None, service_tier=None)
+        return msgspec.structs.replace(answer, model=None, id=None, service_tier=None, unknown_fields=())
 
     def _upstream_request_id(self) -> str | None:
         value = self._head.first("x-request-id") if self._head else None

@@ -100,6 +100,14 @@ def test_names_are_counted_by_answer() -> None:
     assert fields.answers == {"a": 3, "b": 1, OTHER: 1}
 
 
+@pytest.mark.parametrize("name", ["a text of a message", "sk-made-up", "é", "a\nb", "", "x" * 101])
+def test_what_is_no_name_of_a_field_is_not_kept(name: str) -> None:
+    """Only what looks like a field of OpenAI's is kept: nothing that a client or a user may have written."""
+    fields = UnknownFields()
+    fields.add([name, "input_tokens_details.foo_tokens"])
+    assert fields.answers == {OTHER: 1, "input_tokens_details.foo_tokens": 1}
+
+
 def test_at_most_32_names_are_kept() -> None:
     """Later names are counted together, and those that are known go on."""
     fields = UnknownFields()

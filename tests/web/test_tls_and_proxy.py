@@ -427,6 +427,21 @@ async def test_key_that_openai_echoes_is_not_stored(
     assert not any(half in text.lower() for half in halves for text in (str(row), caplog.text))
 
 
+@pytest.mark.parametrize("name", [OPENAI_KEY, "skmadeupkeyofalice"])
+async def test_key_that_openai_echoes_as_a_name_is_not_reported(
+    make_agent: MakeAgent, upstream: Upstream, name: str
+) -> None:
+    """Names in usages that the agent does not know are reported to the database: no key is among them."""
+    upstream.script = lambda _, reply: reply.whole(
+        json.dumps({"usage": {"prompt_tokens": 3, "completion_tokens": 2, name: 1}}).encode()
+    )
+    agent = await make_agent()
+    agent.token = await agent.add_user("carol", name)
+    await agent.chat()
+    await agent.rows(1)
+    assert name not in agent.server.ledger.unknown_fields.answers
+
+
 @pytest.mark.parametrize("status", [200, 302, 400, 401, 403, 407, 500])
 async def test_key_in_an_error_is_not_logged(
     make_agent: MakeAgent, upstream: Upstream, caplog: pytest.LogCaptureFixture, status: int
