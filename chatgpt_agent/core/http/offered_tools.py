@@ -6,7 +6,6 @@ https://developers.openai.com/api/docs/pricing (built-in tools).
 
 import msgspec
 
-from chatgpt_agent.core.errors import InvalidRequest
 from chatgpt_agent.core.http.json_object import JsonObject
 from chatgpt_agent.core.names import is_printable
 
@@ -18,15 +17,17 @@ _CONTAINER_SIZE = "1g"  # the one whose sessions have a price
 
 class OfferedTools(msgspec.Struct, kw_only=True):
     """`any`: OpenAI runs a tool, charged or not; `kinds`: of surcharges on calls; `image_model`: what draws for
-    image_generation, None: the tool is not offered."""
+    image_generation, None: the tool is not offered; `refusal`: why the cost of a tool could not be known, if OpenAI
+    runs it."""
 
     any: bool = False
     kinds: set[str] = msgspec.field(default_factory=set)
     image_model: str | None = None
+    refusal: str | None = None
 
 
 def read_tool(tool: JsonObject, offered: OfferedTools) -> None:
-    """Adds a tool. Raises InvalidRequest for one whose cost could not be known."""
+    """Adds a tool."""
     offered.any = True
     kind = tool.get("type")
     if not isinstance(kind, str):
@@ -49,23 +50,22 @@ def _add_container(container: object, offered: OfferedTools) -> None:
     offered.kinds.add("code_interpreter")
     size = container.get("memory_limit") if isinstance(container, dict) else None
     if size not in (None, _CONTAINER_SIZE):
-        raise InvalidRequest(
-            f"memory_limit must be {_CONTAINER_SIZE} or absent: sessions of larger containers have other prices.",
-            param="tools",
+        offered.refusal = (
+            f"memory_limit must be {_CONTAINER_SIZE} or absent: sessions of larger containers have other prices."
         )
 
 
 def _add_image_model(tool: JsonObject, offered: OfferedTools) -> None:
-    if tool.get("svg") is not None or tool.get("output_format") == "svg":
-        raise InvalidRequest("SVG is not supported: it uses tokens of a third model.", param="tools")
     named = tool.get("model")
     model = DEFAULT_IMAGE_MODEL if named is None else named
-    if not isinstance(model, str) or not is_printable(model):
-        raise InvalidRequest("The model of the tool image_generation must be a name.", param="tools")
-    if offered.image_model not in (None, model):
-        raise InvalidRequest(
+    if tool.get("svg") is not None or tool.get("output_format") == "svg":
+        offered.refusal = "SVG is not supported: it uses tokens of a third model."
+    elif not isinstance(model, str) or not is_printable(model):
+        offered.refusal = "The model of the tool image_generation must be a name."
+    elif offered.image_model not in (None, model):
+        offered.refusal = (
             "Tools image_generation with different models are not supported: the answer does not say which of them "
-            "used its tokens.",
-            param="tools",
+            "used its tokens."
         )
-    offered.image_model = model
+    else:
+        offered.image_model = model

@@ -110,6 +110,8 @@ def parse_request(
     if stream and endpoint.usage_option and ask_usage:
         include_usage, upstream_body = yield from _ask_for_usage(body, members)
     tools = size.tools if endpoint.hosts_tools else OfferedTools()
+    if tools.refusal is not None:
+        raise InvalidRequest(tools.refusal, param="tools")
     if endpoint.searches and (members.get("web_search_options") is not None or _SEARCH_MODEL.search(model)):
         tools.any = True
         tools.kinds.add(WEB_SEARCH)

@@ -7,7 +7,7 @@ import pytest
 
 from chatgpt_agent.core.cooperative import run_to_end
 from chatgpt_agent.core.errors import InvalidRequest
-from chatgpt_agent.core.http.endpoints import CHAT, RESPONSES, Endpoint
+from chatgpt_agent.core.http.endpoints import CHAT, COMPACT, INPUT_TOKENS, RESPONSES, Endpoint
 from chatgpt_agent.core.http.offered_tools import DEFAULT_IMAGE_MODEL
 from chatgpt_agent.core.http.request import ApiRequest, parse_request
 
@@ -62,6 +62,14 @@ def test_larger_containers_are_refused(size: object) -> None:
     """Their sessions have other prices."""
     with pytest.raises(InvalidRequest, match="memory_limit"):
         parsed({"type": "code_interpreter", "container": {"type": "auto", "memory_limit": size}})
+
+
+@pytest.mark.parametrize("endpoint", [CHAT, COMPACT, INPUT_TOKENS])
+def test_where_openai_runs_no_tools_none_is_refused(endpoint: Endpoint) -> None:
+    """A larger container or SVG costs nothing where tools are only counted, or are OpenAI's error."""
+    container = {"type": "code_interpreter", "container": {"type": "auto", "memory_limit": "4g"}}
+    request = parsed(container, {"type": "image_generation", "output_format": "svg"}, endpoint=endpoint)
+    assert request.tools == frozenset()
 
 
 def test_image_tool_draws_with_the_named_model() -> None:
