@@ -16,7 +16,7 @@ from chatgpt_agent.core.access.identity import (
     price_for,
     shown_model,
 )
-from chatgpt_agent.core.budget.max_cost import Assumptions, estimate_tokens, max_cost
+from chatgpt_agent.core.budget.max_cost import Assumptions, Size, estimate_tokens, max_cost
 from chatgpt_agent.core.errors import AgentError, Overloaded
 from chatgpt_agent.core.http.request import ApiRequest
 from chatgpt_agent.core.ledger import UNCERTAIN, Intent, Row
@@ -68,11 +68,11 @@ class Admissions:
             raise Overloaded
         now = self.now()
         book = self._directory.book  # pinned: whatever changes later, this request is charged by this book
-        price = self._price(identity, request, book, now)
-        reserved = ZERO if price is None else self._max_cost(identity, request, price, book, now)
+        price, size = self._price(identity, request, book, now), request.size
+        reserved = ZERO if price is None else self._max_cost(identity, request, size, price, book, now)
         slot: Slot | None = None
         try:
-            slot = self._rate_limiter.acquire(identity, None if price is None else estimate_tokens(request.size))
+            slot = self._rate_limiter.acquire(identity, None if price is None else estimate_tokens(size))
             reservation = None if price is None else self._budgets.reserve(identity, request_id, reserved, now)
         except AgentError as error:
             subject = shown_model(request.model) if request.model else request.endpoint.name
@@ -108,7 +108,7 @@ class Admissions:
         return None
 
     def _max_cost(
-        self, identity: Identity, request: ApiRequest, price: Price, book: PriceBook, now: datetime
+        self, identity: Identity, request: ApiRequest, size: Size, price: Price, book: PriceBook, now: datetime
     ) -> Decimal:
         """Returns the most that a request can cost, in USD. Raises InvalidRequest if a tool of it has no price."""
         surcharges = book.surcharges.at(price.model, now)
@@ -118,7 +118,7 @@ class Admissions:
             image_price = image_price_for(identity, request.image_model, book, now)
         return max_cost(
             price,
-            request.size,
+            size,
             self._assumptions,
             standard_tier_only=identity.user.standard_tier_only,
             surcharges=surcharges,

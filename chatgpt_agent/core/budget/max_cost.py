@@ -7,7 +7,7 @@ file, an earlier answer) has tokens that cannot be counted beforehand; a number 
 from collections.abc import Iterable
 from decimal import Decimal
 from operator import attrgetter
-from typing import cast
+from typing import Any
 
 import msgspec
 
@@ -17,7 +17,7 @@ from chatgpt_agent.core.money.pricing import DECISIONS_TIER, FAST, Price, time_c
 from chatgpt_agent.core.money.surcharges import NO_SURCHARGES, Surcharges
 
 Bound = tuple[int, Decimal, Decimal]  # above how many input tokens, and the dearest rates of input and output
-Memo = dict[tuple[int, object], object]
+Memo = dict[tuple[int, object], Any]
 
 BYTES_PER_TOKEN = 4  # of English text, as OpenAI's own rate limits assume
 BYTES_PER_SECOND = 500  # of audio: 4 kbit/s, less than any codec for speech has in use
@@ -121,7 +121,8 @@ def _bounds(price: Price, service_tier: str | None, memo: Memo | None) -> tuple[
     each price: it may have a dozen tiers, and this runs for each request."""
     key = (id(price), service_tier)
     if memo is not None and key in memo:
-        return cast(tuple[Bound, ...], memo[key])
+        bounds_of_price: tuple[Bound, ...] = memo[key]
+        return bounds_of_price
     names = {service_tier, *FAST} if service_tier in FAST else {service_tier}
     bounds = [_bound(0, price.rates)]
     for tier in price.tiers:

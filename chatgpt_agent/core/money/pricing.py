@@ -7,6 +7,7 @@ only for display, but for that of time.
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from decimal import Decimal, Inexact, InvalidOperation
+from typing import Any
 
 import msgspec
 
@@ -179,7 +180,7 @@ class PriceBook:
         host: str = "",
     ) -> None:
         self.surcharges = SurchargeBook(surcharges, host)
-        self.memo: dict[tuple[int, object], object] = {}  # what was computed of its prices, by their `id()`
+        self.memo: dict[tuple[int, object], Any] = {}  # what was computed of its prices, by their `id()`
         self._history: dict[str, list[Price]] = {}
         self._made_at: dict[str, datetime] = {}  # by model: when its newest price was made
         for price in sorted(prices, key=lambda price: (price.effective_at, price.id)):
