@@ -1,5 +1,7 @@
 """Answers that are read on after a disconnect, and how users share their places."""
 
+import functools
+
 from chatgpt_agent.runtime.abandoned import AbandonedAnswers
 
 
@@ -21,7 +23,7 @@ async def test_another_user_takes_the_newest_place_of_the_user_with_the_most() -
     """A user with fewer places takes one, until both have as many."""
     abandoned, stopped = AbandonedAnswers(seconds=60.0, limit=4), list[int]()
     for number in range(4):
-        abandoned.start(1, lambda number=number: stopped.append(number))  # type: ignore[misc]
+        abandoned.start(1, functools.partial(stopped.append, number))
     places = [abandoned.start(2, nothing) for _ in range(3)]
     assert ([place is not None for place in places], stopped) == ([True, True, False], [3, 2])
 

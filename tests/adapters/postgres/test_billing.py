@@ -1,8 +1,7 @@
 """Rows of any answers, shipped to PostgreSQL, cost there what OpenAI bills; the check of the ledger agrees."""
 
 import contextlib
-from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from decimal import Decimal
 from fractions import Fraction
 from itertools import count
@@ -19,7 +18,7 @@ from chatgpt_agent.adapters.postgres.connection import Store
 from chatgpt_agent.adapters.postgres.prices import COST_SQL, add_prices
 from chatgpt_agent.adapters.postgres.repricing import reprice
 from chatgpt_agent.adapters.postgres.surcharges import add_surcharges
-from chatgpt_agent.adapters.postgres.usage import ensure_partition, ship
+from chatgpt_agent.adapters.postgres.usage import ship
 from chatgpt_agent.admin.corrections import Corrections
 from chatgpt_agent.core.errors import Conflict, InvalidValue
 from chatgpt_agent.core.ledger import Outcome, Row, State, settle
@@ -46,19 +45,7 @@ DUE = f"""
 # Rows of all examples stay in one database, so that a smaller example would be another one: nothing is shrunk.
 KEEP = settings(deadline=None, max_examples=60, phases=[Phase.explicit, Phase.generate])
 
-
-@pytest.fixture
-def store(io_loop: IOLoop, dsn: str) -> Iterator[Store]:
-    """A store with the partitions that the checks of the ledger require."""
-    store = Store(dsn)
-
-    async def fill() -> None:
-        for month in (NOON, datetime.now(UTC), datetime.now(UTC) + timedelta(days=31)):
-            await ensure_partition(store, month)
-
-    io_loop.run_sync(fill)
-    yield store
-    io_loop.run_sync(store.close)
+pytestmark = pytest.mark.usefixtures("partitions")
 
 
 async def stored_book(store: Store, terms: Terms) -> PriceBook:

@@ -1,7 +1,6 @@
 """The cost of tokens in SQL: equal to that in Python, for rows, for the check of the ledger, and for other prices."""
 
-from collections.abc import Iterator
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any
@@ -15,7 +14,7 @@ from chatgpt_agent.adapters.postgres.checks import run_checks
 from chatgpt_agent.adapters.postgres.connection import Store
 from chatgpt_agent.adapters.postgres.prices import COST_SQL, add_prices, list_prices
 from chatgpt_agent.adapters.postgres.repricing import GROUPS, RepricedGroup, reprice
-from chatgpt_agent.adapters.postgres.usage import ensure_partition, ship
+from chatgpt_agent.adapters.postgres.usage import ship
 from chatgpt_agent.admin.corrections import Corrections
 from chatgpt_agent.core.errors import StoreBadValue
 from chatgpt_agent.core.ledger import Row, State
@@ -32,21 +31,9 @@ COST_OF_ROWS = f"SELECT r.request_id::text, r.cost, due.cost FROM usage r JOIN p
 # Rows of all examples stay in one database, so that a smaller example would be another one: nothing is shrunk.
 KEEP = settings(deadline=None, max_examples=25, phases=[Phase.explicit, Phase.generate])
 
+pytestmark = pytest.mark.usefixtures("partitions")
+
 calls = st.lists(st.tuples(usages(), st.sampled_from(SERVICE_TIERS)), min_size=1, max_size=8)
-
-
-@pytest.fixture
-def store(io_loop: IOLoop, dsn: str) -> Iterator[Store]:
-    """A store with the partitions that the checks of the ledger require."""
-    store = Store(dsn)
-
-    async def fill() -> None:
-        for month in (NOON, datetime.now(UTC), datetime.now(UTC) + timedelta(days=31)):
-            await ensure_partition(store, month)
-
-    io_loop.run_sync(fill)
-    yield store
-    io_loop.run_sync(store.close)
 
 
 class LedgerRows:
