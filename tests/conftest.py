@@ -46,12 +46,21 @@ SUMMARY: list[str] = []  # lines that are printed at the end of the run
 _addresses = itertools.count(2)
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """Registers our markers, and restores the default of SIGINT.
+_SIGNALS: dict[signal.Signals, Any] = {
+    signal.SIGINT: signal.default_int_handler,
+    signal.SIGQUIT: signal.SIG_DFL,
+    signal.SIGHUP: signal.SIG_DFL,
+}
 
-    A shell lets a job in the background ignore SIGINT, and agents that tests start would inherit that."""
-    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Registers our markers, and restores the defaults of signals.
+
+    A shell lets a job in the background ignore SIGINT and SIGQUIT, nohup lets it ignore SIGHUP, and agents that tests
+    start would inherit that."""
+    for number, default in _SIGNALS.items():
+        if signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, default)
     _keep_bytecode(config)
     _keep_files_in_memory()
     config.addinivalue_line("markers", "shared_agent(**settings): shares the module's agent with these settings")
