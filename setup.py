@@ -37,7 +37,10 @@ setup(
     packages=[*find_packages(include=["chatgpt_agent", "chatgpt_agent.*"]), "chatgpt_agent.migrations"],
     package_dir={"chatgpt_agent.migrations": "migrations"},
     cmdclass={"build_py": FreshBuild},
-    package_data={"chatgpt_agent.migrations": ["*.sql"]},
+    package_data={
+        "chatgpt_agent.migrations": ["*.sql"],
+        "chatgpt_agent.web.console": ["templates/**/*", "static/**/*", "locale/**/*"],
+    },
     install_requires=[
         "tornado>=6.6.1",  # 6.5.9 to 6.6.1 close holes in header folding and response size
         "pycurl>=7.49.0",  # its wheels carry libcurl 8.23; older ones leak credentials around proxies
@@ -50,6 +53,7 @@ setup(
         "yoyo-migrations>=9.0.0",
         "click>=8.2",
         "tabulate>=0.9.0",
+        "Babel>=2.17",  # numbers, money and dates of the console in the reader's language
         "wcwidth>=0.2.13",  # tabulate uses it: Chinese names take two columns of a terminal for each character
     ],
     extras_require={

@@ -61,7 +61,6 @@ class Server(Wiring):
         self._background = Background(self._on_death)
         # Listeners.
         self.listeners: list[Listener] = []
-        self.port = 0
         self.admin_port = 0
 
     async def run(self) -> None:

@@ -21,6 +21,7 @@ from chatgpt_agent.runtime.background import OnDeath
 from chatgpt_agent.runtime.budget_store import PostgresBudgetStore
 from chatgpt_agent.runtime.budget_sync import BudgetSync
 from chatgpt_agent.runtime.budgets import Budgets
+from chatgpt_agent.runtime.console_access import ConsoleAccess
 from chatgpt_agent.runtime.directory import Directory
 from chatgpt_agent.runtime.last_used import WRITE_TIMEOUT, LastUsed
 from chatgpt_agent.runtime.ledger import Ledger
@@ -33,6 +34,7 @@ from chatgpt_agent.runtime.shipper import SHIP_TIMEOUT
 from chatgpt_agent.runtime.tuning import Tuning
 from chatgpt_agent.web.admin.routing import MAX_FILE, AdminApi
 from chatgpt_agent.web.app import Services, admin_app, api_app, forwarded_endpoints
+from chatgpt_agent.web.console.routing import ConsoleServices
 from chatgpt_agent.web.cors import Cors
 from chatgpt_agent.web.forward import ForwardServices
 from chatgpt_agent.web.health import Readiness
@@ -110,8 +112,10 @@ class Wiring:
             burst=tuning.wrong_token_burst,
         )
         # Administration.
+        self.port = 0  # of the API, once the server listens
         self.admin_stores = _admin_stores(dsn)
         self.admin_authenticator = self._admin_authenticator(config, tuning.wrong_token_burst)
+        self.console_access = ConsoleAccess()
         # Handlers.
         self.cors = Cors(config.cors_origins) if config.cors_origins else None
         self.api = self._api(config, urls)
@@ -154,7 +158,10 @@ class Wiring:
             lifecycle=self.lifecycle,
             memory=Memory(ADMIN_MEMORY),
         )
-        return admin_app(api, self._readiness())
+        console = ConsoleServices(
+            api=api, access=self.console_access, time_zone=lambda: self.directory.time_zone, api_port=lambda: self.port
+        )
+        return admin_app(api, console, self._readiness())
 
     def _readiness(self) -> Readiness:
         return Readiness(directory=self.directory, budgets=self.budgets, ledger=self.ledger, lifecycle=self.lifecycle)

@@ -31,6 +31,7 @@ class Keyring:
         self._token_hmac = hmac.new(_derive(master, b"token-hmac/1"), digestmod=hashlib.sha256)
         self._admin_hmac = hmac.new(_derive(master, b"admin-token-hmac/1"), digestmod=hashlib.sha256)
         self._fernet = Fernet(base64.urlsafe_b64encode(_derive(master, b"upstream-key/1")))
+        self.cookie_secret = _derive(master, b"cookie/1")  # signs what the console keeps in a browser
         self.check_value = _derive(master, b"check/1").hex()
 
     def new_token(self) -> tuple[str, bytes]:

@@ -10,6 +10,7 @@ class Via(StrEnum):
 
     COMMAND = "command"
     REST = "rest"
+    CONSOLE = "console"
 
 
 class Actor(msgspec.Struct, frozen=True):

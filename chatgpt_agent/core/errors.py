@@ -4,7 +4,7 @@ AgentError
 ├── ClientError              the caller's fault; nothing was sent to OpenAI
 │   ├── InvalidApiKey 401, InvalidJson / InvalidRequest 400, ModelNotFound / UnknownUrl 404
 │   ├── MethodNotAllowed 405, RequestTimeout 408, RequestTooLarge 413, UnsupportedMediaType 415
-│   ├── UpgradeRequired 426, HeadTooLarge 431, HttpVersionNotSupported 505
+│   ├── MisdirectedRequest 421, UpgradeRequired 426, HeadTooLarge 431, HttpVersionNotSupported 505
 │   ├── RateLimited, TooManyConnections, InsufficientQuota 429
 ├── UpstreamError            the exchange with OpenAI failed; `sent` says whether OpenAI may have billed it
 │   ├── UpstreamUnreachable, UpstreamTls, UpstreamLost, UpstreamTruncated, UpstreamInvalid 502
@@ -351,6 +351,15 @@ class InvalidValue(AdminError):
 class Forbidden(AdminError):
     status = 403
     code = "forbidden"
+
+
+class MisdirectedRequest(ClientError):
+    """A request under a host name that is not ours (RFC 9110 §15.5.20): a web page may have given our address to a name
+    of its own, so that a browser treats our answers as its own (DNS rebinding)."""
+
+    status = 421
+    code = "unknown_host"
+    default = "The console is not reached under this host name. Add it to `admin_hosts` in the configuration."
 
 
 class VersionMismatch(AdminError):

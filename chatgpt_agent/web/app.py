@@ -18,6 +18,10 @@ from chatgpt_agent.web.account import MeHandler, MyUsageHandler, WeekHandler
 from chatgpt_agent.web.admin.handler import admin_handlers
 from chatgpt_agent.web.admin.routing import AdminApi
 from chatgpt_agent.web.base import log_request
+from chatgpt_agent.web.console import rendering
+from chatgpt_agent.web.console.handler import AdminRootHandler
+from chatgpt_agent.web.console.routes import console_handlers
+from chatgpt_agent.web.console.routing import ConsoleServices
 from chatgpt_agent.web.cors import Cors
 from chatgpt_agent.web.forward import ForwardHandler, ForwardServices
 from chatgpt_agent.web.health import AliveHandler, Readiness, ReadyHandler, RootHandler
@@ -116,9 +120,10 @@ def api_app(services: Services) -> Application:
     )
 
 
-def admin_app(api: AdminApi, readiness: Readiness) -> Application:
+def admin_app(api: AdminApi, console: ConsoleServices, readiness: Readiness) -> Application:
     """What only administrators reach, on a listener of its own."""
-    return Application([*admin_handlers(api), *_health(readiness)], **_SETTINGS, cross_origin_protection=True)
+    handlers = [*admin_handlers(api), *console_handlers(console), (r"/", AdminRootHandler), *_health(readiness)]
+    return Application(handlers, **_SETTINGS, **rendering.SETTINGS, cross_origin_protection=True)
 
 
 def _health(readiness: Readiness) -> list[Any]:

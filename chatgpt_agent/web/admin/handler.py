@@ -59,7 +59,7 @@ class AdminHandler(BodyHandler):
         try:
             await self._authorize()
         except AgentError as error:
-            self.refuse(_public_error(error))
+            self.refuse(public_error(error))
 
     async def _authorize(self) -> None:
         if self.request.method not in self.methods:
@@ -90,7 +90,7 @@ class AdminHandler(BodyHandler):
                     self.add_header("X-Agent-Warning", text.encode("ascii", "backslashreplace").decode())
                 self._write_answer(answer)
             except AgentError as error:
-                self.write_agent_error(self._with_param(_public_error(error)))
+                self.write_agent_error(self._with_param(public_error(error)))
 
     get = head = post = put = patch = delete = options = _answer
 
@@ -187,8 +187,8 @@ def admin_handlers(api: AdminApi) -> list[Any]:
     return [(path, AdminHandler, {"api": api, "routes": routes}) for path, routes in paths.items()]
 
 
-def _public_error(error: AgentError) -> AgentError:
-    """Returns an error without the database's own message, which names hosts and tables."""
+def public_error(error: AgentError) -> AgentError:
+    """Returns an error for an administrator, without the database's own message, which names hosts and tables."""
     if isinstance(error, InvalidApiKey):
         error.message = "This needs an admin's token: `chatgpt-agent admin token` issues one."
     if isinstance(error, StoreUnavailable):

@@ -1,0 +1,36 @@
+"""Errors as pages: what is wrong, and how to go on."""
+
+from chatgpt_agent.core.errors import AgentError, StoreUnavailable
+from chatgpt_agent.web.console.parts import Button, Message, View
+from chatgpt_agent.web.console.routing import PREFIX, ConsoleRequest
+
+
+def error_view(request: ConsoleRequest, error: AgentError) -> View:
+    """Returns the page of an error."""
+    _ = request._
+    titles = {
+        400: _("This request cannot be read"),
+        401: _("Not signed in"),
+        403: _("Not allowed"),
+        404: _("Page not found"),
+        405: _("Page not found"),
+        409: _("This is not possible now"),
+        410: _("This link has been used"),
+        412: _("This has been changed meanwhile"),
+        413: _("This file is too large"),
+        421: _("Unknown host name"),
+        422: _("A value is not allowed"),
+        429: _("Too many attempts"),
+        503: _("Not available now"),
+    }
+    title = titles.get(error.status, _("Something went wrong"))
+    text = error.message
+    if isinstance(error, StoreUnavailable):
+        text = _("The database cannot be reached. Clients are served for a while nevertheless; try again in a moment.")
+    button = Button(_("Overview"), PREFIX, for_viewers=True) if request.signed_in else None
+    return View(
+        title=title,
+        parts=[Message(text=text, level="bad", button=button)],
+        status=error.status,
+        bare=request.signed_in is None,
+    )

@@ -1,0 +1,119 @@
+"""Forms: what was typed becomes the struct that REST reads from JSON, so that both have the same rules and errors."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import msgspec
+
+from chatgpt_agent.core.errors import InvalidRequest
+from chatgpt_agent.core.moments import parse_moment
+from chatgpt_agent.web.admin.reading import read_struct
+from chatgpt_agent.web.console.parts import Field, Form, Input
+
+CONFIRM = "confirm"  # the field in which the name of what is destroyed is typed
+FORM = "form"  # the field that says which form of a page was sent
+VERSION = "version"  # the field with the version of the object that the page showed
+OWN_FIELDS = frozenset({CONFIRM, FORM, VERSION, "_xsrf"})
+
+Sent = Mapping[str, str]
+
+
+def read_form(fields: list[Field], sent: Sent, kind: type[msgspec.Struct], zone: str) -> Any:
+    """Returns the struct of these fields. Times are in `zone`. Raises InvalidRequest and InvalidValue, with the field
+    as `param`."""
+    return read_struct(form_values(fields, sent, zone), kind)
+
+
+def form_values(fields: list[Field], sent: Sent, zone: str) -> dict[str, Any]:
+    """Returns the values of these fields as JSON would have them. An empty field is null or missing. Raises
+    InvalidRequest."""
+    values: dict[str, Any] = {}
+    for field in fields:
+        text = sent.get(field.name, "")
+        if field.input == Input.FLAG:
+            values[field.name] = text == "true"
+            continue
+        text = text if field.input in (Input.SECRET, Input.NEW_PASSWORD) else text.strip()
+        if text:
+            values[field.name] = _READERS.get(field.input, _text)(text, field, zone)
+        elif field.empty_is_none:
+            values[field.name] = None
+        elif field.input in (Input.TEXT, Input.LONG_TEXT) and not field.required:
+            values[field.name] = ""
+    return values
+
+
+def _text(text: str, _: Field, __: str) -> str:
+    return text.replace("\r\n", "\n")
+
+
+def _lines(text: str, _: Field, __: str) -> list[str]:
+    return [line.strip() for part in text.splitlines() for line in part.split(",") if line.strip()]
+
+
+def _number(text: str, field: Field, _: str) -> int:
+    plain = text.replace(",", "").replace(" ", "")
+    if not (plain.isascii() and plain.isdigit() and len(plain) <= 19):
+        raise InvalidRequest(f"{field.name}: {text[:60]!r} is not a whole number", param=field.name)
+    return int(plain)
+
+
+def _usd(text: str, _: Field, __: str) -> str:
+    return text.removeprefix("$").strip()
+
+
+def _time(text: str, field: Field, zone: str) -> str:
+    """Returns a moment with its offset; browsers send `2026-11-28T12:30`."""
+    moment = parse_moment(text, field.name)
+    if not _has_offset(text):
+        moment = moment.replace(tzinfo=ZoneInfo(zone))
+    return moment.isoformat()
+
+
+def _has_offset(text: str) -> bool:
+    return text.endswith(("Z", "z", "UTC", "GMT")) or "+" in text or text.count("-") > 2
+
+
+_READERS: dict[Input, Callable[[str, Field, str], Any]] = {
+    Input.LINES: _lines,
+    Input.NUMBER: _number,
+    Input.USD: _usd,
+    Input.TIME: _time,
+}
+
+
+def as_typed(field: Field, zone: str) -> str:
+    """Returns the first value of a field as its input has it."""
+    value = field.value
+    if value is None:
+        return ""
+    if field.input == Input.LINES:
+        return "\n".join(value)
+    if field.input == Input.FLAG:
+        return "true" if value else ""
+    if field.input == Input.TIME and not isinstance(value, str):
+        return f"{value.astimezone(ZoneInfo(zone)):%Y-%m-%dT%H:%M}"
+    return f"{value:f}" if field.input == Input.USD and not isinstance(value, str) else str(value)
+
+
+def fill(form: Form, sent: Sent, error: tuple[str, str] | None) -> Form:
+    """Returns a form with what was typed, if it is the one that was sent, and with the error at its field. Secrets and
+    hidden fields are not filled in: the latter may be newer than what was sent."""
+    if sent.get(FORM) != form.name:
+        return form
+    fields = [
+        field
+        if field.input in (Input.SECRET, Input.NEW_PASSWORD, Input.HIDDEN, Input.FILE)
+        else msgspec.structs.replace(field, value=sent.get(field.name, ""))
+        for field in form.fields
+    ]
+    errors = {} if error is None else _placed(form, error)
+    return msgspec.structs.replace(form, fields=fields, errors=errors, folded=False)
+
+
+def _placed(form: Form, error: tuple[str, str]) -> dict[str, str]:
+    param, text = error
+    names = [field.name for field in form.fields] + [CONFIRM]
+    name = param.partition("[")[0]
+    return {name if name in names else "": text.removeprefix(f"{param}: ") if name in names else text}

@@ -1,0 +1,20 @@
+"""The languages of the console: English in the source, others in `locale/` (docs/development/translating.md)."""
+
+from pathlib import Path
+
+from tornado import locale
+
+FOLDER = Path(__file__).parent / "locale"
+DOMAIN = "console"
+LANGUAGES = {"en_US": "English", "zh": "简体中文"}  # by Tornado's code, each in itself
+HTML_LANGUAGES = {"en_US": "en", "zh": "zh-Hans"}
+
+
+def load() -> None:
+    """Reads the catalogues, for the whole process."""
+    locale.load_gettext_translations(str(FOLDER), DOMAIN)
+
+
+def language_of(code: str | None) -> locale.Locale | None:
+    """Returns the language of a code, or None if there is none."""
+    return locale.get(code) if code in LANGUAGES else None

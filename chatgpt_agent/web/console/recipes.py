@@ -1,0 +1,63 @@
+"""How common clients are set up, ready to copy."""
+
+from urllib.parse import urlsplit
+
+from chatgpt_agent.web.console.parts import Code, Message, Part
+from chatgpt_agent.web.console.routing import ConsoleRequest
+
+
+def recipes(request: ConsoleRequest, token: str) -> list[Part]:
+    """Returns what to write for curl, Python, Node.js and Codex."""
+    _ = request._
+    base = api_url(request)
+    return [
+        Message(
+            title=_("Set up a client"),
+            text=_("Any OpenAI client works with this base URL and the token as its API key: %(url)s") % {"url": base},
+        ),
+        Code(title="curl", text=_CURL % {"base": base, "token": token}),
+        Code(title="Python", text=_PYTHON % {"base": base, "token": token}),
+        Code(title="Node.js", text=_NODE % {"base": base, "token": token}),
+        Code(title="Codex", text=_CODEX % {"base": base, "token": token}),
+    ]
+
+
+def api_url(request: ConsoleRequest) -> str:
+    """Returns the base URL of the API, as the address of the console suggests it: the same host, and the
+    API's own port."""
+    parts = urlsplit(request.origin)
+    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+    return f"http://{host}:{request.services.api_port()}/v1"
+
+
+_CURL = """curl %(base)s/chat/completions \\
+  -H "Authorization: Bearer %(token)s" \\
+  -H "Content-Type: application/json" \\
+  -d '{"model": "gpt-6-luna", "messages": [{"role": "user", "content": "Hello"}]}'"""
+
+_PYTHON = """from openai import OpenAI
+
+client = OpenAI(base_url="%(base)s", api_key="%(token)s")
+answer = client.chat.completions.create(
+    model="gpt-6-luna", messages=[{"role": "user", "content": "Hello"}]
+)
+print(answer.choices[0].message.content)"""
+
+_NODE = """import OpenAI from "openai";
+
+const client = new OpenAI({ baseURL: "%(base)s", apiKey: "%(token)s" });
+const answer = await client.chat.completions.create({
+  model: "gpt-6-luna", messages: [{ role: "user", content: "Hello" }],
+});
+console.log(answer.choices[0].message.content);"""
+
+_CODEX = """# ~/.codex/config.toml; put the token into the variable CHATGPT_AGENT_TOKEN
+model_provider = "chatgpt-agent"
+
+[model_providers.chatgpt-agent]
+name = "chatgpt-agent"
+base_url = "%(base)s"
+env_key = "CHATGPT_AGENT_TOKEN"
+wire_api = "responses"
+
+# CHATGPT_AGENT_TOKEN=%(token)s"""

@@ -1,0 +1,141 @@
+"""Draws pages with Tornado's templates."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from tornado.web import RequestHandler, UIModule
+
+from chatgpt_agent import __version__
+from chatgpt_agent.web.console import cookies, languages
+from chatgpt_agent.web.console.assets import ASSETS
+from chatgpt_agent.web.console.formats import Formats, plain
+from chatgpt_agent.web.console.forms import as_typed
+from chatgpt_agent.web.console.parts import Bar, Button, Buttons, Form, Kind, Link, Mark, Notice, Part, Table, View
+from chatgpt_agent.web.console.routing import PREFIX, ConsoleRequest
+
+TEMPLATES = Path(__file__).parent / "templates"
+THEMES = ("auto", "light", "dark")
+NUMERIC = frozenset({Kind.NUMBER, Kind.USD, Kind.PERCENT, Kind.MILLISECONDS, Kind.BYTES})
+
+
+class PartModule(UIModule):
+    """A part of a page, by its template."""
+
+    def render(self, part: Part, page: dict[str, Any]) -> bytes:
+        """Returns the part as HTML."""
+        return self.render_string(f"parts/{part.template}", part=part, **page)
+
+
+class CellModule(UIModule):
+    """A value in a table or a list of facts."""
+
+    def render(self, cell: "Cell", shows: Callable[[Button], bool]) -> bytes:
+        """Returns the cell as HTML."""
+        return self.render_string("parts/cell.html", cell=cell, shows=shows)
+
+
+SETTINGS: dict[str, Any] = {  # of the application
+    "template_path": str(TEMPLATES),
+    "ui_modules": {"Part": PartModule, "Cell": CellModule},
+    "xsrf_cookie_name": cookies.XSRF,
+    "xsrf_cookie_kwargs": cookies.ATTRIBUTES,
+}
+
+
+def navigation(request: ConsoleRequest) -> list[tuple[str, str, str]]:
+    """Returns section, address and title of each page in the navigation."""
+    _ = request._
+    return [
+        ("overview", PREFIX, _("Overview")),
+        ("users", f"{PREFIX}/users", _("Users")),
+        ("requests", f"{PREFIX}/requests", _("Requests")),
+        ("budgets", f"{PREFIX}/budgets", _("Budgets")),
+        ("prices", f"{PREFIX}/prices", _("Prices")),
+        ("books", f"{PREFIX}/books", _("Books")),
+        ("audit", f"{PREFIX}/audit", _("Audit")),
+        ("system", f"{PREFIX}/system", _("System")),
+    ]
+
+
+def can_see(part: Part, request: ConsoleRequest) -> bool:
+    """Whether a part is shown to the admin of this request: viewers see no forms that change something."""
+    if isinstance(part, Form):
+        return part.get or part.for_viewers or request.may_change or request.signed_in is None
+    if isinstance(part, Buttons):
+        return any(shows(button, request) for button in part.buttons)
+    return True
+
+
+def shows(button: Button, request: ConsoleRequest) -> bool:
+    """Whether a button is shown to the admin of this request."""
+    return button.for_viewers or request.may_change
+
+
+def render(handler: RequestHandler, request: ConsoleRequest, view: View, notice: Notice | None) -> bytes:
+    """Returns a page as HTML."""
+    theme = handler.get_cookie(cookies.THEME) or "auto"
+    page = {
+        "formats": request.formats,
+        "request": request,
+        "shows": lambda button: shows(button, request),
+        "cell": lambda value, kind: cell(value, kind, request.formats),
+        "is_numeric": NUMERIC.__contains__,
+        "as_typed": lambda field: as_typed(field, request.zone),
+        "csv_url": lambda table: table.file or request.with_query(csv=None) + _csv_parameter(request, table),
+    }
+    return handler.render_string(
+        "page.html",
+        view=view,
+        page=page,
+        notice=notice,
+        sections=navigation(request),
+        asset=ASSETS.url,
+        language=languages.HTML_LANGUAGES[request.locale.code],
+        languages=languages.LANGUAGES,
+        theme=theme if theme in THEMES else "auto",
+        themes=THEMES,
+        version=__version__,
+        **page,
+    )
+
+
+def _csv_parameter(request: ConsoleRequest, table: Table) -> str:
+    return ("&" if "?" in request.with_query(csv=None) else "?") + f"csv={table.name}"
+
+
+class Cell(msgspec.Struct, frozen=True, kw_only=True):
+    """A cell as its template draws it."""
+
+    text: str
+    exact: str  # for script and for a tooltip
+    href: str = ""
+    level: str = ""  # of a Mark or Bar
+    share: float | None = None  # of a Bar: 0 to 1
+    shape: str = "plain"  # plain, link, mark, bar, button, time, code
+    buttons: list[Button] = []
+
+
+def cell(value: Any, kind: Kind, formats: Formats) -> Cell:
+    """Returns a value of a table or a list of facts for its template."""
+    match value:
+        case Button():
+            return Cell(text="", exact="", shape="buttons", buttons=[value])
+        case list() if value and all(isinstance(each, Button) for each in value):
+            return Cell(text="", exact="", shape="buttons", buttons=value)
+        case list():
+            return Cell(text=", ".join(cell(each, kind, formats).text for each in value), exact="")
+        case Link():
+            inner = cell(value.value, kind, formats)
+            return msgspec.structs.replace(inner, href=value.href)
+        case Mark():
+            return Cell(text=value.value, exact=value.value, level=value.level, shape="mark")
+        case Bar():
+            share = float(value.value / value.of) if value.of else 0.0
+            text = formats.value(value.value, kind)
+            return Cell(
+                text=text, exact=str(plain(value)), level=value.level, share=min(max(share, 0.0), 1.0), shape="bar"
+            )
+    shape = kind.value if kind in (Kind.TIME, Kind.CODE) and value is not None else "plain"
+    return Cell(text=formats.value(value, kind), exact=str(plain(value)), shape=shape)

@@ -1,0 +1,28 @@
+"""The pages of the console, and its routes."""
+
+import re
+from typing import Any
+
+from chatgpt_agent.web.console import audit, languages, pages, users
+from chatgpt_agent.web.console.assets import ASSETS, AssetHandler
+from chatgpt_agent.web.console.handler import ConsoleHandler
+from chatgpt_agent.web.console.routing import PREFIX, ConsoleServices, Page
+
+PAGES: list[Page] = [
+    *pages.PAGES,
+    *users.PAGES,
+    *audit.PAGES,
+]
+
+
+def console_handlers(services: ConsoleServices) -> list[Any]:
+    """Returns Tornado's routes of all pages."""
+    languages.load()
+    return [
+        *((_pattern(page.path), ConsoleHandler, {"services": services, "page": page}) for page in PAGES),
+        (f"{PREFIX}/static/(.+)", AssetHandler, {"assets": ASSETS}),
+    ]
+
+
+def _pattern(path: str) -> str:
+    return PREFIX + re.sub(r"{\w+}", "([^/]+)", path) + "/?"

@@ -1,0 +1,93 @@
+// Copies, local times, charts. Every page works without this.
+(() => {
+  "use strict";
+  const language = document.documentElement.lang;
+
+  for (const button of document.querySelectorAll("button[data-copy]")) {
+    if (!navigator.clipboard) break;
+    const label = button.textContent;
+    button.hidden = false;
+    button.addEventListener("click", async () => {
+      await navigator.clipboard.writeText(button.dataset.copy);
+      button.textContent = "✓";
+      setTimeout(() => (button.textContent = label), 1500);
+    });
+  }
+
+  const local = new Intl.DateTimeFormat(language, { dateStyle: "medium", timeStyle: "medium" });
+  for (const time of document.querySelectorAll("time[datetime]")) {
+    time.title = time.textContent;
+    time.textContent = local.format(new Date(time.dateTime));
+  }
+
+  // A form that was sent once is not sent again by a second click.
+  for (const form of document.querySelectorAll('form[method="post"]')) {
+    form.addEventListener("submit", () => setTimeout(() => {
+      for (const button of form.querySelectorAll("button")) button.disabled = true;
+    }));
+  }
+  addEventListener("pageshow", () => {
+    for (const button of document.querySelectorAll("form button")) button.disabled = false;
+  });
+
+  const colors = ["#0b7a75", "#d1495b", "#edae49", "#3d5a9b", "#7b4b94", "#66a182", "#8d6b4f", "#7a8793"];
+
+  // The rows of a table: the label of each, and a number for each name.
+  function read(table, { label, values, group }) {
+    const names = [...table.tHead.rows[0].cells].map((cell) => cell.dataset.name);
+    const titles = Object.fromEntries([...table.tHead.rows[0].cells].map((cell) => [cell.dataset.name, cell.textContent]));
+    const labels = [], series = new Map();
+    for (const row of table.tBodies[0].rows) {
+      const at = (name) => row.cells[names.indexOf(name)];
+      const text = at(label).textContent.trim();
+      if (!labels.includes(text)) labels.push(text);
+      for (const name of values) {
+        const key = group ? at(group).textContent.trim() : titles[name];
+        if (!series.has(key)) series.set(key, new Map());
+        const value = at(name).dataset.value;
+        series.get(key).set(text, value === "" ? null : Number(value));
+      }
+    }
+    return { labels, series };
+  }
+
+  function draw(box) {
+    const kind = box.dataset.kind;
+    const { labels, series } = read(document.getElementById(box.dataset.table), {
+      label: box.dataset.label, values: box.dataset.values.split(" "), group: box.dataset.group,
+    });
+    const style = getComputedStyle(document.body);
+    const text = style.getPropertyValue("--pico-color"), lines = style.getPropertyValue("--pico-muted-border-color");
+    const canvas = document.createElement("canvas");
+    canvas.setAttribute("role", "img");
+    canvas.setAttribute("aria-label", box.dataset.title);
+    box.append(canvas);
+    box.hidden = false;
+    const stacked = kind === "stacked";
+    const axis = { stacked, ticks: { color: text }, grid: { color: lines } };
+    new Chart(canvas, {
+      type: kind === "lines" ? "line" : "bar",
+      data: {
+        labels,
+        datasets: [...series].map(([name, values], at) => ({
+          label: name,
+          data: labels.map((each) => values.get(each) ?? (stacked ? 0 : null)),
+          backgroundColor: colors[at % colors.length],
+          borderColor: colors[at % colors.length],
+          borderWidth: kind === "lines" ? 2 : 0,
+          pointRadius: 2,
+        })),
+      },
+      options: {
+        animation: false, maintainAspectRatio: false, locale: language,
+        interaction: { mode: "index", intersect: false },
+        plugins: { legend: { display: series.size > 1, labels: { color: text } } },
+        scales: { x: axis, y: { ...axis, beginAtZero: true } },
+      },
+    });
+    const figures = box.nextElementSibling;
+    if (figures?.matches("details")) figures.open = false;
+  }
+
+  if (window.Chart) for (const box of document.querySelectorAll(".chart")) draw(box);
+})();

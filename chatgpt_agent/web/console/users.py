@@ -1,0 +1,121 @@
+"""Users: the list, and adding one."""
+
+from typing import Any
+
+from chatgpt_agent.admin.users import UserRow
+from chatgpt_agent.core.access.settings import NewUser
+from chatgpt_agent.web.admin import cursors
+from chatgpt_agent.web.admin.schemas import TextPage
+from chatgpt_agent.web.console.issued import issued_view
+from chatgpt_agent.web.console.parts import (
+    Also,
+    Button,
+    Buttons,
+    Column,
+    Field,
+    Form,
+    Input,
+    Kind,
+    Link,
+    Mark,
+    Result,
+    Table,
+    View,
+)
+from chatgpt_agent.web.console.routing import PAGE_SIZE, ConsoleRequest, Page, page_url
+
+
+async def show_users(request: ConsoleRequest) -> Result:
+    """The users by name."""
+    _ = request._
+    query = request.filter(TextPage)
+    rows = await request.administration.users.list(after=cursors.text_of(query.after), limit=PAGE_SIZE + 1)
+    page = cursors.page(rows, PAGE_SIZE, lambda user: cursors.text_cursor(user.name))
+    add = Button(_("Add a user"), page_url("users", "new"))
+    table = Table(
+        name="users",
+        title=_("All users"),
+        columns=[
+            Column("name", _("Name")),
+            Column("state", _("State")),
+            Column("tokens", _("Tokens"), Kind.NUMBER),
+            Column("created_at", _("Added"), Kind.TIME),
+            Column("comment", _("Comment")),
+        ],
+        rows=[_row(request, user) for user in page.data],
+        empty=_("There are no users yet."),
+        empty_button=add,
+        next=request.with_query(after=page.next) if page.next else None,
+        also=Also(command="chatgpt-agent user list", rest="GET /api/v1/users"),
+    )
+    return View(title=_("Users"), section="users", parts=[Buttons(buttons=[add]), table])
+
+
+def _row(request: ConsoleRequest, user: UserRow) -> list[Any]:
+    return [
+        Link(user.name, page_url("users", user.name)),
+        state(request, user),
+        user.tokens,
+        user.created_at,
+        user.comment,
+    ]
+
+
+def state(request: ConsoleRequest, user: UserRow) -> Mark:
+    """Returns whether a user may send requests."""
+    if user.removed_at:
+        return Mark(request._("removed"))
+    return Mark(request._("disabled"), "warning") if user.disabled_at else Mark(request._("active"), "good")
+
+
+def user_fields(request: ConsoleRequest) -> list[Field]:
+    """Returns the fields of a new user."""
+    _ = request._
+    return [
+        Field(name="name", label=_("Name"), required=True),
+        Field(
+            name="openai_key",
+            label=_("OpenAI key"),
+            input=Input.SECRET,
+            required=True,
+            hint=_("The user's own key. It is stored encrypted, and never shown."),
+        ),
+        Field(name="comment", label=_("Comment")),
+        Field(
+            name="allowed_models",
+            label=_("Allowed models"),
+            input=Input.LINES,
+            empty_is_none=True,
+            hint=_("One name or pattern, such as gpt-6*, on each line. Empty: every model that has a price."),
+        ),
+        Field(name="rpm", label=_("Requests a minute"), input=Input.NUMBER, empty_is_none=True),
+        Field(name="tpm", label=_("Tokens a minute"), input=Input.NUMBER, empty_is_none=True),
+        Field(name="concurrency", label=_("Requests at once"), input=Input.NUMBER, empty_is_none=True),
+    ]
+
+
+async def show_new_user(request: ConsoleRequest) -> Result:
+    """The form that adds a user."""
+    _ = request._
+    form = Form(
+        name="new",
+        action=page_url("users", "new"),
+        fields=user_fields(request),
+        submit=_("Add the user"),
+        cancel=page_url("users"),
+        also=Also(command="chatgpt-agent user add NAME", rest="POST /api/v1/users"),
+    )
+    return View(title=_("Add a user"), section="users", up=Link(_("Users"), page_url("users")), parts=[form])
+
+
+async def add_user(request: ConsoleRequest) -> Result:
+    """Adds a user, and shows the first token."""
+    new = request.read(user_fields(request), NewUser)
+    issued = await request.administration.users.add(new)
+    return issued_view(request, issued, request._("%(name)s has been added") % {"name": issued.user})
+
+
+PAGES = [
+    Page(path="/users", get=show_users),
+    Page(path="/users/new", get=show_new_user, post=add_user, admins_only=True),
+]
