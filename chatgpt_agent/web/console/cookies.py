@@ -1,6 +1,7 @@
 """The console's cookies. Their prefix lets a browser accept them over https (or on localhost) only, for this host and
 all of its paths (RFC 6265bis §4.1.3.2)."""
 
+from collections.abc import Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -18,11 +19,21 @@ NOTICE = "__Host-notice"  # what the action before has done
 ATTRIBUTES: dict[str, Any] = {"path": "/", "secure": True, "httponly": True, "samesite": "Strict"}
 PREFERENCE_DAYS = 365  # that a language and a theme are kept
 NOTICE_DAYS = 1 / 24  # that a notice is shown at most
+MAX_COOKIE = 3800  # bytes of its value: browsers drop a cookie of more than 4096 (RFC 6265bis §5.6)
 
 
 def sign(secret: bytes, notice: Notice) -> bytes:
-    """Returns a notice that only this agent, and others with its key, can have written."""
-    return create_signed_value(secret, NOTICE, msgspec.json.encode(notice))
+    """Returns a notice that only this agent, and others with its key, can have written. What is too long for a cookie
+    is left out: the undo first, then the warnings."""
+    for each in (notice, _plainer(notice, notice.warnings), _plainer(notice, ())):
+        value = create_signed_value(secret, NOTICE, msgspec.json.encode(each))
+        if len(value) <= MAX_COOKIE:
+            break
+    return value
+
+
+def _plainer(notice: Notice, warnings: Sequence[str]) -> Notice:
+    return Notice(text=notice.text, level=notice.level, warnings=warnings)
 
 
 def unsign(secret: bytes, text: str) -> Notice | None:

@@ -1,6 +1,6 @@
 """Forms: what was typed becomes the struct that REST reads from JSON, so that both have the same rules and errors."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -42,6 +42,16 @@ def form_values(fields: list[Field], sent: Sent, zone: str) -> dict[str, Any]:
         elif field.input in (Input.TEXT, Input.LONG_TEXT) and not field.required:
             values[field.name] = ""
     return values
+
+
+def changed_fields(fields: Sequence[Field], sent: Sent, zone: str) -> list[Field]:
+    """Returns the fields of which something else was sent than they show at first. Others are no change: a time is
+    shown to the minute only."""
+    return [field for field in fields if _plain_text(sent.get(field.name, "")) != _plain_text(as_typed(field, zone))]
+
+
+def _plain_text(text: str) -> str:
+    return "\n".join(text.split("\r\n")).strip()
 
 
 def _text(text: str, _: Field, __: str) -> str:

@@ -40,6 +40,7 @@ from chatgpt_agent.web.health import RootHandler
 LOGIN = f"{PREFIX}/login"
 UNKNOWN_BODY = 64 * 1024  # bytes of a form from a browser that is not signed in
 MULTIPART = "multipart/form-data"
+MAX_WARNINGS = 5  # after an action
 URLENCODED = "application/x-www-form-urlencoded"
 
 
@@ -215,7 +216,7 @@ class ConsoleHandler(BodyHandler):
     async def _answer(self, request: ConsoleRequest, result: Result) -> None:
         match result:
             case Redirect():
-                self._set_cookies(result)
+                self._set_cookies(request, result)
                 self.redirect(result.href, status=303)
             case Download():
                 self.set_header("Content-Type", result.media_type)
@@ -251,9 +252,10 @@ class ConsoleHandler(BodyHandler):
         self.access.fail(error)
         await self._answer(request, error_view(request, error))
 
-    def _set_cookies(self, result: Redirect) -> None:
+    def _set_cookies(self, request: ConsoleRequest, result: Redirect) -> None:
         if result.notice is not None:
-            self.set_cookie(cookies.NOTICE, cookies.sign(self._cookie_secret, result.notice), **cookies.ATTRIBUTES)
+            notice = msgspec.structs.replace(result.notice, warnings=request.warnings[:MAX_WARNINGS])
+            self.set_cookie(cookies.NOTICE, cookies.sign(self._cookie_secret, notice), **cookies.ATTRIBUTES)
         self._set_session(result.session)
         for name, value in result.preferences.items():
             self.set_cookie(name, value, expires_days=cookies.PREFERENCE_DAYS, **cookies.ATTRIBUTES)

@@ -46,12 +46,14 @@ class Mark(msgspec.Struct, frozen=True):
 
 
 class Button(msgspec.Struct, frozen=True):
-    """A link that begins an action. It is not shown to viewers, unless `for_viewers` is set."""
+    """A link that begins an action, or, with `fields`, a form of hidden fields that is sent at once: for what can be
+    undone. It is not shown to viewers, unless `for_viewers` is set."""
 
     label: str
     href: str
     danger: bool = False
     for_viewers: bool = False
+    fields: Mapping[str, str] | None = None
 
 
 class Column(msgspec.Struct, frozen=True):
@@ -249,10 +251,12 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Notice(msgspec.Struct, frozen=True, kw_only=True):
-    """What an action has done. `undo`: the address of the action that reverts it, with the fields of its form."""
+    """What an action has done. `undo`: the address of the action that reverts it, with the fields of its form. The
+    warnings of the request are added."""
 
     text: str
     level: str = "good"
+    warnings: Sequence[str] = ()
     undo: str | None = None
     undo_fields: Mapping[str, str] = msgspec.field(default_factory=dict)
 

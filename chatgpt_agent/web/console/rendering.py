@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import msgspec
 from tornado.web import RequestHandler, UIModule
@@ -14,6 +15,7 @@ from chatgpt_agent.web.console.formats import Formats, plain
 from chatgpt_agent.web.console.forms import as_typed
 from chatgpt_agent.web.console.parts import Bar, Button, Buttons, Form, Kind, Link, Mark, Notice, Part, Table, View
 from chatgpt_agent.web.console.routing import PREFIX, ConsoleRequest
+from chatgpt_agent.web.console.tables import csv_of
 
 TEMPLATES = Path(__file__).parent / "templates"
 THEMES = ("auto", "light", "dark")
@@ -83,7 +85,7 @@ def render(handler: RequestHandler, request: ConsoleRequest, view: View, notice:
         "cell": lambda value, kind: cell(value, kind, request.formats),
         "is_numeric": NUMERIC.__contains__,
         "as_typed": lambda field: as_typed(field, request.zone),
-        "csv_url": lambda table: table.file or request.with_query(csv=None) + _csv_parameter(request, table),
+        "csv_url": lambda table: table.file or _csv_url(handler, request, table),
     }
     return handler.render_string(
         "page.html",
@@ -101,8 +103,11 @@ def render(handler: RequestHandler, request: ConsoleRequest, view: View, notice:
     )
 
 
-def _csv_parameter(request: ConsoleRequest, table: Table) -> str:
-    return ("&" if "?" in request.with_query(csv=None) else "?") + f"csv={table.name}"
+def _csv_url(handler: RequestHandler, request: ConsoleRequest, table: Table) -> str:
+    """The address of a table as CSV. The answer to a form has no address, so its tables are in the page itself."""
+    if handler.request.method == "POST":
+        return f"data:text/csv;charset=utf-8,{quote(csv_of(table))}"
+    return request.with_query(csv=table.name)
 
 
 class Cell(msgspec.Struct, frozen=True, kw_only=True):

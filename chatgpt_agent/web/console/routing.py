@@ -16,7 +16,7 @@ from chatgpt_agent.runtime.console_access import ConsoleAccess, SignedIn
 from chatgpt_agent.web.admin.parameters import to_struct
 from chatgpt_agent.web.admin.routing import MAX_BODY, AdminApi
 from chatgpt_agent.web.console.formats import Formats
-from chatgpt_agent.web.console.forms import CONFIRM, VERSION, read_form
+from chatgpt_agent.web.console.forms import CONFIRM, VERSION, changed_fields, read_form
 from chatgpt_agent.web.console.parts import Field, Result
 
 T = TypeVar("T", bound=msgspec.Struct)
@@ -97,6 +97,11 @@ class ConsoleRequest(msgspec.Struct, frozen=True, kw_only=True):
         struct: T = read_form(list(fields), self.sent, kind, self.zone)
         return struct
 
+    def read_changes(self, fields: Sequence[Field], kind: type[T]) -> T:
+        """Returns a struct of the fields that do not have their first value any more. Raises InvalidRequest,
+        InvalidValue."""
+        return self.read(changed_fields(fields, self.sent, self.zone), kind)
+
     def file(self, name: str) -> bytes:
         """Returns a file that was sent. Raises InvalidRequest."""
         if name not in self.files or not self.files[name].body:
@@ -127,8 +132,7 @@ class ConsoleRequest(msgspec.Struct, frozen=True, kw_only=True):
 
     def with_query(self, **changes: str | None) -> str:
         """Returns the address of this page with other parameters; None removes one."""
-        query = {name: value for name, value in {**self.query, **changes}.items() if value}
-        query.pop("csv", None)
+        query = {name: value for name, value in {**self.query, "csv": None, **changes}.items() if value}
         page = self.url.partition("?")[0]
         return f"{page}?{urlencode(query)}" if query else page
 

@@ -12,9 +12,7 @@ from chatgpt_agent.web.console.parts import (
     Button,
     Buttons,
     Column,
-    Field,
     Form,
-    Input,
     Kind,
     Link,
     Mark,
@@ -23,6 +21,7 @@ from chatgpt_agent.web.console.parts import (
     View,
 )
 from chatgpt_agent.web.console.routing import PAGE_SIZE, ConsoleRequest, Page, page_url
+from chatgpt_agent.web.console.user_fields import new_user_fields
 
 
 async def show_users(request: ConsoleRequest) -> Result:
@@ -31,7 +30,7 @@ async def show_users(request: ConsoleRequest) -> Result:
     query = request.filter(TextPage)
     rows = await request.administration.users.list(after=cursors.text_of(query.after), limit=PAGE_SIZE + 1)
     page = cursors.page(rows, PAGE_SIZE, lambda user: cursors.text_cursor(user.name))
-    add = Button(_("Add a user"), page_url("users", "new"))
+    add = Button(_("Add a user"), page_url("new-user"))
     table = Table(
         name="users",
         title=_("All users"),
@@ -68,39 +67,13 @@ def state(request: ConsoleRequest, user: UserRow) -> Mark:
     return Mark(request._("disabled"), "warning") if user.disabled_at else Mark(request._("active"), "good")
 
 
-def user_fields(request: ConsoleRequest) -> list[Field]:
-    """Returns the fields of a new user."""
-    _ = request._
-    return [
-        Field(name="name", label=_("Name"), required=True),
-        Field(
-            name="openai_key",
-            label=_("OpenAI key"),
-            input=Input.SECRET,
-            required=True,
-            hint=_("The user's own key. It is stored encrypted, and never shown."),
-        ),
-        Field(name="comment", label=_("Comment")),
-        Field(
-            name="allowed_models",
-            label=_("Allowed models"),
-            input=Input.LINES,
-            empty_is_none=True,
-            hint=_("One name or pattern, such as gpt-6*, on each line. Empty: every model that has a price."),
-        ),
-        Field(name="rpm", label=_("Requests a minute"), input=Input.NUMBER, empty_is_none=True),
-        Field(name="tpm", label=_("Tokens a minute"), input=Input.NUMBER, empty_is_none=True),
-        Field(name="concurrency", label=_("Requests at once"), input=Input.NUMBER, empty_is_none=True),
-    ]
-
-
 async def show_new_user(request: ConsoleRequest) -> Result:
     """The form that adds a user."""
     _ = request._
     form = Form(
         name="new",
-        action=page_url("users", "new"),
-        fields=user_fields(request),
+        action=page_url("new-user"),
+        fields=new_user_fields(request),
         submit=_("Add the user"),
         cancel=page_url("users"),
         also=Also(command="chatgpt-agent user add NAME", rest="POST /api/v1/users"),
@@ -110,12 +83,12 @@ async def show_new_user(request: ConsoleRequest) -> Result:
 
 async def add_user(request: ConsoleRequest) -> Result:
     """Adds a user, and shows the first token."""
-    new = request.read(user_fields(request), NewUser)
+    new = request.read(new_user_fields(request), NewUser)
     issued = await request.administration.users.add(new)
     return issued_view(request, issued, request._("%(name)s has been added") % {"name": issued.user})
 
 
 PAGES = [
     Page(path="/users", get=show_users),
-    Page(path="/users/new", get=show_new_user, post=add_user, admins_only=True),
+    Page(path="/new-user", get=show_new_user, post=add_user, admins_only=True),
 ]

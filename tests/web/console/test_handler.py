@@ -26,7 +26,7 @@ async def test_login_leads_to_pages_of_the_console_only(stranger: ConsoleClient,
 
 async def test_form_adds_a_user(admin: ConsoleClient) -> None:
     """The answer shows the new token, which works, and the audit log names the admin and the console."""
-    page = await admin.submit("/users/new", "new", **NEW)
+    page = await admin.submit("/new-user", "new", **NEW)
     assert page.title == "dora has been added"
     token = page.root.all("code")[0].text
     await admin.agent.until(lambda: admin.agent.works(token))
@@ -36,7 +36,7 @@ async def test_form_adds_a_user(admin: ConsoleClient) -> None:
 
 async def test_error_is_shown_at_its_field(admin: ConsoleClient) -> None:
     """What was typed is still there, except secrets."""
-    page = await admin.submit("/users/new", "new", **NEW, rpm="many", comment="<b>")
+    page = await admin.submit("/new-user", "new", **NEW, rpm="many", comment="<b>")
     assert page.status == 400
     form = page.form("new")
     assert (form["name"], form["comment"], form["rpm"], form["openai_key"]) == ("dora", "<b>", "many", "")
@@ -45,30 +45,30 @@ async def test_error_is_shown_at_its_field(admin: ConsoleClient) -> None:
 
 async def test_name_that_is_taken_is_refused(admin: ConsoleClient) -> None:
     """The form says so."""
-    page = await admin.submit("/users/new", "new", **{**NEW, "name": "alice"})
+    page = await admin.submit("/new-user", "new", **{**NEW, "name": "alice"})
     assert (page.status, page.root.one("p", role="alert").text) == (409, "user 'alice' already exists")
 
 
 async def test_viewer_sees_no_forms(viewer: ConsoleClient) -> None:
     """A form that changes something, and the button that leads to it, are missing."""
     assert "Add a user" not in (await viewer.get("/users")).text
-    assert (await viewer.get("/users/new")).status == 403
+    assert (await viewer.get("/new-user")).status == 403
 
 
 async def test_viewer_cannot_send_a_form(admin: ConsoleClient, viewer: ConsoleClient) -> None:
     """A form of another page is refused, and nothing is changed."""
     form = {**(await viewer.get("/audit")).form("filter"), **NEW}
-    page = await viewer.send("/users/new", form)
+    page = await viewer.send("/new-user", form)
     assert page.status == 403
     assert "dora" not in (await admin.get("/users")).text
 
 
 async def test_forged_form_is_refused(admin: ConsoleClient, stranger: ConsoleClient) -> None:
     """A form needs the token of the browser in which it was shown."""
-    page = await admin.send("/users/new", {"form": "new", **NEW})
+    page = await admin.send("/new-user", {"form": "new", **NEW})
     assert page.status == 403
     other = (await stranger.get("/login")).form("login")["_xsrf"]
-    page = await admin.send("/users/new", {"form": "new", **NEW, "_xsrf": other})
+    page = await admin.send("/new-user", {"form": "new", **NEW, "_xsrf": other})
     assert (page.status, page.title) == (403, "Not allowed")
 
 
@@ -78,8 +78,8 @@ async def test_forged_form_is_refused(admin: ConsoleClient, stranger: ConsoleCli
 )
 async def test_form_of_another_site_is_refused(admin: ConsoleClient, fields: dict[str, str]) -> None:
     """Its page says so, even with the right token."""
-    form = (await admin.get("/users/new")).form("new")
-    page = await admin.send("/users/new", {**form, **NEW}, **fields)
+    form = (await admin.get("/new-user")).form("new")
+    page = await admin.send("/new-user", {**form, **NEW}, **fields)
     assert (page.status, "another site" in page.text) == (403, True)
 
 
@@ -92,12 +92,12 @@ async def test_unknown_host_name_is_refused(admin: ConsoleClient, host: str) -> 
 async def test_form_after_the_session_has_ended_is_kept(agent_session: tuple[ConsoleClient, str]) -> None:
     """The sign-in page has what was typed."""
     browser, _ = agent_session
-    form = {**(await browser.get("/users/new")).form("new"), **NEW}
+    form = {**(await browser.get("/new-user")).form("new"), **NEW}
     browser.cookies.pop("__Host-session")
-    page = await browser.send("/users/new", form)
+    page = await browser.send("/new-user", form)
     assert (page.status, page.title) == (401, "Sign in")
     assert "name=dora" in page.form("login")["draft"]
-    assert page.form("login")["next"] == "/console/users/new"
+    assert page.form("login")["next"] == "/console/new-user"
 
 
 @pytest.fixture

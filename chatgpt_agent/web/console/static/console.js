@@ -54,7 +54,7 @@
   function draw(box) {
     const kind = box.dataset.kind;
     const { labels, series } = read(document.getElementById(box.dataset.table), {
-      label: box.dataset.label, values: box.dataset.values.split(" "), group: box.dataset.group,
+      label: box.dataset.label, values: box.dataset.values.split("\n"), group: box.dataset.group,
     });
     const style = getComputedStyle(document.body);
     const text = style.getPropertyValue("--pico-color"), lines = style.getPropertyValue("--pico-muted-border-color");
