@@ -39,6 +39,7 @@ setup(
     cmdclass={"build_py": FreshBuild},
     package_data={
         "chatgpt_agent.migrations": ["*.sql"],
+        "chatgpt_agent.admin": ["*.csv"],
         "chatgpt_agent.web.console": ["templates/**/*", "static/**/*", "locale/**/*"],
     },
     install_requires=[

@@ -61,6 +61,7 @@ class Server(Wiring):
         self._background = Background(self._on_death)
         # Listeners.
         self.listeners: list[Listener] = []
+        self.port = 0
         self.admin_port = 0
 
     async def run(self) -> None:
@@ -89,6 +90,7 @@ class Server(Wiring):
         # Requests that a crash cut off get their rows before new requests come.
         await self.ledger.open_outbox()
         self.port = self._listen(self.api, api_sockets, self._limits, self.cors)
+        self.own_api = f"http://{ports.reachable(api_sockets[0])}:{self.port}"
         # A limit of its own: administrators can connect however many clients there are.
         admin_limits = msgspec.structs.replace(self._limits, connections=process.ADMIN_CONNECTIONS)
         self.admin_port = self._listen(self.admin, admin_sockets, admin_limits)

@@ -112,7 +112,7 @@ class Wiring:
             burst=tuning.wrong_token_burst,
         )
         # Administration.
-        self.port = 0  # of the API, once the server listens
+        self.own_api = ""  # its URL, once the server listens
         self.admin_stores = _admin_stores(dsn)
         self.admin_authenticator = self._admin_authenticator(config, tuning.wrong_token_burst)
         self.console_access = ConsoleAccess()
@@ -159,7 +159,10 @@ class Wiring:
             memory=Memory(ADMIN_MEMORY),
         )
         console = ConsoleServices(
-            api=api, access=self.console_access, time_zone=lambda: self.directory.time_zone, api_port=lambda: self.port
+            api=api,
+            access=self.console_access,
+            time_zone=lambda: self.directory.time_zone,
+            own_api=lambda: self.own_api,
         )
         return admin_app(api, console, self._readiness())
 

@@ -2,6 +2,7 @@
 
 import socket
 from collections.abc import Sequence
+from ipaddress import ip_address
 from typing import Any
 
 from chatgpt_agent.adapters.own_thread import look_up
@@ -40,6 +41,14 @@ def bind(key: str, port: int, places: Sequence[Place]) -> list[socket.socket]:
             host = show_address(where[0])
             raise SetupError(f"{key}: cannot listen on {host}:{port}: {error.strerror}") from None
     return sockets
+
+
+def reachable(listening: socket.socket) -> str:
+    """Returns the address, as URLs have it, at which this machine reaches a socket that listens."""
+    host = str(listening.getsockname()[0])
+    if not ip_address(host.partition("%")[0]).is_unspecified:
+        return show_address(host)
+    return "127.0.0.1" if listening.family == socket.AF_INET else "[::1]"
 
 
 def show_address(host: str) -> str:

@@ -27,7 +27,7 @@ def api_url(request: ConsoleRequest) -> str:
     API's own port."""
     parts = urlsplit(request.origin)
     host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
-    return f"http://{host}:{request.services.api_port()}/v1"
+    return f"http://{host}:{urlsplit(request.services.own_api()).port}/v1"
 
 
 _CURL = """curl %(base)s/chat/completions \\

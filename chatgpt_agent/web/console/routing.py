@@ -26,13 +26,13 @@ PAGE_SIZE = 50
 
 
 class ConsoleServices(msgspec.Struct, frozen=True, kw_only=True):
-    """What the console works with. `time_zone` returns the name of the one of the reports, `api_port` the port of the
-    API."""
+    """What the console works with. `time_zone` returns the name of the one of the reports, `own_api` the URL at which
+    this process reaches its own API."""
 
     api: AdminApi
     access: ConsoleAccess
     time_zone: Callable[[], str]
-    api_port: Callable[[], int]
+    own_api: Callable[[], str]
 
 
 class ConsoleRequest(msgspec.Struct, frozen=True, kw_only=True):
