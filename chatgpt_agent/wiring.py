@@ -23,6 +23,7 @@ from chatgpt_agent.runtime.budget_sync import BudgetSync
 from chatgpt_agent.runtime.budgets import Budgets
 from chatgpt_agent.runtime.console_access import ConsoleAccess
 from chatgpt_agent.runtime.directory import Directory
+from chatgpt_agent.runtime.figures import Figures
 from chatgpt_agent.runtime.last_used import WRITE_TIMEOUT, LastUsed
 from chatgpt_agent.runtime.ledger import Ledger
 from chatgpt_agent.runtime.lifecycle import Lifecycle
@@ -80,10 +81,12 @@ class Wiring:
             host=config.openai_host,
             on_death=on_death,
         )
+        self.figures = Figures(in_progress=lambda: self.admissions.running)
         self.ledger = Ledger(
             Outbox(config.data_dir, keep=config.keep_shipped),
             Store(dsn, seconds=SHIP_TIMEOUT),
             observer=self.budgets,
+            figures=self.figures,
             on_death=on_death,
         )
         self.admissions = Admissions(
@@ -96,6 +99,7 @@ class Wiring:
                 tool_calls=config.budget_tool_calls,
             ),
             max_requests=config.max_concurrent_requests,
+            unpriced_models=self.figures.unpriced_models,
         )
         self.relay = Relay(
             directory=self.directory,

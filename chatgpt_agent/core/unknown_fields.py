@@ -4,17 +4,16 @@ They change nothing. They are counted, so that an administrator sees them (`ledg
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from itertools import chain, islice
 from typing import Any
 
 import msgspec
 
+from chatgpt_agent.core.name_counter import MAX_NAMES
 from chatgpt_agent.core.usage import KNOWN_FIELDS, KNOWN_TOOL_FIELDS, Names
 
-MAX_NAMES = 32  # that are counted apart
-OTHER = "other"  # all other names, and those that OpenAI would not give a field
-_FIELD = re.compile(r"[A-Za-z0-9_.]{1,100}")  # a name, with those of the objects around it: no text of a user's
+COUNTED_FIELD = re.compile(r"[A-Za-z0-9_.]{1,100}")  # a name, with those of the objects around it: no text of a user's
 _MAX_SIZE = 64 * 1024  # bytes of an object that is searched
 _TOOLS = "tool_usage."
 
@@ -70,21 +69,3 @@ def _has_amount(value: Any) -> bool:
     if isinstance(value, dict):
         return any(map(_has_amount, value.values()))
     return isinstance(value, int | float) and not isinstance(value, bool) and value != 0
-
-
-class UnknownFields:
-    """How many answers had each unknown field."""
-
-    def __init__(self) -> None:
-        self.answers: dict[str, int] = {}
-
-    def add(self, names: Iterable[str]) -> None:
-        """Counts the unknown fields of an answer."""
-        for name in {self._own(name) for name in names}:
-            self.answers[name] = self.answers.get(name, 0) + 1
-
-    def _own(self, name: str) -> str:
-        if name in self.answers:
-            return name
-        has_room = len(self.answers) < MAX_NAMES - 1
-        return name if has_room and _FIELD.fullmatch(name) else OTHER

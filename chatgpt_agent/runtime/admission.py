@@ -17,12 +17,13 @@ from chatgpt_agent.core.access.identity import (
     shown_model,
 )
 from chatgpt_agent.core.budget.max_cost import Assumptions, Size, estimate_tokens, max_cost
-from chatgpt_agent.core.errors import AgentError, Overloaded
+from chatgpt_agent.core.errors import AgentError, ModelNotFound, Overloaded
 from chatgpt_agent.core.http.request import ApiRequest
 from chatgpt_agent.core.ledger import UNCERTAIN, Intent, Row
 from chatgpt_agent.core.money.exact import ZERO
 from chatgpt_agent.core.money.kinds import WEB_SEARCH
 from chatgpt_agent.core.money.pricing import Price, PriceBook
+from chatgpt_agent.core.name_counter import NameCounter
 from chatgpt_agent.runtime.budgets import Budgets, Reservation
 from chatgpt_agent.runtime.directory import Directory
 from chatgpt_agent.runtime.rate_limiter import RateLimiter, Slot
@@ -43,6 +44,7 @@ class Admissions:
         budgets: Budgets,
         assumptions: Assumptions,
         max_requests: int,
+        unpriced_models: NameCounter,
         now: Callable[[], datetime] = _utc_now,
     ) -> None:
         self._directory = directory
@@ -50,6 +52,7 @@ class Admissions:
         self._budgets = budgets
         self._assumptions = assumptions
         self._max_requests = max_requests
+        self._unpriced_models = unpriced_models  # that were refused, for operators
         self.now = now  # the agent's clock: a row's time, and the time at which prices and budgets are looked up
         self.running = 0  # requests that were admitted and not yet released
 
@@ -102,7 +105,12 @@ class Admissions:
         endpoint, model = request.endpoint, request.model
         if not endpoint.is_free:
             service_tier, price_tier = request.service_tier, endpoint.price_tier
-            return price_for(identity, model, book, now, service_tier=service_tier, price_tier=price_tier)
+            try:
+                return price_for(identity, model, book, now, service_tier=service_tier, price_tier=price_tier)
+            except ModelNotFound:
+                if book.at(model, now) is None:
+                    self._unpriced_models.add([model])
+                raise
         if model:
             check_model(identity, model)
         return None

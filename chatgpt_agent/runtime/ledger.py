@@ -19,8 +19,8 @@ from chatgpt_agent.adapters.postgres.connection import Store
 from chatgpt_agent.core.errors import LedgerUnavailable, StoreError
 from chatgpt_agent.core.ledger import Intent, Outcome, Row, State, orphan, settle
 from chatgpt_agent.core.money.pricing import Price, PriceBook
-from chatgpt_agent.core.unknown_fields import UnknownFields
 from chatgpt_agent.runtime.background import Background, OnDeath, report_to_loop
+from chatgpt_agent.runtime.figures import Figures
 from chatgpt_agent.runtime.shipper import Shipper, ShippingObserver, summary
 
 log = logging.getLogger(__name__)
@@ -47,13 +47,14 @@ class Ledger:
         store: Store,
         *,
         observer: ShippingObserver,
+        figures: Figures | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         on_death: OnDeath = report_to_loop,
     ) -> None:
         self._outbox = outbox
         self._store = store
-        self.unknown_fields = UnknownFields()  # in usages since the start, for operators
-        self._shipper = Shipper(outbox, store, observer=observer, now=now, unknown_fields=self.unknown_fields)
+        self._figures = figures or Figures()
+        self._shipper = Shipper(outbox, store, observer=observer, now=now, figures=self._figures)
         self._unwritten: dict[str, Row] = {}  # rows that the disk refused, to be written again
         self.states: Counter[str] = Counter()  # of the rows since the start, for operators
         self.background = Background(on_death)
@@ -144,7 +145,7 @@ class Ledger:
         finally:
             self.states[row.state] += 1
             if outcome.answer.unknown_fields:
-                self.unknown_fields.add(outcome.answer.unknown_fields)
+                self._figures.unknown_fields.add(outcome.answer.unknown_fields)
         self._shipper.note(row)
         return row
 

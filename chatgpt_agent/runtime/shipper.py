@@ -18,8 +18,8 @@ from chatgpt_agent.adapters.postgres.connection import Store
 from chatgpt_agent.adapters.postgres.usage import add_dead_letter, ensure_partition, reserve_ids, ship_batch
 from chatgpt_agent.core.errors import LedgerUnavailable, StoreBadValue, StoreError
 from chatgpt_agent.core.ledger import Row
-from chatgpt_agent.core.unknown_fields import UnknownFields
 from chatgpt_agent.runtime.background import Throttle
+from chatgpt_agent.runtime.figures import Figures
 
 log = logging.getLogger(__name__)
 
@@ -57,10 +57,10 @@ class Shipper:
         *,
         observer: ShippingObserver,
         now: Callable[[], datetime],
-        unknown_fields: UnknownFields,
+        figures: Figures,
     ) -> None:
         self._outbox = outbox
-        self._unknown_fields = unknown_fields
+        self._figures = figures
         self._store = store
         self._observer = observer
         self._now = now
@@ -292,7 +292,9 @@ class Shipper:
             oldest_age=oldest_age,
             lost_rows=self.lost_rows,
             ended=ended,
-            unknown_usage_fields=self._unknown_fields.answers,
+            unknown_usage_fields=self._figures.unknown_fields.counts,
+            unpriced_models=self._figures.unpriced_models.counts,
+            in_progress=self._figures.in_progress(),
         )
         server_now = await report_agent(self._store, self._id, report)
         self._reported_at = self._seconds()

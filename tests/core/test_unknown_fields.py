@@ -13,7 +13,8 @@ from chatgpt_agent.core.cooperative import run_to_end
 from chatgpt_agent.core.http.answer import read_answer
 from chatgpt_agent.core.http.endpoints import CHAT, RESPONSES
 from chatgpt_agent.core.http.meter import StreamMeter
-from chatgpt_agent.core.unknown_fields import MAX_NAMES, OTHER, UnknownFields, unknown_fields
+from chatgpt_agent.core.name_counter import MAX_NAMES, OTHER, NameCounter
+from chatgpt_agent.core.unknown_fields import COUNTED_FIELD, unknown_fields
 from tests.support.chat_answers import USAGE, chunk, done, event, text
 
 TOKENS = {"input_tokens": 36, "output_tokens": 87, "total_tokens": 123}
@@ -94,27 +95,27 @@ def test_whole_answers_and_streams_tell_unknown_fields() -> None:
 
 def test_names_are_counted_by_answer() -> None:
     """A name counts once for each answer."""
-    fields = UnknownFields()
+    fields = NameCounter(COUNTED_FIELD)
     for names in (["a", "b"], ["a"], ["a", "x" * 101, "line\nbreak", ""]):
         fields.add(names)
-    assert fields.answers == {"a": 3, "b": 1, OTHER: 1}
+    assert fields.counts == {"a": 3, "b": 1, OTHER: 1}
 
 
 @pytest.mark.parametrize("name", ["a text of a message", "sk-made-up", "é", "a\nb", "", "x" * 101])
 def test_what_is_no_name_of_a_field_is_not_kept(name: str) -> None:
     """Only what looks like a field of OpenAI's is kept: nothing that a client or a user may have written."""
-    fields = UnknownFields()
+    fields = NameCounter(COUNTED_FIELD)
     fields.add([name, "input_tokens_details.foo_tokens"])
-    assert fields.answers == {OTHER: 1, "input_tokens_details.foo_tokens": 1}
+    assert fields.counts == {OTHER: 1, "input_tokens_details.foo_tokens": 1}
 
 
 def test_at_most_32_names_are_kept() -> None:
     """Later names are counted together, and those that are known go on."""
-    fields = UnknownFields()
+    fields = NameCounter(COUNTED_FIELD)
     for number in range(100):
         fields.add([f"n{number}", "n0"])
-    assert len(fields.answers) == MAX_NAMES
-    assert (fields.answers["n0"], fields.answers[OTHER]) == (100, 100 - (MAX_NAMES - 1))
+    assert len(fields.counts) == MAX_NAMES
+    assert (fields.counts["n0"], fields.counts[OTHER]) == (100, 100 - (MAX_NAMES - 1))
 
 
 def test_ordinary_answers_cost_microseconds() -> None:

@@ -20,13 +20,14 @@ import pytest
 from chatgpt_agent.adapters.curl.head import Head
 from chatgpt_agent.adapters.curl.upstream_client import UpstreamClient
 from chatgpt_agent.adapters.outbox import Outbox
-from chatgpt_agent.core.access.identity import Identity, Token, User
+from chatgpt_agent.core.access.identity import COUNTED_MODEL, Identity, Token, User
 from chatgpt_agent.core.budget.max_cost import Assumptions
 from chatgpt_agent.core.cooperative import run_to_end
 from chatgpt_agent.core.errors import AgentError, UpstreamTruncated, UpstreamUnreachable
 from chatgpt_agent.core.http.endpoints import CHAT
 from chatgpt_agent.core.http.request import parse_request
 from chatgpt_agent.core.ledger import State
+from chatgpt_agent.core.name_counter import NameCounter
 from chatgpt_agent.core.usage import Usage
 from chatgpt_agent.runtime.abandoned import AbandonedAnswers
 from chatgpt_agent.runtime.admission import Admissions
@@ -308,6 +309,7 @@ async def serve(world: World, ledger: Ledger) -> None:
         budgets=Budgets(on_threshold=ignore),
         assumptions=Assumptions(attachment_tokens=1000, output_tokens=1000),
         max_requests=1,
+        unpriced_models=NameCounter(COUNTED_MODEL),
     )
     relay = Relay(
         directory=directory,

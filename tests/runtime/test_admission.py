@@ -7,7 +7,7 @@ from typing import Any, cast
 import msgspec
 import pytest
 
-from chatgpt_agent.core.access.identity import Identity, RateLimits, Token, User
+from chatgpt_agent.core.access.identity import COUNTED_MODEL, Identity, RateLimits, Token, User
 from chatgpt_agent.core.budget.max_cost import Assumptions
 from chatgpt_agent.core.budget.period import Budget, Period
 from chatgpt_agent.core.cooperative import run_to_end
@@ -23,6 +23,7 @@ from chatgpt_agent.core.http.endpoints import CHAT
 from chatgpt_agent.core.http.request import ApiRequest, parse_request
 from chatgpt_agent.core.ledger import Outcome, State, settle
 from chatgpt_agent.core.money.pricing import PriceBook, Tier
+from chatgpt_agent.core.name_counter import NameCounter
 from chatgpt_agent.runtime.admission import Admission, Admissions
 from chatgpt_agent.runtime.budgets import Budgets
 from chatgpt_agent.runtime.directory import Directory
@@ -72,6 +73,7 @@ def admissions(budgets: Budgets, limiter: RateLimiter) -> Admissions:
         budgets=budgets,
         assumptions=Assumptions(attachment_tokens=1000, output_tokens=1000),
         max_requests=3,
+        unpriced_models=NameCounter(COUNTED_MODEL),
         now=lambda: NOON,
     )
 

@@ -44,7 +44,7 @@ async def fill(
     """Adds users, prices and budgets, and `days` of usage; returns the number of rows. `busy`: how many times as many
     requests."""
     now = now or datetime.now(UTC)
-    draw = random.Random(7)  # noqa: S311 - no secret
+    draw = random.Random(7)
     changes = await administration.price_import.compare(starter_prices(), since=now - timedelta(days=days + 1))
     await administration.price_import.apply(changes)
     tokens: dict[int, list[int]] = {}

@@ -439,7 +439,7 @@ async def test_key_that_openai_echoes_as_a_name_is_not_reported(
     agent.token = await agent.add_user("carol", name)
     await agent.chat()
     await agent.rows(1)
-    assert name not in agent.server.ledger.unknown_fields.answers
+    assert name not in agent.server.figures.unknown_fields.counts
 
 
 @pytest.mark.parametrize("status", [200, 302, 400, 401, 403, 407, 500])

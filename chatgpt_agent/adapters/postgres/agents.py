@@ -8,6 +8,7 @@ from uuid import UUID
 
 import msgspec
 
+from chatgpt_agent import __version__
 from chatgpt_agent.adapters.postgres.connection import ALL_USERS, SPENT_CHANNEL, Store
 
 # Whether an agent runs: it reports once a minute, and an end in good order.
@@ -19,7 +20,8 @@ class AgentState(msgspec.Struct, frozen=True, kw_only=True):
     at `oldest_at`; `shipped_rows`: rows of its outbox that the ledger has; `lost_rows`: rows that a server lost after
     it had confirmed them, and that the outbox no longer had; `ended_at`: when it stopped in good order;
     `unknown_usage_fields`: names in OpenAI's usages that the agent does not know, and how many answers had each since
-    the agent started."""
+    the agent started; `unpriced_models`: the same for requests that were refused, because their model has no price;
+    `in_progress`: requests at that moment; `version`: of the program."""
 
     id: UUID
     seen_at: datetime
@@ -30,6 +32,9 @@ class AgentState(msgspec.Struct, frozen=True, kw_only=True):
     lost_rows: int
     ended_at: datetime | None
     unknown_usage_fields: dict[str, int]
+    unpriced_models: dict[str, int]
+    in_progress: int
+    version: str
 
 
 class AgentReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,20 +45,25 @@ class AgentReport(msgspec.Struct, frozen=True, kw_only=True):
     lost_rows: int
     ended: bool = False
     unknown_usage_fields: dict[str, int] = {}
+    unpriced_models: dict[str, int] = {}
+    in_progress: int = 0
 
 
 async def report_agent(store: Store, agent: UUID, report: AgentReport) -> datetime:
     """Stores a report; the last one also notifies the other agents. Returns the time by the server's clock."""
     sql = f"""
-        INSERT INTO agents AS a (id, seen_at, backlog, oldest_at, lost_rows, ended_at, unknown_usage_fields)
+        INSERT INTO agents AS a (id, seen_at, backlog, oldest_at, lost_rows, ended_at, unknown_usage_fields,
+                                 unpriced_models, in_progress, version)
         VALUES (%s, CURRENT_TIMESTAMP, %s, CURRENT_TIMESTAMP - make_interval(secs => %s), %s,
-                CASE WHEN %s THEN CURRENT_TIMESTAMP END, %s::jsonb)
+                CASE WHEN %s THEN CURRENT_TIMESTAMP END, %s::jsonb, %s::jsonb, %s, %s)
         ON CONFLICT (id) DO UPDATE SET seen_at = excluded.seen_at, backlog = excluded.backlog,
             oldest_at = excluded.oldest_at, lost_rows = excluded.lost_rows, ended_at = excluded.ended_at,
-            unknown_usage_fields = excluded.unknown_usage_fields
+            unknown_usage_fields = excluded.unknown_usage_fields, unpriced_models = excluded.unpriced_models,
+            in_progress = excluded.in_progress, version = excluded.version
         RETURNING seen_at, CASE WHEN %s THEN pg_notify('{SPENT_CHANNEL}', '{ALL_USERS}')::text END"""
-    fields = msgspec.json.encode(report.unknown_usage_fields).decode()
-    values = [str(agent), report.backlog, report.oldest_age, report.lost_rows, report.ended, fields]
+    counters = [msgspec.json.encode(each).decode() for each in (report.unknown_usage_fields, report.unpriced_models)]
+    values = [str(agent), report.backlog, report.oldest_age, report.lost_rows, report.ended, *counters]
+    values += [report.in_progress, __version__]
     [(now, _)] = await store.fetch(sql, [*values, report.ended])
     return now  # type: ignore[no-any-return]
 

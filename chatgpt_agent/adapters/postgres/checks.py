@@ -5,7 +5,7 @@ import msgspec
 from chatgpt_agent.adapters.postgres.connection import Store
 from chatgpt_agent.adapters.postgres.prices import COST_SQL
 from chatgpt_agent.adapters.postgres.settings import DAY_SQL
-from chatgpt_agent.adapters.postgres.usage import COUNT_NOT_DONE, COUNT_REQUESTS
+from chatgpt_agent.adapters.postgres.usage import BUCKET_SQL, COUNT_NOT_DONE, COUNT_REQUESTS
 from chatgpt_agent.core.errors import StoreRejected
 from chatgpt_agent.core.ledger import State
 from chatgpt_agent.core.money.kinds import COUNT_COLUMNS, SIDES, TOKEN_KINDS
@@ -48,6 +48,19 @@ _CHECKS = {
               IS DISTINCT FROM
               (d.requests, d.not_done, {_each("d.{}")}, d.cost, d.uncertain_cost)
         ORDER BY 1 LIMIT %s""",
+    "latencies": f"""
+        WITH counted AS (
+            SELECT {DAY_SQL} AS day, model, measure, {BUCKET_SQL.format(ms="milliseconds")} AS bucket,
+                   count(*) AS requests
+            FROM usage,
+                 LATERAL (VALUES ('duration', duration_ms), ('first_byte', first_byte_ms)) AS m (measure, milliseconds)
+            WHERE state = '{State.DONE}' AND milliseconds IS NOT NULL GROUP BY 1, 2, 3, 4
+        )
+        SELECT format('%%s, %%s, %%s, bucket %%s', day, model, measure, bucket),
+               format('usage_latency has %%s requests, the rows have %%s',
+                      coalesce(l.requests, 0), coalesce(c.requests, 0))
+        FROM counted c FULL JOIN usage_latency l USING (day, model, measure, bucket)
+        WHERE c.requests IS DISTINCT FROM l.requests ORDER BY 1 LIMIT %s""",
     "price": f"""
         SELECT r.request_id::text, format('its price %%s does not exist', r.price_id)
         FROM usage r LEFT JOIN prices p ON p.id = r.price_id AND p.input IS NOT NULL

@@ -22,6 +22,7 @@ from chatgpt_agent.core.money.kinds import (
     TIME_COLUMN,
     TOKEN_KINDS,
 )
+from chatgpt_agent.core.percentiles import PER_DECADE
 from chatgpt_agent.core.usage import Usage
 
 # The columns of counts that most rows have none of: there NULL is 0, which takes no room.
@@ -82,6 +83,17 @@ ADD_TO_DAILY_SUMS = f"""
     ON CONFLICT (day, user_id, token_id, model, endpoint) DO UPDATE SET
         {", ".join(f"{name} = daily.{name} + excluded.{name}" for name in _SUMMED)}"""
 
+# The bucket of a duration in `usage_latency`, as in its function of rebuilding.
+BUCKET_SQL = f"floor({PER_DECADE} * log(greatest({{ms}}, 1)::double precision))::smallint"
+# Counts the rows of `inserted` by duration, after `ADD_TO_DAILY_SUMS`, and in the same order for all agents.
+ADD_TO_LATENCIES = f"""
+    INSERT INTO usage_latency AS l (day, model, measure, bucket, requests)
+    SELECT day, model, measure, {BUCKET_SQL.format(ms="milliseconds")}, count(*)
+    FROM inserted,
+         LATERAL (VALUES ('duration', duration_ms), ('first_byte', first_byte_ms)) AS m (measure, milliseconds)
+    WHERE state = '{State.DONE}' AND milliseconds IS NOT NULL GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4
+    ON CONFLICT (day, model, measure, bucket) DO UPDATE SET requests = l.requests + excluded.requests"""
+
 _CASTS = {"surcharge_ids": "surcharge_ids::bigint[]"}
 
 # One statement, so that rows, their daily sums and the agent's position are written together or not at all, without a
@@ -102,8 +114,9 @@ WITH agent AS (
     SELECT {", ".join(_CASTS.get(name, name) for name in USAGE_COLUMNS)}
     FROM unnest({", ".join(f"%s::{kind}[]" for kind in USAGE_COLUMNS.values())}) AS row({", ".join(USAGE_COLUMNS)})
     ON CONFLICT DO NOTHING
-    RETURNING {INSERTED}
+    RETURNING {INSERTED}, duration_ms, first_byte_ms
 ), summed AS ({ADD_TO_DAILY_SUMS}
+), timed AS ({ADD_TO_LATENCIES}
 )
 {COUNT_AND_NOTIFY.replace("SELECT", "SELECT (SELECT shipped_rows FROM agent),", 1)}"""
 

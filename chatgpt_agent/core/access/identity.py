@@ -16,6 +16,7 @@ from chatgpt_agent.core.errors import InvalidRequest, ModelNotFound
 from chatgpt_agent.core.money.pricing import Price, PriceBook
 from chatgpt_agent.core.money.surcharges import Surcharges
 
+COUNTED_MODEL = re.compile(r"(?!sk-|cga_|cgm_|whsec_)[a-z0-9][a-z0-9.:_-]{0,63}")  # no key in the place of a model
 _MODEL_NAME = re.compile(r"[\w.:/@+-]{1,128}", re.ASCII)  # ft:gpt-6-luna:acme::7p4lURel, meta-llama/Llama-3.1-8B
 
 
