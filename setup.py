@@ -51,6 +51,7 @@ setup(
         "msgspec>=0.21",  # older ones' ValidationError is no ValueError
         "PyYAML>=6.0.2",
         "cryptography>=44",
+        "argon2-cffi>=23.1.0",  # passwords of admins; cryptography has argon2id only where its OpenSSL is new enough
         "yoyo-migrations>=9.0.0",
         "click>=8.2",
         "tabulate>=0.9.0",

@@ -36,6 +36,7 @@ ONLY_IN = {  # the modules that may import a technology
     "yoyo": ("adapters.migrate",),
     "yaml": ("adapters.config_file",),
     "cryptography": ("adapters.keyring",),
+    "argon2": ("adapters.passwords",),
 }
 
 
