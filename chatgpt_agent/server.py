@@ -14,6 +14,7 @@ from chatgpt_agent.adapters import malloc, ports
 from chatgpt_agent.adapters.config import Config
 from chatgpt_agent.adapters.config_checks import addresses_in
 from chatgpt_agent.adapters.config_files import check_files
+from chatgpt_agent.core.access.hosts import LOCAL_HOSTS, literal_hosts
 from chatgpt_agent.core.errors import SetupError
 from chatgpt_agent.runtime.background import Background
 from chatgpt_agent.runtime.database import database, prepare_database, retry_until_reachable
@@ -176,6 +177,7 @@ class Server(Wiring):
         """Starts what needs the database. Raises SetupError, StoreError."""
         keyring = await prepare_database(self._config, self._dsn)
         self.admin_authenticator.open(keyring)
+        self.console_access.open(keyring)
         agent_id = await self.ledger.report()
         # Rows of the last run: budgets count them from here on; after a failed try, some may be shipped already.
         if not self.ledger.is_shipping:
@@ -187,6 +189,14 @@ class Server(Wiring):
         await self.budget_sync.start(agent_id)
         self.alerts.start()
         self.last_used.start()
+        await self._show_first_run()
+
+    async def _show_first_run(self) -> None:
+        """Logs the link that creates the first admin, if there is none who can sign in."""
+        code = await self.console_access.prepare_first_run()
+        if code is not None:
+            url = _local_url(self._config.admin_bind_address, self.admin_port)
+            log.info("open %s/console/first-run?code=%s to create the first admin", url, code)
 
     def _on_stop_signal(self, name: str) -> None:
         log.info("received a stop signal (%s)", name)
@@ -205,6 +215,12 @@ class Server(Wiring):
 
 def _urls(addresses: str, port: int) -> str:
     return ", ".join(f"http://{ports.show_address(address)}:{port}" for address in addresses_in(addresses))
+
+
+def _local_url(addresses: str, port: int) -> str:
+    """The first URL under which a browser on this machine reaches a listener."""
+    hosts = literal_hosts(addresses_in(addresses))
+    return f"http://{hosts[0] if hosts else LOCAL_HOSTS[1]}:{port}"
 
 
 def _connection_limits(config: Config) -> ConnectionLimits:

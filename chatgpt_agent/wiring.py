@@ -21,7 +21,7 @@ from chatgpt_agent.runtime.background import OnDeath
 from chatgpt_agent.runtime.budget_store import PostgresBudgetStore
 from chatgpt_agent.runtime.budget_sync import BudgetSync
 from chatgpt_agent.runtime.budgets import Budgets
-from chatgpt_agent.runtime.console_access import ConsoleAccess
+from chatgpt_agent.runtime.console_access import ConsoleAccess, ConsoleSettings
 from chatgpt_agent.runtime.directory import Directory
 from chatgpt_agent.runtime.figures import Figures
 from chatgpt_agent.runtime.last_used import WRITE_TIMEOUT, LastUsed
@@ -119,7 +119,7 @@ class Wiring:
         self.own_api = ""  # its URL, once the server listens
         self.admin_stores = _admin_stores(dsn)
         self.admin_authenticator = self._admin_authenticator(config, tuning.wrong_token_burst)
-        self.console_access = ConsoleAccess()
+        self.console_access = self._console_access(config, tuning.wrong_token_burst)
         # Handlers.
         self.cors = Cors(config.cors_origins) if config.cors_origins else None
         self.api = self._api(config, urls)
@@ -130,6 +130,16 @@ class Wiring:
         return AdminAuthenticator(
             self.admin_stores.changes, trusted_proxies=config.trusted_proxies, clock=clock, burst=burst
         )
+
+    def _console_access(self, config: Config, burst: int) -> ConsoleAccess:
+        settings = ConsoleSettings(
+            hosts=config.console_hosts,
+            trusted_proxies=config.trusted_proxies,
+            user_header=config.admin_user_header,
+            user_header_from=config.admin_user_header_from,
+        )
+        clock = asyncio.get_running_loop().time
+        return ConsoleAccess(self.admin_stores.changes, settings, clock=clock, burst=burst)
 
     def _api(self, config: Config, urls: dict[str, str]) -> Application:
         forward = ForwardServices(

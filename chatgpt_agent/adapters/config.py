@@ -15,6 +15,7 @@ import msgspec
 
 from chatgpt_agent.adapters import config_checks as checks
 from chatgpt_agent.adapters.redaction import HIDDEN, display, hidden, is_secret
+from chatgpt_agent.core.access.hosts import LOCAL_HOSTS, literal_hosts
 from chatgpt_agent.core.errors import ConfigError
 
 MIB = 1024 * 1024
@@ -62,6 +63,11 @@ Networks = Annotated[
     tuple[str, ...],
     _key("networks such as 10.0.0.0/8, separated by commas", commas=True, check=checks.are_networks),
 ]
+Hosts = Annotated[
+    tuple[str, ...],
+    _key("host names or [IPv6 addresses] without a port, separated by commas", commas=True, check=checks.are_hosts),
+]
+HeaderName = Annotated[str | None, _key("the name of a header field, or nothing", check=checks.is_header_name)]
 Origins = Annotated[
     tuple[str, ...],
     _key(
@@ -151,6 +157,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     port: Port = 8080
     admin_bind_address: Addresses = "127.0.0.1"
     admin_port: Port = 8081
+    admin_hosts: Hosts = ()
+    admin_user_header: HeaderName = None
+    admin_user_header_from: Networks = ()
 
     # PostgreSQL. `database_url` takes precedence over the four keys after it.
     database_url: DatabaseUrl = None
@@ -216,6 +225,11 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     def buffered_size(self) -> int:
         """`max_buffered_size`, but at least so much that the largest body fits (see runtime/memory.py)."""
         return max(self.max_buffered_size, 2 * self.max_body_size)
+
+    @property
+    def console_hosts(self) -> tuple[str, ...]:
+        """The hosts under which the console may be reached: this machine's, those it listens on, and `admin_hosts`."""
+        return (*LOCAL_HOSTS, *literal_hosts(checks.addresses_in(self.admin_bind_address)), *self.admin_hosts)
 
     @property
     def openai_host(self) -> str:
@@ -337,7 +351,7 @@ def _error_line(source: str, field: msgspec.structs.FieldInfo, value: object) ->
 
 
 def _check_together(config: Config, sources: Mapping[str, str]) -> list[str]:
-    return [*_check_url(config, sources), *_check_sizes(config, sources)]
+    return [*_check_url(config, sources), *_check_sizes(config, sources), *_check_user_header(config, sources)]
 
 
 def _check_url(config: Config, sources: Mapping[str, str]) -> list[str]:
@@ -356,5 +370,18 @@ def _check_sizes(config: Config, sources: Mapping[str, str]) -> list[str]:
         return [
             f"{sources['max_buffered_size']}: max_buffered_size: found {config.max_buffered_size}; allowed: at least "
             f"twice max_body_size, {config.buffered_size}"
+        ]
+    return []
+
+
+def _check_user_header(config: Config, sources: Mapping[str, str]) -> list[str]:
+    header, networks = "admin_user_header", "admin_user_header_from"
+    if config.admin_user_header and not config.admin_user_header_from:
+        return [f"{sources[header]}: {header}: also set {networks}, the networks of the proxies that set this header"]
+    if config.admin_user_header_from and not config.admin_user_header:
+        return [f"{sources[networks]}: {networks}: also set {header}, the header that these proxies set"]
+    if any(checks.is_every_address(network) for network in config.admin_user_header_from):
+        return [
+            f"{sources[networks]}: {networks}: every client could then sign in as any admin; name the proxies alone"
         ]
     return []

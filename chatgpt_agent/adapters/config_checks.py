@@ -7,6 +7,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 # Extensions and programs with a browser inside have schemes of their own (RFC 6454 §7.1).
 _ORIGIN = re.compile(r"\*|null|[A-Za-z][A-Za-z0-9+.-]*://(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
+_HEADER_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?")  # with an underscore some proxies drop it
 _HOST_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
 # A host may be empty, a name, an address in brackets, or the percent-encoded folder of a socket.
 _PLACE = re.compile(r"(?:\[[\w.:%-]+\]|[\w.%-]*)(?::[0-9]{0,5})?")
@@ -102,6 +103,27 @@ def are_networks(networks: tuple[str, ...]) -> bool:
     for network in networks:
         ip_network(network, strict=False)
     return True
+
+
+def is_every_address(network: str) -> bool:
+    """Returns whether a network has all addresses of IPv4 or IPv6."""
+    return ip_network(network, strict=False).prefixlen == 0
+
+
+def are_hosts(hosts: tuple[str, ...]) -> bool:
+    """Returns whether all texts are host names, IPv4 addresses or IPv6 addresses in brackets. Raises ValueError for
+    brackets around another text."""
+    for host in hosts:
+        if host.startswith("[") and host.endswith("]"):
+            IPv6Address(host[1:-1])
+        elif not _HOST_NAME.fullmatch(host.removesuffix(".")):
+            return False
+    return True
+
+
+def is_header_name(text: str | None) -> bool:
+    """Returns whether a text can be the name of a header field, or there is none."""
+    return text is None or _HEADER_NAME.fullmatch(text) is not None
 
 
 def are_origins(origins: tuple[str, ...]) -> bool:

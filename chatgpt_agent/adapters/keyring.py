@@ -19,6 +19,7 @@ from chatgpt_agent.core.access.tokens import ADMIN_PREFIX, SECRET_BYTES, make_to
 from chatgpt_agent.core.errors import KeyUnusable, SetupError
 
 MIN_BYTES = 32
+SESSION_LENGTH = 43  # characters of a session's secret, which are base64
 
 
 class Keyring:
@@ -30,6 +31,7 @@ class Keyring:
         # Copied for each digest: hmac.digest() looks its algorithm up in OpenSSL each time, which takes twice as long.
         self._token_hmac = hmac.new(_derive(master, b"token-hmac/1"), digestmod=hashlib.sha256)
         self._admin_hmac = hmac.new(_derive(master, b"admin-token-hmac/1"), digestmod=hashlib.sha256)
+        self._session_hmac = hmac.new(_derive(master, b"session-hmac/1"), digestmod=hashlib.sha256)
         self._fernet = Fernet(base64.urlsafe_b64encode(_derive(master, b"upstream-key/1")))
         self.cookie_secret = _derive(master, b"cookie/1")  # signs what the console keeps in a browser
         self.check_value = _derive(master, b"check/1").hex()
@@ -53,6 +55,15 @@ class Keyring:
         """As `digest`, for an administrator's token, with another subkey: a token of one kind is not valid as the
         other."""
         return _digest(self._admin_hmac, token)
+
+    def new_session(self) -> tuple[str, bytes]:
+        """Returns the secret of a new session of the console, 43 characters, and its digest."""
+        secret = secrets.token_urlsafe(SECRET_BYTES)
+        return secret, _digest(self._session_hmac, secret)
+
+    def session_digest(self, secret: str) -> bytes | None:
+        """As `digest`, for what a browser sends as the secret of a session; None: it cannot be one."""
+        return _digest(self._session_hmac, secret) if secret.isascii() and len(secret) == SESSION_LENGTH else None
 
     def encrypt(self, user_id: int, upstream_key: str) -> bytes:
         """Returns an encrypted OpenAI key. The text contains the user's id, so that a key copied to another user is

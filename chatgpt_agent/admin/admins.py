@@ -1,5 +1,5 @@
-"""Administrators and their tokens. Only commands issue these: an administrator's token that leaks must not be able to
-make another one that works longer."""
+"""Administrators, their tokens and passwords. Only commands issue tokens: an administrator's token that leaks must not
+be able to make another one that works longer."""
 
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -7,11 +7,13 @@ from enum import StrEnum
 import msgspec
 
 from chatgpt_agent.adapters.keyring import Keyring
+from chatgpt_agent.adapters.passwords import Passwords
 from chatgpt_agent.adapters.postgres import admins
 from chatgpt_agent.adapters.postgres.admins import AdminRow
 from chatgpt_agent.adapters.postgres.connection import AuditedStore
 from chatgpt_agent.admin.lookups import missing_admin
 from chatgpt_agent.admin.warnings import Warn, no_warning, warn_of_similar
+from chatgpt_agent.core.access.passwords import check_password
 from chatgpt_agent.core.access.tokens import PREFIX_LENGTH
 from chatgpt_agent.core.errors import Conflict
 from chatgpt_agent.core.likely import check_likely_name
@@ -44,27 +46,51 @@ class Admins:
         self._warn = warn
 
     async def issue(self, name: str, role: Role) -> IssuedAdminToken:
-        """Issues a token for a new name, or for one whose token is revoked. Raises InvalidValue, Conflict."""
+        """Issues a token for a new name, or for one that has none or is revoked. Raises InvalidValue, Conflict."""
         check_name("name", name)
         check_likely_name("name", name)
         token, digest = self._keyring.new_admin_token()
         if not await admins.add_admin(
             self._store, name=name, role=role, digest=digest, token_prefix=token[:PREFIX_LENGTH], now=datetime.now(UTC)
         ):
-            raise Conflict(f"admin {name!r} already has a token: revoke it first")
+            raise Conflict(await self._why_no_token(name))
         warn_of_similar("admin", [admin.name for admin in await self.list()], [name], self._warn)
         return IssuedAdminToken(name=name, role=role, token=token)
 
+    async def _why_no_token(self, name: str) -> str:
+        admin = next((admin for admin in await self.list() if admin.name == name), None)
+        if admin is not None and admin.token_prefix is None:
+            return f"admin {name!r} has a password and the role {admin.role}: give --role {admin.role}"
+        return f"admin {name!r} already has a token: revoke it first"
+
+    async def check_password(self, name: str, password: str) -> None:
+        """Raises InvalidValue if this may not be the password of an admin of this name."""
+        check_name("name", name)
+        check_likely_name("name", name)
+        check_password(name, password)
+
+    async def set_password(self, name: str, password: str, role: Role | None = None) -> AdminRow:
+        """Sets a password and ends all sessions of the admin, who is added if the name is new. `role` None: as it
+        is, or admin for a new one. A revoked admin is active again, without the old token. Raises
+        InvalidValue."""
+        await self.check_password(name, password)
+        password_hash = await Passwords().hash(password)
+        admin = await admins.set_password(
+            self._store, name=name, role=role, password_hash=password_hash, now=datetime.now(UTC)
+        )
+        warn_of_similar("admin", [each.name for each in await self.list()], [name], self._warn)
+        return admin
+
     async def revoke(self, name: str) -> AdminRow:
-        """Revokes an administrator's token. Raises NotFound."""
+        """Revokes an administrator's token and password, and ends all sessions. Raises NotFound."""
         admin = await admins.revoke_admin(self._store, name, datetime.now(UTC))
         if admin is None:
             raise await missing_admin(name, [each.name for each in await self.list()])
         return admin
 
     async def revoke_unless_last(self, name: str) -> None:
-        """Revokes an administrator's token, but not that of the last one with the role admin: over REST, this could not
-        be undone. Raises NotFound, Conflict."""
+        """Revokes an administrator's token and password, but not those of the last one with the role admin: over REST,
+        this could not be undone. Raises NotFound, Conflict."""
         if await admins.revoke_unless_last(self._store, name, datetime.now(UTC)):
             return
         names = [admin.name for admin in await self.list()]
@@ -76,6 +102,6 @@ class Admins:
         )
 
     async def list(self) -> list[AdminRow]:
-        """Lists all administrators by name, those with a revoked token included."""
+        """Lists all administrators by name, revoked ones included."""
         # PostgreSQL sorts by its locale.
         return sorted(await admins.list_admins(self._store), key=lambda admin: admin.name)

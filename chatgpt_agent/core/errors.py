@@ -2,8 +2,8 @@
 
 AgentError
 ├── ClientError              the caller's fault; nothing was sent to OpenAI
-│   ├── InvalidApiKey 401, InvalidJson / InvalidRequest 400, ModelNotFound / UnknownUrl 404
-│   ├── MethodNotAllowed 405, RequestTimeout 408, RequestTooLarge 413, UnsupportedMediaType 415
+│   ├── InvalidApiKey, InvalidCredentials 401, InvalidJson / InvalidRequest 400, ModelNotFound / UnknownUrl 404
+│   ├── MethodNotAllowed 405, RequestTimeout 408, OneTimeLinkUsed 410, RequestTooLarge 413, UnsupportedMediaType 415
 │   ├── MisdirectedRequest 421, UpgradeRequired 426, HeadTooLarge 431, HttpVersionNotSupported 505
 │   ├── RateLimited, TooManyConnections, InsufficientQuota 429
 ├── UpstreamError            the exchange with OpenAI failed; `sent` says whether OpenAI may have billed it
@@ -68,6 +68,15 @@ class InvalidApiKey(ClientError):
         super().__init__(reason=reason)
 
 
+class InvalidCredentials(ClientError):
+    """A sign-in to the console that failed. The answer is the same for every reason, so that it does not tell which
+    admins exist. `reason` is for the log."""
+
+    status = 401
+    code = "invalid_credentials"
+    default = "The name or the password is not right."
+
+
 class InvalidJson(ClientError):
     code = "invalid_json"
     default = "The request body is not valid JSON."
@@ -102,6 +111,17 @@ class RequestTimeout(ClientError):
     status = 408
     code = "request_timeout"
     default = "The request did not arrive in time."
+
+
+class OneTimeLinkUsed(ClientError):
+    """The link that creates the first admin has been used, is of an earlier start, or was never one."""
+
+    status = 410
+    code = "one_time_link_used"
+    default = (
+        "This link has been used, or is not the one that the agent wrote to its log at its last start. Sign in, or run "
+        "`chatgpt-agent admin password NAME` on the agent's machine."
+    )
 
 
 class RequestTooLarge(ClientError):

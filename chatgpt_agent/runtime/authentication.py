@@ -3,7 +3,6 @@
 Client addresses are not kept, except those that wrong tokens come from.
 """
 
-from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
@@ -11,15 +10,13 @@ from chatgpt_agent.adapters.keyring import Keyring
 from chatgpt_agent.adapters.postgres.admins import AdminRow, find_admin
 from chatgpt_agent.adapters.postgres.connection import Store
 from chatgpt_agent.core.access.identity import Identity
-from chatgpt_agent.core.access.networks import Address, Networks, client_address, rate_limit_key
+from chatgpt_agent.core.access.networks import Networks, client_address
 from chatgpt_agent.core.access.tokens import ADMIN_PREFIX, is_well_formed, token_from_headers
-from chatgpt_agent.core.errors import InvalidApiKey, RateLimited, StoreUnavailable
+from chatgpt_agent.core.errors import InvalidApiKey, StoreUnavailable
 from chatgpt_agent.runtime.directory import Directory
+from chatgpt_agent.runtime.failed_attempts import BURST, FailedAttempts
 from chatgpt_agent.runtime.last_used import LastUsed
 
-BURST = 10  # wrong tokens that an address may send at once
-INTERVAL = 6.0  # seconds until it may send one more: ten a minute
-MAX_ADDRESSES = 10_000  # that are counted, about 2 MB
 NO_PEER = "0.0.0.0"  # noqa: S104 - the address of a connection that has none, such as a Unix socket's
 
 
@@ -111,31 +108,3 @@ class AdminAuthenticator:
         if admin is None:
             raise InvalidApiKey("unknown or revoked")
         return admin
-
-
-class FailedAttempts:
-    """Counts wrong tokens by address: `burst` at once, then one in INTERVAL. When there are too many addresses, the one
-    that was quiet for longest is forgotten.
-
-    The generic cell rate algorithm (ITU-T I.371): for each address the time at which its count is back at zero. A
-    refused attempt does not postpone it."""
-
-    def __init__(self, clock: Callable[[], float], burst: int = BURST) -> None:
-        self._clock = clock
-        self._tolerance = (burst - 1) * INTERVAL
-        self._zero_at: OrderedDict[int, float] = OrderedDict()
-
-    def __len__(self) -> int:
-        """The number of addresses that are counted."""
-        return len(self._zero_at)
-
-    def record(self, address: Address) -> None:
-        """Records a wrong token. Raises RateLimited if it is one too many."""
-        now, key = self._clock(), rate_limit_key(address)
-        zero_at = max(self._zero_at.pop(key, now), now)
-        wait = zero_at - now - self._tolerance
-        self._zero_at[key] = zero_at if wait > 0 else zero_at + INTERVAL
-        if len(self._zero_at) > MAX_ADDRESSES:
-            self._zero_at.popitem(last=False)
-        if wait > 0:
-            raise RateLimited("Too many wrong API keys came from your address. Wait, and try again.", retry_after=wait)

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from chatgpt_agent.runtime import authentication, last_used
+from chatgpt_agent.runtime import failed_attempts, last_used
 from chatgpt_agent.runtime.alerts import AlertTimes
 from chatgpt_agent.runtime.budget_sync import SyncTimes
 
@@ -10,7 +10,7 @@ from chatgpt_agent.runtime.budget_sync import SyncTimes
 class Tuning(msgspec.Struct, frozen=True, kw_only=True):
     """The defaults are those of a running agent."""
 
-    wrong_token_burst: int = authentication.BURST
+    wrong_token_burst: int = failed_attempts.BURST
     last_used_check: float = last_used.CHECK_SECONDS
     budgets: SyncTimes = SyncTimes()
     alerts: AlertTimes = AlertTimes()

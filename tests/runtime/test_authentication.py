@@ -8,8 +8,9 @@ from tornado.httputil import HTTPHeaders
 
 from chatgpt_agent.adapters.postgres.connection import Store
 from chatgpt_agent.core.errors import InvalidApiKey, RateLimited
-from chatgpt_agent.runtime.authentication import BURST, INTERVAL, MAX_ADDRESSES, Authenticator, FailedAttempts
+from chatgpt_agent.runtime.authentication import Authenticator
 from chatgpt_agent.runtime.directory import Directory
+from chatgpt_agent.runtime.failed_attempts import BURST, INTERVAL, MAX_ADDRESSES, FailedAttempts
 from chatgpt_agent.runtime.last_used import LastUsed
 from tests.support.clock import Clock
 from tests.support.directories import KEYRING

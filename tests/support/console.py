@@ -1,14 +1,21 @@
 """A browser without script, as far as tests of the console's pages need one."""
 
 import re
+from datetime import UTC, datetime
 from html.parser import HTMLParser
 from typing import Any
 from urllib.parse import urlencode
 
+from chatgpt_agent.adapters.postgres.admins import AdminRow, set_password
+from chatgpt_agent.adapters.postgres.sessions import add_session
 from chatgpt_agent.admin.admins import Role
+from tests.support.administration import ROOT
 from tests.support.agent import Agent
+from tests.support.canaries import SECRETS
 from tests.support.client import Answer, fetch
 
+PASSWORD = "made-up words of carol"
+HASH = "$argon2id$v=19$m=19456,t=2,p=1$9EAIgUgZJCYg9zJp60E2Bw$8C/8jLYJZbsjHh97VkInrFAGHzmdPLiCuWKEe1yXf5Q"
 VOID = {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "track", "wbr"}
 
 
@@ -196,8 +203,16 @@ class ConsoleClient:
         return answer
 
 
+async def add_admin(agent: Agent, name: str = "carol", role: Role = Role.ADMIN) -> AdminRow:
+    """Adds an admin with the password PASSWORD."""
+    store = agent.store.with_actor(ROOT)
+    return await set_password(store, name=name, role=role, password_hash=HASH, now=datetime.now(UTC))
+
+
 async def sign_in(agent: Agent, name: str = "carol", role: Role = Role.ADMIN) -> ConsoleClient:
     """Returns the browser of an admin who is signed in."""
-    await agent.admin_token(name, role)
-    [admin] = [each for each in await agent.administration.admins.list() if each.name == name]
-    return ConsoleClient(agent, agent.server.console_access.grant(admin))
+    admin = await add_admin(agent, name, role)
+    secret, digest = agent.server.admin_authenticator.keyring.new_session()
+    assert await add_session(agent.store, digest=digest, admin_id=admin.id, password_hash=HASH, now=datetime.now(UTC))
+    SECRETS.add(secret)
+    return ConsoleClient(agent, secret)

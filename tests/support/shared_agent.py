@@ -15,7 +15,16 @@ from tests.support.upstream import Upstream
 
 # Restored where a test has changed them, parents first. The agent holds a copy of all but the last two.
 RESTORED = ("users", "tokens", "prices", "surcharges", "model_dates", "budgets", "admins", "settings")
-EMPTIED = ("usage", "usage_daily", "dead_letters", "reservations", "budget_alerts", "token_uses", "audit_log")
+EMPTIED = (
+    "usage",
+    "usage_daily",
+    "dead_letters",
+    "reservations",
+    "budget_alerts",
+    "token_uses",
+    "audit_log",
+    "admin_sessions",
+)
 NUMBERED = ("users", "tokens", "prices", "surcharges", "budgets", "admins", "audit_log")  # with an identity column `id`
 
 SNAPSHOT = "CREATE SCHEMA pristine; " + " ".join(

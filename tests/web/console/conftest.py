@@ -5,7 +5,7 @@ from tornado.ioloop import IOLoop
 
 from chatgpt_agent.admin.admins import Role
 from tests.support.agent import Agent
-from tests.support.console import ConsoleClient, sign_in
+from tests.support.console import ConsoleClient, add_admin, sign_in
 
 
 @pytest.fixture
@@ -23,6 +23,7 @@ def viewer(agent: Agent, io_loop: IOLoop) -> ConsoleClient:
 
 
 @pytest.fixture
-def stranger(agent: Agent) -> ConsoleClient:
-    """A browser that is not signed in."""
+def stranger(agent: Agent, io_loop: IOLoop) -> ConsoleClient:
+    """A browser that is not signed in, of an agent that has an admin."""
+    io_loop.run_sync(lambda: add_admin(agent))
     return ConsoleClient(agent)
