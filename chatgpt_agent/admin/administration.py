@@ -48,15 +48,16 @@ class Stores(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LedgerAdministration:
-    """The use cases that need no master key."""
+    """The use cases that need no master key. `warn` is called with each warning about what an administrator has
+    probably not meant."""
 
-    def __init__(self, config: Config, stores: Stores, actor: Actor) -> None:
+    def __init__(self, config: Config, stores: Stores, actor: Actor, *, warn: Warn = no_warning) -> None:
         self.config = config
         self.stores = stores
         self.actor = actor
         changes = stores.changes.with_actor(actor)
         self.audit = AuditLog(stores.reports)
-        self.budgets = BudgetAdmin(changes)
+        self.budgets = BudgetAdmin(changes, warn)
         self.corrections = Corrections(changes)
         self.ledger = LedgerInspector(stores.reports, stores.proofs)
         self.reconciler = Reconciler(stores.proofs)
@@ -64,12 +65,12 @@ class LedgerAdministration:
 
 
 class Administration(LedgerAdministration):
-    """All use cases. `warn` is called with each warning about what an administrator has probably not meant."""
+    """All use cases."""
 
     def __init__(
         self, config: Config, stores: Stores, actor: Actor, keyring: Keyring, *, warn: Warn = no_warning
     ) -> None:
-        super().__init__(config, stores, actor)
+        super().__init__(config, stores, actor, warn=warn)
         changes = stores.changes.with_actor(actor)
         self.users = Users(changes, keyring, warn)
         self.tokens = Tokens(changes, keyring, warn)

@@ -71,7 +71,7 @@ def with_ledger(command: Callable[..., Awaitable[None]]) -> Callable[..., None]:
     """Runs an async command that needs no master key; it gets a `LedgerAdministration`."""
 
     async def work(config: Config, stores: Stores, options: dict[str, Any]) -> None:
-        await command(LedgerAdministration(config, stores, _caller()), **options)
+        await command(LedgerAdministration(config, stores, _caller(), warn=warn), **options)
 
     return config_option(_on_stores(work, command))
 

@@ -10,7 +10,6 @@ import time
 from collections import deque
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
 from uuid import NAMESPACE_URL, uuid5
 
 import msgspec
@@ -19,10 +18,10 @@ from chatgpt_agent.adapters.config import Config
 from chatgpt_agent.adapters.postgres.alerts import Alert, add_alert, claim_due_alerts, close_alert, postpone_alert
 from chatgpt_agent.adapters.postgres.connection import Store
 from chatgpt_agent.adapters.webhook import Webhook, read_webhook_secret
-from chatgpt_agent.core.budget.period import Budget, Window
+from chatgpt_agent.core.budget.events import BudgetEvent, Crossing, Refusal
+from chatgpt_agent.core.budget.period import Budget
 from chatgpt_agent.core.errors import StoreError, WebhookFailed
 from chatgpt_agent.runtime.background import Background, OnDeath, report_to_loop
-from chatgpt_agent.runtime.budgets import Refusal
 
 log = logging.getLogger(__name__)
 
@@ -77,58 +76,56 @@ class Alerts:
         """The number of alerts that are not in PostgreSQL yet."""
         return len(self._unstored)
 
-    def on_threshold(self, budget: Budget, window: Window, percent: int, spent: Decimal) -> None:
+    def on_threshold(self, event: Crossing) -> None:
         """Notes that a budget has crossed a threshold. Called on the request path: it neither waits nor raises."""
-        assert budget.amount is not None
-        data = self._data(budget, window, spent=spent, percent=percent)
+        percent = event.percent
+        data = self._data(event, percent)
         type_ = "budget.exhausted" if percent >= 100 else "budget.threshold"
-        event = f"is at {percent}%: {spent:f} of {budget.amount:f} USD"
-        self._note(budget, window, percent=percent, type=type_, data=data, event=event)
+        predicate = f"is at {percent}%: {event.spent:f} of {event.amount:f} USD"
+        self._note(event, percent=percent, type=type_, data=data, predicate=predicate)
 
-    def on_refusal(self, refusal: Refusal) -> None:
+    def on_refusal(self, event: Refusal) -> None:
         """Notes that a budget has refused a request, first in this window. Called on the request path, as above."""
-        budget, spent = refusal.budget, refusal.spent
-        assert budget.amount is not None
-        percent = int(spent * 100 / budget.amount) if budget.amount else 100
+        percent = int(event.spent * 100 / event.amount) if event.amount else 100
         data = {
-            **self._data(budget, refusal.window, spent=spent, percent=percent),
-            "reserved_usd": f"{refusal.reserved:f}",
-            "needed_usd": f"{refusal.needed:f}",
+            **self._data(event, percent),
+            "reserved_usd": f"{event.reserved:f}",
+            "needed_usd": f"{event.needed:f}",
         }
-        event = (
-            f"has refused a request that may cost up to {refusal.needed:f} USD: of {budget.amount:f} USD, {spent:f} "
-            f"are spent and {refusal.reserved:f} reserved"
+        predicate = (
+            f"has refused a request that may cost up to {event.needed:f} USD: of {event.amount:f} USD, {event.spent:f} "
+            f"are spent and {event.reserved:f} reserved"
         )
-        self._note(budget, refusal.window, percent=REFUSED, type="budget.refused", data=data, event=event)
+        self._note(event, percent=REFUSED, type="budget.refused", data=data, predicate=predicate)
 
-    def _data(self, budget: Budget, window: Window, *, spent: Decimal, percent: int) -> dict[str, object]:
+    def _data(self, event: BudgetEvent, percent: int) -> dict[str, object]:
+        budget = event.budget
         return {
             "budget_id": budget.id,
             "user": self._user_of(budget),
             "token_id": budget.token_id,
             "period": budget.period,
-            "amount_usd": f"{budget.amount:f}",
-            "spent_usd": f"{spent:f}",
+            "amount_usd": f"{event.amount:f}",
+            "spent_usd": f"{event.spent:f}",
             "percent": percent,
-            "resets_at": window.ends_at,
+            "resets_at": event.window.ends_at,
+            "raised_until": event.raised_until,
         }
 
-    def _note(
-        self, budget: Budget, window: Window, *, percent: int, type: str, data: dict[str, object], event: str
-    ) -> None:
-        """Queues an alert, and its line for the log: `event` is its predicate."""
-        assert budget.amount is not None
+    def _note(self, event: BudgetEvent, *, percent: int, type: str, data: dict[str, object], predicate: str) -> None:
+        """Queues an alert, and its line for the log with this predicate."""
+        budget = event.budget
         body = {"type": type, "timestamp": self._now(), "data": data}
         alert = Alert(
             budget_id=budget.id,
-            window_start=window.begins_at or EPOCH,
+            window_start=event.window.begins_at or EPOCH,
             percent=percent,
-            amount=budget.amount,
+            amount=event.amount,
             body=msgspec.json.encode(body).decode(),
         )
         user = data["user"]
         owner = f"user {user}" if budget.token_id is None else f"token {budget.token_id} of user {user}"
-        self._unstored.append((alert, f"the budget of {owner} {event} ({budget.period})"))
+        self._unstored.append((alert, f"the budget of {owner} {predicate} ({budget.period})"))
         self._wake.set()
 
     def start(self) -> None:

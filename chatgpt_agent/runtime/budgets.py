@@ -19,26 +19,13 @@ import msgspec
 from chatgpt_agent.adapters.postgres.spending import ReservedAmount, Spending
 from chatgpt_agent.core.access.identity import Identity
 from chatgpt_agent.core.budget.budget_state import BudgetState, PendingCost, Status, UserBudgets, statuses
+from chatgpt_agent.core.budget.events import Crossing, Refusal, crossing, refusal
 from chatgpt_agent.core.budget.period import Budget, Period, Window, denial_message, denial_reason, window
 from chatgpt_agent.core.errors import DirectoryStale, InsufficientQuota
 from chatgpt_agent.core.ledger import Row
 from chatgpt_agent.core.money.exact import ZERO
 
-# Called when a budget has crossed a threshold: the budget, its current window, the threshold in percent, USD spent.
-OnThreshold = Callable[[Budget, Window, int, Decimal], None]
-
-
-class Refusal(msgspec.Struct, frozen=True, kw_only=True):
-    """The first request that a budget refuses in a window. USD: `spent`, `reserved` for requests in progress, and
-    `needed`, what the refused one may cost at most."""
-
-    budget: Budget
-    window: Window
-    spent: Decimal
-    reserved: Decimal
-    needed: Decimal
-
-
+OnThreshold = Callable[[Crossing], None]
 OnRefusal = Callable[[Refusal], None]
 
 
@@ -133,14 +120,19 @@ class Budgets:
 
     def _refusal(self, state: BudgetState, amount: Decimal) -> InsufficientQuota:
         if state.refuse():
-            refusal = Refusal(
-                budget=state.budget, window=state.window, spent=state.spent, reserved=state.reserved, needed=amount
-            )
-            self._on_refusal(refusal)
-        owner = "user account" if state.budget.token_id is None else "token"
-        left, ends_at = state.left - state.pending, state.window.ends_at
-        message = denial_message(state.budget, owner=owner, left=left, needed=amount, ends_at=ends_at)
-        return InsufficientQuota(message, reason=denial_reason(state.budget, left=left, needed=amount))
+            self._on_refusal(refusal(state, amount))
+        left = state.left - state.pending
+        message = denial_message(
+            state.budget,
+            amount=state.amount,
+            owner="user account" if state.budget.token_id is None else "token",
+            left=left,
+            needed=amount,
+            ends_at=state.window.ends_at,
+            raised_until=state.raised_until,
+        )
+        reason = denial_reason(state.budget, amount=state.amount, left=left, needed=amount)
+        return InsufficientQuota(message, reason=reason)
 
     def charge(self, user_budgets: UserBudgets, id: UUID, cost: Decimal | None) -> None:
         """Replaces a reservation by what the request cost (None: by all that was reserved)."""
@@ -160,8 +152,9 @@ class Budgets:
             self.read_due.set()
 
     def _check_thresholds(self, state: BudgetState) -> None:
+        state.update_amount(self._now())
         for percent in state.newly_crossed():
-            self._on_threshold(state.budget, state.window, percent, state.spent)
+            self._on_threshold(crossing(state, percent))
 
     def schedule_publish(self, user: int) -> None:
         """Notes that other agents are to learn what is reserved for a user."""
@@ -189,7 +182,7 @@ class Budgets:
                 del self.by_user[user]
                 continue
             # Without budgets it stays while costs are pending: a budget may be added before their rows are shipped.
-            if user_budgets.set_budgets(by_user.get(user, ()), windows):
+            if user_budgets.set_budgets(by_user.get(user, ()), windows, now):
                 self.stale.add(user)
         self.read_due.set()
 

@@ -336,3 +336,35 @@ def test_migration_0004_is_reversible(migrated_with_rows: str) -> None:
     query(migrated_with_rows, "UPDATE tokens SET shown = 'cga_wxyz'; SELECT rebuild_usage_daily()")
     sql = "SELECT t.shown, t.changed = d.version, u.reserved FROM tokens t, usage_daily u, directory_version d"
     assert query(migrated_with_rows, sql) == [("cga_wxyz", True, Decimal("0.25"))]
+
+
+def test_migration_0014_keeps_budgets_and_its_rollback_loses_raises(dsn: str) -> None:
+    """A budget from before is not raised; after a rollback its own amount is in force, and a raise does not return."""
+    name = "0014.raised-budgets"
+    rollback(dsn, len(NAMES) - NAMES.index(name))
+    query(dsn, "INSERT INTO users (name, upstream_key, created_at) VALUES ('alice', 'x', now())")
+    query(dsn, "INSERT INTO budgets (user_id, period, amount, created_at) VALUES (1, 'month', 5, now())")
+    migrate(dsn)
+    raises = "SELECT amount, raised_amount, raised_until FROM budgets"
+    assert query(dsn, raises) == [(5, None, None)]
+    query(dsn, "UPDATE budgets SET raised_amount = 9, raised_until = '2999-01-01Z'")
+    rollback(dsn, len(NAMES) - NAMES.index(name))
+    assert query(dsn, "SELECT amount FROM budgets") == [(5,)]
+    migrate(dsn)
+    assert query(dsn, raises) == [(5, None, None)]
+
+
+@pytest.mark.parametrize(
+    "values",
+    ["'NaN', '2999-01-01Z'", "-1, '2999-01-01Z'", "9, 'infinity'", "9, '0044-03-15 12:00+00 BC'", "9, NULL",
+     "NULL, '2999-01-01Z'"],
+)  # fmt: skip
+def test_database_refuses_a_raise_that_cannot_be_read(dsn: str, values: str) -> None:
+    """An agent would put such a budget in force with 0 USD."""
+    query(dsn, "INSERT INTO users (name, upstream_key, created_at) VALUES ('alice', 'x', now())")
+    with pytest.raises(psycopg2.errors.CheckViolation):
+        query(
+            dsn,
+            "INSERT INTO budgets (user_id, period, amount, created_at, raised_amount, raised_until)"
+            f" VALUES (1, 'month', 5, now(), {values})",
+        )

@@ -140,7 +140,7 @@ async def test_an_agent_whose_clock_differs_counts(tmp_path: Path, dsn: str, min
 async def test_a_row_counts_once_while_the_answer_to_its_shipper_is_late(dsn: str) -> None:
     """PostgreSQL has the row, and the shipper does not know it yet: 48 percent are not 96."""
     crossed: list[int] = []
-    budgets = Budgets(on_threshold=lambda _, __, percent, ___: crossed.append(percent), now=lambda: START)
+    budgets = Budgets(on_threshold=lambda event: crossed.append(event.percent), now=lambda: START)
     sync = BudgetSync(budgets, PostgresBudgetStore(Store(dsn), Store(dsn)))
     budgets.set_budgets([budget(1, Period.TOTAL, "1")], lambda token: 1, "UTC")
     await sync.load(UUID(OTHER_AGENT))

@@ -38,6 +38,9 @@ BAD_ROWS = [
     ("budgets", "amount = 'NaN'"),
     ("budgets", "amount = 'Infinity'"),
     ("budgets", "amount = -1"),
+    ("budgets", "raised_amount = 'NaN', raised_until = '2026-01-01Z'"),
+    ("budgets", "raised_amount = 1, raised_until = 'infinity'"),
+    ("budgets", "raised_amount = 1"),
     ("budgets", "period = 'year'"),
 ]
 

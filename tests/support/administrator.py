@@ -1,6 +1,7 @@
 """An administrator at a running agent, and an example request for every route."""
 
 import json
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote
 
@@ -47,6 +48,8 @@ EXAMPLES: dict[str, tuple[dict[str, str], Any]] = {
     "get_budget": ({"id": "1"}, None),
     "set_user_budget": ({"name": "alice", "period": "month"}, {"amount": "20.50"}),
     "set_token_budget": ({"id": "2", "period": "total"}, {"amount": "5"}),
+    "raise_budget": ({"id": "1"}, {"amount": "40", "until": f"{datetime.now(UTC) + timedelta(days=9):%Y-%m-%d}"}),
+    "end_raise": ({"id": "1"}, None),
     "remove_budget": ({"id": "1"}, None),
     "report_usage": ({}, None),
     "list_rows": ({}, None),

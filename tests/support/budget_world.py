@@ -85,7 +85,7 @@ class Agent:
         self.id = UUID(int=number)
         self.crossed: list[tuple[int, Window]] = []  # thresholds in percent
         self.budgets = Budgets(
-            on_threshold=lambda _, window, percent, spent: self.crossed.append((percent, window)),
+            on_threshold=lambda event: self.crossed.append((event.percent, event.window)),
             now=lambda: world.now,
         )
         self.sync = BudgetSync(self.budgets, store)

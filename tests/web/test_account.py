@@ -19,6 +19,7 @@ from chatgpt_agent.runtime.read_pool import MAX_WAITING, POOL_SIZE
 from chatgpt_agent.web.account import MAX_ROWS
 from tests.conftest import MakeAgent
 from tests.support.agent import MODEL, Agent
+from tests.support.budgets import set_budget
 from tests.support.client import Answer, Connection, fetch, request_bytes
 from tests.support.database import Database, connected
 
@@ -88,7 +89,18 @@ async def test_me_shows_what_is_left_of_a_budget(agent: Agent) -> None:
         "spent": str(row["cost"].normalize()),
         "reserved": "0",
         "left": str((Decimal("2.50") - row["cost"]).normalize()),
+        "raised_until": None,
     }
+
+
+async def test_me_shows_a_raise(agent: Agent) -> None:
+    """`/me` has the amount in force, and until when."""
+    budget = await set_budget(agent, Decimal(2))
+    until = datetime.now(UTC).replace(microsecond=0) + timedelta(days=1)
+    await agent.administration.budgets.raise_until(budget.id, amount=Decimal(3), until=until)
+    await agent.until(lambda: agent.server.directory.budgets[budget.id].raised_until is not None)
+    [status] = (await get_json(agent, "/me"))["budgets"]
+    assert (status["amount"], status["left"], status["raised_until"]) == ("3", "3", f"{until:%Y-%m-%dT%H:%M:%SZ}")
 
 
 async def test_me_shows_what_is_left_of_a_limit(agent: Agent) -> None:

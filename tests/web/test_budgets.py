@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
@@ -117,6 +118,21 @@ async def test_raised_budget_applies_at_once(agent: Agent) -> None:
     await agent.administration.budgets.remove(budget.id)
     await agent.until(lambda: agent.server.directory.budgets[budget.id].amount is None)
     assert (await chat(agent)).status == 200
+
+
+async def test_raise_ends_by_itself(agent: Agent) -> None:
+    """A raised budget serves requests until its end; the next one is refused, with no change of the database."""
+    budget = await set_budget(agent, Decimal(0))
+    until = datetime.now(UTC) + timedelta(seconds=1)
+    raised = await agent.administration.budgets.raise_until(budget.id, amount=Decimal(1), until=until)
+    await agent.until(lambda: agent.server.directory.budgets[budget.id].raised_until is not None)
+    statuses = []
+    while datetime.now(UTC) < until:
+        statuses.append((await chat(agent)).status)
+    assert statuses[0] == 200
+    answer = await chat(agent)
+    assert (answer.status, "left of 0.00 USD" in answer.error["message"]) == (429, True)
+    assert (await agent.administration.budgets.get(budget.id)).version == raised.version
 
 
 async def test_row_of_unknown_cost_counts_at_its_maximum(agent: Agent, upstream: Upstream) -> None:

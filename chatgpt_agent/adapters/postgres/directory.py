@@ -11,8 +11,9 @@ from typing import Generic, TypeVar
 
 import msgspec
 
+from chatgpt_agent.adapters.postgres.budgets import budget_from
 from chatgpt_agent.adapters.postgres.connection import SqlRow, Store
-from chatgpt_agent.adapters.postgres.prices import PRICE_COLUMNS, check_amount, read_price
+from chatgpt_agent.adapters.postgres.prices import PRICE_COLUMNS, read_price
 from chatgpt_agent.adapters.postgres.settings import TIME_ZONE_SQL
 from chatgpt_agent.adapters.postgres.surcharges import SURCHARGE_COLUMNS, surcharge_from
 from chatgpt_agent.core.access.identity import RateLimits, Token, User
@@ -45,7 +46,9 @@ _TOKENS = """
 _PRICES = f"SELECT version, id, {PRICE_COLUMNS} FROM prices p"
 _SURCHARGES = f"SELECT version, id, {SURCHARGE_COLUMNS} FROM surcharges s"
 _DATES = "SELECT model, shutdown_on FROM model_dates WHERE version > %s"
-_BUDGETS = "SELECT version, id, id, user_id, token_id, period, amount FROM budgets"
+_BUDGETS = """
+    SELECT version, id, id, user_id, token_id, period, amount, raised_amount, raised_until
+    FROM budgets"""
 
 
 class Unreadable(msgspec.Struct, frozen=True):
@@ -131,7 +134,7 @@ async def _read_tables(
         await _read_all(store, "tokens", _TOKENS, after, _token),
         await _read_all(store, "prices", _PRICES, after, read_price),
         await _read_all(store, "surcharges", _SURCHARGES, after, surcharge_from),
-        await _read_all(store, "budgets", _BUDGETS, after, _budget, instead=_spent_budget),
+        await _read_all(store, "budgets", _BUDGETS, after, budget_from, instead=_spent_budget),
     )
 
 
@@ -190,13 +193,6 @@ def _token(row: SqlRow) -> Token:
         allowed_networks=_networks(networks),
         limits=_limits(limits),
     )
-
-
-def _budget(row: SqlRow) -> Budget:
-    id_, user, token, period, amount = row
-    if amount is not None:
-        check_amount("amount", amount)
-    return Budget(id=id_, user_id=user, token_id=token, period=Period(period), amount=amount)
 
 
 def _spent_budget(row: SqlRow) -> Budget:

@@ -138,8 +138,9 @@ async def rotate_token(
             UPDATE tokens t SET expires_at = least(t.expires_at, %s), replaced_by = added.id
             FROM previous, added WHERE t.id = previous.id
         ), budgeted AS (
-            INSERT INTO budgets (token_id, period, amount, created_at)
-            SELECT added.id, b.period, b.amount, %s FROM budgets b JOIN previous ON b.token_id = previous.id, added
+            INSERT INTO budgets (token_id, period, amount, raised_amount, raised_until, created_at)
+            SELECT added.id, b.period, b.amount, b.raised_amount, b.raised_until, %s
+            FROM budgets b JOIN previous ON b.token_id = previous.id, added
             WHERE b.amount IS NOT NULL
         )
         SELECT added.id, previous.name FROM added, previous"""

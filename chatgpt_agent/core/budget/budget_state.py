@@ -29,24 +29,21 @@ class BudgetState:
     """A budget in its current window. Amounts in USD."""
 
     __slots__ = (
-        "budget", "last_threshold", "pending", "pending_ended", "refused", "reserved_elsewhere", "shipped", "window",
+        "amount", "budget", "last_threshold", "pending", "pending_ended", "raised_until", "refused",
+        "reserved_elsewhere", "shipped", "window",
     )  # fmt: skip
 
-    def __init__(self, budget: Budget, window: Window) -> None:
+    def __init__(self, budget: Budget, window: Window, now: datetime) -> None:
         self.budget = budget
         self.window = window
+        self.amount = budget.amount_at(now)  # what may be spent, raised or not
+        self.raised_until = budget.raise_at(now)  # of `amount`; None: it is the plain one
         self.shipped = ZERO  # the cost of rows in PostgreSQL
         self.reserved_elsewhere = ZERO  # by other agents
         self.pending = ZERO  # of this agent's requests without a row in PostgreSQL
         self.pending_ended = ZERO  # the part of `pending` that belongs to requests which have ended
         self.last_threshold = 0  # the highest one in percent that was crossed in this window
         self.refused = False  # whether it has refused a request in this window
-
-    @property
-    def amount(self) -> Decimal:
-        """What may be spent."""
-        assert self.budget.amount is not None
-        return self.budget.amount
 
     @property
     def spent(self) -> Decimal:
@@ -72,6 +69,13 @@ class BudgetState:
         """Whether an amount may be reserved: within this agent's share of what is left, or as its only request."""
         share = self.left if agents == 1 else self.left / agents
         return amount == 0 or self.pending + amount <= share or (self.pending == 0 and amount <= self.left)
+
+    def update_amount(self, now: datetime) -> None:
+        """Puts the amount of a moment in force: a raise ends. Thresholds of another amount can be crossed again."""
+        self.raised_until = self.budget.raise_at(now)
+        amount = self.budget.amount_at(now)
+        if amount != self.amount:
+            self.amount, self.last_threshold, self.refused = amount, 0, False
 
     def newly_crossed(self) -> list[int]:
         """Returns the thresholds in percent that spending has crossed since the last call, the lowest first."""
@@ -131,9 +135,11 @@ class UserBudgets:
         return bool(removed)
 
     def roll_windows(self, now: datetime, zone: tzinfo) -> bool:
-        """Rolls expired windows over; spending then restarts from the pending costs. Returns whether any rolled."""
+        """Rolls expired windows over; spending then restarts from the pending costs. Ends raises. Returns whether any
+        window rolled."""
         rolled = False
         for state in self.states:
+            state.update_amount(now)
             begins, ends = state.window.begins_at, state.window.ends_at
             # The wall clock may have been ahead and go back: then no request may count in tomorrow's window.
             if begins is not None and ends is not None and not begins <= now < ends:
@@ -143,16 +149,16 @@ class UserBudgets:
                 rolled = True
         return rolled
 
-    def set_budgets(self, budgets: Iterable[Budget], windows: Mapping[Period, Window]) -> bool:
+    def set_budgets(self, budgets: Iterable[Budget], windows: Mapping[Period, Window], now: datetime) -> bool:
         """Replaces the budgets. Returns whether there is one whose spending is not known yet."""
         before = {state.budget.id: state for state in self.states}
         self.states, unknown = [], False
         for budget in budgets:
-            state = BudgetState(budget, windows[budget.period])
+            state = BudgetState(budget, windows[budget.period], now)
             old = before.get(budget.id)
             if old is not None and old.window == state.window:
                 state.shipped, state.reserved_elsewhere = old.shipped, old.reserved_elsewhere
-                if old.budget.amount == budget.amount:
+                if old.amount == state.amount:
                     state.last_threshold, state.refused = old.last_threshold, old.refused
             else:
                 unknown = True
@@ -167,8 +173,9 @@ class UserBudgets:
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
-    """A budget as the user of a token sees it. `owner` is `user` or `token`; amounts in USD. `reserved`: for requests
-    in progress; `resets_at` None: never."""
+    """A budget as the user of a token sees it. `owner` is `user` or `token`; amounts in USD. `amount`: what is in
+    force, and `raised_until` when that is a raised one, else None. `reserved`: for requests in progress; `resets_at`
+    None: never."""
 
     owner: str
     period: Period
@@ -177,6 +184,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     reserved: Decimal
     left: Decimal
     resets_at: datetime | None
+    raised_until: datetime | None
 
 
 def statuses(states: Sequence[BudgetState]) -> list[Status]:
@@ -190,6 +198,7 @@ def statuses(states: Sequence[BudgetState]) -> list[Status]:
             reserved=state.reserved,
             left=max(ZERO, state.left - state.pending),
             resets_at=state.window.ends_at,
+            raised_until=state.raised_until,
         )
         for state in states
     ]

@@ -6,7 +6,7 @@ from typing import Annotated
 from msgspec import UNSET, Meta, UnsetType
 
 from chatgpt_agent.admin.budgets import BudgetRow
-from chatgpt_agent.core.access.settings import Name
+from chatgpt_agent.core.access.settings import Moment, Name
 from chatgpt_agent.core.budget.period import Period
 from chatgpt_agent.web.admin import cursors
 from chatgpt_agent.web.admin.cursors import Page
@@ -43,6 +43,11 @@ class BudgetBody(Strict, frozen=True, kw_only=True):
     amount: BudgetText
 
 
+class RaiseBody(Strict, frozen=True, kw_only=True):
+    amount: BudgetText
+    until: Moment
+
+
 async def list_budgets(request: AdminRequest[Empty, BudgetQuery, None]) -> Page[BudgetRow]:
     query = request.query
     budgets = await request.administration.budgets.list(
@@ -77,6 +82,17 @@ async def remove_budget(request: AdminRequest[IdPath, Empty, None]) -> None:
     await request.administration.budgets.remove(request.path.id, version=request.version)
 
 
+async def raise_budget(request: AdminRequest[IdPath, Empty, RaiseBody]) -> BudgetRow:
+    body = request.body
+    return await request.administration.budgets.raise_until(
+        request.path.id, amount=Decimal(body.amount), until=body.until, version=request.version
+    )
+
+
+async def end_raise(request: AdminRequest[IdPath, Empty, None]) -> None:
+    await request.administration.budgets.end_raise(request.path.id, version=request.version)
+
+
 ROUTES = [
     Route(
         method="GET", path="/budgets", handler=list_budgets, summary="List budgets and what is spent of them",
@@ -97,7 +113,15 @@ ROUTES = [
         path_params=TokenBudgetPath, body=BudgetBody, answer=BudgetRow, conditional=True, tag="budgets",
     ),
     Route(
-        method="DELETE", path="/budgets/{id}", handler=remove_budget, summary="Remove a budget",
+        method="PUT", path="/budgets/{id}/raise", handler=raise_budget, summary="Raise a budget until a date",
+        path_params=IdPath, body=RaiseBody, answer=BudgetRow, conditional=True, tag="budgets",
+    ),
+    Route(
+        method="DELETE", path="/budgets/{id}/raise", handler=end_raise, summary="End the raise of a budget",
+        path_params=IdPath, status=204, conditional=True, tag="budgets",
+    ),
+    Route(
+        method="DELETE", path="/budgets/{id}", handler=remove_budget, summary="Remove a budget and its raise",
         path_params=IdPath, status=204, conditional=True, tag="budgets",
     ),
 ]  # fmt: skip

@@ -62,6 +62,7 @@ def test_denial_states_what_is_left_and_when_it_resets() -> None:
     budget = Budget(id=1, user_id=1, token_id=None, period=Period.MONTH, amount=Decimal(20))
     message = denial_message(
         budget,
+        amount=Decimal(20),
         owner="token",
         left=Decimal("0.0123"),
         needed=Decimal("0.5"),

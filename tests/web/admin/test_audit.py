@@ -31,6 +31,8 @@ CHANGES = {
     "cancel_surcharge": [("update", "surcharges")],
     "set_user_budget": [("insert", "budgets")],
     "set_token_budget": [("insert", "budgets")],
+    "raise_budget": [("update", "budgets")],
+    "end_raise": [("update", "budgets")],
     "remove_budget": [("update", "budgets")],
     "import_prices": [("insert", "prices")],
     "correct_row": [("insert", "usage")],

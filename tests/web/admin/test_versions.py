@@ -1,6 +1,7 @@
 """ETags and If-Match: a change cannot overwrite another one."""
 
 import asyncio
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -67,6 +68,18 @@ async def test_old_etag_of_a_budget_is_answered_412(admin: Administrator, path: 
     assert (await admin.ask("GET", f"/budgets/{first.json['id']}")).json["amount"] == "4"
 
 
+async def test_old_etag_of_a_raise_is_answered_412(admin: Administrator) -> None:
+    """A raise, and its end, change the version of the budget, which is checked first."""
+    old = await etag(admin, "/budgets/1")
+    body = {"amount": "40", "until": f"{datetime.now(UTC) + timedelta(days=9):%Y-%m-%d}"}
+    raised = await admin.ask("PUT", "/budgets/1/raise", body, If_Match=old)
+    assert (raised.status, raised.json["raised_amount"]) == (200, "40")
+    for method, content in (("PUT", body), ("DELETE", None)):
+        assert (await admin.ask(method, "/budgets/1/raise", content, If_Match=old)).status == 412
+    assert (await admin.ask("DELETE", "/budgets/1/raise", If_Match=str(raised.header("ETag")))).status == 204
+    assert (await admin.ask("GET", "/budgets/1")).json["raised_amount"] is None
+
+
 async def test_missing_budget_matches_no_version(admin: Administrator) -> None:
     """The answer is 412 for an existing owner, 404 for an unknown one."""
     for owner in ("users/alice", "tokens/1"):
@@ -79,7 +92,8 @@ async def test_missing_budget_matches_no_version(admin: Administrator) -> None:
 
 def test_every_conditional_route_is_covered() -> None:
     """Each route with If-Match is in the table above."""
-    tried = {(method, path.split("/")[1]) for method, path, _ in CONDITIONAL} | {("PUT", "users"), ("PUT", "tokens")}
+    tried = {(method, path.split("/")[1]) for method, path, _ in CONDITIONAL}
+    tried |= {("PUT", "users"), ("PUT", "tokens"), ("PUT", "budgets")}
     assert tried == {(route.method, route.path.split("/")[1]) for route in ROUTES if route.conditional}
 
 
