@@ -47,8 +47,7 @@ class Admins:
 
     async def issue(self, name: str, role: Role) -> IssuedAdminToken:
         """Issues a token for a new name, or for one that has none or is revoked. Raises InvalidValue, Conflict."""
-        check_name("name", name)
-        check_likely_name("name", name)
+        self.check_name(name)
         token, digest = self._keyring.new_admin_token()
         if not await admins.add_admin(
             self._store, name=name, role=role, digest=digest, token_prefix=token[:PREFIX_LENGTH], now=datetime.now(UTC)
@@ -63,17 +62,17 @@ class Admins:
             return f"admin {name!r} has a password and the role {admin.role}: give --role {admin.role}"
         return f"admin {name!r} already has a token: revoke it first"
 
-    async def check_password(self, name: str, password: str) -> None:
-        """Raises InvalidValue if this may not be the password of an admin of this name."""
+    def check_name(self, name: str) -> None:
+        """Raises InvalidValue if this cannot be the name of an admin."""
         check_name("name", name)
         check_likely_name("name", name)
-        check_password(name, password)
 
     async def set_password(self, name: str, password: str, role: Role | None = None) -> AdminRow:
         """Sets a password and ends all sessions of the admin, who is added if the name is new. `role` None: as it
         is, or admin for a new one. A revoked admin is active again, without the old token. Raises
         InvalidValue."""
-        await self.check_password(name, password)
+        self.check_name(name)
+        check_password(name, password)
         password_hash = await Passwords().hash(password)
         admin = await admins.set_password(
             self._store, name=name, role=role, password_hash=password_hash, now=datetime.now(UTC)

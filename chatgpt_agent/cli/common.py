@@ -167,7 +167,22 @@ def read_secret(name: str, *, from_stdin: bool) -> str:
         return sys.stdin.buffer.readline().decode("utf-8", "replace").strip()
     if not sys.stdin.isatty():
         raise click.UsageError(f"no terminal for the prompt: pipe the {name} in with --openai-key-stdin")
-    return _prompt(name, hide=True)
+    return _prompt(name, hide=True).strip()
+
+
+def read_password(*, from_stdin: bool) -> str:
+    """Reads a new password from standard input, or twice from a prompt. Spaces at its ends belong to it."""
+    if from_stdin:
+        try:
+            return sys.stdin.buffer.readline().decode().rstrip("\r\n")
+        except UnicodeDecodeError:
+            raise InvalidValue("password: standard input is not UTF-8") from None
+    if not sys.stdin.isatty():
+        raise click.UsageError("no terminal for the prompt: pipe the password in with --password-stdin")
+    password = _prompt("Password", hide=True)
+    if _prompt("The same again", hide=True) != password:
+        raise InvalidValue("the passwords differ: nothing was changed")
+    return password
 
 
 def confirm_name(prompt: str, name: str, *, yes: bool) -> None:
@@ -176,7 +191,7 @@ def confirm_name(prompt: str, name: str, *, yes: bool) -> None:
         return
     if not sys.stdin.isatty():
         raise click.UsageError("no terminal for the prompt: give --yes")
-    if _prompt(prompt, hide=False) != name:
+    if _prompt(prompt, hide=False).strip() != name:
         raise InvalidValue("the names differ: nothing was changed")
 
 
@@ -184,7 +199,7 @@ def _prompt(text: str, *, hide: bool) -> str:
     # asyncio's handler would leave Ctrl-C to the event loop, which this prompt blocks.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        return str(click.prompt(text, hide_input=hide, err=True)).strip()
+        return str(click.prompt(text, hide_input=hide, err=True))
     finally:
         signal.signal(signal.SIGINT, before)
 

@@ -95,7 +95,9 @@ class WrongPasswords:
                 "Too many wrong passwords were tried for this name. Wait, and try again.",
                 retry_after=entry.next_at - now,
             )
-        entry.failed = 1 if entry.next_at and now - entry.next_at > FORGET else entry.failed + 1
+        if entry.next_at and now - entry.next_at > FORGET:
+            entry.failed, entry.next_at = 0, 0.0
+        entry.failed += 1
         if entry.failed >= FREE:
             entry.next_at = now + min(2.0 ** min(entry.failed - FREE, 30), LONGEST_WAIT)
 

@@ -21,9 +21,9 @@ os.execv(sys.executable, [sys.executable, "-m", "chatgpt_agent", *sys.argv[1:]])
 """
 
 
-def on_terminal(cli: Cli, *args: str, typed: bytes) -> tuple[int, str, str]:
-    """Types at the first prompt of a command; its exit code, what the terminal shows, and its standard output, which
-    goes to a pipe."""
+def on_terminal(cli: Cli, *args: str, typed: bytes, then: bytes = b"") -> tuple[int, str, str]:
+    """Types at the first prompt of a command, and at the next one; its exit code, what the terminal shows, and its
+    standard output, which goes to a pipe."""
     terminal_fd, device_fd = pty.openpty()
     process = subprocess.Popen(
         [sys.executable, "-c", TAKE_TERMINAL, *args],
@@ -37,6 +37,9 @@ def on_terminal(cli: Cli, *args: str, typed: bytes) -> tuple[int, str, str]:
     try:
         terminal = _until_prompt(terminal_fd)
         os.write(terminal_fd, typed)
+        if then:
+            terminal += _until_prompt(terminal_fd)
+            os.write(terminal_fd, then)
         out, _ = process.communicate(timeout=SECONDS)
     finally:
         process.kill()
@@ -104,3 +107,20 @@ def test_remove_asks_for_the_name_again(cli: Cli) -> None:
     assert "the names differ: nothing was changed" in terminal
     code, _, out = on_terminal(cli, "user", "remove", "alice", typed=b"alice\n")
     assert (code, out) == (0, "User alice has been removed.\n")
+
+
+PASSWORD = b"made-up words of carol\n"
+
+
+def test_password_is_typed_twice(cli: Cli) -> None:
+    """The terminal does not echo it."""
+    code, terminal, out = on_terminal(cli, "admin", "password", "carol", typed=PASSWORD, then=PASSWORD)
+    assert (code, out) == (0, "The password of carol (admin) has been set.\n")
+    assert terminal.split() == ["Password:", "The", "same", "again:"]
+
+
+def test_two_passwords_that_differ_change_nothing(cli: Cli) -> None:
+    """The exit code is 1."""
+    code, terminal, _ = on_terminal(cli, "admin", "password", "carol", typed=PASSWORD, then=b"made-up words\n")
+    assert (code, cli.ok("admin", "list", "--json")) == (1, "[]\n")
+    assert "the passwords differ: nothing was changed" in terminal

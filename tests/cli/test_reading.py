@@ -13,8 +13,8 @@ from tests.support.database import query
 CHANGES = {
     "import-legacy", "user add", "user disable", "user enable", "user set-key", "user set", "user rename",
     "user remove", "user import", "token issue", "token set", "token rotate", "token revoke", "admin token",
-    "admin revoke", "price set", "price remove", "price cancel", "price surcharge set", "price surcharge cancel",
-    "budget set", "budget raise", "budget remove", "ledger correct", "migrate",
+    "admin password", "admin revoke", "price set", "price remove", "price cancel", "price surcharge set",
+    "price surcharge cancel", "budget set", "budget raise", "budget remove", "ledger correct", "migrate",
 }  # fmt: skip
 READING = [arguments_of(command) for command in ON_A_DATABASE if command not in CHANGES]
 READING += [["user", "import", "-", "--dry-run"], ["migrate", "--status"]]

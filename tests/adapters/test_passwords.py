@@ -1,0 +1,49 @@
+"""Hashes of passwords."""
+
+import asyncio
+import threading
+
+import argon2
+
+from chatgpt_agent.adapters.passwords import MAX_AT_ONCE, Passwords
+
+PASSWORD = "made-up words of carol"
+
+
+async def test_hash_matches_its_password_alone() -> None:
+    """Composed and decomposed characters are the same password."""
+    stored = await Passwords().hash("mot de passe à moi")
+    assert stored.startswith("$argon2id$v=19$m=19456,t=2,p=1$")
+    assert await Passwords().verify(stored, "mot de passe a\u0300 moi")
+    assert not await Passwords().verify(stored, "mot de passe a moi")
+
+
+async def test_hashes_of_one_password_differ() -> None:
+    """Each has a salt of its own."""
+    assert await Passwords().hash(PASSWORD) != await Passwords().hash(PASSWORD)
+
+
+async def test_missing_hash_matches_no_password() -> None:
+    """A damaged one does not match, either, and a lone surrogate is a wrong password."""
+    passwords = Passwords()
+    for stored in (None, "", "damaged", "$argon2id$v=19$m=19456,t=2,p=1$x$y"):
+        assert not await passwords.verify(stored, "")
+    assert not await passwords.verify(await passwords.hash(PASSWORD), "\ud800")
+
+
+async def test_hash_of_other_parameters_is_outdated() -> None:
+    """It is checked as it is, and replaced then."""
+    older = argon2.PasswordHasher(time_cost=1, memory_cost=8 * 1024, parallelism=1).hash(PASSWORD)
+    passwords = Passwords()
+    assert await passwords.verify(older, PASSWORD)
+    assert passwords.is_outdated(older)
+    assert not passwords.is_outdated(await passwords.hash(PASSWORD))
+
+
+async def test_two_hashes_are_made_at_once_at_most() -> None:
+    """A flood of sign-ins takes neither all processors nor all memory."""
+    passwords = Passwords()
+    flood = [asyncio.create_task(passwords.verify(None, PASSWORD)) for _ in range(8)]
+    await asyncio.sleep(0)
+    assert sum(thread.name == "own thread" for thread in threading.enumerate()) == MAX_AT_ONCE
+    assert await asyncio.gather(*flood) == [False] * 8
