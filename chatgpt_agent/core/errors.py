@@ -76,6 +76,9 @@ class InvalidCredentials(ClientError):
     code = "invalid_credentials"
     default = "The name or the password is not right."
 
+    def __init__(self, reason: str = "") -> None:
+        super().__init__(reason=reason)
+
 
 class InvalidJson(ClientError):
     code = "invalid_json"

@@ -213,7 +213,8 @@ class ConsoleAccess:
         InvalidValue, Conflict, StoreError."""
         client = parse_address(address)
         self._by_address.record(client)
-        if self.first_run_code is None or not hmac.compare_digest(code.encode(), self.first_run_code.encode()):
+        sent = code.encode(errors="replace")
+        if self.first_run_code is None or not hmac.compare_digest(sent, self.first_run_code.encode()):
             raise OneTimeLinkUsed
         self._by_address.take_back(client)
         check_name("name", name)
