@@ -14,9 +14,11 @@ from chatgpt_agent.adapters.postgres.connection import Store
 from chatgpt_agent.admin.admins import Admins
 from chatgpt_agent.admin.audit import AuditLog
 from chatgpt_agent.admin.budgets import BudgetAdmin
+from chatgpt_agent.admin.checks import CheckLog
 from chatgpt_agent.admin.corrections import Corrections
 from chatgpt_agent.admin.ledger import LedgerInspector
 from chatgpt_agent.admin.legacy_import import LegacyImport
+from chatgpt_agent.admin.overview import OverviewReader
 from chatgpt_agent.admin.price_import import PriceImport
 from chatgpt_agent.admin.price_what_if import WhatIf
 from chatgpt_agent.admin.prices import Prices
@@ -59,9 +61,11 @@ class LedgerAdministration:
         self.audit = AuditLog(stores.reports)
         self.budgets = BudgetAdmin(changes, warn)
         self.corrections = Corrections(changes)
-        self.ledger = LedgerInspector(stores.reports, stores.proofs)
-        self.reconciler = Reconciler(stores.proofs)
+        self.checks = CheckLog(stores.changes, stores.reports, actor)
+        self.ledger = LedgerInspector(stores.reports, stores.proofs, self.checks)
+        self.reconciler = Reconciler(stores.proofs, self.checks)
         self.reports = Reports(stores.reports)
+        self.overview = OverviewReader(stores.reports, BudgetAdmin(stores.reports))
 
 
 class Administration(LedgerAdministration):

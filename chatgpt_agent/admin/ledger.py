@@ -16,6 +16,7 @@ from chatgpt_agent.adapters.postgres.checks import Finding, run_checks
 from chatgpt_agent.adapters.postgres.connection import Store
 from chatgpt_agent.adapters.postgres.usage import count_dead_letters
 from chatgpt_agent.adapters.postgres.usage_rows import ROW_FIELDS, StateSum, UsageRow
+from chatgpt_agent.admin.checks import VERIFY, CheckLog
 from chatgpt_agent.admin.lookups import check_user
 from chatgpt_agent.admin.stored_values import check_values
 from chatgpt_agent.core.errors import NotFound
@@ -38,12 +39,13 @@ MAX_WAITING = 300  # seconds that a row may wait to be shipped before `verify` r
 class LedgerStatus(msgspec.Struct, frozen=True, kw_only=True):
     """Rows by state, what each agent reported, and how many rows were rejected. `unknown_usage_fields`: names in
     OpenAI's usages that no agent knows, and how many answers had each since the agents started; something new may be
-    charged."""
+    charged. `unpriced_models`: models without a price that clients asked for, and how often."""
 
     rows: list[StateSum]
     agents: list[AgentState]
     dead_letters: int
     unknown_usage_fields: dict[str, int]
+    unpriced_models: dict[str, int]
 
 
 class Findings(msgspec.Struct, frozen=True):
@@ -53,21 +55,23 @@ class Findings(msgspec.Struct, frozen=True):
 
 
 class LedgerInspector:
-    """Use cases on the ledger. They change nothing. Checks read the whole ledger, on a connection of their own."""
+    """Use cases on the ledger. They change nothing. Checks read the whole ledger, on a connection of their own, and are
+    recorded."""
 
-    def __init__(self, store: Store, proofs: Store) -> None:
+    def __init__(self, store: Store, proofs: Store, checks: CheckLog) -> None:
         self._store = store
         self._proofs = proofs
+        self._checks = checks
 
     async def status(self, *, since: datetime | None = None) -> LedgerStatus:
         """The status of the ledger, with the rows since a moment, or all."""
         agents = await agent_states(self._store)
-        unknown = sum((Counter(agent.unknown_usage_fields) for agent in agents), Counter[str]())
         return LedgerStatus(
             rows=await usage_rows.rows_by_state(self._store, since),
             agents=agents,
             dead_letters=await count_dead_letters(self._store),
-            unknown_usage_fields=dict(sorted(unknown.items())),
+            unknown_usage_fields=_added(agent.unknown_usage_fields for agent in agents),
+            unpriced_models=_added(agent.unpriced_models for agent in agents),
         )
 
     async def rows(
@@ -108,7 +112,10 @@ class LedgerInspector:
         findings = await run_checks(self._proofs, limit) + await check_values(self._proofs, keyring, limit)
         outbox = None if data_dir is None else read_outbox(data_dir)  # first: the ledger only gets more rows
         agents = await agent_states(self._proofs)
-        return findings + await self._not_in_ledger(outbox) + _lost(agents) + _overdue(outbox, agents, waiting)
+        findings += await self._not_in_ledger(outbox) + _lost(agents) + _overdue(outbox, agents, waiting)
+        checks = ", ".join(sorted({finding.check for finding in findings}))
+        await self._checks.record(VERIFY, len(findings), checks)
+        return findings
 
     async def _not_in_ledger(self, outbox: OutboxState | None) -> list[Finding]:
         """Compares how many rows an outbox has shipped with how many of them the ledger has."""
@@ -126,6 +133,10 @@ class LedgerInspector:
 def read_outbox(data_dir: Path) -> OutboxState | None:
     """The state of the outbox in this directory; None if there is none."""
     return read_state(data_dir)
+
+
+def _added(counts: Iterable[dict[str, int]]) -> dict[str, int]:
+    return dict(sorted(sum(map(Counter, counts), Counter[str]()).items()))
 
 
 def _lost(agents: Iterable[AgentState]) -> list[Finding]:

@@ -9,12 +9,13 @@ from chatgpt_agent.adapters.config import Config
 from chatgpt_agent.adapters.files import read_limited
 from chatgpt_agent.adapters.postgres import reconcile
 from chatgpt_agent.adapters.postgres.connection import Store
+from chatgpt_agent.admin.checks import RECONCILE, CheckLog
 from chatgpt_agent.admin.lookups import check_user
 from chatgpt_agent.core.csv_reader import read_rows, trimmed
 from chatgpt_agent.core.errors import InvalidValue
 from chatgpt_agent.core.openai_export import MAX_FILE, read_figures
 from chatgpt_agent.core.openai_usage import Figures, merge
-from chatgpt_agent.core.reconcile.compare import compare
+from chatgpt_agent.core.reconcile.compare import compare, costs_by_day
 from chatgpt_agent.core.reconcile.lines import Reconciliation, days_to_compare
 
 MAX_KEYS_FILE = 16 * 1024 * 1024  # bytes
@@ -23,8 +24,9 @@ MAX_KEYS_FILE = 16 * 1024 * 1024  # bytes
 class Reconciler:
     """Use case: what differs between the ledger and OpenAI's figures, and in which rows it may lie."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, checks: CheckLog) -> None:
         self._store = store
+        self._checks = checks
 
     async def reconcile(
         self, figures: Figures, *, month: date | None = None, keys: Mapping[str, str] | None = None
@@ -41,7 +43,10 @@ class Reconciler:
         sums = await reconcile.ledger_sums(self._store, first, last)
         candidates = await reconcile.candidate_rows(self._store, first, last)
         # In a thread: a month of many keys takes long enough to delay requests.
-        return await asyncio.to_thread(compare, figures, sums, candidates, keys=keys, month=month)
+        result = await asyncio.to_thread(compare, figures, sums, candidates, keys=keys, month=month)
+        costs = costs_by_day(figures, sums, result.cost_days)
+        await self._checks.record(RECONCILE, len(result.lines), f"{first} to {last}", costs)
+        return result
 
     async def _check_users(self, names: Iterable[str]) -> None:
         for name in names:

@@ -47,13 +47,16 @@ async def status(administration: LedgerAdministration, since: datetime | None, j
     summary = await administration.ledger.status(since=since)
     if json:
         rows = [with_former_names(msgspec.structs.asdict(state)) for state in summary.rows]
-        others = {name: getattr(summary, name) for name in ("agents", "dead_letters", "unknown_usage_fields")}
+        names = ("agents", "dead_letters", "unknown_usage_fields", "unpriced_models")
+        others = {name: getattr(summary, name) for name in names}
         echo_json({"outbox": outbox, "rows": rows, **others})
         return
     click.echo(_outbox_line(outbox))
     click.echo(f"Dead letters: {summary.dead_letters}")
     for name, answers in summary.unknown_usage_fields.items():
         click.echo(f'unknown usage field "{name}": {answers} answers')
+    for name, requests in summary.unpriced_models.items():
+        click.echo(f'model without a price "{name}": {requests} requests refused')
     click.echo()
     echo_table(["state", "rows", "cost usd"], [(state.state, state.rows, usd(state.cost)) for state in summary.rows])
     click.echo()

@@ -60,6 +60,22 @@ def compare(
     )
 
 
+def costs_by_day(figures: Figures, sums: Sequence[LedgerSum], days: Span | None) -> list[tuple[date, Decimal, Decimal]]:
+    """Returns what each of these days cost by the ledger and by OpenAI, in USD; nothing where costs are not
+    compared."""
+    if days is None:
+        return []
+    ours: dict[date, list[Decimal]] = {}
+    theirs: dict[date, list[Decimal]] = {}
+    for line in sums:
+        if within(days, line.day):
+            ours.setdefault(line.day, []).append(line.cost)
+    for figure in figures.costs:
+        if within(days, figure.day):
+            theirs.setdefault(figure.day, []).append(figure.amount)
+    return [(day, exact_sum(ours.get(day, ())), exact_sum(theirs.get(day, ()))) for day in sorted({*ours, *theirs})]
+
+
 def _usage_days(figures: Figures, month: date | None) -> Span | None:
     spans = [span for days in figures.usage_days.values() if (span := days_to_compare(month, days))]
     return (min(span[0] for span in spans), max(span[1] for span in spans)) if spans else None

@@ -3,12 +3,13 @@
 import re
 from typing import Any
 
-from chatgpt_agent.web.console import audit, languages, pages, setup, users
+from chatgpt_agent.web.console import audit, languages, overview, pages, setup, users
 from chatgpt_agent.web.console.assets import ASSETS, AssetHandler
 from chatgpt_agent.web.console.handler import ConsoleHandler
 from chatgpt_agent.web.console.routing import PREFIX, ConsoleServices, Page
 
 PAGES: list[Page] = [
+    *overview.PAGES,
     *pages.PAGES,
     *setup.PAGES,
     *users.PAGES,
