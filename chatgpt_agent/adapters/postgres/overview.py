@@ -11,8 +11,8 @@ from chatgpt_agent.adapters.postgres.connection import Store
 from chatgpt_agent.adapters.postgres.users import USER_NAME_SQL
 from chatgpt_agent.core.ledger import State
 
-_SUMS = """sum(d.requests)::bigint, sum(d.not_done)::bigint, sum(d.input_tokens + d.output_tokens)::bigint, sum(d.cost),
-           sum(d.uncertain_cost)"""
+_SUMS = """sum(d.requests)::bigint, sum(d.not_done)::bigint, sum(d.input_tokens + d.output_tokens)::bigint,
+           sum(d.cost) AS cost, sum(d.uncertain_cost)"""
 
 
 class Spend(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,7 +59,7 @@ async def top_users(store: Store, since: date, until: date, limit: int) -> list[
         SELECT s.*, {USER_NAME_SQL.format(id="s.user_id")} FROM (
             SELECT d.user_id, {_SUMS} FROM usage_daily d WHERE d.day BETWEEN %s AND %s
             GROUP BY 1 ORDER BY sum(d.cost) DESC, 1 LIMIT %s
-        ) s LEFT JOIN users u ON u.id = s.user_id"""
+        ) s LEFT JOIN users u ON u.id = s.user_id ORDER BY s.cost DESC, s.user_id"""
     names = ("user_id", *Spend.__struct_fields__, "user")
     rows = await store.fetch(sql, [since, until, limit])
     return [UserSpend(**dict(zip(names, row, strict=True))) for row in rows]

@@ -126,16 +126,14 @@ def _sentence(request: ConsoleRequest, each: Attention) -> Link:
         "at": _moment(request, each.at),
     }
     texts = {
-        Concern.UNCERTAIN_COST: _(
-            "Requests of this month whose cost is not known may have cost up to %(amount)s more."
-        ),
+        Concern.UNCERTAIN_COST: _("Requests of this month with an unknown cost may have cost up to %(amount)s more."),
         Concern.BUDGET: _("%(name)s has spent %(amount)s of a budget of %(of)s."),
         Concern.UNPRICED_MODEL: _("The model %(name)s has no price; it was asked for %(count)s times."),
         Concern.SHUTDOWN: _("OpenAI shuts %(name)s down on %(at)s; %(count)s users used it in the last 30 days."),
         Concern.KEY_REFUSED: _("OpenAI refuses the key of %(name)s, last at %(at)s."),
         Concern.OUTBOX: _("%(count)s rows wait at agent %(name)s, since %(at)s."),
         Concern.DEAD_LETTERS: _("PostgreSQL has refused %(count)s rows (dead letters)."),
-        Concern.NOT_VERIFIED: _("The books have not been checked for a week."),
+        Concern.NOT_VERIFIED: _("The books have not been checked in the last week."),
         Concern.FINDINGS: _("The last check of the books has %(count)s findings: %(name)s"),
         Concern.UNKNOWN_FIELDS: _("OpenAI reports %(name)s, which is not known here; it may be charged."),
     }

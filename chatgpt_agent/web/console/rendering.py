@@ -85,6 +85,7 @@ def render(handler: RequestHandler, request: ConsoleRequest, view: View, notice:
         "cell": lambda value, kind: cell(value, kind, request.formats),
         "is_numeric": NUMERIC.__contains__,
         "as_typed": lambda field: as_typed(field, request.zone),
+        "chart_unit": chart_unit,
         "csv_url": lambda table: table.file or _csv_url(handler, request, table),
     }
     return handler.render_string(
@@ -101,6 +102,12 @@ def render(handler: RequestHandler, request: ConsoleRequest, view: View, notice:
         version=__version__,
         **page,
     )
+
+
+def chart_unit(table: Table) -> Kind:
+    """Returns the kind of the values that a table's chart shows."""
+    assert table.chart is not None
+    return next(column.kind for column in table.columns if column.name == table.chart.values[0])
 
 
 def _csv_url(handler: RequestHandler, request: ConsoleRequest, table: Table) -> str:

@@ -32,6 +32,8 @@
 
   const colors = ["#0b7a75", "#d1495b", "#edae49", "#3d5a9b", "#7b4b94", "#66a182", "#8d6b4f", "#7a8793"];
 
+  const units = { usd: { style: "currency", currency: "USD" } };
+
   // The rows of a table: the label of each, and a number for each name.
   function read(table, { label, values, group }) {
     const names = [...table.tHead.rows[0].cells].map((cell) => cell.dataset.name);
@@ -65,6 +67,9 @@
     box.hidden = false;
     const stacked = kind === "stacked";
     const axis = { stacked, ticks: { color: text }, grid: { color: lines } };
+    const unit = box.dataset.unit;
+    const number = new Intl.NumberFormat(language, { maximumFractionDigits: 3, ...units[unit] });
+    const show = (value) => (unit === "milliseconds" ? `${number.format(value / 1000)} s` : number.format(value));
     new Chart(canvas, {
       type: kind === "lines" ? "line" : "bar",
       data: {
@@ -81,8 +86,11 @@
       options: {
         animation: false, maintainAspectRatio: false, locale: language,
         interaction: { mode: "index", intersect: false },
-        plugins: { legend: { display: series.size > 1, labels: { color: text } } },
-        scales: { x: axis, y: { ...axis, beginAtZero: true } },
+        plugins: {
+          legend: { display: series.size > 1, labels: { color: text, boxWidth: 14 } },
+          tooltip: { callbacks: { label: (at) => `${at.dataset.label}: ${show(at.parsed.y)}` } },
+        },
+        scales: { x: axis, y: { ...axis, beginAtZero: true, ticks: { color: text, callback: show } } },
       },
     });
     const figures = box.nextElementSibling;
