@@ -378,7 +378,7 @@ def _check_user_header(config: Config, sources: Mapping[str, str]) -> list[str]:
     header, networks = "admin_user_header", "admin_user_header_from"
     if config.admin_user_header and not config.admin_user_header_from:
         return [f"{sources[header]}: {header}: also set {networks}, the networks of the proxies that set this header"]
-    if config.admin_user_header_from and not config.admin_user_header:
+    if config.admin_user_header_from and header not in sources:
         return [f"{sources[networks]}: {networks}: also set {header}, the header that these proxies set"]
     if any(checks.is_every_address(network) for network in config.admin_user_header_from):
         return [

@@ -27,13 +27,15 @@ class Loss(msgspec.Struct, frozen=True):
 
 class Rollback(msgspec.Struct, frozen=True, kw_only=True):
     """Migrations, newest first, and what their rollback in a database loses and closes: the number of tokens that it
-    revokes and of users that it disables, because the older program does not know their limits."""
+    revokes and of users that it disables, because the older program does not know their limits, and of admins that it
+    revokes, because it does not know their passwords."""
 
     database: str
     migrations: list[str]
     losses: list[Loss]
     revoked_tokens: int
     disabled_users: int
+    revoked_admins: int
 
 
 @contextmanager
@@ -62,6 +64,7 @@ def rolled_back(dsn: str, count: int) -> Iterator[Rollback]:
                     losses=_losses(before.tables, after.tables),
                     revoked_tokens=before.open_tokens - after.open_tokens if "tokens" in after.names else 0,
                     disabled_users=before.active_users - after.active_users if "users" in after.names else 0,
+                    revoked_admins=before.active_admins - after.active_admins if "admins" in after.names else 0,
                 )
 
 
@@ -98,11 +101,12 @@ class _Table(msgspec.Struct, frozen=True):
 
 
 class _Contents(msgspec.Struct, frozen=True):
-    """Tables by their id in PostgreSQL, which a rename keeps; tokens and users that are in force."""
+    """Tables by their id in PostgreSQL, which a rename keeps; tokens, users and admins that are in force."""
 
     tables: dict[int, _Table]
     open_tokens: int
     active_users: int
+    active_admins: int
 
     @property
     def names(self) -> dict[str, _Table]:
@@ -121,6 +125,7 @@ def _contents(backend: Any) -> _Contents:
         contents,
         _count(backend, "tokens WHERE revoked_at IS NULL") if "tokens" in names else 0,
         _count(backend, "users WHERE disabled_at IS NULL") if "users" in names else 0,
+        _count(backend, "admins WHERE revoked_at IS NULL") if "admins" in names else 0,
     )
 
 

@@ -76,6 +76,8 @@ def _echo_losses(rollback: Rollback) -> None:
         lines.append(f"{rollback.revoked_tokens} tokens are revoked: the older program does not know their limits")
     if rollback.disabled_users:
         lines.append(f"{rollback.disabled_users} removed users are disabled")
+    if rollback.revoked_admins:
+        lines.append(f"{rollback.revoked_admins} admins are revoked: the older program does not know their passwords")
     click.echo(f"Rolling back {', '.join(rollback.migrations)} in the database {rollback.database}:", err=True)
     for line in lines or ["no row is lost"]:
         click.echo(f"  {line}", err=True)

@@ -522,3 +522,46 @@ def test_the_upstream_settings_have_the_values_of_their_keys(load: Load) -> None
 def test_the_repr_of_upstream_settings_omits_the_credentials_of_the_proxy() -> None:
     """A repr can end up in a log."""
     assert "made-up" not in repr(Config(openai_proxy="http://user:made-up@127.0.0.1:1").upstream)
+
+
+# The console.
+
+
+def test_the_console_has_the_hosts_of_this_machine_and_those_that_are_named(load: Load) -> None:
+    """Addresses that it listens on are hosts, except those that stand for all addresses."""
+    config = load("admin_bind_address: 192.0.2.7, 0.0.0.0, [::]\nadmin_hosts: console.example.com, [2001:db8::1]")
+    own = ("localhost", "127.0.0.1", "[::1]", "192.0.2.7")
+    assert config.console_hosts == (*own, "console.example.com", "[2001:db8::1]")
+
+
+@pytest.mark.parametrize("hosts", ["console.example.com:443", "https://console.example.com", "a/b", "::1", "[x]", "*"])
+def test_a_host_of_the_console_has_no_port(errors: Errors, hosts: str) -> None:
+    """It is compared with the Host header, whose port does not count."""
+    [line] = errors(f"admin_hosts: ['{hosts}']")
+    assert "admin_hosts: found" in line
+    assert "host names or [IPv6 addresses] without a port" in line
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "advice"),
+    [
+        ("admin_user_header: Remote-User", "admin_user_header", "also set admin_user_header_from"),
+        ("admin_user_header_from: 10.0.0.1", "admin_user_header_from", "also set admin_user_header,"),
+        ("admin_user_header: Remote-User\nadmin_user_header_from: 0.0.0.0/0", "admin_user_header_from", "every client"),
+        ("admin_user_header: Remote-User\nadmin_user_header_from: ['::/0']", "admin_user_header_from", "every client"),
+        ("admin_user_header: Remote_User\nadmin_user_header_from: 10.0.0.1", "admin_user_header", "allowed: the name"),
+        ("admin_user_header: 'A: b'\nadmin_user_header_from: 10.0.0.1", "admin_user_header", "allowed: the name"),
+    ],
+)
+def test_a_header_that_signs_in_needs_the_proxies_that_set_it(errors: Errors, text: str, key: str, advice: str) -> None:
+    """One key without the other, or a header that any client may set, is an error."""
+    [line] = errors(text)
+    assert f": {key}: " in line
+    assert advice in line
+
+
+def test_a_header_that_signs_in_is_read_with_its_proxies(load: Load) -> None:
+    """By default no header signs in."""
+    config = load("admin_user_header: Remote-User\nadmin_user_header_from: 10.0.0.1, 192.0.2.0/24")
+    assert (config.admin_user_header, config.admin_user_header_from) == ("Remote-User", ("10.0.0.1", "192.0.2.0/24"))
+    assert (load("").admin_user_header, load("").admin_user_header_from) == (None, ())

@@ -76,6 +76,20 @@ def test_an_admin_digest_is_the_same_in_all_versions(keyring: Keyring) -> None:
     assert keyring.admin_digest("cgm_x") == hmac.digest(_subkey(b"admin-token-hmac/1"), b"cgm_x", "sha256")
 
 
+def test_a_secret_of_a_session_has_its_own_subkey(keyring: Keyring) -> None:
+    """The digest equals that of another implementation of RFC 5869 and HMAC-SHA256."""
+    secret, digest = keyring.new_session()
+    assert (
+        keyring.session_digest(secret) == digest == hmac.digest(_subkey(b"session-hmac/1"), secret.encode(), "sha256")
+    )
+
+
+@pytest.mark.parametrize("secret", ["", "x" * 42, "x" * 44, "é" * 43])
+def test_a_text_that_is_no_secret_of_a_session_has_no_digest(keyring: Keyring, secret: str) -> None:
+    """A cookie may have any text."""
+    assert keyring.session_digest(secret) is None
+
+
 # OpenAI keys.
 
 

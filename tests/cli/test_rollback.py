@@ -306,3 +306,51 @@ def test_daily_sums_equal_the_rows_after_a_rollback_of_corrections(dsn: str) -> 
         )
     rollback(dsn, 1)
     assert query(dsn, "SELECT requests::int, cost::int FROM usage_daily") == [(1, 3)]
+
+
+# Passwords.
+
+BEFORE_PASSWORDS = str(len(NAMES) - NAMES.index("0012.passwords-and-sessions"))
+
+
+def set_password(cli: Cli, name: str) -> None:
+    """Sets an admin's password."""
+    cli.ok("admin", "password", name, "--password-stdin", stdin="made-up words")
+
+
+def test_admin_without_a_token_is_revoked(cli: Cli) -> None:
+    """The older program knows tokens alone; what it loses and revokes is shown before."""
+    cli.ok("admin", "token", "carol")
+    set_password(cli, "carol")
+    set_password(cli, "dave")
+    lines = cli.refused("migrate", "--rollback", BEFORE_PASSWORDS)
+    assert "  admins loses columns: password_hash (set in 2 rows), password_set_at (set in 2 rows)" in lines
+    assert "  1 admins are revoked: the older program does not know their passwords" in lines
+    roll_back(cli, BEFORE_PASSWORDS)
+    dsn = cli.settings["DATABASE_URL"]
+    sql = "SELECT name, revoked_at IS NULL, length(digest), token_prefix <> '' FROM admins ORDER BY name"
+    assert query(dsn, sql) == [("carol", True, 32, True), ("dave", False, 32, False)]
+
+
+def test_admin_who_was_revoked_has_no_password_after_going_forward_again(cli: Cli) -> None:
+    """A new password makes the admin active."""
+    set_password(cli, "dave")
+    roll_back(cli, BEFORE_PASSWORDS)
+    migrate(cli.settings["DATABASE_URL"])
+    [dave] = json.loads(cli.ok("admin", "list", "--json"))
+    assert (dave["password_set_at"], dave["revoked_at"] is None) == (None, False)
+    set_password(cli, "dave")
+    [dave] = json.loads(cli.ok("admin", "list", "--json"))
+    assert (dave["token_prefix"], dave["revoked_at"]) == (None, None)
+
+
+def test_audit_log_goes_on_after_a_rollback(cli: Cli) -> None:
+    """The older function of the triggers is back, and leaves digests out."""
+    roll_back(cli, BEFORE_PASSWORDS)
+    query(
+        cli.settings["DATABASE_URL"],
+        "INSERT INTO admins (name, role, digest, token_prefix, created_at) "
+        "VALUES ('carol', 'admin', sha256('made-up'), 'cgm_abcd', now())",
+    )
+    [(after,)] = query(cli.settings["DATABASE_URL"], "SELECT after FROM audit_log ORDER BY id DESC LIMIT 1")
+    assert after["digest"] == "(set)"

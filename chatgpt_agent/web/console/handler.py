@@ -17,6 +17,7 @@ from chatgpt_agent.core.errors import (
     MethodNotAllowed,
     MisdirectedRequest,
     NotFound,
+    OneTimeLinkUsed,
     StoreError,
     UnknownUrl,
     VersionMismatch,
@@ -143,7 +144,7 @@ class ConsoleHandler(BodyHandler):
 
     async def _answer_failure(self, request: ConsoleRequest, error: AgentError) -> None:
         """Shows the form again, with the error and with what was typed."""
-        if self._page.get is None or isinstance(error, Forbidden | NotFound | StoreError):
+        if self._page.get is None or isinstance(error, Forbidden | NotFound | OneTimeLinkUsed | StoreError):
             await self._show_error(request, error)
             return
         text = error.message
