@@ -22,6 +22,7 @@ from chatgpt_agent.admin.overview import OverviewReader
 from chatgpt_agent.admin.price_import import PriceImport
 from chatgpt_agent.admin.price_what_if import WhatIf
 from chatgpt_agent.admin.prices import Prices
+from chatgpt_agent.admin.proofs import Proofs
 from chatgpt_agent.admin.reconcile import Reconciler
 from chatgpt_agent.admin.reports import Reports
 from chatgpt_agent.admin.surcharges import SurchargeAdmin
@@ -63,6 +64,7 @@ class LedgerAdministration:
         self.corrections = Corrections(changes)
         self.checks = CheckLog(stores.changes, stores.reports, actor)
         self.ledger = LedgerInspector(stores.reports, stores.proofs, self.checks)
+        self.proofs = Proofs(stores.reports)
         self.reconciler = Reconciler(stores.proofs, self.checks)
         self.reports = Reports(stores.reports)
         self.overview = OverviewReader(stores.reports, BudgetAdmin(stores.reports))

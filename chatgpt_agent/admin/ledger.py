@@ -17,7 +17,7 @@ from chatgpt_agent.adapters.postgres.connection import Store
 from chatgpt_agent.adapters.postgres.usage import count_dead_letters
 from chatgpt_agent.adapters.postgres.usage_rows import ROW_FIELDS, StateSum, UsageRow
 from chatgpt_agent.admin.checks import VERIFY, CheckLog
-from chatgpt_agent.admin.lookups import check_user
+from chatgpt_agent.admin.lookups import check_model, check_token, check_user
 from chatgpt_agent.admin.stored_values import check_values
 from chatgpt_agent.core.errors import NotFound
 from chatgpt_agent.core.ledger import State
@@ -81,15 +81,32 @@ class LedgerInspector:
         since: datetime | None = None,
         until: datetime | None = None,
         user: str | None = None,
+        token_id: int | None = None,
+        model: str | None = None,
+        endpoint: str | None = None,
         after: tuple[datetime, UUID] | None = None,
         limit: int,
     ) -> list[UsageRow]:
-        """Lists at most `limit` rows, the newest first: in one of these states, or in any; before `until`; those behind
-        the row with the time and id of `after`. Raises NotFound for a user who never existed."""
+        """Lists at most `limit` rows, the newest first: in one of these states, or in any; before `until`; of a user,
+        a token, a requested model, an endpoint; those behind the row with the time and id of `after`. Raises NotFound
+        for a user, token or model that never existed."""
         await check_user(self._store, user)
-        return await usage_rows.list_rows(
-            self._store, states=states, since=since, until=until, user=user, after=after, limit=limit
+        await check_token(self._store, token_id)
+        rows = await usage_rows.list_rows(
+            self._store,
+            states=states,
+            since=since,
+            until=until,
+            user=user,
+            token_id=token_id,
+            model=model,
+            endpoint=endpoint,
+            after=after,
+            limit=limit,
         )
+        if not rows and after is None:
+            await check_model(self._store, model)
+        return rows
 
     async def row(self, request_id: UUID) -> UsageRow:
         """Returns the row of a request. Raises NotFound."""

@@ -74,6 +74,9 @@ async def status(administration: LedgerAdministration, since: datetime | None, j
 @click.option("--since", type=DATE, metavar="DATE", help="Only rows from this time on, in UTC.")
 @click.option("--until", type=DATE, metavar="DATE", help="Only rows before this time, in UTC.")
 @click.option("--user", metavar="NAME", help="Only rows of this user.")
+@click.option("--token", "token_id", type=click.IntRange(1), metavar="ID", help="Only rows of this token.")
+@click.option("--model", metavar="MODEL", help="Only rows of requests for this model.")
+@click.option("--endpoint", metavar="PATH", help="Only rows of this endpoint, such as /v1/responses.")
 @click.option("--limit", type=click.IntRange(1, 1_000_000), default=50, show_default=True, help="Rows to show.")
 @_FORMAT
 @with_ledger
@@ -85,6 +88,9 @@ async def list_(
     since: datetime | None,
     until: datetime | None,
     user: str | None,
+    token_id: int | None,
+    model: str | None,
+    endpoint: str | None,
     limit: int,
     form: str,
 ) -> None:
@@ -93,7 +99,14 @@ async def list_(
     Example: chatgpt-agent ledger list --state unknown --state incomplete --since 2026-11-01
     """
     matching = await administration.ledger.rows(
-        states=[State(state) for state in states], since=since, until=until, user=user, limit=limit + 1
+        states=[State(state) for state in states],
+        since=since,
+        until=until,
+        user=user,
+        token_id=token_id,
+        model=model,
+        endpoint=endpoint,
+        limit=limit + 1,
     )
     rows = newest(matching, limit)
     if form == "json":

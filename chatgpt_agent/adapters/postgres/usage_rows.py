@@ -7,7 +7,7 @@ from uuid import UUID
 
 import msgspec
 
-from chatgpt_agent.adapters.postgres.connection import SqlRow, Store
+from chatgpt_agent.adapters.postgres.connection import AnyStore, SqlRow, Store
 from chatgpt_agent.adapters.postgres.surcharges import SURCHARGES_SQL
 from chatgpt_agent.adapters.postgres.tokens import TOKEN_LABEL_SQL
 from chatgpt_agent.adapters.postgres.usage import IMAGE_MODEL_SQL, known_count
@@ -73,12 +73,15 @@ async def rows_by_state(store: Store, since: datetime | None) -> list[StateSum]:
 
 
 async def list_rows(
-    store: Store,
+    store: AnyStore,
     *,
     states: Sequence[str] = (),
     since: datetime | None = None,
     until: datetime | None = None,
     user: str | None = None,
+    token_id: int | None = None,
+    model: str | None = None,
+    endpoint: str | None = None,
     request_id: UUID | None = None,
     after: tuple[datetime, UUID] | None = None,
     limit: int,
@@ -93,20 +96,44 @@ async def list_rows(
         "surcharges": SURCHARGES_SQL,
         **{name: known_count(name, "r") for name in COUNT_COLUMNS},
     }
+    # A condition only where there is a value, so that PostgreSQL can plan with the index of its column.
+    chosen = {
+        "r.user_id = (SELECT id FROM users WHERE name = %s)": user,
+        "r.token_id = %s": token_id,
+        "r.model = %s": model,
+        "r.endpoint = %s": endpoint,
+        "r.request_id = %s::uuid": None if request_id is None else str(request_id),
+    }
+    conditions = [condition for condition, value in chosen.items() if value is not None]
+    values = [value for value in chosen.values() if value is not None]
     sql = f"""
         SELECT {", ".join(columns.get(name, f"r.{name}") for name in ROW_FIELDS)}
         FROM usage r LEFT JOIN users u ON u.id = r.user_id LEFT JOIN tokens t ON t.id = r.token_id
         LEFT JOIN prices p ON p.id = r.price_id
         WHERE (cardinality(%s::text[]) = 0 OR r.state = ANY(%s::text[]))
           AND (%s::timestamptz IS NULL OR r.started_at >= %s) AND (%s::timestamptz IS NULL OR r.started_at < %s)
-          AND (%s::text IS NULL OR u.name = %s) AND (%s::uuid IS NULL OR r.request_id = %s::uuid)
+          {"".join(f" AND {condition}" for condition in conditions)}
           AND (%s::timestamptz IS NULL OR r.started_at < %s OR (r.started_at = %s AND r.request_id > %s::uuid))
         ORDER BY r.started_at DESC, r.request_id LIMIT %s"""
-    id_ = None if request_id is None else str(request_id)
     last_start, last_id = (None, None) if after is None else (after[0], str(after[1]))
-    filters = [list(states), list(states), since, since, until, until, user, user, id_, id_]
+    filters = [list(states), list(states), since, since, until, until, *values]
     rows = await store.fetch(sql, [*filters, last_start, last_start, last_start, last_id, limit])
     return [_usage_row(row) for row in rows]
+
+
+class RowDetails(msgspec.Struct, frozen=True):
+    """What lists do not show of a row: OpenAI's id of the exchange, durations in milliseconds."""
+
+    upstream_request_id: str | None = None
+    duration_ms: int | None = None
+    first_byte_ms: int | None = None
+
+
+async def row_details(store: AnyStore, request_id: UUID) -> RowDetails:
+    """Returns the details of a row; those of no row are empty."""
+    sql = "SELECT upstream_request_id, duration_ms, first_byte_ms FROM usage WHERE request_id = %s::uuid"
+    rows = await store.fetch(sql, [str(request_id)])
+    return RowDetails(*rows[0]) if rows else RowDetails()
 
 
 def _usage_row(row: SqlRow) -> UsageRow:

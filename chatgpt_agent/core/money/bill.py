@@ -10,10 +10,11 @@ from decimal import Decimal
 from itertools import permutations, product
 
 import msgspec
+from msgspec import structs
 
 from chatgpt_agent.core.money.exact import EXACT, ZERO, exact_sum
 from chatgpt_agent.core.money.kinds import CALL_COLUMNS, TOKEN_KINDS, WEB_SEARCH
-from chatgpt_agent.core.money.pricing import Price
+from chatgpt_agent.core.money.pricing import CostPart, Price, cost_parts
 from chatgpt_agent.core.money.surcharges import NO_SURCHARGES, ONE, Surcharges
 from chatgpt_agent.core.usage import CACHED_KIND, CALLS_UNKNOWN, IMAGE_UNKNOWN, Usage
 
@@ -82,6 +83,36 @@ def charge(
         uncertain_cost=uncertain_cost,
         uncertain_reason=doubts[0][0] if doubts else None,
     )
+
+
+def bill_parts(
+    usage: Usage,
+    price: Price,
+    *,
+    service_tier: str | None = None,
+    surcharges: Surcharges = NO_SURCHARGES,
+    image_price: Price | None = None,
+) -> list[CostPart]:
+    """Returns the parts of the cost that `charge` computes, which add up to it exactly."""
+    parts = cost_parts(price, usage, service_tier)
+    if usage.image_tool is not None and image_price is not None:
+        parts += cost_parts(image_price, usage.image_tool)
+    multiplier = surcharges.multiplier
+    if multiplier != ONE:
+        parts = [
+            structs.replace(
+                part,
+                multiplier=EXACT.multiply(part.multiplier, multiplier),
+                amount=EXACT.multiply(part.amount, multiplier),
+            )
+            for part in parts
+        ]
+    for kind, count in called(usage):
+        if kind in surcharges.amounts:
+            rate = surcharges.amounts[kind]
+            amount = EXACT.multiply(rate, Decimal(count))
+            parts.append(CostPart(kind=kind, count=Decimal(count), rate=rate, unit=1, amount=amount))
+    return parts
 
 
 def _charge_calls(usage: Usage, surcharges: Surcharges) -> tuple[Decimal, list[int]]:

@@ -4,7 +4,7 @@ Prices are in USD per 1,000,000 tokens, and per minute of audio. A cost is the e
 only for display, but for that of time.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from decimal import Decimal, Inexact, InvalidOperation
 from typing import Any
@@ -137,7 +137,17 @@ def _cost(rates: Rates, usage: Usage) -> Decimal:
 
 def _side_cost(rates: Rates, usage: Usage, side: str, whole: tuple[Decimal, int]) -> Decimal:
     """USD times a million for the tokens of a side, each charged once. `whole`: the side's rate and count."""
-    (rate, left), total = whole, Decimal(0)
+    total = ZERO
+    for _, rate, count in _side_parts(rates, usage, side, whole):
+        total = EXACT.add(total, EXACT.multiply(rate, Decimal(count)))
+    return total
+
+
+def _side_parts(
+    rates: Rates, usage: Usage, side: str, whole: tuple[Decimal, int]
+) -> Iterator[tuple[str, Decimal, int]]:
+    """Yields each part of a side that has tokens, with its rate and count; the rest has the name of the side."""
+    rate, left = whole
     for names, part, without in _PARTS[side]:
         count = getattr(usage, part)
         for name in without:
@@ -145,9 +155,49 @@ def _side_cost(rates: Rates, usage: Usage, side: str, whole: tuple[Decimal, int]
         count = min(max(count, 0), left)
         left -= count
         if count:
-            own = next(amount for name in names if (amount := rates.get(name)) is not None)
-            total = EXACT.add(total, EXACT.multiply(own, Decimal(count)))
-    return EXACT.add(total, EXACT.multiply(rate, Decimal(left)))
+            yield part, next(amount for name in names if (amount := rates.get(name)) is not None), count
+    yield side, rate, left
+
+
+class CostPart(msgspec.Struct, frozen=True, kw_only=True):
+    """A part of a cost: so many of something at a rate. `kind`: of a token, of a call, or `seconds`; `unit`: how many
+    of them `rate` (USD) is for; `multiplier`: of the tier and of the host; `model`: whose rate it is."""
+
+    kind: str
+    count: Decimal
+    rate: Decimal
+    unit: int
+    multiplier: Decimal = Decimal(1)
+    amount: Decimal
+    model: str = ""
+
+
+def cost_parts(price: Price, usage: Usage, service_tier: str | None = None) -> list[CostPart]:
+    """Returns the parts of `Price.cost`, which add up to it exactly."""
+    tier = price.tier_of(service_tier, usage.input) if price.tiers else None
+    multiplier = Decimal(1) if tier is None or tier.multiplier is None else tier.multiplier
+    rates = price.rates if tier is None or tier.multiplier is not None else tier
+    assert rates.input is not None, "a removed price cannot be charged"
+    assert rates.output is not None
+    sides = {"input": (rates.input, usage.input), "output": (rates.output, usage.output)}
+    parts = [
+        CostPart(
+            kind=kind,
+            count=Decimal(count),
+            rate=rate,
+            unit=1_000_000,
+            multiplier=multiplier,
+            amount=EXACT.scaleb(EXACT.multiply(EXACT.multiply(rate, Decimal(count)), multiplier), -6),
+            model=price.model,
+        )
+        for side, whole in sides.items()
+        for kind, rate, count in _side_parts(rates, usage, side, whole)
+    ]
+    if usage.seconds and price.rates.minute is not None:
+        amount = time_cost(usage.seconds, price.rates.minute)
+        time = CostPart(kind="seconds", count=usage.seconds, rate=price.rates.minute, unit=60, amount=amount)
+        parts.append(msgspec.structs.replace(time, model=price.model))
+    return parts
 
 
 class NewPrice(msgspec.Struct, frozen=True):

@@ -22,11 +22,19 @@ from chatgpt_agent.core.reconcile.lines import Reconciliation
 from chatgpt_agent.web.admin import cursors
 from chatgpt_agent.web.admin.cursors import Page
 from chatgpt_agent.web.admin.routing import CSV_FILE, MAX_FILE, AdminRequest, Route
-from chatgpt_agent.web.admin.schemas import MAX_ID, Empty, PageSize, RowCursor, Strict, or_none
+from chatgpt_agent.web.admin.schemas import MAX_ID, Empty, Id, PageSize, RowCursor, Strict, or_none
 
 Month = Annotated[
     str,
     Meta(pattern="^20[0-9]{2}-(0[1-9]|1[0-2])$", description="In UTC: `2026-11`.", extra={"words": A_MONTH}),
+]
+EndpointPath = Annotated[
+    str,
+    Meta(
+        pattern="^/[ -~]{1,99}$",
+        description="`/v1/responses`.",
+        extra={"words": "the path of an endpoint", "example": "/v1/responses"},
+    ),
 ]
 KeyOwner = Annotated[
     str,
@@ -49,6 +57,9 @@ class RowQuery(Strict, frozen=True, kw_only=True):
     after: RowCursor | UnsetType = UNSET
     state: tuple[State, ...] = ()
     user: Name | UnsetType = UNSET
+    token: Id | UnsetType = UNSET
+    model: Name | UnsetType = UNSET
+    endpoint: EndpointPath | UnsetType = UNSET
     since: Moment | UnsetType = UNSET
     until: Moment | UnsetType = UNSET
 
@@ -113,6 +124,9 @@ async def list_rows(request: AdminRequest[Empty, RowQuery, None]) -> Page[UsageR
         since=or_none(query.since),
         until=or_none(query.until),
         user=or_none(query.user),
+        token_id=or_none(query.token),
+        model=or_none(query.model),
+        endpoint=or_none(query.endpoint),
         after=cursors.row_of(query.after),
         limit=query.limit + 1,
     )

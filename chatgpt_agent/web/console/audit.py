@@ -48,7 +48,7 @@ def _filter(request: ConsoleRequest) -> Form:
     _ = request._
     value = request.query.get
     fields = [
-        Field(name="since", label=_("Since"), input=Input.DAY, value=value("since")),
+        Field(name="since", label=_("Since"), input=Input.TIME, value=value("since")),
         Field(name="actor", label=_("By"), value=value("actor")),
         Field(
             name="object",

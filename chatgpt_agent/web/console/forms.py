@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from chatgpt_agent.core.errors import InvalidRequest
+from chatgpt_agent.core.errors import InvalidRequest, InvalidValue
 from chatgpt_agent.core.moments import parse_moment
 from chatgpt_agent.web.admin.reading import read_struct
 from chatgpt_agent.web.console.parts import Field, Form, Input
@@ -74,11 +74,18 @@ def _usd(text: str, _: Field, __: str) -> str:
 
 
 def _time(text: str, field: Field, zone: str) -> str:
-    """Returns a moment with its offset; browsers send `2026-11-28T12:30`."""
-    moment = parse_moment(text, field.name)
-    if not _has_offset(text):
-        moment = moment.replace(tzinfo=ZoneInfo(zone))
-    return moment.isoformat()
+    parse_moment(text, field.name)
+    return with_offset(text, zone)
+
+
+def with_offset(text: str, zone: str) -> str:
+    """Returns a moment with its offset; browsers send `2026-11-28T12:30`. What is not a moment stays as it is."""
+    if _has_offset(text):
+        return text
+    try:
+        return parse_moment(text, "").replace(tzinfo=ZoneInfo(zone)).isoformat()
+    except InvalidValue:
+        return text
 
 
 def _has_offset(text: str) -> bool:

@@ -3,7 +3,7 @@
 import re
 from typing import Any
 
-from chatgpt_agent.web.console import audit, languages, overview, pages, setup, users
+from chatgpt_agent.web.console import audit, languages, overview, pages, request_details, requests, setup, users
 from chatgpt_agent.web.console.assets import ASSETS, AssetHandler
 from chatgpt_agent.web.console.handler import ConsoleHandler
 from chatgpt_agent.web.console.routing import PREFIX, ConsoleServices, Page
@@ -11,6 +11,8 @@ from chatgpt_agent.web.console.routing import PREFIX, ConsoleServices, Page
 PAGES: list[Page] = [
     *overview.PAGES,
     *pages.PAGES,
+    *request_details.PAGES,
+    *requests.PAGES,
     *setup.PAGES,
     *users.PAGES,
     *audit.PAGES,

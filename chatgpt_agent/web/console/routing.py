@@ -16,13 +16,14 @@ from chatgpt_agent.runtime.console_access import ConsoleAccess, SignedIn
 from chatgpt_agent.web.admin.parameters import to_struct
 from chatgpt_agent.web.admin.routing import MAX_BODY, AdminApi
 from chatgpt_agent.web.console.formats import Formats
-from chatgpt_agent.web.console.forms import CONFIRM, VERSION, changed_fields, read_form
+from chatgpt_agent.web.console.forms import CONFIRM, VERSION, changed_fields, read_form, with_offset
 from chatgpt_agent.web.console.parts import Field, Result
 
 T = TypeVar("T", bound=msgspec.Struct)
 
 PREFIX = "/console"
 PAGE_SIZE = 50
+TIMES = frozenset({"since", "until"})  # parameters
 
 
 class ConsoleServices(msgspec.Struct, frozen=True, kw_only=True):
@@ -89,8 +90,15 @@ class ConsoleRequest(msgspec.Struct, frozen=True, kw_only=True):
     def filter(self, kind: type[T]) -> T:
         """Returns the parameters of the address as a struct, as REST reads them. Raises InvalidRequest,
         InvalidValue."""
-        struct: T = to_struct(((name, text) for name, text in self.query.items() if text and name != "csv"), kind)
+        struct: T = to_struct(self.exact_query.items(), kind)
         return struct
+
+    @property
+    def exact_query(self) -> dict[str, str]:
+        """The parameters of the address as REST has them: times, which are in the time zone of reports, with their
+        offset."""
+        query = {name: text for name, text in self.query.items() if text and name != "csv"}
+        return {name: with_offset(text, self.zone) if name in TIMES else text for name, text in query.items()}
 
     def read(self, fields: Sequence[Field], kind: type[T]) -> T:
         """Returns what was typed into these fields as a struct. Raises InvalidRequest, InvalidValue."""
