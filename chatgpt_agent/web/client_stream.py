@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
 import msgspec
+from tornado.ioloop import IOLoop
 from tornado.iostream import IOStream, StreamClosedError, UnsatisfiableReadError
 
 from chatgpt_agent.core.errors import AgentError, RequestTimeout
@@ -106,6 +107,14 @@ class ClientStream(IOStream):
             raise StreamClosedError
         self._owner.begin_idle(self)
         return super().read_until_regex(regex, max_bytes)
+
+    def _try_inline_read(self) -> None:
+        if self._idle and not self._read_buffer_size:
+            # Tornado would read at once; a client sends its next request when it has the answer to this one.
+            self._check_closed()
+            self._add_io_state(IOLoop.READ)
+        else:
+            super()._try_inline_read()
 
     def begin_request(self, forwarded: list[str]) -> None:
         """Notes that the head of a request has been read, with these values of X-Forwarded-For. Raises AgentError if

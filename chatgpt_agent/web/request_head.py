@@ -31,9 +31,26 @@ def read_start_line(head: bytes) -> tuple[RequestStartLine, str]:
 def read_fields(lines: str) -> HTTPHeaders:
     """Returns the header fields. Raises AgentError."""
     try:
-        return HTTPHeaders.parse(lines)
+        return _plain_fields(lines) or HTTPHeaders.parse(lines)
     except HTTPInputError as error:
         raise malformed(error) from None
+
+
+def _plain_fields(lines: str) -> HTTPHeaders | None:
+    """Returns the header fields if each has one line of printable ASCII and a name of letters, digits and hyphens that
+    no other one has, as nearly always; else None. Tornado's regular expressions for all that is allowed take 5 % of the
+    instructions of a whole answer."""
+    if not (lines.isascii() and lines.endswith("\r\n\r\n")):
+        return None
+    fields = HTTPHeaders()
+    plain = lines[:-4].split("\r\n")
+    for line in plain:
+        name, colon, value = line.partition(":")
+        value = value.strip(" \t")
+        if not (colon and value.isprintable() and name.replace("-", "").isalnum()):
+            return None
+        fields[name] = value
+    return fields if len(fields) == len(plain) else None
 
 
 def check_head(start_line: RequestStartLine, headers: HTTPHeaders) -> RequestStartLine:
