@@ -25,7 +25,8 @@ class Space:
     """The room for the outbox in a file. `is_full`: only what has begun may still be written."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self._folder = path.parent
+        self._log = path.with_name(f"{path.name}-wal")
         self._keeps_rows = True
         self.is_full = False
 
@@ -33,6 +34,10 @@ class Space:
         """Looks how much room there is after a write, and makes some: deletes rows that are only kept, and empties the
         log. Called outside of a transaction."""
         with contextlib.suppress(Exception):  # the thread continues, and the next write shows whether the disk works
+            free = self._free()
+            if free >= LOW_SPACE and self._log_size() <= free // 2:  # as after nearly every write
+                self._set_full(False)
+                return
             self._empty_log(db)
             if self._free() < LOW_SPACE and outbox_rows.drop_kept(db):
                 self._empty_log(db)
@@ -53,12 +58,12 @@ class Space:
         self.is_full = is_full
 
     def _free(self) -> int:
-        status = os.statvfs(self._path.parent)
+        status = os.statvfs(self._folder)
         return status.f_bavail * status.f_frsize
 
     def _log_size(self) -> int:
         try:
-            return self._path.with_name(f"{self._path.name}-wal").stat().st_size
+            return self._log.stat().st_size
         except FileNotFoundError:
             return 0
 
