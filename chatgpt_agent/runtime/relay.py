@@ -1,7 +1,6 @@
 """One admitted request: write the intent, send it to OpenAI, and write the row once its answer is read
 (runtime/answering.py), also after the client has disconnected."""
 
-import asyncio
 import functools
 import logging
 from collections.abc import Mapping
@@ -83,7 +82,7 @@ class Dispatch:
         self._user = user
         self._admission = admission
         self._key = ""  # the OpenAI key that was sent
-        self._loop = asyncio.get_running_loop()
+        self._loop = relay.upstream.loop
         # What has happened.
         self._open: OpenRequest | None = None  # the intent is written: from then on there will be a row
         self._exchange: Exchange | None = None  # it was sent

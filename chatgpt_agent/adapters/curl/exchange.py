@@ -36,7 +36,6 @@ class Exchange:
         "__weakref__",
         "_body",
         "_curl",
-        "_delivery_scheduled",
         "_failure",
         "_fetch",
         "_finished",
@@ -63,7 +62,7 @@ class Exchange:
     def __init__(self, upstream: "UpstreamClient", on_sent: Callable[[], None]) -> None:
         self._upstream = upstream
         self._on_sent = on_sent
-        self._loop = asyncio.get_running_loop()
+        self._loop = upstream.loop
         # State.
         self.sent = False  # whether libcurl took bytes of the body, or has a connection where there is none
         self._finished = False
@@ -83,7 +82,6 @@ class Exchange:
         # Between libcurl and the reader.
         self._fetch: asyncio.Future[HTTPResponse] | None = None  # until it is done
         self._curl: pycurl.Curl | None = None  # until then, too; the handle is used for other requests later
-        self._delivery_scheduled = False
         self._waiter: asyncio.Future[None] | None = None
         self._on_chunk: Callable[[bytes], bool] | None = None  # the sink, while its owner waits in `stream_to`
         self._sink_full = False
@@ -191,7 +189,6 @@ class Exchange:
 
     def deliver(self, now: float) -> None:
         """Passes what has come to the sink, or wakes the reader. `now`: seconds on the loop's clock."""
-        self._delivery_scheduled = False
         self._last_heard = now
         on_chunk = self._on_chunk
         if on_chunk is None:
@@ -248,7 +245,7 @@ class Exchange:
             if settings.silence_timeout < settings.first_byte_timeout and self._timeout is not None:
                 self._timeout.cancel()  # from here on the limit is the one of silence
                 self._timeout = self._loop.call_at(self._last_heard + settings.silence_timeout, self._check_time)
-            self._schedule_delivery()  # not at once: when the reader wakes, a small answer is all there
+            self._upstream.schedule_delivery(self)  # not at once: when the reader wakes, a small answer is all there
 
     def _on_data(self, chunk: bytes) -> int:
         if self.queued >= HIGH_WATER:
@@ -264,18 +261,13 @@ class Exchange:
         else:
             self._queue_head = chunk
         self.queued += size
-        if not self._delivery_scheduled:
-            self._schedule_delivery()
+        self._upstream.schedule_delivery(self)
         return size
 
     def _too_large(self) -> UpstreamInvalid:
         limit = self._upstream.settings.max_response_size
         cause = f"the answer is larger than max_response_size, {limit} bytes"
         return UpstreamInvalid("The answer is over the limit of size.", sent=True, cause=cause)
-
-    def _schedule_delivery(self) -> None:
-        self._delivery_scheduled = True
-        self._upstream.schedule_delivery(self)
 
     def _on_done(self, fetch: "asyncio.Future[HTTPResponse]") -> None:
         self._fetch = None  # the response holds the request, and the request this exchange: a reference cycle

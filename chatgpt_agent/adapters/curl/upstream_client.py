@@ -24,8 +24,8 @@ class UpstreamClient:
             self.destination += f" through the proxy {settings.proxy.host}:{settings.proxy.port}"
         self.options = request_options(settings)
         self.exchanges: set[Exchange] = set()  # that have not ended
-        self._loop = asyncio.get_running_loop()
-        self._with_data: list[Exchange] = []
+        self.loop = asyncio.get_running_loop()  # for each request: Python asks the system each time whose loop it is
+        self._with_data: dict[Exchange, None] = {}  # each once, in the order of their first data
 
     @property
     def running(self) -> int:
@@ -66,11 +66,11 @@ class UpstreamClient:
         awake already need not be woken for the next chunk, which costs as much as sending it.
         """
         if not self._with_data:
-            self._loop.call_soon(self._deliver)
-        self._with_data.append(exchange)
+            self.loop.call_soon(self._deliver)
+        self._with_data[exchange] = None
 
     def _deliver(self) -> None:
-        exchanges, self._with_data = self._with_data, []
-        now = self._loop.time()
+        exchanges, self._with_data = self._with_data, {}
+        now = self.loop.time()
         for exchange in exchanges:
             exchange.deliver(now)
