@@ -47,7 +47,10 @@ class Authenticator:
     def identify(self, headers: Headers, peer: str | None) -> Identity:
         """The user and token of a request. Raises InvalidApiKey, RateLimited after too many wrong tokens from the
         client's address, DirectoryStale."""
-        address = client_address(peer or NO_PEER, headers.get_list("X-Forwarded-For"), self._trusted_proxies)
+
+        def address() -> Address:
+            return client_address(peer or NO_PEER, headers.get_list("X-Forwarded-For"), self._trusted_proxies)
+
         authorization = headers.get_list("Authorization")
         try:
             identity = self._directory.identify(token_from_headers(authorization), address)
@@ -55,7 +58,7 @@ class Authenticator:
             # Counted after the look-up, which costs less than any refusal: clients behind one NAT address must not lose
             # valid tokens.
             if authorization:  # a request without credentials is not a guess
-                self._failed.record(address)
+                self._failed.record(address())
             raise
         self._last_used.touch(identity.token.id)
         return identity

@@ -88,9 +88,9 @@ class Directory:
         """Whether the copy is loaded, and read within the last `stale_after` seconds."""
         return self._read_at is not None and self._clock() - self._read_at <= self._stale_after
 
-    def identify(self, token: str, address: Address | None = None) -> Identity:
-        """The token and its user, for a request from this address. Raises InvalidApiKey with the reason, or
-        DirectoryStale if the copy is too old."""
+    def identify(self, token: str, address: Callable[[], Address | None] = lambda: None) -> Identity:
+        """The token and its user, for a request from this address, which only tokens for some networks ask for. Raises
+        InvalidApiKey with the reason, or DirectoryStale if the copy is too old."""
         if not self.loaded or self._keyring is None:
             raise DirectoryStale
         digest = self._keyring.digest(token)

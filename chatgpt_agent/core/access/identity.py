@@ -6,7 +6,7 @@ hold the event loop each time.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 
 import msgspec
@@ -62,9 +62,9 @@ class Identity(msgspec.Struct, frozen=True):
     token: Token
 
 
-def denial_reason(identity: Identity, now: datetime, address: Address | None) -> str | None:
+def denial_reason(identity: Identity, now: datetime, address: Callable[[], Address | None]) -> str | None:
     """Returns why a token is not valid now from this address, or None. The reason is only for the log. A token with
-    networks is not valid if the address is unknown."""
+    networks is not valid if the address is unknown; without them the address is not asked for."""
     user, token = identity.user, identity.token
     if token.revoked:
         return "revoked"
@@ -72,8 +72,10 @@ def denial_reason(identity: Identity, now: datetime, address: Address | None) ->
         return "of a disabled user"
     if token.expires_at is not None and token.expires_at <= now:
         return "expired"
-    if token.allowed_networks is not None and (address is None or address not in token.allowed_networks):
-        return "not for this network"
+    if token.allowed_networks is not None:
+        known = address()
+        if known is None or known not in token.allowed_networks:
+            return "not for this network"
     return None
 
 

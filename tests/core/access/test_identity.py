@@ -50,7 +50,7 @@ def limited(models: tuple[str, ...] | None, token_models: tuple[str, ...] | None
 )
 def test_token_that_is_not_valid_has_a_reason(case: Identity, reason: str | None) -> None:
     """The reason is for the log; a valid token has none."""
-    assert denial_reason(case, NOON, HOME) == reason
+    assert denial_reason(case, NOON, lambda: HOME) == reason
 
 
 @pytest.mark.parametrize(
