@@ -9,7 +9,6 @@ from typing import TextIO
 _SECRET = re.compile(
     r"(?<![a-z])(sk-|cga_|cgm_)[\w-]{4,}|(Bearer|Basic)\s+[^\s'\"]+|(://[^\s/:@]*):[^\s]*@", re.IGNORECASE
 )
-_HINTS = ("sk-", "cga_", "cgm_", "bearer", "basic", "://")  # a line without any of these has no match
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
 
 # These log what a client sent: a malformed header at INFO, whole requests at DEBUG.
@@ -61,9 +60,9 @@ class LineHandler(logging.StreamHandler[TextIO]):
 
 def redact(text: str) -> str:
     """Returns a text without secrets and without control characters other than tab and newline."""
-    # This test costs a tenth of the searches below, and almost no line passes it.
-    lowered = text.lower()
-    if any(hint in lowered for hint in _HINTS):
+    # This test costs a tenth of the search, and almost no line passes it. Written out: a loop takes twice as long.
+    low = text.lower()
+    if "sk-" in low or "cga_" in low or "cgm_" in low or "bearer" in low or "basic" in low or "://" in low:
         text = _SECRET.sub(lambda match: f"{match[1] or match[2] or match[3] or ''}[hidden]", text)
     return text if text.isprintable() else _CONTROL.sub(lambda match: repr(match[0])[1:-1], text)
 

@@ -103,10 +103,11 @@ class Budgets:
             raise DirectoryStale
         cost = PendingCost(identity.token.id, amount, started_at)
         self._roll_windows(user_budgets, started_at)
-        for state in user_budgets.covering(cost):
+        states = user_budgets.covering(cost)
+        for state in states:
             if not state.allows(amount, self.agents):
                 raise self._refusal(state, amount)
-        user_budgets.reserve(request_id, cost)
+        user_budgets.reserve(request_id, cost, states)
         self.schedule_publish(user_budgets.user)
         return Reservation(self, user_budgets, request_id)
 

@@ -19,32 +19,32 @@ _UNLIMITED = RateLimits()
 class _Meter:
     """What one user, or one token, has used of its limits."""
 
-    __slots__ = ("_limits", "requests", "running", "tokens")
+    __slots__ = ("limits", "requests", "running", "tokens")
 
     def __init__(self) -> None:
-        self._limits = _UNLIMITED
+        self.limits = _UNLIMITED
         self.requests: Bucket | None = None
         self.tokens: Bucket | None = None
         self.running = 0
 
     def update_limits(self, limits: RateLimits, now: float) -> None:
-        """Adopts the limits, which may have changed."""
-        if limits is self._limits:
-            return
-        self._limits = limits
+        """Adopts limits that have changed."""
+        self.limits = limits
         self.requests = _resized(self.requests, limits.rpm, now)
         self.tokens = _resized(self.tokens, limits.tpm, now)
 
     def check(self, owner: str, tokens: int | None, now: float) -> None:
         """Raises RateLimited where one more request of so many tokens is over a limit; None: of a request without
         tokens. `owner`: "user" or "token"."""
-        concurrency = self._limits.concurrency
+        concurrency = self.limits.concurrency
         if concurrency is not None and self.running >= concurrency:
             message = f"{_OWNERS[owner]} may make {concurrency} requests at once."
             raise RateLimited(message, retry_after=CONCURRENCY_RETRY, reason=f"{owner}: {concurrency} requests at once")
         for bucket, amount, unit in ((self.requests, 1, "requests"), (self.tokens, tokens, "tokens")):
-            wait = bucket.wait(amount, now) if bucket is not None and amount is not None else 0.0
-            if wait > 0 and bucket is not None:
+            if bucket is None or amount is None:
+                continue
+            wait = bucket.wait(amount, now)
+            if wait > 0:
                 message = f"{_OWNERS[owner]} may use {bucket.limit} {unit} a minute."
                 reason = f"{amount} {unit}, {owner}: {bucket.limit} {unit} a minute, {bucket.left(now)} left"
                 raise RateLimited(message, retry_after=wait, type=unit, reason=reason)
@@ -91,15 +91,14 @@ class RateLimiter:
     def acquire(self, identity: Identity, tokens: int | None) -> Slot:
         """A slot for a request of about so many tokens; None: it has none, so that a limit of tokens does not apply.
         Raises RateLimited, and then nothing is counted."""
-        limited = self._limited(identity)
+        now = self._clock()
+        limited = self._limited(identity, now)
         if not limited:
             return _FREE
-        now = self._clock()
-        for owner, limits, meter in limited:
-            meter.update_limits(limits, now)
+        for owner, meter in limited:
             meter.check(owner, tokens, now)
         shares = []
-        for _, _, meter in limited:
+        for _, meter in limited:
             meter.running += 1
             if meter.requests is not None:
                 meter.requests.take(1, now)
@@ -111,13 +110,9 @@ class RateLimiter:
 
     def headers(self, identity: Identity) -> list[tuple[str, str]]:
         """The `x-ratelimit-*` header fields for an identity: of each limit the one that is nearest."""
-        limited = self._limited(identity)
-        if not limited:
-            return []
         now = self._clock()
         requests = tokens = None
-        for _, limits, meter in limited:
-            meter.update_limits(limits, now)
+        for _, meter in self._limited(identity, now):
             requests = _nearer(requests, meter.requests, now)
             tokens = _nearer(tokens, meter.tokens, now)
         return rate_headers(
@@ -129,10 +124,9 @@ class RateLimiter:
         """The limits of the user and of the token and what is left of each, as `GET /me` shows them. None: no limit."""
         now = self._clock()
         status = {}
-        meters = {owner: meter for owner, _, meter in self._limited(identity)}
+        meters = dict(self._limited(identity, now))
         for owner, limits in (("user", identity.user.limits), ("token", identity.token.limits)):
             meter = meters.get(owner, _Meter())
-            meter.update_limits(limits, now)
             status[owner] = {
                 "requests_per_minute": limits.rpm,
                 "requests_left": None if meter.requests is None else meter.requests.left(now),
@@ -143,14 +137,17 @@ class RateLimiter:
             }
         return status
 
-    def _limited(self, identity: Identity) -> list[tuple[str, RateLimits, _Meter]]:
+    def _limited(self, identity: Identity, now: float) -> list[tuple[str, _Meter]]:
+        """Whose limits apply to a request, "token" or "user", and what of them is used."""
         limited = []
         for kind, owner in (("token", identity.token), ("user", identity.user)):
             if owner.limits != _UNLIMITED:
                 meter = self._meters.get((kind, owner.id))
                 if meter is None:
                     meter = self._meters[kind, owner.id] = _Meter()
-                limited.append((kind, owner.limits, meter))
+                if meter.limits is not owner.limits:
+                    meter.update_limits(owner.limits, now)
+                limited.append((kind, meter))
         return limited
 
 

@@ -44,4 +44,4 @@ class AccessLogEntry:
             line = f"{line} error={self.error_code}"
         if self.reason:
             line = f"{line} ({self.reason})"
-        access_log.log(level, "%s", f"{line} {details}" if details else line)
+        access_log.log(level, f"{line} {details}" if details else line)

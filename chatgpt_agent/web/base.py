@@ -34,6 +34,8 @@ class ApiHandler(RequestHandler):
 
     def __init__(self, application: Application, request: HTTPServerRequest, **kwargs: Any) -> None:
         self.access = AccessLogEntry()
+        self.connection = cast(RequestConnection, request.connection)  # of this request
+        self.stream: ClientStream = self.connection.stream  # the client's connection
         super().__init__(application, request, **kwargs)
         self.connection.on_fault = self.on_fault
 
@@ -53,16 +55,6 @@ class ApiHandler(RequestHandler):
         """What pages of other origins may do; None: nothing."""
         cors: Cors | None = self.application.settings.get("cors")
         return cors
-
-    @property
-    def connection(self) -> RequestConnection:
-        """The connection, of this request."""
-        return cast(RequestConnection, self.request.connection)
-
-    @property
-    def stream(self) -> ClientStream:
-        """The client's connection."""
-        return self.connection.stream
 
     def prepare(self) -> None:
         """Runs the checks that need no body. An error is answered before any of the body is read."""

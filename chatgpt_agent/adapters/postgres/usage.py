@@ -162,12 +162,14 @@ async def reserve_ids(store: Store, rows: Sequence[Row]) -> None:
 
 
 def sql_array(values: Sequence[object]) -> str:
-    """Returns values as the text of a PostgreSQL array (https://www.postgresql.org/docs/current/arrays.html#ARRAYS-IO):
-    one parameter that the server parses as one constant. psycopg2 would write ARRAY[…], with a constant for each
-    value."""
-    if values.count(None) == len(values):  # as of most columns
-        return f"{{{','.join(['NULL'] * len(values))}}}"
-    return f"{{{','.join(map(_element, values))}}}"
+    """Returns values of one type, or None, as the text of a PostgreSQL array
+    (https://www.postgresql.org/docs/current/arrays.html#ARRAYS-IO): one parameter that the server parses as one
+    constant. psycopg2 would write ARRAY[…], with a constant for each value."""
+    nulls = values.count(None)
+    if nulls == len(values):  # as of most columns
+        return f"{{{','.join(['NULL'] * nulls)}}}"
+    needs_quotes = nulls or isinstance(values[0], str)
+    return f"{{{','.join(map(_element if needs_quotes else str, values))}}}"
 
 
 def _element(value: object) -> str:

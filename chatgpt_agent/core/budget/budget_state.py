@@ -79,7 +79,10 @@ class BudgetState:
 
     def newly_crossed(self) -> list[int]:
         """Returns the thresholds in percent that spending has crossed since the last call, the lowest first."""
-        reached = [percent for percent in THRESHOLDS if self.spent * 100 >= self.amount * percent and self.amount > 0]
+        spent, amount = self.spent * 100, self.amount
+        if spent < amount * THRESHOLDS[0]:  # as after nearly every request
+            return []
+        reached = [percent for percent in THRESHOLDS if spent >= amount * percent and amount > 0]
         crossed = [percent for percent in reached if percent > self.last_threshold]
         self.last_threshold = max([self.last_threshold, *crossed])
         return crossed
@@ -104,9 +107,9 @@ class UserBudgets:
         """The budgets in which a request counts."""
         return [state for state in self.states if state.covers(cost)]
 
-    def reserve(self, id: UUID, cost: PendingCost) -> None:
-        """Adds a reservation to the budgets that it counts in."""
-        for state in self.covering(cost):
+    def reserve(self, id: UUID, cost: PendingCost, states: Iterable[BudgetState]) -> None:
+        """Adds a reservation to the budgets that it counts in, those `covering` it."""
+        for state in states:
             state.pending += cost.amount
         self.pending[id] = cost
 
