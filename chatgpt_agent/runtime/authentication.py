@@ -10,7 +10,7 @@ from chatgpt_agent.adapters.keyring import Keyring
 from chatgpt_agent.adapters.postgres.admins import AdminRow, find_admin
 from chatgpt_agent.adapters.postgres.connection import Store
 from chatgpt_agent.core.access.identity import Identity
-from chatgpt_agent.core.access.networks import Networks, client_address
+from chatgpt_agent.core.access.networks import Address, Networks, client_address
 from chatgpt_agent.core.access.tokens import ADMIN_PREFIX, is_well_formed, token_from_headers
 from chatgpt_agent.core.errors import InvalidApiKey, StoreUnavailable
 from chatgpt_agent.runtime.directory import Directory
