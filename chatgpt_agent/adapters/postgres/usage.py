@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
 from operator import attrgetter
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 import msgspec
@@ -168,8 +168,13 @@ def sql_array(values: Sequence[object]) -> str:
     nulls = values.count(None)
     if nulls == len(values):  # as of most columns
         return f"{{{','.join(['NULL'] * nulls)}}}"
-    needs_quotes = nulls or isinstance(values[0], str)
-    return f"{{{','.join(map(_element if needs_quotes else str, values))}}}"
+    if not nulls and not isinstance(values[0], str):
+        return f"{{{','.join(map(str, values))}}}"
+    if not nulls:
+        text = '","'.join(cast(Sequence[str], values))
+        if "\\" not in text and text.count('"') == 2 * len(values) - 2:  # none needs an escape, as in most columns
+            return f'{{"{text}"}}'
+    return f"{{{','.join(map(_element, values))}}}"
 
 
 def _element(value: object) -> str:
