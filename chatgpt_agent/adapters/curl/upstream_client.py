@@ -24,7 +24,7 @@ class UpstreamClient:
             self.destination += f" through the proxy {settings.proxy.host}:{settings.proxy.port}"
         self.options = request_options(settings)
         self.exchanges: set[Exchange] = set()  # that have not ended
-        self.loop = asyncio.get_running_loop()  # for each request: Python asks the system each time whose loop it is
+        self.loop = asyncio.get_running_loop()  # for each request: asyncio would ask the system each time
         self._with_data: dict[Exchange, None] = {}  # each once, in the order of their first data
 
     @property

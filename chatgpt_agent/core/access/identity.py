@@ -73,8 +73,8 @@ def denial_reason(identity: Identity, now: datetime, address: Callable[[], Addre
     if token.expires_at is not None and token.expires_at <= now:
         return "expired"
     if token.allowed_networks is not None:
-        known = address()
-        if known is None or known not in token.allowed_networks:
+        client = address()
+        if client is None or client not in token.allowed_networks:
             return "not for this network"
     return None
 
