@@ -22,7 +22,7 @@ COLUMNS: Columns[AdminRow] = {
 
 @click.group()
 def admin() -> None:
-    """Admins and viewers: tokens for the REST API, passwords for the console."""
+    """Admins and viewers of the REST API and the console."""
 
 
 @admin.command()
@@ -100,7 +100,9 @@ async def list_(administration: Administration, json: bool) -> None:
 @json_option
 @with_administration
 async def revoke(administration: Administration, name: str, json: bool) -> None:
-    """Revoke an admin: token and password stop working at once, and all browsers are signed out.
+    """Revoke an admin.
+
+    Token and password stop working at once, and all browsers are signed out.
 
     Example: chatgpt-agent admin revoke carol
     """

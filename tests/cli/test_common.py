@@ -28,6 +28,7 @@ ARGUMENTS = {
     "token rotate": ["1"],
     "token revoke": ["1"],
     "admin token": ["carol"],
+    "admin password": ["carol", "--password-stdin"],
     "admin revoke": ["carol"],
     "price set": ["m", "--input", "1", "--output", "1"],
     "price remove": ["m"],

@@ -24,7 +24,7 @@ ROUTES = [
     ),
     Route(
         method="POST", path="/admins/{name}/revoke", handler=revoke_admin,
-        summary="Revoke an admin's token, except the last with the role admin",
+        summary="Revoke an admin's token and password, except the last with the role admin",
         path_params=UserPath, status=204, tag="admins",
     ),
 ]  # fmt: skip
