@@ -1,4 +1,4 @@
-"""One look at everything: what is spent and by whom, how fast answers are, and what needs attention."""
+"""One look at everything: what is spent, which users spend it, how fast answers are, and what needs attention."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -149,9 +149,9 @@ class OverviewReader:
                 others[row.day].append(row.cost)
         for when, _, cost in costs:
             others[when].append(-cost)
-        shown = [DayCost(when, names[user], cost) for when, user, cost in costs]
+        costs_shown = [DayCost(when, names[user], cost) for when, user, cost in costs]
         rest = [DayCost(when, OTHERS, exact_sum(amounts)) for when, amounts in others.items()]
-        return sorted(shown + [each for each in rest if each.cost], key=lambda each: (each.day, each.name))
+        return sorted(costs_shown + [each for each in rest if each.cost], key=lambda each: (each.day, each.name))
 
     # What needs attention.
 
@@ -215,10 +215,10 @@ def _top_models(rows: Sequence[ModelDay]) -> list[tuple[str, Spend]]:
 
 
 def _models_by_day(rows: Sequence[ModelDay]) -> list[DayCost]:
-    shown = {model for model, _ in _top_models(rows)[:SERIES]}
+    apart = {model for model, _ in _top_models(rows)[:SERIES]}
     costs: dict[tuple[date, str], list[Decimal]] = defaultdict(list)
     for row in rows:
-        costs[row.day, row.model if row.model in shown else OTHERS].append(row.cost)
+        costs[row.day, row.model if row.model in apart else OTHERS].append(row.cost)
     return [DayCost(day, model, exact_sum(amounts)) for (day, model), amounts in sorted(costs.items())]
 
 
@@ -282,12 +282,12 @@ def _of_refused_key(refused: RefusedKey) -> Attention:
 
 
 def _of_budgets(budgets: Iterable[BudgetRow]) -> list[Attention]:
-    nearly = [budget for budget in budgets if budget.spent >= NEARLY_SPENT * budget.amount]
+    amounts = [(budget, budget.raised_amount or budget.amount) for budget in budgets]
+    nearly = [(budget, amount) for budget, amount in amounts if budget.spent >= NEARLY_SPENT * amount]
+    nearly.sort(key=lambda each: (-(each[0].spent / each[1] if each[1] else ZERO), each[0].id))
     return [
-        Attention(
-            concern=Concern.BUDGET, subject=budget.user, amount=budget.spent, of=budget.amount, at=budget.resets_at
-        )
-        for budget in sorted(nearly, key=lambda each: (-(each.spent / each.amount if each.amount else ZERO), each.id))
+        Attention(concern=Concern.BUDGET, subject=budget.user, amount=budget.spent, of=amount, at=budget.resets_at)
+        for budget, amount in nearly
     ]
 
 

@@ -1,4 +1,4 @@
-"""The tables `ledger_checks` and `reconciled_days`: when the books were checked, by whom, and what was found."""
+"""The tables `ledger_checks` and `reconciled_days`: checks of the books, with author and result."""
 
 from collections.abc import Sequence
 from datetime import date, datetime

@@ -89,7 +89,7 @@ async def users_of_models(store: Store, models: Sequence[str], since: date) -> d
 
 
 async def refused_keys(store: Store, since: datetime) -> list[RefusedKey]:
-    """Returns the users of whom OpenAI has refused the key since a time, and has answered no request after that."""
+    """Returns the users with a key that OpenAI has refused since a time, and that has not worked after that."""
     sql = f"""
         SELECT u.name, r.at FROM (
             SELECT user_id, max(started_at) AS at FROM usage

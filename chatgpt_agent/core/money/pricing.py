@@ -161,7 +161,7 @@ def _side_parts(
 
 class CostPart(msgspec.Struct, frozen=True, kw_only=True):
     """A part of a cost: so many of something at a rate. `kind`: of a token, of a call, or `seconds`; `unit`: how many
-    of them `rate` (USD) is for; `multiplier`: of the tier and of the host; `model`: whose rate it is."""
+    of them `rate` (USD) is for; `multiplier`: of the tier and of the host; `model`: the one with this rate."""
 
     kind: str
     count: Decimal

@@ -37,9 +37,16 @@ class Formats:
     def usd(self, value: Decimal) -> str:
         """Returns USD: to the cent, or, below a dollar, to the first two digits that are not zero."""
         size = abs(value)
-        digits = 2 if size == 0 or size >= 1 else min(_SMALL_USD, max(2, 1 - size.adjusted()))
+        return self._usd(value, 2 if size == 0 or size >= 1 else min(_SMALL_USD, max(2, 1 - size.adjusted())))
+
+    def _usd(self, value: Decimal, digits: int) -> str:
         pattern = self.locale.currency_formats["standard"].pattern.replace("0.00", "0." + "0" * digits)
         return str(format_currency(value, "USD", format=pattern, locale=self.locale, currency_digits=False))
+
+    def exact_usd(self, value: Decimal) -> str:
+        """Returns USD with all of its digits, at least to the cent."""
+        digits = max(2, len(format_usd(value).partition(".")[2]))
+        return self._usd(value, digits)
 
     def percent(self, value: float | Decimal) -> str:
         """Returns a fraction as whole percent."""
@@ -80,6 +87,7 @@ _FORMATS: dict[Kind, Any] = {
     Kind.CODE: lambda _, value: value,
     Kind.NUMBER: Formats.number,
     Kind.USD: Formats.usd,
+    Kind.EXACT_USD: Formats.exact_usd,
     Kind.PERCENT: Formats.percent,
     Kind.MILLISECONDS: Formats.milliseconds,
     Kind.BYTES: Formats.bytes,

@@ -14,6 +14,7 @@ class Kind(StrEnum):
     TEXT = "text"
     NUMBER = "number"
     USD = "usd"  # a Decimal, or None: not known
+    EXACT_USD = "exact_usd"  # all of its digits
     PERCENT = "percent"  # a fraction: 0.8 is 80 %
     MILLISECONDS = "milliseconds"
     BYTES = "bytes"

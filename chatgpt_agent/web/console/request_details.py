@@ -99,7 +99,7 @@ def _facts(request: ConsoleRequest, proof: RowProof) -> Facts:
         Fact(_("The client disconnected before the end"), row.client_closed, Kind.FLAG),
         Fact(_("First byte after"), proof.first_byte_ms, Kind.MILLISECONDS),
         Fact(_("Ended after"), proof.duration_ms, Kind.MILLISECONDS),
-        Fact(_("Cost"), row.cost, Kind.USD),
+        Fact(_("Cost"), row.cost, Kind.EXACT_USD),
         Fact(_("It may have cost up to this much more"), row.uncertain_cost or None, Kind.USD),
         Fact(_("Price"), _price(request, proof)),
         Fact(_("Id of this request"), str(row.request_id), Kind.CODE),
@@ -127,24 +127,27 @@ def _price(request: ConsoleRequest, proof: RowProof) -> Any:
 
 def _parts(request: ConsoleRequest, proof: RowProof) -> Table:
     _ = request._
-    columns = [
-        Column("kind", _("What")),
-        Column("count", _("Count"), Kind.NUMBER),
-        Column("rate", _("Rate"), Kind.USD),
-        Column("unit", _("for")),
-        Column("multiplier", _("Times"), Kind.NUMBER),
-        Column("amount", _("Cost"), Kind.USD),
-    ]
     parts = [part for part in proof.parts if part.count]
     several = len({part.model for part in parts if part.model}) > 1
+    multiplied = any(part.multiplier != 1 for part in parts)
     equal = Mark(_("equals the cost of the row"), "good")
     differs = Mark(_("differs from the cost of the row"), "bad")
     return Table(
         name="parts",
         title=_("How the cost comes about"),
-        columns=columns,
-        rows=[_part_cells(request, part, several) for part in parts],
-        total=[equal if proof.adds_up else differs, None, None, None, None, proof.total],
+        columns=[
+            Column("kind", _("What")),
+            Column("count", _("Count"), Kind.NUMBER),
+            Column("rate", _("Rate"), Kind.EXACT_USD),
+            Column("unit", _("for")),
+            *([Column("multiplier", _("Times"), Kind.NUMBER)] if multiplied else []),
+            Column("amount", _("Cost"), Kind.EXACT_USD),
+        ],
+        rows=[
+            [*_part_cells(request, part, several), *([part.multiplier] if multiplied else []), part.amount]
+            for part in parts
+        ],
+        total=[equal if proof.adds_up else differs, None, None, *([None, None] if multiplied else [None]), proof.total],
         empty=_("No tokens were used."),
     )
 
@@ -152,14 +155,7 @@ def _parts(request: ConsoleRequest, proof: RowProof) -> Table:
 def _part_cells(request: ConsoleRequest, part: CostPart, several: bool) -> list[Any]:
     name = part_names(request).get(part.kind, part.kind)
     units = {1_000_000: request._("1,000,000 tokens"), 60: request._("a minute"), 1: request._("a call")}
-    return [
-        f"{name} ({part.model})" if several and part.model else name,
-        part.count,
-        part.rate,
-        units[part.unit],
-        None if part.multiplier == 1 else part.multiplier,
-        part.amount,
-    ]
+    return [f"{name} ({part.model})" if several and part.model else name, part.count, part.rate, units[part.unit]]
 
 
 def part_names(request: ConsoleRequest) -> dict[str, str]:

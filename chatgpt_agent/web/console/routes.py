@@ -3,7 +3,18 @@
 import re
 from typing import Any
 
-from chatgpt_agent.web.console import audit, languages, overview, pages, request_details, requests, setup, users
+from chatgpt_agent.web.console import (
+    audit,
+    budget_changes,
+    budgets,
+    languages,
+    overview,
+    pages,
+    request_details,
+    requests,
+    setup,
+    users,
+)
 from chatgpt_agent.web.console.assets import ASSETS, AssetHandler
 from chatgpt_agent.web.console.handler import ConsoleHandler
 from chatgpt_agent.web.console.routing import PREFIX, ConsoleServices, Page
@@ -16,6 +27,8 @@ PAGES: list[Page] = [
     *setup.PAGES,
     *users.PAGES,
     *audit.PAGES,
+    *budget_changes.PAGES,
+    *budgets.PAGES,
 ]
 
 

@@ -102,6 +102,9 @@ class ConsoleRequest(msgspec.Struct, frozen=True, kw_only=True):
 
     def read(self, fields: Sequence[Field], kind: type[T]) -> T:
         """Returns what was typed into these fields as a struct. Raises InvalidRequest, InvalidValue."""
+        for field in fields:
+            if field.required and not self.sent.get(field.name, "").strip():
+                raise InvalidRequest(self._("Fill this in."), param=field.name)
         struct: T = read_form(list(fields), self.sent, kind, self.zone)
         return struct
 

@@ -92,12 +92,12 @@ async def show_setup(request: ConsoleRequest) -> Result:
     users = await administration.users.list(limit=1)
     prices = await administration.prices.in_force()
     rows = await administration.ledger.rows(limit=1)
-    who = _("You are signed in as %(name)s.") % {"name": request.admin.admin.name}
+    signed_in = _("You are signed in as %(name)s.") % {"name": request.admin.admin.name}
     bring = _("Users bring their own OpenAI key and get a token of this agent.")
     priced = _("A model can be used once it has a price, so that each request has a cost.")
     add = Button(_("Add a user"), page_url("users", "new"))
     steps: list[Part] = [
-        _step(request, 1, _("The first admin"), who, done=True),
+        _step(request, 1, _("The first admin"), signed_in, done=True),
         _step(request, 2, _("The first user"), bring, done=bool(users), button=add),
         _step(request, 3, _("The first price"), priced, done=bool(prices)),
     ]

@@ -14,4 +14,4 @@ def csv_of(table: Table) -> str:
 
 def _cell(cell: object, column: Column) -> object:
     value = plain(cell)
-    return Amount(value) if column.kind in (Kind.USD, Kind.NUMBER) and isinstance(value, str) else value
+    return Amount(value) if column.kind in (Kind.USD, Kind.EXACT_USD, Kind.NUMBER) and isinstance(value, str) else value

@@ -74,7 +74,7 @@ async def test_times_are_in_the_zone_of_reports(admin: ConsoleClient, upstream: 
 
 
 async def test_file_has_all_rows_of_the_filter(admin: ConsoleClient, upstream: Upstream) -> None:
-    """Not only those of the page; amounts are exact."""
+    """The file is not limited to the page; amounts are exact."""
     await request_ids(admin, 51)
     answer = await admin.file("/requests.csv?user=alice")
     rows = list(csv.DictReader(io.StringIO(answer.body.decode())))
