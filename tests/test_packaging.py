@@ -80,6 +80,16 @@ def test_the_wheel_has_every_module(built: Built) -> None:
     assert modules <= built.in_wheel
 
 
+def test_the_wheel_has_every_file_of_the_console(built: Built) -> None:
+    """Templates, style sheets, scripts, licenses of other projects, and catalogues of translations."""
+    console = ROOT / "chatgpt_agent/web/console"
+    folders = [console / name for name in ("templates", "static", "locale")]
+    files = {path.relative_to(ROOT).as_posix() for each in folders for path in each.rglob("*") if path.is_file()}
+    assert {path.rpartition(".")[2] for path in files} >= {"html", "css", "js", "json", "txt", "mo"}
+    assert files <= built.in_wheel
+    assert files <= built.in_sdist
+
+
 def test_the_wheel_has_nothing_else(built: Built) -> None:
     """One package, and what says how it is installed."""
     assert {name.partition("/")[0] for name in built.in_wheel} == {
