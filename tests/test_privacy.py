@@ -20,6 +20,7 @@ from tests.support.waiting import until
 QUESTION = "canary-question-7f3a"
 ANSWER = "canary-answer-91bc"
 BOUNDARY = "canary-boundary-2c8e"
+PASSWORD = "canary-password-6d1f"
 OTHERS: dict[str, dict[str, object]] = {
     "/v1/responses": {"input": QUESTION, "instructions": QUESTION},
     "/v1/completions": {"prompt": QUESTION},
@@ -107,6 +108,7 @@ async def test_no_file_and_no_log_holds_a_message_or_a_secret(upstream: Upstream
         url = await serve.ready()
         issued = await cli.in_thread("user", "add", "alice", "--openai-key-stdin", stdin=KEY)
         token = issued.strip().splitlines()[-1]
+        await cli.in_thread("admin", "password", "carol", "--password-stdin", stdin=PASSWORD)
         tier = ["--tier", "decisions:x0.5"]
         await cli.in_thread("price", "set", MODEL, "--input", "1", "--output", "2", *tier)
         bearer = {"Authorization": f"Bearer {token}"}
@@ -123,7 +125,7 @@ async def test_no_file_and_no_log_holds_a_message_or_a_secret(upstream: Upstream
 
     files = files_below(folder)
     contents = {path: path.read_bytes() for path in files}
-    for canary in (QUESTION, ANSWER, BOUNDARY, KEY, KEY[3:], token, token[4:40]):
+    for canary in (QUESTION, ANSWER, BOUNDARY, KEY, KEY[3:], token, token[4:40], PASSWORD):
         hits = [str(path) for path, content in contents.items() if canary.encode() in content]
         assert hits == [], canary
     assert len(files) > 500
