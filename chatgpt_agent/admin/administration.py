@@ -28,6 +28,7 @@ from chatgpt_agent.admin.reports import Reports
 from chatgpt_agent.admin.surcharges import SurchargeAdmin
 from chatgpt_agent.admin.tokens import Tokens
 from chatgpt_agent.admin.user_import import UserImport
+from chatgpt_agent.admin.user_list import UserLister
 from chatgpt_agent.admin.users import Users
 from chatgpt_agent.admin.warnings import Warn, no_warning
 from chatgpt_agent.core.audit import Actor
@@ -67,6 +68,7 @@ class LedgerAdministration:
         self.proofs = Proofs(stores.reports)
         self.reconciler = Reconciler(stores.proofs, self.checks)
         self.reports = Reports(stores.reports)
+        self.user_list = UserLister(stores.reports)
         self.overview = OverviewReader(stores.reports, BudgetAdmin(stores.reports))
 
 
