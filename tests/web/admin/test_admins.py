@@ -82,3 +82,21 @@ async def test_viewer_cannot_list_administrators(viewer: Administrator) -> None:
         403,
         "Viewers have read-only access, without admins.",
     )
+
+
+async def test_list_shows_who_has_a_password(admin: Administrator) -> None:
+    """An admin with a password alone has no token, and neither the list nor the document shows a hash."""
+    await admin.agent.administration.admins.set_password("dave", "made-up words of dave")
+    answer = await admin.ask("GET", "/admins")
+    lines = {line["name"]: line for line in answer.json["data"]}
+    assert (lines["dave"]["token_prefix"], lines["carol"]["password_set_at"]) == (None, None)
+    assert lines["dave"]["password_set_at"] is not None
+    assert b"argon2" not in answer.body
+
+
+async def test_revocation_over_rest_ends_the_password(admin: Administrator) -> None:
+    """The admin could sign in to the console otherwise."""
+    await admin.agent.administration.admins.set_password("dave", "made-up words of dave")
+    await admin.ask("POST", "/admins/dave/revoke")
+    lines = {line["name"]: line for line in (await admin.ask("GET", "/admins")).json["data"]}
+    assert lines["dave"]["password_set_at"] is None
