@@ -2,10 +2,23 @@
 
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
-from chatgpt_agent.core.errors import InvalidRequest
+from chatgpt_agent.core.errors import InvalidCredentials, InvalidRequest, InvalidValue
 from chatgpt_agent.web.console import cookies, languages
 from chatgpt_agent.web.console.forms import FORM
-from chatgpt_agent.web.console.parts import Field, Form, Input, Message, Notice, Part, Redirect, Result, View
+from chatgpt_agent.web.console.parts import (
+    Also,
+    Field,
+    Form,
+    Input,
+    Link,
+    Message,
+    Notice,
+    Part,
+    Redirect,
+    Result,
+    View,
+)
+from chatgpt_agent.web.console.passwords import password_fields, typed_password
 from chatgpt_agent.web.console.rendering import THEMES
 from chatgpt_agent.web.console.routing import PREFIX, ConsoleRequest, Page
 
@@ -17,9 +30,13 @@ async def show_login(request: ConsoleRequest) -> Result:
     """The form to sign in with."""
     if request.signed_in is not None and not request.sent:
         return Redirect(href=next_page(request))
-    if await request.services.access.needs_first_run():
-        return _first_run_hint(request)
-    return _login_view(request, request.sent.get(DRAFT, ""))
+    _ = request._
+    hint = _(
+        "No admin has a password yet. Open the link that `chatgpt-agent serve` has written to its log, or run "
+        "`chatgpt-agent admin password NAME`."
+    )
+    needs_first_run = await request.services.access.needs_first_run()
+    return _login_view(request, request.sent.get(DRAFT, ""), hint if needs_first_run else "")
 
 
 def _login_view(request: ConsoleRequest, draft: str, text: str = "") -> View:
@@ -39,23 +56,6 @@ def _login_view(request: ConsoleRequest, draft: str, text: str = "") -> View:
     form = Form(name="login", action=f"{PREFIX}/login", fields=fields, submit=_("Sign in"), for_viewers=True)
     parts: list[Part] = [Message(text=text, level="warning")] if text else []
     return View(title=_("Sign in"), parts=[*parts, form], bare=True)
-
-
-def _first_run_hint(request: ConsoleRequest) -> View:
-    _ = request._
-    return View(
-        title=_("Welcome"),
-        parts=[
-            Message(
-                text=_(
-                    "No admin has a password yet. Open the link that `chatgpt-agent serve` has written to its log, or "
-                    "run `chatgpt-agent admin password NAME`."
-                ),
-                level="warning",
-            )
-        ],
-        bare=True,
-    )
 
 
 def signed_out(request: ConsoleRequest) -> View:
@@ -133,7 +133,50 @@ async def set_preferences(request: ConsoleRequest) -> Result:
     return Redirect(href=next_page(request), preferences=preferences)
 
 
+# The admin's own password.
+
+
+async def show_password(request: ConsoleRequest) -> Result:
+    """The form that sets another password."""
+    _ = request._
+    current = Field(
+        name="current",
+        label=_("Present password"),
+        input=Input.SECRET,
+        required=True,
+        autocomplete="current-password",
+    )
+    name = request.admin.admin.name
+    form = Form(
+        name="password",
+        action=f"{PREFIX}/password",
+        fields=[current, *password_fields(request)],
+        submit=_("Change the password"),
+        effects=[_("Other browsers in which you are signed in are signed out.")],
+        for_viewers=True,
+        also=Also(command=f"chatgpt-agent admin password {name}"),
+    )
+    return View(title=_("Password of %(name)s") % {"name": name}, parts=[form], up=Link(_("Overview"), PREFIX))
+
+
+async def change_password(request: ConsoleRequest) -> Result:
+    """Sets another password; this browser stays signed in."""
+    access, name = request.services.access, request.admin.admin.name
+    new = typed_password(request)
+    try:
+        session = await access.log_in(name, request.sent.get("current", ""), request.address)
+    except InvalidCredentials:
+        raise InvalidValue(request._("This is not your present password."), param="current") from None
+    await access.log_out(session.secret)
+    await request.administration.admins.set_password(name, new)
+    session = await access.log_in(name, new, request.address)
+    return Redirect(
+        href=PREFIX, session=session.secret, notice=Notice(text=request._("Your password has been changed."))
+    )
+
+
 PAGES = [
+    Page(path="/password", get=show_password, post=change_password, read_only=True),
     Page(path="/login", get=show_login, post=log_in, public=True),
     Page(path="/logout", post=log_out, read_only=True, public=True),
     Page(path="/preferences", post=set_preferences, public=True),

@@ -3,6 +3,7 @@
 import re
 from typing import Any
 
+from chatgpt_agent.core.errors import NotFound
 from chatgpt_agent.web.console import (
     audit,
     budget_changes,
@@ -17,7 +18,8 @@ from chatgpt_agent.web.console import (
 )
 from chatgpt_agent.web.console.assets import ASSETS, AssetHandler
 from chatgpt_agent.web.console.handler import ConsoleHandler
-from chatgpt_agent.web.console.routing import PREFIX, ConsoleServices, Page
+from chatgpt_agent.web.console.parts import Result
+from chatgpt_agent.web.console.routing import PREFIX, ConsoleRequest, ConsoleServices, Page
 
 PAGES: list[Page] = [
     *overview.PAGES,
@@ -32,12 +34,20 @@ PAGES: list[Page] = [
 ]
 
 
+async def _not_found(request: ConsoleRequest) -> Result:
+    raise NotFound(request._("There is nothing at this address of the console."))
+
+
+_NOT_FOUND = Page(path="{path}", get=_not_found)
+
+
 def console_handlers(services: ConsoleServices) -> list[Any]:
     """Returns Tornado's routes of all pages."""
     languages.load()
     return [
         *((_pattern(page.path), ConsoleHandler, {"services": services, "page": page}) for page in PAGES),
         (f"{PREFIX}/static/(.+)", AssetHandler, {"assets": ASSETS}),
+        (f"{PREFIX}(/.*)", ConsoleHandler, {"services": services, "page": _NOT_FOUND}),
     ]
 
 

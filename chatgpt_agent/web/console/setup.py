@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 
 from chatgpt_agent.admin.starter_prices import DATE, starter_prices
-from chatgpt_agent.core.errors import InvalidRequest, InvalidValue
+from chatgpt_agent.core.errors import InvalidRequest
 from chatgpt_agent.core.money.pricing import NewPrice
 from chatgpt_agent.web.console.first_request import send_first_request, show_first_request
 from chatgpt_agent.web.console.parts import (
@@ -20,6 +20,7 @@ from chatgpt_agent.web.console.parts import (
     Result,
     View,
 )
+from chatgpt_agent.web.console.passwords import password_fields, typed_password
 from chatgpt_agent.web.console.routing import PREFIX, ConsoleRequest, Page, page_url
 
 CODE = "code"
@@ -51,29 +52,6 @@ async def show_first_run(request: ConsoleRequest) -> Result:
     return View(title=_("Welcome"), parts=[Message(text=text), form], bare=True)
 
 
-def password_fields(request: ConsoleRequest) -> list[Field]:
-    """Returns the fields of a new password."""
-    _ = request._
-    return [
-        Field(
-            name="password",
-            label=_("Password"),
-            input=Input.NEW_PASSWORD,
-            required=True,
-            hint=_("At least 12 characters; a few words are easy to remember."),
-        ),
-        Field(name="again", label=_("Once more"), input=Input.NEW_PASSWORD, required=True),
-    ]
-
-
-def typed_password(request: ConsoleRequest) -> str:
-    """Returns the password that was typed twice. Raises InvalidValue."""
-    password = request.sent.get("password", "")
-    if request.sent.get("again", "") != password:
-        raise InvalidValue(request._("The two passwords differ."), param="again")
-    return password
-
-
 async def claim_first_run(request: ConsoleRequest) -> Result:
     """Makes the first admin, who is signed in then."""
     session = await request.services.access.claim_first_run(
@@ -95,7 +73,7 @@ async def show_setup(request: ConsoleRequest) -> Result:
     signed_in = _("You are signed in as %(name)s.") % {"name": request.admin.admin.name}
     bring = _("Users bring their own OpenAI key and get a token of this agent.")
     priced = _("A model can be used once it has a price, so that each request has a cost.")
-    add = Button(_("Add a user"), page_url("users", "new"))
+    add = Button(_("Add a user"), page_url("new-user"))
     steps: list[Part] = [
         _step(request, 1, _("The first admin"), signed_in, done=True),
         _step(request, 2, _("The first user"), bring, done=bool(users), button=add),

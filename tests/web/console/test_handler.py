@@ -149,6 +149,14 @@ async def test_unknown_table_and_page_are_404(admin: ConsoleClient) -> None:
     assert (await admin.get("/users?csv=x")).status == 404
 
 
+@pytest.mark.parametrize("path", ["/nowhere", "/users/alice/nowhere", "/static"])
+async def test_unknown_address_is_a_page(admin: ConsoleClient, path: str) -> None:
+    """The page has the navigation."""
+    page = await admin.get(path)
+    assert (page.status, page.title) == (404, "Page not found")
+    assert page.root.all("nav")
+
+
 async def test_asset_is_kept_by_browsers(stranger: ConsoleClient) -> None:
     """Its address contains its hash; an address with another hash is not kept."""
     page = await stranger.get("/login")
