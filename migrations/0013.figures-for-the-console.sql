@@ -29,7 +29,11 @@ BEGIN
     EXECUTE format('ALTER FUNCTION rebuild_usage_latency() SET search_path = %I, pg_temp', current_schema());
 END
 $$;
-SELECT rebuild_usage_latency();
+DO $$
+BEGIN
+    PERFORM rebuild_usage_latency();
+END
+$$;
 
 -- What an agent reports about itself: models that clients asked for and that have no price, requests in progress.
 ALTER TABLE agents
