@@ -91,7 +91,7 @@ class RequestConnection(HTTP1Connection):
         return headers
 
     async def _read_body_of(self, headers: HTTPHeaders, delegate: HTTPMessageDelegate) -> None:
-        if headers.get("Expect", "").lower() == "100-continue" and not self.stream.has_buffered():
+        if "Expect" in headers and headers["Expect"].lower() == "100-continue" and not self.stream.has_buffered():
             self.stream.write(CONTINUE)
         self._max_body_size = self.max_body_size
         try:

@@ -4,6 +4,7 @@ For callers of `fetch`:
 
 - `header_callback` and `streaming_callback` run inside libcurl, as the bytes arrive and in their order. (Tornado 6.6
   calls the first after the second where an answer is short.) They must neither raise nor call the client.
+  `header_callback` gets lines as libcurl has them, as bytes.
   `streaming_callback` returns how many bytes it took, or `pycurl.WRITEFUNC_PAUSE` to pause the transfer.
   `response.headers` is empty: a caller reads them as they come.
 - Cancelling the future of `fetch` ends the transfer (Tornado's goes on: tornado#157).
@@ -184,7 +185,7 @@ class UpstreamHTTPClient(CurlAsyncHTTPClient):
         fields = request.headers
         pairs = fields.get_all() if isinstance(fields, HTTPHeaders) else fields.items()
         curl.setopt(pycurl.HTTPHEADER, [*itertools.starmap(_line, pairs), b"Expect:"])
-        curl.setopt(pycurl.HEADERFUNCTION, functools.partial(_on_header, request.header_callback))
+        curl.setopt(pycurl.HEADERFUNCTION, request.header_callback or _ignore)
         curl.setopt(pycurl.WRITEFUNCTION, request.streaming_callback or buffer.write)
         if (body := request.body) is not None:
             curl.setopt(pycurl.POSTFIELDSIZE_LARGE, len(body))
@@ -334,11 +335,6 @@ def _line(name: str, value: str) -> bytes:
     if len(line.splitlines()) != 1:
         raise ValueError(f"The value of the header field {name} has more than one line.")
     return line
-
-
-def _on_header(callback: Callable[[str], object] | None, line: bytes) -> None:
-    if callback is not None:
-        callback(line.decode("latin-1"))
 
 
 def _refuse_to_seek(_offset: int, _origin: int) -> int:

@@ -73,7 +73,7 @@ class Exchange:
         self._request: OwnedRequest | None = None  # which holds the body, until it is sent
         self._head: Head | None = None
         self._status = 0
-        self._lines: list[str] = []
+        self._lines: list[bytes] = []
         self.queued = 0  # bytes that wait for the reader
         self._queue_head = b""  # the first chunk: there are more only for a reader that is slow
         self._queue_tail: list[bytes] = []
@@ -99,7 +99,7 @@ class Exchange:
             method=method,
             headers=dict(headers),
             body=body if method == "POST" else None,
-            header_callback=self._on_header,
+            header_callback=cast(Callable[[str], None], self._on_header),
             streaming_callback=cast(Callable[[bytes], None], self._on_data),
             prepare_curl_callback=self._on_start,
             **upstream.options,
@@ -229,12 +229,12 @@ class Exchange:
         if self._request is not None:
             self._request.body, self._request = b"", None
 
-    def _on_header(self, line: str) -> None:
+    def _on_header(self, line: bytes) -> None:
         if self._head is not None:
             return  # a trailer
-        if line.startswith("HTTP/"):  # again after each 1xx
+        if line.startswith(b"HTTP/"):  # again after each 1xx
             parts = line.split(None, 2)
-            self._status = int(parts[1]) if len(parts) > 1 and parts[1].isdecimal() else 0
+            self._status = int(parts[1]) if len(parts) > 1 and parts[1].isdigit() else 0
             self._lines.clear()
         elif line.strip():
             self._lines.append(line)

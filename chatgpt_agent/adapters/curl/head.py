@@ -13,7 +13,10 @@ class Head(msgspec.Struct, frozen=True):
 
     def first(self, name: str) -> str | None:
         """The value of a field (name in lower case), or None."""
-        return next((value for key, value in self.fields if key.lower() == name), None)
+        for key, value in self.fields:  # without a generator: it is asked for four fields of each answer
+            if key.lower() == name:
+                return value
+        return None
 
 
 def head_error(head: Head, *, has_proxy: bool) -> UpstreamError | None:
@@ -25,7 +28,7 @@ def head_error(head: Head, *, has_proxy: bool) -> UpstreamError | None:
     return None
 
 
-def parse_field(line: str) -> tuple[str, str]:
+def parse_field(line: bytes) -> tuple[str, str]:
     """Name and value of a header line."""
-    name, _, value = line.partition(":")
+    name, _, value = line.decode("latin-1").partition(":")
     return name.strip(), value.strip()
