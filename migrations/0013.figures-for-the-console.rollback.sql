@@ -4,5 +4,7 @@ DROP INDEX usage_started;
 DROP TABLE reconciled_days;
 DROP TABLE ledger_checks;
 ALTER TABLE agents DROP COLUMN unpriced_models, DROP COLUMN in_progress, DROP COLUMN version;
+DROP FUNCTION rebuild_usage_by_model();
+DROP TABLE usage_by_model;
 DROP FUNCTION rebuild_usage_latency();
 DROP TABLE usage_latency;

@@ -35,6 +35,34 @@ BEGIN
 END
 $$;
 
+-- The sums of a day and model: `usage_daily` has a thousand times as many rows where there are a thousand users.
+CREATE TABLE usage_by_model (
+    day            date NOT NULL,
+    model          text NOT NULL,
+    requests       bigint NOT NULL,
+    not_done       bigint NOT NULL,
+    tokens         bigint NOT NULL,   -- input and output
+    cost           numeric NOT NULL,
+    uncertain_cost numeric NOT NULL,
+    PRIMARY KEY (day, model)
+);
+
+CREATE FUNCTION rebuild_usage_by_model() RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    LOCK TABLE usage_by_model IN EXCLUSIVE MODE;
+    DELETE FROM usage_by_model;
+    INSERT INTO usage_by_model (day, model, requests, not_done, tokens, cost, uncertain_cost)
+    SELECT day, model, sum(requests), sum(not_done), sum(input_tokens + output_tokens), sum(cost), sum(uncertain_cost)
+    FROM usage_daily GROUP BY 1, 2;
+END
+$$;
+DO $$
+BEGIN
+    EXECUTE format('ALTER FUNCTION rebuild_usage_by_model() SET search_path = %I, pg_temp', current_schema());
+    PERFORM rebuild_usage_by_model();
+END
+$$;
+
 -- What an agent reports about itself: models that clients asked for and that have no price, requests in progress.
 ALTER TABLE agents
     ADD COLUMN unpriced_models jsonb NOT NULL DEFAULT '{}',

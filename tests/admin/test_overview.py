@@ -122,7 +122,7 @@ async def test_books_are_to_be_checked_once_a_week(agent: Agent, add: Ship) -> N
 async def test_findings_of_the_last_check_need_attention(agent: Agent, add: Ship) -> None:
     """They are counted, and their checks are named."""
     await add(now())
-    await agent.store.fetch("UPDATE usage_daily SET requests = requests + 1")
+    await agent.store.fetch("UPDATE usage_daily SET reasoning_tokens = reasoning_tokens + 1")
     await agent.administration.ledger.verify()
     await agent.store.fetch("SELECT rebuild_usage_daily()")
     [attention] = (await read(agent)).attention

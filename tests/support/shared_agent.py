@@ -18,6 +18,7 @@ RESTORED = ("users", "tokens", "prices", "surcharges", "model_dates", "budgets",
 EMPTIED = (
     "usage",
     "usage_daily",
+    "usage_by_model",
     "usage_latency",
     "reconciled_days",
     "ledger_checks",

@@ -5,7 +5,7 @@ import msgspec
 from chatgpt_agent.adapters.postgres.connection import Store
 from chatgpt_agent.adapters.postgres.prices import COST_SQL
 from chatgpt_agent.adapters.postgres.settings import DAY_SQL
-from chatgpt_agent.adapters.postgres.usage import BUCKET_SQL, COUNT_NOT_DONE, COUNT_REQUESTS
+from chatgpt_agent.adapters.postgres.usage import BUCKET_SQL, BY_MODEL, COUNT_NOT_DONE, COUNT_REQUESTS
 from chatgpt_agent.core.errors import StoreRejected
 from chatgpt_agent.core.ledger import State
 from chatgpt_agent.core.money.kinds import COUNT_COLUMNS, SIDES, TOKEN_KINDS
@@ -47,6 +47,20 @@ _CHECKS = {
         WHERE (a.requests, a.not_done, {_each("a.{}")}, a.cost, a.uncertain_cost)
               IS DISTINCT FROM
               (d.requests, d.not_done, {_each("d.{}")}, d.cost, d.uncertain_cost)
+        ORDER BY 1 LIMIT %s""",
+    "sums by model": f"""
+        WITH added AS (
+            SELECT day, model, sum(requests) AS requests, sum(not_done) AS not_done,
+                   sum(input_tokens + output_tokens) AS tokens, sum(cost) AS cost,
+                   sum(uncertain_cost) AS uncertain_cost
+            FROM usage_daily GROUP BY 1, 2
+        )
+        SELECT format('%%s, %%s', day, model),
+               format('usage_by_model has %%s requests and %%s USD, usage_daily has %%s and %%s',
+                      coalesce(s.requests, 0), coalesce(s.cost, 0), coalesce(a.requests, 0), coalesce(a.cost, 0))
+        FROM added a FULL JOIN usage_by_model s USING (day, model)
+        WHERE ({", ".join(f"a.{name}" for name in BY_MODEL)})
+              IS DISTINCT FROM ({", ".join(f"s.{name}" for name in BY_MODEL)})
         ORDER BY 1 LIMIT %s""",
     "latencies": f"""
         WITH counted AS (

@@ -1,5 +1,4 @@
-"""Figures for a glance, out of `usage_daily` and `usage_latency`: the ledger itself is not read, except for a few rows
-by an index."""
+"""Figures for a glance, out of sums: the ledger itself is not read, except for a few rows by an index."""
 
 from collections.abc import Sequence
 from datetime import date, datetime
@@ -48,8 +47,8 @@ class RefusedKey(msgspec.Struct, frozen=True):
 
 async def spend_by_model(store: Store, since: date, until: date) -> list[ModelDay]:
     """Returns the sums of each day and model; both days are included."""
-    sql = f"SELECT d.day, d.model, {_SUMS} FROM usage_daily d WHERE d.day BETWEEN %s AND %s GROUP BY 1, 2 ORDER BY 1, 2"
     names = ("day", "model", *Spend.__struct_fields__)
+    sql = f"SELECT {', '.join(names)} FROM usage_by_model WHERE day BETWEEN %s AND %s ORDER BY 1, 2"
     return [ModelDay(**dict(zip(names, row, strict=True))) for row in await store.fetch(sql, [since, until])]
 
 

@@ -33,6 +33,7 @@ async def set_time_zone(store: Store, zone: str) -> None:
         """
         INSERT INTO settings VALUES ('time_zone', %s) ON CONFLICT (name) DO UPDATE SET value = excluded.value;
         SELECT rebuild_usage_daily();
+        SELECT rebuild_usage_by_model();
         SELECT rebuild_usage_latency();
         UPDATE directory_version SET version = version + 1;
         SELECT pg_notify('chatgpt_agent', 'time_zone')""",

@@ -73,15 +73,23 @@ INSERTED = (
     f"{DAY_SQL} AS day, user_id, token_id, model, endpoint, state, {', '.join(COUNT_COLUMNS)}, cost, uncertain_cost"
 )
 _SUMMED = ("requests", "not_done", *COUNT_COLUMNS, "cost", "uncertain_cost")
-# Adds the rows of `inserted` to the daily sums. All statements lock rows of `usage_daily` in the same order, so that
-# two agents cannot deadlock.
+BY_MODEL = ("requests", "not_done", "tokens", "cost", "uncertain_cost")  # the sums in `usage_by_model`
+# Adds the rows of `inserted` to the daily sums, and to those by model. All statements lock rows of `usage_daily` in the
+# same order, so that two agents cannot deadlock.
 ADD_TO_DAILY_SUMS = f"""
     INSERT INTO usage_daily AS daily (day, user_id, token_id, model, endpoint, {", ".join(_SUMMED)})
     SELECT day, user_id, token_id, model, endpoint, {COUNT_REQUESTS}, {COUNT_NOT_DONE},
            {", ".join(f"coalesce(sum({name}), 0)" for name in COUNT_COLUMNS)}, sum(cost), sum(uncertain_cost)
     FROM inserted GROUP BY day, user_id, token_id, model, endpoint ORDER BY day, user_id, token_id, model, endpoint
     ON CONFLICT (day, user_id, token_id, model, endpoint) DO UPDATE SET
-        {", ".join(f"{name} = daily.{name} + excluded.{name}" for name in _SUMMED)}"""
+        {", ".join(f"{name} = daily.{name} + excluded.{name}" for name in _SUMMED)}
+), summed_by_model AS (
+    INSERT INTO usage_by_model AS s (day, model, requests, not_done, tokens, cost, uncertain_cost)
+    SELECT day, model, {COUNT_REQUESTS}, {COUNT_NOT_DONE}, coalesce(sum(input_tokens), 0) +
+           coalesce(sum(output_tokens), 0), sum(cost), sum(uncertain_cost)
+    FROM inserted GROUP BY day, model ORDER BY day, model
+    ON CONFLICT (day, model) DO UPDATE SET
+        {", ".join(f"{name} = s.{name} + excluded.{name}" for name in BY_MODEL)}"""
 
 # The bucket of a duration in `usage_latency`, as in its function of rebuilding.
 BUCKET_SQL = f"floor({PER_DECADE} * log(greatest({{ms}}, 1)::double precision))::smallint"
