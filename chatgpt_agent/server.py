@@ -125,6 +125,7 @@ class Server(Wiring):
         self.upstream.abort_all()
         self.http_client.close()
         await self.directory.close()
+        await self.verification.close()
         await self.admin_stores.close()
 
     async def _drain(self) -> bool:

@@ -10,6 +10,7 @@ from chatgpt_agent.adapters.curl.upstream_client import UpstreamClient
 from chatgpt_agent.adapters.outbox import Outbox
 from chatgpt_agent.adapters.postgres.connection import Store
 from chatgpt_agent.admin.administration import Stores
+from chatgpt_agent.admin.ledger import Finding
 from chatgpt_agent.core.budget.max_cost import Assumptions
 from chatgpt_agent.core.http.endpoints import upstream_urls
 from chatgpt_agent.runtime.abandoned import AbandonedAnswers
@@ -24,6 +25,7 @@ from chatgpt_agent.runtime.budgets import Budgets
 from chatgpt_agent.runtime.console_access import ConsoleAccess, ConsoleSettings
 from chatgpt_agent.runtime.directory import Directory
 from chatgpt_agent.runtime.figures import Figures
+from chatgpt_agent.runtime.job import Job
 from chatgpt_agent.runtime.last_used import WRITE_TIMEOUT, LastUsed
 from chatgpt_agent.runtime.ledger import Ledger
 from chatgpt_agent.runtime.lifecycle import Lifecycle
@@ -120,6 +122,7 @@ class Wiring:
         self.admin_stores = _admin_stores(dsn)
         self.admin_authenticator = self._admin_authenticator(config, tuning.wrong_token_burst)
         self.console_access = self._console_access(config, tuning.wrong_token_burst)
+        self.verification = Job[list[Finding]]("ledger verify")
         # Handlers.
         self.cors = Cors(config.cors_origins) if config.cors_origins else None
         self.api = self._api(config, urls)
@@ -177,6 +180,7 @@ class Wiring:
             access=self.console_access,
             time_zone=lambda: self.directory.time_zone,
             own_api=lambda: self.own_api,
+            verification=self.verification,
         )
         return admin_app(api, console, self._readiness())
 

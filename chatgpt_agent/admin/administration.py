@@ -13,6 +13,7 @@ from chatgpt_agent.adapters.keyring import Keyring
 from chatgpt_agent.adapters.postgres.connection import Store
 from chatgpt_agent.admin.admins import Admins
 from chatgpt_agent.admin.audit import AuditLog
+from chatgpt_agent.admin.books import BooksReader
 from chatgpt_agent.admin.budgets import BudgetAdmin
 from chatgpt_agent.admin.checks import CheckLog
 from chatgpt_agent.admin.corrections import Corrections
@@ -66,6 +67,7 @@ class LedgerAdministration:
         self.checks = CheckLog(stores.changes, stores.reports, actor)
         self.ledger = LedgerInspector(stores.reports, stores.proofs, self.checks)
         self.proofs = Proofs(stores.reports)
+        self.books = BooksReader(stores.reports, self.checks)
         self.reconciler = Reconciler(stores.proofs, self.checks)
         self.reports = Reports(stores.reports)
         self.user_list = UserLister(stores.reports)

@@ -70,8 +70,8 @@ class LedgerInspector:
             rows=await usage_rows.rows_by_state(self._store, since),
             agents=agents,
             dead_letters=await count_dead_letters(self._store),
-            unknown_usage_fields=_added(agent.unknown_usage_fields for agent in agents),
-            unpriced_models=_added(agent.unpriced_models for agent in agents),
+            unknown_usage_fields=added_counts(agent.unknown_usage_fields for agent in agents),
+            unpriced_models=added_counts(agent.unpriced_models for agent in agents),
         )
 
     async def rows(
@@ -152,7 +152,8 @@ def read_outbox(data_dir: Path) -> OutboxState | None:
     return read_state(data_dir)
 
 
-def _added(counts: Iterable[dict[str, int]]) -> dict[str, int]:
+def added_counts(counts: Iterable[dict[str, int]]) -> dict[str, int]:
+    """Returns the sums of counters, by name."""
     return dict(sorted(sum(map(Counter, counts), Counter[str]()).items()))
 
 

@@ -75,11 +75,15 @@ def parse_keys(texts: Iterable[str]) -> dict[str, str]:
 def read_keys(path: Path) -> dict[str, str]:
     """Returns the names of users by the ids of their OpenAI keys and projects, out of a CSV file with the columns
     `user` and `api_key_id` or `project_id`. Raises InvalidValue with the file and line."""
-    data = read_limited(path, MAX_KEYS_FILE)
+    return keys_in(read_limited(path, MAX_KEYS_FILE), str(path))
+
+
+def keys_in(data: bytes, name: str) -> dict[str, str]:
+    """As `read_keys`, out of a trimmed file of this name."""
     try:
         return _keys_of_rows(read_rows(data))
     except InvalidValue as error:
-        raise InvalidValue(f"{path}: {error.message}") from None
+        raise InvalidValue(f"{name}: {error.message}") from None
 
 
 def merged_keys(one: Mapping[str, str], other: Mapping[str, str]) -> dict[str, str]:
@@ -116,8 +120,15 @@ def read_files(paths: Iterable[Path]) -> Figures:
 
 async def read_body(body: bytes) -> Figures:
     """As `read_files`, out of the body of a request."""
+    return await read_sent([("the body", body)])
+
+
+async def read_sent(files: Sequence[tuple[str, bytes]]) -> Figures:
+    """As `read_files`, out of files that were sent: their names and contents."""
     # In a thread: a month of many keys takes long enough to delay requests.
-    return await asyncio.to_thread(lambda: merge(read_figures(trimmed(body, "the body"), "the body")))
+    return await asyncio.to_thread(
+        lambda: merge([page for name, data in files for page in read_figures(trimmed(data, name), name)])
+    )
 
 
 async def fetch_month(config: Config, admin_key_file: Path, month: date) -> Figures:

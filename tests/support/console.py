@@ -168,6 +168,10 @@ class ConsoleClient:
 
     async def send_file(self, path: str, form: str, name: str, content: bytes, **values: str) -> PageAnswer:
         """Opens a page, and sends its form with a file."""
+        return await self.send_files(path, form, [(name, content)], **values)
+
+    async def send_files(self, path: str, form: str, files: list[tuple[str, bytes]], **values: str) -> PageAnswer:
+        """Opens a page, and sends its form with files, each in the field of a name."""
         page = await self.get(path)
         fields = {**page.form(form), **values}
         target = page.root.one("form", id=form).attributes["action"].removeprefix("/console")
@@ -176,8 +180,9 @@ class ConsoleClient:
             f'--{boundary}\r\nContent-Disposition: form-data; name="{key}"\r\n\r\n{value}\r\n'.encode()
             for key, value in fields.items()
         ]
-        head = f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"; filename="file"\r\n'
-        parts.append(head.encode() + b"Content-Type: application/octet-stream\r\n\r\n" + content + b"\r\n")
+        for name, content in files:
+            head = f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"; filename="file"\r\n'
+            parts.append(head.encode() + b"Content-Type: application/octet-stream\r\n\r\n" + content + b"\r\n")
         body = b"".join(parts) + f"--{boundary}--\r\n".encode()
         answer = await self.fetch("POST", target, body, Content_Type=f"multipart/form-data; boundary={boundary}")
         location = answer.header("Location")

@@ -7,6 +7,7 @@ from decimal import Decimal
 import msgspec
 
 from chatgpt_agent.adapters.postgres.connection import AnyStore
+from chatgpt_agent.core.money.exact import EXACT
 
 DAYS_STORED = 400  # of comparisons with OpenAI: older ones are deleted with the next check
 CHECKS_STORED = 1000
@@ -29,6 +30,11 @@ class ReconciledDay(msgspec.Struct, frozen=True, kw_only=True):
     ledger_cost: Decimal
     openai_cost: Decimal
     at: datetime
+
+    @property
+    def difference(self) -> Decimal:
+        """How much more OpenAI charged than the ledger has, in USD."""
+        return EXACT.subtract(self.openai_cost, self.ledger_cost)
 
 
 async def add_check(store: AnyStore, check: LedgerCheck, days: Sequence[tuple[date, Decimal, Decimal]] = ()) -> None:

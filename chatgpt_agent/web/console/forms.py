@@ -106,7 +106,7 @@ def as_typed(field: Field, zone: str) -> str:
     if value is None:
         return ""
     if field.input == Input.LINES:
-        return "\n".join(value)
+        return value if isinstance(value, str) else "\n".join(value)
     if field.input == Input.FLAG:
         return "true" if value else ""
     if field.input == Input.TIME and not isinstance(value, str):

@@ -161,7 +161,7 @@ class ConsoleHandler(BodyHandler):
             view = msgspec.structs.replace(view, status=error.status)
         await self._answer(request, view)
 
-    def _read_form(self) -> tuple[dict[str, str], dict[str, HTTPFile]]:
+    def _read_form(self) -> tuple[dict[str, str], dict[str, list[HTTPFile]]]:
         """Returns the fields and files of the body. Raises InvalidRequest, Forbidden."""
         content_type = self.request.headers.get("Content-Type", "")
         if content_type.partition(";")[0].strip().lower() not in (MULTIPART, URLENCODED):
@@ -180,7 +180,7 @@ class ConsoleHandler(BodyHandler):
             raise InvalidRequest("The form is not UTF-8.") from None
         if any("\x00" in text for text in sent.values()):
             raise InvalidRequest("The form has a NUL character.")
-        return sent, {name: values[-1] for name, values in files.items()}
+        return sent, files
 
     def _check_xsrf(self) -> None:
         try:
@@ -194,7 +194,7 @@ class ConsoleHandler(BodyHandler):
             ) from None
 
     def _request(
-        self, path_values: tuple[str, ...], sent: dict[str, str], files: dict[str, HTTPFile]
+        self, path_values: tuple[str, ...], sent: dict[str, str], files: dict[str, list[HTTPFile]]
     ) -> ConsoleRequest:
         url = urlsplit(self.request.uri or "")
         return ConsoleRequest(

@@ -92,7 +92,8 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
 class Table(Part, frozen=True, kw_only=True):
     """Rows under columns. A cell is a value of the column's kind, None for what is not known, or a Link, Bar, Mark or
     Button (or a list of these). `total`: a last row. `empty`: what is shown instead of no rows. `next`: the address of
-    the next page. `file`: the address of the whole table as CSV, where it is longer than this page."""
+    the next page; `more`: a link to a page that lists all. `file`: the address of the whole table as CSV, where it is
+    longer than this page."""
 
     template = "table.html"
     name: str
@@ -104,6 +105,7 @@ class Table(Part, frozen=True, kw_only=True):
     empty_button: Button | None = None
     chart: Chart | None = None
     next: str | None = None
+    more: Link | None = None
     note: str = ""
     file: str | None = None
     also: Also | None = None
@@ -197,7 +199,7 @@ class Input(StrEnum):
 
 class Field(msgspec.Struct, frozen=True, kw_only=True):
     """A field of a form. `value`: what is in it at first. `empty_is_none`: an empty field is None for the use case,
-    such as no limit; else it is left out. `choices`: values and their labels."""
+    such as no limit; else it is left out. `choices`: values and their labels. `several`: it takes several files."""
 
     name: str
     label: str = ""
@@ -209,6 +211,7 @@ class Field(msgspec.Struct, frozen=True, kw_only=True):
     choices: Mapping[str, str] = msgspec.field(default_factory=dict)
     suggestions: Sequence[str] = ()
     autocomplete: str = "off"
+    several: bool = False
 
 
 class Form(Part, frozen=True, kw_only=True):
@@ -239,7 +242,8 @@ class Form(Part, frozen=True, kw_only=True):
 
 
 class View(msgspec.Struct, frozen=True, kw_only=True):
-    """A page. `section`: the entry of the navigation; `up`: the page above it."""
+    """A page. `section`: the entry of the navigation; `up`: the page above it; `reload`: seconds after which browsers
+    ask for it again."""
 
     title: str
     parts: Sequence[Part]
@@ -249,6 +253,7 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     status: int = 200
     bare: bool = False  # without navigation, before the sign-in
     session: str | None = None  # as of a Redirect
+    reload: int | None = None
 
 
 class Notice(msgspec.Struct, frozen=True, kw_only=True):

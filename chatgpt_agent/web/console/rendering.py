@@ -125,8 +125,9 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
     href: str = ""
     level: str = ""  # of a Mark or Bar
     share: float | None = None  # of a Bar: 0 to 1
-    shape: str = "plain"  # plain, link, mark, bar, button, time, code
+    shape: str = "plain"  # plain, link, mark, bar, buttons, list, time, code
     buttons: list[Button] = []
+    cells: list["Cell"] = []  # of a list
 
 
 def cell(value: Any, kind: Kind, formats: Formats) -> Cell:
@@ -137,7 +138,8 @@ def cell(value: Any, kind: Kind, formats: Formats) -> Cell:
         case list() if value and all(isinstance(each, Button) for each in value):
             return Cell(text="", exact="", shape="buttons", buttons=value)
         case list():
-            return Cell(text=", ".join(cell(each, kind, formats).text for each in value), exact="")
+            cells = [cell(each, kind, formats) for each in value]
+            return Cell(text=", ".join(each.text for each in cells), exact=str(plain(value)), shape="list", cells=cells)
         case Link():
             inner = cell(value.value, kind, formats)
             return msgspec.structs.replace(inner, href=value.href)
@@ -149,5 +151,7 @@ def cell(value: Any, kind: Kind, formats: Formats) -> Cell:
             return Cell(
                 text=text, exact=str(plain(value)), level=value.level, share=min(max(share, 0.0), 1.0), shape="bar"
             )
+        case str() if kind is not Kind.CODE:  # in a column of numbers or times, such as "In all" below it
+            return Cell(text=value, exact=value)
     shape = kind.value if kind in (Kind.TIME, Kind.CODE) and value is not None else "plain"
     return Cell(text=formats.value(value, kind), exact=str(plain(value)), shape=shape)

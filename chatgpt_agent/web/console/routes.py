@@ -6,6 +6,9 @@ from typing import Any
 from chatgpt_agent.core.errors import NotFound
 from chatgpt_agent.web.console import (
     audit,
+    books,
+    books_check,
+    books_compare,
     budget_changes,
     budgets,
     languages,
@@ -29,6 +32,9 @@ PAGES: list[Page] = [
     *setup.PAGES,
     *users.PAGES,
     *audit.PAGES,
+    *books.PAGES,
+    *books_check.PAGES,
+    *books_compare.PAGES,
     *budget_changes.PAGES,
     *budgets.PAGES,
 ]

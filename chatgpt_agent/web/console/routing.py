@@ -10,9 +10,11 @@ from tornado.locale import Locale
 
 from chatgpt_agent.admin.administration import Administration
 from chatgpt_agent.admin.admins import Role
+from chatgpt_agent.admin.ledger import Finding
 from chatgpt_agent.core.audit import Actor, Via
 from chatgpt_agent.core.errors import InvalidRequest, InvalidValue
 from chatgpt_agent.runtime.console_access import ConsoleAccess, SignedIn
+from chatgpt_agent.runtime.job import Job
 from chatgpt_agent.web.admin.parameters import to_struct
 from chatgpt_agent.web.admin.routing import MAX_BODY, AdminApi
 from chatgpt_agent.web.console.formats import Formats
@@ -23,17 +25,19 @@ T = TypeVar("T", bound=msgspec.Struct)
 
 PREFIX = "/console"
 PAGE_SIZE = 50
+MAX_FILE_NAME = 100  # characters that are shown
 TIMES = frozenset({"since", "until"})  # parameters
 
 
 class ConsoleServices(msgspec.Struct, frozen=True, kw_only=True):
     """What the console works with. `time_zone` returns the name of the one of the reports, `own_api` the URL at which
-    this process reaches its own API."""
+    this process reaches its own API; `verification`: the check of the ledger that an admin has started."""
 
     api: AdminApi
     access: ConsoleAccess
     time_zone: Callable[[], str]
     own_api: Callable[[], str]
+    verification: Job[list[Finding]]
 
 
 class ConsoleRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,7 +49,7 @@ class ConsoleRequest(msgspec.Struct, frozen=True, kw_only=True):
     path: Mapping[str, str]
     query: Mapping[str, str]
     sent: Mapping[str, str]
-    files: Mapping[str, HTTPFile]
+    files: Mapping[str, Sequence[HTTPFile]]
     locale: Locale
     formats: Formats
     url: str  # of the page, with its query
@@ -115,9 +119,18 @@ class ConsoleRequest(msgspec.Struct, frozen=True, kw_only=True):
 
     def file(self, name: str) -> bytes:
         """Returns a file that was sent. Raises InvalidRequest."""
-        if name not in self.files or not self.files[name].body:
+        return self.all_files(name)[-1][1]
+
+    def all_files(self, name: str) -> list[tuple[str, bytes]]:
+        """Returns the names and contents of all files of a field. Raises InvalidRequest."""
+        files = [(shown_name(file.filename), bytes(file.body)) for file in self.files.get(name, ())]
+        if not files or not all(content for _, content in files):
             raise InvalidRequest(self._("Choose a file that is not empty."), param=name)
-        return bytes(self.files[name].body)
+        return files
+
+    def has_file(self, name: str) -> bool:
+        """Whether a file was chosen in a field."""
+        return any(file.filename or file.body for file in self.files.get(name, ()))
 
     def text(self, name: str) -> str:
         """Returns a field that has to be filled in. Raises InvalidRequest."""
@@ -146,6 +159,11 @@ class ConsoleRequest(msgspec.Struct, frozen=True, kw_only=True):
         query = {name: value for name, value in {**self.query, "csv": None, **changes}.items() if value}
         page = self.url.partition("?")[0]
         return f"{page}?{urlencode(query)}" if query else page
+
+
+def shown_name(text: str) -> str:
+    """Returns the name of a file that a browser sent, for messages."""
+    return "".join(character for character in text if character.isprintable())[:MAX_FILE_NAME] or "file"
 
 
 def page_url(*names: object, **query: object) -> str:

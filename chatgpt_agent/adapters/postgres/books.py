@@ -1,0 +1,75 @@
+"""Figures of a month that say how sure its books are. Done rows are counted by the daily sums; of the ledger itself
+only rows that are not done, or not certain, are read, each by an index of their own."""
+
+from datetime import date, datetime
+from decimal import Decimal
+
+import msgspec
+
+from chatgpt_agent.adapters.postgres.connection import AnyStore
+from chatgpt_agent.adapters.postgres.settings import TIME_ZONE_SQL
+from chatgpt_agent.adapters.postgres.usage_rows import StateSum
+from chatgpt_agent.core.ledger import State
+
+# The first moment of a day in the time zone of reports.
+_BEGIN_SQL = f"(%s::date)::timestamp AT TIME ZONE {TIME_ZONE_SQL}"
+
+
+class UncertainSum(msgspec.Struct, frozen=True):
+    """Rows of which the cost may differ from OpenAI's, and by how much it may be higher in USD. `reason`: an
+    `uncertain_reason`, or the state of rows whose usage is not known."""
+
+    reason: str
+    rows: int
+    uncertain_cost: Decimal
+
+
+class DeadLetter(msgspec.Struct, frozen=True):
+    """A row that PostgreSQL refused, when, and why."""
+
+    request_id: str
+    rejected_at: datetime
+    error: str
+
+
+async def month_by_state(store: AnyStore, first: date) -> list[StateSum]:
+    """Returns the sums of the rows since a day, by state, in the order of `State`."""
+    sql = f"""
+        WITH others AS (
+            SELECT state, count(*) AS rows, sum(cost) AS cost FROM usage
+            WHERE state <> '{State.DONE}' AND started_at >= {_BEGIN_SQL} GROUP BY state
+        ), requests AS (
+            SELECT coalesce(sum(requests - not_done), 0)
+                   - coalesce((SELECT sum(rows) FROM others WHERE state = '{State.IMPORTED}'), 0) AS rows,
+                   coalesce(sum(cost), 0) - coalesce((SELECT sum(cost) FROM others), 0) AS cost
+            FROM usage_daily WHERE day >= %s
+        )
+        SELECT '{State.DONE}', rows::bigint, cost FROM requests WHERE rows > 0
+        UNION ALL SELECT state, rows, cost FROM others"""
+    sums = [StateSum(State(state), int(rows), cost) for state, rows, cost in await store.fetch(sql, [first, first])]
+    order = list(State)
+    return sorted(sums, key=lambda each: order.index(each.state))
+
+
+async def month_uncertain(store: AnyStore, first: date) -> list[UncertainSum]:
+    """Returns the rows since a day of which the cost may differ from OpenAI's, by reason, the largest amount first. A
+    row and its correction count once; one that is certain by its correction does not count."""
+    sql = f"""
+        SELECT reason, count(*), sum(uncertain_cost) FROM (
+            SELECT coalesce(max(uncertain_reason) FILTER (WHERE corrects IS NOT NULL),
+                            max(coalesce(uncertain_reason, state)) FILTER (WHERE corrects IS NULL)) AS reason,
+                   sum(uncertain_cost) AS uncertain_cost,
+                   bool_or(corrects IS NOT NULL AND uncertain_reason IS NULL) AS settled
+            FROM usage
+            WHERE (uncertain_cost <> 0 OR uncertain_reason IS NOT NULL) AND started_at >= {_BEGIN_SQL}
+            GROUP BY coalesce(corrects, request_id)
+        ) s WHERE NOT settled OR uncertain_cost <> 0 GROUP BY reason ORDER BY 3 DESC, 1"""
+    return [UncertainSum(str(reason), int(rows), cost) for reason, rows, cost in await store.fetch(sql, [first])]
+
+
+async def dead_letters(store: AnyStore, limit: int) -> list[DeadLetter]:
+    """Returns the newest rows that PostgreSQL refused."""
+    sql = """
+        SELECT request_id::text, rejected_at, error FROM dead_letters
+        ORDER BY rejected_at DESC, request_id LIMIT %s"""
+    return [DeadLetter(*row) for row in await store.fetch(sql, [limit])]
