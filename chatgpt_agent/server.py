@@ -238,6 +238,6 @@ def _within_file_limit(config: Config, limits: ConnectionLimits) -> tuple[Config
     exchanges, connections = process.split_file_limit(process.file_limit(), config.max_concurrent_requests)
     if exchanges < config.max_concurrent_requests:
         log.warning("the limit of open files (ulimit -n) leaves room for %d requests at once", exchanges)
-        config = msgspec.structs.replace(config, max_concurrent_requests=exchanges)
+        config = config.with_values("the limit of open files", max_concurrent_requests=exchanges)
     connections = min(max(limits.connections, exchanges), connections)
     return config, msgspec.structs.replace(limits, connections=connections)

@@ -174,6 +174,7 @@ class Wiring:
             stores=self.admin_stores,
             lifecycle=self.lifecycle,
             memory=Memory(ADMIN_MEMORY),
+            upstream=self.figures.upstream,
         )
         console = ConsoleServices(
             api=api,

@@ -149,7 +149,7 @@ class UpstreamSettings(msgspec.Struct, frozen=True, kw_only=True):
     max_connections: int
 
 
-class Config(msgspec.Struct, frozen=True, kw_only=True):
+class Config(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     """The settings of one agent. Times in seconds, sizes in bytes."""
 
     # Listeners.
@@ -217,6 +217,17 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         return f"Config(data_dir={str(self.data_dir)!r})"
 
     @property
+    def sources(self) -> Mapping[str, str]:
+        """Where values come from, by key: a file, or a variable of the environment. Keys without a source have their
+        defaults. Configurations with the same values are equal wherever these come from."""
+        sources: Mapping[str, str] = self.__dict__.get("_sources", {})  # no field: it would be a key
+        return sources
+
+    def with_values(self, source: str, **values: Any) -> "Config":
+        """Returns a copy with some values from this source."""
+        return _with_sources(msgspec.structs.replace(self, **values), {**self.sources, **dict.fromkeys(values, source)})
+
+    @property
     def embedded(self) -> bool:
         """Whether the database is the private one under `data_dir`."""
         return self.database_url == "embedded"
@@ -253,7 +264,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-_FIELDS = {field.name: field for field in msgspec.structs.fields(Config)}
+FIELDS = {field.name: field for field in msgspec.structs.fields(Config)}
 
 
 def load_config(path: Path | None, environ: Mapping[str, str]) -> Config:
@@ -263,17 +274,23 @@ def load_config(path: Path | None, environ: Mapping[str, str]) -> Config:
     entries = _from_file(path, errors) if path else {}
     entries |= _from_environment(environ)
     values: dict[str, Any] = {}
-    for key, field in _FIELDS.items():
+    for key, field in FIELDS.items():
         if key in entries:
             source, value = entries[key]
             try:
                 values[key] = _convert(field, value)
             except ValueError:
                 errors.append(_error_line(source, field, value))
-    errors += _check_together(Config(**values), {key: source for key, (source, _) in entries.items()})
+    config = _with_sources(Config(**values), {key: source for key, (source, _) in entries.items()})
+    errors += _check_together(config, config.sources)
     if errors:
         raise ConfigError(errors)
-    return Config(**values)
+    return config
+
+
+def _with_sources(config: Config, sources: Mapping[str, str]) -> Config:
+    config.__dict__["_sources"] = sources
+    return config
 
 
 def config_from(file: str | None, environ: Mapping[str, str] = os.environ) -> Config:
@@ -288,16 +305,16 @@ def _from_file(path: Path, errors: list[str]) -> dict[str, tuple[str, Any]]:
     from chatgpt_agent.adapters.config_file import read_config_file  # only here: PyYAML takes a while to import
 
     content = read_config_file(path)
-    errors += [_unknown_key(path, str(key)) for key in content if key not in _FIELDS]
+    errors += [_unknown_key(path, str(key)) for key in content if key not in FIELDS]
     base = path.absolute().parent
     for key, value in content.items():
-        if key in _FIELDS and _rule(_FIELDS[key]).path and isinstance(value, str) and value:
+        if key in FIELDS and rule_of(FIELDS[key]).path and isinstance(value, str) and value:
             content[key] = str(base / value)
-    return {key: (str(path), value) for key, value in content.items() if key in _FIELDS and value is not None}
+    return {key: (str(path), value) for key, value in content.items() if key in FIELDS and value is not None}
 
 
 def _unknown_key(path: Path, key: str) -> str:
-    similar = difflib.get_close_matches(key, _FIELDS, n=1)
+    similar = difflib.get_close_matches(key, FIELDS, n=1)
     name = HIDDEN if ":" in key or display(key) == HIDDEN else key[:80]
     return f"{path}: {name}: unknown key; " + (
         f"did you mean {similar[0]}?" if similar else "config.example.yml has all keys"
@@ -307,12 +324,12 @@ def _unknown_key(path: Path, key: str) -> str:
 def _from_environment(environ: Mapping[str, str]) -> dict[str, tuple[str, Any]]:
     """Returns the values of the environment, each with its source. An empty variable counts as not set: unit files have
     lines such as `OPENAI_PROXY=`."""
-    return {key: (f"environment {key.upper()}", environ[key.upper()]) for key in _FIELDS if environ.get(key.upper())}
+    return {key: (f"environment {key.upper()}", environ[key.upper()]) for key in FIELDS if environ.get(key.upper())}
 
 
 def _convert(field: msgspec.structs.FieldInfo, value: Any) -> Any:
     """Returns the value of a key in its type. Raises ValueError."""
-    rule = _rule(field)
+    rule = rule_of(field)
     if rule.number_as_text and isinstance(value, int | float):
         value = str(value)
     if rule.strip and isinstance(value, str):
@@ -336,13 +353,14 @@ def _meta(field: msgspec.structs.FieldInfo) -> msgspec.Meta:
     return next(part for part in field.type.__metadata__ if isinstance(part, msgspec.Meta))
 
 
-def _rule(field: msgspec.structs.FieldInfo) -> Rule:
+def rule_of(field: msgspec.structs.FieldInfo) -> Rule:
+    """Returns the rule of a key."""
     rule: Rule = (_meta(field).extra or {})["rule"]
     return rule
 
 
 def _error_line(source: str, field: msgspec.structs.FieldInfo, value: object) -> str:
-    rule, text = _rule(field), str(value)
+    rule, text = rule_of(field), str(value)
     if rule.path and is_secret(text):
         quoted, advice = hidden(text), "; rename the path if it holds no secret"
     else:

@@ -34,6 +34,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 Work = Callable[[sqlite3.Connection], Any]
 
+SQLITE_VERSION = sqlite3.sqlite_version
 GROUP = 500  # pieces of work in one transaction, at most
 
 _encoder = msgspec.json.Encoder(decimal_format="string")
@@ -322,6 +323,15 @@ def read_state(folder: Path) -> OutboxState | None:
             db.close()
     except sqlite3.Error as error:
         raise SetupError(f"the outbox {path} cannot be read: {error}") from None
+
+
+def file_bytes(folder: Path) -> int:
+    """Returns the size of the outbox in a folder, with SQLite's log."""
+    size = 0
+    for path in folder.glob("outbox.db*"):
+        with contextlib.suppress(FileNotFoundError):  # SQLite has just removed its log
+            size += path.stat().st_size
+    return size
 
 
 def _read_state(db: sqlite3.Connection) -> OutboxState:

@@ -32,9 +32,15 @@ def hidden(text: str) -> str:
     return f"(not shown: {reason})"
 
 
+def without_secrets(text: str) -> str:
+    """Returns a text without the query of a URL; or HIDDEN, because it may hold a secret."""
+    text = _QUERY.sub("?…", text)
+    return HIDDEN if is_secret(text) or _SUSPICIOUS.search(text) else text
+
+
 def display(value: object) -> str:
     """Returns a value in quotes, without the query of a URL; or that it is not shown, because it may hold a secret."""
-    text = _QUERY.sub("?…", str(value))
-    if is_secret(text) or _SUSPICIOUS.search(text):
+    text = without_secrets(str(value))
+    if text == HIDDEN:
         return HIDDEN
     return repr(text if isinstance(value, str) or text.endswith("?…") else value)[:_MAX_LENGTH]

@@ -27,6 +27,7 @@ from chatgpt_agent.admin.proofs import Proofs
 from chatgpt_agent.admin.reconcile import Reconciler
 from chatgpt_agent.admin.reports import Reports
 from chatgpt_agent.admin.surcharges import SurchargeAdmin
+from chatgpt_agent.admin.system import SystemReader
 from chatgpt_agent.admin.tokens import Tokens
 from chatgpt_agent.admin.user_import import UserImport
 from chatgpt_agent.admin.user_list import UserLister
@@ -70,6 +71,7 @@ class LedgerAdministration:
         self.books = BooksReader(stores.reports, self.checks)
         self.reconciler = Reconciler(stores.proofs, self.checks)
         self.reports = Reports(stores.reports)
+        self.system = SystemReader(stores.reports, config)
         self.user_list = UserLister(stores.reports)
         self.overview = OverviewReader(stores.reports, BudgetAdmin(stores.reports))
 

@@ -5,13 +5,16 @@ from collections.abc import Callable
 from chatgpt_agent.core.access.identity import COUNTED_MODEL
 from chatgpt_agent.core.name_counter import NameCounter
 from chatgpt_agent.core.unknown_fields import COUNTED_FIELD
+from chatgpt_agent.runtime.upstream_contact import UpstreamContact
 
 
 class Figures:
     """`unknown_fields`: names in OpenAI's usages that we do not know, by answers; `unpriced_models`: models that
-    clients asked for and that have no price, by requests; `in_progress` returns how many requests there are now."""
+    clients asked for and that have no price, by requests; `in_progress` returns how many requests there are now;
+    `upstream`: when OpenAI last answered."""
 
     def __init__(self, in_progress: Callable[[], int] = lambda: 0) -> None:
         self.unknown_fields = NameCounter(COUNTED_FIELD)
         self.unpriced_models = NameCounter(COUNTED_MODEL)
         self.in_progress = in_progress
+        self.upstream = UpstreamContact()

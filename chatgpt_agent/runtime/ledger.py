@@ -144,6 +144,7 @@ class Ledger:
             raise
         finally:
             self.states[row.state] += 1
+            self._figures.upstream.note(outcome)
             if outcome.answer.unknown_fields:
                 self._figures.unknown_fields.add(outcome.answer.unknown_fields)
         self._shipper.note(row)

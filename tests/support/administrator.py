@@ -61,6 +61,7 @@ EXAMPLES: dict[str, tuple[dict[str, str], Any]] = {
     "list_audit": ({}, None),
     "list_admins": ({}, None),
     "revoke_admin": ({"name": "eve"}, None),
+    "show_system": ({}, None),
     "show_document": ({}, None),
 }
 

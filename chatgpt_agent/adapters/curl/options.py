@@ -76,6 +76,11 @@ def handle_options(settings: UpstreamSettings) -> Callable[[pycurl.Curl], None]:
     return configure
 
 
+def libcurl_version() -> str:
+    """Returns the versions of libcurl and of the libraries that it uses."""
+    return str(pycurl.version)
+
+
 def check_libcurl(version: str = pycurl.version_info()[1]) -> None:
     """Raises SetupError where libcurl is older than 8.23, which leaks credentials around proxies
     (CVE-2026-86413, CVE-2026-94266)."""

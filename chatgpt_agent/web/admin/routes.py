@@ -10,6 +10,7 @@ from chatgpt_agent.web.admin import (
     ledger,
     prices,
     surcharges,
+    system,
     tokens,
     usage,
     user_import,
@@ -50,5 +51,6 @@ ROUTES = [
     *ledger.ROUTES,
     *audit.ROUTES,
     *admins.ROUTES,
+    *system.ROUTES,
     *_ABOUT,
 ]

@@ -11,6 +11,7 @@ from chatgpt_agent.core.audit import Actor
 from chatgpt_agent.runtime.authentication import AdminAuthenticator
 from chatgpt_agent.runtime.lifecycle import Lifecycle
 from chatgpt_agent.runtime.memory import Memory
+from chatgpt_agent.runtime.upstream_contact import UpstreamContact
 from chatgpt_agent.web.admin.schemas import Empty
 
 P = TypeVar("P")
@@ -31,6 +32,7 @@ class AdminApi(msgspec.Struct, frozen=True, kw_only=True):
     stores: Stores
     lifecycle: Lifecycle
     memory: Memory
+    upstream: UpstreamContact
 
 
 class AdminRequest(msgspec.Struct, Generic[P, Q, B], frozen=True, kw_only=True):
