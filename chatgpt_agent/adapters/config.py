@@ -76,6 +76,14 @@ Origins = Annotated[
         check=checks.are_origins,
     ),
 ]
+PublicUrl = Annotated[
+    str | None,
+    _key(
+        "an http:// or https:// URL such as https://ai.example.com, without query and user, or nothing",
+        strip=True,
+        check=checks.is_public_url,
+    ),
+]
 DatabaseUrl = Annotated[
     str | None,
     _key(
@@ -160,6 +168,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     admin_hosts: Hosts = ()
     admin_user_header: HeaderName = None
     admin_user_header_from: Networks = ()
+    public_url: PublicUrl = None
 
     # PostgreSQL. `database_url` takes precedence over the four keys after it.
     database_url: DatabaseUrl = None

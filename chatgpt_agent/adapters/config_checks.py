@@ -86,6 +86,12 @@ def is_webhook_url(text: str) -> bool:
     return _is_url(text, "https", "http")
 
 
+def is_public_url(text: str) -> bool:
+    """Returns whether a text is an http or https URL without query, fragment or user, to which paths can be added."""
+    url = urlsplit(text) if _is_url(text, "https", "http") else None
+    return url is not None and not (url.query or url.fragment or "@" in url.netloc or " " in text)
+
+
 def is_database_url(text: str) -> bool:
     """Returns whether a text is `embedded`, a PostgreSQL URL or a connection string of libpq. A URL in which libpq
     would read a part of the password as host or port is refused: libpq's errors quote these."""

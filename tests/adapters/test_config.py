@@ -173,6 +173,8 @@ def test_an_error_in_the_environment_names_the_variable(errors: Errors) -> None:
         "max_body_size: 1",
         "max_buffered_size: 1000",
         "max_buffered_size: 134217727",
+        "public_url: ai.example.com",
+        "public_url: https://ai.example.com/?key=1",
         "cors_origins: chat.example.com",
         "cors_origins: https://chat.example.com/",
         "cors_origins: ['*', 'https://*.example.com']",

@@ -23,8 +23,10 @@ def recipes(request: ConsoleRequest, token: str) -> list[Part]:
 
 
 def api_url(request: ConsoleRequest) -> str:
-    """Returns the base URL of the API, as the address of the console suggests it: the same host, and the
-    API's own port."""
+    """Returns the base URL of the API for clients: by `public_url`, else the host at which the browser reaches the
+    console, and the API's own port."""
+    if (public := request.services.api.config.public_url) is not None:
+        return f"{public.rstrip('/').removesuffix('/v1')}/v1"
     parts = urlsplit(request.origin)
     host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
     return f"http://{host}:{urlsplit(request.services.own_api()).port}/v1"
