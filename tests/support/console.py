@@ -110,6 +110,16 @@ class PageAnswer:
         """The heading of the page."""
         return self.root.one("h1").text
 
+    @property
+    def notice(self) -> str:
+        """What the action before this page has done."""
+        return " ".join(each.text for each in self.root.all("section", role="status"))
+
+    def facts(self) -> dict[str, str]:
+        """The names and values of the lists of facts."""
+        entries = [entry for part in self.root.all("section", class_="facts") for entry in part.all("div")]
+        return {each.one("dt").text: each.one("dd").text for each in entries if each.all("dt")}
+
     def rows(self, name: str) -> list[list[str]]:
         """The cells of the table with this name, without head and foot."""
         tables = self.root.all("table", id=f"{name}-rows")
@@ -155,6 +165,12 @@ class ConsoleClient:
         element = page.root.one("form", id=form)
         target = (to or element.attributes["action"]).removeprefix("/console")
         return await self.send(target, {**page.form(form), **values})
+
+    async def press(self, page: PageAnswer, label: str) -> PageAnswer:
+        """Sends the form of hidden fields that has this button, such as that of an undo."""
+        [form] = [each for each in page.root.all("form") if any(b.text == label for b in each.all("button"))]
+        values = {field.attributes["name"]: field.attributes["value"] for field in form.all("input", type="hidden")}
+        return await self.send(form.attributes["action"].removeprefix("/console"), values)
 
     async def send(self, path: str, values: dict[str, str], **headers: str) -> PageAnswer:
         """Sends a form, and follows the redirect."""

@@ -25,9 +25,11 @@ class Formats:
         self.zone = ZoneInfo(zone)
 
     def value(self, value: Any, kind: Kind) -> str:
-        """Returns a value as text. None: it is not known, which is not zero."""
+        """Returns a value as text; a text stays as it is. None: it is not known, which is not zero."""
         if value is None:
             return UNKNOWN
+        if isinstance(value, str):
+            return value
         return str(_FORMATS[kind](self, value))
 
     def number(self, value: float | Decimal) -> str:

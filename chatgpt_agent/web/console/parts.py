@@ -163,13 +163,15 @@ class Message(Part, frozen=True, kw_only=True):
 
 
 class Code(Part, frozen=True, kw_only=True):
-    """Something to copy: a token, a command, a file. `secret`: it is shown only now."""
+    """Something to copy: a token, a command, a file. `secret`: it is shown only now. `file`: the name under which a
+    browser saves it."""
 
     template = "code.html"
     title: str = ""
     text: str
     note: str = ""
     secret: bool = False
+    file: str | None = None
 
 
 class Buttons(Part, frozen=True, kw_only=True):

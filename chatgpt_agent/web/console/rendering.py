@@ -86,6 +86,7 @@ def render(handler: RequestHandler, request: ConsoleRequest, view: View, notice:
         "is_numeric": NUMERIC.__contains__,
         "as_typed": lambda field: as_typed(field, request.zone),
         "chart_unit": chart_unit,
+        "data_url": data_url,
         "csv_url": lambda table: table.file or _csv_url(handler, request, table),
     }
     return handler.render_string(
@@ -110,10 +111,15 @@ def chart_unit(table: Table) -> Kind:
     return next(column.kind for column in table.columns if column.name == table.chart.values[0])
 
 
+def data_url(csv: str) -> str:
+    """Returns an address that is the file itself."""
+    return f"data:text/csv;charset=utf-8,{quote(csv)}"
+
+
 def _csv_url(handler: RequestHandler, request: ConsoleRequest, table: Table) -> str:
     """The address of a table as CSV. The answer to a form has no address, so its tables are in the page itself."""
     if handler.request.method == "POST":
-        return f"data:text/csv;charset=utf-8,{quote(csv_of(table))}"
+        return data_url(csv_of(table))
     return request.with_query(csv=table.name)
 
 

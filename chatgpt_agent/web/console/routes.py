@@ -5,6 +5,7 @@ from typing import Any
 
 from chatgpt_agent.core.errors import NotFound
 from chatgpt_agent.web.console import (
+    admins,
     audit,
     books,
     books_check,
@@ -17,6 +18,10 @@ from chatgpt_agent.web.console import (
     request_details,
     requests,
     setup,
+    tokens,
+    user,
+    user_changes,
+    user_import,
     users,
 )
 from chatgpt_agent.web.console.assets import ASSETS, AssetHandler
@@ -31,12 +36,17 @@ PAGES: list[Page] = [
     *requests.PAGES,
     *setup.PAGES,
     *users.PAGES,
+    *user.PAGES,
+    *user_changes.PAGES,
+    *tokens.PAGES,
+    *user_import.PAGES,
     *audit.PAGES,
     *books.PAGES,
     *books_check.PAGES,
     *books_compare.PAGES,
     *budget_changes.PAGES,
     *budgets.PAGES,
+    *admins.PAGES,
 ]
 
 

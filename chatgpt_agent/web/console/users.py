@@ -15,12 +15,12 @@ from chatgpt_agent.web.console.parts import (
     Form,
     Kind,
     Link,
-    Mark,
     Result,
     Table,
     View,
 )
 from chatgpt_agent.web.console.routing import PAGE_SIZE, ConsoleRequest, Page, page_url
+from chatgpt_agent.web.console.user import user_mark
 from chatgpt_agent.web.console.user_fields import new_user_fields
 
 
@@ -53,18 +53,11 @@ async def show_users(request: ConsoleRequest) -> Result:
 def _row(request: ConsoleRequest, user: UserRow) -> list[Any]:
     return [
         Link(user.name, page_url("users", user.name)),
-        state(request, user),
+        user_mark(request, user),
         user.tokens,
         user.created_at,
         user.comment,
     ]
-
-
-def state(request: ConsoleRequest, user: UserRow) -> Mark:
-    """Returns whether a user may send requests."""
-    if user.removed_at:
-        return Mark(request._("removed"))
-    return Mark(request._("disabled"), "warning") if user.disabled_at else Mark(request._("active"), "good")
 
 
 async def show_new_user(request: ConsoleRequest) -> Result:
