@@ -1,5 +1,6 @@
 """Values in the words of a language: numbers, money, times. Amounts are rounded for reading; CSV has all digits."""
 
+import functools
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -7,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 from babel import Locale
 from babel.dates import format_date, format_datetime, format_timedelta
-from babel.numbers import format_currency, format_decimal, format_percent
+from babel.numbers import NumberPattern, format_decimal, format_percent, parse_pattern
 
 from chatgpt_agent.core.money.exact import format_usd
 from chatgpt_agent.web.console.parts import Bar, Button, Kind, Link, Mark
@@ -42,8 +43,7 @@ class Formats:
         return self._usd(value, 2 if size == 0 or size >= 1 else min(_SMALL_USD, max(2, 1 - size.adjusted())))
 
     def _usd(self, value: Decimal, digits: int) -> str:
-        pattern = self.locale.currency_formats["standard"].pattern.replace("0.00", "0." + "0" * digits)
-        return str(format_currency(value, "USD", format=pattern, locale=self.locale, currency_digits=False))
+        return str(_usd_pattern(self.locale, digits).apply(value, self.locale, currency="USD", currency_digits=False))
 
     def exact_usd(self, value: Decimal) -> str:
         """Returns USD with all of its digits, at least to the cent."""
@@ -73,7 +73,7 @@ class Formats:
 
     def day(self, value: date) -> str:
         """Returns a day."""
-        return str(format_date(value, "medium", locale=self.locale))
+        return _day(value, self.locale)
 
     def weekday(self, value: datetime) -> str:
         """Returns the name of a moment's day of the week."""
@@ -82,6 +82,20 @@ class Formats:
     def ago(self, value: datetime, now: datetime) -> str:
         """Returns how long ago a moment was, in words."""
         return str(format_timedelta(min(value - now, timedelta(0)), add_direction=True, locale=self.locale))
+
+
+# Charts repeat these for hundreds of cells.
+
+
+@functools.lru_cache(maxsize=64)
+def _usd_pattern(locale: Locale, digits: int) -> NumberPattern:
+    pattern = locale.currency_formats["standard"].pattern
+    return parse_pattern(pattern.replace("0.00", "0." + "0" * digits))
+
+
+@functools.lru_cache(maxsize=1024)
+def _day(value: date, locale: Locale) -> str:
+    return str(format_date(value, "medium", locale=locale))
 
 
 _FORMATS: dict[Kind, Any] = {

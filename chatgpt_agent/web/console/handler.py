@@ -1,5 +1,6 @@
 """The handler of the console's pages: who is signed in, what they may do, and the answer as a page."""
 
+import asyncio
 import re
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
@@ -224,27 +225,29 @@ class ConsoleHandler(BodyHandler):
                 self.set_header("Content-Disposition", f'attachment; filename="{result.name}"')
                 self.write(result.content)
             case View() if (name := request.query.get("csv")) and self.request.method != "POST":
-                self._write_csv(request, result, name)
+                await self._write_csv(request, result, name)
             case View():
-                self._write_page(request, result)
+                await self._write_page(request, result)
 
-    def _write_csv(self, request: ConsoleRequest, view: View, name: str) -> None:
+    async def _write_csv(self, request: ConsoleRequest, view: View, name: str) -> None:
         for part in view.parts:
             if isinstance(part, Table) and part.name == name:
                 self.set_header("Content-Type", "text/csv; charset=utf-8")
                 self.set_header("Content-Disposition", f'attachment; filename="{name}.csv"')
                 self.write(csv_of(part))
                 return
-        self._write_page(request, error_view(request, UnknownUrl(f"This page has no table {name[:60]!r}.")))
+        await self._write_page(request, error_view(request, UnknownUrl(f"This page has no table {name[:60]!r}.")))
 
-    def _write_page(self, request: ConsoleRequest, view: View) -> None:
+    async def _write_page(self, request: ConsoleRequest, view: View) -> None:
         parts: list[Part] = [self._filled(part, request) for part in view.parts if can_see(part, request)]
         view = msgspec.structs.replace(view, parts=parts)
         self._set_session(view.session)
         self.set_status(view.status)
         self.set_header("Content-Type", "text/html; charset=utf-8")
         notice = self._take_notice() if self.request.method == "GET" else None
-        self.write(render(self, request, view, notice))
+        _ = self.xsrf_token  # sets its cookie, which forms would do too late
+        # In a thread: a page with charts takes some 50 ms, by which clients' requests would wait.
+        self.write(await asyncio.to_thread(render, self, request, view, notice))
 
     def _filled(self, part: Part, request: ConsoleRequest) -> Part:
         return fill(part, request.sent, self._error) if isinstance(part, Form) else part
