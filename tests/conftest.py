@@ -64,6 +64,7 @@ def pytest_configure(config: pytest.Config) -> None:
     _keep_bytecode(config)
     _keep_files_in_memory()
     config.addinivalue_line("markers", "shared_agent(**settings): shares the module's agent with these settings")
+    config.addinivalue_line("markers", "browser: needs Chromium; the tests with the fixture `browse` have it")
     config.addinivalue_line("markers", "own_agent: starts an agent of its own in a module that shares one")
 
 

@@ -1,0 +1,50 @@
+"""Fixtures for tests in a real browser. They are skipped where there is no Chromium; `-m "not browser"` leaves them
+out."""
+
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
+
+import pytest
+from tornado.ioloop import IOLoop
+
+from tests.support.browser import CHROMIUM, Browser, Device, Visit
+
+Browse = Callable[..., Awaitable[Visit]]
+
+SECONDS = 90  # for a test: each check of a page takes some tenths of a second, and more on a busy machine
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks the tests that need a browser."""
+    for item in items:
+        if "browse" in getattr(item, "fixturenames", ()):
+            item.add_marker("browser")
+            item.add_marker(pytest.mark.gen_test(timeout=SECONDS), append=False)
+            item.add_marker(pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium, such as Debian's package"))
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """The browser of all tests of this process."""
+    browser = Browser()
+    yield browser
+    browser.close()
+
+
+@pytest.fixture
+def browse(browser: Browser, io_loop: IOLoop) -> Iterator[Browse]:
+    """Begins a visit with `await browse(width=375, dark=True, language="zh-CN", script=False)`: these are the fields of
+    `Device`, and may be left out. Every page of every visit must be without fault; see `Visit`."""
+    visits: list[Visit] = []
+
+    async def begin(**device: Any) -> Visit:
+        visits.append(Visit(browser, Device(**device)))
+        await visits[-1].begin()
+        return visits[-1]
+
+    async def end() -> list[str]:
+        return [fault for visit in visits for fault in await visit.end()]
+
+    yield begin
+    faults = io_loop.run_sync(end)
+    assert not faults, "\n".join(faults)
