@@ -5,6 +5,7 @@ from decimal import Decimal
 
 from chatgpt_agent.admin.reports import Report
 from chatgpt_agent.admin.tokens import TokenRow
+from chatgpt_agent.admin.user_list import ListedUser
 from chatgpt_agent.admin.users import UserRow
 from chatgpt_agent.core.money.exact import exact_sum
 from chatgpt_agent.web.console.also import command_line, rest_request
@@ -56,7 +57,7 @@ async def show_user(request: ConsoleRequest) -> Result:
         _figures(request, user, spend, tokens),
         tokens_table(request, name, tokens, new=new_token),
         Buttons(buttons=[new_token] if new_token else []),
-        budgets_table(request, name, budgets),
+        budgets_table(request, name, budgets, active=user.removed_at is None),
         user_spend_table(request, name, spend),
         requests_table(request, name, rows),
         Buttons(buttons=more),
@@ -69,7 +70,7 @@ def users_link(request: ConsoleRequest) -> Link:
     return Link(request._("Users"), page_url("users"))
 
 
-def user_mark(request: ConsoleRequest, user: UserRow) -> Mark:
+def user_mark(request: ConsoleRequest, user: UserRow | ListedUser) -> Mark:
     """Returns whether a user may send requests."""
     if user.removed_at:
         return Mark(request._("removed"))

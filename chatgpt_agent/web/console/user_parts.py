@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
-from decimal import Decimal
 from typing import Any
 
 from chatgpt_agent.admin.budgets import BudgetRow
@@ -10,14 +9,16 @@ from chatgpt_agent.admin.ledger import UsageRow
 from chatgpt_agent.admin.reports import Report, UsageFilter
 from chatgpt_agent.admin.tokens import TokenRow
 from chatgpt_agent.web.console.also import command_line, rest_request
+from chatgpt_agent.web.console.budget_changes import budget_url, periods
+from chatgpt_agent.web.console.budgets import in_force, level, pace
 from chatgpt_agent.web.console.parts import Also, Bar, Button, Column, Kind, Link, Mark, Table
+from chatgpt_agent.web.console.requests import row_cells, row_columns
 from chatgpt_agent.web.console.routing import PAGE_SIZE, ConsoleRequest, page_url
 from chatgpt_agent.web.console.spend import spend_table
 from chatgpt_agent.web.console.user_fields import limits_text, list_text
 
 DAYS = 30  # of spend
 REQUESTS = 20
-WARNING_SHARE = Decimal("0.8")  # of a budget, as of its first alert
 
 
 def token_mark(request: ConsoleRequest, token: TokenRow) -> Mark:
@@ -94,16 +95,9 @@ def _token_row(request: ConsoleRequest, token: TokenRow) -> list[Any]:
     ]
 
 
-def budget_bar(spent: Decimal, amount: Decimal) -> Bar:
-    """Returns what is spent of a budget."""
-    level = "bad" if spent >= amount else "warning" if spent >= WARNING_SHARE * amount else "good"
-    return Bar(spent, amount, level)
-
-
-def budgets_table(request: ConsoleRequest, user: str, budgets: Sequence[BudgetRow]) -> Table:
-    """Returns the budgets of a user and of their tokens."""
+def budgets_table(request: ConsoleRequest, user: str, budgets: Sequence[BudgetRow], *, active: bool) -> Table:
+    """Returns the budgets of a user and of their tokens. `active`: the user can get one."""
     _ = request._
-    periods = {"day": _("a day"), "week": _("a week"), "month": _("a month"), "total": _("in all")}
     return Table(
         name="budgets",
         title=_("Budgets"),
@@ -112,26 +106,33 @@ def budgets_table(request: ConsoleRequest, user: str, budgets: Sequence[BudgetRo
             Column("period", _("Period")),
             Column("spent", _("Spent"), Kind.USD),
             Column("amount", _("Budget"), Kind.USD),
+            Column("left", _("Left"), Kind.USD),
+            Column("pace", _("At this week's pace")),
+            Column("resets_at", _("Resets at"), Kind.TIME),
             Column("raised_until", _("Raised until"), Kind.TIME),
-            Column("resets_at", _("Resets"), Kind.TIME),
         ],
         rows=[
             [
-                _("the user")
-                if row.token_id is None
-                else Link(_("token %(id)d") % {"id": row.token_id}, page_url("tokens", row.token_id)),
-                periods[row.period],
-                budget_bar(row.spent, row.raised_amount or row.amount),
-                row.raised_amount or row.amount,
-                row.raised_until,
+                Link(_budget_owner(request, row), budget_url(row.id)),
+                periods(request)[row.period],
+                Bar(row.spent, in_force(row), level(row)),
+                in_force(row),
+                row.left,
+                pace(request, row),
                 row.resets_at,
+                row.raised_until,
             ]
             for row in budgets
         ],
         empty=_("Nothing limits what this user spends."),
-        empty_button=Button(_("Set a budget"), page_url("budgets", user=user)),
+        empty_button=Button(_("Set a budget"), page_url("budgets", user=user)) if active else None,
         also=Also(command=command_line("budget", "list", user), rest=rest_request("GET", "budgets", user=user)),
     )
+
+
+def _budget_owner(request: ConsoleRequest, budget: BudgetRow) -> str:
+    _ = request._
+    return _("the user") if budget.token_id is None else _("token %(id)d") % {"id": budget.token_id}
 
 
 def last_days(request: ConsoleRequest) -> tuple[date, date]:
@@ -169,34 +170,18 @@ def user_spend_table(request: ConsoleRequest, user: str, report: Report) -> Tabl
 
 def requests_table(request: ConsoleRequest, user: str, rows: Sequence[UsageRow]) -> Table:
     """Returns the newest requests of a user."""
-    _ = request._
+    columns = row_columns(request)
+    user_column = next(place for place, column in enumerate(columns) if column.name == "user")
+
+    def without_user(cells: list[Any]) -> list[Any]:
+        return cells[:user_column] + cells[user_column + 1 :]
+
     return Table(
         name="requests",
-        title=_("Last requests"),
-        columns=[
-            Column("started_at", _("Time"), Kind.TIME),
-            Column("token", _("Token")),
-            Column("model", _("Model")),
-            Column("endpoint", _("Endpoint")),
-            Column("state", _("State")),
-            Column("input_tokens", _("Input tokens"), Kind.NUMBER),
-            Column("output_tokens", _("Output tokens"), Kind.NUMBER),
-            Column("cost", _("Cost"), Kind.USD),
-        ],
-        rows=[
-            [
-                Link(row.started_at, page_url("requests", row.request_id)),
-                Link(row.token, page_url("tokens", row.token_id)) if row.token_id else row.token,
-                row.model,
-                row.endpoint,
-                Mark(row.state, "good" if row.state == "done" else "warning"),
-                row.input_tokens,
-                row.output_tokens,
-                row.cost,
-            ]
-            for row in rows
-        ],
-        empty=_("No requests yet."),
+        title=request._("Last requests"),
+        columns=without_user(columns),
+        rows=[without_user(row_cells(request, row)) for row in rows],
+        empty=request._("No requests yet."),
         also=Also(
             command=command_line("ledger", "list", "--user", user, "--limit", REQUESTS),
             rest=rest_request("GET", "ledger", "rows", user=user, limit=REQUESTS),

@@ -1,18 +1,26 @@
-"""Users: the list, and adding one."""
+"""Users: the list, with the figures of this month, and adding one."""
 
-from typing import Any
+from decimal import Decimal
+from typing import Annotated, Any
 
-from chatgpt_agent.admin.users import UserRow
+from msgspec import UNSET, Meta, UnsetType
+
+from chatgpt_agent.admin.user_list import ListedUser, UserFilter, UserOrder, UserState
 from chatgpt_agent.core.access.settings import NewUser
-from chatgpt_agent.web.admin import cursors
-from chatgpt_agent.web.admin.schemas import TextPage
+from chatgpt_agent.core.names import MAX_NAME
+from chatgpt_agent.web.admin.schemas import Id, Strict, or_none
+from chatgpt_agent.web.console.also import command_line, rest_request
+from chatgpt_agent.web.console.budgets import NEARLY
 from chatgpt_agent.web.console.issued import issued_view
 from chatgpt_agent.web.console.parts import (
     Also,
+    Bar,
     Button,
     Buttons,
     Column,
+    Field,
     Form,
+    Input,
     Kind,
     Link,
     Result,
@@ -20,44 +28,119 @@ from chatgpt_agent.web.console.parts import (
     View,
 )
 from chatgpt_agent.web.console.routing import PAGE_SIZE, ConsoleRequest, Page, page_url
-from chatgpt_agent.web.console.user import user_mark
+from chatgpt_agent.web.console.user import user_mark, users_link
 from chatgpt_agent.web.console.user_fields import new_user_fields
+
+MAX_FILE_ROWS = 100_000  # of a list as CSV
+
+
+class UserListQuery(Strict, frozen=True, kw_only=True):
+    """`search`: a part of the name. `after`: how many users were listed before."""
+
+    search: Annotated[str, Meta(max_length=MAX_NAME)] | UnsetType = UNSET
+    state: UserState | UnsetType = UNSET
+    order: UserOrder = UserOrder.NAME
+    after: Id | UnsetType = UNSET
 
 
 async def show_users(request: ConsoleRequest) -> Result:
-    """The users by name."""
+    """The users that match, each with spend and budget of this month."""
     _ = request._
-    query = request.filter(TextPage)
-    rows = await request.administration.users.list(after=cursors.text_of(query.after), limit=PAGE_SIZE + 1)
-    page = cursors.page(rows, PAGE_SIZE, lambda user: cursors.text_cursor(user.name))
+    query = request.filter(UserListQuery)
+    matching = UserFilter(search=or_none(query.search), state=or_none(query.state))
+    offset, whole = or_none(query.after) or 0, "csv" in request.query
+    listed = await request.administration.user_list.list(
+        matching, query.order, limit=MAX_FILE_ROWS if whole else PAGE_SIZE, offset=offset
+    )
+    following = offset + len(listed.users)
     add = Button(_("Add a user"), page_url("new-user"))
+    count = request.ngettext("%(n)s user", "%(n)s users", listed.total) % {"n": request.formats.number(listed.total)}
+    filtered = matching != UserFilter()
     table = Table(
         name="users",
-        title=_("All users"),
-        columns=[
-            Column("name", _("Name")),
-            Column("state", _("State")),
-            Column("tokens", _("Tokens"), Kind.NUMBER),
-            Column("created_at", _("Added"), Kind.TIME),
-            Column("comment", _("Comment")),
-        ],
-        rows=[_row(request, user) for user in page.data],
-        empty=_("There are no users yet."),
-        empty_button=add,
-        next=request.with_query(after=page.next) if page.next else None,
-        also=Also(command="chatgpt-agent user list", rest="GET /api/v1/users"),
+        title=_("Users that match") if filtered else _("All users"),
+        note=count if listed.total else "",
+        columns=_columns(request),
+        rows=[_row(request, user) for user in listed.users],
+        empty=_("No user matches.") if filtered else _("There are no users yet. Add one, with their own OpenAI key."),
+        empty_button=None if filtered else add,
+        next=request.with_query(after=str(following)) if following < listed.total else None,
+        also=Also(command=command_line("user", "list"), rest=rest_request("GET", "users")),
     )
-    return View(title=_("Users"), section="users", parts=[Buttons(buttons=[add]), table])
+    buttons = [
+        add,
+        Button(_("Import users"), page_url("user-import")),
+        Button(_("Import OpenAI keys"), page_url("key-import")),
+    ]
+    return View(title=_("Users"), section="users", parts=[Buttons(buttons=buttons), _filter(request, query), table])
 
 
-def _row(request: ConsoleRequest, user: UserRow) -> list[Any]:
+def _filter(request: ConsoleRequest, query: UserListQuery) -> Form:
+    _ = request._
+    states = {UserState.ACTIVE: _("active"), UserState.DISABLED: _("disabled"), UserState.REMOVED: _("removed")}
+    orders = {
+        UserOrder.NAME: _("name"),
+        UserOrder.COST: _("spend this month"),
+        UserOrder.LAST_USED: _("last used"),
+        UserOrder.CREATED: _("added"),
+    }
+    fields = [
+        Field(name="search", label=_("Part of the name"), value=or_none(query.search)),
+        Field(
+            name="state",
+            label=_("State"),
+            input=Input.CHOICE,
+            value=or_none(query.state),
+            choices={"": _("all"), **{state.value: label for state, label in states.items()}},
+        ),
+        Field(
+            name="order",
+            label=_("Sorted by"),
+            input=Input.CHOICE,
+            value=query.order,
+            choices={order.value: label for order, label in orders.items()},
+        ),
+    ]
+    return Form(name="filter", action=page_url("users"), get=True, fields=fields, submit=_("Show"))
+
+
+def _columns(request: ConsoleRequest) -> list[Column]:
+    _ = request._
+
+    def sort(order: UserOrder) -> str:
+        return request.with_query(order=order.value, after=None)
+
+    return [
+        Column("name", _("Name"), sort=sort(UserOrder.NAME)),
+        Column("state", _("State")),
+        Column("cost", _("Spend this month"), Kind.USD, sort=sort(UserOrder.COST)),
+        Column("budget", _("Budget a month"), Kind.USD),
+        Column("requests", _("Requests this month"), Kind.NUMBER),
+        Column("last_used_at", _("Last used"), Kind.TIME, sort=sort(UserOrder.LAST_USED)),
+        Column("tokens", _("Tokens"), Kind.NUMBER),
+        Column("created_at", _("Added"), Kind.TIME, sort=sort(UserOrder.CREATED)),
+        Column("comment", _("Comment")),
+    ]
+
+
+def _row(request: ConsoleRequest, user: ListedUser) -> list[Any]:
     return [
         Link(user.name, page_url("users", user.name)),
         user_mark(request, user),
+        user.cost if user.budget is None else _bar(user, user.budget),
+        user.budget,
+        user.requests,
+        user.last_used_at,
         user.tokens,
         user.created_at,
-        user.comment,
+        user.comment or None,
     ]
+
+
+def _bar(user: ListedUser, budget: Decimal) -> Bar:
+    """What is spent of the budget. As in budgets, what is uncertain counts as spent for its level."""
+    spent = user.cost + user.uncertain_cost
+    return Bar(user.cost, budget, "bad" if spent >= budget else "warning" if spent >= NEARLY * budget else "good")
 
 
 async def show_new_user(request: ConsoleRequest) -> Result:
@@ -69,9 +152,9 @@ async def show_new_user(request: ConsoleRequest) -> Result:
         fields=new_user_fields(request),
         submit=_("Add the user"),
         cancel=page_url("users"),
-        also=Also(command="chatgpt-agent user add NAME", rest="POST /api/v1/users"),
+        also=Also(command=command_line("user", "add", "NAME"), rest=rest_request("POST", "users")),
     )
-    return View(title=_("Add a user"), section="users", up=Link(_("Users"), page_url("users")), parts=[form])
+    return View(title=_("Add a user"), section="users", up=users_link(request), parts=[form])
 
 
 async def add_user(request: ConsoleRequest) -> Result:

@@ -140,8 +140,8 @@ async def test_table_is_a_file_too(admin: ConsoleClient) -> None:
     answer = await admin.file("/users?csv=users")
     assert answer.header("Content-Disposition") == 'attachment; filename="users.csv"'
     lines = answer.body.decode().splitlines()
-    assert lines[0] == "name,state,tokens,created_at,comment"
-    assert lines[1].startswith("alice,active,1,20")
+    assert lines[0] == "name,state,cost,budget,requests,last_used_at,tokens,created_at,comment"
+    assert lines[1].startswith("alice,active,0,,0,,1,20")
 
 
 async def test_unknown_table_and_page_are_404(admin: ConsoleClient) -> None:
