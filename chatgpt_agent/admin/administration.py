@@ -19,6 +19,7 @@ from chatgpt_agent.admin.checks import CheckLog
 from chatgpt_agent.admin.corrections import Corrections
 from chatgpt_agent.admin.ledger import LedgerInspector
 from chatgpt_agent.admin.legacy_import import LegacyImport
+from chatgpt_agent.admin.model_use import ModelUseReader
 from chatgpt_agent.admin.overview import OverviewReader
 from chatgpt_agent.admin.price_import import PriceImport
 from chatgpt_agent.admin.price_what_if import WhatIf
@@ -73,6 +74,7 @@ class LedgerAdministration:
         self.reports = Reports(stores.reports)
         self.system = SystemReader(stores.reports, config)
         self.user_list = UserLister(stores.reports)
+        self.model_use = ModelUseReader(stores.reports)
         self.overview = OverviewReader(stores.reports, BudgetAdmin(stores.reports))
 
 

@@ -23,7 +23,8 @@ __all__ = ["GROUPS", "WhatIf", "WhatIfQuery", "WhatIfReport", "WhatIfRow"]
 
 class WhatIfQuery(msgspec.Struct, frozen=True, kw_only=True):
     """Requests for `model` (None: for any) on these days of the configured time zone, both included; priced at
-    `price`, at the current price of `as_model`, or, without either, at the current price of each one's own model."""
+    `price`, at the current price of `as_model`, or, without either, at the current price of each one's own model, or
+    that of `listed`, a list of prices that may be set."""
 
     by: Sequence[str]
     since: date
@@ -31,6 +32,7 @@ class WhatIfQuery(msgspec.Struct, frozen=True, kw_only=True):
     model: str | None = None
     price: NewPrice | None = None
     as_model: str | None = None
+    listed: Sequence[NewPrice] = ()
 
 
 class WhatIfRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -93,7 +95,9 @@ class WhatIf:
         book, now = PriceBook(await list_prices(self._store)), datetime.now(UTC)
         current = book.models(now)
         if query.as_model is None:
-            return [_as_new(price) for price in current]
+            prices = {price.model: _as_new(price) for price in current}
+            prices |= {new.model: new for new in query.listed}
+            return [new for new in prices.values() if not new.removes]
         price = book.at(query.as_model, now)
         if price is None:
             raise await missing_price(query.as_model, [price.model for price in current])

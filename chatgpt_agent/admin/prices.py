@@ -103,13 +103,17 @@ class Prices:
         self, model: str, rates: Rates, tiers: Sequence[Tier] = (), *, since: datetime | None = None
     ) -> Price:
         """Sets a model's price in USD per 1,000,000 tokens, from now or from a date on. Raises InvalidValue."""
-        check_likely_model(model)
-        check_rates(rates, tiers)
         new = NewPrice(model, rates, tuple(tiers), since)
-        check_price(new)
+        self.check(new)
         [price] = await self.add([new])
         warn_of_similar("model", {each.model for each in await self.in_force()}, [model], self._warn)
         return price
+
+    def check(self, new: NewPrice) -> None:
+        """Raises InvalidValue if this cannot be set as a price."""
+        check_likely_model(new.model)
+        check_rates(new.rates, new.tiers)
+        check_price(new)
 
     async def remove(self, model: str) -> Removal:
         """Ends a model's price now, and cancels those of later dates; what was charged stays. Raises NotFound."""

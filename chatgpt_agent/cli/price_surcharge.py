@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from decimal import Decimal, InvalidOperation
 
 import click
 
@@ -16,11 +15,7 @@ from chatgpt_agent.cli.price_options import from_option, second
 from chatgpt_agent.cli.tables import echo_table
 from chatgpt_agent.cli.types import ID
 from chatgpt_agent.core.errors import InvalidValue
-from chatgpt_agent.core.money.exact import EXACT
-from chatgpt_agent.core.money.surcharges import MULTIPLIER, SURCHARGE_KINDS, Surcharge
-
-NONE = "none"
-MAX_DIGITS = 40  # of what is computed with
+from chatgpt_agent.core.money.surcharges import MULTIPLIER, SURCHARGE_KINDS, Surcharge, parse_amount
 
 
 @click.group()
@@ -59,7 +54,7 @@ async def set_(
     if per_1000 and kind == MULTIPLIER:
         raise click.UsageError("--per-1000 is not for a multiplier")
     try:
-        value = _amount(amount, per_1000=per_1000)
+        value = parse_amount(amount, "AMOUNT", per_1000=per_1000)
         added = await administration.surcharges.set(kind, value, host=host, model=model, since=since)
     except InvalidValue as error:
         raise WrongOptions(error.message) from None
@@ -121,19 +116,6 @@ async def cancel(administration: Administration, id: int, json: bool) -> None:
     end = "The end of the" if cancelled.amount is None else "The"
     name = _name(cancelled).removeprefix("The ")
     click.echo(f"{end} {name} (id {id}) from {second(cancelled.effective_at)} UTC on is cancelled.")
-
-
-def _amount(text: str, *, per_1000: bool) -> Decimal | None:
-    """Returns USD per call, or a factor. Raises InvalidValue."""
-    if text == NONE:
-        return None
-    try:
-        value = Decimal(text.strip())
-    except InvalidOperation:
-        value = Decimal("NaN")
-    if not value.is_finite() or abs(value.adjusted()) > MAX_DIGITS:
-        raise InvalidValue(f"AMOUNT: {text[:40]!r} is not an amount, such as 0.01; `none` ends a surcharge")
-    return EXACT.scaleb(value, -3) if per_1000 else value
 
 
 def _name(surcharge: Surcharge) -> str:

@@ -7,12 +7,12 @@ processing).
 
 from collections.abc import Iterable
 from datetime import datetime
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 
 import msgspec
 
 from chatgpt_agent.core.errors import InvalidValue
-from chatgpt_agent.core.money.exact import ZERO
+from chatgpt_agent.core.money.exact import EXACT, ZERO
 from chatgpt_agent.core.money.kinds import CALL_COLUMNS
 from chatgpt_agent.core.names import MAX_NAME, is_printable
 
@@ -20,6 +20,8 @@ MULTIPLIER = "multiplier"
 SURCHARGE_KINDS = (*CALL_COLUMNS, MULTIPLIER)
 MAX_AMOUNT = Decimal(1000)  # USD per call, or a factor
 MAX_PLACES = 10
+MAX_DIGITS = 40  # of an amount that is computed with
+NONE = "none"  # instead of an amount: the surcharge ends
 
 ONE = Decimal(1)
 
@@ -114,3 +116,17 @@ def check_surcharge(new: NewSurcharge) -> None:
                 f"amount: {str(new.amount)[:40]} is not between {least} and {MAX_AMOUNT}, with at most {MAX_PLACES} "
                 "decimal places"
             )
+
+
+def parse_amount(text: str, name: str, *, per_1000: bool) -> Decimal | None:
+    """Returns what an administrator has typed: USD per call, also of 1,000 calls, or a factor; None: it ends. Raises
+    InvalidValue."""
+    if text.strip() == NONE:
+        return None
+    try:
+        value = Decimal(text.strip())
+    except InvalidOperation:
+        value = Decimal("NaN")
+    if not value.is_finite() or abs(value.adjusted()) > MAX_DIGITS:
+        raise InvalidValue(f"{name}: {text[:40]!r} is not an amount, such as 0.01; `{NONE}` ends a surcharge")
+    return EXACT.scaleb(value, -3) if per_1000 else value

@@ -11,7 +11,7 @@ from babel.dates import format_date, format_datetime, format_timedelta
 from babel.numbers import NumberPattern, format_decimal, format_percent, parse_pattern
 
 from chatgpt_agent.core.money.exact import format_usd
-from chatgpt_agent.web.console.parts import Bar, Button, Kind, Link, Mark
+from chatgpt_agent.web.console.parts import Bar, Brief, Button, Kind, Link, Mark
 
 UNKNOWN = "–"
 _SMALL_USD = 12  # digits after the point, at most
@@ -120,6 +120,8 @@ def plain(cell: Any) -> Any:
             return ""
         case Link() | Bar() | Mark():
             return plain(cell.value)
+        case Brief():
+            return cell.exact
         case Button():
             return ""
         case list():

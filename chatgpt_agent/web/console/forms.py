@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from chatgpt_agent.core.errors import InvalidRequest, InvalidValue
+from chatgpt_agent.core.errors import AgentError, InvalidRequest, InvalidValue
 from chatgpt_agent.core.moments import parse_moment
 from chatgpt_agent.web.admin.reading import read_struct
 from chatgpt_agent.web.console.parts import Field, Form, Input
@@ -127,6 +127,12 @@ def fill(form: Form, sent: Sent, error: tuple[str, str] | None) -> Form:
     ]
     errors = {} if error is None else _placed(form, error)
     return msgspec.structs.replace(form, fields=fields, errors=errors, folded=False)
+
+
+def with_error(form: Form, error: AgentError) -> Form:
+    """Returns a form with the error at its field."""
+    param = error.param or error.message.partition(": ")[0]
+    return msgspec.structs.replace(form, errors=_placed(form, (param, error.message)))
 
 
 def _placed(form: Form, error: tuple[str, str]) -> dict[str, str]:

@@ -30,10 +30,10 @@ from chatgpt_agent.web.client_stream import LINGER_BYTES_WITH_TOKEN
 from chatgpt_agent.web.console import cookies, pages
 from chatgpt_agent.web.console.errors import error_view
 from chatgpt_agent.web.console.formats import Formats
-from chatgpt_agent.web.console.forms import fill
+from chatgpt_agent.web.console.forms import FORM, fill
 from chatgpt_agent.web.console.headers import PAGE_HEADERS
 from chatgpt_agent.web.console.languages import language_of
-from chatgpt_agent.web.console.parts import Download, Form, Notice, Part, Redirect, Result, Table, View
+from chatgpt_agent.web.console.parts import Download, Form, Message, Notice, Part, Redirect, Result, Table, View
 from chatgpt_agent.web.console.rendering import can_see, render
 from chatgpt_agent.web.console.routing import PREFIX, ConsoleRequest, ConsoleServices, Page
 from chatgpt_agent.web.console.tables import csv_of
@@ -159,7 +159,9 @@ class ConsoleHandler(BodyHandler):
             await self._show_error(request, public_error(again))
             return
         if isinstance(view, View):
-            view = msgspec.structs.replace(view, status=error.status)
+            has_form = any(isinstance(part, Form) and part.name == request.sent.get(FORM) for part in view.parts)
+            above = [] if has_form else [Message(text=text, level="bad")]  # such as the error of a button
+            view = msgspec.structs.replace(view, status=error.status, parts=[*above, *view.parts])
         await self._answer(request, view)
 
     def _read_form(self) -> tuple[dict[str, str], dict[str, list[HTTPFile]]]:

@@ -143,7 +143,7 @@ def _sentence(request: ConsoleRequest, each: Attention) -> Link:
 _HREFS: dict[Concern, Any] = {
     Concern.UNCERTAIN_COST: lambda _: page_url("books"),
     Concern.BUDGET: lambda each: page_url("budgets", user=each.subject),
-    Concern.UNPRICED_MODEL: lambda each: page_url("prices", "new", model=each.subject),
+    Concern.UNPRICED_MODEL: lambda each: page_url("new-price", model=each.subject),
     Concern.SHUTDOWN: lambda each: page_url("prices", each.subject),
     Concern.KEY_REFUSED: lambda each: page_url("users", each.subject),
     Concern.OUTBOX: lambda _: page_url("system"),

@@ -40,10 +40,17 @@ class Bar(msgspec.Struct, frozen=True):
 
 
 class Mark(msgspec.Struct, frozen=True):
-    """A short word that stands out, such as a state. `level`: plain, good, warning or bad."""
+    """A short word that stands out, such as a state, or a value of the column. `level`: plain, good, warning or bad."""
+
+    value: Any
+    level: str = "plain"
+
+
+class Brief(msgspec.Struct, frozen=True):
+    """A short text for a long one, which a tooltip and CSV have."""
 
     value: str
-    level: str = "plain"
+    exact: str
 
 
 class Button(msgspec.Struct, frozen=True):
@@ -90,10 +97,10 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Table(Part, frozen=True, kw_only=True):
-    """Rows under columns. A cell is a value of the column's kind, None for what is not known, or a Link, Bar, Mark or
-    Button (or a list of these). `total`: a last row. `empty`: what is shown instead of no rows. `next`: the address of
-    the next page; `more`: a link to a page that lists all. `file`: the address of the whole table as CSV, where it is
-    longer than this page."""
+    """Rows under columns. A cell is a value of the column's kind, None for what is not known, or a Link, Bar, Mark,
+    Brief or Button (or a list of these). `total`: a last row. `empty`: what is shown instead of no rows. `next`: the
+    address of the next page; `more`: a link to a page that lists all. `file`: the address of the whole table as CSV,
+    where it is longer than this page."""
 
     template = "table.html"
     name: str
@@ -201,7 +208,8 @@ class Input(StrEnum):
 
 class Field(msgspec.Struct, frozen=True, kw_only=True):
     """A field of a form. `value`: what is in it at first. `empty_is_none`: an empty field is None for the use case,
-    such as no limit; else it is left out. `choices`: values and their labels. `several`: it takes several files."""
+    such as no limit; else it is left out. `choices`: values and their labels. `several`: it takes several files.
+    `advanced`: folded away with the others of its form, below the form's `more`."""
 
     name: str
     label: str = ""
@@ -214,6 +222,7 @@ class Field(msgspec.Struct, frozen=True, kw_only=True):
     suggestions: Sequence[str] = ()
     autocomplete: str = "off"
     several: bool = False
+    advanced: bool = False
 
 
 class Form(Part, frozen=True, kw_only=True):
@@ -233,9 +242,15 @@ class Form(Part, frozen=True, kw_only=True):
     confirm: str | None = None
     effects: Sequence[str] = ()
     folded: bool = False  # opened by a click
+    more: str = ""  # above the advanced fields
     cancel: str | None = None  # address
     also: Also | None = None
     errors: Mapping[str, str] = msgspec.field(default_factory=dict)  # by field; "" for the form
+
+    @property
+    def shows_more(self) -> bool:
+        """Whether an advanced field has a value or an error, so that they are not folded."""
+        return any(field.advanced and (field.value or field.name in self.errors) for field in self.fields)
 
     @property
     def has_file(self) -> bool:

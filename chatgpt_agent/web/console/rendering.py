@@ -14,7 +14,20 @@ from chatgpt_agent.web.console import cookies, languages
 from chatgpt_agent.web.console.assets import ASSETS
 from chatgpt_agent.web.console.formats import Formats, plain
 from chatgpt_agent.web.console.forms import as_typed
-from chatgpt_agent.web.console.parts import Bar, Button, Buttons, Form, Kind, Link, Mark, Notice, Part, Table, View
+from chatgpt_agent.web.console.parts import (
+    Bar,
+    Brief,
+    Button,
+    Buttons,
+    Form,
+    Kind,
+    Link,
+    Mark,
+    Notice,
+    Part,
+    Table,
+    View,
+)
 from chatgpt_agent.web.console.routing import PREFIX, ConsoleRequest
 from chatgpt_agent.web.console.tables import csv_of
 
@@ -150,11 +163,14 @@ def cell(value: Any, kind: Kind, formats: Formats) -> Cell:
         case list():
             cells = [cell(each, kind, formats) for each in value]
             return Cell(text=", ".join(each.text for each in cells), exact=str(plain(value)), shape="list", cells=cells)
+        case Brief():
+            return Cell(text=value.value, exact=value.exact)
         case Link():
             inner = cell(value.value, kind, formats)
             return msgspec.structs.replace(inner, href=value.href)
         case Mark():
-            return Cell(text=value.value, exact=value.value, level=value.level, shape="mark")
+            text = value.value if isinstance(value.value, str) else formats.value(value.value, kind)
+            return Cell(text=text, exact=str(plain(value)), level=value.level, shape="mark")
         case Bar():
             share = float(value.value / value.of) if value.of else 0.0
             text = formats.value(value.value, kind)

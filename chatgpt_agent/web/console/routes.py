@@ -15,14 +15,21 @@ from chatgpt_agent.web.console import (
     languages,
     overview,
     pages,
+    price_details,
+    price_form,
+    price_import,
+    prices,
     request_details,
     requests,
     setup,
+    shutdowns,
+    surcharges,
     tokens,
     user,
     user_changes,
     user_import,
     users,
+    what_if,
 )
 from chatgpt_agent.web.console.assets import ASSETS, AssetHandler
 from chatgpt_agent.web.console.handler import ConsoleHandler
@@ -47,6 +54,13 @@ PAGES: list[Page] = [
     *budget_changes.PAGES,
     *budgets.PAGES,
     *admins.PAGES,
+    *prices.PAGES,
+    *price_form.PAGES,
+    *price_details.PAGES,
+    *price_import.PAGES,
+    *what_if.PAGES,
+    *surcharges.PAGES,
+    *shutdowns.PAGES,
 ]
 
 
