@@ -210,6 +210,7 @@ class FakeUpstream:
     destination = "openai"
 
     def __init__(self, world: World) -> None:
+        self.loop = asyncio.get_running_loop()
         self._world = world
 
     def send(
