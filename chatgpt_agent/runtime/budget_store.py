@@ -30,8 +30,10 @@ class BudgetStore(Protocol):
     async def read_reservations(self, users: Sequence[int], *, except_agent: UUID) -> list[ReservedAmount]:
         """The reservations of other agents for these users, as far as the agents are alive."""
 
-    async def publish_reservations(self, agent: UUID, users: Sequence[int], amounts: Sequence[ReservedAmount]) -> None:
-        """Replaces the reservations of an agent for these users, and notifies the other agents."""
+    async def publish_reservations(
+        self, agent: UUID, users: Sequence[int], amounts: Sequence[ReservedAmount], *, notify: bool
+    ) -> None:
+        """Replaces the reservations of an agent for these users; `notify`: tells the other agents."""
 
     async def clear_reservations(self, agent: UUID) -> None:
         """Deletes all reservations of an agent, and notifies the other agents."""
@@ -70,9 +72,11 @@ class PostgresBudgetStore:
         """See BudgetStore."""
         return await spending.read_reservations(self._store, users, except_agent=except_agent)
 
-    async def publish_reservations(self, agent: UUID, users: Sequence[int], amounts: Sequence[ReservedAmount]) -> None:
+    async def publish_reservations(
+        self, agent: UUID, users: Sequence[int], amounts: Sequence[ReservedAmount], *, notify: bool
+    ) -> None:
         """See BudgetStore."""
-        await spending.publish_reservations(self._store, agent, users, amounts)
+        await spending.publish_reservations(self._store, agent, users, amounts, notify=notify)
 
     async def clear_reservations(self, agent: UUID) -> None:
         """See BudgetStore."""

@@ -29,6 +29,7 @@ class SyncTimes(msgspec.Struct, frozen=True, kw_only=True):
     refresh: float = 60.0  # between two readings of all budgets, in case a notice was lost
     listen: float = 5.0  # without a notice, until the server is asked whether it is alive
     publish: float = 0.2  # until other agents learn of a reservation
+    publish_alone: float = 2.0  # until lists of budgets show a reservation of the only agent
     retry: float = 1.0  # after an error of the database
 
 
@@ -48,6 +49,7 @@ class BudgetSync:
         self._times = times
         self._agent: UUID | None = None
         self._cleared = False  # whether the reservations of this agent's last run are deleted
+        self._published = False  # whether reservations of this run may be in PostgreSQL
         self._refreshed_at = float("-inf")  # when all was last read, in monotonic seconds
         self.background = Background(on_death)
 
@@ -70,7 +72,7 @@ class BudgetSync:
     async def close(self) -> None:
         """Stops following, and deletes this agent's reservations."""
         await self.background.close()
-        if self._agent is not None and self._budgets.agents > 1:
+        if self._agent is not None and self._published:
             with contextlib.suppress(StoreError, TimeoutError):
                 async with asyncio.timeout(1):
                     await self._store.clear_reservations(self._agent)
@@ -87,7 +89,7 @@ class BudgetSync:
                 await self._store.clear_reservations(self._agent)
                 self._cleared = True
             before, budgets.agents = budgets.agents, max(1, await self._store.count_agents())
-            if before == 1:
+            if before == 1 < budgets.agents:
                 for user in budgets.by_user:
                     budgets.schedule_publish(user)
             await self.refresh(set(budgets.by_user))
@@ -114,9 +116,13 @@ class BudgetSync:
         self._budgets.finish_refresh(refresh, spending, contained, reservations)
 
     async def publish(self, users: set[int]) -> None:
-        """Publishes what this agent has reserved for these users. Raises StoreError."""
+        """Publishes what this agent has reserved for these users, and notifies other agents. Raises StoreError."""
         assert self._agent is not None
-        await self._store.publish_reservations(self._agent, sorted(users), self._budgets.reserved_amounts(users))
+        budgets = self._budgets
+        self._published = True
+        await self._store.publish_reservations(
+            self._agent, sorted(users), budgets.reserved_amounts(users), notify=budgets.agents > 1
+        )
 
     async def _read_reservations(self, users: list[int]) -> list[ReservedAmount]:
         if self._budgets.agents == 1 or self._agent is None:
@@ -154,7 +160,7 @@ class BudgetSync:
         budgets = self._budgets
         while True:
             await budgets.publish_due.wait()
-            await asyncio.sleep(self._times.publish)
+            await asyncio.sleep(self._times.publish if budgets.agents > 1 else self._times.publish_alone)
             budgets.publish_due.clear()
             users, budgets.unpublished = budgets.unpublished, set()
             try:

@@ -84,9 +84,9 @@ class Budgets:
         self.stale: set[int] = set()  # users whose spending is to be read
         self.reload_all = False
         self.read_due = asyncio.Event()
-        # What other agents are to learn.
+        # What other agents, and admins, are to learn.
         self.agents = 1  # that are alive, this one included
-        self.unpublished: set[int] = set()  # users with reservations that other agents do not know
+        self.unpublished: set[int] = set()  # users whose reservations are not as PostgreSQL has them
         self.publish_due = asyncio.Event()
 
     # On the request path: none of these awaits.
@@ -158,10 +158,9 @@ class Budgets:
             self._on_threshold(crossing(state, percent))
 
     def schedule_publish(self, user: int) -> None:
-        """Notes that other agents are to learn what is reserved for a user."""
-        if self.agents > 1:
-            self.unpublished.add(user)
-            self.publish_due.set()
+        """Notes that other agents, and admins, are to learn what is reserved for a user."""
+        self.unpublished.add(user)
+        self.publish_due.set()
 
     # Events of the directory and the ledger.
 

@@ -61,7 +61,9 @@ class SharedStore:
         """The reservations of the other agents."""
         return [one for (agent, _), amounts in self.reservations.items() if agent != except_agent for one in amounts]
 
-    async def publish_reservations(self, agent: UUID, users: Sequence[int], amounts: Sequence[ReservedAmount]) -> None:
+    async def publish_reservations(
+        self, agent: UUID, users: Sequence[int], amounts: Sequence[ReservedAmount], *, notify: bool
+    ) -> None:
         """Replaces the reservations of an agent for these users."""
         for user in users:
             self.reservations[agent, user] = list(amounts)

@@ -11,7 +11,9 @@ import openai
 import pytest
 
 from chatgpt_agent.core.budget.period import Period
+from chatgpt_agent.runtime.budget_sync import SyncTimes
 from chatgpt_agent.runtime.budgets import Budgets
+from chatgpt_agent.runtime.tuning import Tuning
 from tests.conftest import MakeAgent
 from tests.support.agent import MODEL, Agent
 from tests.support.budgets import OUTPUT_LIMIT, chat, max_cost_of, set_budget, spent, states_of, until_shipped
@@ -133,6 +135,32 @@ async def test_raise_ends_by_itself(agent: Agent) -> None:
     answer = await chat(agent)
     assert (answer.status, "left of 0.00 USD" in answer.error["message"]) == (429, True)
     assert (await agent.administration.budgets.get(budget.id)).version == raised.version
+
+
+async def test_list_shows_what_a_request_in_progress_has_reserved(make_agent: MakeAgent, upstream: Upstream) -> None:
+    """The only agent publishes its reservations; after the request has ended, nothing is reserved."""
+    agent = await make_agent(tuning=Tuning(budgets=SyncTimes(publish_alone=0.02)))
+    cost = max_cost_of(agent)
+    await set_budget(agent, cost * 10)
+    may_end = asyncio.Event()
+
+    async def script(request: Received, reply: Reply) -> None:
+        await may_end.wait()
+        await upstream.openai(request, reply)
+
+    async def reserved() -> Decimal:
+        [row] = await agent.administration.budgets.list()
+        assert row.left == row.amount - row.spent - row.reserved
+        return row.reserved
+
+    upstream.script = script
+    request = asyncio.ensure_future(chat(agent))
+    while await reserved() != cost:
+        await asyncio.sleep(0.01)
+    may_end.set()
+    assert (await request).status == 200
+    while await reserved() != 0:
+        await asyncio.sleep(0.01)
 
 
 async def test_row_of_unknown_cost_counts_at_its_maximum(agent: Agent, upstream: Upstream) -> None:

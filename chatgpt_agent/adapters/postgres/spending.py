@@ -86,9 +86,10 @@ async def read_spending(
 
 
 async def publish_reservations(
-    store: Store, agent: UUID, users: Sequence[int], amounts: Sequence[ReservedAmount]
+    store: Store, agent: UUID, users: Sequence[int], amounts: Sequence[ReservedAmount], *, notify: bool = True
 ) -> None:
-    """Replaces the reservations of an agent for these users, and notifies the other agents."""
+    """Replaces the reservations of an agent for these users; `notify`: tells the other agents. Without others, a notice
+    would only let this agent read its own users' spending again."""
     sql = f"""
         WITH new AS (
             SELECT * FROM unnest(%s::bigint[], %s::bigint[], %s::numeric[]) AS n(user_id, token_id, amount)
@@ -100,10 +101,10 @@ async def publish_reservations(
             SELECT %s, user_id, token_id, amount FROM new ORDER BY user_id, token_id
             ON CONFLICT (agent_id, user_id, token_id) DO UPDATE SET amount = excluded.amount
         )
-        SELECT pg_notify('{SPENT_CHANNEL}', %s)"""
+        SELECT CASE WHEN %s THEN pg_notify('{SPENT_CHANNEL}', %s)::text END"""
     columns = [[row.user_id for row in amounts], [row.token_id for row in amounts], [row.amount for row in amounts]]
     notice = ",".join(map(str, users)) if len(users) <= _MAX_LISTED else ALL_USERS
-    await store.fetch(sql, [*columns, str(agent), list(users), str(agent), notice])
+    await store.fetch(sql, [*columns, str(agent), list(users), str(agent), notify, notice])
 
 
 async def clear_reservations(store: Store, agent: UUID) -> None:
