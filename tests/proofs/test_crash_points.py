@@ -8,6 +8,7 @@ the outbox, the content of PostgreSQL, what OpenAI and the client have received.
 COMMIT also stops in the middle of its write.
 """
 
+import asyncio
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
