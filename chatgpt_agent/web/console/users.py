@@ -31,6 +31,7 @@ from chatgpt_agent.web.console.routing import PAGE_SIZE, ConsoleRequest, Page, p
 from chatgpt_agent.web.console.user import user_mark, users_link
 from chatgpt_agent.web.console.user_fields import new_user_fields
 
+MAX_COMMENT = 60  # characters in the list
 MAX_FILE_ROWS = 100_000  # of a list as CSV
 
 
@@ -59,9 +60,9 @@ async def show_users(request: ConsoleRequest) -> Result:
     table = Table(
         name="users",
         title=_("Users that match") if filtered else _("All users"),
-        note=count if listed.total else "",
+        note=f"{count}. " + _("Spend, budget and requests are those of this month.") if listed.total else "",
         columns=_columns(request),
-        rows=[_row(request, user) for user in listed.users],
+        rows=[_row(request, user, whole=whole) for user in listed.users],
         empty=_("No user matches.") if filtered else _("There are no users yet. Add one, with their own OpenAI key."),
         empty_button=None if filtered else add,
         next=request.with_query(after=str(following)) if following < listed.total else None,
@@ -113,17 +114,18 @@ def _columns(request: ConsoleRequest) -> list[Column]:
     return [
         Column("name", _("Name"), sort=sort(UserOrder.NAME)),
         Column("state", _("State")),
-        Column("cost", _("Spend this month"), Kind.USD, sort=sort(UserOrder.COST)),
-        Column("budget", _("Budget a month"), Kind.USD),
-        Column("requests", _("Requests this month"), Kind.NUMBER),
+        Column("cost", _("Spend"), Kind.USD, sort=sort(UserOrder.COST)),
+        Column("budget", _("Budget"), Kind.USD),
+        Column("requests", _("Requests"), Kind.NUMBER),
         Column("last_used_at", _("Last used"), Kind.TIME, sort=sort(UserOrder.LAST_USED)),
         Column("tokens", _("Tokens"), Kind.NUMBER),
-        Column("created_at", _("Added"), Kind.TIME, sort=sort(UserOrder.CREATED)),
+        Column("created_at", _("Added"), Kind.DAY, sort=sort(UserOrder.CREATED)),
         Column("comment", _("Comment")),
     ]
 
 
-def _row(request: ConsoleRequest, user: ListedUser) -> list[Any]:
+def _row(request: ConsoleRequest, user: ListedUser, *, whole: bool) -> list[Any]:
+    comment = user.comment if whole else shorten(user.comment)
     return [
         Link(user.name, page_url("users", user.name)),
         user_mark(request, user),
@@ -132,9 +134,14 @@ def _row(request: ConsoleRequest, user: ListedUser) -> list[Any]:
         user.requests,
         user.last_used_at,
         user.tokens,
-        user.created_at,
-        user.comment or None,
+        user.created_at.astimezone(request.formats.zone),
+        comment or None,
     ]
+
+
+def shorten(text: str) -> str:
+    """Returns the beginning of a comment: the whole of it is on the user's page, and in the file."""
+    return text if len(text) <= MAX_COMMENT else f"{text[: MAX_COMMENT - 1]}…"
 
 
 def _bar(user: ListedUser, budget: Decimal) -> Bar:
