@@ -42,7 +42,7 @@ async def month_by_state(store: AnyStore, first: date) -> list[StateSum]:
             SELECT coalesce(sum(requests - not_done), 0)
                    - coalesce((SELECT sum(rows) FROM others WHERE state = '{State.IMPORTED}'), 0) AS rows,
                    coalesce(sum(cost), 0) - coalesce((SELECT sum(cost) FROM others), 0) AS cost
-            FROM usage_daily WHERE day >= %s
+            FROM usage_by_model WHERE day >= %s
         )
         SELECT '{State.DONE}', rows::bigint, cost FROM requests WHERE rows > 0
         UNION ALL SELECT state, rows, cost FROM others"""
