@@ -32,7 +32,6 @@ NEARLY_SPENT = Decimal("0.8")  # of a budget
 SHUTDOWN_DAYS = 90
 PROOF_DAYS = 7  # after which the books should be checked again
 WAITING_SECONDS = 60.0  # that a row may wait to be shipped
-ALIVE_SECONDS = 150.0  # since an agent's last report
 KEY_DAYS = 7
 OTHERS = ""  # the name of all that are not shown apart
 
@@ -119,7 +118,7 @@ class OverviewReader:
         rows = await figures.spend_by_model(store, min(last_month, begin), day)
         users = await figures.top_users(store, month, day, TOP)
         checks = await last_checks(store)
-        agents = [agent for agent in await agent_states(store) if _is_alive(agent, now)]
+        agents = [agent for agent in await agent_states(store) if agent.runs(now)]
         last_same = min(last_month + (day - month), month - timedelta(days=1))
         return Overview(
             today=day,
@@ -237,10 +236,6 @@ def _latencies(rows: Sequence[tuple[date, str, int, int]]) -> list[DayLatency]:
         )
         for day, each in sorted(buckets.items())
     ]
-
-
-def _is_alive(agent: AgentState, now: datetime) -> bool:
-    return agent.ended_at is None and (now - agent.seen_at).total_seconds() < ALIVE_SECONDS
 
 
 def _of_proofs(last: LedgerCheck | None, has_rows: bool, now: datetime) -> list[Attention]:

@@ -6,16 +6,27 @@ from datetime import datetime
 import msgspec
 
 from chatgpt_agent.adapters.config import Config
-from chatgpt_agent.adapters.config_view import Setting, settings_of
+from chatgpt_agent.adapters.config_view import DEFAULT, Setting, settings_of
 from chatgpt_agent.adapters.outbox import OutboxState, file_bytes, read_state
 from chatgpt_agent.adapters.postgres.agents import AgentState, agent_states
 from chatgpt_agent.adapters.postgres.connection import Store
 from chatgpt_agent.adapters.postgres.health import DatabaseHealth, TableSize, read_health
+from chatgpt_agent.adapters.redaction import HIDDEN
 from chatgpt_agent.adapters.versions import versions
 from chatgpt_agent.core.errors import AgentError, SetupError, StoreError
 from chatgpt_agent.runtime.upstream_contact import UpstreamContact
 
-__all__ = ["DatabaseHealth", "OutboxHealth", "Setting", "System", "SystemReader", "TableSize", "UpstreamHealth"]
+__all__ = [
+    "DEFAULT",
+    "HIDDEN",
+    "DatabaseHealth",
+    "OutboxHealth",
+    "Setting",
+    "System",
+    "SystemReader",
+    "TableSize",
+    "UpstreamHealth",
+]
 
 
 class OutboxHealth(msgspec.Struct, frozen=True, kw_only=True):

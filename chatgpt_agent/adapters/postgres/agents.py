@@ -12,7 +12,8 @@ from chatgpt_agent import __version__
 from chatgpt_agent.adapters.postgres.connection import ALL_USERS, SPENT_CHANNEL, Store
 
 # Whether an agent runs: it reports once a minute, and an end in good order.
-ALIVE_SQL = "a.ended_at IS NULL AND a.seen_at >= CURRENT_TIMESTAMP - interval '150 s'"
+ALIVE_SECONDS = 150
+ALIVE_SQL = f"a.ended_at IS NULL AND a.seen_at >= CURRENT_TIMESTAMP - interval '{ALIVE_SECONDS} s'"
 
 
 class AgentState(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,6 +36,10 @@ class AgentState(msgspec.Struct, frozen=True, kw_only=True):
     unpriced_models: dict[str, int]
     in_progress: int
     version: str
+
+    def runs(self, now: datetime) -> bool:
+        """Whether the agent runs, as far as its last report tells. `now`: by about the server's clock."""
+        return self.ended_at is None and (now - self.seen_at).total_seconds() <= ALIVE_SECONDS
 
 
 class AgentReport(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,5 +1,7 @@
 """Are the books right: the last checks, what waits, what is not certain."""
 
+from datetime import UTC, datetime, timedelta
+
 from chatgpt_agent.admin.books import Books
 from chatgpt_agent.admin.checks import LedgerCheck
 from chatgpt_agent.core.money.exact import ZERO
@@ -26,6 +28,8 @@ from chatgpt_agent.web.console.parts import (
     View,
 )
 from chatgpt_agent.web.console.routing import ConsoleRequest, Page, page_url
+
+FRESH = timedelta(days=7)  # of a check
 
 
 async def show_books(request: ConsoleRequest) -> Result:
@@ -57,7 +61,11 @@ def _verdict(request: ConsoleRequest, check: LedgerCheck | None) -> Message:
     if check is None:
         return Message(text=_("The ledger has not been checked yet."), level="warning")
     text = check_sentence(request, check)
-    return Message(text=text, level="bad" if check.findings else "good", button=button if check.findings else None)
+    if check.findings:
+        return Message(text=text, level="bad", button=button)
+    if datetime.now(UTC) - check.at < FRESH:
+        return Message(text=text, level="good")
+    return Message(text=f"{text} {_('That is more than a week ago.')}", level="warning")
 
 
 def check_sentence(request: ConsoleRequest, check: LedgerCheck) -> str:

@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, time, timedelta
-from typing import Any
 from zoneinfo import ZoneInfo
+
+import msgspec
 
 from chatgpt_agent.admin.books import Books
 from chatgpt_agent.admin.ledger import AgentState
@@ -15,7 +16,6 @@ from chatgpt_agent.web.console.request_details import state_sentences, uncertain
 from chatgpt_agent.web.console.requests import state_mark
 from chatgpt_agent.web.console.routing import ConsoleRequest, page_url
 
-ALIVE = timedelta(seconds=150)  # since the last report
 WAITING = timedelta(seconds=60)  # that a row may wait without a mark
 
 
@@ -113,9 +113,7 @@ def days_table(request: ConsoleRequest, books: Books) -> Table:
             Column("difference", _("OpenAI has more"), Kind.USD),
             Column("at", _("Compared"), Kind.TIME),
         ],
-        rows=[
-            [day.day, day.ledger_cost, day.openai_cost, day.openai_cost - day.ledger_cost, day.at] for day in books.days
-        ],
+        rows=[[day.day, day.ledger_cost, day.openai_cost, day.difference, day.at] for day in reversed(books.days)],
         total=[
             _("In all"),
             exact_sum([day.ledger_cost for day in books.days]),
@@ -132,39 +130,27 @@ def days_table(request: ConsoleRequest, books: Books) -> Table:
 def agents_table(request: ConsoleRequest, agents: Sequence[AgentState]) -> Table:
     """What each agent last reported, with the rows that wait in its outbox."""
     _, now = request._, datetime.now(UTC)
+    columns = [
+        Column("id", _("Agent"), Kind.CODE),
+        Column("state", _("State")),
+        Column("version", _("Version")),
+        Column("seen_at", _("Last report"), Kind.TIME),
+        Column("in_progress", _("In progress"), Kind.NUMBER),
+        Column("backlog", _("Rows that wait"), Kind.NUMBER),
+        Column("oldest_at", _("The oldest since"), Kind.TIME),
+    ]
+    if any(agent.lost_rows for agent in agents):
+        columns.append(Column("lost_rows", _("Lost rows"), Kind.NUMBER))
+    cells = [{**msgspec.structs.asdict(agent), "state": _agent_mark(request, agent, now)} for agent in agents]
     return Table(
         name="agents",
         title=_("Agents and their outboxes"),
         note=_("A row is written to the disk of its agent first, and shipped to PostgreSQL from there."),
-        columns=[
-            Column("id", _("Agent"), Kind.CODE),
-            Column("state", _("State")),
-            Column("version", _("Version")),
-            Column("seen_at", _("Last report"), Kind.TIME),
-            Column("in_progress", _("In progress"), Kind.NUMBER),
-            Column("backlog", _("Rows that wait"), Kind.NUMBER),
-            Column("oldest_at", _("The oldest since"), Kind.TIME),
-            Column("shipped_rows", _("Shipped rows"), Kind.NUMBER),
-            Column("lost_rows", _("Lost rows"), Kind.NUMBER),
-        ],
-        rows=[_agent_cells(request, agent, now) for agent in reversed(agents)],
+        columns=columns,
+        rows=[[each[column.name] for column in columns] for each in reversed(cells)],
         empty=_("No agent has reported yet."),
         also=Also(command=command_line("ledger", "status"), rest=rest_request("GET", "ledger", "status")),
     )
-
-
-def _agent_cells(request: ConsoleRequest, agent: AgentState, now: datetime) -> list[Any]:
-    return [
-        agent.id,
-        _agent_mark(request, agent, now),
-        agent.version or None,
-        agent.seen_at,
-        agent.in_progress,
-        agent.backlog,
-        agent.oldest_at if agent.backlog else None,
-        agent.shipped_rows,
-        agent.lost_rows,
-    ]
 
 
 def _agent_mark(request: ConsoleRequest, agent: AgentState, now: datetime) -> Mark:
@@ -172,7 +158,7 @@ def _agent_mark(request: ConsoleRequest, agent: AgentState, now: datetime) -> Ma
     _ = request._
     if agent.ended_at is not None:
         return Mark(_("stopped"), "bad" if agent.backlog else "plain")
-    if now - agent.seen_at > ALIVE:
+    if not agent.runs(now):
         return Mark(_("silent"), "bad")
     late = agent.backlog and agent.oldest_at is not None and now - agent.oldest_at > WAITING
     return Mark(_("late"), "warning") if late else Mark(_("runs"), "good")

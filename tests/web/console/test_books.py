@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -11,6 +11,7 @@ import pytest
 
 from chatgpt_agent.adapters.postgres.agents import AgentReport, report_agent
 from chatgpt_agent.adapters.postgres.connection import Store
+from chatgpt_agent.adapters.postgres.ledger_checks import LedgerCheck, add_check
 from tests.support.agent import MODEL
 from tests.support.console import ConsoleClient, PageAnswer
 from tests.support.upstream import Upstream
@@ -123,6 +124,15 @@ async def test_check_without_findings(admin: ConsoleClient) -> None:
     page = await checked(admin)
     assert "by carol (console): every row adds up" in page.text
     assert (await admin.get("/books")).main.all("section", class_="good")
+
+
+async def test_old_check_is_marked(admin: ConsoleClient) -> None:
+    """The books should be checked each week."""
+    at = datetime.now(UTC) - timedelta(days=8)
+    await add_check(admin.agent.store, LedgerCheck(kind="verify", at=at, actor="carol", findings=0, summary=""))
+    page = await admin.get("/books")
+    [message] = page.main.all("section", class_="warning")
+    assert "more than a week ago" in message.text
 
 
 async def test_viewer_may_check(viewer: ConsoleClient) -> None:
