@@ -11,10 +11,11 @@ from chatgpt_agent.adapters.outbox import Outbox
 from chatgpt_agent.adapters.postgres.connection import Store
 from chatgpt_agent.admin.administration import Stores
 from chatgpt_agent.admin.ledger import Finding
+from chatgpt_agent.admin.own_token import OwnToken
 from chatgpt_agent.core.budget.max_cost import Assumptions
 from chatgpt_agent.core.http.endpoints import upstream_urls
 from chatgpt_agent.runtime.abandoned import AbandonedAnswers
-from chatgpt_agent.runtime.account_limiter import AccountLimiter
+from chatgpt_agent.runtime.account_limiter import AccountLimiter, rotation_limiter
 from chatgpt_agent.runtime.admission import Admissions
 from chatgpt_agent.runtime.alerts import Alerts, open_webhook
 from chatgpt_agent.runtime.authentication import AdminAuthenticator, Authenticator
@@ -162,10 +163,15 @@ class Wiring:
             budgets=self.budgets,
             read_pool=self.read_pool,
             account_limiter=self.account_limiter,
+            own_token=self._own_token(),
             readiness=self._readiness(),
             cors=self.cors,
         )
         return api_app(services)
+
+    def _own_token(self) -> OwnToken:
+        limiter = rotation_limiter(asyncio.get_running_loop().time)
+        return OwnToken(self.admin_stores.changes, lambda: self.admin_authenticator.keyring, limiter)
 
     def _admin(self, config: Config) -> Application:
         api = AdminApi(

@@ -11,6 +11,7 @@ class Via(StrEnum):
     COMMAND = "command"
     REST = "rest"
     CONSOLE = "console"
+    OWN_TOKEN = "own_token"  # noqa: S105 - a user's own token, at `/me/rotate` or on the page of the token
 
 
 class Actor(msgspec.Struct, frozen=True):

@@ -1,4 +1,4 @@
-"""How often a token may ask for its own account and usage, which PostgreSQL answers."""
+"""How often a token may ask for its own account and usage, and a user may rotate tokens: PostgreSQL does the work."""
 
 from collections.abc import Callable
 
@@ -6,23 +6,37 @@ from chatgpt_agent.core.budget.token_bucket import Bucket
 from chatgpt_agent.core.errors import RateLimited
 
 REQUESTS = 60  # a minute, and at once
+ROTATIONS = 3  # a minute, and at once: each one adds a token for good
 
 
 class AccountLimiter:
-    """Counts such requests of each token. `clock`: monotonic seconds."""
+    """Counts what each owner, a token or a user, does. `clock`: monotonic seconds. `limit`: a minute, and at once.
+    `message`: of the error, with `%d` for the limit."""
 
-    def __init__(self, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        clock: Callable[[], float],
+        *,
+        limit: int = REQUESTS,
+        message: str = "Your token may ask for its account and usage %d times a minute.",
+    ) -> None:
         self._clock = clock
+        self._limit = limit
+        self._message = message
         self._buckets: dict[int, Bucket] = {}
 
-    def count(self, token_id: int) -> None:
+    def count(self, owner: int) -> None:
         """Counts a request. Raises RateLimited where it is one too many, and then does not count it."""
         now = self._clock()
-        bucket = self._buckets.get(token_id)
+        bucket = self._buckets.get(owner)
         if bucket is None:
-            bucket = self._buckets[token_id] = Bucket(REQUESTS, now)
+            bucket = self._buckets[owner] = Bucket(self._limit, now)
         wait = bucket.wait(1, now)
         if wait > 0:
-            message = f"Your token may ask for its account and usage {REQUESTS} times a minute."
-            raise RateLimited(message, retry_after=wait)
+            raise RateLimited(self._message % self._limit, retry_after=wait)
         bucket.take(1, now)
+
+
+def rotation_limiter(clock: Callable[[], float]) -> AccountLimiter:
+    """Returns the limiter of users who rotate tokens."""
+    return AccountLimiter(clock, limit=ROTATIONS, message="Your user account may rotate tokens %d times a minute.")

@@ -10,7 +10,7 @@ from chatgpt_agent.adapters.keyring import Keyring
 from chatgpt_agent.adapters.postgres.admins import AdminRow, find_admin
 from chatgpt_agent.adapters.postgres.connection import Store
 from chatgpt_agent.core.access.identity import Identity
-from chatgpt_agent.core.access.networks import Address, Networks, client_address
+from chatgpt_agent.core.access.networks import Address, Networks, client_address, parse_address
 from chatgpt_agent.core.access.tokens import ADMIN_PREFIX, is_well_formed, token_from_headers
 from chatgpt_agent.core.errors import InvalidApiKey, StoreUnavailable
 from chatgpt_agent.runtime.directory import Directory
@@ -49,7 +49,7 @@ class Authenticator:
         client's address, DirectoryStale."""
 
         def address() -> Address:
-            return client_address(peer or NO_PEER, headers.get_list("X-Forwarded-For"), self._trusted_proxies)
+            return self.client_address(headers, peer)
 
         authorization = headers.get_list("Authorization")
         try:
@@ -62,6 +62,14 @@ class Authenticator:
             raise
         self._last_used.touch(identity.token.id)
         return identity
+
+    def client_address(self, headers: Headers, peer: str | None) -> Address:
+        """The address of the client, which may be behind a trusted proxy."""
+        return client_address(peer or NO_PEER, headers.get_list("X-Forwarded-For"), self._trusted_proxies)
+
+    def is_proxy(self, peer: str | None) -> bool:
+        """Whether a connection comes from a trusted proxy, whose header fields are believed."""
+        return parse_address(peer or NO_PEER) in self._trusted_proxies
 
     def still_holds(self, identity: Identity) -> bool:
         """Whether an identity is still valid. Its network is not checked again: the connection is the same."""

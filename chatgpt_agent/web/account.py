@@ -3,25 +3,20 @@
 import re
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from zoneinfo import ZoneInfo
 
 import msgspec
 
 from chatgpt_agent.admin import reports
-from chatgpt_agent.admin.reports import UsageFilter
 from chatgpt_agent.core.budget.budget_state import Status
-from chatgpt_agent.core.errors import InvalidApiKey, InvalidRequest, InvalidValue
+from chatgpt_agent.core.errors import InvalidRequest, InvalidValue
 from chatgpt_agent.core.money.exact import format_usd
 from chatgpt_agent.runtime.account_limiter import AccountLimiter
 from chatgpt_agent.runtime.authentication import Authenticator
-from chatgpt_agent.runtime.budgets import Budgets
-from chatgpt_agent.runtime.directory import Directory
 from chatgpt_agent.runtime.rate_limiter import RateLimiter
 from chatgpt_agent.runtime.read_pool import ReadPool
+from chatgpt_agent.web.account_reader import MAX_DAYS, SCOPES, AccountReader
 from chatgpt_agent.web.base import TokenHandler
 
-MAX_DAYS = 3660
-MAX_ROWS = 2000  # of a report
 WEEK = timedelta(days=7)
 CLOCKS_DIFFER = timedelta(minutes=5)  # of the agent that wrote a row, and of the one that answers
 WEEK_ROWS = 10_000  # if a week has more, the newest
@@ -30,7 +25,7 @@ _encoder = msgspec.json.Encoder(decimal_format="string", enc_hook=str)
 
 
 class AccountHandler(TokenHandler):
-    """A handler that reads a user's own data from PostgreSQL. `directory.time_zone` is that of the reports' days."""
+    """A handler that reads a user's own data from PostgreSQL."""
 
     def initialize(
         self,
@@ -39,14 +34,12 @@ class AccountHandler(TokenHandler):
         rate_limiter: RateLimiter,
         account_limiter: AccountLimiter,
         read_pool: ReadPool,
-        directory: Directory,
-        budgets: Budgets,
+        reader: AccountReader,
     ) -> None:
         self.set_services(authenticator, rate_limiter)
         self._account_limiter = account_limiter
         self._read_pool = read_pool
-        self._directory = directory
-        self._budgets = budgets
+        self._reader = reader
 
     def check(self) -> None:
         super().check()
@@ -72,25 +65,15 @@ class MeHandler(AccountHandler):
 
     async def get(self) -> None:
         self.reject_unknown_parameters()
-        token = self.identity.token
-        async with self._read_pool.store() as store:
-            facts = await reports.token_details(store, token.id)
-        if facts is None:  # a moment ago its row was deleted in the database
-            raise InvalidApiKey
+        account = await self._reader.account(self.identity)
+        token = ("id", "label", "token_prefix", "created_at", "expires_at", "allowed_networks")
         answer = {
-            "user": self.identity.user.name,
-            "token": {
-                "id": token.id,
-                "label": facts.label,
-                "token_prefix": facts.token_prefix,
-                "created_at": facts.created_at,
-                "expires_at": token.expires_at,
-                "allowed_networks": facts.allowed_networks,
-            },
-            "models": [price.model for price in self._directory.models(self.identity)],
-            "limits": self._rate_limiter.status(self.identity),
-            "budgets": [_budget(status) for status in self._budgets.status(self.identity)],
-            "time_zone": self._directory.time_zone,
+            "user": account.user,
+            "token": {name: getattr(account, name) for name in token},
+            "models": account.models,
+            "limits": account.limits,
+            "budgets": [_budget(status) for status in account.budgets],
+            "time_zone": account.time_zone,
         }
         self.write_json(_encoder.encode(answer))
 
@@ -109,28 +92,19 @@ class MyUsageHandler(AccountHandler):
         self.reject_unknown_parameters("days", "by", "scope")
         days = self._days()
         scope = self.parameter("scope", "token")
-        if scope not in ("token", "user"):
+        if scope not in SCOPES:
             raise InvalidRequest("scope must be 'token' or 'user'.", param="scope")
-        zone = self._directory.time_zone
-        today = datetime.now(ZoneInfo(zone)).date()
-        since = today - timedelta(days=days - 1)
         try:
             by = reports.parse_groups(self.parameter("by", "day,model"))
-            async with self._read_pool.store() as store:
-                usage_filter = UsageFilter(
-                    since=since,
-                    until=today,
-                    user_id=self.identity.user.id,
-                    token_id=self.identity.token.id if scope == "token" else None,
-                )
-                report = await reports.Reports(store).report(by, usage_filter, max_rows=MAX_ROWS)
+            usage = await self._reader.usage(self.identity, by, days=days, scope=scope)
         except InvalidValue as error:
             raise InvalidRequest(f"by: {error.message}", param="by") from None
+        report = usage.report
         answer = {
             "scope": scope,
-            "since": str(since),
-            "until": str(today),
-            "time_zone": zone,
+            "since": str(usage.since),
+            "until": str(usage.until),
+            "time_zone": usage.time_zone,
             "by": by,
             "rows": await reports.encode_rows(report.rows, lambda row: reports.row_record(by, row)),
             "total": reports.sums_record(report.total),

@@ -8,6 +8,7 @@ import msgspec
 from tornado.httputil import HTTPMessageDelegate, HTTPServerRequest
 from tornado.web import Application, RequestHandler
 
+from chatgpt_agent.admin.own_token import OwnToken
 from chatgpt_agent.core.http.endpoints import CHAT, ENDPOINTS, Endpoint
 from chatgpt_agent.core.http.stored import ID
 from chatgpt_agent.runtime.account_limiter import AccountLimiter
@@ -15,6 +16,7 @@ from chatgpt_agent.runtime.budgets import Budgets
 from chatgpt_agent.runtime.directory import Directory
 from chatgpt_agent.runtime.read_pool import ReadPool
 from chatgpt_agent.web.account import MeHandler, MyUsageHandler, WeekHandler
+from chatgpt_agent.web.account_reader import AccountReader
 from chatgpt_agent.web.admin.handler import admin_handlers
 from chatgpt_agent.web.admin.routing import AdminApi
 from chatgpt_agent.web.base import log_request
@@ -25,6 +27,7 @@ from chatgpt_agent.web.console.routing import ConsoleServices
 from chatgpt_agent.web.cors import Cors
 from chatgpt_agent.web.forward import ForwardHandler, ForwardServices
 from chatgpt_agent.web.health import AliveHandler, Readiness, ReadyHandler, RootHandler
+from chatgpt_agent.web.me_rotate import RotateHandler
 from chatgpt_agent.web.models import ModelsHandler
 from chatgpt_agent.web.unknown_url import UnknownUrlHandler
 
@@ -45,6 +48,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     budgets: Budgets
     read_pool: ReadPool
     account_limiter: AccountLimiter
+    own_token: OwnToken
     readiness: Readiness
     cors: Cors | None
 
@@ -93,11 +97,23 @@ def api_app(services: Services) -> Application:
     forward = services.forward
     token = {"authenticator": forward.authenticator, "rate_limiter": forward.rate_limiter}
     models = {**token, "directory": services.directory}
+    reader = AccountReader(
+        read_pool=services.read_pool,
+        directory=services.directory,
+        rate_limiter=forward.rate_limiter,
+        budgets=services.budgets,
+    )
     account = {
-        **models,
+        **token,
         "read_pool": services.read_pool,
         "account_limiter": services.account_limiter,
-        "budgets": services.budgets,
+        "reader": reader,
+    }
+    rotation = {
+        **token,
+        "own_token": services.own_token,
+        "lifecycle": forward.lifecycle,
+        "memory": forward.memory,
     }
     forwarded: dict[str, Route] = {
         path: (ForwardHandler, {"endpoints": endpoints, "services": forward})
@@ -113,6 +129,7 @@ def api_app(services: Services) -> Application:
             (r"(?:/v1)?/models/(.+?)/?", ModelsHandler, models),
             (r"/me", MeHandler, account),
             (r"/me/usage", MyUsageHandler, account),
+            (r"/me/rotate", RotateHandler, rotation),
             (r"/data/week", WeekHandler, account),
             *_health(services.readiness),
         ],

@@ -16,7 +16,7 @@ from chatgpt_agent.core.audit import Actor, Via
 from chatgpt_agent.core.budget.period import Period
 from chatgpt_agent.core.money.kinds import RightCounts
 from chatgpt_agent.runtime.read_pool import MAX_WAITING, POOL_SIZE
-from chatgpt_agent.web.account import MAX_ROWS
+from chatgpt_agent.web.account_reader import MAX_ROWS
 from tests.conftest import MakeAgent
 from tests.support.agent import MODEL, Agent
 from tests.support.budgets import set_budget
