@@ -1,12 +1,19 @@
 """A token that has just been issued: shown once, with what its user needs to begin."""
 
+import contextlib
+import re
+
 from chatgpt_agent.admin.users import IssuedToken
+from chatgpt_agent.core.access.model_patterns import compile_patterns
+from chatgpt_agent.core.errors import AgentError
 from chatgpt_agent.web.console.parts import Code, Link, Message, View
-from chatgpt_agent.web.console.recipes import recipes
+from chatgpt_agent.web.console.recipes import MODEL, recipes
 from chatgpt_agent.web.console.routing import ConsoleRequest, page_url
 
+_PLAIN_NAME = re.compile(r"[\w.:/-]+", re.ASCII)  # is safe in the quotes of a shell and of code
 
-def issued_view(request: ConsoleRequest, issued: IssuedToken, title: str, note: str = "") -> View:
+
+async def issued_view(request: ConsoleRequest, issued: IssuedToken, title: str, note: str = "") -> View:
     """Returns the page that shows a new token. It can be printed as a sheet for the user. `note`: for the admin."""
     _ = request._
     return View(
@@ -20,6 +27,25 @@ def issued_view(request: ConsoleRequest, issued: IssuedToken, title: str, note: 
                 level="warning",
             ),
             Code(title=_("Token of %(name)s") % {"name": issued.user}, text=issued.token, secret=True),
-            *recipes(request, issued.token),
+            *recipes(request, issued.token, await example_model(request, issued)),
         ],
     )
+
+
+async def example_model(request: ConsoleRequest, issued: IssuedToken) -> str:
+    """Returns a model that the token may use, so that its recipes work; one for text, as far as its name tells. The
+    token has been issued, so no error here may keep it from being shown."""
+    with contextlib.suppress(AgentError):
+        models = await _allowed_models(request, issued)
+        return next((model for model in models if model.startswith("gpt-")), models[0] if models else MODEL)
+    return MODEL
+
+
+async def _allowed_models(request: ConsoleRequest, issued: IssuedToken) -> list[str]:
+    administration = request.administration
+    user, token = await administration.users.get(issued.user), await administration.tokens.get(issued.id)
+    models = [price.model for price in await administration.prices.in_force()]
+    for patterns in (user.allowed_models, token.allowed_models):
+        if patterns is not None:
+            models = list(filter(compile_patterns(patterns).fullmatch, models))
+    return list(filter(_PLAIN_NAME.fullmatch, models))

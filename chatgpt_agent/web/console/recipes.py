@@ -5,20 +5,23 @@ from urllib.parse import urlsplit
 from chatgpt_agent.web.console.parts import Code, Message, Part
 from chatgpt_agent.web.console.routing import ConsoleRequest
 
+MODEL = "gpt-6-luna"  # where no model has a price yet
 
-def recipes(request: ConsoleRequest, token: str) -> list[Part]:
+
+def recipes(request: ConsoleRequest, token: str, model: str = MODEL) -> list[Part]:
     """Returns what to write for curl, Python, Node.js and Codex."""
     _ = request._
     base = api_url(request)
+    values = {"base": base, "token": token, "model": model}
     return [
         Message(
             title=_("Set up a client"),
             text=_("Any OpenAI client works with this base URL and the token as its API key: %(url)s") % {"url": base},
         ),
-        Code(title="curl", text=_CURL % {"base": base, "token": token}),
-        Code(title="Python", text=_PYTHON % {"base": base, "token": token}),
-        Code(title="Node.js", text=_NODE % {"base": base, "token": token}),
-        Code(title="Codex", text=_CODEX % {"base": base, "token": token}),
+        Code(title="curl", text=_CURL % values),
+        Code(title="Python", text=_PYTHON % values),
+        Code(title="Node.js", text=_NODE % values),
+        Code(title="Codex", text=_CODEX % values),
     ]
 
 
@@ -35,13 +38,13 @@ def api_url(request: ConsoleRequest) -> str:
 _CURL = """curl %(base)s/chat/completions \\
   -H "Authorization: Bearer %(token)s" \\
   -H "Content-Type: application/json" \\
-  -d '{"model": "gpt-6-luna", "messages": [{"role": "user", "content": "Hello"}]}'"""
+  -d '{"model": "%(model)s", "messages": [{"role": "user", "content": "Hello"}]}'"""
 
 _PYTHON = """from openai import OpenAI
 
 client = OpenAI(base_url="%(base)s", api_key="%(token)s")
 answer = client.chat.completions.create(
-    model="gpt-6-luna", messages=[{"role": "user", "content": "Hello"}]
+    model="%(model)s", messages=[{"role": "user", "content": "Hello"}]
 )
 print(answer.choices[0].message.content)"""
 
@@ -49,7 +52,7 @@ _NODE = """import OpenAI from "openai";
 
 const client = new OpenAI({ baseURL: "%(base)s", apiKey: "%(token)s" });
 const answer = await client.chat.completions.create({
-  model: "gpt-6-luna", messages: [{ role: "user", content: "Hello" }],
+  model: "%(model)s", messages: [{ role: "user", content: "Hello" }],
 });
 console.log(answer.choices[0].message.content);"""
 

@@ -1,6 +1,6 @@
 """Tokens of users: show, issue, change, rotate, revoke."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 from chatgpt_agent.admin.reports import UsageFilter
 from chatgpt_agent.admin.tokens import GRACE, TokenRow
@@ -81,7 +81,7 @@ async def issue(request: ConsoleRequest) -> Result:
     """Issues the token, and shows it."""
     settings = request.read(token_fields(request, None), TokenSettings)
     issued = await request.administration.tokens.issue(request.path["name"], settings)
-    return issued_view(request, issued, request._("New token of %(name)s") % {"name": issued.user})
+    return await issued_view(request, issued, request._("New token of %(name)s") % {"name": issued.user})
 
 
 # Show and change.
@@ -207,14 +207,14 @@ async def show_rotate(request: ConsoleRequest) -> Result:
 async def rotate(request: ConsoleRequest) -> Result:
     """Issues the new token, and shows it."""
     _ = request._
-    grace = request.read([Field(name="grace_seconds", input=Input.NUMBER)], Rotation).grace_seconds
-    tokens = request.administration.tokens
-    issued = await tokens.rotate(_id(request), grace=timedelta(seconds=grace))
-    old = await tokens.get(_id(request))
-    assert old.expires_at is not None, "a token that is replaced expires"
-    until = request.formats.time(old.expires_at)
-    note = _("The old token, %(name)s, works until %(time)s.") % {"name": token_name(old), "time": until}
-    return issued_view(request, issued, _("New token of %(name)s") % {"name": issued.user}, note)
+    seconds = request.read([Field(name="grace_seconds", input=Input.NUMBER)], Rotation).grace_seconds
+    old, grace = await _token(request), timedelta(seconds=seconds)
+    issued = await request.administration.tokens.rotate(old.id, grace=grace)
+    end = datetime.now(UTC) + grace
+    until = end if old.expires_at is None else min(old.expires_at, end)
+    values = {"name": token_name(old), "time": request.formats.time(until)}
+    note = _("The old token, %(name)s, works until %(time)s.") % values
+    return await issued_view(request, issued, _("New token of %(name)s") % {"name": issued.user}, note)
 
 
 # Revoke.

@@ -168,7 +168,7 @@ async def add_user(request: ConsoleRequest) -> Result:
     """Adds a user, and shows the first token."""
     new = request.read(new_user_fields(request), NewUser)
     issued = await request.administration.users.add(new)
-    return issued_view(request, issued, request._("%(name)s has been added") % {"name": issued.user})
+    return await issued_view(request, issued, request._("%(name)s has been added") % {"name": issued.user})
 
 
 PAGES = [

@@ -56,6 +56,14 @@ async def test_sheet_has_the_public_url(admin: ConsoleClient) -> None:
     assert 'base_url="https://ai.example.com/v1"' in page.text
 
 
+async def test_recipes_have_a_model_that_the_token_may_use(admin: ConsoleClient) -> None:
+    """It has a price, and is allowed."""
+    await admin.agent.set_price("gpt-6-sol", "1", "2")
+    page = await admin.submit("/users/alice/new-token", "new", allowed_models="gpt-6-s*")
+    assert '"model": "gpt-6-sol"' in page.text
+    assert "gpt-6-luna" not in page.text
+
+
 async def test_token_that_expires_in_the_past_is_refused(admin: ConsoleClient) -> None:
     """The error is at the field, and no token is issued."""
     page = await admin.submit("/users/alice/new-token", "new", expires_at="2020-01-01T00:00")
