@@ -62,6 +62,7 @@ class BooksReader:
         """Returns the figures of now."""
         store = self._store
         month = (await today(store)).replace(day=1)
+        begin = await books.begin_of(store, month)
         checks = await self._checks.last()
         agents = await agent_states(store)
         count = await count_dead_letters(store)
@@ -71,8 +72,8 @@ class BooksReader:
             last_reconcile=checks.get(RECONCILE),
             days=await self._checks.reconciled_days(),
             agents=agents,
-            states=await books.month_by_state(store, month),
-            uncertain=await books.month_uncertain(store, month),
+            states=await books.states_since(store, month, begin),
+            uncertain=await books.uncertain_since(store, begin),
             dead_letter_count=count,
             dead_letters=await books.dead_letters(store, DEAD_LETTERS) if count else [],
             corrections=await list_rows(store, states=[State.CORRECTION], limit=CORRECTIONS),

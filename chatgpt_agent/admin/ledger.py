@@ -12,6 +12,7 @@ from chatgpt_agent.adapters.keyring import Keyring
 from chatgpt_agent.adapters.outbox import OutboxState, read_state
 from chatgpt_agent.adapters.postgres import usage_rows
 from chatgpt_agent.adapters.postgres.agents import AgentState, agent_states, read_position
+from chatgpt_agent.adapters.postgres.books import UncertainSum, uncertain_since
 from chatgpt_agent.adapters.postgres.checks import Finding, run_checks
 from chatgpt_agent.adapters.postgres.connection import Store
 from chatgpt_agent.adapters.postgres.usage import count_dead_letters
@@ -39,13 +40,15 @@ MAX_WAITING = 300  # seconds that a row may wait to be shipped before `verify` r
 class LedgerStatus(msgspec.Struct, frozen=True, kw_only=True):
     """Rows by state, what each agent reported, and how many rows were rejected. `unknown_usage_fields`: names in
     OpenAI's usages that no agent knows, and how many answers had each since the agents started; something new may be
-    charged. `unpriced_models`: models without a price that clients asked for, and how often."""
+    charged. `unpriced_models`: models without a price that clients asked for, and how often. `uncertain`: rows of which
+    the cost may differ from OpenAI's, by reason."""
 
     rows: list[StateSum]
     agents: list[AgentState]
     dead_letters: int
     unknown_usage_fields: dict[str, int]
     unpriced_models: dict[str, int]
+    uncertain: list[UncertainSum]
 
 
 class Findings(msgspec.Struct, frozen=True):
@@ -72,6 +75,7 @@ class LedgerInspector:
             dead_letters=await count_dead_letters(self._store),
             unknown_usage_fields=added_counts(agent.unknown_usage_fields for agent in agents),
             unpriced_models=added_counts(agent.unpriced_models for agent in agents),
+            uncertain=await uncertain_since(self._store, since),
         )
 
     async def rows(

@@ -47,7 +47,7 @@ async def status(administration: LedgerAdministration, since: datetime | None, j
     summary = await administration.ledger.status(since=since)
     if json:
         rows = [with_former_names(msgspec.structs.asdict(state)) for state in summary.rows]
-        names = ("agents", "dead_letters", "unknown_usage_fields", "unpriced_models")
+        names = ("agents", "dead_letters", "unknown_usage_fields", "unpriced_models", "uncertain")
         others = {name: getattr(summary, name) for name in names}
         echo_json({"outbox": outbox, "rows": rows, **others})
         return
@@ -60,6 +60,10 @@ async def status(administration: LedgerAdministration, since: datetime | None, j
     click.echo()
     echo_table(["state", "rows", "cost usd"], [(state.state, state.rows, usd(state.cost)) for state in summary.rows])
     click.echo()
+    if summary.uncertain:
+        cells = [(each.reason, each.rows, usd(each.uncertain_cost)) for each in summary.uncertain]
+        echo_table(["uncertain", "rows", "at most usd more"], cells)
+        click.echo()
     echo_table(["agent", "seen", "last shipped", "backlog", "oldest"], map(_agent_cells, summary.agents))
 
 

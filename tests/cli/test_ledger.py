@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import Callable
 from datetime import timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,15 @@ def test_status_counts_rows_by_state(cli: Cli, write: Write) -> None:
     write(make_row(1), make_row(2), orphan(make_intent(3)))
     status = json.loads(cli.ok("ledger", "status", "--json"))
     assert [(row["state"], row["rows"]) for row in status["rows"]] == [("done", 2), ("unknown", 1)]
+
+
+def test_status_shows_uncertain_cost_by_reason(cli: Cli, write: Write) -> None:
+    """A row without a reason counts by its state."""
+    write(make_row(1), orphan(make_intent(2, max_cost=Decimal("0.5"))), orphan(make_intent(3, max_cost=Decimal(2))))
+    expected = [{"reason": "unknown", "rows": 2, "uncertain_cost": "2.5"}]
+    assert json.loads(cli.ok("ledger", "status", "--json"))["uncertain"] == expected
+    assert cli.ok("ledger", "status").count("at most usd more") == 1
+    assert json.loads(cli.ok("ledger", "status", "--json", "--since", "2999-01-01"))["uncertain"] == []
 
 
 def test_status_shows_the_backlog_of_the_outbox(cli: Cli, write: Write) -> None:

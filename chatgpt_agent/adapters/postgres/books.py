@@ -11,9 +11,6 @@ from chatgpt_agent.adapters.postgres.settings import TIME_ZONE_SQL
 from chatgpt_agent.adapters.postgres.usage_rows import StateSum
 from chatgpt_agent.core.ledger import State
 
-# The first moment of a day in the time zone of reports.
-_BEGIN_SQL = f"(%s::date)::timestamp AT TIME ZONE {TIME_ZONE_SQL}"
-
 
 class UncertainSum(msgspec.Struct, frozen=True):
     """Rows of which the cost may differ from OpenAI's, and by how much it may be higher in USD. `reason`: an
@@ -32,12 +29,18 @@ class DeadLetter(msgspec.Struct, frozen=True):
     error: str
 
 
-async def month_by_state(store: AnyStore, first: date) -> list[StateSum]:
-    """Returns the sums of the rows since a day, by state, in the order of `State`."""
+async def begin_of(store: AnyStore, day: date) -> datetime:
+    """Returns the first moment of a day in the time zone of reports."""
+    [(moment,)] = await store.fetch(f"SELECT %s::date::timestamp AT TIME ZONE {TIME_ZONE_SQL}", [day])
+    return moment  # type: ignore[no-any-return]
+
+
+async def states_since(store: AnyStore, day: date, moment: datetime) -> list[StateSum]:
+    """Returns the sums of the rows since a day, which begins at this moment, by state, in the order of `State`."""
     sql = f"""
         WITH others AS (
             SELECT state, count(*) AS rows, sum(cost) AS cost FROM usage
-            WHERE state <> '{State.DONE}' AND started_at >= {_BEGIN_SQL} GROUP BY state
+            WHERE state <> '{State.DONE}' AND started_at >= %s GROUP BY state
         ), requests AS (
             SELECT coalesce(sum(requests - not_done), 0)
                    - coalesce((SELECT sum(rows) FROM others WHERE state = '{State.IMPORTED}'), 0) AS rows,
@@ -46,25 +49,27 @@ async def month_by_state(store: AnyStore, first: date) -> list[StateSum]:
         )
         SELECT '{State.DONE}', rows::bigint, cost FROM requests WHERE rows > 0
         UNION ALL SELECT state, rows, cost FROM others"""
-    sums = [StateSum(State(state), int(rows), cost) for state, rows, cost in await store.fetch(sql, [first, first])]
+    sums = [StateSum(State(state), int(rows), cost) for state, rows, cost in await store.fetch(sql, [moment, day])]
     order = list(State)
     return sorted(sums, key=lambda each: order.index(each.state))
 
 
-async def month_uncertain(store: AnyStore, first: date) -> list[UncertainSum]:
-    """Returns the rows since a day of which the cost may differ from OpenAI's, by reason, the largest amount first. A
-    row and its correction count once; one that is certain by its correction does not count."""
-    sql = f"""
+async def uncertain_since(store: AnyStore, moment: datetime | None) -> list[UncertainSum]:
+    """Returns the rows since a moment, or all, of which the cost may differ from OpenAI's, by reason, the largest
+    amount first. A row and its correction count once; one that is certain by its correction does not count."""
+    sql = """
         SELECT reason, count(*), sum(uncertain_cost) FROM (
             SELECT coalesce(max(uncertain_reason) FILTER (WHERE corrects IS NOT NULL),
                             max(coalesce(uncertain_reason, state)) FILTER (WHERE corrects IS NULL)) AS reason,
                    sum(uncertain_cost) AS uncertain_cost,
                    bool_or(corrects IS NOT NULL AND uncertain_reason IS NULL) AS settled
             FROM usage
-            WHERE (uncertain_cost <> 0 OR uncertain_reason IS NOT NULL) AND started_at >= {_BEGIN_SQL}
+            WHERE (uncertain_cost <> 0 OR uncertain_reason IS NOT NULL)
+              AND (%s::timestamptz IS NULL OR started_at >= %s)
             GROUP BY coalesce(corrects, request_id)
         ) s WHERE NOT settled OR uncertain_cost <> 0 GROUP BY reason ORDER BY 3 DESC, 1"""
-    return [UncertainSum(str(reason), int(rows), cost) for reason, rows, cost in await store.fetch(sql, [first])]
+    rows = await store.fetch(sql, [moment, moment])
+    return [UncertainSum(str(reason), int(count), cost) for reason, count, cost in rows]
 
 
 async def dead_letters(store: AnyStore, limit: int) -> list[DeadLetter]:

@@ -24,6 +24,7 @@ from chatgpt_agent.web.console.parts import (
 from chatgpt_agent.web.console.routing import ConsoleRequest, Page, page_url
 
 RELOAD = 4  # seconds
+DEAD_LETTER = "dead letter"  # the check that finds rows which are not in the ledger
 
 Check = Run[list[Finding]]
 
@@ -72,18 +73,20 @@ def _findings(request: ConsoleRequest, findings: list[Finding]) -> Table:
         title=_("What was found"),
         note=_("At most 100 of each kind are listed."),
         columns=[Column("check", _("Check")), Column("subject", _("About")), Column("text", _("What is wrong"))],
-        rows=[[finding.check, _subject(finding.subject), finding.text] for finding in findings],
+        rows=[[finding.check, _subject(finding), finding.text] for finding in findings],
         also=Also(command=command_line("ledger", "verify"), rest=rest_request("GET", "ledger", "findings")),
     )
 
 
-def _subject(text: str) -> str | Link:
-    """A request leads to its row."""
+def _subject(finding: Finding) -> str | Link:
+    """A request leads to its row, if it has one."""
     try:
-        UUID(text)
+        UUID(finding.subject)
     except ValueError:
-        return text
-    return Link(text, page_url("requests", text))
+        return finding.subject
+    if finding.check == DEAD_LETTER:
+        return finding.subject
+    return Link(finding.subject, page_url("requests", finding.subject))
 
 
 async def start_check(request: ConsoleRequest) -> Result:
