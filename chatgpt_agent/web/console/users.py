@@ -31,7 +31,7 @@ from chatgpt_agent.web.console.routing import PAGE_SIZE, ConsoleRequest, Page, p
 from chatgpt_agent.web.console.user import user_mark, users_link
 from chatgpt_agent.web.console.user_fields import new_user_fields
 
-MAX_COMMENT = 60  # characters in the list
+MAX_COMMENT = 40  # characters in the list
 MAX_FILE_ROWS = 100_000  # of a list as CSV
 
 

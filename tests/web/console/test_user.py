@@ -196,3 +196,17 @@ async def test_tokens_are_a_file(admin: ConsoleClient) -> None:
     assert answer.body.decode().splitlines()[0] == (
         "label,token_prefix,state,created_at,expires_at,last_used_at,allowed_models,allowed_networks,limits,replaced_by"
     )
+
+
+async def test_long_list_of_tokens_has_pages(admin: ConsoleClient) -> None:
+    """Those in force come first; as a file the list is whole."""
+    tokens = admin.agent.administration.tokens
+    for _ in range(51):
+        await tokens.issue("alice")
+    await tokens.revoke((await tokens.list("alice"))[-1].id)
+    page = await admin.get("/users/alice")
+    assert {row[2] for row in page.rows("tokens")} == {"active"}
+    [link] = page.root.one("section", id="tokens").all("a", rel="next")
+    rest = await admin.get(link.attributes["href"].removeprefix("/console"))
+    assert [row[2] for row in rest.rows("tokens")] == ["active", "revoked"]
+    assert len((await admin.file("/users/alice?csv=tokens")).body.splitlines()) == 53
