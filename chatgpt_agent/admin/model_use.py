@@ -9,16 +9,17 @@ import msgspec
 from chatgpt_agent.adapters.postgres import model_use
 from chatgpt_agent.adapters.postgres.agents import agent_states
 from chatgpt_agent.adapters.postgres.connection import Store
-from chatgpt_agent.adapters.postgres.model_use import ModelUse, ModelUser
+from chatgpt_agent.adapters.postgres.model_use import ModelUse, ModelUser, ModelUsers
 from chatgpt_agent.adapters.postgres.prices import list_prices
 from chatgpt_agent.admin.reports import today
 from chatgpt_agent.core.money.pricing import PriceBook
 from chatgpt_agent.core.name_counter import OTHER
 
-__all__ = ["MONTH", "WEEK", "ModelUse", "ModelUseReader", "ModelUser", "UnpricedModel"]
+__all__ = ["MONTH", "WEEK", "ModelUse", "ModelUseReader", "ModelUser", "ModelUsers", "UnpricedModel"]
 
 MONTH = 30  # days
 WEEK = 7
+TOP = 20  # users by name
 
 
 class UnpricedModel(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,18 +46,20 @@ class ModelUseReader:
         uses = await model_use.use_of_models(self._store, await self.since(days))
         return {use.model: use for use in uses}
 
-    async def users(self, models: Sequence[str], days: int = MONTH) -> list[ModelUser]:
-        """Lists the users of models in these days, by model and cost, the highest first."""
+    async def users(self, models: Sequence[str], days: int = MONTH, *, limit: int = TOP) -> dict[str, ModelUsers]:
+        """Returns the users of each model in these days, of the models with any; at most `limit` of each by name."""
         if not models:
-            return []
-        return await model_use.users_of_models(self._store, models, await self.since(days))
+            return {}
+        return await model_use.users_of_models(self._store, models, await self.since(days), limit=limit)
 
-    async def stopped_by(self, model: str, days: int = WEEK) -> list[ModelUser]:
-        """Lists the users in these days of what cannot be used without the price of this model: the model, and
-        fine-tuned models that have its price."""
-        book, now = PriceBook(await list_prices(self._store)), datetime.now(UTC)
+    async def stopped_by(self, model: str, days: int = WEEK, *, limit: int = TOP) -> ModelUsers | None:
+        """Returns the users in these days of what cannot be used without the price of this model: the model, and
+        fine-tuned models that have its price. None: there are none."""
+        book, now, since = PriceBook(await list_prices(self._store)), datetime.now(UTC), await self.since(days)
         prices = {each: book.at(each, now) for each in await self.used(days)}
-        return await self.users([each for each, price in prices.items() if price and price.model == model], days)
+        models = [each for each, price in prices.items() if price is not None and price.model == model]
+        stopped = await model_use.users_of_models(self._store, models, since, limit=limit, together=True)
+        return stopped.get("")
 
     async def unpriced(self, used: dict[str, ModelUse]) -> list[UnpricedModel]:
         """Lists the models without a price that clients have asked for, or that were used: the most wanted first."""

@@ -54,6 +54,10 @@ class Formats:
         """Returns a fraction as whole percent."""
         return str(format_percent(value, locale=self.locale))
 
+    def change(self, value: float | Decimal) -> str:
+        """Returns a fraction as whole percent with its sign."""
+        return f"+{self.percent(value)}" if value > 0 else self.percent(value)
+
     def milliseconds(self, value: float) -> str:
         """Returns a duration in the unit that suits it."""
         if value < 1000:
@@ -105,6 +109,7 @@ _FORMATS: dict[Kind, Any] = {
     Kind.USD: Formats.usd,
     Kind.EXACT_USD: Formats.exact_usd,
     Kind.PERCENT: Formats.percent,
+    Kind.CHANGE: Formats.change,
     Kind.MILLISECONDS: Formats.milliseconds,
     Kind.BYTES: Formats.bytes,
     Kind.TIME: Formats.time,

@@ -16,6 +16,7 @@ class Kind(StrEnum):
     USD = "usd"  # a Decimal, or None: not known
     EXACT_USD = "exact_usd"  # all of its digits
     PERCENT = "percent"  # a fraction: 0.8 is 80 %
+    CHANGE = "change"  # the same with its sign: +80 %
     MILLISECONDS = "milliseconds"
     BYTES = "bytes"
     TIME = "time"  # a datetime

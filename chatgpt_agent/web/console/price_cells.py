@@ -1,11 +1,12 @@
 """Prices as cells of tables: rates in USD per 1,000,000 tokens to their last digit, and the rest in words."""
 
 from collections.abc import Mapping
+from datetime import UTC
 from decimal import Decimal
 from typing import Any
 
 from chatgpt_agent.core.money.kinds import RATE_CHAINS, RATE_NAMES, Rates
-from chatgpt_agent.core.money.pricing import NewPrice, Price, Tier, tier_name
+from chatgpt_agent.core.money.pricing import NewPrice, Price, Tier
 from chatgpt_agent.core.money.tier_syntax import show_tier, show_tiers
 from chatgpt_agent.web.console.parts import Brief, Column, Kind
 from chatgpt_agent.web.console.routing import ConsoleRequest, page_url
@@ -48,12 +49,22 @@ def price_cells(request: ConsoleRequest, price: Price | NewPrice) -> list[Any]:
     labels, rates = rate_labels(request), price.rates
     others = {name: rate for name, rate in rates.set_rates().items() if name not in MAIN}
     texts = [f"{labels[name]} {request.formats.exact_usd(rate)}" for name, rate in others.items()]
-    return [*(rates.get(name) for name in MAIN), "; ".join(texts) or None, _tiers(price.tiers)]
+    return [*(rates.get(name) for name in MAIN), "; ".join(texts) or None, _tiers(request, price.tiers)]
 
 
-def _tiers(tiers: tuple[Tier, ...]) -> Brief | None:
-    """The tiers by name; their rates are a long text."""
-    return Brief(", ".join(map(tier_name, tiers)), show_tiers(tiers)) if tiers else None
+def _tiers(request: ConsoleRequest, tiers: tuple[Tier, ...]) -> Brief | None:
+    """The service tiers, and whether long requests have other rates; the rates themselves are a long text."""
+    if not tiers:
+        return None
+    names = list(dict.fromkeys(tier.service_tier for tier in tiers if tier.service_tier))
+    names += [request._("long requests")] if any(tier.above for tier in tiers) else []
+    return Brief(", ".join(names), show_tiers(tiers))
+
+
+def since_cell(request: ConsoleRequest, price: Price) -> Brief:
+    """Returns the day from which a price is in force; the tooltip has the moment."""
+    at = price.effective_at
+    return Brief(request.formats.day(at.astimezone(request.formats.zone).date()), at.astimezone(UTC).isoformat())
 
 
 def effective_rate(rates: Rates, name: str) -> tuple[Decimal | None, str]:

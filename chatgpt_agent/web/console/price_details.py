@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from chatgpt_agent.admin.model_use import ModelUser
+from chatgpt_agent.admin.model_use import ModelUsers
 from chatgpt_agent.core.errors import NotFound
 from chatgpt_agent.core.money.kinds import RATE_NAMES
 from chatgpt_agent.core.money.pricing import Price
@@ -42,7 +42,6 @@ from chatgpt_agent.web.console.routing import ConsoleRequest, Page, page_url
 from chatgpt_agent.web.console.surcharges import amount_cell, kind_names
 
 MAX_NAMED = 10  # users in a sentence
-MAX_USERS = 20  # in the table
 
 
 async def show_model(request: ConsoleRequest) -> Result:
@@ -60,7 +59,7 @@ async def show_model(request: ConsoleRequest) -> Result:
         *_in_force(request, model, current),
         _history(request, history, current, upcoming),
         _surcharges(request, model, surcharges),
-        _users(request, users),
+        _users(request, users.get(model)),
     ]
     return View(title=model, section="prices", up=Link(_("Prices"), page_url("prices")), parts=parts)
 
@@ -206,11 +205,11 @@ def _surcharges(request: ConsoleRequest, model: str, surcharges: list[Surcharge]
     )
 
 
-def _users(request: ConsoleRequest, users: list[ModelUser]) -> Table:
+def _users(request: ConsoleRequest, users: ModelUsers | None) -> Table:
     _ = request._
     rows: list[list[Any]] = [
         [Link(each.user, page_url("users", each.user)), each.requests, each.cost, each.tokens]
-        for each in users[:MAX_USERS]
+        for each in (users.top if users else [])
     ]
     return Table(
         name="users",
@@ -222,8 +221,8 @@ def _users(request: ConsoleRequest, users: list[ModelUser]) -> Table:
             Column("tokens", _("Tokens used"), Kind.NUMBER),
         ],
         rows=rows,
-        note=_("The %(n)s with the highest cost, of %(all)s.") % {"n": MAX_USERS, "all": len(users)}
-        if len(users) > MAX_USERS
+        note=_("The %(n)s with the highest cost, of %(all)s.") % {"n": len(rows), "all": users.users}
+        if users and users.users > len(rows)
         else "",
         empty=_("This model was not used in the last 30 days."),
         also=Also(
@@ -244,7 +243,7 @@ async def show_remove(request: ConsoleRequest) -> Result:
     upcoming = [price for price in await administration.prices.upcoming(model) if not price.is_removed]
     if current is None and not upcoming:
         raise NotFound(_("The model %(model)s has no price.") % {"model": model})
-    stopped = await administration.model_use.stopped_by(model)
+    stopped = await administration.model_use.stopped_by(model, limit=MAX_NAMED)
     effects = [_stops(request, stopped), _("What was charged stays in the books.")]
     if upcoming:
         text = request.ngettext("%(n)d price of a later date is cancelled, too.",
@@ -265,20 +264,18 @@ async def show_remove(request: ConsoleRequest) -> Result:
     return View(title=title, section="prices", up=Link(model, price_url(model)), parts=[form])
 
 
-def _stops(request: ConsoleRequest, stopped: list[ModelUser]) -> str:
+def _stops(request: ConsoleRequest, stopped: ModelUsers | None) -> str:
     _ = request._
-    by_user = {each.user: 0 for each in stopped}
-    if not by_user:
+    if stopped is None:
         return _("Requests for this model are refused from now on. It was not used in the last 7 days.")
-    tokens, requests = sum(each.tokens for each in stopped), sum(each.requests for each in stopped)
-    names = ", ".join(list(by_user)[:MAX_NAMED]) + ("…" if len(by_user) > MAX_NAMED else "")
+    names = ", ".join(each.user for each in stopped.top) + ("…" if stopped.users > len(stopped.top) else "")
     return _(
         "Requests for this model are refused from now on. In the last 7 days it had %(requests)s requests of %(users)s "
         "users with %(tokens)s tokens: %(names)s"
     ) % {
-        "requests": request.formats.number(requests),
-        "users": request.formats.number(len(by_user)),
-        "tokens": request.formats.number(tokens),
+        "requests": request.formats.number(stopped.requests),
+        "users": request.formats.number(stopped.users),
+        "tokens": request.formats.number(stopped.tokens),
         "names": names,
     }
 

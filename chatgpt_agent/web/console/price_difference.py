@@ -25,23 +25,30 @@ from chatgpt_agent.web.console.surcharges import amount_cell, kind_names
 MAX_ROWS = 1000  # of a table; figures count all
 
 
-def difference_parts(request: ConsoleRequest, changes: ListDifference, file: PriceFile) -> list[Part]:
+def difference_tables(request: ConsoleRequest, changes: ListDifference) -> list[Part]:
     """Returns the tables, without those that have no rows."""
-    by_kind = {
-        kind: [change for change in changes.prices.changes if change.kind == kind]
-        for kind in ("new", "changed", "removed")
-    }
+    by_kind = _by_kind(changes)
     tables = [
         _changed(request, by_kind["changed"]),
         _removed(request, by_kind["removed"]),
         _new(request, by_kind["new"]),
         _surcharges(request, changes.surcharges.changes),
         _shutdowns(request, changes.shutdown_dates),
-        _skipped(request, file),
-        _reasons(request, file),
     ]
-    tables_with_rows = [_cut(request, table) for table in tables if table.rows]
-    return [_figures(request, changes, by_kind), *_ignored(request, file), *tables_with_rows]
+    return [_cut(request, table) for table in tables if table.rows]
+
+
+def skipped_parts(request: ConsoleRequest, file: PriceFile) -> list[Part]:
+    """Returns what is not taken of a list, and why."""
+    tables = [_reasons(request, file), _skipped(request, file)]
+    return [*_ignored(request, file), *(_cut(request, table) for table in tables if table.rows)]
+
+
+def _by_kind(changes: ListDifference) -> dict[str, list[Change]]:
+    return {
+        kind: [change for change in changes.prices.changes if change.kind == kind]
+        for kind in ("new", "changed", "removed")
+    }
 
 
 def _cut(request: ConsoleRequest, table: Table) -> Table:
@@ -58,8 +65,10 @@ def _cut(request: ConsoleRequest, table: Table) -> Table:
     )
 
 
-def _figures(request: ConsoleRequest, changes: ListDifference, by_kind: dict[str, list[Change]]) -> Figures:
+def difference_figures(request: ConsoleRequest, changes: ListDifference) -> Figures:
+    """Returns how many prices, surcharges and dates change."""
     _ = request._
+    by_kind = _by_kind(changes)
     return Figures(
         figures=[
             Figure(label=_("New prices"), value=len(by_kind["new"])),
@@ -94,7 +103,7 @@ def _changed(request: ConsoleRequest, changes: Iterable[Change]) -> Table:
             Column("rate", _("Rate")),
             Column("before", _("Now"), Kind.EXACT_USD),
             Column("after", _("Then"), Kind.EXACT_USD),
-            Column("change", _("Change"), Kind.PERCENT),
+            Column("change", _("Change"), Kind.CHANGE),
             Column("effective_at", _("From"), Kind.TIME),
         ],
         rows=rows,
@@ -155,7 +164,7 @@ def _surcharges(request: ConsoleRequest, changes: Iterable[SurchargeChange]) -> 
             Column("model", _("Model")),
             Column("before", _("Now")),
             Column("after", _("Then")),
-            Column("change", _("Change"), Kind.PERCENT),
+            Column("change", _("Change"), Kind.CHANGE),
             Column("effective_at", _("From"), Kind.TIME),
         ],
         rows=rows,

@@ -29,7 +29,7 @@ from chatgpt_agent.web.console.parts import (
     Result,
     View,
 )
-from chatgpt_agent.web.console.price_difference import difference_parts
+from chatgpt_agent.web.console.price_difference import difference_figures, difference_tables, skipped_parts
 from chatgpt_agent.web.console.price_preview import preview
 from chatgpt_agent.web.console.routing import ConsoleRequest, Page, page_url
 
@@ -116,7 +116,7 @@ async def compare(request: ConsoleRequest) -> Result:
     choice = request.read(_choice_fields(request), ListChoice)
     data = request.file(FILE)
     file, changes = await _read(request, data, choice)
-    parts = difference_parts(request, changes, file)
+    parts: list[Part] = [difference_figures(request, changes)]
     if changes.prices.changes and choice.what_if:
         query = WhatIfQuery(
             by=["month"],
@@ -124,8 +124,9 @@ async def compare(request: ConsoleRequest) -> Result:
             listed=[change.new for change in changes.prices.changes],
         )
         parts.append(await preview(request, query, title=_("All requests of the last 30 days, at the new prices")))
+    parts += difference_tables(request, changes)
     parts.append(await _confirm(request, data, choice, changes))
-    return _view(request, [*_warnings(request), *parts])
+    return _view(request, [*_warnings(request), *parts, *skipped_parts(request, file)])
 
 
 async def _read(request: ConsoleRequest, data: bytes, choice: ListChoice) -> tuple[PriceFile, ListDifference]:

@@ -61,18 +61,12 @@ def figures(request: ConsoleRequest, total: WhatIfRow, *, title: str, also: Also
                 label=_("Difference"),
                 value=total.difference,
                 kind=Kind.USD,
-                note="" if change is None else signed_percent(request, change),
+                note="" if change is None else request.formats.change(change),
                 level="warning" if total.difference > 0 else "plain",
             ),
         ],
         also=also,
     )
-
-
-def signed_percent(request: ConsoleRequest, change: float) -> str:
-    """Returns a change with its sign: `+25 %`."""
-    text = request.formats.percent(change)
-    return f"+{text}" if change > 0 else text
 
 
 def what_if_table(request: ConsoleRequest, report: WhatIfReport, also: Also) -> Table:
@@ -85,7 +79,7 @@ def what_if_table(request: ConsoleRequest, report: WhatIfReport, also: Also) -> 
         Column("cost", _("Cost as charged"), Kind.USD),
         Column("what_if", _("Cost at these prices"), Kind.USD),
         Column("difference", _("Difference"), Kind.USD),
-        Column("change", _("Change"), Kind.PERCENT),
+        Column("change", _("Change"), Kind.CHANGE),
     ]
     blank = [_("Total"), *([None] * (len(report.by) - 1))]
     return Table(

@@ -33,7 +33,7 @@ from chatgpt_agent.web.console.parts import (
     Table,
     View,
 )
-from chatgpt_agent.web.console.price_cells import new_price_url, price_cells, price_columns, price_url
+from chatgpt_agent.web.console.price_cells import MAIN, new_price_url, price_cells, price_columns, price_url, since_cell
 from chatgpt_agent.web.console.routing import PAGE_SIZE, ConsoleRequest, Page, page_url
 
 MAX_UNPRICED = 20  # models that are listed
@@ -115,17 +115,20 @@ def _unpriced_row(request: ConsoleRequest, each: UnpricedModel) -> list[Any]:
 
 def _table(request: ConsoleRequest, rows: list[list[Any]], after: str | None) -> Table:
     _ = request._
+    columns = price_columns(request)
+    rates, others = columns[: len(MAIN)], columns[len(MAIN) :]
     searched = bool(request.query.get("search"))
     return Table(
         name="prices",
         title=_("In force"),
         columns=[
             Column("model", _("Model")),
-            *price_columns(request),
-            Column("effective_at", _("Since"), Kind.TIME),
-            Column("shutdown", _("Shutdown"), Kind.DAY),
+            *rates,
             Column("requests", _("Requests, 30 days"), Kind.NUMBER),
             Column("cost", _("Cost, 30 days"), Kind.USD),
+            Column("shutdown", _("Shutdown"), Kind.DAY),
+            *others,
+            Column("effective_at", _("Since")),
         ],
         rows=rows,
         empty=_("No model with a price matches.") if searched else _("No model has a price yet."),
@@ -137,13 +140,15 @@ def _table(request: ConsoleRequest, rows: list[list[Any]], after: str | None) ->
 
 def price_row(request: ConsoleRequest, price: Price, use: ModelUse | None, dates: Mapping[str, date]) -> list[Any]:
     """Returns the cells of a price in force."""
+    cells = price_cells(request, price)
     return [
         Link(price.model, price_url(price.model)),
-        *price_cells(request, price),
-        price.effective_at,
-        shutdown_cell(dates.get(price.model)),
+        *cells[: len(MAIN)],
         use.requests if use else 0,
         use.cost if use else None,
+        shutdown_cell(dates.get(price.model)),
+        *cells[len(MAIN) :],
+        since_cell(request, price),
     ]
 
 

@@ -33,7 +33,7 @@ from chatgpt_agent.web.console.tables import csv_of
 
 TEMPLATES = Path(__file__).parent / "templates"
 THEMES = ("auto", "light", "dark")
-NUMERIC = frozenset({Kind.NUMBER, Kind.USD, Kind.EXACT_USD, Kind.PERCENT, Kind.MILLISECONDS, Kind.BYTES})
+NUMERIC = frozenset({Kind.NUMBER, Kind.USD, Kind.EXACT_USD, Kind.PERCENT, Kind.CHANGE, Kind.MILLISECONDS, Kind.BYTES})
 
 
 class PartModule(UIModule):

@@ -1,11 +1,9 @@
 """The shutdown calendar: which models OpenAI ends, when, and who uses them."""
 
-from collections import defaultdict
 from datetime import UTC, date, datetime
 from typing import Any
 
-from chatgpt_agent.admin.model_use import ModelUser
-from chatgpt_agent.core.money.exact import exact_sum
+from chatgpt_agent.admin.model_use import ModelUsers
 from chatgpt_agent.web.admin.schemas import Strict
 from chatgpt_agent.web.console.also import command_line, rest_request
 from chatgpt_agent.web.console.parts import Also, Button, Column, Field, Form, Input, Kind, Link, Result, Table, View
@@ -29,9 +27,7 @@ async def show_calendar(request: ConsoleRequest) -> Result:
     administration = request.administration
     dates = await administration.prices.shutdown_dates()
     priced = {price.model for price in await administration.prices.in_force()}
-    users = defaultdict[str, list[ModelUser]](list)
-    for each in await administration.model_use.users(list(dates)):
-        users[each.model].append(each)
+    users = await administration.model_use.users(list(dates), limit=MAX_NAMED)
     models = [model for model in dates if show_all or model in priced or model in users]
     models.sort(key=lambda model: (dates[model], model))
     table = Table(
@@ -48,7 +44,7 @@ async def show_calendar(request: ConsoleRequest) -> Result:
             Column("requests", _("Requests"), Kind.NUMBER),
             Column("cost", _("Cost"), Kind.USD),
         ],
-        rows=[_row(request, model, dates[model], model in priced, users[model]) for model in models],
+        rows=[_row(request, model, dates[model], model in priced, users.get(model)) for model in models],
         empty=_("No model in use ends on a known day."),
         empty_button=Button(_("Import a list"), page_url("price-import")),
         also=Also(command=command_line("price", "list", "--json"), rest=rest_request("GET", "prices")),
@@ -65,18 +61,18 @@ async def show_calendar(request: ConsoleRequest) -> Result:
     )
 
 
-def _row(request: ConsoleRequest, model: str, day: date, priced: bool, users: list[ModelUser]) -> list[Any]:
-    names: list[Any] = [Link(each.user, page_url("users", each.user)) for each in users[:MAX_NAMED]]
-    names += ["…"] if len(users) > MAX_NAMED else []
+def _row(request: ConsoleRequest, model: str, day: date, priced: bool, users: ModelUsers | None) -> list[Any]:
+    names: list[Any] = [Link(each.user, page_url("users", each.user)) for each in (users.top if users else [])]
+    names += ["…"] if users and users.users > len(users.top) else []
     return [
         shutdown_cell(day),
         (day - datetime.now(UTC).date()).days,
         Link(model, price_url(model)) if priced else model,
         priced,
-        len(users),
+        users.users if users else 0,
         names or None,
-        sum(each.requests for each in users),
-        exact_sum(each.cost for each in users) if users else None,
+        users.requests if users else 0,
+        users.cost if users else None,
     ]
 
 

@@ -41,7 +41,7 @@ async def test_difference_is_shown_first(admin: ConsoleClient) -> None:
     """Old and new rates with the change in percent; nothing is set."""
     page = await show(admin)
     assert [row[:5] for row in page.rows("changed")] == [
-        [MODEL, "Input", "$0.15", "$0.30", "100%"],
+        [MODEL, "Input", "$0.15", "$0.30", "+100%"],
         [MODEL, "Tier: + flex:x0.5", "–", "–", "–"],
     ]
     assert [row[:4] for row in page.rows("new")] == [["gpt-new", "$1.00", "–", "$2.00"]]

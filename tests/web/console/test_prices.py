@@ -36,8 +36,7 @@ async def test_prices_are_listed(admin: ConsoleClient) -> None:
     await set_price(admin, "gpt-7-a", cached_input="0.125", cache_write="2.5")
     page = await admin.get("/prices?search=7-A")
     [row] = page.rows("prices")
-    assert row[:6] == ["gpt-7-a", "$2.00", "$0.125", "$8.00", "Cache write $2.50", "–"]
-    assert row[7:] == ["–", "0", "–"]
+    assert row[:9] == ["gpt-7-a", "$2.00", "$0.125", "$8.00", "0", "–", "–", "Cache write $2.50", "–"]
 
 
 async def test_use_of_a_model_is_shown(admin: ConsoleClient, upstream: Upstream) -> None:
@@ -45,8 +44,8 @@ async def test_use_of_a_model_is_shown(admin: ConsoleClient, upstream: Upstream)
     await admin.agent.chat()
     await admin.agent.rows(1)
     [row] = [row for row in (await admin.get("/prices")).rows("prices") if row[0] == MODEL]
-    assert row[8] == "1"
-    assert row[9].startswith("$0.0")
+    assert row[4] == "1"
+    assert row[5].startswith("$0.0")
 
 
 async def test_search_without_a_match_says_so(admin: ConsoleClient) -> None:
@@ -120,7 +119,7 @@ async def test_preview_compares_with_what_was_charged(admin: ConsoleClient, upst
     await admin.agent.chat()
     await admin.agent.rows(1)
     page = await type_price(admin, model=MODEL, input="3", output="8")
-    assert page.rows("changes") == [["Input", "$2.00", "$3.00", "50%"]]
+    assert page.rows("changes") == [["Input", "$2.00", "$3.00", "+50%"]]
     assert page.main.one("section", class_="figures").text.startswith("The requests of the last 30 days for this model")
     assert "Recorded requests keep the cost" in page.text
 
@@ -218,7 +217,7 @@ async def test_shutdown_stands_out(admin: ConsoleClient) -> None:
     day = date.today() + timedelta(days=20)
     await admin.agent.store.fetch("INSERT INTO model_dates VALUES (%s, %s), ('gpt-0', %s)", [MODEL, day, day])
     [row] = [row for row in (await admin.get("/prices")).rows("prices") if row[0] == MODEL]
-    assert row[7] != "–"
+    assert row[6] != "–"
     assert f"OpenAI shuts {MODEL} down on" in (await admin.get(f"/prices/{MODEL}")).text
     rows = (await admin.get("/shutdowns")).rows("shutdowns")
     assert [row[2] for row in rows] == [MODEL]
@@ -268,5 +267,5 @@ async def test_table_is_csv_with_exact_rates(admin: ConsoleClient) -> None:
     await set_price(admin, "gpt-7-a", cached_input="0.125")
     answer = await admin.file("/prices?csv=prices&search=gpt-7-a")
     lines = answer.body.decode().splitlines()
-    assert lines[0].startswith("model,input,cached_input,output,other_rates,tiers,effective_at,shutdown,requests,cost")
+    assert lines[0].startswith("model,input,cached_input,output,requests,cost,shutdown,other_rates,tiers,")
     assert lines[1].startswith("gpt-7-a,2,0.125,8,")

@@ -34,7 +34,7 @@ async def test_requests_at_given_rates(viewer: ConsoleClient, upstream: Upstream
     cost = await send_one(viewer)
     page = await viewer.get(f"/price-what-if?{SINCE}&model={MODEL}&input=0.30&output=1.20&cached_input=0.15&by=user")
     [row] = page.rows("what-if")
-    assert (row[0], row[1], row[5]) == ("alice", "1", "100%")
+    assert (row[0], row[1], row[5]) == ("alice", "1", "+100%")
     answer = await viewer.file(
         f"/price-what-if?{SINCE}&model={MODEL}&input=0.30&output=1.20&cached_input=0.15&by=user&csv=what-if"
     )
