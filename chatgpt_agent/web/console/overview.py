@@ -33,8 +33,9 @@ async def show_overview(request: ConsoleRequest) -> Result:
     parts: list[Part] = [*_attention(request, overview), _figures(request, overview)]
     if not overview.models_by_day:
         setup = Button(_("Set up"), page_url("setup"))
-        text = _("No request has been recorded yet. The guide leads to the first one.")
+        text = _("No request has been recorded in the last 30 days. The guide leads to the first one.")
         parts.insert(0, Message(text=text, button=setup))
+        return View(title=_("Overview"), section="overview", parts=parts)
     parts += [
         _by_day(request, overview, "models", _("Cost by day and model"), overview.models_by_day, "model"),
         _top_users(request, overview),

@@ -3,6 +3,7 @@
 from decimal import Decimal
 from typing import Annotated, Any
 
+import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from chatgpt_agent.admin.user_list import ListedUser, UserFilter, UserOrder, UserState
@@ -168,7 +169,11 @@ async def add_user(request: ConsoleRequest) -> Result:
     """Adds a user, and shows the first token."""
     new = request.read(new_user_fields(request), NewUser)
     issued = await request.administration.users.add(new)
-    return await issued_view(request, issued, request._("%(name)s has been added") % {"name": issued.user})
+    view = await issued_view(request, issued, request._("%(name)s has been added") % {"name": issued.user})
+    if await request.administration.ledger.rows(limit=1):
+        return view
+    guide = Buttons(buttons=[Button(request._("Go on with the guide"), page_url("setup"))])
+    return msgspec.structs.replace(view, parts=[*view.parts[:2], guide, *view.parts[2:]])
 
 
 PAGES = [
