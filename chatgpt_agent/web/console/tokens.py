@@ -159,7 +159,7 @@ async def change(request: ConsoleRequest) -> Result:
     notice = Notice(
         text=_("The token has been changed."),
         undo=token_url(after.id),
-        undo_fields=undo_fields(request, fields, after.version),
+        undo_fields=undo_fields(request, "settings", fields, after.version),
     )
     return Redirect(href=token_url(after.id), notice=notice)
 

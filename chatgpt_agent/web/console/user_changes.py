@@ -68,7 +68,7 @@ async def change(request: ConsoleRequest) -> Result:
     notice = Notice(
         text=_("%(name)s has been changed.") % {"name": after.name},
         undo=user_url(after.name, "change"),
-        undo_fields=undo_fields(request, fields, after.version),
+        undo_fields=undo_fields(request, "settings", fields, after.version),
     )
     return Redirect(href=user_url(after.name), notice=notice)
 
@@ -104,7 +104,7 @@ async def rename(request: ConsoleRequest) -> Result:
     notice = Notice(
         text=_("%(name)s is now %(new)s.") % {"name": name, "new": new},
         undo=user_url(new, "rename"),
-        undo_fields=undo_fields(request, [Field(name="name", value=name)], after.version),
+        undo_fields=undo_fields(request, "rename", [Field(name="name", value=name)], after.version),
     )
     return Redirect(href=user_url(new), notice=notice)
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from chatgpt_agent.admin.tokens import TokenRow
 from chatgpt_agent.admin.users import UserRow
-from chatgpt_agent.web.console.forms import VERSION, as_typed
+from chatgpt_agent.web.console.forms import FORM, VERSION, as_typed
 from chatgpt_agent.web.console.parts import Fact, Field, Input
 from chatgpt_agent.web.console.routing import ConsoleRequest
 
@@ -137,10 +137,10 @@ def list_text(values: tuple[str, ...] | None, every: str) -> str:
     return every if values is None else ", ".join(values)
 
 
-def undo_fields(request: ConsoleRequest, fields: Sequence[Field], version: int) -> dict[str, str]:
-    """Returns what a form would send to set these fields to their first values again. `version`: of the change that
-    this undoes."""
-    return {**{field.name: _exact(request, field) for field in fields}, VERSION: str(version)}
+def undo_fields(request: ConsoleRequest, form: str, fields: Sequence[Field], version: int) -> dict[str, str]:
+    """Returns what the form with this name would send to set these fields to their first values again. `version`: of
+    the change that this undoes."""
+    return {FORM: form, VERSION: str(version), **{field.name: _exact(request, field) for field in fields}}
 
 
 def _exact(request: ConsoleRequest, field: Field) -> str:

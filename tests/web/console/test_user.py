@@ -76,6 +76,16 @@ async def test_change_is_made_and_can_be_undone(admin: ConsoleClient) -> None:
     assert page.facts()["Allowed models"] == "every model that has a price"
 
 
+async def test_undo_of_an_older_version_is_refused(admin: ConsoleClient) -> None:
+    """The form says so, and has what the undo would have set."""
+    page = await admin.submit("/users/alice/change", "settings", comment="Sales")
+    await change(admin, comment="by another admin")
+    page = await admin.press(page, "Undo")
+    assert (page.status, "Another admin has changed this" in page.root.one("p", role="alert").text) == (412, True)
+    assert page.form("settings")["comment"] == ""
+    assert (await admin.agent.administration.users.get("alice")).comment == "by another admin"
+
+
 async def test_unchanged_form_changes_nothing(admin: ConsoleClient) -> None:
     """There is no entry in the audit log."""
     before = await admin.agent.administration.users.get("alice")
