@@ -1,7 +1,8 @@
-"""The commands and REST requests that pages of users, tokens and admins show do exist."""
+"""The commands and REST requests that pages of users, tokens, admins and prices show do exist."""
 
 import re
 import shlex
+from datetime import date
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 import click
@@ -18,6 +19,8 @@ PAGES = [
     "/users", "/new-user", "/user-import", "/key-import", "/users/alice", "/users/alice/change", "/users/alice/rename",
     "/users/alice/key", "/users/alice/remove", "/users/alice/new-token", "/tokens/1", "/tokens/1/rotate",
     "/tokens/1/revoke", "/admins", "/admins/carol/revoke",
+    "/prices", "/new-price", "/prices/gpt-6-luna", "/prices/gpt-6-luna/remove", "/price-import", "/surcharges",
+    "/shutdowns", f"/price-what-if?first={date.today()}",
 ]  # fmt: skip
 
 

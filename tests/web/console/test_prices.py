@@ -180,6 +180,13 @@ async def test_preview_names_the_price_that_follows(admin: ConsoleClient) -> Non
     assert "another price takes its place" in (await type_price(admin)).text
 
 
+async def test_preview_has_the_command_that_sets_it(admin: ConsoleClient) -> None:
+    """With every rate and tier, quoted for a shell."""
+    page = await type_price(admin, cached_audio="0.5", tiers="flex:x0.5")
+    commands = [code.text for code in page.root.all("code") if "price set" in code.text]
+    assert commands == ["chatgpt-agent price set gpt-8 --input 2.5 --output 10 --cached-audio 0.5 --tier flex:x0.5"]
+
+
 # One model.
 
 
