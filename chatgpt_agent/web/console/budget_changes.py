@@ -10,6 +10,7 @@ from chatgpt_agent.core.budget.period import Period
 from chatgpt_agent.core.errors import NotFound
 from chatgpt_agent.web.admin.budgets import BudgetText
 from chatgpt_agent.web.console.forms import VERSION
+from chatgpt_agent.web.console.languages import Translator
 from chatgpt_agent.web.console.parts import Also, Field, Form, Input, Link, Notice, Redirect, Result, View
 from chatgpt_agent.web.console.routing import ConsoleRequest, Page, page_url
 
@@ -26,7 +27,7 @@ class Raise(Amount, frozen=True, kw_only=True, forbid_unknown_fields=True):
     until: Moment
 
 
-def periods(request: ConsoleRequest) -> dict[str, str]:
+def periods(request: Translator) -> dict[str, str]:
     """Returns the names of the periods."""
     _ = request._
     return {

@@ -65,10 +65,14 @@ def in_force(budget: BudgetRow) -> Decimal:
 
 def level(budget: BudgetRow) -> str:
     """Returns how much of a budget is spent, as the level of a bar."""
-    amount = in_force(budget)
-    if budget.left <= 0:
+    return spent_level(budget.spent, in_force(budget), budget.left)
+
+
+def spent_level(spent: Decimal, amount: Decimal, left: Decimal) -> str:
+    """Returns how much of an amount is spent, as the level of a bar. USD."""
+    if left <= 0:
         return "bad"
-    return "warning" if budget.spent >= NEARLY * amount else "good"
+    return "warning" if spent >= NEARLY * amount else "good"
 
 
 async def show_budgets(request: ConsoleRequest) -> Result:

@@ -1,12 +1,24 @@
 """Errors as pages: what is wrong, and how to go on."""
 
 from chatgpt_agent.core.errors import AgentError, StoreUnavailable
+from chatgpt_agent.web.console.languages import Translator
 from chatgpt_agent.web.console.parts import Button, Message, View
 from chatgpt_agent.web.console.routing import PREFIX, ConsoleRequest
 
 
 def error_view(request: ConsoleRequest, error: AgentError) -> View:
     """Returns the page of an error."""
+    button = Button(request._("Overview"), PREFIX, for_viewers=True) if request.signed_in else None
+    return View(
+        title=error_title(request, error),
+        parts=[Message(text=error_text(request, error), level="bad", button=button)],
+        status=error.status,
+        bare=request.signed_in is None,
+    )
+
+
+def error_title(request: Translator, error: AgentError) -> str:
+    """Returns the heading of the page of an error."""
     _ = request._
     titles = {
         400: _("This request cannot be read"),
@@ -23,14 +35,13 @@ def error_view(request: ConsoleRequest, error: AgentError) -> View:
         429: _("Too many attempts"),
         503: _("Not available now"),
     }
-    title = titles.get(error.status, _("Something went wrong"))
-    text = error.message
+    return titles.get(error.status, _("Something went wrong"))
+
+
+def error_text(request: Translator, error: AgentError) -> str:
+    """Returns what an error says on a page."""
     if isinstance(error, StoreUnavailable):
-        text = _("The database cannot be reached. Clients are served for a while nevertheless; try again in a moment.")
-    button = Button(_("Overview"), PREFIX, for_viewers=True) if request.signed_in else None
-    return View(
-        title=title,
-        parts=[Message(text=text, level="bad", button=button)],
-        status=error.status,
-        bare=request.signed_in is None,
-    )
+        return request._(
+            "The database cannot be reached. Clients are served for a while nevertheless; try again in a moment."
+        )
+    return error.message

@@ -7,14 +7,13 @@ from urllib.parse import parse_qsl, urlsplit
 
 import msgspec
 from tornado import locale
-from tornado.httputil import HTTPFile, HTTPInputError, parse_body_arguments
+from tornado.httputil import HTTPFile
 from tornado.web import HTTPError, RequestHandler
 
 from chatgpt_agent.core.errors import (
     AgentError,
     Draining,
     Forbidden,
-    InvalidRequest,
     MethodNotAllowed,
     MisdirectedRequest,
     NotFound,
@@ -29,6 +28,7 @@ from chatgpt_agent.web.body import BodyHandler
 from chatgpt_agent.web.client_stream import LINGER_BYTES_WITH_TOKEN
 from chatgpt_agent.web.console import cookies, pages
 from chatgpt_agent.web.console.errors import error_view
+from chatgpt_agent.web.console.form_body import form_texts, parse_form
 from chatgpt_agent.web.console.formats import Formats
 from chatgpt_agent.web.console.forms import FORM, fill
 from chatgpt_agent.web.console.headers import PAGE_HEADERS
@@ -41,9 +41,7 @@ from chatgpt_agent.web.health import RootHandler
 
 LOGIN = f"{PREFIX}/login"
 UNKNOWN_BODY = 64 * 1024  # bytes of a form from a browser that is not signed in
-MULTIPART = "multipart/form-data"
 MAX_WARNINGS = 5  # after an action
-URLENCODED = "application/x-www-form-urlencoded"
 
 
 class AdminRootHandler(RootHandler):
@@ -166,24 +164,10 @@ class ConsoleHandler(BodyHandler):
 
     def _read_form(self) -> tuple[dict[str, str], dict[str, list[HTTPFile]]]:
         """Returns the fields and files of the body. Raises InvalidRequest, Forbidden."""
-        content_type = self.request.headers.get("Content-Type", "")
-        if content_type.partition(";")[0].strip().lower() not in (MULTIPART, URLENCODED):
-            raise InvalidRequest("The body must be a form.")
-        arguments: dict[str, list[bytes]] = {}
-        files: dict[str, list[HTTPFile]] = {}
-        try:
-            parse_body_arguments(content_type, self.take_body(), arguments, files, self.request.headers)
-        except HTTPInputError as error:
-            raise InvalidRequest(f"The form cannot be read: {error}") from None
+        arguments, files = parse_form(self.request.headers, self.take_body())
         self.request.arguments.update(arguments)
         self._check_xsrf()
-        try:
-            sent = {name: values[-1].decode() for name, values in arguments.items()}
-        except UnicodeDecodeError:
-            raise InvalidRequest("The form is not UTF-8.") from None
-        if any("\x00" in text for text in sent.values()):
-            raise InvalidRequest("The form has a NUL character.")
-        return sent, files
+        return form_texts(arguments), files
 
     def _check_xsrf(self) -> None:
         try:

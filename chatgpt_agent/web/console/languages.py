@@ -1,6 +1,7 @@
 """The languages of the console: English in the source, others in `locale/` (docs/development/translating.md)."""
 
 from pathlib import Path
+from typing import Protocol
 
 from tornado import locale
 
@@ -8,6 +9,13 @@ FOLDER = Path(__file__).parent / "locale"
 DOMAIN = "console"
 LANGUAGES = {"en_US": "English", "zh": "简体中文"}  # by Tornado's code, each in itself
 HTML_LANGUAGES = {"en_US": "en", "zh": "zh-Hans"}
+
+
+class Translator(Protocol):
+    """A request for a page, as far as texts need it."""
+
+    def _(self, text: str) -> str:
+        """Returns a text in the language of the page."""
 
 
 def load() -> None:

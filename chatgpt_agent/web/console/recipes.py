@@ -2,6 +2,7 @@
 
 from urllib.parse import urlsplit
 
+from chatgpt_agent.web.console.languages import Translator
 from chatgpt_agent.web.console.parts import Code, Message, Part
 from chatgpt_agent.web.console.routing import ConsoleRequest
 
@@ -9,9 +10,13 @@ MODEL = "gpt-6-luna"  # where no model has a price yet
 
 
 def recipes(request: ConsoleRequest, token: str, model: str = MODEL) -> list[Part]:
-    """Returns what to write for curl, Python, Node.js and Codex."""
+    """Returns what to write for curl, Python, Node.js and Codex, in a console."""
+    return client_recipes(request, api_url(request), token, model)
+
+
+def client_recipes(request: Translator, base: str, token: str, model: str = MODEL) -> list[Part]:
+    """Returns what to write for curl, Python, Node.js and Codex. `base`: the base URL of the API."""
     _ = request._
-    base = api_url(request)
     values = {"base": base, "token": token, "model": model}
     return [
         Message(
@@ -29,10 +34,15 @@ def api_url(request: ConsoleRequest) -> str:
     """Returns the base URL of the API for clients: by `public_url`, else the host at which the browser reaches the
     console, and the API's own port."""
     if (public := request.services.api.config.public_url) is not None:
-        return f"{public.rstrip('/').removesuffix('/v1')}/v1"
+        return base_url(public)
     parts = urlsplit(request.origin)
     host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
     return f"http://{host}:{urlsplit(request.services.own_api()).port}/v1"
+
+
+def base_url(url: str) -> str:
+    """Returns the base URL that clients need, of an address of the API with or without `/v1`."""
+    return f"{url.rstrip('/').removesuffix('/v1')}/v1"
 
 
 _CURL = """curl %(base)s/chat/completions \\

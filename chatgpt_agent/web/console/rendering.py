@@ -95,21 +95,10 @@ def shows(button: Button, request: ConsoleRequest) -> bool:
 def render(handler: RequestHandler, request: ConsoleRequest, view: View, notice: Notice | None) -> bytes:
     """Returns a page as HTML."""
     theme = handler.get_cookie(cookies.THEME) or "auto"
-    page = {
-        "formats": request.formats,
-        "request": request,
-        "shows": lambda button: shows(button, request),
-        "cell": lambda value, kind: cell(value, kind, request.formats),
-        "is_numeric": NUMERIC.__contains__,
-        "as_typed": lambda field: as_typed(field, request.zone),
-        "chart_unit": chart_unit,
-        "data_url": data_url,
-        "csv_url": lambda table: table.file or _csv_url(handler, request, table),
-    }
     return handler.render_string(
         "page.html",
         view=view,
-        page=page,
+        request=request,
         notice=notice,
         sections=navigation(request),
         asset=ASSETS.url,
@@ -118,8 +107,27 @@ def render(handler: RequestHandler, request: ConsoleRequest, view: View, notice:
         theme=theme if theme in THEMES else "auto",
         themes=THEMES,
         version=__version__,
-        **page,
+        page=part_values(
+            request.formats,
+            shows=lambda button: shows(button, request),
+            csv_url=lambda table: table.file or _csv_url(handler, request, table),
+        ),
     )
+
+
+def part_values(
+    formats: Formats, *, shows: Callable[[Button], bool], csv_url: Callable[[Table], str]
+) -> dict[str, Any]:
+    """Returns what the templates of parts need. `shows`: whether the reader of the page sees a button."""
+    return {
+        "shows": shows,
+        "cell": lambda value, kind: cell(value, kind, formats),
+        "is_numeric": NUMERIC.__contains__,
+        "as_typed": lambda field: as_typed(field, formats.zone.key),
+        "chart_unit": chart_unit,
+        "data_url": data_url,
+        "csv_url": csv_url,
+    }
 
 
 def chart_unit(table: Table) -> Kind:

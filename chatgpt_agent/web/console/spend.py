@@ -6,14 +6,14 @@ from datetime import date, timedelta
 from decimal import Decimal
 
 from chatgpt_agent.core.money.exact import ZERO, exact_sum
+from chatgpt_agent.web.console.languages import Translator
 from chatgpt_agent.web.console.parts import Also, Chart, Column, Kind, Table
-from chatgpt_agent.web.console.routing import ConsoleRequest
 
 MAX_COLUMNS = 7  # names with a column of their own; the others are summed up in one more
 
 
 def spend_table(
-    request: ConsoleRequest,
+    request: Translator,
     costs: Iterable[tuple[date, str, Decimal]],
     first: date,
     last: date,
@@ -21,7 +21,7 @@ def spend_table(
     name: str,
     title: str,
     empty: str,
-    also: Also,
+    also: Also | None = None,
 ) -> Table:
     """Returns USD by day and name, the most expensive names first. `costs`: a day, a name, and USD; all days from
     `first` to `last` get a row."""
