@@ -164,6 +164,7 @@ class Wiring:
             read_pool=self.read_pool,
             account_limiter=self.account_limiter,
             own_token=self._own_token(),
+            public_url=config.public_url,
             readiness=self._readiness(),
             cors=self.cors,
         )

@@ -15,18 +15,21 @@ from chatgpt_agent.runtime.account_limiter import AccountLimiter
 from chatgpt_agent.runtime.budgets import Budgets
 from chatgpt_agent.runtime.directory import Directory
 from chatgpt_agent.runtime.read_pool import ReadPool
+from chatgpt_agent.web import me_page
 from chatgpt_agent.web.account import MeHandler, MyUsageHandler, WeekHandler
 from chatgpt_agent.web.account_reader import AccountReader
 from chatgpt_agent.web.admin.handler import admin_handlers
 from chatgpt_agent.web.admin.routing import AdminApi
 from chatgpt_agent.web.base import log_request
-from chatgpt_agent.web.console import rendering
+from chatgpt_agent.web.console import languages, rendering
+from chatgpt_agent.web.console.assets import AssetHandler
 from chatgpt_agent.web.console.handler import AdminRootHandler
 from chatgpt_agent.web.console.routes import console_handlers
 from chatgpt_agent.web.console.routing import ConsoleServices
 from chatgpt_agent.web.cors import Cors
 from chatgpt_agent.web.forward import ForwardHandler, ForwardServices
 from chatgpt_agent.web.health import AliveHandler, Readiness, ReadyHandler, RootHandler
+from chatgpt_agent.web.me_page import OwnPageHandler, OwnPageServices
 from chatgpt_agent.web.me_rotate import RotateHandler
 from chatgpt_agent.web.models import ModelsHandler
 from chatgpt_agent.web.unknown_url import UnknownUrlHandler
@@ -49,6 +52,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     read_pool: ReadPool
     account_limiter: AccountLimiter
     own_token: OwnToken
+    public_url: str | None
     readiness: Readiness
     cors: Cors | None
 
@@ -94,6 +98,7 @@ def forwarded_endpoints(urls: Collection[str]) -> dict[str, dict[str, Endpoint]]
 
 def api_app(services: Services) -> Application:
     """What clients reach."""
+    languages.load()
     forward = services.forward
     token = {"authenticator": forward.authenticator, "rate_limiter": forward.rate_limiter}
     models = {**token, "directory": services.directory}
@@ -115,6 +120,15 @@ def api_app(services: Services) -> Application:
         "lifecycle": forward.lifecycle,
         "memory": forward.memory,
     }
+    page = OwnPageServices(
+        authenticator=forward.authenticator,
+        account_limiter=services.account_limiter,
+        reader=reader,
+        own_token=services.own_token,
+        lifecycle=forward.lifecycle,
+        memory=forward.memory,
+        public_url=services.public_url,
+    )
     forwarded: dict[str, Route] = {
         path: (ForwardHandler, {"endpoints": endpoints, "services": forward})
         for path, endpoints in services.endpoints.items()
@@ -130,10 +144,13 @@ def api_app(services: Services) -> Application:
             (r"/me", MeHandler, account),
             (r"/me/usage", MyUsageHandler, account),
             (r"/me/rotate", RotateHandler, rotation),
+            (me_page.PATH, OwnPageHandler, {"services": page}),
+            (r"/me/static/(.+)", AssetHandler, {"assets": me_page.ASSETS}),
             (r"/data/week", WeekHandler, account),
             *_health(services.readiness),
         ],
         cors=services.cors,
+        **rendering.SETTINGS,
     )
 
 

@@ -69,7 +69,9 @@
     const axis = { stacked, ticks: { color: text }, grid: { color: lines } };
     const unit = box.dataset.unit;
     const number = new Intl.NumberFormat(language, { maximumFractionDigits: 3, ...units[unit] });
-    const show = (value) => (unit === "milliseconds" ? `${number.format(value / 1000)} s` : number.format(value));
+    const small = new Intl.NumberFormat(language, { maximumSignificantDigits: 2, ...units[unit] });
+    const plain = (value) => (value && Math.abs(value) < 0.01 ? small : number).format(value);
+    const show = (value) => (unit === "milliseconds" ? `${plain(value / 1000)} s` : plain(value));
     new Chart(canvas, {
       type: kind === "lines" ? "line" : "bar",
       data: {
