@@ -117,19 +117,19 @@ def _history(request: ConsoleRequest, history: list[Price], current: Price | Non
         columns=[
             Column("id", _("Id"), Kind.NUMBER),
             Column("effective_at", _("From"), Kind.TIME),
-            *price_columns(request),
             Column("state", _("State")),
-            Column("created_at", _("Set"), Kind.TIME),
             Column("", ""),
+            *price_columns(request),
+            Column("created_at", _("Set"), Kind.TIME),
         ],
         rows=[
             [
                 price.id,
                 price.effective_at,
-                *price_cells(request, price),
                 _state(request, price, current, now),
+                _cancel_button(request, price) if price.id in upcoming else [],
+                *price_cells(request, price),
                 price.created_at,
-                _cancel_button(request, price) if price.id in upcoming else None,
             ]
             for price in sorted(history, key=lambda price: (price.effective_at, price.id), reverse=True)
         ],

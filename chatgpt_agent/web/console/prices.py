@@ -121,11 +121,12 @@ def _table(request: ConsoleRequest, rows: list[list[Any]], after: str | None) ->
     return Table(
         name="prices",
         title=_("In force"),
+        note=_("Requests and cost are those of the last 30 days."),
         columns=[
             Column("model", _("Model")),
             *rates,
-            Column("requests", _("Requests, 30 days"), Kind.NUMBER),
-            Column("cost", _("Cost, 30 days"), Kind.USD),
+            Column("requests", _("Requests"), Kind.NUMBER),
+            Column("cost", _("Cost"), Kind.USD),
             Column("shutdown", _("Shutdown"), Kind.DAY),
             *others,
             Column("effective_at", _("Since")),

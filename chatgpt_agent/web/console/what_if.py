@@ -9,9 +9,10 @@ from chatgpt_agent.admin.model_use import MONTH
 from chatgpt_agent.admin.price_what_if import GROUPS, WhatIfQuery
 from chatgpt_agent.core.access.settings import Name
 from chatgpt_agent.core.errors import AgentError, InvalidRequest, InvalidValue, NotFound
+from chatgpt_agent.core.money.kinds import RateTable
 from chatgpt_agent.core.money.pricing import NewPrice
-from chatgpt_agent.web.admin.price_schemas import LastDay, RatesBody
-from chatgpt_agent.web.admin.schemas import or_none
+from chatgpt_agent.web.admin.price_schemas import LastDay
+from chatgpt_agent.web.admin.schemas import Strict, or_none
 from chatgpt_agent.web.console.also import command_line, rest_request
 from chatgpt_agent.web.console.forms import with_error
 from chatgpt_agent.web.console.parts import Also, Field, Form, Input, Link, Message, Part, Result, View
@@ -22,8 +23,8 @@ from chatgpt_agent.web.console.routing import ConsoleRequest, Page, page_url
 BY = ("model", "user", "model,user", "day", "month")
 
 
-class WhatIfFilter(RatesBody, frozen=True, kw_only=True):
-    """What the address asks for."""
+class WhatIfFilter(Strict, RateTable[str], frozen=True, kw_only=True):
+    """What the address asks for. Rates are read as in the form that sets a price."""
 
     first: date | UnsetType = UNSET
     last: LastDay | UnsetType = UNSET

@@ -158,7 +158,7 @@ async def test_price_of_a_later_date_waits(admin: ConsoleClient) -> None:
     """It can be cancelled, and set again."""
     page = await set_it(admin, await type_price(admin, model=MODEL, effective_at=f"{TOMORROW:%Y-%m-%dT%H:%M}"))
     [upcoming] = await admin.agent.administration.prices.upcoming(MODEL)
-    assert page.rows("history")[0][7] == "to come"
+    assert page.rows("history")[0][2] == "to come"
     page = await press(admin, page, "Cancel")
     assert "is cancelled" in page.text
     assert await admin.agent.administration.prices.upcoming(MODEL) == []

@@ -54,7 +54,7 @@ async def test_requests_as_another_model(viewer: ConsoleClient, upstream: Upstre
 @pytest.mark.parametrize(
     ("query", "field", "message"),
     [
-        ("input=x&output=1", "input", "is not USD as text"),
+        ("input=x&output=1", "input", "'x' is not a number"),
         ("tiers=flex&input=1&output=1", "tiers", "give WHEN:WHAT"),
         ("input=1", "output", "give USD per 1,000,000 tokens"),
         ("as_model=unknown", "", "has no price"),
