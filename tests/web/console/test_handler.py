@@ -2,6 +2,7 @@
 
 import pytest
 
+from chatgpt_agent.web.console.assets import FOLDER
 from tests.support.console import ConsoleClient
 
 pytestmark = pytest.mark.shared_agent
@@ -174,3 +175,8 @@ async def test_language_and_colors_are_kept(stranger: ConsoleClient) -> None:
     page = await stranger.send("/preferences", {**form, "next": "/console/login"})
     html = page.root.one("html")
     assert (html.attributes["data-theme"], html.attributes["lang"]) == ("dark", "zh-Hans")
+
+
+def test_own_script_is_small() -> None:
+    """Pages work without it, and it stays so: 5 KB at most."""
+    assert (FOLDER / "console.js").stat().st_size <= 5 * 1024

@@ -42,7 +42,7 @@ async def test_sign_in_leads_to_the_page_that_was_asked_for(browser: ConsoleClie
 @pytest.mark.own_agent
 @pytest.mark.parametrize(("name", "password"), [("carol", "wrong words here"), ("nadia", PASSWORD), ("carol", "")])
 async def test_wrong_sign_in_is_refused_with_one_text(browser: ConsoleClient, name: str, password: str) -> None:
-    """Whether a name exists cannot be told; the name is kept in the form, the password is not."""
+    """The answer does not say whether a name exists; the name stays in the form, the password does not."""
     await add_admin(browser.agent)
     page = await browser.submit("/login", "login", name=name, password=password)
     assert page.status == 401
@@ -78,7 +78,7 @@ async def test_first_admin_is_made_once(browser: ConsoleClient) -> None:
 
 @pytest.mark.own_agent
 async def test_wrong_link_makes_no_admin(browser: ConsoleClient) -> None:
-    """Nor do two passwords that differ, or one that is too short."""
+    """Two passwords that differ, or one that is too short, make none either."""
     page = await browser.submit("/first-run?code=wrong", "first", name="carol", password=PASSWORD, again=PASSWORD)
     assert page.status in (403, 410)
     code = browser.agent.server.console_access.first_run_code
