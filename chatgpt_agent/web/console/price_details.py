@@ -42,6 +42,7 @@ from chatgpt_agent.web.console.routing import ConsoleRequest, Page, page_url
 from chatgpt_agent.web.console.surcharges import amount_cell, kind_names
 
 MAX_NAMED = 10  # users in a sentence
+MAX_UNDO = 2000  # characters, which a cookie holds
 
 
 async def show_model(request: ConsoleRequest) -> Result:
@@ -164,9 +165,9 @@ async def cancel(request: ConsoleRequest) -> Result:
         "model": price.model,
         "since": request.formats.time(price.effective_at),
     }
-    if price.is_removed:
-        return Redirect(href=price_url(model), notice=Notice(text=message))
     undo = {**price_values(price), SINCE: price.effective_at.isoformat()}
+    if price.is_removed or len(str(undo)) > MAX_UNDO:
+        return Redirect(href=price_url(model), notice=Notice(text=message))
     notice = Notice(text=message, undo=page_url("new-price", "set"), undo_fields=undo)
     return Redirect(href=price_url(model), notice=notice)
 

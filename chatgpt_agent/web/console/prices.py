@@ -1,5 +1,6 @@
 """Prices: the list of those in force, and the models that were asked for without one."""
 
+import asyncio
 from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from typing import Any
@@ -176,7 +177,9 @@ async def export(request: ConsoleRequest) -> Result:
     """The prices as the CSV that an import reads."""
     query = request.filter(ExportQuery)
     listed = await request.administration.prices.export(history=query.history)
-    return Download(name="prices.csv", content=csv_text(COLUMNS, map(csv_cells, listed)).encode())
+    # In a thread: thousands of prices take long enough to delay requests.
+    text = await asyncio.to_thread(csv_text, COLUMNS, map(csv_cells, listed))
+    return Download(name="prices.csv", content=text.encode())
 
 
 PAGES = [Page(path="/prices", get=show_prices), Page(path="/price-export", get=export)]
