@@ -45,7 +45,7 @@ from chatgpt_agent.web.health import Readiness
 
 ADMIN_MEMORY = 4 * MAX_FILE  # bytes of files, apart from clients' bodies: admins can work however many these are
 REPORT_SECONDS = 60.0  # for a statement of a report over REST
-PROOF_SECONDS = 3600.0  # for a statement that verifies the ledger
+PROOF_SECONDS = 3600.0  # for a statement that may read the whole ledger
 
 
 class Wiring:
@@ -198,5 +198,8 @@ class Wiring:
 
 def _admin_stores(dsn: str) -> Stores:
     return Stores(
-        changes=Store(dsn), reports=Store(dsn, seconds=REPORT_SECONDS), proofs=Store(dsn, seconds=PROOF_SECONDS)
+        changes=Store(dsn),
+        reports=Store(dsn, seconds=REPORT_SECONDS),
+        proofs=Store(dsn, seconds=PROOF_SECONDS),
+        checks=Store(dsn, seconds=PROOF_SECONDS),
     )

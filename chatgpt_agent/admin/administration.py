@@ -41,16 +41,17 @@ REPORT_SECONDS = 3600.0  # for a statement that may read the whole ledger
 
 
 class Stores(msgspec.Struct, frozen=True, kw_only=True):
-    """Three connections, because each runs one statement at a time: a report does not delay a revocation, and the check
-    of a large ledger does not delay a report."""
+    """Four connections, because each runs one statement at a time: a report does not delay a revocation, a comparison
+    with OpenAI's figures does not delay a report, and the check of a large ledger delays neither of them."""
 
     changes: Store
     reports: Store
     proofs: Store
+    checks: Store
 
     async def close(self) -> None:
         """Ends the connections."""
-        for store in (self.changes, self.reports, self.proofs):
+        for store in (self.changes, self.reports, self.proofs, self.checks):
             await store.close()
 
 
@@ -67,7 +68,7 @@ class LedgerAdministration:
         self.budgets = BudgetAdmin(changes, warn)
         self.corrections = Corrections(changes)
         self.checks = CheckLog(stores.changes, stores.reports, actor)
-        self.ledger = LedgerInspector(stores.reports, stores.proofs, self.checks)
+        self.ledger = LedgerInspector(stores.reports, stores.checks, self.checks)
         self.proofs = Proofs(stores.reports)
         self.books = BooksReader(stores.reports, self.checks)
         self.reconciler = Reconciler(stores.proofs, self.checks)
@@ -104,6 +105,7 @@ async def open_stores(dsn: str) -> AsyncIterator[Stores]:
         changes=Store(dsn, seconds=CHANGE_SECONDS),
         reports=Store(dsn, seconds=REPORT_SECONDS),
         proofs=Store(dsn, seconds=REPORT_SECONDS),
+        checks=Store(dsn, seconds=REPORT_SECONDS),
     )
     try:
         yield stores

@@ -13,4 +13,4 @@ ROOT = Actor("root", Via.COMMAND, "test")
 def administration_on(dsn: str, keyring: Keyring = KEYRING, actor: Actor = ROOT) -> Administration:
     """Use cases on one connection; close `administration.stores` at the end."""
     store = Store(dsn)
-    return Administration(Config(), Stores(changes=store, reports=store, proofs=store), actor, keyring)
+    return Administration(Config(), Stores(changes=store, reports=store, proofs=store, checks=store), actor, keyring)

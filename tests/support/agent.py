@@ -50,7 +50,7 @@ class Agent:
         await self.server.start()
         await self.until(lambda: self.server.directory.loaded and self.server.budgets.loaded)
         self.store = Store(self.config.database_url)
-        stores = Stores(changes=self.store, reports=self.store, proofs=self.store)
+        stores = Stores(changes=self.store, reports=self.store, proofs=self.store, checks=self.store)
         keyring = await open_keyring(self.config, self.store)
         self.administration = Administration(self.config, stores, ROOT, keyring)
         self.token = await self.add_user("alice", OPENAI_KEY)

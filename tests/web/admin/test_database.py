@@ -33,7 +33,7 @@ async def test_long_report_delays_no_other_request(admin: Administrator) -> None
 async def test_ledger_check_delays_no_report(admin: Administrator) -> None:
     """The check has its own connection, because it may take minutes."""
     stores = admin.agent.server.admin_stores
-    slow = asyncio.create_task(stores.proofs.fetch("SELECT pg_sleep(1)"), name="slow proof")
+    slow = asyncio.create_task(stores.checks.fetch("SELECT pg_sleep(1)"), name="slow check")
     proof = asyncio.create_task(admin.ask("GET", "/ledger/findings"), name="proof")
     await asyncio.sleep(0.1)
     assert (await admin.ask("GET", "/usage")).status == 200

@@ -157,7 +157,7 @@ async def test_findings_lead_to_their_rows(admin: ConsoleClient, upstream: Upstr
 
 
 async def test_running_check_is_waited_for(admin: ConsoleClient) -> None:
-    """The page asks again by itself, without script, and a second check is not started."""
+    """The page asks again by itself, without script; a second check is not started; figures can be compared."""
     database = str(admin.agent.config.database_url)
     async with Store(database) as other, other.transaction():
         await other.fetch("LOCK TABLE usage_latency IN ACCESS EXCLUSIVE MODE")  # so that the check waits
@@ -168,10 +168,14 @@ async def test_running_check_is_waited_for(admin: ConsoleClient) -> None:
         assert [meta.attributes["content"] for meta in page.root.all("meta", **{"http-equiv": "refresh"})] == ["4"]
         assert page.main.all("form") == []
         assert "is being checked now" in (await admin.get("/books")).text
+        page = await admin.send_file("/books/compare", "compare", "files", costs(0.5))
+        assert page.title == "Compare with OpenAI's figures"
+        assert page.rows("differences")
     await admin.agent.server.verification.wait()
     page = await admin.get("/books/check")
     assert page.root.all("meta", **{"http-equiv": "refresh"}) == []
-    [(checks,)] = await admin.agent.store.fetch("SELECT count(*) FROM ledger_checks")
+    sql = "SELECT count(*) FROM ledger_checks WHERE kind = 'verify'"
+    [(checks,)] = await admin.agent.store.fetch(sql)
     assert checks == 1
 
 
