@@ -1,6 +1,7 @@
 """The steps of prices that begin with a form, in a real browser: what is shown before something is set."""
 
 import pytest
+from playwright.async_api import FilePayload
 
 from tests.browser.conftest import Browse
 from tests.support.agent import MODEL, Agent
@@ -29,7 +30,7 @@ async def test_list_is_shown_then_set(browse: Browse, agent: Agent) -> None:
     url = f"{agent.admin_url}/console"
     await browser.set_cookie(url, "__Host-session", client.cookies["__Host-session"])
     await browser.open(f"{url}/price-import")
-    file = {"name": "prices.csv", "mimeType": "text/csv", "buffer": b"model,input,output\ngpt-new,1,2\n"}
+    file: FilePayload = {"name": "prices.csv", "mimeType": "text/csv", "buffer": b"model,input,output\ngpt-new,1,2\n"}
     await browser.act(lambda page: page.locator("input[type=file]").set_input_files(file))
     await browser.press("Show what it changes")
     assert "gpt-new" in await browser.text("main")
