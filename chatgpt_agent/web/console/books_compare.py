@@ -12,7 +12,8 @@ from chatgpt_agent.core.reconcile.sentences import item_text, kinds_text, senten
 from chatgpt_agent.web.admin.ledger import FigureQuery
 from chatgpt_agent.web.admin.routing import MAX_FILE
 from chatgpt_agent.web.admin.schemas import or_none
-from chatgpt_agent.web.console.also import command_line, rest_request
+from chatgpt_agent.web.console.also import rest_request
+from chatgpt_agent.web.console.books_tables import COMPARE
 from chatgpt_agent.web.console.parts import (
     Also,
     Column,
@@ -97,10 +98,7 @@ def _form(request: ConsoleRequest) -> Form:
         submit=_("Compare"),
         for_viewers=True,
         cancel=page_url("books"),
-        also=Also(
-            command=f"{command_line('ledger', 'reconcile')} FILE... --month YYYY-MM --key KEYID=USER",
-            rest=rest_request("POST", "ledger", "reconcile"),
-        ),
+        also=Also(command=COMPARE, rest=rest_request("POST", "ledger", "reconcile")),
     )
 
 
@@ -176,6 +174,7 @@ def _lines(request: ConsoleRequest, lines: Sequence[ComparedLine]) -> Table:
             Column("candidate_rows", _("Rows to look at")),
         ],
         rows=[_line_cells(request, line) for line in lines[:MAX_LINES]],
+        also=Also(command=COMPARE, rest=rest_request("POST", "ledger", "reconcile")),
     )
 
 

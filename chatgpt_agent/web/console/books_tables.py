@@ -16,6 +16,7 @@ from chatgpt_agent.web.console.request_details import state_sentences, uncertain
 from chatgpt_agent.web.console.requests import state_mark
 from chatgpt_agent.web.console.routing import ConsoleRequest, page_url
 
+COMPARE = f"{command_line('ledger', 'reconcile')} FILE... --month YYYY-MM --key KEYID=USER"
 WAITING = timedelta(seconds=60)  # that a row may wait without a mark
 
 
@@ -45,6 +46,15 @@ def uncertain_table(request: ConsoleRequest, books: Books) -> Table:
         ],
         total=[_("In all"), None, sum(each.rows for each in books.uncertain), books.uncertain_cost],
         empty=_("The cost of every row of this month is certain."),
+        also=_status(request, books),
+    )
+
+
+def _status(request: ConsoleRequest, books: Books) -> Also:
+    since = datetime.combine(books.month, time(), ZoneInfo(request.zone)).isoformat()
+    return Also(
+        command=command_line("ledger", "status", "--since", since),
+        rest=rest_request("GET", "ledger", "status", since=since),
     )
 
 
@@ -56,7 +66,6 @@ def states_table(request: ConsoleRequest, books: Books) -> Table:
     """The rows of this month by state."""
     _ = request._
     sentences = state_sentences(request)
-    since = datetime.combine(books.month, time(), ZoneInfo(request.zone)).isoformat()
     return Table(
         name="states",
         title=_("Rows of this month, by state"),
@@ -82,10 +91,7 @@ def states_table(request: ConsoleRequest, books: Books) -> Table:
             exact_sum([each.cost for each in books.states]),
         ],
         empty=_("There are no rows of this month yet."),
-        also=Also(
-            command=command_line("ledger", "status", "--since", since),
-            rest=rest_request("GET", "ledger", "status", since=since),
-        ),
+        also=_status(request, books),
     )
 
 
@@ -124,6 +130,7 @@ def days_table(request: ConsoleRequest, books: Books) -> Table:
         chart=Chart("lines", label="day", values=["ledger_cost", "openai_cost"]) if len(books.days) > 1 else None,
         empty=_("The costs of the last 60 days have not been compared with OpenAI's bill."),
         empty_button=Button(_("Compare"), page_url("books", "compare"), for_viewers=True),
+        also=Also(command=COMPARE, rest=rest_request("POST", "ledger", "reconcile")),
     )
 
 

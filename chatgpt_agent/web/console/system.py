@@ -38,7 +38,7 @@ async def show_system(request: ConsoleRequest) -> Result:
     buttons = [
         Button(_("Admins"), page_url("admins")),
         Button(_("Documentation of REST"), page_url("system", "rest"), for_viewers=True),
-        Button(_("Set up"), page_url("setup"), for_viewers=True),
+        Button(_("Set up"), page_url("setup")),
     ]
     parts: list[Part] = [_figures(request, system), Buttons(buttons=buttons), *_errors(request, system)]
     parts.append(_upstream(request, system.upstream))

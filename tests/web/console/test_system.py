@@ -69,10 +69,11 @@ async def test_agent_that_ended_does_not_run(admin: ConsoleClient) -> None:
     assert states[str(UUID(int=9))] == "stopped"
 
 
-async def test_viewer_sees_no_link_to_admins(admin: ConsoleClient, viewer: ConsoleClient) -> None:
-    """That page is closed to viewers."""
-    assert (await admin.get("/system")).main.all("a", href="/console/admins")
-    assert not (await viewer.get("/system")).main.all("a", href="/console/admins")
+@pytest.mark.parametrize("page", ["admins", "setup"])
+async def test_viewer_sees_no_link_to_a_closed_page(admin: ConsoleClient, viewer: ConsoleClient, page: str) -> None:
+    """Admins do."""
+    assert (await admin.get("/system")).main.all("a", href=f"/console/{page}")
+    assert not (await viewer.get("/system")).main.all("a", href=f"/console/{page}")
 
 
 async def test_every_request_of_rest_is_documented(viewer: ConsoleClient) -> None:
