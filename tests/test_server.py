@@ -1,9 +1,11 @@
 """The composition root: the order of its start, and its end when a background task dies."""
 
+import time
 from pathlib import Path
 
 from chatgpt_agent.adapters.config import Config
 from chatgpt_agent.adapters.outbox import Outbox
+from chatgpt_agent.admin.ledger import Finding
 from chatgpt_agent.server import Server
 from tests.support.agent import Agent
 from tests.support.database import connected, query
@@ -44,3 +46,22 @@ async def leave_row(data_dir: Path) -> None:
     await outbox.add_intent(make_intent(1))
     await outbox.settle(make_row(1))
     await outbox.close()
+
+
+async def test_stop_ends_a_check_of_the_ledger(dsn: str, tmp_path: Path) -> None:
+    """It may wait for PostgreSQL for an hour; the agent does not wait for it."""
+    server = Server(Config(bind_address="127.0.0.1", port=0, admin_port=0, data_dir=tmp_path, database_url=dsn), dsn)
+    await server.start()
+    await until(lambda: server.directory.loaded)
+    statement = "SELECT pg_sleep(60)"
+    server.verification.start(lambda: fetch_nothing(server, statement), by="carol")
+    await until(lambda: query(dsn, f"SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%{statement}'") == [(1,)])
+    began = time.monotonic()
+    await server.stop()
+    assert (server.verification.running, time.monotonic() - began < 5) == (False, True)
+
+
+async def fetch_nothing(server: Server, statement: str) -> list[Finding]:
+    """Runs a statement as a check does."""
+    await server.admin_stores.checks.fetch(statement)
+    return []
