@@ -115,7 +115,7 @@ class Visit:
         self._context.set_default_timeout(PATIENCE)
         self._context.on("request", self._on_request)
         self._context.on("console", self._on_console)
-        self._context.on("weberror", lambda error: self._faults.append(f"error of a script: {error.error}"))
+        self._context.on("weberror", lambda error: self._add(f"error of a script: {error.error}"))
         self._page = await self._context.new_page()
         self._devtools = await self._context.new_cdp_session(self._page)
         await self._allow_scripts(self.device.script)
@@ -124,17 +124,23 @@ class Visit:
         """Playwright's own option `java_script_enabled` could not be changed for the checks, which are scripts, too."""
         await self._devtools.send("Emulation.setScriptExecutionDisabled", {"value": not allowed})
 
+    def _add(self, fault: str) -> None:
+        """Remembers a fault with the page, once."""
+        text = f"{urlsplit(self._page.url).path}: {fault}"
+        if text not in self._faults:
+            self._faults.append(text)
+
     def _on_request(self, request: Request) -> None:
         parts = urlsplit(request.url)
         if parts.scheme not in ("data", "blob") and f"{parts.scheme}://{parts.netloc}" not in self._origins:
-            self._faults.append(f"request to another host: {request.url}")
+            self._add(f"request to another host: {request.url}")
 
     def _on_console(self, message: ConsoleMessage) -> None:
         own_status = message.text.startswith("Failed to load resource") and message.location["url"] == self._page.url
         if message.type in ("error", "warning") and not own_status:
             violation = "Content Security Policy" in message.text
             kind = "violation of the policy" if violation else f"{message.type} in the console"
-            self._faults.append(f"{kind}: {message.text}")
+            self._add(f"{kind}: {message.text}")
 
     # What the person does.
 
@@ -214,7 +220,8 @@ class Visit:
         assert not faults, "\n".join(faults)
 
     async def end(self) -> list[str]:
-        """Closes the window; returns what was wrong and has not been reported. Does nothing the second time."""
+        """Closes the window; returns what was wrong and has not been reported, each with the path of its page. Does
+        nothing the second time."""
         if self._open:
             await self._look()
             self._open = False
@@ -223,7 +230,8 @@ class Visit:
         return faults
 
     async def _look(self) -> None:
-        self._faults += [fault for fault in await self._browser.run(self._inspect()) if fault not in self._faults]
+        for fault in await self._browser.run(self._inspect()):
+            self._add(fault)
 
     async def _inspect(self) -> list[str]:
         if self._page.url == "about:blank":
