@@ -90,6 +90,10 @@ async def talk(url: str, token: str, upstream: Upstream) -> None:
         await fetch(url + "/v1/audio/transcriptions", "POST", {**headers, "Content-Type": type_}, form)
     for path in ("/me", "/me/usage", "/data/week", f"/me/usage?by={QUESTION}"):
         await fetch(url + path, headers=headers)
+    await fetch(url + "/me/rotate", "POST", headers, good)
+    form_headers = {"Content-Type": "application/x-www-form-urlencoded"}
+    for fields in (f"token={token}", f"token={token}&{QUESTION}", f"token={QUESTION}&form=rotate"):
+        await fetch(url + "/me/page", "POST", form_headers, fields.encode())
     connection = await Connection.open(url)  # a header that Tornado refuses, and would log
     await connection.send(request_bytes("POST", "/chat", {**headers, "X-Bad": f"{token}\x00{QUESTION}"}, good))
     await connection.reader.read()

@@ -10,6 +10,7 @@ from chatgpt_agent.adapters.postgres.connection import Store
 from chatgpt_agent.admin.tokens import GRACE, IssuedToken, Tokens
 from chatgpt_agent.core.access.identity import Identity
 from chatgpt_agent.core.audit import Actor, Via
+from chatgpt_agent.core.errors import StoreUnavailable, UsageUnavailable
 from chatgpt_agent.runtime.account_limiter import AccountLimiter
 
 
@@ -33,12 +34,15 @@ class OwnToken:
 
     async def rotate(self, identity: Identity, address: str, *, grace: timedelta = GRACE) -> RotatedToken:
         """Replaces the token of a request; see Tokens.rotate. `address`: the client's, for the audit log. Raises
-        RateLimited, InvalidValue, Conflict, StoreError."""
+        RateLimited, InvalidValue, Conflict, UsageUnavailable."""
         self._limiter.count(identity.user.id)
         actor = Actor(identity.user.name, Via.OWN_TOKEN, address)
         tokens = Tokens(self._store.with_actor(actor), self._keyring())
-        issued: IssuedToken = await tokens.rotate(identity.token.id, grace=grace)
-        old = await tokens.get(identity.token.id)
+        try:
+            issued: IssuedToken = await tokens.rotate(identity.token.id, grace=grace)
+            old = await tokens.get(identity.token.id)
+        except StoreUnavailable:
+            raise UsageUnavailable from None
         return RotatedToken(
             user=issued.user, token=issued.token, id=issued.id, old_id=old.id, old_expires_at=old.expires_at
         )

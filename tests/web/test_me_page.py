@@ -12,6 +12,7 @@ from tests.support.budgets import set_budget
 from tests.support.canaries import SECRETS
 from tests.support.client import fetch
 from tests.support.console import PageAnswer
+from tests.support.database import connected
 
 pytestmark = pytest.mark.shared_agent
 
@@ -186,6 +187,17 @@ async def test_bad_body_is_answered_with_a_page(agent: Agent, content_type: str,
     """The answer is HTML, with the status of the error."""
     answer = await fetch(agent.url + "/me/page", "POST", {"Content-Type": content_type}, body)
     assert (answer.status, answer.header("Content-Type")) == (status, "text/html; charset=utf-8")
+
+
+@pytest.mark.own_agent
+async def test_slow_postgresql_is_named_on_the_page(agent: Agent, dsn: str) -> None:
+    """The form is shown again, to try once more."""
+    with connected(dsn) as cursor:
+        cursor.execute("BEGIN; LOCK TABLE usage_daily IN ACCESS EXCLUSIVE MODE")
+        page = await send(agent, **FORM)
+        cursor.execute("COMMIT")
+    assert (page.status, page.header("Retry-After")) == (503, "1")
+    assert page.root.one("form", id="show").one("p", role="alert").text
 
 
 async def test_hostile_names_are_text(agent: Agent) -> None:

@@ -1,5 +1,6 @@
 """`POST /me/rotate`: a user replaces their own token."""
 
+import asyncio
 import json
 from typing import Any
 
@@ -9,6 +10,7 @@ from chatgpt_agent.runtime.account_limiter import ROTATIONS
 from tests.support.agent import Agent
 from tests.support.canaries import SECRETS
 from tests.support.client import Answer, fetch
+from tests.support.database import Database
 
 
 async def rotate(agent: Agent, body: bytes = b"", token: str = "", **headers: str) -> Answer:
@@ -105,3 +107,17 @@ async def test_rotation_needs_a_token(agent: Agent, source_address: str) -> None
 async def test_only_post_rotates(agent: Agent) -> None:
     """A link changes nothing."""
     assert (await fetch(agent.url + "/me/rotate", "GET", agent.headers())).status == 405
+
+
+async def test_rotation_without_postgresql_is_refused(agent: Agent) -> None:
+    """While the database is away the answer is a 503, as for the account; later the token is rotated."""
+    dsn = agent.config.database_url or ""
+    name = dsn.split("dbname=")[1].split()[0]
+    database = Database(dsn.replace(name, "postgres"), name)
+    await asyncio.to_thread(database.close)
+    try:
+        answer = await rotate(agent)
+        assert (answer.status, answer.error["code"]) == (503, "usage_unavailable")
+    finally:
+        await asyncio.to_thread(database.open)
+    assert (await rotate(agent)).status == 201
