@@ -14,7 +14,9 @@ from chatgpt_agent.web.console.parts import Field, Form, Input
 CONFIRM = "confirm"  # the field in which the name of what is destroyed is typed
 FORM = "form"  # the field that says which form of a page was sent
 VERSION = "version"  # the field with the version of the object that the page showed
-OWN_FIELDS = frozenset({CONFIRM, FORM, VERSION, "_xsrf"})
+INITIAL = "initial"  # the field with what the form of an object with a version showed at first, as JSON
+OWN_FIELDS = frozenset({CONFIRM, FORM, VERSION, INITIAL, "_xsrf"})
+NOT_FILLED = frozenset({Input.SECRET, Input.NEW_PASSWORD, Input.HIDDEN, Input.FILE})
 
 Sent = Mapping[str, str]
 
@@ -114,19 +116,38 @@ def as_typed(field: Field, zone: str) -> str:
     return f"{value:f}" if field.input == Input.USD and not isinstance(value, str) else str(value)
 
 
+def remember(form: Form, zone: str) -> Form:
+    """Returns the form of an object with a version together with what it shows, for `fill`."""
+    initial = {field.name: as_typed(field, zone) for field in form.fields if field.input not in NOT_FILLED}
+    if not initial or all(field.name != VERSION for field in form.fields):
+        return form
+    hidden = Field(name=INITIAL, input=Input.HIDDEN, value=msgspec.json.encode(initial).decode())
+    return msgspec.structs.replace(form, fields=[*form.fields, hidden])
+
+
 def fill(form: Form, sent: Sent, error: tuple[str, str] | None) -> Form:
     """Returns a form with what was typed, if it is the one that was sent, and with the error at its field. Secrets and
-    hidden fields are not filled in: the latter may be newer than what was sent."""
+    hidden fields are not filled in: the latter may be newer than what was sent. So may be the fields in which nothing
+    was typed: what another admin has changed there would be undone by sending the form again."""
     if sent.get(FORM) != form.name:
         return form
+    initial = _initial(sent)
     fields = [
         field
-        if field.input in (Input.SECRET, Input.NEW_PASSWORD, Input.HIDDEN, Input.FILE)
+        if field.input in NOT_FILLED or _plain_text(sent.get(field.name, "")) == initial.get(field.name)
         else msgspec.structs.replace(field, value=sent.get(field.name, ""))
         for field in form.fields
     ]
     errors = {} if error is None else _placed(form, error)
     return msgspec.structs.replace(form, fields=fields, errors=errors, folded=False)
+
+
+def _initial(sent: Sent) -> dict[str, str]:
+    try:
+        texts = msgspec.json.decode(sent.get(INITIAL, "{}"), type=dict[str, str])
+    except msgspec.MsgspecError:
+        return {}
+    return {name: _plain_text(text) for name, text in texts.items()}
 
 
 def with_error(form: Form, error: AgentError) -> Form:

@@ -30,7 +30,7 @@ from chatgpt_agent.web.console import cookies, pages
 from chatgpt_agent.web.console.errors import error_view
 from chatgpt_agent.web.console.form_body import form_texts, parse_form
 from chatgpt_agent.web.console.formats import Formats
-from chatgpt_agent.web.console.forms import FORM, fill
+from chatgpt_agent.web.console.forms import FORM, fill, remember
 from chatgpt_agent.web.console.headers import PAGE_HEADERS
 from chatgpt_agent.web.console.languages import language_of
 from chatgpt_agent.web.console.parts import Download, Form, Message, Notice, Part, Redirect, Result, Table, View
@@ -236,7 +236,7 @@ class ConsoleHandler(BodyHandler):
         self.write(await asyncio.to_thread(render, self, request, view, notice))
 
     def _filled(self, part: Part, request: ConsoleRequest) -> Part:
-        return fill(part, request.sent, self._error) if isinstance(part, Form) else part
+        return fill(remember(part, request.zone), request.sent, self._error) if isinstance(part, Form) else part
 
     async def _show_error(self, request: ConsoleRequest, error: AgentError) -> None:
         self.access.fail(error)

@@ -109,7 +109,7 @@ async def test_wrong_value_is_shown_at_its_field(admin: ConsoleClient) -> None:
 
 
 async def test_change_of_an_older_version_is_refused(admin: ConsoleClient) -> None:
-    """What was typed stays, and can be sent again."""
+    """What was typed stays, and can be sent again; what the other admin has changed stays, too."""
     form = (await admin.get("/users/alice/change")).form("settings")
     await change(admin, comment="by another admin")
     page = await admin.send("/users/alice/change", {**form, "rpm": "5"})
@@ -117,7 +117,8 @@ async def test_change_of_an_older_version_is_refused(admin: ConsoleClient) -> No
     assert (await admin.agent.administration.users.get("alice")).rpm is None
     again = await admin.send("/users/alice/change", page.form("settings"))
     assert again.status == 200
-    assert (await admin.agent.administration.users.get("alice")).rpm == 5
+    user = await admin.agent.administration.users.get("alice")
+    assert (user.rpm, user.comment) == (5, "by another admin")
 
 
 async def test_rename_keeps_the_tokens_and_can_be_undone(admin: ConsoleClient) -> None:
