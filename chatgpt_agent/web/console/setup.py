@@ -111,7 +111,8 @@ def _starter_form(request: ConsoleRequest) -> Form:
         title=_("Pick models"),
         effects=[
             _("These are OpenAI's prices of %(month)s; compare them with openai.com, or import a newer list.")
-            % {"month": DATE}
+            % {"month": DATE},
+            _("USD per 1,000,000 tokens"),
         ],
         fields=fields,
         submit=_("Set these prices"),
@@ -123,7 +124,7 @@ def _model_label(request: ConsoleRequest, price: NewPrice) -> str:
     usd = request.formats.usd
     assert price.rates.input is not None
     assert price.rates.output is not None
-    return request._("%(model)s: %(input)s input, %(output)s output (USD per 1,000,000 tokens)") % {
+    return request._("%(model)s: %(input)s input, %(output)s output") % {
         "model": price.model,
         "input": usd(price.rates.input),
         "output": usd(price.rates.output),

@@ -14,10 +14,12 @@
     });
   }
 
-  const local = new Intl.DateTimeFormat(language, { dateStyle: "medium", timeStyle: "medium" });
+  const toSecond = new Intl.DateTimeFormat(language, { dateStyle: "medium", timeStyle: "medium" });
+  const toMinute = new Intl.DateTimeFormat(language, { dateStyle: "medium", timeStyle: "short" });
   for (const time of document.querySelectorAll("time[datetime]")) {
+    const at = new Date(time.dateTime);
     time.title = time.textContent;
-    time.textContent = local.format(new Date(time.dateTime));
+    time.textContent = (at % 60_000 ? toSecond : toMinute).format(at);
   }
 
   // A form that was sent once is not sent again by a second click.
@@ -32,6 +34,7 @@
 
   const colors = ["#0b7a75", "#d1495b", "#edae49", "#3d5a9b", "#7b4b94", "#66a182", "#8d6b4f", "#7a8793"];
 
+  const day = new Intl.DateTimeFormat(language, { month: "short", day: "numeric", timeZone: "UTC" });
   const units = { usd: { style: "currency", currency: "USD" } };
 
   // The rows of a table: the label of each, and a number for each name.
@@ -41,13 +44,14 @@
     const labels = [], series = new Map();
     for (const row of table.tBodies[0].rows) {
       const at = (name) => row.cells[names.indexOf(name)];
-      const text = at(label).textContent.trim();
+      const { value } = at(label).dataset;
+      const text = /^\d{4}-\d\d-\d\d$/.test(value) ? day.format(new Date(value)) : at(label).textContent.trim();
       if (!labels.includes(text)) labels.push(text);
       for (const name of values) {
         const key = group ? at(group).textContent.trim() : titles[name];
         if (!series.has(key)) series.set(key, new Map());
-        const value = at(name).dataset.value;
-        series.get(key).set(text, value === "" ? null : Number(value));
+        const number = at(name).dataset.value;
+        series.get(key).set(text, number === "" ? null : Number(number));
       }
     }
     return { labels, series };
