@@ -207,9 +207,14 @@ class Visit:
         """The names of all cookies that the browser keeps."""
         return {str(cookie.get("name")) for cookie in await self._browser.run(self._context.cookies())}
 
-    async def screenshot(self, path: Path) -> None:
-        """Writes a picture of the whole page."""
-        await self.act(lambda page: page.screenshot(path=path, full_page=True))
+    async def screenshot(self, path: Path, height: int | None = None) -> None:
+        """Writes a picture of the page, or of its first pixels down to a height."""
+        if height is None:
+            await self.act(lambda page: page.screenshot(path=path, full_page=True))
+            return
+        whole = await self.evaluate("Math.ceil(document.body.getBoundingClientRect().bottom + scrollY)")
+        clip = {"x": 0, "y": 0, "width": self.device.width, "height": min(height, whole)}
+        await self.act(lambda page: page.screenshot(path=path, full_page=True, clip=clip))  # type: ignore[arg-type]
 
     # Checks.
 

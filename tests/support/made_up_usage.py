@@ -112,7 +112,7 @@ def _row(draw: random.Random, book: PriceBook, user: int, token: int, started_at
         price_id=price.id,
         streamed=streamed,
         started_at=started_at,
-        max_cost=Decimal("0.35"),
+        max_cost=Decimal("0.04"),
     )
     return settle(intent, _outcome(draw, state, model, streamed), price, book)
 
