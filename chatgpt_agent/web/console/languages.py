@@ -1,4 +1,4 @@
-"""The languages of the console: English in the source, others in `locale/` (docs/development/translating.md)."""
+"""The languages of the console: English in the source, others in `locale/` (CONTRIBUTING.md, Translations)."""
 
 from pathlib import Path
 from typing import Protocol
