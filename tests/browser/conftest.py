@@ -7,7 +7,10 @@ from typing import Any
 import pytest
 from tornado.ioloop import IOLoop
 
+from chatgpt_agent.web.console.cookies import SESSION
+from tests.support.agent import Agent
 from tests.support.browser import CHROMIUM, Browser, Device, Visit
+from tests.support.console import sign_in
 
 Browse = Callable[..., Awaitable[Visit]]
 
@@ -48,3 +51,16 @@ def browse(browser: Browser, io_loop: IOLoop) -> Iterator[Browse]:
     yield begin
     faults = io_loop.run_sync(end)
     assert not faults, "\n".join(faults)
+
+
+@pytest.fixture
+def browse_console(browse: Browse, agent: Agent) -> Browse:
+    """Begins a visit of an admin who is signed in to the console; see `browse`."""
+
+    async def begin(**device: Any) -> Visit:
+        client = await sign_in(agent)
+        visit = await browse(**device)
+        await visit.set_cookie(agent.admin_url, SESSION, client.cookies[SESSION])
+        return visit
+
+    return begin

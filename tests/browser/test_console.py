@@ -13,11 +13,14 @@ from chatgpt_agent.web.console.routes import PAGES
 from tests.browser.conftest import Browse
 from tests.support.agent import MODEL, Agent
 from tests.support.budgets import set_budget
-from tests.support.console import sign_in
 from tests.support.upstream import Upstream
 
 NAMES = ["<script>alert(1)</script>", "王" * 120, "שלום", "🙂 " + "e\u0301mile-" * 10 + "x"]
 FILES = {"/price-export", "/requests.csv", "/system/openapi.json"}
+DEVICES = [
+    pytest.param({}, id="wide"),
+    pytest.param({"width": 375, "dark": True, "language": "zh-CN"}, id="narrow-dark-chinese"),
+]
 UNFOLD = "document.querySelectorAll('main details').forEach((each) => (each.open = true))"
 EXAMPLES = {"users": NAMES[1], "tokens": 1, "budgets": 1, "prices": MODEL, "admins": "carol"}
 
@@ -41,24 +44,33 @@ async def fill_in(agent: Agent) -> str:
     return str(row["request_id"])
 
 
-@pytest.mark.parametrize(
-    "device",
-    [
-        pytest.param({}, id="wide"),
-        pytest.param({"width": 375, "dark": True, "language": "zh-CN"}, id="narrow-dark-chinese"),
-    ],
-)
+@pytest.mark.parametrize("device", DEVICES)
 async def test_pages_are_without_fault(
-    browse: Browse, agent: Agent, upstream: Upstream, device: dict[str, Any]
+    browse_console: Browse, agent: Agent, upstream: Upstream, device: dict[str, Any]
 ) -> None:
     """`Visit` says what is checked on each of them."""
     request_id = await fill_in(agent)
-    client = await sign_in(agent)
-    visit = await browse(**device)
-    await visit.set_cookie(agent.admin_url, "__Host-session", client.cookies["__Host-session"])
+    visit = await browse_console(**device)
     statuses = {}
     for path in paths(request_id):
         statuses[path] = await visit.open(f"{agent.admin_url}/console{path}")
         await visit.evaluate(UNFOLD)
     assert len(statuses) > 30
     assert {path: status for path, status in statuses.items() if status != 200} == {}
+
+
+@pytest.mark.parametrize("device", DEVICES)
+async def test_pages_of_errors_are_without_fault(
+    browse_console: Browse, browse: Browse, agent: Agent, device: dict[str, Any]
+) -> None:
+    """Those of an admin, and those before the sign-in."""
+    admin, stranger = await browse_console(**device), await browse(**device)
+    for visit, path, status in (
+        (admin, "/nothing-is-here", 404),
+        (admin, "/users/made-up", 404),
+        (admin, "/budgets/999", 404),
+        (stranger, "/login", 200),
+        (stranger, "/users", 200),
+        (stranger, "/first-run?code=made-up", 200),
+    ):
+        assert (path, await visit.open(f"{agent.admin_url}/console{path}")) == (path, status)
