@@ -30,7 +30,7 @@ from chatgpt_agent.web.console.parts import (
     View,
 )
 from chatgpt_agent.web.console.parts import Code as CodePart
-from chatgpt_agent.web.console.recipes import MODEL, client_recipes
+from chatgpt_agent.web.console.recipes import client_recipes, model_for_recipes
 from chatgpt_agent.web.console.spend import spend_table
 
 SHOW, ROTATE = "show", "rotate"  # the forms
@@ -137,7 +137,6 @@ def account_view(request: OwnRequest, account: Account, by_day: Usage, by_model:
     """Returns the page of a token. `by_day`: by day and model."""
     _ = request._
     name = account.label or f"{account.token_prefix or ''}…"
-    model = MODEL if MODEL in account.models or not account.models else account.models[0]
     return View(
         title=_("Token %(name)s") % {"name": name},
         subtitle=account.user,
@@ -150,7 +149,7 @@ def account_view(request: OwnRequest, account: Account, by_day: Usage, by_model:
             _facts(request, account),
             show_form(request, _("Another time, or another token")),
             rotate_form(request),
-            *client_recipes(request, request.api, PLACEHOLDER, model),
+            *client_recipes(request, request.api, PLACEHOLDER, model_for_recipes(account.models)),
         ],
     )
 

@@ -100,6 +100,14 @@ async def test_examples_have_the_address_of_the_request(agent: Agent) -> None:
     assert agent.token not in page.html
 
 
+async def test_examples_name_a_model_of_the_token(agent: Agent) -> None:
+    """It is one whose name is plain: another could end the quotes of a shell."""
+    await agent.administration.prices.remove(MODEL)
+    for model in ("a'; made-up", "b-model"):
+        await agent.set_price(model, "1", "2")
+    assert '"model": "b-model"' in (await send(agent, **FORM)).root.all("pre")[0].text
+
+
 @pytest.mark.parametrize(("trusted", "scheme"), [(("127.0.0.1",), "https"), ((), "http")])
 async def test_examples_have_the_scheme_of_a_trusted_proxy(
     make_agent: MakeAgent, trusted: tuple[str, ...], scheme: str

@@ -1,16 +1,13 @@
 """A token that has just been issued: shown once, with what its user needs to begin."""
 
 import contextlib
-import re
 
 from chatgpt_agent.admin.users import IssuedToken
 from chatgpt_agent.core.access.model_patterns import compile_patterns
 from chatgpt_agent.core.errors import AgentError
 from chatgpt_agent.web.console.parts import Code, Link, Message, View
-from chatgpt_agent.web.console.recipes import MODEL, recipes
+from chatgpt_agent.web.console.recipes import MODEL, api_url, model_for_recipes, own_page_url, recipes
 from chatgpt_agent.web.console.routing import ConsoleRequest, page_url
-
-_PLAIN_NAME = re.compile(r"[\w.:/-]+", re.ASCII)  # is safe in the quotes of a shell and of code
 
 
 async def issued_view(request: ConsoleRequest, issued: IssuedToken, title: str, note: str = "") -> View:
@@ -28,6 +25,11 @@ async def issued_view(request: ConsoleRequest, issued: IssuedToken, title: str, 
             ),
             Code(title=_("Token of %(name)s") % {"name": issued.user}, text=issued.token, secret=True),
             *recipes(request, issued.token, await example_model(request, issued)),
+            Message(
+                title=_("Usage"),
+                text=_("With the token, this page shows what it has used and what is left, and can replace it: %(url)s")
+                % {"url": own_page_url(api_url(request))},
+            ),
         ],
     )
 
@@ -36,8 +38,7 @@ async def example_model(request: ConsoleRequest, issued: IssuedToken) -> str:
     """Returns a model that the token may use, so that its recipes work; one for text, as far as its name tells. The
     token has been issued, so no error here may keep it from being shown."""
     with contextlib.suppress(AgentError):
-        models = await _allowed_models(request, issued)
-        return next((model for model in models if model.startswith("gpt-")), models[0] if models else MODEL)
+        return model_for_recipes(await _allowed_models(request, issued))
     return MODEL
 
 
@@ -48,4 +49,4 @@ async def _allowed_models(request: ConsoleRequest, issued: IssuedToken) -> list[
     for patterns in (user.allowed_models, token.allowed_models):
         if patterns is not None:
             models = list(filter(compile_patterns(patterns).fullmatch, models))
-    return list(filter(_PLAIN_NAME.fullmatch, models))
+    return models

@@ -1,5 +1,7 @@
 """How common clients are set up, ready to copy."""
 
+import re
+from collections.abc import Iterable
 from urllib.parse import urlsplit
 
 from chatgpt_agent.web.console.languages import Translator
@@ -7,6 +9,7 @@ from chatgpt_agent.web.console.parts import Code, Message, Part
 from chatgpt_agent.web.console.routing import ConsoleRequest
 
 MODEL = "gpt-6-luna"  # where no model has a price yet
+_PLAIN_NAME = re.compile(r"[\w.:/-]+", re.ASCII)  # is safe in the quotes of a shell and of code
 
 
 def recipes(request: ConsoleRequest, token: str, model: str = MODEL) -> list[Part]:
@@ -28,6 +31,18 @@ def client_recipes(request: Translator, base: str, token: str, model: str = MODE
         Code(title="Node.js", text=_NODE % values),
         Code(title="Codex", text=_CODEX % values),
     ]
+
+
+def model_for_recipes(models: Iterable[str]) -> str:
+    """Returns one of the models that a token may use, so that its recipes work; one for text, as far as its name
+    tells."""
+    plain = list(filter(_PLAIN_NAME.fullmatch, models))
+    return next((model for model in plain if model.startswith("gpt-")), plain[0] if plain else MODEL)
+
+
+def own_page_url(base: str) -> str:
+    """Returns the address of the page for users, of the base URL of the API."""
+    return f"{base.removesuffix('/v1')}/me/page"
 
 
 def api_url(request: ConsoleRequest) -> str:

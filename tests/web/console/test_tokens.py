@@ -44,6 +44,7 @@ async def test_sheet_has_the_base_url_and_recipes(admin: ConsoleClient) -> None:
     """It is that of the API at the host of the console."""
     page = await admin.submit("/users/alice/new-token", "new")
     assert f"{admin.agent.url}/v1" in page.text
+    assert f"{admin.agent.url}/me/page" in page.text
     assert [each.one("h2").text for each in page.root.all("section", class_="code")] == [
         "Token of alice", "curl", "Python", "Node.js", "Codex",
     ]  # fmt: skip
