@@ -30,7 +30,7 @@ async def show_audit(request: ConsoleRequest) -> Result:
             Column("at", _("Time"), Kind.TIME),
             Column("actor", _("By")),
             Column("via", _("Through")),
-            Column("address", _("From")),
+            Column("address", _("Address")),
             Column("action", _("Action")),
             Column("object", _("Object")),
             Column("object_id", _("Id")),

@@ -189,7 +189,7 @@ def _spend_columns(request: ConsoleRequest) -> list[Column]:
     return [
         Column("cost", _("Cost"), Kind.USD),
         Column("requests", _("Requests"), Kind.NUMBER),
-        Column("tokens", _("Tokens"), Kind.NUMBER),
+        Column("tokens", _("Token count"), Kind.NUMBER),
     ]
 
 

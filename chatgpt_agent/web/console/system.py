@@ -163,7 +163,7 @@ def _settings(request: ConsoleRequest, settings: list[Setting]) -> Table:
         name="settings",
         title=_("Configuration of this agent"),
         note=_("As it was read at the start; secrets are not shown. A change needs a restart."),
-        columns=[Column("key", _("Key")), Column("value", _("Value")), Column("source", _("From"))],
+        columns=[Column("key", _("Key")), Column("value", _("Value")), Column("source", _("Source"))],
         rows=[[setting.key, _value(request, setting), _source(request, setting)] for setting in settings],
         also=ALSO,
     )

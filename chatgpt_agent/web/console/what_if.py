@@ -83,7 +83,7 @@ async def _form(request: ConsoleRequest) -> Form:
         ),
         Field(
             name="by",
-            label=_("By"),
+            label=_("Group by"),
             input=Input.CHOICE,
             value=value("by"),
             choices={each: ", ".join(names[name] for name in each.split(",")) for each in BY},
