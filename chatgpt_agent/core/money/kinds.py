@@ -43,6 +43,11 @@ class TokenKind(msgspec.Struct, frozen=True, kw_only=True):
         return f"{self.name}_tokens"
 
     @property
+    def title(self) -> str:
+        """Its name as a heading, which the console translates."""
+        return f"{self.noun[0].upper()}{self.noun[1:]}s"
+
+    @property
     def is_part(self) -> bool:
         """Whether it is a part of its side, and not the whole."""
         return self.name != self.side

@@ -8,30 +8,12 @@ from typing import Any
 from chatgpt_agent.core.money.kinds import RATE_CHAINS, RATE_NAMES, Rates
 from chatgpt_agent.core.money.pricing import NewPrice, Price, Tier
 from chatgpt_agent.core.money.tier_syntax import show_tier, show_tiers
+from chatgpt_agent.web.console.kind_names import rate_labels
 from chatgpt_agent.web.console.parts import Brief, Column, Kind
 from chatgpt_agent.web.console.routing import ConsoleRequest, page_url
 
 MAIN = ("input", "cached_input", "output")  # the rates with a column of their own
 UNIT = "USD / 1M"
-
-
-def rate_labels(request: ConsoleRequest) -> dict[str, str]:
-    """Returns the names of the rates."""
-    _ = request._
-    return {
-        "input": _("Input"),
-        "cached_input": _("Cached input"),
-        "output": _("Output"),
-        "cache_write": _("Cache write"),
-        "cache_write_12h": _("Cache write for 12 hours"),
-        "audio_input": _("Audio input"),
-        "audio_output": _("Audio output"),
-        "image_input": _("Image input"),
-        "image_output": _("Image output"),
-        "cached_audio": _("Cached audio"),
-        "cached_image": _("Cached image"),
-        "minute": _("Minute of audio"),
-    }
 
 
 def price_columns(request: ConsoleRequest) -> list[Column]:

@@ -10,6 +10,7 @@ from chatgpt_agent.core.money.pricing import Price
 from chatgpt_agent.core.money.surcharges import Surcharge, SurchargeBook
 from chatgpt_agent.core.money.tier_syntax import show_tier
 from chatgpt_agent.web.console.also import command_line, rest_request
+from chatgpt_agent.web.console.kind_names import rate_labels
 from chatgpt_agent.web.console.parts import (
     Also,
     Button,
@@ -28,14 +29,7 @@ from chatgpt_agent.web.console.parts import (
     Table,
     View,
 )
-from chatgpt_agent.web.console.price_cells import (
-    effective_rate,
-    new_price_url,
-    price_cells,
-    price_columns,
-    price_url,
-    rate_labels,
-)
+from chatgpt_agent.web.console.price_cells import effective_rate, new_price_url, price_cells, price_columns, price_url
 from chatgpt_agent.web.console.price_fields import SINCE, price_values
 from chatgpt_agent.web.console.prices import shutdown_message
 from chatgpt_agent.web.console.routing import ConsoleRequest, Page, page_url

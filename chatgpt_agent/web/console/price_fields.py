@@ -12,8 +12,8 @@ from chatgpt_agent.core.money.exact import format_usd
 from chatgpt_agent.core.money.kinds import RATE_CHAINS, RATE_NAMES, Rates
 from chatgpt_agent.core.money.pricing import NewPrice, Price, Tier, check_rates, parse_usd
 from chatgpt_agent.core.money.tier_syntax import parse_tier, show_tier
+from chatgpt_agent.web.console.kind_names import rate_labels
 from chatgpt_agent.web.console.parts import Field, Input
-from chatgpt_agent.web.console.price_cells import rate_labels
 from chatgpt_agent.web.console.routing import ConsoleRequest
 
 FIRST = ("input", "cached_input", "output")  # the rates that nearly every price has

@@ -7,6 +7,7 @@ from chatgpt_agent.admin.proofs import CostPart, RowProof
 from chatgpt_agent.core.errors import InvalidRequest, NotFound
 from chatgpt_agent.core.ledger import State
 from chatgpt_agent.core.money.kinds import TOKEN_KINDS, RightCounts
+from chatgpt_agent.web.console.kind_names import part_names
 from chatgpt_agent.web.console.parts import (
     Also,
     Column,
@@ -156,29 +157,6 @@ def _part_cells(request: ConsoleRequest, part: CostPart, several: bool) -> list[
     name = part_names(request).get(part.kind, part.kind)
     units = {1_000_000: request._("1,000,000 tokens"), 60: request._("a minute"), 1: request._("a call")}
     return [f"{name} ({part.model})" if several and part.model else name, part.count, part.rate, units[part.unit]]
-
-
-def part_names(request: ConsoleRequest) -> dict[str, str]:
-    """Returns the names of what is charged."""
-    _ = request._
-    return {
-        "input": _("Input tokens"),
-        "output": _("Output tokens"),
-        "cached": _("Cached input tokens"),
-        "cached_audio": _("Cached audio tokens"),
-        "cached_image": _("Cached image tokens"),
-        "cache_write": _("Tokens written to the cache"),
-        "cache_write_12h": _("Tokens written to the cache for 12 hours"),
-        "audio_input": _("Audio input tokens"),
-        "image_input": _("Image input tokens"),
-        "audio_output": _("Audio output tokens"),
-        "image_output": _("Image output tokens"),
-        "reasoning": _("Reasoning tokens"),
-        "seconds": _("Seconds of audio"),
-        "web_search": _("Web searches"),
-        "file_search": _("File searches"),
-        "code_interpreter": _("Containers of the code interpreter"),
-    }
 
 
 def state_sentences(request: ConsoleRequest) -> dict[State, str]:

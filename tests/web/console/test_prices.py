@@ -36,7 +36,7 @@ async def test_prices_are_listed(admin: ConsoleClient) -> None:
     await set_price(admin, "gpt-7-a", cached_input="0.125", cache_write="2.5")
     page = await admin.get("/prices?search=7-A")
     [row] = page.rows("prices")
-    assert row[:9] == ["gpt-7-a", "$2.00", "$0.125", "$8.00", "0", "–", "–", "Cache write $2.50", "–"]
+    assert row[:9] == ["gpt-7-a", "$2.00", "$0.125", "$8.00", "0", "–", "–", "Cache write tokens $2.50", "–"]
 
 
 async def test_use_of_a_model_is_shown(admin: ConsoleClient, upstream: Upstream) -> None:
