@@ -1,6 +1,6 @@
 """One user: what they may do, and what they have done."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 
 from chatgpt_agent.admin.reports import Report
@@ -124,13 +124,14 @@ def _figures(request: ConsoleRequest, user: UserRow, spend: Report, tokens: list
     rows = [row for row in spend.rows if row.group[0].startswith(month)]
     uncertain: Decimal = exact_sum(row.uncertain_cost for row in rows)
     note = _("and at most %(usd)s that is uncertain") % {"usd": request.formats.usd(uncertain)} if uncertain else ""
+    formats, now = request.formats, datetime.now(UTC)
     used: list[datetime] = [token.last_used_at for token in tokens if token.last_used_at]
     return Figures(
         figures=[
             Figure(label=_("Spend this month"), value=exact_sum(row.cost for row in rows), kind=Kind.USD, note=note),
             Figure(label=_("Requests this month"), value=sum(row.requests for row in rows)),
             Figure(label=_("Tokens in force"), value=user.tokens),
-            Figure(label=_("Last used"), value=max(used, default=None), kind=Kind.TIME),
+            Figure(label=_("Last used"), value=formats.ago(max(used), now) if used else None, kind=Kind.TEXT),
         ]
     )
 

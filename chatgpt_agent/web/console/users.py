@@ -61,7 +61,9 @@ async def show_users(request: ConsoleRequest) -> Result:
     table = Table(
         name="users",
         title=_("Users that match") if filtered else _("All users"),
-        note=f"{count}. " + _("Spend, budget and requests are those of this month.") if listed.total else "",
+        note=_("%(users)s. Spend, budget and requests are those of this month.") % {"users": count}
+        if listed.total
+        else "",
         columns=_columns(request),
         rows=[_row(request, user, whole=whole) for user in listed.users],
         empty=_("No user matches.") if filtered else _("There are no users yet. Add one, with their own OpenAI key."),

@@ -44,10 +44,10 @@ async def test_wrong_token_is_refused(admin: ConsoleClient) -> None:
 
 
 async def test_token_is_not_in_the_page(admin: ConsoleClient, upstream: Upstream) -> None:
-    """Neither of an answer nor of an error."""
-    page = await admin.submit("/setup", "first", token=admin.agent.token, model=MODEL, message="Hi")
-    assert admin.agent.token not in page.html
+    """Neither of an error nor of an answer."""
     page = await admin.submit("/setup", "first", token=admin.agent.token, model=MODEL, message="")
+    assert admin.agent.token not in page.html
+    page = await admin.submit("/setup", "first", token=admin.agent.token, model=MODEL, message="Hi")
     assert admin.agent.token not in page.html
 
 
