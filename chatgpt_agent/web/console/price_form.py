@@ -133,7 +133,7 @@ def _changes(request: ConsoleRequest, new: NewPrice, current: Price | None) -> T
             Column("rate", _("Rate")),
             Column("before", _("Now"), Kind.EXACT_USD),
             Column("after", _("Then"), Kind.EXACT_USD),
-            Column("change", _("Change"), Kind.CHANGE),
+            Column("change", _("Change, %"), Kind.CHANGE),
         ],
         rows=rows,
         empty=_("Nothing: this is the price in force."),

@@ -79,7 +79,7 @@ def what_if_table(request: ConsoleRequest, report: WhatIfReport, also: Also) -> 
         Column("cost", _("Cost as charged"), Kind.USD),
         Column("what_if", _("Cost at these prices"), Kind.USD),
         Column("difference", _("Difference"), Kind.USD),
-        Column("change", _("Change"), Kind.CHANGE),
+        Column("change", _("Change, %"), Kind.CHANGE),
     ]
     blank = [_("Total"), *([None] * (len(report.by) - 1))]
     return Table(
