@@ -33,7 +33,7 @@ def uncertain_table(request: ConsoleRequest, books: Books) -> Table:
             Column("reason", _("Code")),
             Column("text", _("Why")),
             Column("rows", _("Rows"), Kind.NUMBER),
-            Column("uncertain_cost", _("Up to … more"), Kind.USD),
+            Column("uncertain_cost", _("Uncertain"), Kind.USD),
         ],
         rows=[
             [

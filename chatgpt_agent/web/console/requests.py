@@ -87,7 +87,7 @@ def row_columns(request: ConsoleRequest) -> list[Column]:
         Column("input_tokens", _("Input"), Kind.NUMBER),
         Column("output_tokens", _("Output"), Kind.NUMBER),
         Column("cost", _("Cost"), Kind.USD),
-        Column("uncertain_cost", _("Up to … more"), Kind.USD),
+        Column("uncertain_cost", _("Uncertain"), Kind.USD),
     ]
 
 
