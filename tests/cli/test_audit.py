@@ -4,6 +4,7 @@ import csv
 import getpass
 import io
 import json
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,11 @@ CHANGES: dict[str, tuple[list[str], str, list[tuple[str, str]]]] = {
     "price surcharge set": (["web_search", "0.01", "--from", "2998-01-01"], "", [("insert", "surcharges")]),
     "price surcharge cancel": (["1"], "", [("update", "surcharges")]),
     "budget set": (["20", "--user", "alice", "--period", "month"], "", [("insert", "budgets")]),
+    "budget raise": (
+        ["20", "--user", "alice", "--period", "day", "--until", f"{datetime.now(UTC) + timedelta(days=1):%Y-%m-%d}"],
+        "",
+        [("update", "budgets")],
+    ),
     "budget remove": (["1"], "", [("update", "budgets")]),
     "admin token": (["dave"], "", [("insert", "admins")]),
     "ledger correct": (
@@ -49,6 +55,7 @@ CHANGES: dict[str, tuple[list[str], str, list[tuple[str, str]]]] = {
         "",
         [("insert", "usage")],
     ),
+    "admin password": (["carol", "--password-stdin"], "nine blue bicycles\n", [("update", "admins")]),
     "admin revoke": (["carol"], "", [("update", "admins")]),
 }
 # The other commands read, or change only the schema. tests/cli/test_legacy.py covers import-legacy.

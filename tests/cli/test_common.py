@@ -1,6 +1,7 @@
 """What all commands share: help, configuration, and errors of one line."""
 
 import socket
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import UUID
 
@@ -34,6 +35,7 @@ ARGUMENTS = {
     "price remove": ["m"],
     "price cancel": ["1"],
     "budget set": ["1", "--user", "alice"],
+    "budget raise": ["9", "--user", "alice", "--until", f"{datetime.now(UTC) + timedelta(days=1):%Y-%m-%d}"],
     "budget remove": ["1"],
     "price import": ["prices.csv"],
     "price check": ["prices.csv"],

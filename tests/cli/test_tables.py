@@ -82,9 +82,9 @@ def test_admin_list_prints_every_column(cli: Cli) -> None:
     viewer = cli.ok("admin", "token", "vic", "--role", "viewer")[:8]
     cli.ok("admin", "revoke", "vic")
     assert cells(cli.ok("admin", "list")) == [
-        ["name", "role", "token", "state", "since"],
-        ["carol", "admin", f"{admin}…", "active", "DATE"],
-        ["vic", "viewer", f"{viewer}…", "revoked", "DATE"],
+        ["name", "role", "token", "state", "password", "since"],
+        ["carol", "admin", f"{admin}…", "active", "-", "DATE"],
+        ["vic", "viewer", f"{viewer}…", "revoked", "-", "DATE"],
     ]
 
 

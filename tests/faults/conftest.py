@@ -87,11 +87,12 @@ class Postgres:
     def frozen(self) -> Iterator[None]:
         """Stops all of its processes: connections stay open, and no answer comes."""
         stopped = []
-        # The postmaster first, so that it starts no further process meanwhile.
-        for process in (self.postmaster, *self.children()):
-            os.kill(process, signal.SIGSTOP)
-            stopped.append(process)
         try:
+            # The postmaster first, so that it starts no further process meanwhile. One of the others may just end.
+            for process in (self.postmaster, *self.children()):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(process, signal.SIGSTOP)
+                    stopped.append(process)
             yield
         finally:
             for process in stopped:

@@ -52,4 +52,4 @@ def _reached(left: Decimal, pace: Decimal, now: datetime) -> datetime | None:
 
 
 def _minutes(time: timedelta) -> Decimal:
-    return Decimal(time // timedelta(seconds=1)) / 60
+    return Decimal(time // timedelta(microseconds=1)) / 60_000_000
