@@ -1,7 +1,7 @@
 """The ledger over REST: its rows, its status, its checks, corrections, and the comparison with OpenAI's figures."""
 
 import asyncio
-from datetime import date
+from datetime import date, datetime
 from typing import Annotated
 from uuid import UUID
 
@@ -9,6 +9,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from chatgpt_agent.admin import reconcile as reconcile_use_case
+from chatgpt_agent.admin.administration import Administration
 from chatgpt_agent.admin.corrections import Correction
 from chatgpt_agent.admin.ledger import MAX_WAITING, Findings, LedgerStatus, UsageRow
 from chatgpt_agent.admin.reconciled import ReconciledLine, notes, reconciled_line, reconciled_total
@@ -117,9 +118,12 @@ class Reconciled(msgspec.Struct, frozen=True, kw_only=True):
     unused_keys: list[str]
 
 
-async def list_rows(request: AdminRequest[Empty, RowQuery, None]) -> Page[UsageRow]:
-    query = request.query
-    rows = await request.administration.ledger.rows(
+async def rows_of(
+    administration: Administration, query: RowQuery, *, after: tuple[datetime, UUID] | None, limit: int
+) -> list[UsageRow]:
+    """Returns the rows that a query matches, the newest first, behind the row with the time and id of `after`. Raises
+    NotFound for a user, token or model that never existed."""
+    return await administration.ledger.rows(
         states=query.state,
         since=or_none(query.since),
         until=or_none(query.until),
@@ -127,9 +131,14 @@ async def list_rows(request: AdminRequest[Empty, RowQuery, None]) -> Page[UsageR
         token_id=or_none(query.token),
         model=or_none(query.model),
         endpoint=or_none(query.endpoint),
-        after=cursors.row_of(query.after),
-        limit=query.limit + 1,
+        after=after,
+        limit=limit,
     )
+
+
+async def list_rows(request: AdminRequest[Empty, RowQuery, None]) -> Page[UsageRow]:
+    query = request.query
+    rows = await rows_of(request.administration, query, after=cursors.row_of(query.after), limit=query.limit + 1)
     return cursors.page(rows, query.limit, lambda row: cursors.row_cursor(row.started_at, row.request_id))
 
 

@@ -12,8 +12,7 @@ from chatgpt_agent.admin.ledger import UsageRow
 from chatgpt_agent.core.http.endpoints import METERED
 from chatgpt_agent.core.ledger import State
 from chatgpt_agent.web.admin import cursors
-from chatgpt_agent.web.admin.ledger import RowQuery
-from chatgpt_agent.web.admin.schemas import or_none
+from chatgpt_agent.web.admin.ledger import RowQuery, rows_of
 from chatgpt_agent.web.console.parts import (
     Also,
     Button,
@@ -48,17 +47,7 @@ async def show_requests(request: ConsoleRequest) -> Result:
     """The rows, the newest first."""
     _ = request._
     query = request.filter(RowQuery)
-    rows = await request.administration.ledger.rows(
-        states=query.state,
-        since=or_none(query.since),
-        until=or_none(query.until),
-        user=or_none(query.user),
-        token_id=or_none(query.token),
-        model=or_none(query.model),
-        endpoint=or_none(query.endpoint),
-        after=cursors.row_of(query.after),
-        limit=PAGE_SIZE + 1,
-    )
+    rows = await rows_of(request.administration, query, after=cursors.row_of(query.after), limit=PAGE_SIZE + 1)
     page = cursors.page(rows, PAGE_SIZE, lambda row: cursors.row_cursor(row.started_at, row.request_id))
     filtered = any(getattr(query, name) not in (UNSET, ()) for name in ("state", "user", "token", "model", "endpoint"))
     table = Table(

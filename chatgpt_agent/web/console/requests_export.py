@@ -7,8 +7,7 @@ from chatgpt_agent.admin.reports import surcharges_text
 from chatgpt_agent.core.csv_writer import Amount, csv_text
 from chatgpt_agent.core.money.exact import format_usd
 from chatgpt_agent.web.admin import cursors
-from chatgpt_agent.web.admin.ledger import RowQuery
-from chatgpt_agent.web.admin.schemas import or_none
+from chatgpt_agent.web.admin.ledger import RowQuery, rows_of
 from chatgpt_agent.web.console.parts import Download, Result
 from chatgpt_agent.web.console.routing import ConsoleRequest
 
@@ -24,17 +23,7 @@ async def export_requests(request: ConsoleRequest) -> Result:
     parts = [csv_text(ROW_FIELDS, [])]
     count = 0
     while count < MAX_ROWS:
-        rows = await request.administration.ledger.rows(
-            states=query.state,
-            since=or_none(query.since),
-            until=or_none(query.until),
-            user=or_none(query.user),
-            token_id=or_none(query.token),
-            model=or_none(query.model),
-            endpoint=or_none(query.endpoint),
-            after=after,
-            limit=BATCH,
-        )
+        rows = await rows_of(request.administration, query, after=after, limit=BATCH)
         parts.append(await asyncio.to_thread(_lines, rows))
         count += len(rows)
         if len(rows) < BATCH:
