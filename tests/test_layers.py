@@ -11,7 +11,7 @@ import chatgpt_agent
 PACKAGE = Path(chatgpt_agent.__file__).parent
 
 # What each layer may import, beside itself.
-BELOW_FACES = ("core", "adapters.config", "adapters.logs", "runtime", "admin")
+BELOW_FACES = ("core", "adapters.config", "adapters.config_loading", "adapters.logs", "runtime", "admin")
 MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "core": (),
     "adapters": ("core",),

@@ -4,7 +4,8 @@ from typing import Any
 
 import msgspec
 
-from chatgpt_agent.adapters.config import FIELDS, Config, rule_of
+from chatgpt_agent.adapters.config import FIELDS, Config
+from chatgpt_agent.adapters.config_values import rule_of
 from chatgpt_agent.adapters.redaction import HIDDEN, without_secrets
 
 DEFAULT = "default"

@@ -6,7 +6,7 @@ from urllib.parse import urlencode, urlsplit
 
 import msgspec
 
-from chatgpt_agent.adapters.config import UpstreamSettings
+from chatgpt_agent.adapters.config_values import UpstreamSettings
 from chatgpt_agent.adapters.curl.get import get
 from chatgpt_agent.adapters.files import read_secret_file
 from chatgpt_agent.core.errors import AgentError, SetupError, UpstreamError, UpstreamInvalid, UpstreamKeyRejected

@@ -18,7 +18,7 @@ from tornado.netutil import Resolver
 from tornado.simple_httpclient import SimpleAsyncHTTPClient
 
 from chatgpt_agent import __version__
-from chatgpt_agent.adapters.config import Proxy
+from chatgpt_agent.adapters.config_values import Proxy
 from chatgpt_agent.adapters.curl.proxied_client import proxied_client
 from chatgpt_agent.adapters.files import read_secret_file
 from chatgpt_agent.adapters.own_thread import look_up

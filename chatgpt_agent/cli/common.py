@@ -14,7 +14,8 @@ from typing import Any, TypeVar
 import click
 import msgspec
 
-from chatgpt_agent.adapters.config import Config, config_from
+from chatgpt_agent.adapters.config import Config
+from chatgpt_agent.adapters.config_loading import config_from
 from chatgpt_agent.adapters.logs import set_up_logging
 from chatgpt_agent.admin.administration import Administration, LedgerAdministration, Stores, open_stores
 from chatgpt_agent.cli.effects import only_reads

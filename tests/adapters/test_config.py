@@ -8,8 +8,10 @@ import msgspec
 import pytest
 import yaml
 
-from chatgpt_agent.adapters.config import Config, Proxy, config_from, load_config
+from chatgpt_agent.adapters.config import Config
 from chatgpt_agent.adapters.config_checks import is_loopback
+from chatgpt_agent.adapters.config_loading import config_from, load_config
+from chatgpt_agent.adapters.config_values import Proxy
 from chatgpt_agent.core.errors import ConfigError
 
 ROOT = Path(__file__).parents[2]

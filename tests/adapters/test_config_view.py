@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from chatgpt_agent.adapters.config import Config, load_config
+from chatgpt_agent.adapters.config import Config
+from chatgpt_agent.adapters.config_loading import load_config
 from chatgpt_agent.adapters.config_view import DEFAULT, Setting, settings_of
 from chatgpt_agent.adapters.redaction import HIDDEN
 

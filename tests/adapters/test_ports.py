@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from chatgpt_agent.adapters.config import load_config
 from chatgpt_agent.adapters.config_checks import addresses_in
+from chatgpt_agent.adapters.config_loading import load_config
 from chatgpt_agent.adapters.ports import bind, resolve
 from chatgpt_agent.core.errors import ConfigError, SetupError
 from tests.conftest import MakeAgent

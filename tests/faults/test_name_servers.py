@@ -109,7 +109,7 @@ async def interrupted(settings: dict[str, str], *args: str) -> int:
 
 PROXIED_POST = f"""
 import asyncio, time
-from chatgpt_agent.adapters.config import Proxy
+from chatgpt_agent.adapters.config_values import Proxy
 from chatgpt_agent.adapters.webhook import Webhook
 from chatgpt_agent.cli.program import ABORTED
 

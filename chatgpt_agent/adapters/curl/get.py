@@ -4,8 +4,8 @@ import pycurl
 from tornado.curl_httpclient import CurlError
 from tornado.httpclient import HTTPClientError, HTTPRequest
 
-from chatgpt_agent.adapters.config import UpstreamSettings
 from chatgpt_agent.adapters.config_files import check_ca_file
+from chatgpt_agent.adapters.config_values import UpstreamSettings
 from chatgpt_agent.adapters.curl.closing import QuicklyClosedClient
 from chatgpt_agent.adapters.curl.errors import get_error
 from chatgpt_agent.adapters.curl.options import check_libcurl, handle_options, request_options

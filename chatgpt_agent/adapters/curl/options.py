@@ -5,7 +5,7 @@ from typing import Any
 
 import pycurl
 
-from chatgpt_agent.adapters.config import Proxy, UpstreamSettings
+from chatgpt_agent.adapters.config_values import Proxy, UpstreamSettings
 from chatgpt_agent.adapters.curl.client import UpstreamHTTPClient
 from chatgpt_agent.core.errors import SetupError
 

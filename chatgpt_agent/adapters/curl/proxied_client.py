@@ -5,7 +5,7 @@ from typing import Any
 import pycurl
 from tornado.httpclient import AsyncHTTPClient
 
-from chatgpt_agent.adapters.config import Proxy
+from chatgpt_agent.adapters.config_values import Proxy
 from chatgpt_agent.adapters.curl.closing import QuicklyClosedClient
 from chatgpt_agent.adapters.curl.options import check_libcurl, proxy_options
 

@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 from tornado.httpclient import AsyncHTTPClient
 
-from chatgpt_agent.adapters.config import UpstreamSettings
+from chatgpt_agent.adapters.config_values import UpstreamSettings
 from chatgpt_agent.adapters.curl.exchange import Exchange
 from chatgpt_agent.adapters.curl.options import request_options
 from chatgpt_agent.core.errors import UpstreamUnreachable

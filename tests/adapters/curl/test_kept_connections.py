@@ -11,7 +11,8 @@ import pytest
 import trustme
 from tornado.ioloop import IOLoop
 
-from chatgpt_agent.adapters.config import Config, Proxy, UpstreamSettings
+from chatgpt_agent.adapters.config import Config
+from chatgpt_agent.adapters.config_values import Proxy, UpstreamSettings
 from chatgpt_agent.adapters.curl.options import http_client
 from chatgpt_agent.adapters.curl.upstream_client import UpstreamClient
 from chatgpt_agent.core.errors import UpstreamError
