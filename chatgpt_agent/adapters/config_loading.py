@@ -41,10 +41,14 @@ def load_config(path: Path | None, environ: Mapping[str, str]) -> Config:
 
 
 def config_from(file: str | None, environ: Mapping[str, str] = os.environ) -> Config:
-    """Returns the configuration of a command: of the file in `--config`, else in `CHATGPT_AGENT_CONFIG`, else of no
-    file."""
+    """Returns the configuration of a command. Raises ConfigError."""
+    return load_config(config_path(file, environ), environ)
+
+
+def config_path(file: str | None, environ: Mapping[str, str] = os.environ) -> Path | None:
+    """Returns the configuration file of a command: the one in `--config`, else in `CHATGPT_AGENT_CONFIG`, else none."""
     name = file or environ.get("CHATGPT_AGENT_CONFIG")
-    return load_config(Path(name) if name else None, environ)
+    return Path(name) if name else None
 
 
 def _from_file(path: Path, errors: list[str]) -> dict[str, tuple[str, Any]]:

@@ -11,6 +11,7 @@ from chatgpt_agent.cli.admin import admin
 from chatgpt_agent.cli.audit import audit
 from chatgpt_agent.cli.budget import budget
 from chatgpt_agent.cli.common import config_option
+from chatgpt_agent.cli.config import config
 from chatgpt_agent.cli.ledger import ledger
 from chatgpt_agent.cli.legacy import import_legacy
 from chatgpt_agent.cli.migrate import migrate
@@ -42,5 +43,5 @@ def serve(config: Config) -> None:
     server.serve(config)
 
 
-for command in (migrate, user, token, price, budget, usage, ledger, admin, audit, import_legacy):
+for command in (config, migrate, user, token, price, budget, usage, ledger, admin, audit, import_legacy):
     main.add_command(command)

@@ -45,7 +45,8 @@ ARGUMENTS = {
     "ledger reconcile": ["usage.json"],
     "ledger correct": [str(UUID(int=1)), "--input", "1", "--output", "1", "--reason", "why"],
 }
-ON_A_DATABASE = [command for command in COMMANDS if command != "serve"]
+WITHOUT_A_DATABASE = {"serve", "config check", "config show"}
+ON_A_DATABASE = [command for command in COMMANDS if command not in WITHOUT_A_DATABASE]
 ON_A_MASTER_KEY = [
     command for command in ON_A_DATABASE if command.split()[0] not in ("migrate", "usage", "ledger", "audit", "budget")
 ]
