@@ -23,6 +23,7 @@ from chatgpt_agent.adapters.config_values import (
     HeaderName,
     Hosts,
     HttpVersion,
+    LogFormat,
     LogLevel,
     Name,
     Networks,
@@ -108,7 +109,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     webhook_secret_file: File = None
     webhook_through_proxy: Flag = False
 
+    # Log.
     log_level: LogLevel = "info"
+    log_format: LogFormat = "text"
 
     def __repr__(self) -> str:
         """Omits passwords, because a repr can end up in a log."""

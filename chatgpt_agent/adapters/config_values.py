@@ -106,6 +106,7 @@ WebhookUrl = Annotated[
 LogLevel = Annotated[
     str, _key("debug, info, warning or error", check=("debug", "info", "warning", "error").__contains__)
 ]
+LogFormat = Annotated[str, _key("text or json", check=("text", "json").__contains__)]
 
 
 class Proxy(msgspec.Struct, frozen=True):

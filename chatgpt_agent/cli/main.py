@@ -39,7 +39,7 @@ def serve(config: Config) -> None:
     """
     from chatgpt_agent import server  # only here: it imports Tornado and curl, which no other command needs
 
-    set_up_logging(config.log_level)
+    set_up_logging(config.log_level, config.log_format)
     server.serve(config)
 
 

@@ -14,6 +14,7 @@ from chatgpt_agent.core.errors import (
     MethodNotAllowed,
     UnknownUrl,
 )
+from chatgpt_agent.core.ledger import Row
 from chatgpt_agent.runtime.authentication import Authenticator
 from chatgpt_agent.runtime.rate_limiter import RateLimiter
 from chatgpt_agent.web.access_log import AccessLogEntry
@@ -103,9 +104,9 @@ class ApiHandler(RequestHandler):
         """The path in the access line, without ids of users' objects."""
         return self.request.path
 
-    def log_details(self) -> str:
-        """What the access line says at its end."""
-        return ""
+    def log_row(self) -> Row | None:
+        """The row of the request in the ledger, if it has one, for the access line."""
+        return None
 
     def refuse(self, error: AgentError) -> None:
         """Answers with an error before the body is read. The connection ends, unless there is no body."""
@@ -220,5 +221,5 @@ def log_request(handler: RequestHandler) -> None:
     """Writes the access line of a request."""
     if isinstance(handler, ApiHandler):
         handler.access.log(
-            handler.request.method, handler.log_path(), handler.log_status(), handler.log_details(), quiet=handler.quiet
+            handler.request.method, handler.log_path(), handler.log_status(), handler.log_row(), quiet=handler.quiet
         )

@@ -14,6 +14,7 @@ from chatgpt_agent.core.http.endpoints import Endpoint
 from chatgpt_agent.core.http.headers import RESPONSE_ADDED, STREAM_DEFAULTS, check_request_media, response_headers
 from chatgpt_agent.core.http.request import ApiRequest, parse_request
 from chatgpt_agent.core.http.stored import stored_request
+from chatgpt_agent.core.ledger import Row
 from chatgpt_agent.runtime.admission import Admissions
 from chatgpt_agent.runtime.answering import Answering
 from chatgpt_agent.runtime.authentication import Authenticator
@@ -235,9 +236,5 @@ class ForwardHandler(BodyHandler):
     def log_path(self) -> str:
         return self._endpoint.path if self._endpoint.is_stored else super().log_path()
 
-    def log_details(self) -> str:
-        row = self._dispatch.row if self._dispatch else None
-        if row is None:
-            return ""
-        tokens = f"tokens={row.usage.input}+{row.usage.output}" if row.usage else "tokens=?"
-        return f"model={row.intent.model or '-'} state={row.state} {tokens} cost={row.cost:f}"
+    def log_row(self) -> Row | None:
+        return self._dispatch.row if self._dispatch else None

@@ -1,6 +1,7 @@
 """`chatgpt-agent serve` at its start: what prevents it, and a database that is unreachable."""
 
 import asyncio
+import json
 import resource
 import socket
 from pathlib import Path
@@ -168,6 +169,17 @@ async def test_unreachable_database_is_logged_once(away: tuple[Cli, Path, str]) 
         await serve.ready()
         await serve.stopped()
     assert len([line for line in serve.lines if "not ready" in line]) == 1
+
+
+async def test_every_line_of_the_log_can_be_an_object(away: tuple[Cli, Path, str]) -> None:
+    """With `log_format: json`, from the first line to the last, those of requests and those of the agent itself."""
+    async with Serve(away[0].settings | {"LOG_FORMAT": "json"}) as serve:
+        await fetch(f"{await serve.listening()}/v1/models")
+        await serve.logged("not ready")
+        assert await serve.stopped() == 0
+    lines = [json.loads(line) for line in serve.lines]
+    assert {"chatgpt_agent.server", "chatgpt_agent.access"} <= {line["logger"] for line in lines}
+    assert all(list(line)[:4] == ["time", "level", "logger", "message"] for line in lines)
 
 
 class Broken(Server):
