@@ -1,6 +1,8 @@
 """The documentation matches the program: generated parts are current, links and paths exist, tables are complete."""
 
+import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -75,6 +77,19 @@ def test_generated_parts_are_current() -> None:
     command = [sys.executable, "scripts/docs", "--check"]
     check = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
     assert (check.stdout, check.returncode) == ("", 0), check.stderr
+
+
+def test_the_man_page_is_valid() -> None:
+    """Neither mandoc nor groff finds a fault in it."""
+    page = str(ROOT / "packaging/chatgpt-agent.1")
+    linters = (["mandoc", "-T", "lint", "-W", "warning", page], ["man", "--warnings", "-l", page])
+    linter = next((command for command in linters if shutil.which(command[0])), None)
+    if linter is None:
+        pytest.skip("there is neither mandoc nor man")
+    environ = os.environ | {"LC_ALL": "C.UTF-8", "MANPAGER": "cat", "MANWIDTH": "100"}
+    done = subprocess.run(linter, capture_output=True, text=True, env=environ, timeout=60, check=False)
+    lines = done.stdout.splitlines() if linter[0] == "mandoc" else done.stderr.splitlines()
+    assert [line for line in lines if "missing date" not in line] == []  # it has the version
 
 
 @page_parameter

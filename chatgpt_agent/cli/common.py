@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 import click
 import msgspec
+from click.shell_completion import CompletionItem
 
 from chatgpt_agent.adapters.config import Config
 from chatgpt_agent.adapters.config_loading import config_from
@@ -44,6 +45,7 @@ def config_option(command: F) -> F:
         "--config",
         "config_file",
         metavar="FILE",
+        shell_complete=lambda _, __, text: [CompletionItem(text, "file")],
         help="Configuration file; default: the variable CHATGPT_AGENT_CONFIG.",
     )
     @functools.wraps(command)

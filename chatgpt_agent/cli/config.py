@@ -18,7 +18,7 @@ COLUMNS: Columns[Setting] = {
 
 @click.group()
 def config() -> None:
-    """The configuration: whether it is valid, and what is in force."""
+    """The configuration: a check, and the values in force."""
 
 
 @config.command()

@@ -11,7 +11,9 @@ from chatgpt_agent.cli.admin import admin
 from chatgpt_agent.cli.audit import audit
 from chatgpt_agent.cli.budget import budget
 from chatgpt_agent.cli.common import config_option
+from chatgpt_agent.cli.completion import PROGRAM, completion
 from chatgpt_agent.cli.config import config
+from chatgpt_agent.cli.health import healthcheck
 from chatgpt_agent.cli.ledger import ledger
 from chatgpt_agent.cli.legacy import import_legacy
 from chatgpt_agent.cli.migrate import migrate
@@ -23,7 +25,7 @@ from chatgpt_agent.cli.user import user
 
 
 @click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, prog_name="chatgpt-agent")
+@click.version_option(__version__, prog_name=PROGRAM)
 def main() -> None:
     """A gateway through which a team shares the OpenAI API, with a ledger of every request."""
     # No core dump: it would hold the keys and the messages that are in memory (getrlimit(2)).
@@ -43,5 +45,8 @@ def serve(config: Config) -> None:
     server.serve(config)
 
 
-for command in (config, migrate, user, token, price, budget, usage, ledger, admin, audit, import_legacy):
+COMMANDS = (
+    healthcheck, config, migrate, user, token, price, budget, usage, ledger, admin, audit, import_legacy, completion,
+)  # fmt: skip
+for command in COMMANDS:
     main.add_command(command)

@@ -12,6 +12,7 @@ from chatgpt_agent import __version__
 from tests.support.commands import KEY, Cli, leaf_commands
 
 COMMANDS = list(leaf_commands())
+CONFIGURED = [command for command in COMMANDS if command != "completion"]
 # The arguments that each of them requires.
 ARGUMENTS = {
     "import-legacy": ["-"],
@@ -45,7 +46,7 @@ ARGUMENTS = {
     "ledger reconcile": ["usage.json"],
     "ledger correct": [str(UUID(int=1)), "--input", "1", "--output", "1", "--reason", "why"],
 }
-WITHOUT_A_DATABASE = {"serve", "config check", "config show"}
+WITHOUT_A_DATABASE = {"serve", "healthcheck", "config check", "config show", "completion"}
 ON_A_DATABASE = [command for command in COMMANDS if command not in WITHOUT_A_DATABASE]
 ON_A_MASTER_KEY = [
     command for command in ON_A_DATABASE if command.split()[0] not in ("migrate", "usage", "ledger", "audit", "budget")
@@ -83,9 +84,9 @@ def test_help_has_an_example(command: str) -> None:
     assert f"  Example: {example.strip()}" in help_
 
 
-@pytest.mark.parametrize("command", sorted({*COMMANDS} - {"serve"}))
+@pytest.mark.parametrize("command", sorted({*COMMANDS} - {"serve", "completion"}))
 def test_every_command_can_print_json(command: str) -> None:
-    """Programs read JSON; only `serve` prints nothing. Both options are accepted everywhere."""
+    """Programs read JSON; `serve` prints nothing, and `completion` a script. Both options are accepted everywhere."""
     choices = [parameter.type for parameter in leaf_commands()[command].params if "--format" in parameter.opts]
     formats = [name for choice in choices if isinstance(choice, click.Choice) for name in choice.choices]
     options = {option for parameter in leaf_commands()[command].params for option in parameter.opts}
@@ -138,14 +139,14 @@ def test_python_dash_m_runs_the_program(shared_cli: Cli) -> None:
 # Where the configuration comes from.
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", CONFIGURED)
 def test_every_command_has_the_option_config(command: str) -> None:
     """A missing file is one line that names it, exit code 2."""
     [line] = Cli({}).refused(*arguments_of(command), "--config", "/nowhere/config.yml", code=2, stdin=KEY)
     assert line == "/nowhere/config.yml: cannot be read: No such file or directory"
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", CONFIGURED)
 def test_environment_names_the_file_without_an_option(command: str, tmp_path: Path) -> None:
     """Every command reads CHATGPT_AGENT_CONFIG."""
     file = tmp_path / "config.yml"

@@ -1,0 +1,69 @@
+"""`healthcheck`: what a container engine runs to learn whether the agent answers."""
+
+import asyncio
+import json
+import socket
+
+import pytest
+
+from tests.cli.test_common import free_port
+from tests.support.agent import Agent
+from tests.support.commands import Cli
+
+pytestmark = pytest.mark.shared_agent(bind_address="127.0.0.1, ::1")
+
+
+def listener(port: int, address: str = "127.0.0.1") -> Cli:
+    """The program, configured to listen there."""
+    return Cli({"BIND_ADDRESS": address, "PORT": str(port)})
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "0.0.0.0", "::1", "[::]", "localhost", "0.0.0.0, [::]"])
+async def test_agent_that_answers_is_healthy(agent: Agent, address: str) -> None:
+    """It is asked at this machine's own address where it listens on all."""
+    line = await listener(agent.server.port, address).in_thread("healthcheck")
+    assert line.startswith("http://")
+    assert line.endswith(f":{agent.server.port}/healthz answered 200\n")
+
+
+async def test_result_can_be_json(agent: Agent) -> None:
+    """Programs can read whether it is healthy, and what was answered."""
+    answer = json.loads(await listener(agent.server.port).in_thread("healthcheck", "--ready", "--json"))
+    assert answer == {"ok": True, "line": f"{agent.url}/readyz answered 200"}
+
+
+@pytest.mark.own_agent
+async def test_agent_that_is_not_ready_is_alive(agent: Agent) -> None:
+    """`--ready` asks for more, and says what is missing."""
+    agent.server.lifecycle.draining = True
+    cli = listener(agent.server.port)
+    await cli.in_thread("healthcheck")
+    [line] = await asyncio.to_thread(cli.refused, "healthcheck", "--ready")
+    assert line == (
+        f"Error: {agent.url}/readyz answered 503 (database: connected, directory: loaded, ledger: writable, draining)"
+    )
+
+
+def test_agent_that_does_not_run_is_unhealthy() -> None:
+    """Every address that was asked is in the line."""
+    port = free_port()
+    [line] = listener(port, "127.0.0.1, localhost").refused("healthcheck")
+    assert line == (
+        f"Error: http://127.0.0.1:{port}/healthz: Connection refused; "
+        f"http://localhost:{port}/healthz: Connection refused"
+    )
+
+
+def test_agent_that_does_not_answer_is_unhealthy() -> None:
+    """The kernel accepts the connection of an agent whose event loop hangs."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        assert listener(port).refused("healthcheck", "--timeout", "0.1") == [
+            f"Error: http://127.0.0.1:{port}/healthz: timed out"
+        ]
+
+
+def test_agent_on_any_free_port_cannot_be_asked() -> None:
+    """The configuration does not tell its port."""
+    [line] = listener(0).refused("healthcheck")
+    assert line == "Error: port is 0, any that is free: set a fixed one to ask the agent"
