@@ -9,9 +9,10 @@ import signal
 from collections.abc import Callable, Iterator
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
-# Their default ends the process. They come from closed terminals, from tools that rotate logs or want a reload.
-IGNORED_SIGNALS = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
-SIGNALS = STOP_SIGNALS + IGNORED_SIGNALS
+RELOAD_SIGNAL = signal.SIGHUP
+# Their default ends the process. They come from tools that rotate logs.
+IGNORED_SIGNALS = (signal.SIGUSR1, signal.SIGUSR2)
+SIGNALS = (*STOP_SIGNALS, RELOAD_SIGNAL, *IGNORED_SIGNALS)
 ADMIN_CONNECTIONS = 16
 RESERVED_FILES = 56  # open without any client, including the few that migrating and shipping open
 
@@ -48,12 +49,20 @@ def loop_factory() -> "type[asyncio.AbstractEventLoop] | None":
 # Signals.
 
 
+OnSignal = Callable[[str], None]  # called with the name of the signal
+
+
 @contextlib.contextmanager
-def handle_signals(on_stop: Callable[[str], None], on_ignored: Callable[[str], None]) -> Iterator[None]:
-    """Calls these with the name of each signal, including one that is pending, until the context ends."""
+def handle_signals(*, on_stop: OnSignal, on_reload: OnSignal, on_ignored: OnSignal) -> Iterator[None]:
+    """Calls these for each signal, including one that is pending, until the context ends."""
     loop = asyncio.get_running_loop()
+    handlers = {
+        **dict.fromkeys(STOP_SIGNALS, on_stop),
+        RELOAD_SIGNAL: on_reload,
+        **dict.fromkeys(IGNORED_SIGNALS, on_ignored),
+    }
     for number in filter(_is_wanted, SIGNALS):
-        loop.add_signal_handler(number, on_stop if number in STOP_SIGNALS else on_ignored, number.name)
+        loop.add_signal_handler(number, handlers[number], number.name)
     before = signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
     try:
         yield

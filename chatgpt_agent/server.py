@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import socket
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 import msgspec
@@ -14,12 +14,15 @@ from chatgpt_agent.adapters import malloc, ports
 from chatgpt_agent.adapters.config import Config
 from chatgpt_agent.adapters.config_checks import addresses_in
 from chatgpt_agent.adapters.config_files import check_files
+from chatgpt_agent.adapters.config_reload import Reload, compare
+from chatgpt_agent.adapters.logs import set_up_logging
 from chatgpt_agent.core.access.hosts import LOCAL_HOSTS, literal_hosts
 from chatgpt_agent.core.errors import SetupError
 from chatgpt_agent.runtime.background import Background
 from chatgpt_agent.runtime.database import database, prepare_database, retry_until_reachable
 from chatgpt_agent.runtime.master_key import check_master_key_file
 from chatgpt_agent.runtime.memory import trim_forever
+from chatgpt_agent.runtime.reloading import Reloading
 from chatgpt_agent.runtime.tuning import Tuning
 from chatgpt_agent.web.client_stream import ConnectionLimits
 from chatgpt_agent.web.cors import Cors
@@ -34,11 +37,16 @@ UNSENT_SECONDS = 2.0  # for requests to reach OpenAI during a shutdown: a name l
 ABORT_SECONDS = 2.0  # for aborted requests to write their rows
 
 
-def serve(config: Config) -> None:
-    """Runs an agent until a signal stops it. Raises SetupError, ConfigError."""
+def serve(config: Config, load: Callable[[], Config]) -> None:
+    """Runs an agent until a signal stops it; `load` reads its configuration again. Raises SetupError, ConfigError."""
+
+    def load_checked() -> Config:
+        new = load()
+        check_files(new)
+        return new
 
     async def main(dsn: str) -> None:
-        await Server(config, dsn).run()
+        await Server(config, dsn, load=load_checked).run()
 
     check_files(config)
     process.prepare()
@@ -51,8 +59,15 @@ class Server(Wiring):
     """One agent. `start` returns when it listens; it is ready once it has reached the database."""
 
     def __init__(
-        self, config: Config, dsn: str, limits: ConnectionLimits | None = None, tuning: Tuning = Tuning()
+        self,
+        config: Config,
+        dsn: str,
+        limits: ConnectionLimits | None = None,
+        tuning: Tuning = Tuning(),
+        *,
+        load: Callable[[], Config] | None = None,
     ) -> None:
+        """`load` reads and checks the configuration again; None: a reload changes nothing."""
         config, self._limits = _within_file_limit(config, limits or _connection_limits(config))
         super().__init__(config, dsn, tuning=tuning, on_death=self._on_death)
         self._config, self._dsn = config, dsn
@@ -60,6 +75,7 @@ class Server(Wiring):
         self.stopping = asyncio.Event()
         self.failure: Exception | None = None  # why it stopped, unless a signal stopped it
         self._background = Background(self._on_death)
+        self.reloading = Reloading(load or (lambda: config), self.take_over)
         # Listeners.
         self.listeners: list[Listener] = []
         self.port = 0
@@ -67,7 +83,9 @@ class Server(Wiring):
 
     async def run(self) -> None:
         """Serves until a signal stops it, or until it cannot go on: then it raises the reason, such as SetupError."""
-        with process.handle_signals(self._on_stop_signal, self._on_ignored_signal):
+        with process.handle_signals(
+            on_stop=self._on_stop_signal, on_reload=self._on_reload_signal, on_ignored=self._on_ignored_signal
+        ):
             if await self.start():
                 process.freeze_objects()
                 await self.stopping.wait()
@@ -92,15 +110,27 @@ class Server(Wiring):
         await self.ledger.open_outbox()
         self.port = self._listen(self.api, api_sockets, self._limits, self.cors)
         self.own_api = f"http://{ports.reachable(api_sockets[0])}:{self.port}"
-        # A limit of its own: administrators can connect however many clients there are.
-        admin_limits = msgspec.structs.replace(self._limits, connections=process.ADMIN_CONNECTIONS)
-        self.admin_port = self._listen(self.admin, admin_sockets, admin_limits)
+        self.admin_port = self._listen(self.admin, admin_sockets, _admin_limits(self._limits))
         log.info("chatgpt-agent %s listens on %s", __version__, _urls(config.bind_address, self.port))
         log.info("administration listens on %s", _urls(config.admin_bind_address, self.admin_port))
         # The rest needs the database, which may be away for now.
         self._background.start("connect", self._connect())
         self._background.start("memory", trim_forever())
+        self._background.start("reload", self.reloading.run())
         return True
+
+    def take_over(self, config: Config) -> Reload:
+        """Puts a new configuration in force, as far as a running agent can; requests in progress end with what they
+        began with. Returns what has changed. Raises SetupError, and changes nothing, where a file cannot be used."""
+        config, limits = _within_file_limit(config, _connection_limits(config))
+        reload = compare(self._config, config)
+        self.reload(reload.config)
+        self._config, self._limits = reload.config, limits
+        for listener, its_limits in zip(self.listeners, (limits, _admin_limits(limits)), strict=True):
+            listener.set_limits(its_limits, config.trusted_proxies)
+        if {"log_level", "log_format"} & set(reload.changed):
+            set_up_logging(config.log_level, config.log_format)
+        return reload
 
     async def stop(self) -> None:
         """Stops the agent; running requests get `drain_timeout` to end, unless there is a second signal."""
@@ -122,8 +152,7 @@ class Server(Wiring):
         await self.ledger.close()
         # Each gives up after a second where the database does not answer.
         await asyncio.gather(self.budget_sync.close(), self.alerts.close(), self.last_used.close())
-        self.upstream.abort_all()
-        self.http_client.close()
+        self.upstream.close()
         await self.directory.close()
         await self.verification.close()
         await self.admin_stores.close()
@@ -203,8 +232,14 @@ class Server(Wiring):
         log.info("received a stop signal (%s)", name)
         self.stopping.set()
 
+    def _on_reload_signal(self, name: str) -> None:
+        if self.lifecycle.draining:
+            log.warning("%s is ignored: the agent is stopping", name)
+        else:
+            self.reloading.ask()
+
     def _on_ignored_signal(self, name: str) -> None:
-        log.warning("%s is ignored: restart the agent to read its configuration, SIGTERM stops it", name)
+        log.warning("%s is ignored: SIGHUP reads the configuration again, SIGTERM stops the agent", name)
 
     def _on_death(self, task: str, error: Exception) -> None:
         self._fail(SetupError(f"the task {task} died: {type(error).__name__}"))
@@ -231,6 +266,11 @@ def _connection_limits(config: Config) -> ConnectionLimits:
         body_seconds=config.client_timeout,
         idle_seconds=config.keep_alive_timeout,
     )
+
+
+def _admin_limits(limits: ConnectionLimits) -> ConnectionLimits:
+    """A limit of its own: administrators can connect however many clients there are."""
+    return msgspec.structs.replace(limits, connections=process.ADMIN_CONNECTIONS)
 
 
 def _within_file_limit(config: Config, limits: ConnectionLimits) -> tuple[Config, ConnectionLimits]:

@@ -5,7 +5,6 @@ import asyncio
 from tornado.web import Application
 
 from chatgpt_agent.adapters.config import Config
-from chatgpt_agent.adapters.curl.options import http_client
 from chatgpt_agent.adapters.curl.upstream_client import UpstreamClient
 from chatgpt_agent.adapters.outbox import Outbox
 from chatgpt_agent.adapters.postgres.connection import Store
@@ -57,8 +56,7 @@ class Wiring:
         # Services, each after those that it uses; only the users' names in alerts come from a later one.
         self.lifecycle = Lifecycle()
         self.memory = Memory(config.buffered_size)
-        self.http_client = http_client(config.upstream)
-        self.upstream = UpstreamClient(self.http_client, config.upstream)
+        self.upstream = UpstreamClient(config.upstream)
         self.rate_limiter = RateLimiter(clock)
         self.read_pool = ReadPool(dsn)
         self.account_limiter = AccountLimiter(clock)
@@ -96,11 +94,7 @@ class Wiring:
             directory=self.directory,
             rate_limiter=self.rate_limiter,
             budgets=self.budgets,
-            assumptions=Assumptions(
-                attachment_tokens=config.budget_linked_tokens,
-                output_tokens=config.budget_output_tokens,
-                tool_calls=config.budget_tool_calls,
-            ),
+            assumptions=_assumptions(config),
             max_requests=config.max_concurrent_requests,
             unpriced_models=self.figures.unpriced_models,
         )
@@ -124,10 +118,33 @@ class Wiring:
         self.admin_authenticator = self._admin_authenticator(config, tuning.wrong_token_burst)
         self.console_access = self._console_access(config, tuning.wrong_token_burst)
         self.verification = Job[list[Finding]]("ledger verify")
-        # Handlers.
-        self.cors = Cors(config.cors_origins) if config.cors_origins else None
-        self.api = self._api(config, urls)
-        self.admin = self._admin(config)
+        # Handlers. What of their services a reload changes has a name here.
+        self.cors = Cors(config.cors_origins)
+        self.forward_services = self._forward_services(config)
+        self.admin_api = self._admin_api(config)
+        self.api = self._api(urls)
+        self.admin = self._admin()
+
+    def reload(self, config: Config) -> None:
+        """Gives each service its values of a new configuration. Raises SetupError, and changes nothing, where a file
+        cannot be used. Only keys in RELOADABLE (adapters/config_reload.py) have new values."""
+        webhook = open_webhook(config)
+        self.alerts.set_webhook(webhook)
+        self.memory.limit = config.buffered_size
+        self.upstream.set_settings(config.upstream)
+        self.directory.stale_after = config.stale_after
+        self.ledger.keep_shipped(config.keep_shipped)
+        self.admissions.assumptions = _assumptions(config)
+        self.admissions.max_requests = config.max_concurrent_requests
+        self.relay.abandoned.seconds = config.drain_after_disconnect
+        self.relay.abandoned.limit = config.drain_after_disconnect_max
+        self.authenticator.set_trusted_proxies(config.trusted_proxies)
+        self.admin_authenticator.set_trusted_proxies(config.trusted_proxies)
+        self.console_access.set_settings(_console_settings(config))
+        self.cors.set_origins(config.cors_origins)
+        self.forward_services.max_body_size = config.max_body_size
+        self.forward_services.ask_stream_usage = config.openai_ask_stream_usage
+        self.admin_api.config = config
 
     def _admin_authenticator(self, config: Config, burst: int) -> AdminAuthenticator:
         clock = asyncio.get_running_loop().time
@@ -136,17 +153,11 @@ class Wiring:
         )
 
     def _console_access(self, config: Config, burst: int) -> ConsoleAccess:
-        settings = ConsoleSettings(
-            hosts=config.console_hosts,
-            trusted_proxies=config.trusted_proxies,
-            user_header=config.admin_user_header,
-            user_header_from=config.admin_user_header_from,
-        )
         clock = asyncio.get_running_loop().time
-        return ConsoleAccess(self.admin_stores.changes, settings, clock=clock, burst=burst)
+        return ConsoleAccess(self.admin_stores.changes, _console_settings(config), clock=clock, burst=burst)
 
-    def _api(self, config: Config, urls: dict[str, str]) -> Application:
-        forward = ForwardServices(
+    def _forward_services(self, config: Config) -> ForwardServices:
+        return ForwardServices(
             authenticator=self.authenticator,
             admissions=self.admissions,
             rate_limiter=self.rate_limiter,
@@ -156,15 +167,17 @@ class Wiring:
             max_body_size=config.max_body_size,
             ask_stream_usage=config.openai_ask_stream_usage,
         )
+
+    def _api(self, urls: dict[str, str]) -> Application:
         services = Services(
             endpoints=forwarded_endpoints(urls),
-            forward=forward,
+            forward=self.forward_services,
             directory=self.directory,
             budgets=self.budgets,
             read_pool=self.read_pool,
             account_limiter=self.account_limiter,
             own_token=self._own_token(),
-            public_url=config.public_url,
+            public_url=lambda: self.admin_api.config.public_url,
             readiness=self._readiness(),
             cors=self.cors,
         )
@@ -174,8 +187,8 @@ class Wiring:
         limiter = rotation_limiter(asyncio.get_running_loop().time)
         return OwnToken(self.admin_stores.changes, lambda: self.admin_authenticator.keyring, limiter)
 
-    def _admin(self, config: Config) -> Application:
-        api = AdminApi(
+    def _admin_api(self, config: Config) -> AdminApi:
+        return AdminApi(
             config=config,
             authenticator=self.admin_authenticator,
             stores=self.admin_stores,
@@ -183,17 +196,36 @@ class Wiring:
             memory=Memory(ADMIN_MEMORY),
             upstream=self.figures.upstream,
         )
+
+    def _admin(self) -> Application:
         console = ConsoleServices(
-            api=api,
+            api=self.admin_api,
             access=self.console_access,
             time_zone=lambda: self.directory.time_zone,
             own_api=lambda: self.own_api,
             verification=self.verification,
         )
-        return admin_app(api, console, self._readiness())
+        return admin_app(self.admin_api, console, self._readiness())
 
     def _readiness(self) -> Readiness:
         return Readiness(directory=self.directory, budgets=self.budgets, ledger=self.ledger, lifecycle=self.lifecycle)
+
+
+def _assumptions(config: Config) -> Assumptions:
+    return Assumptions(
+        attachment_tokens=config.budget_linked_tokens,
+        output_tokens=config.budget_output_tokens,
+        tool_calls=config.budget_tool_calls,
+    )
+
+
+def _console_settings(config: Config) -> ConsoleSettings:
+    return ConsoleSettings(
+        hosts=config.console_hosts,
+        trusted_proxies=config.trusted_proxies,
+        user_header=config.admin_user_header,
+        user_header_from=config.admin_user_header_from,
+    )
 
 
 def _admin_stores(dsn: str) -> Stores:

@@ -130,7 +130,7 @@ def test_decisions_are_numbered_in_order() -> None:
 
 def test_every_key_is_documented() -> None:
     """The reference of the configuration has every key, with an explanation."""
-    documented = {cells[0].strip("`"): cells[3] for cells in table_rows("docs/configuration.md") if len(cells) == 4}
+    documented = {cells[0].strip("`"): cells[4] for cells in table_rows("docs/configuration.md") if len(cells) == 5}
     assert [field.name for field in msgspec.structs.fields(Config) if not documented.get(field.name)] == []
 
 

@@ -148,6 +148,12 @@ class UpstreamSettings(msgspec.Struct, frozen=True, kw_only=True):
     max_response_size: int
     max_connections: int
 
+    @property
+    def destination(self) -> str:
+        """Where requests go, for the log."""
+        through = f" through the proxy {self.proxy.host}:{self.proxy.port}" if self.proxy else ""
+        return f"{urlsplit(self.url).netloc}{through}"
+
 
 def meta_of(field: msgspec.structs.FieldInfo) -> msgspec.Meta:
     """Returns what a key's type says of its values."""

@@ -55,7 +55,7 @@ class Outbox:
         self, folder: Path, *, keep: float = 3600.0, connect: Callable[[Path], sqlite3.Connection] = connect
     ) -> None:
         self._folder = folder
-        self._keep = keep
+        self.keep = keep  # seconds
         self._connect_to = connect
         self._work: queue.SimpleQueue[tuple[Work, asyncio.Future[Any]] | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
@@ -124,11 +124,11 @@ class Outbox:
     async def ack(self, seq: int, *, contact: float = 0.0) -> None:
         """Notes that PostgreSQL has the rows up to a number, and deletes rows that were kept for long enough.
         `contact`: seconds of contact with PostgreSQL since the last call of `ack`."""
-        await self._do(lambda db: outbox_rows.ack(db, seq, contact, self._keep))
+        await self._do(lambda db: outbox_rows.ack(db, seq, contact, self.keep))
 
     async def prune(self, contact: float) -> None:
         """Deletes rows that were kept for long enough; `contact` as for `ack`."""
-        await self._do(lambda db: outbox_rows.prune(db, contact, self._keep))
+        await self._do(lambda db: outbox_rows.prune(db, contact, self.keep))
 
     async def position(self) -> Position:
         """Returns how far the rows are shipped, and to which ledger."""

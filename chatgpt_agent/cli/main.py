@@ -1,11 +1,13 @@
 """`chatgpt-agent`: serve, migrate, and the groups of commands."""
 
+import functools
 import resource
 
 import click
 
 from chatgpt_agent import __version__
 from chatgpt_agent.adapters.config import Config
+from chatgpt_agent.adapters.config_loading import config_from
 from chatgpt_agent.adapters.logs import set_up_logging
 from chatgpt_agent.cli.admin import admin
 from chatgpt_agent.cli.audit import audit
@@ -35,14 +37,15 @@ def main() -> None:
 @main.command()
 @config_option
 def serve(config: Config) -> None:
-    """Run the agent until SIGTERM or SIGINT.
+    """Run the agent until SIGTERM or SIGINT; SIGHUP lets it read its configuration again.
 
     Example: chatgpt-agent serve --config config.yml
     """
     from chatgpt_agent import server  # only here: it imports Tornado and curl, which no other command needs
 
     set_up_logging(config.log_level, config.log_format)
-    server.serve(config)
+    file = click.get_current_context().params["config_file"]
+    server.serve(config, functools.partial(config_from, file))
 
 
 COMMANDS = (

@@ -20,16 +20,16 @@ class AbandonedAnswers:
     a user with fewer then takes the newest place of the user with the most."""
 
     def __init__(self, *, seconds: float, limit: int) -> None:
-        self._seconds = seconds
-        self._limit = limit
+        self.seconds = seconds
+        self.limit = limit
         self._by_user: dict[int, list[AbandonedAnswer]] = {}
         self.running = 0
 
     def start(self, user_id: int, stop: Callable[[], None]) -> AbandonedAnswer | None:
         """Takes a place for an answer to a user, which `stop` ends when its time is over. None: there is no place."""
-        if self.running >= self._limit and not self._make_room(user_id):
+        if self.running >= self.limit and not self._make_room(user_id):
             return None
-        timer = asyncio.get_running_loop().call_later(self._seconds, stop)
+        timer = asyncio.get_running_loop().call_later(self.seconds, stop)
         abandoned = AbandonedAnswer(user_id, stop, timer)
         self._by_user.setdefault(user_id, []).append(abandoned)
         self.running += 1

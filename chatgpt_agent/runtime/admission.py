@@ -50,8 +50,8 @@ class Admissions:
         self._directory = directory
         self._rate_limiter = rate_limiter
         self._budgets = budgets
-        self._assumptions = assumptions
-        self._max_requests = max_requests
+        self.assumptions = assumptions
+        self.max_requests = max_requests
         self._unpriced_models = unpriced_models  # that were refused, for operators
         self.now = now  # the agent's clock: a row's time, and the time at which prices and budgets are looked up
         self.running = 0  # requests that were admitted and not yet released
@@ -59,7 +59,7 @@ class Admissions:
     @property
     def full(self) -> bool:
         """Whether no more requests are admitted until one ends."""
-        return self.running >= self._max_requests
+        return self.running >= self.max_requests
 
     def admit(self, identity: Identity, request: ApiRequest, *, request_id: UUID) -> "Admission":
         """The decision, in the order in which its reasons are given. Whatever is refused has taken nothing.
@@ -127,7 +127,7 @@ class Admissions:
         return max_cost(
             price,
             size,
-            self._assumptions,
+            self.assumptions,
             standard_tier_only=identity.user.standard_tier_only,
             surcharges=surcharges,
             image_price=image_price,

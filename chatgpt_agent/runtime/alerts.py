@@ -64,12 +64,20 @@ class Alerts:
     ) -> None:
         self._store = store
         self._webhook = webhook
+        self._former_webhooks: list[Webhook] = []  # to be closed once none of their posts is in progress
         self._user_of = user_of
         self._times = times
         self._now = now
         self._unstored: deque[tuple[Alert, str]] = deque()  # with the line for the log
         self._wake = asyncio.Event()
         self.background = Background(on_death)
+
+    def set_webhook(self, webhook: Webhook | None) -> None:
+        """Sends alerts to another webhook from now on, or to none."""
+        if self._webhook is not None:
+            self._former_webhooks.append(self._webhook)
+        self._webhook = webhook
+        self._wake.set()
 
     @property
     def unstored(self) -> int:
@@ -142,6 +150,7 @@ class Alerts:
             log.warning("%d alerts could not be stored", len(self._unstored))
         if self._webhook is not None:
             self._webhook.close()
+        self._close_former_webhooks()
         await self._store.close()
 
     async def _send_forever(self) -> None:
@@ -154,11 +163,15 @@ class Alerts:
             self._wake.clear()
             try:
                 await self._store_all()
-                if self._webhook is not None:
-                    await self._send_due(self._webhook)
+                await self._send_due()
             except StoreError:  # logged by the directory, which uses the same server
                 await asyncio.sleep(self._times.poll)
                 self._wake.set()
+            self._close_former_webhooks()
+
+    def _close_former_webhooks(self) -> None:
+        while self._former_webhooks:
+            self._former_webhooks.pop().close()
 
     async def _store_all(self) -> None:
         while self._unstored:
@@ -167,8 +180,10 @@ class Alerts:
                 log.warning("%s", line)
             self._unstored.popleft()
 
-    async def _send_due(self, webhook: Webhook) -> None:
-        while due := await claim_due_alerts(self._store, self._times.claim, BATCH):
+    async def _send_due(self) -> None:
+        while (webhook := self._webhook) is not None and (
+            due := await claim_due_alerts(self._store, self._times.claim, BATCH)
+        ):
             tasks = [
                 asyncio.create_task(self._send(webhook, alert), name=f"alert of budget {alert.budget_id}")
                 for alert in due

@@ -44,6 +44,10 @@ class Authenticator:
         self._trusted_proxies = Networks(trusted_proxies)
         self._failed = FailedAttempts(clock, burst)
 
+    def set_trusted_proxies(self, networks: Iterable[str]) -> None:
+        """Believes the header fields of these proxies from now on."""
+        self._trusted_proxies = Networks(networks)
+
     def identify(self, headers: Headers, peer: str | None) -> Identity:
         """The user and token of a request. Raises InvalidApiKey, RateLimited after too many wrong tokens from the
         client's address, DirectoryStale."""
@@ -88,6 +92,10 @@ class AdminAuthenticator:
         self._trusted_proxies = Networks(trusted_proxies)
         self._failed = FailedAttempts(clock, burst)
         self._keyring: Keyring | None = None
+
+    def set_trusted_proxies(self, networks: Iterable[str]) -> None:
+        """Believes the header fields of these proxies from now on."""
+        self._trusted_proxies = Networks(networks)
 
     def open(self, keyring: Keyring) -> None:
         """Takes the key that tokens are hashed with. Before this, every request is answered StoreUnavailable."""

@@ -82,14 +82,17 @@ class ConsoleAccess:
         self._passwords = Passwords()
         self._keyring: Keyring | None = None
         self.first_run_code: str | None = None  # of the link for the first admin; in memory only
-        # Settings.
+        self.set_settings(settings)
+        # Failures.
+        self._by_address = FailedAttempts(clock, burst, TOO_MANY)
+        self._by_name = WrongPasswords(clock)
+
+    def set_settings(self, settings: ConsoleSettings) -> None:
+        """Takes what the configuration says, for requests from now on."""
         self._hosts = frozenset(map(plain_host, settings.hosts))
         self._trusted_proxies = Networks(settings.trusted_proxies)
         self._user_header = settings.user_header
         self._user_header_from = Networks(settings.user_header_from)
-        # Failures.
-        self._by_address = FailedAttempts(clock, burst, TOO_MANY)
-        self._by_name = WrongPasswords(clock)
 
     def open(self, keyring: Keyring) -> None:
         """Takes the key that secrets of sessions are hashed with. Before this, every request is answered

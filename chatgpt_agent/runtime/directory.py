@@ -49,7 +49,7 @@ class Directory:
         self._store = store
         self._host = host
         self._on_budgets = on_budgets
-        self._stale_after = stale_after
+        self.stale_after = stale_after
         self._clock = clock
         self._keyring: Keyring | None = None
         # The copy.
@@ -86,7 +86,7 @@ class Directory:
     @property
     def loaded(self) -> bool:
         """Whether the copy is loaded, and read within the last `stale_after` seconds."""
-        return self._read_at is not None and self._clock() - self._read_at <= self._stale_after
+        return self._read_at is not None and self._clock() - self._read_at <= self.stale_after
 
     def identify(self, token: str, address: Callable[[], Address | None] = lambda: None) -> Identity:
         """The token and its user, for a request from this address, which only tokens for some networks ask for. Raises
@@ -164,7 +164,7 @@ class Directory:
     def _note_failure(self, error: StoreError) -> None:
         self.connected = False
         self._warning.warning(
-            "the directory cannot be refreshed, known tokens work for %s s: %s", self._stale_after, error
+            "the directory cannot be refreshed, known tokens work for %s s: %s", self.stale_after, error
         )
 
     async def _refresh(self) -> None:

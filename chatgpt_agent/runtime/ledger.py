@@ -59,6 +59,10 @@ class Ledger:
         self.states: Counter[str] = Counter()  # of the rows since the start, for operators
         self.background = Background(on_death)
 
+    def keep_shipped(self, seconds: float) -> None:
+        """Keeps rows that were shipped for so many seconds of contact with PostgreSQL from now on."""
+        self._outbox.keep = seconds
+
     @property
     def is_shipping(self) -> bool:
         """Whether the shipper was started."""

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import msgspec
 
 from chatgpt_agent import __version__
+from chatgpt_agent.adapters.config_values import UpstreamSettings
 from chatgpt_agent.adapters.curl.exchange import Exchange
 from chatgpt_agent.adapters.curl.head import Head, head_error
 from chatgpt_agent.adapters.curl.upstream_client import UpstreamClient
@@ -159,7 +160,7 @@ class Dispatch:
         """Writes the row of a request that failed, and why to the log. Raises LedgerUnavailable."""
         if isinstance(error, UpstreamError) and error.cause:
             cause = "(not shown: it has the key)" if shows_secret(error.cause, self._key) else error.cause
-            request_id, upstream = self._admission.intent.request_id, self._relay.upstream.destination
+            request_id, upstream = self._admission.intent.request_id, self._settings.destination
             log.warning("request %s of user %s to %s: %s: %s", request_id, self._user.name, upstream, error.code, cause)
         await self.settle(state, answer, error=error.code)
 
@@ -196,6 +197,11 @@ class Dispatch:
         value = self._head.first("x-request-id") if self._head else None
         return value if value and is_printable(value) and not shows_secret(value, self._key) else None
 
+    @property
+    def _settings(self) -> UpstreamSettings:
+        """Those with which it was sent."""
+        return self._relay.upstream.settings if self._exchange is None else self._exchange.settings
+
     def _take_body(self) -> bytes:
         body, self._body = self._body, b""
         return body
@@ -218,7 +224,7 @@ class Dispatch:
         if head.status in (401, 403):
             log.error("OpenAI refused the key of user %s with status %d", self._user.name, head.status)
             return UpstreamKeyRejected(sent=True)
-        return head_error(head, has_proxy=self._relay.upstream.has_proxy)
+        return head_error(head, has_proxy=self._settings.proxy is not None)
 
     def _milliseconds(self) -> int:
         return round((self._loop.time() - self._started_at) * 1000)

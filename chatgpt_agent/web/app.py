@@ -1,7 +1,7 @@
 """The route tables: one for the API, one for administration."""
 
 import re
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any
 
 import msgspec
@@ -52,9 +52,9 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     read_pool: ReadPool
     account_limiter: AccountLimiter
     own_token: OwnToken
-    public_url: str | None
+    public_url: Callable[[], str | None]
     readiness: Readiness
-    cors: Cors | None
+    cors: Cors
 
 
 Route = tuple[type[RequestHandler], dict[str, Any]]

@@ -40,12 +40,16 @@ class ConnectionTable:
     def __init__(
         self, *, connections: int, per_address: int, trusted_proxies: Iterable[str], clock: Callable[[], float]
     ) -> None:
-        # An address gets at most half, so that there is always room for others.
-        self._per_address = min(per_address, max(connections // 2, LEAST_SHARE))
-        self._trusted = Networks(trusted_proxies)
         self._clock = clock
         self._addresses: dict[int, Address] = {}
         self._idle: dict[IdleConnection, float] = {}  # the oldest first
+        self.set_limits(connections=connections, per_address=per_address, trusted_proxies=trusted_proxies)
+
+    def set_limits(self, *, connections: int, per_address: int, trusted_proxies: Iterable[str]) -> None:
+        """Takes other limits. Whether a connection that is open comes from a proxy does not change."""
+        # An address gets at most half, so that there is always room for others.
+        self._per_address = min(per_address, max(connections // 2, LEAST_SHARE))
+        self._trusted = Networks(trusted_proxies)
         self._key_of = functools.lru_cache(maxsize=1024)(self._forwarded_key)
 
     def add(self, connection: IdleConnection) -> None:

@@ -37,6 +37,10 @@ class Cors:
     Cookies play no part, so `*` gives a page no more than it has with the token that it sends."""
 
     def __init__(self, origins: Collection[str]) -> None:
+        self.set_origins(origins)
+
+    def set_origins(self, origins: Collection[str]) -> None:
+        """Gives access to pages of these origins from now on; without any, answers say nothing of origins."""
         self._origins = frozenset(origin.lower() for origin in origins)
 
     def allows(self, origin: str | None) -> bool:
@@ -49,6 +53,8 @@ class Cors:
 
     def add_to(self, headers: HTTPHeaders, origin: str | None) -> None:
         """Adds the fields of any answer to a page of this origin."""
+        if not self._origins:
+            return
         if ANY not in self._origins:
             headers["Vary"] = "Origin"
         if self.allows(origin):

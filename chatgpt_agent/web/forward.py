@@ -28,9 +28,9 @@ from chatgpt_agent.web.chunk_writer import ChunkWriter
 from chatgpt_agent.web.request_head import has_body
 
 
-class ForwardServices(msgspec.Struct, frozen=True, kw_only=True):
+class ForwardServices(msgspec.Struct, kw_only=True):
     """What the handlers of forwarded endpoints work with. `max_body_size`: bytes; `ask_stream_usage`: OpenAI is asked
-    for the usage of each stream."""
+    for the usage of each stream. A reload sets both again."""
 
     authenticator: Authenticator
     admissions: Admissions

@@ -92,6 +92,15 @@ class Listener(HTTPServer):
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
         self._start_accepting()
 
+    def set_limits(self, limits: ConnectionLimits, trusted_proxies: Iterable[str]) -> None:
+        """Takes other limits. The times are those of connections that are accepted from now on."""
+        self._limits = limits
+        self._table.set_limits(
+            connections=limits.connections,
+            per_address=limits.connections_per_address,
+            trusted_proxies=trusted_proxies,
+        )
+
     def stop(self) -> None:
         """Accepts no more; connections that are open stay so."""
         self._stop_accepting()

@@ -2,6 +2,7 @@
 page of another site can do nothing in its user's name."""
 
 import asyncio
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -43,7 +44,7 @@ ERROR_FIELDS = {"Retry-After", "Allow", "X-Agent-Error"}  # of an error, beside 
 
 
 class OwnPageServices(msgspec.Struct, frozen=True, kw_only=True):
-    """What the page works with. `public_url`: of the API, None: as the request reached it."""
+    """What the page works with. `public_url` returns the one of the API, or None: as the request reached it."""
 
     authenticator: Authenticator
     account_limiter: AccountLimiter
@@ -51,7 +52,7 @@ class OwnPageServices(msgspec.Struct, frozen=True, kw_only=True):
     own_token: OwnToken
     lifecycle: Lifecycle
     memory: Memory
-    public_url: str | None
+    public_url: Callable[[], str | None]
 
 
 class FormToken:
@@ -145,8 +146,8 @@ class OwnPageHandler(BodyHandler):
 
     def _api_url(self) -> str:
         """The base URL for clients: by `public_url`, else as this request reached us."""
-        if self._services.public_url is not None:
-            return base_url(self._services.public_url)
+        if (public := self._services.public_url()) is not None:
+            return base_url(public)
         proxy = self._services.authenticator.is_proxy(self.request.remote_ip)
         secure = proxy and self.request.headers.get("X-Forwarded-Proto", "").lower() == "https"
         return base_url(f"{'https' if secure else 'http'}://{self.request.host}")

@@ -18,6 +18,7 @@ from uuid import UUID
 import msgspec
 import pytest
 
+from chatgpt_agent.adapters.config import Config
 from chatgpt_agent.adapters.curl.head import Head
 from chatgpt_agent.adapters.curl.upstream_client import UpstreamClient
 from chatgpt_agent.adapters.outbox import Outbox
@@ -207,8 +208,7 @@ class _Watched(sqlite3.Connection):
 class FakeUpstream:
     """The upstream client of the relay, with OpenAI simulated."""
 
-    has_proxy = False
-    destination = "openai"
+    settings = Config().upstream
 
     def __init__(self, world: World) -> None:
         self.loop = asyncio.get_running_loop()
@@ -238,6 +238,7 @@ class FakeExchange:
         self._world = world
         self._script = world.script
         self._pieces = list(world.script.pieces)
+        self.settings = FakeUpstream.settings
         self.sent = self._script.name != "not reached"
         world.sent += self.sent
         world.point("after the request is sent")

@@ -107,10 +107,16 @@ class UpstreamHTTPClient(CurlAsyncHTTPClient):
         self._kept = KeptConnections()
         self._pools = ConnectionPools(self._loop, max_idle=max_idle, max_connections=max_connections)
         self._stale: set[pycurl.Curl] = set()  # whose connection must not be used
+        self._ending = False  # there are no more requests
         self._watched: dict[int, int] = {}  # POLL_IN and POLL_OUT of each socket
         self._timeout: asyncio.Handle | None = None
         super().initialize(max_clients=0, defaults=defaults)
         self._multi.setopt(pycurl.M_MAXCONNECTS, max_connections)
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether it was closed."""
+        return self._closed
 
     @property
     def idle_handles(self) -> int:
@@ -259,9 +265,20 @@ class UpstreamHTTPClient(CurlAsyncHTTPClient):
         for function in (pycurl.READFUNCTION, pycurl.HEADERFUNCTION, pycurl.WRITEFUNCTION):
             curl.setopt(function, _ignore)
         self._free_list.append(curl)
+        if self._ending and not self._running:
+            self._loop.call_soon(self.close)  # not inside libcurl
+
+    def close_when_idle(self) -> None:
+        """Closes it when its last transfer has ended. There may be no further request."""
+        self._ending = True
+        if not self._running:
+            self.close()
 
     def close(self) -> None:
         """Ends all transfers, whose futures stay as they are, and closes the connections."""
+        if self._closed:
+            return
+        self._ending = False
         for curl in list(self._running):
             self._release(curl)
         self._cancel_timeout()

@@ -57,6 +57,7 @@ class Exchange:
         "_waiter",
         "queued",
         "sent",
+        "settings",
     )
 
     def __init__(self, upstream: "UpstreamClient", on_sent: Callable[[], None]) -> None:
@@ -64,6 +65,7 @@ class Exchange:
         self._on_sent = on_sent
         self._loop = upstream.loop
         # State.
+        self.settings = upstream.settings  # they may change for later requests
         self.sent = False  # whether libcurl took bytes of the body, or has a connection where there is none
         self._finished = False
         self._failure: BaseException | None = None
@@ -107,7 +109,7 @@ class Exchange:
         self._request = request
         self._fetch = upstream.http_client.fetch(request, raise_error=False)
         self._fetch.add_done_callback(self._on_done)
-        self._timeout = self._loop.call_later(upstream.settings.first_byte_timeout, self._check_time)
+        self._timeout = self._loop.call_later(self.settings.first_byte_timeout, self._check_time)
 
     # For the reader.
 
@@ -241,7 +243,7 @@ class Exchange:
         elif self._status >= 200:
             self._last_heard = self._loop.time()
             self._head = Head(self._status, [parse_field(line) for line in self._lines])
-            settings = self._upstream.settings
+            settings = self.settings
             if settings.silence_timeout < settings.first_byte_timeout and self._timeout is not None:
                 self._timeout.cancel()  # from here on the limit is the one of silence
                 self._timeout = self._loop.call_at(self._last_heard + settings.silence_timeout, self._check_time)
@@ -253,7 +255,7 @@ class Exchange:
             return int(pycurl.WRITEFUNC_PAUSE)  # libcurl keeps this chunk and brings it again
         size = len(chunk)
         self._total += size
-        if self._finished or self._total > self._upstream.settings.max_response_size:
+        if self._finished or self._total > self.settings.max_response_size:
             self._failure = self._failure or self._too_large()
             return 0  # not the size: libcurl ends the transfer
         if self.queued:
@@ -265,7 +267,7 @@ class Exchange:
         return size
 
     def _too_large(self) -> UpstreamInvalid:
-        limit = self._upstream.settings.max_response_size
+        limit = self.settings.max_response_size
         cause = f"the answer is larger than max_response_size, {limit} bytes"
         return UpstreamInvalid("The answer is over the limit of size.", sent=True, cause=cause)
 
@@ -276,7 +278,7 @@ class Exchange:
         error = fetch.exception()
         if self._failure is None:
             if isinstance(error, CurlError):
-                has_proxy, answering = self._upstream.has_proxy, self._head is not None
+                has_proxy, answering = self.settings.proxy is not None, self._head is not None
                 self._failure = upstream_error(error, sent=self.sent, answering=answering, has_proxy=has_proxy)
             else:
                 self._failure = error or (
@@ -298,7 +300,7 @@ class Exchange:
     def _check_time(self) -> None:
         """One timer for each exchange, which is set again when it fires: one for each chunk would cost more than the
         chunk."""
-        settings = self._upstream.settings
+        settings = self.settings
         limit = settings.first_byte_timeout if self._head is None else settings.silence_timeout
         now = self._loop.time()
         if self._paused:

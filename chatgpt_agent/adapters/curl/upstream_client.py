@@ -2,27 +2,23 @@
 
 import asyncio
 from collections.abc import Callable
-from urllib.parse import urlsplit
-
-from tornado.httpclient import AsyncHTTPClient
 
 from chatgpt_agent.adapters.config_values import UpstreamSettings
+from chatgpt_agent.adapters.curl.client import UpstreamHTTPClient
 from chatgpt_agent.adapters.curl.exchange import Exchange
-from chatgpt_agent.adapters.curl.options import request_options
+from chatgpt_agent.adapters.curl.options import http_client, request_options
 from chatgpt_agent.core.errors import UpstreamUnreachable
 
 
 class UpstreamClient:
     """Sends requests to OpenAI. Lives as long as the process."""
 
-    def __init__(self, http_client: AsyncHTTPClient, settings: UpstreamSettings) -> None:
-        self.http_client = http_client
-        self.settings = settings
-        self.has_proxy = settings.proxy is not None
-        self.destination = urlsplit(settings.url).netloc  # for the log
-        if settings.proxy is not None:
-            self.destination += f" through the proxy {settings.proxy.host}:{settings.proxy.port}"
+    def __init__(self, settings: UpstreamSettings) -> None:
+        """Raises SetupError where libcurl is too old."""
+        self.settings = settings  # of requests from now on
         self.options = request_options(settings)
+        self.http_client = http_client(settings)
+        self._former: list[UpstreamHTTPClient] = []  # with requests that began before the settings changed
         self.exchanges: set[Exchange] = set()  # that have not ended
         self.loop = asyncio.get_running_loop()  # for each request: asyncio would ask the system each time
         self._with_data: dict[Exchange, None] = {}  # each once, in the order of their first data
@@ -47,6 +43,26 @@ class UpstreamClient:
         exchange = Exchange(self, on_sent)
         exchange.start(url, body, headers, method=method, owner=owner)
         return exchange
+
+    def set_settings(self, settings: UpstreamSettings) -> None:
+        """Takes settings for requests from now on; those in progress end as they began. Connections that are kept are
+        not used again where a setting has changed, or where there is a file with CA certificates: libcurl may have
+        those that were in it a day ago."""
+        if settings == self.settings and settings.ca_file is None:
+            return
+        self.settings = settings
+        self.options = request_options(settings)
+        self._former.append(self.http_client)
+        self.http_client = http_client(settings)
+        for client in self._former:
+            client.close_when_idle()
+        self._former = [client for client in self._former if not client.is_closed]
+
+    def close(self) -> None:
+        """Ends every exchange now, and closes all connections."""
+        self.abort_all()
+        for client in (self.http_client, *self._former):
+            client.close()
 
     def abort_all(self) -> None:
         """Ends every exchange now."""

@@ -24,8 +24,8 @@ MAX_FILE = 8 * MAX_BODY  # bytes
 CSV_FILE: dict[str, Any] = {"text/csv": {"type": "string"}}
 
 
-class AdminApi(msgspec.Struct, frozen=True, kw_only=True):
-    """What the administrators' API works with."""
+class AdminApi(msgspec.Struct, kw_only=True):
+    """What the administrators' API works with. `config`: the one in force, which a reload replaces."""
 
     config: Config
     authenticator: AdminAuthenticator

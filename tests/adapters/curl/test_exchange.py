@@ -12,7 +12,6 @@ from tornado.ioloop import IOLoop
 from chatgpt_agent.adapters.config import Config
 from chatgpt_agent.adapters.curl.client import UpstreamHTTPClient
 from chatgpt_agent.adapters.curl.exchange import HIGH_WATER, Exchange
-from chatgpt_agent.adapters.curl.options import http_client
 from chatgpt_agent.adapters.curl.upstream_client import UpstreamClient
 from chatgpt_agent.core.errors import ClientClosed, UpstreamError
 from tests.support.upstream import Received, Reply, Upstream
@@ -26,7 +25,7 @@ def client(io_loop: IOLoop) -> Iterator[UpstreamClient]:
 
     async def start() -> UpstreamClient:
         settings = Config().upstream
-        return UpstreamClient(http_client(settings), settings)
+        return UpstreamClient(settings)
 
     client = io_loop.run_sync(start)
     yield client

@@ -13,7 +13,6 @@ from tornado.ioloop import IOLoop
 
 from chatgpt_agent.adapters.config import Config
 from chatgpt_agent.adapters.config_values import Proxy, UpstreamSettings
-from chatgpt_agent.adapters.curl.options import http_client
 from chatgpt_agent.adapters.curl.upstream_client import UpstreamClient
 from chatgpt_agent.core.errors import UpstreamError
 from tests.support.stray_server import STRAY_BYTES, StrayServer, stray_frames
@@ -71,7 +70,7 @@ def connect(io_loop: IOLoop) -> Iterator[Callable[[UpstreamSettings], UpstreamCl
     clients: list[UpstreamClient] = []
 
     def connect(settings: UpstreamSettings) -> UpstreamClient:
-        clients.append(UpstreamClient(http_client(settings), settings))
+        clients.append(UpstreamClient(settings))
         return clients[-1]
 
     yield connect
