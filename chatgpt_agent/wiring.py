@@ -80,9 +80,12 @@ class Wiring:
             stale_after=config.stale_after,
             clock=clock,
             host=config.openai_host,
+            on_keys=lambda: self.ledger.report_soon(),
             on_death=on_death,
         )
-        self.figures = Figures(in_progress=lambda: self.admissions.running)
+        self.figures = Figures(
+            in_progress=lambda: self.admissions.running, key_ids=lambda: self.admin_authenticator.key_ids()
+        )
         self.ledger = Ledger(
             Outbox(config.data_dir, keep=config.keep_shipped),
             Store(dsn, seconds=SHIP_TIMEOUT),

@@ -19,6 +19,7 @@ from chatgpt_agent.admin.checks import CheckLog
 from chatgpt_agent.admin.corrections import Corrections
 from chatgpt_agent.admin.ledger import LedgerInspector
 from chatgpt_agent.admin.legacy_import import LegacyImport
+from chatgpt_agent.admin.master_key import MasterKeyChange
 from chatgpt_agent.admin.model_use import ModelUseReader
 from chatgpt_agent.admin.overview import OverviewReader
 from chatgpt_agent.admin.price_import import PriceImport
@@ -35,6 +36,7 @@ from chatgpt_agent.admin.user_list import UserLister
 from chatgpt_agent.admin.users import Users
 from chatgpt_agent.admin.warnings import Warn, no_warning
 from chatgpt_agent.core.audit import Actor
+from chatgpt_agent.runtime.master_key import master_key_path
 
 CHANGE_SECONDS = 60.0  # for a statement that changes something
 REPORT_SECONDS = 3600.0  # for a statement that may read the whole ledger
@@ -96,6 +98,7 @@ class Administration(LedgerAdministration):
         self.surcharges = SurchargeAdmin(changes, host=config.openai_host, warn=warn)
         self.what_if = WhatIf(stores.proofs)
         self.legacy_import = LegacyImport(stores.changes, keyring, actor)
+        self.master_key = MasterKeyChange(changes, stores.checks, keyring, master_key_path(config))
 
 
 @contextlib.asynccontextmanager

@@ -23,7 +23,7 @@ async def check_values(store: Store, keyring: Keyring | None, limit: int) -> lis
 
 
 async def _unusable_keys(store: Store, keyring: Keyring) -> list[Finding]:
-    if await master_key_check(store) not in (None, keyring.check_value):
+    if await master_key_check(store) not in (None, *keyring.check_values):
         return [Finding("openai key", "master key", "the key file is not the one of this database")]
     keys = await encrypted_keys(store)
     # In a thread: a key takes 15 to 100 µs.

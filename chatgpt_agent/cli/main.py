@@ -18,6 +18,7 @@ from chatgpt_agent.cli.config import config
 from chatgpt_agent.cli.health import healthcheck
 from chatgpt_agent.cli.ledger import ledger
 from chatgpt_agent.cli.legacy import import_legacy
+from chatgpt_agent.cli.master_key import master_key
 from chatgpt_agent.cli.migrate import migrate
 from chatgpt_agent.cli.price import price
 from chatgpt_agent.cli.program import Program
@@ -49,7 +50,8 @@ def serve(config: Config) -> None:
 
 
 COMMANDS = (
-    healthcheck, config, migrate, user, token, price, budget, usage, ledger, admin, audit, import_legacy, completion,
+    healthcheck, config, migrate, user, token, price, budget, usage, ledger, admin, audit, master_key, import_legacy,
+    completion,
 )  # fmt: skip
 for command in COMMANDS:
     main.add_command(command)

@@ -108,6 +108,13 @@ class AdminAuthenticator:
             raise StoreUnavailable("the database has not been reached yet")
         return self._keyring
 
+    def key_ids(self) -> list[str]:
+        """The ids of the master keys that are in the key file now, the newest first; none before `open`."""
+        if self._keyring is None:
+            return []
+        self._keyring.refresh()
+        return self._keyring.key_ids
+
     async def identify(self, headers: Headers, peer: str | None) -> tuple[AdminRow, str]:
         """The administrator of a request, and the client's address. Raises InvalidApiKey, RateLimited after too many
         wrong tokens from that address, StoreError."""

@@ -17,7 +17,7 @@ from chatgpt_agent.adapters.postgres.directory import Changes, Unreadable, read_
 from chatgpt_agent.core.access.identity import Identity, Token, User, denial_reason, may_use
 from chatgpt_agent.core.access.networks import Address
 from chatgpt_agent.core.budget.period import Budget
-from chatgpt_agent.core.errors import DirectoryStale, InvalidApiKey, StoreError
+from chatgpt_agent.core.errors import DirectoryStale, InvalidApiKey, SetupError, StoreError
 from chatgpt_agent.core.money.pricing import Price, PriceBook
 from chatgpt_agent.core.money.surcharges import Surcharge
 from chatgpt_agent.runtime.background import Background, OnDeath, Throttle, report_to_loop
@@ -34,7 +34,8 @@ OnBudgets = Callable[[Iterable[Budget], Callable[[int], int | None], str], None]
 
 
 class Directory:
-    """The copy. `clock` is monotonic seconds; `host` is that of the upstream, which may have surcharges."""
+    """The copy. `clock` is monotonic seconds; `host` is that of the upstream, which may have surcharges; `on_keys` is
+    called when the key file has other keys."""
 
     def __init__(
         self,
@@ -44,9 +45,11 @@ class Directory:
         stale_after: float,
         clock: Callable[[], float],
         host: str = "",
+        on_keys: Callable[[], None] = lambda: None,
         on_death: OnDeath = report_to_loop,
     ) -> None:
         self._store = store
+        self._on_keys = on_keys
         self._host = host
         self._on_budgets = on_budgets
         self.stale_after = stale_after
@@ -172,11 +175,24 @@ class Directory:
         changes = await read_changes(self._store, self.version)
         if changes is not None:
             self._decrypted.clear()  # so that no key stays in memory after its user has lost it
+            self._follow_keys(changes)
             await self._apply(changes)
         if not self.connected:
             log.info("the directory is loaded: %d users, %d prices", len(self._users), len(self._prices))
         self.connected = True
         self._read_at = asked_at
+
+    def _follow_keys(self, changes: Changes) -> None:
+        """Takes over which master key encrypts, and new keys of the key file."""
+        assert self._keyring is not None
+        if self._keyring.refresh():
+            log.info("the key file has changed: it has %d master keys", len(self._keyring.key_ids))
+            self._on_keys()
+        if changes.key_state is not None:
+            try:
+                self._keyring.use(changes.key_state)
+            except SetupError as error:
+                log.error("%s: copy the key file from the machine on which it was changed", error.message)
 
     async def _apply(self, changes: Changes) -> None:
         """Applies changes, a batch in each iteration of the event loop. A whole copy is visible only when complete."""

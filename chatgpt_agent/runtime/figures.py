@@ -11,10 +11,11 @@ from chatgpt_agent.runtime.upstream_contact import UpstreamContact
 class Figures:
     """`unknown_fields`: names in OpenAI's usages that we do not know, by answers; `unpriced_models`: models that
     clients asked for and that have no price, by requests; `in_progress` returns how many requests there are now;
-    `upstream`: when OpenAI last answered."""
+    `key_ids` reads the ids of the master keys that the agent has; `upstream`: when OpenAI last answered."""
 
-    def __init__(self, in_progress: Callable[[], int] = lambda: 0) -> None:
+    def __init__(self, in_progress: Callable[[], int] = lambda: 0, key_ids: Callable[[], list[str]] = list) -> None:
         self.unknown_fields = NameCounter(COUNTED_FIELD)
         self.unpriced_models = NameCounter(COUNTED_MODEL)
         self.in_progress = in_progress
+        self.key_ids = key_ids
         self.upstream = UpstreamContact()

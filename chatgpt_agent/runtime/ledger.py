@@ -111,6 +111,10 @@ class Ledger:
         the agent's id. Raises StoreError, LedgerUnavailable."""
         return await self._shipper.report()
 
+    def report_soon(self) -> None:
+        """Lets this agent report about itself now."""
+        self._shipper.report_soon()
+
     async def backlog_rows(self) -> list[Row]:
         """The rows that are to be shipped, the oldest first. Raises LedgerUnavailable."""
         return (await self._outbox.peek_batch(-1))[1]

@@ -1,4 +1,5 @@
-"""The keyring: data directory and database get the same master key at the first start, and must match from then on."""
+"""The keyring: data directory and database get the same master key at the first start, and must match from then on: the
+key file has the key that the database uses, alone or beside others."""
 
 from pathlib import Path
 
@@ -6,7 +7,7 @@ from chatgpt_agent.adapters.config import Config
 from chatgpt_agent.adapters.files import make_folder
 from chatgpt_agent.adapters.keyring import Keyring, make_master_key, read_master_key
 from chatgpt_agent.adapters.postgres.connection import Store
-from chatgpt_agent.adapters.postgres.settings import master_key_check
+from chatgpt_agent.adapters.postgres.settings import master_key_check, read_key_state
 from chatgpt_agent.core.errors import SetupError
 
 
@@ -31,8 +32,11 @@ async def open_keyring(config: Config, store: Store) -> Keyring:
         make_folder(path.parent)
         make_master_key(path)
     keyring = read_master_key(path)
-    if await master_key_check(store, keyring.check_value) != keyring.check_value:
+    await master_key_check(store, keyring.check_value)
+    state = await read_key_state(store)
+    if state is not None and state.check_value not in keyring.check_values:
         raise SetupError(f"the master key {path} is not the one that this database was set up with")
+    keyring.use(state or keyring.state)
     return keyring
 
 

@@ -103,6 +103,11 @@ class Shipper:
         """Lets rows be shipped now."""
         self._wake.set()
 
+    def report_soon(self) -> None:
+        """Lets this agent report about itself now."""
+        self._reported_at = float("-inf")
+        self._wake.set()
+
     async def report(self) -> UUID:
         """Finds out whether PostgreSQL has all rows that were shipped, and reports that this agent is alive; returns
         the agent's id. Raises StoreError, LedgerUnavailable."""
@@ -295,6 +300,7 @@ class Shipper:
             unknown_usage_fields=self._figures.unknown_fields.counts,
             unpriced_models=self._figures.unpriced_models.counts,
             in_progress=self._figures.in_progress(),
+            master_keys=self._figures.key_ids(),
         )
         server_now = await report_agent(self._store, self._id, report)
         self._reported_at = self._seconds()

@@ -11,10 +11,11 @@ from typing import Generic, TypeVar
 
 import msgspec
 
+from chatgpt_agent.adapters.keyring import KeyState
 from chatgpt_agent.adapters.postgres.budgets import budget_from
 from chatgpt_agent.adapters.postgres.connection import SqlRow, Store
 from chatgpt_agent.adapters.postgres.prices import PRICE_COLUMNS, read_price
-from chatgpt_agent.adapters.postgres.settings import TIME_ZONE_SQL
+from chatgpt_agent.adapters.postgres.settings import KEY_STATE_SQL, TIME_ZONE_SQL
 from chatgpt_agent.adapters.postgres.surcharges import SURCHARGE_COLUMNS, surcharge_from
 from chatgpt_agent.core.access.identity import RateLimits, Token, User
 from chatgpt_agent.core.access.model_patterns import compile_patterns
@@ -68,7 +69,8 @@ class Rows(msgspec.Struct, Generic[T], frozen=True):
 
 class Changes(msgspec.Struct, frozen=True, kw_only=True):
     """Rows that changed after a version. `whole`: these are all rows. `unreadable` rows are in none of the lists, but
-    for budgets: an unreadable one is in force with an amount of 0. `time_zone`: the name of that of budgets."""
+    for budgets: an unreadable one is in force with an amount of 0. `time_zone`: the name of that of budgets;
+    `key_state`: which master key encrypts."""
 
     version: int
     whole: bool
@@ -80,6 +82,7 @@ class Changes(msgspec.Struct, frozen=True, kw_only=True):
     budgets: list[Budget]
     unreadable: list[Unreadable]
     time_zone: str
+    key_state: KeyState | None = None
 
 
 async def unreadable_rows(store: Store) -> list[Unreadable]:
@@ -97,10 +100,10 @@ async def invalid_networks(store: Store) -> list[Unreadable]:
 async def read_changes(store: Store, since: int) -> Changes | None:
     """Returns what changed after a version (-1: everything); None if nothing did. A row that changes meanwhile may come
     twice. If the version decreased, a backup was restored, and everything is read."""
-    rows = await store.fetch(f"SELECT version, reset_version, {TIME_ZONE_SQL} FROM directory_version")
+    rows = await store.fetch(f"SELECT version, reset_version, {TIME_ZONE_SQL}, {KEY_STATE_SQL} FROM directory_version")
     if len(rows) != 1:
         raise StoreRejected(f"the table directory_version has {len(rows)} rows instead of one")
-    [(version, reset_version, time_zone)] = rows
+    [(version, reset_version, time_zone, check_value, digest_secrets)] = rows
     if version == since:
         return None
     whole = since < reset_version or since < 0 or version < since
@@ -123,6 +126,7 @@ async def read_changes(store: Store, since: int) -> Changes | None:
             *budgets.unreadable,
         ],
         time_zone=time_zone,
+        key_state=None if check_value is None else KeyState(check_value, digest_secrets),
     )
 
 

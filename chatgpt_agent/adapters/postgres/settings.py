@@ -5,10 +5,14 @@ from datetime import datetime
 from zoneinfo import ZoneInfo
 
 from chatgpt_agent.adapters.config_checks import is_time_zone
+from chatgpt_agent.adapters.keyring import KeyState
 from chatgpt_agent.adapters.postgres.connection import AnyStore, Store
 from chatgpt_agent.core.errors import StoreRejected
 
 TIME_ZONE_SQL = "coalesce((SELECT value FROM settings WHERE name = 'time_zone'), 'UTC')"
+KEY_STATE_SQL = ", ".join(
+    f"(SELECT value FROM settings WHERE name = '{name}')" for name in ("master_key_check", "digest_secrets")
+)
 DAY_SQL = f"(started_at AT TIME ZONE {TIME_ZONE_SQL})::date"  # the day of a row of usage
 
 
@@ -61,3 +65,34 @@ async def master_key_check(store: AnyStore, value: str | None = None) -> str | N
         await store.fetch(sql, [value])
     rows = await store.fetch("SELECT value FROM settings WHERE name = 'master_key_check'")
     return str(rows[0][0]) if rows else None
+
+
+async def read_key_state(store: AnyStore) -> KeyState | None:
+    """Returns which master key encrypts; None: there is none yet."""
+    [(check_value, digest_secrets)] = await store.fetch(f"SELECT {KEY_STATE_SQL}")
+    return None if check_value is None else KeyState(check_value, digest_secrets)
+
+
+async def change_key(store: AnyStore, before: KeyState, after: KeyState) -> bool:
+    """Lets another master key encrypt from now on, in one transaction; all sessions of the console end. Agents are
+    notified. False: the key is another one than `before` already."""
+    sql = """
+        WITH changed AS (
+            UPDATE settings SET value = %s WHERE name = 'master_key_check' AND value = %s RETURNING name
+        ), secrets AS (
+            INSERT INTO settings SELECT 'digest_secrets', %s FROM changed
+            ON CONFLICT (name) DO UPDATE SET value = excluded.value
+        ), sessions AS (
+            DELETE FROM admin_sessions WHERE EXISTS (SELECT FROM changed)
+        ), announced AS (
+            UPDATE directory_version SET version = version + 1 WHERE EXISTS (SELECT FROM changed)
+        )
+        SELECT name, pg_notify('chatgpt_agent', 'master_key') FROM changed"""
+    return bool(await store.fetch(sql, [after.check_value, before.check_value, after.digest_secrets]))
+
+
+async def announce_key(store: AnyStore) -> None:
+    """Lets agents read their key files again, and report which keys they have."""
+    await store.fetch(
+        "UPDATE directory_version SET version = version + 1; SELECT pg_notify('chatgpt_agent', 'master_key')"
+    )

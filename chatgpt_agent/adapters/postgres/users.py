@@ -127,6 +127,24 @@ async def encrypted_keys(store: AnyStore) -> dict[int, bytes]:
     return {id_: bytes(key) for id_, key in rows}
 
 
+async def keys_after(store: AnyStore, id: int, limit: int) -> dict[int, bytes]:
+    """Returns the encrypted OpenAI keys of the next users after this id who are not removed, by user id."""
+    sql = "SELECT id, upstream_key FROM users WHERE removed_at IS NULL AND id > %s ORDER BY id LIMIT %s"
+    return {id_: bytes(key) for id_, key in await store.fetch(sql, [id, limit])}
+
+
+async def reencrypt(store: AnyStore, keys: Mapping[int, tuple[bytes, bytes]]) -> int:
+    """Replaces encrypted OpenAI keys, by user id, by what holds the same keys; those that have changed meanwhile stay.
+    Returns how many were replaced. The audit log does not have it."""
+    sql = """
+        SELECT set_config('chatgpt_agent.reencrypting', 'on', true);
+        UPDATE users u SET upstream_key = k.after
+        FROM unnest(%s::bigint[], %s::bytea[], %s::bytea[]) AS k (id, before, after)
+        WHERE u.id = k.id AND u.upstream_key = k.before RETURNING u.id"""
+    before, after = zip(*keys.values(), strict=True)
+    return len(await store.fetch(sql, [list(keys), list(before), list(after)]))
+
+
 async def list_users(
     store: AnyStore, name: str | None = None, *, after: str | None = None, limit: int | None = None
 ) -> list[UserRow]:
