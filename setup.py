@@ -59,6 +59,7 @@ setup(
         "click>=8.2",
         "tabulate>=0.9.0",
         "Babel>=2.17",  # numbers, money and dates of the console in the reader's language
+        "prometheus-client>=0.22",  # the text formats of metrics; 0.22 negotiates their escaping
         "wcwidth>=0.2.13",  # tabulate uses it: Chinese names take two columns of a terminal for each character
     ],
     extras_require={

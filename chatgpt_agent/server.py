@@ -24,6 +24,7 @@ from chatgpt_agent.runtime.master_key import check_master_key_file
 from chatgpt_agent.runtime.memory import trim_forever
 from chatgpt_agent.runtime.reloading import Reloading
 from chatgpt_agent.runtime.tuning import Tuning
+from chatgpt_agent.web.client_connection import OnError
 from chatgpt_agent.web.client_stream import ConnectionLimits
 from chatgpt_agent.web.cors import Cors
 from chatgpt_agent.web.listener import Listener
@@ -108,7 +109,7 @@ class Server(Wiring):
         admin_sockets = ports.bind("admin_port", config.admin_port, admin_places)
         # Requests that a crash cut off get their rows before new requests come.
         await self.ledger.open_outbox()
-        self.port = self._listen(self.api, api_sockets, self._limits, self.cors)
+        self.port = self._listen(self.api, api_sockets, self._limits, self.cors, self.figures.requests.note_error)
         self.own_api = f"http://{ports.reachable(api_sockets[0])}:{self.port}"
         self.admin_port = self._listen(self.admin, admin_sockets, _admin_limits(self._limits))
         log.info("chatgpt-agent %s listens on %s", __version__, _urls(config.bind_address, self.port))
@@ -117,6 +118,7 @@ class Server(Wiring):
         self._background.start("connect", self._connect())
         self._background.start("memory", trim_forever())
         self._background.start("reload", self.reloading.run())
+        self.loop_lag.start()
         return True
 
     def take_over(self, config: Config) -> Reload:
@@ -148,6 +150,8 @@ class Server(Wiring):
             await listener.close_all_connections()
         # Close the services, the ledger early: it ships its last rows.
         await self._background.close()
+        self.loop_lag.close()
+        await self.stored_figures.close()
         await self.read_pool.close()
         await self.ledger.close()
         # Each gives up after a second where the database does not answer.
@@ -190,8 +194,9 @@ class Server(Wiring):
         sockets: list[socket.socket],
         limits: ConnectionLimits,
         cors: Cors | None = None,
+        on_error: OnError | None = None,
     ) -> int:
-        listener = Listener(app, limits, self._config.trusted_proxies, cors)
+        listener = Listener(app, limits, self._config.trusted_proxies, cors, on_error)
         listener.listen_on(sockets)
         self.listeners.append(listener)
         return int(sockets[0].getsockname()[1])
@@ -219,6 +224,7 @@ class Server(Wiring):
         await self.budget_sync.start(agent_id)
         self.alerts.start()
         self.last_used.start()
+        self.stored_figures.start()
         await self._show_first_run()
 
     async def _show_first_run(self) -> None:

@@ -29,11 +29,14 @@ from chatgpt_agent.runtime.job import Job
 from chatgpt_agent.runtime.last_used import WRITE_TIMEOUT, LastUsed
 from chatgpt_agent.runtime.ledger import Ledger
 from chatgpt_agent.runtime.lifecycle import Lifecycle
+from chatgpt_agent.runtime.loop_lag import LoopLag
 from chatgpt_agent.runtime.memory import Memory
+from chatgpt_agent.runtime.metrics import Metrics
 from chatgpt_agent.runtime.rate_limiter import RateLimiter
 from chatgpt_agent.runtime.read_pool import ReadPool
 from chatgpt_agent.runtime.relay import Relay
 from chatgpt_agent.runtime.shipper import SHIP_TIMEOUT
+from chatgpt_agent.runtime.stored_figures import StoredFigures
 from chatgpt_agent.runtime.tuning import Tuning
 from chatgpt_agent.web.admin.routing import MAX_FILE, AdminApi
 from chatgpt_agent.web.app import Services, admin_app, api_app, forwarded_endpoints
@@ -41,6 +44,7 @@ from chatgpt_agent.web.console.routing import ConsoleServices
 from chatgpt_agent.web.cors import Cors
 from chatgpt_agent.web.forward import ForwardServices
 from chatgpt_agent.web.health import Readiness
+from chatgpt_agent.web.metrics import MetricsAccess, MetricsServices, MetricsSettings, registry_of
 
 ADMIN_MEMORY = 4 * MAX_FILE  # bytes of files, apart from clients' bodies: admins can work however many these are
 REPORT_SECONDS = 60.0  # for a statement of a report over REST
@@ -107,6 +111,7 @@ class Wiring:
             upstream=self.upstream,
             urls=urls,
             abandoned=AbandonedAnswers(seconds=config.drain_after_disconnect, limit=config.drain_after_disconnect_max),
+            own_seconds=self.figures.requests.own,
         )
         self.authenticator = Authenticator(
             self.directory,
@@ -121,6 +126,12 @@ class Wiring:
         self.admin_authenticator = self._admin_authenticator(config, tuning.wrong_token_burst)
         self.console_access = self._console_access(config, tuning.wrong_token_burst)
         self.verification = Job[list[Finding]]("ledger verify")
+        # Metrics.
+        self.loop_lag = LoopLag()
+        self.stored_figures = StoredFigures(
+            self.admin_stores.reports, config.data_dir, seconds=tuning.stored_figures, on_death=on_death
+        )
+        self.metrics_access = MetricsAccess(self.admin_authenticator, _metrics_settings(config))
         # Handlers. What of their services a reload changes has a name here.
         self.cors = Cors(config.cors_origins)
         self.forward_services = self._forward_services(config)
@@ -147,6 +158,7 @@ class Wiring:
         self.cors.set_origins(config.cors_origins)
         self.forward_services.max_body_size = config.max_body_size
         self.forward_services.ask_stream_usage = config.openai_ask_stream_usage
+        self.metrics_access.set_settings(_metrics_settings(config))
         self.admin_api.config = config
 
     def _admin_authenticator(self, config: Config, burst: int) -> AdminAuthenticator:
@@ -183,6 +195,7 @@ class Wiring:
             public_url=lambda: self.admin_api.config.public_url,
             readiness=self._readiness(),
             cors=self.cors,
+            on_error=self.figures.requests.note_error,
         )
         return api_app(services)
 
@@ -208,7 +221,18 @@ class Wiring:
             own_api=lambda: self.own_api,
             verification=self.verification,
         )
-        return admin_app(self.admin_api, console, self._readiness())
+        metrics = MetricsServices(access=self.metrics_access, registry=registry_of(self._metrics()))
+        return admin_app(self.admin_api, console, self._readiness(), metrics)
+
+    def _metrics(self) -> Metrics:
+        return Metrics(
+            figures=self.figures,
+            ledger=self.ledger,
+            directory=self.directory,
+            alerts=self.alerts,
+            loop_lag=self.loop_lag,
+            stored=self.stored_figures,
+        )
 
     def _readiness(self) -> Readiness:
         return Readiness(directory=self.directory, budgets=self.budgets, ledger=self.ledger, lifecycle=self.lifecycle)
@@ -228,6 +252,12 @@ def _console_settings(config: Config) -> ConsoleSettings:
         trusted_proxies=config.trusted_proxies,
         user_header=config.admin_user_header,
         user_header_from=config.admin_user_header_from,
+    )
+
+
+def _metrics_settings(config: Config) -> MetricsSettings:
+    return MetricsSettings(
+        networks=config.metrics_networks, trusted_proxies=config.trusted_proxies, hosts=config.console_hosts
     )
 
 

@@ -37,6 +37,7 @@ ONLY_IN = {  # the modules that may import a technology
     "yaml": ("adapters.config_file",),
     "cryptography": ("adapters.keyring",),
     "argon2": ("adapters.passwords",),
+    "prometheus_client": ("web.metrics",),
 }
 
 

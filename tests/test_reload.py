@@ -18,6 +18,7 @@ from tests.conftest import MakeAgent
 from tests.support.agent import Agent
 from tests.support.budgets import set_budget
 from tests.support.client import fetch
+from tests.support.metrics import scrape
 from tests.support.upstream import Received, Reply, Upstream, stream_events
 from tests.support.waiting import until
 
@@ -92,6 +93,13 @@ async def test_hosts_of_the_console(agent: Agent, change: Change) -> None:
     assert (await fetch(f"{agent.admin_url}/console", headers=host)).status == 421
     change(admin_hosts=("console.example.com",))
     assert (await fetch(f"{agent.admin_url}/console", headers=host)).status == 303
+
+
+async def test_networks_of_the_metrics(agent: Agent, change: Change) -> None:
+    """This machine may no longer read them without a token."""
+    assert (await scrape(agent)).status == 200
+    change(metrics_networks=("192.0.2.0/24",))
+    assert (await scrape(agent)).status == 401
 
 
 async def test_public_url(agent: Agent, change: Change) -> None:

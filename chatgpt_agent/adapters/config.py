@@ -58,6 +58,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     admin_hosts: Hosts = ()
     admin_user_header: HeaderName = None
     admin_user_header_from: Networks = ()
+    metrics_networks: Networks = ("127.0.0.0/8", "::1")
     public_url: PublicUrl = None
 
     # PostgreSQL. `database_url` takes precedence over the four keys after it.

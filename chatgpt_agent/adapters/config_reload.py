@@ -11,6 +11,7 @@ RELOADABLE = frozenset(
         "admin_hosts",
         "admin_user_header",
         "admin_user_header_from",
+        "metrics_networks",
         "public_url",
         # OpenAI.
         "openai_proxy",

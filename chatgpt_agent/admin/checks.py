@@ -7,6 +7,8 @@ from decimal import Decimal
 
 from chatgpt_agent.adapters.postgres.connection import AnyStore
 from chatgpt_agent.adapters.postgres.ledger_checks import (
+    RECONCILE,
+    VERIFY,
     LedgerCheck,
     ReconciledDay,
     add_check,
@@ -16,11 +18,10 @@ from chatgpt_agent.adapters.postgres.ledger_checks import (
 from chatgpt_agent.core.audit import Actor
 from chatgpt_agent.core.errors import StoreError
 
-__all__ = ["CheckLog", "LedgerCheck", "ReconciledDay"]
+__all__ = ["RECONCILE", "VERIFY", "CheckLog", "LedgerCheck", "ReconciledDay"]
 
 log = logging.getLogger(__name__)
 
-VERIFY, RECONCILE = "verify", "reconcile"
 MAX_SUMMARY = 300  # characters
 
 

@@ -3,6 +3,7 @@
 The caller decides where it goes."""
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Protocol
@@ -16,7 +17,7 @@ from chatgpt_agent.core.http.decompression import Decompressor
 from chatgpt_agent.core.http.meter import CompressedMeter, StreamMeter
 from chatgpt_agent.core.http.sse import begins_events
 from chatgpt_agent.core.http.unmetered import NOTHING_USED, PassingStream
-from chatgpt_agent.core.ledger import State, answered_state
+from chatgpt_agent.core.ledger import State
 from chatgpt_agent.core.usage import Answer
 from chatgpt_agent.runtime.cooperative import run_cooperatively
 
@@ -102,7 +103,8 @@ class Answering:
                 return False
             if self.size > SLICE:  # else a fast upstream would hold the loop until the end
                 await asyncio.sleep(0)
-        await self._settle(await self._read_usage())
+        ended_at = time.monotonic()
+        await self._settle(await self._read_usage(), ended_at)
         self._is_whole = True
         return True
 
@@ -125,8 +127,9 @@ class Answering:
             if last:
                 yield last
             last = piece
+        ended_at = time.monotonic()
         answer = NOTHING_USED if reader is None else reader.answer()
-        await self._settle(answer if self._is_success else Answer())
+        await self._settle(answer if self._is_success else Answer(), ended_at)
         yield last
 
     async def _passing(self) -> AsyncIterator[bytes]:
@@ -159,7 +162,7 @@ class Answering:
             if over:
                 meter.end(clean=True)
             if over or meter.complete:
-                await self._settle(meter.answer())
+                await self._settle(meter.answer(), time.monotonic())
                 sink.write(meter.take_held())
             await sink.wait_for_room()
 
@@ -180,8 +183,8 @@ class Answering:
         async with self._share.copying:
             return await run_cooperatively(work)
 
-    async def _settle(self, answer: Answer) -> None:
-        await self._dispatch.settle(answered_state(self.head.status, answer), answer)
+    async def _settle(self, answer: Answer, ended_at: float) -> None:
+        await self._dispatch.settle_answer(answer, self.head.status, ended_at)
 
     def _meter(self) -> StreamMeter | CompressedMeter | PassingStream:
         if self._endpoint.is_free:

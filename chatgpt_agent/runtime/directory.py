@@ -91,6 +91,11 @@ class Directory:
         """Whether the copy is loaded, and read within the last `stale_after` seconds."""
         return self._read_at is not None and self._clock() - self._read_at <= self.stale_after
 
+    @property
+    def lag(self) -> float | None:
+        """Seconds since the copy was last read; None: it was never."""
+        return None if self._read_at is None else self._clock() - self._read_at
+
     def identify(self, token: str, address: Callable[[], Address | None] = lambda: None) -> Identity:
         """The token and its user, for a request from this address, which only tokens for some networks ask for. Raises
         InvalidApiKey with the reason, or DirectoryStale if the copy is too old."""

@@ -7,7 +7,6 @@ once.
 
 import asyncio
 import logging
-from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime
 from uuid import UUID
@@ -17,7 +16,7 @@ import msgspec
 from chatgpt_agent.adapters.outbox import Outbox
 from chatgpt_agent.adapters.postgres.connection import Store
 from chatgpt_agent.core.errors import LedgerUnavailable, StoreError
-from chatgpt_agent.core.ledger import Intent, Outcome, Row, State, orphan, settle
+from chatgpt_agent.core.ledger import Intent, Outcome, Row, orphan, settle
 from chatgpt_agent.core.money.pricing import Price, PriceBook
 from chatgpt_agent.runtime.background import Background, OnDeath, report_to_loop
 from chatgpt_agent.runtime.figures import Figures
@@ -56,7 +55,6 @@ class Ledger:
         self._figures = figures or Figures()
         self._shipper = Shipper(outbox, store, observer=observer, now=now, figures=self._figures)
         self._unwritten: dict[str, Row] = {}  # rows that the disk refused, to be written again
-        self.states: Counter[str] = Counter()  # of the rows since the start, for operators
         self.background = Background(on_death)
 
     def keep_shipped(self, seconds: float) -> None:
@@ -84,6 +82,16 @@ class Ledger:
         return self._shipper.dead_letters
 
     @property
+    def shipped_rows(self) -> int:
+        """The number of rows since the start that PostgreSQL confirmed."""
+        return self._shipper.shipped_rows
+
+    @property
+    def states(self) -> dict[str, int]:
+        """The number of rows since the start, by state."""
+        return self._figures.requests.states
+
+    @property
     def unwritten(self) -> int:
         """The number of rows that the disk refused."""
         return len(self._unwritten)
@@ -99,8 +107,9 @@ class Ledger:
         await self._outbox.open()
         orphans = await self._outbox.intents()
         for intent in orphans:
-            await self._outbox.settle(orphan(intent))
-            self.states[State.UNKNOWN] += 1
+            row = orphan(intent)
+            await self._outbox.settle(row)
+            self._figures.requests.note_row(row, None)
         await self._shipper.open()
         if orphans:
             log.warning("%d requests were cut off when the agent last ended; their state is `unknown`", len(orphans))
@@ -151,12 +160,20 @@ class Ledger:
             log.critical("a row could not be written: %s", summary(row))
             raise
         finally:
-            self.states[row.state] += 1
-            self._figures.upstream.note(outcome)
-            if outcome.answer.unknown_fields:
-                self._figures.unknown_fields.add(outcome.answer.unknown_fields)
+            self._count(request, outcome, row)
         self._shipper.note(row)
         return row
+
+    def _count(self, request: OpenRequest, outcome: Outcome, row: Row) -> None:
+        figures, answer = self._figures, outcome.answer
+        figures.requests.note_row(row, request.price)
+        figures.upstream.note(outcome)
+        if answer.unknown_fields:
+            figures.unknown_fields.add(answer.unknown_fields)
+        if answer.usage is not None and answer.usage.image_tool is not None:
+            model = answer.image_model or request.intent.image_model
+            price = request.book.at(model, request.intent.started_at) if model else None
+            figures.requests.note_image(answer.usage.image_tool, price)
 
     async def flush(self) -> None:
         """Ships the whole backlog now. Raises StoreError, LedgerUnavailable."""

@@ -3,6 +3,7 @@
 
 import functools
 import logging
+import time
 from collections.abc import Mapping
 
 import msgspec
@@ -23,7 +24,8 @@ from chatgpt_agent.core.errors import (
 )
 from chatgpt_agent.core.http.headers import request_headers
 from chatgpt_agent.core.http.request import ApiRequest
-from chatgpt_agent.core.ledger import Outcome, Row, State, failed_state
+from chatgpt_agent.core.ledger import Outcome, Row, State, answered_state, failed_state
+from chatgpt_agent.core.metrics import OWN_SECONDS
 from chatgpt_agent.core.names import is_printable
 from chatgpt_agent.core.secrets import shows_secret
 from chatgpt_agent.core.usage import Answer
@@ -31,6 +33,7 @@ from chatgpt_agent.runtime.abandoned import AbandonedAnswer, AbandonedAnswers
 from chatgpt_agent.runtime.admission import Admission
 from chatgpt_agent.runtime.answering import Answering
 from chatgpt_agent.runtime.directory import Directory
+from chatgpt_agent.runtime.histogram import Histogram
 from chatgpt_agent.runtime.ledger import Ledger, OpenRequest
 from chatgpt_agent.runtime.memory import Share
 
@@ -40,7 +43,8 @@ USER_AGENT = f"chatgpt-agent/{__version__}"
 
 
 class Relay:
-    """Sends requests to OpenAI. `urls`: where the upstream has each endpoint, by the endpoint's name."""
+    """Sends requests to OpenAI. `urls`: where the upstream has each endpoint, by the endpoint's name;
+    `own_seconds`: the time that the agent adds to each request."""
 
     def __init__(
         self,
@@ -50,16 +54,22 @@ class Relay:
         upstream: UpstreamClient,
         urls: dict[str, str],
         abandoned: AbandonedAnswers,
+        own_seconds: Histogram | None = None,
     ) -> None:
         self.directory = directory
         self.ledger = ledger
         self.upstream = upstream
         self.urls = urls
         self.abandoned = abandoned
+        self.own_seconds = own_seconds or Histogram(OWN_SECONDS.buckets)
 
-    def dispatch(self, user: User, request: ApiRequest, admission: Admission, share: Share) -> "Dispatch":
-        """Returns the dispatch of an admitted request, whose body is counted in `share`. Nothing is sent yet."""
-        return Dispatch(self, user, request, admission, share)
+    def dispatch(
+        self, user: User, request: ApiRequest, admission: Admission, share: Share, *, received_at: float | None = None
+    ) -> "Dispatch":
+        """Returns the dispatch of an admitted request, whose body is counted in `share`. Nothing is sent yet.
+        `received_at`: when all of it had come, by time.monotonic(); None: now."""
+        received_at = time.monotonic() if received_at is None else received_at
+        return Dispatch(self, user, request, admission, share, received_at=received_at)
 
 
 class Dispatch:
@@ -68,7 +78,16 @@ class Dispatch:
     `row` is its row in the ledger, once that is written.
     """
 
-    def __init__(self, relay: Relay, user: User, request: ApiRequest, admission: Admission, share: Share) -> None:
+    def __init__(
+        self,
+        relay: Relay,
+        user: User,
+        request: ApiRequest,
+        admission: Admission,
+        share: Share,
+        *,
+        received_at: float,
+    ) -> None:
         # Of the request only what is still needed once its body is sent.
         self.endpoint = request.endpoint
         self.stream = request.stream
@@ -91,6 +110,8 @@ class Dispatch:
         self._settling = False
         self._started_at = self._loop.time()
         self._first_byte_ms: int | None = None
+        self._received_at = received_at
+        self._own_seconds = 0.0  # until it was sent
         # The client.
         self._disconnected = False
         self._abandoned: AbandonedAnswer | None = None
@@ -102,6 +123,7 @@ class Dispatch:
         admission, relay = self._admission, self._relay
         self._open = await relay.ledger.open(admission.intent, admission.price, admission.book)
         self._started_at = self._loop.time()
+        self._own_seconds = time.monotonic() - self._received_at
         if self._disconnected:
             await self.settle(State.NOT_SENT, error=ClientClosed.code)
             raise ClientClosed
@@ -163,6 +185,14 @@ class Dispatch:
             request_id, upstream = self._admission.intent.request_id, self._settings.destination
             log.warning("request %s of user %s to %s: %s: %s", request_id, self._user.name, upstream, error.code, cause)
         await self.settle(state, answer, error=error.code)
+
+    async def settle_answer(self, answer: Answer, status: int, ended_at: float) -> None:
+        """Writes the row of a request that was answered to the end. `ended_at`: when that came, by time.monotonic().
+        Raises LedgerUnavailable."""
+        if self._settling:
+            return
+        await self.settle(answered_state(status, answer), answer)
+        self._relay.own_seconds.add(self._own_seconds + time.monotonic() - ended_at)
 
     async def settle(self, state: State, answer: Answer = Answer(), *, error: str | None = None) -> None:
         """Writes the row; only the first outcome counts. Raises LedgerUnavailable: nothing more may go out."""

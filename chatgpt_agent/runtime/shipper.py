@@ -69,6 +69,7 @@ class Shipper:
         self.backlog = 0  # rows in the outbox that are to be shipped
         self.oldest_at: datetime | None = None  # when the oldest request in the backlog began
         self.dead_letters = 0  # rows since the start that PostgreSQL refused
+        self.shipped_rows = 0  # since the start, that PostgreSQL confirmed
         self.lost_rows = 0  # that PostgreSQL lost, and that the outbox no longer had
         # How far rows are shipped.
         self._shipped = 0  # the number of the last row that PostgreSQL has confirmed, with all before it
@@ -189,6 +190,7 @@ class Shipper:
                 await self._rewind(position)
                 return self._batch  # more is to be shipped
             self._observer.shipped(rows)
+            self.shipped_rows += len(rows)
             self._note_contact()
             await self._outbox.ack(last, contact=self._contact)
             self._contact = 0.0

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from chatgpt_agent.runtime import failed_attempts, last_used
+from chatgpt_agent.runtime import failed_attempts, last_used, stored_figures
 from chatgpt_agent.runtime.alerts import AlertTimes
 from chatgpt_agent.runtime.budget_sync import SyncTimes
 
@@ -14,3 +14,4 @@ class Tuning(msgspec.Struct, frozen=True, kw_only=True):
     last_used_check: float = last_used.CHECK_SECONDS
     budgets: SyncTimes = SyncTimes()
     alerts: AlertTimes = AlertTimes()
+    stored_figures: float = stored_figures.READ_SECONDS

@@ -9,6 +9,7 @@ from tornado.httputil import HTTPMessageDelegate, HTTPServerRequest
 from tornado.web import Application, RequestHandler
 
 from chatgpt_agent.admin.own_token import OwnToken
+from chatgpt_agent.core.errors import AgentError
 from chatgpt_agent.core.http.endpoints import CHAT, ENDPOINTS, Endpoint
 from chatgpt_agent.core.http.stored import ID
 from chatgpt_agent.runtime.account_limiter import AccountLimiter
@@ -16,6 +17,7 @@ from chatgpt_agent.runtime.budgets import Budgets
 from chatgpt_agent.runtime.directory import Directory
 from chatgpt_agent.runtime.read_pool import ReadPool
 from chatgpt_agent.web import me_page
+from chatgpt_agent.web import metrics as metrics_page
 from chatgpt_agent.web.account import MeHandler, MyUsageHandler, WeekHandler
 from chatgpt_agent.web.account_reader import AccountReader
 from chatgpt_agent.web.admin.handler import admin_handlers
@@ -31,6 +33,7 @@ from chatgpt_agent.web.forward import ForwardHandler, ForwardServices
 from chatgpt_agent.web.health import AliveHandler, Readiness, ReadyHandler, RootHandler
 from chatgpt_agent.web.me_page import OwnPageHandler, OwnPageServices
 from chatgpt_agent.web.me_rotate import RotateHandler
+from chatgpt_agent.web.metrics import MetricsHandler, MetricsServices
 from chatgpt_agent.web.models import ModelsHandler
 from chatgpt_agent.web.unknown_url import UnknownUrlHandler
 
@@ -43,7 +46,7 @@ _SETTINGS: dict[str, Any] = {
 
 class Services(msgspec.Struct, frozen=True, kw_only=True):
     """What the handlers of the API work with. `endpoints`: the forwarded ones, by the paths that clients use and by
-    method."""
+    method; `on_error` is called with the error of each request that gets one."""
 
     endpoints: dict[str, dict[str, Endpoint]]
     forward: ForwardServices
@@ -55,6 +58,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     public_url: Callable[[], str | None]
     readiness: Readiness
     cors: Cors
+    on_error: Callable[[AgentError], None]
 
 
 Route = tuple[type[RequestHandler], dict[str, Any]]
@@ -150,13 +154,20 @@ def api_app(services: Services) -> Application:
             *_health(services.readiness),
         ],
         cors=services.cors,
+        on_error=services.on_error,
         **rendering.SETTINGS,
     )
 
 
-def admin_app(api: AdminApi, console: ConsoleServices, readiness: Readiness) -> Application:
+def admin_app(api: AdminApi, console: ConsoleServices, readiness: Readiness, metrics: MetricsServices) -> Application:
     """What only administrators reach, on a listener of its own."""
-    handlers = [*admin_handlers(api), *console_handlers(console), (r"/", AdminRootHandler), *_health(readiness)]
+    handlers = [
+        *admin_handlers(api),
+        *console_handlers(console),
+        (r"/", AdminRootHandler),
+        (metrics_page.PATH, MetricsHandler, {"services": metrics}),
+        *_health(readiness),
+    ]
     return Application(handlers, **_SETTINGS, **rendering.SETTINGS, cross_origin_protection=True)
 
 

@@ -145,9 +145,15 @@ class ApiHandler(RequestHandler):
         self.set_header("Content-Length", str(len(value)))
         self.write(value)
 
+    def note_error(self, error: AgentError) -> None:
+        """Notes the error that answers the request, for the access line and the metrics."""
+        self.access.fail(error)
+        if (on_error := self.application.settings.get("on_error")) is not None:
+            on_error(error)
+
     def write_agent_error(self, error: AgentError) -> None:
         """Sets an error as the answer."""
-        self.access.fail(error)
+        self.note_error(error)
         self.clear()
         status, fields, body = render(error, self.access.id_text, self.methods)
         self.set_status(status)

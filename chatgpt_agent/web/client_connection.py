@@ -37,6 +37,8 @@ from chatgpt_agent.web.request_head import (
 
 log = logging.getLogger(__name__)
 
+OnError = Callable[[AgentError], None]  # called with the error of each request that reaches no handler
+
 HEAD_END = rb"\r?\n\r?\n"
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -51,10 +53,16 @@ class RequestConnection(HTTP1Connection):
     max_body_size: int
 
     def __init__(
-        self, stream: ClientStream, params: HTTP1ConnectionParameters, context: object, cors: Cors | None
+        self,
+        stream: ClientStream,
+        params: HTTP1ConnectionParameters,
+        context: object,
+        cors: Cors | None,
+        on_error: OnError | None = None,
     ) -> None:
         super().__init__(stream, False, params, context)
         self._cors = cors
+        self._on_error = on_error
         self.on_fault: Callable[[AgentError], None] | None = None
         self.max_body_size = self._max_body_size
 
@@ -162,6 +170,8 @@ class RequestConnection(HTTP1Connection):
             origin = self._request_headers.get("Origin") if self._request_headers else None
             self._cors.add_to(cors_headers, origin)
         write_bare_answer(self.stream, error, self._request_start_line, cors_headers)
+        if self._on_error is not None:
+            self._on_error(error)
 
     def _body_error(self, error: Exception) -> AgentError:
         if isinstance(error, AgentError):
@@ -192,15 +202,21 @@ class ClientConnection(HTTP1ServerConnection):
     stream: ClientStream
 
     def __init__(
-        self, stream: ClientStream, params: HTTP1ConnectionParameters, context: object, cors: Cors | None
+        self,
+        stream: ClientStream,
+        params: HTTP1ConnectionParameters,
+        context: object,
+        cors: Cors | None,
+        on_error: OnError | None = None,
     ) -> None:
         super().__init__(stream, params, context)
         self._cors = cors
+        self._on_error = on_error
 
     async def _server_request_loop(self, delegate: HTTPServerConnectionDelegate) -> None:
         try:
             while not (self.stream.has_buffered() and self.stream.has_ended()):
-                connection = RequestConnection(self.stream, self.params, self.context, self._cors)
+                connection = RequestConnection(self.stream, self.params, self.context, self._cors, self._on_error)
                 if not await connection.serve(delegate.start_request(self, connection)):
                     return
                 await asyncio.sleep(0)

@@ -1,6 +1,7 @@
 """The forwarded endpoints: from the client's request to the client's answer."""
 
 import asyncio
+import time
 from enum import Enum, auto
 
 import msgspec
@@ -101,12 +102,15 @@ class ForwardHandler(BodyHandler):
     get = delete = post
 
     async def _forward(self, ids: dict[str, str]) -> None:
+        received_at = time.monotonic()
         request = await self._parse(ids)
         # Checked again: the body may have taken a minute to arrive, and a revocation takes effect within a second.
         identity = self._identify_again()
         services = self._services
         admission = services.admissions.admit(identity, request, request_id=self.access.id)
-        self._dispatch = dispatch = services.relay.dispatch(identity.user, request, admission, self._share)
+        self._dispatch = dispatch = services.relay.dispatch(
+            identity.user, request, admission, self._share, received_at=received_at
+        )
         del request  # and with it the body, which the dispatch holds until it is sent
         try:
             if self._phase is Phase.DISCONNECTED:
@@ -205,7 +209,7 @@ class ForwardHandler(BodyHandler):
 
     async def _fail(self, error: AgentError) -> None:
         if self._headers_written:
-            self.access.fail(error)
+            self.note_error(error)
             self.cut_off()
             return
         self.write_agent_error(error)

@@ -68,7 +68,7 @@ class ReadyHandler(ApiHandler):
             "backlog": services.ledger.backlog,
             "oldest_waiting_seconds": max(0, int((datetime.now(UTC) - oldest).total_seconds())) if oldest else 0,
             "dead_letters": services.ledger.dead_letters,
-            "rows": dict(services.ledger.states),
+            "rows": services.ledger.states,
         }
         self.write_json(msgspec.json.encode(state), 200 if ready else 503)
 

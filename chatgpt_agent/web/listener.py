@@ -17,7 +17,7 @@ from tornado.httputil import HTTPServerConnectionDelegate
 from tornado.ioloop import IOLoop
 
 from chatgpt_agent.runtime.background import Throttle
-from chatgpt_agent.web.client_connection import ClientConnection
+from chatgpt_agent.web.client_connection import ClientConnection, OnError
 from chatgpt_agent.web.client_stream import ClientStream, ConnectionLimits
 from chatgpt_agent.web.connection_table import ConnectionTable
 from chatgpt_agent.web.cors import Cors
@@ -49,6 +49,7 @@ class Listener(HTTPServer):
         limits: ConnectionLimits,
         trusted_proxies: Iterable[str] = (),
         cors: Cors | None = None,
+        on_error: OnError | None = None,
     ) -> None:
         """Does nothing: Tornado's servers are set up by `initialize`."""
 
@@ -58,6 +59,7 @@ class Listener(HTTPServer):
         limits: ConnectionLimits,
         trusted_proxies: Iterable[str] = (),
         cors: Cors | None = None,
+        on_error: OnError | None = None,
     ) -> None:
         super().initialize(
             app,
@@ -68,6 +70,7 @@ class Listener(HTTPServer):
         self.conn_params.header_timeout = None
         self._limits = limits
         self._cors = cors
+        self._on_error = on_error
         self.connections = 0  # sockets, including those that only linger
         self._lingering = LingeringSockets(self._on_socket_closed)
         self._table = ConnectionTable(
@@ -118,7 +121,7 @@ class Listener(HTTPServer):
 
     def handle_stream(self, stream: Any, address: Any) -> None:
         """Serves a connection. Tornado's method is the same with its own reader of requests."""
-        connection = ClientConnection(stream, self.conn_params, Peer(address[0]), self._cors)
+        connection = ClientConnection(stream, self.conn_params, Peer(address[0]), self._cors, self._on_error)
         self._connections.add(connection)
         connection.start_serving(self)
 

@@ -32,6 +32,12 @@ async def add_alert(store: Store, alert: Alert, *, sent: bool) -> bool:
     return bool(await store.fetch(sql, [*_key(alert), alert.body, sent]))
 
 
+async def count_waiting(store: Store) -> int:
+    """Returns the number of alerts that are not sent yet."""
+    [(count,)] = await store.fetch("SELECT count(*) FROM budget_alerts WHERE sent_at IS NULL")
+    return int(count)
+
+
 async def claim_due_alerts(store: Store, claim: timedelta, limit: int) -> list[Alert]:
     """Claims alerts that are due and returns them. Until the claim ends no other agent claims them."""
     sql = f"""

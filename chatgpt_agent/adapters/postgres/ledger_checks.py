@@ -9,6 +9,7 @@ import msgspec
 from chatgpt_agent.adapters.postgres.connection import AnyStore
 from chatgpt_agent.core.money.exact import EXACT
 
+VERIFY, RECONCILE = "verify", "reconcile"  # kinds of checks
 DAYS_STORED = 400  # of comparisons with OpenAI: older ones are deleted with the next check
 CHECKS_STORED = 1000
 
@@ -60,6 +61,16 @@ async def last_checks(store: AnyStore) -> dict[str, LedgerCheck]:
     names = LedgerCheck.__struct_fields__
     checks = [LedgerCheck(**dict(zip(names, row, strict=True))) for row in await store.fetch(sql)]
     return {check.kind: check for check in checks}
+
+
+async def last_difference(store: AnyStore) -> Decimal | None:
+    """Returns how much more OpenAI charged than the ledger has, in USD, over the days that were compared last; None: no
+    days were compared yet."""
+    sql = """
+        SELECT sum(openai_cost - ledger_cost) FROM reconciled_days
+        WHERE check_id = (SELECT max(check_id) FROM reconciled_days)"""
+    [(difference,)] = await store.fetch(sql)
+    return None if difference is None else Decimal(difference)
 
 
 async def reconciled_days(store: AnyStore, since: date) -> list[ReconciledDay]:

@@ -88,6 +88,17 @@ async def list_tokens(
     return [_token_row(row) for row in await store.fetch(sql, [user, user, id, id, after, limit])]
 
 
+async def count_expiring(store: AnyStore, days: int) -> int:
+    """Returns how many tokens of users who are not disabled expire within so many days. Those that were rotated are not
+    counted: they have a successor."""
+    sql = """
+        SELECT count(*) FROM tokens t JOIN users u ON u.id = t.user_id
+        WHERE t.expires_at > CURRENT_TIMESTAMP AND t.expires_at <= CURRENT_TIMESTAMP + make_interval(days => %s)
+          AND t.revoked_at IS NULL AND t.replaced_by IS NULL AND u.disabled_at IS NULL AND u.removed_at IS NULL"""
+    [(count,)] = await store.fetch(sql, [days])
+    return int(count)
+
+
 async def has_token(store: AnyStore, id: int) -> bool:
     """Returns whether a token exists, also a revoked one."""
     return bool(await store.fetch("SELECT 1 FROM tokens WHERE id = %s", [id]))
