@@ -22,7 +22,7 @@ class LoopLag:
         self._set_timer(asyncio.get_running_loop())
 
     def close(self) -> None:
-        """Stops."""
+        """Stops measuring."""
         if self._timer is not None:
             self._timer.cancel()
 

@@ -60,7 +60,7 @@ class StoredFigures:
         self.background.start("stored figures", self._read_forever())
 
     async def close(self) -> None:
-        """Stops."""
+        """Stops reading."""
         await self.background.close()
 
     async def _read_forever(self) -> None:
