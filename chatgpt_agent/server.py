@@ -16,6 +16,7 @@ from chatgpt_agent.adapters.config_checks import addresses_in
 from chatgpt_agent.adapters.config_files import check_files
 from chatgpt_agent.adapters.config_reload import Reload, compare
 from chatgpt_agent.adapters.logs import set_up_logging
+from chatgpt_agent.adapters.systemd import ServiceManager, service_manager
 from chatgpt_agent.core.access.hosts import LOCAL_HOSTS, literal_hosts
 from chatgpt_agent.core.errors import SetupError
 from chatgpt_agent.runtime.background import Background
@@ -23,6 +24,7 @@ from chatgpt_agent.runtime.database import database, prepare_database, retry_unt
 from chatgpt_agent.runtime.master_key import check_master_key_file
 from chatgpt_agent.runtime.memory import trim_forever
 from chatgpt_agent.runtime.reloading import Reloading
+from chatgpt_agent.runtime.supervision import Supervision
 from chatgpt_agent.runtime.tuning import Tuning
 from chatgpt_agent.web.client_connection import OnError
 from chatgpt_agent.web.client_stream import ConnectionLimits
@@ -47,8 +49,9 @@ def serve(config: Config, load: Callable[[], Config]) -> None:
         return new
 
     async def main(dsn: str) -> None:
-        await Server(config, dsn, load=load_checked).run()
+        await Server(config, dsn, load=load_checked, manager=manager).run()
 
+    manager = service_manager()
     check_files(config)
     process.prepare()
     malloc.map_large_blocks()
@@ -67,6 +70,7 @@ class Server(Wiring):
         tuning: Tuning = Tuning(),
         *,
         load: Callable[[], Config] | None = None,
+        manager: ServiceManager = ServiceManager(None),
     ) -> None:
         """`load` reads and checks the configuration again; None: a reload changes nothing."""
         config, self._limits = _within_file_limit(config, limits or _connection_limits(config))
@@ -76,7 +80,16 @@ class Server(Wiring):
         self.stopping = asyncio.Event()
         self.failure: Exception | None = None  # why it stopped, unless a signal stopped it
         self._background = Background(self._on_death)
-        self.reloading = Reloading(load or (lambda: config), self.take_over)
+        # What systemd knows and wants.
+        self.supervision = Supervision(
+            manager,
+            directory=self.directory,
+            budgets=self.budgets,
+            ledger=self.ledger,
+            lifecycle=self.lifecycle,
+            on_death=self._on_death,
+        )
+        self.reloading = Reloading(load or (lambda: config), self.take_over, self.supervision.reloading)
         # Listeners.
         self.listeners: list[Listener] = []
         self.port = 0
@@ -114,6 +127,7 @@ class Server(Wiring):
         self.admin_port = self._listen(self.admin, admin_sockets, _admin_limits(self._limits))
         log.info("chatgpt-agent %s listens on %s", __version__, _urls(config.bind_address, self.port))
         log.info("administration listens on %s", _urls(config.admin_bind_address, self.admin_port))
+        self.supervision.start()
         # The rest needs the database, which may be away for now.
         self._background.start("connect", self._connect())
         self._background.start("memory", trim_forever())
@@ -138,6 +152,7 @@ class Server(Wiring):
         """Stops the agent; running requests get `drain_timeout` to end, unless there is a second signal."""
         # Accept no more connections, and refuse requests on those that are open.
         self.lifecycle.draining = True
+        self.supervision.stopping()
         for listener in self.listeners:
             listener.stop()
         # Let running requests end; abort those that take too long, which still write their rows.
@@ -149,6 +164,7 @@ class Server(Wiring):
         for listener in self.listeners:
             await listener.close_all_connections()
         # Close the services, the ledger early: it ships its last rows.
+        await self.supervision.close()
         await self._background.close()
         self.loop_lag.close()
         await self.stored_figures.close()
@@ -205,6 +221,7 @@ class Server(Wiring):
         """Starts what needs the database, as soon as it can be reached."""
         try:
             await retry_until_reachable(self.start_services)
+            self.supervision.ready()
         except Exception as error:  # waiting would not help
             self._fail(error)
 

@@ -41,9 +41,20 @@ def read_secret_file(path: Path, name: str) -> bytes:
             content = file.read(64 * 1024).strip()
     except OSError as error:
         raise SetupError(f"{name} {path} cannot be read: {error.strerror}") from None
-    if mode & (stat.S_IRWXG | stat.S_IRWXO):
+    if mode & (stat.S_IRWXG | stat.S_IRWXO) and not is_credential(path):
         raise SetupError(f"{name} {path} is accessible to other accounts: run `chmod 600 {path}`")
     return content
+
+
+def is_credential(path: Path) -> bool:
+    """Returns whether systemd keeps a file for this service alone (LoadCredential= in systemd.exec(5)): it is in the
+    folder of the service's credentials, which other accounts cannot enter, and no account may write to it. It belongs
+    to root, and its access control list, which names the service's account, shows as rights of its group."""
+    folder = os.environ.get("CREDENTIALS_DIRECTORY")
+    if not folder or path.resolve().parent != Path(folder).resolve():
+        return False
+    status = path.stat()
+    return status.st_uid in (0, os.geteuid()) and not status.st_mode & 0o337
 
 
 def write_secret(path: Path, text: str) -> None:

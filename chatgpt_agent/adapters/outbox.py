@@ -63,6 +63,8 @@ class Outbox:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._space = Space(folder / "outbox.db")
         self._last_write_succeeded = False
+        self._writes = 0  # commits since the start, for `confirm_write`
+        self._confirmed_writes = 0
 
     @property
     def writable(self) -> bool:
@@ -151,6 +153,12 @@ class Outbox:
             db.execute("DELETE FROM intents WHERE request_id = 'probe'")
 
         await self._do(work)
+
+    async def confirm_write(self) -> None:
+        """Returns once the disk has accepted a write since the last call; if there was none, writes a record."""
+        if self._writes == self._confirmed_writes:
+            await self.probe()
+        self._confirmed_writes = self._writes
 
     async def identity(self) -> UUID:
         """Returns the id of this outbox and its agent. The first call creates it."""
@@ -274,6 +282,7 @@ class Outbox:
         else:
             # A read also succeeds on a full disk, and does not show that writes work again.
             self._last_write_succeeded = self._last_write_succeeded or db.total_changes > changes
+            self._writes += db.total_changes > changes
             self._deliver([(done, result, None) for (_, done), result in zip(group, results, strict=True)])
             if db.total_changes > changes:
                 self._space.make_room(db)

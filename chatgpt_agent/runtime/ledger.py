@@ -175,6 +175,10 @@ class Ledger:
             price = request.book.at(model, request.intent.started_at) if model else None
             figures.requests.note_image(answer.usage.image_tool, price)
 
+    async def confirm_write(self) -> None:
+        """Returns once the outbox's disk has accepted a write since the last call. Raises LedgerUnavailable."""
+        await self._outbox.confirm_write()
+
     async def flush(self) -> None:
         """Ships the whole backlog now. Raises StoreError, LedgerUnavailable."""
         await self._shipper.flush()

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 
 from chatgpt_agent.adapters.config import Config
 from chatgpt_agent.adapters.config_reload import Reload
@@ -16,11 +17,17 @@ REFUSED = "the configuration is refused, the one in force stays: %s"
 
 class Reloading:
     """`load` reads and checks the configuration, in a thread; `take_over` puts it in force in one step on the loop, and
-    returns what has changed. Both raise ConfigError or SetupError."""
+    returns what has changed. Both raise ConfigError or SetupError. Each reload runs within `during`."""
 
-    def __init__(self, load: Callable[[], Config], take_over: Callable[[Config], Reload]) -> None:
+    def __init__(
+        self,
+        load: Callable[[], Config],
+        take_over: Callable[[Config], Reload],
+        during: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> None:
         self._load = load
         self._take_over = take_over
+        self._during = during
         self._asked = asyncio.Event()
 
     def ask(self) -> None:
@@ -32,7 +39,8 @@ class Reloading:
         while True:
             await self._asked.wait()
             self._asked.clear()
-            await self.reload()
+            with self._during():
+                await self.reload()
 
     async def reload(self) -> bool:
         """Reads the configuration and takes it over. Returns False where it is refused, with its faults in the log."""

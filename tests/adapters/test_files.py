@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from chatgpt_agent.adapters.files import give_to_folder_owner, make_folder
+from chatgpt_agent.adapters.files import give_to_folder_owner, make_folder, read_secret_file
 from chatgpt_agent.core.errors import SetupError
 from tests.support.full_disk import without_root
 
@@ -61,3 +61,34 @@ def _folder_of_another_account(tmp_path: Path) -> int:
     if os.geteuid() == 0:
         os.chown(tmp_path / "theirs", pwd.getpwnam("nobody").pw_uid, pwd.getpwnam("nobody").pw_gid)
     return (tmp_path / "theirs").stat().st_uid
+
+
+@pytest.mark.parametrize(("mode", "is_accepted"), [(0o400, True), (0o440, True), (0o640, False), (0o444, False)])
+def test_secret_in_the_folder_of_credentials(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: int, is_accepted: bool
+) -> None:
+    """systemd's files have the mode 0440 where the service has an account of its own; others are as elsewhere."""
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    path = tmp_path / "master.key"
+    path.write_text("made-up-secret")
+    path.chmod(mode)
+    if is_accepted:
+        assert read_secret_file(path, "the secret") == b"made-up-secret"
+    else:
+        with pytest.raises(SetupError, match="is accessible to other accounts"):
+            read_secret_file(path, "the secret")
+
+
+def test_link_out_of_the_folder_of_credentials_is_no_credential(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its file may be in a folder that other accounts can enter."""
+    folder = tmp_path / "credentials"
+    folder.mkdir()
+    path = tmp_path / "secret"
+    path.write_text("made-up-secret")
+    path.chmod(0o440)
+    (folder / "secret").symlink_to(path)
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(folder))
+    with pytest.raises(SetupError, match="is accessible to other accounts"):
+        read_secret_file(folder / "secret", "the secret")

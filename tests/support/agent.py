@@ -10,6 +10,7 @@ from typing import Any
 
 from chatgpt_agent.adapters.config import Config
 from chatgpt_agent.adapters.postgres.connection import Store
+from chatgpt_agent.adapters.systemd import ServiceManager
 from chatgpt_agent.admin.administration import Administration, Stores
 from chatgpt_agent.admin.admins import Role
 from chatgpt_agent.core.access.settings import NewUser
@@ -32,12 +33,13 @@ MODEL = "gpt-6-luna"
 class Agent:
     """A running agent; `token` is a token of its user `alice`.
 
-    The settings `limits` and `tuning` are further arguments of its server.
+    The settings `limits`, `tuning` and `manager` are further arguments of its server.
     """
 
     def __init__(self, settings: dict[str, Any]) -> None:
         self.limits: ConnectionLimits | None = settings.pop("limits", None)
         self.tuning = settings.pop("tuning", Tuning())
+        self.manager: ServiceManager = settings.pop("manager", ServiceManager(None))
         defaults = {"bind_address": "127.0.0.1", "port": 0, "admin_port": 0, "max_concurrent_requests": 200}
         self.config = Config(**{**defaults, **settings})
         self.token = ""
@@ -46,7 +48,7 @@ class Agent:
     async def start(self) -> None:
         """Starts it with a user and a price, and waits until it is ready."""
         assert self.config.database_url is not None
-        self.server = Server(self.config, self.config.database_url, self.limits, self.tuning)
+        self.server = Server(self.config, self.config.database_url, self.limits, self.tuning, manager=self.manager)
         await self.server.start()
         await self.until(lambda: self.server.directory.loaded and self.server.budgets.loaded)
         self.store = Store(self.config.database_url)
