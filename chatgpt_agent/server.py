@@ -171,11 +171,15 @@ class Server(Wiring):
         await self.read_pool.close()
         await self.ledger.close()
         # Each gives up after a second where the database does not answer.
-        await asyncio.gather(self.budget_sync.close(), self.alerts.close(), self.last_used.close())
+        await asyncio.gather(self.budget_sync.close(), self.alerts.close(), self.last_used.close(), self._flush_spans())
         self.upstream.close()
         await self.directory.close()
         await self.verification.close()
         await self.admin_stores.close()
+
+    async def _flush_spans(self) -> None:
+        if self.tracing is not None:
+            await self.tracing.close()
 
     async def _drain(self) -> bool:
         """Lets running requests end. Returns False where that takes too long, or at a second signal."""

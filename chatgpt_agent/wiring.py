@@ -37,6 +37,7 @@ from chatgpt_agent.runtime.read_pool import ReadPool
 from chatgpt_agent.runtime.relay import Relay
 from chatgpt_agent.runtime.shipper import SHIP_TIMEOUT
 from chatgpt_agent.runtime.stored_figures import StoredFigures
+from chatgpt_agent.runtime.tracing import open_tracing
 from chatgpt_agent.runtime.tuning import Tuning
 from chatgpt_agent.web.admin.routing import MAX_FILE, AdminApi
 from chatgpt_agent.web.app import Services, admin_app, api_app, forwarded_endpoints
@@ -120,6 +121,7 @@ class Wiring:
             clock=clock,
             burst=tuning.wrong_token_burst,
         )
+        self.tracing = open_tracing(config)
         # Administration.
         self.own_api = ""  # its URL, once the server listens
         self.admin_stores = _admin_stores(dsn)
@@ -179,6 +181,7 @@ class Wiring:
             relay=self.relay,
             lifecycle=self.lifecycle,
             memory=self.memory,
+            tracing=self.tracing,
             max_body_size=config.max_body_size,
             ask_stream_usage=config.openai_ask_stream_usage,
         )

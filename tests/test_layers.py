@@ -38,6 +38,7 @@ ONLY_IN = {  # the modules that may import a technology
     "cryptography": ("adapters.keyring",),
     "argon2": ("adapters.passwords",),
     "prometheus_client": ("web.metrics",),
+    "opentelemetry": ("adapters.otel",),
 }
 
 

@@ -135,3 +135,13 @@ def test_the_installed_program_runs_commands(program: Path, tmp_path: Path, empt
     settings = {"DATABASE_URL": empty_dsn, "DATA_DIR": str(tmp_path)}
     run([program, "price", "set", "m", "--input", "1", "--output", "2"], tmp_path, settings)
     assert run([program, "price", "list"], tmp_path, settings).splitlines()[-1].split()[:3] == ["m", "1", "2"]
+
+
+def test_the_installed_program_names_the_extra_that_is_missing(program: Path, tmp_path: Path) -> None:
+    """Without the extra `otel`, a start that should export spans ends with one line."""
+    settings = environ_with({"OTEL_ENDPOINT": "http://127.0.0.1:4318", "DATA_DIR": str(tmp_path)})
+    done = subprocess.run([program, "serve"], cwd=tmp_path, env=settings, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        "otel_endpoint: OpenTelemetry is not installed: pip install 'chatgpt-agent[otel]', or remove this key\n"
+    )

@@ -37,6 +37,7 @@ from chatgpt_agent.adapters.config_values import (
     Seconds,
     SecondsOrNone,
     Secret,
+    SpansUrl,
     TimeZone,
     Tokens,
     TotalBytes,
@@ -113,6 +114,10 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     # Log.
     log_level: LogLevel = "info"
     log_format: LogFormat = "text"
+
+    # Tracing.
+    otel_endpoint: SpansUrl = None
+    otel_pass_traceparent: Flag = False
 
     def __repr__(self) -> str:
         """Omits passwords, because a repr can end up in a log."""

@@ -1,7 +1,8 @@
-"""Checks of the files that a configuration names, before anything else starts: an agent that could never reach OpenAI,
-or never sign an alert, does not run."""
+"""Checks of the files that a configuration names or needs, before anything else starts: an agent that could never reach
+OpenAI, or never sign an alert, does not run."""
 
 import ssl
+from importlib.util import find_spec
 from pathlib import Path
 
 from chatgpt_agent.adapters.config import Config
@@ -10,11 +11,12 @@ from chatgpt_agent.core.errors import ConfigError
 
 def check_files(config: Config) -> None:
     """Raises ConfigError, with a line for each file that is missing, not a file, not readable, or of CA certificates
-    without one in PEM format."""
+    without one in PEM format, and for each package that is missing."""
     errors = [
         *_ca_file_errors(config.openai_ca_file),
         *_read_errors("master_key_file", config.master_key_file),
         *_read_errors("webhook_secret_file", config.webhook_secret_file),
+        *_otel_errors(config.otel_endpoint),
     ]
     if errors:
         raise ConfigError(errors)
@@ -49,3 +51,16 @@ def _read_errors(key: str, path: Path | None) -> list[str]:
     except OSError as error:
         return [f"{key}: {path} cannot be read: {error.strerror}"]
     return []
+
+
+def _otel_errors(endpoint: str | None) -> list[str]:
+    if endpoint is None or _is_installed("opentelemetry.exporter.otlp.proto.http"):
+        return []
+    return ["otel_endpoint: OpenTelemetry is not installed: pip install 'chatgpt-agent[otel]', or remove this key"]
+
+
+def _is_installed(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:  # a package above it is missing
+        return False

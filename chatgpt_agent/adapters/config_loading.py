@@ -110,7 +110,12 @@ def _error_line(source: str, field: msgspec.structs.FieldInfo, value: object) ->
 
 
 def _check_together(config: Config, sources: Mapping[str, str]) -> list[str]:
-    return [*_check_url(config, sources), *_check_sizes(config, sources), *_check_user_header(config, sources)]
+    return [
+        *_check_url(config, sources),
+        *_check_sizes(config, sources),
+        *_check_user_header(config, sources),
+        *_check_tracing(config, sources),
+    ]
 
 
 def _check_url(config: Config, sources: Mapping[str, str]) -> list[str]:
@@ -143,4 +148,11 @@ def _check_user_header(config: Config, sources: Mapping[str, str]) -> list[str]:
         return [
             f"{sources[networks]}: {networks}: every client could then sign in as any admin; name the proxies alone"
         ]
+    return []
+
+
+def _check_tracing(config: Config, sources: Mapping[str, str]) -> list[str]:
+    key = "otel_pass_traceparent"
+    if config.otel_pass_traceparent and config.otel_endpoint is None:
+        return [f"{sources[key]}: {key}: also set otel_endpoint: what is passed on names a span of the agent's own"]
     return []

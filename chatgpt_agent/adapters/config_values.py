@@ -106,6 +106,14 @@ WebhookUrl = Annotated[
 LogLevel = Annotated[
     str, _key("debug, info, warning or error", check=("debug", "info", "warning", "error").__contains__)
 ]
+SpansUrl = Annotated[
+    str | None,
+    _key(
+        "an http:// or https:// URL such as http://127.0.0.1:4318, without query and user, or nothing",
+        strip=True,
+        check=checks.is_public_url,
+    ),
+]
 LogFormat = Annotated[str, _key("text or json", check=("text", "json").__contains__)]
 
 

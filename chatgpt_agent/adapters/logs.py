@@ -20,8 +20,8 @@ FORMATS = (TEXT, JSON)
 
 Fields = dict[str, str | int | float | bool | None]
 
-# These log what a client sent: a malformed header at INFO, whole requests at DEBUG.
-_QUIET = ("tornado.general", "tornado.curl_httpclient", "asyncio", "yoyo", "aiopg")
+# These log what a client sent: a malformed header at INFO, whole requests at DEBUG. urllib3 exports spans.
+_QUIET = ("tornado.general", "tornado.curl_httpclient", "asyncio", "yoyo", "aiopg", "urllib3")
 
 # Not computed for each record, because our lines do not show it
 # (https://docs.python.org/3/howto/logging.html#optimization).

@@ -4,7 +4,7 @@
 import functools
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -98,6 +98,7 @@ class Dispatch:
         self._body_share = share  # until the body is sent
         self.share = share.another()  # of the answer
         self.row: Row | None = None
+        self.trace_headers: Sequence[tuple[str, str]] = ()  # to be sent, too
         self._relay = relay
         self._user = user
         self._admission = admission
@@ -248,6 +249,7 @@ class Dispatch:
             request_id=str(self._admission.intent.request_id),
             agent=USER_AGENT,
             content_type=self._content_type,
+            trace=self.trace_headers,
         )
 
     def _head_error(self, head: Head) -> AgentError | None:

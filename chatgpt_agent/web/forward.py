@@ -24,14 +24,16 @@ from chatgpt_agent.runtime.lifecycle import Lifecycle
 from chatgpt_agent.runtime.memory import Memory, Share
 from chatgpt_agent.runtime.rate_limiter import RateLimiter
 from chatgpt_agent.runtime.relay import Dispatch, Relay
+from chatgpt_agent.runtime.tracing import RequestSpan, Tracing
 from chatgpt_agent.web.body import BodyHandler
 from chatgpt_agent.web.chunk_writer import ChunkWriter
 from chatgpt_agent.web.request_head import has_body
 
 
 class ForwardServices(msgspec.Struct, kw_only=True):
-    """What the handlers of forwarded endpoints work with. `max_body_size`: bytes; `ask_stream_usage`: OpenAI is asked
-    for the usage of each stream. A reload sets both again."""
+    """What the handlers of forwarded endpoints work with. `tracing`: None where spans are not exported;
+    `max_body_size`: bytes; `ask_stream_usage`: OpenAI is asked for the usage of each stream. A reload sets these two
+    again."""
 
     authenticator: Authenticator
     admissions: Admissions
@@ -39,6 +41,7 @@ class ForwardServices(msgspec.Struct, kw_only=True):
     relay: Relay
     lifecycle: Lifecycle
     memory: Memory
+    tracing: Tracing | None
     max_body_size: int
     ask_stream_usage: bool
 
@@ -65,6 +68,7 @@ class ForwardHandler(BodyHandler):
         self._phase = Phase.RECEIVING
         self._dispatch: Dispatch | None = None
         self._writer: ChunkWriter | None = None  # of a stream
+        self._span: RequestSpan | None = None
 
     # Before the body.
 
@@ -88,6 +92,7 @@ class ForwardHandler(BodyHandler):
         if self._phase is Phase.DISCONNECTED:  # between the end of the body and this
             return
         self._phase = Phase.FORWARDING
+        self._begin_span()
         with self._services.lifecycle:
             try:
                 if self._services.lifecycle.draining:
@@ -98,12 +103,16 @@ class ForwardHandler(BodyHandler):
             except AgentError as error:
                 error.__traceback__ = None  # the exchange keeps the error, and its frames the exchange: a cycle
                 await self._fail(error)
+            finally:
+                self._end_span()
 
     get = delete = post
 
     async def _forward(self, ids: dict[str, str]) -> None:
         received_at = time.monotonic()
         request = await self._parse(ids)
+        if self._span is not None:
+            self._span.note_request(request)
         # Checked again: the body may have taken a minute to arrive, and a revocation takes effect within a second.
         identity = self._identify_again()
         services = self._services
@@ -111,6 +120,8 @@ class ForwardHandler(BodyHandler):
         self._dispatch = dispatch = services.relay.dispatch(
             identity.user, request, admission, self._share, received_at=received_at
         )
+        if self._span is not None:
+            dispatch.trace_headers = self._span.headers
         del request  # and with it the body, which the dispatch holds until it is sent
         try:
             if self._phase is Phase.DISCONNECTED:
@@ -174,7 +185,7 @@ class ForwardHandler(BodyHandler):
         self._writer = ChunkWriter(self, self.on_connection_close, chunked=chunked)
         if self._phase is Phase.DISCONNECTED:
             self._writer.discard()
-        await answering.stream_to(self._writer)
+        await answering.stream_to(self._writer if self._span is None else self._span.timed(self._writer))
         await self._finish_with()
 
     async def _write_whole(self, answering: Answering, *, whole: bool) -> None:
@@ -228,6 +239,19 @@ class ForwardHandler(BodyHandler):
                 self._writer.discard()
             if self._dispatch is not None:
                 self._dispatch.on_disconnect()
+
+    # The span.
+
+    def _begin_span(self) -> None:
+        tracing, identity = self._services.tracing, self._identity
+        if tracing is not None and identity is not None:
+            headers, request_id = self.request.headers, self.access.id_text
+            self._span = tracing.begin(self._endpoint, headers, user=identity.user.name, request_id=request_id)
+
+    def _end_span(self) -> None:
+        if self._span is not None:
+            disconnected = self._phase is Phase.DISCONNECTED
+            self._span.end(self.log_row(), self.access.error_code or (ClientClosed.code if disconnected else ""))
 
     # The answer's headers and the access line.
 

@@ -569,3 +569,21 @@ def test_a_header_that_signs_in_is_read_with_its_proxies(load: Load) -> None:
     config = load("admin_user_header: Remote-User\nadmin_user_header_from: 10.0.0.1, 192.0.2.0/24")
     assert (config.admin_user_header, config.admin_user_header_from) == ("Remote-User", ("10.0.0.1", "192.0.2.0/24"))
     assert (load("").admin_user_header, load("").admin_user_header_from) == (None, ())
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        (
+            "otel_pass_traceparent: true",
+            "otel_pass_traceparent: also set otel_endpoint: what is passed on names a span",
+        ),
+        ("otel_endpoint: 127.0.0.1:4318", "otel_endpoint: found '127.0.0.1:4318'; allowed: an http:// or https:// URL"),
+        ("otel_endpoint: http://a:b@h:4318", "otel_endpoint: found"),
+    ],
+)
+def test_receiver_of_spans_is_a_url(errors: Errors, text: str, line: str) -> None:
+    """Without it there is no span that OpenAI could learn of."""
+    [error] = errors(text)
+    assert line in error
+    assert "a:b" not in error

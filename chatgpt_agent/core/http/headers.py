@@ -81,10 +81,17 @@ def _is_json(content_type: str) -> bool:
 
 
 def request_headers(
-    *, client: Mapping[str, str], upstream_key: str, request_id: str, agent: str, content_type: str = "application/json"
+    *,
+    client: Mapping[str, str],
+    upstream_key: str,
+    request_id: str,
+    agent: str,
+    content_type: str = "application/json",
+    trace: Iterable[tuple[str, str]] = (),
 ) -> list[tuple[str, str]]:
     """Returns the header fields sent to OpenAI. Of the client's own Accept passes, those by which OpenAI can find a
-    conversation in its cache, and the Content-Type of a form, for its boundary. Raises InvalidRequest."""
+    conversation in its cache, and the Content-Type of a form, for its boundary. `trace`: the fields that name the
+    agent's own span; a client's traceparent never passes as it is. Raises InvalidRequest."""
     accept = client.get("Accept")
     if accept:
         _check_value("Accept", accept, MAX_ACCEPT)
@@ -100,6 +107,7 @@ def request_headers(
         ("User-Agent", agent),
         ("X-Client-Request-Id", request_id),
         *((name, value) for name, value in passed if value),
+        *trace,
     ]
 
 

@@ -1,0 +1,47 @@
+"""A receiver of spans: a real HTTP server that decodes what OpenTelemetry's exporter sends."""
+
+from typing import Any
+
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
+from tornado.httpserver import HTTPServer
+from tornado.httputil import HTTPHeaders, HTTPServerRequest, ResponseStartLine
+from tornado.netutil import bind_sockets
+
+
+class SpanReceiver:
+    """`spans` are those that it received, `resources` what is known of their senders; `paths` and `headers` are of the
+    requests. With `answers` False it never answers."""
+
+    def __init__(self) -> None:
+        self.spans: list[Span] = []
+        self.resources: list[dict[str, Any]] = []
+        self.paths: list[str] = []
+        self.headers: list[HTTPHeaders] = []
+        self.answers = True
+        self._server = HTTPServer(self._answer)
+        [socket] = bind_sockets(0, "127.0.0.1")
+        self._server.add_socket(socket)
+        self.url = f"http://127.0.0.1:{socket.getsockname()[1]}"
+
+    def _answer(self, request: HTTPServerRequest) -> None:
+        self.paths.append(request.path)
+        self.headers.append(request.headers)
+        for group in ExportTraceServiceRequest.FromString(request.body).resource_spans:
+            self.resources.append(attributes(group.resource))
+            self.spans += [span for scope in group.scope_spans for span in scope.spans]
+        if self.answers:
+            assert request.connection is not None
+            fields = HTTPHeaders({"Content-Length": "0"})
+            request.connection.write_headers(ResponseStartLine("HTTP/1.1", 200, "OK"), fields)
+            request.connection.finish()
+
+    async def close(self) -> None:
+        """Stops the server."""
+        self._server.stop()
+        await self._server.close_all_connections()
+
+
+def attributes(owner: Any) -> dict[str, Any]:
+    """The attributes of a span or a resource."""
+    return {each.key: getattr(each.value, each.value.WhichOneof("value")) for each in owner.attributes}
