@@ -1,10 +1,9 @@
-"""What belongs to the process: signals, open files, garbage collection and the event loop."""
+"""What belongs to the process: signals, garbage collection and the event loop."""
 
 import asyncio
 import contextlib
 import gc
 import os
-import resource
 import signal
 from collections.abc import Callable, Iterator
 
@@ -13,8 +12,6 @@ RELOAD_SIGNAL = signal.SIGHUP
 # Their default ends the process. They come from tools that rotate logs.
 IGNORED_SIGNALS = (signal.SIGUSR1, signal.SIGUSR2)
 SIGNALS = (*STOP_SIGNALS, RELOAD_SIGNAL, *IGNORED_SIGNALS)
-ADMIN_CONNECTIONS = 16
-RESERVED_FILES = 56  # open without any client, including the few that migrating and shipping open
 
 # Allocations before a collection. Python's default of 700 is reached every second request, and nearly all requests
 # leave no reference cycle behind. The few cycles that a connection leaves wait longer.
@@ -23,7 +20,6 @@ GC_THRESHOLDS = (10_000, 10, 10)
 
 def prepare() -> None:
     """Sets up the process before the embedded database and the event loop are started."""
-    raise_file_limit()
     gc.set_threshold(*GC_THRESHOLDS)
     # Signals stay pending until `handle_signals`, and after it: an embedded database that is being started or stopped
     # would be left running.
@@ -73,28 +69,3 @@ def handle_signals(*, on_stop: OnSignal, on_reload: OnSignal, on_ignored: OnSign
 def _is_wanted(number: signal.Signals) -> bool:
     """Whether a signal is handled: a shell starts jobs in the background with SIGINT ignored."""
     return signal.getsignal(number) is not signal.SIG_IGN
-
-
-# Open files.
-
-
-def raise_file_limit() -> None:
-    """Raises the soft limit of open files to the hard limit: each client and each exchange with OpenAI needs one."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:
-        with contextlib.suppress(ValueError, OSError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
-def file_limit() -> int:
-    """How many files this process may have open."""
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return soft if soft != resource.RLIM_INFINITY else 1 << 30
-
-
-def split_file_limit(limit: int, max_exchanges: int) -> tuple[int, int]:
-    """Splits a limit of open files between exchanges and client connections; returns both numbers, at least 1
-    each. Together they stay below the limit, so that each connected client can be served and EMFILE is never met."""
-    room = max(limit - RESERVED_FILES - ADMIN_CONNECTIONS, 2)
-    exchanges = min(max_exchanges, room // 2)
-    return exchanges, room - exchanges

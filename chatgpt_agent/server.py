@@ -10,7 +10,7 @@ import msgspec
 from tornado.httputil import HTTPServerConnectionDelegate
 
 from chatgpt_agent import __version__, process
-from chatgpt_agent.adapters import malloc, ports
+from chatgpt_agent.adapters import malloc, open_files, ports
 from chatgpt_agent.adapters.config import Config
 from chatgpt_agent.adapters.config_checks import addresses_in
 from chatgpt_agent.adapters.config_files import check_files
@@ -54,6 +54,7 @@ def serve(config: Config, load: Callable[[], Config]) -> None:
     manager = service_manager()
     check_files(config)
     process.prepare()
+    open_files.raise_file_limit()
     malloc.map_large_blocks()
     with database(config) as dsn, asyncio.Runner(loop_factory=process.loop_factory()) as runner:
         runner.run(main(dsn))
@@ -297,12 +298,12 @@ def _connection_limits(config: Config) -> ConnectionLimits:
 
 def _admin_limits(limits: ConnectionLimits) -> ConnectionLimits:
     """A limit of its own: administrators can connect however many clients there are."""
-    return msgspec.structs.replace(limits, connections=process.ADMIN_CONNECTIONS)
+    return msgspec.structs.replace(limits, connections=open_files.ADMIN_CONNECTIONS)
 
 
 def _within_file_limit(config: Config, limits: ConnectionLimits) -> tuple[Config, ConnectionLimits]:
     """The configuration and the limits, lowered to what the limit of open files allows."""
-    exchanges, connections = process.split_file_limit(process.file_limit(), config.max_concurrent_requests)
+    exchanges, connections = open_files.split_file_limit(open_files.file_limit(), config.max_concurrent_requests)
     if exchanges < config.max_concurrent_requests:
         log.warning("the limit of open files (ulimit -n) leaves room for %d requests at once", exchanges)
         config = config.with_values("the limit of open files", max_concurrent_requests=exchanges)

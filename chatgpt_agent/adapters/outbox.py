@@ -321,9 +321,9 @@ def read_state(folder: Path) -> OutboxState | None:
     """Returns the state of the outbox in a folder, which an agent may be using; None if there is no file. Raises
     SetupError."""
     path = folder / "outbox.db"
-    if not path.exists():
-        return None
     try:
+        if not path.exists():
+            return None
         db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)
         try:
             db.execute("BEGIN")  # one snapshot
@@ -332,6 +332,8 @@ def read_state(folder: Path) -> OutboxState | None:
             db.close()
     except sqlite3.Error as error:
         raise SetupError(f"the outbox {path} cannot be read: {error}") from None
+    except OSError as error:  # a folder of another account
+        raise SetupError(f"the outbox {path} cannot be read: {error.strerror}") from None
 
 
 def file_bytes(folder: Path) -> int:

@@ -64,22 +64,30 @@ class Webhook:
         }
         if self._secret is not None:
             headers["webhook-signature"] = signature(self._secret, id, seconds, body)
+        status = await self._fetch("POST", headers, body, TIMEOUT)
+        if not 200 <= status < 300:
+            raise WebhookFailed(f"status {status}")
+
+    async def probe(self, seconds: float) -> int:
+        """Sends a HEAD, which is no event, and returns the status of the answer. Raises WebhookFailed if there is none
+        within some seconds."""
+        return await self._fetch("HEAD", {"User-Agent": f"chatgpt-agent/{__version__}"}, None, seconds)
+
+    async def _fetch(self, method: str, headers: dict[str, str], body: bytes | None, seconds: float) -> int:
         request = HTTPRequest(
             self._url,
-            "POST",
+            method,
             headers,
             body,
             follow_redirects=False,
-            connect_timeout=TIMEOUT,
-            request_timeout=TIMEOUT,
+            connect_timeout=seconds,
+            request_timeout=seconds,
             **self._options,
         )
         try:
-            await self._client.fetch(request)
-        except HTTPClientError as error:
-            if error.code == 599:  # Tornado's code for an error without a response
-                raise WebhookFailed(str(error.message)) from None
-            raise WebhookFailed(f"status {error.code}") from None
+            return (await self._client.fetch(request, raise_error=False)).code
+        except HTTPClientError as error:  # there is no answer
+            raise WebhookFailed(str(error.message)) from None
         except Exception as error:  # no failure of the receiver may end the agent
             raise WebhookFailed(type(error).__name__) from None
 

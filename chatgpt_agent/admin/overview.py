@@ -170,22 +170,25 @@ class OverviewReader:
             *_of_agents(agents, priced, now),
             *map(_of_refused_key, refused),
             *_of_budgets(await self._budgets.list()),
-            *await self._of_shutdowns(priced, now.date()),
+            *await shutdowns(self._store, priced, now.date()),
             *_of_uncertain_cost(row for row in rows if row.day >= month),
         ]
 
-    async def _of_shutdowns(self, priced: set[str], day: date) -> list[Attention]:
-        soon = {
-            model: when
-            for model, when in (await list_dates(self._store)).items()
-            if model in priced and when - day <= timedelta(days=SHUTDOWN_DAYS)
-        }
-        users = await figures.users_of_models(self._store, list(soon), day - timedelta(days=DAYS)) if soon else {}
-        return [
-            Attention(concern=Concern.SHUTDOWN, subject=model, at=when, count=users.get(model, 0))
-            for model, when in sorted(soon.items(), key=lambda item: item[1])
-            if users.get(model)
-        ]
+
+async def shutdowns(store: Store, priced: set[str], day: date) -> list[Attention]:
+    """Returns the models with a price that OpenAI shuts down soon after a day, or has, and that were used until then;
+    `count` is the number of their users."""
+    soon = {
+        model: when
+        for model, when in (await list_dates(store)).items()
+        if model in priced and when - day <= timedelta(days=SHUTDOWN_DAYS)
+    }
+    users = await figures.users_of_models(store, list(soon), day - timedelta(days=DAYS)) if soon else {}
+    return [
+        Attention(concern=Concern.SHUTDOWN, subject=model, at=when, count=users.get(model, 0))
+        for model, when in sorted(soon.items(), key=lambda item: item[1])
+        if users.get(model)
+    ]
 
 
 def first_of_month(day: date) -> date:

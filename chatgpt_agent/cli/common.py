@@ -41,6 +41,16 @@ FORMATS = ("table", *CSV_FORMS, "json")
 def config_option(command: F) -> F:
     """Adds `--config FILE` to a command, which gets the loaded configuration. Errors end it with one line."""
 
+    @functools.wraps(command)
+    def loading(config_file: str | None, **options: Any) -> Any:
+        return command(config=config_from(config_file), **options)
+
+    return config_file_option(loading)  # type: ignore[return-value]
+
+
+def config_file_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds `--config FILE` to a command, which gets its name or None. Errors end it with one line."""
+
     @click.option(
         "--config",
         "config_file",
@@ -53,11 +63,11 @@ def config_option(command: F) -> F:
         has_file = config_file or os.environ.get("CHATGPT_AGENT_CONFIG")
         hint = "" if has_file else " (without a configuration file: give --config FILE or CHATGPT_AGENT_CONFIG)"
         outcome = "" if only_reads(command, options) else "; the change was made"
-        return _exit_on_error(lambda: command(config=config_from(config_file), **options), hint, outcome)
+        return _exit_on_error(lambda: command(config_file=config_file, **options), hint, outcome)
 
     # Without the mark \b click would wrap the example, which is to be copied.
     wrapped.__doc__ = (command.__doc__ or "").replace("Example:", "\b\n    Example:")
-    return wrapped  # type: ignore[return-value]
+    return wrapped
 
 
 def with_administration(command: Callable[..., Awaitable[None]]) -> Callable[..., None]:

@@ -15,6 +15,7 @@ from chatgpt_agent.cli.budget import budget
 from chatgpt_agent.cli.common import config_option
 from chatgpt_agent.cli.completion import PROGRAM, completion
 from chatgpt_agent.cli.config import config
+from chatgpt_agent.cli.doctor import doctor
 from chatgpt_agent.cli.health import healthcheck
 from chatgpt_agent.cli.ledger import ledger
 from chatgpt_agent.cli.legacy import import_legacy
@@ -50,8 +51,8 @@ def serve(config: Config) -> None:
 
 
 COMMANDS = (
-    healthcheck, config, migrate, user, token, price, budget, usage, ledger, admin, audit, master_key, import_legacy,
-    completion,
+    healthcheck, config, doctor, migrate, user, token, price, budget, usage, ledger, admin, audit, master_key,
+    import_legacy, completion,
 )  # fmt: skip
 for command in COMMANDS:
     main.add_command(command)

@@ -12,7 +12,8 @@ from chatgpt_agent import __version__
 from tests.support.commands import KEY, Cli, leaf_commands
 
 COMMANDS = list(leaf_commands())
-CONFIGURED = [command for command in COMMANDS if command != "completion"]
+# Without `doctor`, which makes an invalid configuration one of its results.
+CONFIGURED = [command for command in COMMANDS if command not in ("completion", "doctor")]
 # The arguments that each of them requires.
 ARGUMENTS = {
     "import-legacy": ["-"],
@@ -46,7 +47,7 @@ ARGUMENTS = {
     "ledger reconcile": ["usage.json"],
     "ledger correct": [str(UUID(int=1)), "--input", "1", "--output", "1", "--reason", "why"],
 }
-WITHOUT_A_DATABASE = {"serve", "healthcheck", "config check", "config show", "completion"}
+WITHOUT_A_DATABASE = {"serve", "healthcheck", "config check", "config show", "completion", "doctor"}
 ON_A_DATABASE = [command for command in COMMANDS if command not in WITHOUT_A_DATABASE]
 ON_A_MASTER_KEY = [
     command for command in ON_A_DATABASE if command.split()[0] not in ("migrate", "usage", "ledger", "audit", "budget")

@@ -10,6 +10,8 @@ from chatgpt_agent.core.errors import StoreRejected
 from chatgpt_agent.core.ledger import State
 from chatgpt_agent.core.money.kinds import COUNT_COLUMNS, SIDES, TOKEN_KINDS
 
+PARTITION = "partition"  # the check of partitions
+
 
 class Finding(msgspec.Struct, frozen=True):
     """Something wrong with the ledger. `subject` is a request id if it is about a row."""
@@ -118,7 +120,7 @@ _CHECKS = {
                                         to_char(rejected_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS'), error)
         FROM dead_letters ORDER BY rejected_at LIMIT %s""",
     # Partitions cannot overlap. Past months may have none: the first row of such a month creates it.
-    "partition": """
+    PARTITION: """
         WITH bounds AS (
             SELECT c.relname::text AS name, pg_get_expr(c.relpartbound, c.oid) AS bound,
                    regexp_match(pg_get_expr(c.relpartbound, c.oid), $$'([^']+)'.*'([^']+)'$$) AS ends
@@ -141,10 +143,12 @@ _CHECKS = {
 async def run_checks(store: Store, limit: int) -> list[Finding]:
     """Returns everything that is wrong with the ledger, at most `limit` findings of each check. A check that PostgreSQL
     refuses, because of a value that it cannot compute with, is a finding."""
-    findings = []
-    for check, sql in _CHECKS.items():
-        try:
-            findings += [Finding(check, *row) for row in await store.fetch(sql, [limit])]
-        except StoreRejected as error:
-            findings.append(Finding(check, "", f"this cannot be checked: {error}"))
-    return findings
+    return [finding for check in _CHECKS for finding in await run_check(store, check, limit)]
+
+
+async def run_check(store: Store, check: str, limit: int) -> list[Finding]:
+    """Returns at most `limit` findings of one check, as `run_checks` does."""
+    try:
+        return [Finding(check, *row) for row in await store.fetch(_CHECKS[check], [limit])]
+    except StoreRejected as error:
+        return [Finding(check, "", f"this cannot be checked: {error}")]

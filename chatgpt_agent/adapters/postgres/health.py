@@ -1,5 +1,7 @@
 """What PostgreSQL says about itself and the database: its version, sizes and connections."""
 
+from datetime import datetime
+
 import msgspec
 
 from chatgpt_agent.adapters.postgres.connection import AnyStore
@@ -35,6 +37,12 @@ async def read_health(store: AnyStore) -> DatabaseHealth:
     [figures] = await store.fetch(sql)
     names = [name for name in DatabaseHealth.__struct_fields__ if name != "tables"]
     return DatabaseHealth(**dict(zip(names, figures, strict=True)), tables=await _table_sizes(store))
+
+
+async def read_clock(store: AnyStore) -> datetime:
+    """Returns the time of day by the server's clock."""
+    [(now,)] = await store.fetch("SELECT clock_timestamp()")
+    return now  # type: ignore[no-any-return]
 
 
 async def _table_sizes(store: AnyStore) -> list[TableSize]:

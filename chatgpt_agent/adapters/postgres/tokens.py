@@ -99,6 +99,17 @@ async def count_expiring(store: AnyStore, days: int) -> int:
     return int(count)
 
 
+async def expiring_tokens(store: AnyStore, since: datetime, until: datetime) -> list[TokenRow]:
+    """Returns the tokens that expire in this span, the first one first; without those that are revoked or replaced, and
+    those of users who are disabled or removed."""
+    sql = f"""
+        SELECT {_COLUMNS} FROM tokens t JOIN users u ON u.id = t.user_id
+        WHERE t.expires_at BETWEEN %s AND %s AND t.revoked_at IS NULL AND t.replaced_by IS NULL
+          AND u.disabled_at IS NULL AND u.removed_at IS NULL
+        ORDER BY t.expires_at, t.id"""
+    return [_token_row(row) for row in await store.fetch(sql, [since, until])]
+
+
 async def has_token(store: AnyStore, id: int) -> bool:
     """Returns whether a token exists, also a revoked one."""
     return bool(await store.fetch("SELECT 1 FROM tokens WHERE id = %s", [id]))

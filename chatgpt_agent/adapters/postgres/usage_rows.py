@@ -72,6 +72,12 @@ async def rows_by_state(store: Store, since: datetime | None) -> list[StateSum]:
     return [StateSum(State(state), rows, cost) for state, rows, cost in await store.fetch(sql, [since, since])]
 
 
+async def has_rows(store: AnyStore) -> bool:
+    """Returns whether the ledger has any row."""
+    [(exists,)] = await store.fetch("SELECT EXISTS (SELECT FROM usage)")
+    return bool(exists)
+
+
 async def list_rows(
     store: AnyStore,
     *,

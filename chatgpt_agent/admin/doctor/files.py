@@ -1,0 +1,189 @@
+"""Checks of files: who may read and change them, the disk of the outbox, and the limit of open files."""
+
+import os
+import pwd
+import stat
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+from chatgpt_agent.adapters.config_view import settings_of
+from chatgpt_agent.adapters.disk import Room, disk_room, write_seconds
+from chatgpt_agent.adapters.keyring import read_master_key
+from chatgpt_agent.adapters.open_files import file_limit_of, files_needed, hard_file_limit
+from chatgpt_agent.adapters.outbox import read_state
+from chatgpt_agent.adapters.own_thread import in_own_thread
+from chatgpt_agent.adapters.redaction import HIDDEN
+from chatgpt_agent.adapters.webhook import read_webhook_secret
+from chatgpt_agent.admin.doctor.examination import Examination
+from chatgpt_agent.admin.doctor.results import Result, failure, ok, warning
+from chatgpt_agent.core.errors import SetupError
+from chatgpt_agent.runtime.master_key import master_key_path
+
+SLOW_SECONDS = 0.1  # of a write with fsync: each request waits for two
+LITTLE_ROOM = 512 * 1024**2  # bytes: an outage of PostgreSQL needs 700 bytes for each request, PostgreSQL itself more
+NO_ROOM = 1024**2  # bytes: with less, the outbox soon takes no request (see adapters/outbox_space.py)
+FEW_FILES = 100
+WAITING_SECONDS = 60.0  # that a row may wait to be shipped
+
+
+async def check_files(examination: Examination) -> list[Result]:
+    """Secrets are private, and the agent's account owns what it writes."""
+    return await in_own_thread(lambda: list(_check_files(examination))) or [ok(_folder_text(examination))]
+
+
+def _check_files(examination: Examination) -> Iterator[Result]:
+    yield from _check_config_file(examination)
+    folder = examination.data_dir
+    status = folder.stat() if folder.exists() else None
+    if status is not None and examination.account not in (0, status.st_uid):
+        owner = _account(status.st_uid)
+        text = f"this is not the agent's account: {folder} belongs to {owner}"
+        yield warning(text, f"sudo -u {owner} chatgpt-agent doctor")
+        return
+    yield from _check_secrets(examination)
+    if status is None:
+        yield from _check_new_folder(folder)
+        return
+    if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        result = failure if status.st_mode & stat.S_IWOTH else warning
+        yield result(f"other accounts can replace files in {folder}", f"chmod go-w {folder}")
+    for path in _own_files(folder):
+        own = path.stat()
+        if own.st_uid != status.st_uid:
+            owner, expected = _account(own.st_uid), _account(status.st_uid)
+            yield failure(f"{path} belongs to {owner}, and {folder} to {expected}", f"chown {expected} {path}")
+        if own.st_mode & (stat.S_IRWXG | stat.S_IRWXO) and path.name.startswith("outbox.db"):
+            yield warning(f"other accounts can read {path}, which has who used what", f"chmod 600 {path}")
+
+
+def _own_files(folder: Path) -> list[Path]:
+    names = ("master.key", "outbox.db", "outbox.db-wal", "outbox.db-shm", "outbox.lock")
+    return [path for path in (folder / name for name in names) if path.exists()]
+
+
+def _check_config_file(examination: Examination) -> Iterator[Result]:
+    path = examination.config_file
+    if path is None:
+        return
+    mode = path.stat().st_mode
+    secret = [s.key for s in settings_of(examination.config) if s.value == HIDDEN and s.source == str(path)]
+    if secret and mode & stat.S_IROTH:
+        yield failure(f"every account can read {path}, which has {', '.join(secret)}", f"chmod o-rwx {path}")
+    if mode & stat.S_IWOTH:
+        yield failure(f"every account can change {path}", f"chmod o-w {path}")
+
+
+def _check_secrets(examination: Examination) -> Iterator[Result]:
+    config = examination.config
+    path = master_key_path(config)
+    if config.master_key_file is not None or path.exists():
+        yield from _readable(lambda: read_master_key(path))
+    if (secret := config.webhook_secret_file) is not None:
+        yield from _readable(lambda: read_webhook_secret(secret))
+
+
+def _readable(read: Callable[[], object]) -> Iterator[Result]:
+    try:
+        read()
+    except SetupError as error:
+        yield failure(error.message)
+
+
+def _check_new_folder(folder: Path) -> Iterator[Result]:
+    parent = next(path for path in folder.parents if path.exists())
+    if not os.access(parent, os.W_OK | os.X_OK, effective_ids=True):
+        yield failure(
+            f"{folder} does not exist, and this account cannot create it in {parent}", f"mkdir -m 700 {folder}"
+        )
+
+
+def _folder_text(examination: Examination) -> str:
+    folder = examination.data_dir
+    if not folder.exists():
+        return f"{folder} does not exist yet; the first start creates it"
+    status = folder.stat()
+    return f"{folder} belongs to {_account(status.st_uid)}, mode {stat.S_IMODE(status.st_mode):o}"
+
+
+def _account(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
+
+
+async def check_disk(examination: Examination) -> list[Result]:
+    """The disk of data_dir takes writes, soon, and has room."""
+    return await in_own_thread(lambda: _check_disk(examination.data_dir))
+
+
+def _check_disk(folder: Path) -> list[Result]:
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    room = disk_room(existing)
+    results = of_room(folder, room)
+    if existing != folder:
+        return results or [ok(f"{_size(room.free)} are free")]
+    try:
+        seconds = write_seconds(folder)
+    except OSError as error:
+        advice = "no request is served until this works"
+        return [*results, failure(f"{folder} cannot be written: {error.strerror}", advice)]
+    if seconds > SLOW_SECONDS:
+        text = f"a write to {folder} takes {seconds * 1000:.0f} ms, and each request waits for two"
+        results.append(warning(text, "put data_dir on a faster disk"))
+    return results or [ok(f"{_size(room.free)} are free, a write takes {seconds * 1000:.1f} ms")]
+
+
+def of_room(folder: Path, room: Room) -> list[Result]:
+    """Returns what is to be said of the room on the disk of a folder: nothing, if there is enough."""
+    results: list[Result] = []
+    if room.free < NO_ROOM:
+        results.append(failure(f"the disk of {folder} is full: {_size(room.free)} are free", "free space"))
+    elif room.free < LITTLE_ROOM:
+        results.append(warning(f"the disk of {folder} is nearly full: {_size(room.free)} are free", "free space"))
+    if room.free_files is not None and room.free_files < FEW_FILES:
+        results.append(failure(f"the disk of {folder} has room for {room.free_files} files", "remove files (df -i)"))
+    return results
+
+
+def _size(count: int) -> str:
+    return f"{count / 1024**3:.1f} GiB" if count >= 1024**3 else f"{count / 1024**2:.1f} MiB"
+
+
+async def check_outbox(examination: Examination) -> list[Result]:
+    """No row waits long to be shipped to PostgreSQL."""
+    folder = examination.data_dir
+    state = await in_own_thread(lambda: read_state(folder))
+    if state is None:
+        return [ok("there is none yet; the first start creates it")]
+    agent = await examination.agent_process()
+    runs = "no agent runs on it" if agent is None else f"process {agent} runs on it"
+    if not state.rows or state.oldest_at is None:
+        begun = "" if agent is None else f", {state.intents} requests are in progress"
+        return [ok(f"no row waits to be shipped{begun}; {runs}")]
+    age = (datetime.now(UTC) - state.oldest_at).total_seconds()
+    text = f"{state.rows} rows wait to be shipped, the oldest began {age:.0f} s ago; {runs}"
+    if agent is None:
+        return [warning(text, "start the agent, which ships them")]
+    if age > WAITING_SECONDS:
+        return [
+            warning(text, "PostgreSQL is away, read-only or too slow: see `database`, `rights` and the agent's log")
+        ]
+    return [ok(text)]
+
+
+async def check_open_files(examination: Examination) -> list[Result]:
+    """The limit of open files leaves room for max_concurrent_requests."""
+    agent = await examination.agent_process()
+    limit = None if agent is None else file_limit_of(agent)
+    place = f"the agent (process {agent})" if limit is not None else "this shell"
+    limit = hard_file_limit() if limit is None else limit
+    requests = examination.config.max_concurrent_requests
+    needed = files_needed(requests)
+    text = f"{place} may open {limit} files, and max_concurrent_requests: {requests} needs {needed}"
+    if limit < needed:
+        return [
+            warning(f"{text}: it is lowered", f"LimitNOFILE={needed} in the unit of systemd, or `ulimit -n {needed}`")
+        ]
+    return [ok(text)]

@@ -1,0 +1,145 @@
+"""Checks of other servers: OpenAI and the proxy to it, the reverse proxy in front, the receiver of alerts.
+
+No key and no event is sent, and nothing that costs."""
+
+import os
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from urllib.parse import urlsplit
+
+import msgspec
+
+from chatgpt_agent import __version__
+from chatgpt_agent.adapters.config_checks import is_loopback
+from chatgpt_agent.adapters.curl.get import WholeAnswer, get_answer
+from chatgpt_agent.admin.doctor.examination import Examination
+from chatgpt_agent.admin.doctor.results import Result, failure, ok, skipped, warning
+from chatgpt_agent.core.errors import ProxyError, UpstreamError, UpstreamTls, WebhookFailed
+from chatgpt_agent.runtime.alerts import open_webhook
+
+SECONDS = 4.0  # for an answer
+CHAT = "/chat/completions"
+_HEADERS = {"User-Agent": f"chatgpt-agent/{__version__}"}
+_PROXY_VARIABLES = ("https_proxy", "HTTPS_PROXY", "http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY")
+
+
+# OpenAI.
+
+
+async def check_openai(examination: Examination) -> list[Result]:
+    """OpenAI is reached over verified TLS, through the proxy if there is one."""
+    settings = examination.config.upstream
+    url, through = _models_url(settings.url), ""
+    if settings.proxy is not None:
+        through = f" through the proxy {settings.proxy.host}:{settings.proxy.port}"
+    try:
+        answer = await get_answer(settings, url, _HEADERS, timeout=SECONDS)
+    except UpstreamError as error:
+        text = f"{examination.config.openai_host} cannot be reached{through}: {error.cause or error.message}"
+        return [failure(text, _openai_advice(error, has_proxy=bool(through), has_ca=settings.ca_file is not None))]
+    _note_clock(examination, answer)
+    return [_of_openai(answer.status, f"{examination.config.openai_host} answers{through}")]
+
+
+def _models_url(url: str) -> str:
+    return url.removesuffix(CHAT) + "/models" if url.endswith(CHAT) else url
+
+
+def _openai_advice(error: UpstreamError, *, has_proxy: bool, has_ca: bool) -> str:
+    if isinstance(error, ProxyError):
+        return "correct openai_proxy, or start the proxy"
+    if isinstance(error, UpstreamTls):
+        file = "correct openai_ca_file" if has_ca else "name its CA in openai_ca_file"
+        return f"see `clock`; if a proxy on the way inspects TLS, {file}"
+    if not has_proxy and (name := next((name for name in _PROXY_VARIABLES if os.environ.get(name)), None)):
+        return f"the variable {name} has no effect: set openai_proxy"
+    return "look for a firewall, the name server, or a proxy that must be set in openai_proxy"
+
+
+def _of_openai(status: int, text: str) -> Result:
+    if status >= 500:
+        return warning(f"{text}, with status {status}", "see https://status.openai.com")
+    if status == 403:
+        return warning(f"{text}, with status 403", "it may not serve this country, or a proxy refuses it")
+    if 300 <= status < 400:
+        return warning(f"{text} with a redirect ({status}), which is not followed", "correct openai_url")
+    asks = (
+        ", and asks for a key as it should" if status == 401 else f", with status {status} to a request without a key"
+    )
+    return ok(text + asks)
+
+
+def _note_clock(examination: Examination, answer: WholeAnswer) -> None:
+    try:
+        server = parsedate_to_datetime(answer.fields.get("Date", ""))
+    except ValueError:
+        return
+    # It has whole seconds: on average it is half a second more.
+    ahead = (datetime.now(UTC) - server.replace(tzinfo=UTC)).total_seconds() - 0.5
+    examination.clocks[f"that of {examination.config.openai_host}"] = ahead
+
+
+# The reverse proxy in front.
+
+
+async def check_public_url(examination: Examination) -> list[Result]:
+    """The agent is reached under public_url, and believes the proxy there."""
+    config = examination.config
+    if config.public_url is None:
+        return [skipped("public_url is not set")]
+    results: list[Result] = []
+    if not config.trusted_proxies and not is_loopback(urlsplit(config.public_url).hostname or ""):
+        text = "trusted_proxies is empty: all clients seem to come from the proxy, and share its limits"
+        results.append(warning(text, "set trusted_proxies to the address of the proxy"))
+    settings = msgspec.structs.replace(config.upstream, proxy=None, ca_file=None)
+    url = config.public_url.rstrip("/") + "/healthz"
+    try:
+        answer = await get_answer(settings, url, _HEADERS, timeout=SECONDS)
+    except UpstreamError as error:
+        text = f"{url} cannot be reached from this machine: {error.cause or error.message}"
+        return [*results, warning(text, "clients may reach it nevertheless: try it from where they are")]
+    problem = _of_public_answer(url, answer, runs=await examination.agent_process() is not None)
+    if problem is not None:
+        return [*results, problem]
+    server = f" through {name}" if (name := answer.fields.get("Server")) else ""
+    unknown = "whether the proxy buffers streams is not seen from here (docs/reverse-proxies.md)"
+    return results or [ok(f"{url} is answered{server}; {unknown}")]
+
+
+def _of_public_answer(url: str, answer: WholeAnswer, *, runs: bool) -> Result | None:
+    if answer.status == 200 and answer.body.strip() == b'{"status":"ok"}':
+        return None
+    text = f"{url} is answered with status {answer.status}"
+    if answer.status in (502, 503, 504):
+        return (
+            failure(text, "let the proxy forward to bind_address and port")
+            if runs
+            else warning(text, "start the agent")
+        )
+    if answer.status == 200:
+        return failure(f"{url} is answered, but not by this agent", "correct public_url, or what the proxy forwards")
+    return failure(text, "let the proxy forward every path to the agent, or correct public_url")
+
+
+# Alerts.
+
+
+async def check_webhook(examination: Examination) -> list[Result]:
+    """The receiver of alerts answers. The URL may hold a secret: only its host is named."""
+    config = examination.config
+    webhook = open_webhook(config)
+    if webhook is None:
+        return [skipped("webhook_url is not set")]
+    host = urlsplit(config.webhook_url or "").hostname
+    try:
+        status = await webhook.probe(SECONDS)
+    except WebhookFailed as error:
+        return [
+            failure(f"{host} cannot be reached: {error.message}", "correct webhook_url: alerts wait for up to a day")
+        ]
+    finally:
+        webhook.close()
+    text = f"{host} answers a HEAD with status {status}"
+    if status in (404, 410) or status >= 500:
+        return [warning(text, "see whether webhook_url is right")]
+    return [ok(f"{text}; no event was sent")]
