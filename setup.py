@@ -85,8 +85,6 @@ setup(
             "openai>=2",
             "proxy.py>=2.4.10",  # a real forward proxy that is not our own
             "schemathesis>=4.3",  # asks the administrators' API all that its OpenAPI document allows, and more
-            # A clock for a process: its wheel carries a library for x86-64 Linux, and elsewhere none that loads.
-            "libfaketime>=3.0.1; sys_platform == 'linux' and platform_machine == 'x86_64'",
             "build>=1.2",  # the test that installs the built wheel
         ],
         "coverage": ["pytest-cov>=7"],  # 7 measures subprocesses with coverage's own patch
