@@ -4,14 +4,15 @@
 The ledger has sixty days of rows, with random users, states and durations; each user has a token, a budget and three
 models. Each page is loaded on a kept connection, one after the other, as a signed-in admin; lists also with filters and
 in other orders. Processor time is that of one page, in the agent and in PostgreSQL, which a busy machine changes less
-than the other figures. Then a few clients, which rest between their requests, get whole answers, without and with pages
-that are loaded all the while: this shows what admins cost the users of the API. Exit code 1 if the median of a page is
-over its bound.
+than the other figures. Then a few clients, which rest between their requests, get whole answers: without pages, with a
+page now and then, and with pages loaded without a pause. This shows what admins cost the users of the API. Exit code 1
+if the median of a page is over its bound.
 """
 
 import argparse
 import asyncio
 import contextlib
+import functools
 import random
 import statistics
 import sys
@@ -43,7 +44,13 @@ BOUND_MS = 150.0
 MODELS = 12
 CLIENTS = 4
 REST = 0.02  # seconds between two requests of a client
-SECONDS = 20.0  # of each relay measurement
+ROUNDS, SECONDS = 8, 5.0  # of relaying: each round has all of these, in turn
+PAUSES = {  # seconds between two pages while requests are relayed; None: no pages
+    "no pages": None,
+    "a page a second": 1.0,
+    "5 pages a second": 0.2,
+    "pages without a pause": 0.0,
+}
 FILES = ("/requests.csv", "/price-export")  # no pages: they send all that there is
 # The hash is of no password: the session is put into the database.
 HASH = "$argon2id$v=19$m=19456,t=2,p=1$9EAIgUgZJCYg9zJp60E2Bw$8C/8jLYJZbsjHh97VkInrFAGHzmdPLiCuWKEe1yXf5Q"
@@ -209,20 +216,28 @@ async def measure_relay(fleet: Fleet, visitor: Visitor, paths: Sequence[str], re
     """Prints what the API's users notice of pages that are loaded one after the other."""
     loaded = 0
 
-    async def load_next() -> None:
+    async def load_next(pause: float) -> None:
         nonlocal loaded
         await visitor.load(paths[loaded % len(paths)])
         loaded += 1
+        await asyncio.sleep(pause)
 
-    print("\n| relayed | requests | p50, ms | p99, ms | worst, ms | pages a second |\n|---|---:|---:|---:|---:|---:|")
-    await relayed(fleet.agent.url, requests, SECONDS / 5)  # warms up
-    for name, work in (("without pages", None), ("while pages are loaded", load_next)):
-        before = loaded
-        async with repeated(work):
-            times = sorted(await relayed(fleet.agent.url, requests, SECONDS))
-        p50, p99 = statistics.median(times), times[int(len(times) * 0.99)]
-        rate = (loaded - before) / SECONDS
-        print(f"| {name} | {len(times):,} | {p50:.1f} | {p99:.1f} | {times[-1]:.1f} | {rate:.0f} |", flush=True)
+    times: dict[str, list[float]] = {name: [] for name in PAUSES}
+    pages = dict.fromkeys(PAUSES, 0)
+    await relayed(fleet.agent.url, requests, SECONDS)  # warms up
+    for _ in range(ROUNDS):
+        for name, pause in PAUSES.items():
+            before = loaded
+            async with repeated(None if pause is None else functools.partial(load_next, pause)):
+                times[name] += await relayed(fleet.agent.url, requests, SECONDS)
+            pages[name] += loaded - before
+    heads = ["requests", "p50, ms", "p99, ms", "worst, ms", "pages a second"]
+    print(f"\n| relayed with | {' | '.join(heads)} |\n|---|{'---:|' * len(heads)}")
+    for name, waits in times.items():
+        waits.sort()
+        p50, p99 = statistics.median(waits), waits[int(len(waits) * 0.99)]
+        rate = pages[name] / (ROUNDS * SECONDS)
+        print(f"| {name} | {len(waits):,} | {p50:.1f} | {p99:.1f} | {waits[-1]:.1f} | {rate:.0f} |")
 
 
 async def measure(options: argparse.Namespace) -> bool:

@@ -1,7 +1,6 @@
 """`/me/page`: the page of a token. The token comes in a form and is not kept: there is no session and no cookie, so a
 page of another site can do nothing in its user's name."""
 
-import asyncio
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -24,6 +23,7 @@ from chatgpt_agent.web.admin.handler import public_error
 from chatgpt_agent.web.admin.tokens import Rotation
 from chatgpt_agent.web.body import BodyHandler
 from chatgpt_agent.web.console import languages
+from chatgpt_agent.web.console.aside import aside
 from chatgpt_agent.web.console.assets import FOLDER, Assets
 from chatgpt_agent.web.console.errors import error_text, error_title
 from chatgpt_agent.web.console.form_body import form_texts, parse_form
@@ -193,8 +193,7 @@ class OwnPageHandler(BodyHandler):
 
     async def _write(self, request: OwnRequest, view: View) -> None:
         self.set_status(view.status)
-        # In a thread, as the console's pages.
-        self.write(await asyncio.to_thread(self._render, request, view))
+        self.write(await aside(self._render, request, view))
 
     def _render(self, request: OwnRequest, view: View) -> bytes:
         self.set_header("Content-Type", "text/html; charset=utf-8")

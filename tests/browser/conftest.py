@@ -35,9 +35,11 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture
-def browse(browser: Browser, io_loop: IOLoop) -> Iterator[Browse]:
+def browse(browser: Browser, io_loop: IOLoop, request: pytest.FixtureRequest) -> Iterator[Browse]:
     """Begins a visit with `await browse(width=375, dark=True, language="zh-CN", script=False)`: these are the fields of
     `Device`, and may be left out. Every page of every visit must be without fault; see `Visit`."""
+    if "agent" in request.fixturenames:
+        request.getfixturevalue("agent")  # which then ends later: the browser may still ask for an icon
     visits: list[Visit] = []
 
     async def begin(**device: Any) -> Visit:

@@ -32,6 +32,11 @@ RUN_AXE = """axe.run({include: ["html"], exclude: ["tbody tr:nth-child(n+9)"]}, 
   results => results.violations.map(each =>
   `axe: ${each.id} (${each.impact}): ${each.help}: ${each.nodes.slice(0, 3).map(node => node.html).join(" ")}`))"""
 
+# What axe-core looks at: elements, their attributes, and where there is text, but not which.
+SHAPE = r"""document.documentElement.outerHTML
+  .replace(/>[^<]*[^<\s][^<]*</g, ">x<")
+  .replace(/ (data-[a-z]+|href|title|value|content|datetime|nonce|action)="[^"]+"/g, ' $1="x"')"""
+
 # The elements that stand out to the right, but for those that an element around them scrolls or hides.
 TOO_WIDE = """(() => {
   const root = document.documentElement, width = root.clientWidth;
@@ -49,6 +54,7 @@ class Browser:
     """A running Chromium. Its methods may be called from any thread and any loop."""
 
     def __init__(self) -> None:
+        self.accessible: set[tuple[int, bool, str]] = set()  # shapes of pages without fault, by width and colors
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="browser", daemon=True)
         self._thread.start()
@@ -246,9 +252,20 @@ class Visit:
         async with asyncio.timeout(PATIENCE / 1000):
             await self._allow_scripts(True)
             world = await self._isolated_world()
-            await self._run(AXE + ";0", world)
-            faults = [*await self._run(TOO_WIDE, world), *await self._run(RUN_AXE, world)]
+            faults = [*await self._run(TOO_WIDE, world), *await self._accessibility(world)]
             await self._allow_scripts(self.device.script)
+        return faults
+
+    async def _accessibility(self, world: int) -> list[str]:
+        """What axe-core objects to. It takes longer than all else, so a page that has the shape of one without fault is
+        not looked at again."""
+        shape = (self.device.width, self.device.dark, await self._run(SHAPE, world))
+        if shape in self._browser.accessible:
+            return []
+        await self._run(AXE + ";0", world)
+        faults: list[str] = await self._run(RUN_AXE, world)
+        if not faults:
+            self._browser.accessible.add(shape)
         return faults
 
     async def _isolated_world(self) -> int:

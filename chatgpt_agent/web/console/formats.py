@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 from babel import Locale
 from babel.dates import format_date, format_datetime, format_timedelta
-from babel.numbers import NumberPattern, format_decimal, format_percent, parse_pattern
+from babel.numbers import NumberPattern, format_decimal, format_percent, get_currency_symbol, parse_pattern
 
 from chatgpt_agent.core.money.exact import format_usd
 from chatgpt_agent.web.console.parts import Bar, Brief, Button, Kind, Link, Mark
@@ -43,7 +43,7 @@ class Formats:
         return self._usd(value, 2 if size == 0 or size >= 1 else min(_SMALL_USD, max(2, 1 - size.adjusted())))
 
     def _usd(self, value: Decimal, digits: int) -> str:
-        return str(_usd_pattern(self.locale, digits).apply(value, self.locale, currency="USD", currency_digits=False))
+        return str(_usd_pattern(self.locale, digits).apply(value, self.locale))
 
     def exact_usd(self, value: Decimal) -> str:
         """Returns USD with all of its digits, at least to the cent."""
@@ -94,7 +94,9 @@ class Formats:
 @functools.lru_cache(maxsize=64)
 def _usd_pattern(locale: Locale, digits: int) -> NumberPattern:
     pattern = locale.currency_formats["standard"].pattern
-    return parse_pattern(pattern.replace("0.00", "0." + "0" * digits))
+    # Babel would look the symbol and the name of the currency up for each amount.
+    symbol = get_currency_symbol("USD", locale)
+    return parse_pattern(pattern.replace("0.00", "0." + "0" * digits).replace("¤", symbol))
 
 
 @functools.lru_cache(maxsize=1024)

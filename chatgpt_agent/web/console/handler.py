@@ -1,6 +1,5 @@
 """The handler of the console's pages: who is signed in, what they may do, and the answer as a page."""
 
-import asyncio
 import re
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
@@ -27,6 +26,7 @@ from chatgpt_agent.web.admin.handler import public_error
 from chatgpt_agent.web.body import BodyHandler
 from chatgpt_agent.web.client_stream import LINGER_BYTES_WITH_TOKEN
 from chatgpt_agent.web.console import cookies, pages
+from chatgpt_agent.web.console.aside import aside
 from chatgpt_agent.web.console.errors import error_view
 from chatgpt_agent.web.console.form_body import form_texts, parse_form
 from chatgpt_agent.web.console.formats import Formats
@@ -232,8 +232,8 @@ class ConsoleHandler(BodyHandler):
         self.set_header("Content-Type", "text/html; charset=utf-8")
         notice = self._take_notice() if self.request.method == "GET" else None
         _ = self.xsrf_token  # sets its cookie, which forms would do too late
-        # In a thread: a page with charts takes some 50 ms, by which clients' requests would wait.
-        self.write(await asyncio.to_thread(render, self, request, view, notice))
+        # A page with charts takes some 30 ms, by which clients' requests would wait.
+        self.write(await aside(render, self, request, view, notice))
 
     def _filled(self, part: Part, request: ConsoleRequest) -> Part:
         return fill(remember(part, request.zone), request.sent, self._error) if isinstance(part, Form) else part

@@ -11,6 +11,7 @@ from tornado.web import RequestHandler, UIModule
 
 from chatgpt_agent import __version__
 from chatgpt_agent.web.console import cookies, languages
+from chatgpt_agent.web.console.aside import give_way
 from chatgpt_agent.web.console.assets import ASSETS
 from chatgpt_agent.web.console.formats import Formats, plain
 from chatgpt_agent.web.console.forms import as_typed
@@ -41,6 +42,7 @@ class PartModule(UIModule):
 
     def render(self, part: Part, page: dict[str, Any]) -> bytes:
         """Returns the part as HTML."""
+        give_way()
         return self.render_string(f"parts/{part.template}", part=part, **page)
 
 
@@ -49,6 +51,7 @@ class CellModule(UIModule):
 
     def render(self, cell: "Cell", shows: Callable[[Button], bool]) -> bytes | str:
         """Returns the cell as HTML; most are plain text, for which a template takes ten times as long."""
+        give_way()
         if cell.shape == "plain" and not cell.href:
             text = xhtml_escape(cell.text)
             return text if cell.exact in ("", cell.text) else f'<span title="{xhtml_escape(cell.exact)}">{text}</span>'
