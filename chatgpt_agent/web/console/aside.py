@@ -14,7 +14,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 WORK_SECONDS = 0.0005
-REST_SECONDS = 0.0005
+REST_SECONDS = 0.0001  # enough for a thread that waits for the interpreter
 
 _thread = threading.local()
 
