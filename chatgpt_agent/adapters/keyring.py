@@ -17,7 +17,7 @@ from cryptography.fernet import Fernet, InvalidToken
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from chatgpt_agent.adapters.files import give_to_folder_owner
+from chatgpt_agent.adapters.files import give_to_folder_owner, sync_folder
 from chatgpt_agent.adapters.key_file import KeyFile, new_key
 from chatgpt_agent.core.access.tokens import ADMIN_PREFIX, SECRET_BYTES, make_token
 from chatgpt_agent.core.errors import KeyUnusable, SetupError
@@ -255,8 +255,4 @@ def _make_master_key(path: Path) -> None:
         pass
     finally:
         draft.unlink()
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)  # otherwise a power cut could leave a database without its key
-    finally:
-        os.close(folder)
+    sync_folder(path.parent)  # otherwise a power cut could leave a database without its key

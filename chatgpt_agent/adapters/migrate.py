@@ -123,9 +123,9 @@ def rollback(dsn: str, count: int) -> list[str]:
 
 
 @contextmanager
-def connect(dsn: str) -> Iterator[Any]:
+def connect(dsn: str, *, use: str = "migrated") -> Iterator[Any]:
     """A connection of psycopg2 that commits each statement. Raises StoreUnavailable, or SetupError for what the server
-    refuses."""
+    refuses: the database cannot be `use`."""
     try:
         connection = psycopg2.connect(dsn, connect_timeout=10, client_encoding="UTF8")
     except psycopg2.OperationalError as error:
@@ -138,7 +138,7 @@ def connect(dsn: str) -> Iterator[Any]:
     except (psycopg2.OperationalError, psycopg2.InterfaceError) as error:
         raise StoreUnavailable(f"the database was lost: {first_line(error)}") from None
     except psycopg2.Error as error:
-        raise SetupError(f"the database cannot be migrated: {first_line(error)}") from None
+        raise SetupError(f"the database cannot be {use}: {first_line(error)}") from None
     finally:
         connection.close()
 

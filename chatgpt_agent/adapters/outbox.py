@@ -324,6 +324,14 @@ def read_state(folder: Path) -> OutboxState | None:
     try:
         if not path.exists():
             return None
+    except OSError as error:  # a folder of another account
+        raise SetupError(f"the outbox {path} cannot be read: {error.strerror}") from None
+    return read_file(path)
+
+
+def read_file(path: Path) -> OutboxState:
+    """Returns the state of an outbox. Raises SetupError."""
+    try:
         db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)
         try:
             db.execute("BEGIN")  # one snapshot
@@ -332,8 +340,6 @@ def read_state(folder: Path) -> OutboxState | None:
             db.close()
     except sqlite3.Error as error:
         raise SetupError(f"the outbox {path} cannot be read: {error}") from None
-    except OSError as error:  # a folder of another account
-        raise SetupError(f"the outbox {path} cannot be read: {error.strerror}") from None
 
 
 def file_bytes(folder: Path) -> int:

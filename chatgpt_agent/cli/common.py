@@ -19,8 +19,10 @@ from chatgpt_agent.adapters.config import Config
 from chatgpt_agent.adapters.config_loading import config_from
 from chatgpt_agent.adapters.logs import set_up_logging
 from chatgpt_agent.admin.administration import Administration, LedgerAdministration, Stores, open_stores
+from chatgpt_agent.admin.ledger import Finding
 from chatgpt_agent.cli.effects import only_reads
 from chatgpt_agent.cli.output import OutputFailed, check_output, check_write, echo_error
+from chatgpt_agent.cli.tables import echo_table
 from chatgpt_agent.core.audit import Actor, Via
 from chatgpt_agent.core.csv_writer import Amount, csv_text
 from chatgpt_agent.core.errors import AgentError, ConfigError, InvalidValue, StoreUnavailable, UpstreamError
@@ -75,7 +77,7 @@ def with_administration(command: Callable[..., Awaitable[None]]) -> Callable[...
 
     async def work(config: Config, stores: Stores, options: dict[str, Any]) -> None:
         keyring = await open_keyring(config, stores.changes)
-        await command(Administration(config, stores, _caller(), keyring, warn=warn), **options)
+        await command(Administration(config, stores, caller(), keyring, warn=warn), **options)
 
     return config_option(_on_stores(work, command))
 
@@ -84,7 +86,7 @@ def with_ledger(command: Callable[..., Awaitable[None]]) -> Callable[..., None]:
     """Runs an async command that needs no master key; it gets a `LedgerAdministration`."""
 
     async def work(config: Config, stores: Stores, options: dict[str, Any]) -> None:
-        await command(LedgerAdministration(config, stores, _caller(), warn=warn), **options)
+        await command(LedgerAdministration(config, stores, caller(), warn=warn), **options)
 
     return config_option(_on_stores(work, command))
 
@@ -115,7 +117,7 @@ def _on_stores(
     return wrapped
 
 
-def _caller() -> Actor:
+def caller() -> Actor:
     """Returns who runs this command, for the audit log: the account, also before sudo, and the machine."""
     try:
         name = os.environ.get("SUDO_USER") or getpass.getuser()
@@ -198,6 +200,16 @@ def read_password(*, from_stdin: bool) -> str:
     return password
 
 
+def read_passphrase(*, twice: bool) -> str:
+    """Reads the passphrase of a backup from a prompt; `twice`, if it is a new one."""
+    if not sys.stdin.isatty():
+        raise click.UsageError("no terminal for the prompt: give --passphrase-file")
+    passphrase = _prompt("Passphrase", hide=True)
+    if twice and _prompt("The same again", hide=True) != passphrase:
+        raise InvalidValue("the passphrases differ: nothing was written")
+    return passphrase
+
+
 def confirm_name(prompt: str, name: str, *, yes: bool) -> None:
     """Asks for a name again before something that cannot be undone. Raises InvalidValue if the names differ."""
     if yes:
@@ -220,6 +232,15 @@ def _prompt(text: str, *, hide: bool) -> str:
 def usd(amount: Decimal | None) -> Amount:
     """Formats an amount exactly, without trailing zeros."""
     return Amount() if amount is None else Amount(format_usd(amount))
+
+
+def echo_findings(findings: Sequence[Finding]) -> None:
+    """Prints what is wrong with the ledger, or that nothing is."""
+    if findings:
+        lines = [(finding.check, finding.subject, finding.text) for finding in findings]
+        echo_table(["check", "subject", "finding"], lines)
+    else:
+        click.echo("The ledger is consistent.")
 
 
 def echo_json(value: object) -> None:

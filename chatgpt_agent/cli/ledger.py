@@ -9,7 +9,7 @@ import msgspec
 from chatgpt_agent.admin.administration import LedgerAdministration
 from chatgpt_agent.admin.ledger import MAX_WAITING, ROW_FIELDS, AgentState, OutboxState, UsageRow, read_outbox
 from chatgpt_agent.admin.reports import EXACT_NUMBERS, surcharges_text, with_former_names
-from chatgpt_agent.cli.common import CSV_FORMS, FORMATS, echo_csv, echo_json, usd, with_ledger
+from chatgpt_agent.cli.common import CSV_FORMS, FORMATS, echo_csv, echo_findings, echo_json, usd, with_ledger
 from chatgpt_agent.cli.effects import reads
 from chatgpt_agent.cli.formats import format_option, table_option
 from chatgpt_agent.cli.reconcile import correct, reconcile
@@ -155,11 +155,8 @@ async def verify(administration: LedgerAdministration, limit: int, waiting: int,
     )
     if json:
         echo_json(findings)
-    elif findings:
-        lines = [(finding.check, finding.subject, finding.text) for finding in findings]
-        echo_table(["check", "subject", "finding"], lines)
     else:
-        click.echo("The ledger is consistent.")
+        echo_findings(findings)
     if findings:
         sys.exit(1)
 

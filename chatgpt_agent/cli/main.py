@@ -11,6 +11,7 @@ from chatgpt_agent.adapters.config_loading import config_from
 from chatgpt_agent.adapters.logs import set_up_logging
 from chatgpt_agent.cli.admin import admin
 from chatgpt_agent.cli.audit import audit
+from chatgpt_agent.cli.backup import backup, restore
 from chatgpt_agent.cli.budget import budget
 from chatgpt_agent.cli.common import config_option
 from chatgpt_agent.cli.completion import PROGRAM, completion
@@ -52,6 +53,7 @@ def serve(config: Config) -> None:
 
 COMMANDS = (
     healthcheck, config, doctor, migrate, user, token, price, budget, usage, ledger, admin, audit, master_key,
+    backup, restore,
     import_legacy, completion,
 )  # fmt: skip
 for command in COMMANDS:

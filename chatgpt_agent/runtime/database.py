@@ -12,6 +12,7 @@ from chatgpt_agent.adapters.migrate import SchemaStatus, check_not_newer, checke
 from chatgpt_agent.adapters.own_thread import in_own_thread
 from chatgpt_agent.adapters.postgres.connection import Store
 from chatgpt_agent.adapters.postgres.dsn import dsn_from
+from chatgpt_agent.adapters.restore_marker import check_finished
 from chatgpt_agent.core.errors import SetupError, StoreUnavailable
 from chatgpt_agent.runtime.background import Throttle
 from chatgpt_agent.runtime.master_key import open_keyring
@@ -24,9 +25,11 @@ _CREATE = "start the agent or run `chatgpt-agent migrate` first"
 
 
 @contextlib.contextmanager
-def database(config: Config, *, create: bool = True) -> Iterator[str]:
+def database(config: Config, *, create: bool = True, restoring: bool = False) -> Iterator[str]:
     """The connection string of the configured database. The embedded one runs until the context ends, and is created if
-    `create` is true. Raises SetupError."""
+    `create` is true. `restoring`: for a restore, which may have begun earlier. Raises SetupError."""
+    if not restoring:
+        check_finished(config.data_dir)
     if config.embedded:
         postgres = EmbeddedPostgres(config.data_dir / "postgres")
         if not create and not postgres.exists():

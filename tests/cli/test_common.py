@@ -44,10 +44,14 @@ ARGUMENTS = {
     "price surcharge set": ["web_search", "0.01"],
     "price surcharge cancel": ["1"],
     "price what-if": ["--all", "--since", "2026-11-01"],
+    "backup": ["/nowhere/b.tar"],
+    "restore": ["/nowhere/b.tar"],
     "ledger reconcile": ["usage.json"],
     "ledger correct": [str(UUID(int=1)), "--input", "1", "--output", "1", "--reason", "why"],
 }
-WITHOUT_A_DATABASE = {"serve", "healthcheck", "config check", "config show", "completion", "doctor"}
+WITHOUT_A_DATABASE = {
+    "serve", "healthcheck", "config check", "config show", "completion", "doctor", "backup", "restore",
+}  # fmt: skip
 ON_A_DATABASE = [command for command in COMMANDS if command not in WITHOUT_A_DATABASE]
 ON_A_MASTER_KEY = [
     command for command in ON_A_DATABASE if command.split()[0] not in ("migrate", "usage", "ledger", "audit", "budget")
