@@ -12,6 +12,7 @@ from chatgpt_agent.adapters.config import Config
 from chatgpt_agent.adapters.keyring import Keyring
 from chatgpt_agent.adapters.postgres.connection import Store
 from chatgpt_agent.admin.admins import Admins
+from chatgpt_agent.admin.archives import Archives
 from chatgpt_agent.admin.audit import AuditLog
 from chatgpt_agent.admin.books import BooksReader
 from chatgpt_agent.admin.budgets import BudgetAdmin
@@ -70,7 +71,8 @@ class LedgerAdministration:
         self.budgets = BudgetAdmin(changes, warn)
         self.corrections = Corrections(changes)
         self.checks = CheckLog(stores.changes, stores.reports, actor)
-        self.ledger = LedgerInspector(stores.reports, stores.checks, self.checks)
+        self.archives = Archives(stores.checks, actor)
+        self.ledger = LedgerInspector(stores.reports, stores.checks, self.checks, self.archives)
         self.proofs = Proofs(stores.reports)
         self.books = BooksReader(stores.reports, self.checks)
         self.reconciler = Reconciler(stores.proofs, self.checks)

@@ -7,6 +7,7 @@ import msgspec
 
 from chatgpt_agent.adapters.postgres import books
 from chatgpt_agent.adapters.postgres.agents import AgentState, agent_states
+from chatgpt_agent.adapters.postgres.archives import list_archives
 from chatgpt_agent.adapters.postgres.books import DeadLetter, UncertainSum
 from chatgpt_agent.adapters.postgres.connection import Store
 from chatgpt_agent.adapters.postgres.usage import count_dead_letters
@@ -14,6 +15,7 @@ from chatgpt_agent.adapters.postgres.usage_rows import StateSum, UsageRow, list_
 from chatgpt_agent.admin.checks import RECONCILE, VERIFY, CheckLog, LedgerCheck, ReconciledDay
 from chatgpt_agent.admin.ledger import added_counts
 from chatgpt_agent.admin.reports import today
+from chatgpt_agent.core.archive import Archive
 from chatgpt_agent.core.ledger import State
 from chatgpt_agent.core.money.exact import exact_sum
 
@@ -26,7 +28,8 @@ DEAD_LETTERS = 20
 class Books(msgspec.Struct, frozen=True, kw_only=True):
     """How sure the books are. `month`: the first day of this month in the time zone of reports, of which `states` and
     `uncertain` are. `dead_letters` has the newest of `dead_letter_count`, `corrections` the newest ones;
-    `unknown_usage_fields`: names in OpenAI's usages that no agent knows, and how many answers had each."""
+    `unknown_usage_fields`: names in OpenAI's usages that no agent knows, and how many answers had each;
+    `archives`: archived months, the oldest first."""
 
     month: date
     last_verify: LedgerCheck | None
@@ -39,6 +42,7 @@ class Books(msgspec.Struct, frozen=True, kw_only=True):
     dead_letters: list[DeadLetter]
     corrections: list[UsageRow]
     unknown_usage_fields: dict[str, int]
+    archives: list[Archive]
 
     @property
     def waiting(self) -> int:
@@ -78,4 +82,5 @@ class BooksReader:
             dead_letters=await books.dead_letters(store, DEAD_LETTERS) if count else [],
             corrections=await list_rows(store, states=[State.CORRECTION], limit=CORRECTIONS),
             unknown_usage_fields=added_counts(agent.unknown_usage_fields for agent in agents),
+            archives=await list_archives(store),
         )

@@ -11,7 +11,8 @@ from chatgpt_agent.adapters.postgres import corrections
 from chatgpt_agent.adapters.postgres.connection import AnyStore
 from chatgpt_agent.adapters.postgres.corrections import CorrectableRow
 from chatgpt_agent.adapters.postgres.surcharges import list_surcharges
-from chatgpt_agent.core.errors import Conflict, InvalidValue, NotFound
+from chatgpt_agent.admin.archives import missing_row
+from chatgpt_agent.core.errors import Conflict, InvalidValue
 from chatgpt_agent.core.ids import uuid7
 from chatgpt_agent.core.ledger import State
 from chatgpt_agent.core.money.bill import called, charge, count_of
@@ -95,7 +96,7 @@ class Corrections:
     async def _row(self, request_id: UUID) -> tuple[CorrectableRow, Price]:
         row = await corrections.read_correctable_row(self._store, request_id)
         if row is None:
-            raise NotFound(f"there is no row of request {request_id}")
+            raise await missing_row(self._store, request_id)
         if row.state == State.CORRECTION:
             raise InvalidValue(f"{request_id} is a correction, which cannot be corrected")
         if row.price is None:

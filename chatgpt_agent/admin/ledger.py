@@ -17,10 +17,10 @@ from chatgpt_agent.adapters.postgres.checks import Finding, run_checks
 from chatgpt_agent.adapters.postgres.connection import Store
 from chatgpt_agent.adapters.postgres.usage import count_dead_letters
 from chatgpt_agent.adapters.postgres.usage_rows import ROW_FIELDS, StateSum, UsageRow
+from chatgpt_agent.admin.archives import Archive, Archives, missing_row
 from chatgpt_agent.admin.checks import VERIFY, CheckLog
 from chatgpt_agent.admin.lookups import check_model, check_token, check_user
 from chatgpt_agent.admin.stored_values import check_values
-from chatgpt_agent.core.errors import NotFound
 from chatgpt_agent.core.ledger import State
 
 __all__ = [
@@ -41,7 +41,7 @@ class LedgerStatus(msgspec.Struct, frozen=True, kw_only=True):
     """Rows by state, what each agent reported, and how many rows were rejected. `unknown_usage_fields`: names in
     OpenAI's usages that no agent knows, and how many answers had each since the agents started; something new may be
     charged. `unpriced_models`: models without a price that clients asked for, and how often. `uncertain`: rows of which
-    the cost may differ from OpenAI's, by reason."""
+    the cost may differ from OpenAI's, by reason. `archives`: archived months, whose rows are in none of these."""
 
     rows: list[StateSum]
     agents: list[AgentState]
@@ -49,6 +49,7 @@ class LedgerStatus(msgspec.Struct, frozen=True, kw_only=True):
     unknown_usage_fields: dict[str, int]
     unpriced_models: dict[str, int]
     uncertain: list[UncertainSum]
+    archives: list[Archive]
 
 
 class Findings(msgspec.Struct, frozen=True):
@@ -61,8 +62,9 @@ class LedgerInspector:
     """Use cases on the ledger. They change nothing. Checks read the whole ledger, on a connection of their own, and are
     recorded."""
 
-    def __init__(self, store: Store, proofs: Store, checks: CheckLog) -> None:
+    def __init__(self, store: Store, proofs: Store, checks: CheckLog, archives: Archives) -> None:
         self._store = store
+        self._archives = archives
         self._proofs = proofs
         self._checks = checks
 
@@ -76,6 +78,7 @@ class LedgerInspector:
             unknown_usage_fields=added_counts(agent.unknown_usage_fields for agent in agents),
             unpriced_models=added_counts(agent.unpriced_models for agent in agents),
             uncertain=await uncertain_since(self._store, since),
+            archives=await self._archives.between(since, None),
         )
 
     async def rows(
@@ -116,7 +119,7 @@ class LedgerInspector:
         """Returns the row of a request. Raises NotFound."""
         rows = await usage_rows.list_rows(self._store, request_id=request_id, limit=1)
         if not rows:
-            raise NotFound(f"there is no row of request {request_id}")
+            raise await missing_row(self._store, request_id)
         return rows[0]
 
     async def verify(
@@ -126,13 +129,16 @@ class LedgerInspector:
         waiting: float = MAX_WAITING,
         data_dir: Path | None = None,
         keyring: Keyring | None = None,
+        archive: Path | None = None,
     ) -> list[Finding]:
         """Finds everything that is wrong with the ledger, at most `limit` findings of each check. Rows must not wait to
         be shipped for more than `waiting` seconds, neither in the outboxes that agents report nor in the one of
-        `data_dir`. With a keyring, the stored OpenAI keys are checked, too."""
+        `data_dir`. With a keyring, the stored OpenAI keys are checked, too; with a folder `archive`, the files of all
+        archived months."""
         findings = await run_checks(self._proofs, limit) + await check_values(self._proofs, keyring, limit)
         outbox = None if data_dir is None else read_outbox(data_dir)  # first: the ledger only gets more rows
         agents = await agent_states(self._proofs)
+        findings += [] if archive is None else await self._archives.check_files(archive)
         findings += await self._not_in_ledger(outbox) + _lost(agents) + _overdue(outbox, agents, waiting)
         checks = ", ".join(sorted({finding.check for finding in findings}))
         await self._checks.record(VERIFY, len(findings), checks)

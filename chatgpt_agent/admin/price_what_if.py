@@ -11,6 +11,7 @@ from chatgpt_agent.adapters.postgres import repricing
 from chatgpt_agent.adapters.postgres.connection import AnyStore
 from chatgpt_agent.adapters.postgres.prices import list_prices
 from chatgpt_agent.adapters.postgres.repricing import GROUPS, RepricedGroup
+from chatgpt_agent.admin.archives import check_days_not_archived
 from chatgpt_agent.admin.groups import check_groups
 from chatgpt_agent.admin.lookups import check_model, missing_price
 from chatgpt_agent.admin.reports import today
@@ -65,13 +66,14 @@ class WhatIf:
 
     async def report(self, query: WhatIfQuery, *, max_rows: int | None = None) -> WhatIfReport:
         """What the requests of the query cost, and would have cost, by its groups. Raises InvalidValue, also for a
-        report of more than `max_rows` rows; NotFound."""
+        report of more than `max_rows` rows; NotFound; Conflict if rows of these days are archived."""
         check_groups(query.by, GROUPS)
         if query.until is not None and query.until < query.since:
             raise InvalidValue("until: the last day is before the first")
         if query.price is not None and query.as_model is not None:
             raise InvalidValue("give as_model or a price, not both")
         await check_model(self._store, query.model)
+        await check_days_not_archived(self._store, query.since, query.until)
         other = await self._other_prices(query)
         rows = await repricing.reprice(
             self._store,

@@ -9,7 +9,7 @@ import msgspec
 from chatgpt_agent.adapters.postgres.connection import AnyStore
 from chatgpt_agent.adapters.postgres.corrections import CorrectableRow, read_correctable_row
 from chatgpt_agent.adapters.postgres.usage_rows import UsageRow, list_rows, row_details
-from chatgpt_agent.core.errors import NotFound
+from chatgpt_agent.admin.archives import missing_row
 from chatgpt_agent.core.ledger import State
 from chatgpt_agent.core.money.bill import bill_parts
 from chatgpt_agent.core.money.exact import exact_sum
@@ -54,7 +54,7 @@ class Proofs:
         """Returns the proof of a row. Raises NotFound."""
         stored = await read_correctable_row(self._store, request_id)
         if stored is None:
-            raise NotFound(f"there is no row of request {request_id}")
+            raise await missing_row(self._store, request_id)
         [row] = await list_rows(self._store, request_id=request_id, limit=1)
         details = await row_details(self._store, request_id)
         parts = [] if row.state in (State.CORRECTION, State.IMPORTED) else _parts(stored)

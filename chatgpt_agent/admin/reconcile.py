@@ -2,13 +2,14 @@
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 from chatgpt_agent.adapters.config import Config
 from chatgpt_agent.adapters.files import read_limited
 from chatgpt_agent.adapters.postgres import reconcile
 from chatgpt_agent.adapters.postgres.connection import Store
+from chatgpt_agent.admin.archives import check_not_archived
 from chatgpt_agent.admin.checks import RECONCILE, CheckLog
 from chatgpt_agent.admin.lookups import check_user
 from chatgpt_agent.core.csv_reader import read_rows, trimmed
@@ -32,7 +33,7 @@ class Reconciler:
         self, figures: Figures, *, month: date | None = None, keys: Mapping[str, str] | None = None
     ) -> Reconciliation:
         """Compares a month (given by its first day), or the days of the figures. `keys`: names of users by the ids of
-        their OpenAI keys or projects. Raises NotFound, InvalidValue."""
+        their OpenAI keys or projects. Raises NotFound, InvalidValue; Conflict if rows of these days are archived."""
         keys = keys or {}
         await self._check_users(keys.values())
         days_of_figures = [*figures.usage_days.values(), figures.cost_days]
@@ -40,6 +41,8 @@ class Reconciler:
         if not spans:
             raise InvalidValue("there are no figures to compare with")
         first, last = min(span[0] for span in spans), max(span[1] for span in spans)
+        begin, end = (datetime(day.year, day.month, day.day, tzinfo=UTC) for day in (first, last))
+        await check_not_archived(self._store, begin, end + timedelta(days=1))
         sums = await reconcile.ledger_sums(self._store, first, last)
         candidates = await reconcile.candidate_rows(self._store, first, last)
         # In a thread: a month of many keys takes long enough to delay requests.

@@ -17,6 +17,7 @@ from chatgpt_agent.adapters.postgres.reports import COUNTS, GROUPS, SUMMED, Sums
 from chatgpt_agent.adapters.postgres.settings import read_zone
 from chatgpt_agent.adapters.postgres.tokens import TokenDetails
 from chatgpt_agent.admin import groups
+from chatgpt_agent.admin.archives import check_days_not_archived
 from chatgpt_agent.admin.lookups import check_model, check_token, check_user
 from chatgpt_agent.core.errors import InvalidValue
 from chatgpt_agent.core.money.exact import exact_sum, format_usd
@@ -69,6 +70,11 @@ class Reports:
         await check_user(self._store, usage_filter.user)
         await check_token(self._store, usage_filter.token_id)
         await check_model(self._store, usage_filter.model)
+
+    async def check_export(self, usage_filter: UsageFilter) -> None:
+        """As `check_filter`, for rows. Raises Conflict if some of them are archived."""
+        await self.check_filter(usage_filter)
+        await check_days_not_archived(self._store, usage_filter.since, usage_filter.until)
 
     async def until_today(self, usage_filter: UsageFilter) -> UsageFilter:
         """Returns a filter that ends today if it has a first day and no last one: an agent whose clock is ahead may

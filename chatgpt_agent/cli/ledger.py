@@ -2,6 +2,7 @@
 
 import sys
 from datetime import UTC, datetime
+from pathlib import Path
 
 import click
 import msgspec
@@ -9,6 +10,7 @@ import msgspec
 from chatgpt_agent.admin.administration import LedgerAdministration
 from chatgpt_agent.admin.ledger import MAX_WAITING, ROW_FIELDS, AgentState, OutboxState, UsageRow, read_outbox
 from chatgpt_agent.admin.reports import EXACT_NUMBERS, surcharges_text, with_former_names
+from chatgpt_agent.cli.archives import archives, note_archives, prune
 from chatgpt_agent.cli.common import CSV_FORMS, FORMATS, echo_csv, echo_findings, echo_json, usd, with_ledger
 from chatgpt_agent.cli.effects import reads
 from chatgpt_agent.cli.formats import format_option, table_option
@@ -31,6 +33,8 @@ def ledger() -> None:
 
 ledger.add_command(reconcile)
 ledger.add_command(correct)
+ledger.add_command(prune)
+ledger.add_command(archives)
 
 
 @ledger.command()
@@ -47,7 +51,7 @@ async def status(administration: LedgerAdministration, since: datetime | None, j
     summary = await administration.ledger.status(since=since)
     if json:
         rows = [with_former_names(msgspec.structs.asdict(state)) for state in summary.rows]
-        names = ("agents", "dead_letters", "unknown_usage_fields", "unpriced_models", "uncertain")
+        names = ("agents", "dead_letters", "unknown_usage_fields", "unpriced_models", "uncertain", "archives")
         others = {name: getattr(summary, name) for name in names}
         echo_json({"outbox": outbox, "rows": rows, **others})
         return
@@ -57,6 +61,9 @@ async def status(administration: LedgerAdministration, since: datetime | None, j
         click.echo(f'unknown usage field "{name}": {answers} answers')
     for name, requests in summary.unpriced_models.items():
         click.echo(f'model without a price "{name}": {requests} requests refused')
+    if summary.archives:
+        archived = sum(archive.sums.rows for archive in summary.archives)
+        click.echo(f"Archived: {archived} rows of {len(summary.archives)} months, which are not in the table below")
     click.echo()
     echo_table(["state", "rows", "cost usd"], [(state.state, state.rows, usd(state.cost)) for state in summary.rows])
     click.echo()
@@ -113,6 +120,8 @@ async def list_(
         limit=limit + 1,
     )
     rows = newest(matching, limit)
+    if len(matching) <= limit:
+        await note_archives(administration, since, until)
     if form == "json":
         echo_json(rows)
     elif form in CSV_FORMS:
@@ -136,22 +145,34 @@ async def list_(
     metavar="SECONDS",
     help="How long a row may wait to be shipped.",
 )
+@click.option(
+    "--archive",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="FOLDER",
+    help="Also read the files of archived months in this folder.",
+)
 @table_option
 @with_ledger
 @reads
-async def verify(administration: LedgerAdministration, limit: int, waiting: int, json: bool) -> None:
+async def verify(
+    administration: LedgerAdministration, *, limit: int, waiting: int, archive: Path | None, json: bool
+) -> None:
     """Check that the ledger is consistent.
 
     Checks sums, costs, prices, partitions, dead letters, that no row waits too long, that the ledger has every row that
-    an agent has shipped, that agents can read every user, token, price and budget, and, where the master key is
-    readable, every OpenAI key. Exit code 0 if it is consistent, 1 if there is a finding, each with its request id or
-    its table and id.
+    an agent has shipped, that the sums of archived months are there, that agents can read every user, token, price and
+    budget, and, where the master key is readable, every OpenAI key. Exit code 0 if it is consistent, 1 if there is a
+    finding, each with its request id or its table and id.
 
     Example: chatgpt-agent ledger verify
     """
     config = administration.config
     findings = await administration.ledger.verify(
-        limit=limit, waiting=waiting, data_dir=config.data_dir, keyring=keyring_if_present(config)
+        limit=limit,
+        waiting=waiting,
+        data_dir=config.data_dir,
+        keyring=keyring_if_present(config),
+        archive=archive,
     )
     if json:
         echo_json(findings)

@@ -141,7 +141,7 @@ async def export(administration: LedgerAdministration, usage_filter: UsageFilter
     Example: chatgpt-agent usage export --since 2026-11-01 --until 2026-11-30 > november.csv
     """
     usage_filter = await administration.reports.until_today(usage_filter)
-    await administration.reports.check_filter(usage_filter)
+    await administration.reports.check_export(usage_filter)
     excel = form == EXCEL
     heading = csv_text(EXPORT_COLUMNS, [], excel=excel)
     begin, between, end = ("[\n", ",\n", "\n]\n") if form == "json" else (heading, "", "")

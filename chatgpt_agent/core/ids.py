@@ -1,6 +1,9 @@
 """Request ids: UUIDs of version 7, which sort by time and are unique without coordination."""
 
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
+
+from chatgpt_agent.core.moments import END
 
 
 def uuid7(milliseconds: int, random: bytes) -> UUID:
@@ -8,3 +11,11 @@ def uuid7(milliseconds: int, random: bytes) -> UUID:
     random_bits = int.from_bytes(random[:10])
     value = (milliseconds & (1 << 48) - 1) << 80 | 0x7 << 76 | (random_bits >> 62 & 0xFFF) << 64
     return UUID(int=value | 0b10 << 62 | random_bits & (1 << 62) - 1)
+
+
+def time_of(id: UUID) -> datetime | None:
+    """Returns the time in a UUIDv7, to the millisecond; None for other UUIDs."""
+    seconds, milliseconds = divmod(id.int >> 80, 1000)
+    if id.version != 7 or seconds >= END.timestamp():
+        return None
+    return datetime.fromtimestamp(seconds, UTC) + timedelta(milliseconds=milliseconds)

@@ -47,6 +47,7 @@ ARGUMENTS = {
     "backup": ["/nowhere/b.tar"],
     "restore": ["/nowhere/b.tar"],
     "ledger reconcile": ["usage.json"],
+    "ledger prune": ["--before", "2025-01"],
     "ledger correct": [str(UUID(int=1)), "--input", "1", "--output", "1", "--reason", "why"],
 }
 WITHOUT_A_DATABASE = {

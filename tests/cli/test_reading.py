@@ -15,10 +15,11 @@ CHANGES = {
     "user remove", "user import", "token issue", "token set", "token rotate", "token revoke", "admin token",
     "admin password", "admin revoke", "price set", "price remove", "price cancel", "price surcharge set",
     "price surcharge cancel", "budget set", "budget raise", "budget remove", "ledger correct", "migrate",
-    "master-key rotate", "backup", "restore",
+    "master-key rotate", "ledger prune", "backup", "restore",
 }  # fmt: skip
 READING = [arguments_of(command) for command in ON_A_DATABASE if command not in CHANGES]
 READING += [["user", "import", "-", "--dry-run"], ["migrate", "--status"]]
+READING += [["ledger", "prune", "--before", "2025-01", "--dry-run"]]
 RELATIONS = "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace ORDER BY 1"
 
 

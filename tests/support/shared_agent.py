@@ -26,6 +26,9 @@ EMPTIED = (
     "reservations",
     "budget_alerts",
     "token_uses",
+    "archived_months",
+    "archived_daily",
+    "archived_latency",
     "audit_log",
     "admin_sessions",
 )

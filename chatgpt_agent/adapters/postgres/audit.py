@@ -10,7 +10,7 @@ import msgspec
 from chatgpt_agent.adapters.postgres.connection import AnyStore
 from chatgpt_agent.core.money.kinds import RATE_NAMES
 
-Object = Literal["users", "tokens", "prices", "surcharges", "budgets", "admins", "usage", "settings"]
+Object = Literal["users", "tokens", "prices", "surcharges", "budgets", "admins", "usage", "settings", "archived_months"]
 OBJECTS: tuple[str, ...] = get_args(Object)
 
 # Columns with amounts. Migration 0004 renamed `reserved` to `uncertain_cost`; older entries keep the former name.
@@ -60,6 +60,7 @@ async def list_audit(
                         JOIN users u ON u.id = coalesce(b.user_id, t.user_id) WHERE b.id = a.object_id)
                    WHEN 'usage' THEN a.after ->> 'corrects'
                    WHEN 'settings' THEN 'master key'
+                   WHEN 'archived_months' THEN left(coalesce(a.after, a.before) ->> 'month', 7)
                    WHEN 'admins' THEN (SELECT m.name FROM admins m WHERE m.id = a.object_id)
                END, a.before::text, a.after::text
         FROM audit_log a

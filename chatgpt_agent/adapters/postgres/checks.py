@@ -33,23 +33,37 @@ def _part_exceeds_side(side: str) -> str:
 
 _CORRECTED = "CASE WHEN o.request_id IS NULL THEN u.{} ELSE coalesce(o.{}, 0) + coalesce(u.{}, 0) END AS {}"
 
-# A check selects (subject, text), at most LIMIT rows; it selects nothing if the ledger is consistent.
-_CHECKS = {
-    "daily sums": f"""
-        WITH added AS (
+
+def daily_sums(rows: str = "true", days: str = "true") -> str:
+    """Returns the check of daily sums: those of the rows that match a condition and of archived months, for days that
+    match a condition, compared with `usage_daily`. Its last placeholder is the limit."""
+    return f"""
+        WITH parts AS (
             SELECT {DAY_SQL} AS day, user_id, token_id, model, endpoint,
                    {COUNT_REQUESTS} AS requests, {COUNT_NOT_DONE} AS not_done, {_each("coalesce(sum({}), 0) AS {}")},
                    sum(cost) AS cost, sum(uncertain_cost) AS uncertain_cost
-            FROM usage GROUP BY 1, 2, 3, 4, 5
+            FROM usage WHERE {rows} GROUP BY 1, 2, 3, 4, 5
+            UNION ALL
+            SELECT day, user_id, token_id, model, endpoint, requests, not_done, {_each("{}")}, cost, uncertain_cost
+            FROM archived_daily
+        ), added AS (
+            SELECT day, user_id, token_id, model, endpoint, sum(requests) AS requests, sum(not_done) AS not_done,
+                   {_each("sum({}) AS {}")}, sum(cost) AS cost, sum(uncertain_cost) AS uncertain_cost
+            FROM parts GROUP BY 1, 2, 3, 4, 5
         )
         SELECT format('%%s, user %%s, token %%s, %%s, %%s', day, user_id, token_id, model, endpoint),
                format('usage_daily has %%s requests and %%s USD, the rows have %%s and %%s',
                       coalesce(d.requests, 0), coalesce(d.cost, 0), coalesce(a.requests, 0), coalesce(a.cost, 0))
         FROM added a FULL JOIN usage_daily d USING (day, user_id, token_id, model, endpoint)
-        WHERE (a.requests, a.not_done, {_each("a.{}")}, a.cost, a.uncertain_cost)
+        WHERE {days} AND (a.requests, a.not_done, {_each("a.{}")}, a.cost, a.uncertain_cost)
               IS DISTINCT FROM
               (d.requests, d.not_done, {_each("d.{}")}, d.cost, d.uncertain_cost)
-        ORDER BY 1 LIMIT %s""",
+        ORDER BY 1 LIMIT %s"""
+
+
+# A check selects (subject, text), at most LIMIT rows; it selects nothing if the ledger is consistent.
+_CHECKS = {
+    "daily sums": daily_sums(),
     "sums by model": f"""
         WITH added AS (
             SELECT day, model, sum(requests) AS requests, sum(not_done) AS not_done,
@@ -65,12 +79,16 @@ _CHECKS = {
               IS DISTINCT FROM ({", ".join(f"s.{name}" for name in BY_MODEL)})
         ORDER BY 1 LIMIT %s""",
     "latencies": f"""
-        WITH counted AS (
+        WITH parts AS (
             SELECT {DAY_SQL} AS day, model, measure, {BUCKET_SQL.format(ms="milliseconds")} AS bucket,
                    count(*) AS requests
             FROM usage,
                  LATERAL (VALUES ('duration', duration_ms), ('first_byte', first_byte_ms)) AS m (measure, milliseconds)
             WHERE state = '{State.DONE}' AND milliseconds IS NOT NULL GROUP BY 1, 2, 3, 4
+            UNION ALL
+            SELECT day, model, measure, bucket, requests FROM archived_latency
+        ), counted AS (
+            SELECT day, model, measure, bucket, sum(requests) AS requests FROM parts GROUP BY 1, 2, 3, 4
         )
         SELECT format('%%s, %%s, %%s, bucket %%s', day, model, measure, bucket),
                format('usage_latency has %%s requests, the rows have %%s',
@@ -115,6 +133,20 @@ _CHECKS = {
         SELECT c.request_id::text, format('it corrects %%s, which does not exist', c.corrects)
         FROM usage c LEFT JOIN usage r ON r.request_id = c.corrects AND r.started_at = c.started_at
         WHERE c.state = '{State.CORRECTION}' AND r.request_id IS NULL LIMIT %s""",
+    "archived months": f"""
+        WITH added AS (
+            SELECT month, sum(requests) AS requests, sum(cost) AS cost, sum(uncertain_cost) AS uncertain_cost,
+                   jsonb_build_object({_each("'{}', sum({})")}) AS counts
+            FROM archived_daily GROUP BY 1
+        )
+        SELECT to_char(month, 'YYYY-MM'),
+               format('its archive has %%s requests and %%s USD, its daily sums have %%s and %%s',
+                      coalesce(m.requests, 0), coalesce(m.cost, 0), coalesce(a.requests, 0), coalesce(a.cost, 0))
+        FROM archived_months m FULL JOIN added a USING (month)
+        WHERE (m.requests, m.cost, m.uncertain_cost) IS DISTINCT FROM (a.requests, a.cost, a.uncertain_cost)
+           OR EXISTS (SELECT FROM jsonb_each_text(m.counts) c
+                      WHERE c.value::numeric IS DISTINCT FROM (a.counts ->> c.key)::numeric)
+        ORDER BY 1 LIMIT %s""",
     "dead letter": """
         SELECT request_id::text, format('rejected by PostgreSQL at %%s: %%s',
                                         to_char(rejected_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS'), error)

@@ -46,6 +46,7 @@ class Store:
     connects = 0  # how often it has connected: each time another server may answer
 
     def __init__(self, dsn: str, *, seconds: float = 10.0) -> None:
+        self.dsn = dsn
         self._dsn, _ = split_options(dsn)
         self._settings = session_settings(dsn, seconds=seconds + SERVER_SECONDS)
         self._prefix = ""  # of each statement on this connection

@@ -2,9 +2,9 @@
 its columns, fields and options from these tables.
 
 To add a kind of token, add its row to `TOKEN_KINDS` and its fields to the structs below, read its count in
-core/usage.py, and add its columns to the tables `usage`, `usage_daily` and `prices` in a migration, which also replaces
-the function `rebuild_usage_daily()`. Then it is charged. To compare it with OpenAI's usage reports as well, add its
-fields in core/openai_pages.py, core/openai_usage.py and admin/reconciled.py.
+core/usage.py, and add its columns to the tables `usage`, `usage_daily`, `archived_daily` and `prices` in a migration,
+which also replaces the function `rebuild_usage_daily()`. Then it is charged. To compare it with OpenAI's usage reports
+as well, add its fields in core/openai_pages.py, core/openai_usage.py and admin/reconciled.py.
 """
 
 from decimal import Decimal

@@ -10,6 +10,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from chatgpt_agent.admin import reconcile as reconcile_use_case
 from chatgpt_agent.admin.administration import Administration
+from chatgpt_agent.admin.archives import Archive
 from chatgpt_agent.admin.corrections import Correction
 from chatgpt_agent.admin.ledger import MAX_WAITING, Findings, LedgerStatus, UsageRow
 from chatgpt_agent.admin.reconciled import ReconciledLine, notes, reconciled_line, reconciled_total
@@ -91,6 +92,12 @@ class CorrectionBody(RightCounts, frozen=True, kw_only=True, forbid_unknown_fiel
     image_generation."""
 
     reason: Annotated[str, Meta(min_length=1, max_length=500)]
+
+
+class Archives(msgspec.Struct, frozen=True):
+    """The archived months, the oldest first. `month` is its first day in UTC; `sums` are those of its rows."""
+
+    archives: list[Archive]
 
 
 class Days(msgspec.Struct, frozen=True):
@@ -196,6 +203,11 @@ _FIGURES = {
     "application/json": {"type": ["object", "array"], "description": "OpenAI's page, or a list of them."},
 }
 
+
+async def list_archives(request: AdminRequest[Empty, Empty, None]) -> Archives:
+    return Archives(await request.administration.archives.between(None, None))
+
+
 ROUTES = [
     Route(
         method="GET", path="/ledger/rows", handler=list_rows, summary="List rows, the newest first",
@@ -225,5 +237,10 @@ ROUTES = [
         method="GET", path="/ledger/findings", handler=verify_ledger,
         summary="Check the ledger and list everything that is wrong",
         query=FindingQuery, answer=Findings, tag="ledger",
+    ),
+    Route(
+        method="GET", path="/ledger/archives", handler=list_archives,
+        summary="List the months whose rows are archived in files",
+        answer=Archives, tag="ledger",
     ),
 ]  # fmt: skip

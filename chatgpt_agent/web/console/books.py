@@ -8,6 +8,7 @@ from chatgpt_agent.core.money.exact import ZERO
 from chatgpt_agent.web.console.also import command_line, rest_request
 from chatgpt_agent.web.console.books_tables import (
     agents_table,
+    archives_table,
     corrections_table,
     days_table,
     dead_letters_table,
@@ -48,6 +49,8 @@ async def show_books(request: ConsoleRequest) -> Result:
         states_table(request, books),
         corrections_table(request, books),
     ]
+    if books.archives:
+        parts.append(archives_table(request, books))
     return View(title=_("Books"), subtitle=_("Are they right?"), section="books", parts=parts)
 
 

@@ -8,6 +8,7 @@ import msgspec
 
 from chatgpt_agent.admin.books import Books
 from chatgpt_agent.admin.ledger import AgentState
+from chatgpt_agent.core.archive import show_month
 from chatgpt_agent.core.ledger import UNCERTAIN, State
 from chatgpt_agent.core.money.exact import exact_sum
 from chatgpt_agent.web.console.also import command_line, rest_request
@@ -238,3 +239,31 @@ def unknown_fields_table(request: ConsoleRequest, books: Books) -> Table:
         rows=[[name, answers] for name, answers in books.unknown_usage_fields.items()],
         also=Also(command=command_line("ledger", "status"), rest=rest_request("GET", "ledger", "status")),
     )
+
+
+def archives_table(request: ConsoleRequest, books: Books) -> Table:
+    """The months whose rows are in files."""
+    _ = request._
+    archives = books.archives
+    return Table(
+        name="archives",
+        title=_("Archived months"),
+        note=_("Their rows are in files, and their sums are in every report."),
+        columns=[
+            Column("month", _("Month")),
+            Column("rows", _("Rows"), Kind.NUMBER),
+            Column("cost", _("Cost"), Kind.USD),
+            Column("file", _("File")),
+            Column("sha256", "SHA-256"),
+            Column("archived_at", _("Archived"), Kind.TIME),
+            Column("archived_by", _("By")),
+        ],
+        rows=[
+            [
+                show_month(each.month), each.sums.rows, each.sums.cost, each.file, each.sha256, each.archived_at,
+                each.archived_by,
+            ]
+            for each in archives
+        ],
+        also=Also(command=command_line("ledger", "archives"), rest=rest_request("GET", "ledger", "archives")),
+    )  # fmt: skip

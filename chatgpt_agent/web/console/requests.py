@@ -9,10 +9,12 @@ from zoneinfo import ZoneInfo
 from msgspec import UNSET
 
 from chatgpt_agent.admin.ledger import UsageRow
+from chatgpt_agent.core.archive import show_month
 from chatgpt_agent.core.http.endpoints import METERED
 from chatgpt_agent.core.ledger import State
 from chatgpt_agent.web.admin import cursors
 from chatgpt_agent.web.admin.ledger import RowQuery, rows_of
+from chatgpt_agent.web.admin.schemas import or_none
 from chatgpt_agent.web.console.parts import (
     Also,
     Button,
@@ -24,6 +26,8 @@ from chatgpt_agent.web.console.parts import (
     Kind,
     Link,
     Mark,
+    Message,
+    Part,
     Result,
     Table,
     View,
@@ -60,7 +64,25 @@ async def show_requests(request: ConsoleRequest) -> Result:
         file=page_url("requests.csv", **{name: value for name, value in request.query.items() if name != "after"}),
         also=Also(command=_command(request), rest=_rest(request)),
     )
-    return View(title=_("Requests"), section="requests", parts=[_filter(request), _spans(request), table])
+    parts: list[Part] = [_filter(request), _spans(request), table]
+    if not page.next:
+        parts += await _archived(request, query)
+    return View(title=_("Requests"), section="requests", parts=parts)
+
+
+async def _archived(request: ConsoleRequest, query: RowQuery) -> list[Part]:
+    """What to say at the end of the list, where rows are archived."""
+    archives = await request.administration.archives.between(or_none(query.since), or_none(query.until))
+    if not archives:
+        return []
+    text = request._("The rows of these months are archived in files: %(months)s.") % {
+        "months": ", ".join(show_month(each.month) for each in archives)
+    }
+    return [
+        Message(
+            text=text, button=Button(request._("Archived months"), page_url("books") + "#archives", for_viewers=True)
+        )
+    ]
 
 
 def row_columns(request: ConsoleRequest) -> list[Column]:

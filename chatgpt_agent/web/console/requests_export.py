@@ -2,12 +2,14 @@
 
 import asyncio
 
+from chatgpt_agent.admin.archives import archived_text
 from chatgpt_agent.admin.ledger import ROW_FIELDS, UsageRow
 from chatgpt_agent.admin.reports import surcharges_text
 from chatgpt_agent.core.csv_writer import Amount, csv_text
 from chatgpt_agent.core.money.exact import format_usd
 from chatgpt_agent.web.admin import cursors
 from chatgpt_agent.web.admin.ledger import RowQuery, rows_of
+from chatgpt_agent.web.admin.schemas import or_none
 from chatgpt_agent.web.console.parts import Download, Result
 from chatgpt_agent.web.console.routing import ConsoleRequest
 
@@ -27,6 +29,9 @@ async def export_requests(request: ConsoleRequest) -> Result:
         parts.append(await asyncio.to_thread(_lines, rows))
         count += len(rows)
         if len(rows) < BATCH:
+            archives = await request.administration.archives.between(or_none(query.since), or_none(query.until))
+            if archives:
+                parts.append(csv_text([f"({archived_text(archives)})"], []))
             return Download(name="requests.csv", content="".join(parts).encode())
         after = (rows[-1].started_at, rows[-1].request_id)
     note = request._("only the newest %(n)d rows: filter, or run chatgpt-agent usage export") % {"n": MAX_ROWS}

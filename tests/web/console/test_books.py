@@ -60,6 +60,23 @@ def usage(**counts: Any) -> bytes:
 # The page.
 
 
+AN_ARCHIVE = """
+    INSERT INTO archived_months
+    VALUES ('2024-01-01', 'usage-2024-01-abcd.csv.gz', repeat('0', 64), 9, 7, 7, 1.5, 0, '{}', 'UTC', now(), 'carol')"""
+
+
+async def test_archived_month_is_listed(admin: ConsoleClient) -> None:
+    """With its file; the list of requests says at its end that older rows are archived."""
+    await admin.agent.store.fetch(AN_ARCHIVE)
+    for path in ("/books", "/requests"):
+        page = await admin.get(path)
+        assert "2024-01" in page.text
+        assert "Archived months" in page.text
+    assert "usage-2024-01-abcd.csv.gz" in (await admin.get("/books")).text
+    assert "archived" not in (await admin.get("/requests?since=2024-02-01T00:00")).text
+    assert b"the rows of 2024-01 are archived" in (await admin.get("/requests.csv")).answer.body
+
+
 async def test_empty_books_say_what_to_do(admin: ConsoleClient) -> None:
     """Nothing was checked, nothing compared."""
     page = await admin.get("/books")

@@ -1,0 +1,81 @@
+-- The older program would find rows missing, and would delete the sums of archived months with the next time zone.
+DO $$
+BEGIN
+    IF EXISTS (SELECT FROM archived_months) THEN
+        RAISE EXCEPTION 'months are archived, which the older program does not know: restore a backup from before';
+    END IF;
+END
+$$;
+CREATE OR REPLACE FUNCTION rebuild_usage_daily() RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    LOCK TABLE usage_daily IN EXCLUSIVE MODE;
+    DELETE FROM usage_daily;
+    INSERT INTO usage_daily (
+        day, user_id, token_id, model, endpoint, requests, not_done, input_tokens, cached_tokens,
+        cache_write_tokens, audio_input_tokens, image_input_tokens, output_tokens, reasoning_tokens,
+        audio_output_tokens, image_output_tokens, cached_audio_tokens, cached_image_tokens,
+        cache_write_12h_tokens, image_tool_input_tokens, image_tool_cached_image_tokens,
+        image_tool_cached_tokens, image_tool_image_input_tokens, image_tool_output_tokens,
+        image_tool_image_output_tokens, web_search_calls, file_search_calls, code_interpreter_sessions,
+        seconds, cost, uncertain_cost
+    )
+    SELECT (started_at AT TIME ZONE (SELECT value FROM settings WHERE name = 'time_zone'))::date,
+           user_id, token_id, model, endpoint,
+           count(*) FILTER (WHERE state <> 'correction'),
+           count(*) FILTER (WHERE state NOT IN ('done', 'correction', 'imported')),
+           coalesce(sum(input_tokens), 0), coalesce(sum(cached_tokens), 0), coalesce(sum(cache_write_tokens),
+           0), coalesce(sum(audio_input_tokens), 0), coalesce(sum(image_input_tokens), 0),
+           coalesce(sum(output_tokens), 0), coalesce(sum(reasoning_tokens), 0),
+           coalesce(sum(audio_output_tokens), 0), coalesce(sum(image_output_tokens), 0),
+           coalesce(sum(cached_audio_tokens), 0), coalesce(sum(cached_image_tokens), 0),
+           coalesce(sum(cache_write_12h_tokens), 0), coalesce(sum(image_tool_input_tokens), 0),
+           coalesce(sum(image_tool_cached_image_tokens), 0), coalesce(sum(image_tool_cached_tokens), 0),
+           coalesce(sum(image_tool_image_input_tokens), 0), coalesce(sum(image_tool_output_tokens), 0),
+           coalesce(sum(image_tool_image_output_tokens), 0), coalesce(sum(web_search_calls), 0),
+           coalesce(sum(file_search_calls), 0), coalesce(sum(code_interpreter_sessions), 0),
+           coalesce(sum(seconds), 0),
+           sum(cost), sum(uncertain_cost)
+    FROM usage GROUP BY 1, 2, 3, 4, 5;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION rebuild_usage_latency() RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    LOCK TABLE usage_latency IN EXCLUSIVE MODE;
+    DELETE FROM usage_latency;
+    INSERT INTO usage_latency (day, model, measure, bucket, requests)
+    SELECT (started_at AT TIME ZONE (SELECT value FROM settings WHERE name = 'time_zone'))::date, model, measure,
+           floor(16 * log(greatest(milliseconds, 1)::double precision))::smallint, count(*)
+    FROM usage, LATERAL (VALUES ('duration', duration_ms), ('first_byte', first_byte_ms)) AS m (measure, milliseconds)
+    WHERE state = 'done' AND milliseconds IS NOT NULL
+    GROUP BY 1, 2, 3, 4;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION ensure_usage_partition(moment timestamptz) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    first timestamp := date_trunc('month', moment AT TIME ZONE 'UTC');
+    name  text := 'usage_' || to_char(first, 'YYYY_MM');
+BEGIN
+    IF to_regclass(name) IS NULL THEN
+        PERFORM pg_advisory_xact_lock(hashtext('ensure_usage_partition'));
+        EXECUTE format('CREATE TABLE IF NOT EXISTS %I PARTITION OF usage FOR VALUES FROM (%L) TO (%L)',
+                       name, first AT TIME ZONE 'UTC', (first + interval '1 month') AT TIME ZONE 'UTC');
+    END IF;
+END
+$$;
+
+DO $$
+DECLARE
+    name text;
+BEGIN
+    FOREACH name IN ARRAY ARRAY[
+        'rebuild_usage_daily()', 'rebuild_usage_latency()', 'ensure_usage_partition(timestamptz)'
+    ] LOOP
+        EXECUTE format('ALTER FUNCTION %s SET search_path = %I, pg_temp', name, current_schema());
+    END LOOP;
+END
+$$;
+DROP TABLE archived_latency;
+DROP TABLE archived_daily;
+DROP TABLE archived_months;
