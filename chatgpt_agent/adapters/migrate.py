@@ -1,6 +1,8 @@
 """The database schema: SQL files with rollbacks, applied by yoyo-migrations under an advisory lock."""
 
+import getpass
 import logging
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -218,6 +220,8 @@ def yoyo_backend(dsn: str) -> Iterator[tuple["DatabaseBackend", "MigrationList"]
     """A connection of yoyo with this program's migrations."""
     import yoyo  # only needed, and slow, when there is something to migrate
 
+    _name_account()
+
     # As query parameters: yoyo does not decode a database name in the path.
     parameters = {**parse_dsn(dsn), "client_encoding": "UTF8"}
     backend = yoyo.get_backend(f"postgresql:///?{urlencode(parameters)}")
@@ -233,3 +237,12 @@ def yoyo_backend(dsn: str) -> Iterator[tuple["DatabaseBackend", "MigrationList"]
 def first_line(error: Exception) -> str:
     """Returns the first line of an error: psycopg2 may quote the statement in later ones."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
+def _name_account() -> None:
+    """Gives the account a name if it has none, as in a container that runs under a user id of its operator's choice:
+    yoyo records who migrates, and would end in the middle."""
+    try:
+        getpass.getuser()
+    except (KeyError, OSError):
+        os.environ["LOGNAME"] = str(os.getuid())  # where getpass looks first

@@ -1,5 +1,6 @@
 """The schema of a real database: migrations, rollbacks, concurrent agents, and newer databases."""
 
+import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
@@ -55,6 +56,15 @@ def test_the_status_of_a_migrated_database(dsn: str) -> None:
     """Everything is applied."""
     status = schema_status(dsn)
     assert (status.applied, status.pending, status.unknown) == (NAMES, [], [])
+
+
+def test_account_without_a_name_can_migrate(empty_dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A container may run under a user id that its operator chooses."""
+    for variable in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.setenv(variable, "")
+    monkeypatch.setattr(os, "getuid", lambda: 54321)
+    assert migrate(empty_dsn) == NAMES
+    assert query(empty_dsn, "SELECT DISTINCT username FROM _yoyo_log") == [("54321",)]
 
 
 def test_concurrent_agents_migrate_once(empty_dsn: str) -> None:
