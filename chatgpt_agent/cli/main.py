@@ -40,7 +40,9 @@ def main() -> None:
 @main.command()
 @config_option
 def serve(config: Config) -> None:
-    """Run the agent until SIGTERM or SIGINT; SIGHUP lets it read its configuration again.
+    """Run the agent until SIGTERM or SIGINT.
+
+    SIGHUP lets it read its configuration again.
 
     Example: chatgpt-agent serve --config config.yml
     """
