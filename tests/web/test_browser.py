@@ -5,7 +5,6 @@ import contextlib
 import html
 import json
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,9 +14,8 @@ from tornado.ioloop import IOLoop
 
 from tests.conftest import MakeAgent
 from tests.support.agent import MODEL, Agent
+from tests.support.browser import CHROMIUM
 from tests.support.upstream import Upstream
-
-BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
 
 # As openai-node asks from a browser (`dangerouslyAllowBrowser`), with the names of its header fields.
 SCRIPT = """
@@ -53,7 +51,7 @@ async function ask(request) {
 })();
 """
 
-pytestmark = pytest.mark.skipif(BROWSER is None, reason="needs Chromium")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
 
 
 @pytest.fixture
@@ -86,7 +84,7 @@ async def run_page(agent: Agent, pages: dict[str, bytes], port: int, folder: Pat
     pages["page"] = f"<!doctype html><body><script>{script}</script>".encode()
     options = ["--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=15000", "--dump-dom"]
     process = await asyncio.create_subprocess_exec(
-        str(BROWSER), *options, f"--user-data-dir={folder}", f"http://127.0.0.1:{port}/",
+        str(CHROMIUM), *options, f"--user-data-dir={folder}", f"http://127.0.0.1:{port}/",
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
     )  # fmt: skip
     out, _ = await process.communicate()
