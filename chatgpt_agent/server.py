@@ -2,23 +2,18 @@
 
 import asyncio
 import logging
-import socket
 from collections.abc import Callable, Coroutine
-from typing import Any, TypeVar
+from typing import Any
 
-import msgspec
-from tornado.httputil import HTTPServerConnectionDelegate
-
-from chatgpt_agent import __version__, process
-from chatgpt_agent.adapters import malloc, open_files, ports
+from chatgpt_agent import process
+from chatgpt_agent.adapters import malloc, open_files
 from chatgpt_agent.adapters.config import Config
-from chatgpt_agent.adapters.config_checks import addresses_in
 from chatgpt_agent.adapters.config_files import check_files
 from chatgpt_agent.adapters.config_reload import Reload, compare
 from chatgpt_agent.adapters.logs import set_up_logging
 from chatgpt_agent.adapters.systemd import ServiceManager, service_manager
-from chatgpt_agent.core.access.hosts import LOCAL_HOSTS, literal_hosts
 from chatgpt_agent.core.errors import SetupError
+from chatgpt_agent.listening import Listening, connection_limits, within_file_limit
 from chatgpt_agent.runtime.background import Background
 from chatgpt_agent.runtime.database import database, prepare_database, retry_until_reachable
 from chatgpt_agent.runtime.master_key import check_master_key_file
@@ -26,15 +21,11 @@ from chatgpt_agent.runtime.memory import trim_forever
 from chatgpt_agent.runtime.reloading import Reloading
 from chatgpt_agent.runtime.supervision import Supervision
 from chatgpt_agent.runtime.tuning import Tuning
-from chatgpt_agent.web.client_connection import OnError
 from chatgpt_agent.web.client_stream import ConnectionLimits
-from chatgpt_agent.web.cors import Cors
 from chatgpt_agent.web.listener import Listener
 from chatgpt_agent.wiring import Wiring
 
 log = logging.getLogger(__name__)
-
-T = TypeVar("T")
 
 UNSENT_SECONDS = 2.0  # for requests to reach OpenAI during a shutdown: a name lookup may take much longer
 ABORT_SECONDS = 2.0  # for aborted requests to write their rows
@@ -74,7 +65,7 @@ class Server(Wiring):
         manager: ServiceManager = ServiceManager(None),
     ) -> None:
         """`load` reads and checks the configuration again; None: a reload changes nothing."""
-        config, self._limits = _within_file_limit(config, limits or _connection_limits(config))
+        config, limits = within_file_limit(config, limits or connection_limits(config))
         super().__init__(config, dsn, tuning=tuning, on_death=self._on_death)
         self._config, self._dsn = config, dsn
         # How it ends.
@@ -91,10 +82,22 @@ class Server(Wiring):
             on_death=self._on_death,
         )
         self.reloading = Reloading(load or (lambda: config), self.take_over, self.supervision.reloading)
-        # Listeners.
-        self.listeners: list[Listener] = []
-        self.port = 0
-        self.admin_port = 0
+        self.listening = Listening(config, limits)
+
+    @property
+    def listeners(self) -> list[Listener]:
+        """Those of the API and of the administration, while it listens."""
+        return self.listening.listeners
+
+    @property
+    def port(self) -> int:
+        """The port of the API."""
+        return self.listening.port
+
+    @property
+    def admin_port(self) -> int:
+        """The port of the administration."""
+        return self.listening.admin_port
 
     async def run(self) -> None:
         """Serves until a signal stops it, or until it cannot go on: then it raises the reason, such as SetupError."""
@@ -112,22 +115,15 @@ class Server(Wiring):
     async def start(self) -> bool:
         """Recovers the ledger and listens; False: a signal came while names were looked up, and nothing is open.
         Raises SetupError."""
-        config = self._config
-        check_master_key_file(config)
-        places = await self._unless_stopped(self._resolve_addresses())
-        if places is None:
+        check_master_key_file(self._config)
+        if not await self._unless_stopped(self.listening.resolve()):
             return False
-        api_places, admin_places = places
         # Ports first: a second agent that is started by mistake must not touch the first one's outbox.
-        api_sockets = ports.bind("port", config.port, api_places)
-        admin_sockets = ports.bind("admin_port", config.admin_port, admin_places)
+        self.listening.bind()
         # Requests that a crash cut off get their rows before new requests come.
         await self.ledger.open_outbox()
-        self.port = self._listen(self.api, api_sockets, self._limits, self.cors, self.figures.requests.note_error)
-        self.own_api = f"http://{ports.reachable(api_sockets[0])}:{self.port}"
-        self.admin_port = self._listen(self.admin, admin_sockets, _admin_limits(self._limits))
-        log.info("chatgpt-agent %s listens on %s", __version__, _urls(config.bind_address, self.port))
-        log.info("administration listens on %s", _urls(config.admin_bind_address, self.admin_port))
+        self.listening.listen(self.api, self.admin, cors=self.cors, on_error=self.figures.requests.note_error)
+        self.own_api = self.listening.own_api
         self.supervision.start()
         # The rest needs the database, which may be away for now.
         self._background.start("connect", self._connect())
@@ -139,12 +135,12 @@ class Server(Wiring):
     def take_over(self, config: Config) -> Reload:
         """Puts a new configuration in force, as far as a running agent can; requests in progress end with what they
         began with. Returns what has changed. Raises SetupError, and changes nothing, where a file cannot be used."""
-        config, limits = _within_file_limit(config, _connection_limits(config))
+        config, limits = within_file_limit(config, connection_limits(config))
         reload = compare(self._config, config)
+        set_up_listeners = self.listening.prepare(reload.config, limits)
         self.reload(reload.config)
-        self._config, self._limits = reload.config, limits
-        for listener, its_limits in zip(self.listeners, (limits, _admin_limits(limits)), strict=True):
-            listener.set_limits(its_limits, config.trusted_proxies)
+        set_up_listeners()
+        self._config, self.own_api = reload.config, self.listening.own_api
         if {"log_level", "log_format"} & set(reload.changed):
             set_up_logging(config.log_level, config.log_format)
         return reload
@@ -154,16 +150,14 @@ class Server(Wiring):
         # Accept no more connections, and refuse requests on those that are open.
         self.lifecycle.draining = True
         self.supervision.stopping()
-        for listener in self.listeners:
-            listener.stop()
+        self.listening.stop()
         # Let running requests end; abort those that take too long, which still write their rows.
         self.stopping.clear()
         if not await self._drain():
             log.warning("aborting %d requests that did not end in time", self.lifecycle.in_progress)
             self.upstream.abort_all()
             await self.lifecycle.wait_idle(ABORT_SECONDS)
-        for listener in self.listeners:
-            await listener.close_all_connections()
+        await self.listening.close_all_connections()
         # Close the services, the ledger early: it ships its last rows.
         await self.supervision.close()
         await self._background.close()
@@ -191,36 +185,17 @@ class Server(Wiring):
         self.upstream.abort_unsent()  # clients may send these again
         return await self.lifecycle.drain(seconds - unsent, hurry=self.stopping)
 
-    async def _resolve_addresses(self) -> tuple[list[ports.Place], list[ports.Place]]:
-        """The places of the API and of the administration. A name server may take very long."""
-        return (
-            await ports.resolve("port", addresses_in(self._config.bind_address)),
-            await ports.resolve("admin_port", addresses_in(self._config.admin_bind_address)),
-        )
-
-    async def _unless_stopped(self, work: Coroutine[Any, Any, T]) -> T | None:
-        """The result of `work`; None where the agent is to stop before."""
+    async def _unless_stopped(self, work: Coroutine[Any, Any, None]) -> bool:
+        """Whether `work` has ended before the agent is to stop. Raises what it raises."""
         working = asyncio.create_task(work, name="start")
         stopped = asyncio.create_task(self.stopping.wait(), name="stop signal")
         await asyncio.wait({working, stopped}, return_when=asyncio.FIRST_COMPLETED)
         stopped.cancel()
         if not working.done():
             working.cancel()
-            return None
-        return working.result()
-
-    def _listen(
-        self,
-        app: HTTPServerConnectionDelegate,
-        sockets: list[socket.socket],
-        limits: ConnectionLimits,
-        cors: Cors | None = None,
-        on_error: OnError | None = None,
-    ) -> int:
-        listener = Listener(app, limits, self._config.trusted_proxies, cors, on_error)
-        listener.listen_on(sockets)
-        self.listeners.append(listener)
-        return int(sockets[0].getsockname()[1])
+            return False
+        working.result()
+        return True
 
     async def _connect(self) -> None:
         """Starts what needs the database, as soon as it can be reached."""
@@ -253,7 +228,7 @@ class Server(Wiring):
         """Logs the link that creates the first admin, if there is none who can sign in."""
         code = await self.console_access.prepare_first_run()
         if code is not None:
-            url = _local_url(self._config.admin_bind_address, self.admin_port)
+            url = self.listening.console_url
             log.info("open %s/console/first-run?code=%s to create the first admin", url, code)
 
     def _on_stop_signal(self, name: str) -> None:
@@ -275,37 +250,3 @@ class Server(Wiring):
     def _fail(self, error: Exception) -> None:
         self.failure = self.failure or error
         self.stopping.set()
-
-
-def _urls(addresses: str, port: int) -> str:
-    return ", ".join(f"http://{ports.show_address(address)}:{port}" for address in addresses_in(addresses))
-
-
-def _local_url(addresses: str, port: int) -> str:
-    """The first URL under which a browser on this machine reaches a listener."""
-    hosts = literal_hosts(addresses_in(addresses))
-    return f"http://{hosts[0] if hosts else LOCAL_HOSTS[1]}:{port}"
-
-
-def _connection_limits(config: Config) -> ConnectionLimits:
-    return ConnectionLimits(
-        connections_per_address=config.max_connections_per_address,
-        head_seconds=config.client_timeout,
-        body_seconds=config.client_timeout,
-        idle_seconds=config.keep_alive_timeout,
-    )
-
-
-def _admin_limits(limits: ConnectionLimits) -> ConnectionLimits:
-    """A limit of its own: administrators can connect however many clients there are."""
-    return msgspec.structs.replace(limits, connections=open_files.ADMIN_CONNECTIONS)
-
-
-def _within_file_limit(config: Config, limits: ConnectionLimits) -> tuple[Config, ConnectionLimits]:
-    """The configuration and the limits, lowered to what the limit of open files allows."""
-    exchanges, connections = open_files.split_file_limit(open_files.file_limit(), config.max_concurrent_requests)
-    if exchanges < config.max_concurrent_requests:
-        log.warning("the limit of open files (ulimit -n) leaves room for %d requests at once", exchanges)
-        config = config.with_values("the limit of open files", max_concurrent_requests=exchanges)
-    connections = min(max(limits.connections, exchanges), connections)
-    return config, msgspec.structs.replace(limits, connections=connections)

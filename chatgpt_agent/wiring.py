@@ -32,6 +32,7 @@ from chatgpt_agent.runtime.lifecycle import Lifecycle
 from chatgpt_agent.runtime.loop_lag import LoopLag
 from chatgpt_agent.runtime.memory import Memory
 from chatgpt_agent.runtime.metrics import Metrics
+from chatgpt_agent.runtime.own_api import OwnApi
 from chatgpt_agent.runtime.rate_limiter import RateLimiter
 from chatgpt_agent.runtime.read_pool import ReadPool
 from chatgpt_agent.runtime.relay import Relay
@@ -123,7 +124,7 @@ class Wiring:
         )
         self.tracing = open_tracing(config)
         # Administration.
-        self.own_api = ""  # its URL, once the server listens
+        self.own_api = OwnApi()  # known once the server listens
         self.admin_stores = _admin_stores(dsn)
         self.admin_authenticator = self._admin_authenticator(config, tuning.wrong_token_burst)
         self.console_access = self._console_access(config, tuning.wrong_token_burst)

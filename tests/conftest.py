@@ -23,6 +23,7 @@ import itertools
 import os
 import signal
 import sys
+import tempfile
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -208,6 +209,13 @@ def source_address() -> str:
     """A loopback address that no other test of this process sends from."""
     number = next(_addresses)
     return f"127.0.{number // 250}.{number % 250 + 2}"
+
+
+@pytest.fixture
+def short_folder() -> Iterator[Path]:
+    """A folder for sockets, whose paths may have 107 bytes: `tmp_path` may be longer."""
+    with tempfile.TemporaryDirectory(prefix="cga-") as folder:
+        yield Path(folder)
 
 
 @pytest.fixture

@@ -21,7 +21,8 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "cli": BELOW_FACES,
     "process": ("core",),
     "wiring": ("core", "adapters", "runtime", "admin", "web"),
-    "server": ("core", "adapters", "runtime", "web", "process", "wiring"),
+    "listening": ("core", "adapters", "runtime", "web"),
+    "server": ("core", "adapters", "runtime", "web", "process", "wiring", "listening"),
 }
 ENTRY_POINT = ("cli.main", "server")  # the command `serve` starts the server
 PURE = {"collections", "datetime", "decimal", "enum", "functools", "ipaddress", "itertools", "math", "operator", "re"}
@@ -41,7 +42,7 @@ ONLY_IN = {  # the modules that may import a technology
     ),
     "yoyo": ("adapters.migrate",),
     "yaml": ("adapters.config_file",),
-    "cryptography": ("adapters.keyring", "adapters.sealed_key"),
+    "cryptography": ("adapters.keyring", "adapters.sealed_key", "adapters.tls"),
     "argon2": ("adapters.passwords",),
     "prometheus_client": ("web.metrics",),
     "opentelemetry": ("adapters.otel",),

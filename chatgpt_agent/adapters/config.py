@@ -45,6 +45,7 @@ from chatgpt_agent.adapters.config_values import (
     WebhookUrl,
     WholeSeconds,
 )
+from chatgpt_agent.adapters.unix_sockets import path_of
 from chatgpt_agent.core.access.hosts import LOCAL_HOSTS, literal_hosts
 
 
@@ -61,6 +62,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     admin_user_header_from: Networks = ()
     metrics_networks: Networks = ("127.0.0.0/8", "::1")
     public_url: PublicUrl = None
+    tls_certificate: File = None
+    tls_key: File = None
+    admin_tls: Flag = False
 
     # PostgreSQL. `database_url` takes precedence over the four keys after it.
     database_url: DatabaseUrl = None
@@ -147,7 +151,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     @property
     def console_hosts(self) -> tuple[str, ...]:
         """The hosts under which the console may be reached: this machine's, those it listens on, and `admin_hosts`."""
-        return (*LOCAL_HOSTS, *literal_hosts(checks.addresses_in(self.admin_bind_address)), *self.admin_hosts)
+        addresses = [address for address in checks.addresses_in(self.admin_bind_address) if path_of(address) is None]
+        return (*LOCAL_HOSTS, *literal_hosts(addresses), *self.admin_hosts)
 
     @property
     def openai_host(self) -> str:

@@ -5,6 +5,8 @@ from ipaddress import IPv6Address, ip_address, ip_network
 from urllib.parse import unquote_to_bytes, urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from chatgpt_agent.adapters.unix_sockets import MAX_PATH, path_of
+
 # Extensions and programs with a browser inside have schemes of their own (RFC 6454 §7.1).
 _ORIGIN = re.compile(r"\*|null|[A-Za-z][A-Za-z0-9+.-]*://(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
 _HEADER_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?")  # with an underscore some proxies drop it
@@ -25,13 +27,18 @@ def is_loopback(host: str) -> bool:
 
 
 def addresses_in(text: str) -> list[str]:
-    """Returns the addresses of a text such as `0.0.0.0, [::]`, without brackets. Raises ValueError if one is neither an
-    IP address nor a host name."""
+    """Returns the addresses of a text such as `0.0.0.0, [::], unix:/run/api.sock`, without brackets. Raises ValueError
+    if one is neither an IP address, nor a host name, nor the absolute path of a Unix socket."""
     addresses = [part.strip() for part in text.split(",")]
     return [_address(part[1:-1] if part[:1] == "[" and part[-1:] == "]" else part) for part in addresses]
 
 
 def _address(text: str) -> str:
+    path = path_of(text)
+    if path is not None:
+        if not (path.startswith("/") and path.isprintable() and len(path.encode()) <= MAX_PATH):
+            raise ValueError("not the path of a socket")
+        return text
     if not _HOST_NAME.fullmatch(text):
         ip_address(text)
     return text

@@ -6,6 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from chatgpt_agent.adapters.config import Config
+from chatgpt_agent.adapters.tls import listener_context
 from chatgpt_agent.core.errors import ConfigError
 
 
@@ -17,6 +18,7 @@ def check_files(config: Config) -> None:
         *_read_errors("master_key_file", config.master_key_file),
         *_read_errors("webhook_secret_file", config.webhook_secret_file),
         *_otel_errors(config.otel_endpoint),
+        *_tls_errors(config),
     ]
     if errors:
         raise ConfigError(errors)
@@ -26,6 +28,16 @@ def check_ca_file(path: Path | None) -> None:
     """Raises ConfigError where libcurl could not read CA certificates from this file."""
     if errors := _ca_file_errors(path):
         raise ConfigError(errors)
+
+
+def _tls_errors(config: Config) -> list[str]:
+    if config.tls_certificate is None or config.tls_key is None:
+        return []
+    try:
+        listener_context(config.tls_certificate, config.tls_key)
+    except ConfigError as error:
+        return error.errors
+    return []
 
 
 def _ca_file_errors(path: Path | None) -> list[str]:

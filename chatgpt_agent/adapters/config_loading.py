@@ -110,12 +110,8 @@ def _error_line(source: str, field: msgspec.structs.FieldInfo, value: object) ->
 
 
 def _check_together(config: Config, sources: Mapping[str, str]) -> list[str]:
-    return [
-        *_check_url(config, sources),
-        *_check_sizes(config, sources),
-        *_check_user_header(config, sources),
-        *_check_tracing(config, sources),
-    ]
+    checks_together = (_check_url, _check_sizes, _check_user_header, _check_tracing, _check_tls)
+    return [line for check in checks_together for line in check(config, sources)]
 
 
 def _check_url(config: Config, sources: Mapping[str, str]) -> list[str]:
@@ -155,4 +151,14 @@ def _check_tracing(config: Config, sources: Mapping[str, str]) -> list[str]:
     key = "otel_pass_traceparent"
     if config.otel_pass_traceparent and config.otel_endpoint is None:
         return [f"{sources[key]}: {key}: also set otel_endpoint: what is passed on names a span of the agent's own"]
+    return []
+
+
+def _check_tls(config: Config, sources: Mapping[str, str]) -> list[str]:
+    if config.tls_certificate and not config.tls_key:
+        return [f"{sources['tls_certificate']}: tls_certificate: also set tls_key, the file of its private key"]
+    if config.tls_key and not config.tls_certificate:
+        return [f"{sources['tls_key']}: tls_key: also set tls_certificate, the file of its certificate"]
+    if config.admin_tls and not config.tls_certificate:
+        return [f"{sources['admin_tls']}: admin_tls: also set tls_certificate and tls_key"]
     return []

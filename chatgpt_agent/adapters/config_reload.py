@@ -13,6 +13,9 @@ RELOADABLE = frozenset(
         "admin_user_header_from",
         "metrics_networks",
         "public_url",
+        "tls_certificate",
+        "tls_key",
+        "admin_tls",
         # OpenAI.
         "openai_proxy",
         "openai_ca_file",

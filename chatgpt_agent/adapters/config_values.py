@@ -42,7 +42,7 @@ Secret = Annotated[str, _key("text (a number in quotes)", secret=True)]
 Addresses = Annotated[
     str,
     _key(
-        "IP addresses or host names such as 0.0.0.0 or [::], separated by commas",
+        "IP addresses or host names such as 0.0.0.0 or [::], separated by commas; or unix:/path of a socket",
         join=True,
         strip=True,
         check=checks.addresses_in,

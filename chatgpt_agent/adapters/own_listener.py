@@ -1,12 +1,16 @@
 """Asks the agent of a configuration on its own machine, through the port that its clients use."""
 
-from http.client import HTTPConnection, HTTPException
+import socket
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
+from pathlib import Path
 
 import msgspec
 
 from chatgpt_agent.adapters.config import Config
 from chatgpt_agent.adapters.config_checks import addresses_in
 from chatgpt_agent.adapters.ports import show_address
+from chatgpt_agent.adapters.tls import own_client_context
+from chatgpt_agent.adapters.unix_sockets import path_of
 
 MAX_ANSWER = 64 * 1024  # bytes that are read of an answer
 
@@ -16,25 +20,52 @@ _ASKED = {"0.0.0.0": ("127.0.0.1",), "::": ("::1", "127.0.0.1")}  # noqa: S104 -
 
 
 class Place(msgspec.Struct, frozen=True):
-    """Where this machine reaches a listener."""
+    """Where this machine reaches a listener. `host`: an address, or `unix:` and the path of a socket; `certificate`: of
+    a listener with TLS."""
 
     host: str
     port: int
+    certificate: Path | None = None
 
     @property
     def url(self) -> str:
         """Its URL, without a path."""
-        return f"http://{show_address(self.host)}:{self.port}"
+        if path_of(self.host) is not None:
+            return self.host
+        return f"{'https' if self.certificate else 'http'}://{show_address(self.host)}:{self.port}"
 
     def connection(self, seconds: float) -> HTTPConnection:
-        """Returns a connection that is not open yet, each step of which may take so long."""
+        """Returns a connection that is not open yet, each step of which may take so long. Raises OSError."""
+        path = path_of(self.host)
+        if path is not None:
+            return _PathConnection(path, seconds)
+        if self.certificate is not None:
+            context = own_client_context(self.certificate)
+            return HTTPSConnection(self.host, self.port, timeout=seconds, context=context)
         return HTTPConnection(self.host, self.port, timeout=seconds)
+
+
+class _PathConnection(HTTPConnection):
+    """A connection through a Unix socket."""
+
+    def __init__(self, path: str, seconds: float) -> None:
+        super().__init__("localhost", timeout=seconds)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self._path)
 
 
 def places(config: Config) -> list[Place]:
     """Returns where to ask the listener of the API, in this order: the first that answers counts."""
     addresses = addresses_in(config.bind_address)
-    return [Place(host, config.port) for address in addresses for host in _ASKED.get(address, (address,))]
+    return [
+        Place(host, config.port, config.tls_certificate)
+        for address in addresses
+        for host in _ASKED.get(address, (address,))
+    ]
 
 
 def ask(place: Place, path: str, seconds: float) -> tuple[int, bytes]:

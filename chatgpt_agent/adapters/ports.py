@@ -6,6 +6,7 @@ from ipaddress import ip_address
 from typing import Any
 
 from chatgpt_agent.adapters.own_thread import look_up
+from chatgpt_agent.adapters.unix_sockets import PREFIX, UnixSocket, path_of
 from chatgpt_agent.core.errors import SetupError
 
 BACKLOG = 1024  # connections that wait to be accepted; a burst of clients is more than the usual 128
@@ -18,6 +19,9 @@ async def resolve(key: str, addresses: Sequence[str]) -> list[Place]:
     configuration. Raises SetupError."""
     places: dict[Place, None] = {}
     for address in addresses:
+        if (path := path_of(address)) is not None:
+            places[socket.AF_UNIX, (path,)] = None
+            continue
         try:
             entries = await look_up(address, flags=socket.AI_PASSIVE)
         except (OSError, UnicodeError) as error:
@@ -28,23 +32,33 @@ async def resolve(key: str, addresses: Sequence[str]) -> list[Place]:
 
 
 def bind(key: str, port: int, places: Sequence[Place]) -> list[socket.socket]:
-    """Returns sockets that listen on a port of each place. `::` alone is every address of both families; beside an IPv4
-    address it is IPv6 alone. Raises SetupError."""
+    """Returns sockets that listen on a port of each place, or at its path. `::` alone is every address of both
+    families; beside an IPv4 address it is IPv6 alone. Raises SetupError."""
     sockets: list[socket.socket] = []
+    both = sum(family != socket.AF_UNIX for family, _ in places) == 1
     for family, where in places:
-        chosen = sockets[0].getsockname()[1] if sockets else port  # port 0: one free port for all
         try:
-            sockets.append(_listen(family, (where[0], chosen, *where[2:]), both=len(places) == 1))
-        except OSError as error:
+            if family == socket.AF_UNIX:
+                sockets.append(_listen_at_path(where[0]))
+            else:
+                chosen = port_of(sockets) or port  # port 0: one free port for all
+                sockets.append(_listen(family, (where[0], chosen, *where[2:]), both=both))
+        except (OSError, SetupError) as error:
             for listening in sockets:
                 listening.close()
-            host = show_address(where[0])
-            raise SetupError(f"{key}: cannot listen on {host}:{port}: {error.strerror}") from None
+            place = f"{PREFIX}{where[0]}" if family == socket.AF_UNIX else f"{show_address(where[0])}:{port}"
+            reason = error.message if isinstance(error, SetupError) else error.strerror
+            raise SetupError(f"{key}: cannot listen on {place}: {reason}") from None
     return sockets
 
 
+def port_of(sockets: Sequence[socket.socket]) -> int:
+    """Returns the port of those that have one; 0: none has."""
+    return next((int(each.getsockname()[1]) for each in sockets if each.family != socket.AF_UNIX), 0)
+
+
 def reachable(listening: socket.socket) -> str:
-    """Returns the address, as URLs have it, at which this machine reaches a socket that listens."""
+    """Returns the address, as URLs have it, at which this machine reaches a socket that listens on a port."""
     host = str(listening.getsockname()[0])
     if not ip_address(host.partition("%")[0]).is_unspecified:
         return show_address(host)
@@ -54,6 +68,17 @@ def reachable(listening: socket.socket) -> str:
 def show_address(host: str) -> str:
     """Returns an address as URLs have it (RFC 3986 §3.2.2)."""
     return f"[{host}]" if ":" in host else host
+
+
+def _listen_at_path(path: str) -> socket.socket:
+    listening = UnixSocket(path)
+    try:
+        listening.setblocking(False)
+        listening.listen_at_path(BACKLOG)
+    except BaseException:
+        listening.close()
+        raise
+    return listening
 
 
 def _listen(family: int, where: tuple[Any, ...], *, both: bool) -> socket.socket:

@@ -10,14 +10,12 @@ from chatgpt_agent.adapters.keyring import Keyring
 from chatgpt_agent.adapters.postgres.admins import AdminRow, find_admin
 from chatgpt_agent.adapters.postgres.connection import Store
 from chatgpt_agent.core.access.identity import Identity
-from chatgpt_agent.core.access.networks import Address, Networks, client_address, parse_address
+from chatgpt_agent.core.access.networks import NO_PEER, Address, Proxies, client_address, parse_address
 from chatgpt_agent.core.access.tokens import ADMIN_PREFIX, is_well_formed, token_from_headers
 from chatgpt_agent.core.errors import InvalidApiKey, StoreUnavailable
 from chatgpt_agent.runtime.directory import Directory
 from chatgpt_agent.runtime.failed_attempts import BURST, FailedAttempts
 from chatgpt_agent.runtime.last_used import LastUsed
-
-NO_PEER = "0.0.0.0"  # noqa: S104 - the address of a connection that has none, such as a Unix socket's
 
 
 class Headers(Protocol):
@@ -41,12 +39,12 @@ class Authenticator:
     ) -> None:
         self._directory = directory
         self._last_used = last_used
-        self._trusted_proxies = Networks(trusted_proxies)
+        self._trusted_proxies = Proxies(trusted_proxies)
         self._failed = FailedAttempts(clock, burst)
 
     def set_trusted_proxies(self, networks: Iterable[str]) -> None:
         """Believes the header fields of these proxies from now on."""
-        self._trusted_proxies = Networks(networks)
+        self._trusted_proxies = Proxies(networks)
 
     def identify(self, headers: Headers, peer: str | None) -> Identity:
         """The user and token of a request. Raises InvalidApiKey, RateLimited after too many wrong tokens from the
@@ -89,13 +87,13 @@ class AdminAuthenticator:
         self, store: Store, *, trusted_proxies: Iterable[str], clock: Callable[[], float], burst: int = BURST
     ) -> None:
         self._store = store
-        self._trusted_proxies = Networks(trusted_proxies)
+        self._trusted_proxies = Proxies(trusted_proxies)
         self._failed = FailedAttempts(clock, burst)
         self._keyring: Keyring | None = None
 
     def set_trusted_proxies(self, networks: Iterable[str]) -> None:
         """Believes the header fields of these proxies from now on."""
-        self._trusted_proxies = Networks(networks)
+        self._trusted_proxies = Proxies(networks)
 
     def open(self, keyring: Keyring) -> None:
         """Takes the key that tokens are hashed with. Before this, every request is answered StoreUnavailable."""

@@ -16,7 +16,7 @@ from chatgpt_agent.adapters.postgres import admins, sessions
 from chatgpt_agent.adapters.postgres.admins import AdminRow
 from chatgpt_agent.adapters.postgres.connection import AuditedStore, Store
 from chatgpt_agent.core.access.hosts import is_allowed_host, plain_host
-from chatgpt_agent.core.access.networks import Address, Networks, client_address, parse_address
+from chatgpt_agent.core.access.networks import NO_PEER, Address, Networks, Proxies, client_address, parse_address
 from chatgpt_agent.core.access.passwords import check_password
 from chatgpt_agent.core.audit import Actor, Via
 from chatgpt_agent.core.errors import (
@@ -29,7 +29,7 @@ from chatgpt_agent.core.errors import (
 )
 from chatgpt_agent.core.likely import check_likely_name
 from chatgpt_agent.core.names import check_name, is_name
-from chatgpt_agent.runtime.authentication import NO_PEER, Headers
+from chatgpt_agent.runtime.authentication import Headers
 from chatgpt_agent.runtime.failed_attempts import BURST, FailedAttempts, WrongPasswords
 
 log = logging.getLogger(__name__)
@@ -90,7 +90,7 @@ class ConsoleAccess:
     def set_settings(self, settings: ConsoleSettings) -> None:
         """Takes what the configuration says, for requests from now on."""
         self._hosts = frozenset(map(plain_host, settings.hosts))
-        self._trusted_proxies = Networks(settings.trusted_proxies)
+        self._trusted_proxies = Proxies(settings.trusted_proxies)
         self._user_header = settings.user_header
         self._user_header_from = Networks(settings.user_header_from)
 

@@ -186,7 +186,7 @@ class ApiHandler(RequestHandler):
 
     def cut_off(self) -> None:
         """Closes the connection in the middle of the answer, so that the client sees that it is not whole."""
-        self.stream.close()
+        self.stream.cut_off()
         self.finish()
 
     def log_exception(self, kind: Any, value: Any, trace: Any) -> None:

@@ -4,6 +4,7 @@ empty. For each chunk Tornado's `connection.write` makes two futures and copies 
 """
 
 import contextlib
+import ssl
 from collections.abc import Callable
 from typing import cast
 
@@ -35,7 +36,7 @@ class ChunkWriter:
         if not self._pending or not self._stream.writing():
             try:
                 sent = self._socket.send(data)
-            except BlockingIOError:
+            except (BlockingIOError, ssl.SSLWantWriteError, ssl.SSLWantReadError):
                 pass
             except OSError:
                 self._stream.close(exc_info=True)

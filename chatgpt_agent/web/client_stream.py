@@ -67,8 +67,7 @@ class ClientStream(IOStream):
 
     def __init__(self, connection: socket.socket, peer: str, limits: ConnectionLimits, owner: Owner) -> None:
         super().__init__(connection, read_chunk_size=READ_BYTES)
-        # Set once: a chunk of a stream must not wait until the client has acknowledged the one before.
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._set_options(connection)
         self._loop: asyncio.AbstractEventLoop = self.io_loop.asyncio_loop  # type: ignore[attr-defined]
         self._limits = limits
         # Whose it is; set by the table of connections.
@@ -94,6 +93,10 @@ class ClientStream(IOStream):
         self._stall_timer: TimerHandle | None = None
         self._acknowledged = 0  # bytes that the client's kernel had acknowledged at the last check
         self._acknowledged_at = 0.0
+
+    def _set_options(self, connection: socket.socket) -> None:
+        # Set once: a chunk of a stream must not wait until the client has acknowledged the one before.
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     # The connection reads a head, then a body in pieces; then it waits for the answer.
 
@@ -267,6 +270,10 @@ class ClientStream(IOStream):
         else:
             super().close(exc_info)
 
+    def cut_off(self) -> None:
+        """Closes the connection in the middle of an answer."""
+        self.close()
+
     def close_after_answer(self, *, unread: bool) -> None:
         """Closes the connection; its socket lingers if something of the client is `unread`."""
         self._lingers = not self.closed() and (unread or self.has_buffered() or _readable(self.socket))
@@ -277,10 +284,13 @@ class ClientStream(IOStream):
             if timer is not None:
                 timer.cancel()
         if self._lingers:
-            self.lingering, self.socket = self.socket, None  # type: ignore[assignment]  # None as Tornado does
+            self.lingering, self.socket = self._detach(), None  # type: ignore[assignment]  # None as Tornado does
         else:
             super().close_fd()
         self._owner.on_closed(self)
+
+    def _detach(self) -> socket.socket:
+        return self.socket
 
 
 def _unacknowledged(connection: socket.socket) -> int:
@@ -292,7 +302,7 @@ def _unacknowledged(connection: socket.socket) -> int:
 def _readable(connection: socket.socket) -> bool:
     """Whether bytes of the client, or its end, wait to be read."""
     try:
-        connection.recv(1, socket.MSG_PEEK)
+        socket.socket.recv(connection, 1, socket.MSG_PEEK)  # past TLS, which has no flags
     except BlockingIOError:
         return False
     except OSError:

@@ -4,7 +4,7 @@ import functools
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
-from chatgpt_agent.core.access.networks import Networks, client_address, rate_limit_key
+from chatgpt_agent.core.access.networks import Proxies, client_address, rate_limit_key
 from chatgpt_agent.core.errors import TooManyConnections
 
 GRACE_SECONDS = 1.0  # for which a connection may be idle: its request may be on its way
@@ -49,7 +49,7 @@ class ConnectionTable:
         """Takes other limits. Whether a connection that is open comes from a proxy does not change."""
         # An address gets at most half, so that there is always room for others.
         self._per_address = min(per_address, max(connections // 2, LEAST_SHARE))
-        self._trusted = Networks(trusted_proxies)
+        self._trusted = Proxies(trusted_proxies)
         self._key_of = functools.lru_cache(maxsize=1024)(self._forwarded_key)
 
     def add(self, connection: IdleConnection) -> None:

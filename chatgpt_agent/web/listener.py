@@ -7,6 +7,7 @@ more, the listening socket stays readable: 14,000 tracebacks a second and a whol
 import errno
 import logging
 import socket
+import ssl
 import time
 from collections.abc import Iterable
 from typing import Any
@@ -16,12 +17,15 @@ from tornado.httpserver import HTTPServer
 from tornado.httputil import HTTPServerConnectionDelegate
 from tornado.ioloop import IOLoop
 
+from chatgpt_agent.core.access.networks import NO_PEER
 from chatgpt_agent.runtime.background import Throttle
 from chatgpt_agent.web.client_connection import ClientConnection, OnError
 from chatgpt_agent.web.client_stream import ClientStream, ConnectionLimits
 from chatgpt_agent.web.connection_table import ConnectionTable
 from chatgpt_agent.web.cors import Cors
 from chatgpt_agent.web.lingering import LingeringSockets
+from chatgpt_agent.web.tls_stream import TlsStream
+from chatgpt_agent.web.unix_stream import UnixStream
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +41,7 @@ class Peer(msgspec.Struct, frozen=True):
     """What Tornado's request knows of its connection."""
 
     remote_ip: str
-    protocol: str = "http"
+    protocol: str
 
 
 class Listener(HTTPServer):
@@ -79,6 +83,7 @@ class Listener(HTTPServer):
             trusted_proxies=trusted_proxies,
             clock=time.monotonic,
         )
+        self.tls: ssl.SSLContext | None = None  # of connections over TCP that are accepted from now on
         self.begin_idle = self._table.begin_idle
         self.begin_request = self._table.begin_request
         # Accepting.
@@ -121,7 +126,8 @@ class Listener(HTTPServer):
 
     def handle_stream(self, stream: Any, address: Any) -> None:
         """Serves a connection. Tornado's method is the same with its own reader of requests."""
-        connection = ClientConnection(stream, self.conn_params, Peer(address[0]), self._cors, self._on_error)
+        peer = Peer(stream.peer, "https" if isinstance(stream, TlsStream) else "http")
+        connection = ClientConnection(stream, self.conn_params, peer, self._cors, self._on_error)
         self._connections.add(connection)
         connection.start_serving(self)
 
@@ -163,10 +169,23 @@ class Listener(HTTPServer):
                     self._pause(error)
                     return
                 continue  # it was closed before it was accepted: Linux reports that here
+            try:
+                stream = self._stream(connection, address)
+            except OSError:  # the client has reset it
+                connection.close()
+                continue
             self.connections += 1
-            stream = ClientStream(connection, address[0], self._limits, self)
             self._table.add(stream)
             self.handle_stream(stream, address)
+
+    def _stream(self, connection: socket.socket, address: Any) -> ClientStream:
+        """Raises OSError."""
+        if connection.family == socket.AF_UNIX:
+            return UnixStream(connection, NO_PEER, self._limits, self)
+        if self.tls is None:
+            return ClientStream(connection, address[0], self._limits, self)
+        wrapped = self.tls.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
+        return TlsStream(wrapped, address[0], self._limits, self)
 
     def _make_room(self) -> bool:
         """Closes a connection that no request needs. Returns whether there is room for another one."""

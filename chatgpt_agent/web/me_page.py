@@ -148,9 +148,11 @@ class OwnPageHandler(BodyHandler):
         """The base URL for clients: by `public_url`, else as this request reached us."""
         if (public := self._services.public_url()) is not None:
             return base_url(public)
-        proxy = self._services.authenticator.is_proxy(self.request.remote_ip)
-        secure = proxy and self.request.headers.get("X-Forwarded-Proto", "").lower() == "https"
-        return base_url(f"{'https' if secure else 'http'}://{self.request.host}")
+        scheme = self.request.protocol
+        if self._services.authenticator.is_proxy(self.request.remote_ip):
+            secure = self.request.headers.get("X-Forwarded-Proto", "").lower() == "https"
+            scheme = "https" if secure else scheme
+        return base_url(f"{scheme}://{self.request.host}")
 
     async def _write_failure(self, request: OwnRequest, error: AgentError) -> None:
         """Shows the form again, with the error and with what was typed, but for the token."""

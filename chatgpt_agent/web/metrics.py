@@ -13,10 +13,10 @@ from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
 from chatgpt_agent.core.access.hosts import is_allowed_host, plain_host
-from chatgpt_agent.core.access.networks import Networks, client_address, parse_address
+from chatgpt_agent.core.access.networks import NO_PEER, Networks, Proxies, client_address, parse_address
 from chatgpt_agent.core.errors import AgentError, MethodNotAllowed, MisdirectedRequest
 from chatgpt_agent.core.metrics import METRICS, Kind, Metric
-from chatgpt_agent.runtime.authentication import NO_PEER, AdminAuthenticator, Headers
+from chatgpt_agent.runtime.authentication import AdminAuthenticator, Headers
 from chatgpt_agent.runtime.histogram import Histogram
 from chatgpt_agent.runtime.metrics import Metrics, Samples
 from chatgpt_agent.web.admin.handler import public_error
@@ -44,7 +44,7 @@ class MetricsAccess:
     def set_settings(self, settings: MetricsSettings) -> None:
         """Puts other settings in force."""
         self._networks = Networks(settings.networks)
-        self._trusted_proxies = Networks(settings.trusted_proxies)
+        self._trusted_proxies = Proxies(settings.trusted_proxies)
         self._hosts = frozenset(map(plain_host, settings.hosts))
 
     async def check(self, headers: Headers, peer: str | None, host: str) -> str:

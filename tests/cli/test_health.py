@@ -3,12 +3,15 @@
 import asyncio
 import json
 import socket
+from pathlib import Path
 
 import pytest
 
 from tests.cli.test_common import free_port
+from tests.conftest import MakeAgent
 from tests.support.agent import Agent
 from tests.support.commands import Cli
+from tests.support.tls import issue
 
 pytestmark = pytest.mark.shared_agent(bind_address="127.0.0.1, ::1")
 
@@ -42,6 +45,22 @@ async def test_agent_that_is_not_ready_is_alive(agent: Agent) -> None:
     assert line == (
         f"Error: {agent.url}/readyz answered 503 (database: connected, directory: loaded, ledger: writable, draining)"
     )
+
+
+async def test_agent_with_tls_is_asked_over_tls(make_agent: MakeAgent, tmp_path: Path) -> None:
+    """Its certificate is the one in the configuration, whatever names it has."""
+    files = issue(tmp_path)
+    agent = await make_agent(**files.settings)
+    cli = listener(agent.server.port, "::1, localhost")  # which the certificate does not name
+    cli.settings |= {key.upper(): str(path) for key, path in files.settings.items()}
+    assert await cli.in_thread("healthcheck") == f"https://localhost:{agent.server.port}/healthz answered 200\n"
+
+
+async def test_agent_on_a_unix_socket_is_asked_there(make_agent: MakeAgent, short_folder: Path) -> None:
+    """A port is not needed."""
+    await make_agent(bind_address=f"unix:{short_folder}/api")
+    line = await listener(8080, f"unix:{short_folder}/api").in_thread("healthcheck")
+    assert line == f"unix:{short_folder}/api/healthz answered 200\n"
 
 
 def test_agent_that_does_not_run_is_unhealthy() -> None:

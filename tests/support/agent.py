@@ -67,12 +67,12 @@ class Agent:
     @property
     def url(self) -> str:
         """The URL of the API."""
-        return f"http://127.0.0.1:{self.server.port}"
+        return f"{'https' if self.config.tls_certificate else 'http'}://127.0.0.1:{self.server.port}"
 
     @property
     def admin_url(self) -> str:
         """The URL of the administration."""
-        return f"http://127.0.0.1:{self.server.admin_port}"
+        return f"{'https' if self.config.admin_tls else 'http'}://127.0.0.1:{self.server.admin_port}"
 
     async def admin_token(self, name: str, role: Role = Role.ADMIN) -> str:
         """Issues an administrator's token."""

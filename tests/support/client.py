@@ -6,6 +6,8 @@ import json
 from typing import Any
 from urllib.parse import urlsplit
 
+from tests.support.tls import client_context
+
 
 class Answer:
     """An answer; `complete` says whether its framing ended as HTTP demands."""
@@ -40,11 +42,15 @@ class Connection:
 
     @classmethod
     async def open(cls, url: str, source: str | None = None) -> "Connection":
-        """Connects to a URL's host and port, from a loopback address where `source` names one."""
+        """Connects to a URL's host and port, from a loopback address where `source` names one; or to a socket, with a
+        URL that is `unix:` and its path."""
         parts = urlsplit(url)
+        if parts.scheme == "unix":
+            return cls(*await asyncio.open_unix_connection(parts.path))
         assert parts.hostname == "127.0.0.1", "loopback only"
         local = None if source is None else (source, 0)
-        return cls(*await asyncio.open_connection(parts.hostname, parts.port, local_addr=local))
+        tls = client_context() if parts.scheme == "https" else None
+        return cls(*await asyncio.open_connection(parts.hostname, parts.port, local_addr=local, ssl=tls))
 
     async def send(self, data: bytes) -> None:
         """Sends bytes."""

@@ -208,7 +208,7 @@ class ConsoleClient:
 
     async def fetch(self, method: str, path: str, body: bytes = b"", **headers: str) -> Answer:
         """Sends a request with the cookies, and keeps those of the answer."""
-        host = self.agent.admin_url.removeprefix("http://")
+        host = self.agent.admin_url.partition("://")[2]
         fields = {"Host": host, **self.headers, **{name.replace("_", "-"): value for name, value in headers.items()}}
         if self.cookies:
             fields["Cookie"] = "; ".join(f"{name}={value}" for name, value in self.cookies.items())

@@ -9,6 +9,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 from chatgpt_agent.core.errors import InvalidValue
 
 MAX_NETWORKS = 100
+NO_PEER = "0.0.0.0"  # noqa: S104 - the address of a connection that has none: a Unix socket's
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
@@ -29,6 +30,17 @@ class Networks:
 
     def __hash__(self) -> int:
         return hash(self._networks)
+
+
+class Proxies(Networks):
+    """The trusted proxies. The other side of a Unix socket is one, too: the rights of the socket's file say who can
+    connect to it."""
+
+    def __contains__(self, address: Address) -> bool:
+        return address == _NO_ADDRESS or super().__contains__(address)
+
+
+_NO_ADDRESS = IPv4Address(NO_PEER)
 
 
 def parse_network(text: str) -> Network:

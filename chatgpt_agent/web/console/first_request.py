@@ -1,8 +1,7 @@
 """A first request, sent to our own API as a client sends it. Neither its text nor the answer is kept."""
 
 import msgspec
-from tornado.httpclient import HTTPError, HTTPRequest
-from tornado.simple_httpclient import SimpleAsyncHTTPClient
+from tornado.httpclient import HTTPError
 
 from chatgpt_agent.core.errors import InvalidRequest
 from chatgpt_agent.web.console.parts import (
@@ -59,22 +58,17 @@ async def send_first_request(request: ConsoleRequest) -> View:
     if not token.isascii() or not token.isprintable():
         raise InvalidRequest(_("This is not a token."), param="token")
     body = msgspec.json.encode({"model": model, "messages": [{"role": "user", "content": text}]})
-    client = SimpleAsyncHTTPClient(force_instance=True, max_buffer_size=MAX_ANSWER)
     try:
-        answer = await client.fetch(
-            HTTPRequest(
-                f"{request.services.own_api()}/v1/chat/completions",
-                method="POST",
-                headers={"Authorization": f"Bearer {token}", "Content-Type": "application/json"},
-                body=body,
-                request_timeout=SECONDS,
-            ),
-            raise_error=False,
+        answer = await request.services.own_api().fetch(
+            "/v1/chat/completions",
+            max_answer=MAX_ANSWER,
+            method="POST",
+            headers={"Authorization": f"Bearer {token}", "Content-Type": "application/json"},
+            body=body,
+            request_timeout=SECONDS,
         )
     except (OSError, HTTPError) as error:
         raise InvalidRequest(_("The API cannot be reached: %(error)s") % {"error": error}) from None
-    finally:
-        client.close()
     request_id = answer.headers.get("X-Agent-Request-Id", "")
     worked = answer.code == 200
     facts = [

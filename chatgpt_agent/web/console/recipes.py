@@ -50,9 +50,7 @@ def api_url(request: ConsoleRequest) -> str:
     console, and the API's own port."""
     if (public := request.services.api.config.public_url) is not None:
         return base_url(public)
-    parts = urlsplit(request.origin)
-    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
-    return f"http://{host}:{urlsplit(request.services.own_api()).port}/v1"
+    return f"{request.services.own_api().url_at(urlsplit(request.origin).hostname)}/v1"
 
 
 def base_url(url: str) -> str:

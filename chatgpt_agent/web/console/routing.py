@@ -15,6 +15,7 @@ from chatgpt_agent.core.audit import Actor, Via
 from chatgpt_agent.core.errors import InvalidRequest, InvalidValue
 from chatgpt_agent.runtime.console_access import ConsoleAccess, SignedIn
 from chatgpt_agent.runtime.job import Job
+from chatgpt_agent.runtime.own_api import OwnApi
 from chatgpt_agent.web.admin.parameters import to_struct
 from chatgpt_agent.web.admin.routing import MAX_BODY, AdminApi
 from chatgpt_agent.web.console.formats import Formats
@@ -30,13 +31,13 @@ TIMES = frozenset({"since", "until"})  # parameters
 
 
 class ConsoleServices(msgspec.Struct, frozen=True, kw_only=True):
-    """What the console works with. `time_zone` returns the name of the one of the reports, `own_api` the URL at which
-    this process reaches its own API; `verification`: the check of the ledger that an admin has started."""
+    """What the console works with. `time_zone` returns the name of the one of the reports, `own_api` where this
+    process reaches its own API; `verification`: the check of the ledger that an admin has started."""
 
     api: AdminApi
     access: ConsoleAccess
     time_zone: Callable[[], str]
-    own_api: Callable[[], str]
+    own_api: Callable[[], OwnApi]
     verification: Job[list[Finding]]
 
 
