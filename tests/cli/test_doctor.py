@@ -35,6 +35,7 @@ def checked(agent: Agent, io_loop: IOLoop) -> Iterator[Cli]:
         "DATABASE_URL": str(agent.config.database_url),
         "DATA_DIR": str(agent.config.data_dir),
         "OPENAI_URL": fake.url,
+        "PORT": str(agent.server.port),
     }
     yield Cli(settings)
     io_loop.run_sync(fake.stop)

@@ -41,6 +41,17 @@ def dsn_from(config: Config) -> str:
     )
 
 
+def place_of(dsn: str) -> str:
+    """Returns where a connection string leads, as far as it says so: `host:port` of each server, or a socket's
+    folder."""
+    parsed = _with_defaults(parse_dsn(dsn)) or {}
+    hosts = (parsed.get("host") or parsed.get("hostaddr") or "the local socket").split(",")
+    ports = parsed.get("port", "").split(",")
+    ports = ports * len(hosts) if len(ports) == 1 else ports
+    places = [f"{host}:{port or 5432}" for host, port in zip(hosts, ports, strict=False)]
+    return ", ".join(place.rpartition(":")[0] if place.startswith(("/", "@", "the ")) else place for place in places)
+
+
 def _check_hosts(parsed: dict[str, str]) -> None:
     """Raises ValueError if a host or port may hold a part of a password: errors name them."""
     if not parsed.get("port", "").replace(",", "0").isdecimal() and "port" in parsed:

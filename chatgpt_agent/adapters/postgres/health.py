@@ -27,8 +27,9 @@ class DatabaseHealth(msgspec.Struct, frozen=True, kw_only=True):
     tables: list[TableSize]
 
 
-async def read_health(store: AnyStore) -> DatabaseHealth:
-    """Returns the state of the database. It reads sizes, no rows."""
+async def read_health(store: AnyStore, *, with_tables: bool = True) -> DatabaseHealth:
+    """Returns the state of the database. It reads sizes, no rows; `with_tables`: those of tables, too, for which it
+    waits while another session has one locked."""
     sql = """
         SELECT current_database(), current_setting('server_version'), pg_database_size(current_database()),
                count(*) FILTER (WHERE datname = current_database() AND application_name = 'chatgpt-agent'),
@@ -36,7 +37,9 @@ async def read_health(store: AnyStore) -> DatabaseHealth:
         FROM pg_stat_activity"""
     [figures] = await store.fetch(sql)
     names = [name for name in DatabaseHealth.__struct_fields__ if name != "tables"]
-    return DatabaseHealth(**dict(zip(names, figures, strict=True)), tables=await _table_sizes(store))
+    return DatabaseHealth(
+        **dict(zip(names, figures, strict=True)), tables=await _table_sizes(store) if with_tables else []
+    )
 
 
 async def read_clock(store: AnyStore) -> datetime:

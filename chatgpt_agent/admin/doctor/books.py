@@ -4,18 +4,21 @@ from datetime import UTC, datetime, timedelta
 
 from chatgpt_agent.adapters.keyring import Keyring, read_master_key
 from chatgpt_agent.adapters.own_thread import in_own_thread
-from chatgpt_agent.adapters.postgres.agents import agent_states
+from chatgpt_agent.adapters.postgres.agents import AgentState, agent_states
+from chatgpt_agent.adapters.postgres.checks import Finding
 from chatgpt_agent.adapters.postgres.connection import Store
 from chatgpt_agent.adapters.postgres.ledger_checks import last_checks
 from chatgpt_agent.adapters.postgres.settings import master_key_check
 from chatgpt_agent.adapters.postgres.usage import count_dead_letters
 from chatgpt_agent.adapters.postgres.usage_rows import has_rows
+from chatgpt_agent.adapters.postgres.users import list_users
 from chatgpt_agent.admin.backups import last_backup
 from chatgpt_agent.admin.checks import VERIFY
 from chatgpt_agent.admin.doctor.examination import Examination
 from chatgpt_agent.admin.doctor.files import WAITING_SECONDS
-from chatgpt_agent.admin.doctor.results import Result, failure, ok, warning
+from chatgpt_agent.admin.doctor.results import Result, counted, failure, ok, skipped, warning
 from chatgpt_agent.admin.stored_values import check_values
+from chatgpt_agent.core.errors import SetupError
 from chatgpt_agent.core.moments import show_minute
 from chatgpt_agent.runtime.master_key import master_key_path
 
@@ -34,7 +37,10 @@ async def check_master_key(examination: Examination) -> list[Result]:
         if stored is None:
             return [ok(f"there is none yet; the first start creates {path}")]
         return [failure(f"{path} is missing, and this database was set up with one", "restore it from your backup")]
-    keyring = await in_own_thread(lambda: read_master_key(path))
+    try:
+        keyring = await in_own_thread(lambda: read_master_key(path))
+    except SetupError:
+        return [skipped(f"{path} cannot be used: see `files`")]
     if stored not in (None, keyring.check_value):
         advice = "restore the right key file, or correct database_url or master_key_file"
         return [failure(f"{path} is not the key of this database", advice)]
@@ -45,15 +51,17 @@ async def check_master_key(examination: Examination) -> list[Result]:
 
 async def _stored_values(store: Store, keyring: Keyring) -> list[Result]:
     findings = await check_values(store, keyring, MAX_FINDINGS)
-    results = [
-        failure(
-            f"{finding.subject}: {finding.text}", "chatgpt-agent user set-key" if finding.check == "openai key" else ""
-        )
-        for finding in findings[:LISTED]
-    ]
+    names = {f"users {user.id}": user.name for user in await list_users(store)} if findings else {}
+    results = [_of_finding(finding, names.get(finding.subject)) for finding in findings[:LISTED]]
     if len(findings) > LISTED:
         results.append(failure(f"{len(findings) - LISTED} more", "chatgpt-agent ledger verify"))
     return results
+
+
+def _of_finding(finding: Finding, user: str | None) -> Result:
+    if finding.check == "openai key" and user is not None:
+        return failure(f"it does not open the OpenAI key of user {user}", f"chatgpt-agent user set-key {user}")
+    return failure(f"{finding.subject}: {finding.text}")
 
 
 async def check_agents(examination: Examination) -> list[Result]:
@@ -62,7 +70,7 @@ async def check_agents(examination: Examination) -> list[Result]:
     agents = [agent for agent in await agent_states(examination.store) if agent.runs(now)]
     results = [
         warning(
-            f"agent {agent.id}: {agent.backlog} rows wait to be shipped since {show_minute(agent.oldest_at)} UTC",
+            f"agent {agent.id}: {_waiting(agent)} UTC",
             "see the log of that agent",
         )
         for agent in agents
@@ -71,14 +79,19 @@ async def check_agents(examination: Examination) -> list[Result]:
     versions = sorted({agent.version for agent in agents if agent.version})
     if len(versions) > 1:
         results.append(warning(f"agents of different versions run: {', '.join(versions)}", "upgrade all of them"))
-    return results or [ok(f"{len(agents)} {'agent runs' if len(agents) == 1 else 'agents run'} on this database")]
+    return results or [ok(f"{counted(len(agents), 'agent runs', 'agents run')} on this database")]
+
+
+def _waiting(agent: AgentState) -> str:
+    rows = counted(agent.backlog, "row waits", "rows wait")
+    return f"{rows} to be shipped since {show_minute(agent.oldest_at)}"
 
 
 async def check_dead_letters(examination: Examination) -> list[Result]:
     """PostgreSQL has refused no row."""
     count = await count_dead_letters(examination.store)
     if count:
-        text = f"PostgreSQL has refused {count} rows, whose cost is missing in the ledger"
+        text = f"PostgreSQL has refused {counted(count, 'row')}, whose cost is missing in the ledger"
         return [failure(text, "they are whole in the table dead_letters: report this bug")]
     return [ok("there are none")]
 
@@ -93,7 +106,7 @@ async def check_last_verify(examination: Examination) -> list[Result]:
         return [warning("the ledger was never checked", f"{command}, best every night")]
     at = show_minute(last.at)
     if last.findings:
-        return [failure(f"the check of {at} UTC has {last.findings} findings: {last.summary}", command)]
+        return [failure(f"the check of {at} UTC has {counted(last.findings, 'finding')}: {last.summary}", command)]
     if datetime.now(UTC) - last.at > VERIFY_AGE:
         return [warning(f"the last check of the ledger was at {at} UTC", f"{command}, best every night")]
     return [ok(f"no finding at {at} UTC")]

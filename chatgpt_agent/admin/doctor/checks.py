@@ -41,6 +41,7 @@ CHECKS = (
     ),
     Check(name="disk", about="room on the disk of data_dir, time of a write", run=files.check_disk, hangs=_DISK_HANGS),
     Check(name="outbox", about="rows that wait to be shipped", run=files.check_outbox, hangs=_DISK_HANGS),
+    Check(name="ready", about="whether the agent that runs here can serve requests", run=files.check_ready),
     Check(name="open-files", about="the limit of open files", run=files.check_open_files),
     Check(
         name="database",

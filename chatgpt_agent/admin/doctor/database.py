@@ -7,6 +7,7 @@ from chatgpt_agent.adapters.own_thread import in_own_thread
 from chatgpt_agent.adapters.postgres.agents import agent_states
 from chatgpt_agent.adapters.postgres.checks import PARTITION, run_check
 from chatgpt_agent.adapters.postgres.connection import Store
+from chatgpt_agent.adapters.postgres.dsn import place_of
 from chatgpt_agent.adapters.postgres.health import DatabaseHealth, read_clock, read_health
 from chatgpt_agent.adapters.postgres.rights import Rights, read_rights
 from chatgpt_agent.admin.doctor.examination import Examination
@@ -16,6 +17,7 @@ from chatgpt_agent.runtime.shipper import CLOCK_SECONDS
 
 OLDEST_VERSION = 15  # of PostgreSQL that this program is tested with
 CONNECTIONS = 0.9  # of max_connections
+_SYNCHRONIZE = "synchronize the clocks (timedatectl, chronyc tracking)"
 DRIFT_SECONDS = 5.0  # by which clocks differ where they are not synchronized
 
 # What to do, by a part of what libpq or the server says.
@@ -42,10 +44,12 @@ async def check_database(examination: Examination) -> list[Result]:
         ]
     try:
         store = await examination.open_database()
-        health = await read_health(store)
+        health = await read_health(store, with_tables=False)
     except StoreUnavailable as error:
-        text = error.message.replace("TimeoutError", "it does not answer in time")
-        return [failure(text, _advice(text, examination.key_name))]
+        reason = error.message.removeprefix("the database is unavailable: ")
+        reason = reason.replace("TimeoutError", "it does not answer in time")
+        text = f"{place_of(examination.dsn)} cannot be used: {reason}"
+        return [failure(text, _advice(reason, examination.key_name))]
     except SetupError as error:
         return [failure(error.message)]
     examination.clocks["PostgreSQL's"] = await _ahead(store)
@@ -143,15 +147,26 @@ async def check_partitions(examination: Examination) -> list[Result]:
 
 async def check_clock(examination: Examination) -> list[Result]:
     """This machine's clock agrees with others."""
-    if not examination.clocks:
+    clocks = examination.clocks
+    if not clocks:
         return [skipped("needs database or openai")]
-    results = [_of_clock(name, ahead) for name, ahead in examination.clocks.items() if abs(ahead) > DRIFT_SECONDS]
-    texts = [f"{abs(ahead):.1f} s from {name}" for name, ahead in examination.clocks.items()]
-    return results or [ok(", ".join(texts))]
+    wrong = {name: ahead for name, ahead in clocks.items() if abs(ahead) > DRIFT_SECONDS}
+    if not wrong:
+        return [ok(", ".join(f"{abs(ahead):.1f} s from {name}" for name, ahead in clocks.items()))]
+    if len(wrong) > 1 and max(wrong.values()) - min(wrong.values()) < DRIFT_SECONDS:  # all say the same
+        return [_of_clock(" and ".join(wrong), next(iter(wrong.values())))]
+    return [_of_clock(name, ahead) for name, ahead in wrong.items()]
 
 
 def _of_clock(name: str, ahead: float) -> Result:
-    text = f"this machine's clock is {abs(ahead):.0f} s {'ahead of' if ahead > 0 else 'behind'} {name}"
+    text = f"this machine's clock is {_span(abs(ahead))} {'ahead of' if ahead > 0 else 'behind'} {name}"
     if abs(ahead) < CLOCK_SECONDS:
-        return warning(text, "synchronize the clocks (timedatectl, chronyc tracking)")
-    return failure(f"{text}: rows count for wrong days", "synchronize the clocks (timedatectl, chronyc tracking)")
+        return warning(text, _SYNCHRONIZE)
+    return failure(f"{text}: rows count for wrong days", _SYNCHRONIZE)
+
+
+def _span(seconds: float) -> str:
+    for unit, name in ((86_400, "days"), (3600, "hours"), (60, "minutes")):
+        if seconds >= 2 * unit:
+            return f"{seconds / unit:.0f} {name}"
+    return f"{seconds:.0f} s"

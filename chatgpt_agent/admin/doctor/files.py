@@ -16,7 +16,8 @@ from chatgpt_agent.adapters.own_thread import in_own_thread
 from chatgpt_agent.adapters.redaction import HIDDEN
 from chatgpt_agent.adapters.webhook import read_webhook_secret
 from chatgpt_agent.admin.doctor.examination import Examination
-from chatgpt_agent.admin.doctor.results import Result, failure, ok, warning
+from chatgpt_agent.admin.doctor.results import Result, counted, failure, ok, skipped, warning
+from chatgpt_agent.admin.health import check_health
 from chatgpt_agent.core.errors import SetupError
 from chatgpt_agent.runtime.master_key import master_key_path
 
@@ -24,6 +25,7 @@ SLOW_SECONDS = 0.1  # of a write with fsync: each request waits for two
 LITTLE_ROOM = 512 * 1024**2  # bytes: an outage of PostgreSQL needs 700 bytes for each request, PostgreSQL itself more
 NO_ROOM = 1024**2  # bytes: with less, the outbox soon takes no request (see adapters/outbox_space.py)
 FEW_FILES = 100
+READY_SECONDS = 3.0  # for an agent to answer
 WAITING_SECONDS = 60.0  # that a row may wait to be shipped
 
 
@@ -127,8 +129,8 @@ def _check_disk(folder: Path) -> list[Result]:
     try:
         seconds = write_seconds(folder)
     except OSError as error:
-        advice = "no request is served until this works"
-        return [*results, failure(f"{folder} cannot be written: {error.strerror}", advice)]
+        text = f"{folder} cannot be written: {error.strerror} ({_size(room.free)} are free)"
+        return [failure(text, "free space, or mount it for writing: until then no request is served")]
     if seconds > SLOW_SECONDS:
         text = f"a write to {folder} takes {seconds * 1000:.0f} ms, and each request waits for two"
         results.append(warning(text, "put data_dir on a faster disk"))
@@ -160,10 +162,10 @@ async def check_outbox(examination: Examination) -> list[Result]:
     agent = await examination.agent_process()
     runs = "no agent runs on it" if agent is None else f"process {agent} runs on it"
     if not state.rows or state.oldest_at is None:
-        begun = "" if agent is None else f", {state.intents} requests are in progress"
+        begun = "" if agent is None else f", {counted(state.intents, 'request is', 'requests are')} in progress"
         return [ok(f"no row waits to be shipped{begun}; {runs}")]
     age = (datetime.now(UTC) - state.oldest_at).total_seconds()
-    text = f"{state.rows} rows wait to be shipped, the oldest began {age:.0f} s ago; {runs}"
+    text = f"{counted(state.rows, 'row waits', 'rows wait')} to be shipped, the oldest began {age:.0f} s ago; {runs}"
     if agent is None:
         return [warning(text, "start the agent, which ships them")]
     if age > WAITING_SECONDS:
@@ -171,6 +173,18 @@ async def check_outbox(examination: Examination) -> list[Result]:
             warning(text, "PostgreSQL is away, read-only or too slow: see `database`, `rights` and the agent's log")
         ]
     return [ok(text)]
+
+
+async def check_ready(examination: Examination) -> list[Result]:
+    """The agent that runs on data_dir can serve requests, as its /readyz says."""
+    agent = await examination.agent_process()
+    if agent is None:
+        return [ok(f"no agent runs on {examination.data_dir}")]
+    config = examination.config
+    if config.port == 0:
+        return [skipped("port is 0, any that is free: it is not known where the agent listens")]
+    health = await in_own_thread(lambda: check_health(config, ready=True, seconds=READY_SECONDS))
+    return [ok(health.line) if health.ok else failure(health.line, "see the results below, and the agent's log")]
 
 
 async def check_open_files(examination: Examination) -> list[Result]:

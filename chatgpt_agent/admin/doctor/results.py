@@ -55,3 +55,8 @@ def failure(text: str, advice: str = "") -> Result:
 def skipped(text: str) -> Result:
     """The check was not made."""
     return Result(outcome=Outcome.SKIPPED, text=text, blocks=True)
+
+
+def counted(count: int, name: str, plural: str = "") -> str:
+    """Returns a number and what it counts: 1 row, 2 rows."""
+    return f"{count} {name if count == 1 else plural or f'{name}s'}"

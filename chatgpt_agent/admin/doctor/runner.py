@@ -10,7 +10,7 @@ from chatgpt_agent.adapters.config_loading import config_path, load_config
 from chatgpt_agent.admin.configuration import check_configuration
 from chatgpt_agent.admin.doctor.checks import CHECKS, Check
 from chatgpt_agent.admin.doctor.examination import Examination
-from chatgpt_agent.admin.doctor.results import Report, Result, failure, ok, skipped
+from chatgpt_agent.admin.doctor.results import Report, Result, counted, failure, ok, skipped
 from chatgpt_agent.core.errors import AgentError, ConfigError, UpstreamError
 
 log = logging.getLogger(__name__)
@@ -45,9 +45,9 @@ async def examine(
 
 
 def _sources(path: Path | None, sources: Mapping[str, str]) -> str:
-    variables = sum(source.startswith("environment ") for source in sources.values())
     file = "no file" if path is None else str(path)
-    return f"{file}, and {variables} {'variable' if variables == 1 else 'variables'} of the environment"
+    variables = sum(source.startswith("environment ") for source in sources.values())
+    return f"{file}, and {counted(variables, 'variable')} of the environment" if variables else file
 
 
 def _skipped(check: Check, text: str) -> Report:

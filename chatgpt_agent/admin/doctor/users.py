@@ -7,7 +7,7 @@ from chatgpt_agent.adapters.postgres.prices import list_prices
 from chatgpt_agent.adapters.postgres.tokens import TokenRow, expiring_tokens
 from chatgpt_agent.adapters.postgres.users import UserRow, list_users
 from chatgpt_agent.admin.doctor.examination import Examination
-from chatgpt_agent.admin.doctor.results import Result, ok, warning
+from chatgpt_agent.admin.doctor.results import Result, counted, ok, warning
 from chatgpt_agent.admin.model_use import ModelUseReader, UnpricedModel
 from chatgpt_agent.admin.overview import KEY_DAYS, shutdowns
 from chatgpt_agent.core.access.model_patterns import compile_patterns
@@ -30,12 +30,14 @@ async def check_prices(examination: Examination) -> list[Result]:
     models = ModelUseReader(store)
     results = [_of_unpriced(each) for each in await models.unpriced(await models.used())]
     results += [_of_user(user) for user in await list_users(store) if _has_no_model(user, priced)]
-    return _limited(results) or [ok(f"{len(priced)} models have a price, among them all that were asked for")]
+    return _limited(results) or [
+        ok(f"{counted(len(priced), 'model has', 'models have')} a price, among them all that were asked for")
+    ]
 
 
 def _of_unpriced(model: UnpricedModel) -> Result:
     used = "" if model.use is None else f", and had {model.use.requests} in the last 30 days"
-    text = f"{model.model} has no price: {model.refused} requests were refused{used}"
+    text = f"{model.model} has no price: {counted(model.refused, 'request was', 'requests were')} refused{used}"
     return warning(text, f"chatgpt-agent price set {model.model} --input … --output …")
 
 
@@ -62,7 +64,8 @@ async def check_shutdowns(examination: Examination) -> list[Result]:
         day = model.at
         assert isinstance(day, date)
         verb = "has shut down" if day <= now.date() else "shuts down"
-        text = f"OpenAI {verb} {model.subject} on {day:%Y-%m-%d}; {model.count} users have used it in the last 30 days"
+        users = counted(model.count or 0, "user has", "users have")
+        text = f"OpenAI {verb} {model.subject} on {day:%Y-%m-%d}; {users} used it in the last 30 days"
         results.append(warning(text, "let them change to another model"))
     return _limited(results) or [ok("none of the models in use, as far as the last price list tells")]
 

@@ -44,8 +44,35 @@ async def test_key_that_does_not_open_is_a_failure(dsn: str, key_file: Path) -> 
     """The user is named, and the command that replaces the key."""
     add_user(dsn, b"garbage")
     outcome, text, advice = await run_one("master-key", database_url=dsn, data_dir=key_file.parent)
-    assert (outcome, advice) == (Outcome.FAILURE, "chatgpt-agent user set-key")
-    assert text.startswith("users 1: ")
+    expected = ("it does not open the OpenAI key of user alice", "chatgpt-agent user set-key alice")
+    assert (outcome, text, advice) == (Outcome.FAILURE, *expected)
+
+
+async def test_row_that_agents_cannot_read_is_a_failure(dsn: str, key_file: Path) -> None:
+    """The table and the id are named."""
+    add_user(dsn, read_master_key(key_file).encrypt(1, "sk-made-up"))
+    sql = (
+        "INSERT INTO tokens (user_id, digest, token_prefix, created_at, allowed_networks) VALUES (1, %s, '', now(), %s)"
+    )
+    query(dsn, sql, [bytes(32), ["no network"]])
+    outcome, text, _ = await run_one("master-key", database_url=dsn, data_dir=key_file.parent)
+    assert (outcome, text.startswith("tokens 1: ")) == (Outcome.FAILURE, True)
+
+
+async def test_many_keys_that_do_not_open_are_counted(dsn: str, key_file: Path) -> None:
+    """Five have a line of their own."""
+    sql = (
+        "INSERT INTO users (name, upstream_key, created_at) SELECT n::text, 'x', now() FROM generate_series(1, 8) AS n"
+    )
+    query(dsn, sql)
+    lines = await run_check("master-key", database_url=dsn, data_dir=key_file.parent)
+    assert (len(lines), lines[-1].text) == (6, "3 more")
+
+
+async def test_unusable_master_key_is_reported_by_the_files(dsn: str, key_file: Path) -> None:
+    """It is one failure, not two."""
+    key_file.chmod(0o644)  # noqa: ASYNC240
+    assert (await run_one("master-key", database_url=dsn, data_dir=key_file.parent))[0] is Outcome.SKIPPED
 
 
 async def test_other_master_key_is_a_failure(dsn: str, key_file: Path, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from chatgpt_agent.adapters.postgres.health import DatabaseHealth
 from chatgpt_agent.admin.doctor.database import check_clock, check_database, of_health
 from chatgpt_agent.admin.doctor.examination import Examination
 from chatgpt_agent.admin.doctor.results import Outcome
-from tests.support.database import query
+from tests.support.database import connected, query
 from tests.support.doctor import run_check, run_one
 
 PASSWORD = "made-up-password"
@@ -42,6 +42,13 @@ async def test_closed_port_is_a_failure() -> None:
     assert (outcome, advice) == (Outcome.FAILURE, "start PostgreSQL, or correct database_address")
     assert "Connection refused" in text
     assert PASSWORD not in text
+
+
+async def test_locked_table_does_not_stop_the_check(dsn: str) -> None:
+    """Sizes of tables would wait for it."""
+    with connected(dsn) as cursor:
+        cursor.execute("BEGIN; LOCK TABLE prices, usage IN ACCESS EXCLUSIVE MODE")
+        assert (await run_one("database", database_url=dsn))[0] is Outcome.OK
 
 
 @pytest.mark.parametrize(
@@ -205,6 +212,16 @@ async def test_clock(ahead: float, expected: Outcome) -> None:
     examination.clocks = {"PostgreSQL's": ahead}
     [result] = await check_clock(examination)
     assert result.outcome is expected
+
+
+async def test_clocks_that_agree_are_one_line() -> None:
+    """It is this machine's clock that is wrong; clocks that do not agree have a line each."""
+    examination = Examination(Config(), None)
+    examination.clocks = {"PostgreSQL's": 7200.0, "that of openai": 7201.0}
+    [result] = await check_clock(examination)
+    assert result.text.startswith("this machine's clock is 2 hours ahead of PostgreSQL's and that of openai: ")
+    examination.clocks = {"PostgreSQL's": 7200.0, "that of openai": -20.0}
+    assert [each.outcome for each in await check_clock(examination)] == [Outcome.FAILURE, Outcome.WARNING]
 
 
 async def test_clock_that_cannot_be_compared_is_skipped() -> None:

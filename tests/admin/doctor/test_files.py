@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import socket
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -149,7 +150,8 @@ async def test_disk_without_room_for_a_write_is_a_failure(data_dir: Path) -> Non
     """The system's reason is shown, and nothing is left behind."""
     with full_disk():
         outcome, text, _ = await run_one("disk", data_dir=data_dir)
-    assert (outcome, text) == (Outcome.FAILURE, f"{data_dir} cannot be written: File too large")
+    assert outcome is Outcome.FAILURE
+    assert text.startswith(f"{data_dir} cannot be written: File too large (")
     assert names_in(data_dir) == []
 
 
@@ -159,7 +161,8 @@ async def test_read_only_folder_is_a_failure(data_dir: Path) -> None:
     set_mode(data_dir, 0o555)
     with without_root():
         outcome, text, _ = await run_one("disk", data_dir=data_dir)
-    assert (outcome, text) == (Outcome.FAILURE, f"{data_dir} cannot be written: Permission denied")
+    assert outcome is Outcome.FAILURE
+    assert text.startswith(f"{data_dir} cannot be written: Permission denied (")
 
 
 @pytest.mark.parametrize(
@@ -234,6 +237,27 @@ async def test_outbox_is_not_changed(data_dir: Path) -> None:
     assert (data_dir / "outbox.db").read_bytes() == before
     with sqlite3.connect(data_dir / "outbox.db") as db:
         assert db.execute("SELECT count(*) FROM rows").fetchone() == (1,)
+
+
+# The agent.
+
+
+async def test_no_agent_is_ok(data_dir: Path) -> None:
+    """There is nothing to ask."""
+    outcome, text, _ = await run_one("ready", data_dir=data_dir)
+    assert (outcome, text) == (Outcome.OK, f"no agent runs on {data_dir}")
+
+
+async def test_agent_that_does_not_answer_is_a_failure(data_dir: Path) -> None:
+    """Its process has the lock, and nothing listens on its port."""
+    with (data_dir / "outbox.lock").open("ab") as lock, socket.socket() as closed:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        closed.bind(("127.0.0.1", 0))
+        port = closed.getsockname()[1]
+        outcome, text, _ = await run_one("ready", data_dir=data_dir, bind_address="127.0.0.1", port=port)
+        unknown, *_ = await run_one("ready", data_dir=data_dir, port=0)
+    assert (outcome, "Connection refused" in text) == (Outcome.FAILURE, True)
+    assert unknown is Outcome.SKIPPED
 
 
 # Open files.

@@ -66,7 +66,7 @@ async def test_model_in_use_that_is_shut_down_is_a_warning(agent: Agent) -> None
     [result] = await results(agent, "shutdowns")
     assert result.outcome is Outcome.WARNING
     assert result.text.startswith(f"OpenAI shuts down {MODEL} on ")
-    assert result.text.endswith("; 1 users have used it in the last 30 days")
+    assert result.text.endswith("; 1 user has used it in the last 30 days")
 
 
 # OpenAI keys.
