@@ -11,7 +11,7 @@ from chatgpt_agent.admin.configuration import check_configuration
 from chatgpt_agent.admin.doctor.checks import CHECKS, Check
 from chatgpt_agent.admin.doctor.examination import Examination
 from chatgpt_agent.admin.doctor.results import Report, Result, counted, failure, ok, skipped
-from chatgpt_agent.core.errors import AgentError, ConfigError, UpstreamError
+from chatgpt_agent.core.errors import AgentError, ConfigError, StoreUnavailable, UpstreamError
 
 log = logging.getLogger(__name__)
 
@@ -91,6 +91,8 @@ class _Run:
             return await asyncio.wait_for(check.run(self._examination), seconds)
         except TimeoutError:
             return [failure(f"did not end within {seconds:.0f} s", check.hangs)]
+        except StoreUnavailable as error:
+            return [failure(_one_line(error).replace("TimeoutError", "it does not answer in time"), check.hangs)]
         except AgentError as error:
             return [failure(_one_line(error))]
         except OSError as error:

@@ -11,7 +11,7 @@ from chatgpt_agent.admin.doctor.checks import CHECKS, Check
 from chatgpt_agent.admin.doctor.examination import Examination
 from chatgpt_agent.admin.doctor.results import Outcome, Result, failure, ok
 from chatgpt_agent.admin.doctor.runner import CONFIGURATION, examine
-from chatgpt_agent.core.errors import SetupError
+from chatgpt_agent.core.errors import SetupError, StoreUnavailable
 
 Run = Callable[[Examination], Awaitable[list[Result]]]
 
@@ -78,6 +78,17 @@ async def test_check_that_hangs_is_a_failure() -> None:
 async def test_check_that_raises_is_a_failure(work: Run, text: str) -> None:
     """An error of ours is one line; of a bug only its type is shown."""
     assert await run(check("a", work)) == [("a", Outcome.FAILURE, text)]
+
+
+async def test_database_that_does_not_answer_is_a_failure() -> None:
+    """The advice is that of a check that hangs."""
+
+    async def waiting(_: Examination) -> list[Result]:
+        raise StoreUnavailable("the database is unavailable: TimeoutError")
+
+    assert await run(check("a", waiting)) == [
+        ("a", Outcome.FAILURE, "the database is unavailable: it does not answer in time")
+    ]
 
 
 async def test_check_can_be_left_out() -> None:
