@@ -51,7 +51,9 @@ def _openai_advice(error: UpstreamError, *, has_proxy: bool, has_ca: bool) -> st
     if isinstance(error, UpstreamTls):
         file = "correct openai_ca_file" if has_ca else "name its CA in openai_ca_file"
         return f"see `clock`; if a proxy on the way inspects TLS, {file}"
-    if not has_proxy and (name := next((name for name in _PROXY_VARIABLES if os.environ.get(name)), None)):
+    if has_proxy:
+        return "see whether the proxy reaches OpenAI"
+    if name := next((name for name in _PROXY_VARIABLES if os.environ.get(name)), None):
         return f"the variable {name} has no effect: set openai_proxy"
     return "look for a firewall, the name server, or a proxy that must be set in openai_proxy"
 

@@ -2,11 +2,13 @@
 
 import asyncio
 import re
+import threading
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
 
+from chatgpt_agent.adapters.own_thread import in_own_thread
 from chatgpt_agent.admin.doctor.checks import CHECKS, Check
 from chatgpt_agent.admin.doctor.examination import Examination
 from chatgpt_agent.admin.doctor.results import Outcome, Result, failure, ok
@@ -72,6 +74,19 @@ async def test_check_that_hangs_is_a_failure() -> None:
     [hung, other] = await run(check("a", hanging, seconds=0.05, hangs="look"), check("b", good))
     assert hung == ("a", Outcome.FAILURE, "did not end within 0 s")
     assert other == ("b", Outcome.OK, "fine")
+
+
+async def test_thread_that_hangs_is_a_failure() -> None:
+    """As of a disk that does not answer: it is left behind."""
+    disk = threading.Event()
+
+    async def blocked(_: Examination) -> list[Result]:
+        await in_own_thread(disk.wait)
+        return []
+
+    [(_, outcome, text)] = await run(check("a", blocked, seconds=0.05))
+    disk.set()
+    assert (outcome, text) == (Outcome.FAILURE, "did not end within 0 s")
 
 
 @pytest.mark.parametrize(("work", "text"), [(refused, "no way"), (faulty, "the check itself failed: ValueError")])
