@@ -58,13 +58,14 @@ def test_the_status_of_a_migrated_database(dsn: str) -> None:
     assert (status.applied, status.pending, status.unknown) == (NAMES, [], [])
 
 
-def test_account_without_a_name_can_migrate(empty_dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_account_without_a_name_can_migrate(dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A container may run under a user id that its operator chooses."""
+    rollback(dsn, 1)
     for variable in ("LOGNAME", "USER", "LNAME", "USERNAME"):
         monkeypatch.setenv(variable, "")
     monkeypatch.setattr(os, "getuid", lambda: 54321)
-    assert migrate(empty_dsn) == NAMES
-    assert query(empty_dsn, "SELECT DISTINCT username FROM _yoyo_log") == [("54321",)]
+    assert migrate(dsn) == NAMES[-1:]
+    assert ("54321",) in query(dsn, "SELECT username FROM _yoyo_log")
 
 
 def test_concurrent_agents_migrate_once(empty_dsn: str) -> None:
