@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from chatgpt_agent.admin.master_key import MasterKeyChange
 from chatgpt_agent.core.access.settings import NewUser
 from chatgpt_agent.core.errors import SetupError, StoreBadValue
 from chatgpt_agent.runtime.master_key import master_key_path, open_keyring
+from tests.conftest import MakeAgent
 from tests.support.administration import ROOT
 from tests.support.agent import OPENAI_KEY, Agent
 from tests.support.commands import Cli, stored_key
@@ -158,6 +160,21 @@ def test_agent_without_the_new_key_stops_the_change(cli: Cli) -> None:
     assert query(cli.settings["DATABASE_URL"], "SELECT 1 FROM settings WHERE name = 'digest_secrets'") == []
     query(cli.settings["DATABASE_URL"], "UPDATE agents SET ended_at = now()")
     cli.ok(*ROTATE)
+
+
+async def test_key_file_is_copied_to_other_machines(
+    agent: Agent, make_agent: MakeAgent, upstream: Upstream, tmp_path: Path
+) -> None:
+    """The change waits for each running agent; with its copy it goes on, and both serve."""
+    copy = tmp_path / "copy.key"
+    shutil.copy(master_key_path(agent.config), copy)
+    other = await make_agent(data_dir=tmp_path / "other", master_key_file=copy)
+    with pytest.raises(SetupError, match=r"these running agents do not have the new key yet: .*; copy "):
+        await (await change_of(agent)).rotate(wait=0.2, say=str)
+    shutil.copy(master_key_path(agent.config), copy)
+    assert (await (await change_of(agent)).rotate(wait=20, say=str)).is_right
+    assert await sends_its_key(agent, upstream)
+    assert await sends_its_key(other, upstream)
 
 
 async def test_former_key_is_not_dropped_while_a_value_needs_it(agent: Agent) -> None:

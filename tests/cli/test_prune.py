@@ -15,6 +15,7 @@ import msgspec
 import psycopg2
 import pytest
 
+from chatgpt_agent.adapters.migrate import known_migrations, rollback
 from chatgpt_agent.adapters.postgres.archive_months import archive_month
 from chatgpt_agent.adapters.postgres.connection import Store
 from chatgpt_agent.adapters.postgres.settings import set_time_zone
@@ -278,6 +279,13 @@ def test_month_is_archived_once(pruned_dsn: str, tmp_path: Path) -> None:
     """Another process came first."""
     with pytest.raises(Conflict, match="the ledger has no rows of 2026-01"):
         archive_month(pruned_dsn, JANUARY, tmp_path, ROOT, say=str)
+
+
+def test_schema_is_not_rolled_back_while_a_month_is_archived(pruned_dsn: str) -> None:
+    """The older program would report missing rows, and delete the sums with the next time zone."""
+    names = known_migrations()
+    with pytest.raises(SetupError, match="months are archived, which the older program does not know"):
+        rollback(pruned_dsn, len(names) - names.index("0017.archived-months"))
 
 
 # Messages about archived rows.
