@@ -44,9 +44,10 @@ from chatgpt_agent.web.admin.routing import MAX_FILE, AdminApi
 from chatgpt_agent.web.app import Services, admin_app, api_app, forwarded_endpoints
 from chatgpt_agent.web.console.routing import ConsoleServices
 from chatgpt_agent.web.cors import Cors
+from chatgpt_agent.web.exposition import Exposition
 from chatgpt_agent.web.forward import ForwardServices
 from chatgpt_agent.web.health import Readiness
-from chatgpt_agent.web.metrics import MetricsAccess, MetricsServices, MetricsSettings, registry_of
+from chatgpt_agent.web.metrics import MetricsAccess, MetricsServices, MetricsSettings
 
 ADMIN_MEMORY = 4 * MAX_FILE  # bytes of files, apart from clients' bodies: admins can work however many these are
 REPORT_SECONDS = 60.0  # for a statement of a report over REST
@@ -225,7 +226,7 @@ class Wiring:
             own_api=lambda: self.own_api,
             verification=self.verification,
         )
-        metrics = MetricsServices(access=self.metrics_access, registry=registry_of(self._metrics()))
+        metrics = MetricsServices(access=self.metrics_access, exposition=Exposition(self._metrics()))
         return admin_app(self.admin_api, console, self._readiness(), metrics)
 
     def _metrics(self) -> Metrics:

@@ -44,8 +44,8 @@ ONLY_IN = {  # the modules that may import a technology
     "yaml": ("adapters.config_file",),
     "cryptography": ("adapters.keyring", "adapters.sealed_key", "adapters.tls"),
     "argon2": ("adapters.passwords",),
-    "prometheus_client": ("web.metrics",),
     "opentelemetry": ("adapters.otel",),
+    "prometheus_client": ("web.exposition",),
 }
 
 

@@ -27,7 +27,7 @@ EXPIRING_DAYS = 14  # in which a token expires that is counted as expiring
 # Values of labels.
 OTHER = "other"  # all that has no value of its own
 PARTS = tuple(kind.name for kind in TOKEN_KINDS if kind.name not in SIDES)
-MAX_MODELS = 200  # with series of their own: a list of prices may have thousands
+MAX_MODELS = 50  # with series of their own: a list of prices may have thousands
 _CONSOLE_ERRORS = (InvalidCredentials, OneTimeLinkUsed, MisdirectedRequest)
 
 

@@ -1,26 +1,17 @@
 """`GET /metrics` of the admin port: the metrics in Prometheus's text format."""
 
-from collections.abc import Iterator, Sequence
 from ipaddress import ip_address
-from itertools import accumulate
 
 import msgspec
-from prometheus_client import CollectorRegistry, ProcessCollector
-from prometheus_client.exposition import choose_encoder
-from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
-from prometheus_client.metrics_core import Metric as Family
-from prometheus_client.registry import Collector
-from prometheus_client.utils import floatToGoString
 
 from chatgpt_agent.core.access.hosts import is_allowed_host, plain_host
 from chatgpt_agent.core.access.networks import NO_PEER, Networks, Proxies, client_address, parse_address
 from chatgpt_agent.core.errors import AgentError, MethodNotAllowed, MisdirectedRequest
-from chatgpt_agent.core.metrics import METRICS, Kind, Metric
 from chatgpt_agent.runtime.authentication import AdminAuthenticator, Headers
-from chatgpt_agent.runtime.histogram import Histogram
-from chatgpt_agent.runtime.metrics import Metrics, Samples
+from chatgpt_agent.runtime.cooperative import run_cooperatively
 from chatgpt_agent.web.admin.handler import public_error
 from chatgpt_agent.web.base import ApiHandler
+from chatgpt_agent.web.exposition import Exposition
 
 PATH = "/metrics"
 
@@ -76,7 +67,7 @@ class MetricsServices(msgspec.Struct, frozen=True, kw_only=True):
     """What the handler works with."""
 
     access: MetricsAccess
-    registry: CollectorRegistry
+    exposition: Exposition
 
 
 class MetricsHandler(ApiHandler):
@@ -96,54 +87,12 @@ class MetricsHandler(ApiHandler):
         except AgentError as error:
             self.refuse(public_error(error))
 
-    def get(self) -> None:
-        encode, content_type = choose_encoder(self.request.headers.get("Accept", ""))
-        text = encode(self._services.registry)
+    async def get(self) -> None:
+        work, content_type = self._services.exposition.encode(self.request.headers.get("Accept", ""))
+        text = await run_cooperatively(work)
         self.set_header("Content-Type", content_type)
         self.set_header("Cache-Control", "no-store")
         self.set_header("Content-Length", str(len(text)))
         self.write(text)
 
     head = get
-
-
-def registry_of(metrics: Metrics) -> CollectorRegistry:
-    """Returns a registry of one agent, with the metrics of its process that all programs have."""
-    registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Reader(metrics))
-    ProcessCollector(registry=registry)
-    return registry
-
-
-class _Reader(Collector):
-    """Reads the values at each scrape."""
-
-    def __init__(self, metrics: Metrics) -> None:
-        self._metrics = metrics
-
-    def collect(self) -> Iterator[Family]:
-        samples = self._metrics.read()
-        for metric in METRICS:
-            if metric in samples:
-                yield _family(metric, samples[metric])
-
-
-def _family(metric: Metric, samples: Samples) -> Family:
-    name, text, labels = metric.full_name, metric.meaning, metric.labels
-    if metric.kind is Kind.HISTOGRAM:
-        histograms = HistogramMetricFamily(name, text, labels=labels)
-        for values, value in samples.items():
-            assert isinstance(value, Histogram)
-            histograms.add_metric(values, _buckets(value), value.sum)
-        return histograms
-    kind = CounterMetricFamily if metric.kind is Kind.COUNTER else GaugeMetricFamily
-    family = kind(name, text, labels=labels)
-    for values, value in samples.items():
-        assert not isinstance(value, Histogram)
-        family.add_metric(values, value)
-    return family
-
-
-def _buckets(histogram: Histogram) -> Sequence[tuple[str, float]]:
-    bounds = [*map(floatToGoString, histogram.bounds), "+Inf"]
-    return list(zip(bounds, accumulate(histogram.counts), strict=True))
