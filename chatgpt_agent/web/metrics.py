@@ -49,8 +49,10 @@ class MetricsAccess:
 
     def _is_in_network(self, headers: Headers, peer: str | None) -> bool:
         forwarded = headers.get_list("X-Forwarded-For")
-        if parse_address(peer or NO_PEER) not in self._trusted_proxies and (forwarded or headers.get_list("Forwarded")):
+        if forwarded and parse_address(peer or NO_PEER) not in self._trusted_proxies:
             return False  # otherwise all clients of a proxy on this machine would be let in
+        if not forwarded and headers.get_list("Forwarded"):
+            return False  # by a proxy, in a form that is not read
         return client_address(peer or NO_PEER, forwarded, self._trusted_proxies) in self._networks
 
 

@@ -181,6 +181,13 @@ async def test_client_behind_a_trusted_proxy_counts_by_its_address(agent: Agent,
     assert (await scrape(agent, **{"X-Forwarded-For": client})).status == status
 
 
+@pytest.mark.shared_agent(metrics_networks=("127.0.0.0/8",), trusted_proxies=("127.0.0.1",))
+async def test_client_in_a_header_that_is_not_read_needs_a_token(agent: Agent) -> None:
+    """A trusted proxy that sends Forwarded alone does not say who its client is."""
+    answers = [await scrape(agent, Forwarded="for=192.0.2.1"), await scrape(agent)]
+    assert [answer.status for answer in answers] == [401, 200]
+
+
 @pytest.mark.shared_agent(metrics_networks=())
 async def test_admins_token_reads_without_a_network(agent: Agent) -> None:
     """A viewer's is enough; a user's token and none at all are refused."""
