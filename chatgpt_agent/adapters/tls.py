@@ -50,6 +50,11 @@ def certificate_warning(certificate: Path, now: datetime | None = None) -> str |
     return None
 
 
+def certificate_end(certificate: Path) -> datetime:
+    """Returns until when a certificate is valid. Raises ConfigError."""
+    return _certificates(certificate)[0].not_valid_after_utc
+
+
 def _check_pair(certificate: Path, key: Path) -> None:
     first = _certificates(certificate)[0]
     if _public_bytes(first) != _public_bytes(_private_key(key)):

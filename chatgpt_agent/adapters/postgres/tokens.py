@@ -19,6 +19,10 @@ _COLUMNS = """
     t.revoked_at, (SELECT w.last_used_at FROM token_uses w WHERE w.token_id = t.id),
     t.allowed_models, t.allowed_networks, t.rpm, t.tpm, t.concurrency,
     (SELECT o.id FROM tokens o WHERE o.replaced_by = t.id), t.replaced_by, t.version"""
+# Tokens that are neither revoked nor replaced, of users who are neither disabled nor removed.
+_IN_USE = """
+    FROM tokens t JOIN users u ON u.id = t.user_id
+    WHERE t.revoked_at IS NULL AND t.replaced_by IS NULL AND u.disabled_at IS NULL AND u.removed_at IS NULL"""
 _SETTINGS = ("label", "expires_at", "allowed_models", "allowed_networks", "rpm", "tpm", "concurrency")
 
 
@@ -91,22 +95,16 @@ async def list_tokens(
 async def count_expiring(store: AnyStore, days: int) -> int:
     """Returns how many tokens of users who are not disabled expire within so many days. Those that were rotated are not
     counted: they have a successor."""
-    sql = """
-        SELECT count(*) FROM tokens t JOIN users u ON u.id = t.user_id
-        WHERE t.expires_at > CURRENT_TIMESTAMP AND t.expires_at <= CURRENT_TIMESTAMP + make_interval(days => %s)
-          AND t.revoked_at IS NULL AND t.replaced_by IS NULL AND u.disabled_at IS NULL AND u.removed_at IS NULL"""
+    sql = f"""
+        SELECT count(*) {_IN_USE}
+          AND t.expires_at > CURRENT_TIMESTAMP AND t.expires_at <= CURRENT_TIMESTAMP + make_interval(days => %s)"""
     [(count,)] = await store.fetch(sql, [days])
     return int(count)
 
 
 async def expiring_tokens(store: AnyStore, since: datetime, until: datetime) -> list[TokenRow]:
-    """Returns the tokens that expire in this span, the first one first; without those that are revoked or replaced, and
-    those of users who are disabled or removed."""
-    sql = f"""
-        SELECT {_COLUMNS} FROM tokens t JOIN users u ON u.id = t.user_id
-        WHERE t.expires_at BETWEEN %s AND %s AND t.revoked_at IS NULL AND t.replaced_by IS NULL
-          AND u.disabled_at IS NULL AND u.removed_at IS NULL
-        ORDER BY t.expires_at, t.id"""
+    """Returns the tokens that expire in this span, the first one first; of the same tokens as `count_expiring`."""
+    sql = f"SELECT {_COLUMNS} {_IN_USE} AND t.expires_at BETWEEN %s AND %s ORDER BY t.expires_at, t.id"
     return [_token_row(row) for row in await store.fetch(sql, [since, until])]
 
 

@@ -1,6 +1,7 @@
 """Checks of the ledger and what is stored beside it: dead letters, the last proof, the last backup, the master key."""
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 from chatgpt_agent.adapters.keyring import Keyring, read_master_key
 from chatgpt_agent.adapters.own_thread import in_own_thread
@@ -8,7 +9,7 @@ from chatgpt_agent.adapters.postgres.agents import AgentState, agent_states
 from chatgpt_agent.adapters.postgres.checks import Finding
 from chatgpt_agent.adapters.postgres.connection import Store
 from chatgpt_agent.adapters.postgres.ledger_checks import last_checks
-from chatgpt_agent.adapters.postgres.settings import master_key_check
+from chatgpt_agent.adapters.postgres.settings import read_key_state
 from chatgpt_agent.adapters.postgres.usage import count_dead_letters
 from chatgpt_agent.adapters.postgres.usage_rows import has_rows
 from chatgpt_agent.adapters.postgres.users import list_users
@@ -29,24 +30,30 @@ MAX_FINDINGS = 10_000  # of each kind
 
 
 async def check_master_key(examination: Examination) -> list[Result]:
-    """The master key is that of the database, and opens every stored OpenAI key."""
+    """The master key is that of the database, and opens every stored value."""
     store = examination.new_store()  # which may be busy for longer than other checks wait
     path = master_key_path(examination.config)
-    stored = await master_key_check(store)
+    state = await read_key_state(store)
     if not await in_own_thread(path.exists):
-        if stored is None:
+        if state is None:
             return [ok(f"there is none yet; the first start creates {path}")]
         return [failure(f"{path} is missing, and this database was set up with one", "restore it from your backup")]
     try:
         keyring = await in_own_thread(lambda: read_master_key(path))
     except SetupError:
         return [skipped(f"{path} cannot be used: see `files`")]
-    if stored not in (None, keyring.check_value):
+    if state is not None and state.check_value not in keyring.check_values:
         advice = "restore the right key file, or correct database_url or master_key_file"
         return [failure(f"{path} is not the key of this database", advice)]
-    return await _stored_values(store, keyring) or [
-        ok("it opens every stored OpenAI key, and agents can read every row")
-    ]
+    keyring.use(state or keyring.state)
+    return await _stored_values(store, keyring) or _of_keyring(path, keyring)
+
+
+def _of_keyring(path: Path, keyring: Keyring) -> list[Result]:
+    if len(keyring.key_ids) > 1:
+        text = f"{path} has {len(keyring.key_ids)} keys: a change of the master key is not finished"
+        return [warning(text, "chatgpt-agent master-key check, then master-key rotate --finish")]
+    return [ok("it opens every stored OpenAI key, and agents can read every row")]
 
 
 async def _stored_values(store: Store, keyring: Keyring) -> list[Result]:

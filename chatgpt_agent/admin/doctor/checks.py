@@ -70,5 +70,6 @@ CHECKS = (
     Check(name="openai", about="the way to OpenAI: name, proxy, TLS", run=network.check_openai),
     Check(name="clock", about="this machine's clock", run=database.check_clock, after=("database", "openai")),
     Check(name="public-url", about="the reverse proxy in front", run=network.check_public_url),
+    Check(name="certificate", about="tls_certificate and its dates", run=network.check_certificate),
     Check(name="webhook", about="the receiver of alerts", run=network.check_webhook),
 )

@@ -83,6 +83,10 @@ def _check_secrets(examination: Examination) -> Iterator[Result]:
         yield from _readable(lambda: read_master_key(path))
     if (secret := config.webhook_secret_file) is not None:
         yield from _readable(lambda: read_webhook_secret(secret))
+    if config.tls_key is not None and config.tls_key.stat().st_mode & stat.S_IROTH:
+        yield failure(
+            f"every account can read {config.tls_key}, which is a private key", f"chmod o-rwx {config.tls_key}"
+        )
 
 
 def _readable(read: Callable[[], object]) -> Iterator[Result]:

@@ -3,21 +3,27 @@
 No key and no event is sent, and nothing that costs."""
 
 import os
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit
 
 import msgspec
 
 from chatgpt_agent import __version__
-from chatgpt_agent.adapters.config_checks import is_loopback
+from chatgpt_agent.adapters.config import Config
+from chatgpt_agent.adapters.config_checks import addresses_in, is_loopback
 from chatgpt_agent.adapters.curl.get import WholeAnswer, get_answer
+from chatgpt_agent.adapters.own_thread import in_own_thread
+from chatgpt_agent.adapters.tls import certificate_end, certificate_warning
+from chatgpt_agent.adapters.unix_sockets import path_of
 from chatgpt_agent.admin.doctor.examination import Examination
 from chatgpt_agent.admin.doctor.results import Result, failure, ok, skipped, warning
 from chatgpt_agent.core.errors import ProxyError, UpstreamError, UpstreamTls, WebhookFailed
+from chatgpt_agent.core.moments import show_minute
 from chatgpt_agent.runtime.alerts import open_webhook
 
 SECONDS = 4.0  # for an answer
+CERTIFICATE_AGE = timedelta(days=14)  # programs that renew certificates do so a month before
 CHAT = "/chat/completions"
 _HEADERS = {"User-Agent": f"chatgpt-agent/{__version__}"}
 _PROXY_VARIABLES = ("https_proxy", "HTTPS_PROXY", "http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY")
@@ -90,7 +96,7 @@ async def check_public_url(examination: Examination) -> list[Result]:
     if config.public_url is None:
         return [skipped("public_url is not set")]
     results: list[Result] = []
-    if not config.trusted_proxies and not is_loopback(urlsplit(config.public_url).hostname or ""):
+    if _has_unknown_proxy(config):
         text = "trusted_proxies is empty: all clients seem to come from the proxy, and share its limits"
         results.append(warning(text, "set trusted_proxies to the address of the proxy"))
     settings = msgspec.structs.replace(config.upstream, proxy=None, ca_file=None)
@@ -108,6 +114,18 @@ async def check_public_url(examination: Examination) -> list[Result]:
     return results or [ok(f"{url} is answered{server}; {unknown}")]
 
 
+def _has_unknown_proxy(config: Config) -> bool:
+    """Whether a proxy seems to be in front whose X-Forwarded-For is ignored: not where the agent has the certificate
+    itself, and not where proxies come through Unix sockets, which are trusted."""
+    if (
+        config.trusted_proxies
+        or config.tls_certificate
+        or is_loopback(urlsplit(config.public_url or "").hostname or "")
+    ):
+        return False
+    return any(path_of(address) is None for address in addresses_in(config.bind_address))
+
+
 def _of_public_answer(url: str, answer: WholeAnswer, *, runs: bool) -> Result | None:
     if answer.status == 200 and answer.body.strip() == b'{"status":"ok"}':
         return None
@@ -121,6 +139,23 @@ def _of_public_answer(url: str, answer: WholeAnswer, *, runs: bool) -> Result | 
     if answer.status == 200:
         return failure(f"{url} is answered, but not by this agent", "correct public_url, or what the proxy forwards")
     return failure(text, "let the proxy forward every path to the agent, or correct public_url")
+
+
+# The certificate of the agent's own listener.
+
+
+async def check_certificate(examination: Examination) -> list[Result]:
+    """The certificate in tls_certificate is valid, and will be for a while."""
+    path = examination.config.tls_certificate
+    if path is None:
+        return [skipped("tls_certificate is not set")]
+    line, end = await in_own_thread(lambda: (certificate_warning(path), certificate_end(path)))
+    advice = "renew it, and let the agent read it again (SIGHUP)"
+    if line is not None:
+        return [failure(line.removeprefix("tls_certificate: "), advice)]
+    if end - datetime.now(UTC) < CERTIFICATE_AGE:
+        return [warning(f"{path} expires at {show_minute(end)} UTC", advice)]
+    return [ok(f"{path} is valid until {end:%Y-%m-%d}")]
 
 
 # Alerts.

@@ -11,10 +11,11 @@ from chatgpt_agent.admin.doctor.results import Result, counted, ok, warning
 from chatgpt_agent.admin.model_use import ModelUseReader, UnpricedModel
 from chatgpt_agent.admin.overview import KEY_DAYS, shutdowns
 from chatgpt_agent.core.access.model_patterns import compile_patterns
+from chatgpt_agent.core.metrics import EXPIRING_DAYS
 from chatgpt_agent.core.moments import show_minute
 from chatgpt_agent.core.money.pricing import PriceBook, fine_tuned_base
 
-EXPIRE_WITHIN = timedelta(days=14)
+EXPIRE_WITHIN = timedelta(days=EXPIRING_DAYS)
 EXPIRED_SINCE = timedelta(days=3)
 LISTED = 10  # users, tokens or models, each with a line of its own
 

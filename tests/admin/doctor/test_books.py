@@ -6,6 +6,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from chatgpt_agent.adapters.key_file import KeyFile, new_key, write_keys
 from chatgpt_agent.adapters.keyring import make_master_key, read_master_key
 from chatgpt_agent.adapters.postgres.backups import LastBackup
 from chatgpt_agent.adapters.postgres.ledger_checks import LedgerCheck
@@ -67,6 +68,14 @@ async def test_many_keys_that_do_not_open_are_counted(dsn: str, key_file: Path) 
     query(dsn, sql)
     lines = await run_check("master-key", database_url=dsn, data_dir=key_file.parent)
     assert (len(lines), lines[-1].text) == (6, "3 more")
+
+
+async def test_change_of_the_master_key_that_is_not_finished_is_a_warning(dsn: str, key_file: Path) -> None:
+    """The file has the former key beside the new one."""
+    master = KeyFile(key_file).read()
+    write_keys(key_file, (new_key(), *master))
+    outcome, text, advice = await run_one("master-key", database_url=dsn, data_dir=key_file.parent)
+    assert (outcome, "has 2 keys" in text, "--finish" in advice) == (Outcome.WARNING, True, True)
 
 
 async def test_unusable_master_key_is_reported_by_the_files(dsn: str, key_file: Path) -> None:

@@ -103,6 +103,13 @@ async def test_invalid_secret_of_the_webhook_is_a_failure(data_dir: Path) -> Non
     assert text.startswith("the webhook's secret ")
 
 
+@pytest.mark.parametrize(("mode", "expected"), [(0o644, Outcome.FAILURE), (0o640, Outcome.OK)])
+async def test_private_key_of_the_listener_must_be_private(data_dir: Path, mode: int, expected: Outcome) -> None:
+    """A group such as ssl-cert may read it."""
+    key = write(data_dir.parent / "tls.key", mode=mode)
+    assert (await run_one("files", data_dir=data_dir, tls_key=key))[0] is expected
+
+
 async def test_outbox_that_others_can_read_is_a_warning(data_dir: Path) -> None:
     """The advice makes it private."""
     write(data_dir / "outbox.db", mode=0o644)

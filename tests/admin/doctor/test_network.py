@@ -3,6 +3,7 @@
 import socket
 import ssl
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from chatgpt_agent.admin.doctor.network import check_openai
 from chatgpt_agent.admin.doctor.results import Outcome
 from tests.support.doctor import run_check, run_one
 from tests.support.receiver import Receiver
+from tests.support.tls import issue
 from tests.support.upstream import Received, Reply, Upstream
 
 SECRET_PATH = "/made-up-secret-path"
@@ -201,6 +203,29 @@ async def test_proxy_that_is_not_trusted_is_a_warning() -> None:
     first, _ = await run_check("public-url", public_url="https://no-such-host.invalid")
     assert (first.outcome, first.advice) == (Outcome.WARNING, "set trusted_proxies to the address of the proxy")
     assert len(await run_check("public-url", public_url="https://no-such-host.invalid", trusted_proxies=("::1",))) == 1
+
+
+@pytest.mark.parametrize("address", ["unix:/run/agent.sock", "127.0.0.1"])
+async def test_proxy_on_a_unix_socket_is_trusted(address: str) -> None:
+    """It needs no line of trusted_proxies."""
+    results = await run_check("public-url", public_url="https://no-such-host.invalid", bind_address=address)
+    assert len(results) == (1 if address.startswith("unix:") else 2)
+
+
+# The certificate of the agent's own listener.
+
+
+async def test_no_certificate_is_skipped() -> None:
+    """There is nothing to check."""
+    assert (await run_one("certificate"))[0] is Outcome.SKIPPED
+
+
+@pytest.mark.parametrize(("days", "expected"), [(60, Outcome.OK), (13, Outcome.WARNING), (-1, Outcome.FAILURE)])
+async def test_certificate_of_the_listener(tmp_path: Path, days: int, expected: Outcome) -> None:
+    """It must be valid for two weeks more."""
+    files = issue(tmp_path, not_after=datetime.now(UTC) + timedelta(days=days))
+    outcome, _, advice = await run_one("certificate", **files.settings)
+    assert (outcome, bool(advice)) == (expected, expected is not Outcome.OK)
 
 
 # Alerts.
