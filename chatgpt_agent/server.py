@@ -130,6 +130,8 @@ class Server(Wiring):
         self._background.start("memory", trim_forever())
         self._background.start("reload", self.reloading.run())
         self.loop_lag.start()
+        if self.embedded_watch is not None:
+            self._background.start("embedded PostgreSQL", self.embedded_watch.watch_forever())
         return True
 
     def take_over(self, config: Config) -> Reload:

@@ -23,7 +23,9 @@ from chatgpt_agent.runtime.budget_store import PostgresBudgetStore
 from chatgpt_agent.runtime.budget_sync import BudgetSync
 from chatgpt_agent.runtime.budgets import Budgets
 from chatgpt_agent.runtime.console_access import ConsoleAccess, ConsoleSettings
+from chatgpt_agent.runtime.database import embedded_postgres
 from chatgpt_agent.runtime.directory import Directory
+from chatgpt_agent.runtime.embedded_watch import EmbeddedWatch
 from chatgpt_agent.runtime.figures import Figures
 from chatgpt_agent.runtime.job import Job
 from chatgpt_agent.runtime.last_used import WRITE_TIMEOUT, LastUsed
@@ -61,6 +63,7 @@ class Wiring:
         clock = asyncio.get_running_loop().time
         urls = upstream_urls(config.openai_url)
         # Services, each after those that it uses; only the users' names in alerts come from a later one.
+        self.embedded_watch = EmbeddedWatch(embedded_postgres(config), clock=clock) if config.embedded else None
         self.lifecycle = Lifecycle()
         self.memory = Memory(config.buffered_size)
         self.upstream = UpstreamClient(config.upstream)
@@ -240,7 +243,13 @@ class Wiring:
         )
 
     def _readiness(self) -> Readiness:
-        return Readiness(directory=self.directory, budgets=self.budgets, ledger=self.ledger, lifecycle=self.lifecycle)
+        return Readiness(
+            directory=self.directory,
+            budgets=self.budgets,
+            ledger=self.ledger,
+            lifecycle=self.lifecycle,
+            embedded_watch=self.embedded_watch,
+        )
 
 
 def _assumptions(config: Config) -> Assumptions:

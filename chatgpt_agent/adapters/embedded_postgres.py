@@ -88,6 +88,26 @@ class EmbeddedPostgres:
                 return  # another process is using it
             self._stop()
 
+    # Of a server that is used.
+
+    def running_process(self) -> int | None:
+        """Returns the id of the server's process; 0: it runs in another container; None: it does not run."""
+        server = self._answering_server()
+        return None if server is None else server.pid
+
+    def runs_as(self, process: int) -> bool:
+        """Returns whether this process is the server's, and alive. It takes microseconds."""
+        return _has_folder(process, self._data)
+
+    def start_again(self) -> bool:
+        """Starts the server, unless it runs, or another process has started it. Returns whether this has started it.
+        Raises SetupError."""
+        with self._start_stop_lock():
+            if self._running_server() is not None:
+                return False
+            self._start()
+            return True
+
     @contextmanager
     def _start_stop_lock(self) -> Iterator[None]:
         with self._lock_file("start-stop.lock") as lock:

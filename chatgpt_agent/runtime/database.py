@@ -24,6 +24,11 @@ RETRY_SECONDS = 1.0  # between two tries to reach the database
 _CREATE = "start the agent or run `chatgpt-agent migrate` first"
 
 
+def embedded_postgres(config: Config) -> EmbeddedPostgres:
+    """The private server under `data_dir`, which a context starts and stops."""
+    return EmbeddedPostgres(config.data_dir / "postgres")
+
+
 @contextlib.contextmanager
 def database(config: Config, *, create: bool = True, restoring: bool = False) -> Iterator[str]:
     """The connection string of the configured database. The embedded one runs until the context ends, and is created if
@@ -31,7 +36,7 @@ def database(config: Config, *, create: bool = True, restoring: bool = False) ->
     if not restoring:
         check_finished(config.data_dir)
     if config.embedded:
-        postgres = EmbeddedPostgres(config.data_dir / "postgres")
+        postgres = embedded_postgres(config)
         if not create and not postgres.exists():
             raise SetupError(f"there is no database in {config.data_dir} yet: {_CREATE}")
         with postgres as dsn:

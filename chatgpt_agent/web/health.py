@@ -7,6 +7,7 @@ import msgspec
 from chatgpt_agent import __version__
 from chatgpt_agent.runtime.budgets import Budgets
 from chatgpt_agent.runtime.directory import Directory
+from chatgpt_agent.runtime.embedded_watch import EmbeddedWatch
 from chatgpt_agent.runtime.ledger import Ledger
 from chatgpt_agent.runtime.lifecycle import Lifecycle
 from chatgpt_agent.web.base import ApiHandler
@@ -39,6 +40,7 @@ class Readiness(msgspec.Struct, frozen=True, kw_only=True):
     budgets: Budgets
     ledger: Ledger
     lifecycle: Lifecycle
+    embedded_watch: EmbeddedWatch | None
 
 
 class ReadyHandler(ApiHandler):
@@ -60,7 +62,7 @@ class ReadyHandler(ApiHandler):
         oldest = services.ledger.oldest_at
         state = {
             "ready": ready,
-            "database": "connected" if services.directory.connected else "away",
+            "database": self._database(),
             "directory": "loaded" if directory else "stale",
             "ledger": "writable" if ledger else "not writable",
             "draining": draining,
@@ -73,3 +75,9 @@ class ReadyHandler(ApiHandler):
         self.write_json(msgspec.json.encode(state), 200 if ready else 503)
 
     head = get
+
+    def _database(self) -> str:
+        watch = self._services.embedded_watch
+        if watch is not None and watch.is_down:
+            return "restarting"
+        return "connected" if self._services.directory.connected else "away"
