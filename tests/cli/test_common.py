@@ -52,6 +52,7 @@ ARGUMENTS = {
 }
 WITHOUT_A_DATABASE = {
     "serve", "healthcheck", "config check", "config show", "completion", "doctor", "backup", "restore",
+    "database upgrade",
 }  # fmt: skip
 ON_A_DATABASE = [command for command in COMMANDS if command not in WITHOUT_A_DATABASE]
 ON_A_MASTER_KEY = [

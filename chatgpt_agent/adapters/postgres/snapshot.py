@@ -61,6 +61,12 @@ class Snapshot:
             cost=self._cost(),
         )
 
+    @property
+    def other_databases(self) -> list[str]:
+        """The names of the server's other databases, without templates."""
+        names = self._rows("SELECT datname FROM pg_database WHERE NOT datistemplate AND datname <> current_database()")
+        return [str(name) for (name,) in names]
+
     def waiting_agents(self) -> dict[str, int]:
         """Returns how many rows the agents have to ship, by the ids of those that have any, as they last reported."""
         if not self._rows(_HAS_COLUMN, ["agents", "backlog"]):
