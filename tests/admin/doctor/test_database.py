@@ -10,7 +10,7 @@ import pytest
 from psycopg2.extensions import make_dsn
 
 from chatgpt_agent.adapters.config import Config
-from chatgpt_agent.adapters.migrate import migrate, rollback
+from chatgpt_agent.adapters.migrate import rollback
 from chatgpt_agent.adapters.postgres.health import DatabaseHealth
 from chatgpt_agent.admin.doctor.database import check_clock, check_database, of_health
 from chatgpt_agent.admin.doctor.examination import Examination
@@ -119,11 +119,10 @@ async def test_empty_database_stops_the_checks_that_need_tables(
     assert (result.outcome, result.blocks) == (expected, True)
 
 
-async def test_older_schema_is_a_warning(empty_dsn: str) -> None:
-    """It names the migration that is missing."""
-    migrate(empty_dsn)
-    query(empty_dsn, "DELETE FROM _yoyo_migration WHERE migration_id = (SELECT max(migration_id) FROM _yoyo_migration)")
-    [result] = await run_check("schema", database_url=empty_dsn, auto_migrate=False)
+async def test_older_schema_is_a_warning(dsn: str) -> None:
+    """The advice is the command that migrates it."""
+    query(dsn, "DELETE FROM _yoyo_migration WHERE migration_id = (SELECT max(migration_id) FROM _yoyo_migration)")
+    [result] = await run_check("schema", database_url=dsn, auto_migrate=False)
     assert (result.outcome, result.advice, result.blocks) == (Outcome.WARNING, "chatgpt-agent migrate", True)
 
 
@@ -134,11 +133,10 @@ async def test_newer_schema_is_a_failure(dsn: str) -> None:
     assert (outcome, "9999.made-up" in text) == (Outcome.FAILURE, True)
 
 
-async def test_schema_that_was_rolled_back_is_a_failure(empty_dsn: str) -> None:
+async def test_schema_that_was_rolled_back_is_a_failure(dsn: str) -> None:
     """The start refuses it, too."""
-    migrate(empty_dsn)
-    rollback(empty_dsn, 1)
-    assert (await run_one("schema", database_url=empty_dsn))[0] is Outcome.FAILURE
+    rollback(dsn, 1)
+    assert (await run_one("schema", database_url=dsn))[0] is Outcome.FAILURE
 
 
 # Rights.
