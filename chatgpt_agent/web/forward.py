@@ -1,6 +1,7 @@
 """The forwarded endpoints: from the client's request to the client's answer."""
 
 import asyncio
+import sys
 import time
 from enum import Enum, auto
 
@@ -92,7 +93,8 @@ class ForwardHandler(BodyHandler):
         if self._phase is Phase.DISCONNECTED:  # between the end of the body and this
             return
         self._phase = Phase.FORWARDING
-        self._begin_span()
+        if self._services.tracing is not None:
+            self._span = self._begin_span(self._services.tracing)
         with self._services.lifecycle:
             try:
                 if self._services.lifecycle.draining:
@@ -104,7 +106,8 @@ class ForwardHandler(BodyHandler):
                 error.__traceback__ = None  # the exchange keeps the error, and its frames the exchange: a cycle
                 await self._fail(error)
             finally:
-                self._end_span()
+                if self._span is not None:
+                    self._end_span(self._span)
 
     get = delete = post
 
@@ -242,16 +245,17 @@ class ForwardHandler(BodyHandler):
 
     # The span.
 
-    def _begin_span(self) -> None:
-        tracing, identity = self._services.tracing, self._identity
-        if tracing is not None and identity is not None:
-            headers, request_id = self.request.headers, self.access.id_text
-            self._span = tracing.begin(self._endpoint, headers, user=identity.user.name, request_id=request_id)
+    def _begin_span(self, tracing: Tracing) -> RequestSpan:
+        headers, request_id = self.request.headers, self.access.id_text
+        return tracing.begin(self._endpoint, headers, user=self.access.user, request_id=request_id)
 
-    def _end_span(self) -> None:
-        if self._span is not None:
-            disconnected = self._phase is Phase.DISCONNECTED
-            self._span.end(self.log_row(), self.access.error_code or (ClientClosed.code if disconnected else ""))
+    def _end_span(self, span: RequestSpan) -> None:
+        error = self.access.error_code
+        if not error and self._phase is Phase.DISCONNECTED:
+            error = ClientClosed.code
+        elif not error and sys.exception() is not None:  # a bug, whose answer is written later
+            error = AgentError.code
+        span.end(self.log_row(), error)
 
     # The answer's headers and the access line.
 

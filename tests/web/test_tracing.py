@@ -130,6 +130,16 @@ async def test_span_of_a_disconnected_client_has_the_whole_answer(traced: Traced
     assert values["gen_ai.usage.output_tokens"] > 0
 
 
+async def test_span_of_a_bug_has_its_error(
+    traced: Traced, receiver: SpanReceiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It ends, although no handler knows of it."""
+    agent = await traced()
+    monkeypatch.setattr(agent.server.admissions, "admit", None)
+    assert (await agent.chat()).status == 500
+    assert attributes(await only_span(agent, receiver))["error.type"] == "internal_error"
+
+
 async def test_clients_span_is_the_parent(traced: Traced, receiver: SpanReceiver, upstream: Upstream) -> None:
     """`traceparent` of the client is read, and does not pass to OpenAI without the setting."""
     agent = await traced()
