@@ -112,7 +112,10 @@ class Listening:
 
     @property
     def console_url(self) -> str:
-        """The URL under which a browser on this machine reaches the administration."""
+        """The URL under which a browser on this machine reaches the administration; of one that has only a Unix socket
+        the proxy's, as far as it is known."""
+        if not self.admin_port:
+            return f"https://{self._config.admin_hosts[0]}" if self._config.admin_hosts else ""
         hosts = literal_hosts(_tcp_addresses(self._config.admin_bind_address))
         return f"{_scheme(self._config.admin_tls)}://{hosts[0] if hosts else LOCAL_HOSTS[1]}:{self.admin_port}"
 

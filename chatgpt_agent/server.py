@@ -81,7 +81,12 @@ class Server(Wiring):
             lifecycle=self.lifecycle,
             on_death=self._on_death,
         )
-        self.reloading = Reloading(load or (lambda: config), self.take_over, self.supervision.reloading)
+        self.reloading = Reloading(
+            load or (lambda: config),
+            self.take_over,
+            on_begin=self.supervision.begin_reload,
+            on_end=self.supervision.end_reload,
+        )
         self.listening = Listening(config, limits)
 
     @property

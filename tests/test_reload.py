@@ -1,10 +1,12 @@
 """What a new configuration changes in a running agent, key by key."""
 
 import asyncio
+import inspect
+import re
 from collections.abc import Callable, Iterator
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlencode
 
 import msgspec
@@ -12,8 +14,15 @@ import pytest
 import trustme
 from tornado.ioloop import IOLoop
 
+from chatgpt_agent import wiring
+from chatgpt_agent.adapters.config import Config
+from chatgpt_agent.adapters.config_reload import RELOADABLE
 from chatgpt_agent.core.errors import SetupError
+from chatgpt_agent.listening import Listening, connection_limits, within_file_limit
+from chatgpt_agent.runtime.alerts import open_webhook
+from chatgpt_agent.server import Server
 from chatgpt_agent.web.admin.routes import PREFIX
+from chatgpt_agent.wiring import Wiring
 from tests.conftest import MakeAgent
 from tests.support.agent import Agent
 from tests.support.budgets import set_budget
@@ -175,3 +184,26 @@ async def test_certificates_are_read_again(make_agent: MakeAgent, tmp_path: Path
     agent.server.take_over(agent.config)
     assert former.is_closed
     assert (await agent.chat()).status == 200
+
+
+# Each key of the table reaches a service.
+
+
+WHEN_NEEDED = {"drain_timeout", "public_url"}  # are read from the configuration in force
+
+
+def names_after(word: str, source: str) -> set[str]:
+    return set(re.findall(rf"\b{word}\.(\w+)", source))
+
+
+def test_every_reloadable_key_is_handed_out() -> None:
+    """It is read in the steps of a reload, or in a property of the configuration that is."""
+    helpers = [part for part in vars(wiring).values() if getattr(part, "__module__", "") == wiring.__name__]
+    steps: list[Any] = [Server.take_over, Listening, connection_limits, within_file_limit, open_webhook]
+    steps += [Wiring.reload, *filter(inspect.isfunction, helpers)]
+    source = "".join(inspect.getsource(step) for step in steps)
+    read = names_after("config", source) | WHEN_NEEDED
+    for name, part in vars(Config).items():
+        if name in read and isinstance(part, property):
+            read |= names_after("self", inspect.getsource(cast(Any, part.fget)))
+    assert frozenset() == RELOADABLE - read

@@ -3,7 +3,6 @@
 import asyncio
 import logging
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 
 from chatgpt_agent.adapters.config import Config
 from chatgpt_agent.adapters.config_reload import Reload
@@ -17,17 +16,21 @@ REFUSED = "the configuration is refused, the one in force stays: %s"
 
 class Reloading:
     """`load` reads and checks the configuration, in a thread; `take_over` puts it in force in one step on the loop, and
-    returns what has changed. Both raise ConfigError or SetupError. Each reload runs within `during`."""
+    returns what has changed. Both raise ConfigError or SetupError. `on_begin` is called before each reload, `on_end`
+    after it, with whether the configuration was accepted."""
 
     def __init__(
         self,
         load: Callable[[], Config],
         take_over: Callable[[Config], Reload],
-        during: Callable[[], AbstractContextManager[None]] = nullcontext,
+        *,
+        on_begin: Callable[[], None] = lambda: None,
+        on_end: Callable[[bool], None] = lambda _: None,
     ) -> None:
         self._load = load
         self._take_over = take_over
-        self._during = during
+        self._on_begin = on_begin
+        self._on_end = on_end
         self._asked = asyncio.Event()
 
     def ask(self) -> None:
@@ -39,8 +42,8 @@ class Reloading:
         while True:
             await self._asked.wait()
             self._asked.clear()
-            with self._during():
-                await self.reload()
+            self._on_begin()
+            self._on_end(await self.reload())
 
     async def reload(self) -> bool:
         """Reads the configuration and takes it over. Returns False where it is refused, with its faults in the log."""

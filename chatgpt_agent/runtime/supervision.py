@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-from collections.abc import Iterator
 
 from chatgpt_agent.adapters.systemd import ServiceManager, monotonic_microseconds
 from chatgpt_agent.core.errors import LedgerUnavailable
@@ -40,6 +39,7 @@ class Supervision:
         self._background = Background(on_death)
         # What systemd knows.
         self._is_ready = False
+        self._is_refused = False  # the last configuration that was read
         self._status = ""
 
     def start(self) -> None:
@@ -57,15 +57,17 @@ class Supervision:
         self._is_ready = True
         self._manager.send("READY=1", self._new_status())
 
-    @contextlib.contextmanager
-    def reloading(self) -> Iterator[None]:
-        """Says that the configuration is being read, and that this is over when the context ends. An agent that is not
-        ready says neither: READY=1 would end its start."""
-        if self._is_ready and not self._lifecycle.draining:
+    def begin_reload(self) -> None:
+        """Says that the configuration is being read. An agent that is not ready says neither this nor the end: READY=1
+        would end its start."""
+        if self._is_serving:
             self._manager.send("RELOADING=1", f"MONOTONIC_USEC={monotonic_microseconds()}")
-        yield
-        if self._is_ready and not self._lifecycle.draining:
-            self._manager.send("READY=1")
+
+    def end_reload(self, accepted: bool) -> None:
+        """Says that the reload is over. There is no message for one that was refused: the status says so."""
+        self._is_refused = not accepted
+        if self._is_serving:
+            self._manager.send("READY=1", self._new_status())
 
     def stopping(self) -> None:
         """Says that the agent drains."""
@@ -79,7 +81,7 @@ class Supervision:
     async def _report_forever(self) -> None:
         while True:
             lines = [] if self._status == self._text() else [self._new_status()]
-            if not self._is_ready or self._lifecycle.draining:
+            if not self._is_serving:
                 lines.append(_extension())
             if lines:
                 self._manager.send(*lines)
@@ -91,6 +93,10 @@ class Supervision:
                 await self._ledger.confirm_write()
                 self._manager.send("WATCHDOG=1")
             await asyncio.sleep(seconds)
+
+    @property
+    def _is_serving(self) -> bool:
+        return self._is_ready and not self._lifecycle.draining
 
     def _new_status(self) -> str:
         self._status = self._text()
@@ -105,7 +111,8 @@ class Supervision:
             return "not serving: the outbox cannot be written"
         if not (self._directory.loaded and self._budgets.loaded):
             return "not serving: PostgreSQL has been away for too long"
-        return "serving" if self._directory.connected else "serving without PostgreSQL"
+        text = "serving" if self._directory.connected else "serving without PostgreSQL"
+        return f"{text}; the new configuration is refused, see the log" if self._is_refused else text
 
 
 def _extension() -> str:

@@ -55,7 +55,7 @@ class ApiHandler(RequestHandler):
     def cors(self) -> Cors | None:
         """What pages of other origins may do; None: nothing."""
         cors: Cors | None = self.application.settings.get("cors")
-        return cors
+        return cors if cors is not None and cors.origins else None
 
     def prepare(self) -> None:
         """Runs the checks that need no body. An error is answered before any of the body is read."""

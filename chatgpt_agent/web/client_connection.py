@@ -166,7 +166,7 @@ class RequestConnection(HTTP1Connection):
     def _refuse(self, error: AgentError) -> None:
         """Answers a request that reaches no handler."""
         cors_headers = HTTPHeaders()
-        if self._cors is not None:
+        if self._cors is not None and self._cors.origins:
             origin = self._request_headers.get("Origin") if self._request_headers else None
             self._cors.add_to(cors_headers, origin)
         write_bare_answer(self.stream, error, self._request_start_line, cors_headers)

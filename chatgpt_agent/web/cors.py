@@ -40,12 +40,12 @@ class Cors:
         self.set_origins(origins)
 
     def set_origins(self, origins: Collection[str]) -> None:
-        """Gives access to pages of these origins from now on; without any, answers say nothing of origins."""
-        self._origins = frozenset(origin.lower() for origin in origins)
+        """Gives access to pages of these origins from now on."""
+        self.origins = frozenset(origin.lower() for origin in origins)
 
     def allows(self, origin: str | None) -> bool:
         """Whether pages of an origin have access."""
-        return ANY in self._origins or (origin is not None and origin.lower() in self._origins)
+        return ANY in self.origins or (origin is not None and origin.lower() in self.origins)
 
     def is_preflight(self, request: HTTPHeaders) -> bool:
         """Whether a browser asks with OPTIONS for a page that has access."""
@@ -53,12 +53,10 @@ class Cors:
 
     def add_to(self, headers: HTTPHeaders, origin: str | None) -> None:
         """Adds the fields of any answer to a page of this origin."""
-        if not self._origins:
-            return
-        if ANY not in self._origins:
+        if ANY not in self.origins:
             headers["Vary"] = "Origin"
         if self.allows(origin):
-            headers["Access-Control-Allow-Origin"] = ANY if ANY in self._origins else str(origin)
+            headers["Access-Control-Allow-Origin"] = ANY if ANY in self.origins else str(origin)
             headers["Access-Control-Expose-Headers"] = _EXPOSED
 
     def add_preflight_to(self, headers: HTTPHeaders, request: HTTPHeaders, methods: str) -> None:

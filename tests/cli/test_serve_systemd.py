@@ -19,7 +19,9 @@ async def test_messages_of_a_service_from_its_start_to_its_end(served: Cli, upst
     held = upstream.script = Held()
     with notify_socket(tmp_path) as listening:
         settings = {**served.settings, "NOTIFY_SOCKET": listening.address, "WATCHDOG_USEC": "100000"}
-        async with Serve(settings) as serve:
+        file = tmp_path / "config.yml"
+        file.write_text("")
+        async with Serve(settings, "--config", str(file)) as serve:
             url = await serve.listening()
             await listening.line("READY=1")
             await listening.line("WATCHDOG=1")
@@ -30,6 +32,9 @@ async def test_messages_of_a_service_from_its_start_to_its_end(served: Cli, upst
             reloaded_at = int((await listening.line("MONOTONIC_USEC=")).partition("=")[2])
             assert before <= reloaded_at <= time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
             await listening.line("READY=1", after=listening.lines.index("RELOADING=1"))
+            file.write_text("log_level: loud")
+            serve.process.send_signal(signal.SIGHUP)
+            await listening.line("STATUS=serving; the new configuration is refused, see the log")
             serve.process.send_signal(signal.SIGTERM)
             await listening.line("STATUS=stopping, requests in progress: 1")
             await listening.line("EXTEND_TIMEOUT_USEC=", after=listening.lines.index("STOPPING=1"))
@@ -44,6 +49,10 @@ async def test_messages_of_a_service_from_its_start_to_its_end(served: Cli, upst
         "STATUS=serving",
         "RELOADING=1",
         "READY=1",
+        "STATUS=serving",
+        "RELOADING=1",
+        "READY=1",
+        "STATUS=serving; the new configuration is refused, see the log",
         "STOPPING=1",
         "STATUS=stopping, requests in progress: 1",
     ]
