@@ -11,7 +11,7 @@ from chatgpt_agent import __version__
 from chatgpt_agent.adapters import open_files, ports
 from chatgpt_agent.adapters.config import Config
 from chatgpt_agent.adapters.config_checks import addresses_in
-from chatgpt_agent.adapters.tls import certificate_warning, listener_context
+from chatgpt_agent.adapters.tls import certificate_text, certificate_warning, listener_context
 from chatgpt_agent.adapters.unix_sockets import path_of
 from chatgpt_agent.core.access.hosts import LOCAL_HOSTS, literal_hosts
 from chatgpt_agent.runtime.own_api import OwnApi
@@ -84,9 +84,10 @@ class Listening:
         return self._set_up(config, limits)
 
     def _set_up(self, config: Config, limits: ConnectionLimits) -> Callable[[], None]:
-        tls = None
+        tls = certificate = None
         if config.tls_certificate is not None and config.tls_key is not None:
             tls = listener_context(config.tls_certificate, config.tls_key)
+            certificate = certificate_text(config.tls_certificate)
             if warning := certificate_warning(config.tls_certificate):
                 log.warning("%s", warning)
 
@@ -96,7 +97,7 @@ class Listening:
             api.set_limits(limits, config.trusted_proxies)
             admin.set_limits(_admin_limits(limits), config.trusted_proxies)
             api.tls, admin.tls = tls, tls if config.admin_tls else None
-            self.own_api = self._own_api()
+            self.own_api = self._own_api(certificate)
 
         return apply
 
@@ -119,8 +120,7 @@ class Listening:
         hosts = literal_hosts(_tcp_addresses(self._config.admin_bind_address))
         return f"{_scheme(self._config.admin_tls)}://{hosts[0] if hosts else LOCAL_HOSTS[1]}:{self.admin_port}"
 
-    def _own_api(self) -> OwnApi:
-        certificate = self._config.tls_certificate
+    def _own_api(self, certificate: str | None) -> OwnApi:
         for listening in self._api_sockets:
             if listening.family != socket.AF_UNIX:
                 url = f"{_scheme(certificate)}://{ports.reachable(listening)}:{self.port}"

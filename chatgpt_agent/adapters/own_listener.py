@@ -1,8 +1,8 @@
 """Asks the agent of a configuration on its own machine, through the port that its clients use."""
 
+import contextlib
 import socket
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
-from pathlib import Path
 
 import msgspec
 
@@ -20,27 +20,28 @@ _ASKED = {"0.0.0.0": ("127.0.0.1",), "::": ("::1", "127.0.0.1")}  # noqa: S104 -
 
 
 class Place(msgspec.Struct, frozen=True):
-    """Where this machine reaches a listener. `host`: an address, or `unix:` and the path of a socket; `certificate`: of
-    a listener with TLS."""
+    """Where this machine reaches a listener. `host`: an address, or `unix:` and the path of a socket; `tls`: whether
+    it speaks TLS."""
 
     host: str
     port: int
-    certificate: Path | None = None
+    tls: bool = False
 
     @property
     def url(self) -> str:
         """Its URL, without a path."""
         if path_of(self.host) is not None:
             return self.host
-        return f"{'https' if self.certificate else 'http'}://{show_address(self.host)}:{self.port}"
+        return f"{'https' if self.tls else 'http'}://{show_address(self.host)}:{self.port}"
 
     def connection(self, seconds: float) -> HTTPConnection:
-        """Returns a connection that is not open yet, each step of which may take so long. Raises OSError."""
+        """Returns a connection that is not open yet, each step of which may take so long. It accepts any certificate:
+        the file may have a newer one than the agent, until that is reloaded, and nothing secret is sent."""
         path = path_of(self.host)
         if path is not None:
             return _PathConnection(path, seconds)
-        if self.certificate is not None:
-            context = own_client_context(self.certificate)
+        if self.tls:
+            context = own_client_context(None)
             return HTTPSConnection(self.host, self.port, timeout=seconds, context=context)
         return HTTPConnection(self.host, self.port, timeout=seconds)
 
@@ -62,10 +63,22 @@ def places(config: Config) -> list[Place]:
     """Returns where to ask the listener of the API, in this order: the first that answers counts."""
     addresses = addresses_in(config.bind_address)
     return [
-        Place(host, config.port, config.tls_certificate)
+        Place(host, config.port, config.tls_certificate is not None)
         for address in addresses
         for host in _ASKED.get(address, (address,))
     ]
+
+
+def served_certificate(config: Config, seconds: float) -> bytes | None:
+    """Returns the certificate that the running agent shows, in DER format; None: it cannot be reached on a port."""
+    for place in places(config):
+        if not place.tls or path_of(place.host) is not None:
+            continue
+        with contextlib.suppress(OSError):
+            plain = socket.create_connection((place.host, place.port), seconds)
+            with plain, own_client_context(None).wrap_socket(plain) as connection:
+                return connection.getpeercert(binary_form=True)
+    return None
 
 
 def ask(place: Place, path: str, seconds: float) -> tuple[int, bytes]:

@@ -5,6 +5,7 @@ import ssl
 from datetime import UTC, datetime
 from pathlib import Path
 
+import msgspec
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
@@ -30,29 +31,48 @@ def listener_context(certificate: Path, key: Path) -> ssl.SSLContext:
     return context
 
 
-def own_client_context(certificate: Path) -> ssl.SSLContext:
-    """Returns what a client on this machine needs to reach such a listener: it trusts this certificate alone, under any
-    name, because it connects to an address of this machine. Raises OSError."""
+def certificate_text(certificate: Path) -> str:
+    """Returns the certificates in a file, in PEM format. Raises ConfigError."""
+    return "".join(each.public_bytes(Encoding.PEM).decode() for each in _certificates(certificate))
+
+
+def own_client_context(certificate: str | None) -> ssl.SSLContext:
+    """Returns what a client on this machine needs to reach such a listener at an address of this machine, for which it
+    has no name: it trusts this certificate alone, in PEM format. None: it trusts any, and may send no secret."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
-    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # it need not be of an authority that is in the file
-    context.load_verify_locations(certificate)
+    if certificate is None:
+        context.verify_mode = ssl.CERT_NONE
+    else:
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # its authority need not be there
+        context.load_verify_locations(cadata=certificate)
     return context
 
 
-def certificate_warning(certificate: Path, now: datetime | None = None) -> str | None:
+class Certificate(msgspec.Struct, frozen=True):
+    """The certificate that a listener shows, in DER format, and when it is valid."""
+
+    der: bytes
+    begins_at: datetime
+    ends_at: datetime
+
+    def fault_at(self, now: datetime) -> str | None:
+        """Returns why clients refuse it then, as the end of a sentence about it."""
+        if self.ends_at <= now:
+            return f"has expired on {self.ends_at:%Y-%m-%d}: clients refuse it"
+        return f"is not valid before {self.begins_at:%Y-%m-%d %H:%M} UTC" if self.begins_at > now else None
+
+
+def read_certificate(path: Path) -> Certificate:
+    """Returns the first certificate in a file. Raises ConfigError."""
+    first = _certificates(path)[0]
+    return Certificate(first.public_bytes(Encoding.DER), first.not_valid_before_utc, first.not_valid_after_utc)
+
+
+def certificate_warning(path: Path, now: datetime | None = None) -> str | None:
     """Returns a line if clients will refuse a certificate because of its dates. Raises ConfigError."""
-    now, first = now or datetime.now(UTC), _certificates(certificate)[0]
-    if first.not_valid_after_utc <= now:
-        return f"tls_certificate: {certificate} has expired on {first.not_valid_after_utc:%Y-%m-%d}: clients refuse it"
-    if first.not_valid_before_utc > now:
-        return f"tls_certificate: {certificate} is not valid before {first.not_valid_before_utc:%Y-%m-%d %H:%M} UTC"
-    return None
-
-
-def certificate_end(certificate: Path) -> datetime:
-    """Returns until when a certificate is valid. Raises ConfigError."""
-    return _certificates(certificate)[0].not_valid_after_utc
+    fault = read_certificate(path).fault_at(now or datetime.now(UTC))
+    return None if fault is None else f"tls_certificate: {path} {fault}"
 
 
 def _check_pair(certificate: Path, key: Path) -> None:

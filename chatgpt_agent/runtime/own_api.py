@@ -1,7 +1,6 @@
 """The agent's own API, as the console reaches it to send a first request: as any client does, from this machine."""
 
 import socket
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -14,10 +13,11 @@ from chatgpt_agent.adapters.tls import own_client_context
 
 
 class OwnApi(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the API listens: at a URL, with a certificate if that is https; or only at the path of a Unix socket."""
+    """Where the API listens: at a URL, with the certificate in force, in PEM format, if that is https; or only at the
+    path of a Unix socket."""
 
     url: str = ""
-    certificate: Path | None = None
+    certificate: str | None = None
     path: str = ""
 
     async def fetch(self, path: str, *, max_answer: int, **request: Any) -> HTTPResponse:

@@ -13,8 +13,9 @@ from chatgpt_agent import __version__
 from chatgpt_agent.adapters.config import Config
 from chatgpt_agent.adapters.config_checks import addresses_in, is_loopback
 from chatgpt_agent.adapters.curl.get import WholeAnswer, get_answer
+from chatgpt_agent.adapters.own_listener import served_certificate
 from chatgpt_agent.adapters.own_thread import in_own_thread
-from chatgpt_agent.adapters.tls import certificate_end, certificate_warning
+from chatgpt_agent.adapters.tls import read_certificate
 from chatgpt_agent.adapters.unix_sockets import path_of
 from chatgpt_agent.admin.doctor.examination import Examination
 from chatgpt_agent.admin.doctor.results import Result, failure, ok, skipped, warning
@@ -145,17 +146,21 @@ def _of_public_answer(url: str, answer: WholeAnswer, *, runs: bool) -> Result | 
 
 
 async def check_certificate(examination: Examination) -> list[Result]:
-    """The certificate in tls_certificate is valid, and will be for a while."""
+    """The certificate in tls_certificate is valid, and will be for a while, and the agent that runs has it."""
     path = examination.config.tls_certificate
     if path is None:
         return [skipped("tls_certificate is not set")]
-    line, end = await in_own_thread(lambda: (certificate_warning(path), certificate_end(path)))
-    advice = "renew it, and let the agent read it again (SIGHUP)"
-    if line is not None:
-        return [failure(line.removeprefix("tls_certificate: "), advice)]
-    if end - datetime.now(UTC) < CERTIFICATE_AGE:
-        return [warning(f"{path} expires at {show_minute(end)} UTC", advice)]
-    return [ok(f"{path} is valid until {end:%Y-%m-%d}")]
+    certificate, now = await in_own_thread(lambda: read_certificate(path)), datetime.now(UTC)
+    advice = "let the agent read it again (SIGHUP)"
+    if (fault := certificate.fault_at(now)) is not None:
+        return [failure(f"{path} {fault}", f"renew it, and {advice}")]
+    if certificate.ends_at - now < CERTIFICATE_AGE:
+        return [warning(f"{path} expires at {show_minute(certificate.ends_at)} UTC", f"renew it, and {advice}")]
+    if await examination.agent_process() is not None:
+        served = await in_own_thread(lambda: served_certificate(examination.config, SECONDS))
+        if served not in (None, certificate.der):
+            return [warning(f"the agent that runs has another certificate than {path}", advice)]
+    return [ok(f"{path} is valid until {certificate.ends_at:%Y-%m-%d}")]
 
 
 # Alerts.

@@ -5,6 +5,7 @@ import ssl
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trustme
@@ -14,6 +15,7 @@ from chatgpt_agent.adapters.config import Config
 from chatgpt_agent.admin.doctor.examination import Examination
 from chatgpt_agent.admin.doctor.network import check_openai
 from chatgpt_agent.admin.doctor.results import Outcome
+from tests.conftest import MakeAgent
 from tests.support.doctor import run_check, run_one
 from tests.support.receiver import Receiver
 from tests.support.tls import issue
@@ -226,6 +228,17 @@ async def test_certificate_of_the_listener(tmp_path: Path, days: int, expected: 
     files = issue(tmp_path, not_after=datetime.now(UTC) + timedelta(days=days))
     outcome, _, advice = await run_one("certificate", **files.settings)
     assert (outcome, bool(advice)) == (expected, expected is not Outcome.OK)
+
+
+async def test_renewed_certificate_that_is_not_in_force_is_a_warning(make_agent: MakeAgent, tmp_path: Path) -> None:
+    """A reload ends it."""
+    agent = await make_agent(**issue(tmp_path).settings)
+    files = {"data_dir": agent.config.data_dir, **issue(tmp_path).settings}
+    settings: dict[str, Any] = {**files, "bind_address": "127.0.0.1", "port": agent.server.port}
+    outcome, text, _ = await run_one("certificate", **settings)
+    assert (outcome, "the agent that runs has another certificate" in text) == (Outcome.WARNING, True)
+    agent.server.take_over(agent.config)
+    assert (await run_one("certificate", **settings))[0] is Outcome.OK
 
 
 # Alerts.
