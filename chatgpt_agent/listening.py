@@ -14,6 +14,7 @@ from chatgpt_agent.adapters.config_checks import addresses_in
 from chatgpt_agent.adapters.tls import certificate_text, certificate_warning, listener_context
 from chatgpt_agent.adapters.unix_sockets import path_of
 from chatgpt_agent.core.access.hosts import LOCAL_HOSTS, literal_hosts
+from chatgpt_agent.core.errors import SetupError
 from chatgpt_agent.runtime.own_api import OwnApi
 from chatgpt_agent.web.client_connection import OnError
 from chatgpt_agent.web.client_stream import ConnectionLimits
@@ -52,10 +53,14 @@ class Listening:
         self._api_sockets = ports.bind("port", self._config.port, api)
         try:
             self._admin_sockets = ports.bind("admin_port", self._config.admin_port, admin)
-        except BaseException:
-            for listening in self._api_sockets:
-                listening.close()
+        except SetupError:
+            self.release()
             raise
+
+    def release(self) -> None:
+        """Gives ports and sockets up, and removes the files of these, of an agent that does not start."""
+        for listening in (*self._api_sockets, *self._admin_sockets):
+            listening.close()
 
     def listen(
         self,
@@ -72,7 +77,7 @@ class Listening:
             Listener(admin, _admin_limits(self._limits), trusted),
         ]
         self.port, self.admin_port = ports.port_of(self._api_sockets), ports.port_of(self._admin_sockets)
-        self._set_up(self._config, self._limits)()
+        self.prepare(self._config, self._limits)()
         for listener, sockets in zip(self.listeners, (self._api_sockets, self._admin_sockets), strict=True):
             listener.listen_on(sockets)
         api_urls, admin_urls = self._urls()
@@ -80,10 +85,7 @@ class Listening:
         log.info("administration listens on %s", admin_urls)
 
     def prepare(self, config: Config, limits: ConnectionLimits) -> Callable[[], None]:
-        """Returns what puts a new configuration in force. Raises ConfigError where its certificate cannot be used."""
-        return self._set_up(config, limits)
-
-    def _set_up(self, config: Config, limits: ConnectionLimits) -> Callable[[], None]:
+        """Returns what puts a configuration in force. Raises ConfigError where its certificate cannot be used."""
         tls = certificate = None
         if config.tls_certificate is not None and config.tls_key is not None:
             tls = listener_context(config.tls_certificate, config.tls_key)

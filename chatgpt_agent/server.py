@@ -126,7 +126,11 @@ class Server(Wiring):
         # Ports first: a second agent that is started by mistake must not touch the first one's outbox.
         self.listening.bind()
         # Requests that a crash cut off get their rows before new requests come.
-        await self.ledger.open_outbox()
+        try:
+            await self.ledger.open_outbox()
+        except SetupError:
+            self.listening.release()
+            raise
         self.listening.listen(self.api, self.admin, cors=self.cors, on_error=self.figures.requests.note_error)
         self.own_api = self.listening.own_api
         self.supervision.start()

@@ -61,3 +61,13 @@ async def test_sockets_in_the_place_of_ports(served: Cli, short_folder: Path) ->
         await connection.close()
         assert await serve.stopped() == 0
     assert await asyncio.to_thread(lambda: list(short_folder.iterdir())) == []
+
+
+async def test_agent_that_does_not_start_leaves_no_socket(served: Cli, short_folder: Path) -> None:
+    """Another agent has its data folder."""
+    async with Serve(served.settings) as first:
+        await first.ready()
+        async with Serve({**served.settings, "BIND_ADDRESS": f"unix:{short_folder}/api"}) as second:
+            assert await second.ended() == 1
+        await first.stopped()
+    assert await asyncio.to_thread(lambda: list(short_folder.iterdir())) == []
