@@ -16,6 +16,7 @@ from chatgpt_agent.adapters.postgres.model_dates import list_dates
 from chatgpt_agent.adapters.postgres.overview import ModelDay, RefusedKey, Spend, UserSpend
 from chatgpt_agent.adapters.postgres.prices import list_prices
 from chatgpt_agent.adapters.postgres.usage import count_dead_letters
+from chatgpt_agent.admin.backups import BACKUP_AGE, LastBackup, last_backup
 from chatgpt_agent.admin.budgets import BudgetAdmin, BudgetRow
 from chatgpt_agent.admin.checks import VERIFY
 from chatgpt_agent.admin.reports import today
@@ -66,6 +67,7 @@ class Concern(StrEnum):
     OUTBOX = "outbox"
     DEAD_LETTERS = "dead_letters"
     NOT_VERIFIED = "not_verified"
+    OLD_BACKUP = "old_backup"
     FINDINGS = "findings"
     UNKNOWN_FIELDS = "unknown_fields"
 
@@ -166,6 +168,7 @@ class OverviewReader:
         priced = {price.model for price in PriceBook(await list_prices(self._store)).models(now)}
         return [
             *_of_proofs(checks.get(VERIFY), bool(rows), now),
+            *_of_backup(await last_backup(self._store), now),
             *_of_dead_letters(await count_dead_letters(self._store)),
             *_of_agents(agents, priced, now),
             *map(_of_refused_key, refused),
@@ -247,6 +250,13 @@ def _of_proofs(last: LedgerCheck | None, has_rows: bool, now: datetime) -> list[
     if has_rows and (last is None or now - last.at > timedelta(days=PROOF_DAYS)):
         return [Attention(concern=Concern.NOT_VERIFIED, at=None if last is None else last.at)]
     return []
+
+
+def _of_backup(last: LastBackup | None, now: datetime) -> list[Attention]:
+    """Nothing where none was recorded: another program may make the backups."""
+    if last is None or now - last.at <= BACKUP_AGE:
+        return []
+    return [Attention(concern=Concern.OLD_BACKUP, at=last.at)]
 
 
 def _of_dead_letters(count: int) -> list[Attention]:

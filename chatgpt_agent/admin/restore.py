@@ -51,7 +51,8 @@ from chatgpt_agent.runtime.master_key import keyring_if_present, master_key_path
 
 TIMEOUT_SETTING = 17  # before this version PostgreSQL refuses what a newer pg_restore sets
 MONTHS = 2  # that get a partition: this one and the next, as an agent would make them
-NOT_OURS = {"lost+found", LOCK}  # what an empty data directory may have; and a master key that was put back before
+# What an empty data directory may have: a disk's own folder, archived months and master keys that were put back before.
+NOT_OURS = {"lost+found", "archive", LOCK}
 UNSAFE = "-c fsync=off -c full_page_writes=off"  # for a server that is thrown away
 
 
@@ -141,15 +142,14 @@ def _begun(config: Config, reader: BackupReader, *, database_only: bool) -> Unfi
     allowed = {*NOT_OURS, NAME, *([OUTBOX_FILE] if unfinished is not None else ())}
     if config.embedded:
         allowed.add("postgres")  # it may hold an empty database
-    if master_key_path(config).parent == folder:
-        allowed.add(master_key_path(config).name)
     try:
         names = sorted(each.name for each in folder.iterdir() if not each.name.endswith(".part"))
     except FileNotFoundError:
         names = []
     except OSError as error:
         raise SetupError(f"{folder} cannot be read: {error.strerror}") from None
-    others = [name for name in names if name not in allowed and not database_only]
+    key = master_key_path(config).name
+    others = [name for name in names if name not in allowed and not name.startswith(key) and not database_only]
     if others:
         raise SetupError(
             f"the data directory {folder} is not empty, it has {others[0]}: restore into an empty one, or only the "

@@ -13,6 +13,7 @@ from chatgpt_agent.adapters.postgres.connection import Store
 from chatgpt_agent.adapters.postgres.health import DatabaseHealth, TableSize, read_health
 from chatgpt_agent.adapters.redaction import HIDDEN
 from chatgpt_agent.adapters.versions import versions
+from chatgpt_agent.admin.backups import LastBackup, last_backup
 from chatgpt_agent.core.errors import AgentError, SetupError, StoreError
 from chatgpt_agent.runtime.upstream_contact import UpstreamContact
 
@@ -51,7 +52,8 @@ class UpstreamHealth(msgspec.Struct, frozen=True, kw_only=True):
 
 class System(msgspec.Struct, frozen=True, kw_only=True):
     """The state of this agent and of what it depends on. `database`, `outbox`: None if it cannot be read, with the
-    reason in `database_error`, `outbox_error`; an outbox that does not exist has neither."""
+    reason in `database_error`, `outbox_error`; an outbox that does not exist has neither.
+    `last_backup`: None if `chatgpt-agent backup` has made none."""
 
     versions: dict[str, str]
     settings: list[Setting]
@@ -61,6 +63,7 @@ class System(msgspec.Struct, frozen=True, kw_only=True):
     outbox_error: str | None
     upstream: UpstreamHealth
     agents: list[AgentState]
+    last_backup: LastBackup | None
 
 
 class SystemReader:
@@ -89,6 +92,7 @@ class SystemReader:
                 error=upstream.error,
             ),
             agents=await agent_states(self._store) if database else [],
+            last_backup=await last_backup(self._store) if database else None,
         )
 
     async def _read_database(self) -> tuple[DatabaseHealth | None, str | None]:

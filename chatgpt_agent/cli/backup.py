@@ -58,6 +58,8 @@ def backup(
     click.echo(_summary(done.manifest))
     if not with_key:
         click.echo("It does not have the master key: keep a copy of that elsewhere.")
+    if done.manifest.contents.archives:
+        click.echo("It does not have the rows of archived months: back up the folder of their files, too.")
 
 
 @click.command()

@@ -44,6 +44,12 @@ class Contents(msgspec.Struct, frozen=True, kw_only=True):
         usage = self.tables.get("usage")
         return usage.rows if usage else 0
 
+    @property
+    def archives(self) -> int:
+        """The number of archived months, whose rows are in files outside of the database."""
+        archives = self.tables.get("archived_months")
+        return archives.rows if archives else 0
+
 
 class OutboxSums(msgspec.Struct, frozen=True, kw_only=True):
     """An outbox: requests in progress, rows to be shipped, the id of its agent."""

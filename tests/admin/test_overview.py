@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from chatgpt_agent.adapters.postgres.agents import AgentReport, report_agent
+from chatgpt_agent.adapters.postgres.backups import LastBackup, record_backup
 from chatgpt_agent.adapters.postgres.usage import ensure_partition, ship
 from chatgpt_agent.admin.overview import Concern, Overview, first_of_month
 from chatgpt_agent.core.budget.period import Period
@@ -117,6 +118,16 @@ async def test_books_are_to_be_checked_once_a_week(agent: Agent, add: Ship) -> N
     assert concerns(overview) == []
     assert overview.last_verify is not None
     assert overview.last_verify.findings == 0
+
+
+async def test_old_backup_needs_attention(agent: Agent) -> None:
+    """One of last night needs none, and neither does a database without any: another program may make them."""
+    assert concerns(await read(agent)) == []
+    for days, expected in ((1, []), (3, [Concern.OLD_BACKUP])):
+        at = datetime.now(UTC) - timedelta(days=days)
+        last = LastBackup(at=at, host="vm", path="/b.tar", size=1, with_key=False, actor="carol")
+        await record_backup(agent.store, last)
+        assert concerns(await read(agent)) == expected
 
 
 async def test_findings_of_the_last_check_need_attention(agent: Agent, add: Ship) -> None:

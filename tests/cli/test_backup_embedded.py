@@ -8,15 +8,16 @@ from tests.support.commands import KEY, Cli, stored_key
 from tests.support.database import query
 from tests.support.serving import Serve, chat, postmaster, with_user
 from tests.support.upstream import Upstream
+from tests.support.waiting import until
 
 
 async def test_embedded_database_is_backed_up_and_restored(embedded: Cli, folder: Path, upstream: Upstream) -> None:
     """Beside the agent and without it; the check and the restore start a server of their own."""
     embedded.settings["OPENAI_URL"] = upstream.url
-    token = await with_user(embedded)
     async with Serve(embedded.settings) as agent:
         url = await agent.ready()
-        assert (await chat(url, token)).status == 200
+        token = await with_user(embedded)
+        await until(lambda: chat(url, token), lambda answer: answer.status == 200)
         await embedded.in_thread("backup", str(folder / "beside.tar"))
         assert manifest(folder / "beside.tar")["outbox"]["agent_id"]
         assert await agent.stopped() == 0

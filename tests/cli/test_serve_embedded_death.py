@@ -18,10 +18,10 @@ async def test_killed_database_is_started_again_and_loses_nothing(
 ) -> None:
     """Requests are served meanwhile; their rows arrive once it runs again, and readiness shows both."""
     embedded.settings["OPENAI_URL"] = upstream.url
-    token = await with_user(embedded)
     async with Serve(embedded.settings) as agent:
         url = await agent.ready()
-        assert (await chat(url, token)).status == 200
+        token = await with_user(embedded)
+        await until(lambda: chat(url, token), lambda answer: answer.status == 200)
         os.kill(int(postmaster(folder).read_text().splitlines()[0]), signal.SIGKILL)
         assert (await chat(url, token)).status == 200
         await agent.logged("the embedded PostgreSQL runs again")

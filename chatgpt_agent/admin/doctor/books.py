@@ -13,7 +13,7 @@ from chatgpt_agent.adapters.postgres.settings import read_key_state
 from chatgpt_agent.adapters.postgres.usage import count_dead_letters
 from chatgpt_agent.adapters.postgres.usage_rows import has_rows
 from chatgpt_agent.adapters.postgres.users import list_users
-from chatgpt_agent.admin.backups import last_backup
+from chatgpt_agent.admin.backups import BACKUP_AGE, last_backup
 from chatgpt_agent.admin.checks import VERIFY
 from chatgpt_agent.admin.doctor.examination import Examination
 from chatgpt_agent.admin.doctor.files import WAITING_SECONDS
@@ -24,7 +24,6 @@ from chatgpt_agent.core.moments import show_minute
 from chatgpt_agent.runtime.master_key import master_key_path
 
 VERIFY_AGE = timedelta(days=7)
-BACKUP_AGE = timedelta(days=2)  # of a backup that is made every night, with room for one that takes long
 LISTED = 5  # findings, each with a line of its own
 MAX_FINDINGS = 10_000  # of each kind
 

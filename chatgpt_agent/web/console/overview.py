@@ -135,6 +135,7 @@ def _sentence(request: ConsoleRequest, each: Attention) -> Link:
         Concern.OUTBOX: _("%(count)s rows wait at agent %(name)s, since %(at)s."),
         Concern.DEAD_LETTERS: _("PostgreSQL has refused %(count)s rows (dead letters)."),
         Concern.NOT_VERIFIED: _("The books have not been checked in the last week."),
+        Concern.OLD_BACKUP: _("The last backup was made at %(at)s."),
         Concern.FINDINGS: _("The last check of the books has %(count)s findings: %(name)s"),
         Concern.UNKNOWN_FIELDS: _("OpenAI reports %(name)s, which is not known here; it may be charged."),
     }
@@ -150,6 +151,7 @@ _HREFS: dict[Concern, Any] = {
     Concern.OUTBOX: lambda _: page_url("system"),
     Concern.DEAD_LETTERS: lambda _: page_url("books"),
     Concern.NOT_VERIFIED: lambda _: page_url("books"),
+    Concern.OLD_BACKUP: lambda _: page_url("system"),
     Concern.FINDINGS: lambda _: page_url("books"),
     Concern.UNKNOWN_FIELDS: lambda _: page_url("books"),
 }

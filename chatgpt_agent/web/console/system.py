@@ -3,6 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from chatgpt_agent.admin.backups import LastBackup
 from chatgpt_agent.admin.system import DEFAULT, HIDDEN, DatabaseHealth, OutboxHealth, Setting, System, UpstreamHealth
 from chatgpt_agent.web.console.also import command_line, rest_request
 from chatgpt_agent.web.console.books_tables import agents_table
@@ -43,7 +44,7 @@ async def show_system(request: ConsoleRequest) -> Result:
     parts: list[Part] = [_figures(request, system), Buttons(buttons=buttons), *_errors(request, system)]
     parts.append(_upstream(request, system.upstream))
     if system.database is not None:
-        parts.append(_database(request, system.database))
+        parts.append(_database(request, system.database, system.last_backup))
     if system.outbox is not None:
         parts.append(_outbox(request, system.outbox))
     parts.append(agents_table(request, system.agents))
@@ -115,7 +116,7 @@ def _upstream(request: ConsoleRequest, upstream: UpstreamHealth) -> Facts:
     )
 
 
-def _database(request: ConsoleRequest, database: DatabaseHealth) -> Facts:
+def _database(request: ConsoleRequest, database: DatabaseHealth, backup: LastBackup | None) -> Facts:
     _ = request._
     share = database.all_connections / database.max_connections if database.max_connections else 0
     used = Bar(database.all_connections, database.max_connections, "warning" if share >= CONNECTIONS else "good")
@@ -128,6 +129,8 @@ def _database(request: ConsoleRequest, database: DatabaseHealth) -> Facts:
             Fact(_("Connections of agents and commands"), database.connections, Kind.NUMBER),
             Fact(_("Connections of all programs"), used, Kind.NUMBER),
             Fact(_("It accepts at most"), database.max_connections, Kind.NUMBER),
+            Fact(_("Last backup"), backup.at if backup else None, Kind.TIME),
+            Fact(_("File of the backup"), f"{backup.path} ({backup.host})" if backup else None),
         ],
     )
 

@@ -9,6 +9,7 @@ import pytest
 from chatgpt_agent import __version__
 from chatgpt_agent.adapters.config import Config
 from chatgpt_agent.adapters.postgres.agents import AgentReport, report_agent
+from chatgpt_agent.adapters.postgres.backups import LastBackup, record_backup
 from chatgpt_agent.web.admin.routes import ROUTES
 from tests.support.console import ConsoleClient
 from tests.support.upstream import Upstream
@@ -40,6 +41,13 @@ async def test_database_and_outbox_have_their_sizes(admin: ConsoleClient, upstre
     assert facts["Size"].endswith("MiB")
     assert facts["Rows that wait to be shipped"] == "0"
     assert "usage" in [row[0] for row in page.rows("tables")]
+
+
+async def test_last_backup_is_shown(admin: ConsoleClient) -> None:
+    """With its file and machine."""
+    last = LastBackup(at=datetime.now(UTC), host="vm", path="/backups/b.tar", size=1, with_key=False, actor="carol")
+    await record_backup(admin.agent.store, last)
+    assert "/backups/b.tar (vm)" in (await admin.get("/system")).text
 
 
 async def test_answer_of_openai_is_noted(admin: ConsoleClient, upstream: Upstream) -> None:
