@@ -176,8 +176,10 @@ def _temporary_database(config: Config, folder: Path) -> Iterator[tuple[str, lis
         with EmbeddedPostgres(folder / "postgres", UNSAFE) as dsn:
             yield dsn, []
     else:
-        with database(config) as configured, targets.temporary_database(configured) as dsn:
-            yield dsn, targets.abandoned_databases(configured)
+        with database(config, restoring=True) as configured:
+            abandoned = targets.abandoned_databases(configured)
+            with targets.temporary_database(configured) as dsn:
+                yield dsn, abandoned
 
 
 # The steps.

@@ -170,11 +170,15 @@ def test_restore_brings_everything_back(source: Cli, file: Path, empty: Cli, tmp
 
 def test_check_leaves_nothing(source: Cli, file: Path) -> None:
     """It works beside the database that is in use, and reads nothing of the data directory."""
-    before = contents(dsn_of(source))
-    text = source.ok("restore", str(file), "--check")
-    assert "can be restored" in text
+    before, name = contents(dsn_of(source)), f"{PREFIX}left"
+    query(dsn_of(source), f"CREATE DATABASE {name}")  # as a check that was killed
+    result = source.run("restore", str(file), "--check")
+    assert (result.exit_code, "can be restored" in result.stdout) == (0, True)
+    assert result.stderr == f"Warning: an interrupted check has left the database {name}: drop it\n"
     assert contents(dsn_of(source)) == before
-    assert query(dsn_of(source), "SELECT datname FROM pg_database WHERE starts_with(datname, %s)", [PREFIX]) == []
+    names = "SELECT datname FROM pg_database WHERE starts_with(datname, %s)"
+    assert query(dsn_of(source), names, [PREFIX]) == [(name,)]
+    query(dsn_of(source), f"DROP DATABASE {name}")
 
 
 def test_restore_without_the_key_names_its_place(file: Path, empty: Cli) -> None:
@@ -238,6 +242,34 @@ def test_data_alone_can_be_restored_by_hand(file: Path, cli: Cli, source: Cli, t
     by_hand(file, tmp_path, dsn, "--data-only", "--disable-triggers")
     before, after = contents(dsn_of(source)), contents(dsn)
     assert {name for name in before if before[name] != after[name]} <= {"settings"}
+
+
+def test_tables_in_a_schema_of_their_own_are_restored_there(
+    cli: Cli, empty_dsn: str, spare: str, tmp_path: Path
+) -> None:
+    """The schema is created; what the database has beside it is not in the backup."""
+    options = " options='-c search_path=agent'"
+    query(
+        dsn_of(cli), "DROP SCHEMA public CASCADE; CREATE SCHEMA public; CREATE TABLE customers (); CREATE SCHEMA agent"
+    )
+    own = elsewhere(cli, dsn_of(cli) + options, tmp_path / "data")
+    own.add_user("alice")
+    own.ok("backup", str(tmp_path / "b.tar"))
+    line = refusal(own, spare, tmp_path, tmp_path / "b.tar")
+    assert "are in the schema agent, and database_url uses the schema public: add ?options=" in line
+    restored = elsewhere(cli, empty_dsn + options, tmp_path / "new")
+    restored.ok("restore", str(tmp_path / "b.tar"))
+    assert query(empty_dsn, "SELECT name FROM agent.users") == [("alice",)]
+    assert query(empty_dsn, RELATIONS) == []
+
+
+def test_check_names_a_right_that_the_account_lacks(source: Cli, file: Path, postgres: str, tmp_path: Path) -> None:
+    """It needs a database beside the configured one."""
+    query(postgres, "CREATE ROLE bookkeeper LOGIN")
+    dsn = dsn_of(source).replace("user=postgres", "user=bookkeeper")
+    [line] = elsewhere(source, dsn, tmp_path).refused("restore", str(file), "--check")
+    query(postgres, "DROP ROLE bookkeeper")
+    assert "run `ALTER ROLE bookkeeper CREATEDB`, or check with the variable DATABASE_URL=embedded" in line
 
 
 # Refusals: one line, and nothing is changed.
