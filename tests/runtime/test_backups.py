@@ -35,9 +35,9 @@ def other_dsn(postgres: str) -> Iterator[str]:
 
 
 @asynccontextmanager
-async def shipping(folder: Path, dsn: str) -> AsyncIterator[Ledger]:
-    """The ledger of an agent, whose test ships its rows; no row is kept after it was shipped."""
-    ledger = Ledger(Outbox(folder, keep=0.0), Store(dsn), observer=IgnoreRows())
+async def shipping(folder: Path, dsn: str, *, keep: float = 0.0) -> AsyncIterator[Ledger]:
+    """The ledger of an agent, whose test ships its rows; they are kept for `keep` seconds after that."""
+    ledger = Ledger(Outbox(folder, keep=keep), Store(dsn), observer=IgnoreRows())
     await ledger.open_outbox()
     await ledger.report()
     yield ledger
@@ -76,6 +76,24 @@ async def test_row_is_there_once_wherever_it_was(dsn: str, other_dsn: str, tmp_p
     await restored(file, tmp_path / "other", other_dsn)
     in_backup = {0: State.DONE, 1: State.DONE, 2: State.DONE, 3: State.UNKNOWN, 4: State.DONE}
     assert states(other_dsn) == {str(request_id(number)): state for number, state in in_backup.items()}
+
+
+async def test_intact_outbox_adds_what_the_backup_lacks(dsn: str, other_dsn: str, tmp_path: Path) -> None:
+    """Only the database was lost: the rows that were shipped after the backup are shipped again."""
+    config = Config(database_url=dsn, data_dir=tmp_path / "data")
+    async with shipping(config.data_dir, dsn, keep=3600) as ledger:
+        await record(ledger, 0, 1)
+        await ledger.flush()
+        await asyncio.to_thread(back_up, config, tmp_path / "b.tar", actor=ROOT)
+        await record(ledger, 2, 3)
+        await ledger.flush()
+    other = Config(database_url=other_dsn, data_dir=tmp_path / "data")
+    await asyncio.to_thread(restore, other, tmp_path / "b.tar", actor=ROOT, database_only=True)
+    async with shipping(other.data_dir, other_dsn, keep=3600) as ledger:
+        await ledger.flush()
+    assert len(states(other_dsn)) == 4
+    assert query(other_dsn, DAILY_SUMS) == query(other_dsn, SUMS_OF_ROWS)
+    assert query(other_dsn, "SELECT shipped_rows, lost_rows FROM agents") == [(4, 0)]
 
 
 async def test_backups_under_load_have_every_answered_request(
