@@ -97,6 +97,11 @@ setup(
             "types-psycopg2",
             "types-tabulate",
         ],
+        # The documentation as a site. mkdocs 1.6 checks anchors; what builds a site of it is no part of the program.
+        "docs": [
+            "mkdocs>=1.6",
+            "mkdocs-material>=9.6",
+        ],
     },
     entry_points={"console_scripts": ["chatgpt-agent = chatgpt_agent.__main__:run"]},
     classifiers=[
