@@ -66,9 +66,8 @@ _CURL = """curl %(base)s/chat/completions \\
 _PYTHON = """from openai import OpenAI
 
 client = OpenAI(base_url="%(base)s", api_key="%(token)s")
-answer = client.chat.completions.create(
-    model="%(model)s", messages=[{"role": "user", "content": "Hello"}]
-)
+messages = [{"role": "user", "content": "Hello"}]
+answer = client.chat.completions.create(model="%(model)s", messages=messages)
 print(answer.choices[0].message.content)"""
 
 _NODE = """import OpenAI from "openai";
