@@ -17,6 +17,7 @@ DOCS = ROOT / "docs"
 FENCE = re.compile(r"(^ *```.*?^ *```$)", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"(?<=\]\()(?![a-z]+:|#)([^)#\s]+)")  # a relative one, without its anchor
 OTHER_HOST = re.compile(r"""<(?:script|img|iframe|link)\b[^>]*\b(?:src|href)=["']?(?:https?:)?//[^>]*>""")
+HISTORY = ("decisions/", "repository/CHANGELOG", "repository/README.zh-CN")
 log = logging.getLogger("mkdocs.hooks.site")  # warnings of loggers below "mkdocs" fail a strict build
 
 
@@ -50,7 +51,9 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
-    """Lets the links of a page lead to the places in the site."""
+    """Lets the links of a page lead to the places in the site. History stands last in the results of a search."""
+    if page.file.src_uri.startswith(HISTORY):
+        page.meta["search"] = {"boost": 0.001}
     source, folder = Path(str(page.file.abs_src_path)), Path(page.file.src_uri).parent
 
     def place(match: re.Match[str]) -> str:
