@@ -16,7 +16,7 @@ from chatgpt_agent.adapters.postgres.users import list_users
 from chatgpt_agent.admin.backups import BACKUP_AGE, last_backup
 from chatgpt_agent.admin.checks import VERIFY
 from chatgpt_agent.admin.doctor.examination import Examination
-from chatgpt_agent.admin.doctor.files import WAITING_SECONDS
+from chatgpt_agent.admin.doctor.machine import WAITING_SECONDS
 from chatgpt_agent.admin.doctor.results import Result, counted, failure, ok, skipped, warning
 from chatgpt_agent.admin.stored_values import check_values
 from chatgpt_agent.core.errors import SetupError
@@ -75,10 +75,7 @@ async def check_agents(examination: Examination) -> list[Result]:
     now = datetime.now(UTC)
     agents = [agent for agent in await agent_states(examination.store) if agent.runs(now)]
     results = [
-        warning(
-            f"agent {agent.id}: {_waiting(agent)} UTC",
-            "see the log of that agent",
-        )
+        warning(f"agent {agent.id}: {_waiting(agent)}", "see the log of that agent")
         for agent in agents
         if agent.backlog and agent.oldest_at and (now - agent.oldest_at).total_seconds() > WAITING_SECONDS
     ]
@@ -90,7 +87,7 @@ async def check_agents(examination: Examination) -> list[Result]:
 
 def _waiting(agent: AgentState) -> str:
     rows = counted(agent.backlog, "row waits", "rows wait")
-    return f"{rows} to be shipped since {show_minute(agent.oldest_at)}"
+    return f"{rows} to be shipped since {show_minute(agent.oldest_at)} UTC"
 
 
 async def check_dead_letters(examination: Examination) -> list[Result]:

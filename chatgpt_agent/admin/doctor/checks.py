@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 
 import msgspec
 
-from chatgpt_agent.admin.doctor import books, database, files, network, users
+from chatgpt_agent.admin.doctor import books, database, files, machine, network, users
 from chatgpt_agent.admin.doctor.examination import Examination
 from chatgpt_agent.admin.doctor.results import Result
 
@@ -39,10 +39,12 @@ CHECKS = (
         run=files.check_files,
         hangs=_DISK_HANGS,
     ),
-    Check(name="disk", about="room on the disk of data_dir, time of a write", run=files.check_disk, hangs=_DISK_HANGS),
-    Check(name="outbox", about="rows that wait to be shipped", run=files.check_outbox, hangs=_DISK_HANGS),
-    Check(name="ready", about="whether the agent that runs here can serve requests", run=files.check_ready),
-    Check(name="open-files", about="the limit of open files", run=files.check_open_files),
+    Check(
+        name="disk", about="room on the disk of data_dir, time of a write", run=machine.check_disk, hangs=_DISK_HANGS
+    ),
+    Check(name="outbox", about="rows that wait to be shipped", run=machine.check_outbox, hangs=_DISK_HANGS),
+    Check(name="ready", about="whether the agent that runs here can serve requests", run=machine.check_ready),
+    Check(name="open-files", about="the limit of open files", run=machine.check_open_files),
     Check(
         name="database",
         about="whether PostgreSQL answers, its version and connections",

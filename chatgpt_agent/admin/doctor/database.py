@@ -106,10 +106,11 @@ async def check_schema(examination: Examination) -> list[Result]:
 async def check_rights(examination: Examination) -> list[Result]:
     """The account may write, create partitions and migrate."""
     rights = await read_rights(examination.store)
-    return _of_rights(rights) or [ok(f"{rights.account} may write, create partitions and migrate in {rights.schema}")]
+    return of_rights(rights) or [ok(f"{rights.account} may write, create partitions and migrate in {rights.schema}")]
 
 
-def _of_rights(rights: Rights) -> list[Result]:
+def of_rights(rights: Rights) -> list[Result]:
+    """Returns what is missing, a line for each right."""
     if rights.is_replica:
         advice = "name the primary in database_url, or both with target_session_attrs=read-write"
         return [failure("the server is a replica, which takes no writes", advice)]

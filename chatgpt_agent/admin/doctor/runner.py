@@ -83,14 +83,14 @@ class _Run:
             if (await self._tasks[name]).blocks and name in check.needs:
                 return _skipped(check, f"needs {name}")
         started = time.monotonic()
-        results = await self._results(check, min(check.seconds, self._deadline - started))
+        results = await self._results(check, min(check.seconds, max(self._deadline - started, 0.0)))
         return Report(check=check.name, seconds=time.monotonic() - started, results=results)
 
     async def _results(self, check: Check, seconds: float) -> list[Result]:
         try:
             return await asyncio.wait_for(check.run(self._examination), seconds)
         except TimeoutError:
-            return [failure(f"did not end within {seconds:.0f} s", check.hangs)]
+            return [failure(f"did not end within {seconds:.1f} s", check.hangs)]
         except StoreUnavailable as error:
             return [failure(_one_line(error).replace("TimeoutError", "it does not answer in time"), check.hangs)]
         except AgentError as error:

@@ -12,7 +12,8 @@ from psycopg2.extensions import make_dsn
 from chatgpt_agent.adapters.config import Config
 from chatgpt_agent.adapters.migrate import rollback
 from chatgpt_agent.adapters.postgres.health import DatabaseHealth
-from chatgpt_agent.admin.doctor.database import check_clock, check_database, of_health
+from chatgpt_agent.adapters.postgres.rights import Rights
+from chatgpt_agent.admin.doctor.database import check_clock, check_database, of_health, of_rights
 from chatgpt_agent.admin.doctor.examination import Examination
 from chatgpt_agent.admin.doctor.results import Outcome
 from tests.support.database import connected, query
@@ -73,6 +74,18 @@ async def test_embedded_database_that_does_not_exist_is_ok(tmp_path: Path) -> No
     [result] = await run_check("database", database_url="embedded", data_dir=tmp_path / "data")
     assert (result.outcome, result.blocks) == (Outcome.OK, True)
     assert not (tmp_path / "data").exists()
+
+
+async def test_embedded_database_that_does_not_start_is_a_failure(data_dir: Path) -> None:
+    """The text names its log."""
+    create_folder(data_dir / "postgres" / "pg")
+    outcome, text, _ = await run_one("database", database_url="embedded", data_dir=data_dir)
+    assert (outcome, "postgres/pg" in text) == (Outcome.FAILURE, True)
+
+
+def create_folder(path: Path) -> None:
+    """Creates a folder and those above it."""
+    path.mkdir(parents=True)
 
 
 def health(version: str = "18.1", connections: int = 5) -> DatabaseHealth:
@@ -177,6 +190,21 @@ async def test_read_only_database_is_a_failure(dsn: str) -> None:
     query(dsn, f"ALTER DATABASE {name} SET default_transaction_read_only = on")
     outcome, _, advice = await run_one("rights", database_url=dsn)
     assert (outcome, "default_transaction_read_only" in advice) == (Outcome.FAILURE, True)
+
+
+def test_replica_is_a_failure() -> None:
+    """It takes no writes, whatever the account may do."""
+    rights = Rights(
+        account="agent",
+        schema="public",
+        is_replica=True,
+        is_read_only=True,
+        may_create=True,
+        owns_ledger=True,
+        closed_tables=[],
+    )
+    [result] = of_rights(rights)
+    assert (result.outcome, "primary" in result.advice) == (Outcome.FAILURE, True)
 
 
 # Partitions.
