@@ -36,6 +36,11 @@ class KeyState(msgspec.Struct, frozen=True):
     check_value: str
     digest_secrets: str | None = None
 
+    @property
+    def key_id(self) -> str:
+        """The id of the key that encrypts."""
+        return self.check_value[:ID_LENGTH]
+
 
 class MasterKey:
     """The subkeys of one master key."""

@@ -133,6 +133,8 @@ class MasterKeyChange:
     async def _change(self, say: Say) -> None:
         before, after = self._keyring.state, self._keyring.next_state()
         if not await change_key(self._store, before, after):
+            if agents := await agents_without_key(self._store, after.key_id):  # one that has just started
+                raise SetupError(_missing(agents, self._path))
             raise Conflict("another command has changed the master key meanwhile: run `chatgpt-agent master-key check`")
         self._keyring.use(after)
         say("All agents have the new key, and encrypt with it from now on. Admins sign in to the console again.")

@@ -6,6 +6,7 @@ from zoneinfo import ZoneInfo
 
 from chatgpt_agent.adapters.config_checks import is_time_zone
 from chatgpt_agent.adapters.keyring import KeyState
+from chatgpt_agent.adapters.postgres.agents import ALIVE_SQL
 from chatgpt_agent.adapters.postgres.connection import AnyStore, Store
 from chatgpt_agent.core.errors import StoreRejected
 
@@ -75,10 +76,13 @@ async def read_key_state(store: AnyStore) -> KeyState | None:
 
 async def change_key(store: AnyStore, before: KeyState, after: KeyState) -> bool:
     """Lets another master key encrypt from now on, in one transaction; all sessions of the console end. Agents are
-    notified. False: the key is another one than `before` already."""
-    sql = """
+    notified. False: the key is another one than `before` already, or an agent that is alive does not have it."""
+    sql = f"""
         WITH changed AS (
-            UPDATE settings SET value = %s WHERE name = 'master_key_check' AND value = %s RETURNING name
+            UPDATE settings SET value = %s
+            WHERE name = 'master_key_check' AND value = %s
+              AND NOT EXISTS (SELECT FROM agents a WHERE {ALIVE_SQL} AND NOT %s = ANY(a.master_keys))
+            RETURNING name
         ), secrets AS (
             INSERT INTO settings SELECT 'digest_secrets', %s FROM changed
             ON CONFLICT (name) DO UPDATE SET value = excluded.value
@@ -88,7 +92,8 @@ async def change_key(store: AnyStore, before: KeyState, after: KeyState) -> bool
             UPDATE directory_version SET version = version + 1 WHERE EXISTS (SELECT FROM changed)
         )
         SELECT name, pg_notify('chatgpt_agent', 'master_key') FROM changed"""
-    return bool(await store.fetch(sql, [after.check_value, before.check_value, after.digest_secrets]))
+    values = [after.check_value, before.check_value, after.key_id, after.digest_secrets]
+    return bool(await store.fetch(sql, values))
 
 
 async def announce_key(store: AnyStore) -> None:
