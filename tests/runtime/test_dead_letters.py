@@ -1,5 +1,6 @@
 """A row that PostgreSQL refuses for its content blocks no other row and is not lost."""
 
+import asyncio
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -8,8 +9,10 @@ import pytest
 from tornado.ioloop import IOLoop
 
 from chatgpt_agent.adapters.outbox import Outbox
+from chatgpt_agent.adapters.postgres.archive_months import archive_month
 from chatgpt_agent.adapters.postgres.connection import Store
 from chatgpt_agent.runtime.ledger import Ledger
+from tests.support.administration import ROOT
 from tests.support.database import query
 from tests.support.factories import BOOK, NOON, PRICE, make_intent, make_outcome, request_id
 from tests.support.observers import IgnoreRows
@@ -62,3 +65,16 @@ async def test_a_dropped_partition_makes_no_dead_letter(ledger: Ledger, dsn: str
     await ledger.flush()
     assert query(dsn, "SELECT request_id::text FROM usage") == [(str(request_id(2)),)]
     assert query(dsn, "SELECT count(*) FROM dead_letters") == [(0,)]
+
+
+async def test_a_late_row_of_an_archived_month_is_a_dead_letter(ledger: Ledger, dsn: str, tmp_path: Path) -> None:
+    """Also where the agent believes that the month has a partition; it is not added to the sums."""
+    await ship(ledger, lambda number: False, 1)
+    query(dsn, "SELECT rebuild_usage_by_model(), rebuild_usage_latency()")
+    await asyncio.to_thread(archive_month, dsn, NOON.date().replace(day=1), tmp_path / "archive", ROOT, say=str)
+    await ledger.settle(await ledger.open(make_intent(2), PRICE, BOOK), make_outcome(2))
+    await ledger.flush()
+    assert query(dsn, "SELECT request_id::text, error LIKE '%rows of 2024-05 are archived%' FROM dead_letters") == [
+        (str(request_id(2)), True)
+    ]
+    assert query(dsn, "SELECT sum(requests) FROM usage_daily") == [(1,)]
