@@ -68,7 +68,7 @@ async def test_a_dropped_partition_makes_no_dead_letter(ledger: Ledger, dsn: str
 
 
 async def test_a_late_row_of_an_archived_month_is_a_dead_letter(ledger: Ledger, dsn: str, tmp_path: Path) -> None:
-    """Also where the agent believes that the month has a partition; it is not added to the sums."""
+    """It is not added to the sums, although the agent has seen a partition of the month."""
     await ship(ledger, lambda number: False, 1)
     query(dsn, "SELECT rebuild_usage_by_model(), rebuild_usage_latency()")
     await asyncio.to_thread(archive_month, dsn, NOON.date().replace(day=1), tmp_path / "archive", ROOT, say=str)

@@ -58,6 +58,7 @@ EXAMPLES: dict[str, tuple[dict[str, str], Any]] = {
     "reconcile": ({}, FIGURES),
     "ledger_status": ({}, None),
     "verify_ledger": ({}, None),
+    "list_archives": ({}, None),
     "list_audit": ({}, None),
     "list_admins": ({}, None),
     "revoke_admin": ({"name": "eve"}, None),
