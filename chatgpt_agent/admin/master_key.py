@@ -83,7 +83,7 @@ class MasterKeyChange:
             tokens = False
         keys = await encrypted_keys(self._checks)
         closed = await asyncio.to_thread(_closed, newest, keys)
-        unusable = await asyncio.to_thread(_closed, every, {id_: keys[id_] for id_ in closed})
+        unusable = dict.fromkeys(await asyncio.to_thread(_closed, every, {id_: keys[id_] for id_ in closed}))
         return KeyCheck(
             key_ids=every.key_ids,
             encrypting=self._keyring.key_id,
@@ -102,7 +102,8 @@ class MasterKeyChange:
             check = await self.check()
             if not check.is_complete:
                 raise SetupError(
-                    f"{len(check.former)} stored keys need a former master key: run `chatgpt-agent master-key rotate`"
+                    f"the change is not complete, {len(check.former)} stored keys need a former master key: run "
+                    "`chatgpt-agent master-key rotate`"
                 )
             saved = []
             for former, id_ in zip(masters[1:], check.key_ids[1:], strict=True):
