@@ -167,6 +167,7 @@ class Wiring:
         self.forward_services.ask_stream_usage = config.openai_ask_stream_usage
         self.metrics_access.set_settings(_metrics_settings(config))
         self.admin_api.config = config
+        self.ledger.report_soon()  # reads the key file again, too
 
     def _admin_authenticator(self, config: Config, burst: int) -> AdminAuthenticator:
         clock = asyncio.get_running_loop().time

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from chatgpt_agent.adapters.config import Config
-from chatgpt_agent.adapters.key_file import only_changer
+from chatgpt_agent.adapters.key_file import new_key, only_changer, write_keys
 from chatgpt_agent.adapters.keyring import read_master_key
 from chatgpt_agent.adapters.migrate import known_migrations, rollback
 from chatgpt_agent.adapters.postgres.connection import Store
@@ -145,6 +145,14 @@ def test_audit_log_has_one_entry(cli: Cli) -> None:
     cli.ok(*ROTATE)
     [newest, *others] = json.loads(cli.ok("audit", "list", "--json"))
     assert (newest["object"], newest["name"], len(others)) == ("settings", "master key", before)
+
+
+async def test_reload_reads_the_key_file(agent: Agent, dsn: str) -> None:
+    """The agent reports the keys at once."""
+    path = master_key_path(agent.config)
+    write_keys(path, [new_key(), path.read_bytes().strip()])
+    agent.server.take_over(agent.config)
+    await agent.until(lambda: query(dsn, "SELECT master_keys FROM agents") == [(key_ids(agent),)])
 
 
 # What is refused.
