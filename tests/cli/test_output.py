@@ -34,7 +34,7 @@ BOOKS = """
 # Refused before they print.
 REFUSED = {
     "import-legacy", "ledger reconcile", "ledger correct", "price import", "price what-if", "price cancel",
-    "price check", "price surcharge cancel", "backup", "restore",
+    "price check", "price surcharge cancel", "backup", "restore", "database upgrade",
 }  # fmt: skip
 
 
