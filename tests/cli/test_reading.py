@@ -15,7 +15,7 @@ CHANGES = {
     "user remove", "user import", "token issue", "token set", "token rotate", "token revoke", "admin token",
     "admin password", "admin revoke", "price set", "price remove", "price cancel", "price surcharge set",
     "price surcharge cancel", "budget set", "budget raise", "budget remove", "ledger correct", "migrate",
-    "master-key rotate", "ledger prune", "backup", "restore",
+    "master-key rotate", "ledger prune", "backup", "restore", "database upgrade",
 }  # fmt: skip
 READING = [arguments_of(command) for command in ON_A_DATABASE if command not in CHANGES]
 READING += [["user", "import", "-", "--dry-run"], ["migrate", "--status"]]
