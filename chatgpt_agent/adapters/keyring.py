@@ -12,8 +12,10 @@ import secrets
 from collections.abc import Sequence
 from pathlib import Path
 
+import cryptography
 import msgspec
 from cryptography.fernet import Fernet, InvalidToken
+from cryptography.hazmat.backends.openssl import backend
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
@@ -27,6 +29,14 @@ HMAC_BYTES = 32  # of each subkey
 ID_LENGTH = 16  # characters of a key's id
 PREFIX_LENGTH = ID_LENGTH + 2
 SESSION_LENGTH = 43  # characters of a session's secret, which are base64
+
+
+def cryptography_versions() -> dict[str, str]:
+    """Returns the versions of cryptography and of its OpenSSL by name."""
+    return {
+        "cryptography": cryptography.__version__,
+        "OpenSSL (cryptography)": backend.openssl_version_text().removeprefix("OpenSSL "),
+    }
 
 
 class KeyState(msgspec.Struct, frozen=True):

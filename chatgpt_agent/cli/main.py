@@ -5,7 +5,6 @@ import resource
 
 import click
 
-from chatgpt_agent import __version__
 from chatgpt_agent.adapters.config import Config
 from chatgpt_agent.adapters.config_loading import config_from
 from chatgpt_agent.adapters.logs import set_up_logging
@@ -14,7 +13,7 @@ from chatgpt_agent.cli.audit import audit
 from chatgpt_agent.cli.backup import backup, restore
 from chatgpt_agent.cli.budget import budget
 from chatgpt_agent.cli.common import config_option
-from chatgpt_agent.cli.completion import PROGRAM, completion
+from chatgpt_agent.cli.completion import completion
 from chatgpt_agent.cli.config import config
 from chatgpt_agent.cli.database import database
 from chatgpt_agent.cli.doctor import doctor
@@ -28,10 +27,11 @@ from chatgpt_agent.cli.program import Program
 from chatgpt_agent.cli.token import token
 from chatgpt_agent.cli.usage import usage
 from chatgpt_agent.cli.user import user
+from chatgpt_agent.cli.version import version, version_option
 
 
 @click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, prog_name=PROGRAM)
+@version_option
 def main() -> None:
     """A gateway through which a team shares the OpenAI API, with a ledger of every request."""
     # No core dump: it would hold the keys and the messages that are in memory (getrlimit(2)).
@@ -57,7 +57,7 @@ def serve(config: Config) -> None:
 COMMANDS = (
     healthcheck, config, doctor, migrate, user, token, price, budget, usage, ledger, admin, audit, master_key,
     backup, restore, database,
-    import_legacy, completion,
+    import_legacy, completion, version,
 )  # fmt: skip
 for command in COMMANDS:
     main.add_command(command)

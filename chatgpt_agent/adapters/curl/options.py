@@ -76,9 +76,17 @@ def handle_options(settings: UpstreamSettings) -> Callable[[pycurl.Curl], None]:
     return configure
 
 
-def libcurl_version() -> str:
-    """Returns the versions of libcurl and of the libraries that it uses."""
-    return str(pycurl.version)
+def libcurl_versions() -> dict[str, str]:
+    """Returns the versions of pycurl, libcurl and the library of its TLS by name; libcurl's has those of the other
+    libraries that it uses, such as nghttp2."""
+    tls = str(pycurl.version_info()[5])  # such as OpenSSL/3.6.5
+    own, libcurl, *others = pycurl.version.split()
+    name, _, version = tls.partition("/")
+    return {
+        "pycurl": own.partition("/")[2],
+        "libcurl": " ".join([libcurl.partition("/")[2], *(other for other in others if other != tls)]),
+        f"{name} (libcurl)": version,
+    }
 
 
 def check_libcurl(version: str = pycurl.version_info()[1]) -> None:

@@ -3,6 +3,8 @@
 from datetime import datetime
 
 import msgspec
+import psycopg2
+from psycopg2.extensions import libpq_version
 
 from chatgpt_agent.adapters.postgres.connection import AnyStore
 
@@ -40,6 +42,19 @@ async def read_health(store: AnyStore, *, with_tables: bool = True) -> DatabaseH
     return DatabaseHealth(
         **dict(zip(names, figures, strict=True)), tables=await _table_sizes(store) if with_tables else []
     )
+
+
+async def server_version(store: AnyStore) -> str:
+    """Returns the version of PostgreSQL."""
+    [(version,)] = await store.fetch("SELECT current_setting('server_version')")
+    return str(version)
+
+
+def driver_versions() -> dict[str, str]:
+    """Returns the versions of psycopg2 and of its libpq by name."""
+    major, minor = divmod(libpq_version(), 10_000)  # 170011 is 17.11
+    own = str(psycopg2.__version__)  # type: ignore[attr-defined]  # types-psycopg2 leaves it out
+    return {"psycopg2": own.partition(" ")[0], "libpq": f"{major}.{minor}"}
 
 
 async def read_clock(store: AnyStore) -> datetime:

@@ -156,7 +156,7 @@ def _versions(request: ConsoleRequest, system: System) -> Facts:
     return Facts(
         title=request._("Versions"),
         facts=[Fact(name, version) for name, version in versions.items()],
-        also=Also(command=command_line("--version"), rest=ALSO.rest),
+        also=Also(command=command_line("version"), rest=ALSO.rest),
     )
 
 

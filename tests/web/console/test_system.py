@@ -20,7 +20,7 @@ pytestmark = pytest.mark.shared_agent
 async def test_versions_are_shown(admin: ConsoleClient) -> None:
     """They are those of this program and of what it runs on."""
     names = [term.text for term in (await admin.get("/system")).main.all("dt")]
-    assert {"chatgpt-agent", "Python", "Tornado", "libcurl", "OpenSSL", "SQLite", "PostgreSQL"} <= set(names)
+    assert {"chatgpt-agent", "Python", "Tornado", "libcurl", "OpenSSL (libcurl)", "SQLite", "PostgreSQL"} <= set(names)
 
 
 async def test_every_key_has_its_value_and_source(viewer: ConsoleClient) -> None:
