@@ -16,14 +16,13 @@ from chatgpt_agent.adapters.postgres.users import list_users
 from chatgpt_agent.admin.backups import BACKUP_AGE, last_backup
 from chatgpt_agent.admin.checks import VERIFY
 from chatgpt_agent.admin.doctor.examination import Examination
-from chatgpt_agent.admin.doctor.machine import WAITING_SECONDS
 from chatgpt_agent.admin.doctor.results import Result, counted, failure, ok, skipped, warning
+from chatgpt_agent.admin.overview import PROOF_DAYS, WAITING_SECONDS
 from chatgpt_agent.admin.stored_values import check_values
 from chatgpt_agent.core.errors import SetupError
 from chatgpt_agent.core.moments import show_minute
 from chatgpt_agent.runtime.master_key import master_key_path
 
-VERIFY_AGE = timedelta(days=7)
 LISTED = 5  # findings, each with a line of its own
 MAX_FINDINGS = 10_000  # of each kind
 
@@ -110,7 +109,7 @@ async def check_last_verify(examination: Examination) -> list[Result]:
     at = show_minute(last.at)
     if last.findings:
         return [failure(f"the check of {at} UTC has {counted(last.findings, 'finding')}: {last.summary}", command)]
-    if datetime.now(UTC) - last.at > VERIFY_AGE:
+    if datetime.now(UTC) - last.at > timedelta(days=PROOF_DAYS):
         return [warning(f"the last check of the ledger was at {at} UTC", f"{command}, best every night")]
     return [ok(f"no finding at {at} UTC")]
 

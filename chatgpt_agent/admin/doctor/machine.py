@@ -10,13 +10,13 @@ from chatgpt_agent.adapters.own_thread import in_own_thread
 from chatgpt_agent.admin.doctor.examination import Examination
 from chatgpt_agent.admin.doctor.results import Result, counted, failure, ok, skipped, warning
 from chatgpt_agent.admin.health import check_health
+from chatgpt_agent.admin.overview import WAITING_SECONDS
 
 SLOW_SECONDS = 0.1  # of a write with fsync: each request waits for two
 LITTLE_ROOM = 512 * 1024**2  # bytes: an outage of PostgreSQL needs 700 bytes for each request, PostgreSQL itself more
 NO_ROOM = 1024**2  # bytes: with less, the outbox soon takes no request (see adapters/outbox_space.py)
 FEW_FILES = 100
 READY_SECONDS = 3.0  # for an agent to answer
-WAITING_SECONDS = 60.0  # that a row may wait to be shipped
 
 
 async def check_disk(examination: Examination) -> list[Result]:
