@@ -4,8 +4,6 @@ tests/web/test_metrics.py."""
 import itertools
 import json
 import re
-import shutil
-import subprocess
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,24 +17,16 @@ from tests.support.monitoring import (
     RULE_TESTS,
     RULES,
     dashboard_queries,
+    needs_promtool,
     panels,
+    promtool,
     queries,
     rules,
     used_series,
 )
 from tests.test_docs import anchors
 
-needs_promtool = pytest.mark.skipif(
-    shutil.which("promtool") is None, reason="there is no promtool: Debian's package is prometheus"
-)
 TARGET_LABELS = {"job", "instance", "le"}
-
-
-def promtool(*arguments: str | Path) -> str:
-    """Runs promtool, which must find no fault. Returns what it printed."""
-    done = subprocess.run(["promtool", *arguments], capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
 
 
 @needs_promtool

@@ -2,10 +2,13 @@
 
 import json
 import re
+import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 FOLDER = Path(__file__).parent.parent.parent / "docs/operations"
@@ -13,6 +16,19 @@ DASHBOARD = FOLDER / "grafana-dashboard.json"
 RULES = FOLDER / "alert-rules.yml"
 RULE_TESTS = FOLDER / "alert-rules.test.yml"
 _NAME = re.compile(r"\b(?:chatgpt_agent|process)_\w+\b")
+
+
+needs_promtool = pytest.mark.skipif(
+    shutil.which("promtool") is None, reason="there is no promtool: Debian's package is prometheus"
+)
+
+
+def promtool(*arguments: str | Path, stdin: str = "") -> str:
+    """Runs promtool, which must find no fault. Returns what it printed."""
+    command = ["promtool", *arguments]
+    done = subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr
+    return done.stdout
 
 
 def rules() -> list[dict[str, Any]]:

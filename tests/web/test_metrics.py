@@ -16,7 +16,7 @@ from chatgpt_agent.runtime.tuning import Tuning
 from tests.support.agent import MODEL, Agent
 from tests.support.client import Connection, fetch, request_bytes
 from tests.support.metrics import Series, parse, read, scrape, series
-from tests.support.monitoring import used_series
+from tests.support.monitoring import needs_promtool, promtool, used_series
 from tests.support.upstream import Received, Reply, Upstream
 
 pytestmark = pytest.mark.shared_agent(tuning=Tuning(stored_figures=0.05))
@@ -155,6 +155,39 @@ async def test_no_client_adds_a_series(agent: Agent) -> None:
     assert set(await read(agent)) == before
 
 
+async def test_shipped_row_is_no_longer_in_the_outbox(agent: Agent) -> None:
+    """It is counted as shipped, and nothing waits."""
+    before = await read(agent)
+    await agent.chat()
+    await agent.rows(1)
+    after = await read(agent)
+    shipped = series("ledger_shipped_rows_total")
+    assert after[shipped] - before[shipped] == 1
+    assert [after[series(name)] for name in ("outbox_rows", "outbox_oldest_seconds", "ledger_writable")] == [0, 0, 1]
+
+
+@pytest.mark.own_agent
+async def test_directory_that_is_not_read_is_seen(agent: Agent) -> None:
+    """The database does not answer, and the copy gets older."""
+    directory = agent.server.directory
+    assert (await read(agent))[series("database_up")] == 1
+    await directory.background.close()
+    directory.connected = False
+    lags = [await read(agent) for _ in range(2)]
+    assert [each[series("database_up")] for each in lags] == [0, 0]
+    assert lags[0][series("directory_lag_seconds")] < lags[1][series("directory_lag_seconds")]
+
+
+@pytest.mark.parametrize(("model", "unpriced"), [(MODEL, 0), ("gpt-6-lunar", 1)])
+@pytest.mark.own_agent
+async def test_model_without_a_price_is_counted(agent: Agent, model: str, unpriced: int) -> None:
+    """Until it has one."""
+    await agent.post(agent.body(model=model))
+    assert (await read(agent))[series("unpriced_models")] == unpriced
+    await agent.set_price(model, "1", "2")
+    assert (await read(agent))[series("unpriced_models")] == 0
+
+
 # Who may read them.
 
 
@@ -166,6 +199,14 @@ async def test_openmetrics_is_answered_where_it_is_asked_for(agent: Agent) -> No
     )
     families = parse_openmetrics(answer.body.decode())  # type: ignore[no-untyped-call]
     assert f"{PREFIX}requests" in {family.name for family in families}
+
+
+@needs_promtool
+async def test_promtool_has_no_objection(agent: Agent) -> None:
+    """Names, types and units are as Prometheus wants them."""
+    await agent.chat()
+    answer = await scrape(agent)
+    await asyncio.to_thread(promtool, "check", "metrics", stdin=answer.body.decode())
 
 
 @pytest.mark.parametrize("header", ["X-Forwarded-For", "Forwarded"])
