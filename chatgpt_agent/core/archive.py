@@ -38,6 +38,11 @@ class Archive(msgspec.Struct, frozen=True, kw_only=True):
     archived_by: str
 
 
+def next_month(month: date) -> date:
+    """Returns the first day of the month after one, which is given by any day."""
+    return date(month.year + month.month // 12, month.month % 12 + 1, 1)
+
+
 def show_month(month: date) -> str:
     """Returns a month as it is written everywhere: 2026-11."""
     return f"{month:%Y-%m}"

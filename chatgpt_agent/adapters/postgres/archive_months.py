@@ -21,7 +21,7 @@ from chatgpt_agent.adapters.migrate import first_line
 from chatgpt_agent.adapters.postgres.checks import daily_sums
 from chatgpt_agent.adapters.postgres.settings import DAY_SQL, TIME_ZONE_SQL
 from chatgpt_agent.adapters.postgres.usage import BUCKET_SQL, COUNT_NOT_DONE, COUNT_REQUESTS
-from chatgpt_agent.core.archive import Archive, ArchiveSums, archive_name, differences, show_month
+from chatgpt_agent.core.archive import Archive, ArchiveSums, archive_name, differences, next_month, show_month
 from chatgpt_agent.core.audit import Actor
 from chatgpt_agent.core.errors import Conflict, SetupError, StoreUnavailable
 from chatgpt_agent.core.ledger import State
@@ -50,12 +50,14 @@ _INSERT_LATENCY = f"""
 _READ_SUMS = f"""
     SELECT count(*), {COUNT_REQUESTS}, coalesce(sum(cost), 0), coalesce(sum(uncertain_cost), 0), {_SUMS}
     FROM {{partition}}"""
-# Around midnight at the ends of the month, a day of the time zone has rows of two months.
+# Around midnight at the ends of the month, a day of the time zone has rows of two months: those of the other months are
+# still there. Their table is not asked for by its id, which on each server of a cluster is another one.
+_DAYS = "IN (SELECT day FROM archived_daily WHERE month = %s)"
 _DAYS_OF_MONTH = daily_sums(
-    rows="tableoid <> %s::regclass AND started_at >= %s AND started_at < %s",
-    days="day IN (SELECT day FROM archived_daily WHERE month = %s)",
+    rows=f"""(started_at >= %s AND started_at < %s OR started_at >= %s AND started_at < %s) AND {DAY_SQL} {_DAYS}""",
+    days=f"day {_DAYS}",
 )
-_EDGE, _LONGEST = timedelta(days=2), timedelta(days=31)
+_EDGE = timedelta(days=2)
 _ADD_MONTH = """
     INSERT INTO archived_months (month, file, sha256, bytes, rows, requests, cost, uncertain_cost, counts, time_zone,
                                  archived_at, archived_by)
@@ -95,7 +97,7 @@ def archive_month(dsn: str, month: date, folder: Path, actor: Actor, *, say: Cal
         )
         write_manifest(manifest_path(path), archive, ledger_id=ledger_id, format=1)
         _record(cursor, partition, archive, actor)
-        _check_daily_sums(cursor, partition, month)
+        _check_daily_sums(cursor, month)
         _drop(cursor, partition)
     say(f"{show_month(month)}: the file was read back, and the rows have been deleted from the database.")
     return archive
@@ -165,9 +167,10 @@ def _record(cursor: Any, partition: str, archive: Archive, actor: Actor) -> None
         cursor.execute(sql.format(partition=partition), [archive.month])
 
 
-def _check_daily_sums(cursor: Any, partition: str, month: date) -> None:
+def _check_daily_sums(cursor: Any, month: date) -> None:
     """Raises Conflict if the daily sums of the month are not those of its rows: the rows would show why."""
-    values = [partition, month - _EDGE, month + _LONGEST + _EDGE, month, 1]
+    begin, end = (datetime(day.year, day.month, day.day, tzinfo=UTC) for day in (month, next_month(month)))
+    values = [begin - _EDGE, begin, end, end + _EDGE, month, month, month, 1]
     cursor.execute(_DAYS_OF_MONTH, values)
     for day, text in cursor.fetchall():
         raise Conflict(f"the books of {show_month(month)} are not right ({day}: {text}): run `ledger verify`")

@@ -1,7 +1,16 @@
-"""Checks that prove the ledger consistent. Each one is a statement that selects what is wrong."""
+"""Checks that prove the ledger consistent. Each one is a statement that selects what is wrong, in a month at a time:
+neither its memory nor PostgreSQL's temporary files grow with the ledger."""
 
 import msgspec
 
+from chatgpt_agent.adapters.postgres.check_spans import (
+    DAY_IN_MONTH,
+    IN_MONTH,
+    ROW_DAY_IN_MONTH,
+    LedgerSpans,
+    Span,
+    ledger_spans,
+)
 from chatgpt_agent.adapters.postgres.connection import Store
 from chatgpt_agent.adapters.postgres.prices import COST_SQL
 from chatgpt_agent.adapters.postgres.settings import DAY_SQL
@@ -31,12 +40,13 @@ def _part_exceeds_side(side: str) -> str:
     return f"greatest({', '.join(parts)}) > {side}_tokens"
 
 
+_DAYS = DAY_IN_MONTH.format(day="day")
 _CORRECTED = "CASE WHEN o.request_id IS NULL THEN u.{} ELSE coalesce(o.{}, 0) + coalesce(u.{}, 0) END AS {}"
 
 
-def daily_sums(rows: str = "true", days: str = "true") -> str:
-    """Returns the check of daily sums: those of the rows that match a condition and of archived months, for days that
-    match a condition, compared with `usage_daily`. Its last placeholder is the limit."""
+def daily_sums(rows: str, days: str) -> str:
+    """Returns the check of daily sums: those of the rows that match a condition, and of archived months, compared with
+    `usage_daily`, both for the days that match a condition. Its last placeholder is the limit."""
     return f"""
         WITH parts AS (
             SELECT {DAY_SQL} AS day, user_id, token_id, model, endpoint,
@@ -45,7 +55,7 @@ def daily_sums(rows: str = "true", days: str = "true") -> str:
             FROM usage WHERE {rows} GROUP BY 1, 2, 3, 4, 5
             UNION ALL
             SELECT day, user_id, token_id, model, endpoint, requests, not_done, {_each("{}")}, cost, uncertain_cost
-            FROM archived_daily
+            FROM archived_daily WHERE {days}
         ), added AS (
             SELECT day, user_id, token_id, model, endpoint, sum(requests) AS requests, sum(not_done) AS not_done,
                    {_each("sum({}) AS {}")}, sum(cost) AS cost, sum(uncertain_cost) AS uncertain_cost
@@ -54,27 +64,29 @@ def daily_sums(rows: str = "true", days: str = "true") -> str:
         SELECT format('%%s, user %%s, token %%s, %%s, %%s', day, user_id, token_id, model, endpoint),
                format('usage_daily has %%s requests and %%s USD, the rows have %%s and %%s',
                       coalesce(d.requests, 0), coalesce(d.cost, 0), coalesce(a.requests, 0), coalesce(a.cost, 0))
-        FROM added a FULL JOIN usage_daily d USING (day, user_id, token_id, model, endpoint)
-        WHERE {days} AND (a.requests, a.not_done, {_each("a.{}")}, a.cost, a.uncertain_cost)
+        FROM added a FULL JOIN (SELECT * FROM usage_daily WHERE {days}) d
+             USING (day, user_id, token_id, model, endpoint)
+        WHERE (a.requests, a.not_done, {_each("a.{}")}, a.cost, a.uncertain_cost)
               IS DISTINCT FROM
               (d.requests, d.not_done, {_each("d.{}")}, d.cost, d.uncertain_cost)
         ORDER BY 1 LIMIT %s"""
 
 
-# A check selects (subject, text), at most LIMIT rows; it selects nothing if the ledger is consistent.
+# A check selects (subject, text), at most LIMIT rows; it selects nothing if the ledger is consistent. The other
+# placeholders are for the ends of a span, in pairs.
 _CHECKS = {
-    "daily sums": daily_sums(),
+    "daily sums": daily_sums(rows=ROW_DAY_IN_MONTH, days=_DAYS),
     "sums by model": f"""
         WITH added AS (
             SELECT day, model, sum(requests) AS requests, sum(not_done) AS not_done,
                    sum(input_tokens + output_tokens) AS tokens, sum(cost) AS cost,
                    sum(uncertain_cost) AS uncertain_cost
-            FROM usage_daily GROUP BY 1, 2
+            FROM usage_daily WHERE {_DAYS} GROUP BY 1, 2
         )
         SELECT format('%%s, %%s', day, model),
                format('usage_by_model has %%s requests and %%s USD, usage_daily has %%s and %%s',
                       coalesce(s.requests, 0), coalesce(s.cost, 0), coalesce(a.requests, 0), coalesce(a.cost, 0))
-        FROM added a FULL JOIN usage_by_model s USING (day, model)
+        FROM added a FULL JOIN (SELECT * FROM usage_by_model WHERE {_DAYS}) s USING (day, model)
         WHERE ({", ".join(f"a.{name}" for name in BY_MODEL)})
               IS DISTINCT FROM ({", ".join(f"s.{name}" for name in BY_MODEL)})
         ORDER BY 1 LIMIT %s""",
@@ -84,21 +96,22 @@ _CHECKS = {
                    count(*) AS requests
             FROM usage,
                  LATERAL (VALUES ('duration', duration_ms), ('first_byte', first_byte_ms)) AS m (measure, milliseconds)
-            WHERE state = '{State.DONE}' AND milliseconds IS NOT NULL GROUP BY 1, 2, 3, 4
+            WHERE state = '{State.DONE}' AND milliseconds IS NOT NULL AND {ROW_DAY_IN_MONTH} GROUP BY 1, 2, 3, 4
             UNION ALL
-            SELECT day, model, measure, bucket, requests FROM archived_latency
+            SELECT day, model, measure, bucket, requests FROM archived_latency WHERE {_DAYS}
         ), counted AS (
             SELECT day, model, measure, bucket, sum(requests) AS requests FROM parts GROUP BY 1, 2, 3, 4
         )
         SELECT format('%%s, %%s, %%s, bucket %%s', day, model, measure, bucket),
                format('usage_latency has %%s requests, the rows have %%s',
                       coalesce(l.requests, 0), coalesce(c.requests, 0))
-        FROM counted c FULL JOIN usage_latency l USING (day, model, measure, bucket)
+        FROM counted c FULL JOIN (SELECT * FROM usage_latency WHERE {_DAYS}) l USING (day, model, measure, bucket)
         WHERE c.requests IS DISTINCT FROM l.requests ORDER BY 1 LIMIT %s""",
     "price": f"""
         SELECT r.request_id::text, format('its price %%s does not exist', r.price_id)
         FROM usage r LEFT JOIN prices p ON p.id = r.price_id AND p.input IS NOT NULL
-        WHERE p.id IS NULL AND r.price_id IS NOT NULL AND r.state <> '{State.IMPORTED}'  -- NULL: of a free endpoint
+        WHERE {IN_MONTH} AND p.id IS NULL AND r.price_id IS NOT NULL  -- NULL: of a free endpoint
+          AND r.state <> '{State.IMPORTED}'
         ORDER BY r.started_at LIMIT %s""",
     # The sum of a correction and its row must have the cost of the corrected token counts.
     "cost": f"""
@@ -108,7 +121,8 @@ _CHECKS = {
                    {_each(_CORRECTED)}
             FROM usage u LEFT JOIN usage o
                 ON u.state = '{State.CORRECTION}' AND o.request_id = u.corrects AND o.started_at = u.started_at
-            WHERE u.state <> '{State.IMPORTED}'
+                AND o.user_id = u.user_id AND o.{IN_MONTH}
+            WHERE u.{IN_MONTH} AND u.state <> '{State.IMPORTED}'
         )
         SELECT r.request_id::text, format('it costs %%s USD, its tokens cost %%s USD at its price', r.cost, due.cost)
         FROM corrected r JOIN prices p ON p.id = r.price_id AND p.input IS NOT NULL {COST_SQL}
@@ -116,23 +130,27 @@ _CHECKS = {
     "tokens": f"""
         SELECT request_id::text, format('its state is %%s, but token counts are missing or contradictory', state)
         FROM usage
-        WHERE (state = '{State.DONE}' AND (input_tokens IS NULL OR output_tokens IS NULL OR cached_tokens IS NULL))
+        WHERE {IN_MONTH} AND (
+              (state = '{State.DONE}' AND (input_tokens IS NULL OR output_tokens IS NULL OR cached_tokens IS NULL))
            OR (state <> '{State.CORRECTION}' AND (
                {" OR ".join(map(_part_exceeds_side, SIDES))}
-               OR least({_each("{}")}) < 0))
+               OR least({_each("{}")}) < 0)))
         ORDER BY started_at LIMIT %s""",
-    "values": """
+    "values": f"""
         SELECT request_id::text, 'its time or its cost is out of range' FROM usage
-        WHERE started_at < '1970-01-01Z' OR started_at >= '9999-01-01Z'
-           OR abs(cost) > 1e15 OR abs(uncertain_cost) > 1e15  -- NaN is greater than every number
+        WHERE {IN_MONTH} AND (started_at < '1970-01-01Z' OR started_at >= '9999-01-01Z'
+           OR abs(cost) > 1e15 OR abs(uncertain_cost) > 1e15)  -- NaN is greater than every number
         LIMIT %s""",
     "duplicate": """
         SELECT request_id::text, format('%%s rows have this request id', count(*))
-        FROM usage GROUP BY request_id HAVING count(*) > 1 LIMIT %s""",
+        FROM usage WHERE request_id BETWEEN %s::uuid AND %s::uuid
+        GROUP BY request_id HAVING count(*) > 1 LIMIT %s""",
     "correction": f"""
         SELECT c.request_id::text, format('it corrects %%s, which does not exist', c.corrects)
-        FROM usage c LEFT JOIN usage r ON r.request_id = c.corrects AND r.started_at = c.started_at
-        WHERE c.state = '{State.CORRECTION}' AND r.request_id IS NULL LIMIT %s""",
+        FROM usage c
+             LEFT JOIN usage r ON r.request_id = c.corrects AND r.started_at = c.started_at AND r.user_id = c.user_id
+                 AND r.{IN_MONTH}
+        WHERE c.{IN_MONTH} AND c.state = '{State.CORRECTION}' AND r.request_id IS NULL LIMIT %s""",
     "archived months": f"""
         WITH added AS (
             SELECT month, sum(requests) AS requests, sum(cost) AS cost, sum(uncertain_cost) AS uncertain_cost,
@@ -172,15 +190,43 @@ _CHECKS = {
 }
 
 
+_OF_DAYS = ("daily sums", "sums by model", "latencies")
+_OF_IDS = ("duplicate",)
+_OF_ROWS = ("price", "cost", "tokens", "values", "correction")
+
+
 async def run_checks(store: Store, limit: int) -> list[Finding]:
     """Returns everything that is wrong with the ledger, at most `limit` findings of each check. A check that PostgreSQL
     refuses, because of a value that it cannot compute with, is a finding."""
-    return [finding for check in _CHECKS for finding in await run_check(store, check, limit)]
+    spans = await ledger_spans(store)
+    return [finding for check in _CHECKS for finding in await _run_through(store, check, spans, limit)]
 
 
-async def run_check(store: Store, check: str, limit: int) -> list[Finding]:
-    """Returns at most `limit` findings of one check, as `run_checks` does."""
+async def _run_through(store: Store, check: str, spans: LedgerSpans, limit: int) -> list[Finding]:
+    """Returns at most `limit` findings of one check in all of its spans."""
+    if check in _OF_DAYS:
+        return await _in_spans(store, check, spans.days, limit)
+    if check in _OF_IDS:
+        return await _in_spans(store, check, spans.ids, limit)
+    if check in _OF_ROWS:
+        return await _in_spans(store, check, spans.rows, limit)
+    return await run_check(store, check, limit)
+
+
+async def _in_spans(store: Store, check: str, spans: list[Span], limit: int) -> list[Finding]:
+    findings: list[Finding] = []
+    for span in spans:
+        if len(findings) < limit:
+            others = await run_check(store, check, limit - len(findings), span)
+            findings += [finding for finding in others if finding.subject or finding not in findings]
+    return findings
+
+
+async def run_check(store: Store, check: str, limit: int, span: Span | None = None) -> list[Finding]:
+    """Returns at most `limit` findings of one check, in a span if it has spans, as `run_checks` does."""
+    sql = _CHECKS[check]
+    ends = [*span] * (sql.replace("%%", "").count("%s") // 2) if span else []
     try:
-        return [Finding(check, *row) for row in await store.fetch(_CHECKS[check], [limit])]
+        return [Finding(check, *row) for row in await store.fetch(sql, [*ends, limit])]
     except StoreRejected as error:
         return [Finding(check, "", f"this cannot be checked: {error}")]

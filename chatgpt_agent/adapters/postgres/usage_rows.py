@@ -102,13 +102,20 @@ async def list_rows(
         "surcharges": SURCHARGES_SQL,
         **{name: known_count(name, "r") for name in COUNT_COLUMNS},
     }
-    # A condition only where there is a value, so that PostgreSQL can plan with the index of its column.
-    chosen = {
+    last_start, last_id = (None, None) if after is None else (after[0], str(after[1]))
+    # A condition only where there is a value, so that PostgreSQL can plan with the index of its column. The position of
+    # a page is a bound of the index, and only then a choice among rows of one moment.
+    chosen: dict[str, object] = {
+        "r.state = %s": str(states[0]) if len(states) == 1 else None,
+        "r.state = ANY(%s::text[])": list(states) if len(states) > 1 else None,
+        "r.started_at >= %s": since,
+        "r.started_at < %s": until,
         "r.user_id = (SELECT id FROM users WHERE name = %s)": user,
         "r.token_id = %s": token_id,
         "r.model = %s": model,
         "r.endpoint = %s": endpoint,
         "r.request_id = %s::uuid": None if request_id is None else str(request_id),
+        "r.started_at <= %s": last_start,
     }
     conditions = [condition for condition, value in chosen.items() if value is not None]
     values = [value for value in chosen.values() if value is not None]
@@ -116,14 +123,10 @@ async def list_rows(
         SELECT {", ".join(columns.get(name, f"r.{name}") for name in ROW_FIELDS)}
         FROM usage r LEFT JOIN users u ON u.id = r.user_id LEFT JOIN tokens t ON t.id = r.token_id
         LEFT JOIN prices p ON p.id = r.price_id
-        WHERE (cardinality(%s::text[]) = 0 OR r.state = ANY(%s::text[]))
-          AND (%s::timestamptz IS NULL OR r.started_at >= %s) AND (%s::timestamptz IS NULL OR r.started_at < %s)
-          {"".join(f" AND {condition}" for condition in conditions)}
-          AND (%s::timestamptz IS NULL OR r.started_at < %s OR (r.started_at = %s AND r.request_id > %s::uuid))
+        WHERE {" AND ".join(["true", *conditions])}
+          AND (%s::uuid IS NULL OR r.started_at < %s OR r.request_id > %s::uuid)
         ORDER BY r.started_at DESC, r.request_id LIMIT %s"""
-    last_start, last_id = (None, None) if after is None else (after[0], str(after[1]))
-    filters = [list(states), list(states), since, since, until, until, *values]
-    rows = await store.fetch(sql, [*filters, last_start, last_start, last_start, last_id, limit])
+    rows = await store.fetch(sql, [*values, last_id, last_start, last_id, limit])
     return [_usage_row(row) for row in rows]
 
 

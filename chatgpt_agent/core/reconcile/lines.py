@@ -8,6 +8,7 @@ from enum import StrEnum
 
 import msgspec
 
+from chatgpt_agent.core.archive import next_month
 from chatgpt_agent.core.http.endpoints import (
     CHAT,
     DECISIONS,
@@ -217,8 +218,7 @@ def days_to_compare(month: date | None, days: Span | None) -> Span | None:
     """Returns the days to compare: those of the month (given by its first day), or those of the figures."""
     if month is None or days is None:
         return days
-    following = date(month.year + month.month // 12, month.month % 12 + 1, 1)
-    return month, date.fromordinal(following.toordinal() - 1)
+    return month, date.fromordinal(next_month(month).toordinal() - 1)
 
 
 def within(days: Span, day: date) -> bool:
