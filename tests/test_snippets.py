@@ -21,6 +21,7 @@ from chatgpt_agent.adapters.config import FIELDS
 from chatgpt_agent.adapters.config_loading import load_config
 from chatgpt_agent.cli.main import main
 from chatgpt_agent.web.admin.routes import ROUTES
+from tests.support.database import connected
 from tests.support.snippets import PAGES, Snippet, faults, our_commands, shell_lines, snippets
 from tests.test_docs import HISTORY, prose
 
@@ -156,3 +157,20 @@ def test_requests_to_the_rest_api_have_a_route() -> None:
         method = (re.findall(r"-X (\w+)", line) or ["POST" if "--json" in line or "--data" in line else "GET"])[0]
         assert any(method == verb and pattern.fullmatch(path) for verb, pattern in routes), line
     assert len(lines) > 15
+
+
+def test_sql_creates_role_and_database(postgres: str) -> None:
+    """The statements of docs/deployment.md give a role that can sign in a database of its own."""
+    [snippet] = [each for each in snippets("sql") if each.page == "docs/deployment.md"]
+    statements = re.sub(r"\bagent\b", "documented_agent", snippet.text).split(";")[:-1]
+    owner = """SELECT rolcanlogin FROM pg_roles JOIN pg_database ON datdba = pg_roles.oid
+        WHERE datname = rolname AND rolname = 'documented_agent'"""
+    with connected(postgres) as cursor:
+        try:
+            for statement in statements:
+                cursor.execute(statement)
+            cursor.execute(owner)
+            assert cursor.fetchall() == [(True,)]
+        finally:
+            cursor.execute("DROP DATABASE IF EXISTS documented_agent")
+            cursor.execute("DROP ROLE IF EXISTS documented_agent")
