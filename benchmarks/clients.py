@@ -181,7 +181,7 @@ class Mix:
 class Load:
     """Workers that send requests up to a number or a deadline, and pause after each for `rest` seconds on average.
 
-    `sent` counts the requests that reached an agent.
+    `sent` counts the requests that reached an agent. `stopping`: no more requests are sent.
     """
 
     def __init__(
@@ -194,6 +194,7 @@ class Load:
         self._rest = rest
         self.received: list[Received] = []
         self.sent = 0
+        self.stopping = False
 
     async def run(self, requests: int, workers: int, deadline: float) -> None:
         """Sends `requests` requests, or as many as possible before `deadline` on the loop's clock."""
@@ -203,7 +204,7 @@ class Load:
 
     async def _work(self, requests: int, deadline: float) -> None:
         loop = asyncio.get_running_loop()
-        while self.sent < requests and loop.time() < deadline:
+        while self.sent < requests and loop.time() < deadline and not self.stopping:
             self.sent += 1
             received = await send(self._url(), self._random.choice(self._tokens), self._mix.next())
             self.received.append(received)

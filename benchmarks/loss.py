@@ -244,7 +244,7 @@ def main() -> None:
     try:
         result = asyncio.run(measure(options))
     except (ExceptionGroup, RuntimeError, OSError, subprocess.SubprocessError, asyncio.CancelledError) as error:
-        sys.exit(f"the run failed: {_describe(error)}")
+        sys.exit(f"the run failed: {describe(error)}")
     report = markdown(result, command_line("benchmarks.loss"))
     print(report)
     if options.output is not None:
@@ -257,10 +257,11 @@ def main() -> None:
     sys.exit(1 if violations else 0)
 
 
-def _describe(error: BaseException) -> str:
+def describe(error: BaseException) -> str:
+    """Returns an error with its notes in words, and all errors of a group."""
     notes = "\n".join(["", *getattr(error, "__notes__", [])])
     if isinstance(error, BaseExceptionGroup):
-        return "; ".join(_describe(inner) for inner in error.exceptions) + notes
+        return "; ".join(describe(inner) for inner in error.exceptions) + notes
     return f"{type(error).__name__}: {error}{notes}"
 
 

@@ -84,7 +84,7 @@ async def revocation(fleet: Fleet) -> float:
     reader, writer = await asyncio.open_connection("127.0.0.1", urlsplit(fleet.agent.url).port)
     connection = psycopg2.connect(fleet.postgres.dsn)
     try:
-        while await _status(reader, writer, token) != 200:
+        while await status_of(reader, writer, token) != 200:
             writer.close()
             await asyncio.sleep(0.05)
             reader, writer = await asyncio.open_connection("127.0.0.1", urlsplit(fleet.agent.url).port)
@@ -93,7 +93,7 @@ async def revocation(fleet: Fleet) -> float:
             cursor.execute("UPDATE tokens SET revoked_at = now() WHERE id = (SELECT max(id) FROM tokens)")
         began = time.perf_counter()
         committing = asyncio.create_task(asyncio.to_thread(connection.commit), name="commit")
-        while await _status(reader, writer, token) == 200:  # then 401, or 429 after many wrong tokens of this address
+        while await status_of(reader, writer, token) == 200:  # then 401, or 429 after many wrong tokens of this address
             pass
         elapsed = time.perf_counter() - began
         await committing
@@ -103,7 +103,7 @@ async def revocation(fleet: Fleet) -> float:
         writer.close()
 
 
-async def _status(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, token: str) -> int:
+async def status_of(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, token: str) -> int:
     """Returns the status of a request that costs nothing."""
     writer.write(f"GET /v1/models HTTP/1.1\r\nHost: agent\r\nAuthorization: Bearer {token}\r\n\r\n".encode())
     head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").lower()

@@ -38,10 +38,12 @@ class Tokens(msgspec.Struct, frozen=True):
 
 
 class Upstream:
-    """The server. `dispatched`: how often each request id arrived; `billed`: what was charged for it."""
+    """The server. `dispatched`: how often each request id arrived; `billed`: what was charged for it, up to `max_input`
+    input tokens each."""
 
-    def __init__(self, random_: random.Random) -> None:
+    def __init__(self, random_: random.Random, *, max_input: int = 5000) -> None:
         self._random = random_
+        self._max_input = max_input
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self.dispatched: Counter[str] = Counter()
@@ -114,7 +116,7 @@ class Upstream:
             await _send(writer, b"0\r\n\r\n")
 
     def _tokens(self) -> Tokens:
-        inputs, outputs = self._random.randint(10, 5000), self._random.randint(1, 3000)
+        inputs, outputs = self._random.randint(10, self._max_input), self._random.randint(1, 3000)
         return Tokens(inputs, self._random.randint(0, inputs), outputs, self._random.randint(0, outputs))
 
 
