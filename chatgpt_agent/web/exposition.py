@@ -1,5 +1,6 @@
 """The metrics as text, in the formats of Prometheus and OpenMetrics."""
 
+import time
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
 
@@ -23,7 +24,7 @@ class Exposition:
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
-        self._process = ProcessCollector(registry=None)  # None: not in the registry of the whole process
+        self._process = OwnProcess(registry=None)  # None: not in the registry of the whole process
 
     def encode(self, accept: str) -> tuple[Cooperative[bytes], str]:
         """Returns the work that makes the text, metric after metric, and its media type. `accept`: the header field of
@@ -48,6 +49,15 @@ class Exposition:
             if metric in samples:
                 yield _family(metric, samples[metric])
         yield from self._process.collect()
+
+
+class OwnProcess(ProcessCollector):
+    """The metrics of the process, also where systemd hides all of /proc that is not of a process (`ProcSubset=pid`):
+    prometheus-client has none of them if it cannot read /proc/stat, of which it only needs the time of the boot."""
+
+    def _boot_time(self) -> float:
+        clock = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)  # only Linux has it, and only Linux has /proc
+        return time.time() - time.clock_gettime(clock)
 
 
 class _One(Collector):
