@@ -131,11 +131,13 @@ class Store:
 
     async def _connect(self) -> aiopg.Connection:
         failure: Exception = psycopg2.OperationalError("the connection string names no address")
-        async for address in addresses(self._dsn):
-            try:
-                return await self._connect_to(address)
-            except (psycopg2.OperationalError, OSError, TimeoutError) as error:
-                failure = error
+        # Closed here: else the event loop would close it in a task of its own, some time after the return.
+        async with contextlib.aclosing(addresses(self._dsn)) as places:
+            async for address in places:
+                try:
+                    return await self._connect_to(address)
+                except (psycopg2.OperationalError, OSError, TimeoutError) as error:
+                    failure = error
         raise failure
 
     async def _connect_to(self, address: dict[str, str]) -> aiopg.Connection:

@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from configparser import Error as ConfigParserError
 from configparser import RawConfigParser
 from pathlib import Path
@@ -61,7 +61,7 @@ def _check_hosts(parsed: dict[str, str]) -> None:
             raise ValueError("not a host")
 
 
-async def addresses(dsn: str) -> AsyncIterator[dict[str, str]]:
+async def addresses(dsn: str) -> AsyncGenerator[dict[str, str], None]:
     """Yields the parameters of each host of a connection string and each address of its name, in order.
 
     libpq could try them itself, but opens a new socket for each, while aiopg waits for the first one. And libpq

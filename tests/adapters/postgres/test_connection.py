@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import sys
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -81,6 +82,20 @@ async def test_a_store_reconnects_after_its_connection_ends(shared: Store, postg
     end_connections(postgres)
     await asyncio.gather(shared.fetch("SELECT 1"), return_exceptions=True)
     assert await shared.fetch("SELECT 2") == [(2,)]
+
+
+async def test_connecting_leaves_nothing_for_the_event_loop_to_close(postgres: str) -> None:
+    """A generator of addresses that is left early would be closed in a task of its own, which a loop that ends cancels
+    (Python 3.13 shows it)."""
+    closed_by_loop: list[object] = []
+    hooks = sys.get_asyncgen_hooks()
+    sys.set_asyncgen_hooks(hooks.firstiter, closed_by_loop.append)
+    try:
+        async with Store(postgres) as store:
+            await store.ping()
+    finally:
+        sys.set_asyncgen_hooks(*hooks)
+    assert closed_by_loop == []
 
 
 async def test_a_statement_whose_connection_ends_is_unavailable(shared: Store, postgres: str) -> None:
