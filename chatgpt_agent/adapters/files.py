@@ -24,6 +24,16 @@ def make_folder(folder: Path) -> None:
         raise SetupError(f"the folder {folder} cannot be created: {error.strerror}") from None
 
 
+def file_exists(path: Path) -> bool:
+    """Returns whether a file or folder exists. Raises OSError if that cannot be known, as in a folder of another
+    account: `Path.exists` is false there from Python 3.14 on."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
+
+
 def give_to_folder_owner(path: Path) -> None:
     """As root: gives a new file or folder to the owner of the folder that it is in. Links are not followed: that
     account could point one at any file of the system."""

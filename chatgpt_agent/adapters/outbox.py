@@ -22,7 +22,7 @@ from uuid import UUID, uuid4
 import msgspec
 
 from chatgpt_agent.adapters import outbox_rows
-from chatgpt_agent.adapters.files import give_to_folder_owner, make_folder
+from chatgpt_agent.adapters.files import file_exists, give_to_folder_owner, make_folder
 from chatgpt_agent.adapters.outbox_format import FORMAT, KEEPS_SHIPPED_ROWS, OLD_FORMATS, SCHEMA, upgrade
 from chatgpt_agent.adapters.outbox_rows import Position
 from chatgpt_agent.adapters.outbox_space import Space
@@ -322,7 +322,7 @@ def read_state(folder: Path) -> OutboxState | None:
     SetupError."""
     path = folder / "outbox.db"
     try:
-        if not path.exists():
+        if not file_exists(path):
             return None
     except OSError as error:  # a folder of another account
         raise SetupError(f"the outbox {path} cannot be read: {error.strerror}") from None

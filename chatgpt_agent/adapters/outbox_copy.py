@@ -5,6 +5,7 @@ import os
 import sqlite3
 from pathlib import Path
 
+from chatgpt_agent.adapters.files import file_exists
 from chatgpt_agent.adapters.outbox import read_file
 from chatgpt_agent.adapters.outbox_format import FORMAT, OLD_FORMATS
 from chatgpt_agent.core.backup import OutboxSums
@@ -18,7 +19,7 @@ def copy_outbox(folder: Path, target: Path) -> OutboxSums | None:
     SetupError."""
     source = folder / FILE
     try:
-        if not source.exists():
+        if not file_exists(source):
             return None
         os.close(os.open(target, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
         with (

@@ -18,7 +18,7 @@ from chatgpt_agent.adapters.backup_file import write_file
 from chatgpt_agent.adapters.backup_reader import BackupReader
 from chatgpt_agent.adapters.config import Config
 from chatgpt_agent.adapters.embedded_postgres import EmbeddedPostgres
-from chatgpt_agent.adapters.files import make_folder
+from chatgpt_agent.adapters.files import file_exists, make_folder
 from chatgpt_agent.adapters.key_file import parse_keys
 from chatgpt_agent.adapters.keyring import Keyring
 from chatgpt_agent.adapters.migrate import known_migrations, migrate
@@ -239,11 +239,11 @@ def _pg_restore(target: targets.Target, manifest: Manifest) -> programs.Program:
 def _restore_files(config: Config, reader: BackupReader, key: bytes | None) -> None:
     """Puts the outbox and the master key into the data directory."""
     outbox = config.data_dir / OUTBOX_FILE
-    if backup.OUTBOX in reader.manifest.members and not outbox.exists():
+    if backup.OUTBOX in reader.manifest.members and not file_exists(outbox):
         write_file(outbox, reader.pieces(backup.OUTBOX))
         check_outbox(outbox)
     path = master_key_path(config)
-    if key is not None and not path.exists():
+    if key is not None and not file_exists(path):
         make_folder(path.parent)
         write_file(path, iter([key + b"\n"]))
 

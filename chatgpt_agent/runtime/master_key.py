@@ -4,7 +4,7 @@ key file has the key that the database uses, alone or beside others."""
 from pathlib import Path
 
 from chatgpt_agent.adapters.config import Config
-from chatgpt_agent.adapters.files import make_folder
+from chatgpt_agent.adapters.files import file_exists, make_folder
 from chatgpt_agent.adapters.keyring import Keyring, make_master_key, read_master_key
 from chatgpt_agent.adapters.postgres.connection import Store
 from chatgpt_agent.adapters.postgres.settings import master_key_check, read_key_state
@@ -50,6 +50,6 @@ def keyring_if_present(config: Config) -> Keyring | None:
 
 def _exists(path: Path) -> bool:
     try:
-        return path.exists()
+        return file_exists(path)
     except OSError as error:  # such as in a folder of another account
         raise SetupError(f"the master key {path} cannot be read: {error.strerror}") from None

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from chatgpt_agent.adapters.files import give_to_folder_owner, make_folder, read_secret_file
+from chatgpt_agent.adapters.files import file_exists, give_to_folder_owner, make_folder, read_secret_file
 from chatgpt_agent.core.errors import SetupError
 from tests.support.full_disk import without_root
 
@@ -37,6 +37,15 @@ def test_a_folder_below_a_closed_folder_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "closed").mkdir(mode=0o000)
     with without_root(), pytest.raises(SetupError, match="closed/data cannot be created: Permission denied"):
         make_folder(tmp_path / "closed" / "data")
+
+
+def test_a_file_that_cannot_be_seen_is_no_missing_file(tmp_path: Path) -> None:
+    """In a closed folder neither answer is known, with each version of Python."""
+    (tmp_path / "closed").mkdir(mode=0o000)
+    (tmp_path / "file").write_text("")
+    assert [file_exists(tmp_path / name) for name in ("file", "missing", "file/below")] == [True, False, False]
+    with without_root(), pytest.raises(PermissionError):
+        file_exists(tmp_path / "closed" / "data")
 
 
 def test_a_folder_created_by_root_belongs_to_the_owner_of_its_parent(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from chatgpt_agent.adapters.config_view import settings_of
+from chatgpt_agent.adapters.files import file_exists
 from chatgpt_agent.adapters.keyring import read_master_key
 from chatgpt_agent.adapters.own_thread import in_own_thread
 from chatgpt_agent.adapters.redaction import HIDDEN
@@ -25,7 +26,7 @@ async def check_files(examination: Examination) -> list[Result]:
 def _check_files(examination: Examination) -> Iterator[Result]:
     yield from _check_config_file(examination)
     folder = examination.data_dir
-    status = folder.stat() if folder.exists() else None
+    status = folder.stat() if file_exists(folder) else None
     if status is not None and examination.account not in (0, status.st_uid):
         owner = _account(status.st_uid)
         text = f"this is not the agent's account: {folder} belongs to {owner}"
@@ -49,7 +50,7 @@ def _check_files(examination: Examination) -> Iterator[Result]:
 
 def _own_files(folder: Path) -> list[Path]:
     names = ("master.key", "outbox.db", "outbox.db-wal", "outbox.db-shm", "outbox.lock")
-    return [path for path in (folder / name for name in names) if path.exists()]
+    return [path for path in (folder / name for name in names) if file_exists(path)]
 
 
 def _check_config_file(examination: Examination) -> Iterator[Result]:
@@ -67,7 +68,7 @@ def _check_config_file(examination: Examination) -> Iterator[Result]:
 def _check_secrets(examination: Examination) -> Iterator[Result]:
     config = examination.config
     path = master_key_path(config)
-    if config.master_key_file is not None or path.exists():
+    if config.master_key_file is not None or file_exists(path):
         yield from _readable(lambda: read_master_key(path))
     if (secret := config.webhook_secret_file) is not None:
         yield from _readable(lambda: read_webhook_secret(secret))
