@@ -32,12 +32,13 @@ import pytest
 from tornado.ioloop import IOLoop
 
 from chatgpt_agent.runtime.tuning import Tuning
+from tests.support import citus
 from tests.support.agent import Agent
 from tests.support.canaries import SECRETS, search
 from tests.support.folders import memory_folder
 from tests.support.loops import StrictLoop
 from tests.support.oracle import check
-from tests.support.postgres_server import EMPTY, run_postgres, server_folder, temporary_database
+from tests.support.postgres_server import EMPTY, MIGRATED, run_postgres, server_folder, temporary_database
 from tests.support.shared_agent import SharedAgent, SharedAgents
 from tests.support.upstream import Upstream
 
@@ -106,7 +107,11 @@ def pytest_collection_finish() -> None:
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[str]:
-    """A private PostgreSQL for the whole run; its connection string."""
+    """A private PostgreSQL for the whole run, or the Citus cluster that `CITUS_URL` names; its connection string."""
+    if citus.URL:
+        with citus.citus_cluster(citus.URL, MIGRATED) as dsn:
+            yield dsn
+        return
     with server_folder() as folder:
         with run_postgres(folder) as dsn:
             yield dsn

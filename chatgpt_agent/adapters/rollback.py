@@ -52,6 +52,8 @@ def rolled_back(dsn: str, count: int) -> Iterator[Rollback]:
             newest = list(backend.to_rollback(migrations))[:count]
             with backend.transaction():
                 backend.execute(f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'")
+                # Citus refuses to change functions after it has read a distributed table on several connections.
+                backend.execute("SET LOCAL citus.multi_shard_modify_mode = 'sequential'")
                 before = _contents(backend)
                 for migration in newest:
                     migration.process_steps(backend, "rollback")

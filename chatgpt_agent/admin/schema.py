@@ -1,14 +1,25 @@
 """The schema of the configured database: its status, migration and rollback."""
 
-from chatgpt_agent.adapters import migrate
+from chatgpt_agent.adapters import distribution, migrate
 from chatgpt_agent.adapters.config import Config
+from chatgpt_agent.adapters.distribution import Distribution
 from chatgpt_agent.adapters.migrate import SchemaStatus, check_not_newer
 from chatgpt_agent.adapters.rollback import Loss, Rollback, rolled_back
 from chatgpt_agent.core.errors import Conflict
 from chatgpt_agent.runtime.database import database
 from chatgpt_agent.runtime.interruptible import interruptible
 
-__all__ = ["Loss", "Rollback", "SchemaStatus", "apply_migrations", "check_not_newer", "roll_back", "schema_status"]
+__all__ = [
+    "Distribution",
+    "Loss",
+    "Rollback",
+    "SchemaStatus",
+    "apply_migrations",
+    "check_not_newer",
+    "distribute",
+    "roll_back",
+    "schema_status",
+]
 
 
 class NotConfirmed(Conflict):
@@ -29,6 +40,19 @@ def apply_migrations(config: Config) -> list[str]:
     """Applies the pending migrations and returns their names. Raises SetupError, StoreUnavailable."""
     with database(config) as dsn:
         return interruptible(lambda: migrate.migrate(dsn))
+
+
+def distribute(config: Config, shards: int | None) -> Distribution:
+    """Applies the pending migrations, and distributes the ledger over the servers of a Citus cluster. Raises
+    SetupError, StoreUnavailable."""
+
+    def work() -> Distribution:
+        distribution.check(dsn)
+        migrate.migrate(dsn)
+        return distribution.distribute(dsn, shards)
+
+    with database(config) as dsn:
+        return interruptible(work)
 
 
 def roll_back(config: Config, count: int, *, confirmation: str | None) -> Rollback:

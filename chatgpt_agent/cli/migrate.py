@@ -11,6 +11,7 @@ from chatgpt_agent.admin.schema import (
     SchemaStatus,
     apply_migrations,
     check_not_newer,
+    distribute,
     roll_back,
     schema_status,
 )
@@ -29,11 +30,22 @@ from chatgpt_agent.cli.tables import echo_table
     metavar="N",
     help="Roll the last N migrations back. Without --yes, only say what would be lost.",
 )
+@click.option("--distribute", "distributed", is_flag=True, help="Also distribute the ledger over a Citus cluster.")
+@click.option("--shards", type=click.IntRange(1, 1024), metavar="N", help="Parts to distribute it into; 8 by default.")
 @click.option("--yes", "confirmation", metavar="DATABASE", help="Roll back the database of this name.")
 @table_option
 @config_option
 @reads_with(status=True)
-def migrate(config: Config, status: bool, count: int | None, confirmation: str | None, json: bool) -> None:
+def migrate(
+    config: Config,
+    *,
+    status: bool,
+    count: int | None,
+    distributed: bool,
+    shards: int | None,
+    confirmation: str | None,
+    json: bool,
+) -> None:
     """Migrate the database to this program's schema.
 
     A rollback loses what the newer tables and columns hold, and is for going back to an older program. Back up first,
@@ -41,8 +53,10 @@ def migrate(config: Config, status: bool, count: int | None, confirmation: str |
 
     Example: chatgpt-agent migrate --status
     """
-    if status and count:
-        raise click.UsageError("give --status or --rollback, not both")
+    if bool(status) + bool(count) + distributed > 1:
+        raise click.UsageError("give only one of --status, --rollback and --distribute")
+    if shards is not None and not distributed:
+        raise click.UsageError("--shards is for --distribute")
     if confirmation is not None and not count:
         raise click.UsageError("--yes confirms a --rollback")
     set_up_logging("warning")
@@ -52,8 +66,21 @@ def migrate(config: Config, status: bool, count: int | None, confirmation: str |
         check_not_newer(schema)
     elif count:
         _roll_back(config, count, confirmation, json=json)
+    elif distributed:
+        _distribute(config, shards, json=json)
     else:
         _echo_changes("applied", apply_migrations(config), json=json)
+
+
+def _distribute(config: Config, shards: int | None, *, json: bool) -> None:
+    done = distribute(config, shards)
+    if json:
+        echo_json(done)
+        return
+    for name in done.tables:
+        click.echo(f"distributed {name} into {done.shards} parts")
+    if not done.tables:
+        click.echo(f"nothing to do: the ledger is distributed into {done.shards} parts")
 
 
 def _roll_back(config: Config, count: int, confirmation: str | None, *, json: bool) -> None:

@@ -13,7 +13,7 @@ import pytest
 from chatgpt_agent.adapters.outbox import Outbox
 from chatgpt_agent.core.ledger import Row, State, orphan
 from tests.support.commands import Cli
-from tests.support.database import query
+from tests.support.database import allow_edits, query
 from tests.support.factories import NOON, make_intent, make_row, request_id
 from tests.support.ledger_rows import ship_rows
 
@@ -173,7 +173,7 @@ DAMAGES = {
 def test_verify_finds_damage(cli: Cli, write: Write, dsn: str, check: str) -> None:
     """Each kind of damage is found by its own check, to the last digit."""
     write(make_row(1))
-    query(dsn, "ALTER TABLE usage DISABLE TRIGGER usage_is_final; SELECT 1")
+    allow_edits(dsn)
     query(dsn, f"{DAMAGES[check]} RETURNING 1")
     assert check in [name for name, _ in findings(cli)]
 
@@ -181,7 +181,7 @@ def test_verify_finds_damage(cli: Cli, write: Write, dsn: str, check: str) -> No
 def test_verify_names_the_request(cli: Cli, write: Write, dsn: str) -> None:
     """The subject of a finding about a row is its request id."""
     write(make_row(1), make_row(2))
-    query(dsn, "ALTER TABLE usage DISABLE TRIGGER usage_is_final; SELECT 1")
+    allow_edits(dsn)
     query(dsn, f"UPDATE usage SET cost = cost + 1 WHERE request_id = '{request_id(2)}' RETURNING 1")
     assert ("cost", str(request_id(2))) in findings(cli)
 

@@ -41,6 +41,20 @@ def test_migrate_lists_the_applied_migrations(empty_cli: Cli) -> None:
     assert empty_cli.ok("migrate").splitlines() == [f"applied {name}" for name in known_migrations()]
 
 
+def test_a_plain_postgresql_is_not_distributed(empty_cli: Cli) -> None:
+    """One line says so, and nothing is changed."""
+    result = empty_cli.run("migrate", "--distribute")
+    assert (result.exit_code, result.stderr.count("\n")) == (1, 1)
+    assert "has no extension Citus, so the ledger stays on this PostgreSQL" in result.stderr
+    assert applied(empty_cli) == []
+
+
+def test_parts_are_only_for_a_distribution(cli: Cli) -> None:
+    """The option is refused alone, and two changes at once are, too."""
+    assert cli.run("migrate", "--shards", "4").exit_code == 2
+    assert cli.run("migrate", "--distribute", "--rollback", "1").exit_code == 2
+
+
 def test_second_migrate_changes_nothing(cli: Cli) -> None:
     """The command says that the schema is up to date."""
     assert "up to date" in cli.ok("migrate")

@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 from chatgpt_agent.adapters.embedded_postgres import EmbeddedPostgres
 from chatgpt_agent.adapters.migrate import migrate
+from tests.support.citus import drop_database, servers_of
 from tests.support.database import query
 from tests.support.folders import memory_folder
 
@@ -49,9 +50,11 @@ def temporary_database(server: str, template: str = MIGRATED) -> Iterator[str]:
     """Makes a copy of a template database and drops it afterwards; its connection string."""
     name = f"t_{uuid.uuid4().hex[:12]}"
     # Copying files takes 14 ms where no write waits for the disk, and PostgreSQL's default strategy 117 ms.
-    query(server, f'CREATE DATABASE "{name}" TEMPLATE "{template}" STRATEGY file_copy')
+    for each in servers_of(server):
+        query(each, f'CREATE DATABASE "{name}" TEMPLATE "{template}" STRATEGY file_copy')
     yield dsn_of(server, name)
-    query(server, f'DROP DATABASE "{name}" WITH (FORCE)')
+    for each in servers_of(server):
+        drop_database(each, name)
 
 
 def dsn_of(server: str, name: str) -> str:

@@ -33,8 +33,8 @@ ROW_DAY_IN_MONTH = f"""started_at BETWEEN ((%s::date::timestamp - interval '2 da
 
 _NEXT_ROW = "SELECT min(started_at) FROM usage WHERE started_at >= %s"
 _DAYS_OF_ROWS = f"""
-    SELECT (min(started_at) AT TIME ZONE {TIME_ZONE_SQL})::date, (max(started_at) AT TIME ZONE {TIME_ZONE_SQL})::date
-    FROM usage WHERE {IN_MONTH}"""
+    SELECT (first AT TIME ZONE {TIME_ZONE_SQL})::date, (last AT TIME ZONE {TIME_ZONE_SQL})::date
+    FROM (SELECT min(started_at) AS first, max(started_at) AS last FROM usage WHERE {IN_MONTH}) ends"""
 _DAYS_OF_SUMS = " UNION ".join(
     f"SELECT day FROM {table} GROUP BY day"
     for table in ("usage_daily", "usage_by_model", "usage_latency", "archived_daily", "archived_latency")

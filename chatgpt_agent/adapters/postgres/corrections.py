@@ -10,7 +10,7 @@ from chatgpt_agent.adapters.postgres.connection import AnyStore
 from chatgpt_agent.adapters.postgres.prices import PRICE_COLUMNS, price_by_id, price_from
 from chatgpt_agent.adapters.postgres.spending import COUNT_AND_NOTIFY
 from chatgpt_agent.adapters.postgres.surcharges import surcharges_by_id
-from chatgpt_agent.adapters.postgres.usage import ADD_TO_DAILY_SUMS, INSERTED, counts_of, usage_from
+from chatgpt_agent.adapters.postgres.usage import ADD_TO_DAILY_SUMS, counts_of, usage_from
 from chatgpt_agent.core.ledger import State
 from chatgpt_agent.core.money.bill import Bill
 from chatgpt_agent.core.money.exact import exact_sum
@@ -23,8 +23,13 @@ from chatgpt_agent.core.usage import Usage
 JOIN_CORRECTION = f"""LEFT JOIN usage c ON c.corrects = r.request_id AND c.started_at = r.started_at
         AND c.user_id = r.user_id AND c.state = '{State.CORRECTION}'"""
 
+_AUDIT = """count(audit_write('insert', 'usage', '{}', to_jsonb(inserted))::text)
+        FILTER (WHERE coalesce(current_setting('chatgpt_agent.actor', true), '') <> '')"""
+
 # One statement, so that the correction and the daily sums are written together or not at all. A unique index admits one
-# of two concurrent corrections. A correction is not a request: the counts of requests stay.
+# of two concurrent corrections. A correction is not a request: the counts of requests stay. Its line of the audit log
+# is written here, because a trigger on a server of a cluster has none; without an actor, as in SQL by hand, a trigger
+# does it.
 _CORRECT = f"""
     WITH inserted AS (
         INSERT INTO usage (request_id, user_id, token_id, endpoint, model, served_model, service_tier,
@@ -36,10 +41,9 @@ _CORRECT = f"""
                r.image_price_id, %s::bigint[], %s
         FROM usage r WHERE r.request_id = %s::uuid AND r.started_at = %s AND r.state <> '{State.CORRECTION}'
         ON CONFLICT DO NOTHING
-        RETURNING {INSERTED}
-    ), summed AS ({ADD_TO_DAILY_SUMS}
-    )
-    {COUNT_AND_NOTIFY}"""
+        RETURNING *
+    ), {ADD_TO_DAILY_SUMS}
+    {COUNT_AND_NOTIFY.replace("SELECT", f"SELECT {_AUDIT},", 1)}"""
 
 
 class CorrectableRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -98,5 +102,5 @@ async def add_correction(
     surcharge_ids = list(bill.surcharge_ids) or None
     ending = [reason, surcharge_ids, bill.uncertain_reason, str(row.request_id), row.started_at]
     values = [str(request_id), *counts_of(usage), cost, bill.uncertain_cost, *ending]
-    [(inserted, _)] = await store.fetch(_CORRECT, values)
+    [(_, inserted, _)] = await store.fetch(_CORRECT, values)
     return bool(inserted)

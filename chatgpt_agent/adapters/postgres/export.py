@@ -15,7 +15,7 @@ from chatgpt_agent.core.money.kinds import FORMER_COLUMNS, LATER_COLUMNS
 _COLUMNS = {
     "request_id": "r.request_id::text",
     "started_at": """to_char(r.started_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')""",
-    "day": f"{DAY_SQL}::text",
+    "day": f"to_char({DAY_SQL}, 'YYYY-MM-DD')",
     "user": USER_NAME_SQL.format(id="r.user_id"),
     "token_id": "r.token_id",
     "token": TOKEN_LABEL_SQL.format(id="r.token_id"),
@@ -60,11 +60,14 @@ async def export_page(
     ordered by time, and the primary key gives the next ones without a sort."""
     sql = f"""
         SELECT {", ".join(_COLUMNS.values())}
-        FROM usage r LEFT JOIN users u ON u.id = r.user_id LEFT JOIN tokens t ON t.id = r.token_id
-        WHERE r.started_at >= %s::timestamp AT TIME ZONE 'UTC'
-          AND r.started_at < (%s::timestamp + interval '1 month') AT TIME ZONE 'UTC'
-          AND (%s::uuid IS NULL OR r.request_id > %s::uuid)
-          AND {filter_sql("r", DAY_SQL)}
-        ORDER BY r.request_id LIMIT %s"""
+        FROM (
+            SELECT * FROM usage r
+            WHERE r.started_at >= %s::timestamp AT TIME ZONE 'UTC'
+              AND r.started_at < (%s::timestamp + interval '1 month') AT TIME ZONE 'UTC'
+              AND (%s::uuid IS NULL OR r.request_id > %s::uuid)
+              AND {filter_sql("r", DAY_SQL)}
+            ORDER BY r.request_id LIMIT %s
+        ) r LEFT JOIN users u ON u.id = r.user_id LEFT JOIN tokens t ON t.id = r.token_id
+        ORDER BY r.request_id"""
     last = None if after is None else str(after)
     return await store.fetch(sql, [month, month, last, last, *usage_filter.values, limit])

@@ -93,8 +93,7 @@ _ADD_REQUESTS = f"""
             AS r(request_id, user_id, token_id, model, upstream_id, input_tokens, output_tokens, cost, started_at)
         ON CONFLICT DO NOTHING
         RETURNING {INSERTED}
-    ), summed AS ({ADD_TO_DAILY_SUMS}
-    )
+    ), {ADD_TO_DAILY_SUMS}
     SELECT count(*) FROM inserted"""
 
 
@@ -108,10 +107,10 @@ async def add_imported_requests(store: Store, requests: Sequence[ImportedRequest
 async def count_imported_requests(store: Store, requests: Sequence[ImportedRequest]) -> int:
     """Returns the number of these rows that exist already."""
     sql = """
-        SELECT count(*) FROM unnest(%s::uuid[], %s::timestamptz[]) AS r(id, at)
-        JOIN usage u ON u.request_id = r.id AND u.started_at = r.at"""
+        SELECT count(*) FROM unnest(%s::uuid[], %s::timestamptz[], %s::bigint[]) AS r(id, at, owner)
+        JOIN usage u ON u.request_id = r.id AND u.started_at = r.at AND u.user_id = r.owner"""
     ids, starts = [str(row.request_id) for row in requests], [row.started_at for row in requests]
-    [(count,)] = await store.fetch(sql, [ids, starts])
+    [(count,)] = await store.fetch(sql, [ids, starts, [row.user_id for row in requests]])
     return int(count)
 
 

@@ -53,16 +53,20 @@ _SUMMED = (*_COUNTS.values(), *_IMAGE_TOOL_COUNTS.values(), *CALL_COLUMNS.values
 
 # A row counts as a request of OpenAI's if it was answered, or if a correction added tokens to it.
 _FAILED_LATE = f"r.state = '{State.UPSTREAM_ERROR}' AND r.uncertain_cost > 0"  # after a part of the answer
+# The rows are a query of their own: a cluster joins no distributed table with local ones, but its result.
 _SUMS = f"""
+    WITH chosen AS (
+        SELECT r.*, coalesce(c.input_tokens, 0) + coalesce(c.output_tokens, 0) AS correction_tokens
+        FROM usage r {JOIN_CORRECTION} {_WHERE}
+    )
     SELECT {_DAY}, coalesce(r.served_model, r.model), {_USER}, r.served_model IS NOT NULL, r.endpoint, drawn.model,
            count(*) FILTER (WHERE r.state IN {in_states(COUNTED_BY_OPENAI)} OR ({_FAILED_LATE})
                OR (r.state <> '{State.CORRECTION}' AND
-               coalesce(r.input_tokens, 0) + coalesce(r.output_tokens, 0)
-               + coalesce(c.input_tokens, 0) + coalesce(c.output_tokens, 0) > 0)),
+               coalesce(r.input_tokens, 0) + coalesce(r.output_tokens, 0) + r.correction_tokens > 0)),
            sum(r.cost), coalesce(sum(coalesce(extra.multiplier, 1) * drawn.cost), 0),
            {", ".join(f"coalesce(sum(extra.{column}), 0)" for column in CALL_COLUMNS.values())},
            {", ".join(f"coalesce(sum(r.{column}), 0)::{COUNT_TYPES[column]}" for column in _SUMMED)}
-    {_FROM} {_OTHER_COSTS} {_WHERE}
+    FROM chosen r LEFT JOIN users u ON u.id = r.user_id {_OTHER_COSTS}
     GROUP BY 1, 2, 3, 4, 5, 6 ORDER BY 1, 2, 3, 4, 5, 6"""
 
 _CANDIDATES = f"""

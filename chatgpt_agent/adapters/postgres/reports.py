@@ -29,7 +29,7 @@ _TEXTS = {
     "token": TOKEN_LABEL_SQL.format(id='s."token"'),
     "model": 's."model"',
     "endpoint": 's."endpoint"',
-    "day": 's."day"::text',
+    "day": """to_char(s."day", 'YYYY-MM-DD')""",
     "week": """to_char(s."week", 'IYYY-"W"IW')""",
     "month": """to_char(s."month", 'YYYY-MM')""",
 }

@@ -20,7 +20,7 @@ from chatgpt_agent.core.money.pricing import NewPrice
 GROUPS = {
     "user": USER_NAME_SQL.format(id="r.user_id"),
     "model": "r.model",
-    "day": "r.day::text",
+    "day": "to_char(r.day, 'YYYY-MM-DD')",
     "month": "to_char(r.day, 'YYYY-MM')",
 }
 

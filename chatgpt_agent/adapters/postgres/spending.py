@@ -69,12 +69,15 @@ async def read_spending(
         FROM usage_daily WHERE user_id = ANY(%s) AND (%s OR day >= %s) GROUP BY user_id, token_id"""
     bounds = [day for span in spans for day in span]
     values: list[object] = [*bounds, total, list(users), total, min(bounds)]
-    if rows:  # in the same statement, so that both are read from one snapshot
-        sql += """
-        UNION ALL SELECT 0, 0, 0, 0, 0, 0, u.request_id::text
+    if rows:
+        # In the same statement, so that both are read from one snapshot. A cluster reads one after the other: the rows
+        # first, so that none is taken for a part of the sums which were read before it was there.
+        sql = f"""
+        SELECT 0, 0, 0, 0, 0, 0, u.request_id::text
         FROM unnest(%s::uuid[], %s::timestamptz[]) AS r(id, at)
-        JOIN usage u ON u.request_id = r.id AND u.started_at = r.at"""
-        values += [[str(id_) for id_, _ in rows], [at for _, at in rows]]
+        JOIN usage u ON u.request_id = r.id AND u.started_at = r.at AND u.user_id = ANY(%s)
+        UNION ALL {sql}"""
+        values = [[str(id_) for id_, _ in rows], [at for _, at in rows], list(users), *values]
     spending, contained = [], set()
     for user, token, *sums, request_id in await store.fetch(sql, values):
         if request_id is not None:

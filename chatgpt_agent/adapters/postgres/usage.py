@@ -68,36 +68,41 @@ def in_states(states: Iterable[State]) -> str:
 COUNT_REQUESTS = f"count(*) FILTER (WHERE state <> '{State.CORRECTION}')"
 COUNT_NOT_DONE = f"count(*) FILTER (WHERE state IN {in_states(NOT_DONE)})"
 
-# The columns that `ADD_TO_DAILY_SUMS` needs of inserted rows, for RETURNING.
+# The columns that `ADD_TO_DAILY_SUMS` needs of inserted rows, for RETURNING. Their day is added afterwards: a server
+# of a cluster, which computes RETURNING, has no time zone to select.
 INSERTED = (
-    f"{DAY_SQL} AS day, user_id, token_id, model, endpoint, state, {', '.join(COUNT_COLUMNS)}, cost, uncertain_cost"
+    f"started_at, user_id, token_id, model, endpoint, state, {', '.join(COUNT_COLUMNS)}, cost, uncertain_cost, "
+    "duration_ms, first_byte_ms"
 )
 _SUMMED = ("requests", "not_done", *COUNT_COLUMNS, "cost", "uncertain_cost")
 BY_MODEL = ("requests", "not_done", "tokens", "cost", "uncertain_cost")  # the sums in `usage_by_model`
 # Adds the rows of `inserted` to the daily sums, and to those by model. All statements lock rows of `usage_daily` in the
 # same order, so that two agents cannot deadlock.
-ADD_TO_DAILY_SUMS = f"""
+ADD_TO_DAILY_SUMS = f"""dated AS (
+    SELECT {DAY_SQL} AS day, i.* FROM inserted i
+), summed AS (
     INSERT INTO usage_daily AS daily (day, user_id, token_id, model, endpoint, {", ".join(_SUMMED)})
     SELECT day, user_id, token_id, model, endpoint, {COUNT_REQUESTS}, {COUNT_NOT_DONE},
            {", ".join(f"coalesce(sum({name}), 0)" for name in COUNT_COLUMNS)}, sum(cost), sum(uncertain_cost)
-    FROM inserted GROUP BY day, user_id, token_id, model, endpoint ORDER BY day, user_id, token_id, model, endpoint
+    FROM dated GROUP BY day, user_id, token_id, model, endpoint ORDER BY day, user_id, token_id, model, endpoint
     ON CONFLICT (day, user_id, token_id, model, endpoint) DO UPDATE SET
         {", ".join(f"{name} = daily.{name} + excluded.{name}" for name in _SUMMED)}
 ), summed_by_model AS (
     INSERT INTO usage_by_model AS s (day, model, requests, not_done, tokens, cost, uncertain_cost)
     SELECT day, model, {COUNT_REQUESTS}, {COUNT_NOT_DONE}, coalesce(sum(input_tokens), 0) +
            coalesce(sum(output_tokens), 0), sum(cost), sum(uncertain_cost)
-    FROM inserted GROUP BY day, model ORDER BY day, model
+    FROM dated GROUP BY day, model ORDER BY day, model
     ON CONFLICT (day, model) DO UPDATE SET
-        {", ".join(f"{name} = s.{name} + excluded.{name}" for name in BY_MODEL)}"""
+        {", ".join(f"{name} = s.{name} + excluded.{name}" for name in BY_MODEL)}
+)"""
 
 # The bucket of a duration in `usage_latency`, as in its function of rebuilding.
 BUCKET_SQL = f"floor({PER_DECADE} * log(greatest({{ms}}, 1)::double precision))::smallint"
-# Counts the rows of `inserted` by duration, after `ADD_TO_DAILY_SUMS`, and in the same order for all agents.
+# Counts the rows of `dated` by duration, after `ADD_TO_DAILY_SUMS`, and in the same order for all agents.
 ADD_TO_LATENCIES = f"""
     INSERT INTO usage_latency AS l (day, model, measure, bucket, requests)
     SELECT day, model, measure, {BUCKET_SQL.format(ms="milliseconds")}, count(*)
-    FROM inserted,
+    FROM dated,
          LATERAL (VALUES ('duration', duration_ms), ('first_byte', first_byte_ms)) AS m (measure, milliseconds)
     WHERE state = '{State.DONE}' AND milliseconds IS NOT NULL GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4
     ON CONFLICT (day, model, measure, bucket) DO UPDATE SET requests = l.requests + excluded.requests"""
@@ -122,9 +127,8 @@ WITH agent AS (
     SELECT {", ".join(_CASTS.get(name, name) for name in USAGE_COLUMNS)}
     FROM unnest({", ".join(f"%s::{kind}[]" for kind in USAGE_COLUMNS.values())}) AS row({", ".join(USAGE_COLUMNS)})
     ON CONFLICT DO NOTHING
-    RETURNING {INSERTED}, duration_ms, first_byte_ms
-), summed AS ({ADD_TO_DAILY_SUMS}
-), timed AS ({ADD_TO_LATENCIES}
+    RETURNING {INSERTED}
+), {ADD_TO_DAILY_SUMS}, timed AS ({ADD_TO_LATENCIES}
 )
 {COUNT_AND_NOTIFY.replace("SELECT", "SELECT (SELECT shipped_rows FROM agent),", 1)}"""
 

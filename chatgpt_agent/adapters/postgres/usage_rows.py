@@ -121,11 +121,14 @@ async def list_rows(
     values = [value for value in chosen.values() if value is not None]
     sql = f"""
         SELECT {", ".join(columns.get(name, f"r.{name}") for name in ROW_FIELDS)}
-        FROM usage r LEFT JOIN users u ON u.id = r.user_id LEFT JOIN tokens t ON t.id = r.token_id
+        FROM (
+            SELECT * FROM usage r
+            WHERE {" AND ".join(["true", *conditions])}
+              AND (%s::uuid IS NULL OR r.started_at < %s OR r.request_id > %s::uuid)
+            ORDER BY r.started_at DESC, r.request_id LIMIT %s
+        ) r LEFT JOIN users u ON u.id = r.user_id LEFT JOIN tokens t ON t.id = r.token_id
         LEFT JOIN prices p ON p.id = r.price_id
-        WHERE {" AND ".join(["true", *conditions])}
-          AND (%s::uuid IS NULL OR r.started_at < %s OR r.request_id > %s::uuid)
-        ORDER BY r.started_at DESC, r.request_id LIMIT %s"""
+        ORDER BY r.started_at DESC, r.request_id"""
     rows = await store.fetch(sql, [*values, last_id, last_start, last_id, limit])
     return [_usage_row(row) for row in rows]
 

@@ -10,7 +10,7 @@ from chatgpt_agent.adapters.postgres.checks import run_checks
 from chatgpt_agent.adapters.postgres.connection import SqlRow, Store
 from chatgpt_agent.adapters.postgres.settings import set_time_zone
 from chatgpt_agent.adapters.postgres.usage import ensure_partition, ship
-from tests.support.database import query
+from tests.support.database import allow_edits, query
 from tests.support.factories import make_row, request_id
 
 NEW_MONTH = datetime(2024, 6, 1, tzinfo=UTC)
@@ -89,7 +89,7 @@ async def test_findings_of_all_months_are_in_order_and_limited(store: Store) -> 
 async def test_one_id_in_two_months_is_found(store: Store, dsn: str, id_: str) -> None:
     """Ids that an agent has made, and others."""
     await _fill(store, MONTHS)
-    query(dsn, "ALTER TABLE usage DISABLE TRIGGER usage_is_final")
+    allow_edits(dsn)
     query(dsn, "UPDATE usage SET request_id = %s WHERE started_at <> %s", [id_, MONTHS[0]])
     query(dsn, "UPDATE usage SET request_id = %s WHERE started_at = %s", [id_, MONTHS[0]])
     assert [check for check, _ in await _found(store)] == ["duplicate"]

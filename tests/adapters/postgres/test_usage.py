@@ -53,7 +53,8 @@ async def test_a_partition_is_a_month_of_utc(store: Store, moment: str, partitio
     await store.fetch("SET timezone = 'Asia/Tokyo'")
     await ensure_partition(store, when)
     await ship(store, [make_row(1, started_at=when.astimezone(UTC))])
-    assert await store.fetch("SELECT tableoid::regclass::text FROM usage") == [(partition,)]
+    sql = "SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = 'usage'::regclass"
+    assert (await store.fetch(sql), await store.fetch("SELECT count(*) FROM usage")) == ([(partition,)], [(1,)])
 
 
 async def test_partitions_neither_overlap_nor_leave_gaps(store: Store) -> None:
