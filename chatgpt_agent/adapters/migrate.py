@@ -37,6 +37,8 @@ _OTHER_TABLES = """
 # At INFO yoyo logs every step with its whole SQL.
 logging.getLogger("yoyo").setLevel(logging.WARNING)
 
+_LOST = (psycopg2.OperationalError, psycopg2.InterfaceError)
+
 
 class SchemaStatus(msgspec.Struct, frozen=True):
     """Names of migrations, in order. `unknown` ones are applied, but not part of this program; `rolled_back` are the
@@ -137,9 +139,13 @@ def connect(dsn: str, *, use: str = "migrated") -> Iterator[Any]:
         yield connection
     except psycopg2.errors.LockNotAvailable:
         raise SetupError("a table is in use by another connection: stop agents and commands, and try again") from None
-    except (psycopg2.OperationalError, psycopg2.InterfaceError) as error:
-        raise StoreUnavailable(f"the database was lost: {first_line(error)}") from None
     except psycopg2.Error as error:
+        # What a server refuses has a class of its own: `DatabaseError` itself is raised where the connection ends.
+        if (
+            isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError)
+            or type(error) is psycopg2.DatabaseError
+        ):
+            raise StoreUnavailable(f"the database was lost: {first_line(error)}") from None
         raise SetupError(f"the database cannot be {use}: {first_line(error)}") from None
     finally:
         connection.close()

@@ -12,6 +12,7 @@ from psycopg2.extensions import make_dsn
 from chatgpt_agent.adapters.migrate import (
     LOCK,
     check_not_newer,
+    connect,
     known_migrations,
     migrate,
     migrations_folder,
@@ -215,6 +216,12 @@ def test_an_unreachable_database_is_unavailable(work: Callable[[str], object]) -
         work(UNREACHABLE)
     assert "hunter2" not in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_an_error_without_a_class_is_a_lost_connection(empty_dsn: str) -> None:
+    """psycopg2 raises it where the server has ended during a statement."""
+    with pytest.raises(StoreUnavailable, match="the database was lost: server closed"), connect(empty_dsn):
+        raise psycopg2.DatabaseError("server closed the connection unexpectedly")
 
 
 def test_a_lost_connection_is_unavailable(empty_dsn: str) -> None:

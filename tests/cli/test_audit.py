@@ -58,12 +58,14 @@ CHANGES: dict[str, tuple[list[str], str, list[tuple[str, str]]]] = {
     "admin password": (["carol", "--password-stdin"], "nine blue bicycles\n", [("update", "admins")]),
     "admin revoke": (["carol"], "", [("update", "admins")]),
 }
-# The other commands read, or change only the schema. tests/cli/test_legacy.py covers import-legacy.
+# The other commands read, or change only the schema. import-legacy, master-key rotate, ledger prune, backup and restore
+# have test files of their own.
 OTHERS = {
-    "serve", "migrate", "user list", "user show", "token list", "price list", "price export", "price what-if",
-    "price check", "price surcharge list",
-    "budget list", "usage report", "usage export", "import-legacy", "ledger status", "ledger list", "ledger verify",
-    "ledger reconcile", "admin list", "audit list",
+    "serve", "healthcheck", "doctor", "version", "completion", "config check", "config show", "migrate",
+    "database upgrade", "backup", "restore", "master-key check", "master-key rotate", "ledger archives",
+    "ledger prune", "user list", "user show", "token list", "price list", "price export", "price what-if",
+    "price check", "price surcharge list", "budget list", "usage report", "usage export", "import-legacy",
+    "ledger status", "ledger list", "ledger verify", "ledger reconcile", "admin list", "audit list",
 }  # fmt: skip
 
 

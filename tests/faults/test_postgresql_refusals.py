@@ -91,18 +91,18 @@ async def test_a_full_disk_gets_its_rows_later(
 def fill_partition(dsn: str) -> None:
     """Makes the file of this month's partition larger than 16 MiB, with no rows that count."""
     with connected(dsn) as cursor:
-        cursor.execute("ALTER TABLE usage ALTER COLUMN endpoint SET STORAGE plain")  # in the table itself
+        cursor.execute("ALTER TABLE usage ALTER COLUMN upstream_id SET STORAGE plain")  # in the table itself
         cursor.execute("SELECT ensure_usage_partition(%s)", [datetime.now(UTC)])
         cursor.execute(
-            "SELECT format('ALTER TABLE %s ALTER endpoint SET STORAGE plain', inhrelid::regclass) "
+            "SELECT format('ALTER TABLE %s ALTER upstream_id SET STORAGE plain', inhrelid::regclass) "
             "FROM pg_inherits WHERE inhparent = 'usage'::regclass"
         )
         for (sql,) in cursor.fetchall():
             cursor.execute(sql)
         cursor.execute(
-            """INSERT INTO usage (request_id, user_id, token_id, endpoint, model, price_id, cost, state, client_closed,
-                                  streamed, started_at)
-            SELECT gen_random_uuid(), 1, 1, repeat('x', 7900), 'm', 1, 0, 'done', false, false, %s
+            """INSERT INTO usage (request_id, user_id, token_id, endpoint, model, upstream_id, price_id, cost, state,
+                                  client_closed, streamed, started_at)
+            SELECT gen_random_uuid(), 1, 1, '/v1/responses', 'm', repeat('x', 7900), 1, 0, 'done', false, false, %s
             FROM generate_series(1, 2500)""",
             [datetime.now(UTC)],
         )

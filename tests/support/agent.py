@@ -14,7 +14,7 @@ from chatgpt_agent.adapters.systemd import ServiceManager
 from chatgpt_agent.admin.administration import Administration, Stores
 from chatgpt_agent.admin.admins import Role
 from chatgpt_agent.core.access.settings import NewUser
-from chatgpt_agent.core.errors import Conflict, InvalidApiKey, StoreError
+from chatgpt_agent.core.errors import Conflict, DirectoryStale, InvalidApiKey, StoreError
 from chatgpt_agent.core.money.kinds import Rates
 from chatgpt_agent.core.money.pricing import Tier
 from chatgpt_agent.runtime.master_key import open_keyring
@@ -94,7 +94,7 @@ class Agent:
         """Whether the agent accepts a token now."""
         try:
             self.server.directory.identify(token)
-        except InvalidApiKey:
+        except (InvalidApiKey, DirectoryStale):
             return False
         return True
 
