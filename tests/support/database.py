@@ -77,7 +77,9 @@ class Database:
 def allow_edits(dsn: str) -> None:
     """Lets SQL change and delete rows of usage, which a trigger refuses. On Citus, the change of a trigger has to be
     meant; elsewhere the setting has no effect."""
-    query(dsn, "SET citus.enable_unsafe_triggers = on; ALTER TABLE usage DISABLE TRIGGER usage_is_final")
+    with connected(dsn) as cursor:
+        cursor.execute("SET citus.enable_unsafe_triggers = on")
+        cursor.execute("ALTER TABLE usage DISABLE TRIGGER usage_is_final")
 
 
 def without_checks(dsn: str) -> None:

@@ -23,9 +23,11 @@ async def actor_names(store: AnyStore) -> list[str]:
 
 async def has_model(store: AnyStore, model: str) -> bool:
     """Returns whether a model has or had a price, or usage."""
-    sql = """SELECT EXISTS (SELECT FROM prices WHERE model = %s) OR EXISTS (SELECT FROM usage_daily WHERE model = %s)"""
-    [(exists,)] = await store.fetch(sql, [model, model])
-    return bool(exists)
+    # Without EXISTS, of which PostgreSQL drops the columns: Citus cannot collect rows without any from its servers.
+    sql = """
+        SELECT model FROM prices WHERE model = %s
+        UNION ALL SELECT model FROM usage_daily WHERE model = %s LIMIT 1"""
+    return bool(await store.fetch(sql, [model, model]))
 
 
 async def _names(store: AnyStore, sql: str) -> list[str]:
