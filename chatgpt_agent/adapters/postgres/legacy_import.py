@@ -107,10 +107,10 @@ async def add_imported_requests(store: Store, requests: Sequence[ImportedRequest
 async def count_imported_requests(store: Store, requests: Sequence[ImportedRequest]) -> int:
     """Returns the number of these rows that exist already."""
     sql = """
-        SELECT count(*) FROM unnest(%s::uuid[], %s::timestamptz[], %s::bigint[]) AS r(id, at, owner)
-        JOIN usage u ON u.request_id = r.id AND u.started_at = r.at AND u.user_id = r.owner"""
+        SELECT count(*) FROM usage
+        WHERE (request_id, started_at) IN (SELECT * FROM unnest(%s::uuid[], %s::timestamptz[]))"""
     ids, starts = [str(row.request_id) for row in requests], [row.started_at for row in requests]
-    [(count,)] = await store.fetch(sql, [ids, starts, [row.user_id for row in requests]])
+    [(count,)] = await store.fetch(sql, [ids, starts])
     return int(count)
 
 
