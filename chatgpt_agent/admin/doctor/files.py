@@ -6,6 +6,7 @@ import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from chatgpt_agent.adapters.config import FIELDS
 from chatgpt_agent.adapters.config_view import settings_of
 from chatgpt_agent.adapters.files import file_exists
 from chatgpt_agent.adapters.keyring import read_master_key
@@ -58,7 +59,9 @@ def _check_config_file(examination: Examination) -> Iterator[Result]:
     if path is None:
         return
     mode = path.stat().st_mode
-    secret = [s.key for s in settings_of(examination.config) if s.value == HIDDEN and s.source == str(path)]
+    hidden = [s.key for s in settings_of(examination.config) if s.value == HIDDEN and s.source == str(path)]
+    # The values of the example, which are the defaults, are known to everyone.
+    secret = [key for key in hidden if getattr(examination.config, key) != FIELDS[key].default]
     if secret and mode & stat.S_IROTH:
         yield failure(f"every account can read {path}, which has {', '.join(secret)}", f"chmod o-rwx {path}")
     if mode & stat.S_IWOTH:

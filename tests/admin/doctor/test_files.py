@@ -110,3 +110,11 @@ async def test_configuration_with_secrets_must_be_private(data_dir: Path, mode: 
     [result] = await check_files(Examination(config, file))
     assert result.outcome is expected
     assert "made up" not in result.text
+
+
+async def test_configuration_with_the_values_of_the_example_is_ok(data_dir: Path) -> None:
+    """A first start with a copy of config.example.yml has no secret yet."""
+    file = write(data_dir.parent / "config.yml", mode=0o644)
+    example = {"database_password": str(file), "database_address": str(file)}
+    [result] = await check_files(Examination(with_sources(Config(data_dir=data_dir), example), file))
+    assert result.outcome is Outcome.OK
