@@ -57,7 +57,7 @@ def nginx(proxy: Proxy) -> list[str]:
     paths = "".join(
         f"{kind}_temp_path {proxy.folder}/{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     )
-    # Without a master process, whose worker would stay when it is killed.
+    # With a master process, a worker would go on running after the master is killed.
     main = f"user root; daemon off; master_process off; pid {proxy.folder}/pid; error_log stderr; events {{}}"
     path = proxy.write("nginx.conf", f"{main} http {{ access_log off; {paths} include {site}; }}")
     return ["nginx", "-c", path, "-p", str(proxy.folder), "-e", "stderr"]
