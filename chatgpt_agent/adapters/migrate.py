@@ -3,6 +3,7 @@
 import getpass
 import logging
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -14,6 +15,7 @@ import msgspec
 import psycopg2
 from psycopg2.extensions import parse_dsn
 
+from chatgpt_agent.adapters.postgres.session import split_options
 from chatgpt_agent.core.errors import SetupError, StoreUnavailable
 
 if TYPE_CHECKING:
@@ -136,6 +138,7 @@ def connect(dsn: str, *, use: str = "migrated") -> Iterator[Any]:
         raise StoreUnavailable(f"the database cannot be reached: {first_line(error)}") from None
     try:
         connection.autocommit = True
+        _check_search_path(connection, dsn)
         yield connection
     except psycopg2.errors.LockNotAvailable:
         raise SetupError("a table is in use by another connection: stop agents and commands, and try again") from None
@@ -160,6 +163,22 @@ def locked(dsn: str) -> Iterator[None]:
         cursor.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [LOCK])  # released when the connection closes
         yield
+
+
+def _check_search_path(connection: Any, dsn: str) -> None:
+    """Raises SetupError if a pooler drops the `search_path` of the connection string (PgBouncer's
+    `ignore_startup_parameters`): the tables would be created in another schema than agents look in."""
+    path = split_options(dsn)[1].get("search_path")
+    if path is None:
+        return
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_backend_pid(), current_setting('search_path'), current_user")
+        process, current, account = cursor.fetchone()
+    if process != connection.info.backend_pid and re.sub('[" ]', "", path) != re.sub('[" ]', "", current):
+        raise SetupError(
+            f"the pooler in front of the database drops `options` of database_url, so search_path is {current}: leave "
+            f"them out, and run `ALTER ROLE {account} SET search_path = {path}` as the owner of the database"
+        )
 
 
 def _check_no_other_tables(connection: Any, status: SchemaStatus) -> None:

@@ -21,7 +21,7 @@ from chatgpt_agent.adapters.files import read_secret_file
 from chatgpt_agent.adapters.outbox_copy import copy_outbox
 from chatgpt_agent.adapters.postgres.backups import LastBackup, record_backup
 from chatgpt_agent.adapters.postgres.connection import Store
-from chatgpt_agent.adapters.postgres.programs import dump, find_program
+from chatgpt_agent.adapters.postgres.programs import check_sessions, dump, find_program
 from chatgpt_agent.adapters.postgres.snapshot import snapshot
 from chatgpt_agent.adapters.sealed_key import seal
 from chatgpt_agent.core import backup
@@ -106,6 +106,7 @@ class BackupRun:
 
     def dump_database(self) -> None:
         """Dumps the database, and reads its sums from the same snapshot. Raises SetupError, StoreUnavailable."""
+        check_sessions(self._dsn)
         with snapshot(self._dsn) as moment:
             program = find_program("pg_dump", moment.server)
             self._pg_dump = program.version

@@ -189,6 +189,7 @@ def _target(dsn: str, reader: BackupReader, begun: Unfinished | None) -> targets
     """Checks that a database is empty, or that an earlier try has begun to fill it, and that the dump can be restored
     into it. Raises SetupError, StoreUnavailable."""
     contents = reader.manifest.contents
+    programs.check_sessions(dsn)
     target = interruptible(lambda: targets.prepare_target(dsn, contents.schema))
     if target.is_empty:
         _pg_restore(target, reader.manifest)

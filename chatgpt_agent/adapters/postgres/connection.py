@@ -6,7 +6,7 @@ aiopg's pool does not wake waiters when connections die under it.
 
 import asyncio
 import contextlib
-import os
+import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any, Self
@@ -19,9 +19,12 @@ from chatgpt_agent.adapters.cooperative import BATCH
 from chatgpt_agent.adapters.migrate import first_line
 from chatgpt_agent.adapters.postgres.casts import register_casts
 from chatgpt_agent.adapters.postgres.dsn import addresses
-from chatgpt_agent.adapters.postgres.session import apply_settings, session_settings, split_options
+from chatgpt_agent.adapters.postgres.session import apply_settings, session_settings, share_sessions, split_options
+from chatgpt_agent.adapters.postgres.stable_descriptor import StableDescriptor
 from chatgpt_agent.core.audit import Actor
 from chatgpt_agent.core.errors import StoreBadValue, StoreError, StoreRejected, StoreUnavailable
+
+log = logging.getLogger(__name__)
 
 CHANNEL = "chatgpt_agent"  # of notices about changes of the directory
 SPENT_CHANNEL = "chatgpt_agent_spent"  # of notices about users whose spending or reservations have changed
@@ -53,6 +56,7 @@ class Store:
         self._seconds = seconds
         self._connection: aiopg.Connection | None = None
         self._listening: aiopg.Connection | None = None  # the connection that has LISTEN active, if any
+        self._without_notices: aiopg.Connection | None = None  # the connection on which LISTEN would be of no use
         self._lock = asyncio.Lock()
 
     async def __aenter__(self) -> Self:
@@ -88,14 +92,16 @@ class Store:
 
     async def wait_for_notice(self, seconds: float, channel: str = CHANNEL) -> list[str] | None:
         """Waits up to `seconds` for notices on a channel, always the same one, and returns their payloads. The first
-        call on a connection only starts to listen and returns None: earlier notices are lost. Raises
-        StoreUnavailable."""
+        call on a connection only starts to listen and returns None: earlier notices are lost. So is every call
+        behind a pooler that shares sessions, after `seconds`. Raises StoreUnavailable."""
         async with self._lock, self._mapped_errors():
             connection = await self._connected()
+            if self._without_notices is connection:
+                await asyncio.sleep(seconds)
+                await self._run(connection, "SELECT")  # fails after a restart of the pooler, whose mode may be another
+                return None
             if self._listening is not connection:
-                async with connection.cursor(timeout=self._seconds) as cursor:
-                    await cursor.execute(f"LISTEN {channel}")
-                self._listening = connection
+                await self._start_listening(connection, channel, seconds)
                 return None
             payloads = []
             with contextlib.suppress(TimeoutError):
@@ -103,6 +109,47 @@ class Store:
             while not connection.notifies.empty():
                 payloads.append(connection.notifies.get_nowait().payload)
             return payloads
+
+    async def _start_listening(self, connection: aiopg.Connection, channel: str, seconds: float) -> None:
+        """LISTEN would stay with a session that others get, too: notices would reach them, or end the session."""
+        if await self._is_shared(connection):
+            self._without_notices = connection
+            log.warning(
+                "no notices on %s: the pooler shares sessions (pool_mode = transaction); looking every %s s instead",
+                channel,
+                seconds,
+            )
+            return
+        await self._run(connection, f"LISTEN {channel}")
+        self._listening = connection
+
+    async def is_pooled(self) -> bool:
+        """Whether a pooler such as PgBouncer stands before the server. Raises StoreUnavailable."""
+        async with self._lock, self._mapped_errors():
+            await self._connected()
+            return bool(self._prefix)
+
+    async def shares_sessions(self) -> bool:
+        """Whether a pooler gives this connection another session of the server for each transaction, in which nothing
+        stays. Raises StoreUnavailable."""
+        async with self._lock, self._mapped_errors():
+            return await self._is_shared(await self._connected())
+
+    async def _is_shared(self, connection: aiopg.Connection) -> bool:
+        if not self._prefix:
+            return False
+        try:
+            other = await self._connect()
+        except (psycopg2.OperationalError, OSError, TimeoutError):  # a full pool: no other session is to be had
+            return False
+        try:
+            return await share_sessions(connection, other, seconds=self._seconds)
+        finally:
+            await other.close()
+
+    async def _run(self, connection: aiopg.Connection, sql: str) -> None:
+        async with connection.cursor(timeout=self._seconds) as cursor:
+            await cursor.execute(sql)
 
     async def ping(self) -> None:
         """Runs an empty statement: a server that vanished without closing the connection sends no notices either.
@@ -148,7 +195,7 @@ class Store:
             enable_json=False,
             enable_hstore=False,
             enable_uuid=False,
-            connection_factory=_StableDescriptor,
+            connection_factory=StableDescriptor,
         )
         try:
             register_casts(connection.raw)
@@ -236,30 +283,3 @@ def _raise_lost_cancellation(task: "asyncio.Task[object]", cancels: int) -> None
     forever."""
     if task.cancelling() > cancels:
         raise asyncio.CancelledError
-
-
-class _StableDescriptor(psycopg2.extensions.connection):
-    """A connection whose file descriptor, which aiopg registers with the event loop, stays open until `close`.
-
-    libpq closes its own at any error, before aiopg removes it from the loop. uvloop, if it waits for a write, then
-    refuses this number to all later users: RuntimeError, the handler is closed."""
-
-    _duplicate: int | None = None
-
-    def fileno(self) -> int:
-        if self._duplicate is None:
-            self._duplicate = os.dup(super().fileno())
-        return self._duplicate
-
-    def poll(self) -> int:
-        state: int = super().poll()
-        if self._duplicate is not None and not os.path.sameopenfile(self._duplicate, super().fileno()):
-            # With sslmode=prefer libpq now retries without TLS on a new socket, which aiopg does not watch.
-            raise psycopg2.OperationalError("the server refuses the first connection of sslmode=prefer: set sslmode")
-        return state
-
-    def close(self) -> None:
-        super().close()
-        duplicate, self._duplicate = self._duplicate, None
-        if duplicate is not None:
-            os.close(duplicate)

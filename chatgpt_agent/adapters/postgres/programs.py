@@ -5,6 +5,7 @@ pg_dump refuses a server that is newer than itself, and before PostgreSQL 17 a s
 sets. So the one of the server's own major version is taken, or else the next newer one.
 """
 
+import asyncio
 import os
 import re
 import shutil
@@ -17,6 +18,7 @@ from typing import IO, NamedTuple
 
 from psycopg2.extensions import make_dsn, parse_dsn
 
+from chatgpt_agent.adapters.postgres.connection import Store
 from chatgpt_agent.adapters.postgres_binaries import wheel_binaries
 from chatgpt_agent.core.errors import SetupError
 
@@ -39,6 +41,21 @@ class Program(NamedTuple):
     path: Path
     major: int
     version: str
+
+
+def check_sessions(dsn: str) -> None:
+    """Raises SetupError if a pooler shares sessions of the server: what pg_dump and pg_restore set there, such as an
+    empty search_path, would stay for agents. Raises StoreUnavailable."""
+
+    async def are_shared() -> bool:
+        async with Store(dsn) as store:
+            return await store.shares_sessions()
+
+    if asyncio.run(are_shared()):
+        raise SetupError(
+            "the pooler in front of the database shares sessions (pool_mode = transaction), where pg_dump and "
+            "pg_restore would leave their settings: give the command a database_url that names PostgreSQL itself"
+        )
 
 
 def find_program(name: str, major: int) -> Program:

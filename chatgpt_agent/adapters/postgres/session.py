@@ -11,6 +11,8 @@ from typing import Any
 import aiopg
 from psycopg2.extensions import QuotedString, make_dsn, parse_dsn
 
+PROBES = 3  # transactions of each of two connections, to find a pooler that shares sessions
+
 _OPTION = re.compile(r"(?:-c\s*|--)([A-Za-z_][\w.-]*)=((?:\\.|[^\s\\])*)(?:\s+|$)")
 
 
@@ -38,12 +40,28 @@ async def apply_settings(connection: aiopg.Connection, settings: dict[str, str],
     """Sets the settings of a new session, and returns what each statement must begin with: nothing, or behind a pooler
     the settings of its transaction. `seconds` limits the wait."""
     async with connection.cursor(timeout=seconds) as cursor:
-        await cursor.execute("SELECT pg_backend_pid()")
-        [(server,)] = await cursor.fetchall()
-        if server != connection.raw.info.backend_pid:
+        if await _server_process(cursor) != connection.raw.info.backend_pid:
             return f"{_set_sql(settings, connection.raw, local=True)}; "
         await cursor.execute(_set_sql(settings, connection.raw, local=False))
     return ""
+
+
+async def share_sessions(first: aiopg.Connection, second: aiopg.Connection, *, seconds: float) -> bool:
+    """Whether a pooler gives two connections sessions of the server for a transaction only (PgBouncer's `pool_mode =
+    transaction`): then both get the same one in turn, or one gets several. With `session` each keeps its own.
+    `seconds` limits each wait."""
+    processes: tuple[set[int], set[int]] = (set(), set())
+    async with first.cursor(timeout=seconds) as of_first, second.cursor(timeout=seconds) as of_second:
+        for _ in range(PROBES):
+            for cursor, own in zip((of_first, of_second), processes, strict=True):
+                own.add(await _server_process(cursor))
+    return bool(processes[0] & processes[1]) or max(map(len, processes)) > 1
+
+
+async def _server_process(cursor: aiopg.Cursor) -> int:
+    await cursor.execute("SELECT pg_backend_pid()")
+    [(process,)] = await cursor.fetchall()
+    return int(process)
 
 
 def _set_sql(settings: dict[str, str], connection: Any, *, local: bool) -> str:

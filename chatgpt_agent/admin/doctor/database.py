@@ -31,6 +31,9 @@ _ADVICE = {
     'database "': "create the database (docs/deployment.md), or correct its name in {key}",
     "too many": "raise max_connections of PostgreSQL, or CONNECTION LIMIT of the role",
     "starting up": "wait until PostgreSQL has recovered",
+    "unsupported startup parameter": "set these with ALTER ROLE … SET instead (docs/operations/pgbouncer.md)",
+    "no such user": "add the user to PgBouncer's auth_file, or set its auth_query",
+    "no such database": "name the database in PgBouncer's configuration, or correct it in {key}",
     "certificate": "correct sslmode or sslrootcert in {key}",
 }
 
@@ -53,7 +56,7 @@ async def check_database(examination: Examination) -> list[Result]:
     except SetupError as error:
         return [failure(error.message)]
     examination.clocks["PostgreSQL's"] = await _ahead(store)
-    return of_health(health)
+    return of_health(health, pooled=await store.is_pooled(), shared=await store.shares_sessions())
 
 
 def _advice(text: str, key: str) -> str:
@@ -63,8 +66,8 @@ def _advice(text: str, key: str) -> str:
     return f"see whether PostgreSQL runs, and whether {key} is right"
 
 
-def of_health(health: DatabaseHealth) -> list[Result]:
-    """Returns what is to be said of a server that answers."""
+def of_health(health: DatabaseHealth, *, pooled: bool = False, shared: bool = False) -> list[Result]:
+    """Returns what is to be said of a server that answers, directly or through a pooler, which may share sessions."""
     results: list[Result] = []
     major = health.version.partition(".")[0]
     if major.isdigit() and int(major) < OLDEST_VERSION:
@@ -73,9 +76,13 @@ def of_health(health: DatabaseHealth) -> list[Result]:
     if health.all_connections >= CONNECTIONS * health.max_connections:
         text = f"{health.all_connections} of {health.max_connections} connections of the server are in use"
         results.append(warning(text, "raise max_connections of PostgreSQL"))
+    if shared:
+        text = "the pooler shares sessions (pool_mode = transaction), so notices do not reach agents"
+        results.append(warning(text, "set pool_mode = session for this database (docs/operations/pgbouncer.md)"))
     size = f"{health.bytes / 1024**2:.0f} MiB"
     connections = f"{health.all_connections} of {health.max_connections} connections"
-    return results or [ok(f"PostgreSQL {health.version}, database {health.name} of {size}, {connections} in use")]
+    way = ", through a pooler that keeps sessions" if pooled else ""
+    return results or [ok(f"PostgreSQL {health.version}, database {health.name} of {size}, {connections} in use{way}")]
 
 
 async def _ahead(store: Store) -> float:
