@@ -27,6 +27,7 @@ _CONFIGURATION = """
 defaults
     mode http
     option forwardfor
+    option http-no-delay
     option abortonclose
     option redispatch
     retries 3

@@ -35,6 +35,7 @@ from chatgpt_agent.runtime.loop_lag import LoopLag
 from chatgpt_agent.runtime.memory import Memory
 from chatgpt_agent.runtime.metrics import Metrics
 from chatgpt_agent.runtime.own_api import OwnApi
+from chatgpt_agent.runtime.proxy_probe import ProxyProbe
 from chatgpt_agent.runtime.rate_limiter import RateLimiter
 from chatgpt_agent.runtime.read_pool import ReadPool
 from chatgpt_agent.runtime.relay import Relay
@@ -126,6 +127,9 @@ class Wiring:
             clock=clock,
             burst=tuning.wrong_token_burst,
         )
+        self.proxy_probe = ProxyProbe(
+            lambda: self.admin_authenticator.keyring, self.authenticator, pause=tuning.proxy_probe
+        )
         self.tracing = open_tracing(config)
         # Administration.
         self.own_api = OwnApi()  # known once the server listens
@@ -203,6 +207,7 @@ class Wiring:
             own_token=self._own_token(),
             public_url=lambda: self.admin_api.config.public_url,
             readiness=self._readiness(),
+            proxy_probe=self.proxy_probe,
             cors=self.cors,
             on_error=self.figures.requests.note_error,
         )

@@ -64,6 +64,7 @@ class MasterKey:
         self.fernet = _fernet(master, b"upstream-key/1")
         self.cookie_secret = _derive(master, b"cookie/1")  # signs what the console keeps in a browser
         self.session_hmac = _keyed(_derive(master, b"session-hmac/1"))
+        self.probe_hmac = _keyed(_derive(master, b"proxy-probe/1"))
         self.own_digest_secrets = _derive(master, b"token-hmac/1") + _derive(master, b"admin-token-hmac/1")
         self._secrets_fernet = _fernet(master, b"digest-secrets/1")
 
@@ -181,6 +182,11 @@ class Keyring:
         """As `digest`, for what a browser sends as the secret of a session; None: it cannot be one."""
         keyed = self._current.session_hmac
         return _digest(keyed, secret) if secret.isascii() and len(secret) == SESSION_LENGTH else None
+
+    def probe_signatures(self, seconds: int) -> list[str]:
+        """Returns what signs a probe of the reverse proxy at a Unix time, in hexadecimal: by each key of the file, the
+        newest first. Of a file that agents read at different times, all of them have the last one."""
+        return [_digest(key.probe_hmac, str(seconds)).hex() for key in self._keys]
 
     # OpenAI keys.
 

@@ -2,6 +2,7 @@
 
 import msgspec
 
+from chatgpt_agent.core import proxy_probe
 from chatgpt_agent.runtime import failed_attempts, last_used, stored_figures
 from chatgpt_agent.runtime.alerts import AlertTimes
 from chatgpt_agent.runtime.budget_sync import SyncTimes
@@ -15,3 +16,4 @@ class Tuning(msgspec.Struct, frozen=True, kw_only=True):
     budgets: SyncTimes = SyncTimes()
     alerts: AlertTimes = AlertTimes()
     stored_figures: float = stored_figures.READ_SECONDS
+    proxy_probe: float = proxy_probe.PAUSE

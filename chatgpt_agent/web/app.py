@@ -12,9 +12,11 @@ from chatgpt_agent.admin.own_token import OwnToken
 from chatgpt_agent.core.errors import AgentError
 from chatgpt_agent.core.http.endpoints import CHAT, ENDPOINTS, Endpoint
 from chatgpt_agent.core.http.stored import ID
+from chatgpt_agent.core.proxy_probe import PATH as PROBE_PATH
 from chatgpt_agent.runtime.account_limiter import AccountLimiter
 from chatgpt_agent.runtime.budgets import Budgets
 from chatgpt_agent.runtime.directory import Directory
+from chatgpt_agent.runtime.proxy_probe import ProxyProbe
 from chatgpt_agent.runtime.read_pool import ReadPool
 from chatgpt_agent.web import me_page
 from chatgpt_agent.web import metrics as metrics_page
@@ -35,6 +37,7 @@ from chatgpt_agent.web.me_page import OwnPageHandler, OwnPageServices
 from chatgpt_agent.web.me_rotate import RotateHandler
 from chatgpt_agent.web.metrics import MetricsHandler, MetricsServices
 from chatgpt_agent.web.models import ModelsHandler
+from chatgpt_agent.web.proxy_probe import ProxyProbeHandler
 from chatgpt_agent.web.unknown_url import UnknownUrlHandler
 
 _SETTINGS: dict[str, Any] = {
@@ -57,6 +60,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     own_token: OwnToken
     public_url: Callable[[], str | None]
     readiness: Readiness
+    proxy_probe: ProxyProbe
     cors: Cors
     on_error: Callable[[AgentError], None]
 
@@ -65,11 +69,14 @@ Route = tuple[type[RequestHandler], dict[str, Any]]
 
 
 class RoutedApplication(Application):
-    """An application that looks up `paths` in a dictionary before it tries its patterns one after the other."""
+    """An application that looks up `paths` in a dictionary before it tries its patterns one after the other. `probe`:
+    for its own URL, which no answer names."""
 
-    def __init__(self, paths: dict[str, Route], handlers: list[Any], **settings: Any) -> None:
+    def __init__(self, paths: dict[str, Route], handlers: list[Any], probe: ProxyProbe, **settings: Any) -> None:
         named = [pattern for pattern, *_ in handlers if "(" not in pattern]
-        super().__init__(handlers, **_SETTINGS, default_handler_args={"paths": [*paths, *named]}, **settings)
+        unknown = {"paths": [*paths, *named]}
+        hidden = (PROBE_PATH, ProxyProbeHandler, {**unknown, "probe": probe})
+        super().__init__([*handlers, hidden], **_SETTINGS, default_handler_args=unknown, **settings)
         self._routes = {alias: route for path, route in paths.items() for alias in aliases(path)}
 
     def find_handler(  # type: ignore[override] # Tornado's own type for it is a private class
@@ -153,6 +160,7 @@ def api_app(services: Services) -> Application:
             (r"/data/week", WeekHandler, account),
             *_health(services.readiness),
         ],
+        services.proxy_probe,
         cors=services.cors,
         on_error=services.on_error,
         **rendering.SETTINGS,

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import re
 import shutil
-import socket
 import ssl
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -17,6 +16,7 @@ from tests.conftest import MakeAgent
 from tests.support.agent import Agent
 from tests.support.canaries import SECRETS
 from tests.support.client import Answer, Connection, request_bytes
+from tests.support.proxies import free_port, nginx_command
 from tests.support.upstream import Received, Reply, Upstream, completion, stream_events, without_null_usage
 
 PAGE = (Path(__file__).parents[2] / "docs/reverse-proxies.md").read_text("utf-8")
@@ -54,13 +54,7 @@ class Proxy:
 def nginx(proxy: Proxy) -> list[str]:
     """Returns the command that runs nginx."""
     site = proxy.write("site.conf", block("nginx"))
-    paths = "".join(
-        f"{kind}_temp_path {proxy.folder}/{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-    )
-    # With a master process, a worker would go on running after the master is killed.
-    main = f"user root; daemon off; master_process off; pid {proxy.folder}/pid; error_log stderr; events {{}}"
-    path = proxy.write("nginx.conf", f"{main} http {{ access_log off; {paths} include {site}; }}")
-    return ["nginx", "-c", path, "-p", str(proxy.folder), "-e", "stderr"]
+    return nginx_command(proxy.folder, f"include {site};")
 
 
 def haproxy(proxy: Proxy) -> list[str]:
@@ -88,14 +82,6 @@ COMMANDS: dict[str, Callable[[Proxy], list[str]]] = {
     "caddy": caddy,
     "traefik": traefik,
 }
-
-
-def free_port() -> int:
-    """Returns a port that is free now."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
-        return port
 
 
 class Client:

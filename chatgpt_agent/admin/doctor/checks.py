@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 
 import msgspec
 
-from chatgpt_agent.admin.doctor import books, database, files, machine, network, users
+from chatgpt_agent.admin.doctor import books, database, files, machine, network, proxy, users
 from chatgpt_agent.admin.doctor.examination import Examination
 from chatgpt_agent.admin.doctor.results import Result
 
@@ -71,7 +71,13 @@ CHECKS = (
     _on_schema("tokens", "tokens that expire soon", users.check_tokens),
     Check(name="openai", about="the way to OpenAI: name, proxy, TLS", run=network.check_openai),
     Check(name="clock", about="this machine's clock", run=database.check_clock, after=("database", "openai")),
-    Check(name="public-url", about="the reverse proxy in front", run=network.check_public_url),
+    Check(name="public-url", about="whether the agent is reached there", run=network.check_public_url),
+    Check(
+        name="proxy",
+        about="the reverse proxy in front: streams, addresses of clients",
+        run=proxy.check_proxy,
+        after=("public-url",),
+    ),
     Check(name="certificate", about="tls_certificate and its dates", run=network.check_certificate),
     Check(name="webhook", about="the receiver of alerts", run=network.check_webhook),
 )

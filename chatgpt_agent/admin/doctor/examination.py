@@ -23,6 +23,7 @@ class Examination:
         self.config = config
         self.config_file = config_file
         self.dsn = ""
+        self.public_url_answers = False  # with an agent
         self.clocks: dict[str, float] = {}  # seconds by which this machine's clock is ahead of others
         self._database: AbstractContextManager[str] | None = None
         self._stores: list[Store] = []

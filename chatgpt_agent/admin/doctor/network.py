@@ -10,13 +10,10 @@ from urllib.parse import urlsplit
 import msgspec
 
 from chatgpt_agent import __version__
-from chatgpt_agent.adapters.config import Config
-from chatgpt_agent.adapters.config_checks import addresses_in, is_loopback
 from chatgpt_agent.adapters.curl.get import WholeAnswer, get_answer
 from chatgpt_agent.adapters.own_listener import served_certificate
 from chatgpt_agent.adapters.own_thread import in_own_thread
 from chatgpt_agent.adapters.tls import read_certificate
-from chatgpt_agent.adapters.unix_sockets import path_of
 from chatgpt_agent.admin.doctor.examination import Examination
 from chatgpt_agent.admin.doctor.results import Result, failure, ok, skipped, warning
 from chatgpt_agent.core.errors import ProxyError, UpstreamError, UpstreamTls, WebhookFailed
@@ -92,39 +89,29 @@ def _note_clock(examination: Examination, answer: WholeAnswer) -> None:
 
 
 async def check_public_url(examination: Examination) -> list[Result]:
-    """The agent is reached under public_url, and believes the proxy there."""
+    """The agent is reached under public_url. What its proxy does with requests is seen by `proxy`."""
     config = examination.config
     if config.public_url is None:
         return [skipped("public_url is not set")]
-    results: list[Result] = []
-    if _has_unknown_proxy(config):
-        text = "trusted_proxies is empty: all clients seem to come from the proxy, and share its limits"
-        results.append(warning(text, "set trusted_proxies to the address of the proxy"))
     settings = msgspec.structs.replace(config.upstream, proxy=None, ca_file=None)
     url = config.public_url.rstrip("/") + "/healthz"
     try:
         answer = await get_answer(settings, url, _HEADERS, timeout=SECONDS)
     except UpstreamError as error:
         text = f"{url} cannot be reached from this machine: {error.cause or error.message}"
-        return [*results, warning(text, "clients may reach it nevertheless: try it from where they are")]
+        return [warning(text, _public_advice(error, urlsplit(url).hostname or ""))]
     problem = _of_public_answer(url, answer, runs=await examination.agent_process() is not None)
     if problem is not None:
-        return [*results, problem]
+        return [problem]
+    examination.public_url_answers = True
     server = f" through {name}" if (name := answer.fields.get("Server")) else ""
-    unknown = "whether the proxy buffers streams is not seen from here (docs/reverse-proxies.md)"
-    return results or [ok(f"{url} is answered{server}; {unknown}")]
+    return [ok(f"{url} is answered{server}")]
 
 
-def _has_unknown_proxy(config: Config) -> bool:
-    """Whether a proxy seems to be in front whose X-Forwarded-For is ignored: not where the agent has the certificate
-    itself, and not where proxies come through Unix sockets, which are trusted."""
-    if (
-        config.trusted_proxies
-        or config.tls_certificate
-        or is_loopback(urlsplit(config.public_url or "").hostname or "")
-    ):
-        return False
-    return any(path_of(address) is None for address in addresses_in(config.bind_address))
+def _public_advice(error: UpstreamError, host: str) -> str:
+    if isinstance(error, UpstreamTls):
+        return f"give the proxy a certificate for {host} with its whole chain, of a CA that clients trust; see `clock`"
+    return "clients may reach it nevertheless: try it from where they are"
 
 
 def _of_public_answer(url: str, answer: WholeAnswer, *, runs: bool) -> Result | None:
@@ -139,6 +126,10 @@ def _of_public_answer(url: str, answer: WholeAnswer, *, runs: bool) -> Result | 
         )
     if answer.status == 200:
         return failure(f"{url} is answered, but not by this agent", "correct public_url, or what the proxy forwards")
+    if 300 <= answer.status < 400:
+        return failure(f"{text}, a redirect, which clients do not follow with a request", "correct public_url")
+    if answer.status in (401, 403):
+        return failure(text, "let the proxy pass every request: the agent checks the tokens")
     return failure(text, "let the proxy forward every path to the agent, or correct public_url")
 
 
