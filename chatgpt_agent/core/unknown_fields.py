@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from chatgpt_agent.core.name_counter import MAX_NAMES
-from chatgpt_agent.core.usage import KNOWN_FIELDS, KNOWN_TOOL_FIELDS, Names
+from chatgpt_agent.core.usage import DECODE_ERRORS, KNOWN_FIELDS, KNOWN_TOOL_FIELDS, Names
 
 COUNTED_FIELD = re.compile(r"[A-Za-z0-9_.]{1,100}")  # a name, with those of the objects around it: no text of a user's
 _MAX_SIZE = 64 * 1024  # bytes of an object that is searched
@@ -35,7 +35,7 @@ def unknown_fields(usage: msgspec.Raw, tool_usage: msgspec.Raw) -> tuple[str, ..
     try:
         _usage.decode(usage)
         _tools.decode(tool_usage)
-    except (msgspec.DecodeError, RecursionError):
+    except DECODE_ERRORS:
         return _search(usage, tool_usage)
     return ()
 
@@ -49,7 +49,7 @@ def _search(usage: msgspec.Raw, tool_usage: msgspec.Raw) -> tuple[str, ...]:
             _names(msgspec.json.decode(tool_usage), KNOWN_TOOL_FIELDS, _TOOLS),
         )
         return tuple(islice(names, MAX_NAMES))
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except DECODE_ERRORS:
         return ()
 
 

@@ -12,6 +12,9 @@ import msgspec
 
 MAX_COUNT = 10**12  # tokens; more in one answer is absurd
 
+# What msgspec raises for bytes that are not what they should be: a text that it decodes may not be UTF-8.
+DECODE_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
 MAX_PLACES = 20  # decimal places of a number of seconds, which is a float in OpenAI's answers
 
 Count = Annotated[int, msgspec.Meta(ge=0, le=MAX_COUNT)]
@@ -226,7 +229,7 @@ def read_usage(raw: msgspec.Raw, usage_format: UsageFormat) -> Usage | None:
     """Returns the usage in a `usage` object, or None if it cannot be trusted."""
     try:
         return _read(raw, usage_format)
-    except (msgspec.DecodeError, RecursionError):
+    except DECODE_ERRORS:
         return None
 
 
@@ -254,7 +257,7 @@ def read_image_tool(raw: msgspec.Raw) -> Usage | None:
     try:
         tokens = _drawn.decode(raw)
         usage = _read_tokens(tokens, UsageFormat.IMAGES)
-    except (msgspec.DecodeError, RecursionError):
+    except DECODE_ERRORS:
         return None
     if usage is not None and usage.input and _cached(tokens) is None:
         return msgspec.structs.replace(usage, uncertain_reason=IMAGE_CACHE)

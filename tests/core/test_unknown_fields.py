@@ -79,6 +79,13 @@ def test_any_value_is_no_error(value: object) -> None:
     assert all(isinstance(name, str) for name in names_in(value, value))
 
 
+@pytest.mark.parametrize("usage", [b'{"\xdf":1}', b'{"a":"\xdf"}', b'{"input_tokens_details":{"\xdf":1}}'])
+def test_text_that_is_not_utf_8_is_no_error(usage: bytes) -> None:
+    """It has no names."""
+    assert unknown_fields(msgspec.Raw(usage), msgspec.Raw(b"null")) == ()
+    assert unknown_fields(msgspec.Raw(b"null"), msgspec.Raw(usage)) == ()
+
+
 def test_whole_answers_and_streams_tell_unknown_fields() -> None:
     """A usage with an unknown field is as good as without it."""
     usage = {**USAGE, "foo_tokens": 3}

@@ -262,3 +262,13 @@ def test_counts_are_not_changed(counts: list[int]) -> None:
 def test_any_other_value_is_unknown(text: bytes) -> None:
     """Any bytes in the place of a usage are an unknown usage, and raise no error."""
     assert [read_usage(msgspec.Raw(text), usage_format) for usage_format in UsageFormat] == [None] * 5
+
+
+@pytest.mark.parametrize("usage_format", UsageFormat)
+@pytest.mark.parametrize("name", ["type", "seconds", "output_tokens_details", "completion_tokens_details"])
+def test_text_that_is_not_utf_8_is_no_error(usage_format: UsageFormat, name: str) -> None:
+    """A usage with such a text is read or unknown."""
+    text = b'"\xdf"' if "details" not in name else b'{"accepted_prediction_tokens":"\xdf"}'
+    raw = msgspec.Raw(b'{"%b":%b,"duration":1,"prompt_tokens":1,"completion_tokens":1}' % (name.encode(), text))
+    assert read_usage(raw, usage_format) in (None, Usage(input=1, output=0), Usage(input=1, output=1))
+    assert read_image_tool(raw) in (None, Usage(input=0, output=0))

@@ -387,3 +387,24 @@ async def test_usage_before_an_error_event_is_charged(agent: Agent, upstream: Up
     await agent.chat(stream=True)
     [row] = await agent.rows(1)
     assert (row["state"], row["output_tokens"]) == ("upstream_error", 7)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_usage_that_is_not_utf_8_is_forwarded(agent: Agent, upstream: Upstream, stream: bool) -> None:
+    """An answer with a byte in its usage that is not UTF-8 is passed on as it is, and has one row."""
+    usage = b'{"prompt_tokens":10,"completion_tokens":5,"total_tokens":15,"\xdf":1}'
+
+    async def script(_: Received, reply: Reply) -> None:
+        body = b'{"id":"a","model":"m","choices":[],"usage":%b}' % usage
+        if not stream:
+            await reply.whole(body)
+            return
+        await reply.stream_head()
+        await reply.chunk(b"data: %b\n\ndata: [DONE]\n\n" % body)
+        await reply.end()
+
+    upstream.script = script
+    answer = await agent.chat(stream=stream, stream_options={"include_usage": True})
+    assert (answer.status, answer.body, answer.complete) == (200, upstream.sent(), True)
+    [row] = await agent.rows()
+    assert (row["state"], row["input_tokens"], row["output_tokens"]) == ("done", 10, 5)

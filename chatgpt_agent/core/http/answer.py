@@ -13,7 +13,7 @@ from chatgpt_agent.core.http.member_filter import MemberFilter
 from chatgpt_agent.core.http.tool_usage import add_tools, image_model_of
 from chatgpt_agent.core.names import MAX_NAME, is_printable
 from chatgpt_agent.core.unknown_fields import unknown_fields
-from chatgpt_agent.core.usage import Answer, Usage, read_usage
+from chatgpt_agent.core.usage import DECODE_ERRORS, Answer, Usage, read_usage
 
 _NULL = msgspec.Raw(b"null")
 NO_FIELDS = (_NULL, _NULL)  # `usage` and `tool_usage` of an answer without them
@@ -131,7 +131,7 @@ def decode_fields(data: bytes | bytearray | msgspec.Raw) -> AnswerFields | None:
     """Returns the fields of an object, or None for anything else."""
     try:
         return _answer_fields.decode(data)
-    except (msgspec.DecodeError, RecursionError):
+    except DECODE_ERRORS:
         return None
 
 
@@ -182,6 +182,6 @@ def name_of(raw: msgspec.Raw) -> str | None:
     """Returns a name or id, or None if it is not a string that a row can hold."""
     try:
         text = msgspec.json.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except DECODE_ERRORS:
         return None
     return text if isinstance(text, str) and is_printable(text) else None

@@ -9,6 +9,7 @@ import msgspec
 
 from chatgpt_agent.core.usage import (
     CALLS_UNKNOWN,
+    DECODE_ERRORS,
     IMAGE_UNKNOWN,
     SEARCH_ITEMS,
     SESSION_TIME,
@@ -87,7 +88,7 @@ def add_tools(usage: Usage, tool_usage: msgspec.Raw, output: msgspec.Raw | None,
         items = [] if output is None or _CALL not in bytes(output) else _items.decode(output) or []
         if output is None and _may_have_counted_calls(tools, reported):
             usage = msgspec.structs.replace(usage, uncertain_reason=CALLS_UNKNOWN)
-    except (msgspec.DecodeError, RecursionError):
+    except DECODE_ERRORS:
         return None
     if not items and (reported is None or not (reported.has_drawn or reported.searches)):
         return usage  # as most answers are
@@ -103,7 +104,7 @@ def image_model_of(tools: msgspec.Raw) -> str | None:
     """Returns the model that the offered tool image_generation has, or None if the answer does not say."""
     try:
         offered = _tools.decode(tools) or []
-    except (msgspec.DecodeError, RecursionError):
+    except DECODE_ERRORS:
         return None
     return next((tool.model for tool in offered if tool.type == "image_generation"), None)
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from chatgpt_agent.core.cooperative import run_to_end
-from chatgpt_agent.core.http.answer import read_answer
+from chatgpt_agent.core.http.answer import PassingAnswer, read_answer
 from chatgpt_agent.core.http.endpoints import RESPONSES
 from chatgpt_agent.core.http.meter import StreamMeter
 from chatgpt_agent.core.usage import (
@@ -180,3 +180,16 @@ def test_reported_calls_need_no_output(kind: str) -> None:
     """With `tool_usage` searches and images are counted without the output."""
     tool_usage = {"image_gen": UNUSED, "web_search": {"num_requests": 0}}
     assert without_room(tools=[{"type": kind}], tool_usage=tool_usage).uncertain_reason is None
+
+
+@pytest.mark.parametrize(
+    "member", [b'"tools":[{"type":"\xdf"}]', b'"output":[{"type":"\xdf_call"}]', b'"tool_usage":{"\xdf":{"\xdf":1}}']
+)
+def test_text_that_is_not_utf_8_is_no_error(member: bytes) -> None:
+    """Tools and calls with such a text cannot be counted; the rest of the answer is read, held or passing."""
+    body = b'{"model":"m","usage":%b,%b}' % (json.dumps(USAGE).encode(), member)
+    passing = PassingAnswer(RESPONSES, None)
+    passing.feed(body)
+    for answer in (run_to_end(read_answer([body], RESPONSES)), passing.answer()):
+        assert answer.model == "m"
+        assert answer.usage in (None, Usage(input=10, output=5))
