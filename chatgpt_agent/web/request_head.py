@@ -9,20 +9,20 @@ from chatgpt_agent.core.errors import AgentError, HttpVersionNotSupported, Inval
 
 MAX_LENGTH_DIGITS = 18  # of a Content-Length; Python refuses to convert thousands of digits
 
-_ABSOLUTE = re.compile(r"(https?)://([^/?#@]+)([/?]?.*)", re.IGNORECASE)
-_VERSION = re.compile(r".* HTTP/[0-9]+(\.[0-9]+)?")
+_ABSOLUTE = re.compile(r"(https?)://([^/?#@]+)((?:[/?].*)?)", re.IGNORECASE)
+_OTHER_VERSION = re.compile(r"[!#$%&'*+.^_`|~\w-]+ [!-~\x80-\xff]+ HTTP/[0-9]+(?:\.[0-9]+)?", re.ASCII)
 _DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 
 
 def read_start_line(head: bytes) -> tuple[RequestStartLine, str]:
     """Returns the request line of a head, with the path of an absolute URL, and the lines after it. Raises
     AgentError."""
-    # Empty lines before a request are ignored, and a line may end with LF alone (RFC 9112 §2.2).
-    line, _, fields = head.decode("latin-1").lstrip("\r\n").partition("\n")
+    # An empty line before a request is ignored (RFC 9112 §2.2).
+    line, _, fields = head.decode("latin-1").removeprefix("\r\n").partition("\r\n")
     try:
-        start_line = parse_request_start_line(line.rstrip("\r"))
+        start_line = parse_request_start_line(line)
     except HTTPInputError:
-        if _VERSION.fullmatch(line.rstrip("\r")):
+        if _OTHER_VERSION.fullmatch(line):
             raise HttpVersionNotSupported from None
         raise InvalidRequest("The request is not valid HTTP: it does not begin with a request line.") from None
     return start_line, fields
@@ -31,7 +31,7 @@ def read_start_line(head: bytes) -> tuple[RequestStartLine, str]:
 def read_fields(lines: str) -> HTTPHeaders:
     """Returns the header fields. Raises AgentError."""
     try:
-        return _plain_fields(lines) or HTTPHeaders.parse(lines)
+        return _plain_fields(lines) or _other_fields(lines)
     except HTTPInputError as error:
         raise malformed(error) from None
 
@@ -51,6 +51,14 @@ def _plain_fields(lines: str) -> HTTPHeaders | None:
             return None
         fields[name] = value
     return fields if len(fields) == len(plain) else None
+
+
+def _other_fields(lines: str) -> HTTPHeaders:
+    """Returns the header fields as Tornado reads them. A line may not end with LF alone, as RFC 9112 §2.2 would allow:
+    where another reader takes it for a part of a value, it sees another head, or one request where we see two."""
+    if lines.count("\n") != lines.count("\r\n"):
+        raise HTTPInputError("A line does not end with CRLF")
+    return HTTPHeaders.parse(lines)
 
 
 def check_head(start_line: RequestStartLine, headers: HTTPHeaders) -> RequestStartLine:

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -141,116 +140,6 @@ async def test_a_chunked_body_reaches_openai_whole(agent: Agent, upstream: Upstr
     assert (await connection.answer()).status == 200
     await connection.close()
     assert upstream.requests[0].body == text
-
-
-ODD_CHUNKS = {
-    "extension": b"%x;name=value\r\n%s\r\n0\r\n\r\n",
-    "trailer": b"%x\r\n%s\r\n0\r\nX-Trailer: a\r\n\r\n",
-    "space": b"%x \r\n%s\r\n0\r\n\r\n",
-    "sign": b"+%x\r\n%s\r\n0\r\n\r\n",
-    "bare LF": b"%x\n%s\n0\n\n" + b" " * 100,
-    "too long": b"%x\r\n%sxx0\r\n\r\n",
-}
-
-
-@pytest.mark.parametrize("kind", ODD_CHUNKS)
-async def test_odd_chunks_are_refused(agent: Agent, upstream: Upstream, kind: str) -> None:
-    """Framing that two programs may read differently is refused with one 400, and the connection ends."""
-    text = agent.body()
-    connection = await Connection.open(agent.url)
-    received = await exchange(connection, in_chunks(agent, ODD_CHUNKS[kind] % (len(text), text)))
-    await connection.close()
-    assert received.startswith(b"HTTP/1.1 400 ")
-    assert (received.count(b"HTTP/1.1"), received.count(b"X-Agent-Request-Id: ")) == (1, 1)
-    assert upstream.requests == []
-
-
-# Invalid HTTP (C10).
-
-GOOD = b'{"model":"gpt-6-luna","messages":[{"role":"user","content":"hi"}]}'
-
-
-def raw(token: str, *fields: str, line: str = f"POST {CHAT} HTTP/1.1", end: str = "\r\n", body: bytes = GOOD) -> bytes:
-    """Returns a valid request with the changes of the arguments."""
-    lines = [line, "Host: a", f"Authorization: Bearer {token}", "Content-Type: application/json", *fields, "", ""]
-    return end.join(lines).encode("latin-1") + body
-
-
-LENGTH = f"Content-Length: {len(GOOD)}"
-CORPUS: dict[str, Callable[[str], bytes]] = {
-    "both framings": lambda token: raw(token, LENGTH, "Transfer-Encoding: chunked", body=b"0\r\n\r\n"),
-    "two lengths": lambda token: raw(token, LENGTH, "Content-Length: 1"),
-    "two lengths in one": lambda token: raw(token, f"{LENGTH}, 1"),
-    "a length with a sign": lambda token: raw(token, f"Content-Length: +{len(GOOD)}"),
-    "a negative length": lambda token: raw(token, "Content-Length: -1"),
-    "a length in hex": lambda token: raw(token, "Content-Length: 0x25"),
-    "a length with an underscore": lambda token: raw(token, "Content-Length: 3_7"),
-    "an unknown framing": lambda token: raw(token, "Transfer-Encoding: gzip"),
-    "chunked twice": lambda token: raw(token, "Transfer-Encoding: chunked, chunked", body=b"0\r\n\r\n"),
-    "chunked, hidden": lambda token: raw(token, "Transfer-Encoding: xchunked", body=b"0\r\n\r\n"),
-    "a folded line": lambda token: raw(token, LENGTH, "X-Odd: a\r\n b"),
-    "two hosts": lambda token: raw(token, LENGTH, "Host: b"),
-    "no host": lambda token: raw(token, LENGTH).replace(b"Host: a\r\n", b""),
-    "a nul in a value": lambda token: raw(token, LENGTH, "X-Odd: a\0b"),
-    "a nul in a name": lambda token: raw(token, LENGTH, "X\0Odd: a"),
-    "a cr in a value": lambda token: raw(token, LENGTH, "X-Odd: a\rb"),
-    "a space before the colon": lambda token: raw(token, f"Content-Length : {len(GOOD)}"),
-    "a field without a name": lambda token: raw(token, LENGTH, ": a"),
-    "a line without a colon": lambda token: raw(token, LENGTH, "odd"),
-    "two tokens": lambda token: raw(token, LENGTH, f"Authorization: Bearer {token}"),
-    "another absolute form": lambda token: raw(
-        token, LENGTH, line="POST http://evil.example/v1/chat/completions HTTP/1.1"
-    ),
-    "authority form": lambda token: raw(token, LENGTH, line="CONNECT evil.example:443 HTTP/1.1"),
-    "asterisk form": lambda token: raw(token, LENGTH, line="POST * HTTP/1.1"),
-    "HTTP/0.9": lambda token: f"GET {CHAT}\r\n\r\n".encode(),
-    "HTTP/2.0": lambda token: raw(token, LENGTH, line=f"POST {CHAT} HTTP/2.0"),
-    "the preface of h2": lambda token: b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
-    "TLS": lambda token: b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(100) + b"\r\n\r\n",
-    "a method with a space": lambda token: raw(token, LENGTH, line=f"PO ST {CHAT} HTTP/1.1"),
-    "a head without end": lambda token: raw(token, LENGTH, "X-Odd: " + "x" * 70_000),
-    "ten thousand fields": lambda token: raw(token, LENGTH, *["X: y"] * 10_000),
-}
-
-
-@pytest.mark.parametrize("kind", CORPUS)
-async def test_invalid_http_is_refused(agent: Agent, upstream: Upstream, kind: str) -> None:
-    """The client gets one error in the envelope, the connection ends, no request is sent, and the next one is
-    served."""
-    connection = await Connection.open(agent.url)
-    received = await exchange(connection, CORPUS[kind](agent.token))
-    await connection.close()
-    assert re.match(rb"HTTP/1.1 (400|401|431|505) ", received) or kind == "TLS"
-    assert received.count(b"HTTP/1.1") == received.count(b"X-Agent-Request-Id: ") == (kind != "TLS")
-    assert upstream.requests == []
-    assert (await agent.chat()).status == 200
-
-
-async def exchange(connection: Connection, data: bytes) -> bytes:
-    """Sends bytes and returns all that is received until the other side closes the connection."""
-    try:
-        async with asyncio.timeout(10):
-            await connection.send(data)
-            return await connection.reader.read()
-    except ConnectionError:
-        return b""
-
-
-TOLERATED: dict[str, Callable[[str], bytes]] = {
-    "bare LF": lambda token: raw(token, LENGTH, end="\n"),
-    "the same length twice": lambda token: raw(token, LENGTH, LENGTH),
-    "the same length twice in one": lambda token: raw(token, f"{LENGTH}, {len(GOOD)}"),
-}
-
-
-@pytest.mark.parametrize("kind", TOLERATED)
-async def test_odd_http_with_one_meaning_is_served_once(agent: Agent, upstream: Upstream, kind: str) -> None:
-    """RFC 9112 §2.2 and §6.3 let a server accept these."""
-    connection = await Connection.open(agent.url)
-    await connection.send(TOLERATED[kind](agent.token))
-    assert (await connection.answer()).status == 200
-    await connection.close()
-    assert [request.body for request in upstream.requests] == [GOOD]
 
 
 async def test_a_refused_request_ends_its_connection(agent: Agent) -> None:

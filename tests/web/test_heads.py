@@ -22,11 +22,11 @@ LINES = st.lists(
 )
 
 
-@given(lines=LINES, end=st.sampled_from(["\r\n", "\n"]))
-@example(lines=["a: b\tc", "d: e\rf", "-: g"], end="\r\n")
-def test_fields_are_read_as_by_tornado(lines: list[str], end: str) -> None:
+@given(lines=LINES)
+@example(lines=["a: b\tc", "d: e\rf", "-: g"])
+def test_fields_are_read_as_by_tornado(lines: list[str]) -> None:
     """The same fields are accepted, with the same values."""
-    text = "".join(line + end for line in (*lines, ""))
+    text = "".join(f"{line}\r\n" for line in (*lines, ""))
     try:
         expected = list(HTTPHeaders.parse(text).get_all())
     except HTTPInputError:

@@ -5,6 +5,7 @@ import contextlib
 import re
 import shutil
 import ssl
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -17,12 +18,15 @@ from tests.support.agent import Agent
 from tests.support.canaries import SECRETS
 from tests.support.client import Answer, Connection, request_bytes
 from tests.support.proxies import free_port, nginx_command
+from tests.support.smuggling import corpus
 from tests.support.upstream import Received, Reply, Upstream, completion, stream_events, without_null_usage
+from tests.web.test_smuggling import chat, contents, marked
 
 PAGE = (Path(__file__).parents[2] / "docs/reverse-proxies.md").read_text("utf-8")
 HOST = "agent.example.com"
 ADDRESS = "127.0.0.2"  # of the clients
 CHAT = "/v1/chat/completions"
+FRAMING = ("6.1", "6.3", "7.1", "9.3.2", "9.6")  # sections of RFC 9112
 PROXIES = ("nginx", "haproxy", "caddy", "traefik")
 
 
@@ -154,6 +158,7 @@ async def test_proxy_passes_what_the_agent_serves(
         await check_answers(client, agent)
         await check_stream(client, agent, upstream)
         await check_disconnect(client, agent, upstream)
+        await check_framing(client, agent, upstream)
 
 
 async def check_answers(client: Client, agent: Agent) -> None:
@@ -216,3 +221,30 @@ async def check_disconnect(client: Client, agent: Agent, upstream: Upstream) -> 
     closed.set()
     assert (await agent.rows())[-1]["client_closed"]
     upstream.script = upstream.openai
+
+
+async def check_framing(client: Client, agent: Agent, upstream: Upstream) -> None:
+    """Proxy and agent see the same requests in bytes that programs read differently: each that the agent runs is one
+    that the proxy has sent, so that its client has got an answer with 200 for it."""
+    # Some proxies wait for the rest of a body that is too long, or has no last chunk.
+    cases = [case for case in corpus(chat(agent)) if case.section in FRAMING and 413 not in case.statuses]
+    cases = [case for case in cases if not case.name.startswith("last chunk")]
+    places, before = asyncio.Semaphore(16), len(upstream.requests)
+
+    async def play(number: int) -> int:
+        async with places:
+            connection, received = await client.connect(), b""
+            with contextlib.suppress(ConnectionError):
+                async with asyncio.timeout(20):
+                    await connection.send(marked(cases[number], number))
+                    while piece := await connection.reader.read(65536):
+                        received += piece
+            connection.writer.transport.abort()
+            return received.count(b"HTTP/1.1 200 ")
+
+    answers = await asyncio.gather(*map(play, range(len(cases))))
+    marks = Counter(contents(upstream)[before:])
+    effects = [(marks[b"m%05d" % number], marks[b"h%05d" % number]) for number in range(len(cases))]
+    assert max(map(max, effects)) == 1
+    wrong = [case.name for case, effect, count in zip(cases, effects, answers, strict=True) if sum(effect) > count]
+    assert (wrong, sum(map(sum, effects))) == ([], sum(marks.values()))
