@@ -4,7 +4,8 @@ To add one: write it in a file of this package, and give it an attribute here.
 """
 
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime
 
 import msgspec
 
@@ -84,15 +85,23 @@ class LedgerAdministration:
 
 
 class Administration(LedgerAdministration):
-    """All use cases."""
+    """All use cases. `now`: the clock of users, tokens, and the audit log of their changes."""
 
     def __init__(
-        self, config: Config, stores: Stores, actor: Actor, keyring: Keyring, *, warn: Warn = no_warning
+        self,
+        config: Config,
+        stores: Stores,
+        actor: Actor,
+        keyring: Keyring,
+        *,
+        warn: Warn = no_warning,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         super().__init__(config, stores, actor, warn=warn)
-        changes = stores.changes.with_actor(actor)
-        self.users = Users(changes, keyring, warn)
-        self.tokens = Tokens(changes, keyring, warn)
+        self._keyring = keyring
+        changes = stores.changes.with_actor(actor, now=now)
+        self.users = Users(changes, keyring, warn, now=now)
+        self.tokens = Tokens(changes, keyring, warn, now=now)
         self.user_import = UserImport(changes, keyring, warn)
         self.admins = Admins(changes, keyring, warn)
         self.prices = Prices(changes, warn)
@@ -101,6 +110,10 @@ class Administration(LedgerAdministration):
         self.what_if = WhatIf(stores.proofs)
         self.legacy_import = LegacyImport(stores.changes, keyring, actor)
         self.master_key = MasterKeyChange(changes, stores.checks, keyring, master_key_path(config))
+
+    def at(self, moment: datetime) -> "Administration":
+        """Returns the same use cases, which add users and tokens as if it were this moment."""
+        return Administration(self.config, self.stores, self.actor, self._keyring, now=lambda: moment)
 
 
 @contextlib.asynccontextmanager

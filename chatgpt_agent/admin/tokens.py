@@ -1,5 +1,6 @@
 """Tokens: issue, change, rotate, revoke. A token is shown once, by the call that issues it."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import NoReturn
 
@@ -25,16 +26,24 @@ MAX_GRACE = timedelta(days=366)
 class Tokens:
     """Use cases on tokens. `version`: the change applies only to this version of the token, else VersionMismatch."""
 
-    def __init__(self, store: AnyStore, keyring: Keyring, warn: Warn = no_warning) -> None:
+    def __init__(
+        self,
+        store: AnyStore,
+        keyring: Keyring,
+        warn: Warn = no_warning,
+        *,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
         self._store = store
         self._keyring = keyring
         self._warn = warn
+        self._now = now
         self._users = Users(store, keyring)
 
     async def issue(self, user: str, settings: TokenSettings = TokenSettings()) -> IssuedToken:
         """Issues one more token for a user. Raises InvalidValue, NotFound."""
         check_settings(settings)
-        now, expires_at = datetime.now(UTC), settings.expires_at
+        now, expires_at = self._now(), settings.expires_at
         if isinstance(expires_at, datetime) and expires_at <= now:
             raise InvalidValue(f"expires_at: {expires_at:%Y-%m-%d %H:%M:%S} is in the past")
         token, digest = self._keyring.new_token()
@@ -73,7 +82,7 @@ class Tokens:
 
     async def revoke(self, id: int, *, version: int | None = None) -> TokenRow:
         """Revokes a token for good. Raises NotFound, VersionMismatch."""
-        token = await tokens.revoke_token(self._store, id, datetime.now(UTC), version)
+        token = await tokens.revoke_token(self._store, id, self._now(), version)
         return token if token is not None else await self._explain_no_change(id)
 
     async def rotate(self, id: int, *, grace: timedelta = GRACE) -> IssuedToken:
@@ -82,7 +91,7 @@ class Tokens:
         of a grace period, which the new token would inherit."""
         if not timedelta(0) <= grace <= MAX_GRACE:
             raise InvalidValue(f"grace: give a time from 0 to {MAX_GRACE.days} days")
-        now = datetime.now(UTC)
+        now = self._now()
         token, digest = self._keyring.new_token()
         issued = await tokens.rotate_token(
             self._store, id, digest=digest, token_prefix=token[:PREFIX_LENGTH], until=now + grace, now=now
@@ -96,13 +105,13 @@ class Tokens:
         if old.replaced_by is None:
             raise InvalidValue(f"token {old.id} of user {old.user!r} is not in force: issue a new one")
         new = await self.get(old.replaced_by)
-        expired = new.expires_at is not None and new.expires_at <= datetime.now(UTC)
+        expired = new.expires_at is not None and new.expires_at <= self._now()
         state = "revoked" if new.revoked_at else "expired" if expired else None
         advice = f", which is {state}: issue a new one" if state else ": rotate that one"
         raise Conflict(f"token {old.id} of user {old.user!r} is replaced already, by token {new.id}{advice}")
 
     async def _check_expiry_of_replaced(self, id: int, expires_at: datetime | None) -> None:
-        token, latest = await self.get(id), datetime.now(UTC) + MAX_GRACE
+        token, latest = await self.get(id), self._now() + MAX_GRACE
         if token.replaced_by is not None and (expires_at is None or expires_at > latest):
             raise InvalidValue(
                 f"expires_at: token {id} is replaced by token {token.replaced_by}, so it must expire, within "

@@ -1,7 +1,7 @@
 """Users: add, change, rename, disable, remove. An OpenAI key goes in and never comes out."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 
 import msgspec
@@ -38,10 +38,18 @@ class IssuedToken(msgspec.Struct, frozen=True, kw_only=True):
 class Users:
     """Use cases on users. `version`: the change applies only to this version of the user, else VersionMismatch."""
 
-    def __init__(self, store: AnyStore, keyring: Keyring, warn: Warn = no_warning) -> None:
+    def __init__(
+        self,
+        store: AnyStore,
+        keyring: Keyring,
+        warn: Warn = no_warning,
+        *,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
         self._store = store
         self._keyring = keyring
         self._warn = warn
+        self._now = now
 
     async def add(self, new: NewUser) -> IssuedToken:
         """Adds a user and issues a first token. Raises InvalidValue, Conflict."""
@@ -56,7 +64,7 @@ class Users:
             digest=digest,
             token_prefix=token[:PREFIX_LENGTH],
             settings=set_fields(new),
-            now=datetime.now(UTC),
+            now=self._now(),
         )
         if token_id is None:
             await self._check_free(new.name)
@@ -96,7 +104,7 @@ class Users:
         check_settings(changes)
         disabled = None if changes.disabled is UNSET else changes.disabled
         user = await users.change_user(
-            self._store, name, set_fields(changes), disabled=disabled, version=version, now=datetime.now(UTC)
+            self._store, name, set_fields(changes), disabled=disabled, version=version, now=self._now()
         )
         if user is None:
             return await self._explain_no_change(name, version)
@@ -145,7 +153,7 @@ class Users:
     async def remove(self, name: str, *, version: int | None = None) -> UserRow:
         """Destroys a user's OpenAI key and revokes their tokens. The rows and the name stay; the name is taken
         until the removed user is renamed. Raises NotFound, VersionMismatch."""
-        if not await users.remove_user(self._store, name, datetime.now(UTC), version):
+        if not await users.remove_user(self._store, name, self._now(), version):
             await self._explain_no_change(name, version)
         return await self.get(name)
 
