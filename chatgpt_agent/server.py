@@ -121,7 +121,7 @@ class Server(Wiring):
         """Recovers the ledger and listens; False: a signal came while names were looked up, and nothing is open.
         Raises SetupError."""
         check_master_key_file(self._config)
-        if not await self._unless_stopped(self.listening.resolve()):
+        if not await self.unless_stopped(self.listening.resolve()):
             return False
         # Ports first: a second agent that is started by mistake must not touch the first one's outbox.
         self.listening.bind()
@@ -196,7 +196,7 @@ class Server(Wiring):
         self.upstream.abort_unsent()  # clients may send these again
         return await self.lifecycle.drain(seconds - unsent, hurry=self.stopping)
 
-    async def _unless_stopped(self, work: Coroutine[Any, Any, None]) -> bool:
+    async def unless_stopped(self, work: Coroutine[Any, Any, None]) -> bool:
         """Whether `work` has ended before the agent is to stop. Raises what it raises."""
         working = asyncio.create_task(work, name="start")
         stopped = asyncio.create_task(self.stopping.wait(), name="stop signal")

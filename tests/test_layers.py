@@ -23,8 +23,9 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "wiring": ("core", "adapters", "runtime", "admin", "web"),
     "listening": ("core", "adapters", "runtime", "web"),
     "server": ("core", "adapters", "runtime", "web", "process", "wiring", "listening"),
+    "demo": ("core", "adapters", "runtime", "admin", "web", "process", "server"),
 }
-ENTRY_POINT = ("cli.main", "server")  # the command `serve` starts the server
+ENTRY_POINTS = {("cli.main", "server"), ("cli.demo", "demo")}  # the commands `serve` and `demo`
 PURE = {"collections", "datetime", "decimal", "enum", "functools", "ipaddress", "itertools", "math", "operator", "re"}
 PURE |= {"csv", "difflib", "io", "json", "typing", "unicodedata", "uuid", "zlib", "msgspec"}  # all that core may import
 IMPURE = {"now", "utcnow", "today", "uuid1", "uuid4", "open", "print", "input", "__import__"}  # builtins and methods
@@ -77,7 +78,7 @@ def may_import(module: str, name: str) -> bool:
         return permitted and all(
             within(module, *users) for technology, users in ONLY_IN.items() if within(name, technology)
         )
-    if layer not in MAY_IMPORT or inside == "__version__" or (module, inside.partition(".")[0]) == ENTRY_POINT:
+    if layer not in MAY_IMPORT or inside == "__version__" or (module, inside.partition(".")[0]) in ENTRY_POINTS:
         return True
     return within(inside, layer, *MAY_IMPORT[layer])
 
@@ -153,6 +154,8 @@ def test_impure_call_is_detected() -> None:
         ("cli.user", "from chatgpt_agent import server"),
         ("cli.user", "from chatgpt_agent.web.admin.users import ROUTES"),
         ("cli.main", "from chatgpt_agent.web import app"),
+        ("cli.main", "from chatgpt_agent.demo import run"),
+        ("server", "from chatgpt_agent.demo import run"),
         ("process", "from chatgpt_agent.web import app"),
         ("server", "from chatgpt_agent import __version__, cli"),
     ],

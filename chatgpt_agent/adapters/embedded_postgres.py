@@ -146,6 +146,19 @@ class EmbeddedPostgres:
             if self._data.exists():
                 self._stop()
 
+    def remove(self) -> None:
+        """Stops a server that a killed process has left running, also one that was being started, and deletes its
+        data. Raises SetupError: another process uses it, or it does not answer."""
+        with self._start_stop_lock(), self._lock_file("users.lock") as use:
+            self._lock_use(use)
+            if not self._data.exists():
+                return
+            if self._running_server() is not None:
+                self._stop()
+            socket_folder = self._socket_folder()
+            shutil.rmtree(self._data)
+            shutil.rmtree(socket_folder, ignore_errors=True)
+
     @contextmanager
     def _start_stop_lock(self) -> Iterator[None]:
         with self._lock_file("start-stop.lock") as lock:

@@ -65,7 +65,7 @@ def config_file_option(command: Callable[..., Any]) -> Callable[..., Any]:
         has_file = config_file or os.environ.get("CHATGPT_AGENT_CONFIG")
         hint = "" if has_file else " (without a configuration file: give --config FILE or CHATGPT_AGENT_CONFIG)"
         outcome = "" if only_reads(command, options) else "; the change was made"
-        return _exit_on_error(lambda: command(config_file=config_file, **options), hint, outcome)
+        return exit_on_error(lambda: command(config_file=config_file, **options), hint, outcome)
 
     # Without the mark \b click would wrap the example, which is to be copied.
     wrapped.__doc__ = (command.__doc__ or "").replace("Example:", "\b\n    Example:")
@@ -126,7 +126,9 @@ def caller() -> Actor:
     return Actor(name, Via.COMMAND, platform.node() or "local")
 
 
-def _exit_on_error(work: Callable[[], Any], hint: str, outcome: str) -> None:
+def exit_on_error(work: Callable[[], Any], hint: str = "", outcome: str = "") -> None:
+    """Does the work of a command, and ends it at an error with one line. `hint` follows that of a database that cannot
+    be reached, `outcome` that of output that cannot be written."""
     try:
         try:
             work()

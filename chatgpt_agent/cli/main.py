@@ -16,6 +16,7 @@ from chatgpt_agent.cli.common import config_option
 from chatgpt_agent.cli.completion import completion
 from chatgpt_agent.cli.config import config
 from chatgpt_agent.cli.database import database
+from chatgpt_agent.cli.demo import demo
 from chatgpt_agent.cli.doctor import doctor
 from chatgpt_agent.cli.health import healthcheck
 from chatgpt_agent.cli.ledger import ledger
@@ -55,7 +56,7 @@ def serve(config: Config) -> None:
 
 
 COMMANDS = (
-    healthcheck, config, doctor, migrate, user, token, price, budget, usage, ledger, admin, audit, master_key,
+    demo, healthcheck, config, doctor, migrate, user, token, price, budget, usage, ledger, admin, audit, master_key,
     backup, restore, database,
     import_legacy, completion, version,
 )  # fmt: skip

@@ -179,5 +179,12 @@ def admin_app(api: AdminApi, console: ConsoleServices, readiness: Readiness, met
     return Application(handlers, **_SETTINGS, **rendering.SETTINGS, cross_origin_protection=True)
 
 
+def mark_as_demonstration(*applications: Application) -> None:
+    """Lets each page say that its figures are made up. No configuration does this: the command `demo` alone calls
+    it."""
+    for application in applications:
+        application.settings["demonstration"] = True
+
+
 def _health(readiness: Readiness) -> list[Any]:
     return [(r"/", RootHandler), (r"/healthz", AliveHandler), (r"/readyz", ReadyHandler, {"readiness": readiness})]

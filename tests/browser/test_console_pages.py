@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 from tornado.ioloop import IOLoop
 
+from chatgpt_agent.demo.contents import fill
 from tests.browser.conftest import Browse
 from tests.support.agent import Agent
 from tests.support.console import add_admin, sign_in
 from tests.support.console_pages import address, pages_to_show
-from tests.support.made_up_usage import fill
 
 pytestmark = pytest.mark.shared_agent
 
@@ -29,7 +29,7 @@ class World:
 
     async def build(self) -> None:
         """Adds users, prices and rows."""
-        await fill(self.agent.administration, self.agent.store, days=40)
+        await fill(self.agent.administration, self.agent.store, days=40, busy=1)
         await add_admin(self.agent, "eve")
         client = await sign_in(self.agent)
         self.session = client.cookies["__Host-session"]

@@ -61,7 +61,7 @@ CHANGES: dict[str, tuple[list[str], str, list[tuple[str, str]]]] = {
 # The other commands read, or change only the schema. import-legacy, master-key rotate, ledger prune, backup and restore
 # have test files of their own.
 OTHERS = {
-    "serve", "healthcheck", "doctor", "version", "completion", "config check", "config show", "migrate",
+    "serve", "demo", "healthcheck", "doctor", "version", "completion", "config check", "config show", "migrate",
     "database upgrade", "backup", "restore", "master-key check", "master-key rotate", "ledger archives",
     "ledger prune", "user list", "user show", "token list", "price list", "price export", "price what-if",
     "price check", "price surcharge list", "budget list", "usage report", "usage export", "import-legacy",

@@ -12,8 +12,8 @@ from chatgpt_agent import __version__
 from tests.support.commands import KEY, Cli, leaf_commands
 
 COMMANDS = list(leaf_commands())
-# Without `doctor`, which makes an invalid configuration one of its results.
-CONFIGURED = [command for command in COMMANDS if command not in ("completion", "doctor")]
+# Without `demo`, which reads none, and `doctor`, which makes an invalid configuration one of its results.
+CONFIGURED = [command for command in COMMANDS if command not in ("completion", "demo", "doctor")]
 # The arguments that each of them requires.
 ARGUMENTS = {
     "import-legacy": ["-"],
@@ -51,7 +51,7 @@ ARGUMENTS = {
     "ledger correct": [str(UUID(int=1)), "--input", "1", "--output", "1", "--reason", "why"],
 }
 WITHOUT_A_DATABASE = {
-    "serve", "healthcheck", "config check", "config show", "completion", "doctor", "backup", "restore",
+    "serve", "demo", "healthcheck", "config check", "config show", "completion", "doctor", "backup", "restore",
     "database upgrade", "version",
 }  # fmt: skip
 ON_A_DATABASE = [command for command in COMMANDS if command not in WITHOUT_A_DATABASE]

@@ -36,8 +36,8 @@ REFUSED = {
     "import-legacy", "ledger reconcile", "ledger correct", "price import", "price what-if", "price cancel",
     "price check", "price surcharge cancel", "backup", "restore", "database upgrade", "healthcheck",
 }  # fmt: skip
-# `completion` needs the name of a shell and has no other form, and `doctor` has an exit code of its own.
-PRINTING = sorted({*COMMANDS} - CHANGES - {"serve", "doctor", "completion"})
+# `completion` needs the name of a shell and has no other form, `doctor` has its own exit codes, `demo` does not end.
+PRINTING = sorted({*COMMANDS} - CHANGES - {"serve", "demo", "doctor", "completion"})
 
 
 @contextlib.contextmanager
