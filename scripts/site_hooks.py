@@ -17,7 +17,14 @@ DOCS = ROOT / "docs"
 FENCE = re.compile(r"(^ *```.*?^ *```$)", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"(?<=\]\()(?![a-z]+:|#)([^)#\s]+)")  # a relative one, without its anchor
 OTHER_HOST = re.compile(r"""<(?:script|img|iframe|link)\b[^>]*\b(?:src|href)=["']?(?:https?:)?//[^>]*>""")
-HISTORY = ("decisions/", "repository/CHANGELOG", "repository/README.zh-CN")
+# How a search weighs pages, by the beginning of their path. History stands last. Lists that have every word stand after
+# pages that explain, above all the REST reference, with its objects such as OutboxHealth. What a viewer may see would
+# otherwise stand behind pages that have these words more often.
+BOOSTS = {
+    **dict.fromkeys(("decisions/", "repository/CHANGELOG", "repository/README.zh-CN", "rest.md"), 0.001),
+    **dict.fromkeys(("cli.md", "tables.md", "admin-api.md", "repository/benchmarks/"), 0.2),
+    "console-access.md": 4,
+}
 log = logging.getLogger("mkdocs.hooks.site")  # warnings of loggers below "mkdocs" fail a strict build
 
 
@@ -51,9 +58,10 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
-    """Lets the links of a page lead to the places in the site. History stands last in the results of a search."""
-    if page.file.src_uri.startswith(HISTORY):
-        page.meta["search"] = {"boost": 0.001}
+    """Lets the links of a page lead to the places in the site. A search weighs it as BOOSTS says."""
+    for start, boost in BOOSTS.items():
+        if page.file.src_uri.startswith(start):
+            page.meta["search"] = {"boost": boost}
     source, folder = Path(str(page.file.abs_src_path)), Path(page.file.src_uri).parent
 
     def place(match: re.Match[str]) -> str:

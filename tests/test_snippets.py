@@ -1,8 +1,5 @@
-"""Every command and snippet of the documentation is right: parsed here, if no other test runs it.
-
-Others run the five minutes of the README (test_five_minutes.py), proxies (web/test_reverse_proxies.py), Codex
-(web/test_codex.py), examples of prices (cli/test_price.py) and of a reconciliation (cli/test_reconcile_example.py);
-web/test_client_snippets.py runs those of clients and of the REST API.
+"""Every command and snippet of the documentation can be parsed. tests/support/snippet_rules.py says which tests run
+them; besides, examples of prices run in cli/test_price.py, those of a reconciliation in cli/test_reconcile_example.py.
 """
 
 import configparser
@@ -27,8 +24,6 @@ from tests.test_docs import HISTORY, prose
 
 # Keys of other programs' files: Prometheus, Traefik, LibreChat, Continue, LiteLLM, Any-LLM.
 OTHER_PROGRAMS = {"rule_files", "scrape_configs", "entryPoints", "providers", "http", "version", "name", "model_list"}
-CHECKED = {"sh", "console", "text", "python", "js", "yaml", "json", "toml", "ini", "sql", "csv", "crontab"}
-RUN_ELSEWHERE = {"nginx", "haproxy", "caddy"}
 FILES = re.compile(r"/etc/chatgpt-agent/\S+")
 
 
@@ -83,12 +78,6 @@ def test_shell_syntax() -> None:
     for snippet in snippets("sh"):
         check = subprocess.run(["bash", "-n"], input=snippet.text, capture_output=True, text=True, check=False)
         assert (check.returncode, check.stderr) == (0, ""), str(snippet)
-
-
-def test_languages_are_known() -> None:
-    """Each block of code has a language that is checked; "text" is for output."""
-    languages = {match for page in PAGES for match in re.findall(r"^ *```(\S*)\n(?=.)", page.read_text(), re.MULTILINE)}
-    assert languages - {""} <= CHECKED | RUN_ELSEWHERE
 
 
 def is_ours(content: object) -> bool:

@@ -1,8 +1,10 @@
-"""The snippets of docs/clients.md run as they stand there, but for address and token; they are those of the console."""
+"""Snippets run as they stand in the documentation, but for address and token: those of docs/clients.md, which are the
+console's, and each curl of other pages."""
 
 import asyncio
 import contextlib
 import io
+import json
 import os
 import re
 import shutil
@@ -11,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from chatgpt_agent.admin.admins import Role
 from chatgpt_agent.web.console.parts import Code
 from chatgpt_agent.web.console.recipes import client_recipes
 from tests.support.agent import Agent
@@ -132,3 +135,47 @@ async def test_first_steps_of_the_rest_api_work(agent: Agent, tmp_path: Path) ->
         assert before in script
         script = script.replace(before, after)
     assert await run("bash", "-c", script, folder=tmp_path) == ""
+
+
+# Each curl of these blocks, whose answer has all that is shown.
+ANSWERS = {
+    "docs/admin-api.md": [
+        f"$ curl -H @auth {path}" for path in ('"$B/user-i', '"$B/price-i', '"$B/ledger', "$B/admins")
+    ],
+    "docs/reports.md": ["$ curl"],
+    "docs/users.md": ["$ curl"],
+}
+
+
+async def prepare(agent: Agent, folder: Path) -> str:
+    """Writes the files that the blocks name; returns the assignments of their variables."""
+    (folder / "auth").write_text(f"Authorization: Bearer {await agent.admin_token('carol')}")
+    await agent.administration.admins.issue("dashboard", Role.VIEWER)
+    (folder / "team.csv").write_text("name,openai_key\nerna,sk-made-up-0123456789\nfred,sk-made-up-9876543210\n")
+    (folder / "prices.csv").write_text("model,input,output\ngpt-6-sol,2,10\n")
+    prices = {"litellm_provider": "openai", "mode": "chat", "input_cost_per_token": 2e-6, "output_cost_per_token": 1e-5}
+    (folder / "model_prices_and_context_window.json").write_text(json.dumps({"gpt-6-sol": prices}))
+    costs = "date,line_item,amount_value,amount_currency\n2026-11-02,web search tool calls,3.2,usd\n"
+    (folder / "costs.csv").write_text(costs)
+    assert (await agent.chat()).status == 200
+    [row] = await agent.rows(1)
+    return f"B={agent.admin_url}/api/v1; TOKEN={agent.token}; ID={row['request_id']}"
+
+
+async def test_answers_are_those_of_the_page(agent: Agent, tmp_path: Path) -> None:
+    """Each answer has all fields, or columns, of the one that is shown."""
+    if shutil.which("curl") is None:
+        pytest.skip("there is no curl")
+    variables = await prepare(agent, tmp_path)
+    blocks = [(page, each.text) for page, starts in ANSWERS.items() for each in snippets("console")
+              if each.page == page and each.text.startswith(tuple(starts))]  # fmt: skip
+    assert len(blocks) == 6
+    count = 0
+    for page, text in blocks:
+        for command, expected in re.findall(r"^\$ (curl .*)\n((?:(?!\$ ).*\n?)*)", text, re.MULTILINE):
+            command = command.replace("http://127.0.0.1:8080", agent.url).replace("curl ", "curl -sS ", 1)
+            answer = await run("bash", "-c", f"{variables}; {command}", folder=tmp_path)
+            names = re.findall(r'"(\w+)":', expected) or expected.partition("\n")[0].split(",")
+            assert [name for name in names if name not in answer] == [], (page, command, answer)
+            count += 1
+    assert count == 14
