@@ -31,6 +31,7 @@ from chatgpt_agent.core.usage import Usage
 from chatgpt_agent.runtime.time_zone import sync_time_zone
 from tests.support.database import query
 from tests.support.oracle import DAILY_SUMS, SUMS_OF_ROWS
+from tests.support.postgres_server import MIGRATED
 
 # Zones, and moments (UTC) around which their days are strange; every zone is tried around every moment.
 ZONES = [
@@ -173,7 +174,7 @@ def books(postgres: str) -> Iterator[LedgerOfTest]:
     admin = psycopg2.connect(postgres)
     admin.autocommit = True
     with admin.cursor() as cursor:
-        cursor.execute(f"CREATE DATABASE {name} TEMPLATE template_migrated")
+        cursor.execute(f"CREATE DATABASE {name} TEMPLATE {MIGRATED}")
         books = LedgerOfTest(postgres.replace("dbname=postgres", f"dbname={name}"))
         query(
             books.dsn,

@@ -20,7 +20,7 @@ async def test_a_month_without_a_partition_gets_one(ledger: Ledger, dsn: str, ye
     """The partition is made for a row that waited for two years, and for one from a clock that was ahead."""
     await record(ledger, 1, started_at=NOON.replace(year=2024 + years))
     await until_shipped(dsn, 1)
-    assert query(dsn, "SELECT tableoid::regclass::text FROM usage") == [(f"usage_{2024 + years}_05",)]
+    assert query(dsn, f"SELECT count(*) FROM usage_{2024 + years}_05") == [(1,)]
 
 
 async def test_the_next_months_have_partitions_before_they_begin(ledger: Ledger, dsn: str) -> None:

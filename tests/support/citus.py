@@ -13,28 +13,21 @@ from psycopg2.extensions import make_dsn, parse_dsn
 
 from chatgpt_agent.adapters.distribution import distribute
 from chatgpt_agent.adapters.migrate import migrate
-from tests.support.database import query
+from tests.support.database import end_all_connections, query, servers_of, workers
 
 URL = os.environ.get("CITUS_URL")
-
-_others: dict[str, list[str]] = {}  # connection strings of the workers, by that of the coordinator
-
-
-def servers_of(server: str) -> list[str]:
-    """Returns the connection strings of a server and, if it is a coordinator, of its workers."""
-    return [server, *_others.get(server, [])]
 
 
 @contextmanager
 def citus_cluster(url: str, template: str) -> Iterator[str]:
     """Makes the template, with a distributed ledger, on all servers of a cluster; the coordinator's connection string.
-    The template is dropped afterwards: a run at a time may use a cluster."""
+    The template is dropped afterwards: one run at a time may use a cluster, with several processes."""
     fields = parse_dsn(url)
     nodes = query(url, "SELECT nodename, nodeport FROM pg_dist_node WHERE shouldhaveshards ORDER BY nodeid")
     server = make_dsn(**{**fields, "dbname": "postgres"})
-    workers = [make_dsn(**{**fields, "dbname": "postgres", "host": host, "port": port}) for host, port in nodes]
-    _others[server] = workers
-    for each in (server, *workers):
+    workers[server] = [make_dsn(**{**fields, "dbname": "postgres", "host": host, "port": port}) for host, port in nodes]
+    servers = servers_of(server)
+    for each in servers:
         query(each, f'CREATE DATABASE "{template}"')
         query(_in(each, template), "CREATE EXTENSION citus")
     dsn = _in(server, template)
@@ -44,12 +37,12 @@ def citus_cluster(url: str, template: str) -> Iterator[str]:
     migrate(dsn)
     distribute(dsn, shards=4)
     try:
-        for each in (server, *workers):  # the daemon of Citus is connected, too, and a template must have no connection
+        for each in servers:  # the daemon of Citus is connected, too, and a template must have no connection
             query(each, f'ALTER DATABASE "{template}" ALLOW_CONNECTIONS false')
-            query(each, "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = %s", [template])
+            end_all_connections(each, template)
         yield server
     finally:
-        for each in (server, *workers):
+        for each in servers:
             drop_database(each, template)
 
 

@@ -6,6 +6,13 @@ from typing import Any
 
 import psycopg2
 
+workers: dict[str, list[str]] = {}  # connection strings of the workers of a Citus cluster, by that of its coordinator
+
+
+def servers_of(server: str) -> list[str]:
+    """The connection strings of a server and, if it is a coordinator, of its workers."""
+    return [server, *workers.get(server, [])]
+
 
 @contextmanager
 def connected(dsn: str) -> Iterator[Any]:
@@ -34,6 +41,11 @@ def end_connections(dsn: str) -> int:
     return len(query(dsn, sql))
 
 
+def end_all_connections(server: str, name: str) -> None:
+    """Ends all connections to a database of a server."""
+    query(server, "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = %s", [name])
+
+
 class Database:
     """The database of a test, which can be made unavailable."""
 
@@ -44,11 +56,7 @@ class Database:
     def close(self) -> None:
         """Ends all connections and refuses new ones."""
         query(self._postgres, f"ALTER DATABASE {self._name} ALLOW_CONNECTIONS false")
-        query(
-            self._postgres,
-            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = %s",
-            [self._name],
-        )
+        end_all_connections(self._postgres, self._name)
 
     def open(self) -> None:
         """Allows connections again."""
@@ -66,12 +74,15 @@ class Database:
     def back_up(self) -> None:
         """Copies the database as it is, for `restore`."""
         with self.closed():
-            query(self._postgres, f"CREATE DATABASE {self._name}_backup TEMPLATE {self._name} STRATEGY file_copy")
+            for server in servers_of(self._postgres):
+                end_all_connections(server, self._name)
+                query(server, f"CREATE DATABASE {self._name}_backup TEMPLATE {self._name} STRATEGY file_copy")
 
     def restore(self) -> None:
         """Puts the copy in the place of the database, whose connections end."""
-        query(self._postgres, f"DROP DATABASE {self._name} WITH (FORCE)")
-        query(self._postgres, f"ALTER DATABASE {self._name}_backup RENAME TO {self._name}")
+        for server in servers_of(self._postgres):
+            query(server, f"DROP DATABASE {self._name} WITH (FORCE)")
+            query(server, f"ALTER DATABASE {self._name}_backup RENAME TO {self._name}")
 
 
 def allow_edits(dsn: str) -> None:

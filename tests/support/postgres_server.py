@@ -1,5 +1,6 @@
 """The PostgreSQL server of a test run, and databases in it."""
 
+import os
 import shutil
 import tempfile
 import uuid
@@ -10,11 +11,12 @@ from urllib.parse import quote
 
 from chatgpt_agent.adapters.embedded_postgres import EmbeddedPostgres
 from chatgpt_agent.adapters.migrate import migrate
-from tests.support.citus import drop_database, servers_of
-from tests.support.database import query
+from tests.support.citus import drop_database
+from tests.support.database import query, servers_of
 from tests.support.folders import memory_folder
 
-MIGRATED = "template_migrated"  # a database with all tables, to copy
+# A database with all tables, to copy; each process of a run has its own, because they may share a cluster of Citus.
+MIGRATED = f"template_migrated_{os.environ.get('PYTEST_XDIST_WORKER', 'alone')}"
 EMPTY = "template0"
 OPTIONS = "-c fsync=off -c synchronous_commit=off -c full_page_writes=off -c max_connections=100"
 
@@ -65,4 +67,5 @@ def dsn_of(server: str, name: str) -> str:
 def url_of(dsn: str) -> str:
     """A connection string as a postgresql:// URL."""
     fields = dict(field.split("=", 1) for field in dsn.split())
-    return f"postgresql://{fields['user']}@/{fields['dbname']}?host={quote(fields['host'].strip(chr(39)), safe='')}"
+    host = quote(fields["host"].strip("'"), safe="")
+    return f"postgresql://{fields['user']}@/{fields['dbname']}?host={host}&port={fields['port']}"

@@ -40,8 +40,10 @@ from tests.support.factories import NOON, make_intent
 from tests.support.openai_bill import Terms, bill
 
 PATHS = list(ANSWERS)
+# On Citus, only a subquery may be joined with a table that is not distributed.
 DUE = f"""
-    SELECT r.request_id::text, r.cost, due.cost FROM usage r JOIN prices p ON p.id = r.price_id {COST_SQL}"""
+    SELECT r.request_id::text, r.cost, due.cost
+    FROM (SELECT * FROM usage OFFSET 0) r JOIN prices p ON p.id = r.price_id {COST_SQL}"""
 # Rows of all examples stay in one database, so that a smaller example would be another one: nothing is shrunk.
 KEEP = settings(deadline=None, max_examples=60, phases=[Phase.explicit, Phase.generate])
 

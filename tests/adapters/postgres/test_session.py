@@ -8,12 +8,13 @@ import pytest
 from chatgpt_agent.adapters.migrate import migrate
 from chatgpt_agent.adapters.postgres.connection import Store
 from chatgpt_agent.adapters.postgres.session import split_options
+from tests.support import citus
 from tests.support.database import query
 from tests.support.pgbouncer import MISSING, PGBOUNCER, pgbouncer
 from tests.support.postgres_server import server_folder
 
 SETTINGS = "SELECT " + ", ".join(f"current_setting('{name}')" for name in ("statement_timeout", "timezone"))
-behind_pgbouncer = pytest.mark.skipif(PGBOUNCER is None, reason=MISSING)
+behind_pgbouncer = pytest.mark.skipif(PGBOUNCER is None or citus.URL is not None, reason=f"{MISSING}, or on Citus")
 
 
 @pytest.fixture
