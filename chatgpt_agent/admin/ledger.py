@@ -12,7 +12,7 @@ from chatgpt_agent.adapters.keyring import Keyring
 from chatgpt_agent.adapters.outbox import OutboxState, read_state
 from chatgpt_agent.adapters.postgres import usage_rows
 from chatgpt_agent.adapters.postgres.agents import AgentState, agent_states, read_position
-from chatgpt_agent.adapters.postgres.books import UncertainSum, uncertain_since
+from chatgpt_agent.adapters.postgres.books import UncertainSum, states_since, uncertain_since
 from chatgpt_agent.adapters.postgres.checks import Finding, run_checks
 from chatgpt_agent.adapters.postgres.connection import Store
 from chatgpt_agent.adapters.postgres.usage import count_dead_letters
@@ -72,7 +72,7 @@ class LedgerInspector:
         """The status of the ledger, with the rows since a moment, or all."""
         agents = await agent_states(self._store)
         return LedgerStatus(
-            rows=await usage_rows.rows_by_state(self._store, since),
+            rows=await (states_since(self._store) if since is None else usage_rows.rows_by_state(self._store, since)),
             agents=agents,
             dead_letters=await count_dead_letters(self._store),
             unknown_usage_fields=added_counts(agent.unknown_usage_fields for agent in agents),

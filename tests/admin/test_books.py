@@ -76,8 +76,20 @@ async def test_states_of_the_month_are_those_of_its_rows(agent: Agent, add: Add)
     await add(State.DONE, datetime.now(UTC) - timedelta(days=40), **DONE)
     month = datetime.now(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
     states = (await read(agent)).states
-    assert sorted(states, key=lambda each: each.state) == await rows_by_state(agent.store, month)
+    assert states == await rows_by_state(agent.store, month)
     assert [each.state for each in states] == ["done", "incomplete", "unknown", "correction"]
+
+
+async def test_states_of_all_are_those_of_the_rows(agent: Agent, add: Add) -> None:
+    """The status counts no done row, to the same result."""
+    row = await add(State.DONE, **DONE)
+    await agent.administration.corrections.correct(row, RightCounts(input=2_000_000, output=0), "made up")
+    await add(State.DONE, datetime.now(UTC) - timedelta(days=40), **DONE)
+    await add(State.INCOMPLETE)
+    rows = (await agent.administration.ledger.status()).rows
+    expected = await rows_by_state(agent.store, datetime(2000, 1, 1, tzinfo=UTC))
+    assert rows == expected
+    assert [each.state for each in rows] == ["done", "incomplete", "correction"]
 
 
 async def test_uncertain_cost_is_apart_by_reason(agent: Agent, add: Add) -> None:

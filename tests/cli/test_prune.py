@@ -323,9 +323,12 @@ def test_comparison_with_openai_is_refused(pruned: Cli, tmp_path: Path) -> None:
     assert line.startswith("Error: the rows of 2026-01 are archived")
 
 
-def test_status_counts_archived_rows(pruned: Cli) -> None:
-    """They are not in the table of states."""
+def test_status_counts_archived_rows(pruned: Cli, pruned_dsn: str) -> None:
+    """They are not in the table of states, which has the rows of the database."""
     assert "Archived: 80 rows of 2 months" in pruned.ok("ledger", "status")
+    rows = json.loads(pruned.ok("ledger", "status", "--json"))["rows"]
+    assert [(each["state"], each["rows"]) for each in rows] == [("done", 38), ("upstream_error", 1), ("unknown", 1)]
+    assert [(Decimal(rows[0]["cost"]),)] == query(pruned_dsn, "SELECT sum(cost) FROM usage WHERE state = 'done'")
 
 
 # Verification.

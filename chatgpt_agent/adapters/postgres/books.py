@@ -8,7 +8,7 @@ import msgspec
 
 from chatgpt_agent.adapters.postgres.connection import AnyStore
 from chatgpt_agent.adapters.postgres.settings import TIME_ZONE_SQL
-from chatgpt_agent.adapters.postgres.usage_rows import StateSum
+from chatgpt_agent.adapters.postgres.usage_rows import StateSum, state_sums
 from chatgpt_agent.core.ledger import State
 
 
@@ -35,23 +35,23 @@ async def begin_of(store: AnyStore, day: date) -> datetime:
     return moment  # type: ignore[no-any-return]
 
 
-async def states_since(store: AnyStore, day: date, moment: datetime) -> list[StateSum]:
-    """Returns the sums of the rows since a day, which begins at this moment, by state, in the order of `State`."""
+async def states_since(store: AnyStore, day: date | None = None, moment: datetime | None = None) -> list[StateSum]:
+    """Returns the sums of the rows since a day, which begins at this moment, or of all, by state, in the order of
+    `State`. Archived rows are in none: no month since the day may be archived."""
+    of_rows, of_days = ("", "") if moment is None or day is None else ("AND started_at >= %s", "WHERE day >= %s")
     sql = f"""
         WITH others AS (
             SELECT state, count(*) AS rows, sum(cost) AS cost FROM usage
-            WHERE state <> '{State.DONE}' AND started_at >= %s GROUP BY state
-        ), requests AS (
-            SELECT coalesce(sum(requests - not_done), 0)
-                   - coalesce((SELECT sum(rows) FROM others WHERE state = '{State.IMPORTED}'), 0) AS rows,
-                   coalesce(sum(cost), 0) - coalesce((SELECT sum(cost) FROM others), 0) AS cost
-            FROM usage_by_model WHERE day >= %s
+            WHERE state <> '{State.DONE}' {of_rows} GROUP BY state
+        ), known AS (
+            SELECT sum(requests) AS rows, sum(cost) AS cost FROM usage_by_model {of_days}
+            UNION ALL SELECT -sum(rows) FILTER (WHERE state <> '{State.CORRECTION}'), -sum(cost) FROM others
+            {"UNION ALL SELECT -sum(requests), -sum(cost) FROM archived_months" if day is None else ""}
         )
-        SELECT '{State.DONE}', rows::bigint, cost FROM requests WHERE rows > 0
+        SELECT '{State.DONE}', sum(rows)::bigint, sum(cost) FROM known HAVING sum(rows) > 0
         UNION ALL SELECT state, rows, cost FROM others"""
-    sums = [StateSum(State(state), int(rows), cost) for state, rows, cost in await store.fetch(sql, [moment, day])]
-    order = list(State)
-    return sorted(sums, key=lambda each: order.index(each.state))
+    values = [value for value in (moment, day) if value is not None]
+    return state_sums(await store.fetch(sql, values))
 
 
 async def uncertain_since(store: AnyStore, moment: datetime | None) -> list[UncertainSum]:

@@ -64,12 +64,17 @@ ROW_FIELDS = (
 )  # fmt: skip
 
 
-async def rows_by_state(store: Store, since: datetime | None) -> list[StateSum]:
-    """Returns sums of all rows, or of those since a moment, by state."""
-    sql = """
-        SELECT state, count(*), sum(cost) FROM usage
-        WHERE %s::timestamptz IS NULL OR started_at >= %s GROUP BY state ORDER BY state"""
-    return [StateSum(State(state), rows, cost) for state, rows, cost in await store.fetch(sql, [since, since])]
+async def rows_by_state(store: Store, since: datetime) -> list[StateSum]:
+    """Returns the sums of the rows since a moment, by state, in the order of `State`. It reads each of the rows."""
+    sql = "SELECT state, count(*), sum(cost) FROM usage WHERE started_at >= %s GROUP BY state"
+    return state_sums(await store.fetch(sql, [since]))
+
+
+def state_sums(rows: Sequence[SqlRow]) -> list[StateSum]:
+    """Returns sums of state, number and cost, in the order of `State`."""
+    order = list(State)
+    sums = [StateSum(State(state), int(count), cost) for state, count, cost in rows]
+    return sorted(sums, key=lambda each: order.index(each.state))
 
 
 async def has_rows(store: AnyStore) -> bool:

@@ -21,7 +21,8 @@ _FILL = """
     INSERT INTO usage (request_id, user_id, token_id, endpoint, model, price_id, cost, state, client_closed, streamed,
                        started_at)
     SELECT gen_random_uuid(), 1 + n %% 100, 1 + n %% 100,
-           CASE WHEN n = 7 THEN '/v1/images/edits' ELSE '/v1/responses' END,
+           CASE WHEN n = 7 THEN '/v1/images/edits' WHEN n %% 5 = 0 THEN '/v1/chat/completions'
+                ELSE '/v1/responses' END,
            'model-' || n %% 5, 1, 0, CASE n %% 200 WHEN 0 THEN 'incomplete' WHEN 1 THEN 'unknown' ELSE 'done' END,
            false, false, '2026-10-01Z'::timestamptz + n * interval '4 minutes'
     FROM generate_series(1, %s) n"""
@@ -40,6 +41,8 @@ FILTERS: dict[str, dict[str, Any]] = {
     "since": {"since": datetime.fromisoformat("2026-11-20T00:00Z")},
     "until": {"until": datetime.fromisoformat("2026-10-05T00:00Z")},
     "user and state": {"user": "user-7", "states": ["incomplete"]},
+    "model and an endpoint of others": {"model": "model-3", "endpoint": "/v1/chat/completions"},
+    "model and a state of others": {"model": "model-3", "states": ["unknown"]},
 }
 PLACES = {"first page": None, "late page": (datetime.fromisoformat("2026-10-20T00:00Z"), UUID(int=0))}
 

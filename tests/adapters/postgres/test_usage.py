@@ -5,13 +5,17 @@ import json
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from chatgpt_agent.adapters.postgres.books import states_since
 from chatgpt_agent.adapters.postgres.connection import Store
 from chatgpt_agent.adapters.postgres.usage import ensure_partition, ship, sql_array
+from chatgpt_agent.adapters.postgres.usage_rows import StateSum
 from chatgpt_agent.core.errors import StoreRejected
+from chatgpt_agent.core.ledger import State
 from tests.support.database import query
 from tests.support.factories import NOON, make_row
 
@@ -98,3 +102,11 @@ async def test_a_row_without_a_partition_rejects_the_batch(store: Store) -> None
     with pytest.raises(StoreRejected):
         await ship(store, [make_row(1), make_row(2, started_at=NOON - timedelta(days=365))])
     assert await store.fetch("SELECT (SELECT count(*) FROM usage), (SELECT count(*) FROM usage_daily)") == [(0, 0)]
+
+
+async def test_states_of_all_rows_tell_imported_from_done(store: Store) -> None:
+    """Done rows are what the sums have beyond the rows of other states."""
+    await ensure_partition(store, NOON)
+    rows = [make_row(1), make_row(2, state=State.UNKNOWN), msgspec.structs.replace(make_row(3), state=State.IMPORTED)]
+    await ship(store, rows)
+    assert await states_since(store) == [StateSum(row.state, 1, row.cost) for row in rows]
