@@ -233,6 +233,7 @@ class Wiring:
             access=self.console_access,
             time_zone=lambda: self.directory.time_zone,
             own_api=lambda: self.own_api,
+            nearly_spent=self.budgets.nearly_spent,
             verification=self.verification,
         )
         metrics = MetricsServices(access=self.metrics_access, exposition=Exposition(self._metrics()))

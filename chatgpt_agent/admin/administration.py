@@ -81,7 +81,7 @@ class LedgerAdministration:
         self.system = SystemReader(stores.reports, config)
         self.user_list = UserLister(stores.reports)
         self.model_use = ModelUseReader(stores.reports)
-        self.overview = OverviewReader(stores.reports, BudgetAdmin(stores.reports))
+        self.overview = OverviewReader(stores.reports)
 
 
 class Administration(LedgerAdministration):

@@ -1,7 +1,7 @@
 """One look at everything: what is spent, which users spend it, how fast answers are, and what needs attention."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
@@ -16,10 +16,11 @@ from chatgpt_agent.adapters.postgres.model_dates import list_dates
 from chatgpt_agent.adapters.postgres.overview import ModelDay, RefusedKey, Spend, UserSpend
 from chatgpt_agent.adapters.postgres.prices import list_prices
 from chatgpt_agent.adapters.postgres.usage import count_dead_letters
+from chatgpt_agent.adapters.postgres.users import names_of_users
 from chatgpt_agent.admin.backups import BACKUP_AGE, LastBackup, last_backup
-from chatgpt_agent.admin.budgets import BudgetAdmin, BudgetRow
 from chatgpt_agent.admin.checks import VERIFY
 from chatgpt_agent.admin.reports import today
+from chatgpt_agent.core.budget.budget_state import Status
 from chatgpt_agent.core.money.exact import ZERO, exact_sum
 from chatgpt_agent.core.money.pricing import PriceBook
 from chatgpt_agent.core.percentiles import percentile
@@ -29,7 +30,7 @@ __all__ = ["Attention", "Concern", "DayLatency", "Overview", "OverviewReader", "
 DAYS = 30  # of the charts
 TOP = 10  # users and models in lists
 SERIES = 7  # in charts; the others are one more
-NEARLY_SPENT = Decimal("0.8")  # of a budget
+NEARLY_SPENT = 80  # percent of a budget
 SHUTDOWN_DAYS = 90
 PROOF_DAYS = 7  # after which the books should be checked again
 WAITING_SECONDS = 60.0  # that a row may wait to be shipped
@@ -107,12 +108,12 @@ class Overview(msgspec.Struct, frozen=True, kw_only=True):
 class OverviewReader:
     """The use case. It reads sums alone, so that it takes as long for a large ledger as for a small one."""
 
-    def __init__(self, store: Store, budgets: BudgetAdmin) -> None:
+    def __init__(self, store: Store) -> None:
         self._store = store
-        self._budgets = budgets
 
-    async def read(self) -> Overview:
-        """Returns the figures of now."""
+    async def read(self, nearly_spent: Sequence[tuple[int, Status]]) -> Overview:
+        """Returns the figures of now. `nearly_spent`: the budgets of which NEARLY_SPENT percent or more are spent, with
+        their users; a running agent knows them, and to sum up all users' days for them takes a third of the page."""
         store, now = self._store, datetime.now(UTC)
         day = await today(store)
         month, last_month = first_of_month(day), first_of_month(first_of_month(day) - timedelta(days=1))
@@ -136,7 +137,7 @@ class OverviewReader:
             top_models=_top_models([row for row in rows if row.day >= month]),
             latencies=_latencies(await figures.latencies(store, begin, day)),
             last_verify=checks.get(VERIFY),
-            attention=await self._attention(rows, month, agents, checks, now),
+            attention=await self._attention(rows, month, agents, checks, nearly_spent, now),
         )
 
     async def _users_by_day(
@@ -162,6 +163,7 @@ class OverviewReader:
         month: date,
         agents: Sequence[AgentState],
         checks: dict[str, LedgerCheck],
+        nearly_spent: Sequence[tuple[int, Status]],
         now: datetime,
     ) -> list[Attention]:
         refused = await figures.refused_keys(self._store, now - timedelta(days=KEY_DAYS))
@@ -172,7 +174,7 @@ class OverviewReader:
             *_of_dead_letters(await count_dead_letters(self._store)),
             *_of_agents(agents, priced, now),
             *map(_of_refused_key, refused),
-            *_of_budgets(await self._budgets.list()),
+            *_of_budgets(nearly_spent, await names_of_users(self._store, [user for user, _ in nearly_spent])),
             *await shutdowns(self._store, priced, now.date()),
             *_of_uncertain_cost(row for row in rows if row.day >= month),
         ]
@@ -289,13 +291,12 @@ def _of_refused_key(refused: RefusedKey) -> Attention:
     return Attention(concern=Concern.KEY_REFUSED, subject=refused.user, at=refused.at)
 
 
-def _of_budgets(budgets: Iterable[BudgetRow]) -> list[Attention]:
-    amounts = [(budget, budget.raised_amount or budget.amount) for budget in budgets]
-    nearly = [(budget, amount) for budget, amount in amounts if budget.spent >= NEARLY_SPENT * amount]
-    nearly.sort(key=lambda each: (-(each[0].spent / each[1] if each[1] else ZERO), each[0].id))
+def _of_budgets(nearly_spent: Iterable[tuple[int, Status]], names: Mapping[int, str]) -> list[Attention]:
+    budgets = [(names[user], status) for user, status in nearly_spent if user in names]
+    budgets.sort(key=lambda each: (-(each[1].spent / each[1].amount if each[1].amount else ZERO), each[0]))
     return [
-        Attention(concern=Concern.BUDGET, subject=budget.user, amount=budget.spent, of=amount, at=budget.resets_at)
-        for budget, amount in nearly
+        Attention(concern=Concern.BUDGET, subject=user, amount=status.spent, of=status.amount, at=status.resets_at)
+        for user, status in budgets
     ]
 
 

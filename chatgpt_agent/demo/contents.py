@@ -115,7 +115,7 @@ async def _compare(administration: Administration) -> None:
 
 async def _costs(administration: Administration) -> bytes:
     """Returns made-up costs of OpenAI, which are those of the ledger, but for one model on one day."""
-    overview = await administration.overview.read()
+    overview = await administration.overview.read([])
     model = next(iter(MODELS))
     buckets = []
     for ago in range(COMPARED_DAYS, 0, -1):

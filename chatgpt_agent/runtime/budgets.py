@@ -119,6 +119,16 @@ class Budgets:
         self._roll_windows(user_budgets, self._now())
         return statuses([state for state in user_budgets.states if state.budget.token_id in (None, identity.token.id)])
 
+    def nearly_spent(self, percent: int) -> list[tuple[int, Status]]:
+        """Returns the budgets of which at least so many percent are spent, each with its user's id."""
+        now = self._now()
+        nearly = []
+        for user_budgets in self.by_user.values():
+            self._roll_windows(user_budgets, now)
+            states = [state for state in user_budgets.states if state.spent * 100 >= state.amount * percent]
+            nearly += [(user_budgets.user, status) for status in statuses(states)]
+        return nearly
+
     def _refusal(self, state: BudgetState, amount: Decimal) -> InsufficientQuota:
         if state.refuse():
             self._on_refusal(refusal(state, amount))

@@ -10,7 +10,8 @@ import pytest
 from chatgpt_agent.adapters.postgres.agents import AgentReport, report_agent
 from chatgpt_agent.adapters.postgres.backups import LastBackup, record_backup
 from chatgpt_agent.adapters.postgres.usage import ensure_partition, ship
-from chatgpt_agent.admin.overview import Concern, Overview, first_of_month
+from chatgpt_agent.admin.overview import NEARLY_SPENT, Concern, Overview, first_of_month
+from chatgpt_agent.core.budget.budget_state import Status
 from chatgpt_agent.core.budget.period import Period
 from chatgpt_agent.core.ids import uuid7
 from chatgpt_agent.core.ledger import Intent, Outcome, Row, State, settle
@@ -59,7 +60,7 @@ def now() -> datetime:
 
 
 async def read(agent: Agent) -> Overview:
-    return await agent.administration.overview.read()
+    return await agent.administration.overview.read(agent.server.budgets.nearly_spent(NEARLY_SPENT))
 
 
 def concerns(overview: Overview) -> list[Concern]:
@@ -141,13 +142,20 @@ async def test_findings_of_the_last_check_need_attention(agent: Agent, add: Ship
 
 
 async def test_budget_that_is_nearly_spent_needs_attention(agent: Agent, add: Ship) -> None:
-    """From 80 % on."""
+    """From 80 % on, by what the agent itself knows."""
     await agent.administration.ledger.verify()
-    budgets = agent.administration.budgets
     await add(now())
-    await budgets.set(user="alice", period=Period.MONTH, amount=Decimal("0.20"))
+
+    async def set_budget(amount: str) -> None:
+        await agent.administration.budgets.set(user="alice", period=Period.MONTH, amount=Decimal(amount))
+        await agent.until(lambda: [each.amount for each in budgets_in_memory() if each.spent] == [Decimal(amount)])
+
+    def budgets_in_memory() -> list[Status]:
+        return [status for _, status in agent.server.budgets.nearly_spent(0)]
+
+    await set_budget("0.20")
     assert concerns(await read(agent)) == []
-    await budgets.set(user="alice", period=Period.MONTH, amount=Decimal("0.1875"))
+    await set_budget("0.1875")
     [attention] = (await read(agent)).attention
     assert (attention.subject, attention.amount, attention.of) == ("alice", Decimal("0.15"), Decimal("0.1875"))
 

@@ -93,7 +93,7 @@ async def test_chart_shows_what_the_table_has(browse: Browse, world: World) -> N
         """Chart.getChart(document.querySelector(".chart canvas")).data.datasets
            .flatMap((each) => each.data).reduce((sum, value) => sum + (value ?? 0), 0)"""
     )
-    overview = await world.agent.administration.overview.read()
+    overview = await world.agent.administration.overview.read([])
     assert drawn == pytest.approx(float(sum(each.cost for each in overview.models_by_day)))
     assert drawn > 1
 

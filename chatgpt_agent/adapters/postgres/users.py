@@ -121,6 +121,12 @@ async def find_user(store: AnyStore, name: str) -> int | None:
     return int(rows[0][0]) if rows else None
 
 
+async def names_of_users(store: AnyStore, ids: Sequence[int]) -> dict[int, str]:
+    """Returns the names of the users with these ids that are not removed."""
+    rows = await store.fetch("SELECT id, name FROM users WHERE id = ANY(%s) AND removed_at IS NULL", [list(ids)])
+    return {int(id_): str(name) for id_, name in rows}
+
+
 async def encrypted_keys(store: AnyStore) -> dict[int, bytes]:
     """Returns the encrypted OpenAI keys of all users who are not removed, by user id."""
     rows = await store.fetch("SELECT id, upstream_key FROM users WHERE removed_at IS NULL ORDER BY id")

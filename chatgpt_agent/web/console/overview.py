@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
 
-from chatgpt_agent.admin.overview import Attention, Concern, DayCost, Overview, Spend
+from chatgpt_agent.admin.overview import NEARLY_SPENT, Attention, Concern, DayCost, Overview, Spend
 from chatgpt_agent.web.console.parts import (
     Also,
     Button,
@@ -29,7 +29,7 @@ MAX_CONCERNS = 12  # that are listed
 async def show_overview(request: ConsoleRequest) -> Result:
     """The page."""
     _ = request._
-    overview = await request.administration.overview.read()
+    overview = await request.administration.overview.read(request.services.nearly_spent(NEARLY_SPENT))
     parts: list[Part] = [*_attention(request, overview), _figures(request, overview)]
     if not overview.models_by_day:
         setup = Button(_("Set up"), page_url("setup"))

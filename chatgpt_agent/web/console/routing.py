@@ -12,6 +12,7 @@ from chatgpt_agent.admin.administration import Administration
 from chatgpt_agent.admin.admins import Role
 from chatgpt_agent.admin.ledger import Finding
 from chatgpt_agent.core.audit import Actor, Via
+from chatgpt_agent.core.budget.budget_state import Status
 from chatgpt_agent.core.errors import InvalidRequest, InvalidValue
 from chatgpt_agent.runtime.console_access import ConsoleAccess, SignedIn
 from chatgpt_agent.runtime.job import Job
@@ -32,12 +33,14 @@ TIMES = frozenset({"since", "until"})  # parameters
 
 class ConsoleServices(msgspec.Struct, frozen=True, kw_only=True):
     """What the console works with. `time_zone` returns the name of the one of the reports, `own_api` where this
-    process reaches its own API; `verification`: the check of the ledger that an admin has started."""
+    process reaches its own API, `nearly_spent` the budgets of which so many percent are spent, with their users' ids;
+    `verification`: the check of the ledger that an admin has started."""
 
     api: AdminApi
     access: ConsoleAccess
     time_zone: Callable[[], str]
     own_api: Callable[[], OwnApi]
+    nearly_spent: Callable[[int], list[tuple[int, Status]]]
     verification: Job[list[Finding]]
 
 

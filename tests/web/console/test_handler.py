@@ -1,7 +1,10 @@
 """What holds for all pages: sign-in, roles, forged forms, headers, languages, errors."""
 
+from decimal import Decimal
+
 import pytest
 
+from chatgpt_agent.core.budget.period import Period
 from chatgpt_agent.web.console.assets import FOLDER
 from tests.support.console import ConsoleClient
 
@@ -33,6 +36,13 @@ async def test_form_adds_a_user(admin: ConsoleClient) -> None:
     await admin.agent.until(lambda: admin.agent.works(token))
     changes = (await admin.get("/audit?object=users")).rows("changes")
     assert changes[0][1:3] == ["carol", "console"]
+
+
+async def test_overview_names_a_spent_budget(admin: ConsoleClient) -> None:
+    """A budget of 0 USD is spent from the start."""
+    await admin.agent.administration.budgets.set(user="alice", period=Period.MONTH, amount=Decimal(0))
+    await admin.agent.follow()
+    assert "alice has spent" in (await admin.get("")).root.text
 
 
 async def test_error_is_shown_at_its_field(admin: ConsoleClient) -> None:
