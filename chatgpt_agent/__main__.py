@@ -1,12 +1,18 @@
 """`python -m chatgpt_agent` and the console script, which end quietly at Ctrl-C from their first moment on."""
 
+import gc
 import os
 import signal
 import sys
 
+# Allocations before a garbage collection. With Python's default of 700, collections that free nothing take a tenth of
+# the processor time of a command, and a sixth of the time in which `serve` is imported.
+GC_THRESHOLD = 100_000
+
 
 def run() -> None:
     """Runs the program and exits."""
+    gc.set_threshold(GC_THRESHOLD)
     open_standard_streams()
     before = signal.getsignal(signal.SIGINT)
     if before is not signal.SIG_IGN:  # as for a job in the background

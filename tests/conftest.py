@@ -65,8 +65,10 @@ def pytest_configure(config: pytest.Config) -> None:
             signal.signal(number, default)
     _keep_bytecode(config)
     _keep_files_in_memory()
+    _leave_out_slow_tests(config)
     config.addinivalue_line("markers", "shared_agent(**settings): shares the module's agent with these settings")
     config.addinivalue_line("markers", "browser: needs Chromium; the tests with the fixture `browse` have it")
+    config.addinivalue_line("markers", "slow: takes seconds of processor time; only runs where it, or a file, is named")
     config.addinivalue_line("markers", "own_agent: starts an agent of its own in a module that shares one")
 
 
@@ -81,6 +83,13 @@ def _keep_bytecode(config: pytest.Config) -> None:
         sys.pycache_prefix = str(cache.mkdir("bytecode"))
         os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
         os.environ["PYTHONPYCACHEPREFIX"] = sys.pycache_prefix
+
+
+def _leave_out_slow_tests(config: pytest.Config) -> None:
+    """Runs slow tests only with `-m slow`, or where tests are named: without them a run takes three quarters of the
+    time. CI runs both. Parallel workers get the expression of the main process."""
+    if not config.option.markexpr and config.args_source is pytest.Config.ArgsSource.TESTPATHS:
+        config.option.markexpr = "not slow"
 
 
 def _keep_files_in_memory() -> None:

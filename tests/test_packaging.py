@@ -17,6 +17,8 @@ from tests.cli.test_common import free_port
 from tests.support.commands import environ_with
 from tests.support.container import arguments_of, copy_sources, program_of
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parent.parent
 NOT_SOURCE = (".*", "build", "data", "dist", "*.egg-info", "__pycache__")
 

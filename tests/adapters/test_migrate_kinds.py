@@ -9,6 +9,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from psycopg2.extras import Json
@@ -22,6 +23,8 @@ from tests.support.database import query
 from tests.support.factories import NOON, request_id
 from tests.support.postgres_server import url_of
 from tests.support.prices import amounts, counts, exact_cost, multipliers
+
+pytestmark = pytest.mark.slow
 
 NEW = len(known_migrations()) - known_migrations().index("0011.kinds-of-2026")  # migrations from this one on
 OLD_RATES = (

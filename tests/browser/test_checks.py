@@ -12,6 +12,8 @@ from tests.browser.conftest import Browse
 from tests.support.agent import Agent
 from tests.support.console import PASSWORD, add_admin
 
+pytestmark = pytest.mark.slow
+
 PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>A page</title>
 <meta name="viewport" content="width=device-width"><link rel="icon" href="data:,"></head>
 <body><main><h1>A page</h1>{content}</main></body></html>"""

@@ -7,6 +7,8 @@ import pytest
 from tests.browser.conftest import Browse
 from tests.support.agent import Agent
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize(
     "device",

@@ -66,6 +66,7 @@ async def visit(browse: Browse, world: World, **device: Any) -> Any:
     ],
     ids=["wide", "narrow-dark-chinese", "narrow-no-script"],
 )
+@pytest.mark.slow
 async def test_every_page_is_without_fault(browse: Browse, world: World, device: dict[str, Any]) -> None:
     """No error, no other host, nothing too wide, nothing that axe-core objects to."""
     browser = await visit(browse, world, **device)

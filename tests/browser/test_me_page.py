@@ -12,6 +12,8 @@ from tests.support.budgets import set_budget
 from tests.support.canaries import SECRETS
 from tests.support.upstream import Upstream
 
+pytestmark = pytest.mark.slow
+
 DEVICES = [
     pytest.param({}, id="wide"),
     pytest.param({"dark": True, "language": "zh-CN"}, id="wide-dark-chinese"),

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from chatgpt_agent.adapters.embedded_postgres import EmbeddedPostgres
 from tests.support.backups import manifest
 from tests.support.commands import KEY, Cli, stored_key
@@ -9,6 +11,8 @@ from tests.support.database import query
 from tests.support.serving import Serve, chat, postmaster, with_user
 from tests.support.upstream import Upstream
 from tests.support.waiting import until
+
+pytestmark = pytest.mark.slow
 
 
 async def test_embedded_database_is_backed_up_and_restored(embedded: Cli, folder: Path, upstream: Upstream) -> None:

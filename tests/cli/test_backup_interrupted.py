@@ -13,6 +13,8 @@ from tests.support.backups import contents
 from tests.support.commands import PROGRAM, Cli, environ_with
 from tests.support.database import connected, query
 
+pytestmark = pytest.mark.slow
+
 WAITING = """
     SELECT count(*) FROM pg_stat_activity
     WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE %s"""

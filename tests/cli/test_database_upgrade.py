@@ -12,6 +12,8 @@ from tests.support.commands import Cli, names
 from tests.support.database import query
 from tests.support.ledger_rows import november_row, ship_rows
 
+pytestmark = pytest.mark.slow
+
 OLD = 15  # Debian's; the wheel has 18
 NEW = 18
 

@@ -5,12 +5,16 @@ import os
 import signal
 from pathlib import Path
 
+import pytest
+
 from tests.support.client import fetch
 from tests.support.commands import Cli
 from tests.support.database import query
 from tests.support.serving import Serve, chat, postmaster, with_user
 from tests.support.upstream import Upstream
 from tests.support.waiting import until
+
+pytestmark = pytest.mark.slow
 
 
 async def test_killed_database_is_started_again_and_loses_nothing(

@@ -27,9 +27,10 @@ from tests.support.serving import Serve, chat, headers
 from tests.support.upstream import Upstream
 from tests.support.waiting import until
 
-pytestmark = pytest.mark.skipif(
-    shutil.which("cc") is None or sys.platform != "linux", reason="needs a C compiler and Linux"
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(shutil.which("cc") is None or sys.platform != "linux", reason="needs a C compiler and Linux"),
+]
 
 NONE, HOUR = timedelta(), timedelta(hours=1)
 LEAP = timedelta(days=40)  # into another month, which is another partition

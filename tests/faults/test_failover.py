@@ -17,6 +17,8 @@ from tests.support.postgres_server import server_folder
 from tests.support.upstream import Upstream
 from tests.support.waiting import until
 
+pytestmark = pytest.mark.slow
+
 RECEIVERS = "SELECT count(*) FROM pg_stat_wal_receiver WHERE status = 'streaming'"
 
 

@@ -32,6 +32,8 @@ from tests.support.serving import Serve, begin_stream, chat
 from tests.support.upstream import Upstream
 from tests.support.waiting import until
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def cli(dsn: str, upstream: Upstream, tmp_path: Path) -> Cli:

@@ -55,6 +55,8 @@ from tests.support.factories import BOOK, PRICE, request_id
 from tests.support.observers import IgnoreRows, ignore
 from tests.support.postgresql import FakeStore, PostgreSQL
 
+pytestmark = pytest.mark.slow
+
 CANARY = "a message that must not be stored"
 USAGE = Usage(input=1007, output=31, cached=7, reasoning=3)
 COUNTS = {

@@ -20,6 +20,8 @@ from tests.support.database import query
 from tests.support.factories import NOON, make_row
 from tests.support.postgresql import FakeStore, PostgreSQL
 
+pytestmark = pytest.mark.slow
+
 ROWS = f"SELECT {', '.join(USAGE_COLUMNS)} FROM usage"
 DAILY = f"""
     SELECT day, user_id, token_id, model, endpoint, requests, not_done, {", ".join(COUNT_COLUMNS)}, cost, uncertain_cost

@@ -7,7 +7,11 @@ import sys
 from pathlib import Path
 from tempfile import gettempdir
 
+import pytest
+
 from tests.support.folders import memory_folder
+
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
 OPTIONS = ("--requests", "300", "--kills", "4", "--db-stops", "2", "--seconds", "60")

@@ -16,11 +16,14 @@ from typing import Any, cast
 
 import apsw
 import msgspec
+import pytest
 
 from chatgpt_agent.adapters.outbox import Outbox
 from chatgpt_agent.core.errors import LedgerUnavailable, SetupError
 from tests.proofs.simulation import StillLoop, fast_folder, show, still_loop
 from tests.support.factories import make_intent, make_row
+
+pytestmark = pytest.mark.slow
 
 CUTS = 300
 ROUNDS = 25  # of work before the last possible cut

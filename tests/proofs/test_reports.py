@@ -33,6 +33,8 @@ from tests.support.database import query
 from tests.support.oracle import DAILY_SUMS, SUMS_OF_ROWS
 from tests.support.postgres_server import MIGRATED
 
+pytestmark = pytest.mark.slow
+
 # Zones, and moments (UTC) around which their days are strange; every zone is tried around every moment.
 ZONES = [
     "UTC", "Europe/Berlin", "America/New_York",

@@ -12,6 +12,8 @@ import pytest
 from benchmarks.cluster import HAPROXY
 from tests.support.folders import memory_folder
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 
 

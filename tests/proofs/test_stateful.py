@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
+import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -51,6 +52,8 @@ from tests.support.factories import NOON, PRICE, make_intent
 from tests.support.full_disk import full_disk
 from tests.support.observers import IgnoreRows
 from tests.support.postgresql import FakeStore, PostgreSQL
+
+pytestmark = pytest.mark.slow
 
 T = TypeVar("T")
 

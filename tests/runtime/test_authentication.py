@@ -129,6 +129,7 @@ def test_connection_without_a_peer_address_is_served(authenticator: Authenticato
     assert authenticator.identify(HTTPHeaders({"Authorization": f"Bearer {token}"}), None).user.name == "alice"
 
 
+@pytest.mark.slow
 def test_memory_stays_bounded_in_a_flood_from_many_addresses(authenticator: Authenticator) -> None:
     """100,000 wrong tokens from as many addresses add no memory once MAX_ADDRESSES are counted."""
     wrong = [KEYRING.new_token()[0] for _ in range(100)]

@@ -36,6 +36,7 @@ def tuning() -> Tuning:
     return Tuning(wrong_token_burst=10**6)
 
 
+@pytest.mark.slow
 @pytest.mark.gen_test(timeout=120)
 async def test_fuzzer_finds_no_deviation(admin: Administrator, tmp_path: Path) -> None:
     """Every answer is as documented: valid requests are accepted, and invalid ones are rejected."""
@@ -47,6 +48,7 @@ async def test_fuzzer_finds_no_deviation(admin: Administrator, tmp_path: Path) -
     assert (await admin.ask("GET", "/users")).status == 200  # with a token that still worked at the end
 
 
+@pytest.mark.slow
 async def test_fuzzer_finds_no_deviation_in_revocations(admin: Administrator, tmp_path: Path) -> None:
     """This route runs apart: the fuzzer would revoke its own token."""
     code, output = await fuzz(admin, openapi(), tmp_path, "--include-operation-id", "revoke_admin")
@@ -54,6 +56,7 @@ async def test_fuzzer_finds_no_deviation_in_revocations(admin: Administrator, tm
     assert "Tested: 1" in output
 
 
+@pytest.mark.slow
 async def test_fuzzer_detects_an_undocumented_status(admin: Administrator, tmp_path: Path) -> None:
     """The fuzzer fails on a document without the status 404."""
     document = msgspec.json.decode(msgspec.json.encode(openapi()))
