@@ -177,7 +177,13 @@ class Server(Wiring):
         await self.read_pool.close()
         await self.ledger.close()
         # Each gives up after a second where the database does not answer.
-        await asyncio.gather(self.budget_sync.close(), self.alerts.close(), self.last_used.close(), self._flush_spans())
+        await asyncio.gather(
+            self.budget_sync.close(),
+            self.limit_sync.close(),
+            self.alerts.close(),
+            self.last_used.close(),
+            self._flush_spans(),
+        )
         self.upstream.close()
         await self.directory.close()
         await self.verification.close()
@@ -227,6 +233,7 @@ class Server(Wiring):
             self.budgets.add_unshipped(await self.ledger.backlog_rows())
         # Shipping starts before the agent is ready: if it is stopped as soon as it is, these rows are shipped.
         await self.ledger.start_shipping()
+        await self.limit_sync.start(agent_id)
         # From here on requests are served.
         await self.directory.start(keyring)
         await self.budget_sync.start(agent_id)

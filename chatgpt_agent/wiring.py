@@ -31,6 +31,8 @@ from chatgpt_agent.runtime.job import Job
 from chatgpt_agent.runtime.last_used import WRITE_TIMEOUT, LastUsed
 from chatgpt_agent.runtime.ledger import Ledger
 from chatgpt_agent.runtime.lifecycle import Lifecycle
+from chatgpt_agent.runtime.limit_store import PostgresLimitStore
+from chatgpt_agent.runtime.limit_sync import LimitSync
 from chatgpt_agent.runtime.loop_lag import LoopLag
 from chatgpt_agent.runtime.memory import Memory
 from chatgpt_agent.runtime.metrics import Metrics
@@ -69,6 +71,13 @@ class Wiring:
         self.memory = Memory(config.buffered_size)
         self.upstream = UpstreamClient(config.upstream)
         self.rate_limiter = RateLimiter(clock)
+        self.limit_sync = LimitSync(
+            self.rate_limiter.meters,
+            PostgresLimitStore(Store(dsn), Store(dsn)),
+            clock=clock,
+            times=tuning.limits,
+            on_death=on_death,
+        )
         self.read_pool = ReadPool(dsn)
         self.account_limiter = AccountLimiter(clock)
         self.last_used = LastUsed(

@@ -153,6 +153,9 @@ STORED = {
     "0014.raised-budgets": """
         INSERT INTO budgets (user_id, period, amount, created_at, raised_amount, raised_until)
         VALUES (4, 'month', 5, '2026-01-02Z', 9, '2026-03-01Z')""",
+    "0020.shared-limits": """
+        INSERT INTO limit_use VALUES ('00000000-0000-0000-0000-00000000000b', 'user', 1,
+            '00000000-0000-4000-8000-00000000000c', 3, 20, -5, 2, 7.5, 0, '2026-01-31Z')""",
     "0016.changed-master-key": "UPDATE agents SET master_keys = '{0123456789abcdef}'",
 }
 

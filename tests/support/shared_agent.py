@@ -26,6 +26,7 @@ EMPTIED = (
     "ledger_checks",
     "dead_letters",
     "reservations",
+    "limit_use",
     "budget_alerts",
     "token_uses",
     "archived_months",

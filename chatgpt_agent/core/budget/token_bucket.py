@@ -30,12 +30,18 @@ class Bucket:
 
     def wait(self, amount: float, now: float) -> float:
         """Returns the seconds until the bucket holds an amount, at most until it is full."""
-        missing = min(amount, self.limit) - self._refill(now)
+        level = self._level if now == self._filled_at else self._refill(now)
+        missing = (amount if amount < self.limit else self.limit) - level
         return missing * MINUTE / self.limit if missing > 0 else 0.0
 
     def take(self, amount: float, now: float) -> None:
         """Takes an amount, even more than the bucket holds. A negative amount is given back."""
-        self._level = min(self._refill(now) - amount, float(self.limit))
+        level = (self._level if now == self._filled_at else self._refill(now)) - amount
+        self._level = level if level < self.limit else float(self.limit)
+
+    def used(self, now: float) -> float:
+        """Returns how much is missing until the bucket is full."""
+        return self.limit - self._refill(now)
 
     def left(self, now: float) -> int:
         """Returns how much may be taken now."""
@@ -46,8 +52,9 @@ class Bucket:
         level = self._refill(now)
         return LimitState(self.limit, max(0, int(level)), (self.limit - level) * MINUTE / self.limit)
 
+    # A request looks some ten times in the same moment: `wait` and `take` spare themselves the call of `_refill`.
+
     def _refill(self, now: float) -> float:
-        # A request looks some ten times in the same moment.
         if now != self._filled_at:
             self._level = min(float(self.limit), self._level + (now - self._filled_at) * self.limit / MINUTE)
             self._filled_at = now
