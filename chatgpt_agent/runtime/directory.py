@@ -1,5 +1,6 @@
-"""The directory: a copy of PostgreSQL's users, tokens, prices and budgets in memory, one second old at most.
+"""The directory: a copy of PostgreSQL's users, tokens, prices and budgets in memory.
 
+It is one second old at most; while PostgreSQL cannot be reached, it may be used until it is as old as `stale_after`.
 The request path reads this copy and never the database. The database sends a notice when something has changed; in case
 a notice is lost, the version is compared twice a second.
 """

@@ -58,7 +58,7 @@ class Ledger:
         self.background = Background(on_death)
 
     def keep_shipped(self, seconds: float) -> None:
-        """Keeps rows that were shipped for so many seconds of contact with PostgreSQL from now on."""
+        """From now on, keeps shipped rows until the agent has been in contact with PostgreSQL for so many seconds."""
         self._outbox.keep = seconds
 
     @property
@@ -142,7 +142,7 @@ class Ledger:
         if not self.is_shipping:
             self.background.start(SHIPPER, self._shipper.ship_forever())
 
-    async def open(self, intent: Intent, price: Price | None, book: PriceBook) -> OpenRequest:
+    async def open_request(self, intent: Intent, price: Price | None, book: PriceBook) -> OpenRequest:
         """Writes the intent of a request. Raises LedgerUnavailable: then the request must not be sent."""
         if self._unwritten:  # a row waits for the disk: no record, no service
             raise LedgerUnavailable

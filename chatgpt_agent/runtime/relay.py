@@ -122,7 +122,7 @@ class Dispatch:
         AgentError, with the row written where the request may have been sent."""
         headers = self._headers(client)
         admission, relay = self._admission, self._relay
-        self._open = await relay.ledger.open(admission.intent, admission.price, admission.book)
+        self._open = await relay.ledger.open_request(admission.intent, admission.price, admission.book)
         self._started_at = self._loop.time()
         self._own_seconds = time.monotonic() - self._received_at
         if self._disconnected:

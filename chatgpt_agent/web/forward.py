@@ -164,7 +164,9 @@ class ForwardHandler(BodyHandler):
         # Not with add_header and set_header, which match regular expressions for each value.
         headers = self._headers
         for name, value in response_headers(head.fields):
-            if not value.isprintable():  # the allow-list has no such value: a line break would split the answer
+            if (
+                not value.isprintable()
+            ):  # a second look, because this bypasses set_header: a line break splits the answer
                 raise ValueError(f"The header field {name} is not printable.")
             if name in headers:
                 headers.add(name, value)

@@ -292,7 +292,7 @@ async def test_a_clock_that_steps_does_not_stop_the_shipper(dsn: str, tmp_path: 
     await ledger.open_outbox()
     await ledger.start_shipping()
     for number in range(3):
-        entry = await ledger.open(make_intent(number, started_at=clock[0]), PRICE, BOOK)
+        entry = await ledger.open_request(make_intent(number, started_at=clock[0]), PRICE, BOOK)
         clock[0] += step
         await ledger.settle(entry, make_outcome(number))
 

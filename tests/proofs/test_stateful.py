@@ -260,7 +260,7 @@ class LedgerMachine(RuleBasedStateMachine):
         more = {"user_id": user, "streamed": streamed, "started_at": started_at, "price_id": self.price.id}
         row_waits = self.ledger.unwritten > 0
         try:
-            entry = await self.ledger.open(make_intent(self.number, **more), self.price, self.book)
+            entry = await self.ledger.open_request(make_intent(self.number, **more), self.price, self.book)
         except LedgerUnavailable:
             counts["a request without a record"] += 1
             return None

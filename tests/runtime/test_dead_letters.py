@@ -33,7 +33,7 @@ async def ship(ledger: Ledger, poisoned: Callable[[int], bool], count: int) -> N
     """Writes this number of rows, of which some are poisoned, and ships them."""
     for number in range(count):
         fields = {"model": POISON} if poisoned(number) else {}
-        await ledger.settle(await ledger.open(make_intent(number, **fields), PRICE, BOOK), make_outcome(number))
+        await ledger.settle(await ledger.open_request(make_intent(number, **fields), PRICE, BOOK), make_outcome(number))
     await ledger.flush()
 
 
@@ -61,7 +61,7 @@ async def test_a_dropped_partition_makes_no_dead_letter(ledger: Ledger, dsn: str
     """The partition is created again, and the row is shipped."""
     await ship(ledger, lambda number: False, 1)
     query(dsn, "DROP TABLE usage_2024_05")
-    await ledger.settle(await ledger.open(make_intent(2), PRICE, BOOK), make_outcome(2))
+    await ledger.settle(await ledger.open_request(make_intent(2), PRICE, BOOK), make_outcome(2))
     await ledger.flush()
     assert query(dsn, "SELECT request_id::text FROM usage") == [(str(request_id(2)),)]
     assert query(dsn, "SELECT count(*) FROM dead_letters") == [(0,)]
@@ -72,7 +72,7 @@ async def test_a_late_row_of_an_archived_month_is_a_dead_letter(ledger: Ledger, 
     await ship(ledger, lambda number: False, 1)
     query(dsn, "SELECT rebuild_usage_by_model(), rebuild_usage_latency()")
     await asyncio.to_thread(archive_month, dsn, NOON.date().replace(day=1), tmp_path / "archive", ROOT, say=str)
-    await ledger.settle(await ledger.open(make_intent(2), PRICE, BOOK), make_outcome(2))
+    await ledger.settle(await ledger.open_request(make_intent(2), PRICE, BOOK), make_outcome(2))
     await ledger.flush()
     assert query(dsn, "SELECT request_id::text, error LIKE '%rows of 2024-05 are archived%' FROM dead_letters") == [
         (str(request_id(2)), True)

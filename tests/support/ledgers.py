@@ -16,7 +16,7 @@ OpenLedger = Callable[[Path], Awaitable[Ledger]]
 
 async def begin(ledger: Ledger, number: int = 1, **fields: Any) -> OpenRequest:
     """Opens the request with this number."""
-    return await ledger.open(make_intent(number, **fields), PRICE, BOOK)
+    return await ledger.open_request(make_intent(number, **fields), PRICE, BOOK)
 
 
 async def record(ledger: Ledger, *numbers: int, **fields: Any) -> None:

@@ -67,20 +67,20 @@ _settings_of = operator.attrgetter(
 
 class OwnedRequest(HTTPRequest):
     """A request of a user. Connections are kept for each owner and its key. `on_connection`, of a request without a
-    body, is called when it has a connection, before anything is sent. `has_begun`: that was called."""
+    body, is called when it has a connection, before anything is sent; `connection_reported`: whether it was."""
 
     def __init__(
         self, url: str, *, owner: int, on_connection: Callable[[], None] | None = None, **arguments: Any
     ) -> None:
         super().__init__(url, **arguments)
         self.owner = owner
-        self.has_begun = False
+        self.connection_reported = False
         self._on_connection = on_connection
 
     def begin(self) -> None:
         """Notes that it has a connection."""
         if self._on_connection is not None:
-            self.has_begun = True
+            self.connection_reported = True
             self._on_connection()
 
 
@@ -229,8 +229,10 @@ class UpstreamHTTPClient(CurlAsyncHTTPClient):
     def _before_request(self, curl: pycurl.Curl, *addresses: str | int) -> int:
         # A connection is chosen, and nothing was sent on it yet (CURLOPT_PREREQFUNCTION).
         request, _ = curl.info
-        if isinstance(request, OwnedRequest) and request.has_begun:
-            return int(pycurl.PREREQFUNC_ABORT)  # libcurl repeats it where a kept connection dies
+        if isinstance(request, OwnedRequest) and request.connection_reported:
+            # libcurl repeats a request where a kept connection dies. To repeat one with a body it would have to rewind
+            # the body, which `SEEKFUNCTION` refuses.
+            return int(pycurl.PREREQFUNC_ABORT)
         if self._kept.begin(curl, cast(Address, addresses), may_multiplex=self._may_multiplex):
             if isinstance(request, OwnedRequest):
                 request.begin()

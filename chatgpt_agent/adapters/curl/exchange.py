@@ -25,7 +25,9 @@ from chatgpt_agent.core.errors import (
 if TYPE_CHECKING:  # it imports this module
     from chatgpt_agent.adapters.curl.upstream_client import UpstreamClient
 
-HIGH_WATER = 128 * 1024  # bytes that wait for the client before the transfer is paused; it costs memory four times
+HIGH_WATER = (
+    128 * 1024
+)  # bytes that wait for the client before the transfer is paused; each takes about four bytes of memory
 
 
 class Exchange:
@@ -207,17 +209,17 @@ class Exchange:
             if self._sink_full or self._paused:
                 self._wake()
 
-    # Callbacks of the HTTP client. The first five run inside libcurl: they never raise and never call it.
+    # Callbacks of the HTTP client. Those that libcurl calls must not raise, and must not call libcurl.
 
     def _on_start(self, curl: pycurl.Curl) -> None:
         self._curl = curl
         curl.setopt(pycurl.READFUNCTION, self._on_send)
 
-    def _on_connection(self) -> None:
+    def _on_connection(self) -> None:  # called by libcurl
         self.sent = True  # without a body nothing else tells
         self._on_sent()
 
-    def _on_send(self, size: int) -> bytes:
+    def _on_send(self, size: int) -> bytes:  # called by libcurl
         self.sent = True
         part = bytes(self._body[:size])
         self._body = self._body[size:]
@@ -231,7 +233,7 @@ class Exchange:
         if self._request is not None:
             self._request.body, self._request = b"", None
 
-    def _on_header(self, line: bytes) -> None:
+    def _on_header(self, line: bytes) -> None:  # called by libcurl
         if self._head is not None:
             return  # a trailer
         if line.startswith(b"HTTP/"):  # again after each 1xx
@@ -249,7 +251,7 @@ class Exchange:
                 self._timeout = self._loop.call_at(self._last_heard + settings.silence_timeout, self._check_time)
             self._upstream.schedule_delivery(self)  # not at once: when the reader wakes, a small answer is all there
 
-    def _on_data(self, chunk: bytes) -> int:
+    def _on_data(self, chunk: bytes) -> int:  # called by libcurl
         if self.queued >= HIGH_WATER:
             self._paused = True
             return int(pycurl.WRITEFUNC_PAUSE)  # libcurl keeps this chunk and brings it again

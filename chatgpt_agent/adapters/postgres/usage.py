@@ -96,7 +96,7 @@ ADD_TO_DAILY_SUMS = f"""dated AS (
         {", ".join(f"{name} = s.{name} + excluded.{name}" for name in BY_MODEL)}
 )"""
 
-# The bucket of a duration in `usage_latency`, as in its function of rebuilding.
+# The bucket of a duration in `usage_latency`. The function `rebuild_usage_latency` in `migrations/` has the same.
 BUCKET_SQL = f"floor({PER_DECADE} * log(greatest({{ms}}, 1)::double precision))::smallint"
 # Counts the rows of `dated` by duration, after `ADD_TO_DAILY_SUMS`, and in the same order for all agents.
 ADD_TO_LATENCIES = f"""
@@ -137,8 +137,8 @@ async def ship_batch(store: Store, agent: UUID, rows: Sequence[Row], *, after: i
     """Inserts rows of an agent's outbox, the first of which comes after row number `after`, and moves the agent's
     position to `last`. Returns the position: less than `after` if the server does not have all rows before these. The
     partitions of their months must exist."""
-    _, shipped = await _ship(store, rows, [str(agent), after, last, after, last])
-    return shipped
+    _, position = await _ship(store, rows, [str(agent), after, last, after, last])
+    return position
 
 
 async def ship(store: Store, rows: Sequence[Row]) -> int:
@@ -147,10 +147,10 @@ async def ship(store: Store, rows: Sequence[Row]) -> int:
     return inserted
 
 
-async def _ship(store: Store, rows: Sequence[Row], position: Sequence[object]) -> tuple[int, int]:
+async def _ship(store: Store, rows: Sequence[Row], batch: Sequence[object]) -> tuple[int, int]:
     columns = zip(*map(_sql_values, rows), strict=True) if rows else [()] * len(USAGE_COLUMNS)
-    [(shipped, inserted, _)] = await store.fetch(SHIP_SQL, [*position, *map(sql_array, columns)])
-    return int(inserted), int(shipped or 0)
+    [(position, inserted, _)] = await store.fetch(SHIP_SQL, [*batch, *map(sql_array, columns)])
+    return int(inserted), int(position or 0)
 
 
 async def reserve_ids(store: Store, rows: Sequence[Row]) -> None:
@@ -213,7 +213,8 @@ async def count_dead_letters(store: Store) -> int:
     return int(count)
 
 
-# The counts of nearly every usage, in the order of `COUNT_COLUMNS`; the image tool's come between the two.
+# The counts of nearly every usage, in the order of `COUNT_COLUMNS`: between tokens and calls stand those of the image
+# tool, which few usages have.
 _TOKENS = attrgetter(*(kind.name for kind in TOKEN_KINDS))
 _CALLS = attrgetter(*CALL_COLUMNS.values(), TIME_COLUMN)
 _DRAWN = attrgetter(*(kind.name for kind in IMAGE_TOOL_KINDS))

@@ -1,8 +1,8 @@
 """Users and tokens as the request path knows them: is a token valid now, and which models may it use?
 
 Patterns of models and networks are compiled once when they change, and not for every request. Users and tokens are part
-of no reference cycle, so the garbage collector does not visit the hundred thousands of them (`gc=False`), which would
-hold the event loop each time.
+of no reference cycle, so the garbage collector does not visit the hundreds of thousands of them (`gc=False`), which
+would hold the event loop each time.
 """
 
 import re

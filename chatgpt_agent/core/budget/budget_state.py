@@ -37,7 +37,7 @@ class BudgetState:
         self.budget = budget
         self.window = window
         self.amount = budget.amount_at(now)  # what may be spent, raised or not
-        self.raised_until = budget.raise_at(now)  # of `amount`; None: it is the plain one
+        self.raised_until = budget.raise_at(now)  # when the raise ends; None: no raise is in force
         self.shipped = ZERO  # the cost of rows in PostgreSQL
         self.reserved_elsewhere = ZERO  # by other agents
         self.pending = ZERO  # of this agent's requests without a row in PostgreSQL

@@ -12,9 +12,9 @@ from chatgpt_agent.core.names import is_printable
 MAX_ACCEPT = 256  # characters
 MAX_VALUE = 8192  # characters of another field of the client
 
-# By these OpenAI can find the machine that has a conversation in its cache, and reads the body as Codex means it
-# (docs/codex.md). They hold ids, names of features and a state of OpenAI's own. X-Codex-Turn-Metadata does not pass: it
-# has folders and repositories.
+# OpenAI uses these to route a request to the machine that has its conversation in the cache, and to read the body as
+# Codex intends (docs/codex.md). They hold ids, names of features and a state of OpenAI's own. X-Codex-Turn-Metadata,
+# which names folders and repositories, does not pass.
 _REQUEST = frozenset(
     {
         "session-id",
@@ -89,15 +89,15 @@ def request_headers(
     content_type: str = "application/json",
     trace: Iterable[tuple[str, str]] = (),
 ) -> list[tuple[str, str]]:
-    """Returns the header fields sent to OpenAI. Of the client's own Accept passes, those by which OpenAI can find a
-    conversation in its cache, and the Content-Type of a form, for its boundary. `trace`: the fields that name the
-    agent's own span; a client's traceparent never passes as it is. Raises InvalidRequest."""
+    """Returns the header fields sent to OpenAI. Of the client's own fields, only these are forwarded: Accept, those in
+    `_REQUEST`, and the Content-Type of a form, for its boundary. `trace`: the fields that name the agent's own span; a
+    client's traceparent never passes as it is. Raises InvalidRequest."""
     accept = client.get("Accept")
     if accept:
         _check_value("Accept", accept, MAX_ACCEPT)
     # The names first: few requests have any of these fields, and a look at a value takes much longer.
-    passed = [(lower, client[name]) for name in client if (lower := name.lower()) in _REQUEST]
-    for name, value in passed:
+    forwarded = [(lower, client[name]) for name in client if (lower := name.lower()) in _REQUEST]
+    for name, value in forwarded:
         _check_value(name, value or "-", MAX_VALUE)
     return [
         ("Authorization", f"Bearer {upstream_key}"),
@@ -106,7 +106,7 @@ def request_headers(
         ("Accept-Encoding", "identity"),
         ("User-Agent", agent),
         ("X-Client-Request-Id", request_id),
-        *((name, value) for name, value in passed if value),
+        *((name, value) for name, value in forwarded if value),
         *trace,
     ]
 
