@@ -5,8 +5,6 @@ import json
 from datetime import UTC, date, datetime, timedelta
 from decimal import ROUND_DOWN, Decimal
 
-import msgspec
-
 from chatgpt_agent.adapters.postgres.connection import Store
 from chatgpt_agent.adapters.postgres.tokens import save_last_used
 from chatgpt_agent.adapters.postgres.usage import ensure_partition, ship
@@ -18,7 +16,7 @@ from chatgpt_agent.core.access.settings import NewUser
 from chatgpt_agent.core.budget.period import window
 from chatgpt_agent.core.ledger import Row, State
 from chatgpt_agent.core.money.exact import ZERO, exact_sum
-from chatgpt_agent.core.money.kinds import RightCounts
+from chatgpt_agent.core.money.kinds import Rates, RightCounts
 from chatgpt_agent.core.money.pricing import PriceBook
 from chatgpt_agent.demo.team import TEAM, Member
 from chatgpt_agent.demo.usage import MODELS, Client, made_up_rows
@@ -26,6 +24,8 @@ from chatgpt_agent.demo.usage import MODELS, Client, made_up_rows
 SEED = 7
 DAYS = 90
 UNPRICED = "gpt-6.1-sol"  # which clients ask for nevertheless
+REDUCED, REDUCED_AFTER = "gpt-6.1-terra", 45  # a model that was dearer in the first days
+FORMER_RATES = Rates(input=Decimal("1.20"), cached_input=Decimal("0.06"), output=Decimal(6))
 BATCH = 500  # rows of a statement
 CENT = Decimal("0.01")
 COMPARED_DAYS = 29  # with OpenAI's figures, up to yesterday
@@ -61,9 +61,11 @@ async def fill(
 
 
 async def _set_prices(administration: Administration, since: datetime) -> None:
-    prices = starter_prices()
-    priced = msgspec.structs.replace(prices, prices=[price for price in prices.prices if price.model != UNPRICED])
-    await administration.price_import.apply(await administration.price_import.compare(priced, since=since))
+    await administration.prices.set(REDUCED, FORMER_RATES, since=since)
+    others = tuple(price.model for price in starter_prices().prices if price.model not in (UNPRICED, REDUCED))
+    for models, begin in ((others, since), ((REDUCED,), since + timedelta(days=REDUCED_AFTER))):
+        difference = await administration.price_import.compare(starter_prices(models), since=begin)
+        await administration.price_import.apply(difference)
     await administration.surcharges.set("web_search", CENT, since=since)
 
 

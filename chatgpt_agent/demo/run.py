@@ -2,8 +2,10 @@
 and listens on 127.0.0.1 alone."""
 
 import asyncio
+import logging
 import os
 import secrets
+import signal
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -64,8 +66,12 @@ def run(*, port: int | None, admin_port: int | None, seed: int, announce: Callab
     with temporary_folder() as folder:
         config = _config(folder, usual_port(PORT, port), usual_port(ADMIN_PORT, admin_port))
         postgres = EmbeddedPostgres(folder / POSTGRES, POSTGRES_OPTIONS)
-        with postgres as dsn, asyncio.Runner(loop_factory=process.loop_factory()) as runner:
-            runner.run(_run(config, dsn, seed, announce))
+        try:
+            with postgres as dsn, asyncio.Runner(loop_factory=process.loop_factory()) as runner:
+                runner.run(_run(config, dsn, seed, announce))
+        except SetupError:
+            if not signal.sigpending() & {*process.STOP_SIGNALS}:
+                raise  # otherwise Ctrl-C has ended a program of PostgreSQL, too
 
 
 def _config(folder: Path, port: int, admin_port: int) -> Config:
@@ -101,6 +107,7 @@ async def _run(config: Config, dsn: str, seed: int, announce: Callable[[Started]
     mark_as_demonstration(server.api, server.admin)
 
     def stop(_: str) -> None:
+        logging.disable()  # requests that the end cuts off need no line
         server.stopping.set()
 
     # A closed terminal ends it, too.

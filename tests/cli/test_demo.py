@@ -195,11 +195,13 @@ def test_missing_postgresql_is_one_line() -> None:
     )
 
 
-async def test_signal_during_the_start_leaves_nothing() -> None:
-    """It need not get ready first, and prints nothing."""
+@pytest.mark.parametrize("moment", ["pg.new", "pg"])
+async def test_ctrl_c_during_the_start_leaves_nothing(moment: str) -> None:
+    """It need not get ready first: neither while PostgreSQL makes its folder, nor when it has one. Nothing is
+    printed."""
     with server_folder() as folder, Demo(folder, "--port", "0", "--admin-port", "0") as demo:
-        await until(demo.has_database)
-        assert demo.stop(signal.SIGTERM) == (0, "")
+        await until(lambda: demo.has(moment))
+        assert demo.stop(signal.SIGINT) == (0, "")
         assert (demo.files(), processes_below(folder)) == ([], [])
 
 

@@ -53,8 +53,9 @@ class Demo:
                 break
 
     def stop(self, number: signal.Signals) -> tuple[int, str]:
-        """Sends a signal; returns the exit code, and what it prints from then on."""
-        self.process.send_signal(number)
+        """Sends a signal to all of its processes, as a terminal does; returns the exit code, and what it prints from
+        then on."""
+        os.killpg(self.process.pid, number)
         rest, _ = self.process.communicate(timeout=SECONDS)
         return self.process.returncode, rest
 
@@ -106,9 +107,9 @@ class Demo:
         """The names of what is in the folder."""
         return [path.name for path in self.folder.iterdir()]
 
-    def has_database(self) -> bool:
-        """Whether it has made a database."""
-        return any(self.folder.glob("*/postgres/pg"))
+    def has(self, name: str) -> bool:
+        """Whether PostgreSQL's folder has a file or folder of this name."""
+        return any(self.folder.glob(f"*/postgres/{name}"))
 
     @property
     def database_url(self) -> str:
