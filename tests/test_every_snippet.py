@@ -74,7 +74,7 @@ def test_no_program_is_listed_in_vain() -> None:
     [
         ("sql", "SELECT 1", "a block of sql"),
         ("sh", "rsync a b", "rsync"),
-        ("console", "$ curl http://127.0.0.1:8080/healthz", "curl"),
+        ("console", "$ chatgpt-agent user list\nname", "a block of console"),
         ("sh", "chatgpt-agent user list | sudo -u x tee y", "tee"),
         ("yaml", "a: 1", ""),
         ("sh", "X=1 chatgpt-agent user list", ""),
@@ -177,6 +177,17 @@ def test_haproxy_accepts_the_balancer(tmp_path: Path) -> None:
         [haproxy, "-c", "-f", "haproxy.cfg"], cwd=tmp_path, capture_output=True, text=True, check=False
     )
     assert (check.returncode, check.stderr) == (0, "")
+
+
+def test_prometheus_accepts_its_configuration(tmp_path: Path) -> None:
+    """The blocks of docs/operations for it can be read; the files that they name are elsewhere."""
+    if shutil.which("promtool") is None:
+        pytest.skip("promtool is not installed")
+    blocks = [each.text for each in snippets("yaml") if re.match(r"(scrape_configs|rule_files):", each.text)]
+    (tmp_path / "prometheus.yml").write_text("".join(blocks))
+    command = ["promtool", "check", "config", "--syntax-only", str(tmp_path / "prometheus.yml")]
+    check = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (check.returncode, len(blocks)) == (0, 2), check.stderr
 
 
 def test_systemd_accepts_the_units(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from psycopg2.extensions import make_dsn, parse_dsn
 
-from chatgpt_agent.adapters.migrate import migrate
+from chatgpt_agent.adapters.migrate import migrate, schema_status
 from chatgpt_agent.adapters.postgres.connection import Store
 from chatgpt_agent.adapters.postgres.programs import check_sessions
 from chatgpt_agent.core.errors import SetupError, StoreUnavailable
@@ -62,6 +62,15 @@ async def test_agent_serves_behind_pgbouncer(pooled: str, make_agent: MakeAgent)
     assert (await agent.chat()).status == 200
     assert [row["state"] for row in await agent.rows(4)] == ["done"] * 4
     assert await agent.administration.ledger.verify() == []
+
+
+async def test_an_agent_needs_nine_connections_at_most(in_session_mode: str, dsn: str, make_agent: MakeAgent) -> None:
+    """What the page says of `pool_size` holds: seven for a running agent, and one of this test's own."""
+    agent = await make_agent(database_url=in_session_mode)
+    assert (await agent.chat()).status == 200
+    await agent.rows(1)
+    connections = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    assert query(dsn, connections)[0][0] <= 7 + 1
 
 
 async def test_configuration_of_the_page_works(folder: Path, dsn: str) -> None:
@@ -150,7 +159,7 @@ def test_lost_search_path_is_refused(folder: Path, dsn: str) -> None:
         [(name,)] = query(dsn, "SELECT current_database()")
         query(dsn, f'CREATE SCHEMA own; ALTER DATABASE "{name}" SET search_path = own')
     with pgbouncer(folder, dsn, "session", more="ignore_startup_parameters = options") as pooled_dsn:
-        assert len(migrate(f"{pooled_dsn} options='-csearch_path=own'")) > 10
+        assert schema_status(f"{pooled_dsn} options='-csearch_path=own'").applied == []
 
 
 async def test_doctor_warns_of_shared_sessions(in_transaction_mode: str) -> None:
