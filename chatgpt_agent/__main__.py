@@ -4,6 +4,7 @@ import gc
 import os
 import signal
 import sys
+from typing import NoReturn
 
 # Allocations before a garbage collection. With Python's default of 700, collections that free nothing take a tenth of
 # the processor time of a command, and a sixth of the time in which `serve` is imported.
@@ -17,8 +18,10 @@ def run() -> None:
     before = signal.getsignal(signal.SIGINT)
     if before is not signal.SIG_IGN:  # as for a job in the background
         signal.signal(signal.SIGINT, abort)  # the imports below take a while
-    from chatgpt_agent.cli.main import main
-
+    try:
+        from chatgpt_agent.cli.main import main
+    except (ImportError, MemoryError) as error:
+        cannot_load(error)
     try:
         signal.signal(signal.SIGINT, before)
         main()
@@ -32,6 +35,12 @@ def abort(*_: object) -> None:
     """Ends the process as Ctrl-C does."""
     os.write(2, b"Aborted.\n")
     os._exit(130)
+
+
+def cannot_load(error: Exception) -> NoReturn:
+    """Ends the process with one line: a package is missing or damaged, or there is no room for it (ulimit -v)."""
+    reason = " ".join(str(error).split()) or "there is not enough memory (ulimit -v)"
+    sys.exit(f"Error: the program cannot be loaded: {reason}: see to it that there is memory, or install it again")
 
 
 def open_standard_streams() -> None:

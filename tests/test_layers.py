@@ -37,6 +37,7 @@ ONLY_IN = {  # the modules that may import a technology
     "sqlite3": (
         "adapters.outbox",
         "adapters.outbox_copy",
+        "adapters.outbox_faults",
         "adapters.outbox_format",
         "adapters.outbox_rows",
         "adapters.outbox_space",

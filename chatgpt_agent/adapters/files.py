@@ -13,13 +13,18 @@ from chatgpt_agent.core.errors import InvalidValue, SetupError
 
 
 def make_folder(folder: Path) -> None:
-    """Creates a folder that only its owner can enter, and the folders above it. Raises SetupError."""
+    """Creates a folder that only its owner can enter, and the folders above it, which other accounts cannot change
+    whatever the umask is. Raises SetupError."""
     try:
         if folder.is_dir():
             return
-        folder.parent.mkdir(parents=True, exist_ok=True)
+        for parent in reversed(folder.parents):
+            if not parent.exists():
+                parent.mkdir(mode=0o755, exist_ok=True)
         folder.mkdir(mode=0o700, exist_ok=True)
         give_to_folder_owner(folder)
+    except FileExistsError:
+        raise SetupError(f"{folder} is not a folder") from None
     except OSError as error:
         raise SetupError(f"the folder {folder} cannot be created: {error.strerror}") from None
 

@@ -23,6 +23,7 @@ import msgspec
 
 from chatgpt_agent.adapters import outbox_rows
 from chatgpt_agent.adapters.files import file_exists, give_to_folder_owner, make_folder
+from chatgpt_agent.adapters.outbox_faults import describe_fault
 from chatgpt_agent.adapters.outbox_format import FORMAT, KEEPS_SHIPPED_ROWS, OLD_FORMATS, SCHEMA, upgrade
 from chatgpt_agent.adapters.outbox_rows import Position
 from chatgpt_agent.adapters.outbox_space import Space
@@ -187,7 +188,7 @@ class Outbox:
     def _take_lock(self) -> None:
         path = self._folder / "outbox.lock"
         try:
-            self._lock = path.open("ab")
+            self._lock = os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600), "wb")
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             give_to_folder_owner(path)
         except BlockingIOError:
@@ -209,7 +210,7 @@ class Outbox:
         try:
             db = self._connect()
         except Exception as error:  # any failure must reach `open`, which waits for it
-            text = f"the outbox {self._folder / 'outbox.db'} cannot be used: {error}"
+            text = f"the outbox {self._folder / 'outbox.db'} cannot be used: {describe_fault(error)}"
             self._deliver([(opened, None, SetupError(text))])
             return
         self._deliver([(opened, None, None)])
@@ -339,11 +340,11 @@ def read_file(path: Path) -> OutboxState:
         finally:
             db.close()
     except sqlite3.Error as error:
-        raise SetupError(f"the outbox {path} cannot be read: {error}") from None
+        raise SetupError(f"the outbox {path} cannot be read: {describe_fault(error)}") from None
 
 
 def file_bytes(folder: Path) -> int:
-    """Returns the size of the outbox in a folder, with SQLite's log."""
+    """Returns the size of the outbox in a folder, with SQLite's log. Raises OSError."""
     size = 0
     for path in folder.glob("outbox.db*"):
         with contextlib.suppress(FileNotFoundError):  # SQLite has just removed its log

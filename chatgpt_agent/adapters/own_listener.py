@@ -74,7 +74,7 @@ def served_certificate(config: Config, seconds: float) -> bytes | None:
     for place in places(config):
         if not place.tls or path_of(place.host) is not None:
             continue
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, UnicodeError):  # it is no host name
             plain = socket.create_connection((place.host, place.port), seconds)
             with plain, own_client_context(None).wrap_socket(plain) as connection:
                 return connection.getpeercert(binary_form=True)
@@ -90,5 +90,7 @@ def ask(place: Place, path: str, seconds: float) -> tuple[int, bytes]:
         return response.status, response.read(MAX_ANSWER)
     except HTTPException as error:
         raise OSError(f"no answer in HTTP ({type(error).__name__})") from None
+    except UnicodeError:
+        raise OSError("not a host name") from None
     finally:
         connection.close()

@@ -108,6 +108,8 @@ class SystemReader:
             state, size = await asyncio.to_thread(lambda: (read_state(folder), file_bytes(folder)))
         except SetupError as error:
             return None, _reason(error)
+        except OSError as error:
+            return None, f"the outbox in {folder} cannot be read: {error.strerror}"
         return None if state is None else _outbox_health(state, size), None
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 
 from chatgpt_agent.adapters.outbox import file_bytes
+from chatgpt_agent.adapters.own_thread import in_own_thread
 from chatgpt_agent.adapters.postgres.alerts import count_waiting
 from chatgpt_agent.adapters.postgres.backups import read_last_backup
 from chatgpt_agent.adapters.postgres.connection import Store
@@ -65,12 +66,19 @@ class StoredFigures:
 
     async def _read_forever(self) -> None:
         while True:
-            self.outbox_bytes = await asyncio.to_thread(file_bytes, self._folder)
+            self.outbox_bytes = await self._outbox_bytes()
             try:
                 self.stored = await self._read()
             except StoreError as error:
                 self._warning.warning("the metrics that the database knows cannot be read: %s", error)
             await asyncio.sleep(self._seconds)
+
+    async def _outbox_bytes(self) -> int | None:
+        try:
+            return await in_own_thread(lambda: file_bytes(self._folder))
+        except OSError as error:  # the ledger notices by itself whether it can go on
+            self._warning.warning("the size of the outbox cannot be read: %s", error.strerror)
+            return None
 
     async def _read(self) -> Stored:
         store = self._store

@@ -18,6 +18,16 @@ def test_a_new_folder_is_accessible_to_its_owner_only(tmp_path: Path) -> None:
     assert stat.S_IMODE((tmp_path / "a" / "b").stat().st_mode) == 0o700
 
 
+def test_new_parents_cannot_be_changed_by_others(tmp_path: Path) -> None:
+    """The folder of the embedded database creates `data_dir`, in which others could replace the master key."""
+    before = os.umask(0)
+    try:
+        make_folder(tmp_path / "a" / "b" / "c")
+    finally:
+        os.umask(before)
+    assert [stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "a", tmp_path / "a/b")] == [0o755, 0o755]
+
+
 def test_an_existing_folder_is_unchanged(tmp_path: Path) -> None:
     """The mode of an existing folder is the operator's choice."""
     (tmp_path / "a").mkdir(mode=0o750)
@@ -30,6 +40,13 @@ def test_a_folder_below_a_file_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "a").write_text("")
     with pytest.raises(SetupError, match=rf"the folder {tmp_path}/a/b cannot be created"):
         make_folder(tmp_path / "a" / "b")
+
+
+def test_a_file_in_the_place_of_the_folder_is_an_error(tmp_path: Path) -> None:
+    """The error says so."""
+    (tmp_path / "a").write_text("")
+    with pytest.raises(SetupError, match=f"^{tmp_path}/a is not a folder$"):
+        make_folder(tmp_path / "a")
 
 
 def test_a_folder_below_a_closed_folder_is_an_error(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """The outbox on a real disk: acknowledged writes survive, failed writes are reported."""
 
 import asyncio
+import os
 import sqlite3
 import stat
 import subprocess
@@ -361,6 +362,18 @@ async def test_a_second_outbox_on_the_folder_is_refused(outbox: Outbox, tmp_path
     """Two agents on one folder would ship each other's rows."""
     with pytest.raises(SetupError, match=f"another agent is running on {tmp_path}: give each its own data_dir"):
         await Outbox(tmp_path).open()
+
+
+async def test_others_cannot_take_the_lock(tmp_path: Path) -> None:
+    """Another account that holds it would keep the agent from starting."""
+    before = os.umask(0)
+    try:
+        outbox = Outbox(tmp_path)
+        await outbox.open()
+        await outbox.close()
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "outbox.lock").stat().st_mode) == 0o600
 
 
 async def test_another_process_on_the_folder_is_refused(outbox: Outbox, tmp_path: Path) -> None:

@@ -83,6 +83,12 @@ def test_agent_that_does_not_run_is_unhealthy() -> None:
     )
 
 
+def test_address_that_is_no_host_name_is_unhealthy() -> None:
+    """Only the look-up of its address finds that out."""
+    [line] = listener(free_port(), "a..b").refused("healthcheck")
+    assert line.endswith("/healthz: not a host name")
+
+
 def test_agent_that_does_not_answer_is_unhealthy() -> None:
     """The kernel accepts the connection of an agent whose event loop hangs."""
     with socket.create_server(("127.0.0.1", 0)) as server:

@@ -251,6 +251,17 @@ def test_ctrl_c_during_the_imports_is_aborted(shared_cli: Cli, module: str, comm
     assert (done.returncode, done.stdout, done.stderr) == (130, b"", b"Aborted.\n")
 
 
+@pytest.mark.parametrize("module", ["psycopg2", "click"])
+def test_package_that_cannot_be_loaded_is_one_line(module: str) -> None:
+    """Such as one of which a file is damaged, or for whose libraries there is no memory."""
+    code = f"import sys; sys.modules[{module!r}] = None; from chatgpt_agent.__main__ import run; run()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=30, check=False)
+    [line] = done.stderr.decode().splitlines()
+    assert done.returncode == 1
+    assert line.startswith("Error: the program cannot be loaded: ")
+    assert module in line
+
+
 @contextlib.contextmanager
 def waiting(cli: Cli, *args: str, lock: str) -> Iterator["subprocess.Popen[bytes]"]:
     """A command that waits for a lock on a table."""

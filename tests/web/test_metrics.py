@@ -13,6 +13,7 @@ from chatgpt_agent.adapters.postgres.ledger_checks import RECONCILE, VERIFY, Led
 from chatgpt_agent.admin.admins import Role
 from chatgpt_agent.core.metrics import METRICS, PREFIX
 from chatgpt_agent.runtime.tuning import Tuning
+from tests.conftest import MakeAgent
 from tests.support.agent import MODEL, Agent
 from tests.support.client import Connection, fetch, request_bytes
 from tests.support.metrics import Series, parse, read, scrape, series
@@ -291,6 +292,17 @@ async def test_every_metric_is_exposed(agent: Agent) -> None:
     }
     # What is not measured cannot be drawn, and no alert comes of it.
     assert used_series() <= {name for name, _ in values}
+
+
+async def test_outbox_of_unknown_size_is_left_out(make_agent: MakeAgent) -> None:
+    """The reading goes on, and so does the agent; a link that leads to itself can have no size."""
+    agent = await make_agent(tuning=Tuning(stored_figures=0.05))
+    stored = agent.server.stored_figures
+    (agent.config.data_dir / "outbox.db.loop").symlink_to("outbox.db.loop")
+    await agent.until(lambda: stored.outbox_bytes is None)
+    assert series("outbox_bytes") not in await read(agent)
+    (agent.config.data_dir / "outbox.db.loop").unlink()
+    await agent.until(lambda: stored.outbox_bytes)
 
 
 async def test_scrape_does_not_wait_for_postgresql(agent: Agent) -> None:

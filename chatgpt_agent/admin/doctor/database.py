@@ -94,7 +94,12 @@ async def _ahead(store: Store) -> float:
 async def check_schema(examination: Examination) -> list[Result]:
     """The schema is that of this program."""
     dsn, migrates = examination.dsn, examination.config.auto_migrate
-    status = await in_own_thread(lambda: schema_status(dsn))
+    try:
+        status = await in_own_thread(lambda: schema_status(dsn))
+    except SetupError as error:
+        foreign = "permission denied" in error.message
+        advice = "use the account that owns the tables, or let it: GRANT ALL ON ALL TABLES IN SCHEMA public TO …"
+        return [failure(error.message, advice if foreign else "")]
     if status.unknown:
         text = f"it is newer than this program: it has {status.unknown[-1]}"
         return [failure(text, "install the newer chatgpt-agent, or roll back with it (docs/operations.md)")]

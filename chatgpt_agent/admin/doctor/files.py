@@ -18,10 +18,12 @@ from chatgpt_agent.admin.doctor.results import Result, failure, ok, warning
 from chatgpt_agent.core.errors import SetupError
 from chatgpt_agent.runtime.master_key import master_key_path
 
+_OWNER_RW = stat.S_IRUSR | stat.S_IWUSR
+
 
 async def check_files(examination: Examination) -> list[Result]:
     """Secrets are private, and the agent's account owns what it writes."""
-    return await in_own_thread(lambda: list(_check_files(examination))) or [ok(_folder_text(examination))]
+    return await in_own_thread(lambda: list(_check_files(examination)) or [ok(_folder_text(examination))])
 
 
 def _check_files(examination: Examination) -> Iterator[Result]:
@@ -45,6 +47,8 @@ def _check_files(examination: Examination) -> Iterator[Result]:
         if own.st_uid != status.st_uid:
             owner, expected = _account(own.st_uid), _account(status.st_uid)
             yield failure(f"{path} belongs to {owner}, and {folder} to {expected}", f"chown {expected} {path}")
+        if own.st_mode & _OWNER_RW != _OWNER_RW and path.name.startswith("outbox."):
+            yield failure(f"the agent's account cannot read and write {path}", f"chmod 600 {path}")
         if own.st_mode & (stat.S_IRWXG | stat.S_IRWXO) and path.name.startswith("outbox.db"):
             yield warning(f"other accounts can read {path}, which has who used what", f"chmod 600 {path}")
 

@@ -1,21 +1,34 @@
 """Checks of this machine: disk and outbox of data_dir, the agent that uses it, the limit of open files."""
 
+import errno
 from datetime import UTC, datetime
 from pathlib import Path
 
+from chatgpt_agent.adapters.config_checks import addresses_in
 from chatgpt_agent.adapters.disk import Room, disk_room, write_seconds
 from chatgpt_agent.adapters.open_files import file_limit_of, files_needed, hard_file_limit
 from chatgpt_agent.adapters.outbox import read_state
 from chatgpt_agent.adapters.own_thread import in_own_thread
+from chatgpt_agent.adapters.ports import try_ports
 from chatgpt_agent.admin.doctor.examination import Examination
 from chatgpt_agent.admin.doctor.results import Result, counted, failure, ok, skipped, warning
 from chatgpt_agent.admin.health import check_health
 from chatgpt_agent.admin.overview import WAITING_SECONDS
+from chatgpt_agent.core.errors import SetupError
 
 SLOW_SECONDS = 0.1  # of a write with fsync: each request waits for two
 LITTLE_ROOM = 512 * 1024**2  # bytes: an outage of PostgreSQL needs 700 bytes for each request, PostgreSQL itself more
 NO_ROOM = 1024**2  # bytes: with less, the outbox soon takes no request (see adapters/outbox_space.py)
 FEW_FILES = 100
+# What lets a folder be written, by the error.
+_REPAIR = "see `dmesg`"
+_TO_WRITE = {
+    errno.ENOSPC: "free space",
+    errno.EDQUOT: "raise the quota, or free space",
+    errno.EROFS: "mount it for writing",
+    errno.ENOTDIR: "it is a file: name a folder in data_dir",
+    errno.EACCES: "give it to the agent's account, with mode 700",
+}
 READY_SECONDS = 3.0  # for an agent to answer
 
 
@@ -34,7 +47,7 @@ def _check_disk(folder: Path) -> list[Result]:
         seconds = write_seconds(folder)
     except OSError as error:
         text = f"{folder} cannot be written: {error.strerror} ({_size(room.free)} are free)"
-        return [failure(text, "free space, or mount it for writing: until then no request is served")]
+        return [failure(text, f"{_TO_WRITE.get(error.errno or 0, _REPAIR)}: until then requests may be refused")]
     if seconds > SLOW_SECONDS:
         text = f"a write to {folder} takes {seconds * 1000:.0f} ms, and each request waits for two"
         results.append(warning(text, "put data_dir on a faster disk"))
@@ -81,14 +94,28 @@ async def check_outbox(examination: Examination) -> list[Result]:
 
 async def check_ready(examination: Examination) -> list[Result]:
     """The agent that runs on data_dir can serve requests, as its /readyz says."""
-    agent = await examination.agent_process()
+    agent, config = await examination.agent_process(), examination.config
     if agent is None:
-        return [ok(f"no agent runs on {examination.data_dir}")]
-    config = examination.config
+        return await _check_ports(examination)
     if config.port == 0:
         return [skipped("port is 0, any that is free: it is not known where the agent listens")]
     health = await in_own_thread(lambda: check_health(config, ready=True, seconds=READY_SECONDS))
     return [ok(health.line) if health.ok else failure(health.line, "see the results below, and the agent's log")]
+
+
+async def _check_ports(examination: Examination) -> list[Result]:
+    """An agent could listen on its ports: none runs on data_dir, or it is not visible from here."""
+    config, folder = examination.config, examination.data_dir
+    try:
+        await try_ports("port", config.port, addresses_in(config.bind_address))
+        await try_ports("admin_port", config.admin_port, addresses_in(config.admin_bind_address))
+    except SetupError as error:
+        health = await in_own_thread(lambda: check_health(config, ready=True, seconds=READY_SECONDS))
+        if not health.ok:
+            return [failure(error.message)]
+        text = f"{health.line}, by an agent that does not run on {folder}"
+        return [warning(text, "give each agent ports of its own, or run doctor where that agent runs")]
+    return [ok(f"no agent runs on {folder}, and its ports are free")]
 
 
 async def check_open_files(examination: Examination) -> list[Result]:

@@ -172,6 +172,14 @@ def other_account(dsn: str) -> Iterator[str]:
         query(dsn, f"DROP OWNED BY {name}; DROP ROLE {name}")
 
 
+async def test_schema_that_the_account_cannot_read_is_a_failure(dsn: str) -> None:
+    """The advice is the owner, or its GRANT."""
+    with other_account(dsn) as other:
+        outcome, text, advice = await run_one("schema", database_url=other)
+    assert (outcome, "permission denied" in text) == (Outcome.FAILURE, True)
+    assert advice.startswith("use the account that owns the tables")
+
+
 async def test_account_without_rights_is_a_failure(dsn: str) -> None:
     """Each missing right is a line with the statement that grants it."""
     with other_account(dsn) as other:

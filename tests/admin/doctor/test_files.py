@@ -26,6 +26,12 @@ async def test_folder_with_a_key_is_ok(data_dir: Path) -> None:
     assert (await run_one("files", data_dir=data_dir))[0] is Outcome.OK
 
 
+async def test_outbox_that_its_owner_cannot_write_is_a_failure(data_dir: Path) -> None:
+    """No agent starts on it."""
+    path = write(data_dir / "outbox.db", mode=0o400)
+    assert (await run_one("files", data_dir=data_dir))[::2] == (Outcome.FAILURE, f"chmod 600 {path}")
+
+
 @pytest.mark.parametrize("mode", [0o602, 0o666])
 async def test_configuration_that_others_can_change_is_a_failure(data_dir: Path, mode: int) -> None:
     """They could send keys and messages to another server."""

@@ -5,6 +5,7 @@ import os
 import socket
 import sqlite3
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,6 +14,7 @@ from chatgpt_agent.adapters.outbox import Outbox
 from chatgpt_agent.admin.doctor.machine import of_room
 from chatgpt_agent.admin.doctor.results import Outcome
 from chatgpt_agent.core.errors import SetupError
+from tests.support.agent import Agent
 from tests.support.doctor import as_root, names_in, run_check, run_one, set_mode, write
 from tests.support.factories import make_intent, make_row
 from tests.support.full_disk import full_disk, without_root
@@ -41,9 +43,10 @@ async def test_read_only_folder_is_a_failure(data_dir: Path) -> None:
     """The system's reason is shown."""
     set_mode(data_dir, 0o555)
     with without_root():
-        outcome, text, _ = await run_one("disk", data_dir=data_dir)
+        outcome, text, advice = await run_one("disk", data_dir=data_dir)
     assert outcome is Outcome.FAILURE
     assert text.startswith(f"{data_dir} cannot be written: Permission denied (")
+    assert advice.startswith("give it to the agent's account")
 
 
 @pytest.mark.parametrize(
@@ -124,9 +127,27 @@ async def test_outbox_is_not_changed(data_dir: Path) -> None:
 
 
 async def test_no_agent_is_ok(data_dir: Path) -> None:
-    """There is nothing to ask."""
-    outcome, text, _ = await run_one("ready", data_dir=data_dir)
-    assert (outcome, text) == (Outcome.OK, f"no agent runs on {data_dir}")
+    """There is nothing to ask, and a start would not fail for its ports."""
+    outcome, text, _ = await run_one("ready", data_dir=data_dir, port=0, admin_port=0)
+    assert (outcome, text) == (Outcome.OK, f"no agent runs on {data_dir}, and its ports are free")
+
+
+@pytest.mark.parametrize("key", ["port", "admin_port"])
+async def test_port_of_another_program_is_a_failure(data_dir: Path, key: str) -> None:
+    """An agent could not start."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        settings: dict[str, Any] = {"port": 0, "admin_port": 0, "bind_address": "127.0.0.1", key: port}
+        outcome, text, _ = await run_one("ready", data_dir=data_dir, **settings)
+    assert outcome is Outcome.FAILURE
+    assert text.startswith(f"{key}: cannot listen on 127.0.0.1:{port}: Address already in use: another program")
+
+
+async def test_port_of_another_agent_is_a_warning(agent: Agent, data_dir: Path) -> None:
+    """That agent is perhaps the one that is meant, in another container."""
+    settings: dict[str, Any] = {"port": agent.server.port, "admin_port": 0, "bind_address": "127.0.0.1"}
+    outcome, text, _ = await run_one("ready", data_dir=data_dir, **settings)
+    assert (outcome, f"by an agent that does not run on {data_dir}" in text) == (Outcome.WARNING, True)
 
 
 async def test_agent_that_does_not_answer_is_a_failure(data_dir: Path) -> None:
