@@ -353,6 +353,8 @@ def file_bytes(folder: Path) -> int:
 
 
 def _read_state(db: sqlite3.Connection) -> OutboxState:
+    if db.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone() is None:  # a full disk has ended the first start
+        return OutboxState(intents=0, rows=0, oldest_at=None, agent_id=None, shipped=0, ledger_id=None)
     if db.execute("PRAGMA user_version").fetchone()[0] >= KEEPS_SHIPPED_ROWS:
         position = outbox_rows.read_position(db)
     else:  # the agent that uses it is of an earlier version

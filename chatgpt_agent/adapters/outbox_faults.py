@@ -3,7 +3,7 @@
 import os
 import sqlite3
 
-_PERMISSION = "the agent's account must be able to read and write it"
+_PERMISSION = "the agent's account must be able to read and write it and its folder"
 _DAMAGED = "move it away, or restore it from a backup: rows that were not shipped are only there (docs/operations.md)"
 _DISK = "see whether its disk is full or broken (df, dmesg)"
 

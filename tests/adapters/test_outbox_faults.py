@@ -23,6 +23,17 @@ async def test_damaged_outbox_is_to_be_moved_away(tmp_path: Path) -> None:
     assert (tmp_path / "outbox.db").read_bytes() == b"no database" * 100
 
 
+async def test_outbox_without_tables_is_empty(tmp_path: Path) -> None:
+    """A full disk has ended the first start; the next one creates them."""
+    (tmp_path / "outbox.db").touch()
+    state = read_state(tmp_path)
+    assert state is not None
+    assert (state.rows, state.intents, state.agent_id) == (0, 0, None)
+    outbox = Outbox(tmp_path)
+    await outbox.open()
+    await outbox.close()
+
+
 @as_root
 async def test_outbox_without_rights_names_its_file_once() -> None:
     """The agent's account must be able to write it."""
@@ -31,9 +42,8 @@ async def test_outbox_without_rights_names_its_file_once() -> None:
         set_mode(folder, 0o777)
         with without_root(), pytest.raises(SetupError) as caught:
             await Outbox(folder).open()
-    assert caught.value.message == (
-        f"the outbox {path} cannot be used: Permission denied: the agent's account must be able to read and write it"
-    )
+    reason = "Permission denied: the agent's account must be able to read and write it and its folder"
+    assert caught.value.message == f"the outbox {path} cannot be used: {reason}"
 
 
 @pytest.mark.parametrize(

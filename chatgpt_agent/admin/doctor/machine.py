@@ -26,7 +26,7 @@ _TO_WRITE = {
     errno.ENOSPC: "free space",
     errno.EDQUOT: "raise the quota, or free space",
     errno.EROFS: "mount it for writing",
-    errno.ENOTDIR: "it is a file: name a folder in data_dir",
+    errno.ENOTDIR: "name a folder in data_dir",
     errno.EACCES: "give it to the agent's account, with mode 700",
 }
 READY_SECONDS = 3.0  # for an agent to answer
