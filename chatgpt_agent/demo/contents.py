@@ -2,6 +2,7 @@
 the books. Rows go in by the statement that ships those of an agent."""
 
 import json
+from collections.abc import Iterable
 from datetime import UTC, date, datetime, timedelta
 from decimal import ROUND_DOWN, Decimal
 
@@ -18,7 +19,7 @@ from chatgpt_agent.core.ledger import Row, State
 from chatgpt_agent.core.money.exact import ZERO, exact_sum
 from chatgpt_agent.core.money.kinds import Rates, RightCounts
 from chatgpt_agent.core.money.pricing import PriceBook
-from chatgpt_agent.demo.team import TEAM, Member
+from chatgpt_agent.demo.team import TEAM, BudgetShare, Member
 from chatgpt_agent.demo.usage import MODELS, Client, made_up_rows
 
 SEED = 7
@@ -27,7 +28,7 @@ UNPRICED = "gpt-6.1-sol"  # which clients ask for nevertheless
 REDUCED, REDUCED_AFTER = "gpt-6.1-terra", 45  # a model that was dearer in the first days
 FORMER_RATES = Rates(input=Decimal("1.20"), cached_input=Decimal("0.06"), output=Decimal(6))
 BATCH = 500  # rows of a statement
-CENT = Decimal("0.01")
+CENT, LEAST = Decimal("0.01"), Decimal(5)  # USD
 COMPARED_DAYS = 29  # with OpenAI's figures, up to yesterday
 DIFFERENT_DAY = 9  # days ago
 DIFFERENCE = Decimal("0.40")  # USD that OpenAI has charged more on that day
@@ -97,10 +98,17 @@ async def _ship(store: Store, rows: list[Row], now: datetime) -> None:
 
 async def _set_budgets(administration: Administration, member: Member, rows: list[Row], now: datetime) -> None:
     for budget in member.budgets:
-        begins_at = window(budget.period, now, UTC).begins_at
-        spent = exact_sum(row.budget_cost for row in rows if begins_at is None or row.intent.started_at >= begins_at)
-        amount = (spent / budget.share).quantize(CENT, ROUND_DOWN)
-        await administration.budgets.set(user=member.name, period=budget.period, amount=max(amount, CENT))
+        amount = budget_amount(budget, rows, now)
+        await administration.budgets.set(user=member.name, period=budget.period, amount=amount)
+
+
+def budget_amount(budget: BudgetShare, rows: Iterable[Row], now: datetime) -> Decimal:
+    """Returns the USD of a budget, so that a user's rows have spent its share. One that begins again is not smaller
+    than `LEAST`: in the first hours of a month it would refuse nearly all requests."""
+    begins_at = window(budget.period, now, UTC).begins_at
+    spent = exact_sum(row.budget_cost for row in rows if begins_at is None or row.intent.started_at >= begins_at)
+    amount = (spent / budget.share).quantize(CENT, ROUND_DOWN)
+    return max(amount, CENT if begins_at is None else LEAST)
 
 
 async def _correct(administration: Administration, rows: list[Row]) -> None:

@@ -137,8 +137,8 @@ def test_books_are_right(demo: Demo) -> None:
 
 
 async def test_every_page_has_something_to_show(demo: Demo) -> None:
-    """Each state of a row, a correction, a spent budget and one that nearly is, a comparison with a difference, a model
-    without a price, and tokens with limits."""
+    """Each state of a row, a correction, a spent budget and one that nearly is, a check without findings, a comparison
+    with a difference, and a model without a price."""
     [(states,)] = query(demo.database_url, "SELECT array_agg(DISTINCT state) FROM usage")
     assert {*states} == {*State} - {State.IMPORTED}
     budgets = json.loads(await Cli({"DATABASE_URL": demo.database_url}).in_thread("budget", "list", "--json"))
@@ -147,7 +147,9 @@ async def test_every_page_has_something_to_show(demo: Demo) -> None:
     assert any(0.8 <= share < 1 for share in shares)
     client = await signed_in(demo)
     await until(lambda: client.get(""), lambda page: UNPRICED in page.text)
-    assert "0.40" in (await client.get("/books")).text
+    books = (await client.get("/books")).text
+    assert "every row adds up, and nothing is missing" in books
+    assert "0.40" in books
 
 
 async def test_configuration_of_this_machine_is_ignored(demo: Demo) -> None:
@@ -195,6 +197,7 @@ def test_missing_postgresql_is_one_line() -> None:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("moment", ["pg.new", "pg"])
 async def test_ctrl_c_during_the_start_leaves_nothing(moment: str) -> None:
     """It need not get ready first: neither while PostgreSQL makes its folder, nor when it has one. Nothing is

@@ -3,10 +3,12 @@
 from datetime import UTC, datetime
 from decimal import Decimal
 
+from chatgpt_agent.core.budget.period import Period
 from chatgpt_agent.core.ledger import Row, State
 from chatgpt_agent.core.money.kinds import Rates
 from chatgpt_agent.core.money.pricing import Price, PriceBook
-from chatgpt_agent.demo.team import TEAM
+from chatgpt_agent.demo.contents import budget_amount
+from chatgpt_agent.demo.team import TEAM, BudgetShare
 from chatgpt_agent.demo.usage import MODELS, Client, made_up_rows
 from tests.support.shutdowns import SHUTDOWNS
 
@@ -44,6 +46,14 @@ def test_states_have_what_an_agent_would_write() -> None:
     assert {row.state for row in every} == {*State} - {State.CORRECTION, State.IMPORTED}
     assert all((row.usage is not None) == (row.state is State.DONE) for row in every)
     assert all(row.uncertain_cost > 0 for row in every if row.state in (State.INCOMPLETE, State.UNKNOWN))
+
+
+def test_budget_has_spent_its_share() -> None:
+    """At the beginning of a month, when nothing is spent, it leaves room for requests all the same."""
+    spent = sum(row.budget_cost for row in rows(1))
+    total, month = (BudgetShare(period, Decimal("0.5")) for period in (Period.TOTAL, Period.MONTH))
+    assert abs(budget_amount(total, rows(1), NOW) - 2 * spent) < Decimal("0.01")
+    assert budget_amount(month, rows(1), datetime(2026, 12, 1, tzinfo=UTC)) == 5
 
 
 def test_models_of_the_demonstration_last() -> None:
