@@ -121,6 +121,26 @@ def test_index_has_every_page() -> None:
         assert pages <= {link.partition("#")[0] for link in links}
 
 
+@pytest.mark.parametrize(
+    ("question", "section", "answer"),
+    [
+        ("put it behind Caddy", "reverse-proxies.md#caddy", "reverse_proxy"),
+        ("move the database", "operations/backup.md#move-the-database", "--database-only"),
+        ("the outbox is growing", "operations/alerts.md#chatgptagentrowsnotshipped", "ledger status"),
+        ("let a colleague only look", "console-access.md#what-a-viewer-may-see", "--role viewer"),
+        ("add an endpoint", "architecture.md#how-to-add-an-endpoint", "ENDPOINTS"),
+    ],
+)
+def test_first_page_leads_to_the_answer(question: str, section: str, answer: str) -> None:
+    """One click on the first page leads to the section that says what to do."""
+    [line] = [line for line in (DOCS / "README.md").read_text("utf-8").splitlines() if question in line]
+    assert f"]({section})" in line
+    name, _, anchor = section.partition("#")
+    parts = re.split(r"^#+ (.+)$", (DOCS / name).read_text("utf-8"), flags=re.MULTILINE)
+    sections = {heading.lower().replace(" ", "-"): text for heading, text in zip(parts[1::2], parts[2::2], strict=True)}
+    assert answer in sections[anchor]
+
+
 def test_decisions_are_numbered_in_order() -> None:
     """Decisions have the numbers from 1 on, in name and heading."""
     pages = sorted((DOCS / "decisions").glob("[0-9]*.md"))

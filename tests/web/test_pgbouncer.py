@@ -12,6 +12,7 @@ from chatgpt_agent.adapters.postgres.programs import check_sessions
 from chatgpt_agent.core.errors import SetupError, StoreUnavailable
 from chatgpt_agent.runtime.budget_store import PostgresBudgetStore
 from tests.conftest import MakeAgent
+from tests.support.client import fetch
 from tests.support.commands import Cli
 from tests.support.database import query
 from tests.support.doctor import run_one
@@ -54,7 +55,7 @@ def in_transaction_mode(folder: Path, dsn: str) -> Iterator[str]:
 
 
 async def test_agent_serves_behind_pgbouncer(pooled: str, make_agent: MakeAgent) -> None:
-    """Requests are answered and recorded, and a new token works; the oracle finds the ledger right."""
+    """Requests are answered and recorded, and a new token works; the oracle finds the ledger right. REST reads it."""
     agent = await make_agent(database_url=pooled)
     for _ in range(3):
         assert (await agent.chat()).status == 200
@@ -62,6 +63,9 @@ async def test_agent_serves_behind_pgbouncer(pooled: str, make_agent: MakeAgent)
     assert (await agent.chat()).status == 200
     assert [row["state"] for row in await agent.rows(4)] == ["done"] * 4
     assert await agent.administration.ledger.verify() == []
+    headers = {"Authorization": f"Bearer {await agent.admin_token('carol')}"}
+    for path in ("users", "ledger/rows", "system"):
+        assert (await fetch(f"{agent.admin_url}/api/v1/{path}", headers=headers)).status == 200
 
 
 async def test_agent_holds_nine_connections_at_most(in_session_mode: str, dsn: str, make_agent: MakeAgent) -> None:
