@@ -12,7 +12,7 @@ UNIT = ROOT / "packaging/chatgpt-agent.service"
 OLD = "Failed to parse service type, ignoring: notify-reload"  # of systemd before 253
 EXPOSURE = 15  # of 100, at most; systemd's own services have 10 to 95
 
-pytestmark = pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed")
+needs_systemd = pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed")
 
 
 @pytest.fixture
@@ -28,6 +28,21 @@ def analyze(*args: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(["systemd-analyze", *args], capture_output=True, text=True, check=False)
 
 
+PROTECTIONS = (
+    "User=chatgpt-agent", "Group=chatgpt-agent", "LoadCredential=master.key:/etc/chatgpt-agent/master.key",
+    "StateDirectoryMode=0700", "UMask=0077", "LimitCORE=0", "NoNewPrivileges=yes", "CapabilityBoundingSet=",
+    "AmbientCapabilities=", "ProtectSystem=strict", "ProtectHome=yes", "PrivateTmp=yes", "PrivateDevices=yes",
+    "MemoryDenyWriteExecute=yes", "SystemCallFilter=@system-service", "SystemCallFilter=~@privileged",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("line", PROTECTIONS)
+def test_unit_has_the_lines_that_protect(line: str) -> None:
+    """Each of them matters, whatever the sum of all is."""
+    assert line in UNIT.read_text().splitlines()
+
+
+@needs_systemd
 def test_systemd_accepts_every_line(unit: Path) -> None:
     """The one line that a version before 253 does not know is the type of the service."""
     result = analyze("--man=no", "verify", str(unit))
@@ -37,6 +52,7 @@ def test_systemd_accepts_every_line(unit: Path) -> None:
     assert complaints == expected
 
 
+@needs_systemd
 def test_agent_may_do_little(unit: Path) -> None:
     """systemd counts what a service could do to the system."""
     result = analyze("security", "--offline=true", f"--threshold={EXPOSURE}", "--no-pager", str(unit))

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 
 import argon2
 
@@ -29,6 +30,16 @@ async def test_missing_hash_matches_no_password() -> None:
     for stored in (None, "", "damaged", "$argon2id$v=19$m=19456,t=2,p=1$x$y"):
         assert not await passwords.verify(stored, "")
     assert not await passwords.verify(await passwords.hash(PASSWORD), "\ud800")
+
+
+async def test_missing_hash_costs_as_much() -> None:
+    """The time of a refusal does not tell whether a name exists: a hash of the same cost is made for it."""
+    passwords, seconds = Passwords(), []
+    for stored in (await passwords.hash(PASSWORD), None):
+        begin = time.process_time()
+        assert not await passwords.verify(stored, "wrong")
+        seconds.append(time.process_time() - begin)
+    assert seconds[1] > seconds[0] / 5  # without the hash it is less than a hundredth
 
 
 async def test_hash_of_other_parameters_is_outdated() -> None:

@@ -24,6 +24,13 @@ async def test_user_can_have_several_tokens(administration: Administration) -> N
     assert [token.label for token in await administration.tokens.list("alice")] == ["", "laptop"]
 
 
+async def test_eight_characters_of_a_token_are_stored(administration: Administration) -> None:
+    """They tell tokens apart, and no others are known to the database."""
+    issued = [await administration.users.add(ALICE), await administration.tokens.issue("alice")]
+    stored = {token.token_prefix for token in await administration.tokens.list()}
+    assert stored == {each.token[:8] for each in issued}
+
+
 async def test_label_that_breaks_a_list_is_rejected(administration: Administration) -> None:
     """An empty label is permitted."""
     await administration.users.add(ALICE)

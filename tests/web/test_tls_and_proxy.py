@@ -459,3 +459,16 @@ async def test_key_in_an_error_is_not_logged(
     with caplog.at_level("DEBUG"):
         await agent.chat()
     assert OPENAI_KEY not in str(await agent.rows(1)) + caplog.text
+
+
+async def test_key_in_an_error_of_libcurl_is_not_logged(
+    make_agent: MakeAgent, upstream: Upstream, caplog: pytest.LogCaptureFixture
+) -> None:
+    """libcurl names a Transfer-Encoding that it does not know: the log does not, where that is the key."""
+    upstream.script = lambda _, reply: reply.raw(
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: %b\r\n\r\nx" % OPENAI_KEY.encode()
+    )
+    agent = await make_agent()
+    assert (await agent.chat()).status == 502
+    assert OPENAI_KEY not in caplog.text
+    assert "(not shown: it has the key)" in caplog.text

@@ -6,6 +6,7 @@ import socket
 import weakref
 from collections.abc import Callable, Iterator
 
+import msgspec
 import pytest
 from tornado.ioloop import IOLoop
 
@@ -13,7 +14,7 @@ from chatgpt_agent.adapters.config import Config
 from chatgpt_agent.adapters.curl.client import UpstreamHTTPClient
 from chatgpt_agent.adapters.curl.exchange import HIGH_WATER, Exchange
 from chatgpt_agent.adapters.curl.upstream_client import UpstreamClient
-from chatgpt_agent.core.errors import ClientClosed, UpstreamError
+from chatgpt_agent.core.errors import ClientClosed, UpstreamError, UpstreamUnreachable
 from tests.support.upstream import Received, Reply, Upstream
 
 PIECES = [b"one ", b"two ", b"three"]
@@ -169,6 +170,16 @@ async def test_connecting_is_aborted_at_once(client: UpstreamClient, full_port: 
     with pytest.raises(ClientClosed):
         await asyncio.wait_for(exchange.head(), 0.5)
     assert client.running == 0
+
+
+async def test_connecting_ends_in_time(full_port: int) -> None:
+    """A machine that does not answer is given up after `connect_timeout`, and nothing was sent."""
+    client = UpstreamClient(msgspec.structs.replace(Config().upstream, connect_timeout=0.1))
+    exchange = send(client, full_port)
+    with pytest.raises(UpstreamUnreachable):
+        await asyncio.wait_for(exchange.head(), 5)
+    assert not exchange.sent
+    client.http_client.close()
 
 
 async def test_kept_handle_holds_nothing_of_its_request(client: UpstreamClient, upstream: Upstream) -> None:

@@ -36,6 +36,17 @@ async def test_a_user_is_added_with_a_token(store: Store) -> None:
     assert (token.id, token.user, token.token_prefix, token.label) == (added, "alice", "cga_abcd", "")
 
 
+@pytest.mark.parametrize(
+    "digest", ["(SELECT digest FROM tokens WHERE id = 1)", "'short'", "decode(repeat('0', 66), 'hex')"]
+)
+async def test_digest_is_unique_and_has_32_bytes(store: Store, digest: str) -> None:
+    """Two tokens never identify each other's users."""
+    await add_user(store)
+    await add_user(store, "bob", 2)
+    with pytest.raises(StoreRejected):
+        await store.fetch(f"UPDATE tokens SET digest = {digest} WHERE id = 2")
+
+
 async def test_a_user_with_an_existing_name_is_not_added(store: Store) -> None:
     """The token is not added, either."""
     await add_user(store)

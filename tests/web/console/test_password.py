@@ -1,5 +1,7 @@
 """Sign-in, the first admin, and an admin's own password."""
 
+from urllib.parse import urlencode
+
 import pytest
 
 from chatgpt_agent.admin.admins import Role
@@ -37,6 +39,20 @@ async def test_sign_in_leads_to_the_page_that_was_asked_for(browser: ConsoleClie
     page = await browser.send("/logout", fields)
     assert page.title == "Sign in"
     assert (await browser.fetch("GET", "/audit")).status == 303
+
+
+async def test_session_is_bound_to_this_host(browser: ConsoleClient) -> None:
+    """Its cookie goes over https or to this machine, not to scripts, not with requests of other sites, and ends with
+    the browser."""
+    await add_admin(browser.agent)
+    form = {**(await browser.get("/login")).form("login"), "name": "carol", "password": PASSWORD}
+    fields = {"Content_Type": "application/x-www-form-urlencoded"}
+    answer = await browser.fetch("POST", "/login", urlencode(form).encode(), **fields)
+    cookies = [value for name, value in answer.headers if name.lower() == "set-cookie"]
+    [session] = [cookie for cookie in cookies if cookie.startswith("__Host-session=")]
+    assert {part.strip().lower() for part in session.split(";")[1:]} == {
+        "httponly", "path=/", "samesite=strict", "secure",
+    }  # fmt: skip
 
 
 @pytest.mark.own_agent
