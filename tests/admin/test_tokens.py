@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from chatgpt_agent.admin.administration import Administration
+from chatgpt_agent.admin.admins import Role
 from chatgpt_agent.core.access.settings import NewUser, TokenSettings
 from chatgpt_agent.core.errors import Conflict, InvalidValue, NotFound, VersionMismatch
 from chatgpt_agent.core.names import MAX_NAME
@@ -27,8 +28,12 @@ async def test_user_can_have_several_tokens(administration: Administration) -> N
 async def test_eight_characters_of_a_token_are_stored(administration: Administration) -> None:
     """They tell tokens apart, and no others are known to the database."""
     issued = [await administration.users.add(ALICE), await administration.tokens.issue("alice")]
-    stored = {token.token_prefix for token in await administration.tokens.list()}
-    assert stored == {each.token[:8] for each in issued}
+    [*_, last] = tokens = await administration.tokens.list()
+    rotated = await administration.tokens.rotate(last.id)
+    tokens.append(await administration.tokens.get(rotated.id))
+    assert {token.token_prefix for token in tokens} == {each.token[:8] for each in (*issued, rotated)}
+    admin = await administration.admins.issue("carol", Role.ADMIN)
+    assert [each.token_prefix for each in await administration.admins.list()] == [admin.token[:8]]
 
 
 async def test_label_that_breaks_a_list_is_rejected(administration: Administration) -> None:

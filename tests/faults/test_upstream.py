@@ -173,3 +173,10 @@ async def test_odd_header_fields_are_not_passed_on(agent: Agent, upstream: Upstr
     assert {name.lower() for name, _ in answer.headers} <= ALLOWED_FIELDS
     assert all(value.isprintable() for _, value in answer.headers)
     assert [row["state"] for row in await agent.rows(1)] == ["done"]
+
+
+async def test_trailer_is_not_passed_on(agent: Agent, upstream: Upstream) -> None:
+    """A field that comes behind the body is none of its header, though its name is allowed."""
+    upstream.script = answering(USABLE["a trailer"])
+    answer = await agent.chat()
+    assert (answer.status, answer.header("x-request-id")) == (200, None)

@@ -52,6 +52,7 @@ async def test_html_error_is_forwarded_in_a_sandbox(agent: Agent, upstream: Upst
     answer = await agent.chat()
     assert (answer.status, answer.body) == (502, b"<html>Bad gateway</html>")
     assert answer.header("content-security-policy") == "sandbox"
+    assert answer.header("x-content-type-options") == "nosniff"
     assert answer.header("x-agent-error") is None
 
 

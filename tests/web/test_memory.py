@@ -56,6 +56,19 @@ async def test_body_without_room_is_refused(agent: Agent, upstream: Upstream) ->
     assert (await agent.chat("x" * (MIB // 2))).status == 200
 
 
+async def test_body_without_room_is_refused_before_it_is_sent(agent: Agent) -> None:
+    """The 503 comes when the head is there, so that the client need not send the rest."""
+    upload = await begin_upload(agent, agent.token)
+    connection = await Connection.open(agent.url)
+    head = {**agent.headers(), "Content-Length": str(MIB // 2), "Expect": "100-continue"}
+    await connection.send(request_bytes("POST", "/v1/chat/completions", head, b""))
+    answer = await connection.answer()
+    assert (answer.status, answer.error["code"]) == (503, "memory_full")
+    for each in (connection, upload):
+        await each.close()
+    await all_given_back(agent)
+
+
 async def test_client_that_sends_all_of_its_body_first_gets_the_refusal(agent: Agent) -> None:
     """The rest of a refused body is read, so that the answer is not lost in a reset."""
     upload = await begin_upload(agent, agent.token)

@@ -65,6 +65,21 @@ async def test_trusted_certificate_is_accepted(
     assert {row["state"] for row in await agent.rows(2)} == {"done"}
 
 
+async def test_http_1_1_is_spoken_where_there_is_http_2(
+    make_agent: MakeAgent, authority: trustme.CA, ca_file: Path
+) -> None:
+    """By default a server that prefers HTTP/2 gets HTTP/1.1, which is all that this one can read."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.set_alpn_protocols(["h2", "http/1.1"])
+    authority.issue_cert("localhost").configure_cert(context)
+    fake = Upstream(context)
+    await fake.start()
+    agent = await make_agent(openai_url=fake.url, openai_ca_file=ca_file)
+    answer = await agent.chat()
+    await fake.stop()
+    assert (answer.status, len(fake.requests)) == (200, 1)
+
+
 @pytest.mark.parametrize("names", [("localhost",), ("elsewhere.example",)])
 async def test_untrusted_certificate_is_rejected(
     make_agent: MakeAgent, tls_upstream: StartUpstream, ca_file: Path, names: tuple[str, ...]
@@ -262,6 +277,15 @@ async def test_refusal_of_the_proxy_is_a_proxy_error(
     server.close()
     assert (answer.status, answer.error["code"], fake.connections) == (502, "proxy_error", 0)
     assert [row["state"] for row in await agent.rows(1)] == ["not_sent"]
+
+
+async def test_refusal_without_a_tunnel_is_a_proxy_error(make_agent: MakeAgent, upstream: Upstream) -> None:
+    """A proxy's 407 is not taken for OpenAI's where there is no TLS, and so no tunnel."""
+    server, port = await start_fixed_server(REFUSALS["407"])
+    agent = await make_agent(openai_proxy=f"http://127.0.0.1:{port}")
+    answer = await agent.chat()
+    server.close()
+    assert (answer.status, answer.error["code"], upstream.connections) == (502, "proxy_error", 0)
 
 
 async def test_missing_proxy_is_a_proxy_error(make_agent: MakeAgent, upstream: Upstream) -> None:
