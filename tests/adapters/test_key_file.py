@@ -145,3 +145,9 @@ def test_secrets_of_another_key_are_refused() -> None:
     keyring = Keyring(FIRST)
     with pytest.raises(SetupError, match="does not open the secrets of token digests"):
         keyring.use(KeyState(keyring.check_value, Keyring(SECOND).next_state().digest_secrets))
+
+
+def test_key_that_is_not_in_the_file_is_refused() -> None:
+    """A database that is changed to another key, while the agent runs, stops its changes."""
+    with pytest.raises(SetupError, match="is not the one that this database uses"):
+        Keyring(FIRST).use(Keyring(SECOND).state)
