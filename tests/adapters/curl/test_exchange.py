@@ -172,6 +172,18 @@ async def test_connecting_is_aborted_at_once(client: UpstreamClient, full_port: 
     assert client.running == 0
 
 
+async def test_redirect_is_not_followed(client: UpstreamClient, upstream: Upstream) -> None:
+    """Its head is the answer, also where no reader ends the transfer: key and message would go to another place."""
+
+    async def script(request: Received, reply: Reply) -> None:
+        await reply.head(301, location=upstream.url, content_length="0")
+
+    upstream.script = script
+    exchange = send(client, upstream.port)
+    assert ((await exchange.head()).status, await exchange.read()) == (301, b"")
+    assert len(upstream.requests) == 1
+
+
 async def test_connecting_ends_in_time(full_port: int) -> None:
     """A machine that does not answer is given up after `connect_timeout`, and nothing was sent."""
     client = UpstreamClient(msgspec.structs.replace(Config().upstream, connect_timeout=0.1))
