@@ -8,7 +8,15 @@ from pathlib import Path
 _FLOCK = re.compile(r"FLOCK +ADVISORY +WRITE +(\d+) +([0-9a-f]+):([0-9a-f]+):(\d+) ")
 
 
-def running_agent(data_dir: Path, locks: Path = Path("/proc/locks")) -> int | None:
+LOCKS = Path("/proc/locks")
+
+
+def sees_locks() -> bool:
+    """Whether this process can tell which agents run: systemd and some containers hide the list of locks."""
+    return LOCKS.exists()
+
+
+def running_agent(data_dir: Path, locks: Path = LOCKS) -> int | None:
     """Returns the id of the process that uses the outbox of this folder; None: there is none, or it is not visible from
     here, as that of another container. Raises OSError: the folder cannot be entered."""
     try:

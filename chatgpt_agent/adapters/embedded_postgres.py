@@ -69,7 +69,7 @@ class EmbeddedPostgres:
     def __enter__(self) -> str:
         """Returns the libpq connection string. Raises SetupError."""
         make_folder(self._folder)
-        with self._start_stop_lock():
+        with self._start_stop_lock(), self._system_errors():
             self._use = self._lock_file("users.lock")
             try:
                 self._lock_use(self._use)
@@ -133,7 +133,7 @@ class EmbeddedPostgres:
     def start_again(self) -> bool:
         """Starts the server, unless it runs, or another process has started it. Returns whether this has started it.
         Raises SetupError."""
-        with self._start_stop_lock():
+        with self._start_stop_lock(), self._system_errors():
             if self._running_server() is not None:
                 return False
             self._start()
@@ -164,6 +164,16 @@ class EmbeddedPostgres:
         with self._lock_file("start-stop.lock") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
+
+    @contextmanager
+    def _system_errors(self) -> Iterator[None]:
+        """Raises SetupError in the place of an error of the system, such as of a full disk."""
+        try:
+            yield
+        except OSError as error:
+            place = f"{error.filename}: " if error.filename else ""
+            reason = error.strerror or str(error)
+            raise SetupError(f"the private PostgreSQL in {self._data} cannot be started: {place}{reason}") from None
 
     def _lock_file(self, name: str) -> IO[bytes]:
         path = self._folder / name
@@ -250,7 +260,8 @@ class EmbeddedPostgres:
         server = self._answering_server()
         if server is None or not server.pid:
             return
-        os.kill(server.pid, signal.SIGINT)  # the fast shutdown
+        with suppress(ProcessLookupError):  # it has ended by itself
+            os.kill(server.pid, signal.SIGINT)  # the fast shutdown
         deadline = time.monotonic() + STOP_SECONDS
         while _has_folder(server.pid, self._data) and time.monotonic() < deadline:
             time.sleep(0.01)
@@ -278,8 +289,9 @@ class EmbeddedPostgres:
         file that the program inherits."""
         prefix, account = become_owner(data, self._binaries)
         environ = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
-        # Output goes to a file: a pipe would stay open in the server that pg_ctl leaves behind.
-        with tempfile.TemporaryFile() as out:
+        # Output goes to a file: a pipe would stay open in the server that pg_ctl leaves behind. It is in memory: the
+        # disk may be full, which is what the output says.
+        with os.fdopen(os.memfd_create(program), "w+b") as out:
             done = subprocess.run(  # type: ignore[call-overload]
                 [*prefix, self._binaries / program, *arguments],
                 env=environ | {"PGDATA": str(data), "PGPORT": PORT},

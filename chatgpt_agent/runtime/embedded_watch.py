@@ -7,6 +7,7 @@ from typing import Protocol
 
 from chatgpt_agent.adapters.own_thread import in_own_thread
 from chatgpt_agent.core.errors import SetupError
+from chatgpt_agent.runtime.background import Throttle
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +43,7 @@ class EmbeddedWatch:
         self._server = server
         self._clock = clock
         self._sleep = sleep
+        self._warning = Throttle(log)
         self._process: int | None = None
         self._started_at = float("-inf")
         self._delay = 0.0  # before the next start
@@ -51,7 +53,12 @@ class EmbeddedWatch:
         """Watches the server. Waits longer after each start that fails, or whose server dies soon."""
         while True:
             await self._sleep(CHECK_SECONDS)
-            if await self._is_alive():
+            try:
+                is_alive = await self._is_alive()
+            except (SetupError, OSError) as error:  # it is not known: that does not end the agent
+                self._warning.warning("it is not known whether the embedded PostgreSQL runs: %s", error)
+                continue
+            if is_alive:
                 self.is_down = False
             else:
                 await self._start()
@@ -72,6 +79,6 @@ class EmbeddedWatch:
         try:
             if await in_own_thread(self._server.start_again):
                 log.warning("the embedded PostgreSQL runs again")
-        except SetupError as error:
+        except (SetupError, OSError) as error:
             log.error("%s", error)
         self._started_at = self._clock()

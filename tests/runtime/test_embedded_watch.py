@@ -1,7 +1,9 @@
 """The embedded PostgreSQL is started again when it dies; a start that fails is tried again, less and less often."""
 
 import asyncio
+import errno
 import logging
+import os
 
 import pytest
 
@@ -51,6 +53,24 @@ class Course:
         await asyncio.sleep(0)
 
 
+class Unlucky(Course):
+    """A server at which neither the first look nor the first start is possible."""
+
+    _looks = 0
+
+    def running_process(self) -> int | None:
+        self._looks += 1
+        if self._looks == 1:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return super().running_process()
+
+    def start_again(self) -> bool:
+        try:
+            return super().start_again()
+        except SetupError:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from None
+
+
 async def test_dead_server_is_started_at_once(caplog: pytest.LogCaptureFixture) -> None:
     """Readiness shows that it is down, and then that it is not; the log has both."""
     course = Course(100)
@@ -75,3 +95,11 @@ async def test_server_that_was_stable_is_started_at_once_again() -> None:
     await course.run()
     third, fourth = course.starts[2:]
     assert fourth == third + 100
+
+
+async def test_error_of_the_system_does_not_end_the_watch(caplog: pytest.LogCaptureFixture) -> None:
+    """Such as a full disk, on which no file can be created: the agent goes on, and its rows wait in the outbox."""
+    course = Unlucky(None, 100)
+    await course.run()
+    assert course.now > 100
+    assert sum("No space left on device" in record.getMessage() for record in caplog.records) == 2

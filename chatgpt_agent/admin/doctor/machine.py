@@ -4,6 +4,7 @@ import errno
 from datetime import UTC, datetime
 from pathlib import Path
 
+from chatgpt_agent.adapters.agent_process import sees_locks
 from chatgpt_agent.adapters.config_checks import addresses_in
 from chatgpt_agent.adapters.disk import Room, disk_room, write_seconds
 from chatgpt_agent.adapters.open_files import file_limit_of, files_needed, hard_file_limit
@@ -113,6 +114,8 @@ async def _check_ports(examination: Examination) -> list[Result]:
         health = await in_own_thread(lambda: check_health(config, ready=True, seconds=READY_SECONDS))
         if not health.ok:
             return [failure(error.message)]
+        if not sees_locks():  # so it may well run on this folder
+            return [ok(health.line)]
         text = f"{health.line}, by an agent that does not run on {folder}"
         return [warning(text, "give each agent ports of its own, or run doctor where that agent runs")]
     return [ok(f"no agent runs on {folder}, and its ports are free")]

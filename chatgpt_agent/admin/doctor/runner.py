@@ -17,6 +17,7 @@ log = logging.getLogger(__name__)
 
 CONFIGURATION = "configuration"  # the first check, which all others need
 TOTAL_SECONDS = 15.0  # for all checks together
+_NOT_ALLOWED = "run doctor as the agent's account, which must be able to enter the folders of data_dir"
 
 
 async def examine(
@@ -83,7 +84,9 @@ class _Run:
             if (await self._tasks[name]).blocks and name in check.needs:
                 return _skipped(check, f"needs {name}")
         started = time.monotonic()
-        results = await self._results(check, min(check.seconds, max(self._deadline - started, 0.0)))
+        if started >= self._deadline:
+            return _skipped(check, "the checks before it have taken too long")
+        results = await self._results(check, min(check.seconds, self._deadline - started))
         return Report(check=check.name, seconds=time.monotonic() - started, results=results)
 
     async def _results(self, check: Check, seconds: float) -> list[Result]:
@@ -97,7 +100,8 @@ class _Run:
             return [failure(_one_line(error))]
         except OSError as error:
             place = "" if error.filename is None else f"{error.filename}: "
-            return [failure(f"{place}{error.strerror or type(error).__name__}")]
+            advice = _NOT_ALLOWED if isinstance(error, PermissionError) else ""
+            return [failure(f"{place}{error.strerror or type(error).__name__}", advice)]
         except Exception as error:  # one check that fails does not hide the results of the others
             log.debug("the check %s failed", check.name, exc_info=True)
             return [failure(f"the check itself failed: {type(error).__name__}", "report this bug")]

@@ -1,6 +1,8 @@
 """How `doctor` runs its checks: in order, within their time, and without those that need one that failed."""
 
 import asyncio
+import errno
+import os
 import re
 import threading
 from collections.abc import Awaitable, Callable
@@ -9,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from chatgpt_agent.adapters.own_thread import in_own_thread
+from chatgpt_agent.admin.doctor import runner
 from chatgpt_agent.admin.doctor.checks import CHECKS, Check
 from chatgpt_agent.admin.doctor.examination import Examination
 from chatgpt_agent.admin.doctor.results import Outcome, Result, failure, ok
@@ -93,6 +96,24 @@ async def test_thread_that_hangs_is_a_failure() -> None:
 async def test_check_that_raises_is_a_failure(work: Run, text: str) -> None:
     """An error of ours is one line; of a bug only its type is shown."""
     assert await run(check("a", work)) == [("a", Outcome.FAILURE, text)]
+
+
+async def test_folder_of_another_account_is_a_failure_with_advice() -> None:
+    """Root's files and those of the agent's account differ."""
+
+    async def closed(_: Examination) -> list[Result]:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), "/closed")
+
+    reports = [report async for report in examine(None, {}, checks=[check("a", closed)])]
+    [result] = reports[1].results
+    assert (result.outcome, result.text) == (Outcome.FAILURE, "/closed: Permission denied")
+    assert result.advice.startswith("run doctor as the agent's account")
+
+
+async def test_check_for_which_no_time_is_left_is_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is not said to hang."""
+    monkeypatch.setattr(runner, "TOTAL_SECONDS", 0.0)
+    assert await run(check("a", good)) == [("a", Outcome.SKIPPED, "the checks before it have taken too long")]
 
 
 async def test_database_that_does_not_answer_is_a_failure() -> None:
