@@ -46,6 +46,7 @@ STOP_SECONDS = 60  # for open transactions to be rolled back and a checkpoint
 SOCKET = f".s.PGSQL.{PORT}"
 SOCKET_PATH_MAX = 107 - len(f"/{SOCKET}.lock")  # bytes of a folder's path, by sockaddr_un
 
+_FAILURE = re.compile(r"(FATAL|PANIC|error): ")
 _PLAIN_PATH = re.compile(r"[\w./-]+", re.ASCII)  # needs no quoting in the shell of pg_ctl
 
 
@@ -195,7 +196,7 @@ class EmbeddedPostgres:
         arguments = ("-A", "trust", "-U", "postgres", "--encoding=UTF8", "--locale=C", "--no-instructions")
         if self._run(draft, "initdb", *arguments) != 0:
             shutil.rmtree(draft, ignore_errors=True)
-            raise SetupError(f"the private PostgreSQL could not be created in {self._data}: {self._last_line}")
+            raise SetupError(f"the private PostgreSQL could not be created in {self._data}: {self._reason}")
         draft.rename(self._data)
 
     def _running_server(self) -> "_Server | None":
@@ -284,7 +285,7 @@ class EmbeddedPostgres:
         return folder
 
     def _run(self, data: Path, program: str, *arguments: str, keep_open: IO[bytes] | None = None) -> int:
-        """Runs a program of PostgreSQL in a data folder, as its owner, and keeps the last line of the output. The
+        """Runs a program of PostgreSQL in a data folder, as its owner, and keeps the main line of the output. The
         environment names the folder, because pg_ctl would put an argument on a shell's command line. `keep_open`: a
         file that the program inherits."""
         prefix, account = become_owner(data, self._binaries)
@@ -304,8 +305,13 @@ class EmbeddedPostgres:
             )
             out.seek(0)
             lines = out.read().decode("utf-8", "replace").strip().splitlines()
-        self._last_line = lines[-1] if lines else f"exit code {done.returncode}"
+        self._reason = _main_line(lines) or f"exit code {done.returncode}"
         return int(done.returncode)
+
+
+def _main_line(lines: list[str]) -> str:
+    """Returns the line of a program's output that says why it has failed: the last one often does not."""
+    return next((line for line in lines if _FAILURE.search(line)), lines[-1] if lines else "")
 
 
 class _Server(NamedTuple):

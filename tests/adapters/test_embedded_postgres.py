@@ -22,6 +22,7 @@ from chatgpt_agent.adapters.embedded_postgres import EmbeddedPostgres
 from chatgpt_agent.core.errors import SetupError
 from tests.support.database import query
 from tests.support.full_disk import without_root
+from tests.support.postgres_server import server_folder
 
 # A user in a separate process: prints the connection string, and uses the server until its input ends.
 USER = """
@@ -342,6 +343,16 @@ def test_error_of_the_system_is_reported(tmp_path: Path) -> None:
     (tmp_path / "pg.new").touch()
     with pytest.raises(SetupError, match=rf"in {tmp_path}/pg cannot be started: {tmp_path}/pg.new: File exists$"):
         EmbeddedPostgres(tmp_path).__enter__()
+
+
+def test_failed_creation_says_why() -> None:
+    """The last line of initdb only says that it has removed what it had created."""
+    with server_folder() as folder:
+        initdb = folder / "initdb"
+        initdb.write_text("#!/bin/sh\necho 'FATAL:  could not write a file: No space'\necho removed; exit 1\n")
+        initdb.chmod(0o755)
+        with pytest.raises(SetupError, match=r": FATAL:  could not write a file: No space$"):
+            EmbeddedPostgres(folder / "postgres", binaries=folder).__enter__()
 
 
 def test_missing_binaries_are_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
