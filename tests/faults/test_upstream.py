@@ -176,7 +176,7 @@ async def test_odd_header_fields_are_not_passed_on(agent: Agent, upstream: Upstr
 
 
 async def test_trailer_is_not_passed_on(agent: Agent, upstream: Upstream) -> None:
-    """A field that comes behind the body is none of its header, though its name is allowed."""
+    """A field that comes behind the body is not passed on, though its name is allowed."""
     upstream.script = answering(USABLE["a trailer"])
     answer = await agent.chat()
     assert (answer.status, answer.header("x-request-id")) == (200, None)
