@@ -59,12 +59,12 @@ async def import_(
         file.read(MAX_FILE + 1), skip_existing=skip_existing, dry_run=dry_run, tokens_file=tokens_file, publish=publish
     )
     if not json:
-        _echo_report(imported)
+        _echo_report(imported, tokens_file)
     if errors := len(imported.errors):
         raise InvalidValue(f"{errors} of {len(imported.lines)} lines have an error, so no user was added")
 
 
-def _echo_report(imported: ImportedUsers) -> None:
+def _echo_report(imported: ImportedUsers, tokens_file: Path | None) -> None:
     """Prints the report to standard error, so that standard output holds only the tokens."""
     for line in imported.lines:
         click.echo(f"line {line.line}: {line.name}: {line.error or line.result}", err=True)
@@ -72,4 +72,5 @@ def _echo_report(imported: ImportedUsers) -> None:
         if count := sum(line.result is result for line in imported.lines):
             click.echo(f"{result}: {count}", err=True)
     if imported.tokens:
-        click.echo("The tokens are shown only now.", err=True)
+        place = "are shown only now" if tokens_file is None else f"are in {tokens_file}, and nowhere else"
+        click.echo(f"The tokens {place}.", err=True)

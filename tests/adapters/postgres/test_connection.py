@@ -109,7 +109,7 @@ async def test_a_statement_whose_connection_ends_is_unavailable(shared: Store, p
 
 async def test_a_slow_statement_is_unavailable(impatient: Store) -> None:
     """A timeout is not a cancellation, which would silently end the calling task."""
-    with pytest.raises(StoreUnavailable):
+    with pytest.raises(StoreUnavailable, match="no answer in time"):
         async with asyncio.timeout(5):
             await impatient.fetch("SELECT pg_sleep(5)")
     assert await impatient.fetch("SELECT 1") == [(1,)]
