@@ -39,15 +39,18 @@ async def test_settings_are_set_after_connecting(odd_server: str) -> None:
         assert await store.fetch(SETTINGS) == [("3s", "UTC")]
         assert await store.fetch("SHOW synchronous_commit") == [("on",)]
         assert await store.fetch("SHOW client_encoding") == [("UTF8",)]
+        assert await store.fetch("SHOW jit") == [("off",)]
 
 
 async def test_settings_of_the_connection_string_are_kept(odd_server: str) -> None:
     """`options` of the connection string are set as well, but not over ours."""
-    options = r"-c search_path=pg_catalog,public --work-mem=8MB -capplication_name=our\ books -ctimezone=Asia/Tokyo"
+    options = (
+        r"-csearch_path=pg_catalog,public -cjit=on --work-mem=8MB -capplication_name=our\ one -ctimezone=Asia/Tokyo"
+    )
     async with Store(f"{odd_server} options='{options.replace(chr(92), chr(92) * 2)}'") as store:
-        names = ["search_path", "work_mem", "application_name", "timezone"]
+        names = ["search_path", "jit", "work_mem", "application_name", "timezone"]
         values = await store.fetch("SELECT current_setting(name) FROM unnest(%s) name", [names])
-        assert [value for (value,) in values] == ["pg_catalog,public", "8MB", "our books", "UTC"]
+        assert [value for (value,) in values] == ["pg_catalog,public", "on", "8MB", "our one", "UTC"]
 
 
 @pytest.mark.parametrize(
