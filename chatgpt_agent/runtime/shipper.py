@@ -148,6 +148,7 @@ class Shipper:
             except (StoreError, LedgerUnavailable) as error:
                 failures += 1
                 self._position_known = False  # another server may answer next
+                self._connects = self._connects or self._store.connects  # the first connection was this one
                 self._batch = max(1, self._batch // 2)  # the timeout may have been too short for so many
                 self._months.clear()  # a partition may have been dropped
                 self._backlog_warning.warning("%d rows wait in the outbox: %s", self.backlog, error)

@@ -3,14 +3,19 @@
 import asyncio
 from pathlib import Path
 
+import pytest
+
+from chatgpt_agent.adapters.outbox import Outbox
 from chatgpt_agent.adapters.postgres.connection import Store
 from chatgpt_agent.adapters.postgres.usage import ship
 from chatgpt_agent.core.ledger import State
 from chatgpt_agent.runtime.ledger import Ledger
 from tests.support.database import Database, end_connections, query
-from tests.support.factories import make_intent, make_row, request_id
+from tests.support.factories import NOON, make_intent, make_row, request_id
 from tests.support.ledgers import OpenLedger, died, record, states, until_shipped
+from tests.support.observers import IgnoreRows
 from tests.support.oracle import DAILY_SUMS, SUMS_OF_ROWS
+from tests.support.waiting import until
 
 # PostgreSQL away.
 
@@ -115,3 +120,25 @@ async def test_a_crash_between_shipping_and_forgetting_repeats_no_row(
     await record(ledger, 2)
     await until_shipped(dsn, 2)
     assert query(dsn, DAILY_SUMS) == query(dsn, SUMS_OF_ROWS)
+
+
+async def test_a_connection_that_ended_in_its_first_round_is_followed_by_another(
+    tmp_path: Path, dsn: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The observer learns of the second one, at which another server may answer."""
+    reconnected = asyncio.Event()
+
+    class Observer(IgnoreRows):
+        def reconnected(self) -> None:
+            reconnected.set()
+
+    query(dsn, "ALTER FUNCTION ensure_usage_partition(timestamptz) RENAME TO made_up")
+    ledger = Ledger(Outbox(tmp_path), Store(dsn), observer=Observer(), now=lambda: NOON)
+    await ledger.open_outbox()
+    await ledger.start_shipping()
+    await until(lambda: "rows wait in the outbox" in caplog.text)
+    end_connections(dsn)
+    query(dsn, "ALTER FUNCTION made_up RENAME TO ensure_usage_partition")
+    async with asyncio.timeout(10):
+        await reconnected.wait()
+    await ledger.close()
