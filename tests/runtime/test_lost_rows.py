@@ -178,11 +178,15 @@ async def test_budgets_and_alerts_are_right_after_a_restored_backup(
     database.back_up()
     upstream.script = script
     assert (await chat(agent)).status == 200
-    alerts = "SELECT percent FROM budget_alerts"
-    await until(lambda: query(dsn, alerts) == [(80,)])
+
+    async def until_alerted() -> None:  # in a thread: the agent works on the loop of this test
+        sql = "SELECT percent FROM budget_alerts"
+        await until(lambda: asyncio.to_thread(query, dsn, sql), lambda rows: rows == [(80,)])
+
+    await until_alerted()
     database.restore()
     await until_shipped(dsn, 1)
-    await until(lambda: query(dsn, alerts) == [(80,)])
+    await until_alerted()
     await agent.until(lambda: [state.spent for state in states_of(agent)] == [Decimal("0.09")], seconds=20)
     await until(lambda: asyncio.to_thread(query, dsn, DAILY_SUMS), lambda sums: sums == query(dsn, SUMS_OF_ROWS) != [])
 

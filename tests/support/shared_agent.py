@@ -49,12 +49,12 @@ CHANGED = "SELECT " + " OR ".join(
 RESTORE = "".join(f"DELETE FROM {table}; " for table in reversed(RESTORED)) + "".join(
     f"INSERT INTO {table} SELECT * FROM pristine.{table}; " for table in RESTORED
 )
-# On Citus, the servers with the rows do not get the setting below.
-_DELETE = dict.fromkeys(DISTRIBUTED if citus.URL else (), "TRUNCATE")
+# On Citus, the servers that have the rows do not get this setting; and TRUNCATE is a trigger there.
 # Rows of usage and of the audit log are never deleted otherwise: triggers see to it.
 EMPTY = (
-    "SET session_replication_role = replica; "
-    + "".join(f"{_DELETE.get(table, 'DELETE FROM')} {table}; " for table in EMPTIED)
+    (f"TRUNCATE {', '.join(DISTRIBUTED)}; " if citus.URL else "")
+    + "SET session_replication_role = replica; "
+    + "".join(f"DELETE FROM {table}; " for table in EMPTIED)
     + "SET session_replication_role = origin; "
     + "".join(
         f"SELECT setval(pg_get_serial_sequence('{table}', 'id'), coalesce(max(id), 0) + 1, false) FROM {table}; "
