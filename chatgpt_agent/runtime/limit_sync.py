@@ -210,8 +210,10 @@ class LimitSync:
                 continue
             if publications is None:
                 self._read_due.set()
-            else:
-                self.receive(publications)
+                continue
+            for each in publications:
+                self.receive([each])
+                await asyncio.sleep(0)  # a notice takes up to a millisecond
 
     async def _follow(self) -> None:
         while True:

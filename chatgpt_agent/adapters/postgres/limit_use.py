@@ -52,16 +52,18 @@ async def publish_uses(store: Store, publication: Publication) -> None:
     sql = f"""
         WITH published AS (
             SELECT text FROM unnest(%s::text[]) AS t(text)
+        ), uses AS MATERIALIZED (   -- parsed once
+            SELECT jsonb_array_elements(text::jsonb -> 3) AS u FROM published
         ), stored AS (
             INSERT INTO limit_use (agent_id, owner_kind, owner_id, {columns})
-            SELECT (text::json ->> 0)::uuid, u ->> 0, (u ->> 1)::bigint, (text::json ->> 1)::uuid,
-                   (text::json ->> 2)::bigint, (u ->> 2)::bigint, (u ->> 3)::bigint, (u ->> 4)::integer,
-                   (u ->> 5)::float8, (u ->> 6)::float8, CURRENT_TIMESTAMP
-            FROM published, json_array_elements(text::json -> 3) u
+            SELECT %s::uuid, u ->> 0, (u -> 1)::bigint, %s::uuid, %s, (u -> 2)::bigint, (u -> 3)::bigint,
+                   (u -> 4)::integer, (u -> 5)::float8, (u -> 6)::float8, CURRENT_TIMESTAMP
+            FROM uses
             ON CONFLICT (agent_id, owner_kind, owner_id) DO UPDATE SET ({columns}) = ROW ({values})
         )
         SELECT pg_notify('{LIMITS_CHANNEL}', text) FROM published"""
-    await store.fetch(sql, [_payloads(publication)])
+    ids = [str(publication.agent), str(publication.run), publication.number]
+    await store.fetch(sql, [_payloads(publication), *ids])
 
 
 async def read_uses(store: Store, since: datetime | None) -> list[PublishedUse]:
