@@ -6,17 +6,20 @@ and the primary is killed and the replica promoted. One of the users has a budge
 load, tokens are revoked, and each agent is asked until it refuses them. In the end, what the upstream received and
 billed, what clients received, and the ledger are compared request by request. Exit code 1 if a row was lost,
 duplicated, missing or wrong, a budget was overspent by more than docs/budgets.md allows, a token worked for longer than
-a second, or a restart broke an answer.
+a second, a restart broke an answer, or an agent believes that requests of a rate limit are still in progress.
 """
 
 import argparse
 import asyncio
+import contextlib
+import json
 import math
 import random
 import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from collections import Counter
 from decimal import Decimal
 from pathlib import Path
@@ -40,6 +43,7 @@ REST = 0.05  # seconds, on average, between two requests of a client
 REVOKED = 3  # tokens
 MAX_REVOCATION_MS = 1000.0
 SHIP_SECONDS = 60.0
+EXCHANGE_SECONDS = 10.0  # for agents to hear of each other's rate limits: they look every 5
 RESTART = "all agents are restarted, one after the other"
 CUT = "upstream cuts its answer"  # a kind of request
 
@@ -158,6 +162,8 @@ async def measure(options: argparse.Namespace) -> Result:
         await cluster.set_up(USERS, PRICES)
         limited = f"user{USERS - 1}"
         await cluster.command("budget", "set", str(BUDGET), "--user", limited, "--period", "month")
+        # More than the load uses: the agents tell each other about it all the time, and refuse nothing.
+        await cluster.command("user", "set", "user0", "--rpm", "100000", "--concurrency", "1000")
         await cluster.start()
         revocations = [await revocation(cluster, draw) for _ in range(REVOKED)]
         load = Load(lambda: cluster.url, cluster.tokens, Mix(draw, list(PRICES)), draw, rest=REST)
@@ -177,6 +183,7 @@ async def measure(options: argparse.Namespace) -> Result:
             findings.others.append(str(error))
         rows, spent = await asyncio.to_thread(_sums, dsn, limited)
         allowed = _allowed_overspending(len(cluster.agents))
+        findings.others += await _still_running(cluster)
         result = Result(
             findings,
             faults.phases,
@@ -192,6 +199,25 @@ async def measure(options: argparse.Namespace) -> Result:
         if findings.violations:
             print(*(agent.log_tail() for agent in cluster.agents), sep="\n\n", file=sys.stderr)
         return result
+
+
+async def _still_running(cluster: Cluster) -> list[str]:
+    """Says which agents believe that requests of the first user are in progress, at any agent, long after the load."""
+    wrong = []
+    for number, agent in enumerate(cluster.agents):
+        request = urllib.request.Request(f"{agent.url}/me", headers={"Authorization": f"Bearer {cluster.tokens[0]}"})
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(EXCHANGE_SECONDS):
+                while await asyncio.to_thread(_in_progress, request):  # noqa: ASYNC110 - there is no event to wait for
+                    await asyncio.sleep(0.1)
+                continue
+        wrong.append(f"agent {number} counts requests in progress that have ended")
+    return wrong
+
+
+def _in_progress(request: urllib.request.Request) -> int:
+    with urllib.request.urlopen(request, timeout=5) as answer:
+        return int(json.load(answer)["limits"]["user"]["requests_in_progress"])
 
 
 def _sums(dsn: str, user: str) -> tuple[int, Decimal]:

@@ -70,7 +70,7 @@ class Wiring:
         self.lifecycle = Lifecycle()
         self.memory = Memory(config.buffered_size)
         self.upstream = UpstreamClient(config.upstream)
-        self.rate_limiter = RateLimiter(clock)
+        self.rate_limiter = RateLimiter(clock, limits_of=lambda owner: self.directory.limits_of(owner))
         self.limit_sync = LimitSync(
             self.rate_limiter.meters,
             PostgresLimitStore(Store(dsn), Store(dsn)),

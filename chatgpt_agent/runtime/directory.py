@@ -15,9 +15,10 @@ from chatgpt_agent.adapters.cooperative import batches
 from chatgpt_agent.adapters.keyring import Keyring
 from chatgpt_agent.adapters.postgres.connection import Store
 from chatgpt_agent.adapters.postgres.directory import Changes, Unreadable, read_changes
-from chatgpt_agent.core.access.identity import Identity, Token, User, denial_reason, may_use
+from chatgpt_agent.core.access.identity import Identity, RateLimits, Token, User, denial_reason, may_use
 from chatgpt_agent.core.access.networks import Address
 from chatgpt_agent.core.budget.period import Budget
+from chatgpt_agent.core.budget.shared_use import Owner
 from chatgpt_agent.core.errors import DirectoryStale, InvalidApiKey, SetupError, StoreError
 from chatgpt_agent.core.money.pricing import Price, PriceBook
 from chatgpt_agent.core.money.surcharges import Surcharge
@@ -155,6 +156,12 @@ class Directory:
     def decrypted_keys(self) -> int:
         """The number of OpenAI keys that are decrypted in memory."""
         return len(self._decrypted)
+
+    def limits_of(self, owner: Owner) -> RateLimits | None:
+        """The rate limits of a user or token, or None."""
+        kind, id_ = owner
+        row = self._users.get(id_) if kind == "user" else self._tokens.get(self._digests.get(id_, b""))
+        return None if row is None else row.limits
 
     def owner_of(self, token_id: int) -> int | None:
         """The user of a token, or None."""

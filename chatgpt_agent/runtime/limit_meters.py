@@ -11,7 +11,7 @@ from uuid import UUID
 
 from chatgpt_agent.core.access.identity import RateLimits
 from chatgpt_agent.core.budget.shared_use import OthersUse, Owner, Use
-from chatgpt_agent.core.budget.token_bucket import Bucket
+from chatgpt_agent.core.budget.token_bucket import MINUTE, Bucket
 
 UNLIMITED = RateLimits()
 
@@ -101,10 +101,11 @@ class Changes:
 
 
 class Meters:
-    """The meters of one agent. `clock`: monotonic seconds."""
+    """The meters of one agent. `clock`: monotonic seconds; `limits_of`: the limits of an owner, if they are known."""
 
-    def __init__(self, clock: Callable[[], float]) -> None:
+    def __init__(self, clock: Callable[[], float], limits_of: Callable[[Owner], RateLimits | None]) -> None:
         self._clock = clock
+        self._limits_of = limits_of
         self.by_owner: dict[Owner, Meter] = {}
         self._others = OthersUse()
         self.changes = Changes()
@@ -164,11 +165,15 @@ class Meters:
             self._others.begin_run(agent, run)
         for use in uses:
             meter = self.by_owner.get(use.owner)
-            limits = UNLIMITED if meter is None else meter.limits
+            limits = self._limits_of(use.owner) or UNLIMITED if meter is None else meter.limits
+            if meter is None and limits != UNLIMITED:  # what two agents take in the same moment must add up
+                meter = self.set_limits(use.owner, limits, now)
             requests, tokens = self._others.note(agent, run, number, use, at=now - age, limits=limits)
             if meter is not None:
                 meter.take_elsewhere(requests, tokens, now)
                 meter.running_elsewhere = self._others.running(use.owner)
+                if (requests or tokens) and _lacks_more(meter, use, now):
+                    self.changes.add([use.owner], now)  # publications have crossed: an agent that starts reads the last
 
     def forget(self, agents: Iterable[UUID]) -> None:
         """Forgets the requests in progress of agents that have ended. What they have used stays used."""
@@ -201,6 +206,13 @@ def _use(meter: Meter, now: float) -> Use:
         requests_used=min(round(requests_used, 3), _MAX_USED),
         tokens_used=min(round(tokens_used, 3), _MAX_USED),
     )
+
+
+def _lacks_more(meter: Meter, use: Use, now: float) -> bool:
+    """Whether the buckets lack more than those of another agent did, by more than one and what refills in a second."""
+    requests, tokens = meter.used(now)
+    pairs = (meter.requests, requests - use.requests_used), (meter.tokens, tokens - use.tokens_used)
+    return any(bucket is not None and more > 1 + bucket.limit / MINUTE for bucket, more in pairs)
 
 
 def _resized(bucket: Bucket | None, limit: int | None, now: float) -> Bucket | None:

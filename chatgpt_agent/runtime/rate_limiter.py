@@ -6,7 +6,7 @@ A check and what it takes are one synchronous step in memory; `limit_meters` has
 from collections.abc import Callable
 from typing import Any
 
-from chatgpt_agent.core.access.identity import Identity
+from chatgpt_agent.core.access.identity import Identity, RateLimits
 from chatgpt_agent.core.budget.shared_use import Owner
 from chatgpt_agent.core.budget.token_bucket import Bucket, rate_headers
 from chatgpt_agent.core.errors import RateLimited
@@ -52,11 +52,14 @@ _FREE = Slot([], lambda: 0.0, Changes())
 
 
 class RateLimiter:
-    """The limits of all users and tokens. `clock`: monotonic seconds."""
+    """The limits of all users and tokens. `clock`: monotonic seconds; `limits_of`: the limits of an owner of whom
+    another agent publishes something, if they are known."""
 
-    def __init__(self, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, clock: Callable[[], float], *, limits_of: Callable[[Owner], RateLimits | None] = lambda _: None
+    ) -> None:
         self._clock = clock
-        self.meters = Meters(clock)
+        self.meters = Meters(clock, limits_of)
         self._changes = self.meters.changes
 
     @property

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from chatgpt_agent.core.errors import RateLimited, StoreUnavailable
 from chatgpt_agent.runtime.limit_sync import LimitTimes
+from chatgpt_agent.runtime.rate_limiter import Slot
 from tests.support.limit_world import LimitWorld, identity_with
 
 SIXTY = identity_with(rpm=60)
@@ -335,3 +336,53 @@ def test_a_request_within_the_limit_is_admitted(limit: int, steps: list[tuple[fl
             await several.exchange()
 
     asyncio.run(run())
+
+
+ACTIONS = st.lists(
+    st.tuples(st.sampled_from(["begin", "end", "exchange", "lose", "read", "restart"]), st.integers(0, 2)),
+    max_size=40,
+)
+
+
+@given(limit=st.integers(1, 100), actions=ACTIONS)
+def test_agents_agree_after_an_exchange(limit: int, actions: list[tuple[str, int]]) -> None:
+    """Whatever was lost, read or restarted before: all know what runs, and what is left, but for what refills while a
+    notice is on its way."""
+
+    async def run() -> None:
+        world = await world_of(3)
+        identity = identity_with(rpm=limit, tpm=60 * limit, concurrency=1000)
+        slots: list[list[Slot]] = [[], [], []]
+        exchanged, longest, lost = world.clock.now, 0.0, False
+        for action, number in actions:
+            world.clock.now += 0.5
+            longest = max(longest, world.clock.now - exchanged)
+            if action == "begin":
+                slots[number] += world.agents[number].admit(identity, 2, tokens=50)
+            elif action == "end" and slots[number]:
+                slots[number].pop().release()
+            elif action == "read":
+                await world.agents[number].sync.read()
+            elif action in ("exchange", "lose"):
+                await world.exchange(lost=action == "lose")
+                lost = lost or action == "lose"
+                exchanged = exchanged if lost else world.clock.now
+            elif action == "restart":
+                await settle_down(world)
+                exchanged, lost = world.clock.now, False
+                slots[number] = []
+                await world.restart(world.agents[number])
+        await settle_down(world)
+        assert {agent.left(identity, "requests_in_progress") for agent in world.agents} == {sum(map(len, slots))}
+        for unit, refill in (("requests_left", limit / 60), ("tokens_left", limit)):
+            left = [agent.left(identity, unit) for agent in world.agents]
+            assert max(left) - min(left) <= 1 + refill * longest
+
+    asyncio.run(run())
+
+
+async def settle_down(world: LimitWorld) -> None:
+    """Lets every agent know what the others have used, and publish what its buckets lack because of that."""
+    await world.exchange()
+    await world.read()
+    await world.exchange()

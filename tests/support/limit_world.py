@@ -80,11 +80,13 @@ class Agent:
 
     def __init__(self, number: int, world: "LimitWorld") -> None:
         self.id = UUID(int=number)
-        self.limiter = RateLimiter(world.clock)
+        self.limiter = RateLimiter(world.clock, limits_of=world.limits.get)
+        self._limits = world.limits
         self.sync = LimitSync(self.limiter.meters, world.store, clock=world.clock)
 
     def admit(self, identity: Identity, count: int = 1, tokens: int | None = None) -> list[Slot]:
         """The slots of those of `count` requests that are admitted."""
+        self._limits[USER] = identity.user.limits
         slots = []
         for _ in range(count):
             try:
@@ -106,6 +108,7 @@ class LimitWorld:
     def __init__(self, agents: int) -> None:
         self.clock = Clock()
         self.store = SharedStore(self.clock)
+        self.limits: dict[Owner, RateLimits] = {}  # as all agents know them
         self.agents = [Agent(number + 1, self) for number in range(agents)]
 
     async def start(self, agents: Iterable[Agent] | None = None) -> None:

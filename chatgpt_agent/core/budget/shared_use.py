@@ -124,14 +124,17 @@ class OthersUse:
 
     def used(self, owner: Owner, limits: RateLimits, now: float) -> tuple[float, float]:
         """Returns what buckets of these limits lack, of requests and of tokens. Those of each agent lack what all have
-        used, as far as it knew: the most is nearest to the truth."""
-        requests = tokens = 0.0
-        for last in self._by_owner.get(owner, {}).values():
-            seconds = now - last.at
-            requests = max(requests, _refilled(last.use.requests_used, seconds, limits.rpm))
-            tokens = max(tokens, _refilled(last.use.tokens_used, seconds, limits.tpm))
-        return requests, tokens
+        used, as far as it knew when it published that: the last one is nearest to the truth."""
+        uses = self._by_owner.get(owner)
+        if not uses:
+            return 0.0, 0.0
+        last = max(uses.values(), key=lambda each: (each.at, each.use.tokens_used, each.use.requests_used))
+        seconds = now - last.at
+        return (
+            _refilled(last.use.requests_used, seconds, limits.rpm),
+            _refilled(last.use.tokens_used, seconds, limits.tpm),
+        )
 
 
 def _refilled(used: float, seconds: float, limit: int | None) -> float:
-    return 0.0 if limit is None else used - seconds * limit / MINUTE
+    return 0.0 if limit is None else max(0.0, used - seconds * limit / MINUTE)
