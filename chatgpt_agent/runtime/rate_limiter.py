@@ -52,7 +52,7 @@ _FREE = Slot([], lambda: 0.0, Changes())
 
 
 class RateLimiter:
-    """The limits of all users and tokens. `clock`: monotonic seconds; `limits_of`: the limits of an owner of whom
+    """The limits of all users and tokens. `clock`: monotonic seconds; `limits_of`: the limits of an owner about which
     another agent publishes something, if they are known."""
 
     def __init__(
