@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from pathlib import Path
 
 import pytest
 
@@ -95,3 +96,15 @@ async def test_client_of_http_1_0_gets_the_stream(agent: Agent) -> None:
     answer = await reader.read()
     writer.close()
     assert (answer.count(b"data: "), b"chunked" in answer) == (3, False)
+
+
+async def test_proxy_on_a_unix_socket_is_believed(make_agent: MakeAgent, short_folder: Path) -> None:
+    """It has no address."""
+    address = f"unix:{short_folder}/api.sock"
+    agent = await make_agent(bind_address=address, tuning=Tuning(proxy_probe=0.01))
+    connection = await Connection.open(address)
+    await connection.send(request_bytes("GET", PATH, {**signed(agent), "X-Forwarded-For": "192.0.2.7"}, b""))
+    event = read_event((await connection.answer()).body.partition(b"\n\n")[0])
+    await connection.close()
+    assert event is not None
+    assert (event.client, event.peer, event.port, event.trusted, event.forwarded) == ("192.0.2.7", "", 0, True, 1)

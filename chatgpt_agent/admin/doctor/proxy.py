@@ -74,7 +74,7 @@ class _Probe:
     @property
     def delay(self) -> float:
         """Seconds for which the first event was held back. The last one is not: the end of the answer comes with it."""
-        return self.span - (self._times[-1] - self._times[0]) if self.is_whole else 0.0
+        return self.span - (self._times[-1] - self._times[0])
 
     @property
     def is_whole(self) -> bool:
@@ -114,10 +114,10 @@ async def check_proxy(examination: Examination) -> list[Result]:
         problem = _of_answer(probe_url(config), answer, plain)
         if problem is not None:
             return [problem]
-        delay = min(plain.delay, forging.delay)
+        delay = min(probe.delay for probe in (plain, forging) if probe.is_whole)
         if delay > LATE:  # once more, and alone: perhaps it was this program that was slow
             await (third := _Probe()).send(config, signature())
-            delay = min(delay, third.delay)
+            delay = min(delay, third.delay) if third.is_whole else delay
     except UpstreamError as error:
         text = f"{probe_url(config)} breaks off: {error.cause or error.message}"
         return [warning(text, "see the proxy's log")]
