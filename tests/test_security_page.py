@@ -39,7 +39,7 @@ def test_control_is_where_the_page_says(cells: list[str]) -> None:
     """The file exists, and has what is named: a function, a class, a constant."""
     for path, name in places(cells[1], "chatgpt_agent"):
         assert path.exists(), path
-        assert not name or re.search(rf"^\s*(?:(?:async )?def |class )?{name}\b", path.read_text("utf-8"), re.MULTILINE)
+        assert not name or re.search(rf"\b{name}\b", path.read_text("utf-8"))
 
 
 @pytest.mark.parametrize("cells", rows(), ids=lambda cells: cells[0])

@@ -138,8 +138,10 @@ async def test_lost_exchange_is_counted_by_its_code(agent: Agent, upstream: Upst
 
 
 async def test_no_client_adds_a_series(agent: Agent) -> None:
-    """Models, paths, methods, tokens and statuses are any text."""
-    await agent.chat()
+    """Models, paths, methods, tokens and statuses are any text. A fine-tuned model counts for that of its price."""
+    await agent.set_price(f"ft:{MODEL}", "3", "6")
+    for model in (MODEL, f"ft:{MODEL}:acme::one"):
+        assert (await agent.chat(model=model)).status == 200
     before = set(await read(agent))
     connection = await Connection.open(agent.url)
     for number in range(1000):
@@ -153,6 +155,7 @@ async def test_no_client_adds_a_series(agent: Agent) -> None:
     for number in range(50):
         await agent.chat(f"status={400 + number}")
         await fetch(agent.url + CHAT, f"ODD{number}", agent.headers())
+    assert (await agent.chat(model=f"ft:{MODEL}:acme::other")).status == 200
     assert set(await read(agent)) == before
 
 
