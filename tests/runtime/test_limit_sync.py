@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from chatgpt_agent.core.errors import RateLimited, StoreUnavailable
 from chatgpt_agent.runtime.limit_sync import LimitTimes
 from chatgpt_agent.runtime.rate_limiter import Slot
-from tests.support.limit_world import LimitWorld, identity_with
+from tests.support.limit_world import Agent, LimitWorld, identity_with
 
 SIXTY = identity_with(rpm=60)
 TIMES = LimitTimes()
@@ -123,6 +123,29 @@ async def test_a_restart_of_the_agent_that_had_all_requests_gives_no_new_minute(
     one.admit(SIXTY, 60)
     await world.exchange()
     assert (await world.restart(one)).left(SIXTY) == 0
+
+
+async def test_the_notice_of_a_start_ends_what_ran_before() -> None:
+    """Other agents do not have to read first that an agent was killed and started again."""
+    identity = identity_with(concurrency=2)
+    world = await world_of(2)
+    one, other = world.agents
+    one.admit(identity, 2)
+    await world.exchange()
+    await Agent(one.id.int, world).sync.load(one.id)
+    other.sync.receive(world.store.notices)
+    assert len(other.admit(identity, 3)) == 2
+
+
+async def test_an_agent_that_starts_knows_what_two_others_took_at_once() -> None:
+    """Their publications crossed, so that neither had what both have taken; they publish again."""
+    world = await world_of(3)
+    one, other, third = world.agents
+    assert [len(agent.admit(SIXTY, 20)) for agent in (one, other)] == [20, 20]
+    await world.exchange()
+    assert third.left(SIXTY) == 20
+    await world.exchange()
+    assert (await world.restart(third)).left(SIXTY) == 20
 
 
 async def test_a_second_agent_learns_what_the_first_has_used() -> None:
