@@ -260,7 +260,7 @@ def yoyo_backend(dsn: str) -> Iterator[tuple["DatabaseBackend", "MigrationList"]
 
 
 def first_line(error: Exception) -> str:
-    """Returns the first line of an error: psycopg2 may quote the statement in later ones. A TimeoutError has no text."""
+    """Returns the first line of an error: psycopg2 may quote the statement in later ones; TimeoutError has no text."""
     without_text = "no answer in time" if isinstance(error, TimeoutError) else type(error).__name__
     return next(iter(str(error).strip().splitlines()), without_text)
 
