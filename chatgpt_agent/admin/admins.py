@@ -53,7 +53,7 @@ class Admins:
             self._store, name=name, role=role, digest=digest, token_prefix=token[:PREFIX_LENGTH], now=datetime.now(UTC)
         ):
             raise Conflict(await self._why_no_token(name))
-        warn_of_similar("admin", [admin.name for admin in await self.list()], [name], self._warn)
+        warn_of_similar("another admin", [admin.name for admin in await self.list()], [name], self._warn)
         return IssuedAdminToken(name=name, role=role, token=token)
 
     async def _why_no_token(self, name: str) -> str:
@@ -77,7 +77,7 @@ class Admins:
         admin = await admins.set_password(
             self._store, name=name, role=role, password_hash=password_hash, now=datetime.now(UTC)
         )
-        warn_of_similar("admin", [each.name for each in await self.list()], [name], self._warn)
+        warn_of_similar("another admin", [each.name for each in await self.list()], [name], self._warn)
         return admin
 
     async def revoke(self, name: str) -> AdminRow:

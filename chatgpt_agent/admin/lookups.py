@@ -7,17 +7,17 @@ from collections.abc import Iterable
 from chatgpt_agent.adapters.postgres import names, tokens, users
 from chatgpt_agent.adapters.postgres.connection import AnyStore
 from chatgpt_agent.core.errors import NotFound
-from chatgpt_agent.core.likely import hint
+from chatgpt_agent.core.likely import hint as likely_hint
 
 
 async def missing_user(store: AnyStore, name: str) -> NotFound:
     """Returns the error for a user who does not exist."""
-    return await _missing("user", name, await names.user_names(store))
+    return NotFound(f"there is no user {name!r}{await _hint(name, await names.user_names(store))}")
 
 
 async def missing_admin(name: str, existing: Iterable[str]) -> NotFound:
     """Returns the error for an administrator who does not exist."""
-    return await _missing("admin", name, existing)
+    return NotFound(f"there is no admin {name!r}{await _hint(name, existing)}")
 
 
 async def check_user(store: AnyStore, name: str | None) -> None:
@@ -35,7 +35,8 @@ async def check_token(store: AnyStore, id: int | None) -> None:
 async def check_model(store: AnyStore, model: str | None) -> None:
     """Raises NotFound for a model that never had a price or a request."""
     if model is not None and not await names.has_model(store, model):
-        raise await _missing("price or request of a model", model, await names.model_names(store))
+        hint = await _hint(model, await names.model_names(store))
+        raise NotFound(f"there is no price or request of a model {model!r}{hint}")
 
 
 async def missing_price(model: str, priced: Iterable[str]) -> NotFound:
@@ -47,13 +48,9 @@ async def check_actor(store: AnyStore, name: str) -> None:
     """Raises NotFound for an actor who is no administrator and has changed nothing."""
     actors = await names.actor_names(store)
     if name not in actors:
-        raise await _missing("admin or account", name, actors)
-
-
-async def _missing(kind: str, name: str, existing: Iterable[str]) -> NotFound:
-    return NotFound(f"there is no {kind} {name!r}{await _hint(name, existing)}")
+        raise NotFound(f"there is no admin or account {name!r}{await _hint(name, actors)}")
 
 
 async def _hint(name: str, existing: Iterable[str]) -> str:
     # In a thread: comparing thousands of names takes long enough to delay requests.
-    return await asyncio.to_thread(hint, name, existing)
+    return await asyncio.to_thread(likely_hint, name, existing)

@@ -75,7 +75,7 @@ class PriceImport:
         new = sorted({change.new.model for change in changes.changes if change.kind == "new"})
         for model in new:  # a price that exists may have any name
             self._warn_of(model)
-        warn_of_similar("model", {*new, *(price.model for price in current)}, new, self._warn)
+        warn_of_similar("another model", {*new, *(price.model for price in current)}, new, self._warn)
         for model, prices in list(file.surcharges.differing.items())[:MAX_WARNINGS]:
             self._warn(describe_differing(model, prices))
         surcharges = await list_surcharges(self._store)

@@ -106,7 +106,7 @@ class Prices:
         new = NewPrice(model, rates, tuple(tiers), since)
         self.check(new)
         [price] = await self.add([new])
-        warn_of_similar("model", {each.model for each in await self.in_force()}, [model], self._warn)
+        warn_of_similar("another model", {each.model for each in await self.in_force()}, [model], self._warn)
         return price
 
     def check(self, new: NewPrice) -> None:

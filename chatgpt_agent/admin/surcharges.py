@@ -108,7 +108,7 @@ class SurchargeAdmin:
         priced = await priced_models(self._store)
         if model not in priced:
             self._warn(f"the model {model!r} has no price")
-        warn_of_similar("model", priced, [model], self._warn)
+        warn_of_similar("another model", priced, [model], self._warn)
 
 
 def _now() -> datetime:

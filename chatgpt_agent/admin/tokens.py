@@ -106,9 +106,12 @@ class Tokens:
             raise InvalidValue(f"token {old.id} of user {old.user!r} is not in force: issue a new one")
         new = await self.get(old.replaced_by)
         expired = new.expires_at is not None and new.expires_at <= self._now()
-        state = "revoked" if new.revoked_at else "expired" if expired else None
-        advice = f", which is {state}: issue a new one" if state else ": rotate that one"
-        raise Conflict(f"token {old.id} of user {old.user!r} is replaced already, by token {new.id}{advice}")
+        text = f"token {old.id} of user {old.user!r} is replaced already, by token {new.id}"
+        if new.revoked_at:
+            raise Conflict(f"{text}, which is revoked: issue a new one")
+        if expired:
+            raise Conflict(f"{text}, which is expired: issue a new one")
+        raise Conflict(f"{text}: rotate that one")
 
     async def _check_expiry_of_replaced(self, id: int, expires_at: datetime | None) -> None:
         token, latest = await self.get(id), self._now() + MAX_GRACE

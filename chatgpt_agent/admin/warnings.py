@@ -34,17 +34,17 @@ def taken_message(name: str, removed_at: datetime | None) -> str:
 
 async def warn_of_look_alikes(store: AnyStore, added: Sequence[str], warn: Warn) -> None:
     """Warns of users whose names differ from one of `added`, which exist or will, in case or composition only."""
-    warn_of_similar("user", [*await user_names(store), *added], added, warn)
+    warn_of_similar("another user", [*await user_names(store), *added], added, warn)
 
 
-def warn_of_similar(kind: str, names: Iterable[str], added: Sequence[str], warn: Warn) -> None:
-    """Warns of `names` that differ from one of `added` in case or composition only. `kind`: what has these names."""
+def warn_of_similar(another: str, names: Iterable[str], added: Sequence[str], warn: Warn) -> None:
+    """Warns of `names` that differ from one of `added` in case or composition only. `another`: what has these names."""
     by_folded = defaultdict[str, set[str]](set)
     for name in names:
         by_folded[folded(name)].add(name)
     alike = [(name, others) for name in added if (others := by_folded[folded(name)] - {name})]
     for name, others in alike[:MAX_WARNINGS]:
-        warn(f"the name {name!r} looks like that of another {kind}, {quoted(min(others), name)}")
+        warn(f"the name {name!r} looks like that of {another}, {quoted(min(others), name)}")
 
 
 async def warn_of_unpriced(

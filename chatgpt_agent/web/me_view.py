@@ -14,6 +14,7 @@ from chatgpt_agent.web.account_reader import Account, Usage
 from chatgpt_agent.web.console.budget_changes import periods
 from chatgpt_agent.web.console.budgets import spent_level
 from chatgpt_agent.web.console.formats import Formats
+from chatgpt_agent.web.console.messages import translated
 from chatgpt_agent.web.console.parts import (
     Bar,
     Column,
@@ -50,6 +51,10 @@ class OwnRequest(msgspec.Struct, frozen=True, kw_only=True):
     def _(self, text: str) -> str:
         """Returns a text in the language of the page."""
         return str(self.locale.translate(text))
+
+    def message(self, text: str) -> str:
+        """Returns a message of a use case in the language of the page."""
+        return translated(text, self.locale)
 
     @property
     def days(self) -> int:

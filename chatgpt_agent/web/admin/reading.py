@@ -56,17 +56,20 @@ def _object(value: Any, info: inspect.StructType, path: str, _: Extra) -> dict[s
     if not isinstance(value, dict):
         raise _DoesNotFit
     fields = {field.encode_name: field for field in info.fields}
-    where = f"{path}: " if path else ""
     for name in value:
         if name not in fields:
             allowed = f"allowed: {', '.join(fields)}" if fields else "none is allowed"
-            raise InvalidRequest(f"{where}unknown field `{name[:MAX_SHOWN]}`; {allowed}", param=path or None)
+            raise _wrong_fields(path, f"unknown field `{name[:MAX_SHOWN]}`; {allowed}")
     for name, field in fields.items():
         if field.required and name not in value:
             hint = allowed_values(field.type, {})
-            raise InvalidRequest(f"{where}missing required field `{name}`: give {hint}", param=path or None)
+            raise _wrong_fields(path, f"missing required field `{name}`: give {hint}")
     prefix = f"{path}." if path else ""
     return {name: _read(each, fields[name].type, f"{prefix}{name}", {}) for name, each in value.items()}
+
+
+def _wrong_fields(path: str, text: str) -> InvalidRequest:
+    return InvalidRequest(f"{path}: {text}" if path else text, param=path or None)
 
 
 def _list(value: Any, info: inspect.VarTupleType, path: str, _: Extra) -> list[Any]:
@@ -165,8 +168,10 @@ def allowed_values(info: inspect.Type, extra: Extra) -> str:
     if isinstance(info, inspect.UnionType):
         [info] = [each for each in info.types if not isinstance(each, inspect.NoneType)]
         return allowed_values(info, {**extra, "null": True})
-    example = f", such as {extra['example']}" if "example" in extra else ""
-    return f"{extra.get('words') or _words(info)}{example}{', or null' if extra.get('null') else ''}"
+    text: str = extra.get("words") or _words(info)
+    if "example" in extra:
+        text = f"{text}, such as {extra['example']}"
+    return f"{text}, or null" if extra.get("null") else text
 
 
 def _words(info: inspect.Type) -> str:

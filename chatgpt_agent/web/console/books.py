@@ -71,9 +71,15 @@ def _verdict(request: ConsoleRequest, check: LedgerCheck | None) -> Message:
     return Message(text=f"{text} {_('That is more than a week ago.')}", level="warning")
 
 
+def check_names(request: ConsoleRequest, summary: str) -> str:
+    """Returns the names of checks with findings."""
+    return ", ".join(map(request.message, summary.split(", ")))
+
+
 def check_sentence(request: ConsoleRequest, check: LedgerCheck) -> str:
     """Returns the time of a check, the admin who ran it, and its findings."""
-    values = {"time": request.formats.time(check.at), "name": check.actor, "checks": check.summary}
+    names = check_names(request, check.summary)
+    values = {"time": request.formats.time(check.at), "name": check.actor, "checks": names}
     if not check.findings:
         return request._("Checked at %(time)s by %(name)s: every row adds up, and nothing is missing.") % values
     text = request.ngettext(

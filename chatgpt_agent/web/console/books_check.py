@@ -8,6 +8,7 @@ from chatgpt_agent.runtime.job import Run
 from chatgpt_agent.web.admin.handler import public_error
 from chatgpt_agent.web.console.also import command_line, rest_request
 from chatgpt_agent.web.console.books import check_sentence
+from chatgpt_agent.web.console.errors import error_text
 from chatgpt_agent.web.console.parts import (
     Also,
     Button,
@@ -54,7 +55,8 @@ async def _state(request: ConsoleRequest, run: Check | None) -> Message:
         text = _("Every row is being checked since %(time)s, for %(name)s. You may leave this page.") % values
         return Message(text=text, button=Button(_("Look again"), page_url("books", "check"), for_viewers=True))
     if run is not None and run.error is not None:
-        text = _("The check could not be finished: %(error)s") % {"error": public_error(run.error).message}
+        values = {"error": error_text(request, public_error(run.error))}
+        text = _("The check could not be finished: %(error)s") % values
         return Message(text=text, level="bad")
     last = (await request.administration.checks.last()).get(VERIFY)
     if last is None:
@@ -67,23 +69,23 @@ async def _state(request: ConsoleRequest, run: Check | None) -> Message:
 
 
 def _findings(request: ConsoleRequest, findings: list[Finding]) -> Table:
-    _ = request._
+    _, say = request._, request.message
     return Table(
         name="findings",
         title=_("What was found"),
         note=_("At most 100 of each kind are listed."),
         columns=[Column("check", _("Check")), Column("subject", _("About")), Column("text", _("What is wrong"))],
-        rows=[[finding.check, _subject(finding), finding.text] for finding in findings],
+        rows=[[say(each.check), _subject(request, each), say(each.text)] for each in findings],
         also=Also(command=command_line("ledger", "verify"), rest=rest_request("GET", "ledger", "findings")),
     )
 
 
-def _subject(finding: Finding) -> str | Link:
+def _subject(request: ConsoleRequest, finding: Finding) -> str | Link:
     """A request leads to its row, if it has one."""
     try:
         UUID(finding.subject)
     except ValueError:
-        return finding.subject
+        return request.message(finding.subject)
     if finding.check == DEAD_LETTER:
         return finding.subject
     return Link(finding.subject, page_url("requests", finding.subject))

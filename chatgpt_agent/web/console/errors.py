@@ -1,7 +1,7 @@
 """Errors as pages: what is wrong, and how to go on."""
 
 from chatgpt_agent.core.errors import AgentError, StoreUnavailable
-from chatgpt_agent.web.console.languages import Translator
+from chatgpt_agent.web.console.languages import MessageTranslator, Translator
 from chatgpt_agent.web.console.parts import Button, Message, View
 from chatgpt_agent.web.console.routing import PREFIX, ConsoleRequest
 
@@ -38,10 +38,10 @@ def error_title(request: Translator, error: AgentError) -> str:
     return titles.get(error.status, _("Something went wrong"))
 
 
-def error_text(request: Translator, error: AgentError) -> str:
+def error_text(request: MessageTranslator, error: AgentError) -> str:
     """Returns what an error says on a page."""
     if isinstance(error, StoreUnavailable):
         return request._(
             "The database cannot be reached. Clients are served for a while nevertheless; try again in a moment."
         )
-    return error.message
+    return request.message(error.message)

@@ -150,14 +150,16 @@ def _initial(sent: Sent) -> dict[str, str]:
     return {name: _plain_text(text) for name, text in texts.items()}
 
 
-def with_error(form: Form, error: AgentError) -> Form:
-    """Returns a form with the error at its field."""
+def with_error(form: Form, error: AgentError, text: str) -> Form:
+    """Returns a form with the error at its field. `text`: its message in the language of the page."""
     param = error.param or error.message.partition(": ")[0]
-    return msgspec.structs.replace(form, errors=_placed(form, (param, error.message)))
+    return msgspec.structs.replace(form, errors=_placed(form, (param, text)))
 
 
 def _placed(form: Form, error: tuple[str, str]) -> dict[str, str]:
     param, text = error
     names = [field.name for field in form.fields] + [CONFIRM]
     name = param.partition("[")[0]
-    return {name if name in names else "": text.removeprefix(f"{param}: ") if name in names else text}
+    if name not in names:
+        return {"": text}
+    return {name: text.removeprefix(f"{param}: ").removeprefix(f"{param}：")}  # the colon of the language

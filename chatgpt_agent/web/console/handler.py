@@ -146,7 +146,7 @@ class ConsoleHandler(BodyHandler):
         if self._page.get is None or isinstance(error, Forbidden | NotFound | OneTimeLinkUsed | StoreError):
             await self._show_error(request, error)
             return
-        text = error.message
+        text = request.message(error.message)
         if isinstance(error, VersionMismatch):
             text = request._("Another admin has changed this meanwhile. What you typed is kept; the rest is new.")
         self._error = (error.param or error.message.partition(": ")[0], text)

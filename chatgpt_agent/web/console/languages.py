@@ -18,6 +18,13 @@ class Translator(Protocol):
         """Returns a text in the language of the page."""
 
 
+class MessageTranslator(Translator, Protocol):
+    """A request for a page that shows messages of use cases."""
+
+    def message(self, text: str) -> str:
+        """Returns a message of a use case in the language of the page."""
+
+
 def load() -> None:
     """Reads the catalogues, for the whole process."""
     locale.load_gettext_translations(str(FOLDER), DOMAIN)

@@ -204,16 +204,17 @@ def _skipped(request: ConsoleRequest, file: PriceFile) -> Table:
         name="skipped",
         title=_("Skipped entries of OpenAI"),
         columns=[Column("model", _("Model")), Column("reason", _("Reason"))],
-        rows=[list(entry) for entry in entries],
+        rows=[[model, request.message(reason)] for model, reason in entries],
     )
 
 
 def _reasons(request: ConsoleRequest, file: PriceFile) -> Table:
     _ = request._
     reasons = Counter(each.reason for each in file.skipped)
+    by_count = sorted(reasons.items(), key=lambda item: (-item[1], item[0]))
     return Table(
         name="reasons",
         title=_("Skipped entries by reason"),
         columns=[Column("reason", _("Reason")), Column("entries", _("Entries"), Kind.NUMBER)],
-        rows=[[reason, count] for reason, count in sorted(reasons.items(), key=lambda item: (-item[1], item[0]))],
+        rows=[[request.message(reason), count] for reason, count in by_count],
     )

@@ -21,6 +21,7 @@ from chatgpt_agent.web.admin.parameters import to_struct
 from chatgpt_agent.web.admin.routing import MAX_BODY, AdminApi
 from chatgpt_agent.web.console.formats import Formats
 from chatgpt_agent.web.console.forms import CONFIRM, VERSION, changed_fields, read_form, with_offset
+from chatgpt_agent.web.console.messages import translated
 from chatgpt_agent.web.console.parts import Field, Result
 
 T = TypeVar("T", bound=msgspec.Struct)
@@ -70,6 +71,10 @@ class ConsoleRequest(msgspec.Struct, frozen=True, kw_only=True):
         """Returns the form of a text for this number, in the language of the page."""
         return str(self.locale.translate(one, several, count))
 
+    def message(self, text: str) -> str:
+        """Returns a message of a use case, such as an error, in the language of the page."""
+        return translated(text, self.locale)
+
     @property
     def admin(self) -> SignedIn:
         """The admin who is signed in."""
@@ -86,7 +91,10 @@ class ConsoleRequest(msgspec.Struct, frozen=True, kw_only=True):
         """The use cases, for the admin of this request."""
         api, admin = self.services.api, self.admin
         actor = Actor(admin.admin.name, Via.CONSOLE, admin.address)
-        return Administration(api.config, api.stores, actor, api.authenticator.keyring, warn=self.warnings.append)
+        return Administration(api.config, api.stores, actor, api.authenticator.keyring, warn=self._warn)
+
+    def _warn(self, text: str) -> None:
+        self.warnings.append(self.message(text))
 
     @property
     def zone(self) -> str:

@@ -5,10 +5,11 @@ from collections import Counter
 
 from chatgpt_agent.admin.user_import import MAX_FILE, ImportedUsers, NewUserToken, tokens_csv
 from chatgpt_agent.core.access.key_import import read_keys
-from chatgpt_agent.core.access.user_import import COLUMNS
+from chatgpt_agent.core.access.user_import import COLUMNS, ReportLine
 from chatgpt_agent.core.access.user_import import Result as LineResult
 from chatgpt_agent.core.csv_reader import read_rows
 from chatgpt_agent.web.console.also import command_line
+from chatgpt_agent.web.console.aside import aside, give_way
 from chatgpt_agent.web.console.parts import (
     Also,
     Code,
@@ -80,7 +81,7 @@ async def import_users(request: ConsoleRequest) -> Result:
     else:
         parts += (await show_import(request)).parts[1:]
     if any(line.result is not LineResult.ADDED for line in imported.lines):
-        parts.append(_lines_table(request, imported))
+        parts.append(await aside(_lines_table, request, imported))  # each error is translated
     return View(
         title=request._("Import users"),
         section="users",
@@ -146,9 +147,14 @@ def _lines_table(request: ConsoleRequest, imported: ImportedUsers) -> Table:
             Column("result", _("Result")),
             Column("error", _("What is wrong")),
         ],
-        rows=[[line.line, line.name, results[line.result], line.error] for line in lines[:MAX_LINES]],
+        rows=[[line.line, line.name, results[line.result], _error(request, line)] for line in lines[:MAX_LINES]],
         note=note if more > 0 else "",
     )
+
+
+def _error(request: ConsoleRequest, line: ReportLine) -> str:
+    give_way()
+    return request.message(line.error or "")
 
 
 # OpenAI keys.

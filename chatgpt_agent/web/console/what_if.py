@@ -42,7 +42,7 @@ async def show_what_if(request: ConsoleRequest) -> Result:
     try:
         return _view(request, [form, *await _report(request)])
     except (InvalidRequest, InvalidValue, NotFound) as error:
-        return _view(request, [with_error(form, error)], error)
+        return _view(request, [with_error(form, error, request.message(error.message))], error)
 
 
 def _view(request: ConsoleRequest, parts: list[Part], error: AgentError | None = None) -> View:

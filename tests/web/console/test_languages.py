@@ -18,8 +18,9 @@ pytestmark = pytest.mark.shared_agent
 ROOT = Path(__file__).parents[3]
 
 
-def test_text_inside_an_f_string_is_in_the_catalogue() -> None:
+def test_text_inside_an_f_string_is_in_the_catalogue(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is a call in the syntax tree as any other; Babel's own extraction misses it before Python 3.12."""
+    monkeypatch.syspath_prepend(ROOT / "scripts")
     script = runpy.run_path(str(ROOT / "scripts/messages"))
     source = 'f"{text} {_(\'Checked.\')}"; request.ngettext("a row", "rows", n); names.translate(table)'
     assert script["texts_of"](source) == {"Checked.", ("a row", "rows")}
