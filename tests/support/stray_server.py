@@ -8,7 +8,7 @@ import struct
 from typing import cast
 
 HTTP2_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-LATER = 0.01  # seconds between an answer and what comes after it
+LINGER = 0.01  # seconds between the end of a connection and what the server does next
 
 # What comes after an answer over HTTP/1.1; "FIN" and "RST" end the connection.
 STRAY_BYTES = {
@@ -88,8 +88,8 @@ def stray_frames(stream: int) -> dict[str, bytes]:
 
 class StrayServer:
     """Answers each request with the request's own body. `stray`: what comes after the answer, at each of `places` in
-    turn: in the same packet, in a TLS record of its own in that packet, or later. With `tunnel` it is an HTTP proxy in
-    front of TLS."""
+    turn: in the same packet, in a TLS record of its own in that packet, or later, once the test has called
+    `answer_was_read`. With `tunnel` it is an HTTP proxy in front of TLS."""
 
     def __init__(
         self,
@@ -104,6 +104,7 @@ class StrayServer:
         self.keys: list[set[bytes]] = []  # the keys on each connection
         self.open = 0  # connections
         self.sent = 0  # answers with what comes after them
+        self._answer_read = asyncio.Event()
         self._stray = stray
         self._tls, self._tunnel, self._http2 = tls, tunnel, http2
         self._tasks: set[asyncio.Task[None]] = set()
@@ -121,6 +122,11 @@ class StrayServer:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def answer_was_read(self) -> None:
+        """Lets what comes later come: a fixed time would be too short on a busy machine, and a reset loses what the
+        client has not read."""
+        self._answer_read.set()
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.create_task(self._serve(reader, writer))
@@ -178,14 +184,15 @@ class StrayServer:
         connection: socket.socket | None = writer.get_extra_info("socket")
         if connection is None:  # the client has left
             raise ConnectionError
+        self._answer_read.clear()
         if stray in (b"FIN", b"RST"):
             writer.write(answer)
-            await asyncio.sleep(0 if place == "packet" else LATER)
+            await (asyncio.sleep(0) if place == "packet" else self._answer_read.wait())
             if stray == b"RST":
                 connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 writer.transport.abort()
             writer.close()
-            await asyncio.sleep(LATER)
+            await asyncio.sleep(LINGER)
         elif place == "packet":
             writer.write(answer + stray)
         elif place == "record":
@@ -195,8 +202,9 @@ class StrayServer:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 0)
         else:
             writer.write(answer)
-            await asyncio.sleep(LATER)
-            writer.write(stray)
+            if stray:
+                await self._answer_read.wait()
+                writer.write(stray)
         self.sent += 1
         if writer.is_closing():
             raise ConnectionError

@@ -99,6 +99,7 @@ async def ask(client: UpstreamClient, server: StrayServer, url: str) -> list[byt
     answers = []
     for body in BODIES:
         answers.append(await post(client, url, body))
+        server.answer_was_read()
         await until(lambda: server.sent == len(server.requests))
     return answers
 
