@@ -11,7 +11,7 @@ from msgspec import Meta
 from chatgpt_agent.core.money.exact import Usd
 from chatgpt_agent.core.openai_usage import COUNT_NAMES, Counts, Kind, Number
 from chatgpt_agent.core.reconcile.lines import ComparedLine, Finding, Reconciliation
-from chatgpt_agent.core.reconcile.sentences import kinds_text, sentence
+from chatgpt_agent.core.reconcile.sentences import ENGLISH, Texts, kinds_text, sentence
 
 # In JSON: text in plain decimal notation.
 Quantity = Annotated[Decimal, Meta(extra_json_schema={"pattern": r"^-?[0-9]+(\.[0-9]+)?$"})]
@@ -92,15 +92,20 @@ def reconciled_total(line: ComparedLine) -> ReconciledLine:
     return _record(line, None, None)
 
 
-def notes(result: Reconciliation) -> Iterator[str]:
+def notes(result: Reconciliation, texts: Texts = ENGLISH) -> Iterator[str]:
     """Yields what is not compared, in sentences."""
+    _ = texts._
     if result.left_out:
-        counts = ", ".join(f"{count} of {endpoint}" for endpoint, count in sorted(result.left_out.items()))
-        yield f"Left out of the usage, because there are no figures of OpenAI for them: {counts} (requests)."
+        left_out = sorted(result.left_out.items())
+        counts = [_("%(n)s of %(endpoint)s") % {"n": count, "endpoint": endpoint} for endpoint, count in left_out]
+        text = _("Left out of the usage, because there are no figures of OpenAI for them: %(counts)s (requests).")
+        yield text % {"counts": ", ".join(counts)}
     if result.unavailable:
-        yield f"OpenAI's API has no usage of {kinds_text(result.unavailable)} (404)."
+        kinds = kinds_text(result.unavailable, texts)
+        yield _("OpenAI's API has no usage of %(kinds)s (404).") % {"kinds": kinds}
     if result.unused_keys:
-        yield f"OpenAI has no figures of {', '.join(result.unused_keys)}: check the ids of keys and their users."
+        text = _("OpenAI has no figures of %(keys)s: check the ids of keys and their users.")
+        yield text % {"keys": ", ".join(result.unused_keys)}
 
 
 def _record(line: ComparedLine, text: str | None, finding: Finding | None) -> ReconciledLine:

@@ -120,17 +120,17 @@ async def compare(request: ConsoleRequest) -> Result:
 
 
 def _verdict(request: ConsoleRequest, result: Reconciliation) -> Message:
-    _ = request._
+    _, items = request._, list(notes(result, request))
     if result.equal:
-        text = _("Nothing differs: %(sums)s.") % {"sums": sums_text(result.total)}
-        return Message(title=_("The ledger and OpenAI agree"), text=text, level="good", items=list(notes(result)))
+        text = _("Nothing differs: %(sums)s.") % {"sums": sums_text(result.total, request)}
+        return Message(title=_("The ledger and OpenAI agree"), text=text, level="good", items=items)
     count = len(result.lines)
     text = request.ngettext("%(n)d difference. In all: %(total)s.", "%(n)d differences. In all: %(total)s.", count)
     return Message(
         title=_("The ledger and OpenAI differ"),
-        text=text % {"n": count, "total": total_text(result.total)},
+        text=text % {"n": count, "total": total_text(result.total, request)},
         level="warning",
-        items=list(notes(result)),
+        items=items,
     )
 
 
@@ -139,7 +139,7 @@ def _facts(request: ConsoleRequest, result: Reconciliation) -> Facts:
     facts = []
     if result.usage_days:
         facts.append(Fact(_("Days of usage (UTC)"), _span(request, result.usage_days)))
-        facts.append(Fact(_("Kinds of usage"), kinds_text(result.kinds)))
+        facts.append(Fact(_("Kinds of usage"), kinds_text(result.kinds, request)))
     if result.cost_days:
         facts.append(Fact(_("Days of costs (UTC)"), _span(request, result.cost_days)))
         facts.append(Fact(_("Cost in the ledger"), total.ledger_cost, Kind.USD))
@@ -182,7 +182,7 @@ def _line_cells(request: ConsoleRequest, line: ComparedLine) -> list[Any]:
     candidates: list[Any] = [Link(id_, page_url("requests", id_)) for id_ in line.candidate_rows]
     if (more := line.candidate_count - len(candidates)) > 0 and candidates:
         candidates.append(request._("and %(n)d more") % {"n": more})
-    text = sentence(line)
+    text = sentence(line, request)
     if line.keys:
         text += " " + request._("(keys without a user: %(keys)s)") % {"keys": ", ".join(line.keys)}
     return [
@@ -190,7 +190,7 @@ def _line_cells(request: ConsoleRequest, line: ComparedLine) -> list[Any]:
         line.ledger_cost,
         line.openai_cost,
         line.missing_cost,
-        "; ".join(map(item_text, line.items)) if line.name is None else "",
+        "; ".join(item_text(item, request) for item in line.items) if line.name is None else "",
         candidates,
     ]
 
