@@ -112,7 +112,9 @@ class _Source:
         """Returns the templates of all errors, warnings and findings."""
         texts = {text for value in self._defaults for text in self._texts(value, {}, set())}
         for tree in self._trees.values():
-            texts |= {text for value in map(_words, ast.walk(tree)) if value for text in self._texts(value, {}, set())}
+            texts |= {
+                text for value in map(_description, ast.walk(tree)) if value for text in self._texts(value, {}, set())
+            }
             for scope in ast.walk(tree):
                 if isinstance(scope, Function):
                     names = self._names(scope)
@@ -210,11 +212,14 @@ def _called(call: ast.Call) -> str:
     return getattr(call.func, "attr", None) or getattr(call.func, "id", None) or ""
 
 
-def _words(node: ast.AST) -> ast.expr | None:
-    """Returns what a struct's field says on its values (web/admin/reading.py)."""
-    if isinstance(node, ast.Dict):
-        return next((value for key, value in zip(node.keys, node.values, strict=True)
-                     if isinstance(key, ast.Constant) and key.value == "words"), None)  # fmt: skip
+def _description(node: ast.AST) -> ast.expr | None:
+    """Returns what a field says on its values (web/admin/reading.py), or what a route of REST does."""
+    match node:
+        case ast.Dict():
+            items = zip(node.keys, node.values, strict=True)
+            return next((value for key, value in items if isinstance(key, ast.Constant) and key.value == "words"), None)
+        case ast.Call() if _called(node) == "Route":
+            return next((keyword.value for keyword in node.keywords if keyword.arg == "summary"), None)
     return None
 
 

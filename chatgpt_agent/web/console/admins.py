@@ -59,9 +59,10 @@ async def show_admins(request: ConsoleRequest) -> Result:
 def _row(request: ConsoleRequest, admin: AdminRow) -> list[Any]:
     _ = request._
     revoke = Button(_("Revoke"), page_url("admins", admin.name, "revoke"), danger=True)
+    roles: dict[str, str] = {Role.ADMIN: _("admin"), Role.VIEWER: _("viewer")}
     return [
         admin.name,
-        admin.role,
+        roles.get(admin.role, admin.role),
         Mark(_("revoked")) if admin.revoked_at else Mark(_("active"), "good"),
         f"{admin.token_prefix}…" if admin.token_prefix else None,
         admin.password_set_at,

@@ -36,7 +36,7 @@ async def show_audit(request: ConsoleRequest) -> Result:
             Column("object_id", _("Id")),
             Column("changes", _("What changed")),
         ],
-        rows=[_row(row) for row in page.data],
+        rows=[_row(row, _terms(request)) for row in page.data],
         empty=_("No change matches. Every change by command, REST, console or in PostgreSQL is listed here."),
         next=request.with_query(after=page.next) if page.next else None,
         also=Also(command="chatgpt-agent audit list", rest="GET /api/v1/audit"),
@@ -55,21 +55,45 @@ def _filter(request: ConsoleRequest) -> Form:
             label=_("Object"),
             input=Input.CHOICE,
             value=value("object"),
-            choices={"": _("all"), **{name: name for name in OBJECTS}},
+            choices={"": _("all"), **{name: _terms(request)[name] for name in OBJECTS}},
         ),
         Field(name="object_id", label=_("Id"), input=Input.NUMBER, value=value("object_id")),
     ]
     return Form(name="filter", action=page_url("audit"), get=True, fields=fields, submit=_("Filter"))
 
 
-def _row(row: AuditRow) -> list[Any]:
+def _terms(request: ConsoleRequest) -> dict[str, str]:
+    """Returns the names of interfaces, actions and objects; columns keep the names that they have in the database."""
+    _ = request._
+    return {
+        "command": _("command"),
+        "rest": _("rest"),
+        "console": _("console"),
+        "own_token": _("own_token"),
+        "sql": _("sql"),
+        "insert": _("insert"),
+        "update": _("update"),
+        "delete": _("delete"),
+        "users": _("users"),
+        "tokens": _("tokens"),
+        "prices": _("prices"),
+        "surcharges": _("surcharges"),
+        "budgets": _("budgets"),
+        "admins": _("admins"),
+        "usage": _("usage"),
+        "settings": _("settings"),
+        "archived_months": _("archived_months"),
+    }
+
+
+def _row(row: AuditRow, terms: dict[str, str]) -> list[Any]:
     return [
         row.at,
         Link(row.actor, page_url("audit", actor=row.actor)),
-        row.via,
+        terms.get(row.via, row.via),
         row.address,
-        row.action,
-        row.object,
+        terms.get(row.action, row.action),
+        terms.get(row.object, row.object),
         Link(row.object_id, page_url("audit", object=row.object, object_id=row.object_id)),
         _difference(row),
     ]

@@ -38,7 +38,7 @@ async def show_rest(request: ConsoleRequest) -> Result:
             Column("summary", _("What it does")),
             Column("viewers", _("Open to viewers"), Kind.FLAG),
         ],
-        rows=[_row(route) for route in ROUTES],
+        rows=[_row(request, route) for route in ROUTES],
         also=Also(rest=f"GET {REST}/openapi.json"),
     )
     return View(
@@ -54,8 +54,9 @@ async def show_rest(request: ConsoleRequest) -> Result:
     )
 
 
-def _row(route: Route) -> list[Any]:
-    return [route.tag, f"{route.method} {REST}{route.path}", route.summary, route.for_viewers]
+def _row(request: ConsoleRequest, route: Route) -> list[Any]:
+    summary = request.message(route.summary)
+    return [route.tag, f"{route.method} {REST}{route.path}", summary, route.for_viewers]
 
 
 async def show_document(request: ConsoleRequest) -> Result:

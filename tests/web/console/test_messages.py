@@ -4,13 +4,16 @@ import re
 
 import pytest
 
+from chatgpt_agent.core.access.settings import UserChanges
 from chatgpt_agent.web.console.messages import PLACEHOLDER, Messages, Template, messages_of
-from tests.support.console import ConsoleClient
+from tests.support.console import ConsoleClient, PageAnswer
+from tests.support.console_pages import address, pages_to_show
+from tests.web.console.test_books import costs
 
 pytestmark = pytest.mark.shared_agent
 
-# What stays as it is: addresses, commands, keys of configuration, values in quotes, names of fields.
-_DATA = re.compile(r"'[^']*'|\"[^\"]*\"|\bchatgpt-agent [\w-]+( [\w-]+)*|\S*[/_=@.]\S*")
+# What stays as it is: addresses, commands and options, keys of configuration, values in quotes, names of fields.
+_DATA = re.compile(r"'[^']*'|\"[^\"]*\"|\bchatgpt-agent [\w-]+( [\w-]+)*|--[\w-]+ [\w-]+|\S*[/_=@.]\S*")
 _ENGLISH = re.compile(r"[A-Za-z]{2,} [a-z]{2,}")
 
 
@@ -127,3 +130,53 @@ async def test_warning_after_an_action(reader: ConsoleClient) -> None:
     """A name that looks like another one."""
     page = await reader.submit("/new-user", "new", name="Alice", openai_key="sk-made-up-key")
     assert "名称 'Alice' 与另一个用户 'alice' 的名称看起来一样" in page.text
+
+
+async def test_stale_version(reader: ConsoleClient) -> None:
+    """By REST it is a message of the use case; the page has its own, which says what becomes of what was typed."""
+    form = (await reader.get("/users/alice/change")).form("settings")
+    await reader.agent.administration.users.change("alice", UserChanges(comment="meanwhile"))
+    page = await reader.send("/users/alice/change", {**form, "comment": "mine"})
+    assert (page.status, "另一位管理员在此期间改过它" in page.text) == (412, True)
+    assert english_in(page.text) == []
+
+
+async def test_wrong_file_of_prices(reader: ConsoleClient) -> None:
+    """The place in the file is a part of the message."""
+    file = b"model,input,output\ngpt-6-luna,1,2\ngpt-6-sol,much,2\n"
+    page = await reader.send_file("/price-import", "import", "file", file)
+    assert page.status == 422
+    assert "第 3 行：input：'much' 不是数字；请填每 100 万词元的美元数，例如 2.50" in page.text
+    assert english_in(page.text.replace("eu us", "")) == []
+
+
+async def test_sentences_of_a_reconciliation(reader: ConsoleClient) -> None:
+    """They are put together in Chinese, with commas and colons of the language."""
+    page = await reader.send_file("/books/compare", "compare", "files", costs(0.5), key="key_alice=alice")
+    [row] = page.rows("differences")
+    assert row[0].startswith("gpt-6-luna：0.50 美元，用户 alice，")
+    assert row[0].endswith("：账本中没有")
+    assert english_in(page.text) == []
+
+
+async def test_audit_log(reader: ConsoleClient) -> None:
+    """Interfaces, actions and objects have names; columns are those of the database."""
+    await reader.submit("/users/alice/change", "settings", comment="new")
+    assert (await reader.get("/audit")).rows("changes")[0][2:6:2] == ["控制台", "修改"]
+    page = await reader.get("/audit?object=users")
+    assert {row[5] for row in page.rows("changes")} == {"用户"}
+
+
+async def test_every_page_is_in_chinese(reader: ConsoleClient) -> None:
+    """What is left in English is data: names of tables and regions, commands."""
+    await reader.agent.chat()
+    [row] = await reader.agent.rows(1)
+    left = {}
+    for page in pages_to_show():
+        answer = await reader.fetch("GET", address(page, str(row["request_id"])))
+        if answer.header("Content-Type") == "text/html; charset=utf-8" and page.path != "/system":
+            text = (
+                PageAnswer(answer).text.replace("eu us", "").replace("admin token NAME", "").replace("admin token", "")
+            )
+            left[page.path] = english_in(text)
+    assert {path: texts for path, texts in left.items() if texts} == {}
