@@ -15,8 +15,8 @@ from pathlib import Path
 PACKAGE = Path(__file__).parent.parent / "chatgpt_agent"
 # What the console's use cases run through. The rest is of commands and of requests to OpenAI.
 PLACES = (
-    "core", "admin", "adapters/postgres", "runtime/console_access.py", "runtime/failed_attempts.py", "web/body.py",
-    "web/admin", "web/console",
+    "core", "admin", "adapters/postgres", "runtime/account_limiter.py", "runtime/console_access.py",
+    "runtime/failed_attempts.py", "web/body.py", "web/admin", "web/console",
 )  # fmt: skip
 OTHER_PLACES = (
     "core/http", "core/access/identity.py", "core/backup.py", "core/cooperative.py", "core/legacy.py",
@@ -25,7 +25,7 @@ OTHER_PLACES = (
     "adapters/postgres/legacy.py", "adapters/postgres/programs.py", "adapters/postgres/targets.py",
 )  # fmt: skip
 OTHER_ERRORS = frozenset(
-    {"SetupError", "UpstreamError", "StoreError", "WebhookFailed", "InvalidApiKey", "ModelNotFound", "UpgradeRequired",
+    {"SetupError", "UpstreamError", "WebhookFailed", "InvalidApiKey", "ModelNotFound", "UpgradeRequired",
      "HeadTooLarge", "HttpVersionNotSupported", "InsufficientQuota", "LedgerUnavailable", "DirectoryStale",
      "UsageUnavailable"}
 )  # fmt: skip
@@ -52,9 +52,14 @@ def templates() -> set[str]:
     """Returns the templates of all messages that the console may show."""
     paths = [path for path in sorted(PACKAGE.rglob("*.py")) if _is_of_the_console(path)]
     trees = {path: ast.parse(path.read_text("utf-8")) for path in paths}
-    texts = _Source(trees).templates() | _checks(trees[PACKAGE / CHECKS]) | {PLACE}
+    texts = texts_of(trees) | _checks(trees[PACKAGE / CHECKS]) | {PLACE}
     by_form = {PLACEHOLDER.sub(r"%()\2", text): text for text in sorted(texts, reverse=True)}
     return set(by_form.values()) | _finding_names(trees.values())
+
+
+def texts_of(trees: dict[Path, ast.Module]) -> set[str]:
+    """Returns the templates of the errors, warnings and findings in these modules."""
+    return _Source(trees).templates()
 
 
 def _is_of_the_console(path: Path) -> bool:
@@ -129,6 +134,11 @@ class _Source:
                 return [first]
             case ast.Call(args=[first, *_]) if _called(node) in self._errors - LOGGED:
                 return [first]
+            case ast.FunctionDef(args=ast.arguments(args=args, defaults=values, kwonlyargs=more, kw_defaults=others)):
+                named = zip([*args[len(args) - len(values) :], *more], [*values, *others], strict=True)
+                return [value for name, value in named if name.arg == "message" and value]
+            case ast.Call(keywords=[*_, ast.keyword("message", value)]):
+                return [value]
             case ast.Raise(exc=ast.Call(args=args) as call) if _called(call) in self._functions:
                 return args  # of a function that returns an error
             case ast.Call(args=[first]) if _called(node) in _WARN:

@@ -18,7 +18,7 @@ class AccountLimiter:
         clock: Callable[[], float],
         *,
         limit: int = REQUESTS,
-        message: str = "Your token may ask for its account and usage %d times a minute.",
+        message: str = "Your token may ask for its account and usage %(limit)s times a minute.",
     ) -> None:
         self._clock = clock
         self._limit = limit
@@ -33,10 +33,11 @@ class AccountLimiter:
             bucket = self._buckets[owner] = Bucket(self._limit, now)
         wait = bucket.wait(1, now)
         if wait > 0:
-            raise RateLimited(self._message % self._limit, retry_after=wait)
+            raise RateLimited(self._message % {"limit": self._limit}, retry_after=wait)
         bucket.take(1, now)
 
 
 def rotation_limiter(clock: Callable[[], float]) -> AccountLimiter:
     """Returns the limiter of users who rotate tokens."""
-    return AccountLimiter(clock, limit=ROTATIONS, message="Your user account may rotate tokens %d times a minute.")
+    message = "Your user account may rotate tokens %(limit)s times a minute."
+    return AccountLimiter(clock, limit=ROTATIONS, message=message)

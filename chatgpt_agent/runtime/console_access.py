@@ -84,7 +84,7 @@ class ConsoleAccess:
         self.first_run_code: str | None = None  # of the link for the first admin; in memory only
         self.set_settings(settings)
         # Failures.
-        self._by_address = FailedAttempts(clock, burst, TOO_MANY)
+        self._by_address = FailedAttempts(clock, burst, message=TOO_MANY)
         self._by_name = WrongPasswords(clock)
 
     def set_settings(self, settings: ConsoleSettings) -> None:

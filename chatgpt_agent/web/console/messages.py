@@ -15,7 +15,7 @@ from tornado.locale import Locale
 from chatgpt_agent.web.console.languages import FOLDER
 
 DEPTH = 5  # of messages within messages
-MAX_LENGTH = 5000  # characters of a message; longer ones are left in English
+MAX_LENGTH = 1000  # characters of a message; longer ones stay in English: matching takes long for made-up ones
 
 PLACEHOLDER = re.compile(r"%\((\w+)\)([sr])")
 _ENGLISH = re.compile(r"[A-Za-z]{2,} [A-Za-z]{2,}")

@@ -5,6 +5,7 @@ from decimal import Decimal
 from typing import Any
 
 from chatgpt_agent.admin.overview import NEARLY_SPENT, Attention, Concern, DayCost, Overview, Spend
+from chatgpt_agent.web.console.books import check_names
 from chatgpt_agent.web.console.parts import (
     Also,
     Button,
@@ -120,7 +121,7 @@ def _attention(request: ConsoleRequest, overview: Overview) -> list[Part]:
 def _sentence(request: ConsoleRequest, each: Attention) -> Link:
     _, formats = request._, request.formats
     values = {
-        "name": each.subject,
+        "name": check_names(request, each.subject) if each.concern is Concern.FINDINGS else each.subject,
         "count": formats.number(each.count or 0),
         "amount": formats.usd(each.amount or Decimal(0)),
         "of": formats.usd(each.of or Decimal(0)),

@@ -58,7 +58,7 @@ async def show_system(request: ConsoleRequest) -> Result:
 def _errors(request: ConsoleRequest, system: System) -> list[Part]:
     _ = request._
     errors = {_("Database"): system.database_error, _("Outbox"): system.outbox_error}
-    return [Message(title=name, text=error, level="bad") for name, error in errors.items() if error]
+    return [Message(title=name, text=request.message(error), level="bad") for name, error in errors.items() if error]
 
 
 def _figures(request: ConsoleRequest, system: System) -> Figures:

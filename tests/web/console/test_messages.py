@@ -1,6 +1,9 @@
 """Messages of use cases in Chinese: every template is matched by what is made of it, and pages have no English left."""
 
+import ast
+import importlib
 import re
+from pathlib import Path
 
 import pytest
 
@@ -9,6 +12,8 @@ from chatgpt_agent.web.console.messages import PLACEHOLDER, Messages, Template, 
 from tests.support.console import ConsoleClient, PageAnswer
 from tests.support.console_pages import address, pages_to_show
 from tests.web.console.test_books import costs
+
+ROOT = Path(__file__).parents[3]
 
 pytestmark = pytest.mark.shared_agent
 
@@ -180,3 +185,29 @@ async def test_every_page_is_in_chinese(reader: ConsoleClient) -> None:
             )
             left[page.path] = english_in(text)
     assert {path: texts for path, texts in left.items() if texts} == {}
+
+
+def test_templates_follow_what_a_message_is_made_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both branches of a condition, a name, a constant, and what a function returns."""
+    monkeypatch.syspath_prepend(ROOT / "scripts")
+    source = """
+A_DAY = "a day such as 2026-11-23"
+
+class Wrong(InvalidValue): ...
+
+def hint(name):
+    return f"; did you mean {name!r}?" if name else ""
+
+def check(field, rows):
+    text = f"{len(rows)} rows" if rows else "no rows"
+    raise Wrong(f"{field}: {text!r} is not {A_DAY}, {text}" + hint(field))
+"""
+    tree = ast.parse(f"class AgentError: ...\nclass InvalidValue(AgentError): ...\n{source}")
+    texts = importlib.import_module("message_sources").texts_of({ROOT: tree})
+    assert texts == {
+        "%(field)s: %(text)r is not %(a_day)s, %(text2)s",
+        "%(rows)s rows",
+        "no rows",
+        "a day such as 2026-11-23",
+        "; did you mean %(name)r?",
+    }
