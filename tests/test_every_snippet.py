@@ -19,7 +19,9 @@ from tests.support.snippets import PAGES, ROOT, Snippet, shell_lines, simple_com
 FENCE = re.compile(r"^ *(`{3,}|~{3,})(.*)$", re.MULTILINE)
 LANGUAGES = {match for page in PAGES for _, match in FENCE.findall(page.read_text("utf-8"))}
 ALL = snippets(*LANGUAGES)
-OURS = re.compile(r"(?<![\w/.])(?:(?:packaging|scripts|tests|benchmarks)/[\w./-]+|[\w.-]+\.lock|config\.example\.yml)")
+OURS = re.compile(
+    r"(?<![\w/.])(?:(?:packaging|scripts|tests|benchmarks)/[\w./-]+(?![\w./{-])|[\w.-]+\.lock|config\.example\.yml)"
+)
 
 
 def of_page(page: str, language: str, start: str = "") -> str:

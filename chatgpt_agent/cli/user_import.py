@@ -72,5 +72,5 @@ def _echo_report(imported: ImportedUsers, tokens_file: Path | None) -> None:
         if count := sum(line.result is result for line in imported.lines):
             click.echo(f"{result}: {count}", err=True)
     if imported.tokens:
-        place = "are shown only now" if tokens_file is None else f"are in {tokens_file}, and nowhere else"
+        place = "are shown only now" if tokens_file is None else "are in the file, and nowhere else"
         click.echo(f"The tokens {place}.", err=True)
