@@ -119,10 +119,11 @@ def _attention(request: ConsoleRequest, overview: Overview) -> list[Part]:
 
 
 def _sentence(request: ConsoleRequest, each: Attention) -> Link:
-    _, formats = request._, request.formats
+    _, ngettext, formats = request._, request.ngettext, request.formats
+    count = each.count or 0
     values = {
         "name": check_names(request, each.subject) if each.concern is Concern.FINDINGS else each.subject,
-        "count": formats.number(each.count or 0),
+        "count": formats.number(count),
         "amount": formats.usd(each.amount or Decimal(0)),
         "of": formats.usd(each.of or Decimal(0)),
         "at": _moment(request, each.at),
@@ -130,14 +131,34 @@ def _sentence(request: ConsoleRequest, each: Attention) -> Link:
     texts = {
         Concern.UNCERTAIN_COST: _("Requests of this month with an unknown cost may have cost up to %(amount)s more."),
         Concern.BUDGET: _("%(name)s has spent %(amount)s of a budget of %(of)s."),
-        Concern.UNPRICED_MODEL: _("The model %(name)s has no price; it was asked for %(count)s times."),
-        Concern.SHUTDOWN: _("OpenAI shuts %(name)s down on %(at)s; %(count)s users used it in the last 30 days."),
+        Concern.UNPRICED_MODEL: ngettext(
+            "The model %(name)s has no price; it was asked for once.",
+            "The model %(name)s has no price; it was asked for %(count)s times.",
+            count,
+        ),
+        Concern.SHUTDOWN: ngettext(
+            "OpenAI shuts %(name)s down on %(at)s; %(count)s user used it in the last 30 days.",
+            "OpenAI shuts %(name)s down on %(at)s; %(count)s users used it in the last 30 days.",
+            count,
+        ),
         Concern.KEY_REFUSED: _("OpenAI refuses the key of %(name)s, last at %(at)s."),
-        Concern.OUTBOX: _("%(count)s rows wait at agent %(name)s, since %(at)s."),
-        Concern.DEAD_LETTERS: _("PostgreSQL has refused %(count)s rows (dead letters)."),
+        Concern.OUTBOX: ngettext(
+            "%(count)s row waits at agent %(name)s, since %(at)s.",
+            "%(count)s rows wait at agent %(name)s, since %(at)s.",
+            count,
+        ),
+        Concern.DEAD_LETTERS: ngettext(
+            "PostgreSQL has refused %(count)s row (a dead letter).",
+            "PostgreSQL has refused %(count)s rows (dead letters).",
+            count,
+        ),
         Concern.NOT_VERIFIED: _("The books have not been checked in the last week."),
         Concern.OLD_BACKUP: _("The last backup was made at %(at)s."),
-        Concern.FINDINGS: _("The last check of the books has %(count)s findings: %(name)s"),
+        Concern.FINDINGS: ngettext(
+            "The last check of the books has %(count)s finding: %(name)s",
+            "The last check of the books has %(count)s findings: %(name)s",
+            count,
+        ),
         Concern.UNKNOWN_FIELDS: _("OpenAI reports %(name)s, which is not known here; it may be charged."),
     }
     return Link(texts[each.concern] % values, _HREFS[each.concern](each))
