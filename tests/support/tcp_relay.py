@@ -94,16 +94,14 @@ class Link:
     async def _join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             await self._flowing.wait()
-        except asyncio.CancelledError:
-            writer.transport.abort()
-            raise
-        try:
             if isinstance(self._target, Path):
                 target = await asyncio.open_unix_connection(self._target)
             else:
                 target = await asyncio.open_connection(*self._target)
-        except OSError:
+        except (OSError, asyncio.CancelledError) as error:
             writer.transport.abort()
+            if isinstance(error, asyncio.CancelledError):
+                raise
             return
         self._pairs.append((writer, target[1]))
         out = asyncio.create_task(self._pass(reader, target[1], back=False))
