@@ -23,6 +23,8 @@ from tests.support.demo import Demo, processes_below
 from tests.support.postgres_server import server_folder
 from tests.support.waiting import until
 
+pytestmark = pytest.mark.slow
+
 MADE_UP = {"en": "All figures are made up: this is a demonstration.", "zh-CN": "所有数据均为虚构：这是一个演示。"}
 # Of an installation that it must not touch. Nothing listens there.
 REAL = {
@@ -197,7 +199,6 @@ def test_missing_postgresql_is_one_line() -> None:
     )
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("moment", ["pg.new", "pg"])
 async def test_ctrl_c_during_the_start_leaves_nothing(moment: str) -> None:
     """It need not get ready first: neither while PostgreSQL makes its folder, nor when it has one. Nothing is

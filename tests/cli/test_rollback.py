@@ -13,6 +13,8 @@ from tests.support.database import query
 from tests.support.ledger_rows import november_row, ship_rows
 from tests.support.serving import Serve
 
+pytestmark = pytest.mark.slow
+
 NAMES = known_migrations()
 BEFORE_LIMITS = str(len(NAMES) - NAMES.index("0003.money-and-people"))  # migrations that 0003 and later ones are
 AN_AGENT = "INSERT INTO agents (id, seen_at, backlog) VALUES (gen_random_uuid(), now() - %s::interval, 0)"

@@ -13,6 +13,8 @@ from tests.support.serving import Serve, chat, headers, postmaster, with_user
 from tests.support.upstream import Upstream
 from tests.support.waiting import until
 
+pytestmark = pytest.mark.slow
+
 
 async def test_first_start_needs_no_preparation(embedded: Cli) -> None:
     """The agent creates database, data folder and master key, and becomes ready."""

@@ -13,6 +13,8 @@ from tests.support.serving import Serve, begin_stream, chat, states, with_user
 from tests.support.upstream import Received, Reply, Upstream, stream_events
 from tests.support.waiting import until
 
+pytestmark = pytest.mark.slow
+
 
 class Held:
     """A script that sends the first event of a stream, and the others when `go` is set."""

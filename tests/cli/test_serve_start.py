@@ -15,6 +15,8 @@ from tests.support.client import fetch
 from tests.support.commands import Cli
 from tests.support.serving import Serve
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("key", ["PORT", "ADMIN_PORT"])
 async def test_port_in_use_is_one_line(served: Cli, key: str) -> None:

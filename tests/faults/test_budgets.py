@@ -18,6 +18,8 @@ from tests.support.limit_world import identity_with
 from tests.support.tcp_relay import Link
 from tests.support.waiting import until
 
+pytestmark = pytest.mark.slow
+
 HUNDRED = identity_with(rpm=100, concurrency=50)
 TIMES = LimitTimes(read=0.1, listen=0.1, retry=0.05)
 

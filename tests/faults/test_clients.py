@@ -18,7 +18,7 @@ from tests.support.oracle import verify
 from tests.support.serving import body
 from tests.support.upstream import Reply, Upstream, completion
 
-pytestmark = pytest.mark.shared_agent
+pytestmark = [pytest.mark.shared_agent, pytest.mark.slow]
 
 MIB = 1024 * 1024
 

@@ -23,7 +23,7 @@ from tests.support.serving import SECONDS, Serve, body, headers, with_user
 
 NAME = "hang.invalid"  # which the preloaded library never resolves
 
-pytestmark = pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler")]
 
 
 @pytest.fixture(scope="module")

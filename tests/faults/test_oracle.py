@@ -10,7 +10,7 @@ from tests.support.database import connected
 from tests.support.oracle import check, verify
 from tests.support.upstream import Upstream
 
-pytestmark = pytest.mark.shared_agent
+pytestmark = [pytest.mark.shared_agent, pytest.mark.slow]
 
 ERRORS = {
     "I2: more than one row": """

@@ -22,6 +22,8 @@ from tests.support.oracle import check, settled, verify
 from tests.support.tcp_relay import Link
 from tests.support.upstream import Upstream
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def postgres(server: Postgres) -> str:

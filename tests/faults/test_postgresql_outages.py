@@ -30,6 +30,8 @@ from tests.support.serving import Serve
 from tests.support.tcp_relay import Link
 from tests.support.upstream import Upstream
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def postgres(server: Postgres) -> str:

@@ -18,6 +18,8 @@ from tests.support.database import connected, end_connections, query
 from tests.support.oracle import settled, verify
 from tests.support.upstream import Upstream
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def postgres(server: Postgres) -> str:

@@ -14,7 +14,7 @@ import pytest
 from tests.support.agent import Agent
 from tests.support.client import fetch
 
-pytestmark = pytest.mark.shared_agent
+pytestmark = [pytest.mark.shared_agent, pytest.mark.slow]
 
 CONNECTIONS = 40  # with each seed
 LINES = ["GET /", "GET /healthz", "HEAD /readyz", "GET /v1/models", "GET /me", "POST /chat", "POST /v1/embeddings",

@@ -11,6 +11,8 @@ from chatgpt_agent.adapters.outbox import Outbox
 from chatgpt_agent.core.errors import LedgerUnavailable
 from tests.support.factories import make_intent, make_row
 
+pytestmark = pytest.mark.slow
+
 AT_ONCE = 20  # requests
 
 

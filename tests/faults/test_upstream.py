@@ -15,7 +15,7 @@ from tests.support.oracle import verify
 from tests.support.serving import begin_stream, chat
 from tests.support.upstream import Received, Reply, Script, Upstream, completion, event, stream_events
 
-pytestmark = pytest.mark.shared_agent
+pytestmark = [pytest.mark.shared_agent, pytest.mark.slow]
 
 MIB = 1024 * 1024
 EVENTS = stream_events(1, (10, 2, 5, 0))

@@ -20,6 +20,8 @@ from tests.support.doctor import run_check, run_one
 from tests.support.proxies import free_port, nginx_command, running
 from tests.support.upstream import Received, Reply, Upstream
 
+pytestmark = pytest.mark.slow
+
 needs_nginx = pytest.mark.skipif(shutil.which("nginx") is None, reason="nginx is not installed")
 needs_haproxy = pytest.mark.skipif(shutil.which("haproxy") is None, reason="HAProxy is not installed")
 TUNING = Tuning(proxy_probe=0.3)
