@@ -109,8 +109,8 @@ def _copy(folder: Path, old_binaries: Path) -> int:
         if moment.other_databases:
             names = ", ".join(moment.other_databases)
             raise SetupError(f"the embedded PostgreSQL has other databases, {names}: move them away first")
-        # The old version's pg_dump, as for a backup: Debian's PostgreSQL 15.20 notes a `pg_attver` in each column. Its own
-        # pg_dump leaves it out; that of another version dumps it, and no other server accepts it.
+        # The old version's pg_dump, as for a backup: Debian's PostgreSQL 15.20 notes a `pg_attver` in each column. Its
+        # own pg_dump leaves it out; that of another version dumps it, and no other server accepts it.
         version = major_version(installed_binaries())
         pair = (programs.find_program("pg_dump", moment.server), programs.find_program("pg_restore", version))
         programs.copy(pair, source, target, snapshot=moment.id)
