@@ -83,15 +83,13 @@ async def test_rows_that_a_failover_loses_are_shipped_again(
     async with Load(agent, clients=2) as load:
         await load.more(10)
         await pair.stop_receiver()
-        [(received,)] = query(pair.replica.dsn, "SELECT count(*) FROM usage")
+        # What the primary gets from here on, the replica does not. Its own rows say less: it may not have applied all
+        # that it has received, and after its promotion the agent ships the lost ones again.
         primary, count = pair.primary.dsn, "SELECT count(*) FROM usage"
-        [(confirmed,)] = await until(
-            lambda: asyncio.to_thread(query, primary, count), lambda rows: rows[0][0] > received
-        )
+        [(before,)] = await asyncio.to_thread(query, primary, count)
+        await until(lambda: asyncio.to_thread(query, primary, count), lambda rows: rows[0][0] > before)
         await pair.fail_over()
-        [(replicated,)] = query(pair.replica.dsn, "SELECT count(*) FROM usage")
         await load.more(10)
-    assert replicated < confirmed
-    await until(lambda: "are shipped again" in caplog.text, seconds=20)
+    await until(lambda: "does not have the last" in caplog.text and "are shipped again" in caplog.text, seconds=20)
     assert statuses(load.answers) == {200}
     assert len(await verify(agent, upstream, load.answers)) == len(load.answers)
