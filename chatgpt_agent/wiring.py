@@ -292,9 +292,10 @@ def _metrics_settings(config: Config) -> MetricsSettings:
 
 
 def _admin_stores(dsn: str) -> Stores:
+    # Not parallel: where PostgreSQL is on the agent's machine, a page of sums would take every processor from requests.
     return Stores(
         changes=Store(dsn),
-        reports=Store(dsn, seconds=REPORT_SECONDS),
-        proofs=Store(dsn, seconds=PROOF_SECONDS),
-        checks=Store(dsn, seconds=PROOF_SECONDS),
+        reports=Store(dsn, seconds=REPORT_SECONDS, parallel=False),
+        proofs=Store(dsn, seconds=PROOF_SECONDS, parallel=False),
+        checks=Store(dsn, seconds=PROOF_SECONDS, parallel=False),
     )

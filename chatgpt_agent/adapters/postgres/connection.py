@@ -44,14 +44,14 @@ _SET_ACTOR = "SELECT " + ", ".join(
 
 class Store:
     """A connection that reconnects. `seconds` limits each statement, here and in the server, and each attempt to
-    connect."""
+    connect; `parallel`: whether the server may use several processes for a statement."""
 
     connects = 0  # how often it has connected: each time another server may answer
 
-    def __init__(self, dsn: str, *, seconds: float = 10.0) -> None:
+    def __init__(self, dsn: str, *, seconds: float = 10.0, parallel: bool = True) -> None:
         self.dsn = dsn
         self._dsn, _ = split_options(dsn)
-        self._settings = session_settings(dsn, seconds=seconds + SERVER_SECONDS)
+        self._settings = session_settings(dsn, seconds=seconds + SERVER_SECONDS, parallel=parallel)
         self._prefix = ""  # of each statement on this connection
         self._seconds = seconds
         self._connection: aiopg.Connection | None = None

@@ -28,13 +28,15 @@ def split_options(dsn: str) -> tuple[str, dict[str, str]]:
     return (dsn, {}) if rest else (str(make_dsn(**parsed)), settings)
 
 
-def session_settings(dsn: str, *, seconds: float) -> dict[str, str]:
+def session_settings(dsn: str, *, seconds: float, parallel: bool = True) -> dict[str, str]:
     """Returns the settings of a session: those of the connection string, then ours. `synchronous_commit` overrides the
     server's default: the outbox deletes its copy once a commit returns, so it must be on the server's disk. `jit`
-    may be set otherwise: to compile the SQL of costs took ten seconds for a few rows, on a coordinator of Citus."""
+    may be set otherwise: to compile the SQL of costs took ten seconds for a few rows, on a coordinator of Citus.
+    `parallel`: whether the server may use several processes for a statement."""
     _, settings = split_options(dsn)
     limit = str(int(seconds * 1000))
-    return {"jit": "off", **settings, "statement_timeout": limit, "timezone": "UTC", "synchronous_commit": "on"}
+    ours = {"jit": "off"} if parallel else {"jit": "off", "max_parallel_workers_per_gather": "0"}
+    return {**ours, **settings, "statement_timeout": limit, "timezone": "UTC", "synchronous_commit": "on"}
 
 
 async def apply_settings(connection: aiopg.Connection, settings: dict[str, str], *, seconds: float) -> str:

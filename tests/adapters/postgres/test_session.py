@@ -9,6 +9,7 @@ from chatgpt_agent.adapters.migrate import migrate
 from chatgpt_agent.adapters.postgres.connection import Store
 from chatgpt_agent.adapters.postgres.session import split_options
 from tests.support import citus
+from tests.support.agent import Agent
 from tests.support.database import query
 from tests.support.pgbouncer import MISSING, PGBOUNCER, pgbouncer
 from tests.support.postgres_server import server_folder
@@ -40,6 +41,12 @@ async def test_settings_are_set_after_connecting(odd_server: str) -> None:
         assert await store.fetch("SHOW synchronous_commit") == [("on",)]
         assert await store.fetch("SHOW client_encoding") == [("UTF8",)]
         assert await store.fetch("SHOW jit") == [("off",)]
+
+
+async def test_an_agent_leaves_processors_to_requests(agent: Agent) -> None:
+    """A report of the console or of REST takes one process of PostgreSQL."""
+    store = agent.server.admin_api.stores.reports
+    assert await store.fetch("SHOW max_parallel_workers_per_gather") == [("0",)]
 
 
 async def test_settings_of_the_connection_string_are_kept(odd_server: str) -> None:
