@@ -1,6 +1,7 @@
 """`chatgpt-agent serve` at a signal: open requests, and what a killed agent leaves behind."""
 
 import asyncio
+import os
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -137,8 +138,9 @@ async def test_second_signal_aborts_open_requests(served: Cli, upstream: Upstrea
 async def again(serve: Serve) -> int:
     """Its exit code, when it is asked to stop until it does."""
     while serve.process.returncode is None:
+        # Not by `send_signal`, which looks whether the process has ended, and so takes its exit code from asyncio.
         with suppress(ProcessLookupError):
-            serve.process.send_signal(signal.SIGINT)
+            os.kill(serve.process.pid, signal.SIGINT)
         await asyncio.sleep(0.05)
     return serve.process.returncode
 
