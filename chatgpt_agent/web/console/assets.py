@@ -35,9 +35,9 @@ class Assets:
 
     def _load(self) -> dict[str, Asset]:
         if not self._files:
-            for path in self._folder.rglob("*"):
-                if path.suffix in SUFFIXES:
-                    self._files[path.relative_to(self._folder).as_posix()] = _asset(path)
+            paths = [path for path in self._folder.rglob("*") if path.suffix in SUFFIXES]
+            # In one step: several pages may be rendered at once, each in its thread.
+            self._files = {path.relative_to(self._folder).as_posix(): read_asset(path) for path in paths}
         return self._files
 
     def url(self, name: str) -> str:
@@ -49,7 +49,8 @@ class Assets:
         return self._load().get(name)
 
 
-def _asset(path: Path) -> Asset:
+def read_asset(path: Path) -> Asset:
+    """Returns a file. Raises OSError."""
     content = path.read_bytes()
     media_type = mimetypes.guess_type(path.name)[0] or "text/plain"
     tag = hashlib.sha256(content).hexdigest()[:16]
