@@ -5,14 +5,17 @@ The ledger has sixty days of rows, with random users, states and durations; each
 models. Each page is loaded on a kept connection, one after the other, as a signed-in admin; lists also with filters and
 in other orders. Processor time is that of one page, in the agent and in PostgreSQL, which a busy machine changes less
 than the other figures. Then a few clients, which rest between their requests, get whole answers: without pages, with a
-page now and then, and with pages loaded without a pause. This shows what admins cost the users of the API. Exit code 1
-if the median of a page is over its bound.
+page a second, and with pages loaded without a pause, one at a time and by a whole browser. This shows what admins cost
+the users of the API. Pages wait for requests (docs/decisions/0041-pages-wait-for-requests.md): the last column says how
+many were loaded. The second line without pages shows how far two lines differ by themselves. Exit code 1 if the median
+of a page is over its bound.
 """
 
 import argparse
 import asyncio
 import contextlib
 import functools
+import itertools
 import random
 import statistics
 import sys
@@ -45,11 +48,13 @@ MODELS = 12
 CLIENTS = 4
 REST = 0.02  # seconds between two requests of a client
 ROUNDS, SECONDS = 8, 5.0  # of relaying: each round has all of these, in turn
-PAUSES = {  # seconds between two pages while requests are relayed; None: no pages
-    "no pages": None,
-    "a page a second": 1.0,
-    "5 pages a second": 0.2,
-    "pages without a pause": 0.0,
+# Connections on which pages are loaded while requests are relayed, and the seconds between two pages of each.
+LOADS = {
+    "no pages": (0, 0.0),
+    "a page a second": (1, 1.0),
+    "pages without a pause": (1, 0.0),
+    "pages without a pause on 6 connections": (6, 0.0),
+    "no pages, again": (0, 0.0),
 }
 FILES = ("/requests.csv", "/price-export")  # no pages: they send all that there is
 # The hash is of no password: the session is put into the database.
@@ -156,15 +161,15 @@ class Visitor:
     """An admin's browser: one kept connection."""
 
     def __init__(self, url: str, secret: str) -> None:
-        self._url = url
+        self.url = url
         self._secret = secret
         self._connection: KeptConnection | None = None
 
     async def load(self, path: str) -> float:
         """Loads a page below /console, and returns the milliseconds. Raises RuntimeError unless the status is 200."""
         if self._connection is None:
-            self._connection = await KeptConnection.open(self._url)
-        host = self._url.removeprefix("http://")
+            self._connection = await KeptConnection.open(self.url)
+        host = self.url.removeprefix("http://")
         cookie = f"{SESSION}={self._secret}"
         request = f"GET {PREFIX}{path} HTTP/1.1\r\nHost: {host}\r\nCookie: {cookie}\r\n\r\n"
         began = time.perf_counter()
@@ -174,6 +179,12 @@ class Visitor:
             self._connection = None
             raise RuntimeError(f"{path}: {error}") from None
         return (time.perf_counter() - began) * 1000
+
+    def close(self) -> None:
+        """Ends the connection; what was asked for on it is not answered."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
 
 
 async def measure_pages(fleet: Fleet, visitor: Visitor, paths: Sequence[str], runs: int) -> bool:
@@ -212,32 +223,39 @@ async def relayed(url: str, requests: Sequence[bytes], seconds: float) -> list[f
     return times
 
 
-async def measure_relay(fleet: Fleet, visitor: Visitor, paths: Sequence[str], requests: Sequence[bytes]) -> None:
-    """Prints what the API's users notice of pages that are loaded one after the other."""
+async def measure_relay(
+    fleet: Fleet, visitors: Sequence[Visitor], paths: Sequence[str], requests: Sequence[bytes]
+) -> None:
+    """Prints what the API's users notice of pages."""
+    numbers = itertools.count()
     loaded = 0
 
-    async def load_next(pause: float) -> None:
+    async def load_next(visitor: Visitor, pause: float) -> None:
         nonlocal loaded
-        await visitor.load(paths[loaded % len(paths)])
+        await visitor.load(paths[next(numbers) % len(paths)])
         loaded += 1
         await asyncio.sleep(pause)
 
-    times: dict[str, list[float]] = {name: [] for name in PAUSES}
-    pages = dict.fromkeys(PAUSES, 0)
+    times: dict[str, list[float]] = {name: [] for name in LOADS}
+    pages = dict.fromkeys(LOADS, 0)
     await relayed(fleet.agent.url, requests, SECONDS)  # warms up
     for _ in range(ROUNDS):
-        for name, pause in PAUSES.items():
+        for name, (connections, pause) in LOADS.items():
             before = loaded
-            async with repeated(None if pause is None else functools.partial(load_next, pause)):
+            async with contextlib.AsyncExitStack() as stack:
+                for visitor in visitors[:connections]:
+                    await stack.enter_async_context(repeated(functools.partial(load_next, visitor, pause)))
                 times[name] += await relayed(fleet.agent.url, requests, SECONDS)
             pages[name] += loaded - before
+            for visitor in visitors:
+                visitor.close()
     heads = ["requests", "p50, ms", "p99, ms", "worst, ms", "pages a second"]
     print(f"\n| relayed with | {' | '.join(heads)} |\n|---|{'---:|' * len(heads)}")
     for name, waits in times.items():
         waits.sort()
         p50, p99 = statistics.median(waits), waits[int(len(waits) * 0.99)]
         rate = pages[name] / (ROUNDS * SECONDS)
-        print(f"| {name} | {len(waits):,} | {p50:.1f} | {p99:.1f} | {waits[-1]:.1f} | {rate:.0f} |")
+        print(f"| {name} | {len(waits):,} | {p50:.1f} | {p99:.1f} | {waits[-1]:.1f} | {rate:.1f} |")
 
 
 async def measure(options: argparse.Namespace) -> bool:
@@ -258,7 +276,8 @@ async def measure(options: argparse.Namespace) -> bool:
         within = await measure_pages(fleet, visitor, paths, options.runs)
         if not options.pages_only:
             requests = [chat(token, f"model{1 + n % MODELS}") for n, token in enumerate(tokens)]
-            await measure_relay(fleet, visitor, paths, requests)
+            visitors = [Visitor(visitor.url, secret) for _ in range(max(count for count, _ in LOADS.values()))]
+            await measure_relay(fleet, visitors, paths, requests)
         print("", *surroundings(command_line("benchmarks.console"), server_version(fleet.postgres.dsn)), sep="\n")
         return within
 

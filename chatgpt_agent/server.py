@@ -162,6 +162,7 @@ class Server(Wiring):
         self.lifecycle.draining = True
         self.supervision.stopping()
         self.listening.stop()
+        self.page_brake.release()
         # Let running requests end; abort those that take too long, which still write their rows.
         self.stopping.clear()
         if not await self._drain():

@@ -37,6 +37,7 @@ from chatgpt_agent.runtime.loop_lag import LoopLag
 from chatgpt_agent.runtime.memory import Memory
 from chatgpt_agent.runtime.metrics import Metrics
 from chatgpt_agent.runtime.own_api import OwnApi
+from chatgpt_agent.runtime.page_brake import PageBrake
 from chatgpt_agent.runtime.proxy_probe import ProxyProbe
 from chatgpt_agent.runtime.rate_limiter import RateLimiter
 from chatgpt_agent.runtime.read_pool import ReadPool
@@ -145,6 +146,7 @@ class Wiring:
         self.admin_stores = _admin_stores(dsn)
         self.admin_authenticator = self._admin_authenticator(config, tuning.wrong_token_burst)
         self.console_access = self._console_access(config, tuning.wrong_token_burst)
+        self.page_brake = PageBrake(self.figures.idle_seconds, loop=asyncio.get_running_loop(), times=tuning.page_brake)
         self.verification = Job[list[Finding]]("ledger verify")
         # Metrics.
         self.loop_lag = LoopLag()
@@ -240,6 +242,7 @@ class Wiring:
         console = ConsoleServices(
             api=self.admin_api,
             access=self.console_access,
+            page_brake=self.page_brake,
             time_zone=lambda: self.directory.time_zone,
             own_api=lambda: self.own_api,
             nearly_spent=self.budgets.nearly_spent,

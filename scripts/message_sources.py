@@ -16,7 +16,7 @@ PACKAGE = Path(__file__).parent.parent / "chatgpt_agent"
 # What the console's use cases run through. The rest is of commands and of requests to OpenAI.
 PLACES = (
     "core", "admin", "adapters/postgres", "runtime/account_limiter.py", "runtime/console_access.py",
-    "runtime/failed_attempts.py", "web/body.py", "web/admin", "web/console",
+    "runtime/failed_attempts.py", "runtime/page_brake.py", "web/body.py", "web/admin", "web/console",
 )  # fmt: skip
 OTHER_PLACES = (
     "core/http", "core/access/identity.py", "core/backup.py", "core/cooperative.py", "core/legacy.py",

@@ -33,7 +33,7 @@ from tornado.ioloop import IOLoop
 
 from chatgpt_agent.runtime.tuning import Tuning
 from tests.support import citus
-from tests.support.agent import Agent
+from tests.support.agent import TUNING, Agent
 from tests.support.canaries import SECRETS, search
 from tests.support.folders import memory_folder
 from tests.support.loops import StrictLoop
@@ -235,7 +235,7 @@ def short_folder() -> Iterator[Path]:
 @pytest.fixture
 def tuning() -> Tuning:
     """What the test's own agents are constructed with; a test module may override it."""
-    return Tuning()
+    return TUNING
 
 
 @pytest.fixture

@@ -22,3 +22,7 @@ class Figures:
         self.key_ids = key_ids
         self.upstream = UpstreamContact()
         self.requests = RequestFigures()
+
+    def idle_seconds(self) -> float:
+        """Returns for how many seconds no request has been in progress; 0 while one is."""
+        return 0.0 if self.in_progress() else self.upstream.seconds_since

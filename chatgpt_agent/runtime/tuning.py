@@ -7,6 +7,7 @@ from chatgpt_agent.runtime import failed_attempts, last_used, stored_figures
 from chatgpt_agent.runtime.alerts import AlertTimes
 from chatgpt_agent.runtime.budget_sync import SyncTimes
 from chatgpt_agent.runtime.limit_sync import LimitTimes
+from chatgpt_agent.runtime.page_brake import BrakeTimes
 
 
 class Tuning(msgspec.Struct, frozen=True, kw_only=True):
@@ -17,5 +18,6 @@ class Tuning(msgspec.Struct, frozen=True, kw_only=True):
     budgets: SyncTimes = SyncTimes()
     limits: LimitTimes = LimitTimes()
     alerts: AlertTimes = AlertTimes()
+    page_brake: BrakeTimes = BrakeTimes()
     stored_figures: float = stored_figures.READ_SECONDS
     proxy_probe: float = proxy_probe.PAUSE

@@ -20,6 +20,12 @@ class UpstreamContact:
         self.failed_at: datetime | None = None
         self.error: str | None = None
 
+    @property
+    def seconds_since(self) -> float:
+        """Seconds since the last outcome; infinite before the first."""
+        ends = [at for at in (self.answered_at, self.failed_at) if at is not None]
+        return (self._now() - max(ends)).total_seconds() if ends else float("inf")
+
     def note(self, outcome: Outcome) -> None:
         """Notes how a request ended. A client that disconnects says nothing about OpenAI."""
         failed_itself = outcome.status is not None and outcome.status >= SERVER_ERROR

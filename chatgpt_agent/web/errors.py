@@ -19,6 +19,8 @@ from chatgpt_agent.core.errors import (
 
 Fields = list[tuple[str, str]]
 
+PAGE_FIELDS = frozenset({"Retry-After", "Allow", "X-Agent-Error"})
+
 http_date = functools.lru_cache(maxsize=1)(format_timestamp)  # of a second (RFC 9110 §6.6.1)
 
 
@@ -46,3 +48,8 @@ def render(error: AgentError, request_id: str, methods: Iterable[str]) -> tuple[
     elif isinstance(error, UpgradeRequired):
         fields.append(("Upgrade", "HTTP/1.1"))  # RFC 9110 §15.5.22
     return error.status, fields, body
+
+
+def page_fields(error: AgentError, methods: Iterable[str]) -> Fields:
+    """Returns the header fields of an error whose body is a page."""
+    return [(name, value) for name, value in render(error, "", methods)[1] if name in PAGE_FIELDS]

@@ -34,13 +34,12 @@ from chatgpt_agent.web.console.parts import Field, Form, Input, Message, View
 from chatgpt_agent.web.console.recipes import base_url
 from chatgpt_agent.web.console.rendering import data_url, part_values
 from chatgpt_agent.web.console.tables import csv_of
-from chatgpt_agent.web.errors import render as render_error
+from chatgpt_agent.web.errors import page_fields
 from chatgpt_agent.web.me_view import OwnRequest
 
 PATH = "/me/page"
 ASSETS = Assets(FOLDER, "/me/static")
 MAX_BODY = 8 * 1024  # bytes of a form
-ERROR_FIELDS = {"Retry-After", "Allow", "X-Agent-Error"}  # of an error, beside its page
 
 
 class OwnPageServices(msgspec.Struct, frozen=True, kw_only=True):
@@ -189,9 +188,8 @@ class OwnPageHandler(BodyHandler):
 
     def _set_error(self, error: AgentError) -> None:
         self.access.fail(error)
-        for name, value in render_error(error, self.access.id_text, self.methods)[1]:
-            if name in ERROR_FIELDS:
-                self.set_header(name, value)
+        for name, value in page_fields(error, self.methods):
+            self.set_header(name, value)
 
     async def _write(self, request: OwnRequest, view: View) -> None:
         self.set_status(view.status)

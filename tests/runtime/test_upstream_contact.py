@@ -1,6 +1,6 @@
 """What the outcomes of requests say about OpenAI."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -50,3 +50,13 @@ def test_failure_stays_after_a_success() -> None:
     contact = noted(status=503)
     contact.note(Outcome(state=State.DONE, status=200))
     assert (contact.answered_at, contact.failed_at, contact.error) == (NOW, NOW, "HTTP 503")
+
+
+def test_seconds_since_the_last_outcome() -> None:
+    """The later one of an answer and a failure counts; before the first it is infinite."""
+    times = iter([NOW, NOW + timedelta(seconds=2), NOW + timedelta(seconds=5)])
+    contact = UpstreamContact(now=lambda: next(times))
+    assert contact.seconds_since == float("inf")
+    contact.note(Outcome(state=State.DONE, status=200))
+    contact.note(Outcome(state=State.UPSTREAM_ERROR, status=503))
+    assert contact.seconds_since == 3

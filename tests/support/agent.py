@@ -18,6 +18,7 @@ from chatgpt_agent.core.errors import Conflict, DirectoryStale, InvalidApiKey, S
 from chatgpt_agent.core.money.kinds import Rates
 from chatgpt_agent.core.money.pricing import Tier
 from chatgpt_agent.runtime.master_key import open_keyring
+from chatgpt_agent.runtime.page_brake import BrakeTimes
 from chatgpt_agent.runtime.tuning import Tuning
 from chatgpt_agent.server import Server
 from chatgpt_agent.web.client_stream import ConnectionLimits
@@ -28,6 +29,7 @@ from tests.support.waiting import until
 
 OPENAI_KEY = "sk-made-up-key-of-alice"
 MODEL = "gpt-6-luna"
+TUNING = Tuning(page_brake=BrakeTimes(interval=0.0))  # tests load pages faster than people do, between requests
 
 
 class Agent:
@@ -38,7 +40,7 @@ class Agent:
 
     def __init__(self, settings: dict[str, Any]) -> None:
         self.limits: ConnectionLimits | None = settings.pop("limits", None)
-        self.tuning = settings.pop("tuning", Tuning())
+        self.tuning = settings.pop("tuning", TUNING)
         self.manager: ServiceManager = settings.pop("manager", ServiceManager(None))
         defaults = {"bind_address": "127.0.0.1", "port": 0, "admin_port": 0, "max_concurrent_requests": 200}
         self.config = Config(**{**defaults, **settings})

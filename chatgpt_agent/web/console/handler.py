@@ -11,6 +11,7 @@ from tornado.web import HTTPError, RequestHandler
 
 from chatgpt_agent.core.errors import (
     AgentError,
+    ClientClosed,
     Draining,
     Forbidden,
     MethodNotAllowed,
@@ -22,8 +23,8 @@ from chatgpt_agent.core.errors import (
     VersionMismatch,
 )
 from chatgpt_agent.runtime.console_access import SignedIn
+from chatgpt_agent.runtime.page_brake import Work
 from chatgpt_agent.web.admin.handler import public_error
-from chatgpt_agent.web.body import BodyHandler
 from chatgpt_agent.web.client_stream import LINGER_BYTES_WITH_TOKEN
 from chatgpt_agent.web.console import cookies, pages
 from chatgpt_agent.web.console.aside import aside
@@ -37,7 +38,9 @@ from chatgpt_agent.web.console.parts import Download, Form, Message, Notice, Par
 from chatgpt_agent.web.console.rendering import can_see, render
 from chatgpt_agent.web.console.routing import PREFIX, ConsoleRequest, ConsoleServices, Page
 from chatgpt_agent.web.console.tables import csv_of
+from chatgpt_agent.web.errors import page_fields
 from chatgpt_agent.web.health import RootHandler
+from chatgpt_agent.web.turns import TurnHandler
 
 LOGIN = f"{PREFIX}/login"
 UNKNOWN_BODY = 64 * 1024  # bytes of a form from a browser that is not signed in
@@ -57,7 +60,7 @@ class AdminRootHandler(RootHandler):
     head = get
 
 
-class ConsoleHandler(BodyHandler):
+class ConsoleHandler(TurnHandler):
     """Handles a page of the console."""
 
     def initialize(self, services: ConsoleServices, page: Page) -> None:
@@ -121,7 +124,10 @@ class ConsoleHandler(BodyHandler):
             request = self._request(path_values, {}, {})
             try:
                 assert self._page.get is not None
+                await self.wait_for_turn(self._services.page_brake, request.owner)
                 await self._answer(request, await self._page.get(request))
+            except ClientClosed as error:
+                self.note_disconnect(error)
             except AgentError as error:
                 await self._show_error(request, public_error(error))
 
@@ -131,8 +137,11 @@ class ConsoleHandler(BodyHandler):
         """Does what the form says."""
         with self._services.api.lifecycle:
             request = self._request(path_values, {}, {})
+            body = self.take_body()  # now: a form is done even if its client leaves while it waits
+            if not self._page.public:  # the sign-in has waits of its own
+                await self._services.page_brake.turn(request.owner, Work.FORM)
             try:
-                request = self._request(path_values, *self._read_form())
+                request = self._request(path_values, *self._read_form(body))
                 if self._signed_in is None and not self._page.public:
                     await self._answer(request, pages.signed_out(request))
                     return
@@ -162,9 +171,9 @@ class ConsoleHandler(BodyHandler):
             view = msgspec.structs.replace(view, status=error.status, parts=[*above, *view.parts])
         await self._answer(request, view)
 
-    def _read_form(self) -> tuple[dict[str, str], dict[str, list[HTTPFile]]]:
+    def _read_form(self, body: bytes) -> tuple[dict[str, str], dict[str, list[HTTPFile]]]:
         """Returns the fields and files of the body. Raises InvalidRequest, Forbidden."""
-        arguments, files = parse_form(self.request.headers, self.take_body())
+        arguments, files = parse_form(self.request.headers, body)
         self.request.arguments.update(arguments)
         self._check_xsrf()
         return form_texts(arguments), files
@@ -239,8 +248,13 @@ class ConsoleHandler(BodyHandler):
         return fill(remember(part, request.zone), request.sent, self._error) if isinstance(part, Form) else part
 
     async def _show_error(self, request: ConsoleRequest, error: AgentError) -> None:
-        self.access.fail(error)
+        self._set_error(error)
         await self._answer(request, error_view(request, error))
+
+    def _set_error(self, error: AgentError) -> None:
+        self.access.fail(error)
+        for name, value in page_fields(error, self.methods):
+            self.set_header(name, value)
 
     def _set_cookies(self, request: ConsoleRequest, result: Redirect) -> None:
         if result.notice is not None:
@@ -281,8 +295,8 @@ class ConsoleHandler(BodyHandler):
 
     def write_agent_error(self, error: AgentError) -> None:
         """Sets a page with an error as the answer."""
-        self.access.fail(error)
         self.clear()
+        self._set_error(error)
         request = self._request(("",) * len(self._names), {}, {})
         view = error_view(request, error)
         self.set_status(view.status)

@@ -1,7 +1,5 @@
 """All rows that a filter matches, as one CSV file."""
 
-import asyncio
-
 from chatgpt_agent.admin.archives import archived_text
 from chatgpt_agent.admin.ledger import ROW_FIELDS, UsageRow
 from chatgpt_agent.admin.reports import surcharges_text
@@ -10,6 +8,7 @@ from chatgpt_agent.core.money.exact import format_usd
 from chatgpt_agent.web.admin import cursors
 from chatgpt_agent.web.admin.ledger import RowQuery, rows_of
 from chatgpt_agent.web.admin.schemas import or_none
+from chatgpt_agent.web.console.aside import aside, give_way
 from chatgpt_agent.web.console.parts import Download, Result
 from chatgpt_agent.web.console.routing import ConsoleRequest
 
@@ -19,14 +18,15 @@ AMOUNTS = ("cost", "uncertain_cost", "seconds")
 
 
 async def export_requests(request: ConsoleRequest) -> Result:
-    """The file. The rows are written in a thread, a batch at a time, so that requests are not delayed."""
+    """The file. The rows are written in a thread, a batch at a time, so that requests are not delayed: each batch costs
+    as much as a page or two."""
     query = request.filter(RowQuery)
     after = cursors.row_of(query.after)
     parts = [csv_text(ROW_FIELDS, [])]
     count = 0
     while count < MAX_ROWS:
         rows = await rows_of(request.administration, query, after=after, limit=BATCH)
-        parts.append(await asyncio.to_thread(_lines, rows))
+        parts.append(await aside(_lines, rows))
         count += len(rows)
         if len(rows) < BATCH:
             archives = await request.administration.archives.between(or_none(query.since), or_none(query.until))
@@ -34,14 +34,20 @@ async def export_requests(request: ConsoleRequest) -> Result:
                 parts.append(csv_text([f"({archived_text(archives)})"], []))
             return Download(name="requests.csv", content="".join(parts).encode())
         after = (rows[-1].started_at, rows[-1].request_id)
+        await request.wait_for_turn()
     note = request._("only the newest %(n)d rows: filter, or run chatgpt-agent usage export") % {"n": MAX_ROWS}
     parts.append(csv_text([f"({note})"], []))
     return Download(name="requests.csv", content="".join(parts).encode())
 
 
 def _lines(rows: list[UsageRow]) -> str:
-    text = csv_text(ROW_FIELDS, ([_cell(row, name) for name in ROW_FIELDS] for row in rows))
+    text = csv_text(ROW_FIELDS, map(_cells, rows))
     return text.partition("\n")[2]
+
+
+def _cells(row: UsageRow) -> list[object]:
+    give_way()
+    return [_cell(row, name) for name in ROW_FIELDS]
 
 
 def _cell(row: UsageRow, name: str) -> object:

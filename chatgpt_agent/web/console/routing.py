@@ -17,6 +17,7 @@ from chatgpt_agent.core.errors import InvalidRequest, InvalidValue
 from chatgpt_agent.runtime.console_access import ConsoleAccess, SignedIn
 from chatgpt_agent.runtime.job import Job
 from chatgpt_agent.runtime.own_api import OwnApi
+from chatgpt_agent.runtime.page_brake import PageBrake, Work
 from chatgpt_agent.web.admin.parameters import to_struct
 from chatgpt_agent.web.admin.routing import MAX_BODY, AdminApi
 from chatgpt_agent.web.console.formats import Formats
@@ -39,6 +40,7 @@ class ConsoleServices(msgspec.Struct, frozen=True, kw_only=True):
 
     api: AdminApi
     access: ConsoleAccess
+    page_brake: PageBrake
     time_zone: Callable[[], str]
     own_api: Callable[[], OwnApi]
     nearly_spent: Callable[[int], list[tuple[int, Status]]]
@@ -80,6 +82,15 @@ class ConsoleRequest(msgspec.Struct, frozen=True, kw_only=True):
         """The admin who is signed in."""
         assert self.signed_in is not None
         return self.signed_in
+
+    @property
+    def owner(self) -> str:
+        """The owner of its place among pages that wait: the admin, or the address of a stranger."""
+        return f"admin {self.signed_in.admin.name}" if self.signed_in else self.address
+
+    async def wait_for_turn(self) -> None:
+        """Waits until long work may go on with its next part, whose cost is that of a page."""
+        await self.services.page_brake.turn(self.owner, Work.REST)
 
     @property
     def may_change(self) -> bool:
