@@ -98,16 +98,16 @@ class Exchange:
         upstream.exchanges.add(self)
         request = OwnedRequest(
             url,
+            upstream.requests_by[method],
             owner=owner,
-            on_connection=None if body else self._on_connection,
-            method=method,
             headers=dict(headers),
             body=body if method == "POST" else None,
-            header_callback=cast(Callable[[str], None], self._on_header),
-            streaming_callback=cast(Callable[[bytes], None], self._on_data),
-            prepare_curl_callback=self._on_start,
-            **upstream.options,
+            read_body=self._on_send,
+            on_connection=None if body else self._on_connection,
         )
+        request.header_callback = cast(Callable[[str], None], self._on_header)
+        request.streaming_callback = cast(Callable[[bytes], None], self._on_data)
+        request.prepare_curl_callback = self._on_start
         self._request = request
         self._fetch = upstream.http_client.fetch(request, raise_error=False)
         self._fetch.add_done_callback(self._on_done)
@@ -213,7 +213,6 @@ class Exchange:
 
     def _on_start(self, curl: pycurl.Curl) -> None:
         self._curl = curl
-        curl.setopt(pycurl.READFUNCTION, self._on_send)
 
     def _on_connection(self) -> None:  # called by libcurl
         self.sent = True  # without a body nothing else tells

@@ -6,7 +6,7 @@ from typing import Any
 import pycurl
 
 from chatgpt_agent.adapters.config_values import Proxy, UpstreamSettings
-from chatgpt_agent.adapters.curl.client import UpstreamHTTPClient
+from chatgpt_agent.adapters.curl.client import RequestSettings, UpstreamHTTPClient
 from chatgpt_agent.core.errors import SetupError
 
 MIN_LIBCURL = (8, 23, 0)
@@ -36,6 +36,12 @@ def request_options(settings: UpstreamSettings) -> dict[str, Any]:
         "follow_redirects": False,
         "decompress_response": False,
     }
+
+
+def request_settings(settings: UpstreamSettings) -> dict[str, RequestSettings]:
+    """What requests to OpenAI have in common, by their method."""
+    options = request_options(settings)
+    return {method: RequestSettings(method, options) for method in ("GET", "POST", "DELETE")}
 
 
 def proxy_options(proxy: Proxy | None) -> dict[str, Any]:

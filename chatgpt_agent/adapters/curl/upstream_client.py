@@ -6,7 +6,7 @@ from collections.abc import Callable
 from chatgpt_agent.adapters.config_values import UpstreamSettings
 from chatgpt_agent.adapters.curl.client import UpstreamHTTPClient
 from chatgpt_agent.adapters.curl.exchange import Exchange
-from chatgpt_agent.adapters.curl.options import http_client, request_options
+from chatgpt_agent.adapters.curl.options import http_client, request_settings
 from chatgpt_agent.core.errors import UpstreamUnreachable
 
 
@@ -16,7 +16,7 @@ class UpstreamClient:
     def __init__(self, settings: UpstreamSettings) -> None:
         """Raises SetupError where libcurl is too old."""
         self.settings = settings  # of requests from now on
-        self.options = request_options(settings)
+        self.requests_by = request_settings(settings)  # by method
         self.http_client = http_client(settings)
         self._former: list[UpstreamHTTPClient] = []  # with requests that began before the settings changed
         self.exchanges: set[Exchange] = set()  # that have not ended
@@ -51,7 +51,7 @@ class UpstreamClient:
         if settings == self.settings and settings.ca_file is None:
             return
         self.settings = settings
-        self.options = request_options(settings)
+        self.requests_by = request_settings(settings)
         self._former.append(self.http_client)
         self.http_client = http_client(settings)
         for client in self._former:
