@@ -2,6 +2,7 @@
 
 from uuid import RFC_4122, UUID
 
+import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -15,6 +16,13 @@ def test_example_of_the_rfc_is_reproduced() -> None:
     """The fields of the example in RFC 9562 appendix A.6 give its id."""
     random = (0xCC3 << 62 | 0x18C4DC0C0C07398F).to_bytes(10)
     assert uuid7(0x017F22E279B0, random) == UUID("017f22e2-79b0-7cc3-98c4-dc0c0c07398f")
+
+
+def test_id_is_written_like_every_uuid() -> None:
+    """Its text, which it keeps, and its JSON are those of a UUID."""
+    id = uuid7(0x017F22E279B0, bytes(10))
+    texts = [str(id), str(id), msgspec.json.decode(msgspec.json.encode(id))]
+    assert texts == 3 * [str(UUID(int=id.int))]
 
 
 @settings(deadline=None)

@@ -72,6 +72,8 @@ class BudgetState:
 
     def update_amount(self, now: datetime) -> None:
         """Puts the amount of a moment in force: a raise ends. Thresholds of another amount can be crossed again."""
+        if self.budget.raised_until is None:  # as of nearly every budget: then its amount never changes
+            return
         self.raised_until = self.budget.raise_at(now)
         amount = self.budget.amount_at(now)
         if amount != self.amount:
