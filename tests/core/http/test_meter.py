@@ -229,9 +229,9 @@ def test_null_usage_of_our_question_is_removed(text: bytes) -> None:
 
 
 def check_removal(text: bytes, null: bytes) -> None:
-    """Checks a stream of three events in one chunk and in small ones."""
-    stream = 3 * (text % null)
-    for chunks in ([stream], [stream[at : at + 7] for at in range(0, len(stream), 7)]):
+    """Checks a stream of three events in one chunk, in small ones, and with two that come at once after the first."""
+    one, stream = text % null, 3 * (text % null)
+    for chunks in ([stream], [stream[at : at + 7] for at in range(0, len(stream), 7)], [one, 2 * one]):
         assert run_meter([*chunks, done()], hide_usage=True)[0] == 3 * (text % b"")
         assert run_meter([*chunks, done()])[0] == stream
 
@@ -248,8 +248,9 @@ def check_removal(text: bytes, null: bytes) -> None:
 )
 def test_null_usage_that_is_not_surely_the_answers_stays(text: bytes) -> None:
     """`usage: null` in another object, in a text or where it is not clear is left where it is."""
-    stream = event({"choices": [1]}) + text.replace(b"%b", NULL)
-    assert b"".join(run_meter([stream], hide_usage=True)[:2]) == stream
+    first, rest = event({"choices": [1]}), 2 * text.replace(b"%b", NULL)
+    for chunks in ([first + rest], [first, rest]):
+        assert b"".join(run_meter(chunks, hide_usage=True)[:2]) == first + rest
 
 
 @pytest.mark.parametrize(
