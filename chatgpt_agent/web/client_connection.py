@@ -39,7 +39,8 @@ log = logging.getLogger(__name__)
 
 OnError = Callable[[AgentError], None]  # called with the error of each request that reaches no handler
 
-HEAD_END = rb"\r?\n\r?\n"
+# Ends where Tornado's \r?\n\r?\n does, but begins with a character, which `re` finds faster: 0.2 and not 1.8 µs a head.
+HEAD_END = rb"\n\r?\n"
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
@@ -103,9 +104,7 @@ class RequestConnection(HTTP1Connection):
             self.stream.write(CONTINUE)
         self._max_body_size = self.max_body_size
         try:
-            body = self._read_body(0, headers, delegate)
-            assert body is not None
-            await body
+            await self._read_to_end(headers, delegate)
         except (AgentError, HTTPInputError, UnsatisfiableReadError) as error:
             if self.on_fault is not None:
                 self.on_fault(self._body_error(error))
@@ -113,6 +112,18 @@ class RequestConnection(HTTP1Connection):
                 self.close()
         else:
             self._read_finished = not self._write_finished
+
+    async def _read_to_end(self, headers: HTTPHeaders, delegate: HTTPMessageDelegate) -> None:
+        # A body that has come with its head, as most do, needs neither a future nor the coroutines of Tornado's
+        # `_read_body`.
+        if "Content-Length" in headers:
+            length = int(headers["Content-Length"])
+            if length <= self._max_body_size and (data := self.stream.take_buffered(length)) is not None:
+                delegate.data_received(data)
+                return
+        body = self._read_body(0, headers, delegate)
+        assert body is not None
+        await body
 
     async def _deliver_body(self, delegate: HTTPMessageDelegate, data: bytes) -> None:
         if not self._write_finished:
@@ -152,15 +163,17 @@ class RequestConnection(HTTP1Connection):
         head = "\r\n".join(lines)
         if not head.count("\r") == head.count("\n") == len(lines) - 1:
             raise ValueError("A field of the answer has a line break.")
-        future: Future[None] = Future()
-        self._write_future = future
         if self.stream.closed():
+            future: Future[None] = Future()
             future.set_exception(StreamClosedError())
             future.exception()
-        else:
-            data = f"{head}\r\n\r\n".encode("latin-1")
-            self._pending_write = self.stream.write(data + self._format_chunk(chunk) if chunk else data)
-            future_add_done_callback(self._pending_write, self._on_write_complete)
+            return future
+        data = f"{head}\r\n\r\n".encode("latin-1")
+        self._pending_write = self.stream.write(data + self._format_chunk(chunk) if chunk else data)
+        if self._pending_write.done() and self._pending_write.exception() is None:
+            return self._pending_write  # nearly always; Tornado makes a second future, which the first one completes
+        self._write_future = future = Future()
+        future_add_done_callback(self._pending_write, self._on_write_complete)
         return future
 
     def _refuse(self, error: AgentError) -> None:
@@ -219,7 +232,8 @@ class ClientConnection(HTTP1ServerConnection):
                 connection = RequestConnection(self.stream, self.params, self.context, self._cors, self._on_error)
                 if not await connection.serve(delegate.start_request(self, connection)):
                     return
-                await asyncio.sleep(0)
+                if self.stream.has_buffered():  # else it waits for the client in any case
+                    await asyncio.sleep(0)
         except (StreamClosedError, asyncio.CancelledError):
             pass
         except Exception:

@@ -80,7 +80,8 @@ class ClientStream(IOStream):
         self.lingering: socket.socket | None = None
         self.linger_bytes = LINGER_BYTES
         # Receiving.
-        self._idle = True  # no byte of the next request has come
+        self._idle = True  # no byte of the next request has been read
+        self._came_early = False  # bytes came while nothing was reading, and have not been read
         self._idle_seconds = limits.head_seconds  # until the first request
         self._deadline: float | None = None  # for what the client has begun to send
         self._deadline_timer: TimerHandle | None = None
@@ -112,12 +113,21 @@ class ClientStream(IOStream):
         return super().read_until_regex(regex, max_bytes)
 
     def _try_inline_read(self) -> None:
-        if self._idle and not self._read_buffer_size:
+        if self._idle and not self._read_buffer_size and not self._came_early:
             # Tornado would read at once; a client sends its next request when it has the answer to this one.
             self._check_closed()
             self._add_io_state(IOLoop.READ)
         else:
+            self._came_early = False
             super()._try_inline_read()
+
+    def _handle_read(self) -> None:
+        """Leaves the first bytes that come between two requests to the next read. Where a client sends its next request
+        at once, Tornado would read them, look for more, stop listening, and listen again."""
+        if self._close_callback is None and not self._came_early and not self.reading():
+            self._came_early = True  # only once: nothing may read for long
+        else:
+            super()._handle_read()
 
     def begin_request(self, forwarded: list[str]) -> None:
         """Notes that the head of a request has been read, with these values of X-Forwarded-For. Raises AgentError if
@@ -155,6 +165,10 @@ class ClientStream(IOStream):
     def has_buffered(self) -> bool:
         """Whether bytes have been received that no read has taken."""
         return self._read_buffer_size > 0
+
+    def take_buffered(self, size: int) -> bytes | None:
+        """Returns so many bytes if they have been received; None: they have not, and nothing is taken."""
+        return self._consume(size) if size <= self._read_buffer_size else None
 
     def set_close_callback(self, callback: Callable[[], None] | None) -> None:
         self._deadline = None
