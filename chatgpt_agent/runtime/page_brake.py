@@ -1,8 +1,8 @@
 """When a page of the console may begin. Pages share the interpreter and the processors with clients' requests: while
 these are in progress, pages begin one after the other, at an interval, however fast they are asked for.
 
-An admin who clicks once a second does not wait, also where each click is a form and the page that follows it. A script
-that loads pages without a pause waits, and other admins do not wait for its pages, but take turns with it.
+An admin who clicks once a second does not wait. A script that loads pages without a pause waits, and other admins take
+turns with it.
 """
 
 import asyncio
@@ -27,8 +27,8 @@ class BrakeTimes(msgspec.Struct, frozen=True, kw_only=True):
 
     The listener of the administration has 16 connections, and pages that wait hold them. A browser opens six."""
 
-    interval: float = 0.5
-    at_once: int = 2  # a form, and the page to which its answer leads
+    interval: float = 1.0
+    at_once: int = 4
     quiet: float = 1.0
     look: float = 0.1
     refusal: float = 1.0
@@ -71,7 +71,8 @@ class PageBrake:
         self._times = times
         self._released = False
         self._free_at = float("-inf")  # when all of `at_once` may begin together
-        self._queues: dict[str, _Queue] = {}  # by owner; the first one is next
+        self._queues: dict[str, _Queue] = {}  # by owner; the first one is next, unless its page was the last to begin
+        self._last_owner = ""
         self._timer_set = False
 
     @property
@@ -84,7 +85,7 @@ class PageBrake:
         Overloaded if too many pages wait."""
         turn: Turn = asyncio.get_running_loop().create_future()
         if not self._queues and self._seconds_to_wait() <= 0:
-            self._begin(turn)
+            self._begin(turn, owner)
         elif work is Work.PAGE and self._is_full(owner):
             self._loop.call_later(self._times.refusal, _refuse, turn)
         else:
@@ -92,6 +93,10 @@ class PageBrake:
             (queue.forms if work is Work.FORM else queue.others).append(turn)
             self._set_timer()
         return turn
+
+    def give_back(self) -> None:
+        """Does not count the form that has begun: its answer is no page, but leads to one."""
+        self._free_at -= self._times.interval
 
     def leave(self, turn: Turn) -> None:
         """Takes a turn out of its queue, if it waits: its client has disconnected."""
@@ -123,26 +128,28 @@ class PageBrake:
     def _tolerance(self) -> float:
         return (self._times.at_once - 1) * self._times.interval
 
-    def _begin(self, turn: Turn) -> None:
+    def _begin(self, turn: Turn, owner: str) -> None:
         # The generic cell rate algorithm (ITU-T I.371). Pages that began without a wait count as `at_once` at most.
         now = self._loop.time()
         self._free_at = min(max(self._free_at, now), now + self._tolerance) + self._times.interval
+        self._last_owner = owner
         turn.set_result(True)
 
     def _begin_due(self) -> None:
         while self._queues and self._seconds_to_wait() <= 0:
-            turn = self._take_next()
+            owner, turn = self._take_next()
             if not turn.done():  # its task was cancelled
-                self._begin(turn)
+                self._begin(turn, owner)
         self._set_timer()
 
-    def _take_next(self) -> Turn:
-        owner = next(iter(self._queues))
+    def _take_next(self) -> tuple[str, Turn]:
+        owners = list(self._queues)
+        owner = next((owner for owner in owners if owner != self._last_owner), owners[0])
         queue = self._queues.pop(owner)
         turn = (queue.forms or queue.others).popleft()
         if queue.forms or queue.others:
             self._queues[owner] = queue  # behind the other owners
-        return turn
+        return owner, turn
 
     def _set_timer(self) -> None:
         if self._queues and not self._timer_set:

@@ -146,7 +146,10 @@ class ConsoleHandler(TurnHandler):
                     await self._answer(request, pages.signed_out(request))
                     return
                 assert self._page.post is not None
-                await self._answer(request, await self._page.post(request))
+                result = await self._page.post(request)
+                if isinstance(result, Redirect) and not self._page.public:
+                    self._services.page_brake.give_back()
+                await self._answer(request, result)
             except AgentError as error:
                 await self._answer_failure(request, public_error(error))
 

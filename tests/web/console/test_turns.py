@@ -1,6 +1,6 @@
 """Pages wait while a request of a client is in progress, and do not wait otherwise.
 
-Here no page begins because time has passed: two begin at once, and the others wait until the request has ended."""
+Here no page begins because time has passed: four begin at once, and the others wait until the request has ended."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -23,8 +23,8 @@ pytestmark = pytest.mark.shared_agent(tuning=TUNING)
 
 
 @asynccontextmanager
-async def request_in_progress(browser: ConsoleClient, upstream: Upstream) -> AsyncIterator[None]:
-    """A client waits for OpenAI's answer until this ends. The two pages that begin at once have begun before."""
+async def request_in_progress(browser: ConsoleClient, upstream: Upstream, pages: int = 4) -> AsyncIterator[None]:
+    """A client waits for OpenAI's answer until this ends. So many pages have begun before."""
     received, answer = asyncio.Event(), asyncio.Event()
 
     async def script(request: Received, reply: Reply) -> None:
@@ -32,7 +32,7 @@ async def request_in_progress(browser: ConsoleClient, upstream: Upstream) -> Asy
         await answer.wait()
         await upstream.openai(request, reply)
 
-    for _ in range(2):
+    for _ in range(pages):
         assert (await browser.get("/password")).status == 200
     upstream.script = script
     chat = asyncio.create_task(browser.agent.chat())
@@ -107,6 +107,18 @@ async def test_form_of_a_client_that_leaves_is_done(admin: ConsoleClient, upstre
         await until_waiting(admin.agent, 1)
         await connection.close()
     await admin.agent.until(lambda: admin.agent.store.fetch("SELECT id FROM users WHERE name = 'dora'"))
+
+
+@pytest.mark.own_agent
+async def test_form_and_the_page_to_which_it_leads_count_once(make_agent: MakeAgent, upstream: Upstream) -> None:
+    """Where one more page may begin, both do."""
+    admin = await sign_in(await make_agent(tuning=TUNING))
+    user = await admin.get("/users/alice")
+    async with request_in_progress(admin, upstream, pages=2):
+        assert (await admin.press(user, "Disable")).notice.startswith("alice has been disabled")
+        page = asyncio.create_task(admin.get("/password"))
+        await until_waiting(admin.agent, 1)
+    assert (await page).status == 200
 
 
 @pytest.mark.own_agent
