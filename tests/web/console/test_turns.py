@@ -11,6 +11,7 @@ import pytest
 
 from chatgpt_agent.runtime.page_brake import BrakeTimes
 from chatgpt_agent.runtime.tuning import Tuning
+from chatgpt_agent.web.console import requests_export
 from tests.conftest import MakeAgent
 from tests.support.agent import Agent
 from tests.support.client import Connection, request_bytes
@@ -119,6 +120,22 @@ async def test_form_and_the_page_to_which_it_leads_count_once(make_agent: MakeAg
         page = asyncio.create_task(admin.get("/password"))
         await until_waiting(admin.agent, 1)
     assert (await page).status == 200
+
+
+@pytest.mark.own_agent
+async def test_each_part_of_a_long_file_waits(
+    make_agent: MakeAgent, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first one begins with the page, and the next one has to wait for its own turn."""
+    monkeypatch.setattr(requests_export, "BATCH", 1)
+    admin = await sign_in(await make_agent(tuning=TUNING))
+    await admin.agent.chat()
+    await admin.agent.rows(1)
+    async with request_in_progress(admin, upstream, pages=3):
+        file = asyncio.create_task(admin.file("/requests.csv"))
+        await until_waiting(admin.agent, 1)
+        assert not file.done()
+    assert (await file).body.count(b"\n") >= 2
 
 
 @pytest.mark.own_agent
