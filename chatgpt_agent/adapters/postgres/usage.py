@@ -177,9 +177,11 @@ def sql_array(values: Sequence[object]) -> str:
     """Returns values of one type, or None, as the text of a PostgreSQL array
     (https://www.postgresql.org/docs/current/arrays.html#ARRAYS-IO): one parameter that the server parses as one
     constant. psycopg2 would write ARRAY[…], with a constant for each value."""
+    first = values[0] if values else None
+    # As of most columns, which are NULL, or one user's. Decimals that are equal may have different texts.
+    if not isinstance(first, Decimal) and values.count(first) == len(values):
+        return f"{{{','.join([_element(first)] * len(values))}}}"
     nulls = values.count(None)
-    if nulls == len(values):  # as of most columns
-        return f"{{{','.join(['NULL'] * nulls)}}}"
     if not nulls and not isinstance(values[0], str):
         return f"{{{','.join(map(str, values))}}}"
     if not nulls:
@@ -267,7 +269,7 @@ def _stored_counts(usage: Usage) -> tuple[object, ...]:
 def _sql_values(row: Row) -> tuple[object, ...]:
     intent, usage = row.intent, row.usage
     return (
-        str(intent.request_id),
+        intent.request_id.hex,  # which PostgreSQL reads, too, and which takes a third of the time of its text
         intent.user_id,
         intent.token_id,
         intent.endpoint,

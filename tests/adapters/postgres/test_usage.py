@@ -26,6 +26,12 @@ def test_an_array_is_read_back_unchanged(postgres: str, values: list[str | None]
     assert query(postgres, "SELECT %s::text[]", [sql_array(values)]) == [(values,)]
 
 
+def test_equal_amounts_keep_their_digits() -> None:
+    """Only values with the same text are written once for all."""
+    assert sql_array([Decimal(1), Decimal("1.0")]) == "{1,1.0}"
+    assert [sql_array(values) for values in ([], [True, True], ['"', '"'])] == ["{}", "{True,True}", r'{"\"","\""}']
+
+
 async def test_a_partition_is_created_once(store: Store) -> None:
     """A second call does nothing."""
     await ensure_partition(store, NOON)
