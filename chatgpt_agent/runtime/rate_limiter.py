@@ -8,7 +8,7 @@ from typing import Any
 
 from chatgpt_agent.core.access.identity import Identity, RateLimits
 from chatgpt_agent.core.budget.shared_use import Owner
-from chatgpt_agent.core.budget.token_bucket import Bucket, rate_headers
+from chatgpt_agent.core.budget.token_bucket import Bucket, LimitState, rate_headers
 from chatgpt_agent.core.errors import RateLimited
 from chatgpt_agent.runtime.limit_meters import UNLIMITED, Changes, Meter, Meters
 
@@ -88,10 +88,7 @@ class RateLimiter:
         for _, meter in self._limited(identity, now):
             requests = _nearer(requests, meter.requests, now)
             tokens = _nearer(tokens, meter.tokens, now)
-        return rate_headers(
-            None if requests is None else requests.state(now),
-            None if tokens is None else tokens.state(now),
-        )
+        return rate_headers(requests, tokens)
 
     def status(self, identity: Identity) -> dict[str, dict[str, Any]]:
         """The limits of the user and of the token and what is left of each, as `GET /me` shows them. None: no limit."""
@@ -139,7 +136,8 @@ def _check(meter: Meter, owner: str, tokens: int | None, now: float) -> None:
             raise RateLimited(message, retry_after=wait, type=unit, reason=reason)
 
 
-def _nearer(first: Bucket | None, second: Bucket | None, now: float) -> Bucket | None:
-    if first is None or second is None:
-        return first or second
-    return second if second.left(now) < first.left(now) else first
+def _nearer(state: LimitState | None, bucket: Bucket | None, now: float) -> LimitState | None:
+    if bucket is None:
+        return state
+    other = bucket.state(now)
+    return other if state is None or other.left < state.left else state

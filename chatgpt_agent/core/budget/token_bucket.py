@@ -49,14 +49,15 @@ class Bucket:
 
     def state(self, now: float) -> "LimitState":
         """Returns limit, how much may be taken now, and the seconds until the bucket is full."""
-        level = self._refill(now)
-        return LimitState(self.limit, max(0, int(level)), (self.limit - level) * MINUTE / self.limit)
+        level = self._level if now == self._filled_at else self._refill(now)
+        return LimitState(self.limit, int(level) if level > 0 else 0, (self.limit - level) * MINUTE / self.limit)
 
-    # A request looks some ten times in the same moment: `wait` and `take` spare themselves the call of `_refill`.
+    # A request looks some ten times in the same moment: these spare themselves the call of `_refill`.
 
     def _refill(self, now: float) -> float:
         if now != self._filled_at:
-            self._level = min(float(self.limit), self._level + (now - self._filled_at) * self.limit / MINUTE)
+            level = self._level + (now - self._filled_at) * self.limit / MINUTE
+            self._level = level if level < self.limit else float(self.limit)
             self._filled_at = now
         return self._level
 
