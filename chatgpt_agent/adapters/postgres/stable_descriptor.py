@@ -16,7 +16,11 @@ class StableDescriptor(psycopg2.extensions.connection):
 
     def fileno(self) -> int:
         if self._duplicate is None:
-            self._duplicate = os.dup(super().fileno())
+            try:
+                self._duplicate = os.dup(super().fileno())
+            except OSError:
+                self.close()  # aiopg has not finished its own connection, and could not close this one
+                raise
         return self._duplicate
 
     def poll(self) -> int:

@@ -2,6 +2,9 @@
 
 import asyncio
 import contextlib
+import errno
+import gc
+import os
 import sys
 from collections.abc import Iterator
 from datetime import datetime, timedelta
@@ -50,6 +53,18 @@ async def test_a_statement_returns_its_rows(shared: Store) -> None:
 async def test_a_statement_without_rows_returns_an_empty_list(shared: Store) -> None:
     """A statement that returns nothing is no error."""
     assert await shared.fetch("SET work_mem = '8MB'") == []
+
+
+async def test_connection_without_a_file_left_ends_quietly(shared: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that is reached with the last file descriptor is unavailable, and no exception is lost."""
+
+    def refuse(_: int) -> int:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr("os.dup", refuse)
+    with pytest.raises(StoreUnavailable, match="Too many open files"):
+        await shared.fetch("SELECT 1")
+    gc.collect()  # what cannot be deleted is reported by pytest
 
 
 async def test_numeric_values_are_exact_decimals(shared: Store) -> None:
