@@ -1,25 +1,16 @@
 """The official OpenAI SDK, unchanged but for its base URL, over real sockets."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-
 import openai
 import pytest
-from openai import AsyncOpenAI
 from openai.types.chat import ChatCompletion, ChatCompletionChunk, ChatCompletionUserMessageParam
 
 from tests.support.agent import MODEL, Agent
+from tests.support.sdk import sdk
 from tests.support.upstream import MODEL_SERVED, Received, Reply, Upstream, completion, stream_events
 
 MESSAGES: list[ChatCompletionUserMessageParam] = [{"role": "user", "content": "hello chunks=4"}]
 
 pytestmark = pytest.mark.shared_agent
-
-
-@asynccontextmanager
-async def sdk(agent: Agent, token: str | None = None, retries: int = 0) -> AsyncIterator[AsyncOpenAI]:
-    async with AsyncOpenAI(base_url=agent.url + "/v1", api_key=token or agent.token, max_retries=retries) as client:
-        yield client
 
 
 async def test_chat_completion_is_parsed(agent: Agent) -> None:
