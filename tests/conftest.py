@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 from tornado.ioloop import IOLoop
 
 from chatgpt_agent.runtime.tuning import Tuning
@@ -39,6 +40,7 @@ from tests.support.folders import memory_folder
 from tests.support.loops import StrictLoop
 from tests.support.oracle import check
 from tests.support.postgres_server import EMPTY, MIGRATED, run_postgres, server_folder, temporary_database
+from tests.support.reused_database import ReusedDatabase
 from tests.support.shared_agent import SharedAgent, SharedAgents
 from tests.support.upstream import Upstream
 
@@ -47,6 +49,9 @@ MakeAgent = Callable[..., Awaitable[Agent]]
 SUMMARY: list[str] = []  # lines that are printed at the end of the run
 _addresses = itertools.count(2)
 
+# How long an example takes depends on what else the machine does.
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")
 
 _SIGNALS: dict[signal.Signals, Any] = {
     signal.SIGINT: signal.default_int_handler,
@@ -189,6 +194,14 @@ def io_loop(shared_agent: SharedAgent | None) -> Iterator[IOLoop]:
         loop.check_test()
 
 
+@pytest.fixture(scope="session")
+def reused_database(postgres: str) -> Iterator[ReusedDatabase]:
+    """The database that `dsn` gives to one test after the other."""
+    database = ReusedDatabase(postgres)
+    yield database
+    database.close()
+
+
 @pytest.fixture
 def empty_dsn(postgres: str) -> Iterator[str]:
     """A database of this test's own, without tables."""
@@ -198,12 +211,16 @@ def empty_dsn(postgres: str) -> Iterator[str]:
 
 @pytest.fixture
 def dsn(request: pytest.FixtureRequest, shared_agent: SharedAgent | None) -> Iterator[str]:
-    """A migrated database: this test's own, or that of the shared agent."""
+    """A migrated database with its first content, or that of the shared agent."""
     if shared_agent is not None:
         yield shared_agent.dsn
         return
-    with temporary_database(request.getfixturevalue("postgres")) as dsn:
-        yield dsn
+    if citus.URL:
+        with temporary_database(request.getfixturevalue("postgres")) as dsn:
+            yield dsn
+    else:
+        reused: ReusedDatabase = request.getfixturevalue("reused_database")
+        yield reused.take()
 
 
 @pytest.fixture
