@@ -34,7 +34,7 @@ INPUT_PARTS = ("cached", "cache_write", "audio_input", "image_input")
 OUTPUT_PARTS = ("reasoning", "audio_output", "image_output")
 TIERS = (None, "flex", "priority", "fast", "batch")
 # Rows of all examples stay in one database, so that a smaller example would be another one: nothing is shrunk.
-KEEP = settings(deadline=None, max_examples=4, phases=[Phase.explicit, Phase.generate])
+KEEP = settings(max_examples=4, phases=[Phase.explicit, Phase.generate])
 
 
 @st.composite

@@ -18,7 +18,6 @@ from chatgpt_agent.core.errors import InvalidValue
 
 EXAMPLES = settings(
     max_examples=60,
-    deadline=None,
     derandomize=True,
     phases=[Phase.generate],
     suppress_health_check=[HealthCheck.function_scoped_fixture],

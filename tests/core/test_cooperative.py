@@ -76,7 +76,7 @@ def verdict(endpoint: Endpoint, body: bytes) -> ApiRequest | tuple[type, str]:
         return type(error), error.message
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @example(pairs=[("stream_options", {"file_data": "é" * 700})], size=8, endpoint=CHAT, stream="true", end="}")
 @given(
     pairs=bodies,
@@ -145,7 +145,7 @@ TEMPLATES = (
 )
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(
     template=st.sampled_from(TEMPLATES),
     inner=st.lists(long_texts, min_size=1, max_size=2),

@@ -3,7 +3,7 @@
 from uuid import RFC_4122, UUID
 
 import msgspec
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from chatgpt_agent.core.ids import uuid7
@@ -25,7 +25,6 @@ def test_id_is_written_like_every_uuid() -> None:
     assert texts == 3 * [str(UUID(int=id.int))]
 
 
-@settings(deadline=None)
 @given(times, random_bytes)
 def test_id_has_version_7_and_its_time(milliseconds: int, random: bytes) -> None:
     """Every id has version 7, the RFC's variant, and its time in milliseconds."""
@@ -34,7 +33,6 @@ def test_id_has_version_7_and_its_time(milliseconds: int, random: bytes) -> None
     assert id.int >> 80 == milliseconds
 
 
-@settings(deadline=None)
 @given(times, times, random_bytes, random_bytes)
 def test_ids_sort_by_time(one: int, other: int, random: bytes, more: bytes) -> None:
     """An id of a later millisecond is greater, whatever its random bits."""
@@ -42,7 +40,6 @@ def test_ids_sort_by_time(one: int, other: int, random: bytes, more: bytes) -> N
     assert early == late or uuid7(early, random) < uuid7(late, more)
 
 
-@settings(deadline=None)
 @given(times, st.integers(0, 2**74 - 1))
 def test_every_random_bit_counts(milliseconds: int, random: int) -> None:
     """All 74 random bits are in the id: a change of any of them changes the id."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from chatgpt_agent.core.usage import (
@@ -236,7 +236,6 @@ def test_cached_images_are_counted_apart() -> None:
     assert usage.uncertain_reason == IMAGE_CACHE
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(0, MAX_COUNT // 4), min_size=6, max_size=6))
 def test_counts_are_not_changed(counts: list[int]) -> None:
     """Valid counts of every kind are read unchanged."""

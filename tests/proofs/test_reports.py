@@ -276,7 +276,7 @@ def _key(line: UsageGroup, by: Sequence[str]) -> tuple[object, ...]:
     return tuple(line.token_id if name == "token" else text for name, text in zip(by, line.group, strict=True))
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     rows=st.lists(lines(), min_size=2, max_size=12, unique_by=lambda row: row.id),
     corrected=st.lists(

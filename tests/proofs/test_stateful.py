@@ -494,7 +494,6 @@ def test_the_invariants_hold_after_every_step() -> None:
             LedgerMachine,
             settings=settings(
                 derandomize=True,
-                deadline=None,
                 database=None,
                 max_examples=EXAMPLES,
                 stateful_step_count=STEPS,

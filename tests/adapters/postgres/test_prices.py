@@ -32,7 +32,7 @@ COST_OF_ROWS = f"""
     SELECT r.request_id::text, r.cost, due.cost
     FROM (SELECT * FROM usage OFFSET 0) r JOIN prices p ON p.id = r.price_id {COST_SQL}"""
 # Rows of all examples stay in one database, so that a smaller example would be another one: nothing is shrunk.
-KEEP = settings(deadline=None, max_examples=25, phases=[Phase.explicit, Phase.generate])
+KEEP = settings(max_examples=25, phases=[Phase.explicit, Phase.generate])
 
 pytestmark = pytest.mark.usefixtures("partitions")
 

@@ -4,7 +4,7 @@ import contextlib
 import re
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from chatgpt_agent.core.access.tokens import is_well_formed, make_token, may_be_token, token_from_headers
@@ -14,7 +14,6 @@ TOKEN = make_token(bytes(range(32)))
 secrets = st.binary(min_size=32, max_size=32)
 
 
-@settings(deadline=None)
 @given(secrets)
 def test_generated_token_is_well_formed(secret: bytes) -> None:
     """A token is the prefix and 49 base62 digits, whatever its bytes."""
@@ -23,7 +22,6 @@ def test_generated_token_is_well_formed(secret: bytes) -> None:
     assert is_well_formed(token)
 
 
-@settings(deadline=None)
 @given(secrets, secrets)
 def test_different_secrets_give_different_tokens(one: bytes, other: bytes) -> None:
     """Two tokens are equal only if all 256 bits are: base62 loses none."""
@@ -43,7 +41,6 @@ def test_format_of_tokens_is_stable() -> None:
     assert make_token(b"\xff" * 32) == "cga_yhjskwdA6OZ1AL1YmHWZWm8LLG7HjnuCA2j5rOw8Xp14G10uA"
 
 
-@settings(deadline=None)
 @given(secrets, st.integers(0, 52), st.characters())
 def test_mistyped_character_is_detected(secret: bytes, at: int, character: str) -> None:
     """A token with one wrong character, anywhere, is not well formed."""
@@ -52,7 +49,6 @@ def test_mistyped_character_is_detected(secret: bytes, at: int, character: str) 
     assert is_well_formed(mistyped) is (mistyped == token)
 
 
-@settings(deadline=None)
 @given(secrets, st.integers(4, 45))
 def test_swapped_characters_are_detected(secret: bytes, at: int) -> None:
     """A token with two neighbouring characters swapped is not well formed."""
@@ -134,7 +130,6 @@ def test_imported_token_is_accepted(text: str) -> None:
     assert token_from_headers([f"Bearer {text}"]) == text
 
 
-@settings(deadline=None)
 @given(st.lists(st.text() | st.text().map("Bearer {}".format), max_size=3))
 def test_any_header_gives_a_token_or_an_invalid_key(values: list[str]) -> None:
     """The parser raises no other error."""

@@ -6,7 +6,7 @@ import tracemalloc
 import zlib
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from chatgpt_agent.core.http.decompression import MAX_DECODED, Decompressor
@@ -30,7 +30,6 @@ def test_deflate_is_decoded() -> None:
     assert decoded("deflate", [zlib.compress(TEXT)]) == TEXT
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=300), st.lists(st.integers(0, 400), max_size=6))
 def test_chunks_may_be_split_anywhere(content: bytes, at: list[int]) -> None:
     """The decoded bytes are the same however the compressed ones are split."""
@@ -53,7 +52,6 @@ def test_unknown_coding_gives_nothing(name: str) -> None:
     assert decoded(name, [gzip.compress(TEXT), TEXT]) == b""
 
 
-@settings(deadline=None)
 @given(st.lists(st.binary(), max_size=4))
 def test_invalid_bytes_give_nothing(chunks: list[bytes]) -> None:
     """Bytes that are not gzip give no bytes and no error."""

@@ -1,7 +1,7 @@
 """Header fields: an allow-list for each direction."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from chatgpt_agent.core.errors import InvalidRequest, UnsupportedMediaType
@@ -96,7 +96,6 @@ def test_invalid_accept_is_refused(accept: str) -> None:
         sent(accept)
 
 
-@settings(deadline=None)
 @given(st.text())
 def test_accept_never_adds_a_line(accept: str) -> None:
     """Whatever Accept holds, no value that is sent has a control character."""
@@ -142,7 +141,6 @@ def test_other_fields_are_not_forwarded(name: str) -> None:
     assert response_headers([(name, "1")]) == []
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(sorted(ALLOWED)) | st.text() | ratelimits, st.text())))
 def test_only_allowed_fields_are_forwarded(fields: list[tuple[str, str]]) -> None:
     """Whatever OpenAI or a proxy sends, only allowed fields are forwarded, and none can split our answer."""

@@ -37,7 +37,6 @@ def escaped(key: str) -> bytes:
     return b'"' + b"".join(b"\\u" + units[at : at + 4].encode() for at in range(0, len(units), 4)) + b'"'
 
 
-@settings(deadline=None)
 @given(fields=st.dictionaries(names, values, max_size=6), ascii_only=st.booleans(), space=spaces)
 def test_members_are_located(fields: dict[str, Any], ascii_only: bool, space: bytes) -> None:
     """Every member of an object is located by its decoded key, with the place of its value in the text."""
@@ -47,7 +46,6 @@ def test_members_are_located(fields: dict[str, Any], ascii_only: bool, space: by
     assert all(text[member.start : member.end] == member.raw for member in read.values())
 
 
-@settings(deadline=None)
 @given(
     fields=st.dictionaries(names, values, min_size=1, max_size=5),
     duplicate=values,
@@ -66,7 +64,6 @@ def test_any_duplicate_key_is_refused(
         read_object(surroundings % (b"{" + b", ".join(pairs) + b"}"))
 
 
-@settings(deadline=None)
 @given(st.dictionaries(names, values, max_size=5))
 def test_escaped_keys_are_compared_decoded(fields: dict[str, Any]) -> None:
     """Keys spelled with escapes are compared by their decoded text."""
@@ -114,7 +111,7 @@ def structure(value: Any) -> Any:
     return value if isinstance(value, str) and len(value) <= 100 and "\udcff" not in value else type(value)
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(st.lists(st.sampled_from(PIECES), max_size=12).map("".join), st.lists(st.sampled_from(PIECES), max_size=6))
 def test_large_body_is_read_like_a_small_one(text: str, content: list[str]) -> None:
     """A body is read or refused alike whether or not it is so large that it is read by its outline."""

@@ -37,7 +37,7 @@ def some_of(members: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in members.items() if key in KEYS}
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(
     members=st.dictionaries(keys, values, max_size=6),
     at=st.lists(st.integers(0, 400), max_size=6),

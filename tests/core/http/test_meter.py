@@ -171,7 +171,6 @@ def test_stream_may_be_split_at_any_byte(bom: bytes, end: bytes, hide_usage: boo
     ] == []
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(0, 1500), max_size=30), st.booleans(), st.sampled_from([b"\n", b"\r", b"\r\n"]))
 def test_stream_may_be_split_into_any_chunks(at: list[int], hide_usage: bool, end: bytes) -> None:
     """However a stream is split, all of it passes except the hidden usage event."""
@@ -366,7 +365,7 @@ FRAGMENTS = [
 ]
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(st.lists(st.sampled_from(FRAGMENTS) | st.binary(max_size=3), max_size=20), st.booleans())
 def test_any_bytes_pass_in_order(chunks: list[bytes], clean: bool) -> None:
     """Any bytes in any chunks pass in their order, and raise no error."""
@@ -378,7 +377,7 @@ ODD = [b"null", b"[]", b"[ ]", b"[{}]", b'"\xff"', b"1e999", b"9" * 400, b"{}", 
 ODD_EVENT = b'data: {"choices":%s,"usage":%s,"id":%s,"model":%s,"error":%s}\n\n'
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(st.lists(st.tuples(*[st.sampled_from(ODD)] * 5), max_size=4))
 def test_any_event_passes_unless_it_is_the_extra_one(events: list[tuple[bytes, ...]]) -> None:
     """Events with any values pass, except those with a usage and without choices or an error."""

@@ -72,7 +72,7 @@ def test_stream_may_be_split_at_any_byte(endpoint: Endpoint, end: bytes) -> None
     assert [at for at in range(len(text)) if run_meter(endpoint, [text[:at], text[at:]]) != expected] == []
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.lists(st.integers(0, 4000), max_size=30), st.sampled_from(STREAMING))
 def test_stream_may_be_split_into_any_chunks(at: list[int], endpoint: Endpoint) -> None:
     """A stream gives the same however it is split into chunks."""

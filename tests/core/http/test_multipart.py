@@ -305,7 +305,7 @@ def as_email(body: bytes) -> dict[str, list[Any]]:
     return fields
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(st.lists(st.sampled_from(FRAGMENTS) | st.binary(max_size=2), max_size=30))
 def test_any_bytes_are_read_or_refused(parts: list[bytes]) -> None:
     """Any bytes are read as a form or refused."""
@@ -322,7 +322,7 @@ parts = st.tuples(st.tuples(spelled, names).map(lambda pair: pair[0] % pair[1]),
 )
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(st.lists(parts, max_size=5), st.integers(0, 400), st.sampled_from([b"", b"\r", b"\n", b"--", b'"', b"x"]))
 def test_accepted_form_is_read_alike_by_other_parsers(fields: list[tuple[bytes, bytes]], at: int, extra: bytes) -> None:
     """Tornado and the standard library's email parser find the same bytes in the fields that we read."""

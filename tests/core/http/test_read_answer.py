@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from chatgpt_agent.core.cooperative import SLICE, run_to_end
@@ -76,7 +76,6 @@ def test_part_above_its_whole_makes_the_usage_unknown(details: dict[str, Any]) -
     assert read(with_usage(counts(**details))).usage is None
 
 
-@settings(deadline=None)
 @given(*[st.integers(0, MAX_COUNT)] * 4)
 def test_valid_counts_are_not_changed(inputs: int, output: int, cached: int, reasoning: int) -> None:
     """Counts within the limit that do not contradict each other are the usage."""

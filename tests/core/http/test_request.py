@@ -53,7 +53,6 @@ def test_request_without_a_stream_is_not_changed() -> None:
     assert request.body is request.upstream_body is body
 
 
-@settings(deadline=None)
 @given(before=members, after=members, ascii_only=st.booleans(), indent=st.sampled_from([None, 2]))
 def test_model_is_found_among_other_members(
     before: dict[str, Any], after: dict[str, Any], ascii_only: bool, indent: int | None
@@ -349,7 +348,7 @@ def test_keys_of_users_may_have_any_case(member: str) -> None:
         (b'{\n"a":{"include_usage":false}}', b"{" + INCLUDE_USAGE + b',\n"a":{"include_usage":false}}'),
     ],
 )
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(before=members, after=members, space=spaces, ascii_only=st.booleans())
 def test_edit_changes_only_the_options(
     options: bytes, edited: bytes, before: dict[str, Any], after: dict[str, Any], space: bytes, ascii_only: bool
@@ -364,7 +363,6 @@ def test_edit_changes_only_the_options(
     assert (request.body, request.include_usage) == (head + options + tail, False)
 
 
-@settings(deadline=None)
 @given(fields=members, space=spaces, ascii_only=st.booleans())
 def test_edit_adds_only_the_options(fields: dict[str, Any], space: bytes, ascii_only: bool) -> None:
     """Missing stream options are inserted at the front, and nothing else in the body is changed."""
@@ -374,7 +372,6 @@ def test_edit_adds_only_the_options(fields: dict[str, Any], space: bytes, ascii_
     assert not request.include_usage
 
 
-@settings(deadline=None)
 @given(
     fields=members,
     options=st.none() | st.fixed_dictionaries({}, optional={"include_usage": st.none() | st.booleans(), "x": values}),
@@ -430,7 +427,7 @@ pairs = st.builds(
 odd_bodies = st.builds(b'{"model":"x","stream":true,%s}'.__mod__, st.tuples(st.lists(pairs, max_size=3).map(b",".join)))
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(odd_bodies | st.lists(pairs, max_size=4).map(lambda members: b"{" + b",".join(members) + b"}") | st.binary())
 def test_any_body_is_read_or_refused(body: bytes) -> None:
     """Any bytes are refused or read as Python's json module reads them."""

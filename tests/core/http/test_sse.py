@@ -48,7 +48,7 @@ def standard_data(stream: bytes) -> list[bytes]:
     return [event for event in events if event]
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(stream=streams, at=cuts)
 def test_no_byte_is_lost(stream: bytes, at: list[int]) -> None:
     """The events and the rest, joined, are the stream, however it is split."""
@@ -56,14 +56,14 @@ def test_no_byte_is_lost(stream: bytes, at: list[int]) -> None:
     assert b"".join(events) + rest == stream
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(stream=streams, at=cuts)
 def test_events_do_not_depend_on_chunks(stream: bytes, at: list[int]) -> None:
     """A stream gives the same events however it is split into chunks."""
     assert events_of(split(stream, at)) == events_of([stream])
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(stream=streams)
 def test_events_are_those_of_the_standard(stream: bytes) -> None:
     """The events have the data that a parser by the letter of the standard finds."""
@@ -108,7 +108,6 @@ def test_carriage_return_waits_for_a_line_feed() -> None:
     assert splitter.waiting == len(b"data: y")
 
 
-@settings(deadline=None)
 @given(stream=streams, at=cuts, keep=st.integers(0, 10))
 def test_rest_is_taken_once(stream: bytes, at: list[int], keep: int) -> None:
     """What is taken of the rest is removed, and what is kept stays."""

@@ -57,7 +57,7 @@ def applied(prices: list[Price], listed: list[NewPrice]) -> list[Price]:
     return [*prices, *(price(1000 + number, change.new) for number, change in enumerate(changes))]
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(histories())
 def test_exported_history_imports_to_the_same_prices(prices: list[Price]) -> None:
     """In an empty database every model has the same price at every moment."""
@@ -68,7 +68,6 @@ def test_exported_history_imports_to_the_same_prices(prices: list[Price]) -> Non
             assert (old and (old.rates, old.tiers)) == (new and (new.rates, new.tiers))
 
 
-@settings(deadline=None)
 @given(histories())
 def test_exported_history_changes_nothing_in_its_own_database(prices: list[Price]) -> None:
     """Every price of the file is in force already."""
@@ -76,7 +75,6 @@ def test_exported_history_changes_nothing_in_its_own_database(prices: list[Price
     assert (result.changes, result.unchanged) == ([], len(effective_prices(prices)))
 
 
-@settings(deadline=None)
 @given(histories(), histories())
 def test_imported_list_is_in_force(prices: list[Price], others: list[Price]) -> None:
     """Each listed price is in force on its date, and a second import changes nothing."""

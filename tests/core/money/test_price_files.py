@@ -117,7 +117,7 @@ def test_unreadable_file_is_rejected_with_the_reason(tmp_path: Path, name: str, 
         read_file(tmp_path / name)
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(st.binary(max_size=60) | st.text(max_size=60).map(lambda text: f"model,input,output\n{text}".encode()))
 def test_any_file_is_read_or_rejected_in_one_line(data: bytes) -> None:
     """No content raises any other error."""

@@ -48,7 +48,7 @@ def price(number: int, when: datetime = NOON, model: str = "gpt-6-sol", usd: str
 # Costs.
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(usd, usd, st.none() | usd, tokens, tokens, tokens)
 def test_cost_is_the_exact_product(
     given_input: Decimal, given_output: Decimal, cached_input: Decimal | None, inputs: int, cached: int, output: int
@@ -133,7 +133,7 @@ def stored(new: NewPrice) -> Price:
     return Price(id=1, model=new.model, effective_at=NOON, rates=new.rates, tiers=new.tiers)
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(new_prices(), usages(), st.sampled_from(SERVICE_TIERS))
 def test_cost_agrees_with_fractions(new: NewPrice, usage: Usage, service_tier: str | None) -> None:
     """The cost equals an independent computation with fractions, for all rates, tiers and parts."""
@@ -147,7 +147,7 @@ def charged(usage: Usage, kind: str) -> int:
     return int(stored(NewPrice("m", Rates(**rates))).cost(usage))
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(usages())
 def test_every_token_is_charged_once(usage: Usage) -> None:
     """The charged tokens of all rates add up to input and output, and no part is charged beyond its count."""
@@ -318,7 +318,6 @@ def test_price_may_be_entered_for_the_past() -> None:
     assert book.at("gpt-6-sol", NOON - DAY) == price(2, NOON - DAY)
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(moments, st.sampled_from("ab"), st.sampled_from(["1", None]))), moments, st.data())
 def test_order_of_prices_does_not_matter(
     entries: list[tuple[datetime, str, str | None]], when: datetime, data: st.DataObject
@@ -491,7 +490,7 @@ def test_invalid_price_is_rejected_with_its_field(text: str) -> None:
         parse_usd(text, "output")
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(st.decimals().map(str) | st.text(max_size=5))
 def test_parsed_price_can_be_charged(text: str) -> None:
     """Every price that is accepted is in range, has at most ten places, and charges any usage exactly."""

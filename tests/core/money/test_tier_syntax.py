@@ -74,7 +74,6 @@ def test_invalid_part_is_named(text: str, message: str) -> None:
     assert (start, rest[: len(message)]) == ("--tier ", message)
 
 
-@settings(deadline=None)
 @given(tiers())
 def test_shown_tiers_are_parsed_again(drawn: tuple[Tier, ...]) -> None:
     """All tiers of a price survive formatting and parsing in their order."""
@@ -82,7 +81,7 @@ def test_shown_tiers_are_parsed_again(drawn: tuple[Tier, ...]) -> None:
     assert all(parse_tier(show_tier(tier), "tier") == tier for tier in drawn)
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(st.text(max_size=30) | st.from_regex(r"(flex|above=\d+)(,[a-z=0-9]+)?:(x|input=)[0-9.e,=a-z-]*"))
 @example("0\r0:x0")
 def test_any_text_is_a_valid_tier_or_rejected(text: str) -> None:
@@ -97,7 +96,6 @@ def test_any_text_is_a_valid_tier_or_rejected(text: str) -> None:
     assert len(lines) == 1
 
 
-@settings(deadline=None)
 @given(amounts)
 def test_amount_is_formatted_to_its_last_digit(amount: Decimal) -> None:
     """An amount has neither an exponent nor trailing zeros."""

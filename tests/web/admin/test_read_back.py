@@ -18,7 +18,6 @@ pytestmark = pytest.mark.shared_agent
 
 EXAMPLES = settings(
     max_examples=60,
-    deadline=None,
     derandomize=True,
     phases=[Phase.explicit, Phase.generate],
     suppress_health_check=[HealthCheck.function_scoped_fixture],
