@@ -17,12 +17,15 @@ class TurnHandler(BodyHandler):
         self._turn: tuple[PageBrake, Turn] | None = None
         super().__init__(application, request, **kwargs)
 
-    async def wait_for_turn(self, brake: PageBrake, owner: str) -> None:
-        """Waits until a page may begin. Raises Overloaded; ClientClosed if the client disconnects meanwhile."""
+    async def wait_for_turn(self, brake: PageBrake, owner: str) -> bool:
+        """Waits until a page may begin. Returns whether that took any time. Raises Overloaded; ClientClosed if the
+        client disconnects meanwhile."""
         turn = brake.turn(owner)
+        waits = not turn.done()
         self._turn = brake, turn
         if not await turn:
             raise ClientClosed
+        return waits
 
     def on_connection_close(self) -> None:
         """The client has left: a page that waits is not made."""

@@ -94,19 +94,27 @@ class ConsoleHandler(TurnHandler):
             raise MethodNotAllowed(f"Only {' and '.join(self.methods)} requests are accepted here.")
         if self._services.api.lifecycle.draining:
             raise Draining
-        secret = self.get_cookie(cookies.SESSION)
-        self._signed_in = await self._services.access.identify(secret, self.request.headers, self.request.remote_ip)
         self.max_body_size = UNKNOWN_BODY
+        await self._identify()
         if self._signed_in is not None:
-            self._check_role(self._signed_in)
             self.access.user = self._signed_in.admin.name
             self.stream.linger_bytes = LINGER_BYTES_WITH_TOKEN
             self.max_body_size = self._page.max_body
         elif not self._page.public and self.request.method != "POST":
-            self.redirect(f"{LOGIN}?next={self._encoded_url()}", status=303)
+            self._redirect_to_login()
             return
         owner = self._signed_in.admin.name if self._signed_in else "console"
         self.reserve_body(self._services.api.memory.share(f"admin {owner}"))
+
+    async def _identify(self) -> None:
+        """Finds out who is signed in. Raises Forbidden where that admin may not do this."""
+        secret = self.get_cookie(cookies.SESSION)
+        self._signed_in = await self._services.access.identify(secret, self.request.headers, self.request.remote_ip)
+        if self._signed_in is not None:
+            self._check_role(self._signed_in)
+
+    def _redirect_to_login(self) -> None:
+        self.redirect(f"{LOGIN}?next={self._encoded_url()}", status=303)
 
     def _check_role(self, signed_in: SignedIn) -> None:
         method = "GET" if self.request.method == "HEAD" else str(self.request.method)
@@ -124,7 +132,12 @@ class ConsoleHandler(TurnHandler):
             request = self._request(path_values, {}, {})
             try:
                 assert self._page.get is not None
-                await self.wait_for_turn(self._services.page_brake, request.owner)
+                if await self.wait_for_turn(self._services.page_brake, request.owner):
+                    await self._identify()  # again: meanwhile the admin may have been removed
+                    request = self._request(path_values, {}, {})
+                    if self._signed_in is None and not self._page.public:
+                        self._redirect_to_login()
+                        return
                 await self._answer(request, await self._page.get(request))
             except ClientClosed as error:
                 self.note_disconnect(error)
@@ -138,9 +151,9 @@ class ConsoleHandler(TurnHandler):
         with self._services.api.lifecycle:
             request = self._request(path_values, {}, {})
             body = self.take_body()  # now: a form is done even if its client leaves while it waits
-            if not self._page.public:  # the sign-in has waits of its own
-                await self._services.page_brake.turn(request.owner, Work.FORM)
             try:
+                if not self._page.public:  # the sign-in has waits of its own
+                    await self._wait_with_form(request.owner)
                 request = self._request(path_values, *self._read_form(body))
                 if self._signed_in is None and not self._page.public:
                     await self._answer(request, pages.signed_out(request))
@@ -152,6 +165,13 @@ class ConsoleHandler(TurnHandler):
                 await self._answer(request, result)
             except AgentError as error:
                 await self._answer_failure(request, public_error(error))
+
+    async def _wait_with_form(self, owner: str) -> None:
+        turn = self._services.page_brake.turn(owner, Work.FORM)
+        waits = not turn.done()
+        await turn
+        if waits:
+            await self._identify()  # again: meanwhile the admin may have been removed
 
     async def _answer_failure(self, request: ConsoleRequest, error: AgentError) -> None:
         """Shows the form again, with the error and with what was typed."""

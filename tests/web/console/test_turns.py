@@ -110,6 +110,21 @@ async def test_form_of_a_client_that_leaves_is_done(admin: ConsoleClient, upstre
     await admin.agent.until(lambda: admin.agent.store.fetch("SELECT id FROM users WHERE name = 'dora'"))
 
 
+async def test_admin_who_is_removed_while_a_form_waits_changes_nothing(
+    admin: ConsoleClient, upstream: Upstream
+) -> None:
+    """The form is not done, and a page that waits leads to the sign-in."""
+    form = (await admin.get("/new-user")).form("new")
+    async with request_in_progress(admin, upstream):
+        sent = asyncio.create_task(admin.send("/new-user", {**form, "name": "dora", "openai_key": "sk-made-up-key"}))
+        page = asyncio.create_task(admin.get("/password"))
+        await until_waiting(admin.agent, 2)
+        await admin.agent.administration.admins.revoke("carol")
+    assert (await page).header("Location") == "/console/login?next=%2Fconsole%2Fpassword"
+    assert (await sent).status == 401
+    assert await admin.agent.store.fetch("SELECT id FROM users WHERE name = 'dora'") == []
+
+
 @pytest.mark.own_agent
 async def test_form_and_the_page_to_which_it_leads_count_once(make_agent: MakeAgent, upstream: Upstream) -> None:
     """Where one more page may begin, both do."""
