@@ -377,10 +377,10 @@ def _resolve(future: "asyncio.Future[HTTPResponse]", raise_error: bool, response
 
 
 def _line(name: str, value: str) -> bytes:
-    line = f"{name}: {value}".encode("latin-1")
-    if len(line.splitlines()) != 1:
-        raise ValueError(f"The value of the header field {name} has more than one line.")
-    return line
+    line = f"{name}: {value}"
+    if "\n" in line or "\r" in line:
+        raise ValueError(f"The header field {name} has a line break.")
+    return line.encode("latin-1")
 
 
 def _refuse_to_seek(_offset: int, _origin: int) -> int:

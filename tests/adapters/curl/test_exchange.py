@@ -184,6 +184,20 @@ async def test_redirect_is_not_followed(client: UpstreamClient, upstream: Upstre
     assert len(upstream.requests) == 1
 
 
+@pytest.mark.parametrize("value", ["a\r\nX-Other: b", "a\n", "a\r", "\na"])
+async def test_field_with_a_line_break_is_not_sent(client: UpstreamClient, upstream: Upstream, value: str) -> None:
+    """It could be read as two fields, or as the end of the head. Here on a handle that was used before."""
+    first = send(client, upstream.port)
+    assert (await first.head()).status == 200
+    while await first.read():
+        pass
+    url = f"http://127.0.0.1:{upstream.port}/v1/chat/completions"
+    exchange = client.send(url, b"{}", [("X-One", value)], on_sent=lambda: None)
+    with pytest.raises(ValueError, match="X-One has a line break"):
+        await exchange.head()
+    assert len(upstream.requests) == 1
+
+
 async def test_connecting_ends_in_time(full_port: int) -> None:
     """A machine that does not answer is given up after `connect_timeout`, and nothing was sent."""
     client = UpstreamClient(msgspec.structs.replace(Config().upstream, connect_timeout=0.1))
