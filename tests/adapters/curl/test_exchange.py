@@ -19,6 +19,8 @@ from tests.support.upstream import Received, Reply, Upstream
 
 PIECES = [b"one ", b"two ", b"three"]
 
+QUESTION = b'{"model": "m", "messages": [{"role": "user", "content": "hi"}]}'
+
 
 @pytest.fixture
 def client(io_loop: IOLoop) -> Iterator[UpstreamClient]:
@@ -187,7 +189,7 @@ async def test_redirect_is_not_followed(client: UpstreamClient, upstream: Upstre
 @pytest.mark.parametrize("value", ["a\r\nX-Other: b", "a\n", "a\r", "\na"])
 async def test_field_with_a_line_break_is_not_sent(client: UpstreamClient, upstream: Upstream, value: str) -> None:
     """It could be read as two fields, or as the end of the head. Here on a handle that was used before."""
-    first = send(client, upstream.port)
+    first = send(client, upstream.port, QUESTION)
     assert (await first.head()).status == 200
     while await first.read():
         pass
@@ -210,7 +212,7 @@ async def test_connecting_ends_in_time(full_port: int) -> None:
 
 async def test_kept_handle_holds_nothing_of_its_request(client: UpstreamClient, upstream: Upstream) -> None:
     """The exchange and its body are freed, though the handle is kept for the next request."""
-    exchange = send(client, upstream.port, b'{"model": "m", "messages": [{"role": "user", "content": "hi"}]}')
+    exchange = send(client, upstream.port, QUESTION)
     await exchange.head()
     while await exchange.read():
         pass
