@@ -24,7 +24,7 @@ from benchmarks.fleet import free_port
 from benchmarks.loss import server_version, surroundings
 from benchmarks.relay.__main__ import PATH, agent, sets_from
 from benchmarks.relay.measure import Run, measure
-from benchmarks.relay.processes import nginx, pin, upstream
+from benchmarks.relay.processes import awake, nginx, pin, upstream
 from benchmarks.relay.workloads import LOAD_CORE, Tools, Whole, Workload, missing
 
 VERSIONS = {"HTTP/1.1": "1.1", "HTTP/2": "2"}
@@ -59,6 +59,7 @@ async def run_all(works: list[Workload], reps: int, wait: float) -> tuple[list[R
         await tools.build()
         port = free_port()
         await stack.enter_async_context(upstream(tools.upstream, port))
+        await stack.enter_async_context(awake(tools.awake))
         certificate, key = make_certificate(folder)
         openai = await stack.enter_async_context(nginx(folder, port, certificate=certificate, key=key))
         pin(openai.pid, LOAD_CORE)

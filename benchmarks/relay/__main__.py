@@ -3,7 +3,8 @@
 It starts a fake OpenAI that is never the bottleneck, nginx as a plain reverse proxy, and an agent with its own
 PostgreSQL, with budgets and limits set. It runs each workload through each of them in turn, and against the upstream
 directly. It prints the CPU time of each answer and chunk, its ratio to nginx, latency and memory, and whether the goals
-are met. The gateway is bound to core 0, load and upstream to core 1; PostgreSQL may use both.
+are met. The gateway is bound to core 0, which is kept from halting, load and upstream to core 1; PostgreSQL may use
+both.
 
 Sets: c1, c16, c64, c256: whole answers for that many concurrent clients. s50, s200, s1000: that many concurrent streams
 of 100 chunks, 20 ms apart. Other gateways must be running, with http://127.0.0.1:PORT/v1 of --upstream-port as OpenAI.
@@ -30,7 +31,7 @@ from benchmarks.fleet import Fleet, free_port
 from benchmarks.loss import server_version, surroundings
 from benchmarks.relay.beside import agent_of, checkout_from
 from benchmarks.relay.measure import Gateway, Run, lost_most_streams, measure
-from benchmarks.relay.processes import nginx, pin, upstream
+from benchmarks.relay.processes import awake, nginx, pin, upstream
 from benchmarks.relay.profile import profile
 from benchmarks.relay.report import AGENT, DIRECT, NGINX, Results, Start, report
 from benchmarks.relay.workloads import LOAD_CORE, WORKLOADS, Target, Tools, Workload, missing
@@ -74,6 +75,7 @@ async def run_all(tools: Tools, options: argparse.Namespace) -> tuple[list[Run],
         port = options.upstream_port or free_port()
         url = f"http://127.0.0.1:{port}{PATH}"
         await stack.enter_async_context(upstream(tools.upstream, port))
+        await stack.enter_async_context(awake(tools.awake))
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="cgn")))
         proxy = await stack.enter_async_context(nginx(folder, port))
         fleet, own = await stack.enter_async_context(agent(url))

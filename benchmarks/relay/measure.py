@@ -50,10 +50,10 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
 
 async def measure(tools: Tools, gateway: Gateway, workload: Workload, repetition: int, *, wait: float) -> Run:
     """Measures one run. It starts when the machine is quiet, or after `wait` seconds."""
-    await until_calm(busy_seconds, QUIET, wait, windows=3)
+    related = (os.getpid(), gateway.pid, gateway.db_pid)
+    await until_calm(lambda: busy_seconds() - cpu_seconds(*related), QUIET, wait, windows=3)
     reset_peak(gateway.pid)
     loop = asyncio.get_running_loop()
-    related = (os.getpid(), gateway.pid, gateway.db_pid)
     started, busy, own = loop.time(), busy_seconds(), cpu_seconds(*related)
     cpu, database = cpu_seconds(gateway.pid), cpu_seconds(gateway.db_pid)
     result = await tools.run(workload, gateway.target)

@@ -5,7 +5,7 @@ import contextlib
 import os
 import signal
 import socket
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple
@@ -140,6 +140,18 @@ def _listens(port: int) -> bool:
 def upstream(program: Path, port: int) -> Service:
     """Returns the fake OpenAI, bound to the load's core."""
     return Service(str(program), str(port), str(LOAD_CORE), port=port)
+
+
+@contextlib.asynccontextmanager
+async def awake(program: Path) -> AsyncIterator[None]:
+    """Keeps the gateways' core from halting. A virtual core that halts is given to others, and what its caches held is
+    gone when it wakes up: a gateway with much code would pay for that, and the more, the less load it has."""
+    process = await asyncio.create_subprocess_exec(str(program), str(GATEWAY_CORE))
+    try:
+        yield
+    finally:
+        process.kill()
+        await process.wait()
 
 
 _NGINX = """daemon off;

@@ -83,16 +83,18 @@ class Target(msgspec.Struct, frozen=True):
 
 
 class Tools:
-    """The fake upstream and the load generators. `folder` receives the programs that are compiled."""
+    """The fake upstream, the load generators, and what keeps a core awake. `folder` receives the programs that are
+    compiled."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self.upstream = folder / "upstream"
+        self.awake = folder / "awake"
         self._streams = folder / "streams"
 
     async def build(self) -> None:
         """Compiles the C programs. Raises RuntimeError if that fails."""
-        for tool in (self.upstream, self._streams):
+        for tool in (self.upstream, self.awake, self._streams):
             await output_of("cc", "-O2", "-o", str(tool), str(HERE / f"{tool.name}.c"), seconds=60)
 
     async def run(self, workload: Workload, target: Target) -> Whole | Streams:
