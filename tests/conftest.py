@@ -120,7 +120,7 @@ def pytest_collection_finish() -> None:
 
 
 @pytest.fixture(scope="session")
-def postgres() -> Iterator[str]:
+def shared_postgres() -> Iterator[str]:
     """A private PostgreSQL for the whole run, or the Citus cluster that `CITUS_URL` names; its connection string."""
     if citus.URL:
         with citus.citus_cluster(citus.URL, MIGRATED) as dsn:
@@ -130,6 +130,12 @@ def postgres() -> Iterator[str]:
         with run_postgres(folder) as dsn:
             yield dsn
         _nothing_kept(folder)
+
+
+@pytest.fixture(scope="session")
+def postgres(shared_postgres: str) -> str:
+    """The connection string of the server of a test: that of the whole run. Tests of faults have one of their own."""
+    return shared_postgres
 
 
 def _nothing_kept(folder: Path) -> None:
@@ -195,9 +201,9 @@ def io_loop(shared_agent: SharedAgent | None) -> Iterator[IOLoop]:
 
 
 @pytest.fixture(scope="session")
-def reused_database(postgres: str) -> Iterator[ReusedDatabase]:
+def reused_database(shared_postgres: str) -> Iterator[ReusedDatabase]:
     """The database that `dsn` gives to one test after the other."""
-    database = ReusedDatabase(postgres)
+    database = ReusedDatabase(shared_postgres)
     yield database
     database.close()
 
@@ -215,8 +221,9 @@ def dsn(request: pytest.FixtureRequest, shared_agent: SharedAgent | None) -> Ite
     if shared_agent is not None:
         yield shared_agent.dsn
         return
-    if citus.URL:
-        with temporary_database(request.getfixturevalue("postgres")) as dsn:
+    server: str = request.getfixturevalue("postgres")
+    if citus.URL or server != request.getfixturevalue("shared_postgres"):
+        with temporary_database(server) as dsn:
             yield dsn
     else:
         reused: ReusedDatabase = request.getfixturevalue("reused_database")

@@ -10,6 +10,7 @@ from copy import copy
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
 from psycopg2.extensions import STRINGARRAY
 
@@ -195,6 +196,7 @@ _READ: dict[str, Callable[[str], Any]] = {
     "numeric": Decimal,
     "boolean": "True".__eq__,
     "timestamptz": datetime.fromisoformat,
+    "uuid": lambda text: str(UUID(text)),  # PostgreSQL reads it with and without hyphens
 }
 
 
