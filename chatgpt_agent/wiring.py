@@ -298,7 +298,7 @@ def _admin_stores(dsn: str) -> Stores:
     # Not parallel: where PostgreSQL is on the agent's machine, a page of sums would take every processor from requests.
     return Stores(
         changes=Store(dsn),
-        reports=Store(dsn, seconds=REPORT_SECONDS, parallel=False),
-        proofs=Store(dsn, seconds=PROOF_SECONDS, parallel=False),
-        checks=Store(dsn, seconds=PROOF_SECONDS, parallel=False),
+        reports=Store(dsn, seconds=REPORT_SECONDS, background=True),
+        proofs=Store(dsn, seconds=PROOF_SECONDS, background=True),
+        checks=Store(dsn, seconds=PROOF_SECONDS, background=True),
     )

@@ -21,14 +21,16 @@ Turn = asyncio.Future[bool]  # whether the work is to begin; False: its client h
 
 
 class BrakeTimes(msgspec.Struct, frozen=True, kw_only=True):
-    """`interval`: between the beginnings of two pages; `at_once`: how many may begin together after a pause; `quiet`:
-    for so long after a request pages still wait; `look`: between two looks whether requests have ended; `refusal`:
-    until a page over the limit is refused, because a script may try again at once. In seconds.
+    """`interval`: between the beginnings of two pages; `at_once`: how many may begin sooner after a pause, and `apart`:
+    between these, because pages that are made together hold up a request the longest; `quiet`: for so long after a
+    request pages still wait; `look`: between two looks whether requests have ended; `refusal`: until a page over the
+    limit is refused, because a script may try again at once. In seconds.
 
     The listener of the administration has 16 connections, and pages that wait hold them. A browser opens six."""
 
     interval: float = 1.0
     at_once: int = 4
+    apart: float = 0.25
     quiet: float = 1.0
     look: float = 0.1
     refusal: float = 1.0
@@ -70,7 +72,8 @@ class PageBrake:
         self._loop = loop
         self._times = times
         self._released = False
-        self._free_at = float("-inf")  # when all of `at_once` may begin together
+        self._free_at = float("-inf")  # when all of `at_once` may begin
+        self._begun_at = float("-inf")  # when the last one began
         self._queues: dict[str, _Queue] = {}  # by owner; the first one is next, unless its page was the last to begin
         self._last_owner = ""
         self._timer_set = False
@@ -97,6 +100,7 @@ class PageBrake:
     def give_back(self) -> None:
         """Does not count the form that has begun: its answer is no page, but leads to one."""
         self._free_at -= self._times.interval
+        self._begun_at = float("-inf")
 
     def leave(self, turn: Turn) -> None:
         """Takes a turn out of its queue, if it waits: its client has disconnected."""
@@ -122,7 +126,7 @@ class PageBrake:
     def _seconds_to_wait(self) -> float:
         if self._released or self._idle_seconds() >= self._times.quiet:
             return 0.0
-        return self._free_at - self._tolerance - self._loop.time()
+        return max(self._free_at - self._tolerance, self._begun_at + self._times.apart) - self._loop.time()
 
     @property
     def _tolerance(self) -> float:
@@ -132,6 +136,7 @@ class PageBrake:
         # The generic cell rate algorithm (ITU-T I.371). Pages that began without a wait count as `at_once` at most.
         now = self._loop.time()
         self._free_at = min(max(self._free_at, now), now + self._tolerance) + self._times.interval
+        self._begun_at = now
         self._last_owner = owner
         turn.set_result(True)
 

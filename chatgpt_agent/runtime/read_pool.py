@@ -21,7 +21,7 @@ class ReadPool:
     """Connections to PostgreSQL, one for each query at a time."""
 
     def __init__(self, dsn: str) -> None:
-        self._stores = [Store(dsn, seconds=STATEMENT_SECONDS, parallel=False) for _ in range(POOL_SIZE)]
+        self._stores = [Store(dsn, seconds=STATEMENT_SECONDS, background=True) for _ in range(POOL_SIZE)]
         self._free = list(self._stores)
         self._slots = asyncio.Semaphore(POOL_SIZE)
         self.waiting = 0  # queries that wait for a connection

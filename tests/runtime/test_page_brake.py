@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from chatgpt_agent.core.errors import Overloaded
-from chatgpt_agent.runtime.page_brake import PageBrake, Turn, Work
+from chatgpt_agent.runtime.page_brake import BrakeTimes, PageBrake, Turn, Work
 
 IDLE = float("inf")
 
@@ -15,12 +15,12 @@ IDLE = float("inf")
 class World:
     """A brake, and the loop's clock, which a test moves. `idle`: seconds since the last request."""
 
-    def __init__(self) -> None:
+    def __init__(self, apart: float = 0.0) -> None:
         self.idle = 0.0
         self.now = 1000.0
         self._numbers = itertools.count()
         self._timers: list[tuple[float, int, Callable[..., None], tuple[object, ...]]] = []
-        self.brake = PageBrake(lambda: self.idle, loop=self)
+        self.brake = PageBrake(lambda: self.idle, loop=self, times=BrakeTimes(apart=apart))
 
     def time(self) -> float:
         """The clock in seconds."""
@@ -52,6 +52,25 @@ def world() -> World:
 def begun(*turns: Turn) -> list[bool]:
     """Whether each of them has begun."""
     return [turn.done() and turn.result() for turn in turns]
+
+
+async def test_pages_that_begin_early_do_not_begin_together() -> None:
+    """Four pages at once begin a quarter of a second apart, and the fifth one waits for its second."""
+    world = World(apart=0.25)
+    pages = world.pages(5)
+    counts = []
+    for _ in range(5):
+        counts.append(sum(begun(*pages)))
+        world.advance(0.25)
+    assert counts == [1, 2, 3, 4, 5]
+
+
+async def test_page_to_which_a_form_leads_begins_with_it() -> None:
+    """It does not wait for the time between two pages."""
+    world = World(apart=0.25)
+    form = world.brake.turn("carol", Work.FORM)
+    world.brake.give_back()
+    assert begun(form, *world.pages(1)) == [True, True]
 
 
 async def test_no_page_waits_without_requests(world: World) -> None:

@@ -29,7 +29,9 @@ from tests.support.waiting import until
 
 OPENAI_KEY = "sk-made-up-key-of-alice"
 MODEL = "gpt-6-luna"
-TUNING = Tuning(page_brake=BrakeTimes(interval=0.0))  # tests load pages faster than people do, between requests
+TUNING = Tuning(
+    page_brake=BrakeTimes(interval=0.0, apart=0.0)
+)  # tests load pages faster than people do, between requests
 
 
 class Agent:

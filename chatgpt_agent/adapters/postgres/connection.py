@@ -19,6 +19,7 @@ from chatgpt_agent.adapters.cooperative import BATCH
 from chatgpt_agent.adapters.migrate import first_line
 from chatgpt_agent.adapters.postgres.casts import register_casts
 from chatgpt_agent.adapters.postgres.dsn import addresses
+from chatgpt_agent.adapters.postgres.priority import lower_priority
 from chatgpt_agent.adapters.postgres.session import apply_settings, session_settings, share_sessions, split_options
 from chatgpt_agent.adapters.postgres.stable_descriptor import StableDescriptor
 from chatgpt_agent.core.audit import Actor
@@ -44,14 +45,16 @@ _SET_ACTOR = "SELECT " + ", ".join(
 
 class Store:
     """A connection that reconnects. `seconds` limits each statement, here and in the server, and each attempt to
-    connect; `parallel`: whether the server may use several processes for a statement."""
+    connect; `background`: where the server is on this machine, it leaves the processors to others: it uses one process
+    for a statement, with a low priority where the agent may set that."""
 
     connects = 0  # how often it has connected: each time another server may answer
 
-    def __init__(self, dsn: str, *, seconds: float = 10.0, parallel: bool = True) -> None:
+    def __init__(self, dsn: str, *, seconds: float = 10.0, background: bool = False) -> None:
         self.dsn = dsn
         self._dsn, _ = split_options(dsn)
-        self._settings = session_settings(dsn, seconds=seconds + SERVER_SECONDS, parallel=parallel)
+        self._settings = session_settings(dsn, seconds=seconds + SERVER_SECONDS, parallel=not background)
+        self._background = background
         self._prefix = ""  # of each statement on this connection
         self._seconds = seconds
         self._connection: aiopg.Connection | None = None
@@ -200,6 +203,8 @@ class Store:
         try:
             register_casts(connection.raw)
             self._prefix = await apply_settings(connection, self._settings, seconds=seconds)
+            if self._background:
+                lower_priority(connection.raw)
         except BaseException:
             await connection.close()
             raise

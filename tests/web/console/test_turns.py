@@ -18,7 +18,7 @@ from tests.support.client import Connection, request_bytes
 from tests.support.console import PASSWORD, ConsoleClient, sign_in
 from tests.support.upstream import Received, Reply, Upstream
 
-TUNING = Tuning(page_brake=BrakeTimes(interval=600.0, quiet=0.01, look=0.02, refusal=0.0))
+TUNING = Tuning(page_brake=BrakeTimes(interval=600.0, apart=0.0, quiet=0.01, look=0.02, refusal=0.0))
 
 pytestmark = pytest.mark.shared_agent(tuning=TUNING)
 
