@@ -295,7 +295,7 @@ def _metrics_settings(config: Config) -> MetricsSettings:
 
 
 def _admin_stores(dsn: str) -> Stores:
-    # Not parallel: where PostgreSQL is on the agent's machine, a page of sums would take every processor from requests.
+    # In the background: on the agent's machine, a page of sums would take every processor from requests.
     return Stores(
         changes=Store(dsn),
         reports=Store(dsn, seconds=REPORT_SECONDS, background=True),
