@@ -14,7 +14,7 @@ from chatgpt_agent.core.usage import Usage
 pytest.importorskip("opentelemetry.exporter.otlp.proto.http", reason="the extra otel is not installed")
 
 from chatgpt_agent.adapters.otel import Tracer, traces_url
-from tests.support.otlp import SpanReceiver
+from tests.support.otlp import SpanReceiver, until_exporters_ended
 
 
 async def export(*, path: str = "") -> SpanReceiver:
@@ -61,6 +61,7 @@ async def test_receiver_that_does_not_answer_is_not_waited_for() -> None:
     tracer.start("chat", {}, {}).end("chat m", {}, failed=False)
     await tracer.close(0.1)
     await receiver.close()
+    await until_exporters_ended()
 
 
 @pytest.mark.parametrize(
@@ -78,6 +79,7 @@ def test_url_without_a_path_gets_that_of_the_specification(endpoint: str, url: s
 
 async def test_failed_exports_are_logged_once_a_minute(caplog: pytest.LogCaptureFixture) -> None:
     """The SDK itself logs a line for each try."""
+    await until_exporters_ended()
     await Tracer("http://127.0.0.1:9", __version__).close(1)
     log = logging.getLogger("opentelemetry.exporter.otlp.proto.http.trace_exporter")
     for _ in range(3):

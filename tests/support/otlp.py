@@ -1,5 +1,7 @@
 """A receiver of spans: a real HTTP server that decodes what OpenTelemetry's exporter sends."""
 
+import operator
+import threading
 from typing import Any
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
@@ -8,10 +10,12 @@ from tornado.httpserver import HTTPServer
 from tornado.httputil import HTTPHeaders, HTTPServerRequest, ResponseStartLine
 from tornado.netutil import bind_sockets
 
+from tests.support.waiting import until
+
 
 class SpanReceiver:
     """`spans` are those that it received, `resources` what is known of their senders; `paths` and `headers` are of the
-    requests. With `answers` False it never answers."""
+    requests. With `answers` False it answers when it is closed."""
 
     def __init__(self) -> None:
         self.spans: list[Span] = []
@@ -19,6 +23,7 @@ class SpanReceiver:
         self.paths: list[str] = []
         self.headers: list[HTTPHeaders] = []
         self.answers = True
+        self._unanswered: list[HTTPServerRequest] = []
         self._server = HTTPServer(self._answer)
         [socket] = bind_sockets(0, "127.0.0.1")
         self._server.add_socket(socket)
@@ -31,15 +36,27 @@ class SpanReceiver:
             self.resources.append(attributes(group.resource))
             self.spans += [span for scope in group.scope_spans for span in scope.spans]
         if self.answers:
-            assert request.connection is not None
-            fields = HTTPHeaders({"Content-Length": "0"})
-            request.connection.write_headers(ResponseStartLine("HTTP/1.1", 200, "OK"), fields)
-            request.connection.finish()
+            _send_answer(request)
+        else:
+            self._unanswered.append(request)
 
     async def close(self) -> None:
-        """Stops the server."""
+        """Answers what it has not answered, so that no exporter tries again later, and stops the server."""
+        for request in self._unanswered:
+            _send_answer(request)
         self._server.stop()
         await self._server.close_all_connections()
+
+
+async def until_exporters_ended() -> None:
+    """Waits for the SDK's threads that export spans: what they log would get into the next test."""
+    await until(lambda: any(thread.name.startswith("OtelBatch") for thread in threading.enumerate()), operator.not_)
+
+
+def _send_answer(request: HTTPServerRequest) -> None:
+    assert request.connection is not None
+    request.connection.write_headers(ResponseStartLine("HTTP/1.1", 200, "OK"), HTTPHeaders({"Content-Length": "0"}))
+    request.connection.finish()
 
 
 def attributes(owner: Any) -> dict[str, Any]:
