@@ -1,5 +1,6 @@
 """When OpenAI last answered this agent, and when a request last failed."""
 
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 
@@ -14,8 +15,12 @@ class UpstreamContact:
     of the request; `failed_at`: it did not, or with an error of its own, and `error` is the code of the agent or the
     HTTP status. None: that has not happened."""
 
-    def __init__(self, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+    def __init__(
+        self, now: Callable[[], datetime] = lambda: datetime.now(UTC), clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._now = now
+        self._clock = clock
+        self._noted_at = float("-inf")  # by the clock, which is never set back
         self.answered_at: datetime | None = None
         self.failed_at: datetime | None = None
         self.error: str | None = None
@@ -23,8 +28,7 @@ class UpstreamContact:
     @property
     def seconds_since(self) -> float:
         """Seconds since the last outcome; infinite before the first."""
-        ends = [at for at in (self.answered_at, self.failed_at) if at is not None]
-        return (self._now() - max(ends)).total_seconds() if ends else float("inf")
+        return self._clock() - self._noted_at
 
     def note(self, outcome: Outcome) -> None:
         """Notes how a request ended. A client that disconnects says nothing about OpenAI."""
@@ -34,3 +38,6 @@ class UpstreamContact:
             self.error = outcome.error or f"HTTP {outcome.status}"
         elif outcome.status is not None:
             self.answered_at = self._now()
+        else:
+            return
+        self._noted_at = self._clock()

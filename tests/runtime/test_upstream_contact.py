@@ -54,9 +54,18 @@ def test_failure_stays_after_a_success() -> None:
 
 def test_seconds_since_the_last_outcome() -> None:
     """The later one of an answer and a failure counts; before the first it is infinite."""
-    times = iter([NOW, NOW + timedelta(seconds=2), NOW + timedelta(seconds=5)])
-    contact = UpstreamContact(now=lambda: next(times))
+    times = iter([0.0, 10.0, 12.0, 15.0])
+    contact = UpstreamContact(clock=lambda: next(times))
     assert contact.seconds_since == float("inf")
     contact.note(Outcome(state=State.DONE, status=200))
     contact.note(Outcome(state=State.UPSTREAM_ERROR, status=503))
     assert contact.seconds_since == 3
+
+
+def test_time_since_does_not_follow_the_wall_clock() -> None:
+    """If that is set back, the brake of the console's pages would wait until it has caught up."""
+    walls = iter([NOW, NOW - timedelta(hours=1)])
+    clock = iter([10.0, 15.0])
+    contact = UpstreamContact(now=lambda: next(walls), clock=lambda: next(clock))
+    contact.note(Outcome(state=State.DONE, status=200))
+    assert contact.seconds_since == 5
