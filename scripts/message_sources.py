@@ -96,7 +96,7 @@ class _Source:
         self._trees = trees
         self._functions = defaultdict[str, list[Function]](list)
         self._calls = defaultdict[str, list[ast.Call]](list)
-        self._constants: dict[str, ast.expr] = {}
+        self._constants = defaultdict[str, list[ast.expr]](list)  # several modules may use the same name
         classes: dict[str, ast.ClassDef] = {}
         for tree in trees.values():
             for node in ast.walk(tree):
@@ -106,7 +106,8 @@ class _Source:
                     classes[node.name] = node
                 elif isinstance(node, ast.Call):
                     self._calls[_called(node)].append(node)
-            self._constants |= {name: value for node in tree.body for name, value in _assigned(node)}
+            for name, value in chain.from_iterable(map(_assigned, tree.body)):
+                self._constants[name].append(value)
         self._errors = _errors(classes)
         self._defaults = [
             value for name in self._errors for node in classes[name].body for key, value in _assigned(node)
@@ -187,9 +188,11 @@ class _Source:
             case ast.Name() if node.id in names:
                 return names[node.id]
             case ast.Name() if node.id in self._constants:
-                return [self._constants[node.id]]
-            case ast.Subscript(value=ast.Name(name)) if isinstance(table := self._constants.get(name), ast.Dict):
-                return table.values
+                return self._constants[node.id]
+            case ast.Subscript(value=ast.Name(name)) if name in self._constants:
+                return [
+                    value for table in self._constants[name] if isinstance(table, ast.Dict) for value in table.values
+                ]
             case ast.Call(func=ast.Attribute(attr="join"), args=args):
                 return args
         fields = [getattr(node, name) for name in _FIELDS.get(type(node), ())]

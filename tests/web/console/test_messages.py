@@ -211,3 +211,16 @@ def check(field, rows):
         "a day such as 2026-11-23",
         "; did you mean %(name)r?",
     }
+
+
+def test_constants_of_the_same_name_in_two_modules_are_templates(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each module raises its own."""
+    monkeypatch.syspath_prepend(ROOT / "scripts")
+    errors = "class AgentError: ...\nclass Wrong(AgentError): ...\n"
+    raising = "def check(): raise Wrong(REASON)\ndef look_up(kind): raise Wrong(REASONS[kind])\n"
+    trees = {
+        ROOT / name: ast.parse(f'{errors}REASON = "{name} text"\nREASONS = {{1: "{name} in a table"}}\n{raising}')
+        for name in ("one", "other")
+    }
+    texts = importlib.import_module("message_sources").texts_of(trees)
+    assert texts == {"one text", "other text", "one in a table", "other in a table"}
