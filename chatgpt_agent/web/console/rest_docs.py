@@ -1,10 +1,10 @@
 """The documentation of REST: every request, and the OpenAPI document as a file."""
 
+import asyncio
 from typing import Any
 
-from chatgpt_agent.core.plain_json import encode
 from chatgpt_agent.web.admin.routes import PREFIX as REST
-from chatgpt_agent.web.admin.routes import ROUTES, openapi
+from chatgpt_agent.web.admin.routes import ROUTES, openapi_json
 from chatgpt_agent.web.admin.routing import Route
 from chatgpt_agent.web.console.parts import (
     Also,
@@ -61,7 +61,7 @@ def _row(request: ConsoleRequest, route: Route) -> list[Any]:
 
 async def show_document(request: ConsoleRequest) -> Result:
     """The document, which REST gives to holders of a token alone."""
-    return Download(name="openapi.json", content=encode(openapi()), media_type="application/json")
+    return Download(name="openapi.json", content=await asyncio.to_thread(openapi_json), media_type="application/json")
 
 
 PAGES = [

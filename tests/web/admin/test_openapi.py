@@ -3,12 +3,14 @@
 import asyncio
 import re
 import sys
+import threading
 from pathlib import Path
 
 import msgspec
 import pytest
 
 from chatgpt_agent.runtime.tuning import Tuning
+from chatgpt_agent.web.admin import routes
 from chatgpt_agent.web.admin.routes import PREFIX, ROUTES, openapi
 from tests.support.administrator import Administrator
 
@@ -86,6 +88,19 @@ async def test_document_is_served(admin: Administrator) -> None:
     """The agent serves the document of its route table."""
     answer = await admin.ask("GET", "/openapi.json")
     assert answer.json == msgspec.json.decode(msgspec.json.encode(openapi()))
+
+
+async def test_document_is_made_in_a_thread(admin: Administrator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes long enough to delay clients' requests."""
+    threads: list[threading.Thread] = []
+
+    def openapi_json() -> bytes:
+        threads.append(threading.current_thread())
+        return b"{}"
+
+    monkeypatch.setattr(routes, "openapi_json", openapi_json)
+    assert (await admin.ask("GET", "/openapi.json")).json == {}
+    assert threading.main_thread() not in threads
 
 
 def test_document_has_every_route() -> None:
