@@ -56,7 +56,7 @@ class Store:
         self._settings = session_settings(dsn, seconds=seconds + SERVER_SECONDS, parallel=not background)
         self._background = background
         self._prefix = ""  # of each statement on this connection
-        self._seconds = seconds
+        self.seconds = seconds
         self._connection: aiopg.Connection | None = None
         self._listening: aiopg.Connection | None = None  # the connection that has LISTEN active, if any
         self._without_notices: aiopg.Connection | None = None  # the connection on which LISTEN would be of no use
@@ -73,7 +73,7 @@ class Store:
         have run), StoreRejected or StoreBadValue."""
         async with self._lock, self._mapped_errors():
             connection = await self._connected()
-            async with connection.cursor(timeout=self._seconds) as cursor:
+            async with connection.cursor(timeout=self.seconds) as cursor:
                 await cursor.execute(self._prefix + sql, parameters)
                 return await _all_rows(cursor) if cursor.description else []
 
@@ -106,12 +106,12 @@ class Store:
             if self._listening is not connection:
                 await self._start_listening(connection, channel, seconds)
                 return None
-            payloads = []
+            payloads = _waiting_notices(connection)
+            if payloads:
+                return payloads
             with contextlib.suppress(TimeoutError):
                 payloads.append((await asyncio.wait_for(connection.notifies.get(), seconds)).payload)
-            while not connection.notifies.empty():
-                payloads.append(connection.notifies.get_nowait().payload)
-            return payloads
+            return payloads + _waiting_notices(connection)
 
     async def _start_listening(self, connection: aiopg.Connection, channel: str, seconds: float) -> None:
         """LISTEN would stay with a session that others get, too: notices would reach them, or end the session."""
@@ -146,12 +146,12 @@ class Store:
         except (psycopg2.OperationalError, OSError, TimeoutError):  # a full pool: no other session is to be had
             return False
         try:
-            return await share_sessions(connection, other, seconds=self._seconds)
+            return await share_sessions(connection, other, seconds=self.seconds)
         finally:
             await other.close()
 
     async def _run(self, connection: aiopg.Connection, sql: str) -> None:
-        async with connection.cursor(timeout=self._seconds) as cursor:
+        async with connection.cursor(timeout=self.seconds) as cursor:
             await cursor.execute(sql)
 
     async def ping(self) -> None:
@@ -191,7 +191,7 @@ class Store:
         raise failure
 
     async def _connect_to(self, address: dict[str, str]) -> aiopg.Connection:
-        seconds = min(self._seconds, CONNECT_SECONDS)
+        seconds = min(self.seconds, CONNECT_SECONDS)
         connection = await aiopg.connect(
             make_dsn(self._dsn, application_name="chatgpt-agent", client_encoding="UTF8", **address),
             timeout=seconds,
@@ -240,7 +240,7 @@ class Store:
             # alone does not tell: the task may have been cancelled before its statement began.
             if task.cancelling() > cancels or not isinstance(error.__context__, QueryCanceledError):
                 raise
-            raise StoreUnavailable(f"the database took over {self._seconds} s for a statement") from None
+            raise StoreUnavailable(f"the database took over {self.seconds} s for a statement") from None
 
 
 class AuditedStore:
@@ -271,6 +271,18 @@ def from_sql(value: object) -> object:
     """Returns an array of a column as a tuple of texts, whatever an edit in SQL has put into it; other values as they
     are."""
     return tuple(map(str, value)) if isinstance(value, list) else value
+
+
+def _waiting_notices(connection: aiopg.Connection) -> list[str]:
+    """Returns the payloads of the notices that have come. aiopg does not tell of those that libpq has read together
+    with the answer to a statement: the socket is quiet then."""
+    connection.raw.poll()
+    notices = []
+    while not connection.notifies.empty():
+        notices.append(connection.notifies.get_nowait())
+    notices += connection.raw.notifies
+    connection.raw.notifies.clear()
+    return [notice.payload for notice in notices]
 
 
 async def _all_rows(cursor: aiopg.Cursor) -> list[SqlRow]:

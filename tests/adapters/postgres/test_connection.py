@@ -5,7 +5,9 @@ import contextlib
 import errno
 import gc
 import os
+import socket
 import sys
+import time
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -17,8 +19,9 @@ from chatgpt_agent.adapters.cooperative import BATCH
 from chatgpt_agent.adapters.postgres.connection import Store
 from chatgpt_agent.core.errors import StoreError, StoreRejected, StoreUnavailable
 from tests.adapters.postgres.records import add_user
-from tests.support.database import end_connections, query
+from tests.support.database import connected, end_connections, query
 from tests.support.factories import NOON
+from tests.support.waiting import SECONDS, until
 
 
 @pytest.fixture
@@ -31,10 +34,12 @@ def shared(io_loop: IOLoop, postgres: str) -> Iterator[Store]:
 
 @pytest.fixture
 def impatient(io_loop: IOLoop, postgres: str) -> Iterator[Store]:
-    """A store with a limit of 0.2 seconds for a statement."""
+    """A connected store with a limit of 0.2 seconds for a statement."""
     # aiopg also reports a timeout to the exception handler of the loop.
     asyncio.get_event_loop().set_exception_handler(lambda *_: None)
-    store = Store(postgres, seconds=0.2)
+    store = Store(postgres)
+    io_loop.run_sync(store.ping)
+    store.seconds = 0.2
     yield store
     io_loop.run_sync(store.close)
 
@@ -115,7 +120,7 @@ async def test_connecting_leaves_nothing_for_the_event_loop_to_close(postgres: s
 
 async def test_a_statement_whose_connection_ends_is_unavailable(shared: Store, postgres: str) -> None:
     """StoreUnavailable means that the statement may have run."""
-    task = asyncio.create_task(shared.fetch("SELECT pg_sleep(5)"))
+    task = asyncio.create_task(shared.fetch("SELECT pg_sleep(60)"))
     while not await asyncio.to_thread(end_connections, postgres):
         await asyncio.sleep(0.01)
     with pytest.raises(StoreUnavailable):
@@ -125,14 +130,16 @@ async def test_a_statement_whose_connection_ends_is_unavailable(shared: Store, p
 async def test_a_slow_statement_is_unavailable(impatient: Store) -> None:
     """A timeout is not a cancellation, which would silently end the calling task."""
     with pytest.raises(StoreUnavailable, match="no answer in time"):
-        async with asyncio.timeout(5):
-            await impatient.fetch("SELECT pg_sleep(5)")
+        async with asyncio.timeout(SECONDS):
+            await impatient.fetch("SELECT pg_sleep(60)")
+    impatient.seconds = SECONDS
     assert await impatient.fetch("SELECT 1") == [(1,)]
 
 
-async def test_the_server_has_a_longer_statement_timeout(impatient: Store) -> None:
+async def test_the_server_has_a_longer_statement_timeout(postgres: str) -> None:
     """The server stops a statement a second after the store gave up, to release its locks."""
-    assert await impatient.fetch("SHOW statement_timeout") == [("1200ms",)]
+    async with Store(postgres, seconds=SECONDS) as store:
+        assert await store.fetch("SHOW statement_timeout") == [(f"{SECONDS + 1:g}s",)]
 
 
 async def test_a_statement_timeout_of_the_server_is_unavailable(postgres: str) -> None:
@@ -147,10 +154,10 @@ async def test_a_statement_timeout_of_the_server_is_unavailable(postgres: str) -
 async def test_a_statement_can_be_cancelled(shared: Store) -> None:
     """A service that closes does not wait for its statement."""
     await shared.fetch("SELECT 1")
-    task = asyncio.create_task(shared.fetch("SELECT pg_sleep(5)"))
+    task = asyncio.create_task(shared.fetch("SELECT pg_sleep(60)"))
     await asyncio.sleep(0.05)
     task.cancel()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(SECONDS):
         with pytest.raises(asyncio.CancelledError):
             await task
     assert await shared.fetch("SELECT 1") == [(1,)]
@@ -201,7 +208,7 @@ async def test_a_timeout_of_the_caller_is_a_timeout(shared: Store) -> None:
     """The timeout of the caller is not reported as an error of the database."""
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.05):
-            await shared.fetch("SELECT pg_sleep(5)")
+            await shared.fetch("SELECT pg_sleep(60)")
 
 
 async def test_an_unreachable_database_is_unavailable() -> None:
@@ -224,7 +231,7 @@ async def test_a_closed_store_leaves_no_connection(shared: Store, postgres: str)
     """The server does not keep the connection."""
     [(pid,)] = await shared.fetch("SELECT pg_backend_pid()")
     await shared.close()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(SECONDS):
         while query(postgres, "SELECT 1 FROM pg_stat_activity WHERE pid = %s", [pid]):
             await asyncio.sleep(0.01)
 
@@ -274,7 +281,7 @@ async def test_an_error_shows_no_value(store: Store, sql: str) -> None:
 
 async def test_a_time_limit_shows_no_value(impatient: Store) -> None:
     """Neither does the error of a statement that took too long."""
-    await fails_without_canary(impatient, "SELECT pg_sleep(5), %s")
+    await fails_without_canary(impatient, "SELECT pg_sleep(60), %s")
 
 
 async def fails_without_canary(store: Store, sql: str) -> None:
@@ -305,14 +312,14 @@ async def test_every_change_sends_a_notice(store: Store, dsn: str, change: str) 
     waiting = asyncio.create_task(store.wait_for_notice(30))
     await asyncio.sleep(0)
     query(dsn, change)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(SECONDS):
         await waiting
 
 
 async def test_waiting_for_a_notice_ends_after_its_timeout(shared: Store) -> None:
     """A listening store returns an empty list if no notice arrives in time."""
     await shared.wait_for_notice(0)  # the first call only starts to listen
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(SECONDS):
         assert await shared.wait_for_notice(0.01) == []
 
 
@@ -328,6 +335,28 @@ async def test_waiting_notices_are_returned_together(shared: Store, postgres: st
     assert not done
 
 
+def wait_for_bytes(server: socket.socket, text: bytes) -> None:
+    """Waits for bytes, and leaves them to be read."""
+    while text not in server.recv(65536, socket.MSG_PEEK):
+        time.sleep(0.005)
+
+
+async def test_notice_that_comes_with_an_answer_is_returned(shared: Store, postgres: str) -> None:
+    """Both are read at once, and no byte is left that would wake who waits for a notice."""
+    await shared.wait_for_notice(0)
+    raw = shared._connection.raw  # type: ignore[union-attr]  # noqa: SLF001
+    with connected(postgres) as other, socket.socket(fileno=os.dup(raw.fileno())) as server:
+        other.execute("SELECT pg_advisory_lock(1)")
+        statement = asyncio.create_task(shared.fetch("SELECT pg_advisory_lock_shared(1)"))
+        await until(lambda: query(postgres, "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"))
+        other.execute("SELECT pg_advisory_unlock(1)")
+        other.execute("SELECT pg_notify('chatgpt_agent', 'x')")
+        wait_for_bytes(server, b"chatgpt_agent")  # the loop stands still: the answer is still there, too
+    await statement
+    async with asyncio.timeout(SECONDS):
+        assert await shared.wait_for_notice(3600) == ["x"]
+
+
 async def test_a_connection_that_ends_during_a_wait_is_unavailable(shared: Store, postgres: str) -> None:
     """The next call listens on a new connection."""
     await shared.wait_for_notice(0)
@@ -340,7 +369,7 @@ async def test_a_connection_that_ends_during_a_wait_is_unavailable(shared: Store
     waiting = asyncio.create_task(shared.wait_for_notice(30))
     await asyncio.sleep(0)
     query(postgres, "SELECT pg_notify('chatgpt_agent', '')")
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(SECONDS):
         await waiting
 
 
