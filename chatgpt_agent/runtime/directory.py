@@ -36,8 +36,8 @@ OnBudgets = Callable[[Iterable[Budget], Callable[[int], int | None], str], None]
 
 
 class Directory:
-    """The copy. `clock` is monotonic seconds; `host` is that of the upstream, which may have surcharges; `on_keys` is
-    called when the key file has other keys."""
+    """The copy. `clock` is monotonic seconds, `now` the time of day; `host` is that of the upstream, which may have
+    surcharges; `on_keys` is called when the key file has other keys."""
 
     def __init__(
         self,
@@ -49,6 +49,7 @@ class Directory:
         host: str = "",
         on_keys: Callable[[], None] = lambda: None,
         on_death: OnDeath = report_to_loop,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._store = store
         self._on_keys = on_keys
@@ -56,6 +57,7 @@ class Directory:
         self._on_budgets = on_budgets
         self.stale_after = stale_after
         self._clock = clock
+        self._now = now
         self._keyring: Keyring | None = None
         # The copy.
         self.version = -1  # of the content; -1 before the first load
@@ -112,7 +114,7 @@ class Directory:
         if user is None:
             raise InvalidApiKey(f"token {entry.id}: of an unknown user")
         identity = Identity(user, entry)
-        if reason := denial_reason(identity, datetime.now(UTC), address):
+        if reason := denial_reason(identity, self._now(), address):
             raise InvalidApiKey(f"token {entry.id}: {reason}")
         return identity
 
@@ -124,7 +126,7 @@ class Directory:
             self.loaded
             and self._users.get(user.id) is user
             and self._tokens.get(token.digest) is token
-            and (token.expires_at is None or token.expires_at > datetime.now(UTC))
+            and (token.expires_at is None or token.expires_at > self._now())
         )
 
     def upstream_key(self, user: User) -> str:
@@ -140,11 +142,11 @@ class Directory:
 
     def models(self, identity: Identity) -> list[Price]:
         """The prices of the models that a token may use now."""
-        return [price for price in self.book.models(datetime.now(UTC)) if may_use(identity, price.model)]
+        return [price for price in self.book.models(self._now()) if may_use(identity, price.model)]
 
     def model(self, identity: Identity, name: str) -> Price | None:
         """The price of a model, or None if it has none or a token may not use it."""
-        return self.book.at(name, datetime.now(UTC)) if may_use(identity, name) else None
+        return self.book.at(name, self._now()) if may_use(identity, name) else None
 
     def user_of(self, budget: Budget) -> str:
         """The name of a budget's user."""

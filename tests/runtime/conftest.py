@@ -84,7 +84,8 @@ def administration(io_loop: IOLoop, dsn: str) -> Iterator[Administration]:
 @pytest.fixture
 def idle(io_loop: IOLoop, dsn: str, clock: Clock) -> Iterator[Directory]:
     """A directory that was not started."""
-    directory = Directory(Store(dsn), on_budgets=ignore, stale_after=STALE_AFTER, clock=clock)
+    store = Store(dsn)
+    directory = Directory(store, on_budgets=ignore, stale_after=STALE_AFTER, clock=clock, now=clock.time_of_day)
     yield directory
     io_loop.run_sync(directory.close)
 

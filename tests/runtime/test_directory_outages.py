@@ -38,7 +38,7 @@ async def test_while_the_database_is_away_known_tokens_work(
 ) -> None:
     """Known tokens work until `stale_after` has passed."""
     database.close()
-    await until(lambda: not directory.connected, seconds=5)
+    await until(lambda: not directory.connected)
     clock.now += STALE_AFTER
     assert works(directory, token)
 
@@ -48,7 +48,7 @@ async def test_when_the_database_is_away_too_long_requests_are_refused(
 ) -> None:
     """After `stale_after`, a token may have been revoked without the directory's knowledge."""
     database.close()
-    await until(lambda: not directory.connected, seconds=5)
+    await until(lambda: not directory.connected)
     clock.now += STALE_AFTER + 0.1
     assert not directory.loaded
     with pytest.raises(DirectoryStale):
@@ -60,10 +60,10 @@ async def test_when_the_database_is_back_tokens_work_again(
 ) -> None:
     """The directory reconnects without a restart."""
     database.close()
-    await until(lambda: not directory.connected, seconds=5)
+    await until(lambda: not directory.connected)
     clock.now += STALE_AFTER + 0.1
     database.open()
-    await until(lambda: directory.loaded, seconds=5)
+    await until(lambda: directory.loaded)
     assert works(directory, token)
     assert directory.connected
 
@@ -73,10 +73,10 @@ async def test_changes_of_an_outage_are_read_after_it(
 ) -> None:
     """All changes since the last version are read."""
     database.close()
-    await until(lambda: not directory.connected, seconds=5)
+    await until(lambda: not directory.connected)
     database.open()
     await administration.users.change("alice", UserChanges(disabled=True))
-    await until(lambda: not works(directory, token), seconds=5)
+    await until(lambda: not works(directory, token))
 
 
 async def test_a_copy_is_as_fresh_as_the_start_of_its_query(dsn: str, clock: Clock) -> None:
@@ -109,8 +109,8 @@ async def test_an_outage_is_logged_once(
     directory = Directory(store, on_budgets=ignore, stale_after=STALE_AFTER, clock=clock)
     await directory.start(KEYRING)
     database.close()
-    await until(lambda: not directory.connected, seconds=5)
+    await until(lambda: not directory.connected)
     attempts = store.attempts
-    await until(lambda: store.attempts > attempts + 1, seconds=5)
+    await until(lambda: store.attempts > attempts + 1)
     await directory.close()
     assert len([record for record in caplog.records if record.levelname == "WARNING"]) == 1

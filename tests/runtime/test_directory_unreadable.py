@@ -65,7 +65,7 @@ async def test_unreadable_rows_stop_nothing(
         [(id_,)] = query(dsn, f"UPDATE {table} SET {edit} WHERE id = %s RETURNING id", [number])
         named.append((table, id_))
     carl = await administration.users.add(NewUser(name="carl", openai_key="sk-carl"))
-    await until(lambda: works(directory, carl.token), seconds=5)
+    await until(lambda: works(directory, carl.token))
     assert works(directory, token)
     for table, id_ in named:
         assert f"{table}: the row with id {id_} cannot be read" in caplog.text
@@ -76,7 +76,7 @@ async def test_unreadable_rows_stop_nothing(
     assert await administration.budgets.list()
     directory.version = -1  # as at a start
     dora = await administration.users.add(NewUser(name="dora", openai_key="sk-dora"))
-    await until(lambda: works(directory, dora.token) and works(directory, token), seconds=5)
+    await until(lambda: works(directory, dora.token) and works(directory, token))
 
 
 @pytest.mark.parametrize("edit", ["users SET allowed_models = '{NULL}'", "tokens SET expires_at = 'infinity'"])
@@ -86,7 +86,7 @@ async def test_row_that_becomes_unreadable_gives_no_access(
     """The copy of a row does not outlive it: the edit may have taken rights away."""
     without_checks(dsn)
     query(dsn, f"UPDATE {edit}")
-    await until(lambda: not works(directory, token), seconds=5)
+    await until(lambda: not works(directory, token))
 
 
 async def test_unreadable_budget_denies(directory: Directory, administration: Administration, dsn: str) -> None:
@@ -94,7 +94,7 @@ async def test_unreadable_budget_denies(directory: Directory, administration: Ad
     await administration.budgets.set(user="alice", period=Period.DAY, amount=ZERO + 5)
     without_checks(dsn)
     query(dsn, "UPDATE budgets SET amount = 'NaN'")
-    await until(lambda: [budget.amount for budget in directory.budgets.values()] == [ZERO], seconds=5)
+    await until(lambda: [budget.amount for budget in directory.budgets.values()] == [ZERO])
 
 
 async def test_unknown_time_zone_stops_nothing(
@@ -104,7 +104,7 @@ async def test_unknown_time_zone_stops_nothing(
     query(dsn, "ALTER TABLE settings DISABLE TRIGGER ALL")
     query(dsn, "UPDATE settings SET value = 'Mars/Olympus' WHERE name = 'time_zone'")
     bob = await administration.users.add(NewUser(name="bob", openai_key="sk-bob"))
-    await until(lambda: works(directory, bob.token), seconds=5)
+    await until(lambda: works(directory, bob.token))
     assert directory.time_zone == "UTC"
     assert "time zone 'Mars/Olympus' does not exist" in caplog.text
 
