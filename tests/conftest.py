@@ -110,7 +110,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Runs every async test on the loop of the `io_loop` fixture."""
     for item in items:
         if inspect.iscoroutinefunction(getattr(item, "obj", None)):
-            item.add_marker(pytest.mark.gen_test(timeout=30))
+            item.add_marker(pytest.mark.gen_test(timeout=120))  # of what hangs: waits have limits of their own
 
 
 def pytest_collection_finish() -> None:

@@ -25,7 +25,7 @@ from chatgpt_agent.web.client_stream import ConnectionLimits
 from tests.support.administration import ROOT
 from tests.support.canaries import SECRETS
 from tests.support.client import Answer, Connection, fetch, request_bytes
-from tests.support.waiting import until
+from tests.support.waiting import SECONDS, until
 
 OPENAI_KEY = "sk-made-up-key-of-alice"
 MODEL = "gpt-6-luna"
@@ -124,7 +124,7 @@ class Agent:
         [(version,)] = await self.store.fetch("SELECT version FROM directory_version")
         await self.until(lambda: self.server.directory.version >= version)
 
-    async def until(self, condition: Callable[[], Any], seconds: float = 5) -> None:
+    async def until(self, condition: Callable[[], Any], seconds: float = SECONDS) -> None:
         """Waits until a condition is true. Raises TimeoutError."""
         await until(condition, seconds=seconds)
 
@@ -158,7 +158,7 @@ class Agent:
 
     async def rows(self, count: int | None = None) -> list[dict[str, Any]]:
         """Waits for this number of rows in PostgreSQL, or until all are shipped; returns them in order of time."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(SECONDS):
             while True:
                 await self.flush()
                 waiting = await self.server.ledger.depth()  # first: a row that is shipped later is read below

@@ -5,8 +5,10 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
+SECONDS = 20.0  # a limit for what takes milliseconds: the machine may be slow, or busy
 
-async def until(query: Callable[[], Any], accept: Callable[[Any], object] = bool, *, seconds: float = 20.0) -> Any:
+
+async def until(query: Callable[[], Any], accept: Callable[[Any], object] = bool, *, seconds: float = SECONDS) -> Any:
     """Calls a function or coroutine function until its result is accepted, by default a true one; returns the result.
     Raises TimeoutError."""
     async with asyncio.timeout(seconds):
