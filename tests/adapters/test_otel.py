@@ -14,7 +14,8 @@ from chatgpt_agent.core.usage import Usage
 pytest.importorskip("opentelemetry.exporter.otlp.proto.http", reason="the extra otel is not installed")
 
 from chatgpt_agent.adapters.otel import Tracer, traces_url
-from tests.support.otlp import SpanReceiver, until_exporters_ended
+from tests.support.otlp import SpanReceiver, exporters_run, until_exporters_ended
+from tests.support.waiting import until
 
 
 async def export(*, path: str = "") -> SpanReceiver:
@@ -52,7 +53,6 @@ def test_variable_that_cannot_be_is_one_line(monkeypatch: pytest.MonkeyPatch, va
         Tracer("http://127.0.0.1:9", __version__)
 
 
-@pytest.mark.gen_test(timeout=5)  # the SDK itself waits for 10 s
 async def test_receiver_that_does_not_answer_is_not_waited_for() -> None:
     """Its spans are lost."""
     receiver = SpanReceiver()
@@ -60,6 +60,8 @@ async def test_receiver_that_does_not_answer_is_not_waited_for() -> None:
     tracer = Tracer(receiver.url, __version__)
     tracer.start("chat", {}, {}).end("chat m", {}, failed=False)
     await tracer.close(0.1)
+    assert exporters_run()  # the SDK itself waits for 10 s
+    await until(lambda: receiver.paths)
     await receiver.close()
     await until_exporters_ended()
 

@@ -48,9 +48,14 @@ class SpanReceiver:
         await self._server.close_all_connections()
 
 
+def exporters_run() -> bool:
+    """Whether the SDK has threads that export spans."""
+    return any(thread.name.startswith("OtelBatch") for thread in threading.enumerate())
+
+
 async def until_exporters_ended() -> None:
     """Waits for the SDK's threads that export spans: what they log would get into the next test."""
-    await until(lambda: any(thread.name.startswith("OtelBatch") for thread in threading.enumerate()), operator.not_)
+    await until(exporters_run, operator.not_)
 
 
 def _send_answer(request: HTTPServerRequest) -> None:

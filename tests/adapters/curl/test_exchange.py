@@ -16,6 +16,7 @@ from chatgpt_agent.adapters.curl.exchange import HIGH_WATER, Exchange
 from chatgpt_agent.adapters.curl.upstream_client import UpstreamClient
 from chatgpt_agent.core.errors import ClientClosed, UpstreamError, UpstreamUnreachable
 from tests.support.upstream import Received, Reply, Upstream
+from tests.support.waiting import SECONDS, until
 
 PIECES = [b"one ", b"two ", b"three"]
 
@@ -49,13 +50,29 @@ def full_port() -> Iterator[int]:
             each.close()
 
 
-async def in_pieces(request: Received, reply: Reply) -> None:
-    """Sends the pieces, each in a packet of its own."""
-    await reply.stream_head()
-    for piece in PIECES:
-        await reply.chunk(piece)
-        await asyncio.sleep(0.02)
-    await reply.end()
+class InPieces:
+    """A script that sends a piece, or the end after the last one, each time that it may `go_on`."""
+
+    def __init__(self) -> None:
+        self._may = asyncio.Semaphore(0)
+        self.go_on = self._may.release
+
+    async def __call__(self, request: Received, reply: Reply) -> None:
+        await reply.stream_head()
+        for piece in PIECES:
+            await self._may.acquire()
+            await reply.chunk(piece)
+        await self._may.acquire()
+        await reply.end()
+
+
+@pytest.fixture
+def in_pieces(upstream: Upstream) -> InPieces:
+    """The script of the upstream, which may send the first piece."""
+    script = InPieces()
+    script.go_on()
+    upstream.script = script
+    return script
 
 
 def send(client: UpstreamClient, port: int, body: bytes = b"{}") -> Exchange:
@@ -64,55 +81,48 @@ def send(client: UpstreamClient, port: int, body: bytes = b"{}") -> Exchange:
     return client.send(f"http://127.0.0.1:{port}/v1/chat/completions", body, fields, on_sent=lambda: None)
 
 
-def take_all(chunks: list[bytes]) -> Callable[[bytes], bool]:
-    """Makes a sink that collects chunks and always takes another one."""
+def collect(chunks: list[bytes], script: InPieces, *, is_full: bool) -> Callable[[bytes], bool]:
+    """Makes a sink that collects chunks, each of which lets the next one come; it is full after each one, or never."""
 
     def sink(chunk: bytes) -> bool:
         chunks.append(chunk)
-        return True
+        script.go_on()
+        return not is_full
 
     return sink
 
 
-def take_one(chunks: list[bytes]) -> Callable[[bytes], bool]:
-    """Makes a sink that collects chunks and is full after each one."""
-
-    def sink(chunk: bytes) -> bool:
-        chunks.append(chunk)
-        return False
-
-    return sink
-
-
-async def test_chunks_reach_the_sink_as_they_come(client: UpstreamClient, upstream: Upstream) -> None:
+async def test_chunks_reach_the_sink_as_they_come(
+    client: UpstreamClient, upstream: Upstream, in_pieces: InPieces
+) -> None:
     """The sink gets the chunks in their order, and `stream_to` returns True at the clean end."""
-    upstream.script = in_pieces
     exchange = send(client, upstream.port)
     chunks: list[bytes] = []
     await exchange.head()
-    assert await exchange.stream_to(take_all(chunks))
+    assert await exchange.stream_to(collect(chunks, in_pieces, is_full=False))
     assert chunks == PIECES
 
 
-async def test_full_sink_gets_the_rest_later(client: UpstreamClient, upstream: Upstream) -> None:
+async def test_full_sink_gets_the_rest_later(client: UpstreamClient, upstream: Upstream, in_pieces: InPieces) -> None:
     """Nothing is lost where the sink refuses more and `stream_to` is called again."""
-    upstream.script = in_pieces
     exchange = send(client, upstream.port)
     chunks: list[bytes] = []
     await exchange.head()
     rounds = 1
-    while not await exchange.stream_to(take_one(chunks)):
+    while not await exchange.stream_to(collect(chunks, in_pieces, is_full=True)):
         rounds += 1
     assert (b"".join(chunks), rounds) == (b"".join(PIECES), 4)
 
 
-async def test_exception_of_the_sink_is_raised_to_its_owner(client: UpstreamClient, upstream: Upstream) -> None:
+async def test_exception_of_the_sink_is_raised_to_its_owner(
+    client: UpstreamClient, upstream: Upstream, in_pieces: InPieces
+) -> None:
     """An exception of the sink is raised by `stream_to`, and does not disturb other exchanges."""
-    upstream.script = in_pieces
 
     def take(piece: bytes) -> bool:
         if piece != PIECES[0]:
             raise ZeroDivisionError
+        in_pieces.go_on()
         return True
 
     exchange = send(client, upstream.port)
@@ -126,9 +136,11 @@ async def test_exception_of_the_sink_is_raised_to_its_owner(client: UpstreamClie
 async def test_abort_in_the_sink_wins_over_its_exception(client: UpstreamClient, upstream: Upstream) -> None:
     """A sink that aborts and then fails ends with the reason of the abort, and the loop sees no exception."""
 
+    is_awaited = asyncio.Event()
+
     async def late(request: Received, reply: Reply) -> None:
         await reply.stream_head()
-        await asyncio.sleep(0.05)
+        await is_awaited.wait()
         await reply.chunk(b"one")
 
     upstream.script = late
@@ -141,6 +153,7 @@ async def test_abort_in_the_sink_wins_over_its_exception(client: UpstreamClient,
         exchange.abort(ClientClosed())
         raise ZeroDivisionError
 
+    asyncio.get_running_loop().call_soon(is_awaited.set)
     with pytest.raises(ClientClosed):
         await exchange.stream_to(take)
     await asyncio.sleep(0)
@@ -157,7 +170,8 @@ async def test_transfer_is_paused_until_it_is_read(client: UpstreamClient, upstr
     upstream.script = script
     exchange, received = send(client, upstream.port), 0
     await exchange.head()
-    await asyncio.sleep(0.1)
+    await until(lambda: exchange.queued >= HIGH_WATER)
+    await asyncio.sleep(0.1)  # in which all would come
     assert exchange.queued < 2 * HIGH_WATER
     while piece := await exchange.read():
         received += len(piece)
@@ -170,7 +184,7 @@ async def test_connecting_is_aborted_at_once(client: UpstreamClient, full_port: 
     await asyncio.sleep(0.05)
     exchange.abort(ClientClosed())
     with pytest.raises(ClientClosed):
-        await asyncio.wait_for(exchange.head(), 0.5)
+        await asyncio.wait_for(exchange.head(), exchange.settings.connect_timeout / 2)
     assert client.running == 0
 
 
@@ -205,7 +219,7 @@ async def test_connecting_ends_in_time(full_port: int) -> None:
     client = UpstreamClient(msgspec.structs.replace(Config().upstream, connect_timeout=0.1))
     exchange = send(client, full_port)
     with pytest.raises(UpstreamUnreachable):
-        await asyncio.wait_for(exchange.head(), 5)
+        await asyncio.wait_for(exchange.head(), SECONDS)
     assert not exchange.sent
     client.http_client.close()
 
@@ -216,18 +230,18 @@ async def test_kept_handle_holds_nothing_of_its_request(client: UpstreamClient, 
     await exchange.head()
     while await exchange.read():
         pass
-    await asyncio.sleep(0.05)
+    http_client = client.http_client
+    assert isinstance(http_client, UpstreamHTTPClient)
+    await until(lambda: http_client.idle_handles == 1)
     reference = weakref.ref(exchange)
     del exchange
     gc.collect()
-    assert isinstance(client.http_client, UpstreamHTTPClient)
-    assert client.http_client.idle_handles == 1
     assert reference() is None
 
 
+@pytest.mark.usefixtures("in_pieces")
 async def test_reader_of_an_aborted_exchange_gets_the_reason(client: UpstreamClient, upstream: Upstream) -> None:
     """After what had come before the abort, reading raises its reason."""
-    upstream.script = in_pieces
     exchange = send(client, upstream.port)
     await exchange.head()
     assert await exchange.read() == PIECES[0]
