@@ -3,7 +3,7 @@
 import csv
 import io
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
@@ -20,7 +20,7 @@ from chatgpt_agent.core.money.pricing import NewPrice, Tier
 from chatgpt_agent.core.usage import Usage
 from tests.support.commands import Cli
 from tests.support.database import query
-from tests.support.factories import NOON, request_id
+from tests.support.factories import NOON, request_id, this_month_and_next
 from tests.support.postgres_server import url_of
 from tests.support.prices import amounts, counts, exact_cost, multipliers
 
@@ -165,7 +165,7 @@ def test_rows_prices_and_exports_of_before_stay_as_they_are(dsn: str, tmp_path: 
     downwards everything is as before, and upwards again the exports are the same to the byte."""
     cli = Cli({"DATABASE_URL": url_of(dsn), "DATA_DIR": str(tmp_path)})
     database = OldDatabase(dsn)
-    for month in (NOON, datetime.now(UTC), datetime.now(UTC) + timedelta(days=31)):
+    for month in (NOON, *this_month_and_next()):
         query(dsn, "SELECT ensure_usage_partition(%s::date)", [month.date()])
     exported(cli)  # the first command stores a check value of the master key
 

@@ -3,7 +3,7 @@
 import asyncio
 import random
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -121,6 +121,6 @@ async def test_a_second_agent_with_another_zone_loses_nothing(make_agent: MakeAg
     await make_agent(time_zone="Pacific/Apia", data_dir=other, master_key_file=first.config.data_dir / "master.key")
     assert {(await chat).status for chat in chats} == {200}
     await settled(first)
-    assert query(dsn, "SELECT sum(requests)::int, min(day)::text FROM usage_daily") == [
-        (30, f"{datetime.now(ZoneInfo('Pacific/Apia')):%Y-%m-%d}")
-    ]
+    days = "SELECT (started_at AT TIME ZONE 'Pacific/Apia')::date AS day, count(*) FROM usage GROUP BY 1 ORDER BY 1"
+    sums = query(dsn, "SELECT day, sum(requests) FROM usage_daily GROUP BY 1 ORDER BY 1")
+    assert (sums, sum(count for _, count in sums)) == (query(dsn, days), 30)

@@ -21,6 +21,12 @@ PRICE = Price(
 BOOK = PriceBook([PRICE])
 
 
+def this_month_and_next() -> tuple[datetime, datetime]:
+    """Returns a moment of each."""
+    now = datetime.now(UTC)
+    return now, now.replace(day=1) + timedelta(days=31)
+
+
 def make_intent(number: int = 1, **other: Any) -> Intent:
     """Makes the intent of the request with this number, a second after that of the number before."""
     fields: dict[str, Any] = {

@@ -1,14 +1,13 @@
 """The store of the tests of SQL."""
 
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
 
 import pytest
 from tornado.ioloop import IOLoop
 
 from chatgpt_agent.adapters.postgres.connection import Store
 from chatgpt_agent.adapters.postgres.usage import ensure_partition
-from tests.support.factories import NOON
+from tests.support.factories import NOON, this_month_and_next
 
 
 @pytest.fixture
@@ -24,7 +23,7 @@ def partitions(io_loop: IOLoop, store: Store) -> None:
     """The partitions that the checks of the ledger require, and that of the tests' rows."""
 
     async def fill() -> None:
-        for month in (NOON, datetime.now(UTC), datetime.now(UTC) + timedelta(days=31)):
+        for month in (NOON, *this_month_and_next()):
             await ensure_partition(store, month)
 
     io_loop.run_sync(fill)

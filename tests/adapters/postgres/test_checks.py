@@ -11,7 +11,7 @@ from chatgpt_agent.adapters.postgres.connection import SqlRow, Store
 from chatgpt_agent.adapters.postgres.settings import set_time_zone
 from chatgpt_agent.adapters.postgres.usage import ensure_partition, ship
 from tests.support.database import allow_edits, query
-from tests.support.factories import make_row, request_id
+from tests.support.factories import make_row, request_id, this_month_and_next
 
 NEW_MONTH = datetime(2024, 6, 1, tzinfo=UTC)
 MONTHS = [NEW_MONTH + timedelta(days=days) for days in (-31, 0, 61)]  # May, June, August
@@ -39,7 +39,7 @@ def _relations(node: dict[str, Any]) -> set[str]:
 
 async def _fill(store: Store, moments: Sequence[datetime]) -> None:
     await store.fetch(_NO_PRICE)
-    for moment in (*moments, datetime.now(UTC), datetime.now(UTC) + timedelta(days=31)):
+    for moment in (*moments, *this_month_and_next()):
         await ensure_partition(store, moment)
     await ship(store, [make_row(number, started_at=moment) for number, moment in enumerate(moments)])
 

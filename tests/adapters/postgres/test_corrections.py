@@ -25,7 +25,7 @@ from chatgpt_agent.core.openai_usage import Counts
 from chatgpt_agent.core.reconcile.lines import Candidates, LedgerSum
 from chatgpt_agent.core.usage import Answer, Usage
 from tests.support.database import query
-from tests.support.factories import BOOK, NOON, PRICE, make_intent, make_row, request_id
+from tests.support.factories import BOOK, NOON, PRICE, make_intent, make_row, request_id, this_month_and_next
 
 DAY = NOON.date()
 SNAPSHOT = "gpt-6-luna-2026-09-15"
@@ -42,7 +42,7 @@ def store(io_loop: IOLoop, dsn: str) -> Iterator[Store]:
 
 
 async def _fill(store: Store) -> None:
-    for month in (NOON, NOON + timedelta(days=31), datetime.now(UTC), datetime.now(UTC) + timedelta(days=31)):
+    for month in (NOON, NOON + timedelta(days=31), *this_month_and_next()):
         await ensure_partition(store, month)
     await store.fetch("SELECT setval(pg_get_serial_sequence('prices', 'id'), 6)")
     await add_prices(store, [NewPrice(PRICE.model, PRICE.rates, effective_at=PRICE.effective_at)], now=NOON)
