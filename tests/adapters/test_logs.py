@@ -12,14 +12,14 @@ from chatgpt_agent.adapters.logs import RedactingFormatter, redact, set_up_loggi
 
 @pytest.fixture
 def root() -> Iterator[logging.Logger]:
-    """The root logger, restored after the test."""
+    """The root logger. It and the levels of all others are restored after the test."""
     logger = logging.getLogger()
-    handlers, level = logger.handlers[:], logger.level
+    handlers = logger.handlers[:]
+    levels = {name: logging.getLogger(name).level for name in (None, *logging.root.manager.loggerDict)}
     yield logger
     logger.handlers[:] = handlers
-    logger.setLevel(level)
-    for name in ("tornado.general", "tornado.curl_httpclient", "asyncio", "yoyo", "aiopg"):
-        logging.getLogger(name).setLevel(logging.WARNING)
+    for name in (None, *logging.root.manager.loggerDict):
+        logging.getLogger(name).setLevel(levels.get(name, logging.NOTSET))
 
 
 def formatted(message: str, *values: object, error: BaseException | None = None) -> str:
