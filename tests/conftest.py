@@ -39,6 +39,7 @@ from tests.support.canaries import SECRETS, search
 from tests.support.folders import memory_folder
 from tests.support.loops import StrictLoop
 from tests.support.oracle import check
+from tests.support.ports import port_of, reserve
 from tests.support.postgres_server import EMPTY, MIGRATED, run_postgres, server_folder, temporary_database
 from tests.support.reused_database import ReusedDatabase
 from tests.support.shared_agent import SharedAgent, SharedAgents
@@ -247,6 +248,13 @@ def source_address() -> str:
     """A loopback address that no other test of this process sends from."""
     number = next(_addresses)
     return f"127.0.{number // 250}.{number % 250 + 2}"
+
+
+@pytest.fixture
+def refused_port() -> Iterator[int]:
+    """A port of 127.0.0.1 that refuses connections: no program listens there, and none gets it before the test ends."""
+    with reserve() as reserved:
+        yield port_of(reserved)
 
 
 @pytest.fixture

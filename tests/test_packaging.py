@@ -13,7 +13,6 @@ import pytest
 
 from chatgpt_agent import __version__
 from chatgpt_agent.adapters.migrate import known_migrations
-from tests.cli.test_common import free_port
 from tests.support.commands import environ_with
 from tests.support.container import arguments_of, copy_sources, program_of
 
@@ -167,10 +166,12 @@ def test_the_installed_program_runs_commands(program: Path, tmp_path: Path, empt
     assert run([program, "price", "list"], tmp_path, settings).splitlines()[-1].split()[:3] == ["m", "1", "2"]
 
 
-def test_the_installed_program_has_the_health_check_of_the_image(program: Path, tmp_path: Path) -> None:
+def test_the_installed_program_has_the_health_check_of_the_image(
+    program: Path, tmp_path: Path, refused_port: int
+) -> None:
     """Its command exists, and fails while no agent runs."""
     name, *arguments = program_of("HEALTHCHECK")
-    settings = environ_with({"PORT": str(free_port()), "DATA_DIR": str(tmp_path)})
+    settings = environ_with({"PORT": str(refused_port), "DATA_DIR": str(tmp_path)})
     done = subprocess.run(
         [program.with_name(name), *arguments], cwd=tmp_path, env=settings, capture_output=True, text=True, check=False
     )

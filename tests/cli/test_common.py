@@ -1,6 +1,5 @@
 """What all commands share: help, configuration, and errors of one line."""
 
-import socket
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import UUID
@@ -63,13 +62,6 @@ ON_A_MASTER_KEY = [
 def arguments_of(command: str) -> list[str]:
     """Returns a valid command line."""
     return [*command.split(), *ARGUMENTS.get(command, [])]
-
-
-def free_port() -> int:
-    """Returns a free port."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 def key_file(path: Path, text: str = "k" * 44, mode: int = 0o600) -> str:
@@ -242,17 +234,17 @@ def test_error_in_a_database_url_does_not_show_it(url: str, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("command", ON_A_DATABASE)
-def test_unreachable_database_is_one_line(command: str, tmp_path: Path) -> None:
+def test_unreachable_database_is_one_line(command: str, tmp_path: Path, refused_port: int) -> None:
     """The exit code is 1, and the error does not show the password."""
-    url = f"postgresql://agent:geheim@127.0.0.1:{free_port()}/books"
+    url = f"postgresql://agent:geheim@127.0.0.1:{refused_port}/books"
     [line] = Cli({"DATABASE_URL": url, "DATA_DIR": str(tmp_path)}).refused(*arguments_of(command), stdin=KEY)
     assert line.startswith("Error: the database cannot be reached: ")
     assert "geheim" not in line
 
 
-def test_database_password_is_not_shown(tmp_path: Path) -> None:
+def test_database_password_is_not_shown(tmp_path: Path, refused_port: int) -> None:
     """DATABASE_PASSWORD does not appear in the output."""
-    settings = {"DATABASE_ADDRESS": f"127.0.0.1:{free_port()}", "DATABASE_PASSWORD": "geheim"}
+    settings = {"DATABASE_ADDRESS": f"127.0.0.1:{refused_port}", "DATABASE_PASSWORD": "geheim"}
     [line] = Cli({**settings, "DATA_DIR": str(tmp_path)}).refused("user", "list")
     assert line.startswith("Error: the database cannot be reached: ")
     assert "geheim" not in line

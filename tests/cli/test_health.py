@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.test_common import free_port
 from tests.conftest import MakeAgent
 from tests.support.agent import Agent
 from tests.support.commands import Cli
@@ -73,19 +72,18 @@ async def test_agent_on_a_unix_socket_is_asked_there(make_agent: MakeAgent, shor
     assert line == f"unix:{short_folder}/api/healthz answered 200\n"
 
 
-def test_agent_that_does_not_run_is_unhealthy() -> None:
+def test_agent_that_does_not_run_is_unhealthy(refused_port: int) -> None:
     """Every address that was asked is in the line."""
-    port = free_port()
-    [line] = listener(port, "127.0.0.1, localhost").refused("healthcheck")
+    [line] = listener(refused_port, "127.0.0.1, localhost").refused("healthcheck")
     assert line == (
-        f"Error: http://127.0.0.1:{port}/healthz: Connection refused; "
-        f"http://localhost:{port}/healthz: Connection refused"
+        f"Error: http://127.0.0.1:{refused_port}/healthz: Connection refused; "
+        f"http://localhost:{refused_port}/healthz: Connection refused"
     )
 
 
-def test_address_that_is_no_host_name_is_unhealthy() -> None:
+def test_address_that_is_no_host_name_is_unhealthy(refused_port: int) -> None:
     """Only the look-up of its address finds that out."""
-    [line] = listener(free_port(), "a..b").refused("healthcheck")
+    [line] = listener(refused_port, "a..b").refused("healthcheck")
     assert line.endswith("/healthz: not a host name")
 
 

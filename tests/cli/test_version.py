@@ -14,7 +14,6 @@ import tornado
 from cryptography.hazmat.backends.openssl import backend
 
 from chatgpt_agent import __version__
-from tests.cli.test_common import free_port
 from tests.support.commands import Cli
 from tests.support.database import query
 
@@ -67,9 +66,9 @@ def test_version_asks_the_database(empty_dsn: str) -> None:
 
 
 @pytest.mark.parametrize("form", ["text", "json"])
-def test_unreachable_database_is_no_failure(form: str) -> None:
+def test_unreachable_database_is_no_failure(form: str, refused_port: int) -> None:
     """The other versions are what a report of a bug needs."""
-    cli = Cli({"DATABASE_URL": f"postgresql://127.0.0.1:{free_port()}/none"})
+    cli = Cli({"DATABASE_URL": f"postgresql://127.0.0.1:{refused_port}/none"})
     text = cli.ok("version", "--format", form)
     reason = "the database is unavailable: Connection refused"
     if form == "json":

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -61,10 +60,3 @@ async def until_body(url: str, text: bytes) -> None:
         return text in (await fetch(f"{url}/readyz")).body
 
     await until(has_text, seconds=20)
-
-
-def refused_port() -> int:
-    """A port of 127.0.0.1 on which no program listens."""
-    with socket.socket() as unused:
-        unused.bind(("127.0.0.1", 0))
-        return int(unused.getsockname()[1])

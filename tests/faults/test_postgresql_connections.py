@@ -15,7 +15,7 @@ from chatgpt_agent.adapters.postgres.connection import Store
 from chatgpt_agent.core.errors import StoreUnavailable
 from tests.conftest import MakeAgent
 from tests.faults.conftest import Load, Postgres, private_server
-from tests.faults.postgresql_faults import LAG, WAITING, Through, locked, refused_port, statuses, until_result
+from tests.faults.postgresql_faults import LAG, WAITING, Through, locked, statuses, until_result
 from tests.support.agent import Agent
 from tests.support.database import end_connections, query
 from tests.support.oracle import check, settled, verify
@@ -35,11 +35,13 @@ def postgres(server: Postgres) -> str:
 
 
 @pytest.mark.parametrize("loop", [uvloop.new_event_loop, asyncio.new_event_loop], ids=["uvloop", "asyncio"])
-def test_a_refused_port_can_be_tried_again_and_again(loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
+def test_a_refused_port_can_be_tried_again_and_again(
+    loop: Callable[[], asyncio.AbstractEventLoop], refused_port: int
+) -> None:
     """libpq closes its socket without the event loop, and uvloop would refuse the next socket with that number."""
 
     async def tries() -> None:
-        async with Store(f"host=127.0.0.1 port={refused_port()} user=a dbname=a") as store:
+        async with Store(f"host=127.0.0.1 port={refused_port} user=a dbname=a") as store:
             for _ in range(4):
                 with pytest.raises(StoreUnavailable, match="refused"):
                     await store.fetch("SELECT 1")
@@ -105,10 +107,9 @@ async def test_the_options_of_a_connection_string_hold(dsn: str) -> None:
 def second(io_loop: IOLoop, server: Postgres) -> Iterator[Link]:
     """The address that the server moves to; no program listens there before."""
     link = Link(server.socket)
-    link.port = refused_port()
+    link.reserve()
     yield link
-    if link.is_listening:
-        io_loop.run_sync(link.stop)
+    io_loop.run_sync(link.stop)
 
 
 @pytest.mark.gen_test(timeout=90)
@@ -130,7 +131,7 @@ async def test_after_a_failover_the_other_address_is_used(
             await link.refuse()
         with server.down():
             await load.more(10)
-        await second.listen(second.port)
+        await second.listen()
         await load.more(10)
     async with asyncio.timeout(10):  # the timeouts of a statement and a connection are 5 s, and the machine may be busy
         await settled(agent)
@@ -198,7 +199,9 @@ async def test_lost_packets_delay_no_request(
     await verify(agent, upstream, load.answers)
 
 
-async def test_a_host_name_is_not_resolved_on_the_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_host_name_is_not_resolved_on_the_event_loop(
+    monkeypatch: pytest.MonkeyPatch, refused_port: int
+) -> None:
     """libpq would block every request: a name server that does not answer takes seconds to time out."""
     hosts = []
 
@@ -207,7 +210,7 @@ async def test_a_host_name_is_not_resolved_on_the_event_loop(monkeypatch: pytest
         return [(0, 0, 0, "", ("127.0.0.1", 0))]
 
     monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
-    async with Store(f"host=postgresql.example port={refused_port()} user=a dbname=a") as store:
+    async with Store(f"host=postgresql.example port={refused_port} user=a dbname=a") as store:
         with pytest.raises(StoreUnavailable, match="refused"):
             await store.fetch("SELECT 1")
     assert hosts == [("postgresql.example", False)]

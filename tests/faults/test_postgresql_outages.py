@@ -101,7 +101,7 @@ async def test_a_refused_port_does_not_end_the_agent(
         await until_body(url, b'"away"')
         await asyncio.sleep(2)  # for further attempts: the end of the process cannot be waited for
         assert serving.process.returncode is None, serving.lines
-        await link.listen(link.port)
+        await link.listen()
         await until_body(url, b'"connected"')
         assert await serving.stopped() == 0
 

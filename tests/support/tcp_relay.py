@@ -6,6 +6,8 @@ import socket
 import struct
 from pathlib import Path
 
+from tests.support.ports import port_of, reserve
+
 
 class Link:
     """Listens and passes bytes on. The target is `(host, port)` or the path of a Unix socket."""
@@ -13,6 +15,7 @@ class Link:
     def __init__(self, target: tuple[str, int] | Path) -> None:
         self._target = target
         self._server: asyncio.Server | None = None
+        self._reserved: socket.socket | None = None  # with the port, while no server has it
         self._tasks: set[asyncio.Task[None]] = set()
         self._pairs: list[tuple[asyncio.StreamWriter, asyncio.StreamWriter]] = []
         self._flowing = asyncio.Event()
@@ -27,14 +30,21 @@ class Link:
         if listen is not None:
             self._server = await asyncio.start_unix_server(self._accept, listen)
         else:
-            self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
-            self.port = self._server.sockets[0].getsockname()[1]
+            self.reserve()
+            await self.listen()
         return self
+
+    def reserve(self) -> None:
+        """Chooses a port, which refuses connections until `listen`, and which no other process gets until `stop`."""
+        self._reserved = reserve()
+        self.port = port_of(self._reserved)
 
     async def stop(self) -> None:
         """Stops listening and ends every connection."""
-        assert self._server is not None
-        self._server.close()
+        if self._server is not None:
+            self._server.close()
+        if self._reserved is not None:
+            self._reserved.close()
         self.cut()
         for task in list(self._tasks):
             task.cancel()
@@ -58,15 +68,9 @@ class Link:
         self._server.close()
         self.cut()
 
-    async def listen(self, port: int) -> None:
-        """Listens on this port of 127.0.0.1, for the first time or again."""
-        self.port = port
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", port)
-
-    @property
-    def is_listening(self) -> bool:
-        """Whether connections were accepted at some time."""
-        return self._server is not None
+    async def listen(self) -> None:
+        """Listens on its port of 127.0.0.1, for the first time or again."""
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", self.port)
 
     @property
     def loses_answer(self) -> bool:
