@@ -44,7 +44,7 @@ CHANGES: dict[str, tuple[list[str], str, list[tuple[str, str]]]] = {
     "price surcharge cancel": (["1"], "", [("update", "surcharges")]),
     "budget set": (["20", "--user", "alice", "--period", "month"], "", [("insert", "budgets")]),
     "budget raise": (
-        ["20", "--user", "alice", "--period", "day", "--until", f"{datetime.now(UTC) + timedelta(days=1):%Y-%m-%d}"],
+        ["20", "--user", "alice", "--period", "day", "--until", f"{datetime.now(UTC) + timedelta(days=2):%Y-%m-%d}"],
         "",
         [("update", "budgets")],
     ),

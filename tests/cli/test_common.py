@@ -36,7 +36,7 @@ ARGUMENTS = {
     "price remove": ["m"],
     "price cancel": ["1"],
     "budget set": ["1", "--user", "alice"],
-    "budget raise": ["9", "--user", "alice", "--until", f"{datetime.now(UTC) + timedelta(days=1):%Y-%m-%d}"],
+    "budget raise": ["9", "--user", "alice", "--until", f"{datetime.now(UTC) + timedelta(days=2):%Y-%m-%d}"],
     "budget remove": ["1"],
     "price import": ["prices.csv"],
     "price check": ["prices.csv"],
