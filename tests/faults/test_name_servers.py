@@ -130,10 +130,10 @@ def test_name_of_the_webhooks_proxy(preload: dict[str, str]) -> None:
 
 def test_name_of_the_webhook(monkeypatch: pytest.MonkeyPatch) -> None:
     """While the agent waits for the address of the webhook, its event loop can be closed, and the post has failed."""
-    asked, released, ended = threading.Event(), threading.Event(), threading.Event()
+    begun, released, ended = threading.Event(), threading.Event(), threading.Event()
 
     def hang(*_: object, **__: object) -> list[object]:
-        asked.set()
+        begun.set()
         released.wait(60)
         ended.set()
         return []
@@ -141,7 +141,7 @@ def test_name_of_the_webhook(monkeypatch: pytest.MonkeyPatch) -> None:
     async def post() -> None:
         webhook = Webhook(f"http://{NAME}/", None)
         task = asyncio.create_task(webhook.post("msg_1", int(time.time()), b"{}"))
-        assert await asyncio.to_thread(asked.wait, SECONDS)
+        assert await asyncio.to_thread(begun.wait, SECONDS)
         webhook.close()
         task.cancel()
         with pytest.raises((asyncio.CancelledError, WebhookFailed)):
