@@ -15,11 +15,36 @@ EVENTS = stream_events(2, (20, 5, 7, 3))
 pytestmark = pytest.mark.shared_agent
 
 
-async def test_disconnect_before_the_answer_is_charged(agent: Agent, upstream: Upstream) -> None:
+@pytest.fixture
+def may_end(upstream: Upstream) -> asyncio.Event:
+    """Until it is set, OpenAI does not go on: with a whole answer, or with a stream after its first event."""
+    may_end = asyncio.Event()
+
+    async def script(request: Received, reply: Reply) -> None:
+        if not request.json.get("stream"):
+            await may_end.wait()
+            await upstream.openai(request, reply)
+            return
+        await reply.stream_head()
+        await reply.chunk(EVENTS[0])
+        await may_end.wait()
+        for event in EVENTS[1:]:
+            await reply.chunk(event)
+        await reply.end()
+
+    upstream.script = script
+    return may_end
+
+
+async def test_disconnect_before_the_answer_is_charged(
+    agent: Agent, upstream: Upstream, may_end: asyncio.Event
+) -> None:
     """If the client disconnects while OpenAI works, the answer is read and charged."""
-    connection = await agent.begin("delay=0.3")
+    connection = await agent.begin()
     await agent.until(lambda: upstream.requests)
     await connection.close()
+    await agent.until(lambda: agent.server.relay.abandoned.running)
+    may_end.set()
     [row] = await agent.rows(1)
     assert (row["state"], row["client_closed"]) == ("done", True)
     assert row["input_tokens"] == upstream.billed[row["request_id"]][0]
@@ -66,8 +91,7 @@ async def test_upstream_is_aborted_when_it_takes_too_long(make_agent: MakeAgent,
     connection = await agent.begin(stream=True)
     await connection.head()
     await connection.close()
-    async with asyncio.timeout(2):
-        await aborted.wait()
+    await aborted.wait()
     [row] = await agent.rows(1)
     assert (row["state"], row["client_closed"], row["error"]) == ("incomplete", True, "client_closed")
 
@@ -88,28 +112,34 @@ async def test_silent_upstream_is_aborted(make_agent: MakeAgent, upstream: Upstr
     await agent.until(lambda: not agent.server.upstream.running)
 
 
-async def test_number_of_abandoned_answers_is_limited(make_agent: MakeAgent, upstream: Upstream) -> None:
+async def test_number_of_abandoned_answers_is_limited(make_agent: MakeAgent, may_end: asyncio.Event) -> None:
     """Above `drain_after_disconnect_max` an answer is aborted at once; the others are read to their usage."""
     agent = await make_agent(drain_after_disconnect_max=2)
-    connections = [await agent.begin("chunks=10 gap=0.05", stream=True) for _ in range(3)]
+    connections = [await agent.begin(stream=True) for _ in range(3)]
     for connection in connections:
         await connection.head()
     for connection in connections:
         await connection.close()
+    assert [row["state"] for row in await agent.rows(1)] == ["incomplete"]
+    may_end.set()
     states = sorted(row["state"] for row in await agent.rows(3))
     assert states == ["done", "done", "incomplete"]
 
 
-async def test_one_user_leaves_places_for_others(make_agent: MakeAgent, upstream: Upstream) -> None:
+async def test_one_user_leaves_places_for_others(make_agent: MakeAgent, may_end: asyncio.Event) -> None:
     """One user's disconnected requests do not keep that of another from being read to its usage."""
     agent = await make_agent(drain_after_disconnect_max=2)
-    connections = [await agent.begin("chunks=20 gap=0.05", stream=True) for _ in range(2)]
+    connections = [await agent.begin(stream=True) for _ in range(2)]
     agent.token = await agent.add_user("bob")
-    connections.append(await agent.begin("chunks=20 gap=0.05", stream=True))
+    connections.append(await agent.begin(stream=True))
     for connection in connections:
         await connection.head()
+    for connection in connections[:2]:
         await connection.close()
-        await asyncio.sleep(0.05)
+    await agent.until(lambda: agent.server.relay.abandoned.running == 2)
+    await connections[2].close()
+    assert {(row["user_id"], row["state"]) for row in await agent.rows(1)} == {(1, "incomplete")}
+    may_end.set()
     states = {(row["user_id"], row["state"]) for row in await agent.rows(3)}
     assert states == {(1, "done"), (1, "incomplete"), (2, "done")}
 

@@ -1,44 +1,42 @@
 """Administration and a database that is slow, or away."""
 
 import asyncio
-import time
 
 from psycopg2.extensions import parse_dsn
 
-from chatgpt_agent.adapters.postgres.connection import Store
 from tests.support.administrator import Administrator
 from tests.support.client import Answer
-from tests.support.database import Database
+from tests.support.database import Database, connected
+from tests.support.waiting import until
+
+
+async def until_blocked(admin: Administrator) -> None:
+    """Waits until a statement in the agent's database waits for a lock."""
+    waiting = """SELECT 1 FROM pg_stat_activity
+        WHERE datname = current_database() AND wait_event_type = 'Lock' AND application_name = 'chatgpt-agent'"""
+    await until(lambda: admin.agent.store.fetch(waiting))
 
 
 async def test_long_report_delays_no_other_request(admin: Administrator) -> None:
     """While a report waits for a lock, a token is revoked and a request is forwarded."""
-    blocker = Store(str(admin.agent.config.database_url))
-    locked = asyncio.create_task(
-        blocker.fetch("LOCK TABLE usage_daily IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep(1.5)"), name="lock"
-    )
-    await asyncio.sleep(0.3)
-    report = asyncio.create_task(admin.ask("GET", "/usage"), name="report")
-    await asyncio.sleep(0.1)
-    began = time.monotonic()
-    assert (await admin.ask("POST", "/tokens/2/revoke")).status == 204
-    assert (await admin.agent.chat()).status == 200
-    assert time.monotonic() - began < 0.8
-    assert not report.done()
-    await locked
+    with connected(str(admin.agent.config.database_url)) as blocker:
+        blocker.execute("BEGIN; LOCK TABLE usage_daily IN ACCESS EXCLUSIVE MODE")
+        report = asyncio.create_task(admin.ask("GET", "/usage"), name="report")
+        await until_blocked(admin)
+        assert (await admin.ask("POST", "/tokens/2/revoke")).status == 204
+        assert (await admin.agent.chat()).status == 200
+        assert not report.done()
     assert (await report).status == 200
-    await blocker.close()
 
 
 async def test_ledger_check_delays_no_report(admin: Administrator) -> None:
     """The check has its own connection, because it may take minutes."""
-    stores = admin.agent.server.admin_stores
-    slow = asyncio.create_task(stores.checks.fetch("SELECT pg_sleep(1)"), name="slow check")
-    proof = asyncio.create_task(admin.ask("GET", "/ledger/findings"), name="proof")
-    await asyncio.sleep(0.1)
-    assert (await admin.ask("GET", "/usage")).status == 200
-    assert not proof.done()
-    await slow
+    with connected(str(admin.agent.config.database_url)) as blocker:
+        blocker.execute("BEGIN; LOCK TABLE usage IN ACCESS EXCLUSIVE MODE")
+        proof = asyncio.create_task(admin.ask("GET", "/ledger/findings"), name="proof")
+        await until_blocked(admin)
+        assert (await admin.ask("GET", "/usage")).status == 200
+        assert not proof.done()
     assert (await proof).json == {"findings": []}
 
 
