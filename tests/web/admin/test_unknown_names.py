@@ -59,6 +59,8 @@ async def test_warning_is_a_header(admin: Administrator) -> None:
 async def test_rename_applies_to_its_version_only(admin: Administrator) -> None:
     """A name that is in use is a conflict; rows and tokens stay the user's."""
     assert (await admin.ask("POST", "/users/alice/rename", {"name": "bob"})).status == 409
-    assert (await admin.ask("POST", "/users/alice/rename", {"name": "anna"}, If_Match='"1"')).status == 412
+    old = str((await admin.ask("GET", "/users/alice")).header("ETag"))
+    assert (await admin.ask("PATCH", "/users/alice", {"comment": "changed"})).status == 200
+    assert (await admin.ask("POST", "/users/alice/rename", {"name": "anna"}, If_Match=old)).status == 412
     assert (await admin.ask("POST", "/users/alice/rename", {"name": "anna"})).json["name"] == "anna"
     assert (await admin.ask("GET", "/ledger/rows?user=anna")).json["data"][0]["user"] == "anna"

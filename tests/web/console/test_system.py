@@ -52,6 +52,7 @@ async def test_last_backup_is_shown(admin: ConsoleClient) -> None:
 
 async def test_answer_of_openai_is_noted(admin: ConsoleClient, upstream: Upstream) -> None:
     """Before, it was not asked."""
+    admin.agent.server.figures.upstream.answered_at = admin.agent.server.figures.upstream.failed_at = None
     assert "not asked since the start" in (await admin.get("/system")).text
     await admin.agent.chat()
     page = await admin.get("/system")
