@@ -131,6 +131,17 @@ class Upstream:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
+    def hold(self) -> asyncio.Event:
+        """Answers requests that arrive from now on only when the event is set that this returns."""
+        may_answer, script = asyncio.Event(), self.script
+
+        async def held(request: Received, reply: Reply) -> None:
+            await may_answer.wait()
+            await script(request, reply)
+
+        self.script = held
+        return may_answer
+
     async def reset(self) -> None:
         """Forgets what it received and answers as OpenAI again. Ends scripts that still run: their client has left."""
         answering = list(self._answering)

@@ -27,13 +27,7 @@ pytestmark = pytest.mark.shared_agent
 
 async def send_at_once(count: int, upstream: Upstream, send: Callable[[int], Awaitable[Answer]]) -> list[int]:
     """Sends requests, of which OpenAI answers none before the others are refused; returns the sorted statuses."""
-    all_decided = asyncio.Event()
-
-    async def script(request: Received, reply: Reply) -> None:
-        await all_decided.wait()
-        await upstream.openai(request, reply)
-
-    upstream.script = script
+    all_decided = upstream.hold()
     requests = [asyncio.ensure_future(send(number)) for number in range(count)]
     while sum(request.done() for request in requests) + len(upstream.requests) < count:
         await asyncio.sleep(0.01)
@@ -142,18 +136,13 @@ async def test_list_shows_what_a_request_in_progress_has_reserved(make_agent: Ma
     agent = await make_agent(tuning=Tuning(budgets=SyncTimes(publish_alone=0.02)))
     cost = max_cost_of(agent)
     await set_budget(agent, cost * 10)
-    may_end = asyncio.Event()
-
-    async def script(request: Received, reply: Reply) -> None:
-        await may_end.wait()
-        await upstream.openai(request, reply)
 
     async def reserved() -> Decimal:
         [row] = await agent.administration.budgets.list()
         assert row.left == row.amount - row.spent - row.reserved
         return row.reserved
 
-    upstream.script = script
+    may_end = upstream.hold()
     request = asyncio.ensure_future(chat(agent))
     while await reserved() != cost:
         await asyncio.sleep(0.01)

@@ -10,7 +10,7 @@ from chatgpt_agent.web.client_stream import ConnectionLimits
 from tests.conftest import MakeAgent
 from tests.support.agent import Agent
 from tests.support.client import Connection, fetch, request_bytes
-from tests.support.upstream import Received, Reply, Upstream
+from tests.support.upstream import Upstream
 
 pytestmark = pytest.mark.shared_agent
 
@@ -87,24 +87,10 @@ async def test_oldest_idle_connection_makes_room(make_agent: MakeAgent) -> None:
         assert [await is_served(connection) for connection in (*own, other)] == [True, False, True, True]
 
 
-@pytest.fixture
-def may_answer(upstream: Upstream) -> asyncio.Event:
-    """Until it is set, OpenAI does not answer."""
-    may_answer = asyncio.Event()
-
-    async def script(request: Received, reply: Reply) -> None:
-        await may_answer.wait()
-        await upstream.openai(request, reply)
-
-    upstream.script = script
-    return may_answer
-
-
-async def test_address_with_too_many_requests_is_refused(
-    make_agent: MakeAgent, upstream: Upstream, may_answer: asyncio.Event
-) -> None:
+async def test_address_with_too_many_requests_is_refused(make_agent: MakeAgent, upstream: Upstream) -> None:
     """When every connection of an address has a request, one more is a 429; another address is served."""
     agent = await make_agent(limits=ConnectionLimits(connections_per_address=3))
+    may_answer = upstream.hold()
     running = [await agent.begin() for _ in range(3)]
     await agent.until(lambda: len(upstream.requests) == 3)
     answer = await fetch(agent.url + "/healthz")
@@ -117,9 +103,7 @@ async def test_address_with_too_many_requests_is_refused(
     assert (await fetch(agent.url + "/healthz")).status == 200
 
 
-async def test_limit_behind_a_proxy_is_of_the_forwarded_address(
-    make_agent: MakeAgent, upstream: Upstream, may_answer: asyncio.Event
-) -> None:
+async def test_limit_behind_a_proxy_is_of_the_forwarded_address(make_agent: MakeAgent, upstream: Upstream) -> None:
     """Requests through a trusted proxy count for the address that they are forwarded for."""
     limits = ConnectionLimits(connections_per_address=3)
     agent = await make_agent(limits=limits, trusted_proxies=("127.0.0.1",))
@@ -127,6 +111,7 @@ async def test_limit_behind_a_proxy_is_of_the_forwarded_address(
     async def status(address: str) -> int:
         return (await agent.post(agent.body(), **{"X-Forwarded-For": address})).status
 
+    may_answer = upstream.hold()
     addresses = ["192.0.2.1"] * 4 + ["192.0.2.2"] * 3
     requests = [asyncio.create_task(status(address)) for address in addresses]
     await agent.until(lambda: len(upstream.requests) == 6 and any(request.done() for request in requests))

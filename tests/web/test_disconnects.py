@@ -17,14 +17,10 @@ pytestmark = pytest.mark.shared_agent
 
 @pytest.fixture
 def may_end(upstream: Upstream) -> asyncio.Event:
-    """Until it is set, OpenAI does not go on: with a whole answer, or with a stream after its first event."""
+    """Until it is set, streams do not go on after their first event."""
     may_end = asyncio.Event()
 
-    async def script(request: Received, reply: Reply) -> None:
-        if not request.json.get("stream"):
-            await may_end.wait()
-            await upstream.openai(request, reply)
-            return
+    async def script(_: Received, reply: Reply) -> None:
         await reply.stream_head()
         await reply.chunk(EVENTS[0])
         await may_end.wait()
@@ -36,15 +32,14 @@ def may_end(upstream: Upstream) -> asyncio.Event:
     return may_end
 
 
-async def test_disconnect_before_the_answer_is_charged(
-    agent: Agent, upstream: Upstream, may_end: asyncio.Event
-) -> None:
+async def test_disconnect_before_the_answer_is_charged(agent: Agent, upstream: Upstream) -> None:
     """If the client disconnects while OpenAI works, the answer is read and charged."""
+    may_answer = upstream.hold()
     connection = await agent.begin()
     await agent.until(lambda: upstream.requests)
     await connection.close()
     await agent.until(lambda: agent.server.relay.abandoned.running)
-    may_end.set()
+    may_answer.set()
     [row] = await agent.rows(1)
     assert (row["state"], row["client_closed"]) == ("done", True)
     assert row["input_tokens"] == upstream.billed[row["request_id"]][0]

@@ -9,7 +9,7 @@ from tornado.ioloop import IOLoop
 
 from tests.support.agent import MODEL, Agent
 from tests.support.client import Answer
-from tests.support.upstream import Received, Reply, Upstream
+from tests.support.upstream import Received, Reply, Upstream, completion
 
 pytestmark = pytest.mark.shared_agent
 
@@ -71,12 +71,17 @@ async def test_tokens_a_minute_are_settled_by_the_usage(agent: Agent) -> None:
     assert 10_000 - used <= agent.server.rate_limiter.status(identity)["token"]["tokens_left"] <= 10_000
 
 
-async def test_tokens_over_the_limit_are_refused(agent: Agent) -> None:
+async def test_tokens_over_the_limit_are_refused(agent: Agent, upstream: Upstream) -> None:
     """A request is a 429 if its output limit does not fit into the tokens that are left."""
+
+    async def script(_: Received, reply: Reply) -> None:
+        await reply.whole(completion(10, 0, 490))  # which half a minute gives back
+
+    upstream.script = script
     await limit(agent, "users", tpm=1000)
-    assert (await agent.chat("delay=0.2", max_completion_tokens=900)).status == 200
-    await agent.chat(max_completion_tokens=400)
-    refusal = await agent.chat(max_completion_tokens=990)
+    assert (await agent.chat(max_completion_tokens=900)).status == 200
+    assert (await agent.chat(max_completion_tokens=400)).status == 200
+    refusal = await agent.chat(max_completion_tokens=900)
     assert (refusal.status, refusal.error["type"]) == (429, "tokens")
     assert "1000 tokens a minute" in refusal.error["message"]
 
@@ -84,11 +89,13 @@ async def test_tokens_over_the_limit_are_refused(agent: Agent) -> None:
 async def test_requests_at_once_over_the_limit_are_refused(agent: Agent, upstream: Upstream) -> None:
     """With two requests at once, a third is a 429 until one has ended, also if its client has disconnected."""
     await limit(agent, "tokens", concurrency=2)
-    running = [await agent.begin("delay=0.3") for _ in range(2)]
+    may_answer = upstream.hold()
+    running = [await agent.begin() for _ in range(2)]
     await agent.until(lambda: len(upstream.requests) == 2)
     refusal = await agent.chat()
     assert (refusal.status, "2 requests at once" in refusal.error["message"]) == (429, True)
     await running[0].close()
+    may_answer.set()
     await running[1].answer()
     await running[1].close()
     await agent.until(lambda: agent.server.admissions.running == 0)
