@@ -6,6 +6,7 @@ from pathlib import Path
 from tornado.ioloop import IOLoop
 
 TESTS = str(Path(__file__).parent.parent)
+ROUNDS = 20  # of the loop, in which bytes go from a socket to the coroutine that reads them
 UPSTREAM = str(Path(__file__).parent / "upstream.py")  # its tasks live as long as their connections
 
 
@@ -47,6 +48,20 @@ class StrictLoop:
             task.cancel()
         if tasks:
             self.io_loop.run_sync(lambda: asyncio.gather(*tasks, return_exceptions=True))
+
+
+async def handle_all() -> None:
+    """Returns when the running loop has handled what has arrived by now. What is sent over loopback arrives at once."""
+    for _ in range(ROUNDS):
+        await asyncio.sleep(0)
+
+
+def skip_time(seconds: float) -> None:
+    """Lets the running loop's clock go forward, so that its timers until then are due. The timeout of the test is one
+    of them."""
+    loop = asyncio.get_running_loop()
+    clock = loop.time
+    loop.time = lambda: clock() + seconds  # type: ignore[method-assign]  # only for this loop
 
 
 def _is_of_test(task: "asyncio.Task[object]") -> bool:

@@ -41,7 +41,7 @@ class Receiver:
 
     async def wait(self, count: int) -> None:
         """Waits for a number of posts."""
-        await until(lambda: len(self.posts) >= count, seconds=10)
+        await until(lambda: len(self.posts) >= count)
 
     async def close(self) -> None:
         """Stops the server."""

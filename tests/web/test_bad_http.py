@@ -13,6 +13,7 @@ from chatgpt_agent.web.client_stream import ConnectionLimits
 from tests.conftest import MakeAgent
 from tests.support.agent import Agent
 from tests.support.client import Answer, Connection, request_bytes
+from tests.support.loops import handle_all, skip_time
 from tests.support.upstream import Upstream
 
 pytestmark = pytest.mark.shared_agent
@@ -262,20 +263,23 @@ async def test_silence_in_a_body_gets_408(
     assert (upstream.requests, await agent.rows()) == ([], [])
 
 
+@pytest.mark.gen_test(timeout=600)  # of which 200 s are only on the loop's clock
 @pytest.mark.parametrize("chunked", [False, True])
 async def test_slow_upload_is_served(make_agent: MakeAgent, upstream: Upstream, chunked: bool) -> None:
     """An upload that takes longer than the limit of silence is served if it is never silent for as long."""
-    agent = await make_agent(limits=LIMITS)
+    agent = await make_agent(limits=ConnectionLimits(body_seconds=60))
     body = agent.body("slow " * 20)
     framing = {"Transfer-Encoding": "chunked"} if chunked else {"Content-Length": str(len(body))}
     async with connected(agent) as connection:
         fields = {"Host": "a", **agent.headers(), **framing}
         head = f"POST {CHAT} HTTP/1.1\r\n" + "".join(f"{name}: {value}\r\n" for name, value in fields.items())
         await connection.send(head.encode() + b"\r\n")
-        for at in range(0, len(body), 20):
-            piece = body[at : at + 20]
+        for at in range(0, len(body), 40):
+            piece = body[at : at + 40]
             await connection.send(b"%x\r\n%s\r\n" % (len(piece), piece) if chunked else piece)
-            await asyncio.sleep(0.15)
+            await handle_all()
+            skip_time(40)
+            await handle_all()
         await connection.send(b"0\r\n\r\n" if chunked else b"")
         assert (await connection.answer()).status == 200
     assert json.loads(upstream.requests[0].body) == json.loads(body)

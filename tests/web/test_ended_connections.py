@@ -5,7 +5,6 @@ import logging
 import os
 import socket
 import struct
-import time
 
 import pytest
 
@@ -13,6 +12,7 @@ from chatgpt_agent.web.client_stream import ConnectionLimits
 from tests.conftest import MakeAgent
 from tests.support.agent import Agent
 from tests.support.client import Connection, request_bytes
+from tests.support.loops import handle_all, skip_time
 from tests.support.upstream import Upstream
 
 pytestmark = pytest.mark.shared_agent
@@ -70,12 +70,13 @@ async def test_requests_behind_the_end_of_a_connection_are_not_sent(
 @pytest.mark.parametrize("ending", ENDINGS)
 async def test_end_during_a_pipelined_request_is_noticed(agent: Agent, upstream: Upstream, ending: str) -> None:
     """A client that leaves while its first request runs has left, whatever it sent behind that request."""
-    body = agent.body("delay=0.3")
-    first = request_bytes("POST", CHAT, agent.headers(), body)
+    may_answer = upstream.hold()
     connection = await Connection.open(agent.url)
-    await connection.send(first + posts(agent))
+    await connection.send(posts(agent, 1 + COUNT))
     await agent.until(lambda: upstream.requests)
     ENDINGS[ending](connection)
+    await agent.until(lambda: agent.server.relay.abandoned.running)
+    may_answer.set()
     [row] = await agent.rows(1)
     await connection.close()
     assert (row["client_closed"], len(upstream.requests)) == (True, 1)
@@ -83,30 +84,34 @@ async def test_end_during_a_pipelined_request_is_noticed(agent: Agent, upstream:
 
 async def test_stray_bytes_do_not_hide_the_end(agent: Agent, upstream: Upstream) -> None:
     """The end of a client is noticed that has sent an empty line behind its body."""
-    connection = await agent.begin("delay=0.6")
+    may_answer = upstream.hold()
+    connection = await agent.begin()
     await agent.until(lambda: upstream.requests)
     await connection.send(b"\r\n")
     await connection.close()
+    await agent.until(lambda: agent.server.relay.abandoned.running)
+    may_answer.set()
     assert [row["client_closed"] for row in await agent.rows(1)] == [True]
 
 
 # Timers.
 
 
+@pytest.mark.gen_test(timeout=120)  # of which 61 s are only on the loop's clock
 @pytest.mark.parametrize("part", ["head", "body"])
 async def test_request_that_waits_when_a_timer_fires_is_served(
     make_agent: MakeAgent, upstream: Upstream, part: str
 ) -> None:
     """A timer that fires while bytes of the client wait to be read does not close the connection."""
-    agent = await make_agent(limits=ConnectionLimits(head_seconds=0.5, body_seconds=0.5))
+    agent = await make_agent(limits=ConnectionLimits(head_seconds=60, body_seconds=60))
     connection = await Connection.open(agent.url)
     raw = posts(agent, 1)
     sent = 0 if part == "head" else len(raw) - 5
     await connection.send(raw[:sent])
-    await asyncio.sleep(0.1)
+    await handle_all()
     client: socket.socket = connection.writer.get_extra_info("socket")
     os.write(client.fileno(), raw[sent:])
-    time.sleep(0.6)  # noqa: ASYNC251 - the loop is busy while the timer's time passes
+    skip_time(61)
     assert (await connection.answer()).status == 200
     await connection.close()
     assert [row["client_closed"] for row in await agent.rows(1)] == [False]

@@ -29,10 +29,12 @@ async def test_unwritable_ledger_refuses_requests(agent: Agent, upstream: Upstre
 async def test_request_over_the_limit_of_concurrency_is_refused(make_agent: MakeAgent, upstream: Upstream) -> None:
     """The third request of two allowed is a 503, and a request afterwards is served."""
     agent = await make_agent(max_concurrent_requests=2)
-    running = [asyncio.create_task(agent.chat("delay=0.4")) for _ in range(2)]
+    may_answer = upstream.hold()
+    running = [asyncio.create_task(agent.chat()) for _ in range(2)]
     await agent.until(lambda: len(upstream.requests) == 2)
     answer = await agent.chat()
     assert (answer.status, answer.error["code"], answer.header("retry-after")) == (503, "overloaded", "1")
+    may_answer.set()
     assert [(await task).status for task in running] == [200, 200]
     assert (await agent.chat()).status == 200
 

@@ -21,15 +21,15 @@ async def test_token_of_a_new_user_works(admin: Administrator, upstream: Upstrea
     """OpenAI gets that user's key."""
     agent = admin.agent
     agent.token = (await admin.ask("POST", "/users", {"name": "dora", "openai_key": KEY})).json["token"]
-    await agent.until(lambda: agent.works(agent.token), seconds=1)
+    await agent.until(lambda: agent.works(agent.token))
     assert (await agent.chat()).status == 200
     assert upstream.requests[-1].header("authorization") == f"Bearer {KEY}"
 
 
-async def test_revoked_token_is_rejected_within_a_second(admin: Administrator) -> None:
+async def test_revoked_token_is_rejected(admin: Administrator) -> None:
     """The running agent learns of the revocation."""
     await admin.ask("POST", "/tokens/1/revoke")
-    await admin.agent.until(lambda: not admin.agent.works(admin.agent.token), seconds=1)
+    await admin.agent.until(lambda: not admin.agent.works(admin.agent.token))
     assert (await admin.agent.chat()).status == 401
 
 
