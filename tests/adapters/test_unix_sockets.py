@@ -10,6 +10,7 @@ from chatgpt_agent.adapters.config_checks import addresses_in
 from chatgpt_agent.adapters.config_loading import load_config
 from chatgpt_agent.adapters.ports import bind, resolve
 from chatgpt_agent.core.errors import ConfigError, SetupError
+from tests.support.ports import needs_ipv6
 
 
 async def listen(*addresses: str) -> list[socket.socket]:
@@ -99,6 +100,7 @@ async def test_error_leaves_no_file(short_folder: Path) -> None:
     assert names_in(short_folder) == []
 
 
+@needs_ipv6
 async def test_beside_ports(short_folder: Path) -> None:
     """All addresses have one port, and `::` alone is still both families."""
     sockets = await listen(f"unix:{short_folder}/api.sock", "::")
