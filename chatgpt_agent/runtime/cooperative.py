@@ -5,13 +5,14 @@ A thread would not help: the work is calls into C that hold the interpreter's lo
 
 import asyncio
 import time
+from collections.abc import Callable
 
 from chatgpt_agent.core.cooperative import Cooperative, Result
 
 MAX_HOLD = 0.0005  # seconds; another request needs several iterations of the loop, and may wait this long in each
 
 
-async def run_cooperatively(work: Cooperative[Result]) -> Result:
+async def run_cooperatively(work: Cooperative[Result], *, clock: Callable[[], float] = time.perf_counter) -> Result:
     """Runs a generator to its end and returns its result. Lets other tasks run at its first yield, and then whenever
     it has held the loop for MAX_HOLD seconds; a generator that does not yield costs nothing more than a call."""
     resumed = float("-inf")
@@ -21,6 +22,6 @@ async def run_cooperatively(work: Cooperative[Result]) -> Result:
         except StopIteration as end:
             result: Result = end.value
             return result
-        if time.perf_counter() - resumed >= MAX_HOLD:
+        if clock() - resumed >= MAX_HOLD:
             await asyncio.sleep(0)
-            resumed = time.perf_counter()
+            resumed = clock()

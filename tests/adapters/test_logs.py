@@ -8,18 +8,14 @@ from datetime import UTC, datetime
 import pytest
 
 from chatgpt_agent.adapters.logs import RedactingFormatter, redact, set_up_logging
+from tests.support.commands import logging_as_before
 
 
 @pytest.fixture
 def root() -> Iterator[logging.Logger]:
     """The root logger. It and the levels of all others are restored after the test."""
-    logger = logging.getLogger()
-    handlers = logger.handlers[:]
-    levels = {name: logging.getLogger(name).level for name in (None, *logging.root.manager.loggerDict)}
-    yield logger
-    logger.handlers[:] = handlers
-    for name in (None, *logging.root.manager.loggerDict):
-        logging.getLogger(name).setLevel(levels.get(name, logging.NOTSET))
+    with logging_as_before():
+        yield logging.getLogger()
 
 
 def formatted(message: str, *values: object, error: BaseException | None = None) -> str:

@@ -17,7 +17,7 @@ from tests.support.observers import ignore
 
 KEYRING = Keyring(b"m" * 32)
 USERS = 100_000
-MAX_HOLD = 0.05  # seconds of CPU time between two iterations of the loop
+MAX_HOLD = 1 / 15  # of the CPU time of a load, between two iterations of the loop: on any machine
 
 # The result of the triggers, which would take a minute for this number of rows.
 FILL = """
@@ -68,10 +68,12 @@ async def test_the_first_load_does_not_block_the_loop(directory: Directory, toke
     gc.freeze()  # objects of the tests would cost time that an agent does not need
     meter = HoldMeter()
     measuring = asyncio.create_task(meter.run(), name="meter")
+    before = time.thread_time()
     await directory.start(KEYRING)
+    load = time.thread_time() - before
     measuring.cancel()
     assert directory.identify(token).user.id == USERS
-    assert meter.longest < MAX_HOLD
+    assert meter.longest < MAX_HOLD * load
 
 
 async def test_the_old_copy_is_valid_while_all_is_read_again(directory: Directory, token: str, dsn: str) -> None:

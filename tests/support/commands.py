@@ -96,14 +96,17 @@ def environ_with(settings: dict[str, str]) -> dict[str, str]:
 
 @contextlib.contextmanager
 def logging_as_before() -> Iterator[None]:
-    """Restores the root logger, which a command sets up for its process."""
+    """Restores the root logger and the levels of all others, which a command sets up for its process."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
+    levels = {name: logging.getLogger(name).level for name in root.manager.loggerDict}
     try:
         yield
     finally:
         root.handlers[:] = handlers
         root.setLevel(level)
+        for name in root.manager.loggerDict:
+            logging.getLogger(name).setLevel(levels.get(name, logging.NOTSET))
 
 
 def leaf_commands() -> dict[str, click.Command]:

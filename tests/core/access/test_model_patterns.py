@@ -56,9 +56,9 @@ def test_empty_list_matches_no_name() -> None:
 @pytest.mark.parametrize("pattern", ["*a" * 60 + "b", "*" * 128, "?*" * 60 + "b", "*a?" * 40 + "b"])
 def test_no_name_is_slow_to_match(pattern: str) -> None:
     """An administrator writes the pattern, and a client may send any name."""
-    compiled, began = compile_patterns([pattern] * 20), time.perf_counter()
+    compiled, began = compile_patterns([pattern] * 20), time.thread_time()  # what others do does not count
     compiled.fullmatch("a" * 128)
-    assert time.perf_counter() - began < 0.1
+    assert time.thread_time() - began < 1  # it takes 50 µs, and would take hours
 
 
 @pytest.mark.parametrize("text", ["a,b*", " a , b* ", "a b*", "a;b*", "a\nb*,"])
