@@ -25,6 +25,8 @@ _ADVICE = {
     "Connection refused": "start PostgreSQL, or correct {key}",
     "No such file or directory": "start PostgreSQL, or correct the socket's folder in {key}",
     "Name or service not known": "correct the host in {key}",
+    "No address associated with hostname": "correct the host in {key}",
+    "failure in name resolution": "correct the host in {key}, or see whether the name server answers",
     "authentication failed": "correct user and password in {key}",
     "no pg_hba.conf entry": "allow this account from this address in pg_hba.conf",
     'role "': "create the role (docs/deployment.md), or correct the user in {key}",

@@ -66,7 +66,7 @@ async def test_wrong_connection_string_is_a_failure(dsn: str, change: dict[str, 
     outcome, _, text = await run_one("database", database_url=make_dsn(dsn, **change))
     assert outcome is Outcome.FAILURE
     assert text.startswith(advice)
-    assert text.endswith("in database_url")
+    assert "in database_url" in text
 
 
 async def test_embedded_database_that_does_not_exist_is_ok(tmp_path: Path) -> None:
