@@ -164,7 +164,7 @@ def test_an_interrupted_initdb_is_repeated(tmp_path: Path, start_user: Callable[
 @pytest.fixture
 def stranger(shared: Path) -> Iterator[int]:
     """The number of a process that has nothing to do with us, under the account of the server."""
-    process = subprocess.Popen(["sleep", "60"], user=(shared / "pg").stat().st_uid if os.geteuid() == 0 else None)
+    process = subprocess.Popen(["sleep", "600"], user=(shared / "pg").stat().st_uid if os.geteuid() == 0 else None)
     yield process.pid
     assert process.poll() is None, "the process was signalled"
     process.kill()
@@ -371,7 +371,7 @@ def test_a_stopped_server_refuses_connections(shared: Path) -> None:
 
 
 def _until(happened: Callable[[], bool]) -> None:
-    for _ in range(1000):
+    for _ in range(6000):
         if happened():
             return
         time.sleep(0.01)

@@ -19,6 +19,7 @@ from chatgpt_agent.adapters.outbox import GROUP, Outbox
 from chatgpt_agent.core.errors import LedgerUnavailable, SetupError
 from tests.support.factories import make_intent, make_row, request_id
 from tests.support.full_disk import full_disk
+from tests.support.waiting import SECONDS
 
 
 @pytest.fixture
@@ -302,7 +303,7 @@ async def test_a_commit_that_cannot_be_rolled_back_raises(tmp_path: Path, error:
     broken += ["COMMIT", "ROLLBACK"]
     for _ in range(2):
         with pytest.raises(LedgerUnavailable):
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(SECONDS):
                 await outbox.add_intent(make_intent(1))
     broken.clear()
     with pytest.raises(LedgerUnavailable):  # the transaction that is still open goes first
@@ -319,7 +320,7 @@ async def test_any_error_on_opening_is_a_setup_error(tmp_path: Path) -> None:
         raise MemoryError
 
     with pytest.raises(SetupError, match="cannot be used"):
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(SECONDS):
             await Outbox(tmp_path, connect=connect).open()
 
 
@@ -339,7 +340,7 @@ async def test_a_closing_outbox_refuses_work(outbox: Outbox) -> None:
     closing = asyncio.create_task(outbox.close())
     await asyncio.sleep(0)
     with pytest.raises(LedgerUnavailable):
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(SECONDS):
             await outbox.add_intent(make_intent(1))
     await closing
 

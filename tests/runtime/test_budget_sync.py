@@ -27,6 +27,7 @@ from tests.support.budget_world import ALICE, START, TOKENS, Agent, World, budge
 from tests.support.database import query
 from tests.support.factories import make_intent
 from tests.support.observers import IgnoreRows, ignore
+from tests.support.waiting import SECONDS
 
 IDENTITY = Identity(ALICE, TOKENS[0])
 OTHER_AGENT = "11111111-1111-4111-8111-111111111111"
@@ -181,7 +182,7 @@ async def test_reservations_of_the_last_run_are_deleted_once_postgresql_is_back(
     sync = BudgetSync(Budgets(on_threshold=ignore), Failing(Store(dsn), Store(dsn)))
     await sync.start(UUID(OTHER_AGENT))
     try:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(SECONDS):
             while query(dsn, "SELECT 1 FROM reservations"):
                 await asyncio.sleep(0.02)
     finally:

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from chatgpt_agent.runtime.lifecycle import Lifecycle
+from tests.support.waiting import SECONDS
 
 
 async def test_without_requests_it_is_idle() -> None:
@@ -43,7 +44,7 @@ async def test_wait_ends_with_the_last_request() -> None:
             waiting = asyncio.create_task(lifecycle.wait_idle(30), name="wait")
         await asyncio.sleep(0)
         assert not waiting.done()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(SECONDS):
         assert await waiting
 
 
@@ -72,5 +73,5 @@ async def test_drain_is_cut_short_by_a_second_signal() -> None:
         draining = asyncio.create_task(lifecycle.drain(30, hurry=hurry), name="drain")
         await asyncio.sleep(0)
         hurry.set()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(SECONDS):
             assert not await draining

@@ -7,6 +7,7 @@ import pytest
 from chatgpt_agent.adapters import malloc
 from chatgpt_agent.runtime import memory
 from chatgpt_agent.runtime.memory import Memory, trim_forever
+from tests.support.waiting import SECONDS
 
 MIB = 1 << 20
 
@@ -49,7 +50,7 @@ async def test_freed_memory_goes_back(monkeypatch: pytest.MonkeyPatch) -> None:
     assert malloc.resident_bytes() > before + 64 * MIB
     rest = blocks[::64]
     blocks.clear()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(SECONDS):
         while malloc.resident_bytes() > before + 32 * MIB:
             await asyncio.sleep(0.02)
     assert rest

@@ -11,6 +11,8 @@ from pathlib import Path
 
 from psycopg2.extensions import parse_dsn
 
+from tests.support.waiting import SECONDS
+
 PGBOUNCER = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin")
 MISSING = "PgBouncer is not installed (apt-get install pgbouncer)"
 
@@ -58,7 +60,7 @@ def _free_port() -> int:
 
 
 def _wait_for(port: int, process: "subprocess.Popen[bytes]") -> None:
-    end = time.monotonic() + 10
+    end = time.monotonic() + SECONDS
     while time.monotonic() < end:
         assert process.poll() is None, "PgBouncer has ended"
         with socket.socket() as probe:

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 from tests.support.client import fetch
+from tests.support.waiting import SECONDS
 
 
 def free_port() -> int:
@@ -34,7 +35,7 @@ async def running(command: list[str], folder: Path, url: str) -> AsyncIterator[N
     with (folder / "log").open("wb") as log:
         process = await asyncio.create_subprocess_exec(*command, stdout=log, stderr=log)
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(SECONDS):
             while True:
                 with contextlib.suppress(OSError, asyncio.IncompleteReadError):
                     await fetch(url)
