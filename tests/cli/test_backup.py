@@ -108,8 +108,10 @@ def test_backup_has_no_secret_in_the_clear(source: Cli, file: Path) -> None:
     assert (settings["database_url"], settings["keep_shipped"]) == ("(not shown)", "3600")
 
 
-def test_last_backup_is_recorded(source: Cli, file: Path) -> None:
+def test_last_backup_is_recorded(source: Cli, tmp_path: Path) -> None:
     """With its time, path, size and author; `admin.backups.last_backup` reads it."""
+    file = tmp_path / "last.tar"
+    source.ok("backup", str(file), "--with-key", "--passphrase-file", str(passphrase_file(tmp_path)))
 
     async def read() -> LastBackup | None:
         async with Store(dsn_of(source)) as store:

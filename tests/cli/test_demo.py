@@ -6,7 +6,8 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from typing import Any, cast
 
 import pytest
@@ -42,13 +43,26 @@ REAL = {
 
 
 @pytest.fixture(scope="module")
-def demo() -> Iterator[Demo]:
-    """The command with an environment that names an installation."""
-    with server_folder() as folder:
+def running() -> Iterator[Callable[[], Demo]]:
+    """Returns the module's demonstration, and starts it again where a test has ended it."""
+    with ExitStack() as stack:
+        folder = stack.enter_context(server_folder())
         settings = {**REAL, "DATA_DIR": str(folder / "real")}
-        with Demo(folder, "--port", "0", "--admin-port", "0", settings=settings) as demo:
-            demo.wait()
-            yield demo
+        demos: list[Demo] = []
+
+        def get() -> Demo:
+            if not demos or demos[-1].process.poll() is not None:
+                demos.append(stack.enter_context(Demo(folder, "--port", "0", "--admin-port", "0", settings=settings)))
+                demos[-1].wait()
+            return demos[-1]
+
+        yield get
+
+
+@pytest.fixture
+def demo(running: Callable[[], Demo]) -> Demo:
+    """The command with an environment that names an installation."""
+    return running()
 
 
 async def send(demo: Demo, path: str, **body: Any) -> Answer:

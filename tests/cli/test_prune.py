@@ -159,9 +159,10 @@ def test_second_run_has_nothing_to_do(pruned: Cli) -> None:
 
 def test_audit_log_says_who_archived(pruned: Cli) -> None:
     """With the month and the file."""
-    entries = json.loads(pruned.ok("audit", "list", "--object", "archived_months", "--json"))
-    assert [(entry["name"], entry["action"]) for entry in entries] == [("2026-02", "insert"), ("2026-01", "insert")]
-    assert entries[0]["after"]["file"] == name(pruned)
+    entries = json.loads(pruned.ok("audit", "list", "--object", "archived_months", "--limit", "1000", "--json"))
+    first = entries[-2:]  # the newer ones are of tests that have put the table back
+    assert [(entry["name"], entry["action"]) for entry in first] == [("2026-02", "insert"), ("2026-01", "insert")]
+    assert first[0]["after"]["file"] == name(pruned)
 
 
 def test_sums_survive_rebuilding_in_another_time_zone(pruned: Cli, pruned_dsn: str) -> None:
