@@ -15,6 +15,9 @@ from tests.support.waiting import until
 
 pytestmark = pytest.mark.slow
 
+ROUNDS = 5  # at most
+LIMIT = 2.0  # times a command; it is 1.3
+
 
 async def test_first_start_needs_no_preparation(embedded: Cli) -> None:
     """The agent creates database, data folder and master key, and becomes ready."""
@@ -85,14 +88,21 @@ async def test_configuration_file_is_sufficient(folder: Path) -> None:
         assert await serve.stopped() == 0
 
 
-async def test_agent_is_ready_within_3_seconds(embedded: Cli) -> None:
-    """The embedded database exists and is not running."""
+async def test_agent_is_ready_as_soon_as_a_command_has_ended(embedded: Cli) -> None:
+    """Both start the embedded database, which exists: the agent is ready within twice the time of the command. A slow
+    or busy machine delays both alike, and the best of several rounds counts."""
     await embedded.command("migrate")
-    began = time.monotonic()
-    async with Serve(embedded.settings) as serve:
-        await serve.ready()
-        assert time.monotonic() - began < 3
-        await serve.stopped()
+    ratios: list[float] = []
+    while len(ratios) < ROUNDS and min(ratios, default=LIMIT) >= LIMIT:
+        began = time.monotonic()
+        await embedded.command("migrate", "--status")
+        command = time.monotonic() - began
+        began = time.monotonic()
+        async with Serve(embedded.settings) as serve:
+            await serve.ready()
+            ratios.append((time.monotonic() - began) / command)
+            await serve.stopped()
+    assert min(ratios) < LIMIT
 
 
 async def test_idle_agent_uses_less_than_100_megabytes(served: Cli, upstream: Upstream) -> None:

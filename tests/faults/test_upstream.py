@@ -1,7 +1,6 @@
 """An upstream that sends huge, tiny or odd answers: the agent stays small and quick, and passes no odd header on."""
 
 import asyncio
-import time
 import zlib
 from pathlib import Path
 
@@ -75,7 +74,8 @@ async def test_a_compressed_gigabyte_costs_little_memory(cli: Cli, upstream: Ups
 
 
 async def test_many_tiny_events_delay_no_other_request(cli: Cli, upstream: Upstream) -> None:
-    """While a hundred thousand events pass, each in a chunk of its own, other requests are answered at once."""
+    """While a hundred thousand events pass, each in a chunk of its own, other requests are answered, each before
+    half of them have. Not within a time: a slow or busy machine delays both alike."""
     tiny = event({"a": 1})
     batch = b"%x\r\n%s\r\n" % (len(tiny), tiny) * 100
 
@@ -90,26 +90,24 @@ async def test_many_tiny_events_delay_no_other_request(cli: Cli, upstream: Upstr
     async with serving(cli) as (serve, url, token):
         upstream.script = script
         connection = await begin_stream(url, token)
-        reading = asyncio.create_task(read_chunks(connection))
-        waits = []
+        received = bytearray()
+        reading = asyncio.create_task(read_chunks(connection, received))
+        passed = []  # bytes of the stream, during each other request
         while not reading.done():
-            began = time.monotonic()
+            before = len(received)
             assert (await fetch(f"{url}/healthz")).status == 200
-            waits.append(time.monotonic() - began)
-        received = await reading
+            passed.append(len(received) - before)
+        await reading
         await connection.close()
         assert await serve.stopped() == 0
     assert received.count(tiny) == 100_000
-    assert sorted(waits)[len(waits) // 2] < 0.25
-    assert max(waits) < 1.0
+    assert max(passed) < len(received) / 2
 
 
-async def read_chunks(connection: Connection) -> bytes:
+async def read_chunks(connection: Connection, received: bytearray) -> None:
     """Reads a chunked answer to its end without parsing it, which would take this process seconds."""
-    received = bytearray()
     while not received.endswith(b"\r\n0\r\n\r\n"):
         received += await connection.reader.read(1 << 20)
-    return bytes(received)
 
 
 # Odd heads (U25).
