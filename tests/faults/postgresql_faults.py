@@ -11,7 +11,7 @@ from tests.support.client import Answer, fetch
 from tests.support.database import connected, query
 from tests.support.waiting import until
 
-LAG = 1.0  # seconds; the loop is the clients' and the upstream's too, on a machine that may be busy
+LAG = 1.0  # seconds; the loop is the clients' and the upstream's too
 WAITING = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'usage_daily'::regclass"
 ROWS = "SELECT count(*) FROM usage"
 
@@ -34,13 +34,13 @@ async def readiness(agent: Agent) -> tuple[int, Any]:
     return answer.status, json.loads(answer.body)
 
 
-async def until_result(dsn: str, sql: str, expected: Any, seconds: float = 15) -> None:
+async def until_result(dsn: str, sql: str, expected: Any) -> None:
     """Waits until a query returns this value."""
 
     async def is_expected() -> bool:
         return await asyncio.to_thread(query, dsn, sql) == [(expected,)]
 
-    await until(is_expected, seconds=seconds)
+    await until(is_expected)
 
 
 @asynccontextmanager
@@ -59,4 +59,4 @@ async def until_body(url: str, text: bytes) -> None:
     async def has_text() -> bool:
         return text in (await fetch(f"{url}/readyz")).body
 
-    await until(has_text, seconds=20)
+    await until(has_text)
