@@ -1,6 +1,5 @@
 """The composition root: the order of its start, and its end when a background task dies."""
 
-import time
 from pathlib import Path
 
 from chatgpt_agent.adapters.config import Config
@@ -53,12 +52,11 @@ async def test_stop_ends_a_check_of_the_ledger(dsn: str, tmp_path: Path) -> None
     server = Server(Config(bind_address="127.0.0.1", port=0, admin_port=0, data_dir=tmp_path, database_url=dsn), dsn)
     await server.start()
     await until(lambda: server.directory.loaded)
-    statement = "SELECT pg_sleep(60)"
+    statement = "SELECT pg_sleep(3600)"
     server.verification.start(lambda: fetch_nothing(server, statement), by="carol")
     await until(lambda: query(dsn, f"SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%{statement}'") == [(1,)])
-    began = time.monotonic()
     await server.stop()
-    assert (server.verification.running, time.monotonic() - began < 5) == (False, True)
+    assert not server.verification.running
 
 
 async def fetch_nothing(server: Server, statement: str) -> list[Finding]:

@@ -61,7 +61,6 @@ async def test_a_read_only_database_gets_its_rows_later(
     assert len(await verify(agent, upstream, answers)) == 5
 
 
-@pytest.mark.gen_test(timeout=90)
 async def test_a_statement_that_takes_too_long_is_repeated(
     make_agent: MakeAgent, dsn: str, upstream: Upstream, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -69,13 +68,12 @@ async def test_a_statement_that_takes_too_long_is_repeated(
     agent = await make_agent()
     async with locked(dsn):
         answers = [await agent.chat() for _ in range(5)]
-        await agent.until(lambda: ledger_warnings(caplog) > 0, seconds=20)
+        await agent.until(lambda: ledger_warnings(caplog) > 0)
         assert await depth(agent) == 5
     assert len(await verify(agent, upstream, answers)) == 5
     assert ledger_warnings(caplog) == 1
 
 
-@pytest.mark.gen_test(timeout=90)
 async def test_a_full_disk_gets_its_rows_later(
     agent: Agent, server: Postgres, dsn: str, upstream: Upstream, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -84,7 +82,7 @@ async def test_a_full_disk_gets_its_rows_later(
     with server.files_of_at_most(16 * 1024**2):  # so that PostgreSQL can still write its log
         answers = [await agent.chat() for _ in range(30)]
         log = server.data / "server.log"
-        await agent.until(lambda: "could not extend file" in log.read_text(errors="replace"), seconds=20)
+        await agent.until(lambda: "could not extend file" in log.read_text(errors="replace"))
         assert await depth(agent) > 0
     assert len(await verify(agent, upstream, answers)) == 30
     assert ledger_warnings(caplog) == 1
@@ -152,7 +150,8 @@ async def test_a_deadlock_loses_and_duplicates_no_row(agent: Agent, dsn: str, up
         await until_result(dsn, WAITING_FOR_A_TRANSACTION, 1)
         await asyncio.to_thread(other.execute, "UPDATE usage_daily SET cost = cost WHERE model = 'a'")
         other.execute("COMMIT")
-    assert query(dsn, "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()") == [(1,)]
+    # The process whose statement it ended releases its locks first, and then reports that.
+    await until_result(dsn, "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()", 1)
     assert len(await verify(agent, upstream, answers)) == 5
 
 
