@@ -78,7 +78,6 @@ async def run_python_block(url: str, token: str) -> str:
     return (await process.communicate())[0].decode()
 
 
-@pytest.mark.gen_test(timeout=120)
 async def test_five_minutes(cli: Cli) -> None:
     """A user, a price, two requests and a report: each command prints what the README shows."""
     async with Serve(cli.settings) as serve:

@@ -47,7 +47,7 @@ async def test_sums_of_200_mixed_requests(agent: Agent, upstream: Upstream) -> N
             await send(agent, kind)
 
     await asyncio.gather(*map(limited, kinds))
-    await agent.until(lambda: agent.server.lifecycle.in_progress == 0, seconds=20)
+    await agent.until(lambda: agent.server.lifecycle.in_progress == 0)
     rows = await agent.rows()
 
     dispatched = [str(request.header("x-client-request-id")) for request in upstream.requests]

@@ -12,6 +12,7 @@ from chatgpt_agent.adapters.migrate import LOCK
 from tests.support.backups import contents
 from tests.support.commands import PROGRAM, Cli, environ_with
 from tests.support.database import connected, query
+from tests.support.waiting import SECONDS
 
 pytestmark = pytest.mark.slow
 
@@ -19,7 +20,6 @@ WAITING = """
     SELECT count(*) FROM pg_stat_activity
     WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE %s"""
 OTHERS = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
-SECONDS = 20.0
 
 
 @pytest.fixture

@@ -11,8 +11,7 @@ import pytest
 
 from chatgpt_agent.core.access.tokens import is_well_formed
 from tests.support.commands import KEY, Cli, environ_with, show, stored_key
-
-SECONDS = 20.0  # for a prompt, and for an end; a machine may be busy
+from tests.support.waiting import SECONDS
 
 # A session's leader takes the terminal that it is given as its own, as a login shell does.
 TAKE_TERMINAL = """

@@ -34,7 +34,7 @@ async def test_killed_database_is_started_again_and_loses_nothing(
             body = json.loads((await fetch(f"{url}/readyz")).body)
             return body["database"], body["backlog"]
 
-        await until(state, lambda state: state == ("connected", 0), seconds=30)
+        await until(state, lambda state: state == ("connected", 0))
         assert (await chat(url, token)).status == 200
         host = postmaster(folder).parent
         dsn = f"host='{host}' port=5432 user=postgres dbname=postgres"

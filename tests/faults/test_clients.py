@@ -17,6 +17,7 @@ from tests.support.commands import Cli
 from tests.support.oracle import verify
 from tests.support.serving import body
 from tests.support.upstream import Reply, Upstream, completion
+from tests.support.waiting import SECONDS
 
 pytestmark = [pytest.mark.shared_agent, pytest.mark.slow]
 
@@ -59,7 +60,7 @@ async def chat(url: str, token: str) -> Answer:
     """Sends a chat request on a connection of its own."""
     connection = await Connection.open(url)
     await send_chat(connection, token, body(stream=False))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(SECONDS):
         answer = await connection.answer()
     await connection.close()
     return answer
@@ -85,7 +86,7 @@ async def test_a_disconnected_client_frees_its_place(make_agent: MakeAgent, upst
     for client in clients:
         await send_chat(client, agent.token, agent.body(stream=True))
     await agent.until(lambda: agent.server.admissions.full)
-    await agent.until(lambda: agent.server.admissions.running == 0, seconds=20)
+    await agent.until(lambda: agent.server.admissions.running == 0)
     upstream.script = upstream.openai
     assert (await agent.chat()).status == 200
     for client in clients:
@@ -103,7 +104,7 @@ async def test_a_whole_answer_that_is_not_read_is_dropped(make_agent: MakeAgent,
     connection = await narrow(agent.url)
     await send_chat(connection, agent.token, agent.body())
     assert [row["state"] for row in await agent.rows(1)] == ["done"]
-    await agent.until(lambda: agent.server.lifecycle.in_progress == 0, seconds=20)
+    await agent.until(lambda: agent.server.lifecycle.in_progress == 0)
     await connection.close()
 
 
@@ -115,7 +116,7 @@ async def test_a_half_closed_connection_is_a_disconnect(agent: Agent, upstream: 
     connection = await agent.begin("delay=0.3")
     await agent.until(lambda: upstream.requests)
     connection.writer.write_eof()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(SECONDS):
         assert await connection.reader.read() == b""
     await connection.close()
     [row] = await verify(agent, upstream)
@@ -147,7 +148,7 @@ async def test_a_refused_request_ends_its_connection(agent: Agent) -> None:
     connection = await Connection.open(agent.url)
     await connection.send(request_bytes("POST", CHAT, agent.headers(Authorization="Bearer wrong"), agent.body()))
     assert (await connection.answer()).status == 401
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(SECONDS):
         assert await connection.reader.read() == b""
     await connection.close()
 
@@ -174,7 +175,7 @@ async def test_two_hundred_incomplete_requests_delay_no_others(
             await connection.send(HALF[part](agent))
         for _ in range(10):
             assert (await agent.chat()).status == 200
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(SECONDS):
             await asyncio.gather(*(ended(connection) for connection in halves))
         await agent.until(lambda: agent.server.listeners[0].connections == 0)
     assert len(upstream.requests) == 10
@@ -192,7 +193,7 @@ async def test_connections_over_the_limit_wait_and_are_served(make_agent: MakeAg
     halves = [await Connection.open(agent.url) for _ in range(5)]
     await agent.until(lambda: agent.server.listeners[0].connections == 5)
     assert (await fetch(f"http://127.0.0.1:{agent.server.admin_port}/healthz")).status == 200
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(SECONDS):
         assert (await agent.chat()).status == 200
     for connection in halves:
         await connection.close()

@@ -73,7 +73,6 @@ def dsn(pair: Pair) -> str:
     return pair.dsn
 
 
-@pytest.mark.gen_test(timeout=90)
 async def test_rows_that_a_failover_loses_are_shipped_again(
     make_agent: MakeAgent, pair: Pair, upstream: Upstream, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -90,6 +89,6 @@ async def test_rows_that_a_failover_loses_are_shipped_again(
         await until(lambda: asyncio.to_thread(query, primary, count), lambda rows: rows[0][0] > before)
         await pair.fail_over()
         await load.more(10)
-    await until(lambda: "does not have the last" in caplog.text and "are shipped again" in caplog.text, seconds=20)
+    await until(lambda: "does not have the last" in caplog.text and "are shipped again" in caplog.text)
     assert statuses(load.answers) == {200}
     assert len(await verify(agent, upstream, load.answers)) == len(load.answers)

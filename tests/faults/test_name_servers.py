@@ -19,7 +19,8 @@ from chatgpt_agent.cli.program import ABORTED
 from chatgpt_agent.core.errors import WebhookFailed
 from tests.support.client import Connection, request_bytes
 from tests.support.commands import PROGRAM, Cli, environ_with
-from tests.support.serving import SECONDS, Serve, body, headers, with_user
+from tests.support.serving import Serve, body, headers, with_user
+from tests.support.waiting import SECONDS
 
 NAME = "hang.invalid"  # which the preloaded library never resolves
 

@@ -30,7 +30,7 @@ from tests.support.factories import BOOK, PRICE, make_intent, make_outcome
 from tests.support.observers import IgnoreRows
 from tests.support.serving import Serve, begin_stream, chat
 from tests.support.upstream import Upstream
-from tests.support.waiting import until
+from tests.support.waiting import SECONDS, until
 
 pytestmark = pytest.mark.slow
 
@@ -340,7 +340,7 @@ async def is_served(url: str, token: str) -> bool:
 
 async def send(client: Connection, token: str, data: bytes) -> None:
     """Sends a request and waits for an answer or the end of the connection."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(SECONDS):
         with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
             await send_chat(client, token, data)
             await client.answer()

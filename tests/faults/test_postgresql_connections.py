@@ -112,7 +112,6 @@ def second(io_loop: IOLoop, server: Postgres) -> Iterator[Link]:
     io_loop.run_sync(link.stop)
 
 
-@pytest.mark.gen_test(timeout=90)
 @pytest.mark.parametrize("how", ["refuses", "hangs"])
 async def test_after_a_failover_the_other_address_is_used(
     make_agent: MakeAgent, server: Postgres, link: Link, second: Link, dsn: str, upstream: Upstream, how: str
@@ -133,8 +132,7 @@ async def test_after_a_failover_the_other_address_is_used(
             await load.more(10)
         await second.listen()
         await load.more(10)
-    async with asyncio.timeout(10):  # the timeouts of a statement and a connection are 5 s, and the machine may be busy
-        await settled(agent)
+    await settled(agent)
     assert statuses(load.answers) == {200}
     assert len(check(dsn, upstream, load.answers)) == len(load.answers)
     assert second.accepted > 0
@@ -177,7 +175,6 @@ async def test_a_connection_that_is_ended_while_it_waits(
 # P10: packets are lost.
 
 
-@pytest.mark.gen_test(timeout=60)
 async def test_lost_packets_delay_no_request(
     make_agent: MakeAgent, link: Link, through: Through, upstream: Upstream
 ) -> None:
@@ -189,7 +186,7 @@ async def test_lost_packets_delay_no_request(
         link.cut()
         await agent.until(lambda: not agent.server.directory.connected)
         before = link.accepted
-        await agent.until(lambda: link.accepted > before, seconds=10)
+        await agent.until(lambda: link.accepted > before)
         load.lag = 0.0
         await load.more(100)
         lag = load.lag

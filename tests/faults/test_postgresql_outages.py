@@ -76,7 +76,7 @@ async def test_it_is_ready_soon_after_postgresql_is(restarted: Agent, server: Po
     """It becomes ready by itself; requests are answered and recorded."""
     with server.down():
         await restarted.server.start()
-    await restarted.until(lambda: restarted.server.directory.loaded, seconds=5)
+    await restarted.until(lambda: restarted.server.directory.loaded)
     answer = await restarted.chat()
     assert answer.status == 200
     await verify(restarted, upstream, [answer])
@@ -177,7 +177,6 @@ async def test_a_frozen_postgresql_delays_no_request(agent: Agent, server: Postg
     await verify(agent, upstream, load.answers)
 
 
-@pytest.mark.gen_test(timeout=90)
 async def test_a_batch_that_was_given_up_is_recorded_once(
     agent: Agent, server: Postgres, upstream: Upstream, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -187,7 +186,7 @@ async def test_a_batch_that_was_given_up_is_recorded_once(
         answers = [await agent.chat()]
         await until_result(dsn, WAITING, 1)
         with server.frozen():
-            await agent.until(lambda: "1 rows wait in the outbox" in caplog.text, seconds=40)
+            await agent.until(lambda: "1 rows wait in the outbox" in caplog.text)
             answers.append(await agent.chat())
     assert len(await verify(agent, upstream, answers)) == 2
 
@@ -210,7 +209,6 @@ async def test_when_the_answer_to_the_insert_is_lost_the_row_exists_once(
     assert not link.loses_answer
 
 
-@pytest.mark.gen_test(timeout=60)
 async def test_many_lost_answers_change_nothing(
     make_agent: MakeAgent, link: Link, through: Through, upstream: Upstream
 ) -> None:

@@ -88,7 +88,7 @@ async def test_no_bytes_cause_a_traceback(agent: Agent, caplog: pytest.LogCaptur
     with caplog.at_level(logging.INFO):
         chances = [random.Random(f"{seed} {number}") for number in range(CONNECTIONS)]
         await asyncio.gather(*(talk(chance.choice(urls), chance, agent.token) for chance in chances))
-        await agent.until(lambda: not any(listener.connections for listener in agent.server.listeners), seconds=10)
+        await agent.until(lambda: not any(listener.connections for listener in agent.server.listeners))
     assert tracebacks(caplog) == []
     assert (await fetch(agent.url + "/healthz")).status == 200
 

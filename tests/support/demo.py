@@ -9,9 +9,9 @@ from types import TracebackType
 
 from tests.support.commands import PROGRAM, environ_with
 from tests.support.postgres_server import url_of
+from tests.support.waiting import SECONDS
 
 LAST_LINE = "Ctrl-C"  # in it
-SECONDS = 60.0  # for whatever is waited for here; a machine may be busy
 
 
 class Demo:

@@ -17,6 +17,7 @@ from tests.support.agent import Agent
 from tests.support.client import Answer
 from tests.support.database import connected
 from tests.support.upstream import Upstream
+from tests.support.waiting import SECONDS
 
 Row = dict[str, Any]
 Read = Callable[[str], list[tuple[Any, ...]]]  # runs a statement
@@ -44,7 +45,7 @@ async def verify(agent: Agent, upstream: Upstream, answers: Sequence[Answer] = (
     """Waits until an agent is idle, asserts that the ledger is right, and returns the rows. `answers` are those that
     clients received; `cursor` reads the database where there is one, or else a new connection."""
     ledger = agent.server.ledger
-    await agent.until(lambda: agent.server.lifecycle.in_progress == 0, seconds=20)
+    await agent.until(lambda: agent.server.lifecycle.in_progress == 0)
     await settled(agent)
     assert await ledger.open_intents() == [], "I3: an intent without a request in progress"
     assert agent.config.database_url is not None
@@ -56,7 +57,7 @@ async def verify(agent: Agent, upstream: Upstream, answers: Sequence[Answer] = (
 
 async def settled(agent: Agent) -> None:
     """Waits until an agent's outbox is empty."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(SECONDS):
         while await agent.server.ledger.depth():
             await asyncio.sleep(0.02)
 

@@ -11,10 +11,9 @@ from types import TracebackType
 from tests.support.client import Answer, Connection, fetch, request_bytes
 from tests.support.commands import KEY, PROGRAM, Cli, environ_with
 from tests.support.database import query
-from tests.support.waiting import until
+from tests.support.waiting import SECONDS, until
 
 LISTENS = re.compile(r"listens on http://127\.0\.0\.1:(\d+)")
-SECONDS = 20.0  # for whatever is waited for here; a machine may be busy
 
 
 class Serve:

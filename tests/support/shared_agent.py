@@ -89,7 +89,7 @@ class SharedAgent:
         """Checks the ledger as after every test with an agent, then puts everything back as it was."""
         run = self.loop.io_loop.run_sync
         assert not self.agent.server.lifecycle.draining, "The test has stopped the shared agent: mark it `own_agent`."
-        run(lambda: self.agent.until(lambda: self.agent.server.lifecycle.in_progress == 0, seconds=20))
+        run(lambda: self.agent.until(lambda: self.agent.server.lifecycle.in_progress == 0))
         run(self.agent.flush)
         run(lambda: verify(self.agent, self.upstream, self.agent.answers, cursor=self._cursor))
         run(self.upstream.reset)

@@ -5,7 +5,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-SECONDS = 20.0  # a limit for what takes milliseconds: the machine may be slow, or busy
+SECONDS = 60.0  # a limit for what takes milliseconds, or a second: the machine may be slow, or busy
 
 
 async def until(query: Callable[[], Any], accept: Callable[[Any], object] = bool, *, seconds: float = SECONDS) -> Any:
