@@ -10,9 +10,10 @@ import pytest
 from tests.conftest import MakeAgent
 from tests.support.agent import Agent
 from tests.support.commands import Cli
+from tests.support.ports import has_ipv6, needs_ipv6
 from tests.support.tls import issue
 
-pytestmark = pytest.mark.shared_agent(bind_address="127.0.0.1, ::1")
+pytestmark = pytest.mark.shared_agent(bind_address="127.0.0.1, ::1" if has_ipv6() else "127.0.0.1")
 
 
 def listener(port: int, address: str = "127.0.0.1") -> Cli:
@@ -25,8 +26,8 @@ def listener(port: int, address: str = "127.0.0.1") -> Cli:
     [
         ("127.0.0.1", "127.0.0.1"),
         ("0.0.0.0", "127.0.0.1"),
-        ("::1", "[::1]"),
-        ("[::]", "[::1]"),
+        pytest.param("::1", "[::1]", marks=needs_ipv6),
+        pytest.param("[::]", "[::1]", marks=needs_ipv6),
         ("localhost", "localhost"),
         ("0.0.0.0, [::]", "127.0.0.1"),
     ],
