@@ -89,9 +89,11 @@ async def reference_server() -> AsyncIterator[Server]:
     command = (sys.executable, "-m", "benchmarks.reference_server")
     process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
     assert process.stdout is not None
-    yield Server(f"http://127.0.0.1:{int(await process.stdout.readline())}", process.pid, "")
-    process.kill()
-    await process.wait()
+    try:
+        yield Server(f"http://127.0.0.1:{int(await process.stdout.readline())}", process.pid, "")
+    finally:
+        process.kill()
+        await process.wait()
 
 
 @pytest.mark.gen_test(timeout=180)  # it takes 3 s, and up to a minute on a machine with far too much to do
