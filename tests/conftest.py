@@ -69,6 +69,7 @@ def pytest_configure(config: pytest.Config) -> None:
     for number, default in _SIGNALS.items():
         if signal.getsignal(number) == signal.SIG_IGN:
             signal.signal(number, default)
+    _use_no_proxy_for_loopback()
     _keep_bytecode(config)
     _keep_files_in_memory()
     _leave_out_slow_tests(config)
@@ -76,6 +77,12 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "browser: needs Chromium; the tests with the fixture `browse` have it")
     config.addinivalue_line("markers", "slow: takes seconds of processor time; only runs where it, or a file, is named")
     config.addinivalue_line("markers", "own_agent: starts an agent of its own in a module that shares one")
+
+
+def _use_no_proxy_for_loopback() -> None:
+    """Lets SDKs reach the tests' servers where the environment names a proxy."""
+    for name in ("NO_PROXY", "no_proxy"):
+        os.environ[name] = ",".join(filter(None, [os.environ.get(name, ""), "127.0.0.1", "localhost"]))
 
 
 def _keep_bytecode(config: pytest.Config) -> None:
