@@ -25,7 +25,9 @@ import signal
 import sys
 import tempfile
 from collections.abc import Awaitable, Callable, Iterator
+from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
+from time import sleep
 from typing import Any
 
 import pytest
@@ -262,6 +264,15 @@ def refused_port() -> Iterator[int]:
     """A port of 127.0.0.1 that refuses connections: no program listens there, and none gets it before the test ends."""
     with reserve() as reserved:
         yield port_of(reserved)
+
+
+@pytest.fixture
+def within_a_day() -> None:
+    """The test does not run across midnight, UTC: where that is near, it begins after it."""
+    now = datetime.now(UTC)
+    midnight = datetime.combine(now + timedelta(days=1), time.min, UTC)
+    if midnight - now < timedelta(seconds=30):
+        sleep((midnight - now).total_seconds())
 
 
 @pytest.fixture
