@@ -14,7 +14,7 @@ from tests.support.console import sign_in
 
 Browse = Callable[..., Awaitable[Visit]]
 
-SECONDS = 180  # for a test: those that visit all pages take 55 seconds on a busy machine with two cores
+SECONDS = 600  # for a test: those that visit all pages take 55 seconds on a busy machine with two cores
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

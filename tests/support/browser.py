@@ -22,7 +22,7 @@ T = TypeVar("T")
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium-headless-shell", "chromium", "google-chrome"))), None)
 AXE = (Path(__file__).parent.parent / "browser/vendor/axe.min.js").read_text("utf-8")
 HEIGHT = 900  # pixels of a page without scrolling
-PATIENCE = 15_000  # milliseconds that an action may take
+PATIENCE = 60_000  # milliseconds that an action may take
 OPTIONS = [
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost",  # nothing leaves this machine
     *(["--no-sandbox"] if os.geteuid() == 0 else []),  # Chromium does not start as root otherwise
@@ -51,6 +51,11 @@ TOO_WIDE = """(() => {
   const names = wide.slice(-3).map((node) => node.outerHTML.slice(0, 80)).join(" ");
   return [`too wide: ${root.scrollWidth} of ${width} pixels: ${names}`];
 })()"""
+
+NEXT_LABEL = """(button) => {
+  window.nextLabel = new Promise((resolve) =>
+    new MutationObserver(() => resolve(button.textContent)).observe(button, {childList: true}));
+}"""
 
 
 class Browser:
@@ -204,6 +209,19 @@ class Visit:
     async def evaluate(self, expression: str) -> Any:
         """The value of an expression of JavaScript in the page."""
         return await self.act(lambda page: page.evaluate(expression))
+
+    async def copy(self, button: str) -> str:
+        """Presses a button that copies a text, by its selector, or the first of several. Returns what is in the
+        clipboard once the button shows that it has copied, which it does for 1.5 s only."""
+
+        async def press(page: Page) -> str:
+            target = page.locator(button).first
+            await target.evaluate(NEXT_LABEL)
+            await target.click()
+            assert await page.evaluate("window.nextLabel") == "✓"
+            return str(await page.evaluate("navigator.clipboard.readText()"))
+
+        return await self.act(press)
 
     async def set_cookie(self, url: str, name: str, value: str) -> None:
         """Gives the browser a secure cookie."""
