@@ -257,10 +257,16 @@ ENDINGS: list[Callable[[Agent, Upstream], Awaitable[None]]] = [
 
 @pytest.mark.parametrize("ending", ENDINGS)
 async def test_no_reservation_is_left_over(
-    agent: Agent, upstream: Upstream, ending: Callable[[Agent, Upstream], Awaitable[None]]
+    agent: Agent,
+    upstream: Upstream,
+    ending: Callable[[Agent, Upstream], Awaitable[None]],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """After a hundred requests that end alike, nothing is reserved, no place is taken, and the agent's sums are those
     of PostgreSQL."""
+    began = datetime.now(UTC)
+    monkeypatch.setattr(agent.server.admissions, "now", lambda: began)  # all of them are on one day
+    monkeypatch.setattr(agent.server.budgets, "_now", lambda: began)
     await agent.store.fetch("UPDATE users SET concurrency = 1000; UPDATE tokens SET concurrency = 1000")
     await agent.follow()
     await set_budget(agent, Decimal(1000))
