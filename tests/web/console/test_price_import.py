@@ -3,7 +3,7 @@
 import base64
 import json
 import zlib
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import pytest
@@ -65,7 +65,7 @@ async def test_file_is_not_on_disk_between_the_steps(admin: ConsoleClient) -> No
 
 async def test_list_of_litellm_is_shown_with_surcharges_and_dates(admin: ConsoleClient) -> None:
     """What is skipped has a reason."""
-    day = date.today() + timedelta(days=99)
+    day = datetime.now(UTC).date() + timedelta(days=99)
     content = {**LIST, "gpt-one": {**LIST["gpt-one"], "deprecation_date": str(day)}}
     page = await show(admin, json.dumps(content).encode())
     assert "gpt-one" in [row[0] for row in page.rows("new")]

@@ -1,6 +1,6 @@
 """Prices in the console: the list, one model, setting and removing a price."""
 
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import pytest
@@ -221,7 +221,7 @@ async def test_removal_names_the_users_it_stops(admin: ConsoleClient, upstream: 
 
 async def test_shutdown_stands_out(admin: ConsoleClient) -> None:
     """In the list, on the page of the model, and in the calendar with its users."""
-    day = date.today() + timedelta(days=20)
+    day = datetime.now(UTC).date() + timedelta(days=20)
     await admin.agent.store.fetch("INSERT INTO model_dates VALUES (%s, %s), ('gpt-0', %s)", [MODEL, day, day])
     [row] = [row for row in (await admin.get("/prices")).rows("prices") if row[0] == MODEL]
     assert row[6] != "–"
