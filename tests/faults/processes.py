@@ -12,6 +12,7 @@ from tests.support.client import Connection, request_bytes
 from tests.support.commands import PROGRAM, Cli
 from tests.support.serving import Serve, with_user
 from tests.support.upstream import Received, Reply, event, stream_events
+from tests.support.waiting import until_steady
 
 CHAT = "/v1/chat/completions"
 PIECE = event("x" * 100_000)
@@ -68,10 +69,7 @@ class Flood:
 
     async def until_blocked(self) -> None:
         """Waits until no more is read."""
-        before = -1
-        while self.sent != before:
-            before = self.sent
-            await asyncio.sleep(0.5)
+        await until_steady(lambda: self.sent)
 
 
 class PausedStream:

@@ -19,3 +19,16 @@ async def until(query: Callable[[], Any], accept: Callable[[Any], object] = bool
             if accept(result):
                 return result
             await asyncio.sleep(0.005)
+
+
+async def until_steady(query: Callable[[], int], *, rounds: int = 30) -> int:
+    """Calls a function until its result is not 0, and has been the same in so many rounds of the loop, 10 ms apart;
+    returns it. While the machine stops for a moment, there is no round. Raises TimeoutError."""
+    result = await until(query)
+    left = rounds
+    while left:
+        await asyncio.sleep(0.01)
+        now = query()
+        left = left - 1 if now == result else rounds
+        result = now
+    return int(result)

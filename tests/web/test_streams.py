@@ -22,6 +22,7 @@ from tests.support.upstream import (
     stream_events,
     without_null_usage,
 )
+from tests.support.waiting import until_steady
 
 COUNTS = (20, 5, 7, 3)
 EVENTS = stream_events(2, COUNTS)
@@ -251,11 +252,7 @@ async def test_slow_client_slows_the_upstream_down(agent: Agent, upstream: Upstr
     upstream.script = script
     connection = await agent.begin(stream=True)
     await connection.head()
-    before = -1
-    while sent != before:  # until the upstream is blocked
-        before = sent
-        await asyncio.sleep(0.3)
-    assert 0 < sent < 25_000_000
+    assert await until_steady(lambda: sent) < 25_000_000
     size = 0
     while data := await connection.chunk():
         size += len(data)
