@@ -4,6 +4,8 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
+import pytest
+
 from chatgpt_agent.admin.budgets import BudgetRow
 from chatgpt_agent.core.budget.budget_state import BudgetState
 from chatgpt_agent.core.budget.max_cost import Assumptions, Size, max_cost
@@ -37,6 +39,13 @@ async def set_budget(agent: Agent, amount: Decimal, **options: Any) -> BudgetRow
     await agent.until(lambda: budget.id in budgets and budgets[budget.id].amount == amount)
     await agent.until(lambda: not agent.server.budgets.stale)
     return budget
+
+
+def stop_clock(agent: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stops the agent's clock of rows and budgets until the end of the test, so that no day or month ends in it."""
+    now = datetime.now(UTC)
+    monkeypatch.setattr(agent.server.admissions, "now", lambda: now)
+    monkeypatch.setattr(agent.server.budgets, "_now", lambda: now)
 
 
 def states_of(agent: Agent) -> list[BudgetState]:

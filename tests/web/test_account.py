@@ -19,7 +19,7 @@ from chatgpt_agent.runtime.read_pool import MAX_WAITING, POOL_SIZE
 from chatgpt_agent.web.account_reader import MAX_ROWS
 from tests.conftest import MakeAgent
 from tests.support.agent import MODEL, Agent
-from tests.support.budgets import set_budget
+from tests.support.budgets import set_budget, stop_clock
 from tests.support.client import Answer, Connection, fetch, request_bytes
 from tests.support.database import Database, connected
 
@@ -73,8 +73,9 @@ async def test_me_shows_what_is_allowed(agent: Agent) -> None:
     assert account["token"]["expires_at"] == "2100-01-01T00:00:00Z"
 
 
-async def test_me_shows_what_is_left_of_a_budget(agent: Agent) -> None:
+async def test_me_shows_what_is_left_of_a_budget(agent: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
     """`/me` shows a budget with its amount, what is spent, reserved and left, and when it resets."""
+    stop_clock(agent, monkeypatch)
     actor = Actor("admin", Via.COMMAND, "host")
     await BudgetAdmin(agent.store.with_actor(actor)).set(user="alice", period=Period.MONTH, amount=Decimal("2.50"))
     await agent.until(lambda: agent.server.directory.budgets)

@@ -16,7 +16,16 @@ from chatgpt_agent.runtime.budgets import Budgets
 from chatgpt_agent.runtime.tuning import Tuning
 from tests.conftest import MakeAgent
 from tests.support.agent import MODEL, Agent
-from tests.support.budgets import OUTPUT_LIMIT, chat, max_cost_of, set_budget, spent, states_of, until_shipped
+from tests.support.budgets import (
+    OUTPUT_LIMIT,
+    chat,
+    max_cost_of,
+    set_budget,
+    spent,
+    states_of,
+    stop_clock,
+    until_shipped,
+)
 from tests.support.client import Answer
 from tests.support.observers import ignore
 from tests.support.upstream import Received, Reply, Upstream, completion, event, stream_events
@@ -264,9 +273,7 @@ async def test_no_reservation_is_left_over(
 ) -> None:
     """After a hundred requests that end alike, nothing is reserved, no place is taken, and the agent's sums are those
     of PostgreSQL."""
-    began = datetime.now(UTC)
-    monkeypatch.setattr(agent.server.admissions, "now", lambda: began)  # all of them are on one day
-    monkeypatch.setattr(agent.server.budgets, "_now", lambda: began)
+    stop_clock(agent, monkeypatch)
     await agent.store.fetch("UPDATE users SET concurrency = 1000; UPDATE tokens SET concurrency = 1000")
     await agent.follow()
     await set_budget(agent, Decimal(1000))

@@ -36,7 +36,7 @@ async def test_page_has_tokens_budgets_spend_and_requests(admin: ConsoleClient) 
     assert [row[:2] for row in page.rows("budgets")] == [["the user", "a month"]]
     [request] = page.rows("requests")
     assert request[2:5] == ["gpt-6-luna", "chat/completions", "done"]
-    assert page.rows("spend")[-1][1] == request[-2]
+    assert request[-2] in [row[1] for row in page.rows("spend")[-2:]]  # the day may have ended after the request
     assert len(page.rows("spend")) == 30
 
 
