@@ -50,6 +50,7 @@ from tests.support.upstream import Upstream
 MakeAgent = Callable[..., Awaitable[Agent]]
 
 SUMMARY: list[str] = []  # lines that are printed at the end of the run
+NEAR_MIDNIGHT = timedelta(seconds=30)
 _addresses = itertools.count(2)
 
 # How long an example takes depends on what else the machine does.
@@ -121,6 +122,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if inspect.iscoroutinefunction(getattr(item, "obj", None)):
             item.add_marker(pytest.mark.gen_test(timeout=120))  # of what hangs: waits have limits of their own
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    """Begins tests just after midnight, UTC, not just before: sums of a day or a month would begin anew meanwhile."""
+    now = datetime.now(UTC)
+    midnight = datetime.combine(now + timedelta(days=1), time.min, UTC)
+    if midnight - now < NEAR_MIDNIGHT:
+        sleep((midnight - now).total_seconds())
 
 
 def pytest_collection_finish() -> None:
@@ -264,15 +274,6 @@ def refused_port() -> Iterator[int]:
     """A port of 127.0.0.1 that refuses connections: no program listens there, and none gets it before the test ends."""
     with reserve() as reserved:
         yield port_of(reserved)
-
-
-@pytest.fixture
-def within_a_day() -> None:
-    """The test does not run across midnight, UTC: where that is near, it begins after it."""
-    now = datetime.now(UTC)
-    midnight = datetime.combine(now + timedelta(days=1), time.min, UTC)
-    if midnight - now < timedelta(seconds=30):
-        sleep((midnight - now).total_seconds())
 
 
 @pytest.fixture

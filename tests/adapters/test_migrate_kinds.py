@@ -160,7 +160,6 @@ def exported(cli: Cli) -> list[str]:
     return [cli.ok("usage", "export", "--format", "csv"), cli.ok("price", "export", "--history")]
 
 
-@pytest.mark.usefixtures("within_a_day")
 def test_rows_prices_and_exports_of_before_stay_as_they_are(dsn: str, tmp_path: Path) -> None:
     """Upwards nothing changes in any old column, every row costs what it did, and what is exported has the old values;
     downwards everything is as before, and upwards again the exports are the same to the byte."""

@@ -19,7 +19,7 @@ from chatgpt_agent.core.money.kinds import RightCounts
 from chatgpt_agent.core.usage import Usage
 from tests.support.agent import MODEL, Agent
 
-pytestmark = [pytest.mark.shared_agent, pytest.mark.usefixtures("within_a_day")]
+pytestmark = pytest.mark.shared_agent
 
 Add = Callable[..., Awaitable[UUID]]
 

@@ -19,7 +19,7 @@ from chatgpt_agent.core.money.pricing import PriceBook
 from chatgpt_agent.core.usage import Answer, Usage
 from tests.support.agent import MODEL, Agent
 
-pytestmark = [pytest.mark.shared_agent, pytest.mark.usefixtures("within_a_day")]
+pytestmark = pytest.mark.shared_agent
 
 Ship = Callable[..., Any]
 MILLION = Usage(input=1_000_000, output=0)  # 0.15 USD of MODEL

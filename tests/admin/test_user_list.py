@@ -16,7 +16,7 @@ NAMES = ("alice", "Bob", "carol")
 
 
 @pytest.fixture
-def users(within_a_day: None, administration: Administration, io_loop: Any) -> None:
+def users(administration: Administration, io_loop: Any) -> None:
     """Three users, in the order in which they were added."""
     for name in NAMES:
         io_loop.run_sync(lambda name=name: administration.users.add(NewUser(name=name, openai_key=KEY)))

@@ -19,7 +19,7 @@ def store(io_loop: IOLoop, dsn: str) -> Iterator[Store]:
 
 
 @pytest.fixture
-def partitions(within_a_day: None, io_loop: IOLoop, store: Store) -> None:
+def partitions(io_loop: IOLoop, store: Store) -> None:
     """The partitions that the checks of the ledger require, and that of the tests' rows."""
 
     async def fill() -> None:

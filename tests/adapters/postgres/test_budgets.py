@@ -26,7 +26,7 @@ BOSS = Actor("boss", Via.COMMAND, "here")
 
 
 @pytest.fixture
-def store(within_a_day: None, io_loop: IOLoop, dsn: str) -> Iterator[Store]:
+def store(io_loop: IOLoop, dsn: str) -> Iterator[Store]:
     """A store with the user alice (1), who has the tokens 1 and 2."""
     store = Store(dsn)
 

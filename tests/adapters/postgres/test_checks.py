@@ -13,8 +13,6 @@ from chatgpt_agent.adapters.postgres.usage import ensure_partition, ship
 from tests.support.database import allow_edits, query
 from tests.support.factories import make_row, request_id, this_month_and_next
 
-pytestmark = pytest.mark.usefixtures("within_a_day")
-
 NEW_MONTH = datetime(2024, 6, 1, tzinfo=UTC)
 MONTHS = [NEW_MONTH + timedelta(days=days) for days in (-31, 0, 61)]  # May, June, August
 _NO_PRICE = "INSERT INTO prices VALUES (7, 'gpt-6-luna', '2024-01-01', 0.15, 0.075, 0.60, now(), 0)"

@@ -33,7 +33,7 @@ DAILY = "SELECT requests, not_done, input_tokens, cached_tokens, output_tokens, 
 
 
 @pytest.fixture
-def store(within_a_day: None, io_loop: IOLoop, dsn: str) -> Iterator[Store]:
+def store(io_loop: IOLoop, dsn: str) -> Iterator[Store]:
     """A store with the price of the rows, and the partitions of this month and the next."""
     store = Store(dsn)
     io_loop.run_sync(lambda: _fill(store))
