@@ -64,6 +64,16 @@ def skip_time(seconds: float) -> None:
     loop.time = lambda: clock() + seconds  # type: ignore[method-assign]  # only for this loop
 
 
+def run_timers() -> None:
+    """Runs the timers of the running loop that are due. uvloop does so before it looks at its sockets, asyncio's own
+    loop after it."""
+    loop = asyncio.get_running_loop()
+    for timer in sorted(loop._scheduled):  # type: ignore[attr-defined]  # noqa: SLF001 - there is no other way
+        if timer.when() <= loop.time() and not timer.cancelled():
+            timer._run()  # noqa: SLF001
+            timer.cancel()
+
+
 def _is_of_test(task: "asyncio.Task[object]") -> bool:
     """Whether a task runs code of a test, and not of the agent or of the fake upstream."""
     code = getattr(task.get_coro(), "cr_code", None)

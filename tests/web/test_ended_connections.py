@@ -12,7 +12,7 @@ from chatgpt_agent.web.client_stream import ConnectionLimits
 from tests.conftest import MakeAgent
 from tests.support.agent import Agent
 from tests.support.client import Connection, request_bytes
-from tests.support.loops import handle_all, skip_time
+from tests.support.loops import handle_all, run_timers, skip_time
 from tests.support.upstream import Upstream
 
 pytestmark = pytest.mark.shared_agent
@@ -112,6 +112,7 @@ async def test_request_that_waits_when_a_timer_fires_is_served(
     client: socket.socket = connection.writer.get_extra_info("socket")
     os.write(client.fileno(), raw[sent:])
     skip_time(61)
+    run_timers()
     assert (await connection.answer()).status == 200
     await connection.close()
     assert [row["client_closed"] for row in await agent.rows(1)] == [False]
