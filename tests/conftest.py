@@ -126,7 +126,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup() -> None:
-    """Begins tests just after midnight, UTC, not just before: sums of a day or a month would begin anew meanwhile."""
+    """Begins tests just after midnight, UTC, and not just before it: sums of a day or a month would start from 0."""
     now = datetime.now(UTC)
     midnight = datetime.combine(now + timedelta(days=1), time.min, UTC)
     if midnight - now < NEAR_MIDNIGHT:
