@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from uuid import UUID
 
 from chatgpt_agent.core.access.identity import RateLimits
-from chatgpt_agent.core.budget.shared_use import OthersUse, Owner, Use
+from chatgpt_agent.core.budget.shared_use import OthersUse, Owner, Use, refilled
 from chatgpt_agent.core.budget.token_bucket import MINUTE, Bucket
 
 UNLIMITED = RateLimits()
@@ -168,11 +168,12 @@ class Meters:
             limits = self._limits_of(use.owner) or UNLIMITED if meter is None else meter.limits
             if meter is None and limits != UNLIMITED:  # what two agents take in the same moment must add up
                 meter = self.set_limits(use.owner, limits, now)
+            is_new = self._others.is_new(agent, run, number, use.owner)
             requests, tokens = self._others.note(agent, run, number, use, at=now - age, limits=limits)
             if meter is not None:
                 meter.take_elsewhere(requests, tokens, now)
                 meter.running_elsewhere = self._others.running(use.owner)
-                if (requests or tokens) and _lacks_more(meter, use, now):
+                if is_new and _lacks_more(meter, use, now, age=age):
                     self.changes.add([use.owner], now)  # publications have crossed: an agent that starts reads the last
 
     def forget(self, agents: Iterable[UUID]) -> None:
@@ -208,11 +209,15 @@ def _use(meter: Meter, now: float) -> Use:
     )
 
 
-def _lacks_more(meter: Meter, use: Use, now: float) -> bool:
-    """Whether the buckets lack more than those of another agent did, by more than one and what refills in a second."""
+def _lacks_more(meter: Meter, use: Use, now: float, *, age: float) -> bool:
+    """Whether the buckets lack more than by a use of `age` seconds ago, by more than one and what refills in a
+    second."""
     requests, tokens = meter.used(now)
-    pairs = (meter.requests, requests - use.requests_used), (meter.tokens, tokens - use.tokens_used)
-    return any(bucket is not None and more > 1 + bucket.limit / MINUTE for bucket, more in pairs)
+    pairs = (meter.requests, requests, use.requests_used), (meter.tokens, tokens, use.tokens_used)
+    return any(
+        bucket is not None and used - refilled(before, age, bucket.limit) > 1 + bucket.limit / MINUTE
+        for bucket, used, before in pairs
+    )
 
 
 def _resized(bucket: Bucket | None, limit: int | None, now: float) -> Bucket | None:

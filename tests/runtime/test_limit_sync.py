@@ -278,6 +278,30 @@ async def test_a_table_that_was_lost_is_filled_again() -> None:
     assert (one.left(SIXTY), other.left(SIXTY)) == (30, 30)
 
 
+async def test_what_was_published_last_without_the_others_use_is_published_again() -> None:
+    """An agent that starts goes by the last publication. This one came after a crash of PostgreSQL, before a notice."""
+    world = await world_of(2)
+    one, other = world.agents
+    one.admit(SIXTY, 10)
+    await world.exchange()
+    world.store.rows.clear()
+    await world.read()
+    one.admit(SIXTY, 20)
+    for agent in (one, other):
+        world.clock.now += 0.01
+        await agent.sync.publish()
+    world.store.notices.clear()
+    await world.read()
+    await world.exchange()
+    world.agents.append(third := Agent(3, world))
+    await world.start([third])
+    assert third.left(SIXTY) == 30
+    for _ in range(2):
+        await world.exchange()
+        await world.read()
+    assert [agent.limiter.meters.changes.owners for agent in world.agents] == [set()] * 3  # they come to an end
+
+
 async def test_figures_from_long_ago_do_not_count() -> None:
     """An agent that starts while the table is empty hears of sums: at most what lacks and a minute's worth counts."""
     world = await world_of(2)

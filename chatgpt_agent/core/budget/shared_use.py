@@ -97,6 +97,11 @@ class OthersUse:
         uses[agent] = _LastUse(run, number, use, at, use.running)
         return grown
 
+    def is_new(self, agent: UUID, run: UUID, number: int, owner: Owner) -> bool:
+        """Returns whether a publication is later than the last use of this owner that was noted."""
+        before = self._by_owner.get(owner, {}).get(agent)
+        return before is None or before.run != run or before.number < number
+
     def begin_run(self, agent: UUID, run: UUID) -> None:
         """Notes that an agent has begun a run."""
         self._runs[agent] = run
@@ -131,10 +136,11 @@ class OthersUse:
         last = max(uses.values(), key=lambda each: (each.at, each.use.tokens_used, each.use.requests_used))
         seconds = now - last.at
         return (
-            _refilled(last.use.requests_used, seconds, limits.rpm),
-            _refilled(last.use.tokens_used, seconds, limits.tpm),
+            refilled(last.use.requests_used, seconds, limits.rpm),
+            refilled(last.use.tokens_used, seconds, limits.tpm),
         )
 
 
-def _refilled(used: float, seconds: float, limit: int | None) -> float:
+def refilled(used: float, seconds: float, limit: int | None) -> float:
+    """Returns what a bucket lacks that lacked `used` so many seconds ago; `limit`: a minute, None: unlimited."""
     return 0.0 if limit is None else max(0.0, used - seconds * limit / MINUTE)
