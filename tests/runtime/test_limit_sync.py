@@ -299,7 +299,7 @@ async def test_what_was_published_last_without_the_others_use_is_published_again
     for _ in range(2):
         await world.exchange()
         await world.read()
-    assert [agent.limiter.meters.changes.owners for agent in world.agents] == [set()] * 3  # they come to an end
+    assert [agent.limiter.meters.changes.owners for agent in world.agents] == [set()] * 3  # this ends
 
 
 async def test_figures_from_long_ago_do_not_count() -> None:
