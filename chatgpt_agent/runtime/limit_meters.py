@@ -210,8 +210,8 @@ def _use(meter: Meter, now: float) -> Use:
 
 
 def _lacks_more(meter: Meter, use: Use, now: float, *, age: float) -> bool:
-    """Whether the buckets lack more than by a use of `age` seconds ago, by more than one and what refills in a
-    second."""
+    """Whether the buckets lack more than is left of a use that was published `age` seconds ago, by more than one and
+    what refills in a second."""
     requests, tokens = meter.used(now)
     pairs = (meter.requests, requests, use.requests_used), (meter.tokens, tokens, use.tokens_used)
     return any(

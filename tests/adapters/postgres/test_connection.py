@@ -5,13 +5,15 @@ import contextlib
 import errno
 import gc
 import os
+import select
 import socket
 import sys
-import time
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
+import aiopg
 import pytest
 from tornado.ioloop import IOLoop
 
@@ -337,24 +339,33 @@ async def test_waiting_notices_are_returned_together(shared: Store, postgres: st
 
 def wait_for_bytes(server: socket.socket, text: bytes) -> None:
     """Waits for bytes, and leaves them to be read."""
-    while text not in server.recv(65536, socket.MSG_PEEK):
-        time.sleep(0.005)
+    arrived = b""
+    while text not in arrived:
+        select.select([server], [], [], SECONDS)  # it does not block, because the loop uses it
+        arrived = server.recv(65536, socket.MSG_PEEK)
 
 
-async def test_notice_that_comes_with_an_answer_is_returned(shared: Store, postgres: str) -> None:
-    """Both are read at once, and no byte is left that would wake who waits for a notice."""
-    await shared.wait_for_notice(0)
-    raw = shared._connection.raw  # type: ignore[union-attr]  # noqa: SLF001
-    with connected(postgres) as other, socket.socket(fileno=os.dup(raw.fileno())) as server:
-        other.execute("SELECT pg_advisory_lock(1)")
-        statement = asyncio.create_task(shared.fetch("SELECT pg_advisory_lock_shared(1)"))
-        await until(lambda: query(postgres, "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"))
-        other.execute("SELECT pg_advisory_unlock(1)")
-        other.execute("SELECT pg_notify('chatgpt_agent', 'x')")
-        wait_for_bytes(server, b"chatgpt_agent")  # the loop stands still: the answer is still there, too
-    await statement
-    async with asyncio.timeout(SECONDS):
-        assert await shared.wait_for_notice(3600) == ["x"]
+async def test_notice_that_comes_with_an_answer_is_returned(postgres: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both are read at once, and no byte is left that would wake a task that waits for a notice."""
+    connections, connect = list[aiopg.Connection](), aiopg.connect
+
+    async def remember(*args: Any, **options: Any) -> aiopg.Connection:
+        connections.append(await connect(*args, **options))
+        return connections[-1]
+
+    monkeypatch.setattr(aiopg, "connect", remember)
+    async with Store(postgres) as store:
+        await store.wait_for_notice(0)
+        with connected(postgres) as other, socket.socket(fileno=os.dup(connections[0].raw.fileno())) as server:
+            other.execute("SELECT pg_advisory_lock(1)")
+            statement = asyncio.create_task(store.fetch("SELECT pg_advisory_lock_shared(1)"))
+            await until(lambda: query(postgres, "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"))
+            other.execute("SELECT pg_advisory_unlock(1)")
+            other.execute("SELECT pg_notify('chatgpt_agent', 'x')")
+            wait_for_bytes(server, b"chatgpt_agent")  # the loop stands still: the answer is still there, too
+        await statement
+        async with asyncio.timeout(SECONDS):
+            assert await store.wait_for_notice(3600) == ["x"]
 
 
 async def test_a_connection_that_ends_during_a_wait_is_unavailable(shared: Store, postgres: str) -> None:
